@@ -1,0 +1,23 @@
+"""A name becomes Data(spec, train, val, test).
+
+A new dataset is one file with a `load` and one line here; it is then in --list datasets, in the README's table and in the tests.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from loaders import heartbeat, synth
+from loaders.base import Data
+from toolbox.registry import pick
+
+DATASETS: dict[str, Callable[..., Data]] = {
+    "ecg": partial(heartbeat.load, "ecg"),
+    "ecg_bin": partial(heartbeat.load, "ecg_bin"),
+    "synth": partial(synth.load, "synth"),
+}
+
+
+def get_data(name: str, root: Path, *, data_file: Path | None = None, val_fraction: float = 0.1, seed: int = 42) -> Data:
+    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`."""
+    return pick("dataset", DATASETS, name)(root, data_file=data_file, val_fraction=val_fraction, seed=seed)

@@ -1,0 +1,90 @@
+"""What every dataset is once it is loaded: its facts, and arrays whose batches are slices by index."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The facts of a dataset, which size the models and stand beside the results.
+
+    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class.
+    """
+
+    name: str
+    view: str
+    channels: int
+    samples: int
+    rate_hz: float
+    unit: str
+    leads: tuple[str, ...]
+    classes: tuple[str, ...]
+    importance: tuple[float, ...]
+    source: str
+    licence: str
+    split_rule: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Split:
+    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    record: NDArray[np.str_]
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def rows(self, which: NDArray[np.int64]) -> "Split":
+        """The rows `which`, in that order, copied into arrays of their own."""
+        return Split(self.x[which], self.y[which], self.record[which], self.index[which])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset ready to train on. The test split is read when it is first asked for, and not before."""
+
+    spec: DataSpec
+    train: Split
+    val: Split
+    open_test: Callable[[], Split]
+    checksum: str
+
+    @cached_property
+    def test(self) -> Split:
+        """The test rows; only --test and the end of a fit ask for them."""
+        return self.open_test()
+
+
+class TensorBatches:
+    """A split on the device; `batches(order)` yields (x, y) in that order, without a worker and without a copy to the host."""
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self.x = torch.tensor(split.x, device=device)
+        self.y = torch.tensor(split.y, device=device)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, order: Tensor | None, size: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of `size` rows (the last may be shorter) from batch number `start` on; None is the source's order."""
+        rows = len(self) if order is None else len(order)
+        for begin in range(start * size, rows, size):
+            if order is None:
+                yield self.x[begin:begin + size], self.y[begin:begin + size]
+            else:
+                chosen = order[begin:begin + size]
+                yield self.x.index_select(0, chosen), self.y.index_select(0, chosen)

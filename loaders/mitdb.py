@@ -1,0 +1,77 @@
+"""MIT-BIH Arrhythmia Database records become beats in the layout of the Kaggle heartbeat files.
+
+Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI EC57.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from toolbox.errors import DataError
+
+RATE_HZ = 125
+SAMPLES = 187
+SPAN = 1.2  # of the distance to the next R peak
+CLASSES = ("N", "S", "V", "F", "Q")
+AAMI = {symbol: k for k, symbols in enumerate(("NLRej", "AaJS", "VE", "F", "/fQ")) for symbol in symbols}
+
+
+def beats(folder: Path) -> dict[str, NDArray[Any]]:
+    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,)."""
+    headers = sorted(folder.rglob("*.hea"))
+    if not headers:
+        raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
+    parts = [record_beats(header) for header in tqdm(headers, desc="beats from records", unit="record", disable=None)]
+    names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
+    return {"x": np.concatenate([x for x, _ in parts]), "y": np.concatenate([y for _, y in parts]), "record": np.concatenate(names)}
+
+
+def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The beats of one record: x (N, 187) float32 and y (N,), the last annotated beat left out."""
+    signal, rate_hz, symbols, samples = _read(header)
+    keep = np.array([symbol in AAMI for symbol in symbols], dtype=bool)
+    labels = np.array([AAMI[symbol] for symbol in np.array(symbols)[keep]], dtype=np.int64)
+    peaks = samples[keep] * RATE_HZ / rate_hz
+    return cut(_resample(signal, rate_hz), peaks[:-1], np.diff(peaks)), labels[:-1]
+
+
+def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
+
+    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a constant row is zeros.
+    """
+    starts = np.round(peaks).astype(int)
+    lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
+    time = np.arange(SAMPLES)
+    inside = (time < lengths[:, None]) & (starts[:, None] + time < len(signal))
+    rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
+    low = np.where(inside, rows, np.inf).min(1, keepdims=True)
+    height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
+    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=height > 0)
+    return np.where(inside, scaled, 0).astype(np.float32)
+
+
+def _read(header: Path) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
+    import wfdb
+
+    name = str(header.with_suffix(""))
+    try:
+        leads = wfdb.rdheader(name).sig_name
+        lead = leads.index("MLII") if "MLII" in leads else 0
+        record = wfdb.rdrecord(name, channels=[lead])
+        annotation = wfdb.rdann(name, "atr")
+    except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"record {header.stem} cannot be read: {reason}", where=str(header), hint="fetch the database again") from error
+    return record.p_signal[:, 0], float(record.fs), annotation.symbol, annotation.sample
+
+
+def _resample(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.floating]:
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
+    return resample_poly(signal, ratio.numerator, ratio.denominator)

@@ -1,0 +1,33 @@
+"""A name becomes a network: (B, C, T) -> logits (B, K), sized by the data.
+
+A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
+"""
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from loaders.base import DataSpec
+from models.cnn1d import CNN1d
+from models.recurrent import Recurrent
+from models.resnet1d import ResNet1d
+from toolbox.registry import pick
+
+_V2 = (32, 64, 128, 254)
+
+MODELS = {
+    "cnn1d_3": CNN1d,
+    "resnet1d_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)),
+    "resnet1d_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 32, 32)),
+    "resnet1d_v2": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
+    "resnet1d_v2_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=_V2),
+    "resnet1d_v2_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
+    **{f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers) for kind in ("lstm", "gru") for layers in (1, 2, 3)},
+    **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
+}
+
+
+def get_model(name: str, spec: DataSpec, **choices: Any) -> nn.Module:
+    """Build the network called `name`, sized for the data `spec` describes."""
+    return pick("model-name", MODELS, name)(spec, **choices)

@@ -1,0 +1,26 @@
+"""A small convolutional network for beats: the baseline that trains in seconds an epoch."""
+
+from torch import Tensor, nn
+
+from loaders.base import DataSpec
+
+
+class CNN1d(nn.Module):
+    """(B, C, T) -> logits (B, K) by two convolutions without padding, each with ReLU and max-pooling by 3.
+
+    The first is batch-normalised, which the published count of 4,789 parameters for 187 samples and five classes includes.
+    """
+
+    def __init__(self, spec: DataSpec, *, widths: tuple[int, int] = (8, 32), kernel: int = 7, pool: int = 3) -> None:
+        super().__init__()
+        first, second = widths
+        self.features = nn.Sequential(
+            nn.Conv1d(spec.channels, first, kernel), nn.BatchNorm1d(first), nn.ReLU(), nn.MaxPool1d(pool),
+            nn.Conv1d(first, second, kernel), nn.ReLU(), nn.MaxPool1d(pool), nn.Flatten())
+        samples = spec.samples
+        for _ in widths:
+            samples = (samples - kernel + 1) // pool
+        self.head = nn.Linear(second * samples, len(spec.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))

@@ -1,0 +1,66 @@
+"""What can go wrong through a user's input or machine, and the exit code each kind has.
+
+`raise DataError("label 7 is not one of 0..4", where="train.csv, line 12", hint="correct the row")` becomes the one line
+`error: label 7 is not one of 0..4 (train.csv, line 12). Try: correct the row` on stderr.
+"""
+
+
+class CommanderError(Exception):
+    """An error that is shown as one line: WHAT (WHERE). Try: HOW."""
+
+    code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = what, where, hint
+        line = what + (f" ({where})" if where else "") + (f". Try: {hint}" if hint else "")
+        super().__init__(" ".join(line.split()))
+
+
+class UsageError(CommanderError):
+    """The flags cannot be carried out as given."""
+
+    code = 2
+
+
+class DataError(CommanderError):
+    """A file of data is missing, damaged or not what it should be."""
+
+    code = 3
+
+
+class CheckpointError(CommanderError):
+    """A run or a checkpoint is missing, damaged or made for another model."""
+
+    code = 4
+
+
+class NumericsError(CommanderError):
+    """The loss is no longer a number."""
+
+    code = 5
+
+
+class ResourceError(CommanderError):
+    """The machine lacks disk, memory or permission."""
+
+    code = 6
+
+
+class DownloadError(CommanderError):
+    """A dataset could not be fetched."""
+
+    code = 7
+
+
+class BusyError(CommanderError):
+    """Another live process holds the run."""
+
+    code = 8
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end; like KeyboardInterrupt it passes every `except Exception`."""
+
+    def __init__(self, signum: int) -> None:
+        self.code = 128 + signum
+        super().__init__(signum)

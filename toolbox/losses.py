@@ -1,0 +1,57 @@
+"""A name becomes a loss: (logits (B, K), labels (B,)) -> loss of each row (B,).
+
+Weighting by class and averaging are the task's, so that they are the same for every loss.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log of the softmax probability of the label."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same value by way of log_softmax and nll_loss, the form some published runs name."""
+    return F.nll_loss(F.log_softmax(logits, 1), labels, reduction="none")
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """One class against the rest by sigmoid, averaged over classes."""
+    return F.binary_cross_entropy_with_logits(logits, _one_hot(logits, labels), reduction="none").mean(1)
+
+
+def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy scaled by (1 - p)^gamma, p the probability of the label (Lin et al., ICCV 2017)."""
+    loss = cross_entropy(logits, labels)
+    return (1 - torch.exp(-loss)).pow(gamma) * loss
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared distance of the softmax probabilities to the one-hot label, averaged over classes (Brier score / K)."""
+    return (logits.softmax(1) - _one_hot(logits, labels)).square().mean(1)
+
+
+def absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Absolute distance of the softmax probabilities to the one-hot label, averaged over classes."""
+    return (logits.softmax(1) - _one_hot(logits, labels)).abs().mean(1)
+
+
+def _one_hot(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+
+
+LOSSES: dict[str, Loss] = {
+    "crossentropy": cross_entropy,
+    "nll": negative_log_likelihood,
+    "bce": binary_cross_entropy,
+    "focal": focal,
+    "mse": squared_error,
+    "l1": absolute_error,
+}

@@ -1,0 +1,152 @@
+"""The run folder: its name, its version, its lock and its paths.
+
+`<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. A version
+is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolbox import files
+from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
+
+LATEST = "checkpoint.pth.tar"
+BEST = "model_best.pth.tar"
+EPOCH = "checkpoint_epoch{}.pth.tar"
+
+
+class RunFolder:
+    """Where one run keeps everything; `path` exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def claim(cls, root: Path, dataset: str, model: str, version: str) -> "RunFolder":
+        """Make the folder of a new run: the next free version for "bump", else exactly `version`."""
+        runs = root / dataset / "runs"
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            taken = versions(root, dataset, model)
+            number = max(taken, default=0) + 1 if version == "bump" else int(version)
+            while True:
+                try:
+                    path = runs / f"{dataset}_{model}_{number}"
+                    path.mkdir()
+                    break
+                except FileExistsError as error:
+                    if version != "bump":
+                        raise UsageError(f"version {version} of {dataset} {model} exists already", where=str(path),
+                                         hint="--version bump, or --resume latest to go on with it") from error
+                    number += 1
+            for part in ("res", "pred", "tensorboard"):
+                (path / part).mkdir()
+        except OSError as error:
+            raise ResourceError(f"cannot make a run folder: {error.strerror}", where=str(runs), hint="another --root-dir") from error
+        return cls(path)
+
+    @classmethod
+    def find(cls, root: Path, dataset: str, model: str, version: str) -> "RunFolder":
+        """The folder of an existing run, the highest version for "latest"."""
+        taken = versions(root, dataset, model)
+        if version == "latest" and taken:
+            version = str(taken[-1])
+        if not version.isdigit() or int(version) not in taken:
+            there = f"versions {', '.join(map(str, taken))} are there" if taken else f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
+            raise CheckpointError(f"no run of {model} on {dataset} with version {version}; {there}", where=str(root / dataset / "runs"),
+                                  hint="train one with --version bump, or name one that is there")
+        return cls(root / dataset / "runs" / f"{dataset}_{model}_{int(version)}")
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def checkpoint(self, which: str) -> Path:
+        """The path of the checkpoint "latest", "best" or of an epoch's number; raises if it is not there."""
+        path = self.path / {"latest": LATEST, "best": BEST}.get(which, EPOCH.format(which))
+        if not path.is_file():
+            kept = sorted(self.path.glob("*.pth.tar"))
+            raise CheckpointError(f"no checkpoint '{which}' in this run; kept are {', '.join(p.name for p in kept) or 'none'}",
+                                  where=str(self.path), hint="--resume latest, best or an epoch that was kept")
+        return path
+
+    def read_json(self, name: str) -> Any:
+        """The content of one of the run's JSON files."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{name} is not JSON: {error.msg}", where=f"{path}, line {error.lineno}, column {error.colno}",
+                                  hint="mend the file; the weights are in the *.pth.tar files") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot read {name}: {error.strerror}", where=str(path), hint="another --version") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one of the run's JSON files, whole or not at all."""
+        files.write_json(self.path / name, value)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other processes; a lock whose process is dead is taken over with a warning."""
+        path = self.path / "lock"
+        handle = _acquire(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def versions(root: Path, dataset: str, model: str) -> list[int]:
+    """The versions of a model's runs on a dataset, ascending."""
+    name = re.compile(re.escape(f"{dataset}_{model}_") + r"(\d+)")
+    return sorted(int(match[1]) for folder in _names(root, dataset) if (match := name.fullmatch(folder)))
+
+
+def _names(root: Path, dataset: str) -> list[str]:
+    runs = root / dataset / "runs"
+    return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+
+
+def _acquire(path: Path) -> int:
+    """Open and flock the lock file; the kernel frees it when its process dies, its text says who holds it."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ResourceError(f"cannot lock the run: {error.strerror}", where=str(path), hint="check the folder's permissions") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(handle)
+            os.close(handle)
+            raise BusyError(f"the run is held by process {holder.get('pid', '?')} on {holder.get('host', '?')}", where=str(path.parent),
+                            hint="wait for it, or --version bump for a new run") from error
+        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            break
+        os.close(handle)
+    holder = _holder(handle)
+    if holder and holder.get("host") != socket.gethostname():
+        os.close(handle)
+        raise BusyError(f"the run is held by process {holder.get('pid')} on another host, {holder.get('host')}", where=str(path),
+                        hint="remove the lock file if that process is gone")
+    if holder:
+        logging.getLogger(__name__).warning("took over the lock of process %s, which is gone (%s)", holder.get("pid"), path)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
+    return handle
+
+
+def _holder(handle: int) -> dict[str, Any]:
+    try:
+        return json.loads(os.pread(handle, 4096, 0) or b"{}")
+    except ValueError:
+        return {"pid": "?", "host": socket.gethostname()}

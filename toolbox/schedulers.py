@@ -1,0 +1,65 @@
+"""A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim import lr_scheduler as torch_schedules
+
+from toolbox.registry import pick
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a schedule is built from: epochs between steps, factor a step, and the length of the run."""
+
+    step: int
+    lr_decay: float
+    epochs: int
+    batches: int
+    monitor_mode: str
+
+
+SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
+    "none": lambda optimizer, shape: torch_schedules.ConstantLR(optimizer, factor=1.0),
+    "StepLR": lambda optimizer, shape: torch_schedules.StepLR(optimizer, shape.step, shape.lr_decay),
+    "ExponentialLR": lambda optimizer, shape: torch_schedules.ExponentialLR(optimizer, shape.lr_decay),
+    "ReduceLROnPlateau": lambda optimizer, shape: torch_schedules.ReduceLROnPlateau(
+        optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step),
+    "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.CosineAnnealingLR(optimizer, max(1, shape.epochs)),
+    "OneCycleLR": lambda optimizer, shape: torch_schedules.OneCycleLR(
+        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=max(1, shape.epochs * shape.batches) + 1,
+        cycle_momentum=False),
+}
+# What of a schedule's state the number of epochs decides: it is never loaded, so that a longer run gets its own shape.
+SHAPED_BY_EPOCHS = {"CosineAnnealingLR": {"T_max"}, "OneCycleLR": {"total_steps", "_schedule_phases"}}
+
+
+class Schedule:
+    """One interface for schedules that step by batch, by epoch, or on a plateau of the monitored value."""
+
+    def __init__(self, name: str, optimizer: Optimizer, shape: Shape) -> None:
+        self.inner = pick("scheduler", SCHEDULERS, name)(optimizer, shape)
+        self.name = name
+
+    def after_batch(self) -> None:
+        """Step what steps by batch."""
+        if self.name == "OneCycleLR":
+            self.inner.step()
+
+    def after_epoch(self, monitored: float) -> None:
+        """Step what steps by epoch; `monitored` is the validation value that decides a plateau."""
+        if self.name == "ReduceLROnPlateau":
+            self.inner.step(monitored)
+        elif self.name != "OneCycleLR":
+            self.inner.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        drop = SHAPED_BY_EPOCHS.get(self.name, set()) | {"optimizer", "_get_lr_called_within_step", "_is_initial"}
+        return {key: value for key, value in self.inner.state_dict().items() if key not in drop}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, in the shape this schedule was built with."""
+        self.inner.load_state_dict(state)

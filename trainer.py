@@ -1,0 +1,207 @@
+"""The only loop and the only backward(): fit, train_epoch, predict.
+
+A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in the
+epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from loaders.base import Data, Split, TensorBatches
+from toolbox import samplers
+from toolbox.errors import NumericsError
+from toolbox.predictions import Predictions
+from toolbox.schedulers import Schedule
+from toolbox.tasks import Classify
+
+PREDICT_ROWS = 512
+READ_EVERY_S = 0.5
+SHORT_RUN_BATCHES = 10
+
+
+class Stop(Protocol):
+    """Whether somebody asked the loop to end."""
+
+    requested: int | None
+
+
+class Meter:
+    """The epoch under way, kept on the device: its order, outputs of each row so far, the sum of losses, the first bad step."""
+
+    def __init__(self, order: Tensor) -> None:
+        self.order = order
+        self.outputs: Tensor | None = None
+        self.loss_sum = torch.zeros((), device=order.device)
+        self.bad_step = torch.full((), -1, device=order.device)
+        self.rows = self.steps = 0
+
+    def add(self, outputs: Tensor, loss: Tensor) -> None:
+        """Take in a step without reading anything back."""
+        outputs, loss = outputs.detach(), loss.detach()
+        if self.outputs is None:
+            self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
+        self.outputs[self.rows:self.rows + len(outputs)] = outputs
+        self.loss_sum += loss * len(outputs)
+        self.rows += len(outputs)
+        self.steps += 1
+
+    def mark(self, loss: Tensor) -> Tensor:
+        """Whether a step so far had a loss that is not finite; remembers the first, on the device."""
+        fresh = ~torch.isfinite(loss.detach()) & (self.bad_step < 0)
+        self.bad_step = torch.where(fresh, self.steps, self.bad_step)
+        return self.bad_step >= 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was produced; the order is made again from seed and epoch."""
+        return {"outputs": self.outputs[:self.rows].clone(), "loss_sum": self.loss_sum.clone(), "rows": self.rows, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.rows, self.steps = state["rows"], state["steps"]
+        self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:])
+        self.outputs[:self.rows] = state["outputs"]
+        self.loss_sum.copy_(state["loss_sum"])
+
+
+class Trainer:
+    """Trains `model` on `data.train`, watches `data.val`; never looks at the test split."""
+
+    def __init__(self, model: nn.Module, task: Classify, data: Data, optimizer: Optimizer, schedule: Schedule, *,
+                 device: torch.device, batch_size: int, seed: int, sampler: str | None = None, grad_clip: float | None = None,
+                 short_run: bool = False) -> None:
+        self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
+        self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
+        self.train = TensorBatches(data.train, device)
+        self.rows = min(len(data.train), batch_size * SHORT_RUN_BATCHES) if short_run else len(data.train)
+        self.epoch, self.history, self.best = 0, [], None
+        self.seconds = 0.0  # spent on the epoch under way
+        self.meter: Meter | None = None  # of the epoch under way
+
+    def fit(self, epochs: int, *, on_epoch: Callable[["Trainer", dict[str, Any], Predictions], None], stop: Stop,
+            patience: int | None = None) -> None:
+        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch gave."""
+        while not self.finished(epochs, patience) and stop.requested is None:
+            if self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
+                row, predictions = self._close_epoch()
+                on_epoch(self, row, predictions)
+
+    def finished(self, epochs: int, patience: int | None) -> bool:
+        """Whether a run with this history has nothing left to do."""
+        waited = self.epoch - (self.best["epoch"] if self.best else self.epoch)
+        return self.epoch >= epochs or (patience is not None and waited >= patience)
+
+    def train_epoch(self, title: str, stop: Stop) -> bool:
+        """Go on with the epoch from where it stands; False if `stop` came first, with everything kept to go on."""
+        self.model.train()
+        self.meter = self.meter or self._begin_epoch()
+        meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
+        with tqdm(desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False, disable=None) as bar:
+            for x, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
+                if stop.requested is not None:
+                    return False
+                self._step(x, y)
+                now_s = time.perf_counter()
+                self.seconds = now_s - begun_s
+                bar.update(len(y))
+                if now_s - read_s > READ_EVERY_S:
+                    read_s = now_s
+                    self._check_numbers()
+                    if not bar.disable:
+                        bar.set_postfix(self._running(), refresh=False)
+        self._check_numbers()
+        self.seconds = time.perf_counter() - begun_s
+        return True
+
+    def _begin_epoch(self) -> Meter:
+        """The order is a pure function of seed and epoch, so that it need not be stored."""
+        order = samplers.epoch_order(self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, seed=self.seed,
+                                     epoch=self.epoch)
+        return Meter(order[:self.rows].to(self.device))
+
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        outputs = self.model(x)
+        loss = self.task.loss(outputs, y)
+        bad = self.meter.mark(loss)
+        if self.device.type == "cuda":
+            self.optimizer.found_inf = bad.float()  # the fused step is skipped on the device, nobody waits to ask
+        elif bad:
+            self._check_numbers()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        self.optimizer.step()
+        self.schedule.after_batch()
+        self.meter.add(outputs, loss)
+
+    def _running(self) -> dict[str, str]:
+        """Loss and accuracy of the epoch so far, read from the device."""
+        meter = self.meter
+        labels = self.train.y[meter.order[:meter.rows]]
+        return {"loss": f"{float(meter.loss_sum) / meter.rows:.4f}", "acc": f"{float(self.task.correct(meter.outputs[:meter.rows], labels)):.4f}"}
+
+    def _check_numbers(self) -> None:
+        """Raise where a loss was not finite. On CUDA this waits for the device, so it is asked twice a second."""
+        step = int(self.meter.bad_step)
+        if step < 0:
+            return
+        rows = self.meter.order[step * self.batch_size:(step + 1) * self.batch_size].cpu().numpy()
+        index = ", ".join(map(str, self.data.train.index[rows][:5]))
+        raise NumericsError(f"the loss is not finite at a learning rate of {self.optimizer.param_groups[0]['lr']:g}; no step was made with it",
+                            where=f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ...",
+                            hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound")
+
+    def _close_epoch(self) -> tuple[dict[str, Any], Predictions]:
+        """Measure train (as it was seen while training) and validation, step the schedule, and add to the history."""
+        meter, lr = self.meter, self.optimizer.param_groups[0]["lr"]
+        order = meter.order.cpu().numpy()
+        seen = self.task.predictions(self.data.train.index[order], self.data.train.record[order], self.train.y[meter.order], meter.outputs)
+        train = self.task.measure(seen) | {"loss": float(meter.loss_sum) / meter.rows}
+        predictions = self.predict(self.data.val)
+        val = self.task.measure(predictions)
+        self.epoch += 1
+        value = val[self.task.monitor]
+        self.schedule.after_epoch(value)
+        if self.task.is_better(value, self.best["value"] if self.best else None):
+            self.best = {"epoch": self.epoch, "value": value}
+        row = {"epoch": self.epoch, "lr": lr, "seconds": self.seconds, "samples_per_s": meter.rows / self.seconds, "train": train, "val": val}
+        self.history.append(row)
+        self.meter, self.seconds = None, 0.0
+        return row, predictions
+
+    @torch.inference_mode()
+    def predict(self, split: Split) -> Predictions:
+        """Outputs of a whole split in the source's order."""
+        self.model.eval()
+        batches = TensorBatches(split, self.device)
+        outputs = torch.cat([self.model(x) for x, _ in batches.batches(None, PREDICT_ROWS)])
+        return self.task.predictions(split.index, split.record, batches.y, outputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which `load_state_dict` goes on exactly, also from within an epoch."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scheduler": self.schedule.state_dict(),
+                "scaler": {}, "epoch": self.epoch, "seconds": self.seconds, "meter": self.meter.state_dict() if self.meter and self.meter.steps else None,
+                "best": self.best, "history": self.history, "rng": _rng_state(self.device)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the weights are put into the model by the caller, who can say where they came from."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["scheduler"])
+        self.epoch, self.seconds, self.best, self.history = state["epoch"], state["seconds"], state["best"], state["history"]
+        if state["meter"]:
+            self.meter = self._begin_epoch()
+            self.meter.load_state_dict(state["meter"])
+        torch.set_rng_state(state["rng"]["cpu"].cpu())
+        if self.device.type == "cuda" and "cuda" in state["rng"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
+
+
+def _rng_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
