@@ -46,7 +46,7 @@ class Meter:
         outputs, loss = outputs.detach(), loss.detach()
         if self.outputs is None:
             self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
-        self.outputs[self.rows:self.rows + len(outputs)] = outputs
+        self.outputs[self.rows : self.rows + len(outputs)] = outputs
         self.loss_sum += loss * len(outputs)
         self.rows += len(outputs)
         self.steps += 1
@@ -59,22 +59,39 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """What was produced; the order is made again from seed and epoch."""
-        return {"outputs": self.outputs[:self.rows].clone(), "loss_sum": self.loss_sum.clone(), "rows": self.rows, "steps": self.steps}
+        return {
+            "outputs": self.outputs[: self.rows].clone(),
+            "loss_sum": self.loss_sum.clone(),
+            "rows": self.rows,
+            "steps": self.steps,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.rows, self.steps = state["rows"], state["steps"]
         self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:])
-        self.outputs[:self.rows] = state["outputs"]
+        self.outputs[: self.rows] = state["outputs"]
         self.loss_sum.copy_(state["loss_sum"])
 
 
 class Trainer:
     """Trains `model` on `data.train`, watches `data.val`; never looks at the test split."""
 
-    def __init__(self, model: nn.Module, task: Classify, data: Data, optimizer: Optimizer, schedule: Schedule, *,
-                 device: torch.device, batch_size: int, seed: int, sampler: str | None = None, grad_clip: float | None = None,
-                 short_run: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Classify,
+        data: Data,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        device: torch.device,
+        batch_size: int,
+        seed: int,
+        sampler: str | None = None,
+        grad_clip: float | None = None,
+        short_run: bool = False,
+    ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
         self.train = TensorBatches(data.train, device)
@@ -83,8 +100,14 @@ class Trainer:
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
 
-    def fit(self, epochs: int, *, on_epoch: Callable[["Trainer", dict[str, Any], Predictions], None], stop: Stop,
-            patience: int | None = None) -> None:
+    def fit(
+        self,
+        epochs: int,
+        *,
+        on_epoch: Callable[["Trainer", dict[str, Any], Predictions], None],
+        stop: Stop,
+        patience: int | None = None,
+    ) -> None:
         """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch gave."""
         while not self.finished(epochs, patience) and stop.requested is None:
             if self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
@@ -101,7 +124,9 @@ class Trainer:
         self.model.train()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
-        with tqdm(desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False, disable=None) as bar:
+        with tqdm(
+            desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False, disable=None
+        ) as bar:
             for x, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
                 if stop.requested is not None:
                     return False
@@ -120,9 +145,10 @@ class Trainer:
 
     def _begin_epoch(self) -> Meter:
         """The order is a pure function of seed and epoch, so that it need not be stored."""
-        order = samplers.epoch_order(self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, seed=self.seed,
-                                     epoch=self.epoch)
-        return Meter(order[:self.rows].to(self.device))
+        order = samplers.epoch_order(
+            self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, seed=self.seed, epoch=self.epoch
+        )
+        return Meter(order[: self.rows].to(self.device))
 
     def _step(self, x: Tensor, y: Tensor) -> None:
         outputs = self.model(x)
@@ -143,25 +169,32 @@ class Trainer:
     def _running(self) -> dict[str, str]:
         """Loss and accuracy of the epoch so far, read from the device."""
         meter = self.meter
-        labels = self.train.y[meter.order[:meter.rows]]
-        return {"loss": f"{float(meter.loss_sum) / meter.rows:.4f}", "acc": f"{float(self.task.correct(meter.outputs[:meter.rows], labels)):.4f}"}
+        labels = self.train.y[meter.order[: meter.rows]]
+        return {
+            "loss": f"{float(meter.loss_sum) / meter.rows:.4f}",
+            "acc": f"{float(self.task.correct(meter.outputs[: meter.rows], labels)):.4f}",
+        }
 
     def _check_numbers(self) -> None:
         """Raise where a loss was not finite. On CUDA this waits for the device, so it is asked twice a second."""
         step = int(self.meter.bad_step)
         if step < 0:
             return
-        rows = self.meter.order[step * self.batch_size:(step + 1) * self.batch_size].cpu().numpy()
+        rows = self.meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
         index = ", ".join(map(str, self.data.train.index[rows][:5]))
-        raise NumericsError(f"the loss is not finite at a learning rate of {self.optimizer.param_groups[0]['lr']:g}; no step was made with it",
-                            where=f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ...",
-                            hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound")
+        raise NumericsError(
+            f"the loss is not finite at a learning rate of {self.optimizer.param_groups[0]['lr']:g}; no step was made with it",
+            where=f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ...",
+            hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
+        )
 
     def _close_epoch(self) -> tuple[dict[str, Any], Predictions]:
         """Measure train (as it was seen while training) and validation, step the schedule, and add to the history."""
         meter, lr = self.meter, self.optimizer.param_groups[0]["lr"]
         order = meter.order.cpu().numpy()
-        seen = self.task.predictions(self.data.train.index[order], self.data.train.record[order], self.train.y[meter.order], meter.outputs)
+        seen = self.task.predictions(
+            self.data.train.index[order], self.data.train.record[order], self.train.y[meter.order], meter.outputs
+        )
         train = self.task.measure(seen) | {"loss": float(meter.loss_sum) / meter.rows}
         predictions = self.predict(self.data.val)
         val = self.task.measure(predictions)
@@ -170,7 +203,14 @@ class Trainer:
         self.schedule.after_epoch(value)
         if self.task.is_better(value, self.best["value"] if self.best else None):
             self.best = {"epoch": self.epoch, "value": value}
-        row = {"epoch": self.epoch, "lr": lr, "seconds": self.seconds, "samples_per_s": meter.rows / self.seconds, "train": train, "val": val}
+        row = {
+            "epoch": self.epoch,
+            "lr": lr,
+            "seconds": self.seconds,
+            "samples_per_s": meter.rows / self.seconds,
+            "train": train,
+            "val": val,
+        }
         self.history.append(row)
         self.meter, self.seconds = None, 0.0
         return row, predictions
@@ -185,9 +225,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which `load_state_dict` goes on exactly, also from within an epoch."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scheduler": self.schedule.state_dict(),
-                "scaler": {}, "epoch": self.epoch, "seconds": self.seconds, "meter": self.meter.state_dict() if self.meter and self.meter.steps else None,
-                "best": self.best, "history": self.history, "rng": _rng_state(self.device)}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.schedule.state_dict(),
+            "scaler": {},
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "meter": self.meter.state_dict() if self.meter and self.meter.steps else None,
+            "best": self.best,
+            "history": self.history,
+            "rng": _rng_state(self.device),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; the weights are put into the model by the caller, who can say where they came from."""

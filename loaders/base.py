@@ -84,7 +84,7 @@ class TensorBatches:
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:
-                yield self.x[begin:begin + size], self.y[begin:begin + size]
+                yield self.x[begin : begin + size], self.y[begin : begin + size]
             else:
-                chosen = order[begin:begin + size]
+                chosen = order[begin : begin + size]
                 yield self.x.index_select(0, chosen), self.y.index_select(0, chosen)

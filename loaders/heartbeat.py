@@ -41,10 +41,20 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
     train, open_test, checksum, rule = (_from_rows if _has_rows(source) else _from_records)(source, folder / "cache")
     classes, importance, relabel = VARIANTS[name]
     rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed)
-    spec = DataSpec(name=name, view="beat", channels=1, samples=mitdb.SAMPLES, rate_hz=mitdb.RATE_HZ, unit="fraction of the beat's range",
-                    leads=("MLII",), classes=classes, importance=importance, source="MIT-BIH Arrhythmia Database",
-                    licence="ODC-By 1.0",
-                    split_rule=f"{rule}; one patient's beats stand on both sides; validation is {val_fraction:.0%} of train, stratified, seed {seed}")
+    spec = DataSpec(
+        name=name,
+        view="beat",
+        channels=1,
+        samples=mitdb.SAMPLES,
+        rate_hz=mitdb.RATE_HZ,
+        unit="fraction of the beat's range",
+        leads=("MLII",),
+        classes=classes,
+        importance=importance,
+        source="MIT-BIH Arrhythmia Database",
+        licence="ODC-By 1.0",
+        split_rule=f"{rule}; one patient's beats stand on both sides; {splits.validation_rule(val_fraction, seed)}",
+    )
 
     def relabelled(split: Split) -> Split:
         return Split(split.x, relabel[split.y], split.record, split.index)
@@ -54,6 +64,7 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
 
 def _from_rows(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], str, str]:
     """The two Kaggle files; the test file is not opened here."""
+
     def arrays(name: str) -> tuple[Arrays, str]:
         key = fingerprint(source if source.is_file() else source / name)
         return cached(cache / f"{Path(name).stem}-{key}", partial(_parse, source, name))
@@ -66,6 +77,7 @@ def _from_rows(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], s
 
 def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], str, str]:
     """Beats built from records, 20 % of each class set aside as the test set."""
+
     def build() -> Arrays:
         if source.is_dir():
             return mitdb.beats(source)
@@ -82,7 +94,9 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
 def _parse(source: Path, name: str) -> Arrays:
     log.info("reading %s", name)
     with _open(source, name) as file:
-        x, y = read_rows(file, samples=mitdb.SAMPLES, classes=len(mitdb.CLASSES), where=f"{source / name if source.is_dir() else name}")
+        x, y = read_rows(
+            file, samples=mitdb.SAMPLES, classes=len(mitdb.CLASSES), where=f"{source / name if source.is_dir() else name}"
+        )
     return {"x": x, "y": y, "record": np.full(len(y), "")}
 
 
@@ -122,8 +136,11 @@ def _locate(path: Path) -> Path:
         path = path.parent
     found = _locate_in(path) if path.is_dir() else path if _usable_zip(path) else None
     if found is None:
-        raise DataError(f"neither {TRAIN} and {TEST} nor MIT-BIH records (*.hea) are here", where=str(path),
-                        hint="a folder or zip that holds one of them")
+        raise DataError(
+            f"neither {TRAIN} and {TEST} nor MIT-BIH records (*.hea) are here",
+            where=str(path),
+            hint="a folder or zip that holds one of them",
+        )
     return found
 
 

@@ -27,7 +27,11 @@ def beats(folder: Path) -> dict[str, NDArray[Any]]:
         raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
     parts = [record_beats(header) for header in tqdm(headers, desc="beats from records", unit="record", disable=None)]
     names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
-    return {"x": np.concatenate([x for x, _ in parts]), "y": np.concatenate([y for _, y in parts]), "record": np.concatenate(names)}
+    return {
+        "x": np.concatenate([x for x, _ in parts]),
+        "y": np.concatenate([y for _, y in parts]),
+        "record": np.concatenate(names),
+    }
 
 
 def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -66,7 +70,9 @@ def _read(header: Path) -> tuple[NDArray[np.floating], float, list[str], NDArray
         annotation = wfdb.rdann(name, "atr")
     except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"record {header.stem} cannot be read: {reason}", where=str(header), hint="fetch the database again") from error
+        raise DataError(
+            f"record {header.stem} cannot be read: {reason}", where=str(header), hint="fetch the database again"
+        ) from error
     return record.p_signal[:, 0], float(record.fs), annotation.symbol, annotation.sample
 
 

@@ -22,13 +22,19 @@ def read_rows(file: BinaryIO, *, samples: int, classes: int, where: str) -> tupl
         file.seek(0)
         raise _diagnose(file, samples, where) from error
     if table.shape[1] != samples + 1:
-        raise DataError(f"{table.shape[1]} columns, expected {samples} samples and a label", where=f"{where}, line 1",
-                        hint="the Kaggle heartbeat layout, without header")
+        raise DataError(
+            f"{table.shape[1]} columns, expected {samples} samples and a label",
+            where=f"{where}, line 1",
+            hint="the Kaggle heartbeat layout, without header",
+        )
     bad = ~np.isfinite(table)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise DataError(f"a cell is empty or not a finite number ({bad.sum()} such cells)", where=f"{where}, line {row + 1}, column {column + 1}",
-                        hint="fill or remove the row")
+        raise DataError(
+            f"a cell is empty or not a finite number ({bad.sum()} such cells)",
+            where=f"{where}, line {row + 1}, column {column + 1}",
+            hint="fill or remove the row",
+        )
     return np.ascontiguousarray(table[:, :-1]), check_labels(table[:, -1], classes, where)
 
 
@@ -36,8 +42,11 @@ def check_labels(labels: NDArray[Any], classes: int, where: str) -> NDArray[np.i
     """Labels (N,) as integers; DataError with the line of the first that is not one of 0..classes-1."""
     wrong = np.flatnonzero((labels != np.round(labels)) | (labels < 0) | (labels >= classes))
     if len(wrong):
-        raise DataError(f"label {labels[wrong[0]]:g} is not one of 0..{classes - 1} ({len(wrong)} such rows)",
-                        where=f"{where}, line {wrong[0] + 1}", hint="correct or remove the row")
+        raise DataError(
+            f"label {labels[wrong[0]]:g} is not one of 0..{classes - 1} ({len(wrong)} such rows)",
+            where=f"{where}, line {wrong[0] + 1}",
+            hint="correct or remove the row",
+        )
     return labels.astype(np.int64)
 
 
@@ -45,8 +54,11 @@ def _diagnose(file: BinaryIO, samples: int, where: str) -> DataError:
     """The first line that is not `samples` numbers and a label."""
     for line, cells in enumerate(csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace")), 1):
         if len(cells) != samples + 1:
-            return DataError(f"{len(cells)} columns, expected {samples} samples and a label", where=f"{where}, line {line}",
-                             hint="correct or remove the row")
+            return DataError(
+                f"{len(cells)} columns, expected {samples} samples and a label",
+                where=f"{where}, line {line}",
+                hint="correct or remove the row",
+            )
         for column, cell in enumerate(cells, 1):
             try:
                 float(cell or "nan")

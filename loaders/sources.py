@@ -51,12 +51,21 @@ def download(remote: Remote, folder: Path) -> Path:
     log.info("fetching %s from %s", remote.name, remote.url)
     try:
         with tqdm(unit="B", unit_scale=True, desc=remote.name, disable=None) as bar:
+
             def show(done: int, total: int | None) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            gdown.download(remote.url, str(part), quiet=True, use_cookies=False, resume=True, progress=show, hasher=digest,
-                           timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+            gdown.download(
+                remote.url,
+                str(part),
+                quiet=True,
+                use_cookies=False,
+                resume=True,
+                progress=show,
+                hasher=digest,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            )
     except (DriveError, requests.RequestException, OSError) as error:
         reason = str(error).split("\n")[0][:200]
         raise DownloadError(f"cannot fetch {remote.name}: {type(error).__name__}: {reason}", where=remote.url) from error
@@ -70,11 +79,16 @@ def _verify(part: Path, remote: Remote, sha256: str) -> None:
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
             part.unlink()
-            raise DownloadError(f"{remote.name} came with {what} {found}, it should be {known}", where=remote.url, hint="--download again")
+            raise DownloadError(
+                f"{remote.name} came with {what} {found}, it should be {known}", where=remote.url, hint="--download again"
+            )
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
         part.unlink()
-        raise DownloadError(f"what came for {remote.name} is no zip but a page of {size} bytes, often a quota notice", where=remote.url,
-                            hint="again later, or --data-file with a copy of your own")
+        raise DownloadError(
+            f"what came for {remote.name} is no zip but a page of {size} bytes, often a quota notice",
+            where=remote.url,
+            hint="again later, or --data-file with a copy of your own",
+        )
 
 
 @contextmanager
@@ -87,7 +101,9 @@ def unpacked(archive: Path) -> Iterator[Path]:
                 _refuse_unsafe(file, archive)
                 file.extractall(folder)
         except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise DataError(f"the zip is damaged or cannot be unpacked: {error}", where=str(archive), hint="fetch it again") from error
+            raise DataError(
+                f"the zip is damaged or cannot be unpacked: {error}", where=str(archive), hint="fetch it again"
+            ) from error
         for sums in folder.rglob(CHECKSUMS):
             _check_sums(sums, archive)
         yield folder
@@ -98,8 +114,11 @@ def _refuse_unsafe(file: zipfile.ZipFile, archive: Path) -> None:
         path = PurePosixPath(item.filename.replace("\\", "/"))
         kind = stat.S_IFMT(item.external_attr >> 16)
         if path.is_absolute() or ".." in path.parts or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise DownloadError(f"the zip holds '{item.filename}', which does not belong in an archive", where=str(archive),
-                                hint="a copy from the publisher")
+            raise DownloadError(
+                f"the zip holds '{item.filename}', which does not belong in an archive",
+                where=str(archive),
+                hint="a copy from the publisher",
+            )
 
 
 def _check_sums(sums: Path, archive: Path) -> None:
@@ -107,7 +126,9 @@ def _check_sums(sums: Path, archive: Path) -> None:
         known, _, name = line.partition(" ")
         path = sums.parent / name.strip().lstrip("*")
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != known:
-            raise DataError(f"{name.strip()} does not have the checksum its publisher states", where=str(archive), hint="fetch it again")
+            raise DataError(
+                f"{name.strip()} does not have the checksum its publisher states", where=str(archive), hint="fetch it again"
+            )
 
 
 def fingerprint(path: Path) -> str:
@@ -128,7 +149,9 @@ def cached(folder: Path, build: Callable[[], Arrays]) -> tuple[Arrays, str]:
         meta = json.loads((folder / "meta.json").read_text())
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"the parsed arrays are damaged: {error}", where=str(folder), hint="remove that folder; it is built again") from error
+        raise DataError(
+            f"the parsed arrays are damaged: {error}", where=str(folder), hint="remove that folder; it is built again"
+        ) from error
     return arrays, meta["sha256"]
 
 
@@ -146,6 +169,8 @@ def _store(folder: Path, arrays: Arrays) -> None:
             temporary.rename(folder)
     except OSError as error:
         if not (folder / "meta.json").is_file():
-            raise ResourceError(f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir") from error
+            raise ResourceError(
+                f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
+            ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -15,12 +15,15 @@ def stratified(labels: NDArray[np.int64], second: int, seed: int) -> tuple[Indic
     would be empty.
     """
     if not 0 < second < len(labels):
-        raise DataError(f"cannot set {second} of {len(labels)} rows aside and have rows on both sides", hint="more data, or another --val-fraction")
+        raise DataError(
+            f"cannot set {second} of {len(labels)} rows aside and have rows on both sides",
+            hint="more data, or another --val-fraction",
+        )
     rng = np.random.default_rng(seed)
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quota = counts * second / len(labels)
     take = np.floor(quota).astype(int)
-    take[np.argsort(take - quota, kind="stable")[:second - take.sum()]] += 1
+    take[np.argsort(take - quota, kind="stable")[: second - take.sum()]] += 1
     take = _lend_to_empty(take, counts)
     chosen = [rng.permutation(np.flatnonzero(inverse == k))[:n] for k, n in enumerate(take)]
     picked = np.sort(np.concatenate(chosen))
@@ -37,3 +40,8 @@ def _lend_to_empty(take: Indices, counts: Indices) -> Indices:
             take[richest] -= 1
             take[k] += 1
     return take
+
+
+def validation_rule(fraction: float, seed: int) -> str:
+    """How validation rows were chosen, for the split rule."""
+    return f"validation is {fraction:.3g} of train, stratified by class, seed {seed}"

@@ -15,8 +15,15 @@ class CNN1d(nn.Module):
         super().__init__()
         first, second = widths
         self.features = nn.Sequential(
-            nn.Conv1d(spec.channels, first, kernel), nn.BatchNorm1d(first), nn.ReLU(), nn.MaxPool1d(pool),
-            nn.Conv1d(first, second, kernel), nn.ReLU(), nn.MaxPool1d(pool), nn.Flatten())
+            nn.Conv1d(spec.channels, first, kernel),
+            nn.BatchNorm1d(first),
+            nn.ReLU(),
+            nn.MaxPool1d(pool),
+            nn.Conv1d(first, second, kernel),
+            nn.ReLU(),
+            nn.MaxPool1d(pool),
+            nn.Flatten(),
+        )
         samples = spec.samples
         for _ in widths:
             samples = (samples - kernel + 1) // pool

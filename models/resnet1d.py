@@ -19,8 +19,11 @@ class BasicBlock(nn.Module):
         self.norm1 = nn.BatchNorm1d(width)
         self.conv2 = nn.Conv1d(width, width, KERNEL, 1, KERNEL // 2)
         self.norm2 = nn.BatchNorm1d(width)
-        self.shortcut = nn.Identity() if stride == 1 and width_in == width else nn.Sequential(
-            nn.Conv1d(width_in, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and width_in == width
+            else nn.Sequential(nn.Conv1d(width_in, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.norm1(self.conv1(x)))
@@ -35,8 +38,12 @@ class ResNet1d(nn.Module):
 
     def __init__(self, spec: DataSpec, *, blocks: Sequence[int], widths: Sequence[int], stem: int = 32) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv1d(spec.channels, stem, KERNEL, padding=KERNEL // 2, bias=False), nn.BatchNorm1d(stem),
-                                  nn.ReLU(), nn.MaxPool1d(3, 2, 1))
+        self.stem = nn.Sequential(
+            nn.Conv1d(spec.channels, stem, KERNEL, padding=KERNEL // 2, bias=False),
+            nn.BatchNorm1d(stem),
+            nn.ReLU(),
+            nn.MaxPool1d(3, 2, 1),
+        )
         groups, width_in = [], stem
         for group, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             for block in range(count):

@@ -35,17 +35,24 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError("the checkpoint holds more than tensors and plain values, or is damaged; nothing of it was run",
-                              where=str(path), hint="a checkpoint of this program: --resume best or an epoch that was kept") from error
+        raise CheckpointError(
+            "the checkpoint holds more than tensors and plain values, or is damaged; nothing of it was run",
+            where=str(path),
+            hint="a checkpoint of this program: --resume best or an epoch that was kept",
+        ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"the checkpoint cannot be read: {reason}", where=str(path),
-                              hint="--resume best or an epoch that was kept") from error
+        raise CheckpointError(
+            f"the checkpoint cannot be read: {reason}", where=str(path), hint="--resume best or an epoch that was kept"
+        ) from error
     if not isinstance(state, dict) or "model" not in state:
         raise CheckpointError("the file is not a checkpoint of this program", where=str(path), hint="--resume latest")
     if state.get("format", 0) > FORMAT:
-        raise CheckpointError(f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}", where=str(path),
-                              hint="the version of the program that wrote it")
+        raise CheckpointError(
+            f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}",
+            where=str(path),
+            hint="the version of the program that wrote it",
+        )
     return state
 
 
@@ -53,10 +60,16 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
     """Put `weights` into `model`; the first keys or shapes that differ are named in the error."""
     own = model.state_dict()
     missing, extra = own.keys() - weights.keys(), weights.keys() - own.keys()
-    shapes = [f"{key} is {tuple(weights[key].shape)}, the model has {tuple(own[key].shape)}"
-              for key in own if key in weights and own[key].shape != weights[key].shape]
+    shapes = [
+        f"{key} is {tuple(weights[key].shape)}, the model has {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and own[key].shape != weights[key].shape
+    ]
     differ = shapes + [f"{key} is missing" for key in sorted(missing)] + [f"{key} is not in the model" for key in sorted(extra)]
     if differ:
-        raise CheckpointError(f"the checkpoint is of another model: {'; '.join(differ[:3])}", where=where,
-                              hint="the --model-name and --dataset it was trained with")
+        raise CheckpointError(
+            f"the checkpoint is of another model: {'; '.join(differ[:3])}",
+            where=where,
+            hint="the --model-name and --dataset it was trained with",
+        )
     model.load_state_dict(weights)

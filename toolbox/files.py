@@ -27,8 +27,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}", where=f"{written} bytes written",
-                            hint="free space or check the permissions, then --resume latest") from error
+        raise ResourceError(
+            f"cannot write {path}: {error.strerror or error}",
+            where=f"{written} bytes written",
+            hint="free space or check the permissions, then --resume latest",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -19,9 +19,18 @@ def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> Non
     """Write logger.json and say the last epoch in a line."""
     run.write_json("logger.json", history)
     last = history[-1]
-    log.info("epoch %d/%d  lr %.2e  train loss %.4f acc %.4f  val loss %.4f acc %.4f macro F1 %.4f  %.1f s", last["epoch"], epochs,
-             last["lr"], last["train"]["loss"], last["train"]["accuracy"], last["val"]["loss"], last["val"]["accuracy"],
-             last["val"]["macro_f1"], last["seconds"])
+    log.info(
+        "epoch %d/%d  lr %.2e  train loss %.4f acc %.4f  val loss %.4f acc %.4f macro F1 %.4f  %.1f s",
+        last["epoch"],
+        epochs,
+        last["lr"],
+        last["train"]["loss"],
+        last["train"]["accuracy"],
+        last["val"]["loss"],
+        last["val"]["accuracy"],
+        last["val"]["macro_f1"],
+        last["seconds"],
+    )
 
 
 class Board:
@@ -53,8 +62,9 @@ class Board:
             self.writer.add_histogram(f"weights/{name}", parameter.detach(), step)
             if parameter.grad is not None:
                 self.writer.add_histogram(f"gradients/{name}", parameter.grad, step)
-        figure = plotter.confusion_figure(np.array(row["val"]["confusion_matrix"]), self.classes, normalised=True,
-                                          title=f"validation, epoch {step}")
+        figure = plotter.confusion_figure(
+            np.array(row["val"]["confusion_matrix"]), self.classes, normalised=True, title=f"validation, epoch {step}"
+        )
         self.writer.add_image("confusion_matrix/val", plotter.pixels(figure), step, dataformats="HWC")
         for k, name in enumerate(self.classes):
             self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)

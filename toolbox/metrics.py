@@ -12,8 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "macro_average_precision", "mean_iou",
-           "frequency_weighted_iou")
+METRICS = (
+    "loss",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_auroc",
+    "macro_average_precision",
+    "mean_iou",
+    "frequency_weighted_iou",
+)
 LOWER_IS_BETTER = {"loss"}
 
 
@@ -76,16 +84,20 @@ def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, An
     return values | {"per_class": {name: {part: float(row[k]) for part, row in parts.items()} for k, name in enumerate(classes)}}
 
 
-def bootstrap_intervals(target: Array, scores: Array, row_loss: Array, *, replicates: int = 1000,
-                        seed: int = 0) -> dict[str, list[float]]:
+def bootstrap_intervals(
+    target: Array, scores: Array, row_loss: Array, *, replicates: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
     """95 % percentile intervals [low, high] of every metric over resampled rows (Efron & Tibshirani 1993, ch. 13)."""
     rng, rows, classes = np.random.default_rng(seed), len(target), scores.shape[1]
     predicted, ranking = scores.argmax(1), Ranking(target, scores)
     table = np.empty((replicates, len(METRICS)))
     for replicate in table:
         weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(float)
-        values = {"loss": row_loss @ weight / rows, **ranking.metrics(weight),
-                  **from_confusion(confusion_matrix(target, predicted, classes, weight))}
+        values = {
+            "loss": row_loss @ weight / rows,
+            **ranking.metrics(weight),
+            **from_confusion(confusion_matrix(target, predicted, classes, weight)),
+        }
         replicate[:] = [values[name] for name in METRICS]
     bounds = {name: column[~np.isnan(column)] for name, column in zip(METRICS, table.T, strict=True)}
     return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}

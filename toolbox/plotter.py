@@ -106,8 +106,15 @@ def precision_recall_panels(predictions: Predictions, classes: Sequence[str]) ->
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     """Every metric of train and validation, and the learning rate, by epoch."""
     epochs = [row["epoch"] for row in history]
-    panels = [Panel(name.replace("_", " "), "epoch", "", [(split, epochs, _numbers(row[split][name] for row in history))
-                                                        for split in ("train", "val")]) for name in METRICS]
+    panels = [
+        Panel(
+            name.replace("_", " "),
+            "epoch",
+            "",
+            [(split, epochs, _numbers(row[split][name] for row in history)) for split in ("train", "val")],
+        )
+        for name in METRICS
+    ]
     return [*panels, Panel("learning rate", "epoch", "", [("lr", epochs, _numbers(row["lr"] for row in history))])]
 
 
@@ -144,11 +151,26 @@ def _panels_page(panels: Sequence[Panel], columns: int, title: str) -> str:
     for place, panel in enumerate(panels):
         cell = {"row": place // columns + 1, "col": place % columns + 1}
         for i, (name, x, y) in enumerate(panel.lines):
-            figure.add_scatter(x=x, y=y, name=name, mode="lines+markers" if len(x) < 50 else "lines", legendgroup=name,
-                               showlegend=columns == 1 or place == 0, line_color=COLOURS[i % len(COLOURS)], **cell)
+            figure.add_scatter(
+                x=x,
+                y=y,
+                name=name,
+                mode="lines+markers" if len(x) < 50 else "lines",
+                legendgroup=name,
+                showlegend=columns == 1 or place == 0,
+                line_color=COLOURS[i % len(COLOURS)],
+                **cell,
+            )
         if panel.guide:
-            figure.add_scatter(x=panel.guide[0], y=panel.guide[1], mode="lines", showlegend=False, hoverinfo="skip",
-                               line={"color": "grey", "dash": "dash", "width": 1}, **cell)
+            figure.add_scatter(
+                x=panel.guide[0],
+                y=panel.guide[1],
+                mode="lines",
+                showlegend=False,
+                hoverinfo="skip",
+                line={"color": "grey", "dash": "dash", "width": 1},
+                **cell,
+            )
         figure.update_xaxes(title_text=panel.x_label, **cell)
         figure.update_yaxes(title_text=panel.y_label, **cell)
     figure.update_layout(title=title, template="plotly_white", height=340 * rows if columns > 1 else 650)

@@ -39,7 +39,8 @@ class Predictions:
         import pandas as pd
 
         names = np.array(classes)
-        table = pd.DataFrame({"row": self.index, "record": self.record, "true": names[self.target],
-                              "predicted": names[self.scores.argmax(1)]})
+        table = pd.DataFrame(
+            {"row": self.index, "record": self.record, "true": names[self.target], "predicted": names[self.scores.argmax(1)]}
+        )
         table = table.join(pd.DataFrame(self.scores, columns=[f"p_{name}" for name in classes]))
         files.write_text(path, table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}f"))

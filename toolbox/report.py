@@ -22,8 +22,9 @@ class Facts(Protocol):
     split_rule: str
 
 
-def write(folder: Path, predictions: Predictions, val: dict[str, Any], history: Sequence[dict[str, Any]], *, spec: Facts,
-          title: str) -> dict[str, Any]:
+def write(
+    folder: Path, predictions: Predictions, val: dict[str, Any], history: Sequence[dict[str, Any]], *, spec: Facts, title: str
+) -> dict[str, Any]:
     """Fill `folder` with what the test set showed, and return its metrics with 95 % intervals."""
     folder.mkdir(exist_ok=True)
     predictions.save(folder / "predictions.npz")
@@ -35,29 +36,39 @@ def write(folder: Path, predictions: Predictions, val: dict[str, Any], history: 
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", text)
     for name, normalised in (("confusion_matrix", False), ("confusion_matrix_normalised", True)):
-        figure = plotter.confusion_figure(np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {title}")
+        figure = plotter.confusion_figure(
+            np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {title}"
+        )
         plotter.save_png(figure, folder / f"{name}.png")
     plotter.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {title}")
-    plotter.save_panels(plotter.precision_recall_panels(predictions, spec.classes), folder / "precision_recall", columns=1,
-                        title=f"test set, {title}")
+    plotter.save_panels(
+        plotter.precision_recall_panels(predictions, spec.classes),
+        folder / "precision_recall",
+        columns=1,
+        title=f"test set, {title}",
+    )
     plotter.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=title)
     return values
 
 
 def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, split_rule: str, classes: Sequence[str]) -> str:
     """Metrics of the test set with their intervals, validation beside them, and a line a class."""
-    lines = [title, f"split: {split_rule}", "",
-             FIGURE.format("metric", "test", "95 % interval", "validation")]
+    lines = [title, f"split: {split_rule}", "", FIGURE.format("metric", "test", "95 % interval", "validation")]
     for name in METRICS:
         low, high = test["intervals"][name]
         lines.append(FIGURE.format(name, _figure(test[name]), f"{_figure(low)} - {_figure(high)}", _figure(val.get(name))))
     lines += ["", FIGURE.format("class", "Se", "+P", "F1") + f"{'beats':>10}"]
     for k, name in enumerate(classes):
         parts = test["per_class"][name]
-        lines.append(FIGURE.format(name, *(_figure(parts[part]) for part in ("recall", "precision", "f1")))
-                     + f"{sum(test['confusion_matrix'][k]):>10,.0f}")
-    lines += ["", "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
-              "A research tool, not a medical device."]
+        lines.append(
+            FIGURE.format(name, *(_figure(parts[part]) for part in ("recall", "precision", "f1")))
+            + f"{sum(test['confusion_matrix'][k]):>10,.0f}"
+        )
+    lines += [
+        "",
+        "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
+        "A research tool, not a medical device.",
+    ]
     return "\n".join(lines) + "\n"
 
 

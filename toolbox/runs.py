@@ -45,13 +45,18 @@ class RunFolder:
                     break
                 except FileExistsError as error:
                     if version != "bump":
-                        raise UsageError(f"version {version} of {dataset} {model} exists already", where=str(path),
-                                         hint="--version bump, or --resume latest to go on with it") from error
+                        raise UsageError(
+                            f"version {version} of {dataset} {model} exists already",
+                            where=str(path),
+                            hint="--version bump, or --resume latest to go on with it",
+                        ) from error
                     number += 1
             for part in ("res", "pred", "tensorboard"):
                 (path / part).mkdir()
         except OSError as error:
-            raise ResourceError(f"cannot make a run folder: {error.strerror}", where=str(runs), hint="another --root-dir") from error
+            raise ResourceError(
+                f"cannot make a run folder: {error.strerror}", where=str(runs), hint="another --root-dir"
+            ) from error
         return cls(path)
 
     @classmethod
@@ -61,9 +66,16 @@ class RunFolder:
         if version == "latest" and taken:
             version = str(taken[-1])
         if not version.isdigit() or int(version) not in taken:
-            there = f"versions {', '.join(map(str, taken))} are there" if taken else f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
-            raise CheckpointError(f"no run of {model} on {dataset} with version {version}; {there}", where=str(root / dataset / "runs"),
-                                  hint="train one with --version bump, or name one that is there")
+            there = (
+                f"versions {', '.join(map(str, taken))} are there"
+                if taken
+                else f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
+            )
+            raise CheckpointError(
+                f"no run of {model} on {dataset} with version {version}; {there}",
+                where=str(root / dataset / "runs"),
+                hint="train one with --version bump, or name one that is there",
+            )
         return cls(root / dataset / "runs" / f"{dataset}_{model}_{int(version)}")
 
     def __truediv__(self, name: str) -> Path:
@@ -74,8 +86,11 @@ class RunFolder:
         path = self.path / {"latest": LATEST, "best": BEST}.get(which, EPOCH.format(which))
         if not path.is_file():
             kept = sorted(self.path.glob("*.pth.tar"))
-            raise CheckpointError(f"no checkpoint '{which}' in this run; kept are {', '.join(p.name for p in kept) or 'none'}",
-                                  where=str(self.path), hint="--resume latest, best or an epoch that was kept")
+            raise CheckpointError(
+                f"no checkpoint '{which}' in this run; kept are {', '.join(p.name for p in kept) or 'none'}",
+                where=str(self.path),
+                hint="--resume latest, best or an epoch that was kept",
+            )
         return path
 
     def read_json(self, name: str) -> Any:
@@ -84,8 +99,11 @@ class RunFolder:
         try:
             return json.loads(path.read_text())
         except json.JSONDecodeError as error:
-            raise CheckpointError(f"{name} is not JSON: {error.msg}", where=f"{path}, line {error.lineno}, column {error.colno}",
-                                  hint="mend the file; the weights are in the *.pth.tar files") from error
+            raise CheckpointError(
+                f"{name} is not JSON: {error.msg}",
+                where=f"{path}, line {error.lineno}, column {error.colno}",
+                hint="mend the file; the weights are in the *.pth.tar files",
+            ) from error
         except OSError as error:
             raise CheckpointError(f"cannot read {name}: {error.strerror}", where=str(path), hint="another --version") from error
 
@@ -122,22 +140,30 @@ def _acquire(path: Path) -> int:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ResourceError(f"cannot lock the run: {error.strerror}", where=str(path), hint="check the folder's permissions") from error
+            raise ResourceError(
+                f"cannot lock the run: {error.strerror}", where=str(path), hint="check the folder's permissions"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = _holder(handle)
             os.close(handle)
-            raise BusyError(f"the run is held by process {holder.get('pid', '?')} on {holder.get('host', '?')}", where=str(path.parent),
-                            hint="wait for it, or --version bump for a new run") from error
+            raise BusyError(
+                f"the run is held by process {holder.get('pid', '?')} on {holder.get('host', '?')}",
+                where=str(path.parent),
+                hint="wait for it, or --version bump for a new run",
+            ) from error
         if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
             break
         os.close(handle)
     holder = _holder(handle)
     if holder and holder.get("host") != socket.gethostname():
         os.close(handle)
-        raise BusyError(f"the run is held by process {holder.get('pid')} on another host, {holder.get('host')}", where=str(path),
-                        hint="remove the lock file if that process is gone")
+        raise BusyError(
+            f"the run is held by process {holder.get('pid')} on another host, {holder.get('host')}",
+            where=str(path),
+            hint="remove the lock file if that process is gone",
+        )
     if holder:
         logging.getLogger(__name__).warning("took over the lock of process %s, which is gone (%s)", holder.get("pid"), path)
     os.ftruncate(handle, 0)

@@ -1,6 +1,6 @@
 """A name becomes the order in which the rows of the training set are drawn in an epoch.
 
-`shuffle` visits every row once. `equal` and `importance` draw as many rows, with replacement, so that the classes appear
+Without a name every row is visited once. `equal` and `importance` draw as many rows, with replacement, so that the classes appear
 equally often, or in proportion to the importance the dataset gives them. The same shares as weights of the loss are
 `--class-balance`. Neither ever touches validation or test data.
 """
@@ -17,7 +17,6 @@ BALANCES: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {
     "equal": lambda importance: [1.0] * len(importance),
     "importance": lambda importance: importance,
 }
-SAMPLERS = {"shuffle": None, **BALANCES}
 
 
 def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> Tensor:
@@ -31,6 +30,6 @@ def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> 
 def epoch_order(sampler: str | None, labels: Tensor, importance: Sequence[float], *, seed: int, epoch: int) -> Tensor:
     """Indices (N,) into the rows of `labels`, a pure function of its arguments: a resumed epoch has the same order."""
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
-    if sampler in (None, "shuffle"):
+    if sampler is None:
         return torch.randperm(len(labels), generator=generator)
     return torch.multinomial(class_weights(sampler, labels, importance)[labels], len(labels), True, generator=generator)

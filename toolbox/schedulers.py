@@ -1,5 +1,6 @@
 """A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,15 @@ SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
     "StepLR": lambda optimizer, shape: torch_schedules.StepLR(optimizer, shape.step, shape.lr_decay),
     "ExponentialLR": lambda optimizer, shape: torch_schedules.ExponentialLR(optimizer, shape.lr_decay),
     "ReduceLROnPlateau": lambda optimizer, shape: torch_schedules.ReduceLROnPlateau(
-        optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step),
+        optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step
+    ),
     "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.CosineAnnealingLR(optimizer, max(1, shape.epochs)),
     "OneCycleLR": lambda optimizer, shape: torch_schedules.OneCycleLR(
-        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=max(1, shape.epochs * shape.batches) + 1,
-        cycle_momentum=False),
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        total_steps=max(1, shape.epochs * shape.batches) + 1,
+        cycle_momentum=False,
+    ),
 }
 # What of a schedule's state the number of epochs decides: it is never loaded, so that a longer run gets its own shape.
 SHAPED_BY_EPOCHS = {"CosineAnnealingLR": {"T_max"}, "OneCycleLR": {"total_steps", "_schedule_phases"}}
@@ -63,3 +68,16 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, in the shape this schedule was built with."""
         self.inner.load_state_dict(state)
+
+
+def warn_if_reshaped(name: str, before: int, now: int) -> None:
+    """Say that a schedule which is shaped by the number of epochs is another one when that changes."""
+    if before != now and name in SHAPED_BY_EPOCHS:
+        logging.getLogger("commander").warning(
+            "%s was shaped for %d epochs and is now for %d: the learning rate goes on from another place of its curve, "
+            "so the result is not that of a run started with %d epochs",
+            name,
+            before,
+            now,
+            now,
+        )

@@ -15,7 +15,9 @@ from toolbox.registry import pick
 class Classify:
     """One class a row: logits (B, K) against labels (B,)."""
 
-    def __init__(self, classes: Sequence[str], criterion: str, *, weights: Tensor | None = None, monitor: str = "macro_f1") -> None:
+    def __init__(
+        self, classes: Sequence[str], criterion: str, *, weights: Tensor | None = None, monitor: str = "macro_f1"
+    ) -> None:
         self.classes = tuple(classes)
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights = weights
@@ -45,7 +47,7 @@ class Classify:
 
     @property
     def mode(self) -> str:
-        """"min" or "max": which way the monitored metric is better."""
+        """ "min" or "max": which way the monitored metric is better."""
         return "min" if self.monitor in metrics.LOWER_IS_BETTER else "max"
 
     def is_better(self, value: float, best: float | None) -> bool:

@@ -1,0 +1,88 @@
+"""What several test files share: a tiny dataset, the real recordings where they are, and the command as a real process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from loaders import synth
+from loaders.base import Data, DataSpec, Split
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
+MITDB_ZIP = "mit-bih-arrhythmia-database-1.0.0.zip"
+KAGGLE_SAMPLE = "kaggle-heartbeat-sample"
+
+
+def make_spec(*, channels: int = 1, samples: int = 187, classes: tuple[str, ...] = ("N", "S", "V", "F", "Q")) -> DataSpec:
+    importance = (1.0, 2.0, 2.0, 2.0, 0.5)[: len(classes)]
+    leads = tuple(f"lead{i}" for i in range(channels))
+    return DataSpec("tiny", "beat", channels, samples, 125, "mV", leads, classes, importance, "generated", "none", "none")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Data:
+    """150 training, 50 validation and 50 test beats of five classes: enough for a loop, not for learning."""
+    arrays = synth.beats(250, seed=7)
+    everything = Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(250))
+    train, val, test = (everything.rows(rows) for rows in np.split(np.arange(250), [150, 200]))
+    return Data(make_spec(), train, val, lambda: test, "tiny")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """The path of a file of the real recordings; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"{name} is not in {SHARED} (set ECG_SHARED_DATA)")
+        return SHARED / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated dataset's arrays, made once."""
+    root = tmp_path_factory.mktemp("synth_cache")
+    synth.load("synth", root, data_file=None, val_fraction=0.1, seed=42).test  # noqa: B018
+    return root / "synth" / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path, synth_cache: Path) -> Path:
+    """An empty --root-dir that already knows the generated dataset."""
+    (tmp_path / "data" / "synth").mkdir(parents=True)
+    (tmp_path / "data" / "synth" / "cache").symlink_to(synth_cache)
+    return tmp_path / "data"
+
+
+def offline() -> dict[str, str]:
+    """An environment in which no server can be reached, on any machine."""
+    nowhere = "http://127.0.0.1:9"
+    return {**os.environ, **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere), "no_proxy": ""}
+
+
+def launch(*flags: object) -> subprocess.Popen:
+    """Start the command as a user would."""
+    command = [sys.executable, str(ROOT / "commander.py"), *map(str, flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline())
+
+
+def finish(process: subprocess.Popen, timeout_s: float = 120) -> SimpleNamespace:
+    """Wait for a command: its exit code, stdout, stderr, and the JSON of stdout's last line where there is one."""
+    out, err = process.communicate(timeout=timeout_s)
+    lines = out.strip().splitlines()
+    result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
+    return SimpleNamespace(code=process.returncode, out=out, err=err, result=result)
+
+
+def commander(*flags: object) -> SimpleNamespace:
+    """Run the command to its end."""
+    return finish(launch(*flags))
