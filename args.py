@@ -21,8 +21,16 @@ SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them
 # What one command asks for; the rest describes the run and is kept in its config.json.
 OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "list", "download", "debug", "verbose"}
 # What a run may change when it goes on; anything else would make it another run.
-FREE_ON_RESUME = OF_THE_COMMAND | {"data_file", "epochs", "patience", "workers", "device", "disable_cuda", "tensorboard"}
-DEFAULTS: dict[str, Any] = {}
+FREE_ON_RESUME = OF_THE_COMMAND | {
+    "num_classes",
+    "data_file",
+    "epochs",
+    "patience",
+    "workers",
+    "device",
+    "disable_cuda",
+    "tensorboard",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,8 +40,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint="python commander.py --help")
 
 
-def build_parser() -> Parser:
-    """Declare every flag once; defaults are kept in DEFAULTS, so that what was typed can be told from what was not."""
+def build_parser() -> tuple[Parser, dict[str, Any]]:
+    """Every flag, and the defaults apart from it, so that what was typed can be told from what was not."""
     parser = Parser(
         "commander.py",
         description="From raw heart recordings to a model whose numbers can be trusted.",
@@ -41,6 +49,7 @@ def build_parser() -> Parser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
+    defaults: dict[str, Any] = {}
     for title, declare in GROUPS.items():
         section = parser.add_argument_group(title)
 
@@ -48,10 +57,10 @@ def build_parser() -> Parser:
             switch = "type" not in how and "metavar" not in how
             shown = "" if default is None else f" (default {default})"
             action = section.add_argument(*names, help=help + shown, **how, **({"action": "store_true"} if switch else {}))
-            DEFAULTS[action.dest] = False if switch else default
+            defaults[action.dest] = False if switch else default
 
         declare(flag)
-    return parser
+    return parser, defaults
 
 
 # fmt: off
@@ -106,6 +115,7 @@ def _machine_flags(flag: Any) -> None:
 
 
 GROUPS = {"data": _data_flags, "model and run": _model_flags, "training": _training_flags, "machine and output": _machine_flags}
+PARSER, DEFAULTS = build_parser()
 _COUNT = ("at least 1", lambda value: value >= 1)
 _NATURAL = ("at least 0", lambda value: 0 <= value < math.inf)
 _POSITIVE = ("above 0", lambda value: 0 < value < math.inf)
@@ -123,7 +133,7 @@ WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a nu
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """What was typed, by name; a UsageError for what cannot be read."""
-    return vars(build_parser().parse_args(argv))
+    return vars(PARSER.parse_args(argv))
 
 
 def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SimpleNamespace:
@@ -151,14 +161,14 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
              if getattr(flags, name) is not None and not holds(getattr(flags, name))]  # fmt: skip
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
+    wrong += [f"--{name.replace('_', '-')} is empty" for name, value in given.items() if value == "" and name not in WORDS]
+    going_on = flags.test or flags.resume
     together = (
         (flags.sampler and flags.class_balance, "--sampler and --class-balance exclude each other"),
         (flags.resume and flags.start_epoch, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (
-            (flags.test or flags.resume) and flags.version == "bump",
-            "--version bump makes a new run, --test and --resume need one",
-        ),
+        (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
+        (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
     return wrong + [text for broken, text in together if broken]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-from toolbox.errors import CommanderError, Interrupted, UsageError
+from toolbox.errors import CheckpointError, CommanderError, Interrupted, UsageError
 from toolbox.files import finite
 from toolbox.signals import StopRequest
 
@@ -53,7 +53,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     flags = args.resolve(given)
-    if flags.list:
+    if flags.list is not None:
         import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
@@ -94,7 +94,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
     from toolbox import checkpoints, schedulers
 
     run = assembly.find_run(args.resolve(given))
-    config = run.read_json("config.json")
+    config = read_config(run)
     if differences := args.changed(given, config["flags"]):
         raise UsageError("; ".join(differences), where=str(run.path), hint="--version bump for a new run, or leave the flag out")
     flags = args.resolve(given, config["flags"])
@@ -117,6 +117,14 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
         run.write_json("config.json", config | {"flags": config["flags"] | changed})
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop)
+
+
+def read_config(run: "RunFolder") -> dict[str, Any]:
+    """The run's config.json, with the parts that are needed to go on."""
+    config = run.read_json("config.json")
+    if not (isinstance(config, dict) and {"flags", "data"} <= config.keys() and "checksum" in config["data"]):
+        raise CheckpointError("config.json lacks the flags or the data of the run", where=str(run.path), hint="another --version")
+    return config
 
 
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from loaders.base import Data, Split, TensorBatches
 from toolbox import samplers
-from toolbox.errors import NumericsError
+from toolbox.errors import CheckpointError, NumericsError
 from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
 from toolbox.tasks import Classify
@@ -240,6 +240,10 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; the weights are put into the model by the caller, who can say where they came from."""
+        if lacking := self.state_dict().keys() - state.keys():
+            raise CheckpointError(
+                f"the checkpoint lacks {', '.join(sorted(lacking))}", hint="--resume best or an epoch that was kept"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["scheduler"])
         self.epoch, self.seconds, self.best, self.history = state["epoch"], state["seconds"], state["best"], state["history"]

@@ -15,8 +15,9 @@ import numpy as np
 
 from loaders import mitdb, splits
 from loaders.base import Data, DataSpec, Split
+from loaders.cache import Arrays, cached, fingerprint
 from loaders.rows import read_rows
-from loaders.sources import Arrays, Remote, cached, download, fingerprint, log, unpacked
+from loaders.sources import Remote, download, log, reading, topmost, unpacked
 from toolbox.errors import CommanderError, DataError, DownloadError
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
@@ -27,6 +28,7 @@ REMOTES = (
     Remote("mit-bih-arrhythmia-database-1.0.0.zip", "https://physionet.org/content/mitdb/get-zip/1.0.0/"),
 )
 HELP = "put mitbih_train.csv and mitbih_test.csv, or the MIT-BIH zip of physionet.org, into {}, or name it with --data-file"
+WOULD_DO = f"a folder or zip with {TRAIN} and {TEST}, or with MIT-BIH records (*.hea, *.dat, *.atr)"
 # Classes, importance, and the label of each of N S V F Q.
 VARIANTS = {
     "ecg": (mitdb.CLASSES, (1.0, 2.0, 2.0, 2.0, 0.5), np.arange(5)),
@@ -35,9 +37,15 @@ VARIANTS = {
 
 
 def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int) -> Data:
-    """`ecg` or `ecg_bin` from `data_file`, else from <root>/ecg, else fetched into it."""
+    """`ecg` or `ecg_bin` from `data_file`, else from <root>/ecg, else fetched into it.
+
+    x (N, 1, 187) float32 in [0, 1]; validation is `val_fraction` of train, drawn with `seed`; the test rows depend on neither.
+    Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of permission.
+    """
     folder = root / "ecg"
-    source = _locate(data_file) if data_file else _locate_in(folder) or _fetch(folder)
+    with reading(data_file or folder):
+        source = _locate(data_file) if data_file else _locate_in(folder)
+    source = source or _fetch(folder)
     train, open_test, checksum, rule = (_from_rows if _has_rows(source) else _from_records)(source, folder / "cache")
     classes, importance, relabel = VARIANTS[name]
     rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed)
@@ -66,11 +74,12 @@ def _from_rows(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], s
     """The two Kaggle files; the test file is not opened here."""
 
     def arrays(name: str) -> tuple[Arrays, str]:
-        key = fingerprint(source if source.is_file() else source / name)
+        key = fingerprint(source / name if source.is_dir() else source)
         return cached(cache / f"{Path(name).stem}-{key}", partial(_parse, source, name))
 
-    if source.is_dir() and not (source / TEST).is_file():
-        raise DataError(f"{TEST} is missing beside {TRAIN}", where=str(source), hint="both files of the Kaggle dataset")
+    missing = [name for name in (TRAIN, TEST) if source.is_dir() and not (source / name).is_file()]
+    if missing:
+        raise DataError(f"{missing[0]} is missing", where=str(source), hint="both files of the Kaggle dataset in one folder")
     train, checksum = arrays(TRAIN)
     return _split(train), lambda: _split(arrays(TEST)[0]), checksum, "beats split at random by the publisher (Kaggle's two files)"
 
@@ -84,7 +93,8 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
         with unpacked(source) as folder:
             return mitdb.beats(folder)
 
-    arrays, checksum = cached(cache / f"records-{fingerprint(source)}", build)
+    files = sorted(path for path in source.iterdir() if path.suffix in mitdb.SUFFIXES) if source.is_dir() else [source]
+    arrays, checksum = cached(cache / f"records-{fingerprint(*files)}", build)
     everything = _split(arrays)
     test_beats = round(TEST_BEATS / 109_446 * len(everything))
     train, test = splits.stratified(everything.y, test_beats, SPLIT_SEED)
@@ -92,11 +102,9 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
 
 
 def _parse(source: Path, name: str) -> Arrays:
-    log.info("reading %s", name)
-    with _open(source, name) as file:
-        x, y = read_rows(
-            file, samples=mitdb.SAMPLES, classes=len(mitdb.CLASSES), where=f"{source / name if source.is_dir() else name}"
-        )
+    log.info("reading %s", source / name)
+    with reading(source), _open(source, name) as file:
+        x, y = read_rows(file, samples=mitdb.SAMPLES, classes=mitdb.CLASSES, where=str(source / name))
     return {"x": x, "y": y, "record": np.full(len(y), "")}
 
 
@@ -111,52 +119,56 @@ def _open(source: Path, name: str) -> Iterator[BinaryIO]:
             yield file
         return
     with zipfile.ZipFile(source) as archive:
-        member = next(member for member in archive.namelist() if Path(member).name == name)
-        with archive.open(member) as file:
+        members = [member for member in archive.namelist() if Path(member).name == name]
+        with archive.open(min(members, key=lambda member: member.count("/"))) as file:
             yield file
 
 
 def _has_rows(source: Path) -> bool:
-    return (source / TRAIN).is_file() if source.is_dir() else {TRAIN, TEST} <= _names(source)
+    return any((source / name).is_file() for name in (TRAIN, TEST)) if source.is_dir() else {TRAIN, TEST} <= _names(source)
 
 
 def _names(archive: Path) -> set[str]:
     try:
         with zipfile.ZipFile(archive) as file:
             return {Path(name).name for name in file.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"not a zip that can be read: {error}", where=str(archive), hint="fetch it again") from error
+    except zipfile.BadZipFile as error:
+        raise DataError(f"neither a folder nor a zip that can be read: {error}", where=str(archive), hint=WOULD_DO) from error
 
 
 def _locate(path: Path) -> Path:
     """The folder or zip that `path` means, or a DataError that says what would do."""
     if not path.exists():
-        raise DataError("there is no such file or folder", where=str(path), hint="check --data-file")
-    if path.is_file() and path.name in (TRAIN, TEST):
+        raise DataError("there is no such file or folder", where=str(path), hint=f"--data-file with {WOULD_DO}")
+    if path.name in (TRAIN, TEST):
         path = path.parent
-    found = _locate_in(path) if path.is_dir() else path if _usable_zip(path) else None
+    found = _locate_in(path) if path.is_dir() else path if _has_beats(path) else None
     if found is None:
-        raise DataError(
-            f"neither {TRAIN} and {TEST} nor MIT-BIH records (*.hea) are here",
-            where=str(path),
-            hint="a folder or zip that holds one of them",
-        )
+        raise DataError(f"neither {TRAIN} and {TEST} nor MIT-BIH records are here", where=str(path), hint=WOULD_DO)
     return found
 
 
 def _locate_in(folder: Path) -> Path | None:
-    """The first usable source in `folder`: the CSV files, a folder of records, a zip of either."""
-    if not folder.is_dir():
-        return None
-    if (folder / TRAIN).is_file():
-        return folder
-    records = next(folder.rglob("*.hea"), None)
-    return records.parent if records else next((path for path in sorted(folder.glob("*.zip")) if _usable_zip(path)), None)
+    """The first usable source in `folder` or nested in it: the CSV files, a folder of records, a zip of either."""
+    for pattern in (TRAIN, TEST, "*.hea"):
+        if found := topmost(folder, pattern):
+            return found[0].parent
+    return next((path for path in topmost(folder, "*.zip") if _is_usable(path)), None)
 
 
-def _usable_zip(path: Path) -> bool:
-    names = _names(path)
-    return {TRAIN, TEST} <= names or any(name.endswith(".hea") for name in names)
+def _is_usable(archive: Path) -> bool:
+    """Whether a zip that stands in a searched folder holds beats; one that is damaged is passed over, which is said."""
+    try:
+        with reading(archive):
+            return _has_beats(archive)
+    except CommanderError as error:
+        log.warning("passing over %s: %s", archive, error.what)
+        return False
+
+
+def _has_beats(archive: Path) -> bool:
+    names = _names(archive)
+    return {TRAIN, TEST} <= names or {".hea", ".atr"} <= {Path(name).suffix for name in names}
 
 
 def _fetch(folder: Path) -> Path:
@@ -164,6 +176,6 @@ def _fetch(folder: Path) -> Path:
     for remote in REMOTES:
         try:
             return _locate(download(remote, folder))
-        except CommanderError as error:
+        except (DownloadError, DataError) as error:
             reasons.append(error.what)
     raise DownloadError("the heartbeats are not here and cannot be fetched: " + "; ".join(reasons), hint=HELP.format(folder))

@@ -11,18 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from toolbox.errors import DataError
+from loaders.sources import topmost
+from toolbox.errors import DataError, ResourceError
 
 RATE_HZ = 125
 SAMPLES = 187
 SPAN = 1.2  # of the distance to the next R peak
+FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and no beat to be blown up
+SUFFIXES = (".hea", ".dat", ".atr")
 CLASSES = ("N", "S", "V", "F", "Q")
 AAMI = {symbol: k for k, symbols in enumerate(("NLRej", "AaJS", "VE", "F", "/fQ")) for symbol in symbols}
 
 
 def beats(folder: Path) -> dict[str, NDArray[Any]]:
-    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,)."""
-    headers = sorted(folder.rglob("*.hea"))
+    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,).
+
+    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in. Raises
+    DataError for a record that cannot be read or is not whole, ResourceError for one that may not be read.
+    """
+    headers = topmost(folder, "*.hea")
     if not headers:
         raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
     parts = [record_beats(header) for header in tqdm(headers, desc="beats from records", unit="record", disable=None)]
@@ -46,7 +53,7 @@ def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
 
-    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a constant row is zeros.
+    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant is zeros.
     """
     starts = np.round(peaks).astype(int)
     lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
@@ -55,11 +62,12 @@ def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[n
     rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
     low = np.where(inside, rows, np.inf).min(1, keepdims=True)
     height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
-    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=height > 0)
+    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=height > FLAT * np.ptp(signal))
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
 def _read(header: Path) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
+    """Lead MLII, or the first one, its rate in Hz, and the symbols and sample numbers of the annotations."""
     import wfdb
 
     name = str(header.with_suffix(""))
@@ -67,17 +75,26 @@ def _read(header: Path) -> tuple[NDArray[np.floating], float, list[str], NDArray
         leads = wfdb.rdheader(name).sig_name
         lead = leads.index("MLII") if "MLII" in leads else 0
         record = wfdb.rdrecord(name, channels=[lead])
-        annotation = wfdb.rdann(name, "atr")
-    except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"record {header.stem} cannot be read: {reason}", where=str(header), hint="fetch the database again"
+        signal, annotation = record.p_signal[:, 0], wfdb.rdann(name, "atr")
+        if not np.isfinite(signal).all():
+            raise ValueError("samples are missing")
+        if len(annotation.sample) and not 0 <= annotation.sample.min() <= annotation.sample.max() < len(signal):
+            raise ValueError("beats are annotated outside of the signal")
+    except PermissionError as error:
+        raise ResourceError(
+            f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
         ) from error
-    return record.p_signal[:, 0], float(record.fs), annotation.symbol, annotation.sample
+    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"record {header.stem} cannot be read, its .hea, .dat and .atr are not whole: {error}",
+            where=str(header),
+            hint="fetch the database again",
+        ) from error
+    return signal, float(record.fs), annotation.symbol, annotation.sample
 
 
 def _resample(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.floating]:
     from scipy.signal import resample_poly
 
     ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
-    return resample_poly(signal, ratio.numerator, ratio.denominator)
+    return resample_poly(signal, ratio.numerator, ratio.denominator, padtype="median")  # so that a constant stays constant

@@ -1,32 +1,28 @@
-"""Find, download, verify and unpack what a dataset is made from, and keep what was parsed as arrays beside it."""
+"""Find, download, verify and unpack what a dataset is made from."""
 
+import fcntl
+import gzip
 import hashlib
-import json
 import logging
 import os
-import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from toolbox import files
 from toolbox.errors import DataError, DownloadError, ResourceError
 
 log = logging.getLogger("commander")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
 CHECKSUMS = "SHA256SUMS.txt"
-CACHE_FORMAT = 1  # raised when the parsed arrays change, so that older caches are not read
-
-Arrays = dict[str, NDArray[Any]]
+DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)  # RuntimeError: encrypted, unknown method
 
 
 @dataclass(frozen=True)
@@ -39,71 +35,138 @@ class Remote:
     sha256: str | None = None
 
 
+def topmost(folder: Path, pattern: str) -> list[Path]:
+    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels down."""
+    if folder.is_dir():
+        os.listdir(folder)  # raises where it may not be read, which glob passes over
+    for depth in range(4):
+        found = sorted(folder.glob("*/" * depth + pattern))
+        if found:
+            return [path for path in found if path.parent == found[0].parent]
+    return []
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a ResourceError."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise DataError(f"the file is damaged: {error}", where=str(path), hint="fetch it again") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResourceError(
+            f"cannot be read: {reason}", where=str(error.filename or path), hint="check the permissions and the free space"
+        ) from error
+
+
 def download(remote: Remote, folder: Path) -> Path:
-    """Fetch `remote` into `folder` with a progress bar; the file appears there only once it is whole and verified."""
-    import gdown
+    """Fetch `remote` into `folder`; the file appears there only once it is whole and verified.
+
+    An interrupted transfer is gone on with; a second process waits for the first. Raises DownloadError, or ResourceError
+    where the folder cannot be written.
+    """
     import requests
     from gdown.exceptions import DownloadError as DriveError
 
-    path, part = folder / remote.name, folder / f".{remote.name}.part"
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    log.info("fetching %s from %s", remote.name, remote.url)
+    path = folder / remote.name
     try:
-        with tqdm(unit="B", unit_scale=True, desc=remote.name, disable=None) as bar:
-
-            def show(done: int, total: int | None) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            gdown.download(
-                remote.url,
-                str(part),
-                quiet=True,
-                use_cookies=False,
-                resume=True,
-                progress=show,
-                hasher=digest,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-            )
-    except (DriveError, requests.RequestException, OSError) as error:
-        reason = str(error).split("\n")[0][:200]
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder) as waited:
+            if waited and path.is_file():
+                return path
+            log.info("fetching %s from %s", remote.name, remote.url)
+            part = _transfer(remote, folder)
+            try:
+                _verify(part, remote)
+                part.chmod(0o644)  # gdown makes it for its owner alone
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+    except (DriveError, requests.RequestException) as error:
+        reason = " ".join(str(error).split())[:200]
         raise DownloadError(f"cannot fetch {remote.name}: {type(error).__name__}: {reason}", where=remote.url) from error
-    _verify(part, remote, digest.hexdigest())
-    os.replace(part, path)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot store {remote.name}: {error.strerror or error}", where=str(folder), hint="free space, or another --root-dir"
+        ) from error
     return path
 
 
-def _verify(part: Path, remote: Remote, sha256: str) -> None:
-    size = part.stat().st_size
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Hold `folder` against other processes that fetch into it; true if one had to be waited for."""
+    handle, waited = os.open(folder, os.O_RDONLY), False
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("waiting for another process that fetches into %s", folder)
+                waited = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield waited
+    finally:
+        os.close(handle)
+
+
+def _transfer(remote: Remote, folder: Path) -> Path:
+    """The path of the bytes of `remote`, not verified, under a hidden name in `folder`."""
+    import gdown
+    from gdown.exceptions import DownloadError as DriveError
+    from gdown.exceptions import FileURLRetrievalError
+
+    part = folder / f".{remote.name}.part"
+    how = {"quiet": True, "use_cookies": False, "resume": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
+    while True:
+        kept = {path: path.stat().st_size for path in folder.glob(f"{part.name}????????.part")}
+        try:
+            with tqdm(unit="B", unit_scale=True, desc=remote.name, disable=None) as bar:
+                gdown.download(remote.url, str(part), progress=partial(_show, bar), **how)
+            return part
+        except DriveError as error:
+            useless = [path for path, size in kept.items() if path.stat().st_size == size]
+            if isinstance(error, FileURLRetrievalError) or not useless:
+                raise
+            log.info("the server does not go on where the last transfer ended; starting again")
+            for path in useless:
+                path.unlink()
+
+
+def _show(bar: tqdm, done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _verify(part: Path, remote: Remote) -> None:
+    with open(part, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest() if remote.sha256 else None
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        page = file.read(512).lstrip().startswith(b"<")
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
-            part.unlink()
             raise DownloadError(
                 f"{remote.name} came with {what} {found}, it should be {known}", where=remote.url, hint="--download again"
             )
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
-        part.unlink()
+        came = f"a web page of {size} bytes, often a quota notice" if page else f"{size} bytes that are no zip"
         raise DownloadError(
-            f"what came for {remote.name} is no zip but a page of {size} bytes, often a quota notice",
-            where=remote.url,
-            hint="again later, or --data-file with a copy of your own",
+            f"what came for {remote.name} is {came}", where=remote.url, hint="again later, or --data-file with a copy of your own"
         )
 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one."""
+    """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one.
+
+    Raises DataError for a damaged zip, DownloadError for one that holds links or would write outside of the folder.
+    """
     with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
         folder = Path(name)
-        try:
-            with zipfile.ZipFile(archive) as file:
-                _refuse_unsafe(file, archive)
-                file.extractall(folder)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise DataError(
-                f"the zip is damaged or cannot be unpacked: {error}", where=str(archive), hint="fetch it again"
-            ) from error
+        with reading(archive), zipfile.ZipFile(archive) as file:
+            _refuse_unsafe(file, archive)
+            file.extractall(folder)
         for sums in folder.rglob(CHECKSUMS):
             _check_sums(sums, archive)
         yield folder
@@ -122,55 +185,9 @@ def _refuse_unsafe(file: zipfile.ZipFile, archive: Path) -> None:
 
 
 def _check_sums(sums: Path, archive: Path) -> None:
-    for line in sums.read_text().splitlines():
+    for line in sums.read_text(errors="replace").splitlines():
         known, _, name = line.partition(" ")
-        path = sums.parent / name.strip().lstrip("*")
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != known:
-            raise DataError(
-                f"{name.strip()} does not have the checksum its publisher states", where=str(archive), hint="fetch it again"
-            )
-
-
-def fingerprint(path: Path) -> str:
-    """A name for the state of a file or of the files in a folder: names, sizes and times of change, without reading them."""
-    entries = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in entries]
-    return hashlib.sha256(json.dumps([CACHE_FORMAT, facts]).encode()).hexdigest()[:16]
-
-
-def cached(folder: Path, build: Callable[[], Arrays]) -> tuple[Arrays, str]:
-    """The arrays that `build` makes, mapped into memory from `folder`, and the SHA-256 of their content.
-
-    The first call builds and stores them; a folder appears only when it is complete.
-    """
-    if not (folder / "meta.json").is_file():
-        _store(folder, build())
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"the parsed arrays are damaged: {error}", where=str(folder), hint="remove that folder; it is built again"
-        ) from error
-    return arrays, meta["sha256"]
-
-
-def _store(folder: Path, arrays: Arrays) -> None:
-    digest = hashlib.sha256()
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        for name, array in arrays.items():
-            array = np.ascontiguousarray(array)
-            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            digest.update(array.view(np.uint8) if array.dtype.kind != "U" else "\n".join(array).encode())
-        files.write_json(temporary / "meta.json", {"arrays": list(arrays), "sha256": digest.hexdigest()})
-        if not folder.exists():
-            temporary.rename(folder)
-    except OSError as error:
-        if not (folder / "meta.json").is_file():
-            raise ResourceError(
-                f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
-            ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        name = name.strip().lstrip("*")
+        path = sums.parent / name
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != known.lower():
+            raise DataError(f"{name} does not have the checksum its publisher states", where=str(archive), hint="fetch it again")

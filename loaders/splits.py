@@ -25,6 +25,7 @@ def stratified(labels: NDArray[np.int64], second: int, seed: int) -> tuple[Indic
     take = np.floor(quota).astype(int)
     take[np.argsort(take - quota, kind="stable")[: second - take.sum()]] += 1
     take = _lend_to_empty(take, counts)
+    take = counts - _lend_to_empty(counts - take, counts)
     chosen = [rng.permutation(np.flatnonzero(inverse == k))[:n] for k, n in enumerate(take)]
     picked = np.sort(np.concatenate(chosen))
     rest = np.setdiff1d(np.arange(len(labels)), picked, assume_unique=True)

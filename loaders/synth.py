@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from loaders import splits
 from loaders.base import Data, DataSpec, Split
+from loaders.cache import cached
 from loaders.mitdb import CLASSES, RATE_HZ, SAMPLES, cut
-from loaders.sources import cached
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the generated beats change
@@ -29,21 +29,20 @@ SECONDS = 2.2  # integrated before the first R peak (0.2 s of it) and after, lon
 PHASE = np.array([-70.0, -15.0, 0.0, 15.0, 100.0])
 NORMAL_HEIGHT = np.array([1.2, -5.0, 30.0, -7.5, 0.75])
 NORMAL_WIDTH = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
-HEIGHT = {
-    "N": NORMAL_HEIGHT,
-    "S": np.array([0.5, -4.0, 25.0, -11.0, 1.1]),
-    "V": np.array([0.0, -3.0, 13.0, -9.0, -1.3]),
-    "F": np.array([0.6, -4.0, 21.0, -8.3, -0.25]),
-    "Q": np.array([0.1, -9.0, 16.0, -3.0, -1.0]),
-}
-WIDTH = {
-    "N": NORMAL_WIDTH,
-    "S": np.array([0.2, 0.1, 0.1, 0.13, 0.33]),
-    "V": np.array([0.25, 0.2, 0.24, 0.22, 0.5]),
-    "F": np.array([0.25, 0.14, 0.16, 0.15, 0.45]),
-    "Q": np.array([0.25, 0.08, 0.26, 0.16, 0.5]),
-}
-PAUSE = {"N": 1.0, "S": 1.2, "V": 1.25, "F": 1.05, "Q": 1.0}  # of the next RR interval, against a normal one
+# By class, in the order of CLASSES.
+HEIGHT = np.array(
+    [NORMAL_HEIGHT, [0.5, -4, 25, -11, 1.1], [0, -3, 13, -9, -1.3], [0.6, -4, 21, -8.3, -0.25], [0.1, -9, 16, -3, -1]]
+)
+WIDTH = np.array(
+    [
+        NORMAL_WIDTH,
+        [0.2, 0.1, 0.1, 0.13, 0.33],
+        [0.25, 0.2, 0.24, 0.22, 0.5],
+        [0.25, 0.14, 0.16, 0.15, 0.45],
+        [0.25, 0.08, 0.26, 0.16, 0.5],
+    ]
+)
+PAUSE = np.array([1.0, 1.2, 1.25, 1.05, 1.0])  # of the next RR interval, against a normal one
 JITTER = 0.18  # standard deviation of the waves' log height and log width from beat to beat
 
 
@@ -63,25 +62,21 @@ def beats(rows: int, seed: int) -> dict[str, NDArray]:
 
 
 def _rows(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
-    count = len(y)
-    names = np.array(CLASSES)[y]
-    rr_s = rng.normal(0.8, 0.13, count).clip(0.45, 1.5)
-    own = _shape(names, rng)
-    following = _shape(np.full(count, "N"), rng)
-    next_rr_s = (rr_s * np.array([PAUSE[name] for name in names]) * rng.normal(1, 0.07, count)).clip(0.4, 1.9)
+    rr_s = rng.normal(0.8, 0.13, len(y)).clip(0.45, 1.5)
+    own = _shape(y, rng)
+    following = _shape(np.zeros_like(y), rng)
+    next_rr_s = (rr_s * PAUSE[y] * rng.normal(1, 0.07, len(y))).clip(0.4, 1.9)
     signal = _integrate(rr_s, next_rr_s, own, following)
     signal = signal[:, int(0.2 * RATE_HZ) :] / np.abs(signal).max(1, keepdims=True)
     signal += _noise(signal.shape, rng)
-    return cut(signal.ravel(), np.arange(count) * signal.shape[1], next_rr_s * RATE_HZ)
+    return cut(signal.ravel(), np.arange(len(y)) * signal.shape[1], next_rr_s * RATE_HZ)
 
 
-def _shape(names: NDArray[np.str_], rng: np.random.Generator) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+def _shape(y: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Heights and widths (N, 5) of the waves, each beat with its own."""
-    height = np.stack([HEIGHT[name] for name in names])
-    width = np.stack([WIDTH[name] for name in names])
-    blend = rng.beta(1.2, 9, (len(names), 1))  # every beat has something of a normal one, a few nearly all
-    height = (1 - blend) * height + blend * NORMAL_HEIGHT
-    width = (1 - blend) * width + blend * NORMAL_WIDTH
+    blend = rng.beta(1.2, 9, (len(y), 1))  # every beat has something of a normal one, a few nearly all
+    height = (1 - blend) * HEIGHT[y] + blend * NORMAL_HEIGHT
+    width = (1 - blend) * WIDTH[y] + blend * NORMAL_WIDTH
     return height * rng.lognormal(0, JITTER, height.shape), width * rng.lognormal(0, JITTER, width.shape)
 
 

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+
+# The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -69,13 +72,28 @@ def offline() -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere), "no_proxy": ""}
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """A test that fails leaves no process behind."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def launch(*flags: object) -> subprocess.Popen:
     """Start the command as a user would."""
     command = [sys.executable, str(ROOT / "commander.py"), *map(str, flags)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline())
+    STARTED.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline()))
+    return STARTED[-1]
 
 
-def finish(process: subprocess.Popen, timeout_s: float = 120) -> SimpleNamespace:
+def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace:
     """Wait for a command: its exit code, stdout, stderr, and the JSON of stdout's last line where there is one."""
     out, err = process.communicate(timeout=timeout_s)
     lines = out.strip().splitlines()

@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def save(run: RunFolder, state: dict[str, Any], *, is_best: bool, epoch_done: bo
 def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint's state onto `device`; a damaged, foreign or newer file is a CheckpointError."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch reads past a wrong checksum
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
         state = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -40,14 +44,14 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
             where=str(path),
             hint="a checkpoint of this program: --resume best or an epoch that was kept",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, OSError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise CheckpointError(
             f"the checkpoint cannot be read: {reason}", where=str(path), hint="--resume best or an epoch that was kept"
         ) from error
-    if not isinstance(state, dict) or "model" not in state:
+    if not isinstance(state, dict) or "model" not in state or not isinstance(state.get("format"), int):
         raise CheckpointError("the file is not a checkpoint of this program", where=str(path), hint="--resume latest")
-    if state.get("format", 0) > FORMAT:
+    if state["format"] > FORMAT:
         raise CheckpointError(
             f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}",
             where=str(path),

@@ -14,7 +14,8 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call itself imports for a second
+        torch.use_deterministic_algorithms(deterministic)
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

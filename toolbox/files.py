@@ -17,20 +17,19 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     (full, no permission, too large) is a ResourceError that names the path and the bytes written.
     """
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-    written = 0
     try:
         with open(temporary, "wb") as file:
             write(file)
-            written = file.tell()
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
+        written = temporary.stat().st_size if temporary.exists() else 0
         raise ResourceError(
             f"cannot write {path}: {error.strerror or error}",
             where=f"{written} bytes written",
-            hint="free space or check the permissions, then --resume latest",
+            hint="free space, or check the permissions",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

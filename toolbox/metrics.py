@@ -64,10 +64,20 @@ class Ranking:
             ends = np.append(np.flatnonzero(np.diff(scores[order, k])), len(order) - 1)
             self._sorted.append((order, target[order] == k, ends))
 
+    def curve(self, k: int, weight: Array) -> tuple[Array, Array]:
+        """Rows of class k and of the rest (or their `weight` (N,)) above each score that occurs, highest first."""
+        order, positive, ends = self._sorted[k]
+        weight = weight[order]
+        hits = np.cumsum(weight * positive)[ends]
+        return hits, np.cumsum(weight)[ends] - hits
+
     def metrics(self, weight: Array) -> dict[str, float]:
         """Macro AUROC and average precision with `weight` (N,) for the rows."""
-        areas = np.array([_areas(weight[order], positive, ends) for order, positive, ends in self._sorted])
-        return {"macro_auroc": _mean(areas[:, 0]), "macro_average_precision": _mean(areas[:, 1])}
+        curves = [self.curve(k, weight) for k in range(len(self._sorted))]
+        return {
+            "macro_auroc": _mean(np.array([auroc(*curve) for curve in curves])),
+            "macro_average_precision": _mean(np.array([average_precision(*curve) for curve in curves])),
+        }
 
 
 def score(target: Array, scores: Array, row_loss: Array) -> dict[str, Any]:
@@ -103,16 +113,18 @@ def bootstrap_intervals(
     return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}
 
 
-def _areas(weight: Array, positive: Array, ends: Array) -> tuple[float, float]:
-    """AUROC and average precision of rows sorted by falling score, ties ending at `ends`."""
-    hits = np.cumsum(weight * positive)[ends]
-    taken = np.cumsum(weight)[ends]
-    misses = taken - hits
+def auroc(hits: Array, misses: Array) -> float:
+    """Area under the ROC curve that `Ranking.curve` gave; NaN where one side is empty."""
     if hits[-1] == 0 or misses[-1] == 0:
-        return np.nan, np.nan
-    auroc = np.trapezoid(np.append(0, hits), np.append(0, misses)) / (hits[-1] * misses[-1])
-    precision = _ratio(hits, taken)
-    return float(auroc), float(np.nansum(np.diff(hits, prepend=0) * precision) / hits[-1])
+        return np.nan
+    return float(np.trapezoid(np.append(0, hits), np.append(0, misses)) / (hits[-1] * misses[-1]))
+
+
+def average_precision(hits: Array, misses: Array) -> float:
+    """Mean precision over the steps in recall of the curve that `Ranking.curve` gave; NaN where one side is empty."""
+    if hits[-1] == 0 or misses[-1] == 0:
+        return np.nan
+    return float(np.nansum(np.diff(hits, prepend=0) * _ratio(hits, hits + misses)) / hits[-1])
 
 
 def _ratio(part: Array, whole: Array) -> Array:

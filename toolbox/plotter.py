@@ -1,6 +1,6 @@
 """Arrays become figures: PNG through matplotlib, and the same lines as interactive HTML through plotly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
+from toolbox import files, metrics
 from toolbox.metrics import METRICS
 from toolbox.predictions import Predictions
 
@@ -45,7 +45,8 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised
         axes.text(column, row, text, ha="center", va="center", color="white" if value > 0.5 else "black", fontsize=9)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true")
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -77,30 +78,39 @@ def save_panels(panels: Sequence[Panel], path: Path, *, columns: int, title: str
 
 def roc_panels(predictions: Predictions, classes: Sequence[str]) -> list[Panel]:
     """Receiver operating characteristic of each class against the rest."""
-    from sklearn.metrics import roc_auc_score, roc_curve
-
     panel = Panel("ROC, one class against the rest", "1 - specificity", "sensitivity (Se)", guide=([0, 1], [0, 1]))
-    for k, name in enumerate(classes):
-        positive = predictions.target == k
-        if 0 < positive.sum() < len(positive):
-            x, y, _ = roc_curve(positive, predictions.scores[:, k])
-            area = roc_auc_score(positive, predictions.scores[:, k])
-            panel.lines.append((f"{name} (AUROC {area:.4f}, n={positive.sum():,})", x, y))
+    for name, hits, misses in _curves(predictions, classes):
+        label = f"{name} (AUROC {metrics.auroc(hits, misses):.4f}, n={hits[-1]:,.0f})"
+        bends = _bends(hits) | _bends(misses)
+        x, y = misses[bends] / misses[-1], hits[bends] / hits[-1]
+        panel.lines.append((label, np.append(0, x), np.append(0, y)))
     return [panel]
 
 
 def precision_recall_panels(predictions: Predictions, classes: Sequence[str]) -> list[Panel]:
     """Positive predictivity against sensitivity of each class against the rest."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
     panel = Panel("Precision and recall, one class against the rest", "recall (Se)", "precision (+P)")
-    for k, name in enumerate(classes):
-        positive = predictions.target == k
-        if 0 < positive.sum() < len(positive):
-            y, x, _ = precision_recall_curve(positive, predictions.scores[:, k], drop_intermediate=True)
-            area = average_precision_score(positive, predictions.scores[:, k])
-            panel.lines.append((f"{name} (AP {area:.4f}, n={positive.sum():,})", x, y))
+    for name, hits, misses in _curves(predictions, classes):
+        label = f"{name} (AP {metrics.average_precision(hits, misses):.4f}, n={hits[-1]:,.0f})"
+        steps = np.diff(hits, prepend=np.nan, append=np.nan)
+        bends = (steps[1:] != 0) | (steps[:-1] != 0)  # straight only where no row of the class is passed
+        x, y = hits[bends] / hits[-1], hits[bends] / (hits + misses)[bends]
+        panel.lines.append((label, np.append(0, x), np.append(1, y)))
     return [panel]
+
+
+def _curves(predictions: Predictions, classes: Sequence[str]) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
+    """Name and curve of each class that has rows on both sides."""
+    ranking, ones = metrics.Ranking(predictions.target, predictions.scores), np.ones(len(predictions.target))
+    for k, name in enumerate(classes):
+        if 0 < (predictions.target == k).sum() < len(predictions.target):
+            yield name, *ranking.curve(k, ones)
+
+
+def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a count that grows step by step begins or ends to grow: the points a line needs, ends included."""
+    steps = np.diff(counts, prepend=np.nan, append=np.nan)
+    return steps[1:] != steps[:-1]
 
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
@@ -128,7 +138,7 @@ def _panels_figure(panels: Sequence[Panel], columns: int, title: str) -> "Figure
     rows = -(-len(panels) // columns)
     height = 3.0 * rows if columns > 1 else 6.0
     figure = Figure(figsize=(max(7.0, 4.2 * columns), height + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=9)
     for panel, axes in zip(panels, figure.subplots(rows, columns, squeeze=False).flat, strict=False):
         marker = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None
         for i, (name, x, y) in enumerate(panel.lines):
@@ -139,7 +149,8 @@ def _panels_figure(panels: Sequence[Panel], columns: int, title: str) -> "Figure
         if panel.x_label == "epoch":
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=8)
+        if panel.lines:
+            axes.legend(fontsize=8)
     return figure
 
 
@@ -173,5 +184,11 @@ def _panels_page(panels: Sequence[Panel], columns: int, title: str) -> str:
             )
         figure.update_xaxes(title_text=panel.x_label, **cell)
         figure.update_yaxes(title_text=panel.y_label, **cell)
-    figure.update_layout(title=title, template="plotly_white", height=340 * rows if columns > 1 else 650)
+    figure.update_layout(
+        title=title.replace("\n", "<br>"),
+        title_font_size=14,
+        margin_t=110,
+        template="plotly_white",
+        height=340 * rows if columns > 1 else 650,
+    )
     return figure.to_html(include_plotlyjs="directory")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,19 +36,20 @@ def write(
     text = summary(values, val, title=title, split_rule=spec.split_rule, classes=spec.classes)
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", text)
+    under = f"{title}\n{fill(spec.split_rule, 80)}"
     for name, normalised in (("confusion_matrix", False), ("confusion_matrix_normalised", True)):
         figure = plotter.confusion_figure(
-            np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {title}"
+            np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {under}"
         )
         plotter.save_png(figure, folder / f"{name}.png")
-    plotter.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {title}")
+    plotter.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}")
     plotter.save_panels(
         plotter.precision_recall_panels(predictions, spec.classes),
         folder / "precision_recall",
         columns=1,
-        title=f"test set, {title}",
+        title=f"test set, {under}",
     )
-    plotter.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=title)
+    plotter.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=under)
     return values
 
 

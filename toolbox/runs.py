@@ -97,12 +97,16 @@ class RunFolder:
         """The content of one of the run's JSON files."""
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text("utf-8"))
         except json.JSONDecodeError as error:
             raise CheckpointError(
                 f"{name} is not JSON: {error.msg}",
                 where=f"{path}, line {error.lineno}, column {error.colno}",
                 hint="mend the file; the weights are in the *.pth.tar files",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{name} is not text: {error.reason}", where=f"{path}, byte {error.start}", hint="mend the file"
             ) from error
         except OSError as error:
             raise CheckpointError(f"cannot read {name}: {error.strerror}", where=str(path), hint="another --version") from error

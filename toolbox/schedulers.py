@@ -1,6 +1,8 @@
 """A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch."""
 
 import logging
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +31,10 @@ SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
     "ReduceLROnPlateau": lambda optimizer, shape: torch_schedules.ReduceLROnPlateau(
         optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step
     ),
-    "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.CosineAnnealingLR(optimizer, max(1, shape.epochs)),
+    # torch's own steps from the rate before, and so stays at 0 where a run that reached it is made longer.
+    "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.LambdaLR(
+        optimizer, lambda epoch: (1 + math.cos(math.pi * epoch / max(1, shape.epochs))) / 2
+    ),
     "OneCycleLR": lambda optimizer, shape: torch_schedules.OneCycleLR(
         optimizer,
         [group["lr"] for group in optimizer.param_groups],
@@ -38,7 +43,7 @@ SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
     ),
 }
 # What of a schedule's state the number of epochs decides: it is never loaded, so that a longer run gets its own shape.
-SHAPED_BY_EPOCHS = {"CosineAnnealingLR": {"T_max"}, "OneCycleLR": {"total_steps", "_schedule_phases"}}
+SHAPED_BY_EPOCHS = {"CosineAnnealingLR": set(), "OneCycleLR": {"total_steps", "_schedule_phases"}}
 
 
 class Schedule:
@@ -68,6 +73,12 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, in the shape this schedule was built with."""
         self.inner.load_state_dict(state)
+        if self.name in SHAPED_BY_EPOCHS and self.inner.last_epoch <= getattr(self.inner, "total_steps", math.inf):
+            # The optimizer came with the rate of the shape before, as did get_last_lr(), which torch would have us ask.
+            with warnings.catch_warnings(action="ignore"):
+                rates = self.inner.get_lr()
+            for group, rate in zip(self.inner.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
 
 
 def warn_if_reshaped(name: str, before: int, now: int) -> None:

@@ -1,0 +1,136 @@
+"""The flags: every complaint at once, nothing read that was not meant, and what a run keeps when it goes on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import args
+from conftest import ROOT
+from toolbox.errors import UsageError
+
+OUT_OF_RANGE = [
+    ("--lr", "nan", "above 0"),
+    ("--lr", "0", "above 0"),
+    ("--lr", "-0.1", "above 0"),
+    ("--lr", "inf", "above 0"),
+    ("--epochs", "0", "at least 1"),
+    ("--epochs", "-3", "at least 1"),
+    ("--batch-size", "0", "at least 1"),
+    ("--workers", "-1", "at least 0"),
+    ("--seed", "-1", "from 0 to 2147483647"),
+    ("--seed", "2147483648", "from 0 to 2147483647"),
+    ("--val-fraction", "0", "above 0 and below 1"),
+    ("--val-fraction", "1", "above 0 and below 1"),
+    ("--val-fraction", "nan", "above 0 and below 1"),
+    ("--weight-decay", "-0.1", "at least 0"),
+    ("--weight-decay", "inf", "at least 0"),
+    ("--momentum", "1", "at least 0, below 1"),
+    ("--momentum", "-0.1", "at least 0, below 1"),
+    ("--lr-decay", "0", "above 0, at most 1"),
+    ("--lr-decay", "1.5", "above 0, at most 1"),
+    ("--grad-clip", "0", "above 0"),
+    ("--patience", "0", "at least 1"),
+    ("--step", "0", "at least 1"),
+    ("--num-classes", "0", "at least 1"),
+    ("--start-epoch", "-1", "at least 0"),
+    ("--version", "../../x", "bump, latest or a number"),
+    ("--version", "-1", "bump, latest or a number"),
+    ("--version", "1.5", "bump, latest or a number"),
+    ("--version", "²", "bump, latest or a number"),
+    ("--version", "", "bump, latest or a number"),
+    ("--resume", "junk", "best, latest or a number"),
+    ("--resume", "../model_best", "best, latest or a number"),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "rule"), OUT_OF_RANGE, ids=lambda part: part or "empty")
+def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value: str, rule: str) -> None:
+    (complaint,) = args.complaints(args.parse([f"{flag}={value}"]))
+    number = args.parse([f"{flag}={value}"])[flag[2:].replace("-", "_")]
+    assert complaint == f"{flag} is {number}, must be {rule}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "flags"),
+    [
+        ("--sampler equal --class-balance equal", ("--sampler", "--class-balance")),
+        ("--resume latest --start-epoch 1", ("--resume", "--start-epoch")),
+        ("--disable-cuda --device cuda", ("--disable-cuda", "--device")),
+        ("--test --version bump", ("--version bump", "--test")),
+        ("--resume best --version bump", ("--version bump", "--resume")),
+        ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
+    ],
+)
+def test_flags_that_exclude_each_other_are_both_named(typed: str, flags: tuple[str, str]) -> None:
+    (complaint,) = args.complaints(args.parse(typed.split()))
+    assert all(flag in complaint for flag in flags)
+
+
+def test_every_complaint_comes_at_once() -> None:
+    typed = "--lr nan --epochs 0 --workers -1 --version ../../x --resume junk --sampler equal --class-balance importance"
+    found = args.complaints(args.parse(typed.split()))
+    assert len(found) == 6
+    for flag in ("--lr", "--epochs", "--workers", "--version", "--resume", "--sampler"):
+        assert sum(complaint.startswith(flag) for complaint in found) == 1
+
+
+def test_nothing_is_wrong_with_the_defaults_nor_with_what_the_help_names() -> None:
+    typed = "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0"
+    assert args.complaints({}) == []
+    assert args.complaints(args.parse(typed.split())) == []
+
+
+@pytest.mark.parametrize(
+    "typed", [["--epoch", "3"], ["--model", "x"], ["--no-such-flag"], ["stray"], ["--epochs", "many"], ["--lr"]]
+)
+def test_abbreviated_unknown_and_unreadable_flags_are_usage_errors(typed: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        args.parse(typed)
+    assert typed[0] in str(caught.value)
+    assert caught.value.code == 2
+
+
+def test_every_flag_has_help_and_shows_its_default() -> None:
+    for action in args.PARSER._actions:
+        assert action.help, action.dest
+        default = args.DEFAULTS.get(action.dest)
+        if default is not None and default is not False:
+            assert f"(default {default})" in action.help
+    assert "--weight-decay" in args.PARSER.format_help()
+
+
+def test_every_range_and_word_belongs_to_a_flag() -> None:
+    assert {*args.RANGES, *args.WORDS, *args.FREE_ON_RESUME} <= args.DEFAULTS.keys()
+
+
+def test_only_what_was_typed_is_parsed() -> None:
+    assert args.parse([]) == {}
+    assert args.parse(["--lr", "0.1", "--test"]) == {"lr": 0.1, "test": True}
+
+
+def test_typed_goes_over_stored_over_default() -> None:
+    flags = args.resolve({"lr": 0.5}, {"lr": 0.1, "seed": 7, "not_a_flag_any_more": 1})
+    assert (flags.lr, flags.seed, flags.epochs) == (0.5, 7, args.DEFAULTS["epochs"])
+    assert not hasattr(flags, "not_a_flag_any_more")
+
+
+def test_paths_become_paths() -> None:
+    assert args.resolve({"data_file": "a/b.zip"}).data_file == Path("a/b.zip")
+    assert args.resolve({}).data_file is None
+    assert args.resolve({}).root_dir == Path("ecg_data")
+
+
+def test_a_resumed_run_may_go_on_longer_but_not_become_another() -> None:
+    stored = {"epochs": 5, "lr": 0.1, "seed": 1, "workers": 0, "device": None, "patience": None}
+    assert args.changed({"epochs": 9, "workers": 2, "device": "cpu", "patience": 3, "resume": "latest"}, stored) == []
+    assert args.changed({"lr": 0.1, "seed": 1}, stored) == []
+    assert args.changed({"lr": 0.2, "seed": 2}, stored) == ["--lr is 0.2, the run has 0.1", "--seed is 2, the run has 1"]
+
+
+def test_the_flags_import_nothing_heavy() -> None:
+    program = "import sys; before = set(sys.modules); import args; print(*set(sys.modules) - before)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = {name for name in told.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
+    assert modules == {"args", "toolbox", "toolbox.errors"}

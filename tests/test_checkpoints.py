@@ -1,0 +1,170 @@
+"""Checkpoints are written whole or not at all, and reading one never runs it."""
+
+import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from toolbox import checkpoints
+from toolbox.errors import CheckpointError, ResourceError
+from toolbox.runs import RunFolder
+
+CPU = torch.device("cpu")
+
+
+def state(epoch: int = 3, **more: Any) -> dict[str, Any]:
+    return {"model": {"w": torch.arange(40.0) + epoch}, "epoch": epoch, "best": None, "history": [{"loss": 0.5}], **more}
+
+
+def write(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow above 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Payload:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_the_latest_every_fifth_and_the_best_are_kept(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for epoch in range(1, 12):
+        checkpoints.save(run, state(epoch), is_best=epoch in (2, 7), epoch_done=True)
+    epochs = {path.name: checkpoints.load(path, CPU)["epoch"] for path in tmp_path.iterdir()}
+    assert epochs == {
+        "checkpoint.pth.tar": 11,
+        "checkpoint_epoch5.pth.tar": 5,
+        "checkpoint_epoch10.pth.tar": 10,
+        "model_best.pth.tar": 7,
+    }
+
+
+def test_a_stop_within_an_epoch_writes_the_latest_alone(tmp_path: Path) -> None:
+    checkpoints.save(RunFolder(tmp_path), state(5), is_best=True, epoch_done=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth.tar"]
+
+
+def test_what_the_latest_says_was_the_best_is_on_the_disk_before_it(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pth.tar").mkdir()  # so that writing the latest fails
+    with pytest.raises(ResourceError, match="cannot write"):
+        checkpoints.save(RunFolder(tmp_path), state(5), is_best=True, epoch_done=True)
+    for name in ("model_best.pth.tar", "checkpoint_epoch5.pth.tar"):
+        assert checkpoints.load(tmp_path / name, CPU)["epoch"] == 5
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    saved = state(3, best={"epoch": 2, "value": float("nan")}, rng={"cpu": torch.get_rng_state()}, scaler={})
+    checkpoints.save(RunFolder(tmp_path), saved, is_best=False, epoch_done=True)
+    loaded = checkpoints.load(tmp_path / "checkpoint.pth.tar", CPU)
+    assert loaded.keys() == {"format", *saved}
+    assert torch.equal(loaded["model"]["w"], saved["model"]["w"])
+    assert torch.equal(loaded["rng"]["cpu"], saved["rng"]["cpu"])
+    assert repr((loaded["best"], loaded["history"])) == repr((saved["best"], saved["history"]))
+
+
+@pytest.mark.parametrize("container", ["archive", "bare pickle"])
+def test_a_malicious_file_is_refused_and_nothing_of_it_runs(tmp_path: Path, container: str) -> None:
+    mark, path = tmp_path / "it ran", tmp_path / "checkpoint.pth.tar"
+    content = {"format": 1, **state(extra=Payload(mark))}
+    if container == "archive":
+        write(path, content)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError):
+        checkpoints.load(path, CPU)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Payload(mark)))  # noqa: S301
+    assert mark.exists(), "the payload is a dud, so that nothing was tested"
+
+
+def test_objects_of_classes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"more than tensors and plain values.*nothing of it was run"):
+        checkpoints.load(write(tmp_path / "x.pth.tar", {"format": 1, **state(model=nn.Linear(1, 1))}), CPU)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
+def test_a_truncated_or_empty_file_is_a_checkpoint_error(tmp_path: Path, share: float) -> None:
+    path = write(tmp_path / "x.pth.tar", {"format": 1, **state()})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        checkpoints.load(path, CPU)
+    assert str(path) in str(caught.value)
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth.tar", {"format": 1, **state()})
+    whole, refused = path.read_bytes(), 0
+    expected = repr(checkpoints.load(path, CPU))
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert repr(checkpoints.load(path, CPU)) == expected, place
+        except CheckpointError:
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)])
+def test_a_foreign_file_is_a_checkpoint_error(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        checkpoints.load(write(tmp_path / "x.pth.tar", content), CPU)
+
+
+def test_a_newer_format_names_both_versions(tmp_path: Path) -> None:
+    newer = checkpoints.FORMAT + 1
+    with pytest.raises(CheckpointError, match=f"has format {newer}, this program reads up to {checkpoints.FORMAT}"):
+        checkpoints.load(write(tmp_path / "x.pth.tar", {"format": newer, **state()}), CPU)
+
+
+def test_a_folder_or_a_missing_file_is_a_checkpoint_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.pth.tar"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            checkpoints.load(path, CPU)
+
+
+def test_weights_of_the_same_model_are_taken_over() -> None:
+    one, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    checkpoints.load_weights(other, one.state_dict(), "here")
+    assert torch.equal(one.weight, other.weight)
+
+
+def test_weights_of_another_model_are_refused_with_the_keys_and_shapes_that_differ() -> None:
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError, match=r"weight is \(5, 3\), the model has \(2, 3\).*bias is missing.*gain is not in"):
+        checkpoints.load_weights(model, {"weight": torch.zeros(5, 3), "gain": torch.zeros(1)}, "here")
+    assert torch.equal(model.weight, before)
+
+
+def test_a_full_disk_leaves_the_checkpoints_before_and_no_temporary_file(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    checkpoints.save(run, state(5), is_best=True, epoch_done=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(), pytest.raises(ResourceError, match=r"cannot write .*: File too large") as caught:
+        checkpoints.save(run, state(10, big=torch.zeros(10_000)), is_best=True, epoch_done=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert caught.value.where == "1000 bytes written"
+    assert caught.value.code == 6

@@ -1,0 +1,288 @@
+"""The command as its users run it: real processes, real signals, the run folder they leave behind."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as reference
+
+from conftest import KAGGLE_SAMPLE, MITDB_ZIP, commander, finish, launch
+from toolbox.metrics import METRICS
+
+FAST = ("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "2", "--short-run")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> SimpleNamespace:
+    """A short run trained to its end, with TensorBoard."""
+    root = tmp_path_factory.mktemp("done")
+    (root / "synth").mkdir()
+    (root / "synth" / "cache").symlink_to(synth_cache)
+    ended = commander(*FAST, "--root-dir", root, "--tensorboard")
+    assert ended.code == 0, ended.err
+    return SimpleNamespace(root=root, run=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
+
+
+def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:
+    return torch.load(run / name, weights_only=True)["model"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
+        mine, theirs = weights(one, name), weights(other, name)
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    histories = [json.loads((run / "logger.json").read_text()) for run in (one, other)]
+    for row in [row for history in histories for row in history]:
+        del row["seconds"], row["samples_per_s"]
+    assert histories[0] == histories[1]
+    assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
+
+
+def wait_for(condition, process, timeout_s: float = 180) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_run_folder_has_everything_the_design_names(done: SimpleNamespace) -> None:
+    made = {str(path.relative_to(done.run)) for path in done.run.rglob("*") if path.is_file()}
+    figures = {f"pred/{name}.{kind}" for name in ("roc", "precision_recall", "history") for kind in ("png", "html")}
+    matrices = {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png"}
+    tables = {"pred/predictions.csv", "pred/predictions.npz", "pred/metrics.json", "pred/report.txt", "pred/plotly.min.js"}
+    root = {"config.json", "logger.json", "results.json", "checkpoint.pth.tar", "model_best.pth.tar"}
+    assert made - {name for name in made if name.startswith("tensorboard/")} == (
+        figures | matrices | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
+    )
+
+
+def test_the_last_line_of_stdout_is_the_folder_and_the_results(done: SimpleNamespace) -> None:
+    results = json.loads((done.run / "results.json").read_text())
+    assert done.result == {"run_folder": str(done.run), **results}
+    assert set(METRICS) <= results["val"].keys()
+    assert set(METRICS) <= results["test"].keys()
+    assert set(results["test"]["intervals"]) == set(METRICS)
+
+
+def test_the_results_are_those_of_the_saved_predictions(done: SimpleNamespace) -> None:
+    table = pd.read_csv(done.run / "pred" / "predictions.csv", keep_default_na=False)
+    test = json.loads((done.run / "results.json").read_text())["test"]
+    assert list(table.columns) == ["row", "record", "true", "predicted", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert test["accuracy"] == pytest.approx(reference.accuracy_score(table.true, table.predicted))
+    assert test["macro_f1"] == pytest.approx(reference.f1_score(table.true, table.predicted, average="macro"))
+    low, high = test["intervals"]["accuracy"]
+    assert low <= test["accuracy"] <= high
+
+
+def test_history_and_best_epoch_agree(done: SimpleNamespace) -> None:
+    history = json.loads((done.run / "logger.json").read_text())
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert all({"lr", "seconds", "samples_per_s", "train", "val"} <= row.keys() for row in history)
+    best = max(history, key=lambda row: row["val"]["macro_f1"])
+    results = json.loads((done.run / "results.json").read_text())
+    assert results["best_epoch"] == best["epoch"]
+    assert results["val"] == best["val"]
+
+
+def test_testing_again_gives_the_same_results(done: SimpleNamespace) -> None:
+    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--root-dir", done.root)
+    assert again.code == 0, again.err
+    assert again.result == done.result
+
+
+def test_testing_another_epoch_leaves_the_best_ones_results_alone(done: SimpleNamespace) -> None:
+    before = (done.run / "results.json").read_bytes()
+    latest = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", done.root)
+    assert latest.code == 0, latest.err
+    assert latest.result["epoch"] == 2
+    assert (done.run / "pred" / "latest" / "report.txt").is_file()
+    assert (done.run / "results.json").read_bytes() == before
+
+
+def test_tensorboard_events_hold_what_was_promised(done: SimpleNamespace) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(done.run / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {f"{name}/{split}" for name in METRICS for split in ("train", "val")} | {"lr"} <= set(tags["scalars"])
+    assert "confusion_matrix/val" in tags["images"]
+    assert {"weights/head.weight", "gradients/head.weight"} <= set(tags["histograms"])
+    assert tags["graph"]
+    assert {"_hparams_/experiment", "_hparams_/session_start_info", "pr_curve_val/N"} <= set(events.summary_metadata)
+    assert [event.step for event in events.Scalars("macro_f1/val")] == [1, 2]
+    assert len(list((done.run / "tensorboard").iterdir())) == 1
+
+
+def test_tensorboard_does_not_change_the_run(done: SimpleNamespace, root: Path) -> None:
+    plain = commander(*FAST, "--root-dir", root)
+    assert plain.code == 0, plain.err
+    assert_same_run(done.run, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    assert not list((root / "synth" / "runs" / "synth_cnn1d_3_1" / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: int, code: int) -> None:
+    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root)
+    flags = (*run, "--epochs", "2", "--sampler", "equal", "--batch-size", "4")
+    stopped = launch(*flags)
+    runs = root / "synth" / "runs"
+    wait_for(lambda: (runs / "synth_cnn1d_3_1" / "logger.json").exists(), stopped)
+    time.sleep(0.5)  # into the second of two epochs of 2,700 steps
+    stopped.send_signal(signum)
+    ended = finish(stopped)
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    state = torch.load(runs / "synth_cnn1d_3_1" / "checkpoint.pth.tar", weights_only=True)
+    assert state["epoch"] == 1
+    assert 0 < state["meter"]["steps"] < 2700
+    assert not (runs / "synth_cnn1d_3_1" / "results.json").exists()
+    assert commander(*run, "--resume", "latest").code == 0
+    assert commander(*flags).code == 0
+    assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
+    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "3", "--root-dir", root)
+    killed = launch(*flags)
+    runs = root / "synth" / "runs"
+    wait_for(lambda: (runs / "synth_cnn1d_3_1" / "checkpoint.pth.tar").exists(), killed)
+    killed.kill()
+    finish(killed)
+    resumed = commander("--dataset", "synth", "--model-name", "cnn1d_3", "--resume", "latest", "--root-dir", root)
+    assert resumed.code == 0, resumed.err
+    assert commander(*flags).code == 0
+    assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
+
+
+def test_a_finished_run_can_be_made_longer(root: Path) -> None:
+    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--scheduler", "StepLR", "--root-dir", root)
+    assert commander(*flags, "--epochs", "1").code == 0
+    longer = commander("--model-name", "cnn1d_3", "--resume", "latest", "--epochs", "3", "--root-dir", root)
+    assert longer.code == 0, longer.err
+    assert commander(*flags, "--epochs", "3").code == 0
+    runs = root / "synth" / "runs"
+    assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
+    assert json.loads((runs / "synth_cnn1d_3_1" / "config.json").read_text())["flags"]["epochs"] == 3
+
+
+def test_two_bumps_at_once_get_two_folders(root: Path) -> None:
+    both = [finish(process) for process in [launch(*FAST, "--root-dir", root, "--version", "bump") for _ in range(2)]]
+    assert [ended.code for ended in both] == [0, 0]
+    assert {Path(ended.result["run_folder"]).name for ended in both} == {"synth_cnn1d_3_1", "synth_cnn1d_3_2"}
+
+
+def test_a_run_that_a_live_process_holds_is_refused(root: Path) -> None:
+    holder = launch("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "200", "--root-dir", root)
+    wait_for(lambda: (root / "synth" / "runs" / "synth_cnn1d_3_1" / "model_best.pth.tar").exists(), holder)
+    refused = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    assert refused.code == 8
+    assert f"process {holder.pid}" in refused.err
+    holder.send_signal(signal.SIGTERM)
+    assert finish(holder).code == 143
+
+
+def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so(root: Path) -> None:
+    ended = commander("--model-name", "cnn1d_3", "--epochs", "1", "--short-run", "--root-dir", root)
+    assert ended.code == 0, ended.err
+    assert "using synth" in ended.err
+    assert "physionet" in ended.err
+    assert Path(ended.result["run_folder"]).name == "synth_cnn1d_3_1"
+    assert not (root / "ecg" / "runs").exists()
+    again = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    assert again.result == ended.result
+
+
+@pytest.mark.parametrize("flags", [("--dataset", "ecg"), ("--dataset", "ecg_bin"), ("--download",)], ids=" ".join)
+def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, flags: tuple[str, ...]) -> None:
+    ended = commander(*flags, "--root-dir", root)
+    assert ended.code == 7
+    assert ended.err.count("error: ") == 1
+    assert "--data-file" in ended.err
+    assert not (root / "ecg" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        ((), 2, "Three lines"),
+        (("--model-name", "resnet1d_1O"), 2, "resnet1d_10"),
+        (("--lr", "nan", "--epochs", "0"), 2, "--lr is nan"),
+        (("--mod", "cnn1d_3"), 2, "--mod"),
+        (("--device", "cuda:77"), 2, "--device"),
+        (("--dataset", "synth", "--num-classes", "3"), 2, "5: N, S, V, F, Q"),
+        (("--list", "modls"), 2, "models"),
+        (("--pretrained",), 2, "--pretrained"),
+        (("--data-file", "/no/such/file"), 3, "/no/such/file"),
+        (("--test",), 4, "no run of resnet1d_10"),
+        (("--resume", "best", "--version", "3"), 4, "version 3"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_mistake_is_one_line_and_leaves_no_folder(root: Path, flags: tuple[str, ...], code: int, says: str) -> None:
+    ended = commander(*flags, *(("--root-dir", root) if flags else ()))
+    assert ended.code == code
+    assert says in ended.err
+    assert "Traceback" not in ended.err
+    assert not list(root.glob("*/runs"))
+    if flags:
+        assert ended.err.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_a_resumed_run_refuses_what_would_make_it_another(done: SimpleNamespace) -> None:
+    ended = commander("--model-name", "cnn1d_3", "--resume", "latest", "--lr", "0.5", "--root-dir", done.root)
+    assert ended.code == 2
+    assert "--lr is 0.5, the run has 0.003" in ended.err
+
+
+def test_a_damaged_checkpoint_is_an_error_that_says_so(done: SimpleNamespace, root: Path) -> None:
+    shutil.copytree(done.run, root / "synth" / "runs" / done.run.name)
+    path = root / "synth" / "runs" / done.run.name / "model_best.pth.tar"
+    path.write_bytes(path.read_bytes()[:1000])
+    ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    assert ended.code == 4
+    assert "model_best.pth.tar" in ended.err
+
+
+def test_a_copied_run_folder_is_tested_where_it_is(done: SimpleNamespace, root: Path) -> None:
+    shutil.copytree(done.run, root / "synth" / "runs" / "synth_cnn1d_3_7")
+    ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    assert ended.code == 0, ended.err
+    assert ended.result["test"] == done.result["test"]
+
+
+def test_lists_are_printed_to_stdout() -> None:
+    assert commander("--list", "datasets").out.split() == ["ecg", "ecg_bin", "synth"]
+
+
+@pytest.mark.parametrize("dataset", ["ecg", "ecg_bin"])
+def test_real_beats_from_the_recordings_are_trained_and_tested(shared, tmp_path: Path, dataset: str) -> None:
+    flags = ("--dataset", dataset, "--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", tmp_path)
+    ended = commander(*flags, "--data-file", shared(MITDB_ZIP))
+    assert ended.code == 0, ended.err
+    assert np.sum(ended.result["test"]["confusion_matrix"]) == 21_892
+    assert ended.result["test"]["accuracy"] > 0.9
+    assert "one patient's beats stand on both sides" in ended.err
+
+
+def test_the_test_file_is_not_opened_while_training(shared, root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kaggle"
+    shutil.copytree(shared(KAGGLE_SAMPLE), folder, copy_function=shutil.copyfile)
+    rows = (folder / "mitbih_train.csv").read_text() * 30
+    (folder / "mitbih_train.csv").write_text(rows)
+    os.truncate(folder / "mitbih_test.csv", 100)
+    ended = commander("--data-file", folder, "--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", root)
+    run = root / "ecg" / "runs" / "ecg_cnn1d_3_1"
+    assert ended.code == 3
+    assert "mitbih_test.csv, line 1" in ended.err
+    assert (run / "model_best.pth.tar").is_file()
+    assert not (run / "results.json").exists()

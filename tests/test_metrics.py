@@ -1,0 +1,132 @@
+"""Every metric against scikit-learn, also with ties and absent classes; intervals against rows drawn by hand."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as sk
+
+from toolbox import metrics
+
+K = 4
+CLASSES = ("N", "S", "V", "F")
+
+
+def draw(seed: int, *, rows: int = 200, ties: bool = False, absent: tuple[int, ...] = (), unseen: bool = False) -> tuple:
+    """target (N,), scores (N, K) that know something of it, row losses (N,); `absent` classes have no rows, and if `unseen`
+    are not predicted either."""
+    rng = np.random.default_rng(seed)
+    target = rng.choice([k for k in range(K) if k not in absent], rows)
+    logits = rng.normal(size=(rows, K)) + 1.2 * np.eye(K)[target]
+    if unseen:
+        logits[:, list(absent)] -= 20
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    if ties:
+        scores = np.round(scores, 1)
+    return target, scores, rng.exponential(size=rows)
+
+
+CASES = {
+    "random": draw(0),
+    "ties in the scores": draw(1, ties=True),
+    "a class absent from the target": draw(2, absent=(2,)),
+    "a class absent from both": draw(3, absent=(1,), unseen=True),
+    "few rows": draw(4, rows=9),
+}
+
+
+def one_against_rest(target: NDArray, scores: NDArray, measure: object, weight: NDArray | None = None) -> float:
+    """The macro average over the classes that occur, each measured against the rest."""
+    there = [k for k in range(scores.shape[1]) if 0 < (target == k).sum() < len(target)]
+    return float(np.mean([measure(target == k, scores[:, k], sample_weight=weight) for k in there]))
+
+
+def expected(target: NDArray, scores: NDArray, row_loss: NDArray) -> dict[str, float]:
+    predicted = scores.argmax(1)
+    with warnings.catch_warnings(action="ignore"):  # scikit-learn warns of classes that are predicted but absent
+        return {
+            "loss": row_loss.mean(),
+            "accuracy": sk.accuracy_score(target, predicted),
+            "balanced_accuracy": sk.balanced_accuracy_score(target, predicted),
+            "macro_f1": sk.f1_score(target, predicted, average="macro"),
+            "macro_auroc": one_against_rest(target, scores, sk.roc_auc_score),
+            "macro_average_precision": one_against_rest(target, scores, sk.average_precision_score),
+            "mean_iou": sk.jaccard_score(target, predicted, average="macro"),
+            "frequency_weighted_iou": sk.jaccard_score(target, predicted, average="weighted"),
+        }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_metric_is_scikit_learns(case: str) -> None:
+    target, scores, row_loss = CASES[case]
+    values = metrics.score(target, scores, row_loss)
+    assert {name: values[name] for name in metrics.METRICS} == pytest.approx(expected(target, scores, row_loss), rel=1e-9)
+    np.testing.assert_array_equal(values["confusion_matrix"], sk.confusion_matrix(target, scores.argmax(1), labels=range(K)))
+
+
+def test_macro_auroc_and_average_precision_are_scikit_learns_multiclass_ones() -> None:
+    target, scores, _ = CASES["random"]
+    values = metrics.Ranking(target, scores).metrics(np.ones(len(target)))
+    assert values["macro_auroc"] == pytest.approx(sk.roc_auc_score(target, scores, multi_class="ovr", average="macro"))
+    assert values["macro_average_precision"] == pytest.approx(sk.average_precision_score(np.eye(K)[target], scores))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_of_each_class_are_scikit_learns(case: str) -> None:
+    target, scores, row_loss = CASES[case]
+    named = metrics.name_classes(metrics.score(target, scores, row_loss), CLASSES)["per_class"]
+    table = sk.precision_recall_fscore_support(target, scores.argmax(1), labels=range(K), zero_division=0)
+    for k, name in enumerate(CLASSES):
+        assert named[name] == pytest.approx({"precision": table[0][k], "recall": table[1][k], "f1": table[2][k]})
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([(), (0,), (1, 3)]))
+def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: bool, absent: tuple[int, ...]) -> None:
+    target, scores, _ = draw(seed, rows=40, ties=ties, absent=absent)
+    weight = np.random.default_rng(seed).integers(0, 4, len(target)).astype(float)
+    kept = weight > 0
+    rows = (target[kept], scores[kept])
+    assume(len(np.unique(rows[0])) > 1)
+    values = metrics.Ranking(target, scores).metrics(weight)
+    assert values["macro_auroc"] == pytest.approx(one_against_rest(*rows, sk.roc_auc_score, weight[kept]))
+    assert values["macro_average_precision"] == pytest.approx(one_against_rest(*rows, sk.average_precision_score, weight[kept]))
+    matrix = metrics.confusion_matrix(target, scores.argmax(1), K, weight)
+    np.testing.assert_array_equal(matrix, sk.confusion_matrix(target, scores.argmax(1), labels=range(K), sample_weight=weight))
+
+
+def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
+    target, scores, row_loss = draw(0, absent=(1, 2, 3))
+    values = metrics.score(target, scores, row_loss)
+    assert np.isnan([values["macro_auroc"], values["macro_average_precision"]]).all()
+    assert np.isfinite([values["accuracy"], values["macro_f1"]]).all()
+    assert np.isnan(metrics.from_confusion(np.zeros((K, K)))["accuracy"])
+    assert np.isnan(metrics.bootstrap_intervals(target, scores, row_loss, replicates=5)["macro_auroc"]).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_replicate_is_the_score_of_the_rows_it_drew(case: str) -> None:
+    target, scores, row_loss = CASES[case]
+    drawn = np.random.default_rng(5).integers(len(target), size=len(target))
+    by_hand = metrics.score(target[drawn], scores[drawn], row_loss[drawn])
+    intervals = metrics.bootstrap_intervals(target, scores, row_loss, replicates=1, seed=5)
+    for name in metrics.METRICS:
+        assert intervals[name] == pytest.approx([by_hand[name]] * 2)
+
+
+def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
+    rows = CASES["random"]
+    values, intervals = metrics.score(*rows), metrics.bootstrap_intervals(*rows, replicates=300)
+    assert intervals == metrics.bootstrap_intervals(*rows, replicates=300)
+    assert intervals != metrics.bootstrap_intervals(*rows, replicates=300, seed=1)
+    assert intervals.keys() == set(metrics.METRICS)
+    for name, (low, high) in intervals.items():
+        assert low < values[name] < high
+
+
+def test_intervals_narrow_with_the_root_of_the_rows() -> None:
+    few, many = (metrics.bootstrap_intervals(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600))
+    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.35)

@@ -1,0 +1,152 @@
+"""Figures and the report: drawn for any data, read without a network, and never a number without its split and interval."""
+
+import json
+import logging
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from sklearn import metrics as sk
+
+from toolbox import metrics, plotter, report
+from toolbox.metrics import METRICS
+from toolbox.predictions import Predictions
+
+CLASSES = ("N", "S", "V")
+PNG = b"\x89PNG"
+
+
+def predictions(*, absent: tuple[int, ...] = (), rows: int = 40) -> Predictions:
+    rng = np.random.default_rng(0)
+    target = rng.choice([k for k in range(len(CLASSES)) if k not in absent], rows)
+    scores = rng.dirichlet(np.ones(len(CLASSES)), rows)
+    return Predictions(np.arange(rows), np.full(rows, ""), target, scores, -np.log(scores[np.arange(rows), target]))
+
+
+def measured(rows: Predictions) -> dict[str, Any]:
+    values = metrics.name_classes(metrics.score(rows.target, rows.scores, rows.loss), CLASSES)
+    intervals = metrics.bootstrap_intervals(rows.target, rows.scores, rows.loss, replicates=20)
+    return values | {"intervals": intervals}
+
+
+def history(epochs: int) -> list[dict[str, Any]]:
+    values = measured(predictions())
+    return [{"epoch": epoch, "lr": 0.1, "train": values, "val": values} for epoch in range(1, epochs + 1)]
+
+
+class Page(HTMLParser):
+    """What a page loads from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "data")]
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) -> None:
+    matrix = np.array([[1200, 300, 0], [0, 0, 0], [1, 0, 3]])
+    figure = plotter.confusion_figure(matrix, CLASSES, normalised=normalised, title="a title")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[:6] == (["80.0%", "20.0%", "0.0%"] + ["0.0%"] * 3 if normalised else ["1,200", "300", "0"] + ["0"] * 3)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CLASSES)
+    assert "a title" in [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_a_figure_as_pixels_is_height_width_and_three_colours() -> None:
+    figure = plotter.confusion_figure(np.eye(3), CLASSES, normalised=True, title="")
+    image = plotter.pixels(figure)
+    width, height = figure.get_size_inches() * figure.dpi
+    assert image.shape == (int(height), int(width), 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 0
+
+
+def test_panels_are_written_as_png_and_as_html_that_reads_without_a_network(tmp_path: Path) -> None:
+    panel = plotter.Panel("a panel", "x", "y", [("a line", [0, 1], [0, 1])], guide=([0, 1], [1, 0]))
+    plotter.save_panels([panel] * 3, tmp_path / "figure", columns=2, title="a title")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.html", "figure.png", "plotly.min.js"]
+    assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
+    assert Page(tmp_path / "figure.html").loaded == ["plotly.min.js"]
+    assert "a line" in (tmp_path / "figure.html").read_text()
+    assert b"Plotly" in (tmp_path / "plotly.min.js").read_bytes()
+
+
+@pytest.mark.parametrize("absent", [(), (1,), (1, 2)], ids=["all classes", "one absent", "one alone"])
+@pytest.mark.parametrize("panels", [plotter.roc_panels, plotter.precision_recall_panels])
+def test_curves_are_drawn_for_the_classes_that_can_have_one(tmp_path: Path, panels: Any, absent: tuple[int, ...]) -> None:
+    rows = predictions(absent=absent)
+    (panel,) = panels(rows, CLASSES)
+    there = [name for k, name in enumerate(CLASSES) if k not in absent and len(absent) < 2]
+    assert [name.split()[0] for name, _, _ in panel.lines] == there
+    for name, x, y in panel.lines:
+        assert f"n={(rows.target == CLASSES.index(name[0])).sum()})" in name
+        assert np.isfinite(x).all()
+        assert np.isfinite(y).all()
+    plotter.save_panels([panel], tmp_path / "figure", columns=1, title="")
+    assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
+
+
+@pytest.mark.parametrize("digits", [8, 1], ids=["no ties", "ties"])
+def test_curves_and_areas_are_scikit_learns(digits: int) -> None:
+    rows = predictions(rows=200)
+    rows = replace(rows, scores=np.round(rows.scores, digits))
+    (roc,), (recall,) = plotter.roc_panels(rows, CLASSES), plotter.precision_recall_panels(rows, CLASSES)
+    for k, name in enumerate(CLASSES):
+        positive, scores = rows.target == k, rows.scores[:, k]
+        x, y, _ = sk.roc_curve(positive, scores)
+        np.testing.assert_allclose(roc.lines[k][1:], (x, y))
+        y, x, _ = sk.precision_recall_curve(positive, scores, drop_intermediate=True)
+        np.testing.assert_allclose(recall.lines[k][1:], (x[::-1], y[::-1]))
+        assert roc.lines[k][0] == f"{name} (AUROC {sk.roc_auc_score(positive, scores):.4f}, n={positive.sum()})"
+        assert recall.lines[k][0] == f"{name} (AP {sk.average_precision_score(positive, scores):.4f}, n={positive.sum()})"
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: int) -> None:
+    rows = history(epochs)
+    rows[0]["val"] = rows[0]["val"] | {"macro_auroc": None}
+    panels = plotter.history_panels(rows)
+    assert [panel.title for panel in panels] == [name.replace("_", " ") for name in METRICS] + ["learning rate"]
+    for panel in panels[:-1]:
+        assert [(name, len(x), len(y)) for name, x, y in panel.lines] == [("train", epochs, epochs), ("val", epochs, epochs)]
+    assert np.isnan(panels[METRICS.index("macro_auroc")].lines[1][2][0])
+
+
+def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> None:
+    values = measured(predictions())
+    text = report.summary(values, values, title="a run", split_rule="by patient", classes=CLASSES)
+    assert text.startswith("a run\nsplit: by patient\n")
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    for name in METRICS:
+        low, high = values["intervals"][name]
+        figure = f"{values[name]:.4f}"
+        assert lines[name] == [name, figure, f"{low:.4f}", "-", f"{high:.4f}", figure]
+    for k, name in enumerate(CLASSES):
+        parts = values["per_class"][name]
+        figures = [f"{parts[part]:.4f}" for part in ("recall", "precision", "f1")]
+        assert lines[name] == [name, *figures, str(sum(values["confusion_matrix"][k]))]
+
+
+def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, spec = predictions(absent=(1, 2)), SimpleNamespace(classes=CLASSES, split_rule="by patient")
+    with caplog.at_level(logging.INFO):
+        values = report.write(tmp_path / "pred", rows, {}, history(2), spec=spec, title="a run")
+    written = json.loads((tmp_path / "pred" / "metrics.json").read_text())
+    assert written["split_rule"] == "by patient"
+    assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, [None, None])
+    assert written["accuracy"] == values["accuracy"] == (rows.scores.argmax(1) == 0).mean()
+    text = (tmp_path / "pred" / "report.txt").read_text()
+    assert text in caplog.text
+    assert "macro_auroc                      -" in text
+    assert {path.suffix for path in (tmp_path / "pred").iterdir()} == {".npz", ".csv", ".json", ".txt", ".png", ".html", ".js"}

@@ -1,0 +1,173 @@
+"""The reader of Kaggle rows: what is a good file, and how a bad one is named by line and column."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from loaders.rows import read_rows
+from toolbox.errors import DataError
+
+CLASSES = ("N", "S", "V", "F", "Q")
+VALUES = np.random.default_rng(0).random((5, 187)).astype(np.float32)
+
+
+def cells() -> list[list[str]]:
+    """Five good rows, labelled 0 to 4."""
+    return [[*(f"{value:.18e}" for value in row), f"{label:.18e}"] for label, row in enumerate(VALUES)]
+
+
+def text(rows: list[list[str]], newline: str = "\n") -> str:
+    return "".join(",".join(row) + newline for row in rows)
+
+
+def read(content: bytes | str) -> tuple[np.ndarray, np.ndarray]:
+    content = content.encode() if isinstance(content, str) else content
+    return read_rows(io.BytesIO(content), samples=187, classes=CLASSES, where="train.csv")
+
+
+def refused(content: bytes | str) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read(content)
+    assert len(str(caught.value).splitlines()) == 1
+    return caught.value
+
+
+GOOD = text(cells())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(GOOD.encode(), id="as Kaggle has it"),
+        pytest.param(text(cells(), "\r\n").encode(), id="CRLF"),
+        pytest.param(GOOD.rstrip().encode(), id="no final newline"),
+        pytest.param(f"{GOOD}\n".encode(), id="a blank line at the end"),
+        pytest.param(f"{GOOD}\r\n \n\n".encode(), id="several blank lines at the end"),
+        pytest.param(GOOD.replace("\n", "\n\n").encode(), id="blank lines between rows"),
+        pytest.param(GOOD.encode("utf-8-sig"), id="byte order mark"),
+        pytest.param(GOOD.replace(",", ", ").encode(), id="spaces after the commas"),
+        pytest.param(gzip.compress(GOOD.encode()), id="gzip"),
+    ],
+)
+def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content: bytes) -> None:
+    x, y = read(content)
+    np.testing.assert_array_equal(x, VALUES)
+    np.testing.assert_array_equal(y, range(5))
+    assert (x.dtype, y.dtype, x.flags.c_contiguous) == (np.float32, np.int64, True)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"])
+def test_an_empty_file_is_called_empty(content: str) -> None:
+    error = refused(content)
+    assert "empty" in error.what
+    assert error.where == "train.csv"
+
+
+def test_a_header_row_is_found_and_the_hint_says_to_leave_it_out() -> None:
+    error = refused(",".join(f"t{i}" for i in range(188)) + "\n" + GOOD)
+    assert error.what == "'t0' is not a finite number"
+    assert error.where == "train.csv, line 1, column 1"
+    assert "no header" in error.hint
+
+
+def test_a_header_row_of_numbers_is_refused_by_its_label() -> None:
+    error = refused(",".join(map(str, range(188))) + "\n" + GOOD)
+    assert error.what.startswith("label 187 is not one of 0..4")
+    assert error.where == "train.csv, line 1, column 188"
+    assert "no header" in error.hint
+
+
+@pytest.mark.parametrize("columns", [1, 187, 189])
+def test_a_file_with_another_number_of_columns_is_refused_with_both_numbers(columns: int) -> None:
+    error = refused(text([(row * 2)[:columns] for row in cells()]))
+    assert error.what == f"{columns} columns, expected 187 samples and a label"
+    assert error.where == "train.csv, line 1"
+
+
+def test_a_file_with_semicolons_is_told_that_commas_are_expected() -> None:
+    error = refused(GOOD.replace(",", ";"))
+    assert error.what.startswith("1 columns")
+    assert "commas" in error.hint
+
+
+@pytest.mark.parametrize("columns", [5, 187, 189])
+@pytest.mark.parametrize("row", [0, 2, 4])
+def test_a_ragged_row_is_named_by_its_line(row: int, columns: int) -> None:
+    rows = cells()
+    rows[row] = (rows[row] * 2)[:columns]
+    error = refused(text(rows))
+    assert error.what.startswith(f"{columns} columns, expected 187 samples and a label")
+    assert error.where == f"train.csv, line {row + 1}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [
+        ("abc", "'abc' is not a finite number"),
+        ("nan", "'nan' is not a finite number"),
+        ("NA", "'NA' is not a finite number"),
+        ("inf", "'inf' is not a finite number"),
+        ("-Infinity", "'-Infinity' is not a finite number"),
+        ("1e39", "'1e39' is not a finite number"),
+        ("1e999", "'1e999' is not a finite number"),
+        ('"0.5"', "'\"0.5\"' is not a finite number"),
+        ('"0.5', "'\"0.5' is not a finite number"),
+        ("", "the cell is empty"),
+        ("  ", "the cell is empty"),
+    ],
+)
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 100), (4, 187)])
+def test_a_cell_that_is_no_finite_number_is_named_by_line_and_column(cell: str, what: str, row: int, column: int) -> None:
+    rows = cells()
+    rows[row][column] = cell
+    error = refused(text(rows))
+    assert error.what.startswith(what)
+    assert error.where == f"train.csv, line {row + 1}, column {column + 1}"
+
+
+@pytest.mark.parametrize(("label", "shown"), [("5", "5"), ("-1", "-1"), ("1.5", "1.5"), ("1e9", "1e+09")])
+def test_a_label_outside_of_the_classes_is_refused_and_the_allowed_ones_are_named(label: str, shown: str) -> None:
+    rows = cells()
+    rows[2][187] = label
+    error = refused(text(rows))
+    assert error.what.startswith(f"label {shown} is not one of 0..4 (N S V F Q)")
+    assert error.where == "train.csv, line 3, column 188"
+
+
+def test_the_number_of_wrong_rows_is_told() -> None:
+    rows = cells()
+    rows[1][187], rows[3][50] = "7", "nan"
+    assert "wrong rows: 2" in refused(text(rows)).what
+
+
+def test_the_line_is_the_one_an_editor_shows_also_after_blank_lines() -> None:
+    rows = cells()
+    rows[3][187] = "9"
+    blank_after_each = text(rows, "\n\n")
+    assert refused(blank_after_each).where == "train.csv, line 7, column 188"
+    assert refused(blank_after_each.replace("\n", "\r\n")).where == "train.csv, line 7, column 188"
+
+
+def test_a_long_wrong_cell_is_cut_short_in_the_message() -> None:
+    rows = cells()
+    rows[0][0] = "x" * 10_000
+    assert len(str(refused(text(rows)))) < 300
+
+
+@pytest.mark.parametrize("content", [GOOD.encode("utf-16"), b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe"], ids=["UTF-16", "an image"])
+def test_a_file_that_is_no_text_is_refused(content: bytes) -> None:
+    assert refused(content).where.startswith("train.csv, line 1")
+
+
+def test_an_error_in_a_zipped_file_is_named_as_in_a_loose_one() -> None:
+    rows = cells()
+    rows[4][20] = "?"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.csv", text(rows))
+    with zipfile.ZipFile(packed) as archive, archive.open("train.csv") as file, pytest.raises(DataError) as caught:
+        read_rows(file, samples=187, classes=CLASSES, where="heartbeat.zip/train.csv")
+    assert caught.value.where == "heartbeat.zip/train.csv, line 5, column 21"

@@ -1,0 +1,70 @@
+"""The order of an epoch: a pure function of seed and epoch, with the classes in the shares that were asked for."""
+
+import pytest
+import torch
+
+from toolbox.errors import UsageError
+from toolbox.samplers import BALANCES, class_weights, epoch_order
+
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor([8000, 1500, 500]))
+IMPORTANCE = (1.0, 2.0, 0.5)
+SHARES = {"equal": [1 / 3, 1 / 3, 1 / 3], "importance": [1 / 3.5, 2 / 3.5, 0.5 / 3.5]}
+
+
+@pytest.mark.parametrize("sampler", [None, *BALANCES])
+def test_the_order_is_a_pure_function_of_seed_and_epoch(sampler: str | None) -> None:
+    def order(seed: int, epoch: int) -> torch.Tensor:
+        return epoch_order(sampler, LABELS, IMPORTANCE, seed=seed, epoch=epoch)
+
+    first = order(1, 2)
+    torch.manual_seed(99)
+    assert torch.equal(first, order(1, 2))
+    for other in (order(1, 3), order(2, 2), order(2, 1)):
+        assert not torch.equal(first, other)
+
+
+def test_without_a_sampler_every_row_comes_once() -> None:
+    order = epoch_order(None, LABELS, IMPORTANCE, seed=3, epoch=0)
+    assert torch.equal(order.sort().values, torch.arange(len(LABELS)))
+
+
+@pytest.mark.parametrize("sampler", BALANCES)
+def test_a_sampler_draws_as_many_rows_with_the_classes_in_their_shares(sampler: str) -> None:
+    drawn = LABELS[epoch_order(sampler, LABELS, IMPORTANCE, seed=3, epoch=0)]
+    assert len(drawn) == len(LABELS)
+    assert (torch.bincount(drawn) / len(drawn)).tolist() == pytest.approx(SHARES[sampler], abs=0.02)
+
+
+def test_a_sampler_reaches_all_rows_of_a_class_alike() -> None:
+    drawn = epoch_order("equal", LABELS, IMPORTANCE, seed=3, epoch=0)
+    rare = torch.bincount(drawn, minlength=len(LABELS))[-500:].float()
+    assert rare.mean() == pytest.approx(10_000 / 3 / 500, rel=0.1)
+    assert rare.min() > 0
+    assert rare.var() == pytest.approx(float(rare.mean()), rel=0.3)
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_class_weights_average_one_over_the_rows(balance: str) -> None:
+    assert float(class_weights(balance, LABELS, IMPORTANCE)[LABELS].double().mean()) == pytest.approx(1, rel=1e-6)
+
+
+def test_class_weights_by_importance_are_those_computed_by_hand() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    # shares 1 : 2 : 0.5 over 4, 2 and 2 rows are 0.25, 1 and 0.25 a row, together 3.5 over 8 rows
+    assert class_weights("importance", labels, IMPORTANCE).tolist() == pytest.approx([w * 8 / 3.5 for w in (0.25, 1, 0.25)])
+    assert class_weights("equal", labels, IMPORTANCE).tolist() == pytest.approx([8 / 12, 8 / 6, 8 / 6])
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_a_class_without_rows_weighs_nothing_and_is_never_drawn(balance: str) -> None:
+    labels = torch.tensor([0, 0, 2])
+    weights = class_weights(balance, labels, IMPORTANCE)
+    assert weights[1] == 0
+    assert weights.isfinite().all()
+    assert float(weights[labels].mean()) == pytest.approx(1)
+    assert set(epoch_order(balance, labels, IMPORTANCE, seed=0, epoch=0).tolist()) <= {0, 1, 2}
+
+
+def test_an_unknown_balance_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="equal, importance"):
+        class_weights("fair", LABELS, IMPORTANCE)

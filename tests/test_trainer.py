@@ -1,0 +1,185 @@
+"""The loop: exact resume for every choice, numbers that agree with a plain loop, and a stop before a bad step."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import args
+import assembly
+from choices import CHOICES
+from loaders.base import Data, Split
+from models import MODELS
+from toolbox import checkpoints
+from toolbox.errors import NumericsError
+from toolbox.runs import RunFolder
+from trainer import Trainer
+
+NEVER = SimpleNamespace(requested=None)
+TIMES = ("seconds", "samples_per_s")
+
+
+def build(data: Data, **flags: Any) -> Trainer:
+    return assembly.build(args.resolve({"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}), data)
+
+
+def fit(trainer: Trainer, epochs: int, stop: Any = NEVER) -> Trainer:
+    trainer.fit(epochs, on_epoch=lambda *_: None, stop=stop)
+    return trainer
+
+
+class StopAfter:
+    """Asks for the end once it was looked at `looks` times, as a signal in the middle of an epoch would."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    @property
+    def requested(self) -> int | None:
+        self.looks -= 1
+        return 15 if self.looks < 0 else None
+
+
+def through_a_file(trainer: Trainer, data: Data, folder: RunFolder, **flags: Any) -> Trainer:
+    """A new trainer, as a new process would build it, that goes on from what `trainer` saved."""
+    checkpoints.save(folder, trainer.state_dict(), is_best=False, epoch_done=False)
+    torch.manual_seed(999)
+    resumed = build(data, **flags)
+    state = checkpoints.load(folder.checkpoint("latest"), torch.device("cpu"))
+    checkpoints.load_weights(resumed.model, state["model"], "here")
+    resumed.load_state_dict(state)
+    return resumed
+
+
+def assert_same(one: Trainer, other: Trainer) -> None:
+    for key, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[key]), key
+    assert untimed(one.history) == untimed(other.history)
+    assert one.best == other.best
+    assert_equal_trees(one.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"])
+
+
+def assert_equal_trees(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal_trees(one[key], other[key])
+    else:
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def untimed(history: list[dict[str, Any]]) -> str:
+    return repr([{key: value for key, value in row.items() if key not in TIMES} for row in history])
+
+
+COMBINATIONS = (
+    [{"model_name": name} for name in MODELS]
+    + [{"sampler": name} for name in CHOICES["sampler"]]
+    + [{"class_balance": name} for name in CHOICES["class-balance"]]
+    + [{"optimizer": name, "grad_clip": 0.5} for name in CHOICES["optimizer"]]
+    + [{"scheduler": name, "step": 1} for name in CHOICES["scheduler"]]
+    + [{"criterion": name} for name in CHOICES["criterion"]]
+    + [{"short_run": True, "batch_size": 8}, {"deterministic": True}, {"start_epoch": 1}]
+)
+
+
+@pytest.mark.parametrize("flags", COMBINATIONS, ids=lambda flags: "-".join(map(str, flags.values())))
+@pytest.mark.parametrize("looks", [2, 7], ids=["in the first epoch", "later"])
+def test_stopped_and_resumed_equals_never_stopped(tiny: Data, tmp_path: Any, flags: dict[str, Any], looks: int) -> None:
+    undisturbed = fit(build(tiny, **flags), 3)
+    stopped = fit(build(tiny, **flags), 3, StopAfter(looks))
+    assert stopped.epoch < 3
+    resumed = fit(through_a_file(stopped, tiny, RunFolder(tmp_path), **flags), 3)
+    assert_same(undisturbed, resumed)
+
+
+@pytest.mark.parametrize("scheduler", ["StepLR", "ExponentialLR", "ReduceLROnPlateau", "none"])
+def test_a_run_made_longer_equals_one_that_was_long_from_the_start(tiny: Data, tmp_path: Any, scheduler: str) -> None:
+    short, long = {"epochs": 2, "scheduler": scheduler}, {"epochs": 4, "scheduler": scheduler}
+    resumed = through_a_file(fit(build(tiny, **short), 2), tiny, RunFolder(tmp_path), **long)
+    assert_same(fit(build(tiny, **long), 4), fit(resumed, 4))
+
+
+@pytest.mark.parametrize("scheduler", ["CosineAnnealingLR", "OneCycleLR"])
+def test_a_shaped_schedule_reaches_its_end_in_a_longer_run(tiny: Data, tmp_path: Any, scheduler: str) -> None:
+    short, long = {"epochs": 2, "scheduler": scheduler}, {"epochs": 4, "scheduler": scheduler}
+    resumed = fit(through_a_file(fit(build(tiny, **short), 2), tiny, RunFolder(tmp_path), **long), 4)
+    assert resumed.epoch == 4
+    assert resumed.optimizer.param_groups[0]["lr"] < 1e-4
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tiny: Data) -> None:
+    assert_same(fit(build(tiny), 2), fit(build(tiny), 2))
+    one, other = (fit(build(tiny, seed=seed), 1).model.state_dict()["head.weight"] for seed in (1, 2))
+    assert not torch.equal(one, other)
+
+
+def test_the_loop_is_the_plain_loop(tiny: Data) -> None:
+    trainer = build(tiny, optimizer="sgd", momentum=0.0, scheduler="none", lr=0.1, weight_decay=0.0, epochs=1)
+    plain = build(tiny, seed=42).model
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    order = trainer._begin_epoch().order
+    fit(trainer, 1)
+    plain.train()
+    for begin in range(0, len(order), 32):
+        rows = order[begin : begin + 32]
+        loss = torch.nn.functional.cross_entropy(plain(torch.tensor(tiny.train.x)[rows]), torch.tensor(tiny.train.y)[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(value, trainer.model.state_dict()[key])
+
+
+def test_every_row_is_seen_once_an_epoch_and_measured(tiny: Data) -> None:
+    row = fit(build(tiny, epochs=1), 1).history[0]
+    assert np.sum(row["train"]["confusion_matrix"]) == len(tiny.train)
+    assert np.sum(row["val"]["confusion_matrix"]) == len(tiny.val)
+    assert np.sum(row["train"]["confusion_matrix"], 1).tolist() == np.bincount(tiny.train.y, minlength=5).tolist()
+
+
+@pytest.mark.parametrize("flags", [{"sampler": "equal"}, {"class_balance": "equal"}], ids=["sampler", "class balance"])
+def test_balancing_never_touches_validation(tiny: Data, flags: dict[str, str]) -> None:
+    trainer = build(tiny, **flags)
+    trainer.model.eval()
+    with torch.inference_mode():
+        logits = trainer.model(torch.tensor(tiny.val.x))
+        plain = float(torch.nn.functional.cross_entropy(logits, torch.tensor(tiny.val.y)))
+    assert trainer.task.measure(trainer.predict(tiny.val))["loss"] == pytest.approx(plain, rel=1e-5)
+
+
+def test_predictions_come_in_the_order_of_the_source(tiny: Data) -> None:
+    predictions = build(tiny).predict(tiny.val)
+    assert predictions.index.tolist() == tiny.val.index.tolist()
+    assert predictions.target.tolist() == tiny.val.y.tolist()
+    np.testing.assert_allclose(predictions.scores.sum(1), 1, rtol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(tiny: Data) -> None:
+    x = tiny.train.x.copy()
+    x[17] = np.nan
+    trainer = build(Data(tiny.spec, Split(x, tiny.train.y, tiny.train.record, tiny.train.index), tiny.val, tiny.open_test, ""))
+    with pytest.raises(NumericsError, match=r"epoch 1, batch \d+, rows") as caught:
+        fit(trainer, 1)
+    assert caught.value.code == 5
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tiny: Data) -> None:
+    trainer = build(tiny, epochs=30, lr=1e-9)
+    trainer.fit(30, on_epoch=lambda *_: None, stop=NEVER, patience=2)
+    assert trainer.epoch == trainer.best["epoch"] + 2
+    assert trainer.epoch < 30
+
+
+def test_the_best_epoch_is_the_one_with_the_best_monitored_value(tiny: Data) -> None:
+    for monitor, choose in (("macro_f1", max), ("loss", min)):
+        trainer = fit(build(tiny, monitor=monitor), 4)
+        values = [row["val"][monitor] for row in trainer.history]
+        assert trainer.best == {"epoch": values.index(choose(values)) + 1, "value": choose(values)}
+
+
+def test_a_last_batch_of_one_row_is_trained_on(tiny: Data) -> None:
+    assert fit(build(tiny, batch_size=149, model_name="resnet1d_10"), 1).epoch == 1
