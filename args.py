@@ -87,7 +87,7 @@ def _training_flags(flag: Any) -> None:
     flag("--epochs", type=int, metavar="N", default=20, help="passes over the training rows, in all")
     flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
-    flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.003 for adam and adamw, 0.05 for sgd)")
+    flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
     flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
     flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
@@ -96,7 +96,7 @@ def _training_flags(flag: Any) -> None:
     flag("--criterion", metavar="NAME", default="crossentropy", help="loss: crossentropy, nll, bce, focal, mse or l1")
     flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
-    flag("--grad-clip", type=float, metavar="NORM", help="largest norm of a step's gradient (default no limit)")
+    flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
     flag("--monitor", metavar="METRIC", default="macro_f1", help="validation metric behind best epoch, plateaus and --patience")
     flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
     flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
@@ -118,11 +118,10 @@ GROUPS = {"data": _data_flags, "model and run": _model_flags, "training": _train
 PARSER, DEFAULTS = build_parser()
 _COUNT = ("at least 1", lambda value: value >= 1)
 _NATURAL = ("at least 0", lambda value: 0 <= value < math.inf)
-_POSITIVE = ("above 0", lambda value: 0 < value < math.inf)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes"), _COUNT),
-    **dict.fromkeys(("workers", "start_epoch", "weight_decay"), _NATURAL),
-    **dict.fromkeys(("lr", "grad_clip"), _POSITIVE),
+    **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
+    "lr": ("above 0", lambda value: 0 < value < math.inf),
     "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
     "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),

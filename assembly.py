@@ -71,13 +71,19 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     return trainer
 
 
+def kept(flags: SimpleNamespace) -> dict[str, Any]:
+    """The flags that describe the run, with what was left to the optimizer's defaults filled in, as plain values."""
+    of_the_run = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
+    lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
+    of_the_run |= {"lr": lr, "weight_decay": weight_decay}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in of_the_run.items()}
+
+
 def config(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     """What a run is: its flags, the versions it ran with, and the data it was trained on."""
     data, parameters = trainer.data, trainer.model.parameters()
-    kept = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
-    kept["lr"], kept["weight_decay"] = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
     return {
-        "flags": {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()},
+        "flags": kept(flags),
         "given": dict(given),
         "versions": provenance.versions(),
         "commit": provenance.commit(),

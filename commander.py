@@ -153,7 +153,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
     checkpoints.load_weights(trainer.model, checkpoints.load(path, trainer.device)["model"], str(path))
     results = test(flags, trainer, run, "best")
     if board:
-        board.hparams(vars(flags), {f"test/{name}": results["test"][name] for name in METRICS})
+        board.hparams(assembly.kept(flags), {f"test/{name}": results["test"][name] for name in METRICS})
         board.close()
 
 

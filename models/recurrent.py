@@ -12,7 +12,8 @@ class Recurrent(nn.Module):
     """(B, C, T) -> logits (B, K) from the last layer's outputs, averaged over the samples before the zero padding.
 
     The network is causal: what comes after the last sample cannot reach the outputs before it, so leaving the later ones
-    out of the mean masks the padding, without packing. `flat` feeds the whole row as a single step of C * T values, as
+    out of the mean masks the padding, without packing. Each row is brought to unit variance first: a
+    cell's gates hardly notice a beat's few tenths. `flat` feeds the whole row as a single step of C * T values, as
     some published code does.
     """
 
@@ -42,10 +43,17 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.flat:
             return self.head(self.cells(x.flatten(1).unsqueeze(0))[0][-1])
-        outputs, _ = self.cells(x.permute(2, 0, 1))  # (T, B, hidden)
         inside = torch.arange(x.shape[2], device=x.device)[:, None] <= last_sample(x)  # (T, B)
         weights = inside / inside.sum(0)
+        outputs, _ = self.cells(_standardised(x.permute(2, 0, 1), weights))  # (T, B, hidden)
         return self.head(torch.einsum("tbh,tb->bh", outputs, weights))
+
+
+def _standardised(x: Tensor, weights: Tensor) -> Tensor:
+    """x (T, B, C) of mean 0 and variance 1 in each row and channel, over the samples that have `weights` (T, B)."""
+    centred = x - torch.einsum("tbc,tb->bc", x, weights)
+    variance = torch.einsum("tbc,tb->bc", centred.square(), weights)
+    return centred * torch.rsqrt(variance + 1e-5)
 
 
 def last_sample(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ OUT_OF_RANGE = [
     ("--momentum", "-0.1", "at least 0, below 1"),
     ("--lr-decay", "0", "above 0, at most 1"),
     ("--lr-decay", "1.5", "above 0, at most 1"),
-    ("--grad-clip", "0", "above 0"),
+    ("--grad-clip", "-1", "at least 0"),
     ("--patience", "0", "at least 1"),
     ("--step", "0", "at least 1"),
     ("--num-classes", "0", "at least 1"),

@@ -241,7 +241,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(root: Path, flags: tuple[str
 def test_a_resumed_run_refuses_what_would_make_it_another(done: SimpleNamespace) -> None:
     ended = commander("--model-name", "cnn1d_3", "--resume", "latest", "--lr", "0.5", "--root-dir", done.root)
     assert ended.code == 2
-    assert "--lr is 0.5, the run has 0.003" in ended.err
+    assert "--lr is 0.5, the run has 0.005" in ended.err
 
 
 def test_a_damaged_checkpoint_is_an_error_that_says_so(done: SimpleNamespace, root: Path) -> None:

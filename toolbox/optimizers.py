@@ -15,7 +15,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": lambda parameters, lr, momentum, decay: Adam(parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True),
     "adamw": lambda parameters, lr, momentum, decay: AdamW(parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True),
 }
-DEFAULT_LR = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003}
+DEFAULT_LR = {"sgd": 0.05, "adam": 0.005, "adamw": 0.005}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.01}
 
 

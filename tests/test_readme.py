@@ -1,0 +1,92 @@
+"""The README says what is there: its commands are read by the program, its tables and its tree are the code's."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import args
+from choices import CHOICES
+from conftest import ROOT, make_spec
+from models import get_model
+from toolbox import errors
+
+README = (ROOT / "README.md").read_text()
+LINES = [line.strip() for block in re.findall(r"(?:^    .+\n)+", README, re.MULTILINE) for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("python commander.py")]
+SHELL = [line for line in LINES if re.match(r"(make|tensorboard|python benchmarks\S+) ", line)]
+TREE = README.split("## The tree")[1].split("## ")[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command: str) -> None:
+    words = shlex.split(command)[2:]
+    if "--help" in words:
+        with pytest.raises(SystemExit) as ended:
+            args.parse(words)
+        assert ended.value.code == 0
+        return
+    given = args.parse(words)
+    assert args.complaints(given) == []
+    for flag, table in CHOICES.items():
+        assert given.get(flag.replace("-", "_")) in {None, *table}
+
+
+def test_the_other_commands_name_what_is_there() -> None:
+    assert {"make train", "make test"} <= set(SHELL)
+    for command in SHELL:
+        words = shlex.split(command)
+        if words[0] == "make":
+            subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        elif words[0] == "python":
+            assert (ROOT / words[1]).is_file()
+        else:
+            assert words[:2] == ["tensorboard", "--logdir"]
+
+
+def test_the_table_of_networks_is_the_registry_with_its_parameter_counts() -> None:
+    rows = re.findall(r"^\| (`.*?) \| ([\d,/ ]+) \|", README.split("## Networks")[1].split("## ")[0], re.MULTILINE)
+    counted = {}
+    for names, numbers in rows:
+        names, numbers = re.findall(r"`(\w+)`", names), [int(n.replace(",", "")) for n in numbers.split("/")]
+        counted |= dict(zip(names, numbers * len(names) if len(numbers) == 1 else numbers, strict=False))
+    assert counted == {
+        name: sum(p.numel() for p in get_model(name, make_spec()).parameters() if p.requires_grad)
+        for name in CHOICES["model-name"]
+    }
+
+
+def test_the_table_of_datasets_is_the_registry() -> None:
+    table = README.split("## Data")[1].split("## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(CHOICES["dataset"])
+
+
+def test_the_tree_is_the_tree() -> None:
+    named = set(re.findall(r"[\w]+\.py", TREE))
+    product = [*ROOT.glob("*.py"), *ROOT.glob("loaders/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("toolbox/*.py")]
+    assert named == {path.name for path in product if path.name != "__init__.py"}
+
+
+def test_every_exit_code_is_named() -> None:
+    kinds = [kind.code for kind in errors.CommanderError.__subclasses__()]
+    table = README.split("| exit code |")[1].split("\n\n")[0]
+    assert {0, *kinds} == {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)}
+
+
+def test_every_requirement_is_named_with_its_reason() -> None:
+    lines = [line for name in ("requirements.txt", "requirements-dev.txt") for line in (ROOT / name).read_text().splitlines()]
+    packages = {re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("-")}
+    table = README.split("## What it stands on")[1]
+    assert packages <= set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))))
+
+
+def test_what_is_imported_is_required() -> None:
+    own = {path.stem for path in ROOT.glob("*.py")} | {"loaders", "models", "toolbox"}
+    text = "\n".join(
+        path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
+    )
+    imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
+    required = {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    assert imported - sys.stdlib_module_names - own == required
