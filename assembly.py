@@ -84,7 +84,7 @@ def config(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -
     data, parameters = trainer.data, trainer.model.parameters()
     return {
         "flags": kept(flags),
-        "given": dict(given),
+        "given": {key: value for key, value in given.items() if key not in args.OF_THE_COMMAND},
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, "train_rows": len(data.train), "val_rows": len(data.val)},
@@ -97,5 +97,6 @@ def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Boar
     if not flags.tensorboard:
         return None
     board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
-    board.graph(trainer.model, trainer.train.x[:1])
+    if not trainer.epoch:
+        board.graph(trainer.model, trainer.train.x[:1])
     return board

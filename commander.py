@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
         changed = {"epochs": flags.epochs, "patience": flags.patience}
         run.write_json("config.json", config | {"flags": config["flags"] | changed})
+        run.write_json("logger.json", trainer.history)  # a kill may have come between a checkpoint and its line here
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop)
 
@@ -143,18 +145,18 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
             board.epoch(row, trainer.model, predictions)
 
     log.info("run folder %s", run.path)
-    with stop.deferred():
-        trainer.fit(flags.epochs, on_epoch=on_epoch, stop=stop, patience=flags.patience)
-        if stop.requested is not None:
-            checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
-            log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
-    stop.check()
-    path = run.checkpoint("best")
-    checkpoints.load_weights(trainer.model, checkpoints.load(path, trainer.device)["model"], str(path))
-    results = test(flags, trainer, run, "best")
-    if board:
-        board.hparams(assembly.kept(flags), {f"test/{name}": results["test"][name] for name in METRICS})
-        board.close()
+    with closing(board) if board else nullcontext():
+        with stop.deferred():
+            trainer.fit(flags.epochs, on_epoch=on_epoch, stop=stop, patience=flags.patience)
+            if stop.requested is not None:
+                checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
+                log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
+        stop.check()
+        path = run.checkpoint("best")
+        checkpoints.load_weights(trainer.model, checkpoints.load(path, trainer.device)["model"], str(path))
+        results = test(flags, trainer, run, "best")
+        if board:
+            board.hparams(assembly.kept(flags), {f"test/{name}": results["test"][name] for name in METRICS})
 
 
 def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: str) -> dict[str, Any]:
