@@ -94,6 +94,7 @@ class Trainer:
     ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
+        self.parameters = list(model.parameters())  # walked once, not once a step
         self.train = TensorBatches(data.train, device)
         self.rows = min(len(data.train), batch_size * SHORT_RUN_BATCHES) if short_run else len(data.train)
         self.epoch, self.history, self.best = 0, [], None
@@ -161,7 +162,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+            nn.utils.clip_grad_norm_(self.parameters, self.grad_clip)
         self.optimizer.step()
         self.schedule.after_batch()
         self.meter.add(outputs, loss)

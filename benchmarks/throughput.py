@@ -9,7 +9,6 @@ Times on a busy machine drift, so the columns alternate within a round and the r
 import argparse
 import importlib.util
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -206,7 +205,6 @@ def main() -> None:
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
             epochs(data, device, options.models, options.rounds)
     commands(options.data_file)
-    say(f"peak memory of this benchmark      {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")
 
 
 if __name__ == "__main__":
