@@ -117,7 +117,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny: Data) -> None:
 
 
 def test_the_loop_is_the_plain_loop(tiny: Data) -> None:
-    trainer = build(tiny, optimizer="sgd", momentum=0.0, scheduler="none", lr=0.1, weight_decay=0.0, epochs=1)
+    trainer = build(tiny, optimizer="sgd", momentum=0.0, scheduler="none", lr=0.1, weight_decay=0.0, grad_clip=0.0, epochs=1)
     plain = build(tiny, seed=42).model
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     order = trainer._begin_epoch().order
