@@ -85,7 +85,11 @@ def download(remote: Remote, folder: Path) -> Path:
                 part.unlink(missing_ok=True)
     except (DriveError, requests.RequestException) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DownloadError(f"cannot fetch {remote.name}: {type(error).__name__}: {reason}", where=remote.url) from error
+        if isinstance(error, requests.Timeout) or "timed out" in reason.lower():
+            reason = "the server does not answer in time"
+        elif isinstance(error, requests.ConnectionError):
+            reason = "no connection"
+        raise DownloadError(f"cannot fetch {remote.name}: {reason}", where=remote.url) from error
     except OSError as error:
         raise ResourceError(
             f"cannot store {remote.name}: {error.strerror or error}", where=str(folder), hint="free space, or another --root-dir"

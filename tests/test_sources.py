@@ -225,7 +225,7 @@ def test_a_port_that_nobody_listens_on_is_one_line(server: Server, tmp_path: Pat
     server.http.server_close()
     with refused(DownloadError, tmp_path) as caught:
         download(Remote("beats.zip", url), tmp_path)
-    assert "ConnectionError" in caught[0].what
+    assert "no connection" in caught[0].what
     assert caught[0].code == 7
 
 
@@ -236,7 +236,7 @@ def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path,
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
     done.set()
-    assert "Timeout" in caught[0].what
+    assert "does not answer in time" in caught[0].what
 
 
 def test_the_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
