@@ -163,6 +163,8 @@ def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: st
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
     from toolbox import report
 
+    if trainer.best is None:
+        raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
     history, title = run.read_json("logger.json"), f"{run.path.name}, {which} checkpoint"
     if flags.short_run:
         title += " (a short run: trained on 10 batches an epoch)"

@@ -253,6 +253,17 @@ def test_a_damaged_checkpoint_is_an_error_that_says_so(done: SimpleNamespace, ro
     assert "model_best.pth.tar" in ended.err
 
 
+def test_a_run_without_a_whole_epoch_cannot_be_tested(done: SimpleNamespace, root: Path) -> None:
+    run = root / "synth" / "runs" / done.run.name
+    shutil.copytree(done.run, run)
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    torch.save(state | {"epoch": 0, "best": None, "history": []}, run / "checkpoint.pth.tar")
+    (run / "logger.json").write_text("[]")
+    ended = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", root)
+    assert ended.code == 4
+    assert "no epoch of this run is complete" in ended.err
+
+
 def test_a_copied_run_folder_is_tested_where_it_is(done: SimpleNamespace, root: Path) -> None:
     shutil.copytree(done.run, root / "synth" / "runs" / "synth_cnn1d_3_7")
     ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from toolbox.errors import UsageError
 from toolbox.metrics import METRICS
-from toolbox.tasks import Classify, to_device
+from toolbox.tasks import Classify
 
 CLASSES = ("N", "S", "V")
 LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
@@ -20,7 +20,7 @@ def test_the_loss_is_the_mean_over_rows() -> None:
 
 
 def test_class_weights_are_those_of_torchs_cross_entropy() -> None:
-    task = to_device(Classify(CLASSES, "crossentropy", weights=WEIGHTS), torch.device("cpu"))
+    task = Classify(CLASSES, "crossentropy", weights=WEIGHTS)
     torch.testing.assert_close(task.loss(LOGITS, LABELS), F.cross_entropy(LOGITS, LABELS, weight=WEIGHTS))
 
 

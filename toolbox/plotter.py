@@ -187,7 +187,7 @@ def _panels_page(panels: Sequence[Panel], columns: int, title: str) -> str:
     figure.update_layout(
         title=title.replace("\n", "<br>"),
         title_font_size=14,
-        margin_t=110,
+        margin_t=150,
         template="plotly_white",
         height=340 * rows if columns > 1 else 650,
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from toolbox import losses, metrics
@@ -47,17 +46,11 @@ class Classify:
 
     @property
     def mode(self) -> str:
-        """ "min" or "max": which way the monitored metric is better."""
+        """Which way the monitored metric is better, min or max."""
         return "min" if self.monitor in metrics.LOWER_IS_BETTER else "max"
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a monitored value beats the best so far; NaN never does."""
+        """Whether a monitored value beats the best so far; a number beats NaN, NaN beats nothing but having none."""
         if best is None or np.isnan(best):
             return True
         return value < best if self.mode == "min" else value > best
-
-
-def to_device(task: Classify, device: torch.device) -> Classify:
-    """Move the class weights to where the logits are."""
-    task.weights = None if task.weights is None else task.weights.to(device)
-    return task
