@@ -6,7 +6,9 @@ Imports the standard library alone, so that --help answers at once. Names (model
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -19,9 +21,10 @@ SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them
   python commander.py --help                                                     every flag
 """
 # What one command asks for; the rest describes the run and is kept in its config.json.
-OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "list", "download", "debug", "verbose"}
-# What a run may change when it goes on; anything else would make it another run.
+OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "override", "list", "download", "debug", "verbose"}
+# What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
 FREE_ON_RESUME = OF_THE_COMMAND | {
+    "model_name",
     "num_classes",
     "data_file",
     "epochs",
@@ -37,7 +40,13 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose mistakes are UsageErrors."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint="python commander.py --help")
+        what, _, typed = message.partition("unrecognized arguments: ")
+        if what:
+            raise UsageError(message, hint="python commander.py --help")
+        known = [name for action in self._actions for name in action.option_strings]
+        word = typed.split()[0].split("=")[0]
+        near = [name for name in known if name.startswith(word)] or get_close_matches(word, known)
+        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or "python commander.py --help")
 
 
 def build_parser() -> tuple[Parser, dict[str, Any]]:
@@ -78,6 +87,7 @@ def _model_flags(flag: Any) -> None:
     flag("--pretrained", help="start from published weights, where a network has them")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
+    flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
     flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
     flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
     flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics")
@@ -116,12 +126,14 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {"data": _data_flags, "model and run": _model_flags, "training": _training_flags, "machine and output": _machine_flags}
 PARSER, DEFAULTS = build_parser()
-_COUNT = ("at least 1", lambda value: value >= 1)
-_NATURAL = ("at least 0", lambda value: 0 <= value < math.inf)
+TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
+LARGEST = 10**9
+_COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
+_NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes"), _COUNT),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    "lr": ("above 0", lambda value: 0 < value < math.inf),
+    "lr": ("above 0 and finite", lambda value: 0 < value < math.inf),
     "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
     "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
@@ -136,21 +148,33 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SimpleNamespace:
-    """Every flag: as typed, else as the run was started with, else the default. Paths become Paths."""
+    """Every flag: as typed, else as the run was started with, else the default. Paths become Paths.
+
+    A stored --data-file is relative to --root-dir, so that both can be moved together.
+    """
     kept = {key: value for key, value in (stored or {}).items() if key in DEFAULTS}
     flags = SimpleNamespace(**{**DEFAULTS, **kept, **given})
     flags.root_dir = Path(flags.root_dir)
-    flags.data_file = Path(flags.data_file) if flags.data_file else None
+    if flags.data_file:
+        flags.data_file = Path("" if "data_file" in given else os.path.realpath(flags.root_dir), flags.data_file)
     return flags
 
 
-def changed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """What was typed differently from the run it is to go on, where that would make it another run."""
-    return [
-        f"--{key.replace('_', '-')} is {value}, the run has {stored[key]}"
-        for key, value in given.items()
-        if key in stored and key not in FREE_ON_RESUME and stored[key] != value
-    ]
+def changed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What was typed differently from the run it is to go on, where that would make it another run: [the run's, typed]."""
+    before = DEFAULTS | stored
+    return {key: [before[key], value] for key, value in given.items() if key not in FREE_ON_RESUME and before[key] != value}
+
+
+def misfits(stored: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the flags of a config.json that somebody may have edited."""
+    odd = [f"{key} is {value!r}" for key, value in stored.items() if key in DEFAULTS and not _fits(key, value)]
+    return odd or complaints({key: value for key, value in stored.items() if key in DEFAULTS})
+
+
+def _fits(key: str, value: Any) -> bool:
+    kind = TYPES[key]
+    return (value is None and DEFAULTS[key] is None) or type(value) is kind or (kind is float and type(value) is int)
 
 
 def complaints(given: Mapping[str, Any]) -> list[str]:
@@ -160,21 +184,36 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
              if getattr(flags, name) is not None and not holds(getattr(flags, name))]  # fmt: skip
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
-    wrong += [f"--{name.replace('_', '-')} is empty" for name, value in given.items() if value == "" and name not in WORDS]
+    wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
     going_on = flags.test or flags.resume
     together = (
         (flags.sampler and flags.class_balance, "--sampler and --class-balance exclude each other"),
-        (flags.resume and flags.start_epoch, "--resume and --start-epoch exclude each other"),
+        (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
         (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
+        (flags.override and not going_on, "--override goes with --resume or --test"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
     return wrong + [text for broken, text in together if broken]
 
 
+def flag_name(name: str) -> str:
+    """A flag as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _quote(flags: SimpleNamespace, name: str) -> str:
-    return f"--{name.replace('_', '-')} is {getattr(flags, name)}"
+    return f"{flag_name(name)} is {str(getattr(flags, name))[:40]}"
+
+
+def _unusable(value: Any) -> str:
+    """What no name and no path can be; "" for what can."""
+    if not isinstance(value, str):
+        return ""
+    if not value or "\0" in value:
+        return "is empty" if not value else "has a NUL in it"
+    return "has a name of over 255 bytes in it" if max(len(os.fsencode(part)) for part in value.split("/")) > 255 else ""
 
 
 def _is_number_or(words: tuple[str, ...], text: str) -> bool:

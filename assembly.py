@@ -1,11 +1,12 @@
 """Flags become the parts of a run: data, device, trainer, config. Imported only once a run is to be made."""
 
 import logging
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 
 import args
@@ -13,7 +14,7 @@ from loaders import get_data
 from loaders.base import Data
 from models import get_model
 from toolbox import devices, optimizers, provenance, samplers
-from toolbox.errors import DownloadError, UsageError
+from toolbox.errors import CheckpointError, DownloadError, UsageError
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
@@ -21,6 +22,10 @@ from toolbox.tasks import Classify
 from trainer import SHORT_RUN_BATCHES, Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
+# What decides the validation rows and how they are judged: past values of another such setting are no rivals.
+DATA = "the data's checksum"
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor"}
+log = logging.getLogger("commander")
 
 
 def load_data(flags: SimpleNamespace) -> Data:
@@ -32,7 +37,6 @@ def load_data(flags: SimpleNamespace) -> Data:
     try:
         return get_data(first, flags.root_dir, **how)
     except DownloadError as error:
-        log = logging.getLogger("commander")
         log.warning(
             "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s", fallback, error.hint
         )
@@ -46,10 +50,48 @@ def find_run(flags: SimpleNamespace) -> RunFolder:
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
 
 
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """The run's config.json, with the parts that are needed to go on, and flags that can be used."""
+    config = run.read_json("config.json")
+    try:
+        what = "; ".join(args.misfits(config["flags"]))
+        str(config["data"]["checksum"])
+    except (TypeError, KeyError, AttributeError) as error:
+        what = f"lacks the flags or the data of the run, {error}"
+    if what:
+        raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version")
+    return config
+
+
+def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
+    """What was typed over what the run has; another optimizer takes its own rates, not those the run settled on by default."""
+    stored = dict(config["flags"])
+    if given.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
+        stored |= {name: None for name in ("lr", "weight_decay") if name not in config.get("given", ())}
+    return args.resolve(given, stored)
+
+
+def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
+    """Raise where a run would go on as another one, unless --override says that it shall."""
+    told = [
+        f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
+        for name, (before, now) in differences.items()
+    ]
+    if told and not flags.override:
+        hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
+        raise UsageError("; ".join(told), where=str(run.path), hint=hint)
+    if told:
+        log.warning("overriding: %s; optimizer and schedule begin anew", "; ".join(told))
+
+
 def build(flags: SimpleNamespace, data: Data) -> Trainer:
     """Network, task, optimizer and schedule, from the flags and the facts of the data."""
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
     spec = data.spec
+    if absent := [
+        name for name, rows in zip(spec.classes, np.bincount(data.train.y, minlength=len(spec.classes)), strict=True) if not rows
+    ]:
+        log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.num_classes not in (None, len(spec.classes)):
         known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
@@ -76,20 +118,32 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
     of_the_run = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
     lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
     of_the_run |= {"lr": lr, "weight_decay": weight_decay}
-    return {key: str(value) if isinstance(value, Path) else value for key, value in of_the_run.items()}
+    if flags.data_file:
+        of_the_run["data_file"] = os.path.relpath(os.path.realpath(flags.data_file), os.path.realpath(flags.root_dir))
+    return of_the_run
 
 
-def config(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
+def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     """What a run is: its flags, the versions it ran with, and the data it was trained on."""
-    data, parameters = trainer.data, trainer.model.parameters()
+    data = trainer.data
     return {
         "flags": kept(flags),
-        "given": {key: value for key, value in given.items() if key not in args.OF_THE_COMMAND},
+        "given": sorted(given.keys() - args.OF_THE_COMMAND),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, "train_rows": len(data.train), "val_rows": len(data.val)},
-        "parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
     }
+
+
+def gone_on(
+    config: dict[str, Any], flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer, differences: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The config of a run that goes on: as it was, or, overridden, as it is now with a note of what changed when."""
+    if not differences:
+        return config | {"flags": config["flags"] | {"epochs": flags.epochs, "patience": flags.patience}}
+    note = {"after_epoch": trainer.epoch, "changed": differences}
+    return describe(flags, given, trainer) | {"overrides": [*config.get("overrides", []), note]}
 
 
 def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:

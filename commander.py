@@ -6,13 +6,15 @@ Heavy imports stand inside the functions that need them, so that --help and a mi
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-from toolbox.errors import CheckpointError, CommanderError, Interrupted, UsageError
+from toolbox import terminal
+from toolbox.errors import CheckpointError, CommanderError, Interrupted, ResourceError, UsageError
 from toolbox.files import finite
 from toolbox.signals import StopRequest
 
@@ -27,22 +29,46 @@ log = logging.getLogger("commander")
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; the exit code says what kind of error there was, 0 for none."""
     argv = sys.argv[1:] if argv is None else argv
+    terminal.open_closed_streams()
     stop = StopRequest()
     stop.install()
+    code = attempt(argv, stop)
+    stop.ignore()
+    return terminal.close_stdout(code)
+
+
+def attempt(argv: Sequence[str], stop: StopRequest) -> int:
+    """The command's exit code; what ends it early is one line on stderr, and a traceback where --debug asks for it."""
     try:
         if not argv:
-            sys.stderr.write(args.SHORT_HELP)
+            terminal.say(args.SHORT_HELP)
             return UsageError.code
         run_command(args.parse(argv), stop)
         return 0
-    except CommanderError as error:
-        if "--debug" in argv:
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        return error.code
+    except SystemExit as ended:  # --help
+        return ended.code or 0
     except Interrupted as interrupted:
-        sys.stderr.write("interrupted\n")
+        terminal.say("interrupted\n")
         return interrupted.code
+    except BrokenPipeError:
+        return terminal.NOBODY_READS
+    except Exception as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        error = error if isinstance(error, CommanderError) else unforeseen(error)
+        terminal.say(f"error: {error}\n")
+        return error.code
+
+
+def unforeseen(error: Exception) -> CommanderError:
+    """What no part of the program expected, in a line: the machine's refusals, and faults of the program itself."""
+    if isinstance(error, OSError):
+        return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"a fault of the program, {type(error).__name__}: {error}"
+    return CommanderError(what, where=f"{last.filename}, line {last.lineno}", hint="--debug, and report what it shows")
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
@@ -75,15 +101,18 @@ def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -
     """Train a new run."""
     import assembly
     import choices
+    from toolbox import checkpoints, devices
     from toolbox.runs import RunFolder
 
     choices.check(flags)
-    data = assembly.load_data(flags)
-    flags.dataset = data.spec.name
-    trainer = assembly.build(flags, data)
+    with devices.enough_memory(flags.batch_size):
+        data = assembly.load_data(flags)
+        flags.dataset = data.spec.name
+        trainer = assembly.build(flags, data)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
-    with run.locked():
-        run.write_json("config.json", assembly.config(flags, given, trainer))
+    with run.locked(), devices.enough_memory(flags.batch_size):
+        run.write_json("config.json", assembly.describe(flags, given, trainer))
+        checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
         train(flags, trainer, run, stop)
 
@@ -92,41 +121,37 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Test a run that is there, or go on training it, with the flags of its own config.json."""
     import assembly
     import choices
-    from toolbox import checkpoints, schedulers
+    from toolbox import checkpoints, devices, schedulers
 
     run = assembly.find_run(args.resolve(given))
-    config = read_config(run)
-    if differences := args.changed(given, config["flags"]):
-        raise UsageError("; ".join(differences), where=str(run.path), hint="--version bump for a new run, or leave the flag out")
-    flags = args.resolve(given, config["flags"])
+    config = assembly.read_config(run)
+    flags = assembly.resume_flags(given, config)
     choices.check(flags)
-    path = run.checkpoint(flags.resume or "best")
-    with run.locked():
+    differences = args.changed(given, config["flags"])
+    assembly.permit(differences, flags, run)
+    which = flags.resume or "best"
+    with run.locked(), devices.enough_memory(flags.batch_size):
+        path, state = checkpoints.find(run, which)
         data = assembly.load_data(flags)
         if data.checksum != config["data"]["checksum"]:
-            differ = f"the data has checksum {data.checksum[:12]}, the run was trained on {config['data']['checksum'][:12]}"
-            raise UsageError(differ, where=str(run.path), hint="--data-file with the data it was trained on")
+            differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
+            assembly.permit(differences, flags, run)
+        flags.start_epoch = state["epoch"] if differences else flags.start_epoch
         trainer = assembly.build(flags, data)
-        state = checkpoints.load(path, trainer.device)
         checkpoints.load_weights(trainer.model, state["model"], str(path))
-        trainer.load_state_dict(state)
+        trainer.load_state_dict(state, anew=bool(differences))
+        if differences.keys() & assembly.OF_VALIDATION:
+            trainer.best = None
         if flags.test:
-            test(flags, trainer, run, flags.resume or "best")
+            test(flags, trainer, run, f"{which}-override" if differences else which)
             return
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
-        changed = {"epochs": flags.epochs, "patience": flags.patience}
-        run.write_json("config.json", config | {"flags": config["flags"] | changed})
+        run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
+        if (run / "logger.json").exists():
+            run.read_json("logger.json")  # what a person wrote into it is not lost without a word
         run.write_json("logger.json", trainer.history)  # a kill may have come between a checkpoint and its line here
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop)
-
-
-def read_config(run: "RunFolder") -> dict[str, Any]:
-    """The run's config.json, with the parts that are needed to go on."""
-    config = run.read_json("config.json")
-    if not (isinstance(config, dict) and {"flags", "data"} <= config.keys() and "checksum" in config["data"]):
-        raise CheckpointError("config.json lacks the flags or the data of the run", where=str(run.path), hint="another --version")
-    return config
 
 
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest) -> None:
@@ -153,7 +178,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
                 log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
         stop.check()
         path = run.checkpoint("best")
-        checkpoints.load_weights(trainer.model, checkpoints.load(path, trainer.device)["model"], str(path))
+        checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
         results = test(flags, trainer, run, "best")
         if board:
             board.hparams(assembly.kept(flags), {f"test/{name}": results["test"][name] for name in METRICS})

@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from loaders.base import Data, Split, TensorBatches
-from toolbox import samplers
+from toolbox import samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
@@ -51,9 +50,9 @@ class Meter:
         self.rows += len(outputs)
         self.steps += 1
 
-    def mark(self, loss: Tensor) -> Tensor:
-        """Whether a step so far had a loss that is not finite; remembers the first, on the device."""
-        fresh = ~torch.isfinite(loss.detach()) & (self.bad_step < 0)
+    def mark(self, value: Tensor) -> Tensor:
+        """Whether a step so far had a loss or gradient that is not finite; remembers the first, on the device."""
+        fresh = ~torch.isfinite(value) & (self.bad_step < 0)
         self.bad_step = torch.where(fresh, self.steps, self.bad_step)
         return self.bad_step >= 0
 
@@ -69,7 +68,7 @@ class Meter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.rows, self.steps = state["rows"], state["steps"]
-        self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:])
+        self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:], device=self.order.device)
         self.outputs[: self.rows] = state["outputs"]
         self.loss_sum.copy_(state["loss_sum"])
 
@@ -125,8 +124,8 @@ class Trainer:
         self.model.train()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
-        with tqdm(
-            desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False, disable=None
+        with terminal.bar(
+            desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False
         ) as bar:
             for x, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
                 if stop.requested is not None:
@@ -154,15 +153,14 @@ class Trainer:
     def _step(self, x: Tensor, y: Tensor) -> None:
         outputs = self.model(x)
         loss = self.task.loss(outputs, y)
-        bad = self.meter.mark(loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip) if self.grad_clip else 0
+        bad = self.meter.mark(loss.detach() + norm)
         if self.device.type == "cuda":
             self.optimizer.found_inf = bad.float()  # the fused step is skipped on the device, nobody waits to ask
         elif bad:
             self._check_numbers()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.grad_clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.grad_clip)
         self.optimizer.step()
         self.schedule.after_batch()
         self.meter.add(outputs, loss)
@@ -182,9 +180,9 @@ class Trainer:
         if step < 0:
             return
         rows = self.meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
-        index = ", ".join(map(str, self.data.train.index[rows][:5]))
+        index, lr = ", ".join(map(str, self.data.train.index[rows][:5])), self.optimizer.param_groups[0]["lr"]
         raise NumericsError(
-            f"the loss is not finite at a learning rate of {self.optimizer.param_groups[0]['lr']:g}; no step was made with it",
+            f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made with it",
             where=f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ...",
             hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
         )
@@ -192,6 +190,12 @@ class Trainer:
     def _close_epoch(self) -> tuple[dict[str, Any], Predictions]:
         """Measure train (as it was seen while training) and validation, step the schedule, and add to the history."""
         meter, lr = self.meter, self.optimizer.param_groups[0]["lr"]
+        if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
+            raise NumericsError(
+                f"a weight is not finite after the last step, at a learning rate of {lr:g}",
+                where=f"epoch {self.epoch + 1}",
+                hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
+            )
         order = meter.order.cpu().numpy()
         seen = self.task.predictions(
             self.data.train.index[order], self.data.train.record[order], self.train.y[meter.order], meter.outputs
@@ -239,15 +243,21 @@ class Trainer:
             "rng": _rng_state(self.device),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; the weights are put into the model by the caller, who can say where they came from."""
+    def load_state_dict(self, state: dict[str, Any], *, anew: bool = False) -> None:
+        """Go on from `state`; the weights are put into the model by the caller, who can say where they came from.
+
+        `anew` takes over what has been done, but begins optimizer, schedule and the epoch under way afresh.
+        """
         if lacking := self.state_dict().keys() - state.keys():
             raise CheckpointError(
                 f"the checkpoint lacks {', '.join(sorted(lacking))}", hint="--resume best or an epoch that was kept"
             )
+        self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+        if anew:
+            return
+        self.seconds = state["seconds"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["scheduler"])
-        self.epoch, self.seconds, self.best, self.history = state["epoch"], state["seconds"], state["best"], state["history"]
         if state["meter"]:
             self.meter = self._begin_epoch()
             self.meter.load_state_dict(state["meter"])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,30 +12,30 @@ from conftest import ROOT
 from toolbox.errors import UsageError
 
 OUT_OF_RANGE = [
-    ("--lr", "nan", "above 0"),
-    ("--lr", "0", "above 0"),
-    ("--lr", "-0.1", "above 0"),
-    ("--lr", "inf", "above 0"),
-    ("--epochs", "0", "at least 1"),
-    ("--epochs", "-3", "at least 1"),
-    ("--batch-size", "0", "at least 1"),
-    ("--workers", "-1", "at least 0"),
+    ("--lr", "nan", "above 0 and finite"),
+    ("--lr", "0", "above 0 and finite"),
+    ("--lr", "-0.1", "above 0 and finite"),
+    ("--lr", "inf", "above 0 and finite"),
+    ("--epochs", "0", "from 1 to a billion"),
+    ("--epochs", "-3", "from 1 to a billion"),
+    ("--batch-size", "0", "from 1 to a billion"),
+    ("--workers", "-1", "from 0 to a billion"),
     ("--seed", "-1", "from 0 to 2147483647"),
     ("--seed", "2147483648", "from 0 to 2147483647"),
     ("--val-fraction", "0", "above 0 and below 1"),
     ("--val-fraction", "1", "above 0 and below 1"),
     ("--val-fraction", "nan", "above 0 and below 1"),
-    ("--weight-decay", "-0.1", "at least 0"),
-    ("--weight-decay", "inf", "at least 0"),
+    ("--weight-decay", "-0.1", "from 0 to a billion"),
+    ("--weight-decay", "inf", "from 0 to a billion"),
     ("--momentum", "1", "at least 0, below 1"),
     ("--momentum", "-0.1", "at least 0, below 1"),
     ("--lr-decay", "0", "above 0, at most 1"),
     ("--lr-decay", "1.5", "above 0, at most 1"),
-    ("--grad-clip", "-1", "at least 0"),
-    ("--patience", "0", "at least 1"),
-    ("--step", "0", "at least 1"),
-    ("--num-classes", "0", "at least 1"),
-    ("--start-epoch", "-1", "at least 0"),
+    ("--grad-clip", "-1", "from 0 to a billion"),
+    ("--patience", "0", "from 1 to a billion"),
+    ("--step", "0", "from 1 to a billion"),
+    ("--num-classes", "0", "from 1 to a billion"),
+    ("--start-epoch", "-1", "from 0 to a billion"),
     ("--version", "../../x", "bump, latest or a number"),
     ("--version", "-1", "bump, latest or a number"),
     ("--version", "1.5", "bump, latest or a number"),
@@ -42,6 +43,7 @@ OUT_OF_RANGE = [
     ("--version", "", "bump, latest or a number"),
     ("--resume", "junk", "best, latest or a number"),
     ("--resume", "../model_best", "best, latest or a number"),
+    ("--batch-size", "1000000001", "from 1 to a billion"),
 ]
 
 
@@ -118,15 +120,52 @@ def test_typed_goes_over_stored_over_default() -> None:
 
 def test_paths_become_paths() -> None:
     assert args.resolve({"data_file": "a/b.zip"}).data_file == Path("a/b.zip")
+    assert args.resolve({"root_dir": "/x/root"}, {"data_file": "../b.zip"}).data_file == Path("/x/root/../b.zip")
     assert args.resolve({}).data_file is None
     assert args.resolve({}).root_dir == Path("ecg_data")
 
 
 def test_a_resumed_run_may_go_on_longer_but_not_become_another() -> None:
     stored = {"epochs": 5, "lr": 0.1, "seed": 1, "workers": 0, "device": None, "patience": None}
-    assert args.changed({"epochs": 9, "workers": 2, "device": "cpu", "patience": 3, "resume": "latest"}, stored) == []
-    assert args.changed({"lr": 0.1, "seed": 1}, stored) == []
-    assert args.changed({"lr": 0.2, "seed": 2}, stored) == ["--lr is 0.2, the run has 0.1", "--seed is 2, the run has 1"]
+    assert args.changed({"epochs": 9, "workers": 2, "device": "cpu", "patience": 3, "resume": "latest"}, stored) == {}
+    assert args.changed({"lr": 0.1, "seed": 1, "step": args.DEFAULTS["step"]}, stored) == {}
+    assert args.changed({"lr": 0.2, "seed": 2, "sampler": "equal"}, stored) == {
+        "lr": [0.1, 0.2],
+        "seed": [1, 2],
+        "sampler": [None, "equal"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("edited", "wrong"),
+    [
+        ({"lr": "0.1"}, "lr is '0.1'"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"short_run": 1}, "short_run is 1"),
+        ({"seed": None}, "seed is None"),
+        ({"batch_size": 0}, "--batch-size is 0, must be from 1 to a billion"),
+    ],
+    ids=str,
+)
+def test_a_stored_flag_of_another_type_or_out_of_range_is_named(edited: dict[str, Any], wrong: str) -> None:
+    assert args.misfits(edited) == [wrong]
+    assert args.misfits({"lr": 1, "weight_decay": None, "short_run": True, "of a later version": object()}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [("", "is empty"), ("a\0b", "has a NUL in it"), ("a/" + "é" * 128, "has a name of over 255 bytes in it")]
+)
+@pytest.mark.parametrize("flag", ["model_name", "root_dir", "data_file"])
+def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what: str) -> None:
+    assert args.complaints({flag: value}) == [f"--{flag.replace('_', '-')} {what}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("--mod", "--model-name"), ("--epoch=3", "--epochs"), ("--weigth-decay", "--weight-decay")]
+)
+def test_an_unknown_flag_is_told_the_nearest(typed: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown flag {typed} x. Try: {near}"):
+        args.parse([typed, "x"])
 
 
 def test_the_flags_import_nothing_heavy() -> None:

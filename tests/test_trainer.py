@@ -47,7 +47,7 @@ def through_a_file(trainer: Trainer, data: Data, folder: RunFolder, **flags: Any
     checkpoints.save(folder, trainer.state_dict(), is_best=False, epoch_done=False)
     torch.manual_seed(999)
     resumed = build(data, **flags)
-    state = checkpoints.load(folder.checkpoint("latest"), torch.device("cpu"))
+    state = checkpoints.load(folder.checkpoint("latest"))
     checkpoints.load_weights(resumed.model, state["model"], "here")
     resumed.load_state_dict(state)
     return resumed

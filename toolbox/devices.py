@@ -1,10 +1,13 @@
-"""A name becomes a device that was seen to work."""
+"""A name becomes a device that was seen to work, and a lack of its memory an error that says what to do."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from toolbox.errors import UsageError
+from toolbox.errors import ResourceError, UsageError
 
 
 def pick_device(name: str | None, *, deterministic: bool = False) -> torch.device:
@@ -23,3 +26,21 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}", hint="--device cpu") from error
     return device
+
+
+@contextmanager
+def enough_memory(batch_size: int) -> Iterator[None]:
+    """Make a ResourceError that names the memory and the batch size of a lack of memory, on the device or on the host."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's lack has no class
+        asked = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
+        if not (asked or isinstance(error, torch.OutOfMemoryError | MemoryError)):
+            raise
+        room = re.search(r"GPU \d+ has a total capacity of .*? is free", str(error))
+        host_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        raise ResourceError(
+            f"out of memory with batches of {batch_size} rows" + (f", {asked[1]} more were asked for" if asked else ""),
+            where=room[0] if room else f"this machine has {host_gib:.1f} GiB",
+            hint=f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller network",
+        ) from error

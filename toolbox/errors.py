@@ -13,7 +13,7 @@ class CommanderError(Exception):
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what, self.where, self.hint = what, where, hint
         line = what + (f" ({where})" if where else "") + (f". Try: {hint}" if hint else "")
-        super().__init__(" ".join(line.split()))
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(line.split())))
 
 
 class UsageError(CommanderError):

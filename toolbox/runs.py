@@ -22,6 +22,7 @@ from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
 LATEST = "checkpoint.pth.tar"
 BEST = "model_best.pth.tar"
 EPOCH = "checkpoint_epoch{}.pth.tar"
+PARTS = ("res", "pred", "tensorboard")
 
 
 class RunFolder:
@@ -51,7 +52,7 @@ class RunFolder:
                             hint="--version bump, or --resume latest to go on with it",
                         ) from error
                     number += 1
-            for part in ("res", "pred", "tensorboard"):
+            for part in PARTS:
                 (path / part).mkdir()
         except OSError as error:
             raise ResourceError(
@@ -76,7 +77,10 @@ class RunFolder:
                 where=str(root / dataset / "runs"),
                 hint="train one with --version bump, or name one that is there",
             )
-        return cls(root / dataset / "runs" / f"{dataset}_{model}_{int(version)}")
+        path = root / dataset / "runs" / f"{dataset}_{model}_{int(version)}"
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"the run folder is a link out of {root}", where=str(path), hint="a copy of the folder itself")
+        return cls(path)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -117,14 +121,31 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other processes; a lock whose process is dead is taken over with a warning."""
+        """Hold the folder against other processes, and see that it can be written.
+
+        A lock whose process is dead is taken over with a warning.
+        """
         path = self.path / "lock"
         handle = _acquire(path)
         try:
+            self._make_ready()
             yield
         finally:
             path.unlink(missing_ok=True)
             os.close(handle)
+
+    def _make_ready(self) -> None:
+        """Make the parts that are gone; a part that leads elsewhere or cannot be written is found before the work is done."""
+        for part in PARTS:
+            path = self.path / part
+            try:
+                path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise ResourceError(f"cannot make {part}: {error.strerror}", where=str(path), hint="check the folder") from error
+            if path.resolve().parent != self.path.resolve():
+                raise UsageError(f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself")
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise ResourceError("the run folder cannot be written", where=str(path), hint="check the permissions")
 
 
 def versions(root: Path, dataset: str, model: str) -> list[int]:

@@ -32,12 +32,18 @@ class StopRequest:
         finally:
             self._deferring = False
 
+    def ignore(self) -> None:
+        """Let no signal disturb the end of a command that is over."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, signal.SIG_IGN)
+
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come."""
         if self.requested is not None:
             raise Interrupted(self.requested)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:
-        if not self._deferring or self.requested is not None:
-            raise Interrupted(signum)
+        at_once = not self._deferring or self.requested is not None
         self.requested = signum
+        if at_once:
+            raise Interrupted(signum)

@@ -1,0 +1,44 @@
+"""The standard streams, whatever they are: closed, a pipe that nobody reads any more, a full disk, a terminal."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from tqdm import tqdm
+
+NOBODY_READS = 141  # 128 + SIGPIPE, as a shell reports it
+
+
+def open_closed_streams() -> None:
+    """Give the numbers 0 to 2 to nothing where they are closed, so that no file of the run is taken for a stream."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
+def say(text: str) -> None:
+    """Write `text` to stderr, if anybody is there to read it."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def close_stdout(code: int) -> int:
+    """Flush stdout, so that the exit code tells of a reader that is gone or a disk that is full."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes there
+        if isinstance(error, BrokenPipeError):
+            return code or NOBODY_READS
+        say(f"error: cannot write to stdout: {error.strerror}\n")
+        return code or 6
+    return code
+
+
+def bar(**how: Any) -> tqdm:
+    """A progress bar on stderr, where that is a terminal that can show one."""
+    plain = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    return tqdm(disable=True if plain else None, **how)
