@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 # The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import torch
 
 from loaders import synth
 from loaders.base import Data, DataSpec, Split
@@ -86,10 +89,11 @@ def nothing_left_running() -> Iterator[None]:
             process.wait()
 
 
-def launch(*flags: object) -> subprocess.Popen:
-    """Start the command as a user would."""
+def launch(*flags: object, **how: Any) -> subprocess.Popen:
+    """Start the command as a user would; `how` is of subprocess.Popen."""
     command = [sys.executable, str(ROOT / "commander.py"), *map(str, flags)]
-    STARTED.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline()))
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": offline()} | how
+    STARTED.append(subprocess.Popen(command, **how))
     return STARTED[-1]
 
 
@@ -104,3 +108,43 @@ def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace
 def commander(*flags: object) -> SimpleNamespace:
     """Run the command to its end."""
     return finish(launch(*flags))
+
+
+SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run")
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> SimpleNamespace:
+    """A short run of two epochs trained to its end, with TensorBoard; to be left as it is."""
+    root = tmp_path_factory.mktemp("short_run")
+    (root / "synth").mkdir()
+    (root / "synth" / "cache").symlink_to(synth_cache)
+    ended = commander(*SHORT, "--epochs", "2", "--root-dir", root, "--tensorboard")
+    assert ended.code == 0, ended.err
+    return SimpleNamespace(root=root, path=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
+
+
+def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:
+    """The tensors of a run's checkpoint."""
+    return torch.load(run / name, weights_only=True)["model"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, history and results of two runs are equal to the last bit."""
+    for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
+        mine, theirs = weights(one, name), weights(other, name)
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    histories = [json.loads((run / "logger.json").read_text()) for run in (one, other)]
+    for row in [row for history in histories for row in history]:
+        del row["seconds"], row["samples_per_s"]
+    assert histories[0] == histories[1]
+    assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 180) -> None:
+    """Until `condition` holds, which it must before `process` ends."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,48 +12,12 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from conftest import KAGGLE_SAMPLE, MITDB_ZIP, commander, finish, launch
+from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, commander, finish, launch, wait_for
 from toolbox.metrics import METRICS
 
-FAST = ("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "2", "--short-run")
 
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> SimpleNamespace:
-    """A short run trained to its end, with TensorBoard."""
-    root = tmp_path_factory.mktemp("done")
-    (root / "synth").mkdir()
-    (root / "synth" / "cache").symlink_to(synth_cache)
-    ended = commander(*FAST, "--root-dir", root, "--tensorboard")
-    assert ended.code == 0, ended.err
-    return SimpleNamespace(root=root, run=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
-
-
-def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:
-    return torch.load(run / name, weights_only=True)["model"]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
-        mine, theirs = weights(one, name), weights(other, name)
-        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    histories = [json.loads((run / "logger.json").read_text()) for run in (one, other)]
-    for row in [row for history in histories for row in history]:
-        del row["seconds"], row["samples_per_s"]
-    assert histories[0] == histories[1]
-    assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
-
-
-def wait_for(condition, process, timeout_s: float = 180) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_the_run_folder_has_everything_the_design_names(done: SimpleNamespace) -> None:
-    made = {str(path.relative_to(done.run)) for path in done.run.rglob("*") if path.is_file()}
+def test_the_run_folder_has_everything_the_design_names(short_run: SimpleNamespace) -> None:
+    made = {str(path.relative_to(short_run.path)) for path in short_run.path.rglob("*") if path.is_file()}
     figures = {f"pred/{name}.{kind}" for name in ("roc", "precision_recall", "history") for kind in ("png", "html")}
     matrices = {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png"}
     tables = {"pred/predictions.csv", "pred/predictions.npz", "pred/metrics.json", "pred/report.txt", "pred/plotly.min.js"}
@@ -65,17 +27,17 @@ def test_the_run_folder_has_everything_the_design_names(done: SimpleNamespace) -
     )
 
 
-def test_the_last_line_of_stdout_is_the_folder_and_the_results(done: SimpleNamespace) -> None:
-    results = json.loads((done.run / "results.json").read_text())
-    assert done.result == {"run_folder": str(done.run), **results}
+def test_the_last_line_of_stdout_is_the_folder_and_the_results(short_run: SimpleNamespace) -> None:
+    results = json.loads((short_run.path / "results.json").read_text())
+    assert short_run.result == {"run_folder": str(short_run.path), **results}
     assert set(METRICS) <= results["val"].keys()
     assert set(METRICS) <= results["test"].keys()
     assert set(results["test"]["intervals"]) == set(METRICS)
 
 
-def test_the_results_are_those_of_the_saved_predictions(done: SimpleNamespace) -> None:
-    table = pd.read_csv(done.run / "pred" / "predictions.csv", keep_default_na=False)
-    test = json.loads((done.run / "results.json").read_text())["test"]
+def test_the_results_are_those_of_the_saved_predictions(short_run: SimpleNamespace) -> None:
+    table = pd.read_csv(short_run.path / "pred" / "predictions.csv", keep_default_na=False)
+    test = json.loads((short_run.path / "results.json").read_text())["test"]
     assert list(table.columns) == ["row", "record", "true", "predicted", "p_N", "p_S", "p_V", "p_F", "p_Q"]
     assert test["accuracy"] == pytest.approx(reference.accuracy_score(table.true, table.predicted))
     assert test["macro_f1"] == pytest.approx(reference.f1_score(table.true, table.predicted, average="macro"))
@@ -83,35 +45,35 @@ def test_the_results_are_those_of_the_saved_predictions(done: SimpleNamespace) -
     assert low <= test["accuracy"] <= high
 
 
-def test_history_and_best_epoch_agree(done: SimpleNamespace) -> None:
-    history = json.loads((done.run / "logger.json").read_text())
+def test_history_and_best_epoch_agree(short_run: SimpleNamespace) -> None:
+    history = json.loads((short_run.path / "logger.json").read_text())
     assert [row["epoch"] for row in history] == [1, 2]
     assert all({"lr", "seconds", "samples_per_s", "train", "val"} <= row.keys() for row in history)
     best = max(history, key=lambda row: row["val"]["macro_f1"])
-    results = json.loads((done.run / "results.json").read_text())
+    results = json.loads((short_run.path / "results.json").read_text())
     assert results["best_epoch"] == best["epoch"]
     assert results["val"] == best["val"]
 
 
-def test_testing_again_gives_the_same_results(done: SimpleNamespace) -> None:
-    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--root-dir", done.root)
+def test_testing_again_gives_the_same_results(short_run: SimpleNamespace) -> None:
+    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--root-dir", short_run.root)
     assert again.code == 0, again.err
-    assert again.result == done.result
+    assert again.result == short_run.result
 
 
-def test_testing_another_epoch_leaves_the_best_ones_results_alone(done: SimpleNamespace) -> None:
-    before = (done.run / "results.json").read_bytes()
-    latest = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", done.root)
+def test_testing_another_epoch_leaves_the_best_ones_results_alone(short_run: SimpleNamespace) -> None:
+    before = (short_run.path / "results.json").read_bytes()
+    latest = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", short_run.root)
     assert latest.code == 0, latest.err
     assert latest.result["epoch"] == 2
-    assert (done.run / "pred" / "latest" / "report.txt").is_file()
-    assert (done.run / "results.json").read_bytes() == before
+    assert (short_run.path / "pred" / "latest" / "report.txt").is_file()
+    assert (short_run.path / "results.json").read_bytes() == before
 
 
-def test_tensorboard_events_hold_what_was_promised(done: SimpleNamespace) -> None:
+def test_tensorboard_events_hold_what_was_promised(short_run: SimpleNamespace) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(done.run / "tensorboard"))
+    events = EventAccumulator(str(short_run.path / "tensorboard"))
     events.Reload()
     tags = events.Tags()
     assert {f"{name}/{split}" for name in METRICS for split in ("train", "val")} | {"lr"} <= set(tags["scalars"])
@@ -120,35 +82,14 @@ def test_tensorboard_events_hold_what_was_promised(done: SimpleNamespace) -> Non
     assert tags["graph"]
     assert {"_hparams_/experiment", "_hparams_/session_start_info", "pr_curve_val/N"} <= set(events.summary_metadata)
     assert [event.step for event in events.Scalars("macro_f1/val")] == [1, 2]
-    assert len(list((done.run / "tensorboard").iterdir())) == 1
+    assert len(list((short_run.path / "tensorboard").iterdir())) == 1
 
 
-def test_tensorboard_does_not_change_the_run(done: SimpleNamespace, root: Path) -> None:
-    plain = commander(*FAST, "--root-dir", root)
+def test_tensorboard_does_not_change_the_run(short_run: SimpleNamespace, root: Path) -> None:
+    plain = commander(*SHORT, "--epochs", "2", "--root-dir", root)
     assert plain.code == 0, plain.err
-    assert_same_run(done.run, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    assert_same_run(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
     assert not list((root / "synth" / "runs" / "synth_cnn1d_3_1" / "tensorboard").iterdir())
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
-def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: int, code: int) -> None:
-    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root)
-    flags = (*run, "--epochs", "2", "--sampler", "equal", "--batch-size", "4")
-    stopped = launch(*flags)
-    runs = root / "synth" / "runs"
-    wait_for(lambda: (runs / "synth_cnn1d_3_1" / "logger.json").exists(), stopped)
-    time.sleep(0.5)  # into the second of two epochs of 2,700 steps
-    stopped.send_signal(signum)
-    ended = finish(stopped)
-    assert ended.code == code, ended.err
-    assert "Traceback" not in ended.err
-    state = torch.load(runs / "synth_cnn1d_3_1" / "checkpoint.pth.tar", weights_only=True)
-    assert state["epoch"] == 1
-    assert 0 < state["meter"]["steps"] < 2700
-    assert not (runs / "synth_cnn1d_3_1" / "results.json").exists()
-    assert commander(*run, "--resume", "latest").code == 0
-    assert commander(*flags).code == 0
-    assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
@@ -173,22 +114,6 @@ def test_a_finished_run_can_be_made_longer(root: Path) -> None:
     runs = root / "synth" / "runs"
     assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
     assert json.loads((runs / "synth_cnn1d_3_1" / "config.json").read_text())["flags"]["epochs"] == 3
-
-
-def test_two_bumps_at_once_get_two_folders(root: Path) -> None:
-    both = [finish(process) for process in [launch(*FAST, "--root-dir", root, "--version", "bump") for _ in range(2)]]
-    assert [ended.code for ended in both] == [0, 0]
-    assert {Path(ended.result["run_folder"]).name for ended in both} == {"synth_cnn1d_3_1", "synth_cnn1d_3_2"}
-
-
-def test_a_run_that_a_live_process_holds_is_refused(root: Path) -> None:
-    holder = launch("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "200", "--root-dir", root)
-    wait_for(lambda: (root / "synth" / "runs" / "synth_cnn1d_3_1" / "model_best.pth.tar").exists(), holder)
-    refused = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
-    assert refused.code == 8
-    assert f"process {holder.pid}" in refused.err
-    holder.send_signal(signal.SIGTERM)
-    assert finish(holder).code == 143
 
 
 def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so(root: Path) -> None:
@@ -238,37 +163,15 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(root: Path, flags: tuple[str
         assert ended.err.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_a_resumed_run_refuses_what_would_make_it_another(done: SimpleNamespace) -> None:
-    ended = commander("--model-name", "cnn1d_3", "--resume", "latest", "--lr", "0.5", "--root-dir", done.root)
-    assert ended.code == 2
-    assert "--lr is 0.5, the run has 0.005" in ended.err
-
-
-def test_a_damaged_checkpoint_is_an_error_that_says_so(done: SimpleNamespace, root: Path) -> None:
-    shutil.copytree(done.run, root / "synth" / "runs" / done.run.name)
-    path = root / "synth" / "runs" / done.run.name / "model_best.pth.tar"
-    path.write_bytes(path.read_bytes()[:1000])
-    ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
-    assert ended.code == 4
-    assert "model_best.pth.tar" in ended.err
-
-
-def test_a_run_without_a_whole_epoch_cannot_be_tested(done: SimpleNamespace, root: Path) -> None:
-    run = root / "synth" / "runs" / done.run.name
-    shutil.copytree(done.run, run)
+def test_a_run_without_a_whole_epoch_cannot_be_tested(short_run: SimpleNamespace, root: Path) -> None:
+    run = root / "synth" / "runs" / short_run.path.name
+    shutil.copytree(short_run.path, run)
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     torch.save(state | {"epoch": 0, "best": None, "history": []}, run / "checkpoint.pth.tar")
     (run / "logger.json").write_text("[]")
     ended = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", root)
     assert ended.code == 4
     assert "no epoch of this run is complete" in ended.err
-
-
-def test_a_copied_run_folder_is_tested_where_it_is(done: SimpleNamespace, root: Path) -> None:
-    shutil.copytree(done.run, root / "synth" / "runs" / "synth_cnn1d_3_7")
-    ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
-    assert ended.code == 0, ended.err
-    assert ended.result["test"] == done.result["test"]
 
 
 def test_lists_are_printed_to_stdout() -> None:

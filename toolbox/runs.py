@@ -135,7 +135,9 @@ class RunFolder:
             os.close(handle)
 
     def _make_ready(self) -> None:
-        """Make the parts that are gone; a part that leads elsewhere or cannot be written is found before the work is done."""
+        """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the work."""
+        for left_over in self.path.rglob(".*.tmp"):
+            left_over.unlink()
         for part in PARTS:
             path = self.path / part
             try:

@@ -1,0 +1,654 @@
+"""What is promised when something goes wrong, each case with a real process, a real signal or a real limit.
+
+Loops that grow with patience run a few rounds here and in full with `pytest -m soak`.
+"""
+
+import fcntl
+import json
+import os
+import pty
+import random
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.lib.format import open_memmap
+
+from conftest import ROOT, SHORT, assert_same_run, commander, finish, launch, offline, wait_for, weights
+from loaders.base import Data
+from models import MODELS, get_model
+from toolbox import plotter
+from toolbox.plotter import Panel
+
+RUN = ("--dataset", "synth", "--model-name", "cnn1d_3")
+
+
+@pytest.fixture
+def run(root: Path, short_run: SimpleNamespace) -> Path:
+    """A copy of a short run of two epochs, number 1, that can be damaged."""
+    return shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
+
+
+def on(run: Path, *flags: object) -> SimpleNamespace:
+    """The command with these flags on a run of cnn1d_3."""
+    return commander("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags)
+
+
+def assert_error(ended: SimpleNamespace, code: int, *says: str) -> None:
+    """One line that begins with error:, says all of it, and no traceback."""
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.count("error: ") == 1
+    last = ended.err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    for words in says:
+        assert words in last, last
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# What is typed
+
+
+def test_without_arguments_the_three_lines_people_need_are_shown() -> None:
+    ended = commander()
+    assert ended.code == 2
+    assert ended.err.count("python commander.py") == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "near"),
+    [
+        (("--model-name", "resnet1d_1O"), "resnet1d_10"),
+        (("--dataset", "egc"), "ecg"),
+        (("--optimizer", "adamm"), "adam"),
+        (("--scheduler", "StepLr"), "StepLR"),
+        (("--criterion", "crossentropie"), "crossentropy"),
+        (("--sampler", "equals"), "equal"),
+        (("--class-balance", "import"), "importance"),
+        (("--monitor", "macro-f1"), "macro_f1"),
+        (("--list", "model"), "models"),
+        (("--mod", "cnn1d_3"), "--model-name"),
+        (("--epoch", "3"), "--epochs"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_name_or_flag_is_told_the_nearest_and_nothing_is_made(tmp_path: Path, flags: tuple, near: str) -> None:
+    ended = commander(*flags, "--root-dir", tmp_path / "data")
+    assert_error(ended, 2, flags[0])
+    assert near in ended.err.split("Try: ")[1]
+    assert not (tmp_path / "data").exists()
+
+
+def test_every_value_out_of_range_is_named_at_once_with_its_range(tmp_path: Path) -> None:
+    typed = ["--lr", "nan", "--epochs", "0", "--batch-size", "0", "--workers", "-1", "--seed", "-2", "--val-fraction", "1"]
+    ended = commander(*typed, "--root-dir", tmp_path / "data")
+    assert_error(ended, 2, *(f"{flag} is " for flag in typed[::2]))
+    assert ended.err.count("must be") == 6
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--version", "../../x"), ("--version", "1/2"), ("--model-name", "a/b"), ("--dataset", "../ecg"), ("--root-dir", "x" * 256)],
+    ids=lambda value: value[:12],
+)
+def test_a_name_that_would_leave_its_place_is_refused(tmp_path: Path, flag: str, value: str) -> None:
+    ended = commander("--root-dir", tmp_path / "data", flag, tmp_path / value if flag == "--root-dir" else value)
+    assert_error(ended, 2, flag)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("link", ["the run folder", "a part of it"])
+def test_a_run_folder_that_leads_out_of_the_root_is_refused_and_left_alone(run: Path, tmp_path: Path, link: str) -> None:
+    inside, outside = run if link == "the run folder" else run / "pred", tmp_path / "outside"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    before = contents(outside)
+    assert_error(on(run, "--test"), 2, "is a link out of")
+    assert contents(outside) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "there"),
+    [
+        (("--test", "--version", "7"), "versions 1 are there"),
+        (("--test", "--resume", "3"), "checkpoint.pth.tar, model_best.pth.tar"),
+        (("--test", "--model-name", "lstm_1"), "synth_cnn1d_3_1"),
+    ],
+    ids=["a missing version", "an epoch not kept", "no run"],
+)
+def test_what_is_not_there_is_answered_with_what_is(run: Path, flags: tuple[str, ...], there: str) -> None:
+    assert_error(on(run, "--dataset", "synth", *flags), 4, there)
+
+
+def test_going_on_with_another_network_names_the_first_keys_and_shapes(run: Path) -> None:
+    run.rename(run.parent / "synth_resnet1d_10_1")
+    ended = commander("--model-name", "resnet1d_10", "--resume", "latest", "--root-dir", run.parents[2])
+    assert_error(ended, 4, "another model", "head.weight is (5, 512), the model has (5, 32)")
+
+
+def test_going_on_with_other_classes_names_the_first_shapes(run: Path) -> None:
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    state["model"] |= {"head.weight": torch.zeros(2, 512), "head.bias": torch.zeros(2)}
+    torch.save(state, run / "checkpoint.pth.tar")
+    assert_error(on(run, "--resume", "latest"), 4, "head.weight is (2, 512), the model has (5, 512)", "head.bias is (2,)")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--lr", "0.5"), "--lr is 0.5, the run has 0.005"),
+        (("--optimizer", "sgd"), "--optimizer is sgd, the run has adamw"),
+        (("--batch-size", "64", "--seed", "1"), "--batch-size is 64, the run has 128; --seed is 1, the run has 42"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_going_on_as_another_run_is_refused_naming_both_values_unless_overridden(run: Path, flags: tuple, says: str) -> None:
+    before = contents(run)
+    assert_error(on(run, "--resume", "latest", "--epochs", "3", *flags), 2, says, "--override")
+    assert contents(run) == before
+    ended = on(run, "--resume", "latest", "--epochs", "3", "--override", *flags)
+    assert ended.code == 0, ended.err
+    config = json.loads((run / "config.json").read_text())
+    (note,) = config["overrides"]
+    names = [flag[2:].replace("-", "_") for flag in flags[::2]]
+    assert note["after_epoch"] == 2
+    assert note["changed"].keys() == set(names)
+    assert all(note["changed"][name][1] == config["flags"][name] for name in names)
+    assert ended.result["overrides"] == config["overrides"]
+    assert on(run, "--test").result == ended.result
+
+
+def test_another_optimizer_brings_its_own_rate_and_an_overridden_run_is_resumed_exactly(run: Path) -> None:
+    twin = shutil.copytree(run, run.parent / "synth_cnn1d_3_2")
+    flags = ("--resume", "latest", "--epochs", "40", "--override", "--optimizer", "sgd", "--batch-size", "8")
+    undisturbed = on(run, "--version", "1", *flags)
+    assert undisturbed.code == 0, undisturbed.err
+    assert json.loads((run / "config.json").read_text())["flags"]["lr"] == 0.05
+    stopped = launch(*RUN, "--root-dir", run.parents[2], "--version", "2", *flags)
+    wait_for((twin / "res" / "epoch5.npz").exists, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    assert finish(stopped).code == 143
+    assert on(run, "--version", "2", "--resume", "latest").code == 0
+    assert_same_run(run, twin)
+
+
+def test_other_data_is_refused_naming_both_checksums_unless_overridden(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    known, config["data"]["checksum"] = config["data"]["checksum"][:12], "0123456789abcdef"
+    (run / "config.json").write_text(json.dumps(config))
+    assert_error(on(run, "--resume", "latest"), 2, f"the data's checksum is {known}, the run has 0123456789ab")
+    results = (run / "results.json").read_bytes()
+    tested = on(run, "--test", "--override")
+    assert tested.code == 0, tested.err
+    assert (run / "results.json").read_bytes() == results
+    assert (run / "pred" / "best-override" / "report.txt").is_file()
+    resumed = on(run, "--resume", "latest", "--epochs", "3", "--override")
+    assert resumed.code == 0, resumed.err
+    assert resumed.result["best_epoch"] == 3  # what was validated on other rows is no rival
+
+
+# Many processes, killed processes
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_new_runs_started_at_once_get_a_folder_each_and_all_are_done(root: Path, count: int) -> None:
+    started = [launch(*SHORT, "--epochs", "1", "--root-dir", root, "--version", "bump") for _ in range(count)]
+    ended = [finish(process, 1200) for process in started]
+    assert [one.code for one in ended] == [0] * count, ended[0].err
+    names = {Path(one.result["run_folder"]).name for one in ended}
+    assert names == {f"synth_cnn1d_3_{number}" for number in range(1, count + 1)}
+    assert all((root / "synth" / "runs" / name / "results.json").is_file() for name in names)
+
+
+def test_a_run_that_a_live_process_holds_is_refused_with_its_number_and_host(root: Path) -> None:
+    holder = launch(*RUN, "--epochs", "200", "--root-dir", root)
+    run = root / "synth" / "runs" / "synth_cnn1d_3_1"
+    wait_for((run / "model_best.pth.tar").exists, holder)
+    assert_error(on(run, "--resume", "latest"), 8, f"process {holder.pid} on {socket.gethostname()}")
+    holder.send_signal(signal.SIGTERM)
+    assert finish(holder).code == 143
+
+
+def test_the_lock_of_a_dead_process_is_broken_with_a_warning_and_that_of_another_host_is_not(run: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (run / "lock").write_text(json.dumps({"pid": dead.pid, "host": socket.gethostname(), "since": 0}))
+    broken = on(run, "--test")
+    assert broken.code == 0, broken.err
+    assert f"took over the lock of process {dead.pid}" in broken.err
+    (run / "lock").write_text(json.dumps({"pid": 1, "host": "node17", "since": 0}))
+    assert_error(on(run, "--test"), 8, "process 1 on another host, node17")
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.soak)])
+def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_undisturbed_run(root: Path, kills: int) -> None:
+    flags = (*SHORT, "--epochs", 12 * kills, "--root-dir", root)
+    chance, in_a_save = random.Random(kills), 0
+    run, how = root / "synth" / "runs" / "synth_cnn1d_3_1", flags
+    for kill in range(kills):
+        process = launch(*how)
+        how = (*RUN, "--resume", "latest", "--root-dir", root)
+        wait_for(lambda pid=process.pid: held_by(run, pid) and (run / "checkpoint.pth.tar").exists(), process)
+        time.sleep(chance.random() / 2)
+        while kill % 4 and process.poll() is None and not list(run.glob(f".*.pth.tar.{process.pid}.tmp")):
+            pass  # three of four during the write of a checkpoint
+        process.kill()
+        assert finish(process).code in (-signal.SIGKILL, 0)
+        in_a_save += bool(list(run.glob(f".*.pth.tar.{process.pid}.tmp")))
+    assert in_a_save
+    ended = commander(*how)
+    assert ended.code == 0, ended.err
+    assert not list(run.rglob(".*.tmp"))
+    undisturbed = commander(*flags)
+    assert undisturbed.code == 0, undisturbed.err
+    assert_same_run(run, run.parent / "synth_cnn1d_3_2")
+
+
+def held_by(run: Path, pid: int) -> bool:
+    try:
+        return json.loads((run / "lock").read_text())["pid"] == pid
+    except (OSError, ValueError):
+        return False
+
+
+# Checkpoints that are not what they were
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda whole: b"",
+    "a flipped bit": lambda whole: whole[:9000] + bytes([whole[9000] ^ 4]) + whole[9001:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_latest_checkpoint_is_kept_aside_and_the_newest_sound_one_taken(run: Path, damage: str) -> None:
+    before = contents(run)
+    path = run / "checkpoint.pth.tar"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    bad = path.read_bytes()
+    ended = on(run, "--resume", "latest")
+    assert ended.code == 0, ended.err
+    assert "damaged" in ended.err
+    assert "model_best.pth.tar, the newest sound checkpoint" in ended.err
+    assert (run / "checkpoint.pth.tar.corrupt").read_bytes() == bad
+    assert contents(run)["results.json"] == before["results.json"]
+
+
+def test_without_any_sound_checkpoint_the_run_cannot_go_on_and_nothing_is_removed(run: Path) -> None:
+    for path in run.glob("*.pth.tar"):
+        path.write_bytes(b"PK")
+    assert_error(on(run, "--resume", "latest"), 4, "no sound checkpoint is left")
+    assert {path.name for path in run.glob("*.pth.tar*")} == {"checkpoint.pth.tar.corrupt", "model_best.pth.tar"}
+
+
+def test_a_damaged_best_checkpoint_is_never_replaced(run: Path) -> None:
+    path = run / "model_best.pth.tar"
+    path.write_bytes(path.read_bytes()[:1000])
+    before = contents(run)
+    for flags in (("--test",), ("--resume", "best")):
+        assert_error(on(run, *flags), 4, "damaged", "model_best.pth.tar")
+    assert contents(run) == before
+
+
+class Payload:
+    """What a malicious file would have run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (os.mkdir, (str(self.path),))
+
+
+def test_a_malicious_checkpoint_is_refused_and_its_payload_not_run(run: Path, tmp_path: Path) -> None:
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    torch.save({**state, "history": Payload(tmp_path / "ran")}, run / "checkpoint.pth.tar")
+    before = contents(run)
+    assert_error(on(run, "--resume", "latest"), 4, "nothing of it was run")
+    assert not (tmp_path / "ran").exists()
+    assert contents(run) == before
+
+
+def test_a_checkpoint_of_a_newer_format_names_both_versions(run: Path) -> None:
+    state = torch.load(run / "model_best.pth.tar", weights_only=True)
+    torch.save({**state, "format": 99}, run / "model_best.pth.tar")
+    assert_error(on(run, "--test"), 4, "format 99", "reads up to 1")
+
+
+def test_a_checkpoint_made_on_cuda_is_loaded_on_a_machine_without(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    torch.save({**state, "rng": {**state["rng"], "cuda": torch.zeros(16, dtype=torch.uint8)}}, run / "checkpoint.pth.tar")
+    monkeypatch.undo()
+    assert b"cuda:0" in (run / "checkpoint.pth.tar").read_bytes()
+    ended = on(run, "--resume", "latest", "--epochs", "3", "--device", "cpu")
+    assert ended.code == 0, ended.err
+
+
+# The machine
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_an_error_and_no_silent_run_on_the_cpu(root: Path) -> None:
+    assert_error(commander(*SHORT, "--device", "cuda", "--root-dir", root), 2, "--device cuda", "--device cpu")
+    assert not (root / "synth" / "runs").exists()
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: int, code: int) -> None:
+    flags = (*RUN, "--root-dir", root, "--epochs", "2", "--sampler", "equal", "--batch-size", "4")
+    stopped = launch(*flags)
+    run = root / "synth" / "runs" / "synth_cnn1d_3_1"
+    wait_for((run / "logger.json").exists, stopped)
+    time.sleep(0.5)  # into the second of two epochs of 2,700 steps
+    stopped.send_signal(signum)
+    ended = finish(stopped)
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    assert state["epoch"] == 1
+    assert 0 < state["meter"]["steps"] < 2700
+    assert not (run / "results.json").exists()
+    assert on(run, "--resume", "latest").code == 0
+    assert commander(*flags).code == 0
+    assert_same_run(run, run.parent / "synth_cnn1d_3_2")
+
+
+def test_a_second_ctrl_c_stops_at_once_and_leaves_the_checkpoint_before_sound(root: Path) -> None:
+    slow = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "5000", "--root-dir", root)
+    process = launch(*slow)
+    path = root / "synth" / "runs" / "synth_resnet1d_v2_18_1" / "checkpoint.pth.tar"
+    wait_for(path.exists, process)
+    before = path.read_bytes()
+    time.sleep(1)  # into the first step
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert ended.code == 130, ended.err
+    assert ended.err.strip().splitlines()[-1] == "interrupted"
+    assert path.read_bytes() == before
+    assert torch.load(path, weights_only=True)["epoch"] == 0
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_the_step_and_names_the_rows(run: Path, tmp_path: Path) -> None:
+    root = tmp_path / "poisoned"
+    cache = shutil.copytree(run.parents[1] / "cache", root / "synth" / "cache")
+    x = open_memmap(next(cache.glob("train*")) / "x.npy", mode="r+")
+    x[5000:6000, 3] = np.nan  # behind every check of the file
+    x.flush()
+    poisoned = shutil.copytree(run, root / "synth" / "runs" / run.name)
+    ended = on(poisoned, "--resume", "latest", "--epochs", "9")
+    assert_error(ended, 5, "epoch 3, batch 1, rows ", "learning rate of ", "no step was made")
+    assert len(ended.err.split("rows ")[-1].split(", ...")[0].split(", ")) == 5
+    assert contents(poisoned)["checkpoint.pth.tar"] == contents(run)["checkpoint.pth.tar"]
+
+
+def test_a_huge_learning_rate_ends_in_a_line_and_leaves_a_sound_checkpoint(root: Path) -> None:
+    flags = ("--optimizer", "sgd", "--lr", "1e30", "--scheduler", "none", "--grad-clip", "0", "--epochs", "2")
+    assert_error(commander(*SHORT, *flags, "--root-dir", root), 5, "epoch 1, batch ", "1e+30", "--lr")
+    saved = weights(root / "synth" / "runs" / "synth_cnn1d_3_1")
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+
+
+def limited(which: int, limit: int) -> Callable[[], None]:
+    """For a child process before it starts: one of the kernel's limits."""
+    return lambda: resource.setrlimit(which, (limit, limit))
+
+
+def test_a_lack_of_memory_names_the_batch_size_and_a_smaller_one(root: Path) -> None:
+    flags = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "10000", "--epochs", "1")
+    ended = finish(launch(*flags, "--root-dir", root, preexec_fn=limited(resource.RLIMIT_AS, 5 * 2**30)))
+    assert_error(ended, 6, "batches of 10000 rows", "bytes more were asked for", "--batch-size 5000")
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "name"),
+    [(30_000, (), ".pth.tar"), (100_000, ("--tensorboard",), "events.out.tfevents"), (300_000, (), "pred/")],
+    ids=["checkpoint", "events", "predictions"],
+)
+def test_a_file_that_may_not_grow_is_named_with_its_size_and_what_was_there_stays(
+    run: Path, limit: int, flags: tuple[str, ...], name: str
+) -> None:
+    before = contents(run)
+    how = ("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--resume", "latest", "--epochs", "30", *flags)
+    ended = finish(launch(*how, preexec_fn=limited(resource.RLIMIT_FSIZE, limit)))
+    assert_error(ended, 6, "File too large", name, "bytes written")
+    assert not list(run.rglob(".*.tmp"))
+    for path in run.glob("*.pth.tar"):
+        assert torch.load(path, weights_only=True)["epoch"] >= 1
+    after = contents(run)
+    assert all(after[name] for name in before)
+    assert on(run, "--test").code == 0
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes; the test is skipped where none may be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("mib", "what"), [(1, "cache"), (14, "runs")])
+def test_a_full_disk_is_named_and_what_was_written_is_whole(tmp_path: Path, mib: int, what: str) -> None:
+    with small_disk(tmp_path / "disk", mib * 2**20) as disk:
+        ended = commander(*SHORT, "--epochs", "400", "--root-dir", disk)
+        assert_error(ended, 6, "No space left on device", f"{disk}/synth/{what}", "free space")
+        assert not list(disk.rglob(".*.tmp"))
+        assert not [path for path in disk.glob("synth/cache/*/*") if what == "cache"]
+        for path in disk.rglob("*.pth.tar"):
+            torch.load(path, weights_only=True)
+        for path in disk.rglob("*.json"):
+            json.loads(path.read_text())
+
+
+@contextmanager
+def unprivileged(run: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A copy of the run that belongs to a user whom permissions bind, and how to start a process as that user."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = shutil.copytree(run, Path(name) / "synth" / "runs" / run.name)
+        shutil.copytree(run.parents[1] / "cache", Path(name) / "synth" / "cache")
+        user = 65534 if os.geteuid() == 0 else os.geteuid()
+        for path in (Path(name), *Path(name).rglob("*")):
+            os.chown(path, user, -1)
+        yield copy, {"user": user}
+
+
+@pytest.mark.parametrize("closed", [".", "res"])
+def test_a_run_folder_that_cannot_be_written_is_found_before_training(run: Path, closed: str) -> None:
+    with unprivileged(run) as (copy, user):
+        (copy / closed).chmod(0o555)
+        flags = ("--model-name", "cnn1d_3", "--root-dir", copy.parents[2], "--resume", "latest", "--epochs", "3")
+        ended = finish(launch(*flags, **user))
+        assert_error(ended, 6, str(copy))
+        assert "going on after" not in ended.err
+
+
+def test_a_permission_that_is_lost_on_the_way_fails_the_next_save_loudly(run: Path) -> None:
+    with unprivileged(run) as (copy, user):
+        flags = ("--model-name", "cnn1d_3", "--root-dir", copy.parents[2], "--resume", "latest", "--epochs", "400")
+        process = launch(*flags, **user)
+        wait_for((copy / "res" / "epoch3.npz").exists, process)
+        (copy / "res").chmod(0o555)
+        assert_error(finish(process), 6, "Permission denied", "res/epoch")
+
+
+# Data that is thin
+
+
+def test_a_class_absent_from_train_is_warned_about_and_has_no_weight(run: Path, tmp_path: Path) -> None:
+    cache = shutil.copytree(run.parents[1] / "cache", tmp_path / "absent" / "synth" / "cache")
+    y = open_memmap(next(cache.glob("train*")) / "y.npy", mode="r+")
+    y[y == 3] = 0
+    y.flush()
+    for balance in ("--sampler", "--class-balance"):
+        ended = commander(*SHORT, "--epochs", "1", balance, "equal", "--root-dir", tmp_path / "absent")
+        assert ended.code == 0, ended.err
+        assert "no row of F is in train: its weight is 0" in ended.err
+        assert ended.result["test"]["accuracy"] > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_last_batch_of_one_row_is_trained_on_by_every_network(name: str, tiny: Data) -> None:
+    model = get_model(name, tiny.spec).train()
+    model(torch.from_numpy(tiny.train.x[:1])).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+# Folders, streams, pages, repetition
+
+
+@pytest.mark.parametrize("name", ["config.json", "logger.json"])
+def test_json_that_was_edited_into_nonsense_is_named_by_position_and_the_weights_stay_usable(run: Path, name: str) -> None:
+    whole = (run / name).read_text()
+    (run / name).write_text(whole.replace(":", "", 1))
+    for flags in (("--test",), ("--resume", "latest", "--epochs", "3")):
+        assert_error(on(run, *flags), 4, f"{run / name}, line ", ", column ")
+    (run / name).write_text(whole)
+    assert on(run, "--test").code == 0
+
+
+@pytest.mark.parametrize(
+    "edit", [{"flags": None}, {"flags": {"lr": "fast"}}, {"data": []}, {"flags": {"batch_size": -1}}], ids=str
+)
+def test_a_config_of_another_shape_is_an_error_that_names_it(run: Path, edit: dict) -> None:
+    config = json.loads((run / "config.json").read_text())
+    if edit.get("flags"):
+        edit = {"flags": config["flags"] | edit["flags"]}
+    (run / "config.json").write_text(json.dumps(config | edit))
+    assert_error(on(run, "--test"), 4, "config.json")
+
+
+def test_unicode_spaces_and_long_paths_work_and_a_copied_folder_knows_no_place(
+    root: Path, tmp_path: Path, synth_cache: Path
+) -> None:
+    deep = tmp_path / "Ä b/心电图 '\\\"$x" / "/".join(["d" * 200] * 8)
+    (deep / "synth").mkdir(parents=True)
+    (deep / "synth" / "cache").symlink_to(synth_cache)
+    first = commander(*SHORT, "--epochs", "1", "--tensorboard", "--root-dir", deep)
+    assert first.code == 0, first.err
+    run = deep / "synth" / "runs" / "synth_cnn1d_3_1"
+    for name, content in contents(run).items():
+        assert str(tmp_path).encode() not in content, name
+    moved = shutil.copytree(run, root / "synth" / "runs" / "synth_cnn1d_3_5")
+    again = on(moved, "--test")
+    assert again.code == 0, again.err
+    assert again.result["test"] == first.result["test"]
+
+
+def test_a_data_file_is_found_again_where_root_and_file_move_together(shared, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    shutil.copytree(shared("kaggle-heartbeat-sample"), here / "kaggle", copy_function=shutil.copyfile)
+    rows = (here / "kaggle" / "mitbih_train.csv").read_text() * 30
+    (here / "kaggle" / "mitbih_train.csv").write_text(rows)
+    flags = ("--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", here / "root", "--data-file", here / "kaggle")
+    first = commander(*flags)
+    assert first.code == 0, first.err
+    here.rename(there)
+    again = commander("--model-name", "cnn1d_3", "--test", "--root-dir", there / "root")
+    assert again.code == 0, again.err
+    assert again.result["test"] == first.result["test"]
+    for name, content in contents(there / "root" / "ecg" / "runs").items():
+        assert str(tmp_path).encode() not in content, name
+
+
+@pytest.mark.parametrize("flags", [("--help",), ("--list", "models"), ("--test",)], ids=" ".join)
+def test_a_reader_that_goes_away_leaves_no_traceback(run: Path, flags: tuple[str, ...]) -> None:
+    process = launch("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags)
+    process.stdout.close()
+    ended = SimpleNamespace(err=process.stderr.read(), code=process.wait())
+    assert ended.code in (0, 141)
+    assert "Traceback" not in ended.err
+    assert "BrokenPipe" not in ended.err
+    assert not list(run.glob("lock"))
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
+def test_streams_that_are_closed_or_full_lose_nothing_of_the_run(run: Path, closing: str) -> None:
+    (run / "results.json").unlink()
+    flags = ["--model-name", "cnn1d_3", "--test", "--root-dir", str(run.parents[2])]
+    command = ["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, str(ROOT / "commander.py"), *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, env=offline(), check=False)
+    assert ended.returncode == (6 if "full" in closing else 0), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert json.loads((run / "results.json").read_text())["test"]
+
+
+@pytest.mark.parametrize(("terminal", "drawn"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)], ids=str)
+def test_a_bar_is_drawn_on_a_terminal_that_can_and_wants(root: Path, terminal: dict[str, str], drawn: bool) -> None:
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+    env = {key: value for key, value in offline().items() if key != "NO_COLOR"} | {"TERM": "xterm"} | terminal
+    process = launch(*RUN, "--epochs", "1", "--batch-size", "16", "--root-dir", root, stderr=writer, env=env)
+    os.close(writer)
+    seen = "".join(iter(lambda: read_terminal(reader), ""))
+    assert process.wait() == 0
+    assert ("row/s" in seen) == ("\r" in seen.replace("\r\n", "\n")) == drawn
+
+
+def read_terminal(reader: int) -> str:
+    try:
+        return os.read(reader, 65536).decode(errors="replace")
+    except OSError:  # the other end is closed
+        return ""
+
+
+def test_without_a_terminal_there_is_no_bar(short_run: SimpleNamespace) -> None:
+    assert "epoch 2/2" in short_run.err
+    assert "row/s" not in short_run.err
+
+
+def test_markup_in_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
+    script = "</script><script>document.title='ran'</script><img src=x onerror=document.title='ran'>"
+    panel = Panel(script, script, script, lines=[(script, [0, 1], [0, 1])])
+    plotter.save_panels([panel], tmp_path / "page", columns=1, title=script)
+    page = (tmp_path / "page.html").read_text()
+    assert "ran" in page
+    assert "<script>document" not in page
+    assert "<img" not in page
+
+
+@pytest.mark.parametrize("flags", [(), ("--deterministic",)], ids=["as it is", "--deterministic"])
+def test_the_same_seed_gives_the_same_run(root: Path, flags: tuple[str, ...]) -> None:
+    for _ in range(2):
+        ended = commander(*SHORT, "--epochs", "2", *flags, "--root-dir", root)
+        assert ended.code == 0, ended.err
+    assert_same_run(*(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" for number in (1, 2)))
+
+
+THREADS_TOLERANCE = 1e-3  # of any weight after 20 steps, as the README states it
+
+
+def test_one_thread_or_two_differ_by_rounding_alone(root: Path) -> None:
+    for threads in ("1", "2"):
+        flags = ("--dataset", "synth", "--model-name", "resnet1d_10", "--short-run", "--epochs", "2", "--root-dir", root)
+        ended = finish(launch(*flags, env=offline() | {"OMP_NUM_THREADS": threads}))
+        assert ended.code == 0, ended.err
+    one, two = (weights(root / "synth" / "runs" / f"synth_resnet1d_10_{number}") for number in (1, 2))
+    assert max(float((one[key].double() - two[key].double()).abs().max()) for key in one) < THREADS_TOLERANCE
