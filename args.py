@@ -27,6 +27,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "model_name",
     "num_classes",
     "data_file",
+    "bad_rows",
     "epochs",
     "patience",
     "workers",
@@ -79,6 +80,7 @@ def _data_flags(flag: Any) -> None:
     flag("--data-file", metavar="PATH", help="folder or zip of the dataset; for ecg also the PhysioNet MIT-BIH zip or folder")
     flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
     flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
+    flag("--bad-rows", metavar="HOW", default="error", help="unusable rows of the Kaggle CSV files: error, or drop them")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
 
 

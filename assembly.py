@@ -30,7 +30,7 @@ log = logging.getLogger("commander")
 
 def load_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
-    how = {"data_file": flags.data_file, "val_fraction": flags.val_fraction, "seed": flags.seed}
+    how = {"data_file": flags.data_file, "val_fraction": flags.val_fraction, "seed": flags.seed, "bad_rows": flags.bad_rows}
     first, fallback = DATASETS_BY_DEFAULT
     if flags.dataset or flags.download:
         return get_data(flags.dataset or first, flags.root_dir, **how)
@@ -126,12 +126,13 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
 def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     """What a run is: its flags, the versions it ran with, and the data it was trained on."""
     data = trainer.data
+    rows = {"train_rows": len(data.train), "val_rows": len(data.val), "dropped_rows": data.train.dropped}
     return {
         "flags": kept(flags),
         "given": sorted(given.keys() - args.OF_THE_COMMAND),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
-        "data": {**data.spec.as_dict(), "checksum": data.checksum, "train_rows": len(data.train), "val_rows": len(data.val)},
+        "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
     }
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from loaders import DATASETS
+from loaders.rows import BAD_ROWS
 from models import MODELS
 from toolbox import losses, metrics, optimizers, samplers, schedulers
 from toolbox.errors import UsageError
@@ -12,6 +13,7 @@ from toolbox.registry import pick
 
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
+    "bad-rows": BAD_ROWS,
     "model-name": MODELS,
     "optimizer": optimizers.OPTIMIZERS,
     "scheduler": schedulers.SCHEDULERS,

@@ -193,12 +193,16 @@ def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: st
     history, title = run.read_json("logger.json"), f"{run.path.name}, {which} checkpoint"
     if flags.short_run:
         title += " (a short run: trained on 10 batches an epoch)"
-    val = trainer.task.measure(trainer.predict(trainer.data.val))
-    predictions = trainer.predict(trainer.data.test)
+    data = trainer.data
+    val = trainer.task.measure(trainer.predict(data.val))
+    dropped, remarks = {"train": data.train.dropped, "test": data.test.dropped}, []
+    if any(dropped.values()):
+        remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
     folder = run / "pred" if which == "best" else run / "pred" / which
-    values = report.write(folder, predictions, val, history, spec=trainer.data.spec, title=title)
+    values = report.write(folder, trainer.predict(data.test), val, history, spec=data.spec, title=title, remarks=remarks)
     best = trainer.best["epoch"]
-    results = {"best_epoch": best, "split_rule": trainer.data.spec.split_rule, "val": val, "test": values}
+    facts = {"best_epoch": best, "split_rule": data.spec.split_rule, "dropped_rows": dropped}
+    results = {**facts, "val": val, "test": values}
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch

@@ -18,6 +18,9 @@ DATASETS: dict[str, Callable[..., Data]] = {
 }
 
 
-def get_data(name: str, root: Path, *, data_file: Path | None = None, val_fraction: float = 0.1, seed: int = 42) -> Data:
+def get_data(
+    name: str, root: Path, *, data_file: Path | None = None, val_fraction: float = 0.1, seed: int = 42, bad_rows: str = "error"
+) -> Data:
     """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`."""
-    return pick("dataset", DATASETS, name)(root, data_file=data_file, val_fraction=val_fraction, seed=seed)
+    load = pick("dataset", DATASETS, name)
+    return load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, bad_rows=bad_rows)

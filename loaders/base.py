@@ -1,7 +1,7 @@
 """What every dataset is once it is loaded: its facts, and arrays whose batches are slices by index."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,19 +38,20 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Split:
-    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source."""
+    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
     record: NDArray[np.str_]
     index: NDArray[np.int64]
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.y)
 
     def rows(self, which: NDArray[np.int64]) -> "Split":
         """The rows `which`, in that order, copied into arrays of their own."""
-        return Split(self.x[which], self.y[which], self.record[which], self.index[which])
+        return replace(self, x=self.x[which], y=self.y[which], record=self.record[which], index=self.index[which])
 
 
 @dataclass(frozen=True)

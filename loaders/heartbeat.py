@@ -7,6 +7,7 @@ mitbih_train.csv and mitbih_test.csv, loose or in their zip, or built from the r
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,12 +17,14 @@ import numpy as np
 from loaders import mitdb, splits
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
-from loaders.rows import read_rows
+from loaders.rows import BAD_ROWS
 from loaders.sources import Remote, download, log, reading, topmost, unpacked
 from toolbox.errors import CommanderError, DataError, DownloadError
+from toolbox.registry import pick
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
 TEST_BEATS = 21_892  # of 109,446, as many as Kaggle's file
+NAMED = 3  # of the rows that were dropped, in the warning
 SPLIT_SEED = 42  # of the test set built from records: not --seed, so that every run has the same one
 REMOTES = (
     Remote("heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY"),
@@ -36,19 +39,21 @@ VARIANTS = {
 }
 
 
-def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int) -> Data:
+def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int, bad_rows: str = "error") -> Data:
     """`ecg` or `ecg_bin` from `data_file`, else from <root>/ecg, else fetched into it.
 
     x (N, 1, 187) float32 in [0, 1]; validation is `val_fraction` of train, drawn with `seed`; the test rows depend on neither.
+    `bad_rows` says what is done about rows of a CSV that cannot be used: error or drop.
     Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of permission.
     """
     folder = root / "ecg"
     with reading(data_file or folder):
         source = _locate(data_file) if data_file else _locate_in(folder)
     source = source or _fetch(folder)
-    train, open_test, checksum, rule = (_from_rows if _has_rows(source) else _from_records)(source, folder / "cache")
+    read = partial(_from_rows, bad_rows=bad_rows) if _has_rows(source) else _from_records
+    train, open_test, checksum, rule = read(source, folder / "cache")
     classes, importance, relabel = VARIANTS[name]
-    rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed)
+    rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed, where=str(source))
     spec = DataSpec(
         name=name,
         view="beat",
@@ -65,23 +70,27 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
     )
 
     def relabelled(split: Split) -> Split:
-        return Split(split.x, relabel[split.y], split.record, split.index)
+        return replace(split, y=relabel[split.y])
 
     return Data(spec, relabelled(train.rows(rest)), relabelled(train.rows(val)), lambda: relabelled(open_test()), checksum)
 
 
-def _from_rows(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], str, str]:
+def _from_rows(source: Path, cache: Path, *, bad_rows: str) -> tuple[Split, Callable[[], Split], str, str]:
     """The two Kaggle files; the test file is not opened here."""
 
-    def arrays(name: str) -> tuple[Arrays, str]:
+    def split(name: str) -> tuple[Split, str]:
         key = fingerprint(source / name if source.is_dir() else source)
-        return cached(cache / f"{Path(name).stem}-{key}", partial(_parse, source, name))
+        arrays, checksum = cached(cache / f"{Path(name).stem}-{bad_rows}-{key}", partial(_parse, source, name, bad_rows))
+        if "dropped" in arrays:
+            first = "; ".join(arrays["dropped"][:NAMED]) + ("; ..." if len(arrays["dropped"]) > NAMED else "")
+            log.warning("unusable rows dropped from %s: %d; %s", source / name, len(arrays["dropped"]), first)
+        return _split(arrays), checksum
 
     missing = [name for name in (TRAIN, TEST) if source.is_dir() and not (source / name).is_file()]
     if missing:
         raise DataError(f"{missing[0]} is missing", where=str(source), hint="both files of the Kaggle dataset in one folder")
-    train, checksum = arrays(TRAIN)
-    return _split(train), lambda: _split(arrays(TEST)[0]), checksum, "beats split at random by the publisher (Kaggle's two files)"
+    train, checksum = split(TRAIN)
+    return train, lambda: split(TEST)[0], checksum, "beats split at random by the publisher (Kaggle's two files)"
 
 
 def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split], str, str]:
@@ -97,19 +106,21 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
     arrays, checksum = cached(cache / f"records-{fingerprint(*files)}", build)
     everything = _split(arrays)
     test_beats = round(TEST_BEATS / 109_446 * len(everything))
-    train, test = splits.stratified(everything.y, test_beats, SPLIT_SEED)
+    train, test = splits.stratified(everything.y, test_beats, SPLIT_SEED, where=str(source))
     return everything.rows(train), lambda: everything.rows(test), checksum, "beats split at random, stratified by class, 80/20"
 
 
-def _parse(source: Path, name: str) -> Arrays:
+def _parse(source: Path, name: str, bad_rows: str) -> Arrays:
     log.info("reading %s", source / name)
     with reading(source), _open(source, name) as file:
-        x, y = read_rows(file, samples=mitdb.SAMPLES, classes=mitdb.CLASSES, where=str(source / name))
-    return {"x": x, "y": y, "record": np.full(len(y), "")}
+        read = pick("bad-rows", BAD_ROWS, bad_rows)
+        arrays = read(file, samples=mitdb.SAMPLES, classes=mitdb.CLASSES, where=str(source / name))
+    return arrays | {"record": np.full(len(arrays["y"]), "")}
 
 
 def _split(arrays: Arrays) -> Split:
-    return Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(len(arrays["y"])))  # (N, 1, 187)
+    index = arrays.get("index", np.arange(len(arrays["y"])))
+    return Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], index, len(arrays.get("dropped", ())))  # (N, 1, 187)
 
 
 @contextmanager

@@ -8,15 +8,16 @@ from toolbox.errors import DataError
 Indices = NDArray[np.int64]
 
 
-def stratified(labels: NDArray[np.int64], second: int, seed: int) -> tuple[Indices, Indices]:
+def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
     """Two ascending index arrays, the second of `second` rows, with each class in proportion (largest remainder).
 
-    A class of two rows or more has at least one on either side as far as the total allows. Raises DataError where a side
-    would be empty.
+    A class of two rows or more has at least one on either side as far as the total allows. Raises DataError, with `where`,
+    where a side would be empty.
     """
     if not 0 < second < len(labels):
         raise DataError(
             f"cannot set {second} of {len(labels)} rows aside and have rows on both sides",
+            where=where,
             hint="more data, or another --val-fraction",
         )
     rng = np.random.default_rng(seed)

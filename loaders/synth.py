@@ -110,8 +110,8 @@ def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float
     return rng.gamma(1.5, 0.02, rows) * rng.normal(size=shape) + wander + hum
 
 
-def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int) -> Data:
-    """12,000 training and 3,000 test beats, the same at every start; `seed` only draws the validation rows."""
+def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int, bad_rows: str = "error") -> Data:
+    """12,000 training and 3,000 test beats, the same at every start; `seed` only draws the validation rows, and none is bad."""
     if data_file:
         raise UsageError("--data-file goes with a dataset that is read from files; synth is generated", hint="--dataset ecg")
 

@@ -21,8 +21,10 @@ COUNTS = [90_589, 2_779, 7_236, 803, 8_039]
 NOWHERE = "http://127.0.0.1:9"
 
 
-def load(root: Path, data_file: Path | None = None, *, name: str = "ecg", val_fraction: float = 0.1, seed: int = 42) -> Data:
-    return heartbeat.load(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed)
+def load(
+    root: Path, data_file: Path | None = None, *, name: str = "ecg", val_fraction: float = 0.1, seed: int = 42, **how: str
+) -> Data:
+    return heartbeat.load(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
@@ -208,6 +210,48 @@ def test_the_split_rule_says_how_the_sides_came_about(kaggle: Path, tmp_path: Pa
     rule = load(tmp_path, kaggle, val_fraction=0.25, seed=9).spec.split_rule
     for words in ("by the publisher", "one patient's beats stand on both sides", "validation is 0.25 of train", "seed 9"):
         assert words in rule
+
+
+# Rows that cannot be used
+
+
+def change_row(path: Path, row: int, change: Callable[[str], str]) -> None:
+    lines = path.read_text().splitlines()
+    lines[row] = change(lines[row])
+    path.write_text("\n".join(lines))
+
+
+def test_dropped_rows_are_counted_and_named_at_every_start_and_the_others_keep_their_numbers(
+    kaggle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = load(tmp_path, kaggle)
+    before = {row: x for side in (whole.train, whole.val) for row, x in zip(side.index.tolist(), side.x, strict=True)}
+    for row in (3, 10, 20, 59):
+        change_row(kaggle / TRAIN, row, lambda line: f"x{line}")
+    change_row(kaggle / TEST, 0, lambda line: f"{line},1")
+    for _ in range(2):
+        caplog.clear()
+        data = load(tmp_path, kaggle, bad_rows="drop")
+        index = np.concatenate([data.train.index, data.val.index])
+        np.testing.assert_array_equal(np.sort(index), np.setdiff1d(np.arange(60), [3, 10, 20, 59]))
+        np.testing.assert_array_equal(np.concatenate([data.train.x, data.val.x]), [before[row] for row in index.tolist()])
+        assert data.test.index.tolist() == list(range(1, 20))
+        assert (data.train.dropped, data.val.dropped, data.test.dropped) == (4, 4, 1)
+        of_train, of_test = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+        assert of_train.startswith(f"unusable rows dropped from {kaggle / TRAIN}: 4; line 4, column 1: 'x")
+        assert ("line 21, " in of_train, "line 60, " in of_train, of_train.endswith("; ...")) == (True, False, True)
+        assert of_test.endswith(f"{kaggle / TEST}: 1; line 1: 189 columns, expected 187 samples and a label")
+
+
+def test_what_was_parsed_without_bad_rows_is_not_taken_for_the_whole_file(kaggle: Path, tmp_path: Path) -> None:
+    whole = load(tmp_path, kaggle)
+    dropping = load(tmp_path, kaggle, bad_rows="drop")
+    assert_same_data(dropping, whole)
+    assert dropping.checksum == whole.checksum
+    change_row(kaggle / TRAIN, 5, lambda line: line[:100])
+    assert load(tmp_path, kaggle, bad_rows="drop").checksum != whole.checksum
+    with pytest.raises(DataError, match="columns, expected 187"):
+        load(tmp_path, kaggle)
 
 
 # Parsed once

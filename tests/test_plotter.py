@@ -123,7 +123,7 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
 
 def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> None:
     values = measured(predictions())
-    text = report.summary(values, values, title="a run", split_rule="by patient", classes=CLASSES)
+    text = report.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
     assert text.startswith("a run\nsplit: by patient\n")
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     for name in METRICS:

@@ -3,11 +3,12 @@
 import gzip
 import io
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from loaders.rows import read_rows
+from loaders.rows import BAD_ROWS, read_rows
 from toolbox.errors import DataError
 
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -23,19 +24,20 @@ def text(rows: list[list[str]], newline: str = "\n") -> str:
     return "".join(",".join(row) + newline for row in rows)
 
 
-def read(content: bytes | str) -> tuple[np.ndarray, np.ndarray]:
+def read(content: bytes | str, bad_rows: str = "error") -> dict[str, np.ndarray]:
     content = content.encode() if isinstance(content, str) else content
-    return read_rows(io.BytesIO(content), samples=187, classes=CLASSES, where="train.csv")
+    return BAD_ROWS[bad_rows](io.BytesIO(content), samples=187, classes=CLASSES, where="train.csv")
 
 
-def refused(content: bytes | str) -> DataError:
+def refused(content: bytes | str, bad_rows: str = "error") -> DataError:
     with pytest.raises(DataError) as caught:
-        read(content)
+        read(content, bad_rows)
     assert len(str(caught.value).splitlines()) == 1
     return caught.value
 
 
 GOOD = text(cells())
+bad_rows = pytest.mark.parametrize("bad_rows", BAD_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +54,20 @@ GOOD = text(cells())
         pytest.param(gzip.compress(GOOD.encode()), id="gzip"),
     ],
 )
-def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content: bytes) -> None:
-    x, y = read(content)
+@bad_rows
+def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content: bytes, bad_rows: str) -> None:
+    arrays = read(content, bad_rows)
+    assert list(arrays) == ["x", "y"]
+    x, y = arrays.values()
     np.testing.assert_array_equal(x, VALUES)
     np.testing.assert_array_equal(y, range(5))
     assert (x.dtype, y.dtype, x.flags.c_contiguous) == (np.float32, np.int64, True)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"])
-def test_an_empty_file_is_called_empty(content: str) -> None:
-    error = refused(content)
+@bad_rows
+def test_an_empty_file_is_called_empty(content: str, bad_rows: str) -> None:
+    error = refused(content, bad_rows)
     assert "empty" in error.what
     assert error.where == "train.csv"
 
@@ -115,6 +121,8 @@ def test_a_ragged_row_is_named_by_its_line(row: int, columns: int) -> None:
         ("1e999", "'1e999' is not a finite number"),
         ('"0.5"', "'\"0.5\"' is not a finite number"),
         ('"0.5', "'\"0.5' is not a finite number"),
+        ("1_0", "'1_0' is not a finite number"),
+        ("\u0661", "'\u0661' is not a finite number"),
         ("", "the cell is empty"),
         ("  ", "the cell is empty"),
     ],
@@ -125,6 +133,7 @@ def test_a_cell_that_is_no_finite_number_is_named_by_line_and_column(cell: str, 
     rows[row][column] = cell
     error = refused(text(rows))
     assert error.what.startswith(what)
+    assert ("one of 0..4 (N S V F Q)" in error.what) == (column == 187)
     assert error.where == f"train.csv, line {row + 1}, column {column + 1}"
 
 
@@ -171,3 +180,58 @@ def test_an_error_in_a_zipped_file_is_named_as_in_a_loose_one() -> None:
     with zipfile.ZipFile(packed) as archive, archive.open("train.csv") as file, pytest.raises(DataError) as caught:
         read_rows(file, samples=187, classes=CLASSES, where="heartbeat.zip/train.csv")
     assert caught.value.where == "heartbeat.zip/train.csv, line 5, column 21"
+
+
+FAULTS = {
+    "187 columns": (lambda row: row[:-1], "187 columns"),
+    "189 columns": (lambda row: [*row, "0"], "189 columns"),
+    "a comma at the end": (lambda row: [*row, ""], "189 columns"),
+    "text": (lambda row: ["abc", *row[1:]], "column 1: 'abc' is not a finite number"),
+    "NaN": (lambda row: [*row[:99], "nan", *row[100:]], "column 100: 'nan' is not a finite number"),
+    "infinite": (lambda row: [*row[:99], "inf", *row[100:]], "column 100: 'inf' is not a finite number"),
+    "an empty cell": (lambda row: [*row[:99], "", *row[100:]], "column 100: the cell is empty"),
+    "bytes that are no UTF-8": (lambda row: ["\udcff", *row[1:]], "column 1: "),
+    "a quotation mark": (lambda row: ['"0.5', *row[1:]], "column 1: "),
+    "digits that only Python reads": (lambda row: ["1_0", *row[1:]], "column 1: "),
+    "label 5": (lambda row: [*row[:-1], "5"], "column 188: label 5 is not one of 0..4"),
+    "label -1": (lambda row: [*row[:-1], "-1"], "column 188: label -1 is not one of 0..4"),
+    "label 1.5": (lambda row: [*row[:-1], "1.5"], "column 188: label 1.5 is not one of 0..4"),
+    "an empty label": (lambda row: [*row[:-1], ""], "column 188: the cell is empty, the label is one of 0..4"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("wrong", [(0,), (2,), (4,), (0, 1, 4)], ids=str)
+def test_a_wrong_row_can_be_dropped_and_the_others_keep_their_values_and_numbers(fault: str, wrong: tuple[int, ...]) -> None:
+    rows, (spoil, what) = cells(), FAULTS[fault]
+    for row in wrong:
+        rows[row] = spoil(rows[row])
+    arrays = read(text(rows).encode(errors="surrogateescape"), "drop")
+    kept = [row for row in range(5) if row not in wrong]
+    np.testing.assert_array_equal(arrays["x"], VALUES[kept])
+    assert arrays["y"].tolist() == arrays["index"].tolist() == kept
+    assert all(told.startswith(f"line {row + 1}") and what in told for row, told in zip(wrong, arrays["dropped"], strict=True))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r", "\n\n", "\n \t\n"], ids=repr)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_rows_are_dropped_by_their_line_however_lines_end(newline: str, pack: Callable[[bytes], bytes]) -> None:
+    rows = cells()
+    rows[0][0], rows[3] = "t0", ["a", "b"]
+    arrays = read(pack(text(rows, newline).encode("utf-8-sig")), "drop")
+    np.testing.assert_array_equal(arrays["x"], VALUES[[1, 2, 4]])
+    assert arrays["index"].tolist() == [1, 2, 4]
+    line = 7 if newline.count("\n") == 2 else 4
+    assert [told.split(":")[0] for told in arrays["dropped"]] == ["line 1, column 1", f"line {line}"]
+
+
+def test_a_header_row_can_be_dropped() -> None:
+    arrays = read(",".join(f"t{i}" for i in range(188)) + "\n" + GOOD, "drop")
+    np.testing.assert_array_equal(arrays["x"], VALUES)
+    assert arrays["index"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_file_that_would_lose_all_of_its_rows_is_refused_with_what_is_wrong_in_the_first() -> None:
+    error = refused(GOOD.replace(",", ";"), "drop")
+    assert error.what.startswith("no row can be kept: 1 columns, expected 187")
+    assert error.where == "train.csv, line 1"

@@ -24,16 +24,23 @@ class Facts(Protocol):
 
 
 def write(
-    folder: Path, predictions: Predictions, val: dict[str, Any], history: Sequence[dict[str, Any]], *, spec: Facts, title: str
+    folder: Path,
+    predictions: Predictions,
+    val: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    *,
+    spec: Facts,
+    title: str,
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Fill `folder` with what the test set showed, and return its metrics with 95 % intervals."""
+    """Fill `folder` with what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals."""
     folder.mkdir(exist_ok=True)
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
     values = metrics.name_classes(metrics.score(*rows), spec.classes) | {"intervals": metrics.bootstrap_intervals(*rows)}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
-    text = summary(values, val, title=title, split_rule=spec.split_rule, classes=spec.classes)
+    text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", text)
     under = f"{title}\n{fill(spec.split_rule, 80)}"
@@ -53,9 +60,9 @@ def write(
     return values
 
 
-def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, split_rule: str, classes: Sequence[str]) -> str:
+def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]) -> str:
     """Metrics of the test set with their intervals, validation beside them, and a line a class."""
-    lines = [title, f"split: {split_rule}", "", FIGURE.format("metric", "test", "95 % interval", "validation")]
+    lines = [title, *rules, "", FIGURE.format("metric", "test", "95 % interval", "validation")]
     for name in METRICS:
         low, high = test["intervals"][name]
         lines.append(FIGURE.format(name, _figure(test[name]), f"{_figure(low)} - {_figure(high)}", _figure(val.get(name))))
