@@ -28,6 +28,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "num_classes",
     "data_file",
     "bad_rows",
+    "strict_split",
     "epochs",
     "patience",
     "workers",
@@ -81,6 +82,7 @@ def _data_flags(flag: Any) -> None:
     flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
     flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
     flag("--bad-rows", metavar="HOW", default="error", help="unusable rows of the Kaggle CSV files: error, or drop them")
+    flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
 
 

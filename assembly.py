@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 import args
-from loaders import get_data
+from loaders import get_data, splits
 from loaders.base import Data
 from models import get_model
 from toolbox import devices, optimizers, provenance, samplers
-from toolbox.errors import CheckpointError, DownloadError, UsageError
+from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
@@ -29,6 +29,15 @@ log = logging.getLogger("commander")
 
 
 def load_data(flags: SimpleNamespace) -> Data:
+    """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on."""
+    data = _find_data(flags)
+    if flags.strict_split and len(data.shared_rows):
+        hint = "take these rows out of one side, or leave --strict-split out"
+        raise DataError(splits.sharing(data.shared_rows, len(data.test)), where=data.spec.name, hint=hint)
+    return data
+
+
+def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
     how = {"data_file": flags.data_file, "val_fraction": flags.val_fraction, "seed": flags.seed, "bad_rows": flags.bad_rows}
     first, fallback = DATASETS_BY_DEFAULT

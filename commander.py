@@ -186,6 +186,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
 
 def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: str) -> dict[str, Any]:
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
+    from loaders import splits
     from toolbox import report
 
     if trainer.best is None:
@@ -195,13 +196,16 @@ def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: st
         title += " (a short run: trained on 10 batches an epoch)"
     data = trainer.data
     val = trainer.task.measure(trainer.predict(data.val))
-    dropped, remarks = {"train": data.train.dropped, "test": data.test.dropped}, []
+    shared, dropped = data.shared_rows, {"train": data.train.dropped, "test": data.test.dropped}
+    remarks = [f"shared: {splits.sharing(shared, len(data.test))}"]
+    if len(shared):
+        log.warning(remarks[0])
     if any(dropped.values()):
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
     folder = run / "pred" if which == "best" else run / "pred" / which
     values = report.write(folder, trainer.predict(data.test), val, history, spec=data.spec, title=title, remarks=remarks)
     best = trainer.best["epoch"]
-    facts = {"best_epoch": best, "split_rule": data.spec.split_rule, "dropped_rows": dropped}
+    facts = {"best_epoch": best, "split_rule": data.spec.split_rule, "shared_rows": len(shared), "dropped_rows": dropped}
     results = {**facts, "val": val, "test": values}
     last = history[-1]["epoch"]
     if which != "best":

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders import splits
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -68,6 +70,11 @@ class Data:
     def test(self) -> Split:
         """The test rows; only --test and the end of a fit ask for them."""
         return self.open_test()
+
+    @cached_property
+    def shared_rows(self) -> NDArray[np.int64]:
+        """Rows in the source of those test rows that stand in train or validation too, sample for sample."""
+        return self.test.index[splits.shared(self.test.x, self.train.x, self.val.x)]
 
 
 class TensorBatches:

@@ -1,4 +1,6 @@
-"""Index arrays that divide rows into sides; a side never shares a row with another."""
+"""Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are found."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +8,8 @@ from numpy.typing import NDArray
 from toolbox.errors import DataError
 
 Indices = NDArray[np.int64]
+Samples = NDArray[np.float32]
+NAMED = 5  # of the rows that are shared
 
 
 def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
@@ -42,6 +46,33 @@ def _lend_to_empty(take: Indices, counts: Indices) -> Indices:
             take[richest] -= 1
             take[k] += 1
     return take
+
+
+def shared(rows: Samples, *others: Samples) -> Indices:
+    """Which of `rows` (N, C, T) stand, byte for byte, in one of the `others` (M, C, T) too; ascending."""
+    words = _words(rows)
+    sums, found = words.sum(1, dtype=np.uint64), np.zeros(len(rows), dtype=bool)
+    for other in map(_words, others):
+        other_sums = other.sum(1, dtype=np.uint64)
+        near = np.isin(sums, other_sums)  # few, and only they are sorted by content, which takes time and memory
+        found[near] |= np.isin(_content(words[near]), _content(other[np.isin(other_sums, sums)]))
+    return np.flatnonzero(found)
+
+
+def _words(x: Samples) -> NDArray[np.uint32]:
+    """The bytes of each row as integers (N, C * T)."""
+    return np.ascontiguousarray(x).view(np.uint32).reshape(len(x), math.prod(x.shape[1:]))
+
+
+def _content(words: NDArray[np.uint32]) -> NDArray[np.void]:
+    """Each row as a single value (N,)."""
+    return words.view(np.dtype((np.void, words.shape[1] * words.itemsize)))[:, 0]
+
+
+def sharing(which: Indices, rows: int) -> str:
+    """How many of the `rows` test rows are shared, and the first of them, for the report."""
+    first = ", ".join(map(str, which[:NAMED])) + (", ..." if len(which) > NAMED else "")
+    return f"{len(which):,} of {rows:,} test rows stand in train or validation too" + (f": rows {first}" if first else "")
 
 
 def validation_rule(fraction: float, seed: int) -> str:

@@ -1,4 +1,4 @@
-"""Faults in tables of beats, as users meet them: refused in one line; dropped and constant rows are accounted for."""
+"""Faults in tables of beats, as users meet them: refused in one line; dropped, shared and constant rows are accounted for."""
 
 import gzip
 import json
@@ -165,3 +165,26 @@ def test_a_constant_signal_is_trained_on_and_tested_without_nan(root: Path, tmp_
     assert np.isfinite([epoch["train"]["loss"], epoch["val"]["loss"], ended.result["test"]["loss"]]).all()
     with np.load(run / "pred" / "predictions.npz") as predictions:
         assert np.isfinite(predictions["scores"]).all()
+
+
+def test_rows_on_both_sides_are_counted_and_named_and_refused_before_training_where_asked(root: Path, kaggle: Path) -> None:
+    rows = (kaggle / TRAIN).read_text().splitlines()
+    change_row(kaggle / TEST, 3, lambda _: rows[40])
+    change_row(kaggle / TEST, 9, lambda _: rows[41])
+    said = "2 of 20 test rows stand in train or validation too: rows 3, 9"
+    strict = commander(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
+    assert strict.code == 3
+    assert f"error: {said} (ecg)" in strict.err
+    assert not (root / "ecg" / "runs").exists()
+    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root)
+    assert ended.code == 0, ended.err
+    assert ended.err.count(said) == 2  # as a warning and in the report
+    assert said in (root / RUN / "pred" / "report.txt").read_text()
+    assert json.loads((root / RUN / "results.json").read_text())["shared_rows"] == 2
+
+
+def test_sides_that_share_no_row_pass_the_strict_check(root: Path, kaggle: Path) -> None:
+    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
+    assert ended.code == 0, ended.err
+    assert ended.result["shared_rows"] == 0
+    assert "0 of 20 test rows stand in train" in (root / RUN / "pred" / "report.txt").read_text()

@@ -212,7 +212,7 @@ def test_the_split_rule_says_how_the_sides_came_about(kaggle: Path, tmp_path: Pa
         assert words in rule
 
 
-# Rows that cannot be used
+# Rows that cannot be used, and rows on both sides
 
 
 def change_row(path: Path, row: int, change: Callable[[str], str]) -> None:
@@ -252,6 +252,19 @@ def test_what_was_parsed_without_bad_rows_is_not_taken_for_the_whole_file(kaggle
     assert load(tmp_path, kaggle, bad_rows="drop").checksum != whole.checksum
     with pytest.raises(DataError, match="columns, expected 187"):
         load(tmp_path, kaggle)
+
+
+def test_rows_of_train_and_of_validation_that_stand_in_test_are_found_by_their_row_there(kaggle: Path, tmp_path: Path) -> None:
+    data = load(tmp_path, kaggle)
+    assert data.shared_rows.tolist() == []
+    lines = (kaggle / TRAIN).read_text().splitlines()
+    for row, source in ((2, data.val.index[0]), (17, data.train.index[0])):
+        change_row(kaggle / TEST, row, lambda _, source=source: lines[source][:-1] + "0")  # under whatever label
+    assert load(tmp_path, kaggle).shared_rows.tolist() == [2, 17]
+
+
+def test_no_test_beat_of_the_real_records_is_trained_on(records_root: Callable[..., Data]) -> None:
+    assert len(records_root().shared_rows) == 0
 
 
 # Parsed once

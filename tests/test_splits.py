@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.splits import stratified, validation_rule
+from loaders.splits import shared, sharing, stratified, validation_rule
 from toolbox.errors import DataError
 
 
@@ -68,3 +68,33 @@ def test_a_side_without_rows_is_a_data_error(second: int) -> None:
 
 def test_the_rule_says_fraction_and_seed() -> None:
     assert validation_rule(0.1, 42) == "validation is 0.1 of train, stratified by class, seed 42"
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_shared_rows_are_those_with_the_same_bytes(data: st.DataObject) -> None:
+    cell = st.sampled_from([0.0, -0.0, 0.5, 1.0, float(np.float32(1) - np.float32(2**-24))])  # few, so that rows and sums repeat
+    sides = [
+        np.array(data.draw(st.lists(st.lists(cell, min_size=6, max_size=6), max_size=8)), np.float32).reshape(-1, 2, 3)
+        for _ in range(3)
+    ]
+    seen = {row.tobytes() for side in sides[1:] for row in side}
+    assert shared(*sides).tolist() == [i for i, row in enumerate(sides[0]) if row.tobytes() in seen]
+
+
+def test_rows_of_the_same_sum_are_not_taken_for_each_other() -> None:
+    one, two = np.eye(187, dtype=np.float32)[[0, 1, 2], None], np.eye(187, dtype=np.float32)[[1, 5], None]
+    assert shared(one, two).tolist() == [1]
+    assert shared(one[:, :, ::-1], two).tolist() == []  # of a view that is not contiguous
+
+
+@pytest.mark.parametrize(
+    ("which", "text"),
+    [
+        ([], "0 of 2,000 test rows stand in train or validation too"),
+        ([3, 9], "2 of 2,000 test rows stand in train or validation too: rows 3, 9"),
+        (range(6), "6 of 2,000 test rows stand in train or validation too: rows 0, 1, 2, 3, 4, ..."),
+    ],
+)
+def test_how_many_rows_are_shared_is_told_with_the_first_of_them(which: list[int], text: str) -> None:
+    assert sharing(np.array(which), 2000) == text
