@@ -2,6 +2,7 @@
 
 import pickle
 import resource
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +132,15 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
 def test_a_foreign_file_is_a_checkpoint_error(tmp_path: Path, content: Any) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
         checkpoints.load(write(tmp_path / "x.pth.tar", content))
+
+
+def test_a_small_file_that_would_unpack_to_a_large_one_is_refused(tmp_path: Path) -> None:
+    stored, path = write(tmp_path / "x.pth.tar", {"format": 1, **state()}), tmp_path / "compressed.pth.tar"
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match="damaged: its members are not as they were written"):
+        checkpoints.load(path)
 
 
 def test_a_newer_format_names_both_versions(tmp_path: Path) -> None:

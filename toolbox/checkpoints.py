@@ -3,8 +3,10 @@
 import io
 import logging
 import pickle
+import re
+import warnings
 import zipfile
-import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from toolbox.runs import BEST, EPOCH, LATEST, RunFolder
 
 FORMAT = 1
 KEEP_EVERY = 5
+OLDER_TOOL = b"ctoolbox.logger\nExperiment\n"  # how a pickle names the logger that the older tool put into its checkpoints
+ANOTHER = "another checkpoint: the best or an epoch that was kept"
 log = logging.getLogger("commander")
 
 
@@ -71,29 +75,11 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch reads past a wrong checksum, and past what calls itself a folder
-            damaged = archive.testzip() or next((item.filename for item in archive.infolist() if item.external_attr), None)
-            if damaged:
-                raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            "the checkpoint holds more than tensors and plain values, or is damaged; nothing of it was run",
-            where=str(path),
-            hint="a checkpoint of this program: --resume best or an epoch that was kept",
-        ) from error
-    except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint="--resume best"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise DamagedError(
-            f"the checkpoint is damaged: {reason}", where=str(path), hint="--resume latest, best or an epoch that was kept"
-        ) from error
+    state = read(path)
     if not isinstance(state, dict) or "model" not in state or not isinstance(state.get("format"), int):
-        raise CheckpointError("the file is not a checkpoint of this program", where=str(path), hint="--resume latest")
+        raise CheckpointError(
+            "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
+        )
     if state["format"] > FORMAT:
         raise CheckpointError(
             f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}",
@@ -103,8 +89,58 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:
+    """The tensors and plain values of a file, on the CPU, in torch's zip format or the older one.
+
+    `known` pairs a stand-in with the full name of a global that a pickle may hold; it is called in the global's place. Any other
+    global is a CheckpointError, and damage a DamagedError; nothing of either is run.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        with torch.serialization.safe_globals([*known]), warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER) from error
+    except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
+        raise _refusal(path, error, older=not known) from error
+
+
+def _refusal(path: Path, error: Exception, *, older: bool) -> CheckpointError:
+    """What a file is that torch did not load: the older tool's, one that holds more than it may, or damaged."""
+    unpickling = isinstance(error, pickle.UnpicklingError)
+    if unpickling and older and OLDER_TOOL in path.read_bytes():
+        what = "the older tool wrote this checkpoint, and pickled its logger into it; nothing of it was run"
+        return CheckpointError(what, where=str(path), hint=f"--import-legacy {path}")
+    if unpickling and (held := re.search(r"GLOBAL (\S+)", str(error))):
+        what = f"the checkpoint holds more than tensors and plain values ({held[1]}); nothing of it was run"
+        return CheckpointError(what, where=str(path), hint=ANOTHER)
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return DamagedError(f"the checkpoint is damaged: {reason}", where=str(path), hint=ANOTHER)
+
+
+def _check_archive(path: Path) -> None:
+    """What torch does not see: a wrong checksum, a member that calls itself a folder or is larger than the file."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED or member.external_attr for member in archive.infolist()):
+            raise zipfile.BadZipFile("its members are not as they were written")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+
+
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     """Put `weights` into `model`; the first keys or shapes that differ are named in the error."""
+    if differ := differences(model, weights):
+        raise CheckpointError(
+            f"the checkpoint is of another model: {differ}",
+            where=where,
+            hint="the --model-name and --dataset it was trained with",
+        )
+    model.load_state_dict(weights)
+
+
+def differences(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> str:
+    """The first three keys or shapes in which `weights` are not those of `model`; empty where they fit."""
     own = model.state_dict()
     missing, extra = own.keys() - weights.keys(), weights.keys() - own.keys()
     shapes = [
@@ -113,10 +149,4 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
         if key in weights and own[key].shape != weights[key].shape
     ]
     differ = shapes + [f"{key} is missing" for key in sorted(missing)] + [f"{key} is not in the model" for key in sorted(extra)]
-    if differ:
-        raise CheckpointError(
-            f"the checkpoint is of another model: {'; '.join(differ[:3])}",
-            where=where,
-            hint="the --model-name and --dataset it was trained with",
-        )
-    model.load_state_dict(weights)
+    return "; ".join(differ[:3])
