@@ -21,7 +21,7 @@ SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them
   python commander.py --help                                                     every flag
 """
 # What one command asks for; the rest describes the run and is kept in its config.json.
-OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "override", "list", "download", "debug", "verbose"}
+OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "override", "import_legacy", "list", "download", "debug", "verbose"}
 # What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
 FREE_ON_RESUME = OF_THE_COMMAND | {
     "model_name",
@@ -94,6 +94,7 @@ def _model_flags(flag: Any) -> None:
     flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
     flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
     flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
+    flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
     flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics")
 
 
@@ -197,6 +198,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
+        (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
     return wrong + [text for broken, text in together if broken]

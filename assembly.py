@@ -64,7 +64,7 @@ def read_config(run: RunFolder) -> dict[str, Any]:
     config = run.read_json("config.json")
     try:
         what = "; ".join(args.misfits(config["flags"]))
-        str(config["data"]["checksum"])
+        _ = config["data"]["checksum"], config["data"]["split_rule"]
     except (TypeError, KeyError, AttributeError) as error:
         what = f"lacks the flags or the data of the run, {error}"
     if what:

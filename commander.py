@@ -91,6 +91,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         log.info(
             "%s is ready: %d train, %d validation, %d test rows", data.spec.name, len(data.train), len(data.val), len(data.test)
         )
+    elif flags.import_legacy:
+        import importer
+
+        importer.import_legacy(flags, given)
     elif flags.test or flags.resume:
         go_on(given, stop)
     else:
@@ -137,7 +141,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
             differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
             assembly.permit(differences, flags, run)
         flags.start_epoch = state["epoch"] if differences else flags.start_epoch
-        trainer = assembly.build(flags, data)
+        trainer = assembly.build(flags, data if differences else data.ruled(config["data"]["split_rule"]))
         checkpoints.load_weights(trainer.model, state["model"], str(path))
         trainer.load_state_dict(state, anew=bool(differences))
         if differences.keys() & assembly.OF_VALIDATION:
@@ -145,6 +149,9 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
         if flags.test:
             test(flags, trainer, run, f"{which}-override" if differences else which)
             return
+        if "imported" in config:
+            why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
+            raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
         run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
         if (run / "logger.json").exists():

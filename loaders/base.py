@@ -76,6 +76,10 @@ class Data:
         """Rows in the source of those test rows that stand in train or validation too, sample for sample."""
         return self.test.index[splits.shared(self.test.x, self.train.x, self.val.x)]
 
+    def ruled(self, split_rule: str) -> "Data":
+        """The same rows under `split_rule`, for a run that has more to say of them."""
+        return replace(self, spec=replace(self.spec, split_rule=split_rule))
+
 
 class TensorBatches:
     """A split on the device; `batches(order)` yields (x, y) in that order, without a worker and without a copy to the host."""

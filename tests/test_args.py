@@ -62,6 +62,7 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
         ("--disable-cuda --device cuda", ("--disable-cuda", "--device")),
         ("--test --version bump", ("--version bump", "--test")),
         ("--resume best --version bump", ("--version bump", "--resume")),
+        ("--test --import-legacy x.pth.tar", ("--import-legacy", "--test")),
         ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
     ],
 )

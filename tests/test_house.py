@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "trainer": ("toolbox", "loaders", "models"),
     "choices": ("toolbox", "loaders", "models"),
     "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
-    "commander": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
-    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "commander"),
+    "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
+    "commander": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer"),
+    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "commander"),
 }
 LONGEST_FUNCTION = 60
 
