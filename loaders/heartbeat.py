@@ -15,10 +15,11 @@ from typing import BinaryIO
 import numpy as np
 
 from loaders import mitdb, splits
+from loaders.archives import is_page, opened, reading, unpacked
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.rows import BAD_ROWS
-from loaders.sources import Remote, download, log, reading, topmost, unpacked
+from loaders.sources import Remote, download, log, topmost
 from toolbox.errors import CommanderError, DataError, DownloadError
 from toolbox.registry import pick
 
@@ -129,7 +130,7 @@ def _open(source: Path, name: str) -> Iterator[BinaryIO]:
         with open(source / name, "rb") as file:
             yield file
         return
-    with zipfile.ZipFile(source) as archive:
+    with opened(source) as archive:
         members = [member for member in archive.namelist() if Path(member).name == name]
         with archive.open(min(members, key=lambda member: member.count("/"))) as file:
             yield file
@@ -141,10 +142,11 @@ def _has_rows(source: Path) -> bool:
 
 def _names(archive: Path) -> set[str]:
     try:
-        with zipfile.ZipFile(archive) as file:
+        with opened(archive) as file:
             return {Path(name).name for name in file.namelist()}
     except zipfile.BadZipFile as error:
-        raise DataError(f"neither a folder nor a zip that can be read: {error}", where=str(archive), hint=WOULD_DO) from error
+        reason = "it is a web page, often a quota notice" if is_page(archive) else error
+        raise DataError(f"neither a folder nor a zip that can be read: {reason}", where=str(archive), hint=WOULD_DO) from error
 
 
 def _locate(path: Path) -> Path:

@@ -1,28 +1,23 @@
-"""Find, download, verify and unpack what a dataset is made from."""
+"""Find, download and verify what a dataset is made from."""
 
 import fcntl
-import gzip
 import hashlib
 import logging
 import os
-import stat
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
-from toolbox.errors import DataError, DownloadError, ResourceError
+from loaders.archives import is_page
+from toolbox.errors import DownloadError, ResourceError
 
 log = logging.getLogger("commander")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
-CHECKSUMS = "SHA256SUMS.txt"
-DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)  # RuntimeError: encrypted, unknown method
 
 
 @dataclass(frozen=True)
@@ -44,20 +39,6 @@ def topmost(folder: Path, pattern: str) -> list[Path]:
         if found:
             return [path for path in found if path.parent == found[0].parent]
     return []
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a ResourceError."""
-    try:
-        yield
-    except DAMAGED as error:
-        raise DataError(f"the file is damaged: {error}", where=str(path), hint="fetch it again") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise ResourceError(
-            f"cannot be read: {reason}", where=str(error.filename or path), hint="check the permissions and the free space"
-        ) from error
 
 
 def download(remote: Remote, folder: Path) -> Path:
@@ -146,52 +127,13 @@ def _verify(part: Path, remote: Remote) -> None:
     with open(part, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest() if remote.sha256 else None
         size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        page = file.read(512).lstrip().startswith(b"<")
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
             raise DownloadError(
                 f"{remote.name} came with {what} {found}, it should be {known}", where=remote.url, hint="--download again"
             )
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
-        came = f"a web page of {size} bytes, often a quota notice" if page else f"{size} bytes that are no zip"
+        came = f"a web page of {size} bytes, often a quota notice" if is_page(part) else f"{size} bytes that are no zip"
         raise DownloadError(
             f"what came for {remote.name} is {came}", where=remote.url, hint="again later, or --data-file with a copy of your own"
         )
-
-
-@contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
-    """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one.
-
-    Raises DataError for a damaged zip, DownloadError for one that holds links or would write outside of the folder.
-    """
-    with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
-        folder = Path(name)
-        with reading(archive), zipfile.ZipFile(archive) as file:
-            _refuse_unsafe(file, archive)
-            file.extractall(folder)
-        for sums in folder.rglob(CHECKSUMS):
-            _check_sums(sums, archive)
-        yield folder
-
-
-def _refuse_unsafe(file: zipfile.ZipFile, archive: Path) -> None:
-    for item in file.infolist():
-        path = PurePosixPath(item.filename.replace("\\", "/"))
-        kind = stat.S_IFMT(item.external_attr >> 16)
-        if path.is_absolute() or ".." in path.parts or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise DownloadError(
-                f"the zip holds '{item.filename}', which does not belong in an archive",
-                where=str(archive),
-                hint="a copy from the publisher",
-            )
-
-
-def _check_sums(sums: Path, archive: Path) -> None:
-    for line in sums.read_text(errors="replace").splitlines():
-        known, _, name = line.partition(" ")
-        name = name.strip().lstrip("*")
-        path = sums.parent / name
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != known.lower():
-            raise DataError(f"{name} does not have the checksum its publisher states", where=str(archive), hint="fetch it again")

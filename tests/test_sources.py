@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import random
-import stat
 import sys
 import tempfile
 import threading
@@ -18,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from loaders import sources
-from loaders.sources import Remote, download, topmost, unpacked
-from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
+from loaders.sources import Remote, download, topmost
+from toolbox.errors import CommanderError, DownloadError, ResourceError
 
 
 def zipped(members: dict[str, bytes | str]) -> bytes:
@@ -322,112 +321,6 @@ def test_a_folder_that_cannot_be_written_is_a_resource_error(server: Server) -> 
             download(server.remote(), closed)
     assert "Permission denied" in caught[0].what
     assert caught[0].where == str(closed)
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders are made."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-def archive_of(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "some.zip"
-    path.write_bytes(content)
-    return path
-
-
-def test_a_zip_is_unpacked_and_its_folder_is_gone_afterwards(tmp_path: Path, scratch: Path) -> None:
-    with unpacked(archive_of(tmp_path, zipped({"a/b.txt": "hello"}))) as folder:
-        assert (folder / "a" / "b.txt").read_text() == "hello"
-        assert folder.parent == scratch
-    assert os.listdir(scratch) == []
-
-
-def test_the_folder_is_gone_also_after_an_error_in_its_use(tmp_path: Path, scratch: Path) -> None:
-    with pytest.raises(KeyError), unpacked(archive_of(tmp_path, zipped({"a": "1"}))):
-        raise KeyError
-    assert os.listdir(scratch) == []
-
-
-def link(name: str, kind: int = stat.S_IFLNK) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)
-    info.create_system, info.external_attr = 3, (kind | 0o777) << 16
-    return info
-
-
-@pytest.mark.parametrize(
-    "unsafe",
-    ["../outside", "a/../../outside", "..\\outside", "/outside", link("outside"), link("pipe", stat.S_IFIFO)],
-    ids=["..", "nested ..", "backslashes", "absolute", "symbolic link", "named pipe"],
-)
-def test_a_zip_that_reaches_outside_is_refused_before_anything_is_written(
-    tmp_path: Path, scratch: Path, unsafe: str | zipfile.ZipInfo
-) -> None:
-    marker = b"cannot be unpacked without an error"
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("first", marker)
-        archive.writestr(unsafe, "/etc/passwd")
-    path = archive_of(tmp_path, packed.getvalue().replace(marker, marker[::-1]))
-    with pytest.raises(DownloadError, match="does not belong in an archive") as caught, unpacked(path):
-        pass
-    assert caught.value.where == str(path)
-    assert os.listdir(scratch) == []
-    assert sorted(os.listdir(tmp_path)) == ["scratch", "some.zip"]
-
-
-def sums(**content: str) -> str:
-    return "".join(f"{hashlib.sha256(text.encode()).hexdigest()} {name}\n" for name, text in content.items())
-
-
-def test_a_file_that_does_not_match_the_sums_inside_is_refused(tmp_path: Path, scratch: Path) -> None:
-    content = zipped({"db/a": "one", "db/b": "changed", "db/SHA256SUMS.txt": sums(a="one", b="two", elsewhere="three")})
-    with pytest.raises(DataError, match="b does not have the checksum"), unpacked(archive_of(tmp_path, content)):
-        pass
-    assert os.listdir(scratch) == []
-
-
-@pytest.mark.parametrize("separator", [" ", "  ", " *"])
-def test_files_that_match_the_sums_inside_are_accepted(tmp_path: Path, separator: str) -> None:
-    listed = sums(a="one", b="two", elsewhere="three").replace(" ", separator)
-    with unpacked(archive_of(tmp_path, zipped({"db/a": "one", "db/b": "two", "db/SHA256SUMS.txt": listed}))) as folder:
-        assert (folder / "db" / "b").read_text() == "two"
-
-
-def encrypted(content: bytes) -> bytes:
-    """The zip with the flag of encryption set on its only member."""
-    begin = content.index(b"PK\x01\x02") + 8
-    return content[:6] + b"\x01" + content[7:begin] + b"\x01" + content[begin + 1 :]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(PAGE, id="a web page"),
-        pytest.param(CONTENT[:-1000], id="cut off"),
-        pytest.param(CONTENT[:500_000] + b"x" * 1000 + CONTENT[501_000:], id="damaged inside"),
-        pytest.param(encrypted(zipped({"a": "1"})), id="encrypted"),
-    ],
-)
-def test_a_zip_that_cannot_be_read_is_a_data_error_that_names_it(tmp_path: Path, scratch: Path, content: bytes) -> None:
-    path = archive_of(tmp_path, content)
-    with pytest.raises(DataError, match="damaged") as caught, unpacked(path):
-        pass
-    assert caught.value.where == str(path)
-    assert os.listdir(scratch) == []
-
-
-def test_a_zip_that_may_not_be_read_is_a_resource_error_that_names_it() -> None:
-    with unprivileged() as folder:
-        path = archive_of(folder, CONTENT)
-        path.chmod(0)
-        with pytest.raises(ResourceError, match="Permission denied") as caught, unpacked(path):
-            pass
-    assert caught.value.where == str(path)
 
 
 def test_topmost_takes_the_first_folder_from_above_and_only_that(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""A zip is looked over before anything in it is read: what could leave its folder, hide a file or fill the disk is refused."""
+
+import gzip
+import hashlib
+import re
+import stat
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
+
+CHECKSUMS = "SHA256SUMS.txt"
+MOST_BYTES = 100 * 2**30  # of all that a zip holds: ten times the largest database of heartbeats that comes as one
+MOST_RATIO, SMALL = 100, 2**28  # recordings shrink to a half, tables of beats to a tenth; some hundred MB harm nobody
+STRANGE = re.compile(r"[a-zA-Z]:|.*[\\\0]", re.DOTALL)  # a drive, or what another system takes for the end of a name's part
+# RuntimeError: a version or method that zipfile does not know; UnicodeDecodeError: a member's name.
+DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a ResourceError."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise DataError(f"the file is damaged: {error}", where=str(path), hint="fetch it again") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResourceError(
+            f"cannot be read: {reason}", where=str(error.filename or path), hint="check the permissions and the free space"
+        ) from error
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a web page, such as a server sends in place of what it was asked for."""
+    with open(path, "rb") as file:
+        return file.read(512).lstrip().startswith(b"<")
+
+
+@contextmanager
+def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip whose members may be read: each is a plain file or folder with a name of its own, and all have a sane size.
+
+    More than the size its directory states is never read of a member: zipfile stops there, and finds another checksum.
+    Raises DownloadError that names what is unsafe, and what zipfile raises for a file that is damaged or no zip.
+    """
+    with zipfile.ZipFile(archive) as file:
+        if fault := _unsafe(file.infolist(), archive.stat().st_size):
+            raise DownloadError(f"the zip is not safe to read: {fault}", where=str(archive), hint="a copy from the publisher")
+        yield file
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one.
+
+    Raises DataError for a damaged zip, DownloadError for other sums and, before a byte is written, for an unsafe zip. An error
+    in the use of the folder names the zip in its place.
+    """
+    with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
+        folder = Path(name)
+        with reading(archive), opened(archive) as file:
+            file.extractall(folder)
+        for sums in folder.rglob(CHECKSUMS):
+            _check_sums(sums, archive)
+        try:
+            yield folder
+        except CommanderError as error:
+            raise type(error)(error.what, where=error.where.replace(name, str(archive)), hint=error.hint) from error
+
+
+def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:
+    """What is unsafe in a zip of `packed` bytes with these members; "" if nothing is."""
+    files = Counter(_place(member) for member in members if not member.filename.endswith("/"))
+    for member in members:
+        if fault := _fault(member, files):
+            return f"{member.orig_filename!r} {fault}"
+    size = sum(member.file_size for member in members)
+    if size > MOST_BYTES or size > max(SMALL, MOST_RATIO * packed):
+        return f"its {packed} bytes unpack to {size}"
+    return ""
+
+
+def _fault(member: zipfile.ZipInfo, files: Counter[PurePosixPath]) -> str:
+    place, is_file = _place(member), not member.filename.endswith("/")
+    faults = (
+        (place.is_absolute() or ".." in place.parts or STRANGE.match(member.orig_filename), "leads out of the folder"),
+        (is_file and not place.parts, "has no name"),
+        (stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR), "is neither a file nor a folder"),
+        (member.flag_bits & 1, "is encrypted"),
+        # Of the other methods a few bytes become a gigabyte in memory, whatever the stated size.
+        (member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), "is packed by another method than deflate"),
+        (member.header_offset < 0, "begins before the zip"),
+        (files[place] > is_file or any(folder in files for folder in place.parents[:-1]), "is there twice"),
+    )
+    return next((fault for is_so, fault in faults if is_so), "")
+
+
+def _place(member: zipfile.ZipInfo) -> PurePosixPath:
+    """Where a member goes, the same for names that some file system takes for the same."""
+    return PurePosixPath(unicodedata.normalize("NFC", member.filename.casefold()))
+
+
+def _check_sums(sums: Path, archive: Path) -> None:
+    files = {path.relative_to(sums.parent): path for path in sums.parent.rglob("*") if path.is_file()}
+    for line in sums.read_text(errors="replace").splitlines():
+        known, _, name = line.partition(" ")
+        path = files.get(Path(name.strip().lstrip("*")))
+        if path is None:
+            continue
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != known.lower():
+            raise DownloadError(
+                f"{path.name} has the SHA-256 {found}, its publisher states {known}", where=str(archive), hint="fetch it again"
+            )
