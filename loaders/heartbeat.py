@@ -188,7 +188,7 @@ def _fetch(folder: Path) -> Path:
     reasons = []
     for remote in REMOTES:
         try:
-            return _locate(download(remote, folder))
+            return _locate(download(remote, folder, partial(_locate_in, folder)))
         except (DownloadError, DataError) as error:
             reasons.append(error.what)
     raise DownloadError("the heartbeats are not here and cannot be fetched: " + "; ".join(reasons), hint=HELP.format(folder))

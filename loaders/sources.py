@@ -5,19 +5,16 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from loaders.archives import is_page
 from toolbox.errors import DownloadError, ResourceError
 
 log = logging.getLogger("commander")
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
+LATER = "again later, or --data-file with a copy of your own"
 
 
 @dataclass(frozen=True)
@@ -31,46 +28,41 @@ class Remote:
 
 
 def topmost(folder: Path, pattern: str) -> list[Path]:
-    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels down."""
+    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels down.
+
+    Hidden ones do not count: macOS leaves a `._100.hea` beside every 100.hea on a disk that is not its own.
+    """
     if folder.is_dir():
         os.listdir(folder)  # raises where it may not be read, which glob passes over
     for depth in range(4):
-        found = sorted(folder.glob("*/" * depth + pattern))
+        found = sorted(path for path in folder.glob("*/" * depth + pattern) if not path.name.startswith("."))
         if found:
             return [path for path in found if path.parent == found[0].parent]
     return []
 
 
-def download(remote: Remote, folder: Path) -> Path:
+def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | None = None) -> Path:
     """Fetch `remote` into `folder`; the file appears there only once it is whole and verified.
 
-    An interrupted transfer is gone on with; a second process waits for the first. Raises DownloadError, or ResourceError
-    where the folder cannot be written.
+    An interrupted transfer is gone on with. A second process waits for the first and takes what it brought, which `find` finds
+    where that may be another file. Raises DownloadError, or ResourceError where the folder cannot be written.
     """
-    import requests
-    from gdown.exceptions import DownloadError as DriveError
+    from loaders.transfers import fetch
 
-    path = folder / remote.name
+    path, part = folder / remote.name, folder / f".{remote.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder) as waited:
-            if waited and path.is_file():
-                return path
+            if waited and (there := find() if find else path.is_file() and path):
+                return there
             log.info("fetching %s from %s", remote.name, remote.url)
-            part = _transfer(remote, folder)
+            fetch(remote, part)
             try:
                 _verify(part, remote)
                 part.chmod(0o644)  # gdown makes it for its owner alone
                 os.replace(part, path)
             finally:
                 part.unlink(missing_ok=True)
-    except (DriveError, requests.RequestException) as error:
-        reason = " ".join(str(error).split())[:200]
-        if isinstance(error, requests.Timeout) or "timed out" in reason.lower():
-            reason = "the server does not answer in time"
-        elif isinstance(error, requests.ConnectionError):
-            reason = "no connection"
-        raise DownloadError(f"cannot fetch {remote.name}: {reason}", where=remote.url) from error
     except OSError as error:
         raise ResourceError(
             f"cannot store {remote.name}: {error.strerror or error}", where=str(folder), hint="free space, or another --root-dir"
@@ -95,34 +87,6 @@ def _alone(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _transfer(remote: Remote, folder: Path) -> Path:
-    """The path of the bytes of `remote`, not verified, under a hidden name in `folder`."""
-    import gdown
-    from gdown.exceptions import DownloadError as DriveError
-    from gdown.exceptions import FileURLRetrievalError
-
-    part = folder / f".{remote.name}.part"
-    how = {"quiet": True, "use_cookies": False, "resume": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
-    while True:
-        kept = {path: path.stat().st_size for path in folder.glob(f"{part.name}????????.part")}
-        try:
-            with tqdm(unit="B", unit_scale=True, desc=remote.name, disable=None) as bar:
-                gdown.download(remote.url, str(part), progress=partial(_show, bar), **how)
-            return part
-        except DriveError as error:
-            useless = [path for path, size in kept.items() if path.stat().st_size == size]
-            if isinstance(error, FileURLRetrievalError) or not useless:
-                raise
-            log.info("the server does not go on where the last transfer ended; starting again")
-            for path in useless:
-                path.unlink()
-
-
-def _show(bar: tqdm, done: int, total: int | None) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
-
-
 def _verify(part: Path, remote: Remote) -> None:
     with open(part, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest() if remote.sha256 else None
@@ -134,6 +98,4 @@ def _verify(part: Path, remote: Remote) -> None:
             )
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
         came = f"a web page of {size} bytes, often a quota notice" if is_page(part) else f"{size} bytes that are no zip"
-        raise DownloadError(
-            f"what came for {remote.name} is {came}", where=remote.url, hint="again later, or --data-file with a copy of your own"
-        )
+        raise DownloadError(f"what came for {remote.name} is {came}", where=remote.url, hint=LATER)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from loaders import sources
+from loaders import sources, transfers
 from loaders.sources import Remote, download, topmost
 from toolbox.errors import CommanderError, DownloadError, ResourceError
 
@@ -78,6 +78,28 @@ def in_ranges(content: bytes) -> Answer:
     return answer
 
 
+def in_turn(*answers: Answer) -> Answer:
+    """Each answer once, then the last one for good."""
+    rest = list(answers)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        (rest.pop(0) if len(rest) > 1 else rest[0])(request)
+
+    return answer
+
+
+def refusal(status: int, **headers: object) -> Answer:
+    """An answer with a status and without content."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": 0, **headers}.items():
+            request.send_header(name.replace("_", "-"), str(value))
+        request.end_headers()
+
+    return answer
+
+
 class Server:
     """An HTTP server on this machine; `asked` is the Range header of every request, None where there was none."""
 
@@ -113,6 +135,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(transfers, "BACKOFF_S", 0)
     running = Server()
     yield running
     running.http.shutdown()
@@ -198,6 +221,7 @@ def test_a_web_page_instead_of_a_zip_is_recognised(server: Server, tmp_path: Pat
     server.answer = whole(PAGE)
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
+    assert len(server.asked) == 1
     assert "web page" in caught[0].what
     assert "--data-file" in caught[0].hint
 
@@ -209,33 +233,106 @@ def test_bytes_that_are_no_zip_are_refused(server: Server, tmp_path: Path) -> No
     assert "no zip" in caught[0].what
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_status_of_refusal_is_one_line_with_the_status_and_the_address(server: Server, tmp_path: Path, status: int) -> None:
-    server.answer = lambda request: request.send_error(status)
+@pytest.mark.parametrize(("status", "asked"), [(403, 1), (404, 1), (429, transfers.ATTEMPTS), (500, transfers.ATTEMPTS)])
+def test_a_refusal_is_one_line_with_status_and_address_after_as_many_attempts_as_may_help(
+    server: Server, tmp_path: Path, status: int, asked: int
+) -> None:
+    server.answer = refusal(status)
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
     assert str(status) in caught[0].what
     assert caught[0].where == server.url
+    assert len(server.asked) == asked
 
 
-def test_a_port_that_nobody_listens_on_is_one_line(server: Server, tmp_path: Path) -> None:
-    url = server.url
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("asks", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_a_server_under_load_is_asked_again_and_it_is_said(
+    server: Server, tmp_path: Path, status: int, asks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer = in_turn(refusal(status, Retry_After=asks), whole(CONTENT))
+    with caplog.at_level(logging.INFO):
+        assert download(server.remote(), tmp_path).read_bytes() == CONTENT
+    assert f"the server answers {status}; attempt 2 of {transfers.ATTEMPTS} in 0 s" in caplog.text
+
+
+def test_the_wait_that_a_server_asks_for_is_kept(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(transfers.time, "sleep", waits.append)
+    server.answer = in_turn(refusal(503, Retry_After=7), whole(CONTENT))
+    download(server.remote(), tmp_path)
+    assert waits == [7]
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+    server.answer = refusal(503, Retry_After=3600)
+    with refused(DownloadError, tmp_path) as caught:
+        download(server.remote(), tmp_path)
+    assert "asks for 3600 s" in caught[0].what
+    assert len(server.asked) == 1
+
+
+def test_waits_double_and_differ(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(transfers, "BACKOFF_S", 1)
+    monkeypatch.setattr(transfers.time, "sleep", waits.append)
+    server.answer = refusal(500)
+    with refused(DownloadError, tmp_path):
+        download(server.remote(), tmp_path)
+    assert [0.5 <= wait / 2**i <= 1.5 for i, wait in enumerate(waits)] == [True] * (transfers.ATTEMPTS - 1)
+    assert len({wait / 2**i for i, wait in enumerate(waits)}) > 1
+
+
+@pytest.mark.parametrize("address", [None, "http://nowhere.invalid/beats.zip"], ids=["nobody listens", "no such name"])
+def test_without_a_network_it_is_one_line_after_one_attempt(
+    server: Server, tmp_path: Path, address: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = address or server.url
     server.http.shutdown()
     server.http.server_close()
-    with refused(DownloadError, tmp_path) as caught:
+    with caplog.at_level(logging.INFO), refused(DownloadError, tmp_path) as caught:
         download(Remote("beats.zip", url), tmp_path)
     assert "no connection" in caught[0].what
     assert caught[0].code == 7
+    assert "attempt" not in caplog.text
 
 
-def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Answer]]:
+    """Answers that stop after the bytes given, longer than anyone waits."""
+    monkeypatch.setattr(transfers, "READ_TIMEOUT_S", 0.1)
     done = threading.Event()
-    server.answer = lambda _: done.wait(60)
-    monkeypatch.setattr(sources, "READ_TIMEOUT_S", 0.1)
+
+    def stalling(sent: bytes) -> Answer:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.wfile.write(sent)
+            request.wfile.flush()
+            done.wait(60)
+
+        return answer
+
+    yield stalling
+    done.set()
+
+
+def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer]) -> None:
+    server.answer = stalls(b"")
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
-    done.set()
     assert "does not answer in time" in caught[0].what
+    assert len(server.asked) == transfers.ATTEMPTS
+
+
+@pytest.mark.parametrize("how", ["breaks", "stalls"])
+def test_a_transfer_that_stops_is_gone_on_with_by_the_next_attempt(
+    server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer], how: str
+) -> None:
+    begin = f"HTTP/1.0 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT[:1_000_000]
+    first = stalls(begin) if how == "stalls" else cut_off(CONTENT, 1_000_000)
+    server.answer = in_turn(first, in_ranges(CONTENT))
+    assert download(server.remote(sha256=SHA256), tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] not in (None, "bytes=0-")
+    assert os.listdir(tmp_path) == ["beats.zip"]
 
 
 def test_the_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +421,7 @@ def test_a_folder_that_cannot_be_written_is_a_resource_error(server: Server) -> 
 
 
 def test_topmost_takes_the_first_folder_from_above_and_only_that(tmp_path: Path) -> None:
-    for name in ("b/1.hea", "b/2.hea", "b/x/3.hea", "c/4.hea", "a/5.txt"):
+    for name in ("b/1.hea", "b/2.hea", "b/x/3.hea", "c/4.hea", "a/5.txt", "b/._1.hea", "._6.hea"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert topmost(tmp_path, "*.hea") == [tmp_path / "b" / "1.hea", tmp_path / "b" / "2.hea"]
