@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from loaders.sources import topmost
-from toolbox.errors import DataError, ResourceError
+from loaders.records import read_record
+from loaders.sources import log, topmost
+from toolbox.errors import DataError
 
 RATE_HZ = 125
 SAMPLES = 187
@@ -32,6 +33,10 @@ def beats(folder: Path) -> dict[str, NDArray[Any]]:
     headers = topmost(folder, "*.hea")
     if not headers:
         raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
+    index = headers[0].with_name("RECORDS")
+    listed = index.read_text(errors="replace").split() if index.is_file() else []
+    if missing := sorted(set(listed) - {header.stem for header in headers}):
+        log.warning("records that RECORDS names and that are not here: %s", " ".join(missing)[:200])
     parts = [record_beats(header) for header in tqdm(headers, desc="beats from records", unit="record", disable=None)]
     names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
     return {
@@ -43,7 +48,7 @@ def beats(folder: Path) -> dict[str, NDArray[Any]]:
 
 def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The beats of one record: x (N, 187) float32 and y (N,), the last annotated beat left out."""
-    signal, rate_hz, symbols, samples = _read(header)
+    signal, rate_hz, symbols, samples = read_record(header, "MLII")
     keep = np.array([symbol in AAMI for symbol in symbols], dtype=bool)
     labels = np.array([AAMI[symbol] for symbol in np.array(symbols)[keep]], dtype=np.int64)
     peaks = samples[keep] * RATE_HZ / rate_hz
@@ -66,35 +71,8 @@ def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[n
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
-def _read(header: Path) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
-    """Lead MLII, or the first one, its rate in Hz, and the symbols and sample numbers of the annotations."""
-    import wfdb
-
-    name = str(header.with_suffix(""))
-    try:
-        leads = wfdb.rdheader(name).sig_name
-        lead = leads.index("MLII") if "MLII" in leads else 0
-        record = wfdb.rdrecord(name, channels=[lead])
-        signal, annotation = record.p_signal[:, 0], wfdb.rdann(name, "atr")
-        if not np.isfinite(signal).all():
-            raise ValueError("samples are missing")
-        if len(annotation.sample) and not 0 <= annotation.sample.min() <= annotation.sample.max() < len(signal):
-            raise ValueError("beats are annotated outside of the signal")
-    except PermissionError as error:
-        raise ResourceError(
-            f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
-        ) from error
-    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise DataError(
-            f"record {header.stem} cannot be read, its .hea, .dat and .atr are not whole: {error}",
-            where=str(header),
-            hint="fetch the database again",
-        ) from error
-    return signal, float(record.fs), annotation.symbol, annotation.sample
-
-
 def _resample(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.floating]:
     from scipy.signal import resample_poly
 
-    ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
+    ratio = (Fraction(RATE_HZ) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it
     return resample_poly(signal, ratio.numerator, ratio.denominator, padtype="median")  # so that a constant stays constant

@@ -1,6 +1,5 @@
 """Records become beats: where each starts and ends, from which lead, with which class, and which records are refused."""
 
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -178,46 +177,14 @@ def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path)
 
 
-def spoil(header: Path, how: str) -> None:
-    signal, annotations = header.with_suffix(".dat"), header.with_suffix(".atr")
-    {
-        "no .dat": signal.unlink,
-        "no .atr": annotations.unlink,
-        "an empty .dat": lambda: os.truncate(signal, 0),
-        "half a .dat": lambda: os.truncate(signal, signal.stat().st_size // 2),
-        "a .dat one byte short": lambda: os.truncate(signal, signal.stat().st_size - 1),
-        "half a .dat and no length in the header": lambda: (
-            header.write_text(header.read_text().replace(" 1440\n", "\n", 1)),
-            os.truncate(signal, signal.stat().st_size // 2),
-        ),
-        "half an annotation": lambda: os.truncate(annotations, 5),
-        "an empty .hea": lambda: header.write_text(""),
-        "a .hea of something else": lambda: header.write_bytes(b"\xff\xfe\x00#"),
-        "a .hea without leads": lambda: header.write_text(f"{header.stem} 0 360 1440\n"),
-        "missing samples": lambda: signal.write_bytes(b"\x00\x88\x00" * (signal.stat().st_size // 3)),  # -2048, in format 212
-    }[how]()
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        "no .dat",
-        "no .atr",
-        "an empty .dat",
-        "half a .dat",
-        "a .dat one byte short",
-        "half a .dat and no length in the header",
-        "half an annotation",
-        "an empty .hea",
-        "a .hea of something else",
-        "a .hea without leads",
-        "missing samples",
-    ],
-)
-def test_a_record_that_is_not_whole_is_refused_by_its_name(tmp_path: Path, how: str) -> None:
+def test_records_that_the_index_names_and_that_are_not_there_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_record(tmp_path, "201")
-    spoil(write_record(tmp_path, "202"), how)
-    with pytest.raises(DataError, match="record 202 cannot be read") as caught:
-        mitdb.beats(tmp_path)
-    assert caught.value.where == str(tmp_path / "202.hea")
-    assert len(str(caught.value).splitlines()) == 1
+    (tmp_path / "RECORDS").write_text("201\n202\n203\n")
+    assert set(mitdb.beats(tmp_path)["record"]) == {"201"}
+    assert "records that RECORDS names and that are not here: 202 203" in caplog.text
+
+
+@pytest.mark.parametrize("rate_hz", [10, 359.999999, 99999.999999])
+def test_a_rate_that_does_not_divide_well_costs_no_more(rate_hz: float) -> None:
+    resampled = mitdb._resample(ecg_like(), rate_hz)
+    assert len(resampled) == pytest.approx(1440 * 125 / rate_hz, abs=1)

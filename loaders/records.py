@@ -1,0 +1,168 @@
+"""A WFDB record is read only where its header, signal and annotations fit each other; what does not is named by record and field.
+
+Files as in header(5), signal(5) and annot(5) of the WFDB Applications Guide (physionet.org). What a header says is held against
+the size of the files before wfdb makes room for it, and what wfdb would take for a default is missing here.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox.errors import DataError, ResourceError
+
+LARGEST_HEADER, LARGEST_ANNOTATIONS = 2**16, 2**22  # bytes; those of MIT-BIH have less than 2**11 and 2**15
+LOWEST_HZ, HIGHEST_HZ = 10, 100_000
+# Bytes of a sample, by format; not the compressed ones, which do not tell how much they hold.
+BYTES = {"16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5}
+NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+RATE = re.compile(rf"({NUMBER})(?:/\S+)?")
+LEAD = re.compile(
+    r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
+    rf" (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\(-?\d+\))?(?:/\S+)? \d+ -?\d+ -?\d+ (?P<checksum>-?\d{{1,9}}) \d+ (?P<name>.+)"
+)
+LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a header says of a lead: its file and format, samples a frame, first byte in the file, 16 bits of its samples' sum."""
+
+    file: str
+    format: str
+    frame: int
+    offset: int
+    checksum: int
+    name: str
+
+
+def read_record(header: Path, name: str) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
+    """The lead called `name`, or the first, in mV (T,); its rate in Hz; the symbols and sample numbers of the annotations.
+
+    Raises DataError that names the record and what is wrong in it, ResourceError for a file that may not be read.
+    """
+    with _naming(header, "header"):
+        rate_hz, samples, leads = _facts(header)
+        number = next((i for i, lead in enumerate(leads) if lead.name == name), 0)
+    with _naming(header, "signal"):
+        signal = _signal(header, number, leads, samples)
+    with _naming(header, "annotations"):
+        symbols, places = _annotations(header, rate_hz, len(signal))
+    return signal, rate_hz, symbols, places
+
+
+@contextmanager
+def _naming(header: Path, part: str) -> Iterator[None]:
+    """What goes wrong inside is wrong in this part of the record."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ResourceError(
+            f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
+        ) from error
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:  # wfdb raises them all
+        raise DataError(
+            f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint="fetch the database again"
+        ) from error
+
+
+def _facts(header: Path) -> tuple[float, int | None, list[Lead]]:
+    """Rate in Hz, samples of a lead, None where they are not stated, and leads."""
+    text = _content(header, LARGEST_HEADER).decode("ascii", errors="replace")
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise ValueError("it is empty")
+    if not "".join(lines).isascii():
+        raise ValueError("it is no ASCII text")
+    name, number, rate, samples = [*lines[0].split(), "", "", ""][:4]
+    if "/" in name:
+        raise ValueError("the record is made of segments, which are not read")
+    if name != header.stem:
+        raise ValueError(f"it is that of record {name[:40]!r}")
+    if not (number.isdigit() and 0 < int(number) == len(lines) - 1):
+        raise ValueError(f"the number of leads is {number[:40]!r}, {len(lines) - 1} are described")
+    known = RATE.fullmatch(rate)
+    if not (known and LOWEST_HZ <= float(known[1]) <= HIGHEST_HZ):
+        raise ValueError(f"the sampling rate is {rate[:40]!r}, it should be {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+    if samples and not (samples.isdigit() and int(samples)):
+        raise ValueError(f"the number of samples is {samples[:40]!r}")
+    return float(known[1]), int(samples) if samples else None, [_lead(i, line) for i, line in enumerate(lines[1:], 1)]
+
+
+def _lead(number: int, line: str) -> Lead:
+    known = LEAD.fullmatch(line)
+    if not known:
+        raise ValueError(f"lead {number} is described as {line[:80]!r}, not as {LEAD_FIELDS}")
+    if not re.fullmatch(r"[-\w]+(\.\w+)?", known["file"], re.ASCII):
+        raise ValueError(f"the signal file of lead {number} is {known['file'][:40]!r}, no name of a file beside the header")
+    if known["format"] not in BYTES:
+        raise ValueError(f"the format of lead {number} is {known['format'][:40]!r}, not one of {' '.join(BYTES)}")
+    if not float(known["gain"]) > 0:
+        raise ValueError(f"the gain of lead {number} is {known['gain']}, it should be above 0")
+    if int(known["skew"] or 0):
+        raise ValueError(f"lead {number} is skewed, which is not read")
+    return Lead(
+        file=known["file"],
+        format=known["format"],
+        frame=int(known["frame"] or 1),
+        offset=int(known["offset"] or 0),
+        checksum=int(known["checksum"]),
+        name=known["name"],
+    )
+
+
+def _signal(header: Path, number: int, leads: list[Lead], samples: int | None) -> NDArray[np.floating]:
+    """One lead in mV (T,), all of whose samples are there and have the sum that the header states."""
+    import wfdb
+
+    lead, path = leads[number], header.with_name(leads[number].file)
+    beside = [each for each in leads if each.file == lead.file]
+    first = leads.index(beside[0])
+    if leads[first : first + len(beside)] != beside or len({(each.format, each.offset) for each in beside}) > 1:
+        raise ValueError(f"the leads in {lead.file} differ in format or offset, or stand apart")
+    room = int((_size(path) - lead.offset) / (sum(each.frame for each in beside) * BYTES[lead.format]))
+    if not 0 < (room if samples is None else samples) <= room:
+        raise ValueError(f"{lead.file} has room for {room} samples of each lead, the header says {samples}")
+    record = wfdb.rdrecord(str(header.with_suffix("")), channels=[number], physical=False)
+    if lead.checksum and lead.frame == 1 and (int(record.d_signal.sum()) - lead.checksum) % 2**16:
+        raise ValueError(f"lead {number + 1} in {lead.file} does not have the checksum {lead.checksum} of the header")
+    signal = record.dac()[:, 0]
+    if not np.isfinite(signal).all():
+        raise ValueError(f"samples of lead {number + 1} are missing")
+    return signal
+
+
+def _annotations(header: Path, rate_hz: float, samples: int) -> tuple[list[str], NDArray[np.int64]]:
+    """Symbols and sample numbers, in order and inside of a signal of that many samples."""
+    import wfdb
+
+    path = header.with_suffix(".atr")
+    if not _content(path, LARGEST_ANNOTATIONS).endswith(b"\0\0"):
+        raise ValueError(f"{path.name} is cut off")
+    annotation: Any = wfdb.rdann(str(header.with_suffix("")), "atr")
+    places = annotation.sample
+    if annotation.fs not in (None, rate_hz):
+        raise ValueError(f"they are timed at {annotation.fs} Hz, the signal at {rate_hz:g} Hz")
+    if (np.diff(places) < 0).any():
+        raise ValueError("they are not in the order of time")
+    if len(places) and not 0 <= places[0] <= places[-1] < samples:
+        raise ValueError(f"they reach from sample {places[0]} to {places[-1]}, the signal has {samples}")
+    return annotation.symbol, places
+
+
+def _content(path: Path, most: int) -> bytes:
+    if _size(path) > most:
+        raise ValueError(f"{path.name} has more than {most} bytes")
+    return path.read_bytes()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; a pipe, which would be waited for, is none."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is missing or no plain file")
+    return path.stat().st_size
