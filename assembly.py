@@ -41,7 +41,7 @@ def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
     how = {"data_file": flags.data_file, "val_fraction": flags.val_fraction, "seed": flags.seed, "bad_rows": flags.bad_rows}
     first, fallback = DATASETS_BY_DEFAULT
-    if flags.dataset or flags.download:
+    if flags.dataset or flags.download or flags.data_file:
         return get_data(flags.dataset or first, flags.root_dir, **how)
     try:
         return get_data(first, flags.root_dir, **how)
