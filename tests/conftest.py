@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 # The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
@@ -89,11 +89,11 @@ def nothing_left_running() -> Iterator[None]:
             process.wait()
 
 
-def launch(*flags: object, **how: Any) -> subprocess.Popen:
-    """Start the command as a user would; `how` is of subprocess.Popen."""
+def launch(*flags: object, env: Mapping[str, str] = MappingProxyType({}), **how: Any) -> subprocess.Popen:
+    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen."""
     command = [sys.executable, str(ROOT / "commander.py"), *map(str, flags)]
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": offline()} | how
-    STARTED.append(subprocess.Popen(command, **how))
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
+    STARTED.append(subprocess.Popen(command, env={**offline(), **env}, **how))
     return STARTED[-1]
 
 
@@ -105,9 +105,9 @@ def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace
     return SimpleNamespace(code=process.returncode, out=out, err=err, result=result)
 
 
-def commander(*flags: object) -> SimpleNamespace:
+def commander(*flags: object, **how: Any) -> SimpleNamespace:
     """Run the command to its end."""
-    return finish(launch(*flags))
+    return finish(launch(*flags, **how))
 
 
 SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run")
