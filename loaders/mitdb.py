@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from loaders.records import read_record
 from loaders.sources import log, topmost
+from toolbox import terminal
 from toolbox.errors import DataError
 
 RATE_HZ = 125
@@ -37,7 +37,7 @@ def beats(folder: Path) -> dict[str, NDArray[Any]]:
     listed = index.read_text(errors="replace").split() if index.is_file() else []
     if missing := sorted(set(listed) - {header.stem for header in headers}):
         log.warning("records that RECORDS names and that are not here: %s", " ".join(missing)[:200])
-    parts = [record_beats(header) for header in tqdm(headers, desc="beats from records", unit="record", disable=None)]
+    parts = [record_beats(header) for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")]
     names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
     return {
         "x": np.concatenate([x for x, _ in parts]),

@@ -16,6 +16,7 @@ from gdown.exceptions import FileURLRetrievalError
 from tqdm import tqdm
 
 from loaders.sources import LATER, Remote, log
+from toolbox import terminal
 from toolbox.errors import DownloadError
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
@@ -47,7 +48,7 @@ def _attempt(remote: Remote, part: Path) -> None:
     kept = {path: path.stat().st_size for path in part.parent.glob(f"{part.name}????????.part")}
     how = {"quiet": True, "use_cookies": False, "resume": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
     try:
-        with tqdm(unit="B", unit_scale=True, desc=remote.name, disable=None) as bar:
+        with terminal.bar(unit="B", unit_scale=True, desc=remote.name) as bar:
             gdown.download(remote.url, str(part), progress=partial(_show, bar), **how)
     except DriveError as error:
         useless = [path for path, size in kept.items() if path.stat().st_size == size]

@@ -604,7 +604,9 @@ def test_streams_that_are_closed_or_full_lose_nothing_of_the_run(run: Path, clos
 def test_a_bar_is_drawn_on_a_terminal_that_can_and_wants(root: Path, terminal: dict[str, str], drawn: bool) -> None:
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    process = launch(*RUN, "--epochs", "1", "--batch-size", "16", "--root-dir", root, stderr=writer, env={"TERM": "xterm"} | terminal)
+    process = launch(
+        *RUN, "--epochs", "1", "--batch-size", "16", "--root-dir", root, stderr=writer, env={"TERM": "xterm"} | terminal
+    )
     os.close(writer)
     seen = "".join(iter(lambda: read_terminal(reader), ""))
     assert process.wait() == 0
