@@ -35,6 +35,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "device",
     "disable_cuda",
     "tensorboard",
+    "no_figures",
 }
 
 
@@ -123,6 +124,7 @@ def _machine_flags(flag: Any) -> None:
     flag("--disable-cuda", help="the same as --device cpu")
     flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
+    flag("--no-figures", help="test without drawing figures; --test draws them later")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
     flag("--debug", help="show the traceback of an error")

@@ -142,13 +142,14 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
             assembly.permit(differences, flags, run)
         flags.start_epoch = state["epoch"] if differences else flags.start_epoch
         trainer = assembly.build(flags, data if differences else data.ruled(config["data"]["split_rule"]))
-        checkpoints.load_weights(trainer.model, state["model"], str(path))
-        trainer.load_state_dict(state, anew=bool(differences))
-        if differences.keys() & assembly.OF_VALIDATION:
-            trainer.best = None
+        with checkpoints.restoring(path):
+            checkpoints.load_weights(trainer.model, state["model"], str(path))
+            trainer.load_state_dict(state, anew=bool(differences))
         if flags.test:
             test(flags, trainer, run, f"{which}-override" if differences else which)
             return
+        if differences.keys() & assembly.OF_VALIDATION:
+            trainer.best = None
         if "imported" in config:
             why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
             raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
@@ -209,11 +210,17 @@ def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: st
         log.warning(remarks[0])
     if any(dropped.values()):
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
-    folder = run / "pred" if which == "best" else run / "pred" / which
-    values = report.write(folder, trainer.predict(data.test), val, history, spec=data.spec, title=title, remarks=remarks)
+    overrides = run.read_json("config.json").get("overrides", [])
+    for note in overrides:
+        changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
+        remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
+    folder, predictions = run / "pred" if which == "best" else run / "pred" / which, trainer.predict(data.test)
+    values = report.write(folder, predictions, val, spec=data.spec, title=title, remarks=remarks)
+    if not flags.no_figures:
+        report.draw(folder, predictions, values, history, spec=data.spec, title=title)
     best = trainer.best["epoch"]
     facts = {"best_epoch": best, "split_rule": data.spec.split_rule, "shared_rows": len(shared), "dropped_rows": dropped}
-    results = {**facts, "val": val, "test": values}
+    results = {**facts, **({"overrides": overrides} if overrides else {}), "val": val, "test": values}
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch

@@ -4,6 +4,7 @@ A Trainer is everything that a checkpoint must hold to go on exactly: weights, o
 epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
 """
 
+import operator
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -252,7 +253,9 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint lacks {', '.join(sorted(lacking))}", hint="--resume best or an epoch that was kept"
             )
-        self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+        self.epoch, best = operator.index(state["epoch"]), state["best"]
+        self.history = [{**row, "epoch": operator.index(row["epoch"])} for row in state["history"]]
+        self.best = None if best is None else {"epoch": operator.index(best["epoch"]), "value": float(best["value"])}
         if anew:
             return
         self.seconds = state["seconds"]

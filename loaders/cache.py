@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def _store(folder: Path, arrays: Arrays) -> None:
             whole = Path(name) / folder.name
             whole.mkdir()
             for key, array in arrays.items():
-                files.write_whole(whole / f"{key}.npy", partial(np.save, arr=array, allow_pickle=False))
+                files.write_array(whole / f"{key}.npy", array)
             files.write_json(whole / "meta.json", meta)
             whole.rename(folder)
     except OSError as error:

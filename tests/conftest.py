@@ -110,7 +110,7 @@ def commander(*flags: object, **how: Any) -> SimpleNamespace:
     return finish(launch(*flags, **how))
 
 
-SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run")
+SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--no-figures")
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +119,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Si
     root = tmp_path_factory.mktemp("short_run")
     (root / "synth").mkdir()
     (root / "synth" / "cache").symlink_to(synth_cache)
-    ended = commander(*SHORT, "--epochs", "2", "--root-dir", root, "--tensorboard")
+    ended = commander(*SHORT[:-1], "--epochs", "2", "--root-dir", root, "--tensorboard")
     assert ended.code == 0, ended.err
     return SimpleNamespace(root=root, path=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
 

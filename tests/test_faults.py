@@ -3,11 +3,13 @@
 Loops that grow with patience run a few rounds here and in full with `pytest -m soak`.
 """
 
+import ctypes
 import fcntl
 import json
 import os
 import pty
 import random
+import re
 import resource
 import shutil
 import signal
@@ -15,14 +17,12 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ from models import MODELS, get_model
 from toolbox import plotter
 from toolbox.plotter import Panel
 
-RUN = ("--dataset", "synth", "--model-name", "cnn1d_3")
+RUN = (*SHORT[:4], "--no-figures")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def run(root: Path, short_run: SimpleNamespace) -> Path:
 
 def on(run: Path, *flags: object) -> SimpleNamespace:
     """The command with these flags on a run of cnn1d_3."""
-    return commander("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags)
+    return commander("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--no-figures", *flags)
 
 
 def assert_error(ended: SimpleNamespace, code: int, *says: str) -> None:
@@ -142,14 +142,14 @@ def test_what_is_not_there_is_answered_with_what_is(run: Path, flags: tuple[str,
 def test_going_on_with_another_network_names_the_first_keys_and_shapes(run: Path) -> None:
     run.rename(run.parent / "synth_resnet1d_10_1")
     ended = commander("--model-name", "resnet1d_10", "--resume", "latest", "--root-dir", run.parents[2])
-    assert_error(ended, 4, "another model", "head.weight is (5, 512), the model has (5, 32)")
+    assert_error(ended, 4, "another model", "head.weight is (5, 576), the model has (5, 32)")
 
 
 def test_going_on_with_other_classes_names_the_first_shapes(run: Path) -> None:
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
-    state["model"] |= {"head.weight": torch.zeros(2, 512), "head.bias": torch.zeros(2)}
+    state["model"] |= {"head.weight": torch.zeros(2, 576), "head.bias": torch.zeros(2)}
     torch.save(state, run / "checkpoint.pth.tar")
-    assert_error(on(run, "--resume", "latest"), 4, "head.weight is (2, 512), the model has (5, 512)", "head.bias is (2,)")
+    assert_error(on(run, "--resume", "latest"), 4, "head.weight is (2, 576), the model has (5, 576)", "head.bias is (2,)")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_going_on_as_another_run_is_refused_naming_both_values_unless_overridden
 
 def test_another_optimizer_brings_its_own_rate_and_an_overridden_run_is_resumed_exactly(run: Path) -> None:
     twin = shutil.copytree(run, run.parent / "synth_cnn1d_3_2")
-    flags = ("--resume", "latest", "--epochs", "40", "--override", "--optimizer", "sgd", "--batch-size", "8")
+    flags = ("--resume", "latest", "--epochs", "12", "--override", "--optimizer", "sgd", "--batch-size", "8")
     undisturbed = on(run, "--version", "1", *flags)
     assert undisturbed.code == 0, undisturbed.err
     assert json.loads((run / "config.json").read_text())["flags"]["lr"] == 0.05
@@ -239,9 +239,9 @@ def test_the_lock_of_a_dead_process_is_broken_with_a_warning_and_that_of_another
     assert_error(on(run, "--test"), 8, "process 1 on another host, node17")
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_undisturbed_run(root: Path, kills: int) -> None:
-    flags = (*SHORT, "--epochs", 12 * kills, "--root-dir", root)
+    flags = (*SHORT, "--epochs", 10 * kills, "--root-dir", root)
     chance, in_a_save = random.Random(kills), 0
     run, how = root / "synth" / "runs" / "synth_cnn1d_3_1", flags
     for kill in range(kills):
@@ -355,18 +355,18 @@ def test_a_device_that_is_not_there_is_an_error_and_no_silent_run_on_the_cpu(roo
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
 def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: int, code: int) -> None:
-    flags = (*RUN, "--root-dir", root, "--epochs", "2", "--sampler", "equal", "--batch-size", "4")
+    flags = (*RUN, "--root-dir", root, "--epochs", "2", "--sampler", "equal", "--batch-size", "16")
     stopped = launch(*flags)
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     wait_for((run / "logger.json").exists, stopped)
-    time.sleep(0.5)  # into the second of two epochs of 2,700 steps
+    time.sleep(0.2)  # into the second of two epochs of 675 steps
     stopped.send_signal(signum)
     ended = finish(stopped)
     assert ended.code == code, ended.err
     assert "Traceback" not in ended.err
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     assert state["epoch"] == 1
-    assert 0 < state["meter"]["steps"] < 2700
+    assert 0 < state["meter"]["steps"] < 675
     assert not (run / "results.json").exists()
     assert on(run, "--resume", "latest").code == 0
     assert commander(*flags).code == 0
@@ -374,14 +374,14 @@ def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: 
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_checkpoint_before_sound(root: Path) -> None:
-    slow = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "5000", "--root-dir", root)
+    slow = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "3000", "--root-dir", root)
     process = launch(*slow)
     path = root / "synth" / "runs" / "synth_resnet1d_v2_18_1" / "checkpoint.pth.tar"
     wait_for(path.exists, process)
     before = path.read_bytes()
     time.sleep(1)  # into the first step
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    assert any("once more to stop at once" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert ended.code == 130, ended.err
@@ -416,22 +416,27 @@ def limited(which: int, limit: int) -> Callable[[], None]:
 
 
 def test_a_lack_of_memory_names_the_batch_size_and_a_smaller_one(root: Path) -> None:
-    flags = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "10000", "--epochs", "1")
-    ended = finish(launch(*flags, "--root-dir", root, preexec_fn=limited(resource.RLIMIT_AS, 5 * 2**30)))
+    flags = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "10000")
+    ended = finish(launch(*flags, "--root-dir", root, preexec_fn=limited(resource.RLIMIT_AS, 5 * 2**29)))
     assert_error(ended, 6, "batches of 10000 rows", "bytes more were asked for", "--batch-size 5000")
 
 
 @pytest.mark.parametrize(
     ("limit", "flags", "name"),
-    [(30_000, (), ".pth.tar"), (100_000, ("--tensorboard",), "events.out.tfevents"), (300_000, (), "pred/")],
+    [
+        (65_000, ("--resume", "latest", "--epochs", "9"), ".pth.tar"),
+        (100_000, ("--resume", "latest", "--epochs", "9", "--tensorboard"), "events.out.tfevents"),
+        (100_000, ("--test",), "pred/predictions"),
+    ],
     ids=["checkpoint", "events", "predictions"],
 )
 def test_a_file_that_may_not_grow_is_named_with_its_size_and_what_was_there_stays(
     run: Path, limit: int, flags: tuple[str, ...], name: str
 ) -> None:
     before = contents(run)
-    how = ("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--resume", "latest", "--epochs", "30", *flags)
-    ended = finish(launch(*how, preexec_fn=limited(resource.RLIMIT_FSIZE, limit)))
+    ended = finish(
+        launch("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags, preexec_fn=limited(resource.RLIMIT_FSIZE, limit))
+    )
     assert_error(ended, 6, "File too large", name, "bytes written")
     assert not list(run.rglob(".*.tmp"))
     for path in run.glob("*.pth.tar"):
@@ -467,35 +472,31 @@ def test_a_full_disk_is_named_and_what_was_written_is_whole(tmp_path: Path, mib:
             json.loads(path.read_text())
 
 
-@contextmanager
-def unprivileged(run: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A copy of the run that belongs to a user whom permissions bind, and how to start a process as that user."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = shutil.copytree(run, Path(name) / "synth" / "runs" / run.name)
-        shutil.copytree(run.parents[1] / "cache", Path(name) / "synth" / "cache")
-        user = 65534 if os.geteuid() == 0 else os.geteuid()
-        for path in (Path(name), *Path(name).rglob("*")):
-            os.chown(path, user, -1)
-        yield copy, {"user": user}
+def bound_by_permissions() -> None:
+    """For a child process before it starts: permissions hold for it, also where it is root."""
+    libc, drop_from_bounding_set = ctypes.CDLL(None), 24
+    for overrides in (1, 2):  # writing, reading
+        libc.prctl(drop_from_bounding_set, overrides)
 
 
 @pytest.mark.parametrize("closed", [".", "res"])
 def test_a_run_folder_that_cannot_be_written_is_found_before_training(run: Path, closed: str) -> None:
-    with unprivileged(run) as (copy, user):
-        (copy / closed).chmod(0o555)
-        flags = ("--model-name", "cnn1d_3", "--root-dir", copy.parents[2], "--resume", "latest", "--epochs", "3")
-        ended = finish(launch(*flags, **user))
-        assert_error(ended, 6, str(copy))
-        assert "going on after" not in ended.err
+    (run / closed).chmod(0o555)
+    flags = ("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--resume", "latest", "--epochs", "3")
+    ended = finish(launch(*flags, preexec_fn=bound_by_permissions))
+    (run / closed).chmod(0o755)
+    assert_error(ended, 6, str(run))
+    assert "going on after" not in ended.err
 
 
 def test_a_permission_that_is_lost_on_the_way_fails_the_next_save_loudly(run: Path) -> None:
-    with unprivileged(run) as (copy, user):
-        flags = ("--model-name", "cnn1d_3", "--root-dir", copy.parents[2], "--resume", "latest", "--epochs", "400")
-        process = launch(*flags, **user)
-        wait_for((copy / "res" / "epoch3.npz").exists, process)
-        (copy / "res").chmod(0o555)
-        assert_error(finish(process), 6, "Permission denied", "res/epoch")
+    flags = ("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--resume", "latest", "--epochs", "400")
+    process = launch(*flags, preexec_fn=bound_by_permissions)
+    wait_for((run / "res" / "epoch3.npz").exists, process)
+    (run / "res").chmod(0o555)
+    ended = finish(process)
+    (run / "res").chmod(0o755)
+    assert_error(ended, 6, "Permission denied", "res/epoch")
 
 
 # Data that is thin
@@ -567,11 +568,21 @@ def test_a_data_file_is_found_again_where_root_and_file_move_together(shared, tm
     shutil.copytree(shared("kaggle-heartbeat-sample"), here / "kaggle", copy_function=shutil.copyfile)
     rows = (here / "kaggle" / "mitbih_train.csv").read_text() * 30
     (here / "kaggle" / "mitbih_train.csv").write_text(rows)
-    flags = ("--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", here / "root", "--data-file", here / "kaggle")
+    flags = (
+        "--model-name",
+        "cnn1d_3",
+        "--epochs",
+        "1",
+        "--no-figures",
+        "--root-dir",
+        here / "root",
+        "--data-file",
+        here / "kaggle",
+    )
     first = commander(*flags)
     assert first.code == 0, first.err
     here.rename(there)
-    again = commander("--model-name", "cnn1d_3", "--test", "--root-dir", there / "root")
+    again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", there / "root")
     assert again.code == 0, again.err
     assert again.result["test"] == first.result["test"]
     for name, content in contents(there / "root" / "ecg" / "runs").items():
@@ -592,7 +603,7 @@ def test_a_reader_that_goes_away_leaves_no_traceback(run: Path, flags: tuple[str
 @pytest.mark.parametrize("closing", [">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
 def test_streams_that_are_closed_or_full_lose_nothing_of_the_run(run: Path, closing: str) -> None:
     (run / "results.json").unlink()
-    flags = ["--model-name", "cnn1d_3", "--test", "--root-dir", str(run.parents[2])]
+    flags = ["--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", str(run.parents[2])]
     command = ["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, str(ROOT / "commander.py"), *flags]
     ended = subprocess.run(command, capture_output=True, text=True, env=offline(), check=False)
     assert ended.returncode == (6 if "full" in closing else 0), ended.stderr
@@ -643,13 +654,32 @@ def test_the_same_seed_gives_the_same_run(root: Path, flags: tuple[str, ...]) ->
     assert_same_run(*(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" for number in (1, 2)))
 
 
-THREADS_TOLERANCE = 1e-3  # of any weight after 20 steps, as the README states it
+THREADS_TOLERANCE = 0.01  # of a loss after 20 steps, relative, as the README states it
 
 
 def test_one_thread_or_two_differ_by_rounding_alone(root: Path) -> None:
     for threads in ("1", "2"):
-        flags = ("--dataset", "synth", "--model-name", "resnet1d_10", "--short-run", "--epochs", "2", "--root-dir", root)
-        ended = finish(launch(*flags, env={"OMP_NUM_THREADS": threads}))
+        flags = ("--dataset", "synth", "--model-name", "resnet1d_10", "--short-run", "--no-figures", "--epochs", "2")
+        ended = finish(launch(*flags, "--root-dir", root, env={"OMP_NUM_THREADS": threads}))
         assert ended.code == 0, ended.err
-    one, two = (weights(root / "synth" / "runs" / f"synth_resnet1d_10_{number}") for number in (1, 2))
-    assert max(float((one[key].double() - two[key].double()).abs().max()) for key in one) < THREADS_TOLERANCE
+    one, two = (json.loads((root / "synth" / "runs" / f"synth_resnet1d_10_{n}" / "logger.json").read_text()) for n in (1, 2))
+    for split in ("train", "val"):
+        losses = [[row[split]["loss"] for row in history] for history in (one, two)]
+        assert losses[0] == pytest.approx(losses[1], rel=THREADS_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "flags"), [(40, ("--short-run",)), pytest.param(200, (), marks=pytest.mark.soak)], ids=["short", "200 epochs"]
+)
+def test_memory_and_open_files_do_not_grow_with_the_epochs(root: Path, epochs: int, flags: tuple[str, ...]) -> None:
+    process = launch(*RUN, *flags, "--epochs", epochs, "--root-dir", root)
+    run, seen = root / "synth" / "runs" / "synth_cnn1d_3_1", []
+    for epoch in range(epochs // 4, epochs, epochs // 8):
+        wait_for((run / "res" / f"epoch{epoch}.npz").exists, process, 1200)
+        proc = Path("/proc") / str(process.pid)
+        rss_kb = int(re.search(r"VmRSS:\s+(\d+)", (proc / "status").read_text())[1])
+        seen.append((rss_kb / 1024, {os.readlink(link) for link in (proc / "fd").iterdir() if link.is_symlink()}))
+    assert finish(process, 1200).code == 0
+    memory_mib, files = zip(*seen, strict=True)
+    assert memory_mib[-1] < memory_mib[0] + 30, memory_mib
+    assert len(files[-1]) <= len(files[0]) + 2, files[-1] - files[0]  # one may just be written

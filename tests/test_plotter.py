@@ -141,7 +141,8 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
 ) -> None:
     rows, spec = predictions(absent=(1, 2)), SimpleNamespace(classes=CLASSES, split_rule="by patient")
     with caplog.at_level(logging.INFO):
-        values = report.write(tmp_path / "pred", rows, {}, history(2), spec=spec, title="a run")
+        values = report.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
+    report.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
     written = json.loads((tmp_path / "pred" / "metrics.json").read_text())
     assert written["split_rule"] == "by patient"
     assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, [None, None])

@@ -6,7 +6,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) ->
             _check_archive(path)
         with torch.serialization.safe_globals([*known]), warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
         raise _refusal(path, error, older=not known) from error
@@ -126,6 +127,16 @@ def _check_archive(path: Path) -> None:
             raise zipfile.BadZipFile("its members are not as they were written")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Make a CheckpointError of what does not fit while the state from `path` is put into its places."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"the checkpoint does not fit this run: {reason}", where=str(path), hint=ANOTHER) from error
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:

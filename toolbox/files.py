@@ -5,7 +5,11 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolbox.errors import ResourceError
 
@@ -25,14 +29,22 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        written = temporary.stat().st_size if temporary.exists() else 0
-        raise ResourceError(
-            f"cannot write {path}: {error.strerror or error}",
-            where=f"{written} bytes written",
-            hint="free space, or check the permissions",
-        ) from error
+        raise refused(path, error, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refused(path: Path, error: OSError, written: Path) -> ResourceError:
+    """The system does not let `path` be written; `written` is the file that has got as far as it did."""
+    size = written.stat().st_size if written.exists() else 0
+    hint = "free space, or check the permissions"
+    return ResourceError(f"cannot write {path}: {error.strerror or error}", where=f"{size} bytes written", hint=hint)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write `array` as NPY, whole or not at all."""
+    # Given a file, np.save writes past it and cannot say why the system refused.
+    write_whole(path, lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
 
 
 def write_text(path: Path, text: str) -> None:

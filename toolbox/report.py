@@ -24,16 +24,9 @@ class Facts(Protocol):
 
 
 def write(
-    folder: Path,
-    predictions: Predictions,
-    val: dict[str, Any],
-    history: Sequence[dict[str, Any]],
-    *,
-    spec: Facts,
-    title: str,
-    remarks: Sequence[str] = (),
+    folder: Path, predictions: Predictions, val: dict[str, Any], *, spec: Facts, title: str, remarks: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Fill `folder` with what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals."""
+    """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals."""
     folder.mkdir(exist_ok=True)
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
@@ -43,6 +36,13 @@ def write(
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", text)
+    return values
+
+
+def draw(
+    folder: Path, predictions: Predictions, values: dict[str, Any], history: Sequence[dict[str, Any]], *, spec: Facts, title: str
+) -> None:
+    """Draw into `folder` the test set's confusion matrices and curves, and the run's history."""
     under = f"{title}\n{fill(spec.split_rule, 80)}"
     for name, normalised in (("confusion_matrix", False), ("confusion_matrix_normalised", True)):
         figure = plotter.confusion_figure(
@@ -57,7 +57,6 @@ def write(
         title=f"test set, {under}",
     )
     plotter.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=under)
-    return values
 
 
 def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]) -> str:

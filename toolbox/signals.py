@@ -3,9 +3,10 @@
 Outside of the loop, or when asked a second time, they stop the process where it is, by raising `Interrupted`.
 """
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from toolbox.errors import Interrupted
@@ -47,3 +48,5 @@ class StopRequest:
         self.requested = signum
         if at_once:
             raise Interrupted(signum)
+        with suppress(OSError):
+            os.write(2, b"stopping after this step; once more to stop at once\n")  # a buffered stream may be in use right now

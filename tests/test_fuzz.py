@@ -1,0 +1,139 @@
+"""Whatever is thrown at the command, it ends with one of its exit codes, in one line, without a traceback.
+
+A few dozen examples here, the same ones every time; hundreds with `pytest -m soak`.
+"""
+
+import io
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+import args
+import commander
+from choices import CHOICES
+from conftest import SHORT, offline
+
+CODES = {0, 2, 3, 4, 5, 6, 7, 8}
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No network, and the signals afterwards as before."""
+    for name, value in offline().items():
+        monkeypatch.setenv(name, value)
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+def assert_answers(*flags: object) -> None:
+    """The command, in this process, ends as promised."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = commander.main([*map(str, flags)])
+    said = err.getvalue()
+    assert code in CODES, said
+    assert "Traceback" not in said
+    assert said.count("error: ") == (code != 0), said
+
+
+def explore(examples: int, property: Callable[..., None], **what: Any) -> None:
+    """Hold `property` against `examples` draws of `what`, the same ones every time."""
+    how = settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    how(given(**what)(property))()
+
+
+def rounds(few: int, many: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.soak)])
+
+
+def mutated(whole: bytes) -> some.SearchStrategy[bytes]:
+    """`whole` with a few pieces overwritten, put in or cut out."""
+    place = some.integers(0, len(whole))
+    edit = some.tuples(place, some.integers(0, 40), some.binary(max_size=40))
+
+    def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+        changed = whole
+        for start, gone, put in edits:
+            changed = changed[:start] + put + changed[start + gone :]
+        return changed
+
+    return some.lists(edit, min_size=1, max_size=4).map(apply)
+
+
+ROW = b",".join([b"0.5"] * 186 + [b"1"]) + b",%d.0\n"
+TABLE = b"".join(ROW % (k % 5) for k in range(40))
+
+
+@rounds(40, 600)
+def test_any_bytes_as_a_table_of_beats(tmp_path: Path, examples: int) -> None:
+    def holds(train: bytes, mode: str) -> None:
+        folder = tmp_path / "kaggle"
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "mitbih_train.csv").write_bytes(train)
+        (folder / "mitbih_test.csv").write_bytes(TABLE)
+        assert_answers("--download", "--data-file", folder, "--root-dir", tmp_path / "data", "--bad-rows", mode)
+
+    odd = some.one_of(some.binary(max_size=300), mutated(TABLE), some.text('0123456789.,eE+-nainf\n\r"; ').map(str.encode))
+    explore(examples, holds, train=odd, mode=some.sampled_from(["error", "drop"]))
+
+
+@rounds(12, 300)
+def test_any_bytes_as_a_checkpoint(short_run: SimpleNamespace, root: Path, examples: int) -> None:
+    run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    whole = (run / "checkpoint.pth.tar").read_bytes()
+
+    def holds(content: bytes, flags: tuple[str, ...]) -> None:
+        (run / "checkpoint.pth.tar").write_bytes(content)
+        assert_answers("--model-name", "cnn1d_3", "--root-dir", root, "--no-figures", "--resume", "latest", *flags)
+
+    how = some.sampled_from([("--test",), ("--epochs", "3"), ("--test", "--override", "--seed", "1")])
+    explore(examples, holds, content=some.one_of(some.binary(max_size=200), mutated(whole)), flags=how)
+
+
+@rounds(25, 300)
+def test_any_values_in_a_checkpoint(short_run: SimpleNamespace, root: Path, examples: int) -> None:
+    run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
+    plain = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5)
+    odd = some.recursive(plain, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(plain, inner, max_size=3))
+
+    def holds(key: str, value: Any) -> None:
+        torch.save(state | {key: value}, run / "checkpoint.pth.tar")
+        assert_answers("--model-name", "cnn1d_3", "--root-dir", root, "--no-figures", "--resume", "latest", "--test")
+
+    explore(examples, holds, key=some.sampled_from(sorted(state)), value=odd)
+
+
+def typed(action: Any) -> some.SearchStrategy[list[str]]:
+    """A flag as somebody might type it, well or badly."""
+    flag = action.option_strings[0]
+    if action.nargs == 0:
+        return some.just([flag])
+    numbers = some.sampled_from(["0", "1", "2", "-1", "64", "0.5", "1e-3", "nan", "inf", "1e400", "9" * 20, ""])
+    words = some.sampled_from(["none", "best", "latest", "bump", "../x", "a/b", "é", "x" * 300, "--", "cpu", "cuda:9"])
+    known = some.sampled_from([name for table in CHOICES.values() for name in table if name not in CHOICES["model-name"]])
+    return some.tuples(some.just(flag), some.one_of(numbers, words, known)).map(list)
+
+
+@rounds(40, 500)
+def test_any_flags_together(root: Path, examples: int) -> None:
+    # what would leave the folder, ask for hours, or is about --help and tracebacks
+    kept_out = {"help", "root_dir", "data_file", "import_legacy", "debug", "verbose", "epochs"}
+    flags = some.one_of([typed(action) for action in args.PARSER._actions if action.dest not in kept_out])
+
+    def holds(extra: list[list[str]]) -> None:
+        assert_answers(*SHORT, "--epochs", "1", "--root-dir", root, *(word for flag in extra for word in flag))
+
+    explore(examples, holds, extra=some.lists(flags, min_size=1, max_size=4))
