@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-from toolbox import terminal
-from toolbox.errors import CheckpointError, CommanderError, Interrupted, ResourceError, UsageError
+from toolbox import errors, terminal
+from toolbox.errors import CheckpointError, CommanderError, Interrupted, UsageError
 from toolbox.files import finite
 from toolbox.signals import StopRequest
 
@@ -55,20 +55,9 @@ def attempt(argv: Sequence[str], stop: StopRequest) -> int:
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
-        error = error if isinstance(error, CommanderError) else unforeseen(error)
+        error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
         terminal.say(f"error: {error}\n")
         return error.code
-
-
-def unforeseen(error: Exception) -> CommanderError:
-    """What no part of the program expected, in a line: the machine's refusals, and faults of the program itself."""
-    if isinstance(error, OSError):
-        return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
-    if isinstance(error, MemoryError):
-        return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"a fault of the program, {type(error).__name__}: {error}"
-    return CommanderError(what, where=f"{last.filename}, line {last.lineno}", hint="--debug, and report what it shows")
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:

@@ -424,11 +424,12 @@ def test_a_lack_of_memory_names_the_batch_size_and_a_smaller_one(root: Path) -> 
 @pytest.mark.parametrize(
     ("limit", "flags", "name"),
     [
+        (1_000, ("--resume", "latest", "--epochs", "9"), "config.json"),
         (65_000, ("--resume", "latest", "--epochs", "9"), ".pth.tar"),
         (100_000, ("--resume", "latest", "--epochs", "9", "--tensorboard"), "events.out.tfevents"),
         (100_000, ("--test",), "pred/predictions"),
     ],
-    ids=["checkpoint", "events", "predictions"],
+    ids=["JSON", "checkpoint", "events", "predictions"],
 )
 def test_a_file_that_may_not_grow_is_named_with_its_size_and_what_was_there_stays(
     run: Path, limit: int, flags: tuple[str, ...], name: str

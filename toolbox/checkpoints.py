@@ -77,7 +77,7 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
     state = read(path)
-    if not isinstance(state, dict) or "model" not in state or not isinstance(state.get("format"), int):
+    if not (isinstance(state, dict) and "model" in state and all(type(state.get(name)) is int for name in ("format", "epoch"))):
         raise CheckpointError(
             "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
         )

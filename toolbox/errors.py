@@ -4,6 +4,8 @@
 `error: label 7 is not one of 0..4 (train.csv, line 12). Try: correct the row` on stderr.
 """
 
+import traceback
+
 
 class CommanderError(Exception):
     """An error that is shown as one line: WHAT (WHERE). Try: HOW."""
@@ -64,3 +66,14 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         self.code = 128 + signum
         super().__init__(signum)
+
+
+def unforeseen(error: Exception) -> CommanderError:
+    """What no part of the program expected, in a line: the machine's refusals, and faults of the program itself."""
+    if isinstance(error, OSError):
+        return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"a fault of the program, {type(error).__name__}: {error}"
+    return CommanderError(what, where=f"{last.filename}, line {last.lineno}", hint="--debug, and report what it shows")

@@ -66,7 +66,7 @@ class Legacy:
 
 def read(path: Path) -> Legacy:
     """What a file of the older tool holds; CheckpointError where it is damaged, of another tool, or of a network not here."""
-    match checkpoints.read(path, torch.device("cpu"), known=KNOWN):
+    match checkpoints.read(path, known=KNOWN):
         case {"state_dict": dict(named), "epoch": int(following), **rest} if 1 < following < 2**31:
             flags = _flags(rest.get("exp_logger"))
         case _:
