@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from toolbox.errors import ResourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -41,8 +41,10 @@ def refused(path: Path, error: OSError, written: Path) -> ResourceError:
     return ResourceError(f"cannot write {path}: {error.strerror or error}", where=f"{size} bytes written", hint=hint)
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: "NDArray[Any]") -> None:
     """Write `array` as NPY, whole or not at all."""
+    import numpy as np
+
     # Given a file, np.save writes past it and cannot say why the system refused.
     write_whole(path, lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
 

@@ -3,9 +3,10 @@
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as a shell reports it
 
@@ -38,7 +39,9 @@ def close_stdout(code: int) -> int:
     return code
 
 
-def bar(**how: Any) -> tqdm:
+def bar(**how: Any) -> "tqdm":
     """A progress bar on stderr, where that is a terminal that can show one."""
+    from tqdm import tqdm
+
     plain = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
     return tqdm(disable=True if plain else None, **how)
