@@ -93,7 +93,7 @@ def test_tensorboard_does_not_change_the_run(short_run: SimpleNamespace, root: P
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
-    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--epochs", "3", "--root-dir", root)
+    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--no-figures", "--epochs", "3", "--root-dir", root)
     killed = launch(*flags)
     runs = root / "synth" / "runs"
     wait_for(lambda: (runs / "synth_cnn1d_3_1" / "checkpoint.pth.tar").exists(), killed)
@@ -106,9 +106,9 @@ def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
 
 
 def test_a_finished_run_can_be_made_longer(root: Path) -> None:
-    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--scheduler", "StepLR", "--root-dir", root)
+    flags = (*SHORT, "--scheduler", "StepLR", "--root-dir", root)
     assert commander(*flags, "--epochs", "1").code == 0
-    longer = commander("--model-name", "cnn1d_3", "--resume", "latest", "--epochs", "3", "--root-dir", root)
+    longer = commander("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
     assert longer.code == 0, longer.err
     assert commander(*flags, "--epochs", "3").code == 0
     runs = root / "synth" / "runs"
@@ -117,13 +117,13 @@ def test_a_finished_run_can_be_made_longer(root: Path) -> None:
 
 
 def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so(root: Path) -> None:
-    ended = commander("--model-name", "cnn1d_3", "--epochs", "1", "--short-run", "--root-dir", root)
+    ended = commander("--model-name", "cnn1d_3", "--epochs", "1", "--short-run", "--no-figures", "--root-dir", root)
     assert ended.code == 0, ended.err
     assert "using synth" in ended.err
     assert "physionet" in ended.err
     assert Path(ended.result["run_folder"]).name == "synth_cnn1d_3_1"
     assert not (root / "ecg" / "runs").exists()
-    again = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", root)
     assert again.result == ended.result
 
 
@@ -180,7 +180,7 @@ def test_lists_are_printed_to_stdout() -> None:
 
 @pytest.mark.parametrize("dataset", ["ecg", "ecg_bin"])
 def test_real_beats_from_the_recordings_are_trained_and_tested(shared, tmp_path: Path, dataset: str) -> None:
-    flags = ("--dataset", dataset, "--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", tmp_path)
+    flags = ("--dataset", dataset, "--model-name", "cnn1d_3", "--epochs", "1", "--no-figures", "--root-dir", tmp_path)
     ended = commander(*flags, "--data-file", shared(MITDB_ZIP))
     assert ended.code == 0, ended.err
     assert np.sum(ended.result["test"]["confusion_matrix"]) == 21_892
