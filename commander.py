@@ -142,7 +142,8 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
         if "imported" in config:
             why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
             raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
-        schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
+        if not differences:
+            schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
         run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
         if (run / "logger.json").exists():
             run.read_json("logger.json")  # what a person wrote into it is not lost without a word
