@@ -191,6 +191,11 @@ def test_another_optimizer_brings_its_own_rate_and_an_overridden_run_is_resumed_
     assert_same_run(run, twin)
 
 
+def test_going_on_with_another_dataset_is_refused_naming_both(run: Path, root: Path) -> None:
+    shutil.copytree(run, root / "ecg" / "runs" / "ecg_cnn1d_3_1")
+    assert_error(on(run, "--dataset", "ecg", "--resume", "latest"), 2, "--dataset is ecg, the run has synth", "--override")
+
+
 def test_other_data_is_refused_naming_both_checksums_unless_overridden(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     known, config["data"]["checksum"] = config["data"]["checksum"][:12], "0123456789abcdef"
