@@ -260,10 +260,10 @@ def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_un
         assert finish(process).code in (-signal.SIGKILL, 0)
         in_a_save += bool(list(run.glob(f".*.pth.tar.{process.pid}.tmp")))
     assert in_a_save
-    ended = commander(*how)
+    ended = finish(launch(*how), 1200)
     assert ended.code == 0, ended.err
     assert not list(run.rglob(".*.tmp"))
-    undisturbed = commander(*flags)
+    undisturbed = finish(launch(*flags), 1200)
     assert undisturbed.code == 0, undisturbed.err
     assert_same_run(run, run.parent / "synth_cnn1d_3_2")
 

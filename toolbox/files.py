@@ -55,8 +55,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON that every parser reads: NaN and infinities become null."""
-    write_text(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+    """Write `value` as JSON that every parser reads: NaN and infinities become null. A list has a line an item."""
+    if isinstance(value, list):  # without an indent json is ten times as fast, which a history of many epochs notices
+        text = "[\n" + ",\n".join(json.dumps(finite(item), allow_nan=False) for item in value) + "\n]"
+    else:
+        text = json.dumps(finite(value), indent=1, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def finite(value: Any) -> Any:
