@@ -24,7 +24,7 @@ from trainer import SHORT_RUN_BATCHES, Trainer
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor"}
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion"}
 log = logging.getLogger("commander")
 
 

@@ -75,7 +75,9 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
     elif flags.download:
         import assembly
+        import choices
 
+        choices.check(flags)
         data = assembly.load_data(flags)
         log.info(
             "%s is ready: %d train, %d validation, %d test rows", data.spec.name, len(data.train), len(data.val), len(data.test)

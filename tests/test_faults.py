@@ -84,6 +84,7 @@ def test_without_arguments_the_three_lines_people_need_are_shown() -> None:
         (("--sampler", "equals"), "equal"),
         (("--class-balance", "import"), "importance"),
         (("--monitor", "macro-f1"), "macro_f1"),
+        (("--bad-rows", "dorp", "--download"), "drop"),
         (("--list", "model"), "models"),
         (("--mod", "cnn1d_3"), "--model-name"),
         (("--epoch", "3"), "--epochs"),

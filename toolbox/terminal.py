@@ -5,6 +5,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from toolbox.errors import ResourceError
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -35,7 +37,7 @@ def close_stdout(code: int) -> int:
         if isinstance(error, BrokenPipeError):
             return code or NOBODY_READS
         say(f"error: cannot write to stdout: {error.strerror}\n")
-        return code or 6
+        return code or ResourceError.code
     return code
 
 
