@@ -21,6 +21,7 @@ def test_line_ends_and_what_steers_a_terminal_are_shown_as_text() -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), ResourceError, "No space left on device (/x/y)"),
         (MemoryError("Unable to allocate 3 TiB"), ResourceError, "out of memory (Unable to allocate 3 TiB)"),
+        (ModuleNotFoundError(name="torch"), ResourceError, "the package torch is not installed. Try: make train"),
         (KeyError("gone"), CommanderError, "a fault of the program, KeyError: 'gone'"),
     ],
     ids=lambda value: type(value).__name__,

@@ -72,6 +72,8 @@ def unforeseen(error: Exception) -> CommanderError:
     """What no part of the program expected, in a line: the machine's refusals, and faults of the program itself."""
     if isinstance(error, OSError):
         return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
+    if isinstance(error, ModuleNotFoundError):
+        return ResourceError(f"the package {error.name} is not installed", hint="make train, or pip install -r requirements.txt")
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
     last = traceback.extract_tb(error.__traceback__)[-1]
