@@ -10,6 +10,7 @@ from torch import nn
 
 from loaders.base import DataSpec
 from models.cnn1d import CNN1d
+from models.ecgformer import ECGFormer
 from models.recurrent import Recurrent
 from models.resnet1d import ResNet1d
 from toolbox.registry import pick
@@ -25,6 +26,10 @@ MODELS = {
     "resnet1d_v2_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
     **{f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers) for kind in ("lstm", "gru") for layers in (1, 2, 3)},
     **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
+    "ecgformer": partial(ECGFormer, width=192, layers=6, heads=8),
+    "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
+    "ecgformer_tiny": partial(ECGFormer, width=32, layers=2, heads=4),
+    "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
 }
 
 
