@@ -100,3 +100,9 @@ class TensorBatches:
             else:
                 chosen = order[begin : begin + size]
                 yield self.x.index_select(0, chosen), self.y.index_select(0, chosen)
+
+
+def last_sample(x: Tensor) -> Tensor:
+    """Index (B,) of the last time sample of x (B, C, T) that is not zero in every channel; 0 for an empty row."""
+    time = torch.arange(x.shape[2], device=x.device)
+    return ((x != 0).any(1) * time).amax(1)

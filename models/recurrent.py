@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from loaders.base import DataSpec
+from loaders.base import DataSpec, last_sample
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -54,9 +54,3 @@ def _standardised(x: Tensor, weights: Tensor) -> Tensor:
     centred = x - torch.einsum("tbc,tb->bc", x, weights)
     variance = torch.einsum("tbc,tb->bc", centred.square(), weights)
     return centred * torch.rsqrt(variance + 1e-5)
-
-
-def last_sample(x: Tensor) -> Tensor:
-    """Index (B,) of the last time sample of x (B, C, T) that is not zero in every channel; 0 for an empty row."""
-    time = torch.arange(x.shape[2], device=x.device)
-    return ((x != 0).any(1) * time).amax(1)

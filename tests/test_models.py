@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from conftest import make_spec
+from loaders.base import last_sample
 from models import MODELS, get_model
-from models.recurrent import last_sample
 from toolbox.errors import UsageError
 
 SPECS = {
@@ -25,6 +25,7 @@ PARAMETERS = {
     "lstm_1_flat": 116_105,
     "lstm_2_flat": 196_905,
     "lstm_3_flat": 277_705,
+    "ecgformer": 2_744_645,
 }
 SEQUENTIAL = [name for name in MODELS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
 
