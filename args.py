@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -21,7 +22,19 @@ SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them
   python commander.py --help                                                     every flag
 """
 # What one command asks for; the rest describes the run and is kept in its config.json.
-OF_THE_COMMAND = {"root_dir", "version", "resume", "test", "override", "import_legacy", "list", "download", "debug", "verbose"}
+OF_THE_COMMAND = {
+    "root_dir",
+    "version",
+    "resume",
+    "test",
+    "override",
+    "import_legacy",
+    "list",
+    "download",
+    "explore",
+    "debug",
+    "verbose",
+}
 # What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
 FREE_ON_RESUME = OF_THE_COMMAND | {
     "model_name",
@@ -36,6 +49,8 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "disable_cuda",
     "tensorboard",
     "no_figures",
+    "confusion_video",
+    "baseline",
 }
 
 
@@ -79,24 +94,32 @@ def build_parser() -> tuple[Parser, dict[str, Any]]:
 def _data_flags(flag: Any) -> None:
     flag("--dataset", metavar="NAME", help="dataset (--list datasets); left out it is ecg, or synth where ecg cannot be had")
     flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
-    flag("--data-file", metavar="PATH", help="folder or zip of the dataset; for ecg also the PhysioNet MIT-BIH zip or folder")
+    flag("--data-file", metavar="PATH", help="folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip")
     flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
+    flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
     flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
-    flag("--bad-rows", metavar="HOW", default="error", help="unusable rows of the Kaggle CSV files: error, or drop them")
+    flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (ecg5000, table; see README)")
+    flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
+    flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows")
+    flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
 
 
 def _model_flags(flag: Any) -> None:
-    flag("--model-name", metavar="NAME", default="resnet1d_10", help="network (--list models)")
-    flag("--pretrained", help="start from published weights, where a network has them")
+    flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
     flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
     flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
     flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
     flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
-    flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics")
+    flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
+         "augmentations baselines")  # fmt: skip
 
 
 def _training_flags(flag: Any) -> None:
@@ -109,14 +132,23 @@ def _training_flags(flag: Any) -> None:
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
     flag("--step", type=int, metavar="N", default=5, help="epochs between steps of StepLR, patience of ReduceLROnPlateau")
     flag("--lr-decay", type=float, metavar="G", default=0.5, help="factor of StepLR, ExponentialLR and ReduceLROnPlateau")
-    flag("--criterion", metavar="NAME", default="crossentropy", help="loss: crossentropy, nll, bce, focal, mse or l1")
+    flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
     flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
+    flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
+    flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
-    flag("--monitor", metavar="METRIC", default="macro_f1", help="validation metric behind best epoch, plateaus and --patience")
+    flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect)")
     flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
     flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
     flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")
+
+
+def _detection_flags(flag: Any) -> None:
+    flag("--normal-class", metavar="CLASS", help="class that is learned, all others are anomalies (default the one called so)")
+    flag("--threshold", metavar="RULE", default="percentile:98", help="error that makes an anomaly, of normal validation rows: "
+         "percentile:P, sd:K (mean and K standard deviations) or value:V")  # fmt: skip
+    flag("--baseline", metavar="NAME", help="method of scikit-learn to stand beside the network (--list baselines)")
 
 
 def _machine_flags(flag: Any) -> None:
@@ -125,13 +157,20 @@ def _machine_flags(flag: Any) -> None:
     flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--no-figures", help="test without drawing figures; --test draws them later")
+    flag("--confusion-video", help="draw how the confusion matrices of train and validation evolved, as a GIF and a page")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
     flag("--debug", help="show the traceback of an error")
 # fmt: on
 
 
-GROUPS = {"data": _data_flags, "model and run": _model_flags, "training": _training_flags, "machine and output": _machine_flags}
+GROUPS = {
+    "data": _data_flags,
+    "model and run": _model_flags,
+    "training": _training_flags,
+    "detection of anomalies": _detection_flags,
+    "machine and output": _machine_flags,
+}
 PARSER, DEFAULTS = build_parser()
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
@@ -140,7 +179,7 @@ _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes"), _COUNT),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    "lr": ("above 0 and finite", lambda value: 0 < value < math.inf),
+    **dict.fromkeys(("lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
     "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
@@ -192,9 +231,13 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
+    wrong += [f"{_quote(flags, 'class_weights')}, must be numbers from 0 with commas between them"] * _bad(flags.class_weights)
     going_on = flags.test or flags.resume
     together = (
-        (flags.sampler and flags.class_balance, "--sampler and --class-balance exclude each other"),
+        *(
+            (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
+            for one, other in combinations(("sampler", "class_balance", "class_weights"), 2)
+        ),
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
         (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
@@ -222,6 +265,13 @@ def _unusable(value: Any) -> str:
     if not value or "\0" in value:
         return "is empty" if not value else "has a NUL in it"
     return "has a name of over 255 bytes in it" if max(len(os.fsencode(part)) for part in value.split("/")) > 255 else ""
+
+
+def _bad(weights: str | None) -> bool:
+    try:
+        return weights is not None and not all(0 <= float(weight) < math.inf for weight in weights.split(","))
+    except ValueError:
+        return True
 
 
 def _is_number_or(words: tuple[str, ...], text: str) -> bool:

@@ -10,21 +10,23 @@ import numpy as np
 import torch
 
 import args
-from loaders import get_data, splits
+from loaders import detection, get_data, splits
+from loaders.augment import Augment
 from loaders.base import Data
 from models import get_model
-from toolbox import devices, optimizers, provenance, samplers
+from toolbox import devices, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
-from toolbox.tasks import Classify
+from toolbox.tasks import Classify, Detect, mode
 from trainer import SHORT_RUN_BATCHES, Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion"}
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class")
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
 
@@ -39,7 +41,8 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
-    how = {"data_file": flags.data_file, "val_fraction": flags.val_fraction, "seed": flags.seed, "bad_rows": flags.bad_rows}
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    how["detect"] = flags.task == "detect"
     first, fallback = DATASETS_BY_DEFAULT
     if flags.dataset or flags.download or flags.data_file:
         return get_data(flags.dataset or first, flags.root_dir, **how)
@@ -97,29 +100,61 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     """Network, task, optimizer and schedule, from the flags and the facts of the data."""
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
     spec = data.spec
-    if absent := [
-        name for name, rows in zip(spec.classes, np.bincount(data.train.y, minlength=len(spec.classes)), strict=True) if not rows
-    ]:
-        log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.num_classes not in (None, len(spec.classes)):
         known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
     torch.manual_seed(flags.seed)
     model = get_model(flags.model_name, spec).to(device)
-    weights = None
-    if flags.class_balance:
-        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
-    task = Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor)
+    transfer.TRAIN[flags.train](model)
+    task = TASK_BUILDERS[flags.task](flags, data, device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
-    optimizer = optimizers.get_optimizer(flags.optimizer, model.parameters(), **how)
+    optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     batches = -(-len(data.train) // flags.batch_size)
     batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
-    shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, task.mode)
+    shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    how = {"batch_size": flags.batch_size, "seed": flags.seed, "sampler": flags.sampler, "grad_clip": flags.grad_clip}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, short_run=flags.short_run, **how)
+    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed) if flags.augment else None
+    how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
+    trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
     trainer.epoch = flags.start_epoch
     return trainer
+
+
+def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+    """Put the weights that --pretrained names into the network; what was taken, for config.json."""
+    if not flags.pretrained:
+        return {}
+    path = transfer.find(flags.pretrained, flags.root_dir)
+    return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes).as_dict()}
+
+
+def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Classify:
+    """The task with the weights of the classes, where they are asked for."""
+    spec, weights = data.spec, None
+    if len(spec.classes) < 2:
+        raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
+    if absent := [
+        name for name, rows in zip(spec.classes, np.bincount(data.train.y, minlength=len(spec.classes)), strict=True) if not rows
+    ]:
+        log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
+    if flags.class_balance:
+        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
+    if flags.class_weights:
+        weights = torch.tensor([float(weight) for weight in flags.class_weights.split(",")], device=device)
+        if len(weights) != len(spec.classes) or not weights.any():
+            what = f"--class-weights has {len(weights)} numbers, {spec.name} has the classes {', '.join(spec.classes)}"
+            raise UsageError(what, hint="a number for each, not all 0")
+    return Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor)
+
+
+def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
+    """The task with the class that the training rows are of."""
+    normal = detection.normal_class(data.spec.classes, flags.normal_class)
+    return Detect(data.spec.classes, flags.criterion, normal=normal, monitor=flags.monitor, threshold=flags.threshold)
+
+
+TASK_BUILDERS = {"classify": _classify, "detect": _detect}
 
 
 def kept(flags: SimpleNamespace) -> dict[str, Any]:

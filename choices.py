@@ -4,24 +4,35 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from loaders import DATASETS
+from loaders import DATASETS, augment
 from loaders.rows import BAD_ROWS
-from models import MODELS
-from toolbox import losses, metrics, optimizers, samplers, schedulers
+from models import AUTOENCODERS, CLASSIFIERS, MODELS
+from toolbox import baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
+from toolbox.tasks import TASKS
 
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
     "bad-rows": BAD_ROWS,
+    "task": TASKS,
     "model-name": MODELS,
+    "train": transfer.TRAIN,
     "optimizer": optimizers.OPTIMIZERS,
     "scheduler": schedulers.SCHEDULERS,
     "criterion": losses.LOSSES,
     "sampler": samplers.BALANCES,
     "class-balance": samplers.BALANCES,
     "monitor": dict.fromkeys(metrics.METRICS),
+    "baseline": baselines.BASELINES,
 }
+# What each task has of its own, and what it takes where nothing is typed.
+NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
+DEFAULTS = {
+    "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
+    "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "pca"},
+}
+OF_CLASSES = ("sampler", "class_balance", "class_weights", "confusion_video")  # what there is to do with more than one class
 # The words of --list.
 LISTS = {
     "datasets": "dataset",
@@ -31,19 +42,32 @@ LISTS = {
     "losses": "criterion",
     "samplers": "sampler",
     "metrics": "monitor",
+    "baselines": "baseline",
 }
 
 
 def names(what: str) -> list[str]:
     """The names that --list `what` prints."""
-    return list(CHOICES[pick("list", LISTS, what)])
+    if what == "augmentations":
+        return list(augment.AUGMENTATIONS)
+    return list(CHOICES[pick("list", {**LISTS, "augmentations": None}, what)])
 
 
-def check(flags: SimpleNamespace) -> None:
-    """Look up every name, so that an unknown one is an error before anything is made or read."""
+def settle(flags: SimpleNamespace) -> SimpleNamespace:
+    """Look up every name, so that an unknown one is an error before anything is made or read; fill in what the task decides."""
     for flag, table in CHOICES.items():
         name = getattr(flags, flag.replace("-", "_"))
         if name is not None:
             pick(flag, table, name)
-    if flags.pretrained:
-        raise UsageError(f"there are no published weights for {flags.model_name}", hint="leave --pretrained out")
+    flags.task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
+    for name, value in DEFAULTS[flags.task].items():
+        setattr(flags, name, getattr(flags, name) or value)
+    if flags.model_name not in NETWORKS[flags.task]:
+        known = ", ".join(NETWORKS[flags.task])
+        raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
+    thresholds.parse(flags.threshold)
+    if flags.augment:
+        augment.parse(flags.augment)
+    if flags.task == "detect" and (typed := [name for name in OF_CLASSES if getattr(flags, name)]):
+        raise UsageError(f"--{typed[0].replace('_', '-')} is for classes, --task detect learns one alone", hint="leave it out")
+    return flags

@@ -3,7 +3,6 @@
 Heavy imports stand inside the functions that need them, so that --help and a mistyped flag answer at once.
 """
 
-import json
 import logging
 import sys
 import traceback
@@ -14,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import args
 from toolbox import errors, terminal
-from toolbox.errors import CheckpointError, CommanderError, Interrupted, UsageError
-from toolbox.files import finite
+from toolbox.errors import CommanderError, Interrupted, UsageError
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         import assembly
         import choices
 
-        choices.check(flags)
+        choices.settle(flags)
         data = assembly.load_data(flags)
         log.info(
             "%s is ready: %d train, %d validation, %d test rows", data.spec.name, len(data.train), len(data.val), len(data.test)
@@ -99,14 +97,15 @@ def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -
     from toolbox import checkpoints, devices
     from toolbox.runs import RunFolder
 
-    choices.check(flags)
+    choices.settle(flags)
     with devices.enough_memory(flags.batch_size):
         data = assembly.load_data(flags)
         flags.dataset = data.spec.name
         trainer = assembly.build(flags, data)
+        source = assembly.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
     with run.locked(), devices.enough_memory(flags.batch_size):
-        run.write_json("config.json", assembly.describe(flags, given, trainer))
+        run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
         train(flags, trainer, run, stop)
@@ -116,12 +115,15 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Test a run that is there, or go on training it, with the flags of its own config.json."""
     import assembly
     import choices
+    import evaluation
     from toolbox import checkpoints, devices, schedulers
 
-    run = assembly.find_run(args.resolve(given))
+    flags = args.resolve(given)
+    choices.settle(flags)
+    run = assembly.find_run(flags)
     config = assembly.read_config(run)
     flags = assembly.resume_flags(given, config)
-    choices.check(flags)
+    choices.settle(flags)
     differences = args.changed(given, config["flags"])
     assembly.permit(differences, flags, run)
     which = flags.resume or "best"
@@ -137,7 +139,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
             checkpoints.load_weights(trainer.model, state["model"], str(path))
             trainer.load_state_dict(state, anew=bool(differences))
         if flags.test:
-            test(flags, trainer, run, f"{which}-override" if differences else which)
+            evaluation.test(flags, trainer, run, f"{which}-override" if differences else which)
             return
         if differences.keys() & assembly.OF_VALIDATION:
             trainer.best = None
@@ -157,8 +159,8 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest) -> None:
     """Fit, saving what every epoch gave; then test the best weights, once."""
     import assembly
+    import evaluation
     from toolbox import checkpoints, logger
-    from toolbox.metrics import METRICS
 
     board = assembly.make_board(flags, trainer, run)
 
@@ -179,47 +181,10 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
         stop.check()
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-        results = test(flags, trainer, run, "best")
+        results = evaluation.test(flags, trainer, run, "best")
         if board:
-            board.hparams(assembly.kept(flags), {f"test/{name}": results["test"][name] for name in METRICS})
-
-
-def test(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", which: str) -> dict[str, Any]:
-    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
-    from loaders import splits
-    from toolbox import report
-
-    if trainer.best is None:
-        raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
-    history, title = run.read_json("logger.json"), f"{run.path.name}, {which} checkpoint"
-    if flags.short_run:
-        title += " (a short run: trained on 10 batches an epoch)"
-    data = trainer.data
-    val = trainer.task.measure(trainer.predict(data.val))
-    shared, dropped = data.shared_rows, {"train": data.train.dropped, "test": data.test.dropped}
-    remarks = [f"shared: {splits.sharing(shared, len(data.test))}"]
-    if len(shared):
-        log.warning(remarks[0])
-    if any(dropped.values()):
-        remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
-    overrides = run.read_json("config.json").get("overrides", [])
-    for note in overrides:
-        changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
-        remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
-    folder, predictions = run / "pred" if which == "best" else run / "pred" / which, trainer.predict(data.test)
-    values = report.write(folder, predictions, val, spec=data.spec, title=title, remarks=remarks)
-    if not flags.no_figures:
-        report.draw(folder, predictions, values, history, spec=data.spec, title=title)
-    best = trainer.best["epoch"]
-    facts = {"best_epoch": best, "split_rule": data.spec.split_rule, "shared_rows": len(shared), "dropped_rows": dropped}
-    results = {**facts, **({"overrides": overrides} if overrides else {}), "val": val, "test": values}
-    last = history[-1]["epoch"]
-    if which != "best":
-        results["epoch"] = trainer.epoch
-    elif last >= flags.epochs or (flags.patience and last - best >= flags.patience):
-        run.write_json("results.json", results)
-    sys.stdout.write(json.dumps(finite({"run_folder": str(run.path), **results})) + "\n")
-    return results
+            figures = {f"test/{name}": value for name, value in results["test"].items() if isinstance(value, float)}
+            board.hparams(assembly.kept(flags), figures)
 
 
 if __name__ == "__main__":

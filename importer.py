@@ -32,7 +32,7 @@ def import_legacy(flags: SimpleNamespace, given: Mapping[str, Any]) -> None:
     flags.model_name = given.get("model_name", old.network)
     flags.dataset = flags.dataset or str(old.flags.get("dataset", "ecg"))
     flags.epochs = old.epoch  # the run is complete
-    choices.check(flags)
+    choices.settle(flags)
     data = assembly.load_data(flags)
     trainer = assembly.build(flags, data.ruled(f"{data.spec.split_rule}; {RULE}"))
     predictions = take_over(trainer, old, flags.model_name, str(path))

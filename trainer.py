@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from loaders.augment import Augment
 from loaders.base import Data, Split, TensorBatches
 from toolbox import samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
+from toolbox.meter import Meter
 from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
-from toolbox.tasks import Classify
+from toolbox.tasks import Task, is_better
 
 PREDICT_ROWS = 512
 READ_EVERY_S = 0.5
@@ -31,56 +35,13 @@ class Stop(Protocol):
     requested: int | None
 
 
-class Meter:
-    """The epoch under way, kept on the device: its order, outputs of each row so far, the sum of losses, the first bad step."""
-
-    def __init__(self, order: Tensor) -> None:
-        self.order = order
-        self.outputs: Tensor | None = None
-        self.loss_sum = torch.zeros((), device=order.device)
-        self.bad_step = torch.full((), -1, device=order.device)
-        self.rows = self.steps = 0
-
-    def add(self, outputs: Tensor, loss: Tensor) -> None:
-        """Take in a step without reading anything back."""
-        outputs, loss = outputs.detach(), loss.detach()
-        if self.outputs is None:
-            self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
-        self.outputs[self.rows : self.rows + len(outputs)] = outputs
-        self.loss_sum += loss * len(outputs)
-        self.rows += len(outputs)
-        self.steps += 1
-
-    def mark(self, value: Tensor) -> Tensor:
-        """Whether a step so far had a loss or gradient that is not finite; remembers the first, on the device."""
-        fresh = ~torch.isfinite(value) & (self.bad_step < 0)
-        self.bad_step = torch.where(fresh, self.steps, self.bad_step)
-        return self.bad_step >= 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was produced; the order is made again from seed and epoch."""
-        return {
-            "outputs": self.outputs[: self.rows].clone(),
-            "loss_sum": self.loss_sum.clone(),
-            "rows": self.rows,
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.rows, self.steps = state["rows"], state["steps"]
-        self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:], device=self.order.device)
-        self.outputs[: self.rows] = state["outputs"]
-        self.loss_sum.copy_(state["loss_sum"])
-
-
 class Trainer:
     """Trains `model` on `data.train`, watches `data.val`; never looks at the test split."""
 
     def __init__(
         self,
         model: nn.Module,
-        task: Classify,
+        task: Task,
         data: Data,
         optimizer: Optimizer,
         schedule: Schedule,
@@ -90,11 +51,16 @@ class Trainer:
         seed: int,
         sampler: str | None = None,
         grad_clip: float | None = None,
+        augment: Augment | None = None,
         short_run: bool = False,
     ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
-        self.parameters = list(model.parameters())  # walked once, not once a step
+        self.augment = augment
+        self.parameters = [
+            parameter for parameter in model.parameters() if parameter.requires_grad
+        ]  # walked once, not once a step
+        self.frozen = [part for part in model.children() if _is_frozen(part)]
         self.train = TensorBatches(data.train, device)
         self.rows = min(len(data.train), batch_size * SHORT_RUN_BATCHES) if short_run else len(data.train)
         self.epoch, self.history, self.best = 0, [], None
@@ -123,6 +89,8 @@ class Trainer:
     def train_epoch(self, title: str, stop: Stop) -> bool:
         """Go on with the epoch from where it stands; False if `stop` came first, with everything kept to go on."""
         self.model.train()
+        for part in self.frozen:  # what is not trained keeps its running statistics too
+            part.eval()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
         with terminal.bar(
@@ -152,8 +120,9 @@ class Trainer:
         return Meter(order[: self.rows].to(self.device))
 
     def _step(self, x: Tensor, y: Tensor) -> None:
-        outputs = self.model(x)
-        loss = self.task.loss(outputs, y)
+        x, mix = self.augment(x, epoch=self.epoch, step=self.meter.steps) if self.augment else (x, None)
+        rows = self.task.per_row(self.model(x), x)
+        loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip) if self.grad_clip else 0
@@ -164,16 +133,14 @@ class Trainer:
             self._check_numbers()
         self.optimizer.step()
         self.schedule.after_batch()
-        self.meter.add(outputs, loss)
+        self.meter.add(rows, loss)
 
     def _running(self) -> dict[str, str]:
-        """Loss and accuracy of the epoch so far, read from the device."""
+        """The loss of the epoch so far and what the task has to say of it, read from the device."""
         meter = self.meter
         labels = self.train.y[meter.order[: meter.rows]]
-        return {
-            "loss": f"{float(meter.loss_sum) / meter.rows:.4f}",
-            "acc": f"{float(self.task.correct(meter.outputs[: meter.rows], labels)):.4f}",
-        }
+        values = {"loss": meter.loss_sum / meter.rows, **self.task.running(meter.outputs[: meter.rows], labels)}
+        return {name: f"{float(value):.4f}" for name, value in values.items()}
 
     def _check_numbers(self) -> None:
         """Raise where a loss was not finite. On CUDA this waits for the device, so it is asked twice a second."""
@@ -207,7 +174,7 @@ class Trainer:
         self.epoch += 1
         value = val[self.task.monitor]
         self.schedule.after_epoch(value)
-        if self.task.is_better(value, self.best["value"] if self.best else None):
+        if is_better(self.task.monitor, value, self.best["value"] if self.best else None):
             self.best = {"epoch": self.epoch, "value": value}
         row = {
             "epoch": self.epoch,
@@ -223,11 +190,17 @@ class Trainer:
 
     @torch.inference_mode()
     def predict(self, split: Split) -> Predictions:
-        """Outputs of a whole split in the source's order."""
+        """What the task makes of the outputs of a whole split, in the source's order."""
         self.model.eval()
         batches = TensorBatches(split, self.device)
-        outputs = torch.cat([self.model(x) for x, _ in batches.batches(None, PREDICT_ROWS)])
-        return self.task.predictions(split.index, split.record, batches.y, outputs)
+        rows = torch.cat([self.task.per_row(self.model(x), x) for x, _ in batches.batches(None, PREDICT_ROWS)])
+        return self.task.predictions(split.index, split.record, batches.y, rows)
+
+    @torch.inference_mode()
+    def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's own outputs for a few rows x (B, C, T)."""
+        self.model.eval()
+        return self.model(torch.tensor(x, device=self.device)).cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which `load_state_dict` goes on exactly, also from within an epoch."""
@@ -267,6 +240,11 @@ class Trainer:
         torch.set_rng_state(state["rng"]["cpu"].cpu())
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
+
+
+def _is_frozen(part: nn.Module) -> bool:
+    parameters = list(part.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 def _rng_state(device: torch.device) -> dict[str, Tensor]:

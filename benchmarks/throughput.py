@@ -26,6 +26,7 @@ import torch  # noqa: E402
 
 import args as commander_args  # noqa: E402
 import assembly  # noqa: E402
+import choices  # noqa: E402
 from loaders import get_data, synth  # noqa: E402
 from loaders.base import Data, Split  # noqa: E402
 from models import get_model  # noqa: E402
@@ -47,7 +48,7 @@ def generated() -> Data:
 def ours(name: str, data: Data, device: str) -> Callable[[], float]:
     """One epoch of the trainer: order, steps, meters, checks; without validation, like the others."""
     flags = commander_args.resolve({"model_name": name, "device": device, "batch_size": BATCH, "epochs": 1000})
-    trainer = assembly.build(flags, data)
+    trainer = assembly.build(choices.settle(flags), data)
 
     def epoch() -> float:
         trainer.meter, trainer.seconds = None, 0.0

@@ -3,12 +3,15 @@
 A new dataset is one file with a `load` and one line here; it is then in --list datasets, in the README's table and in the tests.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from loaders import heartbeat, synth
+from loaders import detection, heartbeat, synth
 from loaders.base import Data
+from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 DATASETS: dict[str, Callable[..., Data]] = {
@@ -19,8 +22,30 @@ DATASETS: dict[str, Callable[..., Data]] = {
 
 
 def get_data(
-    name: str, root: Path, *, data_file: Path | None = None, val_fraction: float = 0.1, seed: int = 42, bad_rows: str = "error"
+    name: str,
+    root: Path,
+    *,
+    data_file: Path | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 42,
+    bad_rows: str = "error",
+    detect: bool = False,
+    normal_class: str | None = None,
+    **options: Any,
 ) -> Data:
-    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`."""
+    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`.
+
+    `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that
+    only some datasets have, None for their own default; a UsageError where `name` does not have one.
+    """
     load = pick("dataset", DATASETS, name)
-    return load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, bad_rows=bad_rows)
+    known = inspect.signature(load).parameters
+    options = {option: value for option, value in options.items() if value is not None}
+    for option in options.keys() - known.keys():
+        having = [other for other, loader in DATASETS.items() if option in inspect.signature(loader).parameters]
+        flag = f"--{option.replace('_', '-')}"
+        raise UsageError(f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out")
+    if detect and "normal_class" in known:  # a dataset that divides its rows another way then
+        options |= {"detect": True, "normal_class": normal_class}
+    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, bad_rows=bad_rows, **options)
+    return detection.only_normal(data, normal_class) if detect else data

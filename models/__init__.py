@@ -1,4 +1,4 @@
-"""A name becomes a network: (B, C, T) -> logits (B, K), sized by the data.
+"""A name becomes a network sized by the data: (B, C, T) -> logits (B, K), or for detection (B, C, T) -> (B, C, T).
 
 A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
 """
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from loaders.base import DataSpec
+from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
 from models.ecgformer import ECGFormer
 from models.recurrent import Recurrent
@@ -17,7 +18,7 @@ from toolbox.registry import pick
 
 _V2 = (32, 64, 128, 254)
 
-MODELS = {
+CLASSIFIERS = {
     "cnn1d_3": CNN1d,
     "resnet1d_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)),
     "resnet1d_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 32, 32)),
@@ -31,6 +32,8 @@ MODELS = {
     "ecgformer_tiny": partial(ECGFormer, width=32, layers=2, heads=4),
     "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
 }
+AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}
+MODELS = CLASSIFIERS | AUTOENCODERS
 
 
 def get_model(name: str, spec: DataSpec, **choices: Any) -> nn.Module:

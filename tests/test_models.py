@@ -6,7 +6,7 @@ from torch import nn
 
 from conftest import make_spec
 from loaders.base import last_sample
-from models import MODELS, get_model
+from models import CLASSIFIERS, get_model
 from toolbox.errors import UsageError
 
 SPECS = {
@@ -27,7 +27,7 @@ PARAMETERS = {
     "lstm_3_flat": 277_705,
     "ecgformer": 2_744_645,
 }
-SEQUENTIAL = [name for name in MODELS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
+SEQUENTIAL = [name for name in CLASSIFIERS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
 
 
 def build(name: str, spec: str = "beats") -> tuple[nn.Module, torch.Tensor]:
@@ -38,7 +38,7 @@ def build(name: str, spec: str = "beats") -> tuple[nn.Module, torch.Tensor]:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_it_gives_a_row_of_logits_for_a_row_of_any_data(name: str, spec: str) -> None:
     model, x = build(name, spec)
     logits = model(x)
@@ -46,7 +46,7 @@ def test_it_gives_a_row_of_logits_for_a_row_of_any_data(name: str, spec: str) ->
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     model, x = build(name)
     logits = model(100 * x)
@@ -55,7 +55,7 @@ def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     assert not torch.allclose(logits.exp().sum(1), torch.ones(3), atol=0.01)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     model, x = build(name)
     nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2])).backward()
@@ -73,7 +73,7 @@ def test_it_has_the_published_number_of_parameters(name: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_what_is_said_of_a_row_does_not_depend_on_the_batch(name: str) -> None:
     model, x = build(name)
     model.eval()

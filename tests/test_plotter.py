@@ -140,6 +140,7 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows, spec = predictions(absent=(1, 2)), SimpleNamespace(classes=CLASSES, split_rule="by patient")
+    (tmp_path / "pred").mkdir()
     with caplog.at_level(logging.INFO):
         values = report.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
     report.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")

@@ -15,13 +15,13 @@ ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in t
 @pytest.mark.parametrize(("flag", "name"), ENTRIES)
 def test_every_name_is_found(flag: str, name: str) -> None:
     assert pick(flag, choices.CHOICES[flag], name) is choices.CHOICES[flag][name]
-    choices.check(args.resolve({flag.replace("-", "_"): name}))
+    choices.settle(args.resolve({flag.replace("-", "_"): name}))
 
 
 @pytest.mark.parametrize("flag", choices.CHOICES)
 def test_an_unknown_name_is_quoted_and_the_known_ones_are_listed(flag: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"unknown --{flag} 'zzz'")) as caught:
-        choices.check(args.resolve({flag.replace("-", "_"): "zzz"}))
+        choices.settle(args.resolve({flag.replace("-", "_"): "zzz"}))
     assert all(name in caught.value.what for name in choices.CHOICES[flag])
     assert caught.value.hint in choices.CHOICES[flag]
 
@@ -44,6 +44,26 @@ def test_an_unknown_list_is_a_usage_error() -> None:
         choices.names("model")
 
 
-def test_weights_that_are_not_published_are_refused() -> None:
-    with pytest.raises(UsageError, match="no published weights for resnet1d_10"):
-        choices.check(args.resolve({"pretrained": True}))
+@pytest.mark.parametrize("name", choices.MODELS)
+def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name: str) -> None:
+    flags = choices.settle(args.resolve({"model_name": name}))
+    assert name in choices.NETWORKS[flags.task]
+    assert {key: getattr(flags, key) for key in choices.DEFAULTS[flags.task]} == choices.DEFAULTS[flags.task] | {
+        "model_name": name
+    }
+
+
+@pytest.mark.parametrize("task", choices.NETWORKS)
+def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) -> None:
+    assert choices.settle(args.resolve({"task": task})).model_name in choices.NETWORKS[task]
+    for name in choices.MODELS.keys() - choices.NETWORKS[task].keys():
+        with pytest.raises(UsageError, match=f"{name} is no network to {task} with"):
+            choices.settle(args.resolve({"task": task, "model_name": name}))
+
+
+@pytest.mark.parametrize(
+    "given", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2"}, {"confusion_video": True}]
+)
+def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="is for classes"):
+        choices.settle(args.resolve({"task": "detect", **given}))

@@ -1,4 +1,7 @@
-"""Classification: the loss that is descended, the outputs as scores, the metrics, and what is better."""
+"""The tasks: the loss that is descended, the outputs as scores, the metrics, and what is better."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from torch.nn import functional as F
 
 from toolbox.errors import UsageError
 from toolbox.metrics import METRICS
-from toolbox.tasks import Classify
+from toolbox.tasks import Classify, Detect, is_better, mode
 
 CLASSES = ("N", "S", "V")
 LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
@@ -38,7 +41,7 @@ def test_what_is_measured_is_what_was_predicted() -> None:
     task = Classify(CLASSES, "crossentropy")
     values = task.measure(task.predictions(np.arange(20), np.full(20, ""), LABELS, LOGITS))
     right = LOGITS.argmax(1) == LABELS
-    assert values["accuracy"] == pytest.approx(float(right.float().mean())) == float(task.correct(LOGITS, LABELS))
+    assert values["accuracy"] == pytest.approx(float(right.float().mean())) == float(task.running(LOGITS, LABELS)["acc"])
     assert values["loss"] == pytest.approx(float(F.cross_entropy(LOGITS, LABELS)))
     assert values["per_class"]["V"]["recall"] == pytest.approx(float(right[LABELS == 2].float().mean()))
     assert {*METRICS, "confusion_matrix", "per_class"} == values.keys()
@@ -46,21 +49,65 @@ def test_what_is_measured_is_what_was_predicted() -> None:
 
 @pytest.mark.parametrize(("monitor", "good", "bad"), [("macro_f1", 0.9, 0.1), ("loss", 0.1, 0.9)])
 def test_better_is_higher_for_a_score_and_lower_for_the_loss(monitor: str, good: float, bad: float) -> None:
-    task = Classify(CLASSES, "crossentropy", monitor=monitor)
-    assert task.is_better(good, bad)
-    assert not task.is_better(bad, good)
-    assert not task.is_better(good, good)
-    assert task.is_better(bad, None)
+    assert is_better(monitor, good, bad)
+    assert not is_better(monitor, bad, good)
+    assert not is_better(monitor, good, good)
+    assert is_better(monitor, bad, None)
+    assert mode(monitor) == ("max" if good > bad else "min")
 
 
 @pytest.mark.parametrize("monitor", ["macro_f1", "loss"])
 def test_nan_is_never_better_than_a_number_and_never_stays_best(monitor: str) -> None:
-    task = Classify(CLASSES, "crossentropy", monitor=monitor)
-    assert not task.is_better(float("nan"), 0.5)
-    assert task.is_better(0.5, float("nan"))
+    assert not is_better(monitor, float("nan"), 0.5)
+    assert is_better(monitor, 0.5, float("nan"))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
+def test_a_blended_row_has_the_losses_of_both_by_their_shares(weights: torch.Tensor | None) -> None:
+    task = Classify(CLASSES, "crossentropy", weights=weights)
+    partner, share = torch.arange(20).flip(0), torch.linspace(0.05, 0.95, 20)
+    of = torch.ones(3) if weights is None else weights
+    own, other = (F.cross_entropy(LOGITS, labels, reduction="none") for labels in (LABELS, LABELS[partner]))
+    w_own, w_other = share * of[LABELS], (1 - share) * of[LABELS[partner]]
+    expected = (w_own * own + w_other * other).sum() / (w_own + w_other).sum()
+    torch.testing.assert_close(task.loss(LOGITS, LABELS, SimpleNamespace(partner=partner, share=share)), expected)
+
+
+def test_a_row_blended_with_nothing_is_a_row() -> None:
+    task = Classify(CLASSES, "crossentropy", weights=WEIGHTS)
+    mix = SimpleNamespace(partner=torch.arange(20).flip(0), share=torch.ones(20))
+    torch.testing.assert_close(task.loss(LOGITS, LABELS, mix), task.loss(LOGITS, LABELS))
+
+
+@pytest.mark.parametrize(("criterion", "distance"), [("l1", np.abs), ("mse", np.square)])
+def test_a_detectors_loss_and_score_is_the_distance_to_the_row(criterion: str, distance: Callable) -> None:
+    task = Detect(("ill", "normal"), criterion, normal="normal")
+    x, outputs = torch.randn(2, 6, 2, 9, generator=torch.Generator().manual_seed(2))
+    errors = distance((outputs - x).numpy()).mean((1, 2))
+    rows = task.per_row(outputs, x)
+    predictions = task.predictions(np.arange(6), np.full(6, ""), torch.ones(6, dtype=torch.long), rows)
+    np.testing.assert_allclose(predictions.loss, errors, rtol=1e-6)
+    np.testing.assert_array_equal(predictions.scores[:, 0], predictions.loss)
+    assert float(task.loss(rows, torch.ones(6, dtype=torch.long))) == pytest.approx(errors.mean())
+    assert task.measure(predictions) == {"loss": pytest.approx(errors.mean())}
+    assert task.normal == 1
+
+
+def test_a_detectors_threshold_comes_from_validation_and_a_classifier_fixes_nothing() -> None:
+    task = Detect(("normal", "ill"), "l1", normal="normal", threshold="percentile:90")
+    errors = torch.linspace(0, 1, 101)
+    val = task.predictions(np.arange(101), np.full(101, ""), torch.zeros(101, dtype=torch.long), errors)
+    assert task.fixed(val) == {"rule": "percentile:90", "threshold": pytest.approx(0.9), "validation_rows": 101}
+    assert Classify(CLASSES, "crossentropy").fixed(val) == {}
 
 
 @pytest.mark.parametrize("choice", [{"criterion": "hinge"}, {"criterion": "mse", "monitor": "f1"}])
 def test_an_unknown_name_is_a_usage_error(choice: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="unknown --"):
         Classify(CLASSES, **choice)
+
+
+@pytest.mark.parametrize("choice", [{"criterion": "focal"}, {"criterion": "l1", "monitor": "macro_f1"}])
+def test_what_is_for_classes_is_not_for_a_detector(choice: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="unknown --"):
+        Detect(("normal", "ill"), normal="normal", **choice)

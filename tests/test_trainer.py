@@ -9,6 +9,7 @@ import torch
 
 import args
 import assembly
+import choices
 from choices import CHOICES
 from loaders.base import Data, Split
 from models import MODELS
@@ -22,7 +23,8 @@ TIMES = ("seconds", "samples_per_s")
 
 
 def build(data: Data, **flags: Any) -> Trainer:
-    return assembly.build(args.resolve({"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}), data)
+    flags = {"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}
+    return assembly.build(choices.settle(args.resolve(flags)), data)
 
 
 def fit(trainer: Trainer, epochs: int, stop: Any = NEVER) -> Trainer:

@@ -16,24 +16,18 @@ from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
 
 log = logging.getLogger("commander")
+SAID = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line an epoch has
 
 
 def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> None:
     """Write logger.json and say the last epoch in a line."""
     run.write_json("logger.json", history)
     last = history[-1]
-    log.info(
-        "epoch %d/%d  lr %.2e  train loss %.4f acc %.4f  val loss %.4f acc %.4f macro F1 %.4f  %.1f s",
-        last["epoch"],
-        epochs,
-        last["lr"],
-        last["train"]["loss"],
-        last["train"]["accuracy"],
-        last["val"]["loss"],
-        last["val"]["accuracy"],
-        last["val"]["macro_f1"],
-        last["seconds"],
+    figures = "  ".join(
+        f"{split} " + " ".join(f"{name} {last[split][key]:.4f}" for key, name in SAID.items() if key in last[split])
+        for split in ("train", "val")
     )
+    log.info("epoch %d/%d  lr %.2e  %s  %.1f s", last["epoch"], epochs, last["lr"], figures, last["seconds"])
 
 
 class Board:
@@ -54,27 +48,34 @@ class Board:
         model.train(training)
 
     def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions) -> None:
-        """Scalars, weights and gradients (of the epoch's last batch), and what validation looked like."""
-        from toolbox import plotter
-
+        """Scalars, weights and gradients (of the epoch's last batch), and how the classes were told apart."""
         step = row["epoch"]
         with self._writing():
             self.writer.add_scalar("lr", row["lr"], step)
             self.writer.add_scalar("rows_per_s", row["samples_per_s"], step)
-            for name in METRICS:
-                for split in ("train", "val"):
-                    self.writer.add_scalar(f"{name}/{split}", row[split][name], step)
+            for split in ("train", "val"):
+                for name in METRICS:
+                    if name in row[split]:
+                        self.writer.add_scalar(f"{name}/{split}", row[split][name], step)
             for name, parameter in model.named_parameters():
                 self.writer.add_histogram(f"weights/{name}", parameter.detach(), step)
                 if parameter.grad is not None:
                     self.writer.add_histogram(f"gradients/{name}", parameter.grad, step)
-            figure = plotter.confusion_figure(
-                np.array(row["val"]["confusion_matrix"]), self.classes, normalised=True, title=f"validation, epoch {step}"
-            )
-            self.writer.add_image("confusion_matrix/val", plotter.pixels(figure), step, dataformats="HWC")
-            for k, name in enumerate(self.classes):
-                self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)
+            if "confusion_matrix" in row["val"]:
+                self._classes(row, predictions)
             self.writer.flush()
+
+    def _classes(self, row: dict[str, Any], predictions: Predictions) -> None:
+        """Confusion matrices of train and validation, and validation's precision-recall curves."""
+        from toolbox import plotter
+
+        step = row["epoch"]
+        for split, title in (("train", "train"), ("val", "validation")):
+            matrix = np.array(row[split]["confusion_matrix"])
+            figure = plotter.confusion_figure(matrix, self.classes, normalised=True, title=f"{title}, epoch {step}")
+            self.writer.add_image(f"confusion_matrix/{split}", plotter.pixels(figure), step, dataformats="HWC")
+        for k, name in enumerate(self.classes):
+            self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)
 
     def hparams(self, flags: dict[str, Any], metrics: dict[str, float]) -> None:
         """The run's flags beside its results, in the run's own event file."""

@@ -1,4 +1,4 @@
-"""A name becomes a loss: (logits (B, K), labels (B,)) -> loss of each row (B,).
+"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T) and its row.
 
 Weighting by class and averaging are the task's, so that they are the same for every loss.
 """
@@ -55,3 +55,17 @@ LOSSES: dict[str, Loss] = {
     "mse": squared_error,
     "l1": absolute_error,
 }
+
+
+def reconstruction_absolute(outputs: Tensor, x: Tensor) -> Tensor:
+    """Absolute distance, averaged over leads and samples, in the data's unit."""
+    return (outputs - x).abs().mean((1, 2))
+
+
+def reconstruction_squared(outputs: Tensor, x: Tensor) -> Tensor:
+    """Squared distance, averaged over leads and samples."""
+    return (outputs - x).square().mean((1, 2))
+
+
+# Their names are among those of LOSSES, where they mean the same distance.
+RECONSTRUCTION: dict[str, Loss] = {"l1": reconstruction_absolute, "mse": reconstruction_squared}

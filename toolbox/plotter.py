@@ -124,6 +124,7 @@ def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
             [(split, epochs, _numbers(row[split][name] for row in history)) for split in ("train", "val")],
         )
         for name in METRICS
+        if name in history[0]["val"]
     ]
     return [*panels, Panel("learning rate", "epoch", "", [("lr", epochs, _numbers(row["lr"] for row in history))])]
 

@@ -27,7 +27,6 @@ def write(
     folder: Path, predictions: Predictions, val: dict[str, Any], *, spec: Facts, title: str, remarks: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals."""
-    folder.mkdir(exist_ok=True)
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
@@ -64,12 +63,12 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
     lines = [title, *rules, "", FIGURE.format("metric", "test", "95 % interval", "validation")]
     for name in METRICS:
         low, high = test["intervals"][name]
-        lines.append(FIGURE.format(name, _figure(test[name]), f"{_figure(low)} - {_figure(high)}", _figure(val.get(name))))
+        lines.append(FIGURE.format(name, shown(test[name]), f"{shown(low)} - {shown(high)}", shown(val.get(name))))
     lines += ["", FIGURE.format("class", "Se", "+P", "F1") + f"{'beats':>10}"]
     for k, name in enumerate(classes):
         parts = test["per_class"][name]
         lines.append(
-            FIGURE.format(name, *(_figure(parts[part]) for part in ("recall", "precision", "f1")))
+            FIGURE.format(name, *(shown(parts[part]) for part in ("recall", "precision", "f1")))
             + f"{sum(test['confusion_matrix'][k]):>10,.0f}"
         )
     lines += [
@@ -80,5 +79,6 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
     return "\n".join(lines) + "\n"
 
 
-def _figure(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A figure as a person reads it; a dash where there is none."""
     return "-" if value is None or value != value else f"{value:.4f}"

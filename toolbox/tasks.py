@@ -1,14 +1,51 @@
-"""What a network is trained for: the loss of a batch, the outputs as scores, the metrics, and what "best" means."""
+"""What a network is trained for: the loss of a batch, what is kept of its outputs, the metrics, and what "best" means.
+
+`classify` gives a row a class; `detect` reconstructs rows of the normal class alone, and what it cannot is an anomaly. The
+loop is the same: `rows = task.per_row(model(x), x)`, then `task.loss(rows, y)`, and in the end `task.predictions(..., rows)`.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from toolbox import losses, metrics
+from toolbox import losses, metrics, thresholds
 from toolbox.predictions import Predictions
 from toolbox.registry import pick
+
+
+class Mix(Protocol):
+    """Rows blended in pairs (mixup): `share` (B,) of each row is its own, the rest that of row `partner` (B,)."""
+
+    partner: Tensor
+    share: Tensor
+
+
+class Task(Protocol):
+    """What the loop asks of a task. `monitor` is the metric behind the best epoch."""
+
+    classes: tuple[str, ...]
+    monitor: str
+
+    def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """What is kept of the network's outputs for each row of x (B, C, T)."""
+
+    def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
+        """The value to descend, from what `per_row` gave and labels (B,)."""
+
+    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
+        """What `per_row` gave for the rows `index`, on the host."""
+
+    def measure(self, predictions: Predictions) -> dict[str, Any]:
+        """The metrics of train or validation."""
+
+    def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What the progress bar shows beside the loss, still on the device."""
+
+    def fixed(self, val: Predictions) -> dict[str, Any]:
+        """What has to be decided on validation before the test set is opened."""
 
 
 class Classify:
@@ -22,35 +59,86 @@ class Classify:
         self.weights = weights
         self.monitor = pick("monitor", {name: name for name in metrics.METRICS}, monitor)
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The value to descend: mean over rows, weighted by class where --class-balance asks for it."""
-        rows = self.row_loss(logits, labels)
-        if self.weights is None:
-            return rows.mean()
-        weights = self.weights[labels]
-        return (weights * rows).sum() / weights.sum()
+    def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The logits."""
+        return outputs
 
-    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, logits: Tensor) -> Predictions:
+    def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
+        """Mean over rows, weighted by class where weights are given; a blended row has the losses of both, by their shares."""
+        if mix is None:
+            own, weights = self.row_loss(rows, labels), None if self.weights is None else self.weights[labels]
+        else:
+            labels = torch.cat([labels, labels[mix.partner]])
+            own = self.row_loss(torch.cat([rows, rows]), labels)
+            weights = torch.cat([mix.share, 1 - mix.share]) * (1 if self.weights is None else self.weights[labels])
+        return own.mean() if weights is None else (weights * own).sum() / weights.sum()
+
+    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Logits (N, K) of the rows `index` as probabilities and unweighted losses, on the host."""
-        loss = self.row_loss(logits, target)
-        return Predictions(index, record, target.cpu().numpy(), logits.softmax(1).cpu().numpy(), loss.cpu().numpy())
+        loss = self.row_loss(rows, target)
+        return Predictions(index, record, target.cpu().numpy(), rows.softmax(1).cpu().numpy(), loss.cpu().numpy())
 
     def measure(self, predictions: Predictions) -> dict[str, Any]:
         """Every metric, the confusion matrix and the figures of each class."""
         values = metrics.score(predictions.target, predictions.scores, predictions.loss)
         return metrics.name_classes(values, self.classes)
 
-    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The fraction of rows that are right, still on the device."""
-        return (logits.argmax(1) == labels).float().mean()
+    def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The fraction of rows that are right."""
+        return {"acc": (rows.argmax(1) == labels).float().mean()}
 
-    @property
-    def mode(self) -> str:
-        """Which way the monitored metric is better, min or max."""
-        return "min" if self.monitor in metrics.LOWER_IS_BETTER else "max"
+    def fixed(self, val: Predictions) -> dict[str, Any]:
+        """Nothing: the class with the highest probability is the one that is said."""
+        return {}
 
-    def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a monitored value beats the best so far; a number beats NaN, NaN beats nothing but having none."""
-        if best is None or np.isnan(best):
-            return True
-        return value < best if self.mode == "min" else value > best
+
+class Detect:
+    """Rows of the class `normal` reconstructed: outputs (B, C, T) against x; a row's error is its loss and its score."""
+
+    def __init__(
+        self, classes: Sequence[str], criterion: str, *, normal: str, monitor: str = "loss", threshold: str = thresholds.DEFAULT
+    ) -> None:
+        self.classes, self.normal = tuple(classes), tuple(classes).index(normal)
+        self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)
+        self.monitor = pick("monitor", {"loss": "loss"}, monitor)
+        self.threshold = thresholds.parse(threshold)
+
+    def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The reconstruction error (B,)."""
+        return self.row_loss(outputs, x)
+
+    def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
+        """The mean error; a blended row is reconstructed as it is."""
+        return rows.mean()
+
+    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
+        """Errors (N,) as the only score (N, 1), and as losses."""
+        errors = rows.cpu().numpy()
+        return Predictions(index, record, target.cpu().numpy(), errors[:, None], errors)
+
+    def measure(self, predictions: Predictions) -> dict[str, Any]:
+        """The mean error: train and validation hold no anomaly to be found."""
+        return {"loss": float(predictions.loss.mean())}
+
+    def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def fixed(self, val: Predictions) -> dict[str, Any]:
+        """The threshold, from the errors of the validation rows, which are normal."""
+        return self.threshold(val.loss)
+
+
+TASKS = {"classify": Classify, "detect": Detect}
+
+
+def mode(monitor: str) -> str:
+    """Which way a monitored metric is better, min or max."""
+    return "min" if monitor in metrics.LOWER_IS_BETTER else "max"
+
+
+def is_better(monitor: str, value: float, best: float | None) -> bool:
+    """Whether a monitored value beats the best so far; a number beats NaN, NaN beats nothing but having none."""
+    if best is None or np.isnan(best):
+        return True
+    return value < best if mode(monitor) == "min" else value > best

@@ -1,0 +1,122 @@
+"""A trained run meets its test set: once, with everything decided before; what it showed becomes predictions, figures, report."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders import splits
+from loaders.base import Data, Split
+from toolbox import baselines, detection_report, files, plotter, report
+from toolbox.errors import CheckpointError
+from toolbox.predictions import Predictions
+from toolbox.runs import RunFolder
+from trainer import Trainer
+
+log = logging.getLogger("commander")
+
+
+def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -> dict[str, Any]:
+    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
+    if trainer.best is None:
+        raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
+    data, history, title = trainer.data, run.read_json("logger.json"), f"{run.path.name}, {which} checkpoint"
+    if flags.short_run:
+        title += " (a short run: trained on 10 batches an epoch)"
+    folder = run / "pred" if which == "best" else run / "pred" / which
+    folder.mkdir(exist_ok=True)
+    seen = trainer.predict(data.val)
+    val, fixed = trainer.task.measure(seen), trainer.task.fixed(seen)
+    if fixed:
+        files.write_json((run.path if which == "best" else folder) / "threshold.json", fixed)
+    overrides = run.read_json("config.json").get("overrides", [])
+    predictions = trainer.predict(data.test)  # the test set is opened here, and not before
+    how = {"title": title, "remarks": _remarks(data, overrides), "history": history}
+    values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
+    best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
+    facts = {
+        "best_epoch": best,
+        "split_rule": data.spec.split_rule,
+        "shared_rows": len(data.shared_rows),
+        "dropped_rows": dropped,
+    }
+    results = {**facts, **({"overrides": overrides} if overrides else {}), **fixed, "val": val, "test": values}
+    last = history[-1]["epoch"]
+    if which != "best":
+        results["epoch"] = trainer.epoch
+    elif last >= flags.epochs or (flags.patience and last - best >= flags.patience):
+        run.write_json("results.json", results)
+    sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
+    return results
+
+
+def _remarks(data: Data, overrides: Sequence[dict[str, Any]]) -> list[str]:
+    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained."""
+    remarks = [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
+    if len(data.shared_rows):
+        log.warning(remarks[0])
+    if data.train.dropped or data.test.dropped:
+        remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
+    for note in overrides:
+        changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
+        remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
+    return remarks
+
+
+def _classes(
+    flags: SimpleNamespace,
+    trainer: Trainer,
+    folder: Path,
+    predictions: Predictions,
+    before: dict[str, Any],
+    *,
+    title: str,
+    remarks: Sequence[str],
+    history: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Metrics, report and figures of a classifier; `before` is what validation showed."""
+    spec = trainer.data.spec
+    values = report.write(folder, predictions, before["val"], spec=spec, title=title, remarks=remarks)
+    if not flags.no_figures:
+        report.draw(folder, predictions, values, history, spec=spec, title=title)
+    return values
+
+
+def _anomalies(
+    flags: SimpleNamespace,
+    trainer: Trainer,
+    folder: Path,
+    predictions: Predictions,
+    before: dict[str, Any],
+    *,
+    title: str,
+    remarks: Sequence[str],
+    history: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
+    data, task = trainer.data, trainer.task
+    score = baselines.BASELINES[flags.baseline](_flat(data.train))
+    baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
+    how = {"normal": task.normal, "spec": data.spec, "title": title}
+    values = detection_report.write(folder, predictions, before, baseline=baseline, remarks=remarks, **how)
+    if not flags.no_figures:
+        errors = trainer.predict(data.train).loss
+        x = data.test.x
+        detection_report.draw(
+            folder, predictions, errors, before["threshold"], rows=lambda which: (x[which], trainer.outputs(x[which])), **how
+        )
+        plotter.save_panels(plotter.history_panels(history), folder / "history", columns=2, title=title)
+    return values
+
+
+def _flat(split: Split) -> NDArray[np.float32]:
+    return split.x.reshape(len(split), -1)
+
+
+REPORTS = {"classify": _classes, "detect": _anomalies}

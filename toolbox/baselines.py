@@ -1,0 +1,56 @@
+"""A name becomes a method of scikit-learn that learns normal rows and scores others: what a network has to beat.
+
+`BASELINES[name](train)` is fitted to rows (N, D) and gives a function from rows (M, D) to scores (M,), higher the odder.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.floating]
+Scores = Callable[[Rows], NDArray[np.floating]]
+COMPONENTS = 16  # as many as the networks' codes have values
+TREES = 200
+NEIGHBOURS = 5
+SEED = 0
+
+
+def principal_components(train: Rows) -> Scores:
+    """Mean absolute distance to the plane of the first principal components (Jolliffe 2002)."""
+    from sklearn.decomposition import PCA
+
+    plane = PCA(min(COMPONENTS, *train.shape), random_state=SEED).fit(train)
+    return lambda rows: np.abs(plane.inverse_transform(plane.transform(rows)) - rows).mean(1)
+
+
+def isolation_forest(train: Rows) -> Scores:
+    """How few random cuts set a row apart (Liu et al., ICDM 2008)."""
+    from sklearn.ensemble import IsolationForest
+
+    forest = IsolationForest(n_estimators=TREES, random_state=SEED).fit(train)
+    return lambda rows: -forest.score_samples(rows)
+
+
+def one_class_svm(train: Rows) -> Scores:
+    """Distance to the border around the training rows in an RBF kernel's space (Schölkopf et al., Neural Comput 2001)."""
+    from sklearn.svm import OneClassSVM
+
+    border = OneClassSVM(nu=0.05).fit(train)
+    return lambda rows: -border.score_samples(rows)
+
+
+def nearest_neighbours(train: Rows) -> Scores:
+    """Mean distance to the nearest training rows (Ramaswamy et al., SIGMOD 2000)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(train))).fit(train)
+    return lambda rows: index.kneighbors(rows)[0].mean(1)
+
+
+BASELINES: dict[str, Callable[[Rows], Scores]] = {
+    "pca": principal_components,
+    "isolation_forest": isolation_forest,
+    "one_class_svm": one_class_svm,
+    "nearest_neighbours": nearest_neighbours,
+}

@@ -1,0 +1,66 @@
+"""Arrays in, floats out: how well reconstruction errors tell anomalies from normal rows, by rank and at a threshold.
+
+Anomalies are the positive class of AUROC, average precision (both as in scikit-learn) and F1. A row is called an anomaly where
+its error is above the threshold. An undefined figure is NaN (null in JSON).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import metrics
+
+Array = NDArray[Any]
+BY_RANK = ("auroc", "average_precision")
+AT_THRESHOLD = ("normals_kept", "anomalies_caught", "balanced_accuracy", "f1")
+FIGURES = (*BY_RANK, *AT_THRESHOLD)
+
+
+def score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
+    """Every figure of `errors` (N,), where `anomaly` (N,) says which rows are ones."""
+    return _figures(anomaly, errors > threshold, _ranking(anomaly, errors), np.ones(len(errors)))
+
+
+def bootstrap_intervals(
+    anomaly: Array, errors: Array, threshold: float, *, replicates: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
+    """95 % percentile intervals [low, high] of every figure over resampled rows; the threshold stays as it is."""
+    rng, rows, ranking, flagged = np.random.default_rng(seed), len(errors), _ranking(anomaly, errors), errors > threshold
+    table = np.empty((replicates, len(FIGURES)))
+    for replicate in table:
+        weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(float)
+        replicate[:] = list(_figures(anomaly, flagged, ranking, weight).values())
+    bounds = {name: column[~np.isnan(column)] for name, column in zip(FIGURES, table.T, strict=True)}
+    return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}
+
+
+def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many rows each class has in `target` (N,), and how many of them lie above the threshold."""
+    flagged = np.bincount(target[errors > threshold], minlength=len(classes))
+    rows = np.bincount(target, minlength=len(classes))
+    return {name: {"rows": int(rows[k]), "flagged": int(flagged[k])} for k, name in enumerate(classes)}
+
+
+def _ranking(anomaly: Array, errors: Array) -> metrics.Ranking:
+    return metrics.Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
+
+
+def _figures(anomaly: Array, flagged: Array, ranking: metrics.Ranking, weight: Array) -> dict[str, float]:
+    curve = ranking.curve(0, weight)
+    normals, anomalies = weight @ ~anomaly, weight @ anomaly
+    caught, false_alarms = weight @ (anomaly & flagged), weight @ (~anomaly & flagged)
+    kept_share, caught_share = _share(normals - false_alarms, normals), _share(caught, anomalies)
+    return {
+        "auroc": metrics.auroc(*curve),
+        "average_precision": metrics.average_precision(*curve),
+        "normals_kept": kept_share,
+        "anomalies_caught": caught_share,
+        "balanced_accuracy": (kept_share + caught_share) / 2,
+        "f1": _share(2 * caught, anomalies + caught + false_alarms),
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")

@@ -1,0 +1,169 @@
+"""A tested detector as files that a person reads: predictions first, then figures and a text made from them."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import detection, files, plotter
+from toolbox.plotter import Panel
+from toolbox.predictions import Predictions
+from toolbox.report import shown
+
+log = logging.getLogger("commander")
+FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
+BINS = 60
+SHOWN = 3  # rows of each kind whose reconstructions are drawn
+Array = NDArray[Any]
+
+
+class Facts(Protocol):
+    """What the report says of the data."""
+
+    classes: tuple[str, ...]
+    split_rule: str
+    rate_hz: float
+    unit: str
+    leads: tuple[str, ...]
+
+
+def write(
+    folder: Path,
+    predictions: Predictions,
+    fixed: Mapping[str, Any],
+    *,
+    baseline: tuple[str, Array, float] | None,
+    normal: int,
+    spec: Facts,
+    title: str,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Put into `folder` what the test set showed at the threshold `fixed` on validation; return the figures with intervals.
+
+    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule.
+    """
+    predictions.save(folder / "predictions.npz")
+    _save_csv(folder / "predictions.csv", predictions, fixed["threshold"], spec.classes)
+    target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
+    anomaly = target != normal
+    values = _measured(anomaly, errors, threshold)
+    values |= {"threshold": threshold, "classes": detection.by_class(target, errors, threshold, spec.classes)}
+    if baseline:
+        name, scores, of_baseline = baseline
+        values["baseline"] = {"name": name, "threshold": of_baseline, **_measured(anomaly, scores, of_baseline)}
+    files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
+    rules = [f"split: {spec.split_rule}", *remarks]
+    rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
+    text = summary(values, title=title, rules=rules, normal=spec.classes[normal])
+    files.write_text(folder / "report.txt", text)
+    log.info("\n%s", text)
+    return values
+
+
+def _measured(anomaly: Array, scores: Array, threshold: float) -> dict[str, Any]:
+    intervals = detection.bootstrap_intervals(anomaly, scores, threshold)
+    return detection.score(anomaly, scores, threshold) | {"intervals": intervals}
+
+
+def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: Sequence[str]) -> None:
+    import pandas as pd
+
+    columns = {"row": predictions.index, "record": predictions.record, "true": np.array(classes)[predictions.target]}
+    columns |= {"error": predictions.loss, "anomaly": predictions.loss > threshold}
+    files.write_text(path, pd.DataFrame(columns).to_csv(index=False, float_format="%.6g"))
+
+
+def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str) -> str:
+    """The figures with their intervals, a baseline's beside them, and a line a class."""
+    baseline = values.get("baseline")
+    lines = [title, *rules, ""]
+    lines.append(FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", ""))))
+    for name in detection.FIGURES:
+        cells = [cell for of in (values, baseline) if of for cell in _cells(of, name)]
+        lines.append(FIGURE.format(name, *cells, *[""] * (4 - len(cells))).rstrip())
+    lines += ["", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
+    for name, counts in values["classes"].items():
+        share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
+        lines.append(f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}")
+    lines += [
+        "",
+        "Normals are kept and anomalies caught at the threshold, which no test row had a say in.",
+        "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
+        "A research tool, not a medical device.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(values: Mapping[str, Any], name: str) -> tuple[str, str]:
+    low, high = values["intervals"][name]
+    return shown(values[name]), f"{shown(low)} - {shown(high)}"
+
+
+def draw(
+    folder: Path,
+    predictions: Predictions,
+    train: Array,
+    threshold: float,
+    *,
+    normal: int,
+    rows: Callable[[Array], tuple[Array, Array]],
+    spec: Facts,
+    title: str,
+) -> None:
+    """Draw into `folder` the errors with the threshold, ROC and precision-recall, and the best and worst reconstructions.
+
+    `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T) each.
+    """
+    under = f"{title}\n{fill(spec.split_rule, 80)}"
+    anomaly = predictions.target != normal
+    groups = {"train": train, "test, normal": predictions.loss[~anomaly], "test, anomalies": predictions.loss[anomaly]}
+    panel = errors_panel(groups, threshold)
+    plotter.save_panels([panel], folder / "errors", columns=1, title=under)
+    ranked = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), predictions.scores, predictions.loss)
+    for name, panels in (("roc", plotter.roc_panels), ("precision_recall", plotter.precision_recall_panels)):
+        plotter.save_panels(panels(ranked, ["anomaly"]), folder / name, columns=1, title=under)
+    chosen = _extremes(predictions.loss, anomaly)
+    which = np.concatenate(list(chosen.values()))
+    panels = reconstruction_panels(chosen, *rows(which), predictions, spec)
+    plotter.save_panels(panels, folder / "reconstructions", columns=SHOWN, title=under)
+
+
+def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
+    """Histograms of the errors of each group as shares of it, and the threshold as a line; the last bin has all beyond."""
+    everything = np.concatenate(list(groups.values()))
+    top = max(np.percentile(everything, 99), 1.5 * threshold)
+    edges = np.linspace(0, top, BINS + 1)
+    panel = Panel(f"reconstruction errors, threshold {threshold:.4g}", "error (the last bin has all beyond)", "share of the rows")
+    for name, errors in groups.items():
+        if len(errors):
+            share = np.histogram(np.minimum(errors, top), edges)[0] / len(errors)
+            panel.lines.append((f"{name} (n={len(errors):,})", np.repeat(edges, 2)[1:-1], np.repeat(share, 2)))
+    highest = max((line[2].max() for line in panel.lines), default=1.0)
+    panel.guide = ([threshold, threshold], [0, highest])
+    return panel
+
+
+def _extremes(errors: Array, anomaly: Array) -> dict[str, Array]:
+    """The rows that are reconstructed best and worst, of the normal ones and of the anomalies."""
+    chosen = {}
+    for kind, which in (("normal", np.flatnonzero(~anomaly)), ("anomaly", np.flatnonzero(anomaly))):
+        order = which[np.argsort(errors[which], kind="stable")]
+        chosen[f"{kind}, best"], chosen[f"{kind}, worst"] = order[:SHOWN], order[::-1][:SHOWN]
+    return chosen
+
+
+def reconstruction_panels(
+    chosen: Mapping[str, Array], x: Array, outputs: Array, predictions: Predictions, spec: Facts
+) -> list[Panel]:
+    """A panel for each chosen row: its first lead (T,) as it is and as it was reconstructed, the error in the title."""
+    seconds, panels = np.arange(x.shape[2]) / spec.rate_hz, []
+    for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):
+        i = len(panels)
+        title = f"{kind}: {spec.classes[predictions.target[row]]}, error {predictions.loss[row]:.3g}"
+        lines = [(spec.leads[0], seconds, x[i, 0]), ("reconstruction", seconds, outputs[i, 0])]
+        panels.append(Panel(title, "time (s)", spec.unit, lines))
+    return panels
