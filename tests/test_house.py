@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),
     "choices": ("toolbox", "loaders", "models"),
+    "evaluation": ("toolbox", "loaders", "models", "trainer"),
     "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
     "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
-    "commander": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer"),
-    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "commander"),
+    "commander": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation"),
+    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation", "commander"),
 }
 LONGEST_FUNCTION = 60
 
