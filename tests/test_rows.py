@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loaders.rows import BAD_ROWS, read_rows
+from loaders.rows import BAD_ROWS, Layout, read_rows
 from toolbox.errors import DataError
 
-CLASSES = ("N", "S", "V", "F", "Q")
+LAYOUT = Layout(187, ("N", "S", "V", "F", "Q"))
 VALUES = np.random.default_rng(0).random((5, 187)).astype(np.float32)
 
 
@@ -26,7 +26,7 @@ def text(rows: list[list[str]], newline: str = "\n") -> str:
 
 def read(content: bytes | str, bad_rows: str = "error") -> dict[str, np.ndarray]:
     content = content.encode() if isinstance(content, str) else content
-    return BAD_ROWS[bad_rows](io.BytesIO(content), samples=187, classes=CLASSES, where="train.csv")
+    return BAD_ROWS[bad_rows](io.BytesIO(content), LAYOUT, where="train.csv")
 
 
 def refused(content: bytes | str, bad_rows: str = "error") -> DataError:
@@ -178,7 +178,7 @@ def test_an_error_in_a_zipped_file_is_named_as_in_a_loose_one() -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train.csv", text(rows))
     with zipfile.ZipFile(packed) as archive, archive.open("train.csv") as file, pytest.raises(DataError) as caught:
-        read_rows(file, samples=187, classes=CLASSES, where="heartbeat.zip/train.csv")
+        read_rows(file, LAYOUT, where="heartbeat.zip/train.csv")
     assert caught.value.where == "heartbeat.zip/train.csv, line 5, column 21"
 
 
