@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from loaders import ecg5000, heartbeat, synth
+from loaders import ecg5000, heartbeat, ptbdb, synth
 from loaders.base import Data
 from toolbox.registry import pick
 
@@ -15,6 +15,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
     "ecg5000": ecg5000.load,
+    "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
 }
 
