@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from loaders import ecg5000, heartbeat, ptbdb, synth
+from loaders import ecg5000, heartbeat, ptbdb, synth, table
 from loaders.base import Data
 from toolbox.registry import pick
 
@@ -17,6 +17,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ecg5000": ecg5000.load,
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
+    "table": table.load,
 }
 
 

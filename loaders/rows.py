@@ -30,7 +30,7 @@ class Layout:
 
     The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes there
     is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets. `hint` is shown where
-    the first line is wrong.
+    the first row is wrong.
     """
 
     samples: int
@@ -164,7 +164,7 @@ def _first_wrong(file: BinaryIO, row: int, layout: Layout, where: str, *, skip: 
     for line, cells in islice(_rows(file, skip), row, None):
         what, column = _complaint(cells, layout)
         if what:
-            hint = layout.hint if line == 1 else "correct the row, or --bad-rows drop"
+            hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
             return DataError(what + also, where=f"{where}, {_place(line, column)}", hint=hint)
     return DataError("the file cannot be read as a table of numbers", where=where, hint="a plain CSV in UTF-8")
 

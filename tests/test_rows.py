@@ -64,6 +64,21 @@ def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content:
     assert (x.dtype, y.dtype, x.flags.c_contiguous) == (np.float32, np.int64, True)
 
 
+@bad_rows
+def test_the_label_may_stand_first_count_from_one_and_other_columns_be_text(bad_rows: str) -> None:
+    numbers = Layout(187, LAYOUT.classes, lowest=1, label_first=True)
+    first = text([[f"{label + 1}", *row[:-1]] for label, row in enumerate(cells())]).encode()
+    arrays = BAD_ROWS[bad_rows](io.BytesIO(first), numbers, where="a")
+    np.testing.assert_array_equal(arrays["x"], VALUES)
+    np.testing.assert_array_equal(arrays["y"], range(5))
+    texts = Layout(187, texts={"record": 0, "name": 188})
+    both = text([[f' "p{label}"', *row[:-1], "NA"] for label, row in enumerate(cells())]).encode()
+    arrays = BAD_ROWS[bad_rows](io.BytesIO(b"a header\n" + both), texts, where="a", skip=[1])
+    np.testing.assert_array_equal(arrays["x"], VALUES)
+    assert (arrays["record"].tolist(), arrays["name"].tolist()) == ([f"p{k}" for k in range(5)], ["NA"] * 5)
+    assert "y" not in arrays
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"])
 @bad_rows
 def test_an_empty_file_is_called_empty(content: str, bad_rows: str) -> None:
