@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import detection, heartbeat, synth
+from loaders import detection, ecg5000, heartbeat, ptbdb, synth, table
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -17,7 +17,10 @@ from toolbox.registry import pick
 DATASETS: dict[str, Callable[..., Data]] = {
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
+    "ecg5000": ecg5000.load,
+    "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
+    "table": table.load,
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders import splits
+from loaders.cache import Arrays
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ class Split:
     record: NDArray[np.str_]
     index: NDArray[np.int64]
     dropped: int = 0
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Split":
+        """Parsed arrays x (N, T) or (N, C, T), y, and where known record, index and dropped, a text for each lost row."""
+        x, y = arrays["x"], arrays["y"]
+        x = x if x.ndim == 3 else x[:, None, :]
+        record = arrays.get("record", np.full(len(y), ""))
+        return cls(x, y, record, arrays.get("index", np.arange(len(y))), len(arrays.get("dropped", ())))
+
+    @classmethod
+    def joined(cls, first: "Split", second: "Split") -> "Split":
+        """The rows of two whole files, one after the other; the index goes on where the first file ends."""
+        index = np.concatenate([first.index, second.index + len(first) + first.dropped])
+        both = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("x", "y", "record"))
+        return cls(*both, index, first.dropped + second.dropped)
 
     def __len__(self) -> int:
         return len(self.y)

@@ -19,10 +19,10 @@ FORMAT = 1  # raised when the parsed arrays change, so that older caches are not
 Arrays = dict[str, NDArray[Any]]
 
 
-def fingerprint(*paths: Path) -> str:
-    """A name for the state of some files: their names, sizes and times of change, without reading them."""
+def fingerprint(*paths: Path, **how: str | None) -> str:
+    """A name for the state of some files (names, sizes, times of change, without reading them) and for `how` they are read."""
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.sha256(json.dumps([FORMAT, facts]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([FORMAT, facts] + [how] * bool(how)).encode()).hexdigest()[:16]
 
 
 def cached(folder: Path, build: Callable[[], Arrays]) -> tuple[Arrays, str]:

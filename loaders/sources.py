@@ -1,17 +1,22 @@
-"""Find, download and verify what a dataset is made from."""
+"""Find, download and verify what a dataset is made from.
+
+`Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a server.
+"""
 
 import fcntl
 import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from loaders.archives import is_page
-from toolbox.errors import DownloadError, ResourceError
+from loaders.archives import is_page, opened, reading
+from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
 
 log = logging.getLogger("commander")
 LATER = "again later, or --data-file with a copy of your own"
@@ -25,6 +30,87 @@ class Remote:
     url: str
     size: int | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a dataset is read from: a folder with a file like one of `files` or `others`, or a zip whose names are `enough`.
+
+    One of `files` stands for its folder. `what` they are and what `would_do` are words for the user.
+    """
+
+    files: tuple[str, ...]
+    enough: Callable[[set[str]], bool]
+    what: str
+    would_do: str
+    others: tuple[str, ...] = ()
+
+
+def locate(path: Path, wanted: Wanted) -> Path:
+    """The folder or zip that `path` means; a DataError says what would do."""
+    if not path.exists():
+        raise DataError("there is no such file or folder", where=str(path), hint=f"--data-file with {wanted.would_do}")
+    if any(path.match(pattern) for pattern in wanted.files):
+        path = path.parent
+    found = search(path, wanted) if path.is_dir() else path if wanted.enough(names_in(path, wanted)) else None
+    if found is None:
+        raise DataError(f"{wanted.what} here", where=str(path), hint=wanted.would_do)
+    return found
+
+
+def search(folder: Path, wanted: Wanted) -> Path | None:
+    """The first usable source in `folder` or nested in it: the folder of the files, else a zip with them."""
+    for pattern in (*wanted.files, *wanted.others):
+        if found := topmost(folder, pattern):
+            return found[0].parent
+    return next((path for path in topmost(folder, "*.zip") if _is_usable(path, wanted)), None)
+
+
+def fetch_first(remotes: Sequence[Remote], folder: Path, wanted: Wanted, hint: str) -> Path:
+    """What is `wanted` from the first of `remotes` that brings it into `folder`; a DownloadError has the reasons of all."""
+    reasons = []
+    for remote in remotes:
+        try:
+            return locate(download(remote, folder, partial(search, folder, wanted)), wanted)
+        except (DownloadError, DataError) as error:
+            reasons.append(error.what)
+    raise DownloadError("the data is not here and cannot be fetched: " + "; ".join(reasons), hint=hint)
+
+
+def names_in(source: Path, wanted: Wanted) -> set[str]:
+    """The names, without folders, of the files in a folder or zip; DataError for what is neither."""
+    if source.is_dir():
+        return {path.name for path in source.iterdir() if path.is_file()}
+    try:
+        with opened(source) as file:
+            return {Path(name).name for name in file.namelist()}
+    except zipfile.BadZipFile as error:
+        reason = "it is a web page, often a quota notice" if is_page(source) else error
+        what = f"neither a folder nor a zip that can be read: {reason}"
+        raise DataError(what, where=str(source), hint=wanted.would_do) from error
+
+
+@contextmanager
+def opened_in(source: Path, name: str) -> Iterator[BinaryIO]:
+    """The file `name` of a folder, or the least nested one of that name in a zip, open for reading."""
+    if source.is_dir():
+        with open(source / name, "rb") as file:
+            yield file
+        return
+    with opened(source) as archive:
+        members = [member for member in archive.namelist() if Path(member).name == name]
+        with archive.open(min(members, key=lambda member: member.count("/"))) as file:
+            yield file
+
+
+def _is_usable(archive: Path, wanted: Wanted) -> bool:
+    """Whether a zip that stands in a searched folder holds what is wanted; a damaged one is passed over, which is said."""
+    try:
+        with reading(archive):
+            return wanted.enough(names_in(archive, wanted))
+    except CommanderError as error:
+        log.warning("passing over %s: %s", archive, error.what)
+        return False
 
 
 def topmost(folder: Path, pattern: str) -> list[Path]:

@@ -10,6 +10,7 @@ from toolbox.errors import DataError
 Indices = NDArray[np.int64]
 Samples = NDArray[np.float32]
 NAMED = 5  # of the rows that are shared
+PART = 0.075  # of all rows, in validation and in test, where one set of rows is divided into three
 
 
 def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
@@ -46,6 +47,29 @@ def _lend_to_empty(take: Indices, counts: Indices) -> Indices:
             take[richest] -= 1
             take[k] += 1
     return take
+
+
+def three(labels: NDArray[np.int64], seed: int, *, where: str = "") -> tuple[Indices, Indices, Indices]:
+    """Ascending index arrays of train, validation and test, 85, 7.5 and 7.5 % of the rows, each class in proportion."""
+    part = round(PART * len(labels))
+    rest, test = stratified(labels, part, seed, where=where)
+    train, val = stratified(labels[rest], part, seed, where=where)
+    return rest[train], rest[val], test
+
+
+def by_record(records: NDArray[np.str_], fraction: float, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
+    """Two ascending index arrays that have no record in common, the second of `fraction` of the records, at least one.
+
+    Raises DataError, with `where`, where a side would be empty.
+    """
+    names, inverse = np.unique(records, return_inverse=True)
+    second = max(1, round(fraction * len(names)))
+    if second >= len(names):
+        what = f"cannot set {second} of {len(names)} records aside and have records on both sides"
+        raise DataError(what, where=where, hint="more records, or another --val-fraction")
+    chosen = np.random.default_rng(seed).permutation(len(names))[:second]
+    picked = np.isin(inverse, chosen)
+    return np.flatnonzero(~picked), np.flatnonzero(picked)
 
 
 def shared(rows: Samples, *others: Samples) -> Indices:

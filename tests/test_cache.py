@@ -162,6 +162,7 @@ def test_a_fingerprint_changes_with_name_size_and_time_of_a_file_and_not_without
         file.write_text("1,2\n")
         os.utime(file, ns=(0, 10**18))
     before = fingerprint(path)
+    assert len({before, fingerprint(path, label="a"), fingerprint(path, label="b"), fingerprint(path, record="a")}) == 4
     assert fingerprint(path) == before
     assert fingerprint(other) != before
     assert fingerprint(path, other) != before

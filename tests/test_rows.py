@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loaders.rows import BAD_ROWS, read_rows
+from loaders.rows import BAD_ROWS, Layout, read_rows
 from toolbox.errors import DataError
 
-CLASSES = ("N", "S", "V", "F", "Q")
+LAYOUT = Layout(187, ("N", "S", "V", "F", "Q"))
 VALUES = np.random.default_rng(0).random((5, 187)).astype(np.float32)
 
 
@@ -26,7 +26,7 @@ def text(rows: list[list[str]], newline: str = "\n") -> str:
 
 def read(content: bytes | str, bad_rows: str = "error") -> dict[str, np.ndarray]:
     content = content.encode() if isinstance(content, str) else content
-    return BAD_ROWS[bad_rows](io.BytesIO(content), samples=187, classes=CLASSES, where="train.csv")
+    return BAD_ROWS[bad_rows](io.BytesIO(content), LAYOUT, where="train.csv")
 
 
 def refused(content: bytes | str, bad_rows: str = "error") -> DataError:
@@ -62,6 +62,21 @@ def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content:
     np.testing.assert_array_equal(x, VALUES)
     np.testing.assert_array_equal(y, range(5))
     assert (x.dtype, y.dtype, x.flags.c_contiguous) == (np.float32, np.int64, True)
+
+
+@bad_rows
+def test_the_label_may_stand_first_count_from_one_and_other_columns_be_text(bad_rows: str) -> None:
+    numbers = Layout(187, LAYOUT.classes, lowest=1, label_first=True)
+    first = text([[f"{label + 1}", *row[:-1]] for label, row in enumerate(cells())]).encode()
+    arrays = BAD_ROWS[bad_rows](io.BytesIO(first), numbers, where="a")
+    np.testing.assert_array_equal(arrays["x"], VALUES)
+    np.testing.assert_array_equal(arrays["y"], range(5))
+    texts = Layout(187, texts={"record": 0, "name": 188})
+    both = text([[f' "p{label}"', *row[:-1], "NA"] for label, row in enumerate(cells())]).encode()
+    arrays = BAD_ROWS[bad_rows](io.BytesIO(b"a header\n" + both), texts, where="a", skip=[1])
+    np.testing.assert_array_equal(arrays["x"], VALUES)
+    assert (arrays["record"].tolist(), arrays["name"].tolist()) == ([f"p{k}" for k in range(5)], ["NA"] * 5)
+    assert "y" not in arrays
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"])
@@ -178,7 +193,7 @@ def test_an_error_in_a_zipped_file_is_named_as_in_a_loose_one() -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train.csv", text(rows))
     with zipfile.ZipFile(packed) as archive, archive.open("train.csv") as file, pytest.raises(DataError) as caught:
-        read_rows(file, samples=187, classes=CLASSES, where="heartbeat.zip/train.csv")
+        read_rows(file, LAYOUT, where="heartbeat.zip/train.csv")
     assert caught.value.where == "heartbeat.zip/train.csv, line 5, column 21"
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.splits import shared, sharing, stratified, validation_rule
+from loaders.splits import by_record, shared, sharing, stratified, three, validation_rule
 from toolbox.errors import DataError
 
 
@@ -57,6 +57,30 @@ def test_another_seed_draws_other_rows_and_chance_favours_none() -> None:
     labels = np.repeat([0, 1], [90, 10])
     picked = np.concatenate([stratified(labels, 20, seed)[1] for seed in range(200)])
     assert np.bincount(picked, minlength=100) == pytest.approx(np.full(100, 40), abs=25)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(14, 60), min_size=1, max_size=5), st.integers(0, 99))
+def test_rows_in_three_are_complete_disjoint_and_of_the_published_sizes(counts: list[int], seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    train, val, test = three(labels, seed)
+    assert sorted([*train, *val, *test]) == list(range(len(labels)))
+    assert len(val) == len(test) == round(0.075 * len(labels))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=60), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_a_record_is_on_one_side_and_the_share_is_of_the_records(names: list[str], fraction: float, seed: int) -> None:
+    records = np.array(names)
+    second = max(1, round(fraction * len(set(names))))
+    if second >= len(set(names)):
+        with pytest.raises(DataError, match=f"cannot set {second} of {len(set(names))} records aside"):
+            by_record(records, fraction, seed)
+        return
+    rest, picked = by_record(records, fraction, seed)
+    assert len(set(records[picked])) == second
+    assert not set(records[rest]) & set(records[picked])
+    assert sorted([*rest, *picked]) == list(range(len(records)))
 
 
 @pytest.mark.parametrize("second", [-1, 0, 10, 11])

@@ -1,0 +1,165 @@
+"""Dataset `ecg5000`: 5,000 beats of one patient with heart failure, five classes, for classification or as anomalies.
+
+Of the UCR archive (Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019; Chen et al. 2015), from record chf07 of the BIDMC
+Congestive Heart Failure Database (Goldberger et al., Circulation 101(23), 2000). Each beat was interpolated to 140 samples and
+brought to mean 0 and variance 1, however long and high it was: its rate is lost. `rate_hz` is nominal, as if a beat lasted 1 s.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from loaders import splits, ucr
+from loaders.archives import reading
+from loaders.base import Data, DataSpec, Split
+from loaders.rowfiles import read_file
+from loaders.rows import Layout
+from loaders.sources import Remote, Wanted, fetch_first, locate, log, names_in, search
+from toolbox.errors import DataError
+from toolbox.registry import pick
+
+NAME = "ECG5000"
+TRAIN, TEST = "ECG5000_TRAIN", "ECG5000_TEST"
+SAMPLES, RATE_HZ = 140, 140.0
+CLASSES = ("Normal", "R-on-T PVC", "PVC", "SP", "UB")
+TEST_FRACTION = 0.2  # of the train file, where it is all there is
+REMOTES = (Remote("ECG5000.zip", "https://timeseriesclassification.com/aeon-toolkit/ECG5000.zip"),)
+HELP = "put ECG5000_TRAIN and ECG5000_TEST (.ts, .tsv, .txt or .arff), or their zip, into {}, or name it with --data-file"
+WANTED = Wanted(
+    files=tuple(f"{side}{suffix}" for side in (TRAIN, TEST) for suffix in ucr.FORMS),
+    enough=lambda names: any(f"{TRAIN}{suffix}" in names for suffix in ucr.FORMS),
+    what=f"no {TRAIN} is",
+    would_do=f"a folder or zip with {TRAIN} and {TEST}, each as .ts, .tsv, .txt or .arff",
+)
+Sides = tuple[Split, Split, Callable[[], Split], str]  # train, validation, test, and how they came about
+
+
+def load(
+    root: Path,
+    *,
+    data_file: Path | None,
+    val_fraction: float,
+    seed: int,
+    bad_rows: str = "error",
+    split: str | None = None,
+    normal_class: str | None = None,
+) -> Data:
+    """The beats from `data_file`, else from <root>/ecg5000, else fetched into it: x (N, 1, 140) float32, y (N,) in 0..4.
+
+    `split` is "official" (the train file trains and validates, the test file tests) or "pooled" (both are divided with `seed`
+    into 85, 7.5 and 7.5 %). With `normal_class` only rows of that class train and validate, and pooled is the default. Where the
+    test file is missing and no split was asked for, the train file is divided, with a warning.
+    Raises UsageError for a name that is none, DataError, DownloadError or ResourceError for files that cannot be had or used.
+    """
+    divide = pick("split", SPLITS, split or ("pooled" if normal_class else "official"))
+    normal = pick("normal-class", dict(zip(CLASSES, range(len(CLASSES)), strict=True)), normal_class) if normal_class else None
+    folder = root / "ecg5000"
+    with reading(data_file or folder):
+        source = locate(data_file, WANTED) if data_file else search(folder, WANTED)
+    source = source or fetch_first(REMOTES, folder, WANTED, HELP.format(folder))
+    with reading(source):
+        files = _files(source, data_file)
+    _check_complete(files, source, split)
+    read = partial(_read, source, folder / "cache", bad_rows)
+    train, checksum = read(files[TRAIN])
+    test_file = partial(read, files[TEST]) if TEST in files else None
+    if test_file and divide is _pooled:
+        checksum = hashlib.sha256((checksum + test_file()[1]).encode()).hexdigest()
+    how = {"normal": normal, "val_fraction": val_fraction, "seed": seed, "where": str(source)}
+    *sides, rule = divide(train, test_file and (lambda: test_file()[0]), **how)
+    return Data(_spec(rule), *sides, checksum)
+
+
+def _spec(rule: str) -> DataSpec:
+    return DataSpec(
+        name="ecg5000",
+        view="beat",
+        channels=1,
+        samples=SAMPLES,
+        rate_hz=RATE_HZ,
+        unit="standard deviations of the beat; the rate is nominal, as if a beat lasted 1 s",
+        leads=("ECG",),
+        classes=CLASSES,
+        importance=(1.0,) * len(CLASSES),
+        source="ECG5000 of the UCR archive, from record chf07 of the BIDMC Congestive Heart Failure Database",
+        licence="UCR archive: to be cited; BIDMC: ODC-By 1.0",
+        split_rule=f"{rule}; all beats are one patient's",
+    )
+
+
+def _official(
+    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: float, seed: int, where: str
+) -> Sides:
+    """The files as they are; where there is but one, 20 % of it is the test set."""
+    rule = "the archive's train and test files"
+    if not open_test:
+        rest, picked = splits.stratified(train.y, round(TEST_FRACTION * len(train)), seed, where=where)
+        train, held = train.rows(rest), train.rows(picked)
+        open_test = lambda: held  # noqa: E731
+        rule = f"80/20 of the train file alone, stratified by class, seed {seed}"
+    if normal is not None:
+        others, whole = int((train.y != normal).sum()), open_test
+        train, open_test = train.rows(_normal_rows(train, normal, where)), lambda: _with_anomalies(whole(), normal, where)
+        rule += f"; only {CLASSES[normal]} rows train and validate, {others} others of the train file are not used"
+    rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed, where=where)
+    return train.rows(rest), train.rows(val), open_test, f"{rule}; {splits.validation_rule(val_fraction, seed)}"
+
+
+def _pooled(
+    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: float, seed: int, where: str
+) -> Sides:
+    """All rows, or all of the normal class, in three; `val_fraction` does not count."""
+    pool = Split.joined(train, open_test()) if open_test else train
+    which, others = np.arange(len(pool)), np.arange(0)
+    if normal is not None:
+        which = _normal_rows(pool, normal, where)
+        others = np.flatnonzero(_with_anomalies(pool, normal, where).y != normal)
+    sides = splits.three(pool.y[which], seed, where=where)
+    test = pool.rows(np.sort(np.concatenate([which[sides[2]], others])))
+    rows = "rows" if normal is None else f"{CLASSES[normal]} rows"
+    rule = f"{rows} of {'both files pooled' if open_test else 'the train file alone'}, 85 % train, 7.5 % validation, 7.5 % test"
+    rule += ", stratified by class" if normal is None else f", the {len(others):,} rows of other classes all in test"
+    return pool.rows(which[sides[0]]), pool.rows(which[sides[1]]), lambda: test, f"{rule}, seed {seed}"
+
+
+SPLITS: dict[str, Callable[..., Sides]] = {"official": _official, "pooled": _pooled}
+
+
+def _normal_rows(split: Split, normal: int, where: str) -> splits.Indices:
+    rows = np.flatnonzero(split.y == normal)
+    if not len(rows):
+        raise DataError(f"no row is {CLASSES[normal]}: nothing to train on", where=where, hint="another --normal-class")
+    return rows
+
+
+def _with_anomalies(split: Split, normal: int, where: str) -> Split:
+    if (split.y == normal).all():
+        raise DataError(f"every row is {CLASSES[normal]}: no anomaly to find", where=where, hint="another --normal-class")
+    return split
+
+
+def _files(source: Path, chosen: Path | None) -> dict[str, str]:
+    """The train and the test file in a source, by side; the form of the file that was `chosen`, where one was, comes first."""
+    there = names_in(source, WANTED)
+    forms = sorted(ucr.FORMS, key=lambda suffix: not (chosen and chosen.name in (TRAIN + suffix, TEST + suffix)))
+    found = {side: [side + suffix for suffix in forms if side + suffix in there] for side in (TRAIN, TEST)}
+    return {side: names[0] for side, names in found.items() if names}
+
+
+def _check_complete(files: dict[str, str], source: Path, split: str | None) -> None:
+    """The train file is needed; the test file where the official split was asked for, else its lack is said."""
+    missing = next((side for side in (TRAIN, TEST) if side not in files), None)
+    if missing == TRAIN or (missing and split == "official"):
+        raise DataError(f"{missing} is missing", where=str(source), hint="both files of the archive in one folder")
+    if missing:
+        log.warning("%s is missing in %s: test rows are drawn from %s", TEST, source, TRAIN)
+
+
+def _read(source: Path, cache: Path, bad_rows: str, name: str) -> tuple[Split, str]:
+    suffix = Path(name).suffix
+    layout = Layout(SAMPLES, CLASSES, lowest=1, label_first=ucr.label_first(suffix), hint=WANTED.would_do)
+    as_csv = partial(ucr.as_csv, suffix=suffix, name=NAME, samples=SAMPLES)
+    return read_file(source, name, cache, layout=layout, bad_rows=bad_rows, as_csv=as_csv)

@@ -1,0 +1,57 @@
+"""Labels as a user writes them, names or whole numbers, become classes in order; what is no classification is refused."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders.cache import Arrays
+from toolbox.errors import DataError
+
+NO_LABEL, UNLABELLED = "none", "unlabelled"
+LARGEST = 2**53  # above, neighbouring numbers are one
+
+
+def coded(arrays: Arrays, where: str) -> Arrays:
+    """The arrays with y (N,) and classes (K,) in place of the label (N,); without one, all rows are of one class.
+
+    Raises DataError for one class only, a class of one row, and labels that are rather values than classes.
+    """
+    if "label" not in arrays:
+        return arrays | {"y": np.zeros(len(arrays["x"]), np.int64), "classes": np.array([UNLABELLED])}
+    names, y = _sorted(arrays["label"], where)
+    if "classes" in arrays:
+        y, names = _numbered(names, arrays["classes"], where)[y], arrays["classes"]
+    counts = np.bincount(y, minlength=len(names))
+    there = counts[counts > 0]
+    if len(there) > len(y) / 2:
+        what = f"{len(y)} rows have {len(there)} different labels: values to be estimated, not classes"
+        raise DataError(what, where=where, hint="--label-column with another column, or fewer labels")
+    if len(there) == 1:
+        what = f"all {len(y)} rows have the label {names[counts.argmax()]}: there is nothing to tell apart"
+        raise DataError(what, where=where, hint=f"--label-column {NO_LABEL} to detect anomalies")
+    if (there == 1).any():
+        what = f"the class {names[(counts == 1).argmax()]} has a single row, which cannot be trained on and tested"
+        raise DataError(what, where=where, hint="more rows of it, or none")
+    return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
+
+
+def _sorted(labels: NDArray[np.str_], where: str) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """The classes (K,) in order, whole numbers by their value, and the class of each row (N,)."""
+    names, y = np.unique(labels, return_inverse=True)
+    try:
+        numbers = names.astype(np.float64)
+    except ValueError:  # at least one is a name
+        return names, y.astype(np.int64)
+    odd = ~(np.abs(numbers) <= LARGEST) | (numbers != np.round(numbers))
+    if odd.any():
+        what = f"the label {names[odd.argmax()]} is neither a whole number nor a name"
+        raise DataError(what, where=where, hint="--label-column with the column of classes")
+    whole, which = np.unique(numbers.astype(np.int64), return_inverse=True)
+    return whole.astype(str), which[y].astype(np.int64)
+
+
+def _numbered(labels: NDArray[np.str_], classes: NDArray[np.str_], where: str) -> NDArray[np.int64]:
+    """Distinct labels as the numbers of named classes."""
+    if strange := sorted(set(labels.tolist()) - set(map(str, range(len(classes))))):
+        what = f"the label {strange[0]} is not one of 0..{len(classes) - 1} ({', '.join(classes)})"
+        raise DataError(what, where=where, hint="numbers from 0 on, or leave classes out")
+    return labels.astype(np.int64)

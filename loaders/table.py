@@ -1,0 +1,124 @@
+"""Dataset `table`: a user's own rows, from a CSV (`columns`) or an NPZ (`npz`) that --data-file names, without any code.
+
+A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for detection.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders import columns, npz, splits
+from loaders.archives import reading
+from loaders.base import Data, DataSpec, Split
+from loaders.cache import Arrays, cached, fingerprint
+from loaders.divisions import SPLITS
+from loaders.labels import NO_LABEL, coded
+from loaders.rowfiles import tell_dropped
+from loaders.sources import log
+from toolbox.errors import DataError, UsageError
+from toolbox.registry import pick
+
+READERS: dict[str, Callable[..., Arrays]] = {".csv": columns.read_csv, ".csv.gz": columns.read_csv, ".npz": npz.read_npz}
+WOULD_DO = "--data-file my.csv (samples and a label in each row), my.csv.gz or my.npz (x and y)"
+RATE_HZ = 1.0  # where nobody says it: frequencies are then in cycles a sample
+
+
+def load(
+    root: Path,
+    *,
+    data_file: Path | None,
+    val_fraction: float,
+    seed: int,
+    bad_rows: str = "error",
+    split: str | None = None,
+    normal_class: str | None = None,
+    label_column: str | None = None,
+    record_column: str | None = None,
+    rate_hz: float | None = None,
+) -> Data:
+    """The rows of `data_file`: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted labels.
+
+    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is. `split` is "stratified" (20 % of
+    each class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test in
+    that column). `normal_class` leaves the other classes out of train and validation. `rate_hz` goes before the file's; the rate
+    is 1 where neither says it. Raises UsageError for what is asked for and not there, DataError for what the file lacks.
+    """
+    if not data_file:
+        raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
+    kind, _, column = (split or "").partition(":")
+    divide = pick("split", SPLITS, "column:NAME" if kind == "column" and column else split) if split else None
+    label = None if label_column == NO_LABEL else label_column or ""
+    asked = {"label": label, "record": record_column, "split": column or None, "bad_rows": bad_rows}
+    arrays, checksum = _parsed(data_file, root / "table" / "cache", asked)
+    tell_dropped(arrays, data_file)
+    everything, where = Split.of(arrays), str(data_file)
+    divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
+    *sides, rule = divide(everything, arrays.get("split"), val_fraction=val_fraction, seed=seed, where=where)
+    spec = _spec(arrays, everything, data_file, rate_hz=rate_hz, rule=rule)
+    if normal_class:
+        normal = pick("normal-class", {name: k for k, name in enumerate(spec.classes)}, normal_class)
+        sides = _normal_only(everything.y, sides, normal, normal_class, where=where)
+        spec = replace(spec, split_rule=f"{rule}; only {normal_class} rows train and validate")
+    train, val, test = sides
+    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
+
+
+def _spec(arrays: Arrays, rows: Split, path: Path, *, rate_hz: float | None, rule: str) -> DataSpec:
+    """The facts that the file states, and honest words for those that it does not."""
+    _, channels, samples = rows.x.shape
+    leads = arrays["leads"].tolist() if "leads" in arrays else [f"lead {i + 1}" for i in range(channels)]
+    classes = tuple(arrays["classes"].tolist())
+    return DataSpec(
+        name="table",
+        view="row",
+        channels=channels,
+        samples=samples,
+        rate_hz=_rate(rate_hz, arrays, path),
+        unit=str(arrays["unit"][0]) if "unit" in arrays else "as given",
+        leads=tuple(leads),
+        classes=classes,
+        importance=(1.0,) * len(classes),
+        source=path.name,
+        licence="the user's own",
+        split_rule=rule,
+    )
+
+
+def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:
+    """The rate that was typed, else the file's, else 1, which is said: what works in Hz then works in cycles a sample."""
+    if rate_hz is not None and not (math.isfinite(rate_hz) and rate_hz > 0):
+        raise UsageError(f"--rate-hz is {rate_hz}, expected a number above 0", hint="samples a second")
+    if rate_hz is None and "rate_hz" not in arrays:
+        log.warning("the rate of %s is not known and taken as %g Hz, a sample a second; --rate-hz states it", path, RATE_HZ)
+        return RATE_HZ
+    return float(rate_hz if rate_hz is not None else arrays["rate_hz"][0])
+
+
+def _normal_only(
+    y: NDArray[np.int64], sides: list[splits.Indices], normal: int, name: str, *, where: str
+) -> list[splits.Indices]:
+    """The sides without what is not normal in train and validation."""
+    train, val, test = (side[y[side] == normal] for side in sides)
+    if not len(train) or not len(val):
+        raise DataError(f"no {name} row in {'validation' if len(train) else 'train'}", where=where, hint="another --normal-class")
+    if len(test) == len(sides[2]):
+        raise DataError(f"every test row is {name}: no anomaly to find", where=where, hint="another --split or --normal-class")
+    return [train, val, sides[2]]
+
+
+def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arrays, str]:
+    """The arrays of a file, coded, parsed once for each way of reading it, and their checksum."""
+    with reading(path):
+        if not path.is_file():
+            what = "a folder is no table" if path.is_dir() else "there is no such file"
+            raise DataError(what, where=str(path), hint=WOULD_DO)
+    read = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
+    if read is None:
+        raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
+    with reading(path):
+        key = fingerprint(path, **asked)
+    return cached(cache / f"rows-{key}", lambda: coded(read(path, **asked), str(path)))
