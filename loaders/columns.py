@@ -3,6 +3,8 @@
 A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from toolbox.registry import pick
 
 FEWEST_SAMPLES = 2
 COUNTING = 8  # so many names that count up from 0 or 1 are a header that pandas wrote, and no samples
+ALIKE = 0.9  # of the names of samples differ in their numbers only: then another name is no sample's
 LISTED = 12  # of the columns, in an error
 FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
 HINT = "numbers in every column but those of --label-column, --record-column and --split column:NAME; no column of row numbers"
@@ -37,6 +40,8 @@ def read_csv(path: Path, *, label: str | None, record: str | None, split: str | 
         if layout.samples < FEWEST_SAMPLES:
             what = f"a row has {len(cells)} columns, of them {max(layout.samples, 0)} samples, expected {FEWEST_SAMPLES} or more"
             raise DataError(what, where=f"{path}, line {line}", hint="commas between the columns")
+        if header:
+            _check_names([cell for column, cell in enumerate(cells) if column not in texts.values()], f"{path}, line {line}")
         taken = ", ".join(f"{part} in column {column + 1}" for part, column in texts.items()) or "no label"
         log.info("reading %s: %s header, %d samples, %s", path, "a" if header else "no", layout.samples, taken)
         return pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=str(path), skip=[line] if header else [])
@@ -74,6 +79,16 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
     names = ", ".join(cells[:LISTED]) + (f", ... {cells[-1]}" if len(cells) > LISTED else "")
     there = f"there are {names}" if header else "there is no header"
     raise UsageError(f"{flag} {name[:60]}: no such column; {there}", where=where, hint=f"a name, or a number in 1..{len(cells)}")
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    """A patient's number or age among t0, t1, t2, ... would be learned from: it is refused."""
+    stems = [re.sub(r"[\d.]+", "", name) for name in names]
+    usual, count = Counter(stems).most_common(1)[0]
+    odd = [name for name, stem in zip(names, stems, strict=True) if stem != usual]
+    if odd and len(names) > COUNTING and count >= ALIKE * len(names):
+        what = f"{', '.join(odd)[:100]} among samples that are called {names[stems.index(usual)]} and the like"
+        raise DataError(what, where=where, hint="--record-column or --label-column for it, or a file without it")
 
 
 def _is_number(cell: str) -> bool:

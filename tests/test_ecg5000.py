@@ -3,16 +3,20 @@
 import logging
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from test_fuzz import mutated
 from test_heartbeat import NOWHERE, assert_same_data, make_zip
 
 from loaders import ecg5000, ucr
 from loaders.base import Data
 from loaders.ecg5000 import CLASSES, TEST, TRAIN
-from toolbox.errors import DataError, DownloadError, UsageError
+from toolbox.errors import CommanderError, DataError, DownloadError, UsageError
 
 COUNTS = [292, 177, 10, 19, 2]
 SIDES = ("train", "val", "test")
@@ -343,6 +347,23 @@ def test_a_damaged_zip_is_a_data_error(both: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(tmp_path, path)
     assert str(path) in caught.value.where
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, form: str) -> None:
+    folder = write(tmp_path / "a", form, **{TRAIN: [12, 8, 4, 4, 4]})
+    path = folder / f"{TRAIN}{form}"
+    whole = path.read_bytes()
+
+    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(some.one_of(mutated(whole), some.binary(max_size=100)), some.sampled_from(["error", "drop"]))
+    def holds(content: bytes, bad_rows: str) -> None:
+        path.write_bytes(content)
+        with suppress(CommanderError):  # anything else is a fault of the program
+            data = load(tmp_path, folder, bad_rows=bad_rows)
+            assert all(np.isfinite(getattr(data, side).x).all() for side in SIDES)
+
+    holds()
 
 
 def test_without_a_network_one_line_says_how_to_place_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

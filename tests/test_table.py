@@ -387,10 +387,22 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_column_of_text_that_nobody_named_is_explained(tmp_path: Path) -> None:
-    error = refused(write(tmp_path / "my.csv", frame(patient=RECORD, label=LABEL)))
+    error = refused(write(tmp_path / "my.csv", frame(t12=RECORD, label=LABEL)))
     assert error.what.startswith("'p00' is not a finite number")
     assert error.where.endswith("line 2, column 13")
     assert "--record-column" in error.hint
+
+
+@pytest.mark.parametrize("samples", ["t{}", "{}", "{}.5 ms", "V5_{}"])
+def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Path, samples: str) -> None:
+    rows = pd.DataFrame({samples.format(i): X[:, i] for i in range(T)}).assign(patient=np.arange(N) // 4, label=LABEL)
+    path = write(tmp_path / "my.csv", rows)
+    if samples == "{}.5 ms":
+        path.write_text(path.read_text().replace("patient", "17 years", 1))
+    error = refused(path)
+    assert error.what.startswith(("patient among samples that are called", "17 years among samples"))
+    assert error.where == f"{path}, line 1"
+    assert_whole(load(tmp_path, path, record_column="13"))
 
 
 LABELS = {
