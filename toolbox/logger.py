@@ -55,7 +55,7 @@ class Board:
 
     def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions) -> None:
         """Scalars, weights and gradients (of the epoch's last batch), and what validation looked like."""
-        from toolbox import plotter
+        from toolbox import panels, plotter
 
         step = row["epoch"]
         with self._writing():
@@ -71,7 +71,7 @@ class Board:
             figure = plotter.confusion_figure(
                 np.array(row["val"]["confusion_matrix"]), self.classes, normalised=True, title=f"validation, epoch {step}"
             )
-            self.writer.add_image("confusion_matrix/val", plotter.pixels(figure), step, dataformats="HWC")
+            self.writer.add_image("confusion_matrix/val", panels.pixels(figure), step, dataformats="HWC")
             for k, name in enumerate(self.classes):
                 self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)
             self.writer.flush()
