@@ -6,8 +6,10 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -76,18 +78,26 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
 
     sides = matrices(history, classes)
     size = 2.2 + 0.75 * len(classes)
-    figure = Figure(figsize=(size * len(sides) + 1.2, size + 0.4), layout="constrained")
+    width, height = size * len(sides) + 1.2, size + 0.4
+    figure, letters = Figure(figsize=(width, height), layout="constrained"), int(11 * width)
     images = [plotter.ConfusionImage(axes, classes, normalised=True) for axes in figure.subplots(1, len(sides), squeeze=False)[0]]
     figure.colorbar(images[0].shades, ax=[image.axes for image in images], label="share of the true class")
     for name, image in zip(sides, images, strict=True):
         image.axes.set_title(name)
-    width = int(11 * figure.get_figwidth())
+    heading = figure.suptitle(" \n" * (len(title) // letters + 1), fontsize=10)
+    moving = [heading, *(artist for image in images for artist in (image.shades, *image.axes.spines.values(), *image.texts))]
+    for artist in moving:
+        artist.set_animated(True)  # left out when the rest is drawn, which is once
+    panels.pixels(figure)
+    still = figure.canvas.copy_from_bbox(figure.bbox)
     for i, row in enumerate(history):
-        figure.suptitle(fill(f"{title}, epoch {row['epoch']} of {history[-1]['epoch']}", width), fontsize=10)
+        figure.canvas.restore_region(still)
+        heading.set_text(fill(f"{title}, epoch {row['epoch']} of {history[-1]['epoch']}", letters))
         for stack, image in zip(sides.values(), images, strict=True):
             image.show(stack[i])
-        yield panels.pixels(figure)
-        figure.set_layout_engine("none")  # laid out once: it is slow, and nothing is to jump
+        for artist in moving:
+            figure.draw_artist(artist)
+        yield np.array(figure.canvas.buffer_rgba())[..., :3]
 
 
 def save_confusion_gif(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
@@ -105,28 +115,30 @@ def save_confusion_gif(history: History, classes: Sequence[str], path: Path, *, 
 def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
     from PIL import Image
 
-    images = (Image.fromarray(picture).quantize(dither=Image.Dither.NONE) for picture in pictures)
-    next(images).save(file, format="GIF", save_all=True, append_images=images, duration=shown_ms, loop=0)
+    first = Image.fromarray(next(pictures)).quantize(dither=Image.Dither.NONE)  # its colour bar has every shade there is
+    rest = (Image.fromarray(picture).quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
+    first.save(file, format="GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0)
 
 
 def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
     program = shutil.which("ffmpeg")
     if program is None:
-        raise ResourceError(
-            "MP4 is written by ffmpeg, which is not on the PATH", hint="install ffmpeg, or a path that ends in .gif"
-        )
+        raise ResourceError("MP4 is written by ffmpeg, which is not on the PATH", hint="install it, or a path that ends in .gif")
     first = next(pictures)
     height, width = (length // 2 * 2 for length in first.shape[:2])  # the codec wants even sides
-    held = repeat(1) if len(shown_ms) == 1 else chain(repeat(1, len(shown_ms) - 1), [LAST_MS // shown_ms[0]])
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"1000/{shown_ms[0]}", "-i", "pipe:0"]
     # In fragments, since a pipe cannot be gone back in.
     target = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
     command = [program, "-loglevel", "error", *source, *target]
-    raw = (picture[:height, :width].tobytes() * times for picture, times in zip(chain([first], pictures), held, strict=False))
-    ended = subprocess.run(command, input=b"".join(raw), stdout=file, stderr=subprocess.PIPE, check=False)
-    if ended.returncode:
-        said = ended.stderr.decode(errors="replace").strip()
-        raise ResourceError("ffmpeg could not write the film", where=said[-200:], hint="a path that ends in .gif")
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=said) as process:
+        with suppress(BrokenPipeError), process.stdin:
+            for picture, ms in zip(chain([first], pictures), shown_ms, strict=True):
+                for _ in range(-(-ms // shown_ms[0])):
+                    process.stdin.write(picture[:height, :width].tobytes())
+        if process.wait():
+            said.seek(0)
+            where = said.read().decode(errors="replace")[-200:]
+            raise ResourceError("ffmpeg could not write the film", where=where, hint="free space, or a path that ends in .gif")
 
 
 def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
@@ -142,19 +154,25 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
     for column, heatmap in enumerate(steps[-1], start=1):
         figure.add_trace(heatmap, row=1, col=column)
     figure.frames = [Frame(data=step, name=name) for step, name in zip(steps, names, strict=True)]
-    side = 320 + 45 * len(classes)
-    figure.update_xaxes(title_text="predicted", type="category")
+    angle = plotter.label_angle(classes)
+    side, below = 320 + 45 * len(classes), 60 + angle  # pixels
+    figure.update_xaxes(title_text="predicted", type="category", tickangle=-angle)
     figure.update_yaxes(title_text="true", type="category", autorange="reversed")
     figure.update_layout(
         title=title.replace("\n", "<br>"),
         title_font_size=14,
         template="plotly_white",
         width=side * len(sides) + 160,
-        height=side + 190,
-        margin_t=130,
-        coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar_title": "share of the<br>true class"},
-        sliders=[_slider(names)],
-        updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1])],
+        height=side + 170 + below,
+        margin={"t": 110, "b": below + 80},
+        coloraxis={
+            "colorscale": "Blues",
+            "cmin": 0,
+            "cmax": 1,
+            "colorbar_title": {"text": "share of the true class", "side": "right"},
+        },
+        sliders=[_slider(names, below)],
+        updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )
     panels.save_page(figure, path, auto_play=False)
 
@@ -174,25 +192,25 @@ def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":
     )
 
 
-def _slider(names: Sequence[str]) -> dict[str, Any]:
+def _slider(names: Sequence[str], below: int) -> dict[str, Any]:
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"method": "animate", "label": name, "args": [[name], at_once]} for name in names]
     return {
         "active": len(names) - 1,
         "currentvalue": {"prefix": "epoch "},
-        "pad": {"t": 60},
+        "pad": {"t": below},
         "x": 0.1,
         "len": 0.9,
         "steps": steps,
     }
 
 
-def _buttons(each_ms: int) -> dict[str, Any]:
+def _buttons(each_ms: int, below: int) -> dict[str, Any]:
     play = {"frame": {"duration": each_ms, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": False}
     stop = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
     buttons = [
         {"label": "play", "method": "animate", "args": [None, play]},
         {"label": "stop", "method": "animate", "args": [[None], stop]},
     ]
-    place = {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 85}, "direction": "right"}
+    place = {"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": below + 25}, "direction": "right"}
     return {"type": "buttons", "showactive": False, "buttons": buttons, **place}

@@ -104,12 +104,15 @@ def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple
 def _draw(panel: Panel, axes: Any) -> None:
     marker = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None
     for i, (name, x, y) in enumerate(panel.lines):
-        axes.plot(x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=1.6, marker=marker)
+        axes.plot(x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=0.8 if panel.ticks else 1.6, marker=marker)
     for i, (x, low, high) in enumerate(panel.bands):
         axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
     if panel.guide:
         axes.plot(*panel.guide, color="grey", linestyle="--", linewidth=1, zorder=1)
-    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_title(panel.title, fontsize="medium")
+    if not panel.lines:
+        axes.set(xticks=[], yticks=[])
     if panel.x_label == "epoch":
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.ticks:

@@ -40,8 +40,7 @@ class ConfusionImage:
         self.shades = axes.imshow(np.zeros((len(classes),) * 2), cmap="Blues", vmin=0, vmax=1)
         self.texts = [axes.text(j, i, "", ha="center", va="center", fontsize=9) for i in places for j in places]
         names = [fill(name, LABEL_WIDTH) for name in classes]
-        upright = 90 if max(map(len, classes)) > LABEL_WIDTH / 2 else 0
-        axes.set_xticks(places, names, rotation=upright)
+        axes.set_xticks(places, names, rotation=label_angle(classes))
         axes.set_yticks(places, names)
         axes.set(xlabel="predicted", ylabel="true")
 
@@ -52,6 +51,11 @@ class ConfusionImage:
         for text, value, count in zip(self.texts, share.flat, matrix.flat, strict=True):
             text.set_text("" if np.isnan(value) else f"{value:.1%}" if self.normalised else f"{int(count):,}")
             text.set_color("white" if value > 0.5 else "black")
+
+
+def label_angle(classes: Sequence[str]) -> int:
+    """Degrees by which class names below a matrix are turned: 90 where they would not fit beside each other."""
+    return 90 if max(map(len, classes)) > LABEL_WIDTH / 2 else 0
 
 
 def shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
