@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 CLOSED = "Train and validation rows only; the test rows are not opened."
-SPLITS = {"train": COLOURS[0], "validation": COLOURS[1]}
+SPLITS = {"train": "#444444", "validation": "#AAAAAA"}
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -163,7 +163,7 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
             row=1,
             col=2,
         )
-    figure.update_xaxes(title_text="share of the split's rows (%)", range=[0, 125], row=1, col=2)
+    figure.update_xaxes(title_text="share of the split's rows (%)", range=[0, 1.35 * _percent(counts).max()], row=1, col=2)
     figure.update_yaxes(autorange="reversed", row=1, col=2)
     figure.update_layout(
         title=title.replace("\n", "<br>"),
@@ -171,6 +171,7 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
         template="plotly_white",
         height=320 + 60 * len(classes),
         margin_t=120,
+        uniformtext={"minsize": 10, "mode": "hide"},
     )
     return figure
 
@@ -207,7 +208,7 @@ def _colours(classes: int) -> list[str]:
 
 
 def _percent(counts: Array) -> Array:
-    return 100 * counts / max(counts.sum(), 1)
+    return 100 * counts / np.maximum(counts.sum(-1, keepdims=True), 1)
 
 
 def _labels(counts: Array) -> list[str]:

@@ -20,6 +20,8 @@ COLOURS = (
     *("#882255", "#999933", "#332288", "#888888"),
 )
 LIBRARY = "plotly.min.js"
+DOTS = 90  # of a page, an inch
+WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
 
 
 @dataclass
@@ -127,15 +129,26 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     from plotly.subplots import make_subplots
 
     rows = -(-len(panels) // columns)
-    height = 90 * cell[1] * rows
-    titles = [panel.title.replace("\n", "<br>") for panel in panels]
-    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=min(70 / height, 1 / rows))
+    titles = [_lines(panel.title) for panel in panels]
+    gap = 45 + 15 * max(title.count("<br>") + 1 for title in titles)  # pixels between rows, for the titles of the lower one
+    height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
+    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
+    figure.update_annotations(font_size=13)
     for place, panel in enumerate(panels):
         _add(panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0)
     figure.update_layout(
-        title=title.replace("\n", "<br>"), title_font_size=14, margin_t=150, template="plotly_white", height=height + 230
+        title=_lines(title),
+        title_font_size=14,
+        margin_t=150,
+        template="plotly_white",
+        height=height + 230,
+        width=width + 160 if width > WIDE else None,
     )
     return figure
+
+
+def _lines(text: str) -> str:
+    return text.replace("\n", "<br>")
 
 
 def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) -> None:
@@ -169,6 +182,6 @@ def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) ->
         x, y = panel.guide
         figure.add_scatter(x=x, y=y, mode="lines", showlegend=False, hoverinfo="skip", line=line, **cell)
     figure.update_xaxes(title_text=panel.x_label, **cell)
-    figure.update_yaxes(title_text=panel.y_label, **cell)
+    figure.update_yaxes(title_text=_lines(panel.y_label), **cell)
     if panel.ticks:
         figure.update_yaxes(tickvals=panel.ticks[0], ticktext=panel.ticks[1], **cell)
