@@ -71,15 +71,8 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
-    elif flags.download:
-        import assembly
-        import choices
-
-        choices.settle(flags)
-        data = assembly.load_data(flags)
-        log.info(
-            "%s is ready: %d train, %d validation, %d test rows", data.spec.name, len(data.train), len(data.val), len(data.test)
-        )
+    elif flags.download or flags.explore:
+        look_at_data(flags)
     elif flags.import_legacy:
         import importer
 
@@ -88,6 +81,22 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         go_on(given, stop)
     else:
         start(flags, given, stop)
+
+
+def look_at_data(flags: SimpleNamespace) -> None:
+    """Fetch and parse a dataset, and draw it where --explore asks for that; the page's path goes to stdout."""
+    import assembly
+    import choices
+
+    choices.settle(flags)
+    data = assembly.load_data(flags)
+    if flags.download:
+        rows = (data.spec.name, len(data.train), len(data.val), len(data.test))
+        log.info("%s is ready: %d train, %d validation, %d test rows", *rows)
+    if flags.explore:
+        import exploration
+
+        sys.stdout.write(f"{exploration.draw(data, flags.root_dir, seed=flags.seed)}\n")
 
 
 def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from loaders import splits
 from loaders.base import Data, Split
-from toolbox import baselines, detection_report, files, plotter, report
+from toolbox import animation, baselines, detection_report, files, panels, plotter, report
 from toolbox.errors import CheckpointError
 from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
@@ -85,6 +85,9 @@ def _classes(
     values = report.write(folder, predictions, before["val"], spec=spec, title=title, remarks=remarks)
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
+    if flags.confusion_video:
+        animation.save_confusion_gif(history, spec.classes, folder / "confusion.gif", title=title)
+        animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
     return values
 
 
@@ -111,7 +114,7 @@ def _anomalies(
         detection_report.draw(
             folder, predictions, errors, before["threshold"], rows=lambda which: (x[which], trainer.outputs(x[which])), **how
         )
-        plotter.save_panels(plotter.history_panels(history), folder / "history", columns=2, title=title)
+        panels.save_panels(plotter.history_panels(history), folder / "history", columns=2, title=title)
     return values
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders import splits, ucr
+from loaders import detection, splits, ucr
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
 from loaders.rowfiles import read_file
@@ -34,6 +34,7 @@ WANTED = Wanted(
     what=f"no {TRAIN} is",
     would_do=f"a folder or zip with {TRAIN} and {TEST}, each as .ts, .tsv, .txt or .arff",
 )
+OTHER_NORMAL = "another --normal-class"
 Sides = tuple[Split, Split, Callable[[], Split], str]  # train, validation, test, and how they came about
 
 
@@ -45,17 +46,18 @@ def load(
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,
+    detect: bool = False,
     normal_class: str | None = None,
 ) -> Data:
     """The beats from `data_file`, else from <root>/ecg5000, else fetched into it: x (N, 1, 140) float32, y (N,) in 0..4.
 
     `split` is "official" (the train file trains and validates, the test file tests) or "pooled" (both are divided with `seed`
-    into 85, 7.5 and 7.5 %). With `normal_class` only rows of that class train and validate, and pooled is the default. Where the
-    test file is missing and no split was asked for, the train file is divided, with a warning.
+    into 85, 7.5 and 7.5 %). To `detect` anomalies pooled is the default: it divides the rows of `normal_class` alone, all others
+    are in the test. Where the test file is missing and no split was asked for, the train file is divided, with a warning.
     Raises UsageError for a name that is none, DataError, DownloadError or ResourceError for files that cannot be had or used.
     """
-    divide = pick("split", SPLITS, split or ("pooled" if normal_class else "official"))
-    normal = pick("normal-class", dict(zip(CLASSES, range(len(CLASSES)), strict=True)), normal_class) if normal_class else None
+    divide = pick("split", SPLITS, split or ("pooled" if detect else "official"))
+    normal = CLASSES.index(detection.normal_class(CLASSES, normal_class)) if detect else None
     folder = root / "ecg5000"
     with reading(data_file or folder):
         source = locate(data_file, WANTED) if data_file else search(folder, WANTED)
@@ -100,10 +102,6 @@ def _official(
         train, held = train.rows(rest), train.rows(picked)
         open_test = lambda: held  # noqa: E731
         rule = f"80/20 of the train file alone, stratified by class, seed {seed}"
-    if normal is not None:
-        others, whole = int((train.y != normal).sum()), open_test
-        train, open_test = train.rows(_normal_rows(train, normal, where)), lambda: _with_anomalies(whole(), normal, where)
-        rule += f"; only {CLASSES[normal]} rows train and validate, {others} others of the train file are not used"
     rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed, where=where)
     return train.rows(rest), train.rows(val), open_test, f"{rule}; {splits.validation_rule(val_fraction, seed)}"
 
@@ -115,8 +113,12 @@ def _pooled(
     pool = Split.joined(train, open_test()) if open_test else train
     which, others = np.arange(len(pool)), np.arange(0)
     if normal is not None:
-        which = _normal_rows(pool, normal, where)
-        others = np.flatnonzero(_with_anomalies(pool, normal, where).y != normal)
+        which, others = np.flatnonzero(pool.y == normal), np.flatnonzero(pool.y != normal)
+        if not (len(which) and len(others)):
+            lacks = "no anomaly to find" if len(which) else "nothing to train on"
+            raise DataError(
+                f"{'every' if len(which) else 'no'} row is {CLASSES[normal]}: {lacks}", where=where, hint=OTHER_NORMAL
+            )
     sides = splits.three(pool.y[which], seed, where=where)
     test = pool.rows(np.sort(np.concatenate([which[sides[2]], others])))
     rows = "rows" if normal is None else f"{CLASSES[normal]} rows"
@@ -126,19 +128,6 @@ def _pooled(
 
 
 SPLITS: dict[str, Callable[..., Sides]] = {"official": _official, "pooled": _pooled}
-
-
-def _normal_rows(split: Split, normal: int, where: str) -> splits.Indices:
-    rows = np.flatnonzero(split.y == normal)
-    if not len(rows):
-        raise DataError(f"no row is {CLASSES[normal]}: nothing to train on", where=where, hint="another --normal-class")
-    return rows
-
-
-def _with_anomalies(split: Split, normal: int, where: str) -> Split:
-    if (split.y == normal).all():
-        raise DataError(f"every row is {CLASSES[normal]}: no anomaly to find", where=where, hint="another --normal-class")
-    return split
 
 
 def _files(source: Path, chosen: Path | None) -> dict[str, str]:

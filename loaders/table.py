@@ -5,13 +5,9 @@ A row is N samples of one lead or more. Its label is text or a whole number; wit
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from loaders import columns, npz, splits
+from loaders import columns, npz
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
@@ -35,7 +31,6 @@ def load(
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,
-    normal_class: str | None = None,
     label_column: str | None = None,
     record_column: str | None = None,
     rate_hz: float | None = None,
@@ -44,8 +39,8 @@ def load(
 
     `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is. `split` is "stratified" (20 % of
     each class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test in
-    that column). `normal_class` leaves the other classes out of train and validation. `rate_hz` goes before the file's; the rate
-    is 1 where neither says it. Raises UsageError for what is asked for and not there, DataError for what the file lacks.
+    that column). `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what is asked for
+    and not there, DataError for what the file lacks.
     """
     if not data_file:
         raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
@@ -57,13 +52,8 @@ def load(
     tell_dropped(arrays, data_file)
     everything, where = Split.of(arrays), str(data_file)
     divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
-    *sides, rule = divide(everything, arrays.get("split"), val_fraction=val_fraction, seed=seed, where=where)
+    train, val, test, rule = divide(everything, arrays.get("split"), val_fraction=val_fraction, seed=seed, where=where)
     spec = _spec(arrays, everything, data_file, rate_hz=rate_hz, rule=rule)
-    if normal_class:
-        normal = pick("normal-class", {name: k for k, name in enumerate(spec.classes)}, normal_class)
-        sides = _normal_only(everything.y, sides, normal, normal_class, where=where)
-        spec = replace(spec, split_rule=f"{rule}; only {normal_class} rows train and validate")
-    train, val, test = sides
     return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
 
 
@@ -96,18 +86,6 @@ def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:
         log.warning("the rate of %s is not known and taken as %g Hz, a sample a second; --rate-hz states it", path, RATE_HZ)
         return RATE_HZ
     return float(rate_hz if rate_hz is not None else arrays["rate_hz"][0])
-
-
-def _normal_only(
-    y: NDArray[np.int64], sides: list[splits.Indices], normal: int, name: str, *, where: str
-) -> list[splits.Indices]:
-    """The sides without what is not normal in train and validation."""
-    train, val, test = (side[y[side] == normal] for side in sides)
-    if not len(train) or not len(val):
-        raise DataError(f"no {name} row in {'validation' if len(train) else 'train'}", where=where, hint="another --normal-class")
-    if len(test) == len(sides[2]):
-        raise DataError(f"every test row is {name}: no anomaly to find", where=where, hint="another --split or --normal-class")
-    return [train, val, sides[2]]
 
 
 def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arrays, str]:

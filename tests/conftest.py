@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -67,6 +68,18 @@ def root(tmp_path: Path, synth_cache: Path) -> Path:
     (tmp_path / "data" / "synth").mkdir(parents=True)
     (tmp_path / "data" / "synth" / "cache").symlink_to(synth_cache)
     return tmp_path / "data"
+
+
+class Page(HTMLParser):
+    """What a page loads from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "data")]
 
 
 def offline() -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from test_fuzz import mutated
 from test_heartbeat import NOWHERE, assert_same_data, make_zip
 
-from loaders import ecg5000, ucr
+from loaders import ecg5000, get_data, ucr
 from loaders.base import Data
 from loaders.ecg5000 import CLASSES, TEST, TRAIN
 from toolbox.errors import CommanderError, DataError, DownloadError, UsageError
@@ -159,7 +159,7 @@ def test_the_pooled_split_divides_all_rows_by_class_and_seed(both: Path, tmp_pat
 
 @pytest.mark.parametrize("normal", CLASSES)
 def test_detection_trains_on_one_class_and_tests_on_all_others(both: Path, tmp_path: Path, normal: str) -> None:
-    data = load(tmp_path, both, normal_class=normal)
+    data = load(tmp_path, both, detect=True, normal_class=normal)
     k = CLASSES.index(normal)
     total = np.array(SMALL[TRAIN]) + SMALL[TEST]
     assert set(data.train.y) == set(data.val.y) == {k}
@@ -173,19 +173,20 @@ def test_detection_trains_on_one_class_and_tests_on_all_others(both: Path, tmp_p
 
 def test_detection_on_the_whole_archive_has_the_published_sizes(tmp_path: Path) -> None:
     folder = write(tmp_path / "whole", ".tsv", **{TRAIN: COUNTS, TEST: [2627, 1590, 86, 175, 22]})
-    data = load(tmp_path, folder, normal_class="Normal")
+    data = load(tmp_path, folder, detect=True, normal_class="Normal")
     assert (len(data.train), len(data.val)) == (2481, 219)
     assert ((data.test.y == 0).sum(), (data.test.y > 0).sum()) == (219, 2081)
 
 
 def test_detection_can_keep_to_the_official_files(both: Path, tmp_path: Path) -> None:
-    data = load(tmp_path, both, normal_class="Normal", split="official")
-    assert (len(data.train), len(data.val)) == (54, 6)
+    data = get_data("ecg5000", tmp_path, data_file=both, detect=True, split="official")
+    assert (len(data.train), len(data.val)) == (55, 5)
+    assert set(data.train.y) == set(data.val.y) == {0}
     assert np.bincount(data.test.y).tolist() == SMALL[TEST]
-    assert "40 others of the train file are not used" in data.spec.split_rule
+    assert "40 other rows of theirs left out" in data.spec.split_rule
 
 
-@pytest.mark.parametrize("how", [{}, {"split": "pooled"}, {"normal_class": "Normal"}])
+@pytest.mark.parametrize("how", [{}, {"split": "pooled"}, {"detect": True}])
 def test_with_the_train_file_alone_it_is_divided_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: dict[str, str]
 ) -> None:
@@ -197,7 +198,7 @@ def test_with_the_train_file_alone_it_is_divided_and_said(
     np.testing.assert_array_equal(np.sort(rows_of(data)), np.arange(100))
 
 
-@pytest.mark.parametrize("how", [{"split": "official"}, {"split": "official", "normal_class": "SP"}])
+@pytest.mark.parametrize("how", [{"split": "official"}, {"split": "official", "detect": True, "normal_class": "SP"}])
 def test_the_official_split_cannot_be_had_without_the_test_file(tmp_path: Path, how: dict[str, str]) -> None:
     folder = write(tmp_path / "a", **{TRAIN: SMALL[TRAIN]})
     with pytest.raises(DataError, match=f"{TEST} is missing"):
@@ -205,19 +206,18 @@ def test_the_official_split_cannot_be_had_without_the_test_file(tmp_path: Path, 
 
 
 def test_unknown_names_are_usage_errors_that_list_the_known(both: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown --normal-class 'normal'; known are Normal, R-on-T PVC, PVC, SP, UB"):
-        load(tmp_path, both, normal_class="normal")
+    with pytest.raises(UsageError, match="unknown --normal-class 'normal'; classes are Normal, R-on-T PVC, PVC, SP, UB"):
+        load(tmp_path, both, detect=True, normal_class="normal")
     with pytest.raises(UsageError, match="unknown --split 'random'; known are official, pooled"):
         load(tmp_path, both, split="random")
 
 
-@pytest.mark.parametrize("split", ["official", "pooled"])
-def test_detection_needs_normal_rows_and_others(tmp_path: Path, split: str) -> None:
+def test_detection_needs_normal_rows_and_others(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", **{TRAIN: [40, 0, 0, 0, 0], TEST: [40, 0, 0, 0, 0]})
     with pytest.raises(DataError, match="every row is Normal"):
-        load(tmp_path, folder, normal_class="Normal", split=split).test  # noqa: B018
+        load(tmp_path, folder, detect=True)
     with pytest.raises(DataError, match="no row is PVC"):
-        load(tmp_path, folder, normal_class="PVC", split=split)
+        load(tmp_path, folder, detect=True, normal_class="PVC")
 
 
 # Faults

@@ -32,8 +32,8 @@ from numpy.lib.format import open_memmap
 from conftest import ROOT, SHORT, assert_same_run, commander, finish, launch, offline, wait_for, weights
 from loaders.base import Data
 from models import MODELS, get_model
-from toolbox import plotter
-from toolbox.plotter import Panel
+from toolbox import panels
+from toolbox.panels import Panel
 
 RUN = (*SHORT[:4], "--no-figures")
 
@@ -646,7 +646,7 @@ def test_without_a_terminal_there_is_no_bar(short_run: SimpleNamespace) -> None:
 def test_markup_in_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
     script = "</script><script>document.title='ran'</script><img src=x onerror=document.title='ran'>"
     panel = Panel(script, script, script, lines=[(script, [0, 1], [0, 1])])
-    plotter.save_panels([panel], tmp_path / "page", columns=1, title=script)
+    panels.save_panels([panel], tmp_path / "page", columns=1, title=script)
     page = (tmp_path / "page.html").read_text()
     assert "ran" in page
     assert "<script>document" not in page

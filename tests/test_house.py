@@ -19,9 +19,21 @@ MAY_IMPORT = {
     "trainer": ("toolbox", "loaders", "models"),
     "choices": ("toolbox", "loaders", "models"),
     "evaluation": ("toolbox", "loaders", "models", "trainer"),
+    "exploration": ("toolbox", "loaders"),
     "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
     "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
-    "commander": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation"),
+    "commander": (
+        "toolbox",
+        "loaders",
+        "models",
+        "trainer",
+        "args",
+        "choices",
+        "assembly",
+        "importer",
+        "evaluation",
+        "exploration",
+    ),
     "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation", "commander"),
 }
 LONGEST_FUNCTION = 60

@@ -1,9 +1,8 @@
-"""Figures and the report: drawn for any data, read without a network, and never a number without its split and interval."""
+"""Figures and the report: drawn for any data, and never a number without its split and interval."""
 
 import json
 import logging
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn import metrics as sk
 
 from toolbox import metrics, plotter, report
 from toolbox.metrics import METRICS
+from toolbox.panels import save_panels
 from toolbox.predictions import Predictions
 
 CLASSES = ("N", "S", "V")
@@ -39,18 +39,6 @@ def history(epochs: int) -> list[dict[str, Any]]:
     return [{"epoch": epoch, "lr": 0.1, "train": values, "val": values} for epoch in range(1, epochs + 1)]
 
 
-class Page(HTMLParser):
-    """What a page loads from elsewhere."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loaded: list[str] = []
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loaded += [value for name, value in attrs if name in ("src", "href", "data")]
-
-
 @pytest.mark.parametrize("normalised", [True, False])
 def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) -> None:
     matrix = np.array([[1200, 300, 0], [0, 0, 0], [1, 0, 3]])
@@ -59,25 +47,6 @@ def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) 
     assert texts[:6] == (["80.0%", "20.0%", "0.0%"] + ["0.0%"] * 3 if normalised else ["1,200", "300", "0"] + ["0"] * 3)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CLASSES)
     assert "a title" in [text.get_text() for text in figure.findobj(Text)]
-
-
-def test_a_figure_as_pixels_is_height_width_and_three_colours() -> None:
-    figure = plotter.confusion_figure(np.eye(3), CLASSES, normalised=True, title="")
-    image = plotter.pixels(figure)
-    width, height = figure.get_size_inches() * figure.dpi
-    assert image.shape == (int(height), int(width), 3)
-    assert image.dtype == np.uint8
-    assert image.std() > 0
-
-
-def test_panels_are_written_as_png_and_as_html_that_reads_without_a_network(tmp_path: Path) -> None:
-    panel = plotter.Panel("a panel", "x", "y", [("a line", [0, 1], [0, 1])], guide=([0, 1], [1, 0]))
-    plotter.save_panels([panel] * 3, tmp_path / "figure", columns=2, title="a title")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.html", "figure.png", "plotly.min.js"]
-    assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
-    assert Page(tmp_path / "figure.html").loaded == ["plotly.min.js"]
-    assert "a line" in (tmp_path / "figure.html").read_text()
-    assert b"Plotly" in (tmp_path / "plotly.min.js").read_bytes()
 
 
 @pytest.mark.parametrize("absent", [(), (1,), (1, 2)], ids=["all classes", "one absent", "one alone"])
@@ -91,7 +60,7 @@ def test_curves_are_drawn_for_the_classes_that_can_have_one(tmp_path: Path, pane
         assert f"n={(rows.target == CLASSES.index(name[0])).sum()})" in name
         assert np.isfinite(x).all()
         assert np.isfinite(y).all()
-    plotter.save_panels([panel], tmp_path / "figure", columns=1, title="")
+    save_panels([panel], tmp_path / "figure", columns=1, title="")
     assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
 
 

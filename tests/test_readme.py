@@ -88,5 +88,6 @@ def test_what_is_imported_is_required() -> None:
         path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
     )
     imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
+    imported = {{"PIL": "pillow"}.get(name, name) for name in imported}
     required = {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
     assert imported - sys.stdlib_module_names - own == required

@@ -298,23 +298,6 @@ def test_without_validation_in_the_column_it_is_drawn_from_train(tmp_path: Path,
     assert "validation is 0.2 of" in data.spec.split_rule
 
 
-@pytest.mark.parametrize("split", ["stratified", "record", "column:split"])
-def test_with_a_normal_class_the_others_only_test(tmp_path: Path, split: str) -> None:
-    path = save(tmp_path / "my.npz", x=X, y=LABEL, split=SPLIT, record=RECORD)
-    data = load(tmp_path, path, normal_class="N", split=split)
-    assert set(data.train.y) == set(data.val.y) == {1}
-    assert set(data.test.y) == {0, 1, 2}
-    assert "only N rows train and validate" in data.spec.split_rule
-    assert "known are AF, N, PVC" in refused(path, UsageError, normal_class="X", split=split).what
-
-
-def test_detection_needs_rows_on_the_right_sides(tmp_path: Path) -> None:
-    path = save(tmp_path / "my.npz", x=X, y=np.where(SPLIT == "train", "V", "N"), split=SPLIT)
-    assert "no N row in train" in refused(path, normal_class="N", split="column:split").what
-    path = save(tmp_path / "my.npz", x=X, y=np.where((SPLIT == "train") & (np.arange(N) % 2 == 0), "V", "N"), split=SPLIT)
-    assert "every test row is N" in refused(path, normal_class="N", split="column:split").what
-
-
 # Faults
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import detection, files, plotter
-from toolbox.plotter import Panel
+from toolbox import detection, files, panels, plotter
+from toolbox.panels import Panel
 from toolbox.predictions import Predictions
 from toolbox.report import shown
 
@@ -122,14 +122,14 @@ def draw(
     anomaly = predictions.target != normal
     groups = {"train": train, "test, normal": predictions.loss[~anomaly], "test, anomalies": predictions.loss[anomaly]}
     panel = errors_panel(groups, threshold)
-    plotter.save_panels([panel], folder / "errors", columns=1, title=under)
+    panels.save_panels([panel], folder / "errors", columns=1, title=under)
     ranked = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), predictions.scores, predictions.loss)
-    for name, panels in (("roc", plotter.roc_panels), ("precision_recall", plotter.precision_recall_panels)):
-        plotter.save_panels(panels(ranked, ["anomaly"]), folder / name, columns=1, title=under)
+    for name, curves in (("roc", plotter.roc_panels), ("precision_recall", plotter.precision_recall_panels)):
+        panels.save_panels(curves(ranked, ["anomaly"]), folder / name, columns=1, title=under)
     chosen = _extremes(predictions.loss, anomaly)
     which = np.concatenate(list(chosen.values()))
-    panels = reconstruction_panels(chosen, *rows(which), predictions, spec)
-    plotter.save_panels(panels, folder / "reconstructions", columns=SHOWN, title=under)
+    pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
+    panels.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
 
 
 def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
@@ -160,10 +160,10 @@ def reconstruction_panels(
     chosen: Mapping[str, Array], x: Array, outputs: Array, predictions: Predictions, spec: Facts
 ) -> list[Panel]:
     """A panel for each chosen row: its first lead (T,) as it is and as it was reconstructed, the error in the title."""
-    seconds, panels = np.arange(x.shape[2]) / spec.rate_hz, []
+    seconds, pairs = np.arange(x.shape[2]) / spec.rate_hz, []
     for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):
-        i = len(panels)
+        i = len(pairs)
         title = f"{kind}: {spec.classes[predictions.target[row]]}, error {predictions.loss[row]:.3g}"
         lines = [(spec.leads[0], seconds, x[i, 0]), ("reconstruction", seconds, outputs[i, 0])]
-        panels.append(Panel(title, "time (s)", spec.unit, lines))
-    return panels
+        pairs.append(Panel(title, "time (s)", spec.unit, lines))
+    return pairs

@@ -67,13 +67,13 @@ class Board:
 
     def _classes(self, row: dict[str, Any], predictions: Predictions) -> None:
         """Confusion matrices of train and validation, and validation's precision-recall curves."""
-        from toolbox import plotter
+        from toolbox import panels, plotter
 
         step = row["epoch"]
         for split, title in (("train", "train"), ("val", "validation")):
             matrix = np.array(row[split]["confusion_matrix"])
             figure = plotter.confusion_figure(matrix, self.classes, normalised=True, title=f"{title}, epoch {step}")
-            self.writer.add_image(f"confusion_matrix/{split}", plotter.pixels(figure), step, dataformats="HWC")
+            self.writer.add_image(f"confusion_matrix/{split}", panels.pixels(figure), step, dataformats="HWC")
         for k, name in enumerate(self.classes):
             self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolbox import files, metrics, plotter
+from toolbox import files, metrics, panels, plotter
 from toolbox.metrics import METRICS
 from toolbox.predictions import Predictions
 
@@ -47,15 +47,15 @@ def draw(
         figure = plotter.confusion_figure(
             np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {under}"
         )
-        plotter.save_png(figure, folder / f"{name}.png")
-    plotter.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}")
-    plotter.save_panels(
+        panels.save_png(figure, folder / f"{name}.png")
+    panels.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}")
+    panels.save_panels(
         plotter.precision_recall_panels(predictions, spec.classes),
         folder / "precision_recall",
         columns=1,
         title=f"test set, {under}",
     )
-    plotter.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=under)
+    panels.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=under)
 
 
 def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]) -> str:

@@ -1,0 +1,143 @@
+"""Rows of a dataset become panels: examples of each class, its mean and spread, and one beat under each augmentation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import panels
+from toolbox.panels import Panel
+
+Array = NDArray[Any]
+POINTS = 1000  # drawn of a line at most
+BLOCK = 4_000_000  # samples taken into memory at a time
+CELL = (3.0, 2.2)  # inches
+ABREAST = 5  # panels of one lead
+
+
+class Facts(Protocol):
+    """What the axes say of the data."""
+
+    rate_hz: float
+    unit: str
+    leads: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def example_panels(x: Array, y: Array, index: Array, *, spec: Facts, seed: int, examples: int) -> list[Panel]:
+    """`examples` panels a class with rows of it drawn at random; the panels of a class with fewer rows stay empty.
+
+    `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source.
+    """
+    rng, grid = np.random.default_rng(seed), []
+    for k, name in enumerate(spec.classes):
+        of_class = np.flatnonzero(y == k)
+        drawn = np.sort(rng.choice(of_class, min(examples, len(of_class)), replace=False))
+        grid += [_signal(x[row], spec, f"{name}, row {index[row]:,}") for row in drawn]
+        grid += [_panel(f"{name}: no {'other ' if len(drawn) else ''}row") for _ in range(examples - len(drawn))]
+    return _labelled(grid, examples, spec.unit)
+
+
+def example_cell(leads: int) -> tuple[float, float]:
+    """Width and height in inches of a panel with one row."""
+    return CELL[0], max(CELL[1], 1 + 0.35 * leads)
+
+
+def _signal(row: Array, spec: Facts, title: str) -> Panel:
+    """A row (C, T): one lead over its unit, several above each other with a step between them that the title states."""
+    time_s, step = _time_s(row.shape[-1], spec.rate_hz), _step(row)
+    apart = f"\nleads {step:g} {spec.unit} apart" if len(spec.leads) > 1 else ""
+    panel = _panel(title, apart)
+    for lead, (name, signal) in enumerate(zip(spec.leads, row, strict=True)):
+        shown = thinned(signal)
+        panel.lines.append((name, time_s[shown], signal[shown] - lead * step))
+    if len(spec.leads) > 1:
+        panel.ticks = (-step * np.arange(len(spec.leads)), spec.leads)
+    return panel
+
+
+def _step(row: Array) -> float:
+    """A round distance (1, 2 or 5 times a power of ten) at which the leads of a row (C, T) hardly touch."""
+    span = float(np.ptp(row, axis=-1).max()) or 1.0
+    power = float(10.0 ** np.floor(np.log10(span)))
+    return next(times * power for times in (1, 2, 5, 10) if times * power >= 0.7 * span)
+
+
+def thinned(signal: Array) -> Array:
+    """The places of at most about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each stretch."""
+    if len(signal) <= POINTS:
+        return np.arange(len(signal))
+    width = -(-2 * len(signal) // POINTS)
+    stretches = np.pad(signal, (0, -len(signal) % width), mode="edge").reshape(-1, width)
+    ends = np.stack([stretches.argmin(1), stretches.argmax(1)]) + width * np.arange(len(stretches))
+    return np.unique(np.minimum(ends, len(signal) - 1))
+
+
+def mean_columns(spec: Facts) -> int:
+    """Panels abreast in the grid of means: the classes, which one lead alone may break into several rows."""
+    return len(spec.classes) if len(spec.leads) > 1 else min(len(spec.classes), ABREAST)
+
+
+def mean_panels(x: Array, y: Array, spec: Facts) -> list[Panel]:
+    """A panel for each lead and class: the mean of its rows and a band of two standard deviations to either side."""
+    counts, mean, sd = moments(x, y, len(spec.classes))
+    time_s, grid = _time_s(x.shape[-1], spec.rate_hz), []
+    for lead, lead_name in enumerate(spec.leads):
+        for k, name in enumerate(spec.classes):
+            panel = _panel(f"{name}, {counts[k]:,} rows", f"\nlead {lead_name}" if len(spec.leads) > 1 else "")
+            if counts[k]:
+                shown = thinned(mean[k, lead])
+                t, middle, reach = time_s[shown], mean[k, lead, shown], 2 * sd[k, lead, shown]
+                panel.lines, panel.bands = [("mean", t, middle)], [(t, middle - reach, middle + reach)]
+            grid.append(panel)
+    return _labelled(grid, mean_columns(spec), spec.unit)
+
+
+def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
+    """Rows (K,), mean and standard deviation (K, C, T) float32 of each class; zeros where a class has no row.
+
+    `x` (N, C, T) may be a memory map: it is read once, a block at a time.
+    """
+    counts, block = np.bincount(y, minlength=classes), max(1, BLOCK // max(1, int(np.prod(x.shape[1:]))))
+    sums = np.zeros((2, classes, *x.shape[1:]))
+    origin = x[:1].astype(float).sum(0)  # near the values, so that the difference of squares keeps its digits
+    for begin in range(0, len(x), block):
+        part = x[begin : begin + block] - origin
+        member = (y[begin : begin + block] == np.arange(classes)[:, None]).astype(float)
+        sums[0] += np.tensordot(member, part, 1)
+        sums[1] += np.tensordot(member, part**2, 1)
+    mean, square = sums / np.maximum(counts, 1)[:, None, None]
+    sd = np.sqrt(np.maximum(square - mean**2, 0))
+    there = counts[:, None, None] > 0
+    return counts, np.where(there, mean + origin, 0).astype(np.float32), sd.astype(np.float32)
+
+
+def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
+    """Draw one lead (T,) as it is under each augmentation, by name; "original" is drawn behind each, in grey."""
+    original, columns, grid = rows["original"], min(len(rows), 4), []
+    for name, signal in rows.items():
+        panel = _panel(name.replace("_", " "))
+        panel.lines = [(name, _time_s(len(signal), rate_hz), signal)]
+        panel.guide = None if name == "original" else (_time_s(len(original), rate_hz), original)
+        grid.append(panel)
+    grid = _labelled(grid, columns, unit)
+    panels.save_png(panels.panels_figure(grid, columns, "each augmentation; the original in grey", CELL), path)
+
+
+def _panel(title: str, second: str = "") -> Panel:
+    return Panel(fill(title, 34) + second, "", "", legend=False)
+
+
+def _time_s(samples: int, rate_hz: float) -> Array:
+    return (np.arange(samples) / rate_hz).astype(np.float32)
+
+
+def _labelled(grid: list[Panel], columns: int, unit: str) -> list[Panel]:
+    """Name the axes at the edge of the grid only."""
+    for place, panel in enumerate(grid):
+        panel.x_label = "time (s)" if place >= len(grid) - columns else ""
+        panel.y_label = fill(unit, 18) if place % columns == 0 and panel.lines and not panel.ticks else ""
+    return grid
