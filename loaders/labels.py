@@ -26,10 +26,10 @@ def coded(arrays: Arrays, where: str) -> Arrays:
         what = f"{len(y)} rows have {len(there)} different labels: values to be estimated, not classes"
         raise DataError(what, where=where, hint="--label-column with another column, or fewer labels")
     if len(there) == 1:
-        what = f"all {len(y)} rows have the label {names[counts.argmax()]}: there is nothing to tell apart"
+        what = f"all {len(y)} rows have the label {names[counts.argmax()][:40]}: there is nothing to tell apart"
         raise DataError(what, where=where, hint=f"--label-column {NO_LABEL} to detect anomalies")
     if (there == 1).any():
-        what = f"the class {names[(counts == 1).argmax()]} has a single row, which cannot be trained on and tested"
+        what = f"the class {names[(counts == 1).argmax()][:40]} has a single row, which cannot be trained on and tested"
         raise DataError(what, where=where, hint="more rows of it, or none")
     return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
 
@@ -43,7 +43,7 @@ def _sorted(labels: NDArray[np.str_], where: str) -> tuple[NDArray[np.str_], NDA
         return names, y.astype(np.int64)
     odd = ~(np.abs(numbers) <= LARGEST) | (numbers != np.round(numbers))
     if odd.any():
-        what = f"the label {names[odd.argmax()]} is neither a whole number nor a name"
+        what = f"the label {names[odd.argmax()][:40]} is neither a whole number nor a name"
         raise DataError(what, where=where, hint="--label-column with the column of classes")
     whole, which = np.unique(numbers.astype(np.int64), return_inverse=True)
     return whole.astype(str), which[y].astype(np.int64)
@@ -52,6 +52,6 @@ def _sorted(labels: NDArray[np.str_], where: str) -> tuple[NDArray[np.str_], NDA
 def _numbered(labels: NDArray[np.str_], classes: NDArray[np.str_], where: str) -> NDArray[np.int64]:
     """Distinct labels as the numbers of named classes."""
     if strange := sorted(set(labels.tolist()) - set(map(str, range(len(classes))))):
-        what = f"the label {strange[0]} is not one of 0..{len(classes) - 1} ({', '.join(classes)})"
+        what = f"the label {strange[0][:40]} is not one of 0..{len(classes) - 1} ({', '.join(classes)})"
         raise DataError(what, where=where, hint="numbers from 0 on, or leave classes out")
     return labels.astype(np.int64)

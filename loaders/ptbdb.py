@@ -1,8 +1,8 @@
 """Dataset `ptbdb`: beats of healthy people and of patients, most after a myocardial infarction, in the Kaggle heartbeat layout.
 
 A row is 187 samples at 125 Hz in [0, 1] and a label (Kachuee et al., arXiv 1805.00794), from lead II of the PTB Diagnostic ECG
-Database (Bousseljot et al., Biomedizinische Technik 40, S1, 1995; Goldberger et al., Circulation 101(23), 2000). They are read
-from ptbdb_normal.csv (4,046 rows) and ptbdb_abnormal.csv (10,506), loose or in the zip that has the files of `ecg` as well.
+Database (Bousseljot et al., Biomedizinische Technik 40, S1, 1995; Goldberger et al., Circulation 101(23), 2000). The files are
+ptbdb_normal.csv (4,046 rows) and ptbdb_abnormal.csv (10,506), loose or in the zip that has those of `ecg` as well.
 """
 
 import hashlib
