@@ -3,12 +3,14 @@
 from torch import Tensor, nn
 
 from loaders.base import DataSpec
+from toolbox.errors import UsageError
 
 
 class CNN1d(nn.Module):
     """(B, C, T) -> logits (B, K) by two convolutions without padding, each with ReLU and max-pooling by 3.
 
     The first is batch-normalised, which the published count of 4,789 parameters for 187 samples and five classes includes.
+    Raises UsageError for rows that are too short for them.
     """
 
     def __init__(self, spec: DataSpec, *, widths: tuple[int, int] = (8, 32), kernel: int = 7, pool: int = 3) -> None:
@@ -24,9 +26,12 @@ class CNN1d(nn.Module):
             nn.MaxPool1d(pool),
             nn.Flatten(),
         )
-        samples = spec.samples
+        samples, least = spec.samples, 1
         for _ in widths:
-            samples = (samples - kernel + 1) // pool
+            samples, least = (samples - kernel + 1) // pool, least * pool + kernel - 1
+        if spec.samples < least:
+            what = f"this network needs rows of {least} samples or more, {spec.name} has {spec.samples}"
+            raise UsageError(what, hint="--model-name resnet1d_10")
         self.head = nn.Linear(second * samples, len(spec.classes))
 
     def forward(self, x: Tensor) -> Tensor:

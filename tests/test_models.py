@@ -1,4 +1,4 @@
-"""Every network: logits of the right shape for any data, a gradient in every parameter, the published sizes."""
+"""Every network: outputs of the right shape for any data, a gradient in every parameter, the published sizes."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from conftest import make_spec
 from loaders.base import last_sample
-from models import CLASSIFIERS, get_model
+from models import AUTOENCODERS, CLASSIFIERS, MODELS, get_model
 from toolbox.errors import UsageError
 
 SPECS = {
@@ -27,6 +27,7 @@ PARAMETERS = {
     "lstm_3_flat": 277_705,
     "ecgformer": 2_744_645,
 }
+SIZES_AT_140 = {"lstm_ae": 249_473, "encoder": 116_736, "decoder": 132_737}
 SEQUENTIAL = [name for name in CLASSIFIERS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
 
 
@@ -46,6 +47,20 @@ def test_it_gives_a_row_of_logits_for_a_row_of_any_data(name: str, spec: str) ->
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_an_autoencoder_gives_a_row_for_a_row_of_any_data(name: str, spec: str) -> None:
+    model, x = build(name, spec)
+    assert model(x).shape == x.shape
+    assert model(x).isfinite().all()
+
+
+@pytest.mark.parametrize("samples", range(33, 50))
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_an_autoencoder_gives_as_many_samples_as_it_got(name: str, samples: int) -> None:
+    assert get_model(name, make_spec(samples=samples)).eval()(torch.randn(2, 1, samples)).shape == (2, 1, samples)
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     model, x = build(name)
@@ -55,10 +70,12 @@ def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     assert not torch.allclose(logits.exp().sum(1), torch.ones(3), atol=0.01)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     model, x = build(name)
-    nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2])).backward()
+    outputs = model(x)
+    loss = outputs.square().mean() if name in AUTOENCODERS else nn.functional.cross_entropy(outputs, torch.tensor([0, 1, 2]))
+    loss.backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
@@ -73,7 +90,13 @@ def test_it_has_the_published_number_of_parameters(name: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_lstm_autoencoder_has_the_published_number_of_parameters() -> None:
+    model = get_model("lstm_ae", make_spec(samples=140))
+    parts = {"lstm_ae": model, "encoder": model.encoder, "decoder": model.decoder}
+    assert {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()} == SIZES_AT_140
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_what_is_said_of_a_row_does_not_depend_on_the_batch(name: str) -> None:
     model, x = build(name)
     model.eval()
@@ -113,6 +136,16 @@ def test_the_last_sample_is_that_of_the_longest_lead_and_the_first_of_an_empty_r
 def test_an_empty_row_has_finite_logits(name: str) -> None:
     model, x = build(name)
     assert model(torch.zeros_like(x)).isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [2, 32, 33])
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_too_short_for_a_network_are_refused_in_a_line(name: str, samples: int) -> None:
+    if name == "cnn1d_3" and samples < 33:
+        with pytest.raises(UsageError, match=f"rows of 33 samples or more, tiny has {samples}"):
+            get_model(name, make_spec(samples=samples))
+        return
+    assert get_model(name, make_spec(samples=samples)).eval()(torch.randn(2, 1, samples)).isfinite().all()
 
 
 def test_an_unknown_network_is_a_usage_error_that_suggests_one() -> None:
