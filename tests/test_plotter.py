@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from sklearn import metrics as sk
 
 from toolbox import metrics, plotter, report
-from toolbox.panels import save_panels
 from toolbox.metrics import METRICS
+from toolbox.panels import save_panels
 from toolbox.predictions import Predictions
 
 CLASSES = ("N", "S", "V")
