@@ -139,9 +139,9 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     figure.update_layout(
         title=_lines(title),
         title_font_size=14,
-        margin_t=150,
+        margin_t=90 + gap,
         template="plotly_white",
-        height=height + 230,
+        height=height + gap + 170,
         width=width + 160 if width > WIDE else None,
     )
     return figure
