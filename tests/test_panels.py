@@ -86,7 +86,7 @@ def test_titles_of_a_page_have_room_for_their_lines() -> None:
     def gap(title: str) -> float:
         page = panels.panels_page([Panel(title, "", "", banded().lines)] * 4, 2, "", CELL)
         above, below = sorted({page.layout[axis].domain for axis in ("yaxis", "yaxis3")}, reverse=True)
-        return (above[0] - below[1]) * (page.layout.height - 230)
+        return (above[0] - below[1]) * (page.layout.height - page.layout.margin.t - 80)
 
     assert gap("a\nb\nc") - gap("a") == pytest.approx(30, abs=3)
 

@@ -83,12 +83,12 @@ def explore(
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     panels.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
     panels.save_page(classes_page(counts, spec.classes, title), folder / "classes.html")
-    title, grid = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", folder / "examples"
+    title, cell = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", waveforms.cell(len(spec.leads))
     rows = waveforms.example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
-    panels.save_panels(rows, grid, columns=examples, title=title, cell=waveforms.example_cell(len(spec.leads)))
+    panels.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)
     title = f"{spec.name}, {spec.view}s of train: mean, and two standard deviations to either side\n{CLOSED}"
-    rows, columns = waveforms.mean_panels(x, y, spec), waveforms.mean_columns(spec)
-    panels.save_panels(rows, folder / "mean", columns=columns, title=title, cell=waveforms.CELL)
+    columns = min(len(spec.classes), waveforms.ABREAST)
+    panels.save_panels(waveforms.mean_panels(x, y, spec), folder / "mean", columns=columns, title=title, cell=cell)
     if augmented:
         waveforms.save_augmentations(augmented, folder / "augmentations.png", rate_hz=spec.rate_hz, unit=spec.unit)
         pictures["augmentations"] = "Augmentations"

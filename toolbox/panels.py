@@ -130,7 +130,8 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
 
     rows = -(-len(panels) // columns)
     titles = [_lines(panel.title) for panel in panels]
-    gap = 45 + 15 * max(title.count("<br>") + 1 for title in titles)  # pixels between rows, for the titles of the lower one
+    # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
+    gap = 45 + 20 * any(panel.x_label for panel in panels[:-columns]) + 15 * max(title.count("<br>") + 1 for title in titles)
     height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
     figure.update_annotations(font_size=13)
@@ -139,9 +140,9 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     figure.update_layout(
         title=_lines(title),
         title_font_size=14,
-        margin_t=150,
+        margin_t=90 + gap,
         template="plotly_white",
-        height=height + 230,
+        height=height + gap + 170,
         width=width + 160 if width > WIDE else None,
     )
     return figure

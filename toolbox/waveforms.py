@@ -1,5 +1,6 @@
 """Rows of a dataset become panels: examples of each class, its mean and spread, and one beat under each augmentation."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
@@ -15,7 +16,7 @@ Array = NDArray[Any]
 POINTS = 1000  # drawn of a line at most
 BLOCK = 4_000_000  # samples taken into memory at a time
 CELL = (3.0, 2.2)  # inches
-ABREAST = 5  # panels of one lead
+ABREAST = 5  # classes in a row of means
 
 
 class Facts(Protocol):
@@ -41,28 +42,34 @@ def example_panels(x: Array, y: Array, index: Array, *, spec: Facts, seed: int, 
     return _labelled(grid, examples, spec.unit)
 
 
-def example_cell(leads: int) -> tuple[float, float]:
-    """Width and height in inches of a panel with one row."""
+def cell(leads: int) -> tuple[float, float]:
+    """Width and height in inches of a panel with a row."""
     return CELL[0], max(CELL[1], 1 + 0.35 * leads)
 
 
-def _signal(row: Array, spec: Facts, title: str) -> Panel:
-    """A row (C, T): one lead over its unit, several above each other with a step between them that the title states."""
-    time_s, step = _time_s(row.shape[-1], spec.rate_hz), _step(row)
-    apart = f"\nleads {step:g} {spec.unit} apart" if len(spec.leads) > 1 else ""
-    panel = _panel(title, apart)
+def _signal(row: Array, spec: Facts, title: str, reach: Array | None = None) -> Panel:
+    """A row (C, T), with a band of `reach` (C, T) to either side: one lead over its unit, several above each other.
+
+    The title then states the step between them.
+    """
+    time_s, several = (np.arange(row.shape[-1]) / spec.rate_hz).astype(np.float32), len(spec.leads) > 1
+    low, high = (row, row) if reach is None else (row - reach, row + reach)
+    step = _step(float((high.max(-1) - low.min(-1)).max()))
+    panel = _panel(title, f"\nleads {step:g} {spec.unit} apart" if several else "")
     for lead, (name, signal) in enumerate(zip(spec.leads, row, strict=True)):
-        shown = thinned(signal)
-        panel.lines.append((name, time_s[shown], signal[shown] - lead * step))
-    if len(spec.leads) > 1:
+        shown, base = thinned(signal), lead * step
+        panel.lines.append((name, time_s[shown], signal[shown] - base))
+        if reach is not None:
+            panel.bands.append((time_s[shown], low[lead, shown] - base, high[lead, shown] - base))
+    if several:
         panel.ticks = (-step * np.arange(len(spec.leads)), spec.leads)
     return panel
 
 
-def _step(row: Array) -> float:
-    """A round distance (1, 2 or 5 times a power of ten) at which the leads of a row (C, T) hardly touch."""
-    span = float(np.ptp(row, axis=-1).max()) or 1.0
-    power = float(10.0 ** np.floor(np.log10(span)))
+def _step(span: float) -> float:
+    """A round distance (1, 2 or 5 times a power of ten) at which leads that range over `span` hardly touch."""
+    span = span or 1.0
+    power = 10.0 ** math.floor(math.log10(span))
     return next(times * power for times in (1, 2, 5, 10) if times * power >= 0.7 * span)
 
 
@@ -76,24 +83,12 @@ def thinned(signal: Array) -> Array:
     return np.unique(np.minimum(ends, len(signal) - 1))
 
 
-def mean_columns(spec: Facts) -> int:
-    """Panels abreast in the grid of means: the classes, which one lead alone may break into several rows."""
-    return len(spec.classes) if len(spec.leads) > 1 else min(len(spec.classes), ABREAST)
-
-
 def mean_panels(x: Array, y: Array, spec: Facts) -> list[Panel]:
-    """A panel for each lead and class: the mean of its rows and a band of two standard deviations to either side."""
+    """A panel for each class: the mean of its rows (N, C, T), and a band of two standard deviations to either side."""
     counts, mean, sd = moments(x, y, len(spec.classes))
-    time_s, grid = _time_s(x.shape[-1], spec.rate_hz), []
-    for lead, lead_name in enumerate(spec.leads):
-        for k, name in enumerate(spec.classes):
-            panel = _panel(f"{name}, {counts[k]:,} rows", f"\nlead {lead_name}" if len(spec.leads) > 1 else "")
-            if counts[k]:
-                shown = thinned(mean[k, lead])
-                t, middle, reach = time_s[shown], mean[k, lead, shown], 2 * sd[k, lead, shown]
-                panel.lines, panel.bands = [("mean", t, middle)], [(t, middle - reach, middle + reach)]
-            grid.append(panel)
-    return _labelled(grid, mean_columns(spec), spec.unit)
+    titles = [f"{name}, {count:,} row{'' if count == 1 else 's'}" for name, count in zip(spec.classes, counts, strict=True)]
+    grid = [_signal(mean[k], spec, title, 2 * sd[k]) if counts[k] else _panel(title) for k, title in enumerate(titles)]
+    return _labelled(grid, ABREAST, spec.unit)
 
 
 def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
@@ -117,11 +112,12 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
 
 def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
     """Draw one lead (T,) as it is under each augmentation, by name; "original" is drawn behind each, in grey."""
-    original, columns, grid = rows["original"], min(len(rows), 4), []
+    columns, grid = min(len(rows), 4), []
+    time_s = {name: np.arange(len(signal)) / rate_hz for name, signal in rows.items()}
     for name, signal in rows.items():
         panel = _panel(name.replace("_", " "))
-        panel.lines = [(name, _time_s(len(signal), rate_hz), signal)]
-        panel.guide = None if name == "original" else (_time_s(len(original), rate_hz), original)
+        panel.lines = [(name, time_s[name], signal)]
+        panel.guide = None if name == "original" else (time_s["original"], rows["original"])
         grid.append(panel)
     grid = _labelled(grid, columns, unit)
     panels.save_png(panels.panels_figure(grid, columns, "each augmentation; the original in grey", CELL), path)
@@ -129,10 +125,6 @@ def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float,
 
 def _panel(title: str, second: str = "") -> Panel:
     return Panel(fill(title, 34) + second, "", "", legend=False)
-
-
-def _time_s(samples: int, rate_hz: float) -> Array:
-    return (np.arange(samples) / rate_hz).astype(np.float32)
 
 
 def _labelled(grid: list[Panel], columns: int, unit: str) -> list[Panel]:
