@@ -157,7 +157,8 @@ def _machine_flags(flag: Any) -> None:
     flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--no-figures", help="test without drawing figures; --test draws them later")
-    flag("--confusion-video", help="draw how the confusion matrices of train and validation evolved, as a GIF and a page")
+    flag("--confusion-video", metavar="KIND", nargs="?", const="gif", help="show how the confusion matrices of train and "
+         "validation evolved, as a gif, or mp4 where ffmpeg is installed, and as a page")  # fmt: skip
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
     flag("--debug", help="show the traceback of an error")
@@ -242,6 +243,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
         (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
+        (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),

@@ -7,7 +7,7 @@ from typing import Any
 from loaders import DATASETS, augment
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS
-from toolbox import baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 from toolbox.tasks import TASKS
@@ -25,6 +25,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "class-balance": samplers.BALANCES,
     "monitor": dict.fromkeys(metrics.METRICS),
     "baseline": baselines.BASELINES,
+    "confusion-video": animation.WRITERS,
 }
 # What each task has of its own, and what it takes where nothing is typed.
 NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
@@ -66,6 +67,8 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         known = ", ".join(NETWORKS[flags.task])
         raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
     thresholds.parse(flags.threshold)
+    if flags.confusion_video:
+        animation.check(flags.confusion_video)
     if flags.augment:
         augment.parse(flags.augment)
     if flags.task == "detect" and (typed := [name for name in OF_CLASSES if getattr(flags, name)]):

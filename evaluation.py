@@ -86,7 +86,8 @@ def _classes(
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
     if flags.confusion_video:
-        animation.save_confusion_gif(history, spec.classes, folder / "confusion.gif", title=title)
+        path = folder / f"confusion.{flags.confusion_video}"
+        animation.save_confusion_video(history, spec.classes, path, title=title)
         animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
     return values
 

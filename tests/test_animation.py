@@ -46,7 +46,7 @@ def frames_of(path: Path) -> list[tuple[int, np.ndarray]]:
 @pytest.mark.parametrize(("epochs", "classes"), [(1, 2), (4, 3), (3, 10)])
 def test_a_gif_has_a_frame_for_each_epoch_and_holds_the_last(tmp_path: Path, epochs: int, classes: int) -> None:
     names = [LONG[k % 3] for k in range(classes)]
-    animation.save_confusion_gif(history(epochs, classes), names, tmp_path / "run.gif", title="a run")
+    animation.save_confusion_video(history(epochs, classes), names, tmp_path / "run.gif", title="a run")
     frames = frames_of(tmp_path / "run.gif")
     assert len(frames) == epochs
     assert frames[-1][0] == animation.LAST_MS
@@ -89,14 +89,14 @@ def test_train_is_empty_where_a_row_lacks_it_and_left_out_where_all_do() -> None
     assert list(animation.matrices(history(3, lacking=3), "NSV")) == ["validation"]
 
 
-@pytest.mark.parametrize("save", [animation.save_confusion_gif, animation.save_confusion_page])
+@pytest.mark.parametrize("save", [animation.save_confusion_video, animation.save_confusion_page])
 @pytest.mark.parametrize("lacking", [1, 2])
 def test_histories_of_older_runs_are_drawn(tmp_path: Path, save: Callable[..., None], lacking: int) -> None:
     save(history(2, lacking=lacking), LONG, tmp_path / "run.out.gif", title="a run")
     assert (tmp_path / "run.out.gif").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("save", [animation.save_confusion_gif, animation.save_confusion_page])
+@pytest.mark.parametrize("save", [animation.save_confusion_video, animation.save_confusion_page])
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
@@ -122,7 +122,7 @@ def test_a_failure_on_the_way_leaves_the_file_before(tmp_path: Path, monkeypatch
     calls = iter([shown] * 3)
     monkeypatch.setattr(animation.plotter.ConfusionImage, "show", lambda *given: next(calls)(*given))
     with pytest.raises((StopIteration, RuntimeError)):
-        animation.save_confusion_gif(history(3), "NSV", path, title="")
+        animation.save_confusion_video(history(3), "NSV", path, title="")
     assert path.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["run.gif"]
 
@@ -130,7 +130,7 @@ def test_a_failure_on_the_way_leaves_the_file_before(tmp_path: Path, monkeypatch
 def test_without_ffmpeg_mp4_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ResourceError, match="ffmpeg") as refused:
-        animation.save_confusion_gif(history(2), "NSV", tmp_path / "run.mp4", title="")
+        animation.save_confusion_video(history(2), "NSV", tmp_path / "run.mp4", title="")
     assert "gif" in str(refused.value)
     assert not list(tmp_path.iterdir())
 
@@ -143,7 +143,7 @@ def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(tmp_path: Path, monkey
     out.mkdir()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(CommanderError, match="ffmpeg could not"):
-        animation.save_confusion_gif(history(3), "NSV", out / "run.mp4", title="")
+        animation.save_confusion_video(history(3), "NSV", out / "run.mp4", title="")
     assert not list(out.iterdir())
 
 
@@ -151,7 +151,7 @@ def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(tmp_path: Path, monkey
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_film_lasts_as_long_as_the_gif(tmp_path: Path, epochs: int) -> None:
     path = tmp_path / "run.mp4"
-    animation.save_confusion_gif(history(epochs), "NSV", path, title="a run")
+    animation.save_confusion_video(history(epochs), "NSV", path, title="a run")
     command = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=width,height,nb_read_frames,r_frame_rate"]
     said = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, check=True)
     (stream,) = json.loads(said.stdout)["streams"]

@@ -62,7 +62,7 @@ def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) 
 
 
 @pytest.mark.parametrize(
-    "given", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2"}, {"confusion_video": True}]
+    "given", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2"}, {"confusion_video": "gif"}]
 )
 def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="is for classes"):

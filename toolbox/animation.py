@@ -1,6 +1,6 @@
 """How the confusion matrices of a run grew from epoch to epoch: train on the left, validation on the right, to watch or to page.
 
-`save_confusion_gif(history, classes, "run.gif", title=...)` writes a GIF, or with the suffix .mp4 a film through ffmpeg;
+`save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF, or with the suffix .mp4 a film through ffmpeg;
 `save_confusion_page` writes the same as an HTML page with a slider. `history` is the list of a run's logger.json.
 """
 
@@ -100,13 +100,13 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
         yield np.array(figure.canvas.buffer_rgba())[..., :3]
 
 
-def save_confusion_gif(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Write the matrices of `history` as moving pictures, whole or not at all: a GIF, or MP4 where `path` ends so.
+def save_confusion_video(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
+    """Write the matrices of `history` as moving pictures, whole or not at all, of the kind that `path` ends in: gif or mp4.
 
     Raises ResourceError where MP4 is asked for and there is no ffmpeg, CheckpointError where there is nothing to draw.
     """
     rows = chosen(history)
-    write = _write_mp4 if path.suffix == ".mp4" else _write_gif
+    write = WRITERS[path.suffix[1:]]
     pictures = frames(rows, classes, title=title)
     first = next(pictures)
     files.write_whole(path, lambda file: write(file, chain([first], pictures), frame_ms(len(rows))))
@@ -121,9 +121,8 @@ def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: 
 
 
 def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
+    check("mp4")
     program = shutil.which("ffmpeg")
-    if program is None:
-        raise ResourceError("MP4 is written by ffmpeg, which is not on the PATH", hint="install it, or a path that ends in .gif")
     first = next(pictures)
     height, width = (length // 2 * 2 for length in first.shape[:2])  # the codec wants even sides
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"1000/{shown_ms[0]}", "-i", "pipe:0"]
@@ -139,6 +138,15 @@ def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: 
             said.seek(0)
             where = said.read().decode(errors="replace")[-200:]
             raise ResourceError("ffmpeg could not write the film", where=where, hint="free space, or a path that ends in .gif")
+
+
+WRITERS = {"gif": _write_gif, "mp4": _write_mp4}
+
+
+def check(kind: str) -> None:
+    """Raise ResourceError where moving pictures of that kind cannot be written on this machine."""
+    if kind == "mp4" and shutil.which("ffmpeg") is None:
+        raise ResourceError("mp4 is written by ffmpeg, which is not on the PATH", hint="install it, or gif")
 
 
 def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
