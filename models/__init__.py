@@ -29,7 +29,7 @@ CLASSIFIERS = {
     **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
     "ecgformer": partial(ECGFormer, width=192, layers=6, heads=8),
     "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
-    "ecgformer_tiny": partial(ECGFormer, width=32, layers=2, heads=4),
+    "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
     "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
 }
 AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from loaders.base import DataSpec
 
 WIDENING = 4  # of the hidden layer in each block
-TOKEN_SD = 0.02
+CODE_SD = 0.2  # macro F1 of ecgformer_patch after an epoch of generated beats: 0.23 with 0.02, 0.50 with 0.2, 0.40 with 1
 
 
 class Attention(nn.Module):
@@ -63,7 +63,7 @@ class ECGFormer(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(layers))
         self.head = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.Linear(width, len(spec.classes)))
         for parameter in (self.token, self.position):
-            nn.init.trunc_normal_(parameter, std=TOKEN_SD)
+            nn.init.trunc_normal_(parameter, std=CODE_SD)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (0, -x.shape[2] % self.patch)).unfold(2, self.patch, self.patch)  # (B, C, N, patch)
