@@ -31,7 +31,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
 NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
 DEFAULTS = {
     "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
-    "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "pca"},
+    "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
 }
 OF_CLASSES = ("sampler", "class_balance", "class_weights", "confusion_video")  # what there is to do with more than one class
 # The words of --list.

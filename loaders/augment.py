@@ -40,6 +40,7 @@ _SPREAD = ("from 0 to 2", lambda sd: 0 <= sd <= 2)
 _PART = ("from 0 to 0.9", lambda part: 0 <= part <= 0.9)
 _ALPHA = ("from 0.001 to 1000", lambda alpha: 0.001 <= alpha <= 1000)
 _PROBABILITY = ("from 0 to 1", lambda probability: 0 <= probability <= 1)
+SHOWN = 3  # times the default strength, in examples
 AUGMENTATIONS: dict[str, Augmentation] = {
     "noise": Augmentation(transforms.noise, 0.05, "standard deviation, data's unit", _SIZE),
     "shift": Augmentation(transforms.shift, 10, "largest shift, samples", _WHOLE),
@@ -112,10 +113,11 @@ class Augment:
 
 
 def examples(beats: NDArray[np.float32], *, rate_hz: float, seed: int) -> dict[str, NDArray[np.float32]]:
-    """The first of `beats` (N, T) as each augmentation that `rate_hz` can carry changes it, (T,) by name, at default strength.
+    """The first of `beats` (N, T) as each augmentation that `rate_hz` can carry changes it, (T,) by what would be typed.
 
-    Mixup takes its partner from the other beats.
+    Each is at three times its default strength, to be seen. Mixup takes its partner from the other beats.
     """
     x = torch.tensor(beats)[:, None]
-    able = [name for name, entry in AUGMENTATIONS.items() if rate_hz > entry.above_hz]
-    return {name: Augment(f"{name}::1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for name in able}
+    able = {name: SHOWN * entry.strength for name, entry in AUGMENTATIONS.items() if rate_hz > entry.above_hz}
+    texts = [f"{name}:{strength:g}" for name, strength in able.items()]
+    return {text: Augment(f"{text}:1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for text in texts}

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from loaders.base import DataSpec
+from models.recurrent import start_able_to_remember
 
 
 class LSTMAutoencoder(nn.Module):
@@ -17,6 +18,8 @@ class LSTMAutoencoder(nn.Module):
         super().__init__()
         self.encoder = nn.ModuleList([nn.LSTM(spec.channels, 2 * code), nn.LSTM(2 * code, code)])
         self.decoder = nn.ModuleList([nn.LSTM(code, code), nn.LSTM(code, 2 * code), nn.Linear(2 * code, spec.channels)])
+        for cells in (*self.encoder, *self.decoder[:2]):
+            start_able_to_remember(cells)
 
     def forward(self, x: Tensor) -> Tensor:
         sequence = x.permute(2, 0, 1)  # (T, B, C)
@@ -34,7 +37,7 @@ class ConvAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, spec: DataSpec, *, widths: tuple[int, ...] = (16, 32, 64), code: int = 16, kernel: int = 7, noise: float = 0.1
+        self, spec: DataSpec, *, widths: tuple[int, ...] = (16, 32, 64), code: int = 8, kernel: int = 7, noise: float = 0.1
     ) -> None:
         super().__init__()
         self.noise = noise
@@ -59,7 +62,7 @@ class ConvAutoencoder(nn.Module):
 class LinearAutoencoder(nn.Module):
     """The whole row through one layer down and one up, denoising: what principal components span, learned by steps."""
 
-    def __init__(self, spec: DataSpec, *, code: int = 16, noise: float = 0.1) -> None:
+    def __init__(self, spec: DataSpec, *, code: int = 8, noise: float = 0.1) -> None:
         super().__init__()
         self.noise, size = noise, spec.channels * spec.samples
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(size, code))

@@ -23,22 +23,7 @@ class Recurrent(nn.Module):
         self.cells = CELLS[kind](spec.channels * spec.samples if flat else spec.channels, hidden, layers)
         self.head = nn.Linear(hidden, len(spec.classes))
         if not flat:
-            self._reset()
-
-    def _reset(self) -> None:
-        """Start able to remember: torch's own start leaves a single input channel all but unheard for epochs.
-
-        Input weights by fan-in, orthogonal recurrence (Saxe et al. 2014), forget gates open (Jozefowicz et al. 2015).
-        """
-        hidden = self.cells.hidden_size
-        for name, parameter in self.cells.named_parameters():
-            if name.startswith("weight_ih"):
-                nn.init.uniform_(parameter, -(parameter.shape[1] ** -0.5), parameter.shape[1] ** -0.5)
-            elif name.startswith("weight_hh"):
-                for gate in parameter.data.split(hidden):
-                    nn.init.orthogonal_(gate)
-            elif isinstance(self.cells, nn.LSTM) and name.startswith("bias_ih"):
-                nn.init.ones_(parameter.data[hidden : 2 * hidden])
+            start_able_to_remember(self.cells)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.flat:
@@ -47,6 +32,22 @@ class Recurrent(nn.Module):
         weights = inside / inside.sum(0)
         outputs, _ = self.cells(_standardised(x.permute(2, 0, 1), weights))  # (T, B, hidden)
         return self.head(torch.einsum("tbh,tb->bh", outputs, weights))
+
+
+def start_able_to_remember(cells: nn.RNNBase) -> None:
+    """Initial weights with which a single input channel is heard; with torch's own it is all but lost for epochs.
+
+    Input weights by fan-in, orthogonal recurrence (Saxe et al. 2014), forget gates open (Jozefowicz et al. 2015).
+    """
+    hidden = cells.hidden_size
+    for name, parameter in cells.named_parameters():
+        if name.startswith("weight_ih"):
+            nn.init.uniform_(parameter, -(parameter.shape[1] ** -0.5), parameter.shape[1] ** -0.5)
+        elif name.startswith("weight_hh"):
+            for gate in parameter.data.split(hidden):
+                nn.init.orthogonal_(gate)
+        elif isinstance(cells, nn.LSTM) and name.startswith("bias_ih"):
+            nn.init.ones_(parameter.data[hidden : 2 * hidden])
 
 
 def _standardised(x: Tensor, weights: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
 
 def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
     """Draw one lead (T,) as it is under each augmentation, by name; "original" is drawn behind each, in grey."""
-    columns, grid = min(len(rows), 4), []
+    columns, grid = min(len(rows), 3), []
     time_s = {name: np.arange(len(signal)) / rate_hz for name, signal in rows.items()}
     for name, signal in rows.items():
         panel = _panel(name.replace("_", " "))
@@ -120,7 +120,7 @@ def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float,
         panel.guide = None if name == "original" else (time_s["original"], rows["original"])
         grid.append(panel)
     grid = _labelled(grid, columns, unit)
-    panels.save_png(panels.panels_figure(grid, columns, "each augmentation; the original in grey", CELL), path)
+    panels.save_png(panels.panels_figure(grid, columns, "a beat under each augmentation; as it is, in grey", CELL), path)
 
 
 def _panel(title: str, second: str = "") -> Panel:
