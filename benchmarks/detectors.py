@@ -1,10 +1,9 @@
-"""Which detector tells a patient's normal beats from the others: baselines of scikit-learn and autoencoders, one patient at a time.
+"""Which detector tells a patient's normal beats from the others: methods of scikit-learn and autoencoders, a patient at a time.
 
     python benchmarks/detectors.py --data-file mit-bih-arrhythmia-database-1.0.0.zip [--epochs 60] [--names conv_ae lstm_ae ...]
 
-Of each of eight records of MIT-BIH with ectopic beats the normal beats are divided 85/7.5/7.5, as `ecg5000` is; the threshold is the
-98th percentile of validation. Only rows that are training rows of `ecg` are used, so that defaults may be chosen by this table.
-Prints one; asserts nothing.
+Of each of eight records of MIT-BIH with ectopic beats the normal beats are divided 85/7.5/7.5, as `ecg5000` is; the threshold is
+the default one. Only rows that are training rows of `ecg` are used, so that defaults may be chosen by this table.
 """
 
 import argparse

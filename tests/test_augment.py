@@ -336,9 +336,9 @@ def test_what_cannot_be_read_is_a_usage_error_that_says_what_is_allowed(text: st
 @every_rate
 def test_the_examples_show_one_beat_under_each_augmentation(rate_hz: float) -> None:
     rows = beats(3, 1)[:, 0].numpy()
-    shown = examples(rows, rate_hz=rate_hz, seed=4)
-    assert list(shown) == list(AUGMENTATIONS)
+    shown = examples(rows, rate_hz=rate_hz, seed=5)
+    assert [parse(text)[0][0] for text in shown] == list(AUGMENTATIONS)
     for name, row in shown.items():
         assert row.shape == (187,)
         assert not np.array_equal(row, rows[0]), name
-    assert "hum" not in examples(rows, rate_hz=100, seed=4)
+    assert not any(text.startswith("hum") for text in examples(rows, rate_hz=100, seed=4))

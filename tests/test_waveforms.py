@@ -139,4 +139,4 @@ def test_augmentations_are_drawn_over_the_original(tmp_path: Path, monkeypatch: 
         np.testing.assert_array_equal(panel.guide[1], original)
         np.testing.assert_array_equal(panel.lines[0][2], signal)
         assert panel.lines[0][1][-1] == pytest.approx((len(signal) - 1) / 125)
-    assert (drawn[0].y_label, drawn[0].x_label) == ("mV", "time (s)")
+    assert (drawn[0].y_label, drawn[-1].x_label) == ("mV", "time (s)")
