@@ -63,6 +63,10 @@ def test_the_table_of_datasets_is_the_registry() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(CHOICES["dataset"])
 
 
+def test_the_pictures_are_there() -> None:
+    assert all((ROOT / path).is_file() for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README))
+
+
 def test_the_tree_is_the_tree() -> None:
     named = set(re.findall(r"[\w]+\.py", TREE))
     product = [*ROOT.glob("*.py"), *ROOT.glob("loaders/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("toolbox/*.py")]
@@ -88,6 +92,6 @@ def test_what_is_imported_is_required() -> None:
         path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
     )
     imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
-    imported = {{"PIL": "pillow"}.get(name, name) for name in imported}
+    imported = {{"PIL": "pillow", "sklearn": "scikit-learn"}.get(name, name) for name in imported}
     required = {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
     assert imported - sys.stdlib_module_names - own == required

@@ -1,0 +1,66 @@
+"""A dataset and a network of one's own are the file and the line that the README shows: they are put into a copy and run."""
+
+import re
+import shutil
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from conftest import ROOT, commander
+
+SECTION = (ROOT / "README.md").read_text().split("## Your data, your model")[1].split("\n## ")[0]
+BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", SECTION, re.MULTILINE)]
+IMPORTS = {
+    "loaders": """
+import numpy as np
+from loaders import splits, synth
+from loaders.base import Data, DataSpec, Split
+from loaders.cache import checksum
+""",
+    "models": "from torch import nn\n\n",
+}
+TABLES = {"loaders": "DATASETS: dict[str, Callable[..., Data]] = {", "models": "CLASSIFIERS = {"}
+ROWS = """beats = synth.beats(400, 1)
+    x, y = beats["x"][:, None], (beats["y"] > 0).astype(int)"""  # in place of the README's dots
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A copy of the program with both added as shown."""
+    copy = tmp_path / "program"
+    for part in ("loaders", "models", "toolbox"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, copy)
+    for kind, imported in (("loaders", "from loaders import mine"), ("models", "from models.mine import Mine")):
+        shown = next(block for block in BLOCKS if block.startswith(f"# {kind}/mine.py"))
+        file, line = re.split(rf"# {kind}/__init__.py.*\n", shown)
+        (copy / kind / "mine.py").write_text(IMPORTS[kind] + file.replace("x, y = ...", ROWS))
+        init = copy / kind / "__init__.py"
+        text = init.read_text().replace(TABLES[kind], f"{imported}\n{TABLES[kind]}\n    {line.strip()}", 1)
+        init.write_text(text)
+    return copy
+
+
+def test_they_are_listed_trained_and_tested(program: Path, root: Path) -> None:
+    assert "mine" in commander("--list", "models", program=program).out.split()
+    flags = ("--dataset", "mine", "--model-name", "mine", "--epochs", "2", "--no-figures", "--root-dir", root)
+    ended = commander(*flags, program=program)
+    assert ended.code == 0, ended.err
+    assert Path(ended.result["run_folder"]).name == "mine_mine_1"
+    assert set(ended.result["test"]["per_class"]) == {"normal", "ill"}
+
+
+def test_the_new_network_starts_from_another_run_and_the_new_dataset_detects(program: Path, root: Path) -> None:
+    first = ("--dataset", "synth", "--model-name", "mine", "--short-run", "--epochs", "1", "--no-figures", "--root-dir", root)
+    assert commander(*first, program=program).code == 0
+    then = ("--dataset", "mine", "--model-name", "mine", "--pretrained", "synth_mine_1", "--train", "head")
+    ended = commander(*then, "--epochs", "1", "--no-figures", "--root-dir", root, program=program)
+    assert ended.code == 0, ended.err
+    assert "begun anew: head.weight" in ended.err
+    detected = commander(
+        "--dataset", "mine", "--task", "detect", "--epochs", "1", "--no-figures", "--root-dir", root, program=program
+    )
+    assert detected.code == 0, detected.err
+    assert 0 <= detected.result["test"]["auroc"] <= 1
