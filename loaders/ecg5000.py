@@ -82,11 +82,11 @@ def _spec(rule: str) -> DataSpec:
         channels=1,
         samples=SAMPLES,
         rate_hz=RATE_HZ,
-        unit="standard deviations of the beat; the rate is nominal, as if a beat lasted 1 s",
+        unit="standard deviations of the beat",
         leads=("ECG",),
         classes=CLASSES,
         importance=(1.0,) * len(CLASSES),
-        source="ECG5000 of the UCR archive, from record chf07 of the BIDMC Congestive Heart Failure Database",
+        source="ECG5000 of the UCR archive, from record chf07 of BIDMC CHF; the rate is nominal, as if a beat lasted 1 s",
         licence="UCR archive: to be cited; BIDMC: ODC-By 1.0",
         split_rule=f"{rule}; all beats are one patient's",
     )

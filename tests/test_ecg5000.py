@@ -378,5 +378,5 @@ def test_without_a_network_one_line_says_how_to_place_the_files(tmp_path: Path, 
 def test_the_facts_are_stated(both: Path, tmp_path: Path) -> None:
     spec = load(tmp_path, both).spec
     assert (spec.channels, spec.samples, spec.classes, spec.importance) == (1, 140, CLASSES, (1,) * 5)
-    assert "rate is nominal" in spec.unit
+    assert "rate is nominal" in spec.source
     assert "one patient's" in spec.split_rule

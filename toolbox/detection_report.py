@@ -143,7 +143,7 @@ def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
             share = np.histogram(np.minimum(errors, top), edges)[0] / len(errors)
             panel.lines.append((f"{name} (n={len(errors):,})", np.repeat(edges, 2)[1:-1], np.repeat(share, 2)))
     highest = max((line[2].max() for line in panel.lines), default=1.0)
-    panel.guide = ([threshold, threshold], [0, highest])
+    panel.lines.append(("threshold", np.array([threshold, threshold]), np.array([0, highest])))
     return panel
 
 
@@ -152,7 +152,7 @@ def _extremes(errors: Array, anomaly: Array) -> dict[str, Array]:
     chosen = {}
     for kind, which in (("normal", np.flatnonzero(~anomaly)), ("anomaly", np.flatnonzero(anomaly))):
         order = which[np.argsort(errors[which], kind="stable")]
-        chosen[f"{kind}, best"], chosen[f"{kind}, worst"] = order[:SHOWN], order[::-1][:SHOWN]
+        chosen[f"best {kind}"], chosen[f"worst {kind}"] = order[:SHOWN], order[::-1][:SHOWN]
     return chosen
 
 
@@ -163,7 +163,8 @@ def reconstruction_panels(
     seconds, pairs = np.arange(x.shape[2]) / spec.rate_hz, []
     for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):
         i = len(pairs)
+        unit = "" if i % SHOWN else fill(spec.unit, 18)
         title = f"{kind}: {spec.classes[predictions.target[row]]}, error {predictions.loss[row]:.3g}"
         lines = [(spec.leads[0], seconds, x[i, 0]), ("reconstruction", seconds, outputs[i, 0])]
-        pairs.append(Panel(title, "time (s)", spec.unit, lines))
+        pairs.append(Panel(title, "time (s)", unit, lines))
     return pairs

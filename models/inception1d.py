@@ -1,0 +1,58 @@
+"""InceptionTime: convolutions of three lengths side by side, with residual connections (Ismail Fawaz et al., DMKD 34, 2020)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from loaders.base import DataSpec
+
+DEPTH_OF_BLOCK = 3  # modules between two residual connections
+
+
+class InceptionModule(nn.Module):
+    """(B, width_in, T) -> (B, 4 filters, T): a bottleneck into each of `kernels`, beside a max-pooled path."""
+
+    def __init__(self, width_in: int, filters: int, kernels: tuple[int, ...], bottleneck: int) -> None:
+        super().__init__()
+        squeezed = bottleneck if width_in > bottleneck else width_in
+        self.squeeze = nn.Conv1d(width_in, squeezed, 1, bias=False) if width_in > bottleneck else nn.Identity()
+        self.branches = nn.ModuleList(nn.Conv1d(squeezed, filters, kernel, padding=kernel // 2, bias=False) for kernel in kernels)
+        self.pooled = nn.Sequential(nn.MaxPool1d(3, 1, 1), nn.Conv1d(width_in, filters, 1, bias=False))
+        self.norm = nn.BatchNorm1d(filters * (len(kernels) + 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.squeeze(x)
+        return F.relu(self.norm(torch.cat([*(branch(squeezed) for branch in self.branches), self.pooled(x)], 1)))
+
+
+class Inception1d(nn.Module):
+    """(B, C, T) -> logits (B, K): `depth` modules, a shortcut over every third, mean over time, dropout, linear.
+
+    The published network has kernels of 40, 20 and 10 samples, 32 filters and six modules; odd kernels keep the length.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        filters: int = 32,
+        depth: int = 6,
+        kernels: tuple[int, ...] = (39, 19, 9),
+        bottleneck: int = 32,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        width, width_in = filters * (len(kernels) + 1), spec.channels
+        self.blocks, self.shortcuts = nn.ModuleList(), nn.ModuleList()
+        for first in range(0, depth, DEPTH_OF_BLOCK):
+            widths = [width_in] + [width] * (min(DEPTH_OF_BLOCK, depth - first) - 1)
+            self.blocks.append(nn.Sequential(*(InceptionModule(each, filters, kernels, bottleneck) for each in widths)))
+            self.shortcuts.append(nn.Sequential(nn.Conv1d(width_in, width, 1, bias=False), nn.BatchNorm1d(width)))
+            width_in = width
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, len(spec.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block, shortcut in zip(self.blocks, self.shortcuts, strict=True):
+            x = F.relu(block(x) + shortcut(x))
+        return self.head(self.dropout(x.mean(2)))
