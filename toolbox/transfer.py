@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def find(source: str, root: Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    there = sorted(root.glob(f"*/runs/{path.name}")) if path.name == source and path.name not in (".", "..") else []
+    there = sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
         known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
