@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -161,10 +162,14 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
     """The flags that describe the run, with what was left to the optimizer's defaults filled in, as plain values."""
     of_the_run = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
     lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
-    of_the_run |= {"lr": lr, "weight_decay": weight_decay}
-    if flags.data_file:
-        of_the_run["data_file"] = os.path.relpath(os.path.realpath(flags.data_file), os.path.realpath(flags.root_dir))
-    return of_the_run
+    return movable(of_the_run | {"lr": lr, "weight_decay": weight_decay}, flags.root_dir)
+
+
+def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays one."""
+    paths = [name for name in ("data_file", "pretrained") if flags.get(name)]
+    paths = [name for name in paths if name == "data_file" or os.path.isabs(flags[name])]
+    return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
 
 
 def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
