@@ -85,11 +85,13 @@ def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleN
 
 
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Raise where a run would go on as another one, unless --override says that it shall."""
+    """Raise where a run would go on as another one, unless --override says that it shall; of other weights it cannot."""
     told = [
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
+    if "pretrained" in differences:
+        raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
         raise UsageError("; ".join(told), where=str(run.path), hint=hint)
@@ -193,7 +195,8 @@ def gone_on(
     if not differences:
         return config | {"flags": config["flags"] | {"epochs": flags.epochs, "patience": flags.patience}}
     note = {"after_epoch": trainer.epoch, "changed": differences}
-    return describe(flags, given, trainer) | {"overrides": [*config.get("overrides", []), note]}
+    begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
+    return describe(flags, given, trainer) | begun | {"overrides": [*config.get("overrides", []), note]}
 
 
 def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:
