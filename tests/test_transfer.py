@@ -1,4 +1,4 @@
-"""Weights of another run: what is taken and what is begun anew, what stays frozen, and how a source that will not do is refused."""
+"""Weights of another run: what is taken and what is begun anew, what stays frozen, and which sources are refused."""
 
 import json
 import shutil
