@@ -175,6 +175,7 @@ GROUPS = {
 PARSER, DEFAULTS = build_parser()
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
+WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
@@ -232,7 +233,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
-    wrong += [f"{_quote(flags, 'class_weights')}, must be numbers from 0 with commas between them"] * _bad(flags.class_weights)
+    wrong += [f"{_quote(flags, 'class_weights')}, must be {WEIGHTS}"] * _bad(flags.class_weights)
     going_on = flags.test or flags.resume
     together = (
         *(
@@ -271,9 +272,10 @@ def _unusable(value: Any) -> str:
 
 def _bad(weights: str | None) -> bool:
     try:
-        return weights is not None and not all(0 <= float(weight) < math.inf for weight in weights.split(","))
+        numbers = [float(weight) for weight in weights.split(",")] if weights is not None else [1.0]
     except ValueError:
         return True
+    return not (all(0 <= number <= LARGEST for number in numbers) and any(numbers))
 
 
 def _is_number_or(words: tuple[str, ...], text: str) -> bool:

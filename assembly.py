@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,11 +85,13 @@ def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleN
 
 
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Raise where a run would go on as another one, unless --override says that it shall."""
+    """Raise where a run would go on as another one, unless --override says that it shall; of other weights it cannot."""
     told = [
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
+    if "pretrained" in differences:
+        raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
         raise UsageError("; ".join(told), where=str(run.path), hint=hint)
@@ -161,10 +164,14 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
     """The flags that describe the run, with what was left to the optimizer's defaults filled in, as plain values."""
     of_the_run = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
     lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
-    of_the_run |= {"lr": lr, "weight_decay": weight_decay}
-    if flags.data_file:
-        of_the_run["data_file"] = os.path.relpath(os.path.realpath(flags.data_file), os.path.realpath(flags.root_dir))
-    return of_the_run
+    return movable(of_the_run | {"lr": lr, "weight_decay": weight_decay}, flags.root_dir)
+
+
+def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays one."""
+    paths = [name for name in ("data_file", "pretrained") if flags.get(name)]
+    paths = [name for name in paths if name == "data_file" or os.path.isabs(flags[name])]
+    return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
 
 
 def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
@@ -188,7 +195,8 @@ def gone_on(
     if not differences:
         return config | {"flags": config["flags"] | {"epochs": flags.epochs, "patience": flags.patience}}
     note = {"after_epoch": trainer.epoch, "changed": differences}
-    return describe(flags, given, trainer) | {"overrides": [*config.get("overrides", []), note]}
+    begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
+    return describe(flags, given, trainer) | begun | {"overrides": [*config.get("overrides", []), note]}
 
 
 def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:

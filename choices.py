@@ -33,7 +33,11 @@ DEFAULTS = {
     "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
     "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
 }
-OF_CLASSES = ("sampler", "class_balance", "class_weights", "confusion_video")  # what there is to do with more than one class
+# What only one task has a use for, and what it is where nobody typed it.
+OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video"), (None, False))
+OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
+FOREIGN = {"detect": (OF_CLASSES, "is for classes, --task detect learns one alone"),
+           "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify")}  # fmt: skip
 # The words of --list.
 LISTS = {
     "datasets": "dataset",
@@ -61,6 +65,9 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         if name is not None:
             pick(flag, table, name)
     flags.task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
+    foreign, why = FOREIGN[flags.task]
+    if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:
+        raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint="leave it out")
     for name, value in DEFAULTS[flags.task].items():
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:
@@ -71,6 +78,4 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         animation.check(flags.confusion_video)
     if flags.augment:
         augment.parse(flags.augment)
-    if flags.task == "detect" and (typed := [name for name in OF_CLASSES if getattr(flags, name)]):
-        raise UsageError(f"--{typed[0].replace('_', '-')} is for classes, --task detect learns one alone", hint="leave it out")
     return flags

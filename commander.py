@@ -133,7 +133,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
     config = assembly.read_config(run)
     flags = assembly.resume_flags(given, config)
     choices.settle(flags)
-    differences = args.changed(given, config["flags"])
+    differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
     assembly.permit(differences, flags, run)
     which = flags.resume or "best"
     with run.locked(), devices.enough_memory(flags.batch_size):

@@ -47,6 +47,7 @@ def only_normal(data: Data, named: str | None) -> Data:
             )
         return test
 
-    rule = f"{data.spec.split_rule}; trained and validated on {normal} alone"
+    rule = "no row has a label, all are taken for normal" if normal == UNLABELLED else f"trained and validated on {normal} alone"
+    rule = f"{data.spec.split_rule}; {rule}"
     rule += f", {left_out:,} other rows of theirs left out" if left_out else ""
     return replace(data, spec=replace(data.spec, split_rule=rule), train=train, val=val, open_test=open_test)

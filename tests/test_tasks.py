@@ -27,6 +27,14 @@ def test_class_weights_are_those_of_torchs_cross_entropy() -> None:
     torch.testing.assert_close(task.loss(LOGITS, LABELS), F.cross_entropy(LOGITS, LABELS, weight=WEIGHTS))
 
 
+def test_a_batch_without_a_row_that_weighs_anything_teaches_nothing() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    loss = Classify(CLASSES, "crossentropy", weights=torch.tensor([0.0, 0.0, 1.0])).loss(logits, LABELS % 2)
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
+
+
 def test_predictions_hold_probabilities_and_unweighted_losses() -> None:
     task = Classify(CLASSES, "crossentropy", weights=WEIGHTS)
     index, record = np.arange(20) + 100, np.full(20, "100")

@@ -1,5 +1,6 @@
 """The loop: exact resume for every choice, numbers that agree with a plain loop, and a stop before a bad step."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import args
 import assembly
 import choices
 from choices import CHOICES
+from loaders import augment
 from loaders.base import Data, Split
 from models import MODELS
 from toolbox import checkpoints
@@ -25,6 +27,12 @@ TIMES = ("seconds", "samples_per_s")
 def build(data: Data, **flags: Any) -> Trainer:
     flags = {"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}
     return assembly.build(choices.settle(args.resolve(flags)), data)
+
+
+def few(data: Data) -> Data:
+    """The beginning of a part of the rows: enough for four batches of ten, and quick for the largest network."""
+    sides = (replace(side.rows(np.arange(n)), x=side.x[:n, :, :61]) for side, n in ((data.train, 35), (data.val, 20)))
+    return replace(data, spec=replace(data.spec, samples=61), **dict(zip(("train", "val"), sides, strict=True)))
 
 
 def fit(trainer: Trainer, epochs: int, stop: Any = NEVER) -> Trainer:
@@ -76,8 +84,12 @@ def untimed(history: list[dict[str, Any]]) -> str:
     return repr([{key: value for key, value in row.items() if key not in TIMES} for row in history])
 
 
+MIXED = "noise,shift,mixup"
 COMBINATIONS = (
-    [{"model_name": name} for name in MODELS]
+    [{"model_name": name, "batch_size": 10} for name in MODELS]
+    + [{"augment": f"{name}::1"} for name in augment.AUGMENTATIONS]
+    + [{"augment": MIXED}, {"augment": MIXED, "model_name": "conv_ae", "criterion": "mse", "batch_size": 10}]
+    + [{"class_weights": "1,2,0,4,5"}, {"class_weights": "1,2,0,4,5", "augment": "mixup"}, {"train": "head"}]
     + [{"sampler": name} for name in CHOICES["sampler"]]
     + [{"class_balance": name} for name in CHOICES["class-balance"]]
     + [{"optimizer": name, "grad_clip": 0.5} for name in CHOICES["optimizer"]]
@@ -90,10 +102,11 @@ COMBINATIONS = (
 @pytest.mark.parametrize("flags", COMBINATIONS, ids=lambda flags: "-".join(map(str, flags.values())))
 @pytest.mark.parametrize("looks", [2, 7], ids=["in the first epoch", "later"])
 def test_stopped_and_resumed_equals_never_stopped(tiny: Data, tmp_path: Any, flags: dict[str, Any], looks: int) -> None:
-    undisturbed = fit(build(tiny, **flags), 3)
-    stopped = fit(build(tiny, **flags), 3, StopAfter(looks))
+    data = few(tiny) if "model_name" in flags else tiny
+    undisturbed = fit(build(data, **flags), 3)
+    stopped = fit(build(data, **flags), 3, StopAfter(looks))
     assert stopped.epoch < 3
-    resumed = fit(through_a_file(stopped, tiny, RunFolder(tmp_path), **flags), 3)
+    resumed = fit(through_a_file(stopped, data, RunFolder(tmp_path), **flags), 3)
     assert_same(undisturbed, resumed)
 
 
@@ -116,6 +129,46 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny: Data) -> None:
     assert_same(fit(build(tiny), 2), fit(build(tiny), 2))
     one, other = (fit(build(tiny, seed=seed), 1).model.state_dict()["head.weight"] for seed in (1, 2))
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("how", [{}, {"model_name": "conv_ae", "batch_size": 10}], ids=["classify", "detect"])
+def test_augmented_runs_of_a_seed_are_the_same_run_and_not_the_plain_one(tiny: Data, how: dict[str, Any]) -> None:
+    data = few(tiny) if how else tiny
+    one, other = (fit(build(data, augment=MIXED, **how), 2) for _ in range(2))
+    assert_same(one, other)
+    plain = fit(build(data, **how), 2)
+    assert untimed(one.history) != untimed(plain.history)
+
+
+@pytest.mark.parametrize("how", [{}, {"model_name": "conv_ae"}], ids=["classify", "detect"])
+@pytest.mark.parametrize("name", augment.AUGMENTATIONS)
+def test_what_is_predicted_is_never_augmented(tiny: Data, name: str, how: dict[str, Any]) -> None:
+    augmented, plain = fit(build(tiny, augment=f"{name}::1", **how), 1), build(tiny, **how)
+    plain.model.load_state_dict(augmented.model.state_dict())
+    for split in (tiny.val, tiny.test):
+        np.testing.assert_array_equal(augmented.predict(split).scores, plain.predict(split).scores)
+        np.testing.assert_array_equal(augmented.predict(split).loss, plain.predict(split).loss)
+    assert augmented.history[0]["val"]["loss"] == plain.task.measure(plain.predict(tiny.val))["loss"]
+
+
+def test_a_blended_rows_train_metrics_are_of_its_own_label(tiny: Data) -> None:
+    still = {"optimizer": "sgd", "lr": 1e-30, "momentum": 0.0, "weight_decay": 0.0, "scheduler": "none"}
+    trainer, mixed = build(tiny, augment="mixup:1", **still), build(tiny, **still)
+    order, blend, said = trainer._begin_epoch().order, augment.Augment("mixup:1", rate_hz=125, seed=42), []
+    mixed.model.train()
+    for step, rows in enumerate(order.split(32)):
+        x, _ = blend(torch.from_numpy(tiny.train.x)[rows], epoch=0, step=step)
+        said.append(mixed.model(x).argmax(1))
+    own, train = torch.from_numpy(tiny.train.y)[order], fit(trainer, 1).history[0]["train"]
+    matrix = np.zeros((5, 5))
+    np.add.at(matrix, (own.numpy(), torch.cat(said).numpy()), 1)
+    np.testing.assert_array_equal(train["confusion_matrix"], matrix)
+
+
+@pytest.mark.parametrize("flags", [{"batch_size": 1}, {"batch_size": 149}], ids=["each row alone", "the last row alone"])
+def test_a_class_may_weigh_nothing_though_a_batch_is_all_of_it(tiny: Data, flags: dict[str, int]) -> None:
+    trainer = fit(build(few(tiny) if flags["batch_size"] == 1 else tiny, class_weights="0,1,1,1,1", **flags), 1)
+    assert np.isfinite(trainer.history[0]["train"]["loss"])
 
 
 def test_the_loop_is_the_plain_loop(tiny: Data) -> None:
@@ -142,7 +195,7 @@ def test_every_row_is_seen_once_an_epoch_and_measured(tiny: Data) -> None:
     assert np.sum(row["train"]["confusion_matrix"], 1).tolist() == np.bincount(tiny.train.y, minlength=5).tolist()
 
 
-@pytest.mark.parametrize("flags", [{"sampler": "equal"}, {"class_balance": "equal"}], ids=["sampler", "class balance"])
+@pytest.mark.parametrize("flags", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2,3,4,0"}], ids=str)
 def test_balancing_never_touches_validation(tiny: Data, flags: dict[str, str]) -> None:
     trainer = build(tiny, **flags)
     trainer.model.eval()

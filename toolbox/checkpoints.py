@@ -19,6 +19,7 @@ from toolbox.runs import BEST, EPOCH, LATEST, RunFolder
 
 FORMAT = 1
 KEEP_EVERY = 5
+NUMBERS = ("format", "epoch")
 OLDER_TOOL = b"ctoolbox.logger\nExperiment\n"  # how a pickle names the logger that the older tool put into its checkpoints
 ANOTHER = "another checkpoint: the best or an epoch that was kept"
 log = logging.getLogger("commander")
@@ -77,7 +78,9 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
     state = read(path)
-    if not (isinstance(state, dict) and "model" in state and all(type(state.get(name)) is int for name in ("format", "epoch"))):
+    if not (
+        isinstance(state, dict) and _is_weights(state.get("model")) and all(type(state.get(name)) is int for name in NUMBERS)
+    ):
         raise CheckpointError(
             "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
         )
@@ -88,6 +91,10 @@ def load(path: Path) -> dict[str, Any]:
             hint="the version of the program that wrote it",
         )
     return state
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:

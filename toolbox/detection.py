@@ -18,6 +18,11 @@ AT_THRESHOLD = ("normals_kept", "anomalies_caught", "balanced_accuracy", "f1")
 FIGURES = (*BY_RANK, *AT_THRESHOLD)
 
 
+def both_sides(anomaly: Array) -> bool:
+    """Whether there are normal rows and anomalies in `anomaly` (N,), without which there is nothing to measure."""
+    return bool(0 < anomaly.sum() < len(anomaly))
+
+
 def score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
     """Every figure of `errors` (N,), where `anomaly` (N,) says which rows are ones."""
     return _figures(anomaly, errors > threshold, _ranking(anomaly, errors), np.ones(len(errors)))

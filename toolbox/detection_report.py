@@ -16,8 +16,14 @@ from toolbox.report import shown
 
 log = logging.getLogger("commander")
 FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
+MEASURED = (
+    "Normals are kept and anomalies caught at the threshold, which no test row had a say in.",
+    "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
+)
+UNMEASURED = "Nothing can be measured: no row has a label. What lies above the threshold is odd; what it is, nobody has said."
 BINS = 60
 SHOWN = 3  # rows of each kind whose reconstructions are drawn
+CURVES = {"roc": plotter.roc_panels, "precision_recall": plotter.precision_recall_panels}
 Array = NDArray[Any]
 
 
@@ -44,21 +50,23 @@ def write(
 ) -> dict[str, Any]:
     """Put into `folder` what the test set showed at the threshold `fixed` on validation; return the figures with intervals.
 
-    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule.
+    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Of rows without labels
+    nothing can be measured: what is returned says how many lie above the threshold, and no more.
     """
     predictions.save(folder / "predictions.npz")
     _save_csv(folder / "predictions.csv", predictions, fixed["threshold"], spec.classes)
     target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
     anomaly = target != normal
-    values = _measured(anomaly, errors, threshold)
+    told = detection.both_sides(anomaly)
+    values = _measured(anomaly, errors, threshold) if told else {}
     values |= {"threshold": threshold, "classes": detection.by_class(target, errors, threshold, spec.classes)}
-    if baseline:
+    if baseline and told:
         name, scores, of_baseline = baseline
         values["baseline"] = {"name": name, "threshold": of_baseline, **_measured(anomaly, scores, of_baseline)}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     rules = [f"split: {spec.split_rule}", *remarks]
     rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
-    text = summary(values, title=title, rules=rules, normal=spec.classes[normal])
+    text = summary(values, title=title, rules=rules, normal=spec.classes[normal] if told else None)
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", text)
     return values
@@ -77,25 +85,24 @@ def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: S
     files.write_text(path, pd.DataFrame(columns).to_csv(index=False, float_format="%.6g"))
 
 
-def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str) -> str:
-    """The figures with their intervals, a baseline's beside them, and a line a class."""
-    baseline = values.get("baseline")
-    lines = [title, *rules, ""]
-    lines.append(FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", ""))))
-    for name in detection.FIGURES:
-        cells = [cell for of in (values, baseline) if of for cell in _cells(of, name)]
-        lines.append(FIGURE.format(name, *cells, *[""] * (4 - len(cells))).rstrip())
-    lines += ["", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
+def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
+    """The figures with their intervals, a baseline's beside them, and a line a class; no figures where none is `normal`."""
+    figures, end = (_figures(values), MEASURED) if normal else ([UNMEASURED], [])
+    lines = [title, *rules, "", *figures, "", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
         lines.append(f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}")
-    lines += [
-        "",
-        "Normals are kept and anomalies caught at the threshold, which no test row had a say in.",
-        "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
-        "A research tool, not a medical device.",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *end, "A research tool, not a medical device."]) + "\n"
+
+
+def _figures(values: Mapping[str, Any]) -> list[str]:
+    """A line a figure, under their heads."""
+    baseline = values.get("baseline")
+    lines = [FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", "")))]
+    for name in detection.FIGURES:
+        cells = [cell for of in (values, baseline) if of for cell in _cells(of, name)]
+        lines.append(FIGURE.format(name, *cells, *[""] * (4 - len(cells))).rstrip())
+    return lines
 
 
 def _cells(values: Mapping[str, Any], name: str) -> tuple[str, str]:
@@ -117,16 +124,18 @@ def draw(
     """Draw into `folder` the errors with the threshold, ROC and precision-recall, and the best and worst reconstructions.
 
     `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T) each.
+    Where no row has a label there is one kind of row, and no curve.
     """
     under = f"{title}\n{fill(spec.split_rule, 80)}"
     anomaly = predictions.target != normal
-    groups = {"train": train, "test, normal": predictions.loss[~anomaly], "test, anomalies": predictions.loss[anomaly]}
-    panel = errors_panel(groups, threshold)
+    told = detection.both_sides(anomaly)
+    kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
+    panel = errors_panel({"train": train, **{f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}}, threshold)
     panels.save_panels([panel], folder / "errors", columns=1, title=under)
     ranked = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), predictions.scores, predictions.loss)
-    for name, curves in (("roc", plotter.roc_panels), ("precision_recall", plotter.precision_recall_panels)):
+    for name, curves in CURVES.items() if told else ():
         panels.save_panels(curves(ranked, ["anomaly"]), folder / name, columns=1, title=under)
-    chosen = _extremes(predictions.loss, anomaly)
+    chosen = _extremes(predictions.loss, kinds)
     which = np.concatenate(list(chosen.values()))
     pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
     panels.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
@@ -147,10 +156,11 @@ def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
     return panel
 
 
-def _extremes(errors: Array, anomaly: Array) -> dict[str, Array]:
-    """The rows that are reconstructed best and worst, of the normal ones and of the anomalies."""
+def _extremes(errors: Array, kinds: Mapping[str, Array]) -> dict[str, Array]:
+    """The rows that are reconstructed best and worst of each kind, which says of every row whether it is of it."""
     chosen = {}
-    for kind, which in (("normal", np.flatnonzero(~anomaly)), ("anomaly", np.flatnonzero(anomaly))):
+    for kind, of in kinds.items():
+        which = np.flatnonzero(of)
         order = which[np.argsort(errors[which], kind="stable")]
         chosen[f"best {kind}"], chosen[f"worst {kind}"] = order[:SHOWN], order[::-1][:SHOWN]
     return chosen

@@ -64,14 +64,19 @@ class Classify:
         return outputs
 
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
-        """Mean over rows, weighted by class where weights are given; a blended row has the losses of both, by their shares."""
+        """Mean over rows, weighted by class where weights are given, 0 where no row of the batch has any.
+
+        A blended row has the losses of both, by their shares.
+        """
         if mix is None:
             own, weights = self.row_loss(rows, labels), None if self.weights is None else self.weights[labels]
         else:
             labels = torch.cat([labels, labels[mix.partner]])
             own = self.row_loss(torch.cat([rows, rows]), labels)
             weights = torch.cat([mix.share, 1 - mix.share]) * (1 if self.weights is None else self.weights[labels])
-        return own.mean() if weights is None else (weights * own).sum() / weights.sum()
+        if weights is None:
+            return own.mean()
+        return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Logits (N, K) of the rows `index` as probabilities and unweighted losses, on the host."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def find(source: str, root: Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    there = sorted(root.glob(f"*/runs/{path.name}")) if path.name == source and path.name not in (".", "..") else []
+    there = sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
         known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
@@ -53,8 +54,8 @@ def find(source: str, root: Path) -> Path:
 def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
     """Put what fits of the checkpoint at `path` into `model`; the other tensors stay as they were made. Says what was done.
 
-    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where nothing fits,
-    which is another network's checkpoint.
+    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where nothing fits but
+    perhaps the head, which is another network's checkpoint.
     """
     state = checkpoints.load(path)
     own, weights = model.state_dict(), state["model"]
@@ -62,7 +63,7 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
     fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
     left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in fitting)
-    if not any(name in fitting for name, _ in model.named_parameters()):
+    if not any(name in fitting for name, _ in model.named_parameters() if not name.startswith(HEAD)):
         raise CheckpointError(
             f"no weight of it fits: {'; '.join(left[:NAMED])}", where=str(path), hint="the --model-name it was trained with"
         )
