@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from toolbox import ec57, files
+from toolbox import bootstrap, ec57, files
 from toolbox.errors import UsageError
 
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -180,10 +180,10 @@ def test_intervals_of_pooled_shares_hold_the_estimate(matrices: NDArray) -> None
 def test_a_replicate_is_the_measure_of_the_records_it_drew() -> None:
     target, predicted, record = drawn_rows(3)
     names, matrices = ec57.by_record(target, predicted, record, 5)
-    drawn = ec57.draw(len(names), 4, seed=9)
+    (drawn,) = bootstrap.draws(len(names), 4, seed=9)
     pooled, averages = ec57.pooled(drawn, matrices), ec57.averages(matrices, CLASSES, drawn=drawn)
     for replicate, often in enumerate(drawn):
-        again = np.repeat(matrices, often, axis=0)
+        again = np.repeat(matrices, often.astype(int), axis=0)
         np.testing.assert_array_equal(pooled[replicate], again.sum(0))
         for name, value in ec57.averages(again, CLASSES).items():
             assert averages[name][replicate] == pytest.approx(value[0], nan_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox import bootstrap
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -26,8 +27,23 @@ RULES: dict[str, dict[str, tuple[str, ...]]] = {
     "ec57": {"SVEB": ("Q",), "VEB": ("F", "Q")},
     "one_vs_rest": {"SVEB": (), "VEB": ()},
 }
+RULES_IN_WORDS = {
+    "ec57": "by ANSI/AAMI EC57: F or Q called V, and Q called S, count neither way",
+    "one_vs_rest": "one class against all others, every beat counted",
+}
 PARTS = ("Se", "+P", "FPR", "F1")
+LABELS = {"kappa": "Cohen's kappa", "jk": "j-kappa", "macro_f1": "macro F1"}
 MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has 15 of them outside the paced records
+
+
+def rules(values: Mapping[str, Any]) -> list[str]:
+    """What stands beside the figures in `values`: the classes of macro F1, those left out, and how SVEB and VEB are counted."""
+    classes, macro = values["classes"], values["macro_over"]
+    left_out = [name for name in classes if name not in macro]
+    lines = [f"macro F1 over {', '.join(macro)}" + (f"; {', '.join(left_out)} reported but left out of it" if left_out else "")]
+    if tasks(classes):
+        lines.append(f"SVEB and VEB: {RULES_IN_WORDS[values['rule']]}")
+    return lines
 
 
 def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -48,9 +64,14 @@ def tasks(classes: Sequence[str]) -> dict[str, str]:
 
 def by_record(target: Array, predicted: Array, record: Array, classes: int) -> tuple[Array, Array]:
     """Names of the records (R,), sorted, and their confusion matrices (R, K, K), from rows (N,)."""
-    names, inverse = np.unique(record, return_inverse=True)
-    cells = (inverse * classes + target) * classes + predicted
-    return names, np.bincount(cells, minlength=len(names) * classes**2).reshape(-1, classes, classes)
+    names, unit = np.unique(record, return_inverse=True)
+    return names, by_unit(target, predicted, unit, classes)
+
+
+def by_unit(target: Array, predicted: Array, unit: Array, classes: int) -> Array:
+    """Confusion matrices (U, K, K) of the units 0, 1, ... that rows (N,) are of."""
+    cells = (unit * classes + target) * classes + predicted
+    return np.bincount(cells, minlength=(int(unit.max(initial=-1)) + 1) * classes**2).reshape(-1, classes, classes)
 
 
 def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Array]:
@@ -119,14 +140,9 @@ def figures(matrix: Array, classes: Sequence[str], macro_over: Sequence[str], ru
     return {**values, **by_class}
 
 
-def draw(records: int, replicates: int, seed: int) -> Array:
-    """How often each record is drawn in each replicate, (replicates, R)."""
-    return np.random.default_rng(seed).multinomial(records, np.full(records, 1 / records), size=replicates)
-
-
 def pooled(drawn: Array, matrices: Array) -> Array:
     """The gross confusion matrix of each replicate, (replicates, K, K), of matrices (R, K, K)."""
-    return (drawn @ matrices.reshape(len(matrices), -1).astype(float)).reshape(-1, *matrices.shape[1:])
+    return (drawn @ matrices.reshape(len(matrices), -1)).reshape(-1, *matrices.shape[1:])
 
 
 def averages(matrices: Array, classes: Sequence[str], rule: str = "ec57", drawn: Array | None = None) -> dict[str, Array]:
@@ -143,12 +159,6 @@ def averages(matrices: Array, classes: Sequence[str], rule: str = "ec57", drawn:
         there = has & ~np.isnan(value)
         values[name] = _ratio(drawn @ np.where(there, value, 0), drawn @ there)
     return values
-
-
-def interval(replicates: Array) -> list[float]:
-    """The 2.5th and 97.5th percentile of the replicates that are defined."""
-    kept = replicates[~np.isnan(replicates)]
-    return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else [np.nan] * 2
 
 
 def measure(
@@ -168,12 +178,12 @@ def measure(
     """
     classes, macro = tuple(classes), macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))
-    drawn = draw(len(names), replicates if len(names) > 1 else 0, seed)
-    gross, average = matrices.sum(0), averages(matrices, classes, rule)
-    spread = {
-        "gross": figures(pooled(drawn, matrices), classes, macro, rule),
-        "average": averages(matrices, classes, rule, drawn),
+    gross, average, how = matrices.sum(0), averages(matrices, classes, rule), {"replicates": replicates, "seed": seed}
+    statistics = {
+        "gross": lambda drawn: figures(pooled(drawn, matrices), classes, macro, rule),
+        "average": lambda drawn: averages(matrices, classes, rule, drawn),
     }
+    spread = {kind: bootstrap.replicated(statistic, len(names), **how) for kind, statistic in statistics.items()}
     return {
         "rule": rule,
         "macro_over": list(macro),
@@ -183,7 +193,9 @@ def measure(
         "counts": {task: {name: int(n) for name, n in four.items()} for task, four in task_counts(gross, classes, rule).items()},
         "gross": {name: float(value) for name, value in figures(gross, classes, macro, rule).items()},
         "average": {name: float(value[0]) for name, value in average.items()},
-        "intervals": {kind: {name: interval(column) for name, column in table.items()} for kind, table in spread.items()},
+        "intervals": {
+            kind: {name: bootstrap.interval(column) for name, column in table.items()} for kind, table in spread.items()
+        },
         "by_record": table(names, matrices, classes, rule),
     }
 
