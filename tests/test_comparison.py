@@ -151,7 +151,7 @@ def test_a_run_without_a_readable_test_is_a_checkpoint_error(tmp_path: Path, spo
 
 def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path) -> None:
     runs = [
-        tested(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
+        finished(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
     ]
     values = comparison.compare(runs, replicates=100)
     text = comparison.summary(values)

@@ -119,8 +119,7 @@ def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Arra
 
 def class_figures(matrix: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
     """Se, +P, FPR, F1 of SVEB and VEB by `rule`, then of each class against the rest, named "VEB Se", "N +P" and so on."""
-    counted = task_counts(matrix, classes, rule)
-    counted |= {name: counts(matrix, k) for k, name in enumerate(classes)}
+    counted = _all_counts(matrix, classes, rule)
     return {f"{of} {part}": values for of, four in counted.items() for part, values in detection(four).items()}
 
 
@@ -201,13 +200,17 @@ def measure(
 
 
 def table(names: Array, matrices: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, list[Any]]:
-    """Columns of length R: record, beats and accuracy; the beats of each class; counts of SVEB and VEB; figures of both and of
-    each class."""
+    """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each class."""
     columns = {"record": names, "beats": matrices.sum((1, 2)), "accuracy": _accuracy(matrices)}
     columns |= {f"{name} beats": matrices[:, k].sum(-1) for k, name in enumerate(classes)}
-    for task, four in task_counts(matrices, classes, rule).items():
-        columns |= {f"{task} {name}": column for name, column in four.items()}
-    return {name: column.tolist() for name, column in {**columns, **class_figures(matrices, classes, rule)}.items()}
+    for of, four in _all_counts(matrices, classes, rule).items():
+        columns |= {f"{of} {name}": column for name, column in {**four, **detection(four)}.items()}
+    return {name: column.tolist() for name, column in columns.items()}
+
+
+def _all_counts(matrix: Array, classes: Sequence[str], rule: str) -> dict[str, dict[str, Array]]:
+    """TP, FN, FP, TN of SVEB and VEB by `rule`, and of each class against the rest."""
+    return task_counts(matrix, classes, rule) | {name: counts(matrix, k) for k, name in enumerate(classes)}
 
 
 def _accuracy(matrix: Array) -> Array:
