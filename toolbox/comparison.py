@@ -20,7 +20,7 @@ from toolbox.runs import RunFolder
 
 Array = NDArray[Any]
 PREDICTIONS = "pred/predictions.npz"
-FIGURE = "{:<20}{:>10}{:>10}{:>12}{:>22}{:>10}"
+FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,16 @@ def summary(values: dict[str, Any]) -> str:
     lines = [f"split: {values['split_rule']}", f"test rows: {values['rows']:,}, the same for all"]
     lines.append(f"resampled: {values['resampled']}, the same for both, {values['replicates']:,} bootstrap replicates")
     lines += ec57.rules(values)
+    labels = {name: ec57.LABELS.get(name, name) for name in first["figures"]}
+    wide = max(map(len, labels.values())) + 4
     for other, against in zip(others, values["against_the_first"], strict=True):
         lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
-        lines.append(FIGURE.format("", "A", "B", "B - A", "95 % interval", "above 0"))
+        lines.append(" " * wide + FIGURE.format("A", "B", "B - A", "95 % interval", "above 0"))
         for name, of in against.items():
             low, high = (signed(bound) for bound in of["interval"])
             share = "-" if np.isnan(of["above_0"]) else f"{of['above_0']:.1%}"
             figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
-            lines.append(FIGURE.format(ec57.LABELS.get(name, name), *figures, f"{low} to {high}", share))
+            lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, f"{low} to {high}", share))
     lines += [
         "",
         "above 0: the share of replicates in which B is higher; of FPR the lower is the better.",

@@ -21,7 +21,7 @@ from toolbox.report import shown
 log = logging.getLogger("commander")
 Array = NDArray[Any]
 FIGURE = "{:<24}{:>10}{:>22}{:>12}{:>22}"
-CLASS = "{:<12}{:>9}{:>9}" + "{:>22}" * 4
+CLASS = "{:>9}{:>9}" + "{:>22}" * 4
 CALIBRATION = {
     "ece": "ECE",
     "adaptive_ece": "adaptive ECE",
@@ -30,6 +30,8 @@ CALIBRATION = {
     "nll": "negative log likelihood",
 }
 Z = 1.959964  # of a 95 % interval
+MOST_RECORDS = 60  # that are listed and drawn; by_record.csv has all
+CUT = 12  # letters of a class name above a column of numbers
 MARK = 0.3  # half the height of the stroke that marks an estimate
 
 
@@ -91,11 +93,12 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
     """Draw into `folder` the gross confusion matrix, Se and +P by record, and the reliability diagram."""
     under, classes = f"{title}\n{fill(protocol, 80)}", values["classes"]
     gross = np.array(values["confusion_matrix"])
-    for name, normalised in (("confusion_gross", False), ("confusion_gross_normalised", True)):
-        figure = plotter.confusion_figure(gross, classes, normalised=normalised, title=f"all records pooled, {under}")
-        panels.save_png(figure, folder / f"{name}.png")
-    height = 1.2 + 0.17 * (len(values["by_record"]["record"]) + 1)
-    panels.save_panels(record_panels(values), folder / "by_record", columns=2, title=f"by record, {under}", cell=(5.0, height))
+    figure = plotter.confusion_figure(gross, classes, normalised=False, title=f"all records pooled, {under}")
+    panels.save_png(figure, folder / "confusion_gross.png")
+    table, remark = _listed(values["by_record"])
+    height = 1.2 + 0.17 * (len(table["record"]) + 1)
+    what = f"by record{remark}; a record's interval is of its beats, that of gross of the records"
+    panels.save_panels(record_panels(values), folder / "by_record", columns=2, title=f"{what}\n{under}", cell=(5.0, height))
     scores = _temperatures(predictions.scores, values.get("temperature"))
     curves = calibration.reliability_panels({name: (of, predictions.target) for name, of in scores.items()})
     panels.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
@@ -107,7 +110,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
     A record's interval is Wilson's (1927), of beats as if they were independent; that of gross resamples records. A record
     without such a beat has no Se, one where none is called so no +P.
     """
-    table, counted = values["by_record"], values["counts"]
+    (table, _), counted = _listed(values["by_record"]), values["counts"]
     names = [*table["record"], "gross"]
     heights = -np.arange(len(names), dtype=float)
     found = []
@@ -122,7 +125,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
                 ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
             ]
             panel = Panel(f"{of} {part}, dashed: gross {shown(gross)}", f"{of} {part}", "", lines, ticks=(heights, names))
-            panel.guide = ([gross, gross], [heights[-1], heights[0]])
+            panel.guide, panel.legend = ([gross, gross], [heights[-1], heights[0]]), not found
             found.append(panel)
     return found
 
@@ -157,7 +160,8 @@ def _line(values: Mapping[str, Any], name: str) -> str:
 
 def _class_lines(values: Mapping[str, Any]) -> list[str]:
     """Of each class its beats, the records that have some, and its gross figures with their intervals."""
-    lines = [CLASS.format("class, gross", "beats", "records", *ec57.PARTS)]
+    wide = max(map(len, ["class, gross", *values["classes"]]))
+    lines = ["class, gross".ljust(wide) + CLASS.format("beats", "records", *ec57.PARTS)]
     for name in values["classes"]:
         beats = np.array(values["by_record"][f"{name} beats"])
         cells = []
@@ -165,7 +169,7 @@ def _class_lines(values: Mapping[str, Any]) -> list[str]:
             low, high = (f"{bound:.3f}" for bound in values["intervals"]["gross"][f"{name} {part}"])
             value = values["gross"][f"{name} {part}"]
             cells.append("-" if np.isnan(value) else f"{value:.3f} ({low}-{high})")
-        lines.append(CLASS.format(name, f"{beats.sum():,}", int((beats > 0).sum()), *cells))
+        lines.append(name.ljust(wide) + CLASS.format(f"{beats.sum():,}", int((beats > 0).sum()), *cells))
     return lines
 
 
@@ -181,18 +185,33 @@ def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
 
 
 def _record_lines(values: Mapping[str, Any], protocol: str) -> list[str]:
-    """A line a record: its beats, those of each class, its accuracy, and Se and +P of SVEB and VEB (else of macro F1's)."""
-    table, classes = values["by_record"], values["classes"]
-    figures = [f"{of} {part}" for of in values["counts"] or values["macro_over"] for part in ("Se", "+P")]
-    wide = max(map(len, [*table["record"], "record"])) + 1
-    head = ["record".ljust(wide), "beats".rjust(8), *(name.rjust(max(7, len(name) + 1)) for name in classes)]
-    head += [name.rjust(max(9, len(name) + 2)) for name in ("accuracy", *figures)]
-    lines = [f"by record, {protocol}", "".join(head)]
-    columns = [table[name] for name in ("record", "beats", *(f"{name} beats" for name in classes), "accuracy", *figures)]
-    for name, *cells in zip(*columns, strict=True):
-        texts = [shown(cell) if isinstance(cell, float) else f"{cell:,}" for cell in cells]
-        lines.append(name.ljust(wide) + "".join(text.rjust(len(of)) for text, of in zip(texts, head[1:], strict=True)))
-    return lines
+    """A line a record: its beats, those of each class, its accuracy, and Se and +P of SVEB and VEB."""
+    table, remark = _listed(values["by_record"])
+    keys = ["record", "beats", *(f"{name} beats" for name in values["classes"]), "accuracy"]
+    heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), "accuracy"]
+    figures = [f"{task} {part}" for task in values["counts"] for part in ("Se", "+P")]
+    rows = zip(*(_texts(table[key]) for key in keys + figures), strict=True)
+    wide = [max(map(len, [*table["record"], "record"])), *(max(7, len(head) + 1) for head in (heads + figures)[1:])]
+    lines = [
+        "".join([of.ljust(wide[0])] + [text.rjust(width) for text, width in zip(rest, wide[1:], strict=True)])
+        for of, *rest in [heads + figures, *rows]
+    ]
+    return [f"by record{remark}, {protocol}", *lines]
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    return [cell if isinstance(cell, str) else shown(cell) if isinstance(cell, float) else f"{cell:,}" for cell in column]
+
+
+def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:
+    """The rows of the table by record that are shown, and what they are where they are not all: the least accurate."""
+    records = len(table["record"])
+    if records <= MOST_RECORDS:
+        return dict(table), ""
+    chosen = np.sort(np.argsort(table["accuracy"], kind="stable")[:MOST_RECORDS])
+    return {
+        name: [column[row] for row in chosen] for name, column in table.items()
+    }, f" (the {MOST_RECORDS} least accurate of {records:,})"
 
 
 def _of(name: str) -> str:
