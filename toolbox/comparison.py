@@ -66,13 +66,7 @@ def compare(
     Raises UsageError where fewer than two runs are given or their classes, split rules or test rows differ, CheckpointError
     where one was not tested.
     """
-    if len(runs) < 2:
-        raise UsageError("a comparison needs two runs", hint="--compare RUN RUN, each a name or a folder")
-    first, *others = (load(run) for run in runs)
-    for other in others:
-        if difference := _difference(first, other):
-            hint = "runs tested on the same rows under the same rule"
-            raise UsageError(f"{first.name} and {other.name} cannot be compared, {difference}", where=other.where, hint=hint)
+    first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
     unit, what = bootstrap.units(first.predictions.record)
     said = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
@@ -104,6 +98,17 @@ def compare(
     }
 
 
+def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
+    if len(runs) < 2:
+        raise UsageError("a comparison needs two runs", hint="--compare RUN RUN, each a name or a folder")
+    first, *others = (load(run) for run in runs)
+    for other in others:
+        if difference := _difference(first, other):
+            hint = "runs tested on the same rows under the same rule"
+            raise UsageError(f"{first.name} and {other.name} cannot be compared, {difference}", where=other.where, hint=hint)
+    return [first, *others]
+
+
 def summary(values: dict[str, Any]) -> str:
     """What `compare` returned as a person reads it: for each run but the first a table, its figures beside the first's."""
     first, *others = values["runs"]
@@ -116,10 +121,11 @@ def summary(values: dict[str, Any]) -> str:
         lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
         lines.append(" " * wide + FIGURE.format("A", "B", "B - A", "95 % interval", "above 0"))
         for name, of in against.items():
-            low, high = (signed(bound) for bound in of["interval"])
+            low, high = of["interval"]
+            between = "-" if np.isnan(low) else f"{signed(low)} to {signed(high)}"
             share = "-" if np.isnan(of["above_0"]) else f"{of['above_0']:.1%}"
             figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
-            lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, f"{low} to {high}", share))
+            lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, between, share))
     lines += [
         "",
         "above 0: the share of replicates in which B is higher; of FPR the lower is the better.",

@@ -85,10 +85,8 @@ def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Arra
 def task_counts(matrix: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, dict[str, Array]]:
     """TP, FN, FP, TN of SVEB and VEB in matrices (..., K, K), by `rule`; nothing where the classes lack S or V."""
     place, left_out = {name: k for k, name in enumerate(classes)}, pick("rule", RULES, rule)
-    return {
-        task: counts(matrix, place[name], [place[other] for other in left_out[task] if other in place])
-        for task, name in tasks(classes).items()
-    }
+    neither = {task: [place[name] for name in left_out[task] if name in place] for task in tasks(classes)}
+    return {task: counts(matrix, place[TASKS[task]], neither[task]) for task in neither}
 
 
 def detection(counted: Mapping[str, Array]) -> dict[str, Array]:
@@ -175,7 +173,7 @@ def measure(
 
     One record alone has no interval (NaN). Raises UsageError for an unknown rule or class.
     """
-    classes, macro = tuple(classes), macro_classes(classes, macro_over)
+    macro = macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))
     gross, average, how = matrices.sum(0), averages(matrices, classes, rule), {"replicates": replicates, "seed": seed}
     statistics = {

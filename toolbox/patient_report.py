@@ -149,12 +149,16 @@ def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
     return named if temperature is None else named | {f"T = {temperature:.3f}": calibration.apply(scores, temperature)}
 
 
+def _between(interval: Sequence[float]) -> str:
+    low, high = interval
+    return "-" if np.isnan(low) else f"{shown(low)} - {shown(high)}"
+
+
 def _line(values: Mapping[str, Any], name: str) -> str:
     cells = []
     for kind in ("gross", "average"):
         if name in values[kind]:
-            low, high = values["intervals"][kind][name]
-            cells += [shown(values[kind][name]), f"{shown(low)} - {shown(high)}"]
+            cells += [shown(values[kind][name]), _between(values["intervals"][kind][name])]
     return FIGURE.format(ec57.LABELS.get(name, name), *cells, *[""] * (4 - len(cells))).rstrip()
 
 
@@ -178,8 +182,7 @@ def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
     for name in calibration.FIGURES:
         cells = []
         for of in calibrated.values():
-            low, high = of["intervals"][name]
-            cells += [shown(of["figures"][name]), f"{shown(low)} - {shown(high)}"]
+            cells += [shown(of["figures"][name]), _between(of["intervals"][name])]
         lines.append(FIGURE.format(CALIBRATION[name], *cells, *[""] * 4).rstrip())
     return lines
 
@@ -191,7 +194,7 @@ def _record_lines(values: Mapping[str, Any], protocol: str) -> list[str]:
     heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), "accuracy"]
     figures = [f"{task} {part}" for task in values["counts"] for part in ("Se", "+P")]
     rows = zip(*(_texts(table[key]) for key in keys + figures), strict=True)
-    wide = [max(map(len, [*table["record"], "record"])), *(max(7, len(head) + 1) for head in (heads + figures)[1:])]
+    wide = [max(map(len, [*table["record"], "record"])), *(max(7, len(head) + 2) for head in (heads + figures)[1:])]
     lines = [
         "".join([of.ljust(wide[0])] + [text.rjust(width) for text, width in zip(rest, wide[1:], strict=True)])
         for of, *rest in [heads + figures, *rows]
