@@ -1,0 +1,47 @@
+"""What is drawn, in which blocks, and what an interval is of."""
+
+import numpy as np
+import pytest
+
+from toolbox import bootstrap
+
+
+def test_every_replicate_draws_as_many_units_as_there_are() -> None:
+    (drawn,) = bootstrap.draws(7, 500, seed=0)
+    assert drawn.shape == (500, 7)
+    assert (drawn.sum(1) == 7).all()
+    np.testing.assert_allclose(drawn.mean(0), 1, atol=0.15)
+
+
+def test_blocks_are_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = bootstrap.draws(7, 50, seed=0)
+    monkeypatch.setattr(bootstrap, "MOST", 100)
+    blocks = list(bootstrap.draws(7, 50, seed=0))
+    assert len(blocks) > 1
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_the_spread_of_a_mean_is_the_one_of_the_books() -> None:
+    x = np.random.default_rng(0).normal(size=400)
+    spread = bootstrap.replicated(lambda drawn: {"mean": drawn @ x / len(x)}, len(x))["mean"]
+    low, high = bootstrap.interval(spread)
+    assert low < x.mean() < high
+    assert spread.std() == pytest.approx(x.std() / 20, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_two_units_have_no_interval(count: int) -> None:
+    spread = bootstrap.replicated(lambda drawn: {"share": drawn.sum(1)}, count)["share"]
+    assert spread.shape == (0,)
+    assert np.isnan(bootstrap.interval(spread)).all()
+
+
+def test_an_interval_is_of_the_replicates_that_are_defined() -> None:
+    assert bootstrap.interval(np.array([np.nan, 1, 1])) == [1, 1]
+
+
+def test_units_are_records_or_rows_where_no_record_is_known() -> None:
+    unit, what = bootstrap.units(np.array(["b", "a", "b"]))
+    assert (unit.tolist(), what) == ([1, 0, 1], "records")
+    unit, what = bootstrap.units(np.array(["", "", ""]))
+    assert (unit.tolist(), what) == ([0, 1, 2], "rows")

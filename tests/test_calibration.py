@@ -1,0 +1,137 @@
+"""Calibration against scikit-learn and by hand; a temperature finds what was done to the logits, and changes no decision."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, log_loss
+
+from toolbox import bootstrap, calibration
+
+
+def calibrated(rows: int, *, classes: int = 4, seed: int = 0) -> tuple[NDArray, NDArray]:
+    """Logits (N, K), and targets (N,) drawn with the probabilities that they say."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(rows, classes))
+    return logits, (softmax(logits, axis=1).cumsum(1) < rng.random((rows, 1))).sum(1)
+
+
+LOGITS, TARGET = calibrated(4000)
+SCORES = softmax(1.7 * LOGITS, axis=1)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_brier_score_and_likelihood_are_scikit_learns(classes: int) -> None:
+    logits, target = calibrated(500, classes=classes)
+    values = calibration.score(softmax(logits, axis=1), target)
+    assert values["brier"] == pytest.approx(brier_score_loss(target, softmax(logits, axis=1), scale_by_half=False))
+    assert values["nll"] == pytest.approx(log_loss(target, softmax(logits, axis=1)))
+
+
+@pytest.mark.parametrize("bins", [5, 15])
+def test_the_reliability_of_a_class_is_scikit_learns(bins: int) -> None:
+    mine = calibration.reliability(SCORES[:, 1], TARGET == 1, bins=bins)
+    share, said = calibration_curve(TARGET == 1, SCORES[:, 1], n_bins=bins)
+    there = mine["rows"] > 0
+    np.testing.assert_allclose(mine["share"][there], share)
+    np.testing.assert_allclose(mine["probability"][there], said)
+    assert mine["rows"].sum() == len(TARGET)
+
+
+def test_the_errors_are_those_counted_by_hand() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
+    target = np.array([0, 1, 1, 1])
+    values = calibration.score(scores, target, bins=2)
+    confidence, right = scores.max(1), np.array([1, 0, 1, 1])
+    assert values["ece"] == pytest.approx(abs(right.mean() - confidence.mean()))  # all four lie above a half
+    assert values["adaptive_ece"] == pytest.approx((abs(2 - 0.55 - 0.7) + abs(1 - 0.8 - 0.9)) / 4)
+    classwise = [(abs(1 - 0.9 - 0.8) + abs(0 - 0.3 - 0.45)) / 4, (abs(1 - 0.1 - 0.2) + abs(2 - 0.7 - 0.55)) / 4]
+    assert values["classwise_ece"] == pytest.approx(np.mean(classwise))
+    assert tuple(values) == calibration.FIGURES
+
+
+def test_a_probability_on_an_edge_lies_in_the_bin_below_and_1_in_the_last() -> None:
+    probability = np.array([0.0, 0.25, 0.5, 1.0])
+    np.testing.assert_array_equal(calibration.reliability(probability, probability > 0, bins=4)["rows"], [2, 1, 0, 1])
+
+
+def test_what_is_drawn_as_it_says_is_calibrated_and_what_is_sharpened_is_not() -> None:
+    logits, target = calibrated(50_000, seed=1)
+    honest, sharp = (calibration.score(softmax(factor * logits, axis=1), target) for factor in (1, 2))
+    for name in ("ece", "adaptive_ece", "classwise_ece"):
+        assert honest[name] < 0.01 < 0.02 < sharp[name]
+    assert honest["nll"] < sharp["nll"]
+    assert honest["brier"] < sharp["brier"]
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_the_temperature_is_what_the_logits_were_multiplied_by(factor: float) -> None:
+    logits, target = calibrated(50_000, seed=2)
+    assert calibration.fit_temperature(factor * logits, target) == pytest.approx(factor, rel=0.03)
+
+
+def test_probabilities_do_as_well_as_logits() -> None:
+    by_logits, by_scores = (
+        calibration.fit_temperature(of, TARGET) for of in (1.7 * LOGITS, calibration.log_probabilities(SCORES))
+    )
+    assert by_logits == pytest.approx(by_scores, rel=1e-4)
+    np.testing.assert_allclose(calibration.apply(SCORES, 1.7), softmax(LOGITS, axis=1), atol=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.floats(0.1, 10), st.integers(2, 6))
+def test_no_temperature_changes_what_is_said(seed: int, temperature: float, classes: int) -> None:
+    scores = softmax(calibrated(50, classes=classes, seed=seed)[0], axis=1).astype(np.float32)
+    changed = calibration.apply(scores, temperature)
+    np.testing.assert_array_equal(changed.argmax(1), scores.argmax(1))
+    np.testing.assert_allclose(changed.sum(1), 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.floats(0.05, 20), st.integers(1, 60))
+def test_a_temperature_is_never_worse_on_the_rows_it_was_fitted_to(seed: int, factor: float, rows: int) -> None:
+    logits, target = calibrated(rows, seed=seed)
+    scores = softmax(factor * logits, axis=1)
+    temperature = calibration.fit_temperature(calibration.log_probabilities(scores), target)
+    before, after = (calibration.negative_log_likelihood(of, target) for of in (scores, calibration.apply(scores, temperature)))
+    assert after <= before + 1e-9
+
+
+def test_a_probability_of_0_for_the_truth_is_finite_and_can_be_warmed() -> None:
+    scores, target = np.array([[1, 0], [1, 0], [1, 0]], np.float32), np.array([0, 0, 1])
+    assert np.isfinite(calibration.negative_log_likelihood(scores, target))
+    temperature = calibration.fit_temperature(calibration.log_probabilities(scores), target)
+    assert 1 < temperature <= calibration.HOTTEST
+
+
+def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
+    named = {"as trained": (SCORES, TARGET), "temperature 1.70": (softmax(LOGITS, axis=1), TARGET)}
+    curve, often = calibration.reliability_panels(named)
+    for (label, said, share), (_, _, rows), (scores, target) in zip(curve.lines, often.lines, named.values(), strict=True):
+        assert f"ECE {calibration.score(scores, target)['ece']:.4f}" in label
+        assert np.isfinite([said, share]).all()
+        assert (np.diff(said) > 0).all()
+        assert rows[::2].sum() == pytest.approx(1)
+    assert curve.guide == ([0, 1], [0, 1])
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["records", "rows"])
+def test_a_replicate_is_the_score_of_what_it_drew(known: bool) -> None:
+    record = np.repeat([f"r{i}" for i in range(40)], 100) if known else np.full(4000, "")
+    intervals = calibration.intervals(SCORES, TARGET, record, replicates=1, seed=4)
+    unit, _ = bootstrap.units(record)
+    (drawn,) = bootstrap.draws(unit.max() + 1, 1, seed=4)
+    rows = np.repeat(np.arange(4000), drawn[0].astype(int)[unit])
+    by_hand = calibration.score(SCORES[rows], TARGET[rows])
+    for name in set(calibration.FIGURES) - {"adaptive_ece"}:  # whose bins are those of all rows
+        assert intervals[name] == pytest.approx([by_hand[name]] * 2)
+
+
+def test_intervals_hold_what_is_far_from_calibrated() -> None:
+    record = np.repeat([f"r{i}" for i in range(40)], 100)
+    values = calibration.score(SCORES, TARGET)
+    for name, (low, high) in calibration.intervals(SCORES, TARGET, record, replicates=300).items():
+        assert low < values[name] < high

@@ -1,0 +1,176 @@
+"""Runs side by side: paired over the same records, nothing where they are the same, and refused where they cannot be compared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from toolbox import comparison, ec57, files
+from toolbox.errors import CheckpointError, UsageError
+from toolbox.predictions import Predictions
+from toolbox.runs import RunFolder
+
+CLASSES = ("N", "S", "V", "F", "Q")
+RULE = "whole records: 9 test"
+
+
+def rows(seed: int, *, right: float = 0.7, records: int = 9, per_record: int = 50) -> Predictions:
+    """The same test rows for every seed; what is said of them differs. A record is harder than another."""
+    index = np.arange(records * per_record)
+    record = np.repeat([f"r{i}" for i in range(records)], per_record)
+    target = np.random.default_rng(0).choice(5, size=len(index), p=[0.6, 0.15, 0.15, 0.07, 0.03])
+    rng = np.random.default_rng(seed)
+    share = right * np.repeat(np.linspace(0.6, 1.2, records), per_record)
+    said = np.where(rng.random(len(index)) < share, target, rng.integers(5, size=len(index)))
+    return Predictions(index, record, target, np.eye(5)[said] * 0.9 + 0.02, np.zeros(len(index)))
+
+
+def finished(
+    root: Path, name: str, predictions: Predictions, *, classes: tuple[str, ...] = CLASSES, rule: str = RULE
+) -> RunFolder:
+    run = RunFolder(root / name)
+    (run / "pred").mkdir(parents=True)
+    run.write_json("config.json", {"data": {"classes": list(classes), "split_rule": rule}})
+    run.write_json("pred/metrics.json", {"split_rule": rule})
+    predictions.save(run / "pred" / "predictions.npz")
+    return run
+
+
+def changed(predictions: Predictions, **arrays: NDArray) -> Predictions:
+    return Predictions(**{**vars(predictions), **arrays})
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 2**31))
+def test_a_run_against_itself_differs_by_nothing(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    run = finished(tmp_path_factory.mktemp("runs"), "a", rows(seed))
+    (against,) = comparison.compare([run, run], replicates=100)["against_the_first"]
+    for name, of in against.items():
+        assert (of["difference"], of["interval"], of["above_0"]) == (0, [0, 0], 0), name
+
+
+def test_a_difference_is_that_of_the_figures_and_its_interval_holds_it(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8))]
+    values = comparison.compare(runs)
+    first, second = (run["figures"] for run in values["runs"])
+    for run, figures in zip(runs, (first, second), strict=True):
+        of = Predictions.load(run / "pred" / "predictions.npz")
+        alone = ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES, replicates=2)
+        assert figures == pytest.approx(alone["gross"])
+    against = values["against_the_first"][0]
+    assert against.keys() == first.keys()
+    for name, of in against.items():
+        assert of["difference"] == second[name] - first[name]
+        assert of["interval"][0] <= of["difference"] <= of["interval"][1]
+    assert against["accuracy"]["above_0"] == 1
+    assert against["accuracy"]["interval"][0] > 0
+
+
+def test_pairing_makes_the_interval_narrower_than_two_apart(tmp_path: Path) -> None:
+    """What makes a record hard for both runs is no part of their difference."""
+    runs = [finished(tmp_path, name, rows(seed)) for name, seed in (("a", 1), ("b", 2))]
+    low, high = comparison.compare(runs)["against_the_first"][0]["accuracy"]["interval"]
+    apart = [
+        ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES)["intervals"]["gross"]["accuracy"]
+        for of in (rows(1), rows(2))
+    ]
+    assert high - low < 0.7 * np.hypot(*(high - low for low, high in apart))
+
+
+def test_the_other_way_round_is_the_difference_with_its_sign_changed(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, name, rows(seed)) for name, seed in (("a", 1), ("b", 2))]
+    one, other = (comparison.compare(order, replicates=200)["against_the_first"][0] for order in (runs, runs[::-1]))
+    for name, of in one.items():
+        assert of["difference"] == -other[name]["difference"]
+        assert of["interval"] == pytest.approx([-bound for bound in reversed(other[name]["interval"])])
+
+
+def test_rows_are_matched_by_record_and_index_whatever_their_order(tmp_path: Path) -> None:
+    predictions, order = rows(2), np.random.default_rng(0).permutation(450)
+    shuffled = Predictions(**{name: array[order] for name, array in vars(predictions).items()})
+    runs = [finished(tmp_path, name, of) for name, of in (("a", rows(1)), ("b", predictions), ("c", shuffled))]
+    second, third = comparison.compare(runs, replicates=50)["against_the_first"]
+    assert second == third
+
+
+def test_rows_are_drawn_where_no_record_is_known(tmp_path: Path) -> None:
+    nobody = np.full(450, "")
+    runs = [finished(tmp_path, name, changed(rows(seed), record=nobody)) for name, seed in (("a", 1), ("b", 2))]
+    values = comparison.compare(runs, replicates=300)
+    assert values["resampled"] == "450 rows"
+    said = [Predictions.load(run / "pred" / "predictions.npz") for run in runs]
+    gain = (said[1].scores.argmax(1) == said[1].target).astype(float) - (said[0].scores.argmax(1) == said[0].target)
+    low, high = values["against_the_first"][0]["accuracy"]["interval"]
+    assert (high - low) / 3.92 == pytest.approx(gain.std() / np.sqrt(450), rel=0.2)
+
+
+FIRST = rows(1)
+OTHERS = {
+    "classes": ({"classes": ("N", "S", "V", "F", "X")}, FIRST, r"classes are N, S, V, F, Q and N, S, V, F, X"),
+    "rule": ({"rule": "at random"}, FIRST, rf"divided by '{RULE}' and by 'at random'"),
+    "rows": ({}, rows(1, records=8), r"450 and 400 rows"),
+    "records": ({}, changed(FIRST, record=np.where(FIRST.record == "r3", "r33", FIRST.record)), r"50 places.*row 150 of .*r3"),
+    "index": ({}, changed(FIRST, index=FIRST.index + (FIRST.index == 449)), r"test rows differ in 1 places.*row 449 "),
+    "labels": ({}, changed(FIRST, target=np.where(FIRST.index == 7, 4 - FIRST.target, FIRST.target)), r"labels differ.*row 7"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_cannot_be_compared_is_refused_and_the_difference_named(tmp_path: Path, what: str) -> None:
+    how, predictions, says = OTHERS[what]
+    runs = [finished(tmp_path, "a", FIRST), finished(tmp_path, "b", predictions, **how)]
+    with pytest.raises(UsageError, match=rf"a and b cannot be compared.*{says}.*Try: ") as caught:
+        comparison.compare(runs)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_run_is_no_comparison(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two runs"):
+        comparison.compare([finished(tmp_path, "a", FIRST)])
+
+
+@pytest.mark.parametrize("spoil", ["missing", "damaged", "no metrics", "no config", "a detector"])
+def test_a_run_without_a_readable_test_is_a_checkpoint_error(tmp_path: Path, spoil: str) -> None:
+    run = finished(tmp_path, "a", FIRST)
+    path = run / "pred" / "predictions.npz"
+    if spoil == "missing":
+        path.unlink()
+    elif spoil == "damaged":
+        path.write_bytes(path.read_bytes()[:200])
+    elif spoil == "a detector":
+        changed(FIRST, scores=FIRST.scores[:, :1]).save(path)
+    else:
+        (run / {"no metrics": "pred/metrics.json", "no config": "config.json"}[spoil]).unlink()
+    with pytest.raises(CheckpointError, match="Try: "):
+        comparison.compare([run, run])
+
+
+def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
+    ]
+    values = comparison.compare(runs, replicates=100)
+    text = comparison.summary(values)
+    assert f"split: {RULE}" in text
+    assert "9 records" in text
+    assert "macro F1 over N, S, V, F; Q reported but left out of it" in text
+    assert text.count("\nA  a\n") == 2
+    line = next(line for line in text.splitlines() if line.startswith("accuracy"))
+    of = values["against_the_first"][0]["accuracy"]
+    figures = [f"{run['figures']['accuracy']:.4f}" for run in values["runs"][:2]]
+    assert line.split() == ["accuracy", *figures, f"{of['difference']:+.4f}", *line.split()[4:7], f"{of['above_0']:.1%}"]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_is_returned_is_json(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, name, changed(rows(seed), record=np.full(450, "only"))) for name, seed in (("a", 1), ("b", 2))]
+    values = comparison.compare(runs)
+    assert np.isnan(values["against_the_first"][0]["accuracy"]["interval"]).all()
+    files.write_json(tmp_path / "comparison.json", values)
+    assert json.loads((tmp_path / "comparison.json").read_text())["against_the_first"][0]["accuracy"]["interval"] == [None, None]
+    line = next(line for line in comparison.summary(values).splitlines() if line.startswith("accuracy"))
+    assert line.split()[-2:] == ["-", "-"]

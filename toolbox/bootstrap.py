@@ -1,0 +1,45 @@
+"""How sure one can be of a figure: it is computed again for units drawn with replacement (Efron & Tibshirani 1993, ch. 13).
+
+A unit is what is independent of the others: a record, or a row where nobody knows whose it is. A statistic is given how often
+each unit was drawn, and is a product of matrices; nothing is looped over but blocks that fit the memory.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+MOST = 2**22  # numbers of a block
+
+
+def units(record: Array) -> tuple[Array, str]:
+    """Which unit each row of `record` (N,) is of, (N,) from 0, and what the units are: records, or rows where none is known."""
+    if (record == "").any():
+        return np.arange(len(record)), "rows"
+    return np.unique(record, return_inverse=True)[1], "records"
+
+
+def draws(count: int, replicates: int, seed: int) -> Iterator[Array]:
+    """How often each of `count` units is drawn, (b, count), in blocks of b replicates; none where there are no two units."""
+    rng, block = np.random.default_rng(seed), max(MOST // max(count, 1), 1)
+    if count < 2:
+        yield np.empty((0, count))
+        return
+    for begin in range(0, replicates, block):
+        yield rng.multinomial(count, np.full(count, 1 / count), size=min(block, replicates - begin)).astype(float)
+
+
+def replicated(
+    statistic: Callable[[Array], dict[str, Array]], count: int, *, replicates: int = 1000, seed: int = 0
+) -> dict[str, Array]:
+    """Every figure of `statistic` (b, count) -> name: (b,), for each replicate, (replicates,)."""
+    blocks = [statistic(drawn) for drawn in draws(count, replicates, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def interval(values: Array) -> list[float]:
+    """The 2.5th and 97.5th percentile of the replicates that are defined; NaN where none is."""
+    kept = values[~np.isnan(values)]
+    return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else [np.nan] * 2
