@@ -1,4 +1,4 @@
-"""Every flag, in groups: what it means, its unit and default, and what may not go together.
+"""What was typed becomes flags, and what may not go together is said; the flags themselves are declared in `flags`.
 
 `parse` returns only what was typed; `resolve` puts it over a run's own config and the defaults; `complaints` checks it all.
 Imports the standard library alone, so that --help answers at once. Names (models, datasets, ...) are looked up later.
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from flags import GROUPS
 from toolbox.errors import UsageError
 
 SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
@@ -32,6 +33,7 @@ OF_THE_COMMAND = {
     "list",
     "download",
     "explore",
+    "compare",
     "debug",
     "verbose",
 }
@@ -51,6 +53,8 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "no_figures",
     "confusion_video",
     "baseline",
+    "macro_over",
+    "calibrate",
 }
 
 
@@ -90,88 +94,6 @@ def build_parser() -> tuple[Parser, dict[str, Any]]:
     return parser, defaults
 
 
-# fmt: off
-def _data_flags(flag: Any) -> None:
-    flag("--dataset", metavar="NAME", help="dataset (--list datasets); left out it is ecg, or synth where ecg cannot be had")
-    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
-    flag("--data-file", metavar="PATH", help="folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip")
-    flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
-    flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
-    flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
-    flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (ecg5000, table; see README)")
-    flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
-    flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
-    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows")
-    flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
-    flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
-    flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
-
-
-def _model_flags(flag: Any) -> None:
-    flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
-    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
-    flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
-    flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
-    flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
-    flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
-    flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
-    flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
-    flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
-    flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
-         "augmentations baselines")  # fmt: skip
-
-
-def _training_flags(flag: Any) -> None:
-    flag("--epochs", type=int, metavar="N", default=20, help="passes over the training rows, in all")
-    flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
-    flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
-    flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
-    flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
-    flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
-    flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
-    flag("--step", type=int, metavar="N", default=5, help="epochs between steps of StepLR, patience of ReduceLROnPlateau")
-    flag("--lr-decay", type=float, metavar="G", default=0.5, help="factor of StepLR, ExponentialLR and ReduceLROnPlateau")
-    flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
-    flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
-    flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
-    flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
-    flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
-    flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
-    flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect)")
-    flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
-    flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
-    flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")
-
-
-def _detection_flags(flag: Any) -> None:
-    flag("--normal-class", metavar="CLASS", help="class that is learned, all others are anomalies (default the one called so)")
-    flag("--threshold", metavar="RULE", default="percentile:98", help="error that makes an anomaly, of normal validation rows: "
-         "percentile:P, sd:K (mean and K standard deviations) or value:V")  # fmt: skip
-    flag("--baseline", metavar="NAME", help="method of scikit-learn to stand beside the network (--list baselines)")
-
-
-def _machine_flags(flag: Any) -> None:
-    flag("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default cuda where there is one, else cpu)")
-    flag("--disable-cuda", help="the same as --device cpu")
-    flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
-    flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
-    flag("--no-figures", help="test without drawing figures; --test draws them later")
-    flag("--confusion-video", metavar="KIND", nargs="?", const="gif", help="show how the confusion matrices of train and "
-         "validation evolved, as a gif, or mp4 where ffmpeg is installed, and as a page")  # fmt: skip
-    flag("--tensorboard", help="write TensorBoard events into the run folder")
-    flag("--verbose", help="say more")
-    flag("--debug", help="show the traceback of an error")
-# fmt: on
-
-
-GROUPS = {
-    "data": _data_flags,
-    "model and run": _model_flags,
-    "training": _training_flags,
-    "detection of anomalies": _detection_flags,
-    "machine and output": _machine_flags,
-}
 PARSER, DEFAULTS = build_parser()
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
@@ -250,6 +172,11 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
     return wrong + [text for broken, text in together if broken]
+
+
+def words(text: str | None) -> list[str] | None:
+    """What stands between the commas; None for None."""
+    return None if text is None else [word.strip() for word in text.split(",")]
 
 
 def flag_name(name: str) -> str:

@@ -15,7 +15,7 @@ from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data
 from models import get_model
-from toolbox import devices, optimizers, provenance, samplers, transfer
+from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
@@ -148,7 +148,8 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
         if len(weights) != len(spec.classes) or not weights.any():
             what = f"--class-weights has {len(weights)} numbers, {spec.name} has the classes {', '.join(spec.classes)}"
             raise UsageError(what, hint="a number for each, not all 0")
-    return Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor)
+    ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
+    return Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor, calibrate=flags.calibrate)
 
 
 def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:

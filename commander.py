@@ -73,6 +73,8 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
     elif flags.download or flags.explore:
         look_at_data(flags)
+    elif flags.compare:
+        compare(flags)
     elif flags.import_legacy:
         import importer
 
@@ -97,6 +99,19 @@ def look_at_data(flags: SimpleNamespace) -> None:
         import exploration
 
         sys.stdout.write(f"{exploration.draw(data, flags.root_dir, seed=flags.seed)}\n")
+
+
+def compare(flags: SimpleNamespace) -> None:
+    """Set tested runs side by side on stdout, as a table and as a last line of JSON."""
+    import json
+
+    from toolbox import comparison
+    from toolbox.files import finite
+    from toolbox.runs import RunFolder
+
+    runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
+    values = comparison.compare(runs, macro_over=args.words(flags.macro_over))
+    sys.stdout.write(f"{comparison.summary(values)}\n{json.dumps(finite(values))}\n")
 
 
 def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -> None:

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import args
 from loaders import splits
-from loaders.base import Data, Split
-from toolbox import animation, baselines, detection_report, files, panels, plotter, report
+from loaders.base import Data, DataSpec, Split
+from toolbox import animation, baselines, detection_report, files, panels, patient_report, plotter, report
 from toolbox.errors import CheckpointError
 from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
 from trainer import Trainer
 
+FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
+OF_PATIENTS = ("macro_over", "rule", "gross", "average", "intervals", "calibration")
 log = logging.getLogger("commander")
 
 
@@ -34,7 +37,7 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
     seen = trainer.predict(data.val)
     val, fixed = trainer.task.measure(seen), trainer.task.fixed(seen)
     if fixed:
-        files.write_json((run.path if which == "best" else folder) / "threshold.json", fixed)
+        files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     overrides = run.read_json("config.json").get("overrides", [])
     predictions = trainer.predict(data.test)  # the test set is opened here, and not before
     how = {"title": title, "remarks": _remarks(data, overrides), "history": history}
@@ -85,11 +88,31 @@ def _classes(
     values = report.write(folder, predictions, before["val"], spec=spec, title=title, remarks=remarks)
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
+    if _has_patients(predictions.record):
+        values["by_patient"] = _by_patient(flags, spec, folder, predictions, before.get("temperature"), title)
     if flags.confusion_video:
         path = folder / f"confusion.{flags.confusion_video}"
         animation.save_confusion_video(history, spec.classes, path, title=title)
         animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
     return values
+
+
+def _has_patients(record: NDArray[np.str_]) -> bool:
+    """Whether every row names its record, and records have more rows than one."""
+    return bool((record != "").all()) and len(np.unique(record)) < len(record)
+
+
+def _by_patient(
+    flags: SimpleNamespace, spec: DataSpec, folder: Path, predictions: Predictions, temperature: float | None, title: str
+) -> dict[str, Any]:
+    """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
+    macro_over = args.words(flags.macro_over)
+    values = patient_report.measure(predictions, spec.classes, macro_over=macro_over, temperature=temperature)
+    how = {"protocol": spec.split_rule, "title": title}
+    patient_report.write(folder, values, **how)
+    if not flags.no_figures:
+        patient_report.draw(folder, predictions, values, **how)
+    return {name: values[name] for name in OF_PATIENTS}
 
 
 def _anomalies(

@@ -13,12 +13,13 @@ FILES = sorted(path for part in (ROOT, *map(ROOT.joinpath, PACKAGES)) for path i
 # What each layer may import of the others, itself apart.
 MAY_IMPORT = {
     "toolbox": (),
-    "args": ("toolbox.errors",),
+    "flags": (),
+    "args": ("toolbox.errors", "flags"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),
     "choices": ("toolbox", "loaders", "models"),
-    "evaluation": ("toolbox", "loaders", "models", "trainer"),
+    "evaluation": ("toolbox", "loaders", "models", "trainer", "args"),
     "exploration": ("toolbox", "loaders"),
     "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
     "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),

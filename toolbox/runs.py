@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
 
 LATEST = "checkpoint.pth.tar"
 BEST = "model_best.pth.tar"
+CONFIG = "config.json"
 EPOCH = "checkpoint_epoch{}.pth.tar"
 PARTS = ("res", "pred", "tensorboard")
 
@@ -81,6 +83,17 @@ class RunFolder:
         if not path.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"the run folder is a link out of {root}", where=str(path), hint="a copy of the folder itself")
         return cls(path)
+
+    @classmethod
+    def named(cls, name: str, root: Path) -> "RunFolder":
+        """The run whose folder `name` is, or that is called so below `root`; a CheckpointError lists those there."""
+        path = Path(name)
+        there = [] if path.name != name else sorted(root.glob(f"*/runs/{escape(name)}"))
+        found = next((folder for folder in (path, *there) if (folder / CONFIG).is_file()), None)
+        if found is None:
+            known = ", ".join(sorted(config.parent.name for config in root.glob(f"*/runs/*/{CONFIG}"))) or "none"
+            raise CheckpointError(f"no run is called so; runs are {known}", where=name, hint="a run's name or folder")
+        return cls(found)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolbox import losses, metrics, thresholds
+from toolbox import calibration, losses, metrics, thresholds
 from toolbox.predictions import Predictions
 from toolbox.registry import pick
 
@@ -52,9 +52,15 @@ class Classify:
     """One class a row: logits (B, K) against labels (B,)."""
 
     def __init__(
-        self, classes: Sequence[str], criterion: str, *, weights: Tensor | None = None, monitor: str = "macro_f1"
+        self,
+        classes: Sequence[str],
+        criterion: str,
+        *,
+        weights: Tensor | None = None,
+        monitor: str = "macro_f1",
+        calibrate: bool = False,
     ) -> None:
-        self.classes = tuple(classes)
+        self.classes, self.calibrate = tuple(classes), calibrate
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights = weights
         self.monitor = pick("monitor", {name: name for name in metrics.METRICS}, monitor)
@@ -93,8 +99,11 @@ class Classify:
         return {"acc": (rows.argmax(1) == labels).float().mean()}
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """Nothing: the class with the highest probability is the one that is said."""
-        return {}
+        """The temperature of the probabilities, where they are to be calibrated; it never changes which class is said."""
+        if not self.calibrate:
+            return {}
+        logits = calibration.log_probabilities(val.scores)
+        return {"temperature": calibration.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
 
 
 class Detect:

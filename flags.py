@@ -1,0 +1,98 @@
+"""Every flag, in groups: what it means, its unit and default. `flag(...)` is argparse's add_argument, which `args` gives.
+
+Names (models, datasets, ...) are looked up later, so that --help answers at once.
+"""
+
+from typing import Any
+
+
+# fmt: off
+def _data_flags(flag: Any) -> None:
+    flag("--dataset", metavar="NAME", help="dataset (--list datasets); left out it is ecg, or synth where ecg cannot be had")
+    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
+    flag("--data-file", metavar="PATH", help="folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip")
+    flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
+    flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
+    flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
+    flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (ecg5000, table; see README)")
+    flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
+    flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows")
+    flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
+    flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
+    flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
+
+
+def _model_flags(flag: Any) -> None:
+    flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
+    flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
+    flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
+    flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
+    flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
+    flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
+    flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
+    flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
+         "augmentations baselines")  # fmt: skip
+
+
+def _training_flags(flag: Any) -> None:
+    flag("--epochs", type=int, metavar="N", default=20, help="passes over the training rows, in all")
+    flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
+    flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
+    flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
+    flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
+    flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
+    flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
+    flag("--step", type=int, metavar="N", default=5, help="epochs between steps of StepLR, patience of ReduceLROnPlateau")
+    flag("--lr-decay", type=float, metavar="G", default=0.5, help="factor of StepLR, ExponentialLR and ReduceLROnPlateau")
+    flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
+    flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
+    flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
+    flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
+    flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
+    flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
+    flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect)")
+    flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
+    flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
+    flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")
+
+
+def _detection_flags(flag: Any) -> None:
+    flag("--normal-class", metavar="CLASS", help="class that is learned, all others are anomalies (default the one called so)")
+    flag("--threshold", metavar="RULE", default="percentile:98", help="error that makes an anomaly, of normal validation rows: "
+         "percentile:P, sd:K (mean and K standard deviations) or value:V")  # fmt: skip
+    flag("--baseline", metavar="NAME", help="method of scikit-learn to stand beside the network (--list baselines)")
+
+
+def _report_flags(flag: Any) -> None:
+    flag("--macro-over", metavar="C,C,...", help="classes of macro F1 by patient (default N,S,V,F where all are there, else all)")
+    flag("--calibrate", help="fit a temperature on validation, and report calibration with and without it")
+    flag("--compare", metavar="RUN", nargs="+", help="tested runs, by name or folder, each against the first on the same rows; "
+         "then stop")  # fmt: skip
+    flag("--confusion-video", metavar="KIND", nargs="?", const="gif", help="show how the confusion matrices of train and "
+         "validation evolved, as a gif, or mp4 where ffmpeg is installed, and as a page")  # fmt: skip
+    flag("--no-figures", help="test without drawing figures; --test draws them later")
+
+
+def _machine_flags(flag: Any) -> None:
+    flag("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default cuda where there is one, else cpu)")
+    flag("--disable-cuda", help="the same as --device cpu")
+    flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
+    flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
+    flag("--tensorboard", help="write TensorBoard events into the run folder")
+    flag("--verbose", help="say more")
+    flag("--debug", help="show the traceback of an error")
+# fmt: on
+
+
+GROUPS = {
+    "data": _data_flags,
+    "model and run": _model_flags,
+    "training": _training_flags,
+    "detection of anomalies": _detection_flags,
+    "report": _report_flags,
+    "machine and output": _machine_flags,
+}
