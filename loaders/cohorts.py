@@ -80,10 +80,13 @@ def as_data(
     where: str,
 ) -> Data:
     """The dataset `name`; `facts` are its source and licence, `where` stands in errors. Beats without a class are left out."""
-    labels = choices.labels.among(arrays["symbol"])
-    y, kept = labelled(arrays["symbol"], labels)
+    y, kept = labelled(arrays["symbol"], choices.labels)
+    patients.check_complete(choices.protocol, arrays["record"], cohort, where=where)
     how = {"cohort": cohort, "val_fraction": choices.val_fraction, "seed": choices.seed, "where": where}
-    train, val, test, rule = patients.divide(choices.protocol, arrays["record"][kept], y[kept], **how)
+    *sides, rule = patients.divide(choices.protocol, arrays["record"][kept], y[kept], **how)
+    train, val, test = (kept[side] for side in sides)
+    labels = choices.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
+    y = labels.of(arrays["symbol"])
     features = arrays["features"] if choices.features else None
     everything = Split(arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features)
     spec = DataSpec(
@@ -101,7 +104,7 @@ def as_data(
         **facts,
     )
     checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
-    return Data(spec, everything.rows(kept[train]), everything.rows(kept[val]), lambda: everything.rows(kept[test]), checksum)
+    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
 
 
 def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

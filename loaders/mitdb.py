@@ -16,7 +16,7 @@ from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, read_leads
-from loaders.sources import Wanted, fetch_first, locate, log, search
+from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
 from toolbox.errors import UsageError
 
@@ -72,11 +72,12 @@ def load(
         source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(beside, WANTED)
     source = source or fetch_first(heartbeat.REMOTES[1:], folder, WANTED, HELP.format(folder))
     arrays, checksum = _cut(source, folder / "cache", recipe, channels)
-    if len(arrays["left_out"]):
-        log.warning("records without the leads %s are left out: %s", leads or LEADS, " ".join(arrays["left_out"]))
     names = tuple("|".join(channel) for channel in channels)
     how = {"recipe": recipe, "cohort": MITDB, "leads": names, "facts": FACTS, "where": str(source)}
-    return cohorts.as_data("mitdb", arrays, checksum, choices=choices, **how)
+    data = cohorts.as_data("mitdb", arrays, checksum, choices=choices, **how)
+    if not len(arrays["left_out"]):
+        return data
+    return data.ruled(f"{data.spec.split_rule}; left out for lack of the leads: {' '.join(arrays['left_out'])}")
 
 
 def parse_leads(text: str) -> list[list[str]]:
@@ -124,9 +125,7 @@ def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
     used = [header for header in headers if numbers[header] is not None]
     if not used:
         there = ", ".join(sorted({name for names in leads.values() for name in names}))
-        raise UsageError(
-            f"no record has the leads asked for; there are {there[:200]}", where=str(folder), hint=f"--leads {LEADS}"
-        )
+        raise UsageError(f"no record has what --leads asks for; there are {there[:200]}", where=str(folder), hint="--leads first")
     parts = []
     for header in terminal.bar(iterable=used, desc="beats from records", unit="record"):
         signal, rate_hz, annotated, places = read_leads(header, numbers[header])

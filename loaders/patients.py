@@ -20,8 +20,9 @@ from toolbox.registry import pick
 Mask = NDArray[np.bool_]
 DRAWS = 256  # of validation patients, of which the most like the whole are taken
 TEST_FRACTION = 0.2
+LEAST_SHARE, NEARLY_0 = 1e-3, 1e-3  # of the beats that a class must have to count; of a class, so that none can be compared
 DEFAULT = "inter-patient"
-OTHER_SPLIT = "the whole database, or another --split"
+OTHER_SPLIT = "the whole database, leads that every record has, or another --split"
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def divide(
 ) -> tuple[Indices, Indices, Indices, str]:
     """Ascending index arrays of train, validation and test rows, of `record` (N,) and class y (N,), and the rule in words.
 
-    Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty, a
-    published record that is missing, and a patient on two sides.
+    Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty and for a
+    patient on two sides.
     """
     beats, entry = Beats.whose(record, y, cohort), SPLITS[protocol.name]
     sides = entry.divide(beats, protocol, cohort, seed=seed, where=where)
@@ -120,12 +121,17 @@ def divide(
     return *map(np.flatnonzero, (train, val, sides.test)), rule
 
 
-def _inter_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
-    """As published, every record of it."""
-    there = set(beats.names.tolist())
-    if missing := [name for name in (*cohort.train, *cohort.test) if name not in there]:
-        what = f"--split {protocol.name} needs records that are not here: {' '.join(missing)}"
+def check_complete(protocol: Protocol, record: NDArray[np.str_], cohort: Cohort, *, where: str = "") -> None:
+    """Raise DataError where a published division is asked for, and a record of it is not among `record` (N,)."""
+    there = set(np.unique(record).tolist())
+    missing = [name for name in (*cohort.train, *cohort.test) if name not in there]
+    if SPLITS[protocol.name].published and missing:
+        what = f"--split {protocol.name} needs records that are not here or lack the leads: {' '.join(missing)}"
         raise DataError(what, where=where, hint=OTHER_SPLIT)
+
+
+def _inter_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+    """As published."""
     return Sides(beats.are(cohort.train), beats.are(cohort.test), f"inter-patient, {cohort.words}")
 
 
@@ -176,17 +182,18 @@ def _kfold_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: in
 
 
 class Entry(NamedTuple):
-    """How a protocol divides; whether a person may be on both sides, a colon may follow, and it has folds."""
+    """How a protocol divides; whether it is a published one, a person may be on both sides, a colon follows, it has folds."""
 
     divide: Callable[..., Sides]
+    published: bool = False
     shares: bool = False
     takes_argument: bool = False
     folds: bool = False
 
 
 SPLITS: dict[str, Entry] = {
-    "inter-patient": Entry(_inter_patient, shares=True),
-    "inter-patient-strict": Entry(_inter_patient_strict),
+    "inter-patient": Entry(_inter_patient, published=True, shares=True),
+    "inter-patient-strict": Entry(_inter_patient_strict, published=True),
     "random": Entry(_random, shares=True),
     "leave-one-record-out": Entry(_leave_one_record_out, takes_argument=True, folds=True),
     "kfold-patient": Entry(_kfold_patient, takes_argument=True, folds=True),
@@ -214,23 +221,24 @@ def _folds(counts: Indices, folds: int, seed: int) -> Indices:
 
 
 def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: str) -> Mask:
-    """The rows (N,) of patients that make up about `fraction` of the `side`, with as many of its classes as can be had.
+    """The rows (N,) of patients that make up about `fraction` of the `side`, with its classes on both sides if that can be had.
 
-    Of many draws the best is taken: that which leaves classes on both sides, those of many patients before those of few, and
-    among such draws the one whose shares of each class are nearest to `fraction`.
+    Of many draws the best is taken: that which lacks the fewest classes, those of many patients first, and among such draws the
+    one whose shares of the classes are nearest to `fraction` by their ratio. A class that is all but absent does not count.
     """
     persons, of = np.unique(beats.patients()[side], return_inverse=True)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
     counts = np.zeros((len(persons), beats.y.max() + 1))
     np.add.at(counts, (of, beats.y[side]), 1)
-    rng, total = np.random.default_rng(seed), counts.sum(0).clip(1)
+    counts = counts[:, counts.sum(0) >= LEAST_SHARE * counts.sum()]
+    rng, total = np.random.default_rng(seed), counts.sum(0)
     drawn = np.stack([rng.permutation(len(persons)) for _ in range(DRAWS)])  # (D, P)
     held = counts[drawn].cumsum(1)[:, :-1]  # (D, P - 1, K), of the first 1, 2, ... persons
-    size = np.abs(held.sum(2) - fraction * counts.sum()).argmin(1)
-    held = held[np.arange(DRAWS), size]
-    lacking = ((held == 0) | (held == total)) @ (counts > 0).sum(0)
-    best = np.lexsort((np.abs(held / total - fraction).sum(1), lacking))[0]
+    size = np.abs(held.sum(2) - fraction * total.sum()).argmin(1)
+    share = held[np.arange(DRAWS), size] / total  # (D, K)
+    lacking = ((share == 0) | (share == 1)) @ (counts > 0).sum(0)
+    best = np.lexsort((np.abs(np.log((share + NEARLY_0) / fraction)).sum(1), lacking))[0]
     return side & np.isin(beats.patients(), persons[drawn[best, : size[best] + 1]])
 
 

@@ -68,7 +68,7 @@ def label_map(name: str) -> LabelMap:
     """
     suffix = Path(name).suffix.lower()
     if name in MAPS or suffix not in READERS:
-        return LabelMap(name, pick("label-map", MAPS | dict.fromkeys(("FILE.json", "FILE.csv"), {}), name))
+        return LabelMap(name, pick("label-map", MAPS | {f"FILE{ending}": EACH for ending in READERS}, name))
     with reading(path := Path(name)):
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
             what = "it is larger than a map of symbols can be" if path.is_file() else "there is no such file"
@@ -84,10 +84,7 @@ def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str
         faults = (
             (len(symbol) != 1 or symbol not in BEATS, f"'{symbol[:40]}' is no symbol of a beat, those are {' '.join(BEATS)}"),
             (any(symbol in own for own in classes.values()), f"the symbol {symbol} is there twice"),
-            (
-                not name or len(name) > LONGEST_NAME,
-                f"the class of {symbol} is '{name[:60]}', expected 1 to {LONGEST_NAME} letters",
-            ),
+            (not 0 < len(name) <= LONGEST_NAME, f"the class of {symbol} has {len(name)} letters, expected 1 to {LONGEST_NAME}"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
             raise DataError(fault, where=f"{where}{place}", hint=HINT)

@@ -11,6 +11,7 @@ import wfdb
 
 from conftest import MITDB_ZIP
 from loaders import kaggle
+from loaders.filters import resample
 from toolbox.errors import DataError
 
 R_PEAKS = np.array([100, 400, 688, 1048, 1300])  # at 360 Hz; the signal has 1440 samples
