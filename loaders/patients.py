@@ -20,7 +20,9 @@ from toolbox.registry import pick
 Mask = NDArray[np.bool_]
 DRAWS = 256  # of validation patients, of which the most like the whole are taken
 TEST_FRACTION = 0.2
-LEAST_SHARE, NEARLY_0 = 1e-3, 1e-3  # of the beats that a class must have to count; of a class, so that none can be compared
+LEAST_SHARE = 1e-3  # of the beats, for a class to count
+MOST, SIZE_COUNTS = 2.0, 3.0  # times the fraction that may validate; how much that size counts against the share of one class
+NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 DEFAULT = "inter-patient"
 OTHER_SPLIT = "the whole database, leads that every record has, or another --split"
 
@@ -208,10 +210,9 @@ def _fold(protocol: Protocol, folds: int, where: str) -> int:
 
 
 def _folds(counts: Indices, folds: int, seed: int) -> Indices:
-    """The fold (P,) of each person: the largest shares first, each to the fold that has least of what it brings."""
+    """The fold (P,) of each person: the largest shares first, as chance has it, each to the fold with least of what it brings."""
     shares = counts / counts.sum(0).clip(1)  # (P, K)
-    shuffled = np.random.default_rng(seed).permutation(len(counts))
-    order = shuffled[np.argsort(-shares[shuffled].max(1), kind="stable")]
+    order = np.argsort(-shares.max(1) * np.random.default_rng(seed).uniform(0.5, 1, len(counts)), kind="stable")
     held, rows, fold = np.zeros((folds, counts.shape[1])), np.zeros(folds, int), np.zeros(len(counts), int)
     for person in order:  # tens of them
         fold[person] = np.lexsort((rows, held @ shares[person]))[0]
@@ -223,8 +224,9 @@ def _folds(counts: Indices, folds: int, seed: int) -> Indices:
 def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: str) -> Mask:
     """The rows (N,) of patients that make up about `fraction` of the `side`, with its classes on both sides if that can be had.
 
-    Of many draws the best is taken: that which lacks the fewest classes, those of many patients first, and among such draws the
-    one whose shares of the classes are nearest to `fraction` by their ratio. A class that is all but absent does not count.
+    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of many
+    patients first, and among such those whose shares of the beats and of each class are nearest to `fraction` by their ratio.
+    A class that is all but absent does not count.
     """
     persons, of = np.unique(beats.patients()[side], return_inverse=True)
     if len(persons) < 2:
@@ -235,11 +237,12 @@ def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: 
     rng, total = np.random.default_rng(seed), counts.sum(0)
     drawn = np.stack([rng.permutation(len(persons)) for _ in range(DRAWS)])  # (D, P)
     held = counts[drawn].cumsum(1)[:, :-1]  # (D, P - 1, K), of the first 1, 2, ... persons
-    size = np.abs(held.sum(2) - fraction * total.sum()).argmin(1)
-    share = held[np.arange(DRAWS), size] / total  # (D, K)
+    share, size = held / total, held.sum(2) / total.sum()
     lacking = ((share == 0) | (share == 1)) @ (counts > 0).sum(0)
-    best = np.lexsort((np.abs(np.log((share + NEARLY_0) / fraction)).sum(1), lacking))[0]
-    return side & np.isin(beats.patients(), persons[drawn[best, : size[best] + 1]])
+    too_many = (size > MOST * fraction) & (np.arange(len(persons) - 1) > 0)
+    off = np.abs(np.log((share + NEARLY_0) / fraction)).sum(2) + SIZE_COUNTS * np.abs(np.log(size / fraction))
+    draw, last = np.unravel_index(np.lexsort((off.ravel(), lacking.ravel(), too_many.ravel()))[0], off.shape)
+    return side & np.isin(beats.patients(), persons[drawn[draw, : last + 1]])
 
 
 def _check_apart(beats: Beats, sides: tuple[Mask, Mask], *, where: str) -> None:
