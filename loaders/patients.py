@@ -13,16 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders import shares
 from loaders.splits import Indices
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 Mask = NDArray[np.bool_]
-DRAWS = 256  # of validation patients, of which the most like the whole are taken
 TEST_FRACTION = 0.2
-LEAST_SHARE = 1e-3  # of the beats, for a class to count
-MOST, SIZE_COUNTS = 2.0, 3.0  # times the fraction that may validate; how much that size counts against the share of one class
-NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 DEFAULT = "inter-patient"
 OTHER_SPLIT = "the whole database, leads that every record has, or another --split"
 
@@ -177,7 +174,7 @@ def _kfold_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: in
     if folds > len(counts):
         raise UsageError(f"--split kfold-patient:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds")
     fold = _fold(protocol, folds, where)
-    test = _folds(counts, folds, seed)[beats.patients()] == fold - 1
+    test = shares.folds(counts, folds, seed)[beats.patients()] == fold - 1
     named = " ".join(beats.names[np.unique(beats.of[test])])
     rule = f"whole patients in {folds} folds with like shares of each class, seed {seed}; fold {fold} tests, {named}"
     return Sides(~test, test, f"{rule}; no person is on two sides")
@@ -209,40 +206,14 @@ def _fold(protocol: Protocol, folds: int, where: str) -> int:
     return fold
 
 
-def _folds(counts: Indices, folds: int, seed: int) -> Indices:
-    """The fold (P,) of each person: the largest shares first, as chance has it, each to the fold with least of what it brings."""
-    shares = counts / counts.sum(0).clip(1)  # (P, K)
-    order = np.argsort(-shares.max(1) * np.random.default_rng(seed).uniform(0.5, 1, len(counts)), kind="stable")
-    held, rows, fold = np.zeros((folds, counts.shape[1])), np.zeros(folds, int), np.zeros(len(counts), int)
-    for person in order:  # tens of them
-        fold[person] = np.lexsort((rows, held @ shares[person]))[0]
-        held[fold[person]] += shares[person]
-        rows[fold[person]] += counts[person].sum()
-    return fold
-
-
 def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: str) -> Mask:
-    """The rows (N,) of patients that make up about `fraction` of the `side`, with its classes on both sides if that can be had.
-
-    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of many
-    patients first, and among such those whose shares of the beats and of each class are nearest to `fraction` by their ratio.
-    A class that is all but absent does not count.
-    """
+    """The rows (N,) of the `side` that validate: those of whole patients, about `fraction` of it."""
     persons, of = np.unique(beats.patients()[side], return_inverse=True)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    counts = np.zeros((len(persons), beats.y.max() + 1))
+    counts = np.zeros((len(persons), beats.y.max() + 1), np.int64)
     np.add.at(counts, (of, beats.y[side]), 1)
-    counts = counts[:, counts.sum(0) >= LEAST_SHARE * counts.sum()]
-    rng, total = np.random.default_rng(seed), counts.sum(0)
-    drawn = np.stack([rng.permutation(len(persons)) for _ in range(DRAWS)])  # (D, P)
-    held = counts[drawn].cumsum(1)[:, :-1]  # (D, P - 1, K), of the first 1, 2, ... persons
-    share, size = held / total, held.sum(2) / total.sum()
-    lacking = ((share == 0) | (share == 1)) @ (counts > 0).sum(0)
-    too_many = (size > MOST * fraction) & (np.arange(len(persons) - 1) > 0)
-    off = np.abs(np.log((share + NEARLY_0) / fraction)).sum(2) + SIZE_COUNTS * np.abs(np.log(size / fraction))
-    draw, last = np.unravel_index(np.lexsort((off.ravel(), lacking.ravel(), too_many.ravel()))[0], off.shape)
-    return side & np.isin(beats.patients(), persons[drawn[draw, : last + 1]])
+    return side & np.isin(beats.patients(), persons[shares.part(counts, fraction, seed)])
 
 
 def _check_apart(beats: Beats, sides: tuple[Mask, Mask], *, where: str) -> None:

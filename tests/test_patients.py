@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders import patients
+from loaders import patients, shares
 from loaders.mitdb import DS1, DS2, MITDB
 from loaders.patients import SPLITS, Cohort
 from toolbox.errors import CommanderError, DataError, UsageError
@@ -90,9 +90,9 @@ def test_each_row_is_tested_in_exactly_one_fold_and_every_fold_has_a_patient(fol
 
 def test_folds_have_like_shares_of_each_class() -> None:
     counts = np.random.default_rng(0).integers(0, 100, (40, 3)) * [20, 2, 1]
-    fold = patients._folds(counts, 5, seed=1)
-    shares = np.stack([counts[fold == k].sum(0) for k in range(5)]) / counts.sum(0)
-    np.testing.assert_allclose(shares, 0.2, atol=0.05)
+    fold = shares.folds(counts, 5, seed=1)
+    found = np.stack([counts[fold == k].sum(0) for k in range(5)]) / counts.sum(0)
+    np.testing.assert_allclose(found, 0.2, atol=0.05)
 
 
 def test_leaving_records_out_tests_each_once_and_leaves_the_rest_of_its_person_out_of_train() -> None:
