@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import detection, ecg5000, heartbeat, ptbdb, synth, table
+from loaders import detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, table
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -18,8 +18,10 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
     "ecg5000": ecg5000.load,
+    "mitdb": mitdb.load,
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
+    "synth_patients": synth_patients.load,
     "table": table.load,
 }
 

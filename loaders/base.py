@@ -18,7 +18,8 @@ from loaders.cache import Arrays
 class DataSpec:
     """The facts of a dataset, which size the models and stand beside the results.
 
-    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class.
+    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class;
+    `features` one name for each number that stands beside a row's samples.
     """
 
     name: str
@@ -33,6 +34,7 @@ class DataSpec:
     source: str
     licence: str
     split_rule: str
+    features: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for config.json."""
@@ -41,35 +43,51 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Split:
-    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows."""
+    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows.
+
+    position (N,) int64 is the sample of its record at which a row's R peak stands, -1 where that is not known; features
+    (N, F) float32 are numbers that stand beside the samples, of which there may be none.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
     record: NDArray[np.str_]
     index: NDArray[np.int64]
     dropped: int = 0
+    position: NDArray[np.int64] = None  # type: ignore[assignment]
+    features: NDArray[np.float32] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.position is None:
+            object.__setattr__(self, "position", np.full(len(self.y), -1))
+        if self.features is None:
+            object.__setattr__(self, "features", np.empty((len(self.y), 0), np.float32))
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Split":
-        """Parsed arrays x (N, T) or (N, C, T), y, and where known record, index and dropped, a text for each lost row."""
+        """Parsed arrays x (N, T) or (N, C, T), y, and where known the others; of dropped rows there is a text for each."""
         x, y = arrays["x"], arrays["y"]
         x = x if x.ndim == 3 else x[:, None, :]
-        record = arrays.get("record", np.full(len(y), ""))
-        return cls(x, y, record, arrays.get("index", np.arange(len(y))), len(arrays.get("dropped", ())))
+        record, index = arrays.get("record", np.full(len(y), "")), arrays.get("index", np.arange(len(y)))
+        beside = {name: arrays.get(name) for name in ("position", "features")}
+        return cls(x, y, record, index, len(arrays.get("dropped", ())), **beside)
 
     @classmethod
     def joined(cls, first: "Split", second: "Split") -> "Split":
         """The rows of two whole files, one after the other; the index goes on where the first file ends."""
+        both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in OF_ROWS if name != "index"}
         index = np.concatenate([first.index, second.index + len(first) + first.dropped])
-        both = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("x", "y", "record"))
-        return cls(*both, index, first.dropped + second.dropped)
+        return cls(**both, index=index, dropped=first.dropped + second.dropped)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def rows(self, which: NDArray[np.int64]) -> "Split":
         """The rows `which`, in that order, copied into arrays of their own."""
-        return replace(self, x=self.x[which], y=self.y[which], record=self.record[which], index=self.index[which])
+        return replace(self, **{name: getattr(self, name)[which] for name in OF_ROWS})
+
+
+OF_ROWS = ("x", "y", "record", "index", "position", "features")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders import mitdb, splits
+from loaders import kaggle, splits
 from loaders.archives import reading, unpacked
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
@@ -22,7 +22,7 @@ from toolbox.errors import DataError
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
 TEST_BEATS = 21_892  # of 109,446, as many as Kaggle's file
-LAYOUT = Layout(mitdb.SAMPLES, mitdb.CLASSES)
+LAYOUT = Layout(kaggle.SAMPLES, kaggle.CLASSES)
 SPLIT_SEED = 42  # of the test set built from records: not --seed, so that every run has the same one
 REMOTES = (
     Remote("heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY"),
@@ -38,7 +38,7 @@ WANTED = Wanted(
 )
 # Classes, importance, and the label of each of N S V F Q.
 VARIANTS = {
-    "ecg": (mitdb.CLASSES, (1.0, 2.0, 2.0, 2.0, 0.5), np.arange(5)),
+    "ecg": (kaggle.CLASSES, (1.0, 2.0, 2.0, 2.0, 0.5), np.arange(5)),
     "ecg_bin": (("normal", "abnormal"), (1.0, 2.0), np.array([0, 1, 1, 1, 1])),
 }
 
@@ -62,8 +62,8 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
         name=name,
         view="beat",
         channels=1,
-        samples=mitdb.SAMPLES,
-        rate_hz=mitdb.RATE_HZ,
+        samples=kaggle.SAMPLES,
+        rate_hz=kaggle.RATE_HZ,
         unit="fraction of the beat's range",
         leads=("MLII",),
         classes=classes,
@@ -97,11 +97,11 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
 
     def build() -> Arrays:
         if source.is_dir():
-            return mitdb.beats(source)
+            return kaggle.beats(source)
         with unpacked(source) as folder:
-            return mitdb.beats(folder)
+            return kaggle.beats(folder)
 
-    files = sorted(path for path in source.iterdir() if path.suffix in mitdb.SUFFIXES) if source.is_dir() else [source]
+    files = sorted(path for path in source.iterdir() if path.suffix in kaggle.SUFFIXES) if source.is_dir() else [source]
     arrays, checksum = cached(cache / f"records-{fingerprint(*files)}", build)
     everything = Split.of(arrays)
     test_beats = round(TEST_BEATS / 109_446 * len(everything))

@@ -1,78 +1,134 @@
-"""MIT-BIH Arrhythmia Database records become beats in the layout of the Kaggle heartbeat files.
+"""Dataset `mitdb`: every beat of the MIT-BIH Arrhythmia Database in mV, cut from its WFDB records, divided by patient.
 
-Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI EC57.
+48 half-hour records of two leads at 360 Hz: Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; Goldberger et al., Circulation
+101(23), 2000. The published division DS1/DS2: de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004.
 """
 
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from loaders.records import read_record
-from loaders.sources import log, topmost
+from loaders import cohorts, heartbeat
+from loaders.archives import reading, unpacked
+from loaders.base import Data
+from loaders.beats import Recipe
+from loaders.cache import Arrays, cached, fingerprint
+from loaders.patients import Cohort
+from loaders.records import find_records, lead_names, read_leads
+from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
-from toolbox.errors import DataError
+from toolbox.errors import UsageError
 
-RATE_HZ = 125
-SAMPLES = 187
-SPAN = 1.2  # of the distance to the next R peak
-FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and no beat to be blown up
+LEADS, POSITIONS = "MLII", {"first": 0, "second": 1}
 SUFFIXES = (".hea", ".dat", ".atr")
-CLASSES = ("N", "S", "V", "F", "Q")
-AAMI = {symbol: k for k, symbols in enumerate(("NLRej", "AaJS", "VE", "F", "/fQ")) for symbol in symbols}
+DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230"
+DS2 = "100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234"
+MITDB = Cohort(
+    train=tuple(DS1.split()),
+    test=tuple(DS2.split()),
+    words="de Chazal et al. 2004: DS1 trains, DS2 tests, the paced records 102 104 107 217 are in neither",
+    person={"202": "201"},
+)
+FACTS = {"source": "MIT-BIH Arrhythmia Database", "licence": "ODC-By 1.0"}
+HELP = "put the MIT-BIH zip of physionet.org, or the folder of its records, into {}, or name it with --data-file"
+WANTED = Wanted(
+    files=("*.hea",),
+    enough=lambda names: {".hea", ".atr"} <= {Path(name).suffix for name in names},
+    what="no MIT-BIH records are",
+    would_do="a folder or zip with MIT-BIH records (*.hea, *.dat, *.atr)",
+)
 
 
-def beats(folder: Path) -> dict[str, NDArray[Any]]:
-    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,).
+def load(
+    root: Path,
+    *,
+    data_file: Path | None,
+    val_fraction: float,
+    seed: int,
+    bad_rows: str = "error",
+    split: str | None = None,
+    fold: int | None = None,
+    leads: str | None = None,
+    window: str | None = None,
+    rate: float | None = None,
+    filter: str | None = None,
+    normalise: str | None = None,
+    rr_features: bool | None = None,
+    label_map: str | None = None,
+) -> Data:
+    """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T) float32.
 
-    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in. Raises
-    DataError for a record that cannot be read or is not whole, ResourceError for one that may not be read.
+    `split` and `fold` are those of `patients`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`, `label_map` of
+    `symbols`. `leads` are names with commas, with | between alternatives, see `chosen`; records that lack one are left out.
+    Raises UsageError for what cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be fetched,
+    ResourceError for a lack of permission.
     """
-    headers = topmost(folder, "*.hea")
-    if not headers:
-        raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
-    index = headers[0].with_name("RECORDS")
-    listed = index.read_text(errors="replace").split() if index.is_file() else []
-    if missing := sorted(set(listed) - {header.stem for header in headers}):
-        log.warning("records that RECORDS names and that are not here: %s", " ".join(missing)[:200])
-    parts = [record_beats(header) for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")]
-    names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
-    return {
-        "x": np.concatenate([x for x, _ in parts]),
-        "y": np.concatenate([y for _, y in parts]),
-        "record": np.concatenate(names),
-    }
+    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features}
+    choices = cohorts.Choices.of(**how, val_fraction=val_fraction, seed=seed)
+    recipe, channels = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise), parse_leads(leads or LEADS)
+    folder, beside = root / "mitdb", root / "ecg"
+    with reading(data_file or folder):
+        source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(beside, WANTED)
+    source = source or fetch_first(heartbeat.REMOTES[1:], folder, WANTED, HELP.format(folder))
+    arrays, checksum = _cut(source, folder / "cache", recipe, channels)
+    names = tuple("|".join(channel) for channel in channels)
+    how = {"recipe": recipe, "cohort": MITDB, "leads": names, "facts": FACTS, "where": str(source)}
+    data = cohorts.as_data("mitdb", arrays, checksum, choices=choices, **how)
+    if not len(arrays["left_out"]):
+        return data
+    return data.ruled(f"{data.spec.split_rule}; left out for lack of the leads: {' '.join(arrays['left_out'])}")
 
 
-def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The beats of one record: x (N, 187) float32 and y (N,), the last annotated beat left out."""
-    signal, rate_hz, symbols, samples = read_record(header, "MLII")
-    keep = np.array([symbol in AAMI for symbol in symbols], dtype=bool)
-    labels = np.array([AAMI[symbol] for symbol in np.array(symbols)[keep]], dtype=np.int64)
-    peaks = samples[keep] * RATE_HZ / rate_hz
-    return cut(_resample(signal, rate_hz), peaks[:-1], np.diff(peaks)), labels[:-1]
+def parse_leads(text: str) -> list[list[str]]:
+    """The alternatives for each channel; UsageError where there is none."""
+    channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
+    if not all(name for channel in channels for name in channel):
+        raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
+    return channels
 
 
-def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
+def chosen(channels: Sequence[Sequence[str]], names: Sequence[str]) -> list[int] | None:
+    """The lead of a record for each channel, None where it lacks one.
 
-    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant is zeros.
+    A channel takes the first of its alternatives that the record has and no channel before has taken. An alternative is the name
+    of a lead, or `first` or `second` for the place it has in the record: 114 has V5 first and MLII second.
     """
-    starts = np.round(peaks).astype(int)
-    lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
-    time = np.arange(SAMPLES)
-    inside = (time < lengths[:, None]) & (starts[:, None] + time < len(signal))
-    rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
-    low = np.where(inside, rows, np.inf).min(1, keepdims=True)
-    height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
-    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=height > FLAT * np.ptp(signal))
-    return np.where(inside, scaled, 0).astype(np.float32)
+    taken: list[int] = []
+    for channel in channels:
+        places = [POSITIONS.get(name, names.index(name) if name in names else len(names)) for name in channel]
+        free = [place for place in places if place < len(names) and place not in taken]
+        if not free:
+            return None
+        taken.append(free[0])
+    return taken
 
 
-def _resample(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.floating]:
-    from scipy.signal import resample_poly
+def _cut(source: Path, cache: Path, recipe: Recipe, channels: list[list[str]]) -> tuple[Arrays, str]:
+    """The beats of a source, cut once for each recipe and choice of leads, and the checksum of the arrays."""
 
-    ratio = (Fraction(RATE_HZ) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it
-    return resample_poly(signal, ratio.numerator, ratio.denominator, padtype="median")  # so that a constant stays constant
+    def build() -> Arrays:
+        if source.is_dir():
+            return _beats(source, recipe, channels)
+        with unpacked(source) as folder:
+            return _beats(folder, recipe, channels)
+
+    with reading(source):
+        files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES) if source.is_dir() else [source]
+        return cached(cache / f"beats-{fingerprint(*files, leads=repr(channels), recipe=repr(recipe))}", build)
+
+
+def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
+    headers = find_records(folder)
+    leads = {header: lead_names(header) for header in headers}
+    numbers = {header: chosen(channels, names) for header, names in leads.items()}
+    used = [header for header in headers if numbers[header] is not None]
+    if not used:
+        there = ", ".join(sorted({name for names in leads.values() for name in names}))
+        raise UsageError(f"no record has what --leads asks for; there are {there[:200]}", where=str(folder), hint="--leads first")
+    parts = []
+    for header in terminal.bar(iterable=used, desc="beats from records", unit="record"):
+        signal, rate_hz, annotated, places = read_leads(header, numbers[header])
+        parts.append(cohorts.record_arrays(header.stem, signal, rate_hz, np.array(annotated, str), places, recipe=recipe))
+    left_out = [header.stem for header in headers if numbers[header] is None]
+    return cohorts.together(parts) | {"left_out": np.array(left_out, str)}

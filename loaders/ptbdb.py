@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from loaders import heartbeat, mitdb, splits
+from loaders import heartbeat, kaggle, splits
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
 from loaders.rowfiles import read_file
@@ -48,8 +48,8 @@ def load(root: Path, *, data_file: Path | None, val_fraction: float, seed: int, 
         name="ptbdb",
         view="beat",
         channels=1,
-        samples=mitdb.SAMPLES,
-        rate_hz=mitdb.RATE_HZ,
+        samples=kaggle.SAMPLES,
+        rate_hz=kaggle.RATE_HZ,
         unit="fraction of the beat's range",
         leads=("II",),
         classes=CLASSES,
@@ -69,7 +69,7 @@ def _both(source: Path, cache: Path, bad_rows: str) -> tuple[Split, str]:
     for label, name in enumerate(FILES):
         if name not in there:
             raise DataError(f"{name} is missing", where=str(source), hint="both ptbdb files of the Kaggle dataset in one folder")
-        layout = Layout(mitdb.SAMPLES, CLASSES[label : label + 1], lowest=label)
+        layout = Layout(kaggle.SAMPLES, CLASSES[label : label + 1], lowest=label)
         rows, checksum = read_file(source, name, cache, layout=layout, bad_rows=bad_rows)
         parts.append(replace(rows, y=rows.y + label))
         checksums.append(checksum)

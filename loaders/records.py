@@ -5,7 +5,7 @@ the size of the files before wfdb makes room for it, and what wfdb would take fo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders.sources import log, topmost
 from toolbox.errors import DataError, ResourceError
 
 LARGEST_HEADER, LARGEST_ANNOTATIONS = 2**16, 2**22  # bytes; those of MIT-BIH have less than 2**11 and 2**15
@@ -41,18 +42,45 @@ class Lead:
     name: str
 
 
+def find_records(folder: Path) -> list[Path]:
+    """The headers of the records in `folder`, sorted; what its index RECORDS names and is not there is said.
+
+    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in. Raises
+    DataError where there is none.
+    """
+    headers = topmost(folder, "*.hea")
+    if not headers:
+        raise DataError("no WFDB records (*.hea) here", where=str(folder), hint="the unpacked database, or its zip")
+    index = headers[0].with_name("RECORDS")
+    listed = index.read_text(errors="replace").split() if index.is_file() else []
+    if missing := sorted(set(listed) - {header.stem for header in headers}):
+        log.warning("records that RECORDS names and that are not here: %s", " ".join(missing)[:200])
+    return headers
+
+
+def lead_names(header: Path) -> list[str]:
+    """The names of a record's leads, in their order; raises as `read_leads`."""
+    with _naming(header, "header"):
+        return [lead.name for lead in _facts(header)[2]]
+
+
 def read_record(header: Path, name: str) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
-    """The lead called `name`, or the first, in mV (T,); its rate in Hz; the symbols and sample numbers of the annotations.
+    """The lead called `name`, or the first, in mV (T,); the rest as `read_leads`."""
+    signal, *rest = read_leads(header, [next((i for i, lead in enumerate(lead_names(header)) if lead == name), 0)])
+    return signal[0], *rest
+
+
+def read_leads(header: Path, numbers: Sequence[int]) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
+    """The leads of these `numbers` in mV (C, T); their rate in Hz; the symbols and sample numbers of the annotations.
 
     Raises DataError that names the record and what is wrong in it, ResourceError for a file that may not be read.
     """
     with _naming(header, "header"):
         rate_hz, samples, leads = _facts(header)
-        number = next((i for i, lead in enumerate(leads) if lead.name == name), 0)
     with _naming(header, "signal"):
-        signal = _signal(header, number, leads, samples)
+        signal = np.stack([_signal(header, number, leads, samples) for number in numbers])
     with _naming(header, "annotations"):
-        symbols, places = _annotations(header, rate_hz, len(signal))
+        symbols, places = _annotations(header, rate_hz, signal.shape[1])
     return signal, rate_hz, symbols, places
 
 

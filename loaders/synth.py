@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loaders import splits
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import cached
-from loaders.mitdb import CLASSES, RATE_HZ, SAMPLES, cut
+from loaders.kaggle import CLASSES, RATE_HZ, SAMPLES, cut
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the generated beats change

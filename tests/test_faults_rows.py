@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_heartbeat import TEST, TRAIN, change_row, write_csv
-from test_mitdb import ecg_like, write_record
+from test_kaggle import ecg_like, write_record
 
 from conftest import commander
 

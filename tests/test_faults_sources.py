@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from test_archives import member
 from test_heartbeat import TEST, TRAIN, make_zip, write_csv
-from test_mitdb import write_record
+from test_kaggle import write_record
 from test_records import spoil
 from test_sources import PAGE, Answer, cut_off, in_ranges, in_turn, refusal, whole, zipped
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from test_mitdb import ecg_like, write_record
+from test_kaggle import ecg_like, write_record
 from test_sources import unprivileged
 
 from conftest import MITDB_ZIP

@@ -1,0 +1,104 @@
+"""Beats are cut from a recording around their R peaks: filtered, resampled, cut and normalised as a `Recipe` says.
+
+recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
+x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders import filters
+from loaders.filters import Signal
+from toolbox.errors import UsageError
+from toolbox.registry import pick
+
+WINDOW, RATE_HZ = "-0.4,0.8", 125.0
+LONGEST_S = 10.0  # of a window
+LOWEST_HZ, HIGHEST_HZ = 10.0, 1000.0
+FLAT = 1e-6  # a spread below is rounding, of a lead that was off
+# By name, the unit that samples have then.
+NORMALISATIONS = {
+    "none": "mV",
+    "record": "interquartile ranges from the median of the record's lead",
+    "beat": "standard deviations from the mean of the beat's lead",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How rows are cut: a window in s around the R peak, its rate in Hz, the filters and the normalisation by name."""
+
+    start_s: float
+    end_s: float
+    rate_hz: float
+    filter: str
+    normalise: str
+
+    @classmethod
+    def of(
+        cls, *, window: str | None = None, rate: float | None = None, filter: str | None = None, normalise: str | None = None
+    ) -> "Recipe":
+        """What the texts ask for, None for -0.4,0.8 s, 125 Hz, no filter and no normalisation; UsageError for what is none."""
+        rate_hz = RATE_HZ if rate is None else rate
+        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+            raise UsageError(f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ:g}")
+        filters.parse(filter or "none")
+        pick("normalise", NORMALISATIONS, normalise or "none")
+        recipe = cls(*_window(window or WINDOW), rate_hz, filter or "none", normalise or "none")
+        if recipe.samples < 2:
+            raise UsageError(f"--window {window} has {recipe.samples} samples at {rate_hz:g} Hz", hint=f"--window={WINDOW}")
+        return recipe
+
+    @property
+    def samples(self) -> int:
+        """Of a row."""
+        return round((self.end_s - self.start_s) * self.rate_hz)
+
+    @property
+    def r_peak(self) -> int:
+        """The sample of a row at which the R peak stands."""
+        return min(round(-self.start_s * self.rate_hz), self.samples - 1)
+
+    @property
+    def unit(self) -> str:
+        """Of the samples."""
+        return NORMALISATIONS[self.normalise]
+
+    def rows(self, signal: Signal, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows (N, C, samples) of the signal (C, T) in mV around the `peaks` (N,), samples of it at `rate_hz`.
+
+        Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and after the
+        last sample of the signal these two go on, so that no beat is lost.
+        """
+        for step in filters.parse(self.filter):
+            signal = step(signal, rate_hz)
+        signal = filters.resample(signal, rate_hz, self.rate_hz)
+        if self.normalise == "record":
+            low, middle, high = np.percentile(signal, [25, 50, 75], axis=1, keepdims=True)
+            signal = _over(signal - middle, high - low)
+        starts = np.round(peaks * (self.rate_hz / rate_hz)).astype(int) - self.r_peak
+        time = (starts[:, None] + np.arange(self.samples)).clip(0, signal.shape[1] - 1)
+        rows = signal.astype(np.float32)[:, time].swapaxes(0, 1)  # (N, C, T)
+        if self.normalise == "beat":
+            rows = _over(rows - rows.mean(2, keepdims=True), rows.std(2, keepdims=True))
+        return np.ascontiguousarray(rows, np.float32)
+
+
+def _over(values: Signal, spread: Signal) -> Signal:
+    """Values by their spread, 0 where there is none."""
+    return np.divide(values, spread, out=np.zeros_like(values), where=spread > FLAT)
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Start and end in s, of which one is at or before the R peak and the other after it."""
+    try:
+        start_s, end_s = map(float, text.split(","))
+    except ValueError:
+        start_s = end_s = math.nan
+    if not -LONGEST_S <= start_s <= 0 < end_s <= LONGEST_S:
+        what = f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s away"
+        raise UsageError(what, hint=f"--window={WINDOW}")
+    return start_s, end_s

@@ -1,0 +1,117 @@
+"""Beats of several records, cut alike, become Data: labels by a map, features beside the signal, sides by patient.
+
+What `mitdb` and `synth_patients` have in common; the arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and
+features (N, F).
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders import patients, symbols
+from loaders.base import Data, DataSpec, Split
+from loaders.beats import Recipe
+from loaders.cache import Arrays
+from loaders.filters import Signal
+from loaders.patients import Cohort, Protocol
+from loaders.rhythm import FEATURES, rr_features
+from loaders.sources import log
+from loaders.symbols import LabelMap
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is asked of the beats: labels, features and sides, looked up before anything is read."""
+
+    labels: LabelMap
+    protocol: Protocol
+    features: bool
+    val_fraction: float
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        label_map: str | None,
+        split: str | None,
+        fold: int | None,
+        rr_features: bool | None,
+        val_fraction: float,
+        seed: int,
+    ) -> "Choices":
+        """From the options of a loader, None for aami, inter-patient, the first fold and no features."""
+        labels, protocol = symbols.label_map(label_map or "aami"), patients.parse(split, fold)
+        return cls(labels, protocol, bool(rr_features), val_fraction, seed)
+
+
+def record_arrays(
+    name: str, signal: Signal, rate_hz: float, annotated: NDArray[np.str_], places: NDArray[np.int64], *, recipe: Recipe
+) -> Arrays:
+    """The arrays of one record: its signal (C, T) in mV at `rate_hz`, the symbols (M,) and samples (M,) of its annotations."""
+    is_beat = np.isin(annotated, list(symbols.BEATS))
+    annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
+    return {
+        "x": recipe.rows(signal, rate_hz, peaks),
+        "symbol": annotated,
+        "record": np.full(len(peaks), name),
+        "position": peaks,
+        "features": rr_features(peaks / rate_hz),
+    }
+
+
+def together(parts: list[Arrays]) -> Arrays:
+    """The arrays of several records as one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def as_data(
+    name: str,
+    arrays: Arrays,
+    checksum: str,
+    *,
+    choices: Choices,
+    recipe: Recipe,
+    cohort: Cohort,
+    leads: tuple[str, ...],
+    facts: dict[str, str],
+    where: str,
+) -> Data:
+    """The dataset `name`; `facts` are its source and licence, `where` stands in errors. Beats without a class are left out."""
+    y, kept = labelled(arrays["symbol"], choices.labels)
+    patients.check_complete(choices.protocol, arrays["record"], cohort, where=where)
+    how = {"cohort": cohort, "val_fraction": choices.val_fraction, "seed": choices.seed, "where": where}
+    *sides, rule = patients.divide(choices.protocol, arrays["record"][kept], y[kept], **how)
+    train, val, test = (kept[side] for side in sides)
+    labels = choices.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
+    y = labels.of(arrays["symbol"])
+    features = arrays["features"] if choices.features else None
+    everything = Split(arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features)
+    spec = DataSpec(
+        name=name,
+        view="beat",
+        channels=len(leads),
+        samples=recipe.samples,
+        rate_hz=recipe.rate_hz,
+        unit=recipe.unit,
+        leads=leads,
+        classes=tuple(labels.symbols),
+        importance=labels.importance,
+        split_rule=rule,
+        features=FEATURES if choices.features else (),
+        **facts,
+    )
+    checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
+    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
+
+
+def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The class (N,) of each beat, and which beats have one; others are told of."""
+    y = labels.of(annotated)
+    if (out := y < 0).any():
+        names, counts = np.unique(annotated[out], return_counts=True)
+        told = ", ".join(f"{count:,} {symbol}" for symbol, count in zip(names, counts, strict=True))
+        log.warning("beats whose symbol is of no class of --label-map %s are left out: %s", labels.name, told)
+    return y, np.flatnonzero(~out)

@@ -1,0 +1,117 @@
+"""Annotation symbols become classes: by a map that has a name, each symbol for itself, or as a file of the user's says.
+
+    labels = symbols.label_map("aami")
+    y = labels.of(np.array(["N", "A", "/"]))    # 0, 1, 4
+
+Symbols as in WFDB's table of annotation codes; AAMI classes as in ANSI/AAMI EC57, and as the Kaggle heartbeat files have them.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders.archives import reading
+from toolbox.errors import DataError
+from toolbox.registry import pick
+
+BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; between any two of them is an RR interval
+AAMI = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
+EACH = {symbol: symbol for symbol in BEATS}
+# By name, the symbols of each class.
+MAPS: dict[str, Mapping[str, str]] = {"aami": AAMI, "aami-s": AAMI | {"N": "NLR", "S": "AaJSej"}, "symbols": EACH}
+LARGEST_FILE, LONGEST_NAME = 2**16, 40
+HINT = 'a line N,normal for each symbol, or {"N": "normal", ...}'
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which class each symbol is of. `content` names all of it, for a checksum."""
+
+    name: str
+    symbols: Mapping[str, str]
+
+    @property
+    def content(self) -> str:
+        """Classes and symbols as text."""
+        return json.dumps(dict(self.symbols))
+
+    def of(self, symbols: NDArray[np.str_]) -> NDArray[np.int64]:
+        """The class (N,) of each symbol (N,), -1 where it has none."""
+        numbers = {symbol: k for k, own in enumerate(self.symbols.values()) for symbol in own}
+        names, inverse = np.unique(symbols, return_inverse=True)
+        return np.array([numbers.get(name, -1) for name in names], np.int64)[inverse]
+
+    def among(self, symbols: NDArray[np.str_]) -> "LabelMap":
+        """The map without classes that none of `symbols` is of, where every symbol is a class; else as it is."""
+        if self.symbols is not EACH:
+            return self
+        there = set(np.unique(symbols).tolist())
+        return LabelMap(self.name, {name: own for name, own in self.symbols.items() if name in there})
+
+    @property
+    def importance(self) -> tuple[float, ...]:
+        """That of the AAMI classes, 1 for any other."""
+        known = IMPORTANCE if self.name in ("aami", "aami-s") else {}
+        return tuple(known.get(name, 1.0) for name in self.symbols)
+
+
+def label_map(name: str) -> LabelMap:
+    """The map called `name`, or that of the file `name`: JSON {symbol: class} or a CSV of symbol,class.
+
+    Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
+    """
+    suffix = Path(name).suffix.lower()
+    if name in MAPS or suffix not in READERS:
+        return LabelMap(name, pick("label-map", MAPS | {f"FILE{ending}": EACH for ending in READERS}, name))
+    with reading(path := Path(name)):
+        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+            what = "it is larger than a map of symbols can be" if path.is_file() else "there is no such file"
+            raise DataError(f"--label-map: {what}", where=name, hint=HINT)
+        text = path.read_text("utf-8-sig", errors="replace")
+    return LabelMap(path.name, _classes(READERS[suffix](text, name), name))
+
+
+def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str]:
+    """The symbols of each class, in the order of the file, from its (place, symbol, class)."""
+    classes: dict[str, str] = {}
+    for place, symbol, name in pairs:
+        faults = (
+            (len(symbol) != 1 or symbol not in BEATS, f"'{symbol[:40]}' is no symbol of a beat, those are {' '.join(BEATS)}"),
+            (any(symbol in own for own in classes.values()), f"the symbol {symbol} is there twice"),
+            (not 0 < len(name) <= LONGEST_NAME, f"the class of {symbol} has {len(name)} letters, expected 1 to {LONGEST_NAME}"),
+        )
+        if fault := next((text for is_so, text in faults if is_so), ""):
+            raise DataError(fault, where=f"{where}{place}", hint=HINT)
+        classes[name] = classes.get(name, "") + symbol
+    if len(classes) < 2:
+        raise DataError(f"the map has {len(classes)} classes, expected 2 or more", where=where, hint=HINT)
+    return classes
+
+
+def _csv(text: str, where: str) -> list[tuple[str, str, str]]:
+    pairs = []
+    for line, cells in enumerate(csv.reader(text.splitlines(), quoting=csv.QUOTE_NONE), 1):
+        if len(cells) != 2 and any(cells):
+            raise DataError(f"{len(cells)} columns, expected symbol and class", where=f"{where}, line {line}", hint=HINT)
+        if any(cells) and [cell.strip().lower() for cell in cells] != ["symbol", "class"]:
+            pairs.append((f", line {line}", *(cell.strip() for cell in cells)))
+    return pairs
+
+
+def _json(text: str, where: str) -> list[tuple[str, str, str]]:
+    try:
+        found = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the file is no JSON: {str(error)[:100]}", where=where, hint=HINT) from error
+    if not isinstance(found, list) or not all(isinstance(pair, tuple) and isinstance(pair[1], str) for pair in found):
+        raise DataError("the file is no object of symbol and class", where=where, hint=HINT)
+    return [("", symbol, name.strip()) for symbol, name in found]
+
+
+READERS = {".csv": _csv, ".json": _json}

@@ -1,0 +1,103 @@
+"""Generated patients: the same at every start, laid out as mitdb's beats, with what makes a protocol and RR features matter."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loaders import get_data, mitdb, synth_patients
+from loaders.base import Data, Split
+from loaders.rhythm import FEATURES
+from toolbox.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("synth_patients")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> Data:
+    return get_data("synth_patients", folder, rr_features=True)
+
+
+def sides(data: Data) -> tuple[Split, Split, Split]:
+    return data.train, data.val, data.test
+
+
+def test_it_has_the_options_of_mitdb_but_for_the_leads() -> None:
+    generated, real = (set(inspect.signature(load).parameters) for load in (synth_patients.load, mitdb.load))
+    assert real - generated == {"leads"}
+    assert generated < real
+
+
+def test_there_are_6000_beats_of_24_patients_and_five_classes_on_every_side(data: Data) -> None:
+    assert sum(map(len, sides(data))) == 6000
+    assert len({*data.train.record, *data.val.record, *data.test.record}) == 24
+    for split in sides(data):
+        assert (np.bincount(split.y, minlength=5) > 0).all()
+        assert split.x.shape == (len(split), 1, 150)
+        assert split.features.shape == (len(split), len(data.spec.features))
+        assert (split.x.dtype, split.features.dtype, split.position.dtype) == (np.float32, np.float32, np.int64)
+    assert (data.spec.unit, data.spec.features) == ("mV", FEATURES)
+    assert "the first half of the generated patients trains" in data.spec.split_rule
+
+
+def test_the_beats_are_the_same_at_every_start(data: Data, tmp_path: Path) -> None:
+    other = get_data("synth_patients", tmp_path, rr_features=True)
+    assert other.checksum == data.checksum
+    for one, again in zip(sides(data), sides(other), strict=True):
+        np.testing.assert_array_equal(one.x, again.x)
+
+
+@pytest.mark.parametrize("options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "beat"}])
+def test_each_option_gives_other_rows_and_another_checksum(data: Data, folder: Path, options: dict) -> None:
+    other = get_data("synth_patients", folder, **options)
+    assert other.checksum != data.checksum
+    assert other.test.x.shape != data.test.x.shape or not np.allclose(other.test.x, data.test.x)
+
+
+def test_the_r_peak_of_a_normal_beat_stands_at_sample_50(data: Data) -> None:
+    normal = data.test.x[data.test.y == 0, 0]
+    assert np.mean(np.abs(np.abs(normal[:, 40:60]).argmax(1) - 10) <= 2) > 0.9
+
+
+def test_positions_are_ascending_and_tell_the_rr_intervals(data: Data) -> None:
+    for name in set(data.test.record):
+        own = data.test.rows(np.flatnonzero(data.test.record == name))
+        rr = np.diff(own.position) / synth_patients.RATE_HZ
+        assert (rr > 0).all()
+        np.testing.assert_allclose(own.features[:-1, 1], rr.clip(0.1, 5), rtol=1e-5)
+
+
+def test_supraventricular_beats_are_early_and_ventricular_ones_have_a_pause(data: Data) -> None:
+    ratio = [np.median(data.train.features[data.train.y == k, 2]) for k in range(5)]
+    pause = [np.median(data.train.features[data.train.y == k, 3]) for k in range(5)]
+    assert max(ratio[1:3]) < 0.85 < min(ratio[0], ratio[4])
+    assert pause[2] < pause[1] < pause[0]
+
+
+def test_patients_differ_more_than_the_beats_of_one(data: Data) -> None:
+    normal = data.test.rows(np.flatnonzero(data.test.y == 0))
+    means = np.stack([normal.x[normal.record == name, 0].mean(0) for name in sorted(set(normal.record))])
+    within = np.mean([normal.x[normal.record == name, 0].std(0).mean() for name in set(normal.record)])
+    assert means.std(0)[40:60].mean() > within
+
+
+def test_without_being_asked_for_there_are_no_features(folder: Path) -> None:
+    plain = get_data("synth_patients", folder)
+    assert plain.train.features.shape == (len(plain.train), 0)
+    assert plain.spec.features == ()
+
+
+@pytest.mark.parametrize("split", ["random", "inter-patient-strict", "leave-one-record-out:p03", "kfold-patient:6"])
+def test_every_protocol_runs_without_real_data(folder: Path, split: str) -> None:
+    data = get_data("synth_patients", folder, split=split)
+    rows = np.concatenate([side.index for side in sides(data)])
+    assert len(set(rows)) == len(rows) == 6000
+
+
+def test_a_data_file_makes_no_sense(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--data-file"):
+        get_data("synth_patients", folder, data_file=folder / "x.zip")
