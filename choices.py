@@ -35,8 +35,10 @@ DEFAULTS = {
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video"), (None, False))
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
-FOREIGN = {"detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
-           "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out")}  # fmt: skip
+FOREIGN = {
+    "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
+    "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
+}
 # The words of --list.
 LISTS = {
     "datasets": "dataset",

@@ -72,6 +72,6 @@ def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> 
 
 @pytest.mark.parametrize("given", [{"normal_class": "N"}, {"baseline": "pca"}, {"threshold": "sd:3"}])
 def test_what_is_for_a_detector_is_not_for_a_classifier(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="is for --task detect.*--task detect, or leave it out"):
+    with pytest.raises(UsageError, match=r"is for --task detect.*--task detect, or leave it out"):
         choices.settle(args.resolve(given))
     assert choices.settle(args.resolve({"task": "detect", **given}))
