@@ -36,8 +36,10 @@ DEFAULTS = {
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video"), (None, False))
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
-FOREIGN = {"detect": (OF_CLASSES, "is for classes, --task detect learns one alone"),
-           "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify")}  # fmt: skip
+FOREIGN = {
+    "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
+    "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
+}
 # The words of --list.
 LISTS = {
     "datasets": "dataset",
@@ -65,9 +67,9 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         if name is not None:
             pick(flag, table, name)
     flags.task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
-    foreign, why = FOREIGN[flags.task]
+    foreign, why, hint = FOREIGN[flags.task]
     if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:
-        raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint="leave it out")
+        raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint=hint)
     for name, value in DEFAULTS[flags.task].items():
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:

@@ -13,6 +13,7 @@ import torch
 from sklearn import metrics as reference
 
 from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, commander, finish, launch, wait_for
+from loaders import DATASETS
 from toolbox.metrics import METRICS
 
 
@@ -175,7 +176,7 @@ def test_a_run_without_a_whole_epoch_cannot_be_tested(short_run: SimpleNamespace
 
 
 def test_lists_are_printed_to_stdout() -> None:
-    assert commander("--list", "datasets").out.split() == ["ecg", "ecg_bin", "synth"]
+    assert commander("--list", "datasets").out.split() == list(DATASETS)
 
 
 @pytest.mark.parametrize("dataset", ["ecg", "ecg_bin"])

@@ -21,6 +21,8 @@ import args
 import commander
 from choices import CHOICES
 from conftest import SHORT, offline
+from loaders import augment
+from toolbox import thresholds
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 
@@ -36,8 +38,8 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(signum, handler)
 
 
-def assert_answers(*flags: object) -> None:
-    """The command, in this process, ends as promised."""
+def assert_answers(*flags: object) -> tuple[int, str]:
+    """The command, in this process, ends as promised: its exit code, and what it said on stderr."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = commander.main([*map(str, flags)])
@@ -45,6 +47,7 @@ def assert_answers(*flags: object) -> None:
     assert code in CODES, said
     assert "Traceback" not in said
     assert said.count("error: ") == (code != 0), said
+    return code, said
 
 
 def explore(examples: int, property: Callable[..., None], **what: Any) -> None:
@@ -137,3 +140,64 @@ def test_any_flags_together(root: Path, examples: int) -> None:
         assert_answers(*SHORT, "--epochs", "1", "--root-dir", root, *(word for flag in extra for word in flag))
 
     explore(examples, holds, extra=some.lists(flags, min_size=1, max_size=4))
+
+
+NUMBERS = ("1", "0", "0.5", "", "-1", "1e-9", "1e-50", "1e39", "1e400", "nan", "inf", "-inf", "0x1", "1_0", "é", "9" * 20, " 2 ")
+number = some.one_of(some.sampled_from(("1", "0.5", "0", "2")), some.sampled_from(NUMBERS))
+step = some.builds("{}:{}:{}".format, some.sampled_from([*augment.AUGMENTATIONS]), number, number)
+# Texts that a flag of this program takes apart, from the parts they are made of and from others.
+GRAMMARS: dict[str, some.SearchStrategy[str]] = {
+    "--augment": some.lists(step, min_size=1, max_size=3).map(",".join),
+    "--class-weights": some.lists(number, min_size=5, max_size=5).map(",".join) | some.lists(number, max_size=7).map(",".join),
+    "--threshold": some.builds("{}:{}".format, some.sampled_from([*thresholds.THRESHOLDS, "", "percent"]), number),
+}
+
+
+@rounds(16, 200)
+@pytest.mark.parametrize("flag", GRAMMARS)
+def test_any_text_that_a_flag_takes_apart(flag: str, root: Path, examples: int) -> None:
+    how = (*SHORT[:2], "--task", "detect", "--model-name", "linear_ae", *SHORT[4:]) if flag == "--threshold" else SHORT
+
+    def holds(text: str) -> None:
+        code, _ = assert_answers(*how, "--epochs", "1", "--root-dir", root, f"{flag}={text}")
+        assert code in (0, 2, 5)
+        assert bool(list(root.glob("*/runs"))) == (code != 2)
+        shutil.rmtree(root / "synth" / "runs", ignore_errors=True)
+
+    explore(examples, holds, text=some.one_of(GRAMMARS[flag], GRAMMARS[flag], some.text("noise:,.19x=%", max_size=12)))
+
+
+WRONG = {
+    "--class-weights": ("1,2,3,4", "1,2,3,4,5,6", "1", "1,2,3,4,-5", "1,2,3,4,five", "1,,2,3,4", "0,0,0,0,0", "nan,1,1,1,1",
+                        "inf,1,1,1,1", "1e39,1,1,1,1", "1e-60,0,0,0,0", "1;2;3;4;5", ""),
+    "--augment": ("nois", "noise:-1", "noise:loud", "noise:nan", "noise:inf", "noise:0.1:2", "noise:0.1:-0.1", "noise:0.1:0.5:1",
+                  "shift:2.5", "noise,noise", "noise,", ",", "mixup:0", "cutout:1e9", ""),
+    "--pretrained": ("", "a\0b", "x" * 300),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flag", "text"), [(flag, text) for flag, texts in WRONG.items() for text in texts])
+def test_a_text_that_cannot_be_carried_out_names_its_flag_and_makes_nothing(flag: str, text: str, root: Path) -> None:
+    code, said = assert_answers(*SHORT, "--epochs", "1", "--root-dir", root, f"{flag}={text}")
+    assert code == 2, said
+    assert flag in said.strip().splitlines()[-1]
+    assert not list(root.glob("*/runs"))
+
+
+@rounds(15, 300)
+def test_any_values_in_a_checkpoint_to_start_from(short_run: SimpleNamespace, root: Path, examples: int) -> None:
+    run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    state = torch.load(run / "model_best.pth.tar", weights_only=True)
+    tensors = some.sampled_from([*state["model"].values(), torch.zeros(()), torch.full((5, 576), torch.nan), torch.zeros(5) * 1j])
+    odd = some.none() | some.integers() | some.text(max_size=5) | tensors
+
+    def holds(changed: dict[str, Any], config: str) -> None:
+        torch.save(state | {"model": state["model"] | changed}, run / "model_best.pth.tar")
+        (run / "config.json").write_text(config)
+        flags = ("--pretrained", "synth_cnn1d_3_1", "--train", "head", "--version", "bump")
+        code, _ = assert_answers(*SHORT, "--epochs", "1", *flags, "--root-dir", root)
+        assert code in (0, 4, 5)
+
+    configs = some.sampled_from([(run / "config.json").read_text(), "", "[]", "{}", '{"data": {"classes": 7}}', "{"])
+    names = some.sampled_from([*state["model"], "other"])
+    explore(examples, holds, changed=some.dictionaries(names, odd, max_size=3), config=configs)

@@ -15,8 +15,8 @@ ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in t
 @pytest.mark.parametrize(("flag", "name"), ENTRIES)
 def test_every_name_is_found(flag: str, name: str) -> None:
     assert pick(flag, choices.CHOICES[flag], name) is choices.CHOICES[flag][name]
-    task = {"task": "detect"} if flag == "baseline" else {}
-    choices.settle(args.resolve({**task, flag.replace("-", "_"): name}))
+    task = {"task": "detect"} if flag in choices.OF_ONE_CLASS else {}
+    choices.settle(args.resolve({flag.replace("-", "_"): name, **task}))
 
 
 @pytest.mark.parametrize("flag", choices.CHOICES)
@@ -68,3 +68,10 @@ def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) 
 def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="is for classes"):
         choices.settle(args.resolve({"task": "detect", **given}))
+
+
+@pytest.mark.parametrize("given", [{"normal_class": "N"}, {"baseline": "pca"}, {"threshold": "sd:3"}])
+def test_what_is_for_a_detector_is_not_for_a_classifier(given: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"is for --task detect.*--task detect, or leave it out"):
+        choices.settle(args.resolve(given))
+    assert choices.settle(args.resolve({"task": "detect", **given}))

@@ -27,7 +27,7 @@ def test_the_default_is_a_rule_and_lets_most_of_validation_pass() -> None:
 
 
 @pytest.mark.parametrize("name", thresholds.THRESHOLDS)
-@pytest.mark.parametrize("number", ["", ":", ":x", ":nan", ":inf", ":-1"])
+@pytest.mark.parametrize("number", ["", ":", ":x", ":nan", ":inf", ":-1", ":1e39"])
 def test_a_number_that_it_cannot_have_is_a_usage_error(name: str, number: str) -> None:
     with pytest.raises(UsageError, match="takes a number from 0"):
         thresholds.parse(name + number)

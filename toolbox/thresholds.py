@@ -21,7 +21,7 @@ THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
     "sd": lambda errors, factor: errors.mean() + factor * errors.std(),
     "value": lambda errors, value: value,
 }
-LARGEST = {"percentile": 100.0}
+LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
 
 
 def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
@@ -35,7 +35,7 @@ def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 <= number <= LARGEST.get(name, math.inf) or math.isinf(number):
-        most = f" to {LARGEST[name]:g}" if name in LARGEST else ""
-        raise UsageError(f"--threshold is {rule[:40]}, {name} takes a number from 0{most}", hint=f"--threshold {DEFAULT}")
+    if not 0 <= number <= LARGEST[name]:
+        what = f"--threshold is {rule[:40]}, {name} takes a number from 0 to {LARGEST[name]:,.0f}"
+        raise UsageError(what, hint=f"--threshold {DEFAULT}")
     return lambda errors: {"rule": rule, "threshold": float(threshold(errors, number)), "validation_rows": len(errors)}
