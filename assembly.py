@@ -26,7 +26,8 @@ from trainer import SHORT_RUN_BATCHES, Trainer
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class")
+OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS)
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
@@ -43,7 +44,7 @@ def load_data(flags: SimpleNamespace) -> Data:
 def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
     how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
-    how["detect"] = flags.task == "detect"
+    how |= {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
     first, fallback = DATASETS_BY_DEFAULT
     if flags.dataset or flags.download or flags.data_file:
         return get_data(flags.dataset or first, flags.root_dir, **how)
@@ -206,5 +207,5 @@ def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Boar
         return None
     board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
     if not trainer.epoch:
-        board.graph(trainer.model, trainer.train.x[:1])
+        board.graph(trainer.model, tuple(each[:1] for each in trainer.train.inputs))
     return board

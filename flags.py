@@ -14,13 +14,25 @@ def _data_flags(flag: Any) -> None:
     flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
     flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
     flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
-    flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (ecg5000, table; see README)")
+    flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (README); of mitdb inter-patient "
+         "(default), inter-patient-strict, random, leave-one-record-out:REC, kfold-patient:K")  # fmt: skip
+    flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on (kfold-patient, leave-one-record-out) (default 1)")
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
     flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows")
     flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
+
+
+def _recording_flags(flag: Any) -> None:
+    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5")
+    flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
+    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
+    flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
+    flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR) or beat (mean 0, sd 1)")
+    flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
+    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
 
 
 def _model_flags(flag: Any) -> None:
@@ -90,6 +102,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
+    "recordings (mitdb, synth_patients)": _recording_flags,
     "model and run": _model_flags,
     "training": _training_flags,
     "detection of anomalies": _detection_flags,

@@ -96,10 +96,10 @@ class Trainer:
         with terminal.bar(
             desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False
         ) as bar:
-            for x, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
+            for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
                 if stop.requested is not None:
                     return False
-                self._step(x, y)
+                self._step(inputs, y)
                 now_s = time.perf_counter()
                 self.seconds = now_s - begun_s
                 bar.update(len(y))
@@ -119,9 +119,12 @@ class Trainer:
         )
         return Meter(order[: self.rows].to(self.device))
 
-    def _step(self, x: Tensor, y: Tensor) -> None:
+    def _step(self, inputs: list[Tensor], y: Tensor) -> None:
+        x, *features = inputs
         x, mix = self.augment(x, epoch=self.epoch, step=self.meter.steps) if self.augment else (x, None)
-        rows = self.task.per_row(self.model(x), x)
+        if mix is not None:
+            features = [mix.of(each) for each in features]
+        rows = self.task.per_row(self.model(x, *features), x)
         loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -193,7 +196,7 @@ class Trainer:
         """What the task makes of the outputs of a whole split, in the source's order."""
         self.model.eval()
         batches = TensorBatches(split, self.device)
-        rows = torch.cat([self.task.per_row(self.model(x), x) for x, _ in batches.batches(None, PREDICT_ROWS)])
+        rows = torch.cat([self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, PREDICT_ROWS)])
         return self.task.predictions(split.index, split.record, batches.y, rows)
 
     @torch.inference_mode()

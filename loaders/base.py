@@ -116,24 +116,29 @@ class Data:
 
 
 class TensorBatches:
-    """A split on the device; `batches(order)` yields (x, y) in that order, without a worker and without a copy to the host."""
+    """A split on the device, whose batches are (inputs, y), without a worker and without a copy to the host.
+
+    `inputs` is what the network is called with: x (B, C, T) and, where there are features, these (B, F).
+    """
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self.x = torch.tensor(split.x, device=device)
+        self.inputs = [torch.tensor(split.x, device=device)]
+        if split.features.shape[1]:
+            self.inputs.append(torch.tensor(split.features, device=device))
         self.y = torch.tensor(split.y, device=device)
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def batches(self, order: Tensor | None, size: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, order: Tensor | None, size: int, *, start: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Batches of `size` rows (the last may be shorter) from batch number `start` on; None is the source's order."""
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:
-                yield self.x[begin : begin + size], self.y[begin : begin + size]
+                yield [each[begin : begin + size] for each in self.inputs], self.y[begin : begin + size]
             else:
                 chosen = order[begin : begin + size]
-                yield self.x.index_select(0, chosen), self.y.index_select(0, chosen)
+                yield [each.index_select(0, chosen) for each in self.inputs], self.y.index_select(0, chosen)
 
 
 def last_sample(x: Tensor) -> Tensor:

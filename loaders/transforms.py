@@ -29,8 +29,8 @@ class Mix(NamedTuple):
         return Mix(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
 
     def of(self, x: Tensor) -> Tensor:
-        """The mixed rows of x (B, C, T)."""
-        share = self.share[:, None, None].to(x.dtype)
+        """The mixed rows of x (B, ...)."""
+        share = self.share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
         return share * x + (1 - share) * x.index_select(0, self.partner)
 
 

@@ -12,8 +12,11 @@ from loaders.base import DataSpec
 from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
 from models.ecgformer import ECGFormer
+from models.fused import Fused
+from models.inception1d import Inception1d
 from models.recurrent import Recurrent
 from models.resnet1d import ResNet1d
+from models.xresnet1d import XResNet1d
 from toolbox.registry import pick
 
 _V2 = (32, 64, 128, 254)
@@ -27,6 +30,10 @@ CLASSIFIERS = {
     "resnet1d_v2_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
     **{f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers) for kind in ("lstm", "gru") for layers in (1, 2, 3)},
     **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
+    "inception1d": Inception1d,
+    "inception1d_small": partial(Inception1d, filters=8, depth=3, kernels=(19, 9, 5), bottleneck=8),
+    "xresnet1d_10": partial(XResNet1d, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 128)),
+    "xresnet1d_18": partial(XResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 64, 64)),
     "ecgformer": partial(ECGFormer, width=192, layers=6, heads=8),
     "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
     "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
@@ -37,5 +44,6 @@ MODELS = CLASSIFIERS | AUTOENCODERS
 
 
 def get_model(name: str, spec: DataSpec, **choices: Any) -> nn.Module:
-    """Build the network called `name`, sized for the data `spec` describes."""
-    return pick("model-name", MODELS, name)(spec, **choices)
+    """Build the network called `name`, sized for the data `spec` describes; features join at its head."""
+    network = pick("model-name", MODELS, name)(spec, **choices)
+    return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network

@@ -40,8 +40,8 @@ class Board:
         self.folder, self.classes = folder, classes
         self.writer = SummaryWriter(str(folder), purge_step=epochs_done + 1 if epochs_done else None)
 
-    def graph(self, model: nn.Module, example: Tensor) -> None:
-        """Draw the network as it runs on `example` (1, C, T)."""
+    def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
+        """Draw the network as it runs on `example`, the inputs of one row."""
         training = model.training
         with self._writing():
             self.writer.add_graph(model.eval(), example)
