@@ -95,7 +95,7 @@ def test_the_noise_of_a_lead_that_was_off_is_no_beats() -> None:
 
 
 def test_a_rate_too_low_for_beats_is_refused() -> None:
-    with pytest.raises(DataError, match="not found in a signal of 40 Hz.*50 Hz or more"):
+    with pytest.raises(DataError, match=r"not found in a signal of 40 Hz.*50 Hz or more"):
         rpeaks.in_signal(np.zeros(1000), 40)
 
 

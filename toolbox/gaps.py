@@ -1,6 +1,6 @@
 """Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap.
 
-`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the gaps of a piece.
+`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the gaps.
 """
 
 from collections.abc import Callable
