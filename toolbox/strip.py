@@ -7,6 +7,7 @@ rate where it is longer than an hour, so that a day of it is below 30 MB.
 import base64
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC
 from html import escape
@@ -41,10 +42,8 @@ def save_strip(path: Path, beats: Beats, read: Reader, *, summary: dict[str, Any
     """
     title = f"{beats.record}, lead {beats.lead}"
     parts = {"TITLE": escape(title), "FACTS": _facts(summary), "DATA": _data(beats, reference)}
-    page = TEMPLATE.read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace(f"@{name}@", text)
-    before, after = page.split("@PIECES@")
+    halves = TEMPLATE.read_text(encoding="utf-8").split("@PIECES@")
+    before, after = (re.sub("@([A-Z]+)@", lambda found: parts[found[1]], half) for half in halves)
 
     def write(file: BinaryIO) -> None:
         file.write(before.encode())
