@@ -25,19 +25,21 @@ NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 RATE = re.compile(rf"({NUMBER})(?:/\S+)?")
 LEAD = re.compile(
     r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
-    rf" (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\(-?\d+\))?(?:/\S+)? \d+ -?\d+ -?\d+ (?P<checksum>-?\d{{1,9}}) \d+ (?P<name>.+)"
+    rf" (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\(-?\d+\))?(?:/(?P<unit>\S+))?"
+    r" \d+ -?\d+ -?\d+ (?P<checksum>-?\d{1,9}) \d+ (?P<name>.+)"
 )
 LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
 
 
 @dataclass(frozen=True)
 class Lead:
-    """What a header says of a lead: its file and format, samples a frame, first byte in the file, 16 bits of its samples' sum."""
+    """What a header says of a lead: its file and format, samples a frame, first byte in the file, unit, 16 bits of its sum."""
 
     file: str
     format: str
     frame: int
     offset: int
+    unit: str
     checksum: int
     name: str
 
@@ -60,8 +62,8 @@ def find_records(folder: Path) -> list[Path]:
 
 def lead_names(header: Path) -> list[str]:
     """The names of a record's leads, in their order; raises as `read_leads`."""
-    with _naming(header, "header"):
-        return [lead.name for lead in _facts(header)[2]]
+    with naming(header, "header"):
+        return [lead.name for lead in facts(header)[2]]
 
 
 def read_record(header: Path, name: str) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
@@ -75,17 +77,17 @@ def read_leads(header: Path, numbers: Sequence[int]) -> tuple[NDArray[np.floatin
 
     Raises DataError that names the record and what is wrong in it, ResourceError for a file that may not be read.
     """
-    with _naming(header, "header"):
-        rate_hz, samples, leads = _facts(header)
-    with _naming(header, "signal"):
+    with naming(header, "header"):
+        rate_hz, samples, leads = facts(header)
+    with naming(header, "signal"):
         signal = np.stack([_signal(header, number, leads, samples) for number in numbers])
-    with _naming(header, "annotations"):
-        symbols, places = _annotations(header, rate_hz, signal.shape[1])
+    with naming(header, "annotations"):
+        symbols, places = annotations(header, rate_hz, signal.shape[1])
     return signal, rate_hz, symbols, places
 
 
 @contextmanager
-def _naming(header: Path, part: str) -> Iterator[None]:
+def naming(header: Path, part: str, hint: str = "fetch the database again") -> Iterator[None]:
     """What goes wrong inside is wrong in this part of the record."""
     try:
         yield
@@ -94,12 +96,10 @@ def _naming(header: Path, part: str) -> Iterator[None]:
             f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
         ) from error
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:  # wfdb raises them all
-        raise DataError(
-            f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint="fetch the database again"
-        ) from error
+        raise DataError(f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint) from error
 
 
-def _facts(header: Path) -> tuple[float, int | None, list[Lead]]:
+def facts(header: Path) -> tuple[float, int | None, list[Lead]]:
     """Rate in Hz, samples of a lead, None where they are not stated, and leads."""
     text = _content(header, LARGEST_HEADER).decode("ascii", errors="replace")
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -139,6 +139,7 @@ def _lead(number: int, line: str) -> Lead:
         format=known["format"],
         frame=int(known["frame"] or 1),
         offset=int(known["offset"] or 0),
+        unit=known["unit"] or "mV",
         checksum=int(known["checksum"]),
         name=known["name"],
     )
@@ -148,24 +149,35 @@ def _signal(header: Path, number: int, leads: list[Lead], samples: int | None) -
     """One lead in mV (T,), all of whose samples are there and have the sum that the header states."""
     import wfdb
 
-    lead, path = leads[number], header.with_name(leads[number].file)
-    beside = [each for each in leads if each.file == lead.file]
-    first = leads.index(beside[0])
-    if leads[first : first + len(beside)] != beside or len({(each.format, each.offset) for each in beside}) > 1:
-        raise ValueError(f"the leads in {lead.file} differ in format or offset, or stand apart")
-    room = int((_size(path) - lead.offset) / (sum(each.frame for each in beside) * BYTES[lead.format]))
-    if not 0 < (room if samples is None else samples) <= room:
-        raise ValueError(f"{lead.file} has room for {room} samples of each lead, the header says {samples}")
+    room(header, number, leads, samples)
     record = wfdb.rdrecord(str(header.with_suffix("")), channels=[number], physical=False)
-    if lead.checksum and lead.frame == 1 and (int(record.d_signal.sum()) - lead.checksum) % 2**16:
-        raise ValueError(f"lead {number + 1} in {lead.file} does not have the checksum {lead.checksum} of the header")
+    compare_sum(number, leads[number], int(record.d_signal.sum()))
     signal = record.dac()[:, 0]
     if not np.isfinite(signal).all():
         raise ValueError(f"samples of lead {number + 1} are missing")
     return signal
 
 
-def _annotations(header: Path, rate_hz: float, samples: int) -> tuple[list[str], NDArray[np.int64]]:
+def room(header: Path, number: int, leads: list[Lead], samples: int | None) -> int:
+    """Samples of a lead, as the header says or as its file has room for; a ValueError where the two do not fit."""
+    lead, path = leads[number], header.with_name(leads[number].file)
+    beside = [each for each in leads if each.file == lead.file]
+    first = leads.index(beside[0])
+    if leads[first : first + len(beside)] != beside or len({(each.format, each.offset) for each in beside}) > 1:
+        raise ValueError(f"the leads in {lead.file} differ in format or offset, or stand apart")
+    most = int((_size(path) - lead.offset) / (sum(each.frame for each in beside) * BYTES[lead.format]))
+    if not 0 < (most if samples is None else samples) <= most:
+        raise ValueError(f"{lead.file} has room for {most} samples of each lead, the header says {samples}")
+    return most if samples is None else samples
+
+
+def compare_sum(number: int, lead: Lead, total: int) -> None:
+    """A ValueError where the samples of a lead do not have the sum of the header."""
+    if lead.checksum and lead.frame == 1 and (total - lead.checksum) % 2**16:
+        raise ValueError(f"lead {number + 1} in {lead.file} does not have the checksum {lead.checksum} of the header")
+
+
+def annotations(header: Path, rate_hz: float, samples: int) -> tuple[list[str], NDArray[np.int64]]:
     """Symbols and sample numbers, in order and inside of a signal of that many samples."""
     import wfdb
 

@@ -1,0 +1,68 @@
+"""Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap.
+
+`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the gaps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Signal = NDArray[np.floating]
+Reader = Callable[[int, int], Signal]  # from the first sample up to before the last: mV, NaN where there is none
+BLOCK = 2**20  # samples
+SHORT_S = 0.1  # of a QRS complex: a gap no longer than it is bridged, in a longer one no beat is looked for
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A lead's gaps (G, 2), first sample and the one after the last, and its lowest and highest value in mV."""
+
+    gaps: NDArray[np.int64]
+    low: float
+    high: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is nothing to be seen: one value throughout, or none."""
+        return not self.high > self.low
+
+
+def survey(read: Reader, samples: int, *, longest: int = 0) -> Survey:
+    """Look a lead over; gaps of up to `longest` samples are not told."""
+    missing, low, high = [np.empty((0, 2), dtype=np.int64)], np.inf, -np.inf
+    for first in range(0, samples, BLOCK):
+        signal = read(first, min(first + BLOCK, samples))
+        there = np.isfinite(signal)
+        low, high = min(low, signal.min(where=there, initial=np.inf)), max(high, signal.max(where=there, initial=-np.inf))
+        missing.append(runs(~there) + first)
+    gaps = _joined(np.concatenate(missing))
+    return Survey(gaps[gaps[:, 1] - gaps[:, 0] > longest], float(low), float(high))
+
+
+def runs(where: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The runs (R, 2) of true: first place, and the one after the last."""
+    edges = np.diff(where.astype(np.int8), prepend=0, append=0)
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Spans in order, those that touch made one."""
+    apart = spans[1:, 0] > spans[:-1, 1]
+    return np.stack([spans[np.r_[True, apart][: len(spans)], 0], spans[np.r_[apart, True][: len(spans)], 1]], axis=1)
+
+
+def bridged(signal: Signal, longest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`signal` (T,) with a straight line over each gap, zeros where nothing is there; and where gaps above `longest` are (T,)."""
+    missing = ~np.isfinite(signal)
+    filled = np.array(signal, dtype=np.float64)
+    if missing.all():
+        return np.zeros_like(filled), missing
+    there = np.flatnonzero(~missing)
+    filled[missing] = np.interp(np.flatnonzero(missing), there, filled[there])
+    spans = runs(missing)
+    long = spans[spans[:, 1] - spans[:, 0] > longest]
+    edges = np.zeros(len(filled) + 1, dtype=np.int8)
+    edges[long[:, 0]], edges[long[:, 1]] = 1, -1
+    return filled, np.cumsum(edges[:-1]).astype(bool)
