@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
+import choices
 from conftest import assert_same_run, commander, finish, launch, wait_for
 from loaders import synth
 from toolbox.detection import FIGURES
@@ -113,8 +114,8 @@ def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_ever
     for name in FIGURES:
         cells = [figure for of in (test, test["baseline"]) for figure in (of[name], *of["intervals"][name])]
         assert [float(cell) for cell in lines[name].split()[1:] if cell != "-"] == pytest.approx(cells, abs=1e-4)
-    assert test["baseline"]["name"] == "pca"
-    assert "pca" in text
+    assert test["baseline"]["name"] == choices.DEFAULTS["detect"]["baseline"]
+    assert test["baseline"]["name"] in text
     assert "N (normal)" in text
     for name, counts in test["classes"].items():
         assert f"{counts['rows']:,}" in lines[name].split()
