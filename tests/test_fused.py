@@ -1,0 +1,36 @@
+"""Features beside the samples: every network takes them at its head, and a run with them is tested by patient."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import commander, make_spec
+from models import CLASSIFIERS, get_model
+
+SPEC = type(make_spec())(**{**make_spec(samples=61).as_dict(), "features": ("rr_previous_s", "rr_next_s")})
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_network_reads_samples_and_features_alike(name: str) -> None:
+    torch.manual_seed(0)
+    model, x, features = get_model(name, SPEC), torch.randn(4, 1, 61), torch.rand(4, 2)
+    model(x, features).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.eval()
+    assert model(x, features).shape == (4, 5)
+    assert not torch.equal(model(x, features), model(x, features + 1))
+    assert not torch.equal(model(x, features), model(x.flip(2), features))
+
+
+def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_result(tmp_path: Path) -> None:
+    run = ("--dataset", "synth_patients", "--model-name", "cnn1d_3", "--root-dir", tmp_path, "--no-figures")
+    flags = ("--rr-features", "--augment", "noise,mixup", "--calibrate", "--tensorboard", "--short-run", "--epochs", "2")
+    trained = commander(*run, *flags)
+    assert trained.code == 0, trained.err
+    assert {"gross", "average", "intervals", "calibration"} <= trained.result["test"]["by_patient"].keys()
+    assert (Path(trained.result["run_folder"]) / "temperature.json").is_file()
+    assert (Path(trained.result["run_folder"]) / "pred" / "by_record.csv").is_file()
+    again = commander(*run, "--test")
+    assert again.code == 0, again.err
+    assert again.result == trained.result
