@@ -255,11 +255,10 @@ def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_un
         how = (*RUN, "--resume", "latest", "--root-dir", root)
         wait_for(lambda pid=process.pid: held_by(run, pid) and (run / "checkpoint.pth.tar").exists(), process)
         time.sleep(chance.random() / 2)
-        while kill % 4 and process.poll() is None and not list(run.glob(f".*.pth.tar.{process.pid}.tmp")):
-            pass  # three of four during the write of a checkpoint
+        if kill % 4:  # three of four during the write of a checkpoint
+            in_a_save += stopped_in_a_save(process, run)
         process.kill()
         assert finish(process).code in (-signal.SIGKILL, 0)
-        in_a_save += bool(list(run.glob(f".*.pth.tar.{process.pid}.tmp")))
     assert in_a_save
     ended = finish(launch(*how), 1200)
     assert ended.code == 0, ended.err
@@ -267,6 +266,18 @@ def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_un
     undisturbed = finish(launch(*flags), 1200)
     assert undisturbed.code == 0, undisturbed.err
     assert_same_run(run, run.parent / "synth_cnn1d_3_2")
+
+
+def stopped_in_a_save(process: subprocess.Popen, run: Path) -> bool:
+    """Whether the process stands still with a half written checkpoint; if it ended first, it does not."""
+    while process.poll() is None:
+        if list(run.glob(f".*.pth.tar.{process.pid}.tmp")):
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if list(run.glob(f".*.pth.tar.{process.pid}.tmp")):
+                return True
+            process.send_signal(signal.SIGCONT)
+    return False
 
 
 def held_by(run: Path, pid: int) -> bool:
