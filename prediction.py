@@ -8,8 +8,9 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -167,7 +168,7 @@ def _trained_on(network: Classifier, beats: Beats) -> str:
 
 def _place(folder: Path, path: Path, taken: set[str]) -> Path:
     """The folder of a recording: its name, with a number behind it where another recording has that one."""
-    names: Iterable[str] = (path.stem, *(f"{path.stem}_{number}" for number in range(2, 10**6)))
+    names = chain([path.stem], (f"{path.stem}_{number}" for number in count(2)))
     source = _source(path)
     name = next(name for name in names if name not in taken and _is_free(folder / name / f"{path.stem}.json", source))
     if name != path.stem:
