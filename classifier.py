@@ -4,7 +4,7 @@ classifier = load(run, given)
 scores, upright = classifier.scores(leads, peaks)    # (N, K)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -48,21 +48,35 @@ class Classifier:
     @torch.inference_mode()
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
-        features = torch.tensor(rr_features(peaks / leads[0].rate_hz) if self.spec.features else np.empty((len(peaks), 0)))
-        scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], [np.empty(0, bool)]
-        place = 0
-        for x, up in cuts.rows(self.form, leads, peaks):
-            for i in range(0, len(x), PREDICT_ROWS):
-                inputs = [torch.from_numpy(x[i : i + PREDICT_ROWS])]
-                inputs += [features[place + i : place + i + len(inputs[0])]] * bool(self.spec.features)
-                outputs = self.model(*(each.to(self.device) for each in inputs))
-                scores.append(outputs.softmax(1).cpu().numpy())
-            upright.append(up)
-            place += len(x)
+        features = torch.from_numpy(rr_features(peaks / leads[0].rate_hz))
+        scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
+        for first, x in _batches(cuts.rows(self.form, leads, peaks), upright):
+            inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
+            outputs = self.model(*(each.to(self.device) for each in inputs))
+            scores.append(outputs.softmax(1).cpu().numpy())
         probabilities = np.concatenate(scores)
         if self.temperature != 1:
             probabilities = calibration.apply(probabilities, self.temperature).astype(np.float32)
-        return probabilities, np.concatenate(upright)
+        return probabilities, np.concatenate([*upright, np.empty(0, bool)])
+
+
+def _batches(
+    parts: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], upright: list[NDArray[np.bool_]]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Rows in batches of one size, which torch prepares itself for once and keeps in memory for each; and the first row of each.
+
+    What else comes with the parts is added to `upright`.
+    """
+    first, kept = 0, []
+    for x, up in parts:
+        upright.append(up)
+        kept.append(x)
+        while sum(map(len, kept)) >= PREDICT_ROWS:
+            together = np.concatenate(kept)
+            yield first, together[:PREDICT_ROWS]
+            first, kept = first + PREDICT_ROWS, [together[PREDICT_ROWS:]]
+    if sum(map(len, kept)):
+        yield first, np.concatenate(kept)
 
 
 def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:

@@ -32,10 +32,6 @@ from trainer import PREDICT_ROWS
 
 AMONG = dict.fromkeys((*assembly.DATASETS_BY_DEFAULT, *cuts.FORMS))  # whose runs are looked for without --dataset
 DETECT = "detect"
-TRAINED_ON = {
-    "train": "the run was trained on a recording of this name: the score flatters it",
-    "val": "the run's epoch was chosen on a recording of this name",
-}
 log = logging.getLogger("commander")
 Samples = NDArray[np.int64]
 
@@ -57,7 +53,7 @@ def predict(given: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{prediction_report.table(done, network.spec.classes)}\n{json.dumps(files.finite(values))}\n")
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
-        raise DataError(what, where=str(folder), hint="the rest is done")
+        raise DataError(what, where=str(folder), hint="mend them and name them alone, the others are done")
 
 
 def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
@@ -126,12 +122,12 @@ def _write(network: Classifier, recording: Recording, lead: Lead, beats: Beats, 
     reference = _reference(network, recording)
     found = rhythm.summary(beats) | {"folder": place.name, "run": network.run.path.name, "checkpoint": network.checkpoint}
     found |= {"epoch": network.epoch, "beats_by": how, "source": _source(recording.path)}
-    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats by {how}"]
+    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}"]
     shown = None
     if reference:
         at, label = reference
         found["score"] = selfscore.score(beats, at, label, given=how != DETECT) | {"trained_on": _trained_on(network, beats)}
-        remarks += ["", *selfscore.lines(found["score"]), found["score"]["trained_on"]]
+        remarks += ["", *selfscore.lines(found["score"]), selfscore.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beatlist.save_annotation(beats, place)
     beatlist.save_csv(beats, place / f"{beats.record}.csv")
@@ -159,11 +155,11 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, NDAr
 
 
 def _trained_on(network: Classifier, beats: Beats) -> str:
-    """What the run has to do with the recording, as far as its name tells."""
+    """What the run has to do with the recording, as far as its name tells: a key of `selfscore.TRAINED_ON`."""
     if network.records is None:
-        return "whether the run was trained on this recording is not known"
-    sides = [side for side in TRAINED_ON if beats.record in network.records[side]]
-    return TRAINED_ON[sides[0]] if sides else "the run was not trained on a recording of this name"
+        return "unknown"
+    sides = {"yes": "train", "epoch": "val"}
+    return next((told for told, side in sides.items() if beats.record in network.records[side]), "no")
 
 
 def _place(folder: Path, path: Path, taken: set[str]) -> Path:

@@ -20,14 +20,14 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1d1d1f; margin: 0 auto;
-  padding: 12px 18px; max-width: 1200px; }}
+  padding: 12px 18px; max-width: 1600px; }}
 h1 {{ font-size: 19px; margin: 0 0 4px; }}
 h2 {{ font-size: 15px; margin: 18px 0 4px; }}
 .notice {{ color: #7a2e00; font-weight: 600; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; margin: 8px 0; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 3px 12px; border-bottom: 1px solid #d9d9de; text-align: right; white-space: nowrap; }}
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
+th, td {{ padding: 3px 9px; border-bottom: 1px solid #d9d9de; text-align: right; white-space: nowrap; }}
+th:first-child, td:first-child, .words :is(th, td):nth-child(2) {{ text-align: left; }}
 tbody tr:hover {{ background: #f5f7fa; }}
 a {{ color: #0067A5; }}
 </style>
@@ -51,27 +51,33 @@ def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[st
         row = {"recording": found["folder"], "lead": found["lead"], "duration_s": found["duration_s"], "beats": found["beats"]}
         row |= {"rate_per_min": found["rate_per_min"]["mean"], "ectopic_per_hour": ectopic["per_hour"]}
         row |= {f"{name}_per_hour": ectopic["of_class"][name]["per_hour"] for name in named if name in ectopic["of_class"]}
-        table.append(row | (_scores(found.get("score") or {}) if scored else {}))
+        table.append(row | (_scores(found.get("score", {})) if scored else {}))
     return table
 
 
 def _scores(score: dict[str, Any]) -> dict[str, float | None]:
-    parts = {"": score.get("detection") or {}} | {
-        f"{task}_": score.get("classification", {}).get(task, {}) for task in ("SVEB", "VEB")
-    }
-    return {f"{before}{part}": files.finite(of.get(part)) for before, of in parts.items() for part in ("Se", "+P")}
+    tasks = score.get("classification", {})
+    parts = {"": score.get("detection") or {}, **{f"{task}_": tasks.get(task, {}) for task in ("SVEB", "VEB")}}
+    figures = {f"{before}{part}": files.finite(of.get(part)) for before, of in parts.items() for part in ("Se", "+P")}
+    return figures | {"trained_on": score.get("trained_on")}
 
 
 def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text."""
-    cells = [[*row] for row in rows(done, classes)[:1]]
-    cells += [[_cell(name, value) for name, value in row.items()] for row in rows(done, classes)]
+    table = rows(done, classes)
+    if not table:
+        return rhythm.NOTICE
+    cells = [[_head(name) for name in table[0]], *([_cell(name, value) for name, value in row.items()] for row in table)]
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide, strict=True)))
         for line in cells
     ]
     return "\n".join([*lines, rhythm.NOTICE])
+
+
+def _head(name: str) -> str:
+    return name.removesuffix("_s").replace("_per_", "/").replace("hour", "h").replace("_", " ")
 
 
 def _cell(name: str, value: Any) -> str:
@@ -94,8 +100,7 @@ def write(
         files.write_json(folder / "score.json", score)
     else:
         (folder / "score.json").unlink(missing_ok=True)
-    told = {name: score[name] for name in ("detection", "classification") if name in score} if score else {}
-    return {"folder": str(folder), "recordings": len(done), "failed": len(failed), **told, "notice": rhythm.NOTICE}
+    return {"folder": str(folder), "recordings": len(done), "failed": len(failed), "score": score, "notice": rhythm.NOTICE}
 
 
 def _save_csv(path: Path, table: list[dict[str, Any]]) -> None:
@@ -120,24 +125,38 @@ def _page(
         lines = [
             [f'<a href="{link}">{escape(row["recording"])}</a>', *_cells(row)] for link, row in zip(links, table, strict=True)
         ]
-        body.append(_table([name.replace("_", " ") for name in table[0]], lines))
+        body.append(_table([_head(name) for name in table[0]], lines, kind="words"))
     if score:
-        body.append(f"<h2>Against the annotations of {score['recordings']:,} recordings, all beats pooled</h2>")
-        figures = [("detection", score["detection"] or {}), *score.get("classification", {}).items()]
-        lines = [[escape(name), *(selfscore.shown(of.get(part)) for part in ("Se", "+P"))] for name, of in figures if of]
-        body.append(_table(["", "Se", "+P"], lines))
+        body += _pooled(score)
     if failed:
         body.append(f"<h2>{len(failed):,} could not be predicted</h2>")
-        body.append(_table(["recording", "why"], [[escape(each["recording"]), escape(each["error"])] for each in failed]))
+        body.append(
+            _table(["recording", "why"], [[escape(each["recording"]), escape(each["error"])] for each in failed], kind="words")
+        )
     return PAGE.format(title=escape(title), notice=rhythm.NOTICE, body="\n".join(body))
+
+
+def _pooled(score: dict[str, Any]) -> list[str]:
+    """The pooled score: detection, and the classes of the recordings that the run was trained on apart from the others."""
+    body = [f"<h2>Against the annotations of {score['recordings']:,} recordings, beats pooled</h2>"]
+    if found := score["detection"]:
+        body.append(_table(["", "Se", "+P"], [["detection", selfscore.shown(found["Se"]), selfscore.shown(found["+P"])]]))
+    for told, of in score["classes"].items():
+        body.append(f"<p>{of['recordings']:,} of them: {selfscore.TRAINED_ON[told]}</p>")
+        lines = [
+            [escape(name), f"{each['beats']:,}", *(selfscore.shown(each[part]) for part in ("Se", "+P", "F1"))]
+            for name, each in of["classification"].items()
+        ]
+        body.append(_table(["", "beats", "Se", "+P", "F1"], lines))
+    return body
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     return [escape(_cell(name, value)) for name, value in row.items()][1:]
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Cells that are HTML as a table."""
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]], *, kind: str = "numbers") -> str:
+    """Cells that are HTML as a table, whose second column has `kind`."""
     heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     rows = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
-    return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    return f'<div class="wide"><table class="{kind}">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'

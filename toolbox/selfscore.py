@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 from toolbox import ec57, matching
 from toolbox.beatlist import Beats
 
+# What a run may have to do with a recording that it is held against.
+TRAINED_ON = {
+    "yes": "the run was trained on a recording of this name: its classes are better here than elsewhere",
+    "epoch": "the run's epoch was chosen on a recording of this name",
+    "no": "the run was not trained on a recording of this name",
+    "unknown": "whether the run was trained on this recording is not known",
+}
 NONE = "none"  # stands in the confusion matrix for beats of one side alone
 LINE = "{:<20}{:>10}{:>10}{:>10}"
 
@@ -42,30 +49,30 @@ def _confusion(beats: Beats, label: NDArray[np.int64], pairs: NDArray[np.int64])
 
 
 def classification(values: dict[str, Any]) -> dict[str, Any]:
-    """Beats, Se, +P and F1 of each class, and of SVEB and VEB, from the confusion matrix in `values`, where it has one."""
+    """Beats, Se, +P and F1 of SVEB, VEB and each class, from the confusion matrix in `values`, where it has one."""
     if "confusion" not in values:
         return {}
     matrix, classes = np.array(values["confusion"]), (*values["classes"], NONE)
     counted = ec57.task_counts(matrix, classes) | {name: ec57.counts(matrix, k) for k, name in enumerate(values["classes"])}
-    figures = {name: ec57.detection(four) for name, four in counted.items()}
     return {
         "classification": {
-            name: {"beats": int(counted[name]["TP"] + counted[name]["FN"])}
-            | {part: float(of[part]) for part in ("Se", "+P", "F1")}
-            for name, of in figures.items()
+            name: {"beats": int(four["TP"] + four["FN"])}
+            | {part: float(value) for part, value in ec57.detection(four).items() if part != "FPR"}
+            for name, four in counted.items()
         }
     }
 
 
 def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The gross figures of the recordings that have a score, from their counts."""
-    values: dict[str, Any] = {"recordings": len(parts), "classes": parts[0]["classes"]}
+    """The gross figures of several recordings, from their counts: of detection over all, of classes by `trained_on`."""
     detected = [part["detection"] for part in parts if part["detection"]]
-    values["detection"] = matching.summed(detected) if detected else None
-    matrices = [np.array(part["confusion"]) for part in parts if "confusion" in part]
-    if matrices:
-        values["confusion"] = sum(matrices).tolist()
-    return values | classification(values)
+    values = {"recordings": len(parts), "detection": matching.summed(detected) if detected else None, "classes": {}}
+    for told in TRAINED_ON:
+        matrices = [np.array(part["confusion"]) for part in parts if part["trained_on"] == told and "confusion" in part]
+        if matrices:
+            of = {"recordings": len(matrices), "classes": parts[0]["classes"], "confusion": sum(matrices).tolist()}
+            values["classes"][told] = of | classification(of)
+    return values
 
 
 def lines(values: dict[str, Any]) -> list[str]:
