@@ -30,7 +30,8 @@ def leads_of(recording: Recording, trained: Sequence[str], asked: str | None) ->
         found = [place for name in channel if (place := _find(recording.leads, name))]
         place, turned = next((each for each in found if each[0] not in taken), (None, False))
         if place is None and (asked or len(channels) > 1):
-            what = f"there is no lead {'|'.join(channel)[:80]!r}" + ("" if asked else f"; the network needs {', '.join(trained)}")
+            what = f"{'no lead is left for' if found else 'there is no lead'} {'|'.join(channel)[:80]!r}"
+            what += "" if asked else f"; the network needs {', '.join(trained)}"
             raise DataError(what, where=str(recording.path), hint=f"{HINT}: {', '.join(recording.leads)[:300]}")
         if place is None:
             return [_next_best(recording, channel)]

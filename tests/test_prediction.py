@@ -19,7 +19,7 @@ from test_strip import in_browser, needs_browser
 import args
 import prediction
 from conftest import MITDB_ZIP, ROOT, Page, commander, launch, wait_for
-from loaders import cuts, kaggle, recordings, synth_patients
+from loaders import cuts, inputs, kaggle, recordings, synth_patients
 from loaders.beats import Recipe
 from loaders.filters import resample
 from toolbox import calibration
@@ -309,6 +309,48 @@ def test_a_lead_of_another_name_is_taken_and_said(run: Path, tmp_path: Path, cap
     caplog.clear()
     predict(run, "--predict", path, "--out", tmp_path / "out", "--leads", "ecg1")
     assert "trained on" not in caplog.text
+
+
+TWO = ("MLII", "V1|V5")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "taken"),
+    [
+        (("V5", "MLII"), None, ["MLII", "V5"]),
+        (("ECG MLII", "ECG V1"), None, ["ECG MLII", "ECG V1"]),
+        (("I", "aVF"), "aVF,-I", ["aVF", "-I"]),
+        (("I", "aVF"), "second,first", ["aVF", "I"]),
+        (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+        (("MLII", "V2"), "MLII,MLII", "no lead is left for 'MLII'"),
+        (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
+    ],
+)
+def test_a_network_of_two_leads_is_given_two(
+    tmp_path: Path, names: tuple[str, ...], asked: str | None, taken: list[str] | str
+) -> None:
+    recording = recordings.open_recording(write(tmp_path, leads=dict.fromkeys(names, patient()[0])))
+    if isinstance(taken, list):
+        assert [lead.name for lead in inputs.leads_of(recording, TWO, asked)] == taken
+        return
+    with pytest.raises(CommanderError) as caught:
+        inputs.leads_of(recording, TWO, asked)
+    assert str(caught.value).startswith(taken)
+
+
+def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    signal = patient()[0]
+    recording = recordings.open_recording(write(tmp_path, leads={"I": signal, "II": -signal}))
+    (lead,) = inputs.leads_of(recording, ("MLII",), None)
+    assert lead.name == "II"
+    assert "taking II" in caplog.text
+
+
+def test_symbols_become_classes_as_the_dataset_has_them() -> None:
+    annotated = ["N", "L", "A", "V", "/", "!"]
+    assert cuts.classes_of("ecg", annotated, tuple("NSVFQ"), None).tolist() == [0, 0, 1, 2, 4, -1]
+    assert cuts.classes_of("ecg_bin", annotated, ("normal", "abnormal"), None).tolist() == [0, 0, 1, 1, 1, -1]
+    assert cuts.classes_of("mitdb", annotated, ("N", "A"), "symbols").tolist() == [0, -1, 1, -1, -1, -1]
 
 
 def test_an_inverted_lead_is_noticed_and_can_be_turned(

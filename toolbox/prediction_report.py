@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from toolbox import files, rhythm, selfscore
+from toolbox import ec57, files, rhythm, selfscore
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -43,7 +43,7 @@ a {{ color: #0067A5; }}
 
 def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
     """A line a recording: what its summary and its score say, by column."""
-    named = [name for name in ("S", "V") if name in classes]
+    named = list(ec57.tasks(classes).values())
     scored = any("score" in found for found in done)
     table = []
     for found in done:
