@@ -34,9 +34,14 @@ OF_THE_COMMAND = {
     "download",
     "explore",
     "compare",
+    "predict",
+    "beats",
+    "out",
     "debug",
     "verbose",
 }
+# What says something else with --predict: of the recording, not of the run's rows.
+OF_THE_RECORDING = ("leads", "rate_hz")
 # What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
 FREE_ON_RESUME = OF_THE_COMMAND | {
     "model_name",
@@ -157,7 +162,8 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
     wrong += [f"{_quote(flags, 'class_weights')}, must be {WEIGHTS}"] * _bad(flags.class_weights)
-    going_on = flags.test or flags.resume
+    going_on = flags.test or flags.resume or flags.predict
+    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     together = (
         *(
             (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
@@ -165,7 +171,10 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (going_on and flags.version == "bump", "--version bump makes a new run, --test and --resume need one"),
+        (going_on and flags.version == "bump", "--version bump makes a new run, --test, --resume and --predict need one"),
+        (flags.predict and flags.test, "--predict and --test exclude each other"),
+        (flags.predict and flags.override, "--override is not for --predict, which takes the run as it is"),
+        *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
         (flags.override and not going_on, "--override goes with --resume or --test"),

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,9 +57,9 @@ def _find_data(flags: SimpleNamespace) -> Data:
         return get_data(fallback, flags.root_dir, **how)
 
 
-def find_run(flags: SimpleNamespace) -> RunFolder:
-    """The run to go on with or to test; without --dataset that of ecg, else of synth."""
-    there = [name for name in DATASETS_BY_DEFAULT if versions(flags.root_dir, name, flags.model_name)]
+def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
+    """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else synth."""
+    there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
     dataset = flags.dataset or next(iter(there), DATASETS_BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
 
@@ -180,6 +180,8 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
     """What a run is: its flags, the versions it ran with, and the data it was trained on."""
     data = trainer.data
     rows = {"train_rows": len(data.train), "val_rows": len(data.val), "dropped_rows": data.train.dropped}
+    for side, split in (("train", data.train), ("val", data.val)):
+        rows[f"{side}_records"] = np.unique(split.record[split.record != ""]).tolist()
     return {
         "flags": kept(flags),
         "given": sorted(given.keys() - args.OF_THE_COMMAND),

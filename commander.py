@@ -75,6 +75,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         look_at_data(flags)
     elif flags.compare:
         compare(flags)
+    elif flags.predict:
+        import prediction
+
+        prediction.predict(given)
     elif flags.import_legacy:
         import importer
 

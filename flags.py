@@ -19,7 +19,7 @@ def _data_flags(flag: Any) -> None:
     flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on (kfold-patient, leave-one-record-out) (default 1)")
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
-    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or of a CSV for --predict")
     flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
@@ -33,6 +33,15 @@ def _recording_flags(flag: Any) -> None:
     flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR) or beat (mean 0, sd 1)")
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
     flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
+
+
+def _prediction_flags(flag: Any) -> None:
+    flag("--predict", metavar="REC", nargs="+", help="find the beats of recordings and classify them with a trained run: WFDB "
+         "(.hea), EDF, CSV with --rate-hz, a folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that is "
+         "upside down")  # fmt: skip
+    flag("--beats", metavar="HOW", default="detect", help="where the beats are: detect, or the ending of an annotation file "
+         "beside the recording, such as atr")  # fmt: skip
+    flag("--out", metavar="DIR", help="folder for what --predict writes (default predict in the run's folder)")
 
 
 def _model_flags(flag: Any) -> None:
@@ -104,6 +113,7 @@ GROUPS = {
     "data": _data_flags,
     "recordings (mitdb, synth_patients)": _recording_flags,
     "model and run": _model_flags,
+    "prediction": _prediction_flags,
     "training": _training_flags,
     "detection of anomalies": _detection_flags,
     "report": _report_flags,

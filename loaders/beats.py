@@ -18,6 +18,7 @@ from toolbox.registry import pick
 WINDOW, RATE_HZ = "-0.4,0.8", 125.0
 LONGEST_S = 10.0  # of a window
 LOWEST_HZ, HIGHEST_HZ = 10.0, 1000.0
+QUARTILES = (25, 50, 75)
 FLAT = 1e-6  # a spread below is rounding, of a lead that was off
 # By name, the unit that samples have then.
 NORMALISATIONS = {
@@ -73,13 +74,25 @@ class Recipe:
         Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and after the
         last sample of the signal these two go on, so that no beat is lost.
         """
+        signal = self.prepared(signal, rate_hz)
+        quartiles = np.percentile(signal, QUARTILES, axis=1, keepdims=True) if self.normalise == "record" else None
+        return self.cut(signal, peaks * (self.rate_hz / rate_hz), quartiles)
+
+    def prepared(self, signal: Signal, rate_hz: float) -> Signal:
+        """The signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
         for step in filters.parse(self.filter):
             signal = step(signal, rate_hz)
-        signal = filters.resample(signal, rate_hz, self.rate_hz)
-        if self.normalise == "record":
-            low, middle, high = np.percentile(signal, [25, 50, 75], axis=1, keepdims=True)
+        return filters.resample(signal, rate_hz, self.rate_hz)
+
+    def cut(self, signal: Signal, peaks: NDArray[np.floating], quartiles: Signal | None) -> NDArray[np.float32]:
+        """Rows (N, C, samples) of the prepared signal (C, T) around the `peaks` (N,), samples of it.
+
+        `quartiles` (3, C, 1) are those of the whole record, where rows are normalised by them.
+        """
+        if quartiles is not None:
+            low, middle, high = quartiles
             signal = _over(signal - middle, high - low)
-        starts = np.round(peaks * (self.rate_hz / rate_hz)).astype(int) - self.r_peak
+        starts = np.round(peaks).astype(int) - self.r_peak
         time = (starts[:, None] + np.arange(self.samples)).clip(0, signal.shape[1] - 1)
         rows = signal.astype(np.float32)[:, time].swapaxes(0, 1)  # (N, C, T)
         if self.normalise == "beat":

@@ -77,5 +77,10 @@ def resample(signal: Signal, rate_hz: float, to_hz: float) -> Signal:
     """The signal (T,) or (C, T) of `rate_hz` at `to_hz`, by a polyphase filter; a constant stays constant."""
     from scipy.signal import resample_poly
 
-    ratio = (Fraction(to_hz) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it
+    ratio = resampling(rate_hz, to_hz)
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="median")
+
+
+def resampling(rate_hz: float, to_hz: float) -> Fraction:
+    """Samples at `to_hz` for each at `rate_hz`, as `resample` takes it."""
+    return (Fraction(to_hz) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it

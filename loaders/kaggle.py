@@ -47,10 +47,13 @@ def record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return cut(resample(signal, rate_hz, RATE_HZ), peaks[:-1], np.diff(peaks)), labels[:-1]
 
 
-def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating]) -> NDArray[np.float32]:
+def cut(
+    signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating], *, span: float | None = None
+) -> NDArray[np.float32]:
     """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
 
     Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant is zeros.
+    `span` is from the lowest to the highest value of the record, where `signal` is not the whole of it.
     """
     starts = np.round(peaks).astype(int)
     lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
@@ -59,5 +62,7 @@ def cut(signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[n
     rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
     low = np.where(inside, rows, np.inf).min(1, keepdims=True)
     height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
-    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=height > FLAT * np.ptp(signal))
+    scaled = np.divide(
+        rows - low, height, out=np.zeros_like(rows), where=height > FLAT * (np.ptp(signal) if span is None else span)
+    )
     return np.where(inside, scaled, 0).astype(np.float32)

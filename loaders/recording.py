@@ -24,13 +24,17 @@ MOST_MV = 100  # that a lead spans; above it the numbers are of another unit
 
 @dataclass(frozen=True)
 class Lead:
-    """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps` (G, 2)."""
+    """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps` (G, 2).
+
+    `span_mv` is from its lowest to its highest value.
+    """
 
     name: str
     rate_hz: float
     samples: int
     read: Reader
     gaps: NDArray[np.int64]
+    span_mv: float
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,16 @@ class Recording:
     start: datetime | None = None
     reference: tuple[list[str], NDArray[np.int64]] | None = None
 
-    def lead(self, name: str | None = None) -> Lead:
-        """The lead called `name`; left out, the first that is called ECG, else the first. Raises DataError: none such, flat."""
+    def lead(self, name: str | None = None, *, turned: bool = False) -> Lead:
+        """The lead called `name`, upside down if `turned`; left out, the first that is called ECG, else the first.
+
+        Raises DataError: none such, flat.
+        """
         number = self._number(name)
         self.check(number)
 
         def read(first: int, last: int) -> Signal:
-            return self.read(number, first, last)
+            return -self.read(number, first, last) if turned else self.read(number, first, last)
 
         found = survey(read, self.samples, longest=round(SHORT_S * self.rate_hz))
         if found.is_flat:
@@ -66,7 +73,8 @@ class Recording:
             raise DataError(f"lead {self.leads[number]} is flat, nothing was recorded", where=str(self.path), hint=hint)
         if found.high - found.low > MOST_MV:
             log.warning("lead %s of %s spans %.0f mV: is it in mV?", self.leads[number], self.name, found.high - found.low)
-        return Lead(self.leads[number], self.rate_hz, self.samples, read, found.gaps)
+        shown = f"{'-' if turned else ''}{self.leads[number]}"
+        return Lead(shown, self.rate_hz, self.samples, read, found.gaps, found.high - found.low)
 
     def _number(self, name: str | None) -> int:
         if name is None:

@@ -177,14 +177,14 @@ def compare_sum(number: int, lead: Lead, total: int) -> None:
         raise ValueError(f"lead {number + 1} in {lead.file} does not have the checksum {lead.checksum} of the header")
 
 
-def annotations(header: Path, rate_hz: float, samples: int) -> tuple[list[str], NDArray[np.int64]]:
+def annotations(header: Path, rate_hz: float, samples: int, ending: str = "atr") -> tuple[list[str], NDArray[np.int64]]:
     """Symbols and sample numbers, in order and inside of a signal of that many samples."""
     import wfdb
 
-    path = header.with_suffix(".atr")
+    path = header.with_suffix(f".{ending}")
     if not _content(path, LARGEST_ANNOTATIONS).endswith(b"\0\0"):
         raise ValueError(f"{path.name} is cut off")
-    annotation: Any = wfdb.rdann(str(header.with_suffix("")), "atr")
+    annotation: Any = wfdb.rdann(str(header.with_suffix("")), ending)
     places = annotation.sample
     if annotation.fs not in (None, rate_hz):
         raise ValueError(f"they are timed at {annotation.fs} Hz, the signal at {rate_hz:g} Hz")

@@ -43,6 +43,13 @@ def test_a_class_that_wfdb_does_not_know_is_a_note(tmp_path: Path) -> None:
     assert [note.strip("\0") for note in read.aux_note] == ["", "abnormal", ""]
 
 
+def test_where_each_symbol_is_a_class_it_is_written_as_it_is_and_premature_beats_are_ectopic(tmp_path: Path) -> None:
+    beats = make_beats("NAVEL/", classes=tuple("NLAVE/"))
+    beatlist.save_annotation(beats, tmp_path)
+    assert wfdb.rdann(str(tmp_path / "r1"), "pred").symbol == list("NAVEL/")
+    assert rhythm.summary(beats)["ectopic"]["beats"] == 3
+
+
 def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
     beats = make_beats("")
     path = beatlist.save_annotation(beats, tmp_path)

@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "exploration": ("toolbox", "loaders"),
     "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
     "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
+    "classifier": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "evaluation"),
+    "prediction": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "classifier"),
     "commander": (
         "toolbox",
         "loaders",
@@ -32,6 +34,7 @@ MAY_IMPORT = {
         "choices",
         "assembly",
         "importer",
+        "prediction",
         "evaluation",
         "exploration",
     ),

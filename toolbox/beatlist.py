@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from toolbox import files
 from toolbox.errors import UsageError
 
-SYMBOLS = dict(zip("NSVFQ", "NSVFQ", strict=True)) | {"normal": "N"}  # of WFDB, by class
+SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
+ECTOPIC = tuple("SVFAaJE")  # classes of AAMI, or symbols
 OTHER = "Q"  # the symbol of any other class, whose name then stands beside it
 NO_GAPS = np.empty((0, 2), dtype=np.int64)
 
@@ -54,8 +55,8 @@ class Beats:
 
     @cached_property
     def ectopic(self) -> tuple[int, ...]:
-        """The classes that are ectopic beats: S, V and F, or all but the first where none has such a name."""
-        named = tuple(k for k, name in enumerate(self.classes) if name in ("S", "V", "F"))
+        """The classes that are ectopic beats: S, V, F and their symbols, or all but the first where none has such a name."""
+        named = tuple(k for k, name in enumerate(self.classes) if name in ECTOPIC)
         return named or tuple(range(1, len(self.classes)))
 
 

@@ -22,6 +22,7 @@ from toolbox.registry import pick
 
 Array = NDArray[Any]
 TASKS = {"SVEB": "S", "VEB": "V"}
+GATHERED = "AaJE"  # symbols of S and V; where they are classes, S and V are not all SVEB and VEB
 # Of each rule and task: true classes whose beats, called the task's class, count neither way.
 RULES: dict[str, dict[str, tuple[str, ...]]] = {
     "ec57": {"SVEB": ("Q",), "VEB": ("F", "Q")},
@@ -58,8 +59,8 @@ def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) ->
 
 
 def tasks(classes: Sequence[str]) -> dict[str, str]:
-    """SVEB and VEB with the class each is of, where both classes are there."""
-    return TASKS if set(TASKS.values()) <= set(classes) else {}
+    """SVEB and VEB with the class each is of, where both classes are there, and not the symbols that they gather."""
+    return TASKS if set(TASKS.values()) <= set(classes) and not set(GATHERED) & set(classes) else {}
 
 
 def by_record(target: Array, predicted: Array, record: Array, classes: int) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Signal = NDArray[np.floating]
 Reader = Callable[[int, int], Signal]  # from the first sample up to before the last: mV, NaN where there is none
-BLOCK = 2**20  # samples
+BLOCK = 2**18  # samples
 SHORT_S = 0.1  # of a QRS complex: a gap no longer than it is bridged, in a longer one no beat is looked for
 
 

@@ -3,6 +3,7 @@
 `summary(beats)` has them all as plain values for JSON, `text(summary)` as lines for a person.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,8 @@ def hours(beats: Beats) -> list[dict[str, Any]]:
     ]
 
 
-def text(found: dict[str, Any]) -> str:
-    """The summary for a person to read."""
+def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
+    """The summary for a person to read; `remarks` are lines below it."""
     rate, pause = found["rate_per_min"], found["pauses"]
     lines = [
         f"{found['record']}, lead {found['lead']}" + (f", {found['start']}" if found["start"] else ""),
@@ -162,7 +163,7 @@ def text(found: dict[str, Any]) -> str:
         lines += ["", _row("hour", ("beats", "rate", *names))]
         for hour in found["hours"]:
             lines.append(_row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values())))
-    return "\n".join([*lines, "", NOTICE]) + "\n"
+    return "\n".join([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
 
 
 def _pattern_line(name: str, found: dict[str, Any]) -> str:

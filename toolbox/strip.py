@@ -146,6 +146,10 @@ def _facts(summary: dict[str, Any]) -> str:
         ("rate", f"{shown(rate['mean'])} ({shown(rate['lowest'])} to {shown(rate['highest'])}) beats/min"),
         ("ectopic", f"{shown(ectopic['percent'])} %, {shown(ectopic['per_hour'])} an hour"),
     ]
+    if "run" in summary:
+        facts.append(("classified by", f"{summary['run']}, {summary['checkpoint']} checkpoint"))
+    if found := summary.get("score", {}).get("detection"):
+        facts.append(("of the annotated beats", f"Se {found['Se']:.4f}, +P {found['+P']:.4f}"))
     lines = [f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in facts]
     if pause["longest_s"]:
         lines.append(_jump(f"longest RR {pause['longest_s']:.2f} s", pause["longest_time_s"]))

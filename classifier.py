@@ -1,0 +1,132 @@
+"""A trained run as what classifies the beats of any recording: network, weights, and how its rows were cut.
+
+classifier = load(run, given)
+scores, upright = classifier.scores(leads, peaks)    # (N, K)
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import args
+import assembly
+import choices
+from evaluation import FIXED
+from loaders import cuts
+from loaders.base import DataSpec
+from loaders.recording import Lead
+from loaders.rhythm import rr_features
+from models import get_model
+from toolbox import calibration, checkpoints, devices
+from toolbox.errors import CheckpointError, UsageError
+from toolbox.runs import RunFolder
+from trainer import PREDICT_ROWS
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The weights of a run's `checkpoint` and all that its rows are made by.
+
+    `records` are those that its weights ("train") and its epoch ("val") were chosen on, None where the run does not say.
+    """
+
+    run: RunFolder
+    checkpoint: str
+    epoch: int
+    spec: DataSpec
+    form: cuts.Form
+    model: torch.nn.Module
+    device: torch.device
+    temperature: float
+    label_map: str | None
+    records: dict[str, list[str]] | None
+
+    @torch.inference_mode()
+    def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
+        features = torch.from_numpy(rr_features(peaks / leads[0].rate_hz))
+        scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
+        for first, x in _batches(cuts.rows(self.form, leads, peaks), upright):
+            inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
+            outputs = self.model(*(each.to(self.device) for each in inputs))
+            scores.append(outputs.softmax(1).cpu().numpy())
+        probabilities = np.concatenate(scores)
+        if self.temperature != 1:
+            probabilities = calibration.apply(probabilities, self.temperature).astype(np.float32)
+        return probabilities, np.concatenate([*upright, np.empty(0, bool)])
+
+
+def _batches(
+    parts: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], upright: list[NDArray[np.bool_]]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Rows in batches of one size, which torch prepares itself for once and keeps in memory for each; and the first row of each.
+
+    What else comes with the parts is added to `upright`.
+    """
+    first, kept = 0, []
+    for x, up in parts:
+        upright.append(up)
+        kept.append(x)
+        while sum(map(len, kept)) >= PREDICT_ROWS:
+            together = np.concatenate(kept)
+            yield first, together[:PREDICT_ROWS]
+            first, kept = first + PREDICT_ROWS, [together[PREDICT_ROWS:]]
+    if sum(map(len, kept)):
+        yield first, np.concatenate(kept)
+
+
+def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
+    """The classifier of a run, from its config.json and the checkpoint that --resume names, else the best.
+
+    Raises UsageError for a run that no recording can be cut for or that is typed otherwise, CheckpointError.
+    """
+    config = assembly.read_config(run)
+    own = {name: value for name, value in given.items() if name not in args.OF_THE_RECORDING}
+    flags = choices.settle(assembly.resume_flags(own, config))
+    for name, (before, now) in args.changed(assembly.movable(own, flags.root_dir), config["flags"]).items():
+        what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
+        raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
+    spec = _spec(run, config["data"])
+    stored = {name: config["flags"].get(name) for name in assembly.OF_RECORDINGS}
+    form = cuts.form(spec.name, **stored)
+    if flags.task != "classify":
+        what = "--predict tells classes of beats apart, this run only knows which are not normal"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    which = flags.resume or "best"
+    path, state = checkpoints.find(run, which)
+    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
+    model = get_model(flags.model_name, spec).to(device).eval()
+    checkpoints.load_weights(model, state["model"], str(path))
+    records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
+    return Classifier(
+        run=run,
+        checkpoint=which,
+        epoch=state["epoch"],
+        spec=spec,
+        form=form,
+        model=model,
+        device=device,
+        temperature=_temperature(run, which),
+        label_map=stored["label_map"],
+        records=None if None in records.values() else records,
+    )
+
+
+def _spec(run: RunFolder, stored: Mapping[str, Any]) -> DataSpec:
+    """The facts of the data that the run was trained on, without loading it."""
+    try:
+        values = {field.name: stored[field.name] for field in fields(DataSpec)}
+        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except KeyError as error:
+        what = f"config.json lacks {error} of the data"
+        raise CheckpointError(what, where=str(run / "config.json"), hint="mend the file, or another --version") from error
+
+
+def _temperature(run: RunFolder, which: str) -> float:
+    """That which a test of this checkpoint fitted on validation, 1 where there is none."""
+    name = FIXED["classify"] if which == "best" else f"pred/{which}/{FIXED['classify']}"
+    return float(run.read_json(name)["temperature"]) if (run / name).exists() else 1.0

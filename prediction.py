@@ -1,0 +1,194 @@
+"""Recordings meet a trained run: their beats are found, classified, and written as files that people and programs open.
+
+<folder>/<recording>/    <recording>.pred (WFDB annotations), .csv, .json, .txt, .html
+<folder>/                index.html, summary.csv and, where annotations stand beside the recordings, score.json
+"""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from itertools import chain, count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import args
+import assembly
+import choices
+import classifier
+from classifier import Classifier
+from loaders import cuts, inputs, recordings, records, symbols
+from loaders.recording import Lead, Recording
+from toolbox import beatlist, devices, files, prediction_report, rhythm, rpeaks, selfscore, strip
+from toolbox.beatlist import Beats
+from toolbox.errors import CommanderError, DataError, ResourceError
+from trainer import PREDICT_ROWS
+
+AMONG = dict.fromkeys((*assembly.DATASETS_BY_DEFAULT, *cuts.FORMS))  # whose runs are looked for without --dataset
+DETECT = "detect"
+log = logging.getLogger("commander")
+Samples = NDArray[np.int64]
+
+
+def predict(given: Mapping[str, Any]) -> None:
+    """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
+    flags = args.resolve(given)
+    choices.settle(flags)
+    paths, failed = _find(flags.predict)
+    run = assembly.find_run(flags, tuple(AMONG))
+    network = classifier.load(run, given)
+    folder = Path(flags.out) if flags.out else run / "predict"
+    log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
+    with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
+        _make(folder)
+        done = _each(network, paths, folder, flags, failed)
+        title = f"{run.path.name}, {network.checkpoint} checkpoint"
+        values = prediction_report.write(folder, done, failed, classes=network.spec.classes, title=title)
+    sys.stdout.write(f"{prediction_report.table(done, network.spec.classes)}\n{json.dumps(files.finite(values))}\n")
+    if failed:
+        what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
+        raise DataError(what, where=str(folder), hint="mend them and name them alone, the others are done")
+
+
+def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
+    """The files of all recordings, each once, and which of several paths have none."""
+    paths, failed = [], []
+    for each in given:
+        try:
+            paths += recordings.find(Path(each))
+        except CommanderError as error:
+            _pass_over(Path(each), error, failed, alone=len(given) == 1)
+    return list(dict.fromkeys(paths)), failed
+
+
+def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], *, alone: bool) -> None:
+    """Say that one of several recordings cannot be used, and note it; of one `alone` that is the end."""
+    if alone:
+        raise error
+    log.error("not predicted: %s: %s", path.name, error)
+    failed.append({"recording": path.name, "error": str(error)})
+
+
+def _each(
+    network: Classifier, paths: Sequence[Path], folder: Path, flags: SimpleNamespace, failed: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """The summary of each recording that could be used, once its files are written."""
+    done, taken = [], set()
+    for path in paths:
+        try:
+            recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
+            lead, beats = _classified(network, recording, flags)
+        except CommanderError as error:
+            _pass_over(path, error, failed, alone=len(paths) == 1)
+            continue
+        place = _place(folder, path, taken)
+        done.append(_write(network, recording, lead, beats, place, how=flags.beats))
+    return done
+
+
+def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats]:
+    """The lead in which beats were found, and all of them with their classes."""
+    leads = inputs.leads_of(recording, network.spec.leads, flags.leads)
+    lead = leads[0]
+    found = flags.beats == DETECT
+    peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz) if found else _annotated(recording, flags.beats)
+    if not len(peaks):
+        log.warning("no beat was found in lead %s of %s", lead.name, recording.name)
+    scores, upright = network.scores(leads, peaks)
+    if len(peaks) and upright.mean() < 0.5:
+        hint = f"--leads={inputs.turn(lead.name)} turns it"
+        log.warning("most beats of %s point down in lead %s; if it was recorded upside down, %s", recording.name, lead.name, hint)
+    how = {"gaps": lead.gaps, "start": recording.start}
+    label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
+    return lead, Beats(recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how)
+
+
+def _annotated(recording: Recording, ending: str) -> Samples:
+    """The beats of the annotation file with that ending beside a recording."""
+    with records.naming(recording.path, "annotations", f"--beats {DETECT}"):
+        annotated, at = records.annotations(recording.path, recording.rate_hz, recording.samples, ending)
+    return np.unique(at[np.isin(annotated, list(symbols.BEATS))].astype(np.int64))
+
+
+def _write(network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Path, *, how: str) -> dict[str, Any]:
+    """Write the files of one recording into `place`; its summary."""
+    _make(place)
+    reference = _reference(network, recording)
+    found = rhythm.summary(beats) | {"folder": place.name, "run": network.run.path.name, "checkpoint": network.checkpoint}
+    found |= {"epoch": network.epoch, "beats_by": how, "source": _source(recording.path)}
+    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}"]
+    shown = None
+    if reference:
+        at, label = reference
+        found["score"] = selfscore.score(beats, at, label, given=how != DETECT) | {"trained_on": _trained_on(network, beats)}
+        remarks += ["", *selfscore.lines(found["score"]), selfscore.TRAINED_ON[found["score"]["trained_on"]]]
+        shown = None if label is None else (at[label >= 0], label[label >= 0])
+    beatlist.save_annotation(beats, place)
+    beatlist.save_csv(beats, place / f"{beats.record}.csv")
+    strip.save_strip(place / f"{beats.record}.html", beats, lead.read, summary=found, reference=shown)
+    files.write_text(place / f"{beats.record}.txt", rhythm.text(found, remarks))
+    files.write_json(place / f"{beats.record}.json", found)
+    log.info("%s: %s beats in lead %s, %s", place.name, f"{found['beats']:,}", lead.name, place)
+    return found
+
+
+def _reference(network: Classifier, recording: Recording) -> tuple[Samples, NDArray[np.int64] | None] | None:
+    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none; None for no beats, and where classes are not known."""
+    if recording.reference is None:
+        return None
+    annotated, at = np.array(recording.reference[0], str), recording.reference[1]
+    is_beat = np.isin(annotated, list(symbols.BEATS))
+    if not is_beat.any():
+        return None
+    try:
+        label = cuts.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
+    except CommanderError as error:
+        log.warning("the classes of %s are not compared with its annotations: %s", recording.name, error)
+        label = None
+    return at[is_beat].astype(np.int64), label
+
+
+def _trained_on(network: Classifier, beats: Beats) -> str:
+    """What the run has to do with the recording, as far as its name tells: a key of `selfscore.TRAINED_ON`."""
+    if network.records is None:
+        return "unknown"
+    sides = {"yes": "train", "epoch": "val"}
+    return next((told for told, side in sides.items() if beats.record in network.records[side]), "no")
+
+
+def _place(folder: Path, path: Path, taken: set[str]) -> Path:
+    """The folder of a recording: its name, with a number behind it where another recording has that one."""
+    names = chain([path.stem], (f"{path.stem}_{number}" for number in count(2)))
+    source = _source(path)
+    name = next(name for name in names if name not in taken and _is_free(folder / name / f"{path.stem}.json", source))
+    if name != path.stem:
+        log.warning("another recording is called %s: %s is written as %s", path.stem, path, name)
+    taken.add(name)
+    return folder / name
+
+
+def _is_free(summary: Path, source: dict[str, Any]) -> bool:
+    """Whether no other recording was written there."""
+    try:
+        return json.loads(summary.read_text("utf-8"))["source"] == source
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
+
+
+def _source(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot make the folder: {error.strerror}"
+        raise ResourceError(what, where=str(folder), hint="another --out, or free space") from error
