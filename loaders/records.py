@@ -33,12 +33,14 @@ LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, bloc
 
 @dataclass(frozen=True)
 class Lead:
-    """What a header says of a lead: its file and format, samples a frame, first byte in the file, unit, 16 bits of its sum."""
+    """What a header says of a lead: its file and format, samples a frame, first byte in the file, steps of a unit and the unit,
+    16 bits of its sum."""
 
     file: str
     format: str
     frame: int
     offset: int
+    gain: float
     unit: str
     checksum: int
     name: str
@@ -139,6 +141,7 @@ def _lead(number: int, line: str) -> Lead:
         format=known["format"],
         frame=int(known["frame"] or 1),
         offset=int(known["offset"] or 0),
+        gain=float(known["gain"]),
         unit=known["unit"] or "mV",
         checksum=int(known["checksum"]),
         name=known["name"],
