@@ -149,6 +149,7 @@ def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
         rate_hz, samples, leads = records.facts(header)
         _check(rate_hz, leads)
     with records.naming(header, "signal"):
+        records.not_mat_5(header.with_name(leads[0].file))
         samples = records.room(header, 0, leads, samples)
         signal = np.fromfile(header.with_name(leads[0].file), "<i2", samples, offset=leads[0].offset)
         records.compare_sum(0, leads[0], int(signal.sum(dtype=np.int64)))

@@ -206,4 +206,4 @@ def _rule(choices: Choices, left_out: int) -> str:
     if renamed := [f"{old} is {new}" for old, new in choices.classes.items() if old != new]:
         rule += f"; {', '.join(renamed)}"
     rule += f"; {splits.validation_rule(choices.val_fraction, choices.seed)}"
-    return rule + "; a record is scored once, by the mean probability of its windows"
+    return rule + "; a record is scored once, by the mean over its windows"
