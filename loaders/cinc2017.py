@@ -16,14 +16,14 @@ from loaders import records, strips
 from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.cache import Arrays, cached, fingerprint
-from loaders.sources import Remote, Wanted, fetch_first, locate, log, search
+from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search
 from toolbox import terminal
-from toolbox.errors import DataError
+from toolbox.errors import DataError, DownloadError
 
 RATE_HZ = 300
 LABELS = ("N", "A", "O", "~")
 SCORED = ("N", "A", "O")  # of the challenge
-REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")  # where there are both, the one that says which it is
+REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")  # the third revision goes before the other, also where it is beside a zip
 # By SHA-256 of its file, and of the whole set by how many records have each of LABELS.
 REVISIONS = {"7d637aa12a29e2e7be82ed18c383ab44e71aecae28035ed65ef49d4440dc69f9": "third revision, records A00001 to A02000"}
 COUNTS = {
@@ -34,7 +34,9 @@ COUNTS = {
 MISSING = -(2**15)  # what WFDB writes for a sample that is none
 LARGEST_REFERENCE = 2**22  # bytes
 SUFFIXES = (".hea", ".mat", ".csv")
-REMOTES = (Remote("training2017.zip", "https://physionet.org/files/challenge-2017/1.0.0/training2017.zip"),)
+SITE = "https://physionet.org/files/challenge-2017/1.0.0"
+REMOTES = (Remote("training2017.zip", f"{SITE}/training2017.zip"),)
+NEWEST = Remote(REFERENCES[0], f"{SITE}/{REFERENCES[0]}")  # stands beside the zip, whose own labels may be an older revision
 HELP = "put training2017.zip of physionet.org (challenge-2017), or its folder, into {}, or name it with --data-file"
 WANTED = Wanted(
     files=("A*.hea",),
@@ -69,7 +71,7 @@ def load(
     choices, folder = strips.Choices.of(LABELS, **view, **how), root / "cinc2017"
     with reading(data_file or folder):
         source = locate(data_file, WANTED) if data_file else search(folder, WANTED)
-    source = source or fetch_first(REMOTES, folder, WANTED, HELP.format(folder))
+    source = source or _fetched(folder)
     arrays, checksum = _decoded(source, folder / "cache")
     facts = {
         "leads": ("I",),
@@ -78,6 +80,16 @@ def load(
     }
     how = {"rate_hz": RATE_HZ, "choices": choices, "scored": SCORED, "facts": facts, "where": str(source)}
     return strips.as_data("cinc2017", arrays, checksum, **how)
+
+
+def _fetched(folder: Path) -> Path:
+    """The zip from its publisher, and beside it the newest labels; without these the zip's own are used, which is said."""
+    source = fetch_first(REMOTES, folder, WANTED, HELP.format(folder))
+    try:
+        download(NEWEST, folder)
+    except DownloadError as error:
+        log.warning("the labels in %s are used: %s", source.name, error.what)
+    return source
 
 
 def _revision(arrays: Arrays) -> str:
@@ -94,20 +106,23 @@ def _revision(arrays: Arrays) -> str:
 def _decoded(source: Path, cache: Path) -> tuple[Arrays, str]:
     """The records of a folder or zip in one array, made once, and the checksum of the arrays."""
 
+    beside = source.with_name(REFERENCES[0])
+
     def build() -> Arrays:
         if source.is_dir():
-            return _read(source)
+            return _read(source, None)
         with unpacked(source) as folder:
-            return _read(folder)
+            return _read(folder, beside if beside.is_file() else None)
 
     with reading(source):
         files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES) if source.is_dir() else [source]
+        files += [beside] * (beside.is_file() and not source.is_dir())
         return cached(cache / f"strips-{fingerprint(*files)}", build)
 
 
-def _read(folder: Path) -> Arrays:
+def _read(folder: Path, reference: Path | None) -> Arrays:
     headers = records.find_records(folder)
-    reference = next((path for name in REFERENCES if (path := headers[0].with_name(name)).is_file()), None)
+    reference = reference or next((path for name in REFERENCES if (path := headers[0].with_name(name)).is_file()), None)
     if reference is None:
         raise DataError(f"{REFERENCES[-1]} with the labels is missing", where=str(headers[0].parent), hint="a whole copy of it")
     labels = read_labels(reference)

@@ -20,6 +20,7 @@ import exploration
 from conftest import assert_same_run, commander, finish, launch, wait_for
 from loaders import cinc2017, get_data, strips, synth_strips
 from loaders.base import Data
+from loaders.sources import Remote
 from toolbox.errors import DataError, DownloadError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -74,6 +75,10 @@ def samples_of(data: Data) -> dict[str, np.ndarray]:
     }
 
 
+def record_and_y(data: Data, side: str) -> tuple[np.ndarray, np.ndarray]:
+    return getattr(data, side).record, getattr(data, side).y
+
+
 def assert_same(one: Data, other: Data) -> None:
     assert one.checksum == other.checksum
     for side in SIDES:
@@ -110,7 +115,7 @@ def test_every_form_and_place_of_the_files_gives_the_same_data(written: Path, tm
 
 def test_the_store_is_a_memory_map_that_is_made_once(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tmp_path, written)
-    monkeypatch.setattr(cinc2017, "_read", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(cinc2017, "_read", lambda *_: pytest.fail("decoded again"))
     again = load(tmp_path, written, drop_labels="~", polarity="recorded", crops="500")
     for data in (first, again):
         assert isinstance(data.train.store.flat, np.memmap)
@@ -124,9 +129,34 @@ def test_where_there_are_two_revisions_the_third_counts(own: Path, tmp_path: Pat
     lines = (own / "REFERENCE.csv").read_text().replace("A00001,N", "A00001,O")
     (own / ("REFERENCE-v3.csv" if newest else "REFERENCE-original.csv")).write_text(lines)
     data = load(tmp_path, own)
-    sides = [getattr(data, side) for side in SIDES]
-    labels = {name: data.spec.classes[k] for side in sides for name, k in zip(side.record, side.y, strict=True)}
+    labels = {name: data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)}
     assert labels["A00001"] == ("O" if newest else "N")
+
+
+@pytest.mark.parametrize("newest", [True, False])
+def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_these_cannot_be_had(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, newest: bool
+) -> None:
+    fetched = []
+
+    def bring(remote: Remote, folder: Path, find: object = None) -> Path:
+        fetched.append(remote.url)
+        if remote.name == "training2017.zip":
+            return make_zip(folder / remote.name, {f"training2017/{path.name}": path for path in written.iterdir()})
+        if not newest:
+            raise DownloadError("the server is down")
+        (folder / remote.name).write_text((written / "REFERENCE.csv").read_text().replace("A00001,N", "A00001,O"))
+        return folder / remote.name
+
+    monkeypatch.setattr("loaders.sources.download", bring)
+    monkeypatch.setattr(cinc2017, "download", bring)
+    for _ in range(2):  # fetched, then found
+        data = load(tmp_path)
+        labels = {name: data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)}
+        assert labels["A00001"] == ("O" if newest else "N")
+    site = "https://physionet.org/files/challenge-2017/1.0.0"
+    assert fetched == [f"{site}/training2017.zip", f"{site}/REFERENCE-v3.csv"]
+    assert newest or "the labels in training2017.zip are used: the server is down" in caplog.text
 
 
 def test_labels_of_no_known_revision_are_told_of_and_used(
@@ -179,8 +209,7 @@ def test_labels_are_dropped_and_renamed_before_anything_is_divided(written: Path
     data = load(tmp_path, written, drop_labels="~", rename_labels="N:NO,O:NO")
     assert data.spec.classes == ("NO", "A")
     assert data.spec.scored == ()
-    everything = [getattr(data, side) for side in SIDES]
-    names = {str(name): data.spec.classes[k] for side in everything for name, k in zip(side.record, side.y, strict=True)}
+    names = {str(name): data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)}
     assert names == {name: "A" if label == "A" else "NO" for name, label in LABELS.items() if label != "~"}
     assert "6 records of ~ in no side; N is NO, O is NO" in data.spec.split_rule
     assert data.checksum != load(tmp_path, written).checksum
