@@ -27,7 +27,8 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS)
+OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
@@ -108,7 +109,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
         known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
     torch.manual_seed(flags.seed)
-    model = get_model(flags.model_name, spec).to(device)
+    model = get_model(flags.model_name, spec, model_args=flags.model_args).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -209,5 +210,6 @@ def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Boar
         return None
     board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
     if not trainer.epoch:
-        board.graph(trainer.model, tuple(each[:1] for each in trainer.train.inputs))
+        inputs, _ = next(trainer.train.batches(None, 1))
+        board.graph(trainer.model, tuple(inputs))
     return board

@@ -6,7 +6,7 @@ from typing import Any
 
 from loaders import DATASETS, augment
 from loaders.rows import BAD_ROWS
-from models import AUTOENCODERS, CLASSIFIERS, MODELS
+from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
 from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -75,6 +75,7 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     if flags.model_name not in NETWORKS[flags.task]:
         known = ", ".join(NETWORKS[flags.task])
         raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
+    parse_args(flags.model_name, flags.model_args)
     thresholds.parse(flags.threshold)
     if flags.confusion_video:
         animation.check(flags.confusion_video)

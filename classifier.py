@@ -5,7 +5,7 @@ scores, upright = classifier.scores(leads, peaks)    # (N, K)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
-    model = get_model(flags.model_name, spec).to(device).eval()
+    model = get_model(flags.model_name, spec, model_args=flags.model_args).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
     records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
     return Classifier(
@@ -119,7 +119,8 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
 def _spec(run: RunFolder, stored: Mapping[str, Any]) -> DataSpec:
     """The facts of the data that the run was trained on, without loading it."""
     try:
-        values = {field.name: stored[field.name] for field in fields(DataSpec)}
+        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
+        values = {name: stored[name] for name in known}
         return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except KeyError as error:
         what = f"config.json lacks {error} of the data"

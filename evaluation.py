@@ -85,7 +85,8 @@ def _classes(
 ) -> dict[str, Any]:
     """Metrics, report and figures of a classifier; `before` is what validation showed."""
     spec = trainer.data.spec
-    values = report.write(folder, predictions, before["val"], spec=spec, title=title, remarks=remarks)
+    how = {"title": title, "remarks": remarks, "scored": spec.scored}
+    values = report.write(folder, predictions, before["val"], spec=spec, **how)
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
     if _has_patients(predictions.record):

@@ -15,7 +15,8 @@ def draw(data: Data, root: Path, *, seed: int) -> Path:
     """Write the pictures into <root>/<dataset>/explore; the page that shows them all."""
     train, spec = data.train, data.spec
     rows = np.random.default_rng(seed).permutation(len(train))[:PARTNERS]
-    beats = train.x[rows, 0]  # of the first lead
+    x = train.x
+    beats = x[rows, 0]  # of the first lead
     augmented = {"original": beats[0], **augment.examples(beats, rate_hz=spec.rate_hz, seed=seed)}
-    of_rows = {"x": train.x, "y": train.y, "index": train.index, "y_val": data.val.y}
+    of_rows = {"x": x, "y": train.y, "index": train.index, "y_val": data.val.y}
     return explorer.explore(root / spec.name / "explore", **of_rows, spec=spec, seed=seed, augmented=augmented)

@@ -30,7 +30,8 @@ def _recording_flags(flag: Any) -> None:
     flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
     flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
     flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
-    flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR) or beat (mean 0, sd 1)")
+    flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR) or beat (mean 0, sd 1); of "
+         "strips none, record or center (default, the median at 0)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
     flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
 
@@ -44,9 +45,21 @@ def _prediction_flags(flag: Any) -> None:
     flag("--out", metavar="DIR", help="folder for what --predict writes (default predict in the run's folder)")
 
 
+def _strip_flags(flag: Any) -> None:
+    flag("--drop-labels", metavar="L,L", help="labels whose records are left out, before anything else is done with them")
+    flag("--rename-labels", metavar="L:NEW,...", help="classes of the labels that stay, several may become one: N:NO,O:NO")
+    flag("--polarity", metavar="HOW", help="upright (default): a record whose QRS points down is turned over; or recorded")
+    flag("--crops", metavar="T:C=N,...", help="samples a crop, and crops an epoch takes of a record of class C (default 3000, "
+         "one of each)")  # fmt: skip
+    flag("--resample", type=float, metavar="HZ", help="standard deviation of the rate that a training crop is resampled to, "
+         "0 for none (default 10)")  # fmt: skip
+
+
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
     flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
+         "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
     flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
@@ -112,6 +125,7 @@ def _machine_flags(flag: Any) -> None:
 GROUPS = {
     "data": _data_flags,
     "recordings (mitdb, synth_patients)": _recording_flags,
+    "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,
     "training": _training_flags,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from loaders.augment import Augment
-from loaders.base import Data, Split, TensorBatches
+from loaders.base import Data, Rows
 from toolbox import samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.meter import Meter
@@ -24,7 +24,7 @@ from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
 from toolbox.tasks import Task, is_better
 
-PREDICT_ROWS = 512
+PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 READ_EVERY_S = 0.5
 SHORT_RUN_BATCHES = 10
 
@@ -61,7 +61,7 @@ class Trainer:
             parameter for parameter in model.parameters() if parameter.requires_grad
         ]  # walked once, not once a step
         self.frozen = [part for part in model.children() if _is_frozen(part)]
-        self.train = TensorBatches(data.train, device)
+        self.train = data.train.batches(device)
         self.rows = min(len(data.train), batch_size * SHORT_RUN_BATCHES) if short_run else len(data.train)
         self.epoch, self.history, self.best = 0, [], None
         self.seconds = 0.0  # spent on the epoch under way
@@ -96,7 +96,7 @@ class Trainer:
         with terminal.bar(
             desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False
         ) as bar:
-            for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps):
+            for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps, epoch=self.epoch):
                 if stop.requested is not None:
                     return False
                 self._step(inputs, y)
@@ -167,10 +167,7 @@ class Trainer:
                 where=f"epoch {self.epoch + 1}",
                 hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
             )
-        order = meter.order.cpu().numpy()
-        seen = self.task.predictions(
-            self.data.train.index[order], self.data.train.record[order], self.train.y[meter.order], meter.outputs
-        )
+        seen = self._predictions(self.data.train, meter.order, meter.outputs)
         train = self.task.measure(seen) | {"loss": float(meter.loss_sum) / meter.rows}
         predictions = self.predict(self.data.val)
         val = self.task.measure(predictions)
@@ -192,12 +189,21 @@ class Trainer:
         return row, predictions
 
     @torch.inference_mode()
-    def predict(self, split: Split) -> Predictions:
+    def predict(self, split: Rows) -> Predictions:
         """What the task makes of the outputs of a whole split, in the source's order."""
         self.model.eval()
-        batches = TensorBatches(split, self.device)
-        rows = torch.cat([self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, PREDICT_ROWS)])
-        return self.task.predictions(split.index, split.record, batches.y, rows)
+        batches, size = split.batches(self.device), max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // self.data.spec.samples))
+        outputs = [self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, size)]
+        return self._predictions(split, batches.rows, torch.cat(outputs))
+
+    def _predictions(self, split: Rows, which: Tensor, outputs: Tensor) -> Predictions:
+        """What the task makes of outputs of the rows `which` of a split; the pieces of a record become one prediction."""
+        rows = which.cpu().numpy()
+        if split.pooled:
+            _, first, whose = np.unique(split.index[rows], return_index=True, return_inverse=True)
+            rows, outputs = rows[first], self.task.pool(outputs, whose)
+        target = torch.from_numpy(split.y[rows]).to(self.device)
+        return self.task.predictions(split.index[rows], split.record[rows], target, outputs)
 
     @torch.inference_mode()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

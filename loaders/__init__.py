@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, table
+from loaders import cinc2017, detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, synth_strips, table
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 DATASETS: dict[str, Callable[..., Data]] = {
+    "cinc2017": cinc2017.load,
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
     "ecg5000": ecg5000.load,
@@ -22,6 +23,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
     "synth_patients": synth_patients.load,
+    "synth_strips": synth_strips.load,
     "table": table.load,
 }
 

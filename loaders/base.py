@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ class DataSpec:
     """The facts of a dataset, which size the models and stand beside the results.
 
     `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class;
-    `features` one name for each number that stands beside a row's samples.
+    `features` one name for each number that stands beside a row's samples; `scored` the classes whose mean F1 is the score that
+    the data's publisher asks for.
     """
 
     name: str
@@ -35,10 +36,53 @@ class DataSpec:
     licence: str
     split_rule: str
     features: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for config.json."""
         return asdict(self)
+
+
+class Batches(Protocol):
+    """Rows on the device, in batches. `y` (N,) is a label a row; `rows` (M,) says of which row each output in source order is."""
+
+    y: Tensor
+    rows: Tensor
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Batches from number `start` on; None is the source's order, with nothing random in it."""
+
+
+class Rows(Protocol):
+    """One side of a dataset, as the loop and the reports see it: facts of each row (N,), and batches of their samples.
+
+    `pooled` rows are read in pieces: outputs of the same `index` become one prediction.
+    """
+
+    pooled: bool
+    dropped: int
+    y: NDArray[np.int64]
+    record: NDArray[np.str_]
+    index: NDArray[np.int64]
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """The samples of each row (N, C, T)."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, which: NDArray[np.int64]) -> "Rows":
+        """The rows `which`, in that order."""
+
+    def batches(self, device: torch.device) -> Batches:
+        """Its rows on a device."""
+
+    def shared(self, *others: Any) -> NDArray[np.int64]:
+        """Which of its rows stand in one of the other sides, of the same kind, too."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +100,7 @@ class Split:
     dropped: int = 0
     position: NDArray[np.int64] = None  # type: ignore[assignment]
     features: NDArray[np.float32] = None  # type: ignore[assignment]
+    pooled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.position is None:
@@ -86,6 +131,14 @@ class Split:
         """The rows `which`, in that order, copied into arrays of their own."""
         return replace(self, **{name: getattr(self, name)[which] for name in OF_ROWS})
 
+    def batches(self, device: torch.device) -> "TensorBatches":
+        """All rows on a device."""
+        return TensorBatches(self, device)
+
+    def shared(self, *others: "Split") -> NDArray[np.int64]:
+        """Which rows stand in one of `others` too, sample for sample."""
+        return splits.shared(self.x, *(other.x for other in others))
+
 
 OF_ROWS = ("x", "y", "record", "index", "position", "features")
 
@@ -95,20 +148,20 @@ class Data:
     """A dataset ready to train on. The test split is read when it is first asked for, and not before."""
 
     spec: DataSpec
-    train: Split
-    val: Split
-    open_test: Callable[[], Split]
+    train: Rows
+    val: Rows
+    open_test: Callable[[], Rows]
     checksum: str
 
     @cached_property
-    def test(self) -> Split:
+    def test(self) -> Rows:
         """The test rows; only --test and the end of a fit ask for them."""
         return self.open_test()
 
     @cached_property
     def shared_rows(self) -> NDArray[np.int64]:
         """Rows in the source of those test rows that stand in train or validation too, sample for sample."""
-        return self.test.index[splits.shared(self.test.x, self.train.x, self.val.x)]
+        return self.test.index[self.test.shared(self.train, self.val)]
 
     def ruled(self, split_rule: str) -> "Data":
         """The same rows under `split_rule`, for a run that has more to say of them."""
@@ -126,12 +179,18 @@ class TensorBatches:
         if split.features.shape[1]:
             self.inputs.append(torch.tensor(split.features, device=device))
         self.y = torch.tensor(split.y, device=device)
+        self.rows = torch.arange(len(split), device=device)
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def batches(self, order: Tensor | None, size: int, *, start: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches of `size` rows (the last may be shorter) from batch number `start` on; None is the source's order."""
+    def batches(
+        self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Batches of `size` rows (the last may be shorter) from batch number `start` on; None is the source's order.
+
+        They are the same in every `epoch`.
+        """
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:

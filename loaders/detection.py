@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from loaders.base import Data, Split
+from loaders.base import Data, Rows
 from toolbox.errors import DataError, UsageError
 
 NORMAL_NAMES = ("normal", "n", "norm")
@@ -37,7 +37,7 @@ def only_normal(data: Data, named: str | None) -> Data:
             )
     left_out = len(data.train) + len(data.val) - len(train) - len(val)
 
-    def open_test() -> Split:
+    def open_test() -> Rows:
         test = data.open_test()
         anomalies = int((test.y != label).sum())
         if data.spec.classes != (UNLABELLED,) and not 0 < anomalies < len(test):

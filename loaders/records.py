@@ -18,6 +18,7 @@ from loaders.sources import log, topmost
 from toolbox.errors import DataError, ResourceError
 
 LARGEST_HEADER, LARGEST_ANNOTATIONS = 2**16, 2**22  # bytes; those of MIT-BIH have less than 2**11 and 2**15
+MAT_5 = b"MATLAB 5.0"
 LOWEST_HZ, HIGHEST_HZ = 10, 100_000
 # Bytes of a sample, by format; not the compressed ones, which do not tell how much they hold.
 BYTES = {"16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5}
@@ -33,12 +34,14 @@ LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, bloc
 
 @dataclass(frozen=True)
 class Lead:
-    """What a header says of a lead: its file and format, samples a frame, first byte in the file, unit, 16 bits of its sum."""
+    """What a header says of a lead: its file and format, samples a frame, first byte in the file, steps of a unit and the unit,
+    16 bits of its sum."""
 
     file: str
     format: str
     frame: int
     offset: int
+    gain: float
     unit: str
     checksum: int
     name: str
@@ -139,6 +142,7 @@ def _lead(number: int, line: str) -> Lead:
         format=known["format"],
         frame=int(known["frame"] or 1),
         offset=int(known["offset"] or 0),
+        gain=float(known["gain"]),
         unit=known["unit"] or "mV",
         checksum=int(known["checksum"]),
         name=known["name"],
@@ -193,6 +197,14 @@ def annotations(header: Path, rate_hz: float, samples: int, ending: str = "atr")
     if len(places) and not 0 <= places[0] <= places[-1] < samples:
         raise ValueError(f"they reach from sample {places[0]} to {places[-1]}, the signal has {samples}")
     return annotation.symbol, places
+
+
+def not_mat_5(path: Path) -> None:
+    """A ValueError for a MAT file whose samples do not stand at a fixed place in it, as those of version 4 do."""
+    if path.suffix == ".mat" and path.is_file():
+        with open(path, "rb") as file:
+            if file.read(len(MAT_5)) == MAT_5:
+                raise ValueError(f"{path.name} is a MAT file of version 5; saved as version 4 (-v4) it is read")
 
 
 def _content(path: Path, most: int) -> bytes:

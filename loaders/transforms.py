@@ -37,7 +37,7 @@ class Mix(NamedTuple):
 class Chance:
     """The random numbers of one batch, made on its device from `numbers`, and the rate that turns seconds into samples."""
 
-    def __init__(self, device: torch.device, rate_hz: float, numbers: tuple[int, int, int]) -> None:
+    def __init__(self, device: torch.device, rate_hz: float, numbers: tuple[int, ...]) -> None:
         self.device, self.rate_hz = device, rate_hz
         self.seeds = np.random.SeedSequence(numbers)
         self.generator = Generator(device).manual_seed(int(self.seeds.generate_state(1, np.uint64)[0]))

@@ -15,7 +15,6 @@ from toolbox.errors import DataError
 from toolbox.gaps import BLOCK, Signal
 
 HINT = "a whole copy of the record"
-MAT_5 = b"MATLAB 5.0"
 
 
 def open_wfdb(header: Path) -> Recording:
@@ -31,7 +30,7 @@ def open_wfdb(header: Path) -> Recording:
             raise ValueError(f"no lead is in volts: {units[:200]}")
     with records.naming(header, "signal", HINT):
         for lead in leads:
-            _not_mat_5(header.with_name(lead.file))
+            records.not_mat_5(header.with_name(lead.file))
         (samples,) = {records.room(header, k, leads, stated) for k in volts}
 
     def digital(k: int, first: int, last: int) -> wfdb.Record:
@@ -61,13 +60,6 @@ def beside(signal: Path) -> Path:
     if not header.is_file():
         raise DataError(f"there is no {header.name} beside it", where=str(signal), hint="the record's header (.hea) too")
     return header
-
-
-def _not_mat_5(path: Path) -> None:
-    if path.suffix == ".mat" and path.is_file():
-        with open(path, "rb") as file:
-            if file.read(len(MAT_5)) == MAT_5:
-                raise ValueError(f"{path.name} is a MAT file of version 5; saved as version 4 (-v4) it is read")
 
 
 def _start(header: Path) -> datetime | None:

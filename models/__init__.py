@@ -3,12 +3,15 @@
 A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from loaders.base import DataSpec
+from models import arguments
 from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
 from models.ecgformer import ECGFormer
@@ -16,7 +19,9 @@ from models.fused import Fused
 from models.inception1d import Inception1d
 from models.recurrent import Recurrent
 from models.resnet1d import ResNet1d
+from models.resnet1d_grid import ResNet1dGrid
 from models.xresnet1d import XResNet1d
+from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 _V2 = (32, 64, 128, 254)
@@ -34,6 +39,7 @@ CLASSIFIERS = {
     "inception1d_small": partial(Inception1d, filters=8, depth=3, kernels=(19, 9, 5), bottleneck=8),
     "xresnet1d_10": partial(XResNet1d, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 128)),
     "xresnet1d_18": partial(XResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 64, 64)),
+    "resnet1d_grid": ResNet1dGrid,
     "ecgformer": partial(ECGFormer, width=192, layers=6, heads=8),
     "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
     "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
@@ -43,7 +49,30 @@ AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_
 MODELS = CLASSIFIERS | AUTOENCODERS
 
 
-def get_model(name: str, spec: DataSpec, **choices: Any) -> nn.Module:
-    """Build the network called `name`, sized for the data `spec` describes; features join at its head."""
-    network = pick("model-name", MODELS, name)(spec, **choices)
+def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, **choices: Any) -> nn.Module:
+    """Build the network called `name`, sized for the data `spec` describes; features join at its head.
+
+    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Raises UsageError for
+    what the network does not take, and where such a network cannot be built.
+    """
+    choices |= parse_args(name, model_args)
+    build = pick("model-name", MODELS, name)
+    network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
+
+
+def parse_args(name: str, text: str | None) -> dict[str, Any]:
+    """The keyword arguments of the network `name` in the text of --model-args, of which there may be none."""
+    return arguments.parse(name, pick("model-name", MODELS, name), text) if text else {}
+
+
+def _tried(build: Callable[[], nn.Module], name: str, spec: DataSpec) -> nn.Module:
+    """A network of sizes that somebody typed: whether they fit each other shows when a row passes through it."""
+    try:
+        network = build().eval()
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.samples))
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        what = f"{name} cannot be built with these --model-args, {type(error).__name__}: {str(error)[:200]}"
+        raise UsageError(what, hint="sizes that fit each other") from error
+    return network.train()

@@ -130,3 +130,25 @@ def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
 def test_intervals_narrow_with_the_root_of_the_rows() -> None:
     few, many = (metrics.bootstrap_intervals(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600))
     assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.35)
+
+
+def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_a_challenge_scores() -> None:
+    rng, classes = np.random.default_rng(0), ["N", "A", "O", "~"]
+    target = rng.integers(4, size=300)
+    predicted = np.where(rng.random(300) < 0.7, target, rng.integers(4, size=300))
+    matrix = metrics.confusion_matrix(target, predicted, 4)
+    intervals = metrics.f1_intervals(matrix, classes, scored=["N", "A", "O"], replicates=4000)
+    drawn = [rng.integers(300, size=300) for _ in range(1000)]
+    f1 = np.array([sk.f1_score(target[rows], predicted[rows], average=None, labels=range(4)) for rows in drawn])
+    by_hand = dict(zip(classes, f1.T, strict=True)) | {"challenge_f1": f1[:, :3].mean(1)}
+    assert intervals.keys() == by_hand.keys()
+    for name, values in by_hand.items():
+        assert intervals[name] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.015)
+    parts = {name: {"f1": value} for name, value in zip(classes, (0.9, 0.6, 0.3, 0.1), strict=True)}
+    assert metrics.challenge_f1(parts, ["N", "A", "O"]) == {"challenge_f1": pytest.approx(0.6)}
+    assert metrics.challenge_f1(parts, []) == {}
+    assert "challenge_f1" not in metrics.f1_intervals(matrix, classes, replicates=10)
+
+
+def test_intervals_of_f1_of_a_class_that_is_not_there_are_zero() -> None:
+    assert metrics.f1_intervals(np.diag([5, 0]), ["a", "b"], replicates=10) == {"a": [1, 1], "b": [0, 0]}

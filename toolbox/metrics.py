@@ -5,7 +5,7 @@ the classes that occur or are predicted, IoU is the Jaccard index, AUROC and ave
 An undefined metric is NaN (null in JSON).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,27 @@ def bootstrap_intervals(
         replicate[:] = [values[name] for name in METRICS]
     bounds = {name: column[~np.isnan(column)] for name, column in zip(METRICS, table.T, strict=True)}
     return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}
+
+
+def f1_intervals(
+    matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
+    """95 % percentile intervals [low, high] of the F1 of each class over resampled rows, and of `challenge_f1` of the `scored`.
+
+    A row drawn with replacement falls into a cell of the confusion matrix (K, K) with that cell's share, so cells are drawn.
+    """
+    rows = round(matrix.sum())
+    drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
+    drawn = drawn.reshape(replicates, *matrix.shape)
+    f1 = np.nan_to_num(_ratio(2 * np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(1) + drawn.sum(2)))
+    figures = dict(zip(classes, f1.T, strict=True))
+    figures |= {"challenge_f1": f1[:, [classes.index(name) for name in scored]].mean(1)} if scored else {}
+    return {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in figures.items()}
+
+
+def challenge_f1(per_class: Mapping[str, Mapping[str, float]], scored: Sequence[str]) -> dict[str, float]:
+    """The mean F1 of the classes that a challenge scores, as `challenge_f1`; nothing where it scores none."""
+    return {"challenge_f1": float(np.mean([per_class[name]["f1"] for name in scored]))} if scored and per_class else {}
 
 
 def auroc(hits: Array, misses: Array) -> float:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolbox import files, metrics, panels, plotter
-from toolbox.metrics import METRICS
 from toolbox.predictions import Predictions
 
 log = logging.getLogger("commander")
@@ -24,13 +23,27 @@ class Facts(Protocol):
 
 
 def write(
-    folder: Path, predictions: Predictions, val: dict[str, Any], *, spec: Facts, title: str, remarks: Sequence[str] = ()
+    folder: Path,
+    predictions: Predictions,
+    val: dict[str, Any],
+    *,
+    spec: Facts,
+    title: str,
+    remarks: Sequence[str] = (),
+    scored: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals."""
+    """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals.
+
+    `scored` are the classes whose mean F1 is the score of the data's publisher, of which there may be none.
+    """
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
     values = metrics.name_classes(metrics.score(*rows), spec.classes) | {"intervals": metrics.bootstrap_intervals(*rows)}
+    values |= metrics.challenge_f1(values["per_class"], scored)
+    how = {"scored": scored, "classes": list(spec.classes)}
+    values["f1_intervals"] = metrics.f1_intervals(np.array(values["confusion_matrix"]), **how)
+    val = val | metrics.challenge_f1(val.get("per_class", {}), scored)
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
     files.write_text(folder / "report.txt", text)
@@ -61,22 +74,24 @@ def draw(
 def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]) -> str:
     """Metrics of the test set with their intervals, validation beside them, and a line a class."""
     lines = [title, *rules, "", FIGURE.format("metric", "test", "95 % interval", "validation")]
-    for name in METRICS:
-        low, high = test["intervals"][name]
-        lines.append(FIGURE.format(name, shown(test[name]), f"{shown(low)} - {shown(high)}", shown(val.get(name))))
-    lines += ["", FIGURE.format("class", "Se", "+P", "F1") + f"{'beats':>10}"]
+    of_f1 = test.get("f1_intervals", {})
+    intervals = test["intervals"] | ({"challenge_f1": of_f1["challenge_f1"]} if "challenge_f1" in of_f1 else {})
+    lines += [FIGURE.format(name, shown(test[name]), _between(of), shown(val.get(name))) for name, of in intervals.items()]
+    lines += ["", FIGURE.format("class", "Se", "+P", "F1") + f"{'95 % interval':>20}{'rows':>10}"]
     for k, name in enumerate(classes):
-        parts = test["per_class"][name]
-        lines.append(
-            FIGURE.format(name, *(shown(parts[part]) for part in ("recall", "precision", "f1")))
-            + f"{sum(test['confusion_matrix'][k]):>10,.0f}"
-        )
+        parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
+        figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
+        lines.append(FIGURE.format(name, *figures) + f"{_between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
     lines += [
         "",
         "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
         "A research tool, not a medical device.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _between(bounds: Sequence[float]) -> str:
+    return " - ".join(map(shown, bounds))
 
 
 def shown(value: float | None) -> str:

@@ -35,6 +35,9 @@ class Task(Protocol):
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
         """The value to descend, from what `per_row` gave and labels (B,)."""
 
+    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+        """What `per_row` would have given for each of R whole records, from pieces of them; piece i is of record `whose[i]`."""
+
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """What `per_row` gave for the rows `index`, on the host."""
 
@@ -84,6 +87,10 @@ class Classify:
             return own.mean()
         return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
+    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+        """The logarithm (R, K) of the mean probabilities of each record's pieces."""
+        return _means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
+
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Logits (N, K) of the rows `index` as probabilities and unweighted losses, on the host."""
         loss = self.row_loss(rows, target)
@@ -125,6 +132,10 @@ class Detect:
         """The mean error; a blended row is reconstructed as it is."""
         return rows.mean()
 
+    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+        """The mean error (R,) of each record's pieces."""
+        return _means(rows, whose)
+
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Errors (N,) as the only score (N, 1), and as losses."""
         errors = rows.cpu().numpy()
@@ -141,6 +152,18 @@ class Detect:
     def fixed(self, val: Predictions) -> dict[str, Any]:
         """The threshold, from the errors of the validation rows, which are normal."""
         return self.threshold(val.loss)
+
+
+def _means(rows: Tensor, whose: np.ndarray) -> Tensor:
+    """The mean (R, ...) of the rows (M, ...) of each group, where `whose` (M,) counts the groups from 0.
+
+    It is summed on the host, where the order of the sum, and so its last bit, is always the same.
+    """
+    order = np.argsort(whose, kind="stable")
+    counts = np.bincount(whose)
+    sums = np.add.reduceat(rows.double().cpu().numpy()[order], np.cumsum(counts) - counts)
+    means = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
+    return torch.from_numpy(means).to(rows)
 
 
 TASKS = {"classify": Classify, "detect": Detect}

@@ -1,0 +1,68 @@
+"""What one network alone understands, as typed with --model-args, becomes keyword arguments of that network.
+
+    parse("resnet1d_grid", CLASSIFIERS["resnet1d_grid"], "filters=4-8,layout=cna")  ->  {"filters": (4, 8), "layout": "cna"}
+
+Commas stand between the arguments, `-` between the numbers of a list. Which there are and of what type says the network's own
+signature; a `partial` only gives other defaults.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args, get_origin, get_type_hints
+
+from toolbox.errors import UsageError
+from toolbox.registry import pick
+
+LARGEST, LONGEST = 65_536, 64  # a number, and the numbers of a list
+HINT = "--model-args filters=64-128,dropout=0.4"
+
+
+def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
+    """Values by argument; a UsageError for what the network does not take, twice the same, or a value of another type."""
+    known = kinds(network)
+    if not known:
+        raise UsageError(f"{name} takes no --model-args", hint="leave them out")
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"--model-args {part[:60]!r} is not key=value", hint=HINT)
+        if key in values:
+            raise UsageError(f"--model-args names {key[:60]} twice", hint="each once")
+        values[key] = _value(key, pick(f"model-args of {name}", known, key), value)
+    return values
+
+
+def kinds(network: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each argument that a network takes beside the facts of the data, by name."""
+    hints = get_type_hints(getattr(network, "func", network).__init__)
+    arguments = [each for each in inspect.signature(network).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    return {each.name: hints.get(each.name, type(each.default)) for each in arguments}
+
+
+def _value(key: str, kind: Any, text: str) -> Any:
+    if get_origin(kind) is None:
+        return _one(key, kind, text)
+    items = text.split("-")
+    if len(items) > LONGEST:
+        raise UsageError(f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read", hint=f"{key}=64-128")
+    return tuple(_one(key, get_args(kind)[0], item) for item in items)
+
+
+def _one(key: str, kind: Any, text: str) -> Any:
+    read, rule, holds = READERS.get(kind, READERS[str])
+    try:
+        value = read(text)
+    except (ValueError, KeyError):
+        value = None
+    if value is None or not holds(value):
+        raise UsageError(f"--model-args: {key} is {text[:40]!r}, must be {rule}", hint=HINT)
+    return value
+
+
+READERS: dict[Any, tuple[Callable[[str], Any], str, Callable[[Any], bool]]] = {
+    int: (int, f"a whole number from 1 to {LARGEST} (of a list: with - between them)", lambda number: 1 <= number <= LARGEST),
+    float: (float, f"a number from 0 to {LARGEST}", lambda number: 0 <= number <= LARGEST),
+    bool: ({"true": True, "false": False}.__getitem__, "true or false", lambda _: True),
+    str: (str, "a word", lambda word: word.isprintable()),
+}
