@@ -30,8 +30,8 @@ def _recording_flags(flag: Any) -> None:
     flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
     flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
     flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
-    flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR) or beat (mean 0, sd 1); of "
-         "strips none, record or center (default, the median at 0)")  # fmt: skip
+    flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR), beat (mean 0, sd 1) or "
+         "typical (less the record's typical beat); of strips none, record or center (default, the median at 0)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
     flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
 

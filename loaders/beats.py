@@ -25,7 +25,9 @@ NORMALISATIONS = {
     "none": "mV",
     "record": "interquartile ranges from the median of the record's lead",
     "beat": "standard deviations from the mean of the beat's lead",
+    "typical": "ranges of the record's typical beat, from that beat",
 }
+EARLY, MOST_BEATS = 0.9, 2000  # of a record's mean RR interval; that a typical beat is the median of
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ class Recipe:
         Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and after the
         last sample of the signal these two go on, so that no beat is lost.
         """
-        signal = self.prepared(signal, rate_hz)
-        quartiles = np.percentile(signal, QUARTILES, axis=1, keepdims=True) if self.normalise == "record" else None
-        return self.cut(signal, peaks * (self.rate_hz / rate_hz), quartiles)
+        signal, places = self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz)
+        return self.cut(
+            signal, places, OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
+        )
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
         """The signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
@@ -84,20 +87,55 @@ class Recipe:
             signal = step(signal, rate_hz)
         return filters.resample(signal, rate_hz, self.rate_hz)
 
-    def cut(self, signal: Signal, peaks: NDArray[np.floating], quartiles: Signal | None) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of the prepared signal (C, T) around the `peaks` (N,), samples of it.
-
-        `quartiles` (3, C, 1) are those of the whole record, where rows are normalised by them.
-        """
-        if quartiles is not None:
-            low, middle, high = quartiles
-            signal = _over(signal - middle, high - low)
-        starts = np.round(peaks).astype(int) - self.r_peak
+    def windows(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as they are."""
+        starts = np.round(places).astype(int) - self.r_peak
         time = (starts[:, None] + np.arange(self.samples)).clip(0, signal.shape[1] - 1)
-        rows = signal.astype(np.float32)[:, time].swapaxes(0, 1)  # (N, C, T)
+        return signal.astype(np.float32)[:, time].swapaxes(0, 1)
+
+    def cut(self, signal: Signal, places: NDArray[np.floating], known: Signal | None) -> NDArray[np.float32]:
+        """Rows (N, C, samples) as `windows` has them, normalised.
+
+        `known` is what has to be known of the whole record: quartiles (3, C, 1), or its typical beat (C, samples).
+        """
+        if self.normalise == "record":
+            low, middle, high = known
+            signal = _over(signal - middle, high - low)
+        rows = self.windows(signal, places)
         if self.normalise == "beat":
             rows = _over(rows - rows.mean(2, keepdims=True), rows.std(2, keepdims=True))
+        if self.normalise == "typical":
+            rows = _over(rows - known, np.ptp(known, axis=1, keepdims=True))
         return np.ascontiguousarray(rows, np.float32)
+
+
+def settled(places: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of the beats at ascending `places` (N,) a typical one is made of: not early against the mean RR interval.
+
+    Where ectopic beats outnumber the others they are still early, so that these are what they are compared with. Of many, 2,000.
+    """
+    rr = np.diff(places)
+    late = np.flatnonzero(np.concatenate([rr[:1], rr]) >= EARLY * rr.mean()) if len(rr) else np.arange(len(places))
+    return late[:: -(-len(late) // MOST_BEATS) or 1]
+
+
+def quartiles(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
+    """Those (3, C, 1) of a prepared signal (C, T)."""
+    return np.percentile(signal, QUARTILES, axis=1, keepdims=True)
+
+
+def typical_beat(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
+    """The median (C, samples) of a record's beats that are not early."""
+    return median_beat(recipe.windows(signal, places[settled(places)]))
+
+
+def median_beat(rows: NDArray[np.float32]) -> Signal:
+    """Of rows (N, C, samples), 0 where there are none."""
+    return np.median(rows, axis=0) if len(rows) else np.zeros(rows.shape[1:], np.float32)
+
+
+# What a normalisation has to know of a whole record.
+OF_RECORDS = {"record": quartiles, "typical": typical_beat}
 
 
 def _over(values: Signal, spread: Signal) -> Signal:

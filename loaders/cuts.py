@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import filters, kaggle, symbols
-from loaders.beats import QUARTILES, Recipe
+from loaders import beats, filters, kaggle, symbols
+from loaders.beats import Recipe
 from loaders.filters import Signal
 from loaders.recording import Lead
 from loaders.rhythm import ALONE_S
@@ -35,8 +35,8 @@ class Form(Protocol):
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
         """R peaks (N,), samples at `rate_hz`, in samples of a row; as in training to the last bit, so that ties round alike."""
 
-    def known(self, leads: Sequence[Lead]) -> Any:
-        """What has to be known of whole leads before a row is cut."""
+    def known(self, leads: Sequence[Lead], peaks: Samples) -> Any:
+        """What has to be known of whole leads, and all their R peaks (N,), before a row is cut."""
 
     def cut(self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Any) -> NDArray[np.float32]:
         """Rows (N, C, T) of a prepared signal; R peaks (N,) and the distances (N,) to the next, in samples of it."""
@@ -52,22 +52,39 @@ class ByRecipe:
         """As the recipe has them."""
         return peaks * (self.rate_hz / rate_hz)
 
-    def known(self, leads: Sequence[Lead]) -> Signal | None:
-        """The quartiles (3, C, 1) of the leads, of a million values of each at most."""
-        if self.recipe.normalise != "record":
-            return None
-        every = math.ceil(leads[0].samples * self.rate_hz / leads[0].rate_hz / MOST_VALUES)
-        parts = [
-            self.prepared(signal, leads[0].rate_hz)[:, _inner(first, last, start, self.rate_hz / leads[0].rate_hz)][:, ::every]
-            for first, last, start, signal in _blocks(leads, self.rate_hz)
-        ]
-        return np.percentile(np.concatenate(parts, axis=1), QUARTILES, axis=1, keepdims=True)
+    def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
+        """The quartiles (3, C, 1) of the leads, of a million values of each at most, or their typical beat (C, T)."""
+        return KNOWN[self.recipe.normalise](self, leads, peaks) if self.recipe.normalise in KNOWN else None
 
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Signal | None
     ) -> NDArray[np.float32]:
         """As the recipe cuts."""
         return self.recipe.cut(signal, peaks, known)
+
+
+def _quartiles(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
+    ratio = how.rate_hz / leads[0].rate_hz
+    every = math.ceil(leads[0].samples * ratio / MOST_VALUES)
+    parts = [
+        how.prepared(signal, leads[0].rate_hz)[:, _inner(first, last, start, ratio)][:, ::every]
+        for first, last, start, signal in _blocks(leads, how.rate_hz)
+    ]
+    return beats.quartiles(how.recipe, np.concatenate(parts, axis=1), peaks)
+
+
+def _typical(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
+    rate_hz = leads[0].rate_hz
+    peaks = peaks[beats.settled(peaks)]
+    places, parts = how.places(peaks, rate_hz), [np.empty((0, len(leads), how.recipe.samples), np.float32)]
+    for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
+        which = slice(*np.searchsorted(peaks, (first, last)))
+        begins = round(start * how.rate_hz / rate_hz)
+        parts.append(how.recipe.windows(how.prepared(signal, rate_hz), np.round(places[which]) - begins))
+    return beats.median_beat(np.concatenate(parts))
+
+
+KNOWN = {"record": _quartiles, "typical": _typical}
 
 
 class AsKaggle:
@@ -83,7 +100,7 @@ class AsKaggle:
         """As `kaggle.record_beats` has them."""
         return peaks * kaggle.RATE_HZ / rate_hz
 
-    def known(self, leads: Sequence[Lead]) -> float:
+    def known(self, leads: Sequence[Lead], peaks: Samples) -> float:
         """The span of the lead."""
         return leads[0].span_mv
 
@@ -128,7 +145,7 @@ def rows(how: Form, leads: Sequence[Lead], peaks: Samples) -> Iterator[tuple[NDA
 
     A gap is bridged; before the first and after the last sample of the recording it goes on as in training.
     """
-    rate_hz, known, places = leads[0].rate_hz, how.known(leads), how.places(peaks, leads[0].rate_hz)
+    rate_hz, known, places = leads[0].rate_hz, how.known(leads, peaks), how.places(peaks, leads[0].rate_hz)
     rr = np.diff(places)
     rr = np.append(rr, rr[-1:] if len(rr) else [ALONE_S * how.rate_hz])[: len(peaks)]
     for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):

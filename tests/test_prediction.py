@@ -174,6 +174,7 @@ def test_a_click_on_a_beat_of_the_strip_shows_what_the_csv_says_of_it(predicted:
         {"filter": "baseline", "rate": 128.5},
         {"filter": "baseline+bandpass:0.5:40", "normalise": "record"},
         {"normalise": "beat", "window": "-1,2"},
+        {"normalise": "typical", "filter": "baseline"},
     ],
     ids=str,
 )
