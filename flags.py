@@ -15,8 +15,9 @@ def _data_flags(flag: Any) -> None:
     flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
     flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
     flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (README); of mitdb inter-patient "
-         "(default), inter-patient-strict, random, leave-one-record-out:REC, kfold-patient:K")  # fmt: skip
-    flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on (kfold-patient, leave-one-record-out) (default 1)")
+         "(default), inter-patient-strict, inter-patient-kfold:K (to choose by), random, leave-one-record-out:REC, "
+         "kfold-patient:K")  # fmt: skip
+    flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on, of a split with folds (default 1)")
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
     flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or of a CSV for --predict")

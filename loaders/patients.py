@@ -21,6 +21,7 @@ from toolbox.registry import pick
 Mask = NDArray[np.bool_]
 TEST_FRACTION = 0.2
 DEFAULT = "inter-patient"
+KFOLDS = ("kfold-patient", "inter-patient-kfold")
 OTHER_SPLIT = "the whole database, leads that every record has, or another --split"
 
 
@@ -58,11 +59,12 @@ class Beats:
         """The person of each row (N,)."""
         return self.person[self.of]
 
-    def counts(self) -> Indices:
-        """Rows by person and class (P, K)."""
-        counts = np.zeros((self.person.max() + 1, self.y.max() + 1), np.int64)
-        np.add.at(counts, (self.patients(), self.y), 1)
-        return counts
+    def counts(self, side: Mask) -> tuple[Indices, Indices]:
+        """The persons (P,) of a side (N,), and its rows by person and class (P, K)."""
+        persons, of = np.unique(self.patients()[side], return_inverse=True)
+        counts = np.zeros((len(persons), self.y.max() + 1), np.int64)
+        np.add.at(counts, (of, self.y[side]), 1)
+        return persons, counts
 
 
 class Protocol(NamedTuple):
@@ -90,7 +92,7 @@ def parse(split: str | None, fold: int | None = None) -> Protocol:
     if fold is not None and (not entry.folds or fold < 1 or (name == "leave-one-record-out" and argument)):
         several = " or ".join(key for key, other in SPLITS.items() if other.folds)
         raise UsageError(f"--fold is {fold}, it goes from 1 on, with --split {several} without a record", hint="--fold 1")
-    if name == "kfold-patient" and not (argument.isdecimal() and 2 <= int(argument[:9]) < 10**6):
+    if name in KFOLDS and not (argument.isdecimal() and 2 <= int(argument[:9]) < 10**6):
         raise UsageError(f"--split {name}:{argument[:40]} should state how many folds, 2 or more", hint="kfold-patient:5")
     return Protocol(name, argument, fold)
 
@@ -170,14 +172,25 @@ def _leave_one_record_out(beats: Beats, protocol: Protocol, cohort: Cohort, *, s
 
 def _kfold_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
     """Whole patients in K folds with like shares of each class; one fold tests."""
-    counts, folds = beats.counts(), int(protocol.argument)
+    return _fold_of(beats, np.ones(len(beats.y), bool), protocol, seed=seed, where=where)
+
+
+def _inter_patient_kfold(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+    """The published training side alone in folds, to choose a network on: of the test side nothing is seen."""
+    sides = _fold_of(beats, beats.are(cohort.train), protocol, seed=seed, where=where)
+    return sides._replace(rule=f"the training side of {cohort.words}; of it {sides.rule}")
+
+
+def _fold_of(beats: Beats, side: Mask, protocol: Protocol, *, seed: int, where: str) -> Sides:
+    """One of K folds of the patients of a side (N,)."""
+    (persons, counts), folds = beats.counts(side), int(protocol.argument)
     if folds > len(counts):
-        raise UsageError(f"--split kfold-patient:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds")
+        raise UsageError(f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds")
     fold = _fold(protocol, folds, where)
-    test = shares.folds(counts, folds, seed)[beats.patients()] == fold - 1
+    test = side & np.isin(beats.patients(), persons[shares.folds(counts, folds, seed) == fold - 1])
     named = " ".join(beats.names[np.unique(beats.of[test])])
     rule = f"whole patients in {folds} folds with like shares of each class, seed {seed}; fold {fold} tests, {named}"
-    return Sides(~test, test, f"{rule}; no person is on two sides")
+    return Sides(side & ~test, test, f"{rule}; no person is on two sides")
 
 
 class Entry(NamedTuple):
@@ -194,6 +207,7 @@ SPLITS: dict[str, Entry] = {
     "inter-patient": Entry(_inter_patient, published=True, shares=True),
     "inter-patient-strict": Entry(_inter_patient_strict, published=True),
     "random": Entry(_random, shares=True),
+    "inter-patient-kfold": Entry(_inter_patient_kfold, published=True, takes_argument=True, folds=True),
     "leave-one-record-out": Entry(_leave_one_record_out, takes_argument=True, folds=True),
     "kfold-patient": Entry(_kfold_patient, takes_argument=True, folds=True),
 }
@@ -208,11 +222,9 @@ def _fold(protocol: Protocol, folds: int, where: str) -> int:
 
 def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: str) -> Mask:
     """The rows (N,) of the `side` that validate: those of whole patients, about `fraction` of it."""
-    persons, of = np.unique(beats.patients()[side], return_inverse=True)
+    persons, counts = beats.counts(side)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    counts = np.zeros((len(persons), beats.y.max() + 1), np.int64)
-    np.add.at(counts, (of, beats.y[side]), 1)
     return side & np.isin(beats.patients(), persons[shares.part(counts, fraction, seed)])
 
 

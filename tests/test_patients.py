@@ -14,7 +14,15 @@ from toolbox.errors import CommanderError, DataError, UsageError
 
 NAMES = [f"r{i:02}" for i in range(12)]
 PAIRED = Cohort(tuple(NAMES[:6]), tuple(NAMES[6:]), "halves", {"r06": "r01", "r09": "r08"})  # r01 and r06 on both sides
-ASKED = ("inter-patient", "inter-patient-strict", "random", "leave-one-record-out", "leave-one-record-out:r08", "kfold-patient:4")
+ASKED = (
+    "inter-patient",
+    "inter-patient-strict",
+    "inter-patient-kfold:3",
+    "random",
+    "leave-one-record-out",
+    "leave-one-record-out:r08",
+    "kfold-patient:4",
+)
 
 
 def rows(seed: int, records: int = 12, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +45,9 @@ def test_every_protocol_is_tried_here() -> None:
 @given(st.sampled_from(ASKED), st.integers(0, 2**31 - 1), st.integers(1, 4), st.floats(0.02, 0.5))
 def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(split: str, seed: int, fold: int, fraction: float) -> None:
     record, y = rows(seed % 50)
-    protocol = patients.parse(split, fold if SPLITS[split.partition(":")[0]].folds and "r08" not in split else None)
+    asked, _, argument = split.partition(":")
+    folds = int(argument) if argument.isdecimal() else fold
+    protocol = patients.parse(split, min(fold, folds) if SPLITS[asked].folds and "r08" not in split else None)
     *sides, rule = patients.divide(protocol, record, y, cohort=PAIRED, val_fraction=fraction, seed=seed)
     train, val, test = sides
     assert all(len(side) and (np.diff(side) > 0).all() for side in sides)
@@ -58,6 +68,15 @@ def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_ru
     named = set(rule.split("training side, ")[1].split(" (")[0].split())
     assert set(record[val]) == named
     assert not set(record[train]) & named
+
+
+def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_of_the_test_side() -> None:
+    record, y = rows(1)
+    how = {"cohort": PAIRED, "val_fraction": 0.1, "seed": 1}
+    divided = [patients.divide(patients.parse("inter-patient-kfold:3", fold), record, y, **how) for fold in (1, 2, 3)]
+    own = np.flatnonzero(np.isin(record, PAIRED.train))
+    assert sorted(np.concatenate([test for *_, test, _ in divided]).tolist()) == own.tolist()
+    assert all(np.array_equal(np.sort(np.concatenate(sides)), own) for *sides, _ in divided)
 
 
 @pytest.mark.parametrize("split", ASKED)
