@@ -41,10 +41,15 @@ def load_data(flags: SimpleNamespace) -> Data:
     return data
 
 
+def data_options(flags: SimpleNamespace) -> dict[str, Any]:
+    """What of the flags decides the rows of a dataset, as `get_data` takes it."""
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
+
+
 def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
-    how |= {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
+    how = data_options(flags)
     first, fallback = DATASETS_BY_DEFAULT
     if flags.dataset or flags.download or flags.data_file:
         return get_data(flags.dataset or first, flags.root_dir, **how)

@@ -35,7 +35,11 @@ MAY_IMPORT = {
         "evaluation",
         "exploration",
     ),
-    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation", "commander"),
+    "researchflags": (),
+    "cells": ("toolbox", "loaders.base", "args", "choices", "assembly"),
+    "worker": ("toolbox", "commander", "cells"),
+    "engine": ("toolbox", "worker"),
+    "research": ("toolbox", "args", "commander", "researchflags", "cells", "worker", "engine"),
 }
 LONGEST_FUNCTION = 60
 

@@ -1,0 +1,134 @@
+"""What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
+
+Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is stopped from
+outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolbox import errors
+from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from toolbox.signals import StopRequest
+
+BUSY = "busy"  # another process is at this run
+PRUNE = -1  # in place of a signal's number
+QUIET = ("matplotlib", "PIL", "urllib3", "torch")
+RUNNING: dict[str, StopRequest] = {}
+STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
+DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave the answer to Ctrl-C to the driver, and see one GPU of those in ECG_GPUS."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if gpus := os.environ.get("ECG_GPUS"):
+        listed = gpus.split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
+
+
+def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised."""
+    ledger = Ledger(Path(path), Path(root))
+    return [_outcome(ledger, driver, Task(**task)) for task in tasks]
+
+
+def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
+    """Let the runs with these keys end after their step; None is all of them, and those of the driver that are still to come."""
+    if keys is None:
+        STOPPED_FOR.add(driver)
+    for key in list(RUNNING) if keys is None else keys:
+        if key in RUNNING:
+            RUNNING[key].requested = signum
+
+
+def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
+    state = ledger.state(ledger.record(task.key))
+    if state in (DONE, PRUNED) or driver in STOPPED_FOR:
+        return {"state": state if state in (DONE, PRUNED) else STOPPED}
+    request = RUNNING[task.key] = StopRequest()
+    begun_s = time.perf_counter()
+    with _quietly(ledger.log(task.key)):
+        outcome = _attempt(ledger, driver, task, request)
+    del RUNNING[task.key]
+    if outcome["state"] != BUSY:
+        spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        ledger.write(task, **outcome, spent_s=round(spent_s, 3))
+    return outcome
+
+
+def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> dict[str, Any]:
+    try:
+        _run(ledger, driver, task, request)
+        return {"state": DONE}
+    except BusyError as error:
+        return {"state": BUSY, "error": str(error)}
+    except Interrupted as interrupted:
+        return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
+    except Exception as error:  # whatever a run ends with is a row of the table
+        logging.getLogger("commander").error(traceback.format_exc())
+        error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
+        return {"state": FAILED, "error": str(error), "code": error.code}
+
+
+def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> None:
+    """Begin the run, or go on with it where it has a checkpoint."""
+    import commander
+
+    record, load = ledger.record(task.key), _memo(driver)
+    me = {"host": socket.gethostname(), "pid": os.getpid()}
+    given = {**task.given, "root_dir": str(ledger.root)}
+    if ledger.can_go_on(record):
+        folder = ledger.folder(record)
+        ledger.write(task, STARTED, by=me)
+        model, version = commander.args.resolve(given).model_name, folder.name.rsplit("_", 1)[1]
+        going_on = {"root_dir": str(ledger.root), "dataset": folder.parents[1].name, "model_name": model, "version": version}
+        commander.go_on(going_on | {"resume": "latest", "no_figures": True}, request, load=load, tested=task.tested)
+        return
+    if (folder := ledger.folder(record)) and folder.is_dir():
+        shutil.rmtree(folder)  # killed between its first files and its first checkpoint
+    claimed = lambda run: ledger.write(task, STARTED, by=me, run=os.path.relpath(run.path, ledger.root))  # noqa: E731
+    commander.start(commander.args.resolve(given), given, request, load=load, claimed=claimed, tested=task.tested)
+
+
+def _memo(driver: str) -> Any:
+    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files changed."""
+    if driver not in DATA:
+        from cells import Memo
+
+        DATA.clear()
+        DATA[driver] = Memo()
+    return DATA[driver]
+
+
+@contextlib.contextmanager
+def _quietly(path: Path) -> Iterator[None]:
+    """Send all that a run says into the file `path`, and nothing to the terminal."""
+    os.environ["TERM"] = "dumb"  # no bar
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    root, before = logging.getLogger(), logging.getLogger().handlers[:]
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = before
+        handler.close()
