@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
-from loaders.base import Data
+from loaders.base import Data, DataSpec
 from models import get_model
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
@@ -112,8 +113,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     if flags.num_classes not in (None, len(spec.classes)):
         known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
-    torch.manual_seed(flags.seed)
-    model = get_model(flags.model_name, spec).to(device)
+    model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -128,6 +128,12 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
     trainer.epoch = flags.start_epoch
     return trainer
+
+
+def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
+    """The network asked for, with the weights that the seed gives it."""
+    torch.manual_seed(flags.seed)
+    return get_model(flags.model_name, spec)
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:

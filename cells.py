@@ -5,8 +5,9 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,10 @@ import args
 import assembly
 import choices
 from loaders.base import Data
+from toolbox import transfer
 from toolbox.errors import UsageError
 from toolbox.grid import Cell, varying
+from toolbox.ledger import Task
 
 SWITCH = {"true": True, "false": False}
 # What is no difference between two cells: how and where they run.
@@ -65,6 +68,17 @@ def experiment(cell: Cell) -> Experiment:
         given["data_file"] = os.path.abspath(given["data_file"])  # workers may stand in another folder
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return Experiment(name, cell, given)
+
+
+def repeated(one: Experiment, rep: int, *, stage: str = "grid", tested: bool = True, seeds: int = 0) -> Task:
+    """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed over."""
+    seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
+    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested)
+
+
+def settled(one: Experiment) -> SimpleNamespace:
+    """Every flag of a cell."""
+    return choices.settle(args.resolve(one.given))
 
 
 def typed(cell: Cell) -> list[str]:
@@ -118,23 +132,24 @@ class Memo:
         return self.data
 
 
-def networks(found: Sequence[Experiment], root: str, load: Callable[[SimpleNamespace], Data]) -> Iterator[tuple[int, str]]:
+def networks(found: Sequence[Experiment], root: Path, load: Callable[[SimpleNamespace], Data]) -> Iterator[tuple[int, str]]:
     """Of each experiment the trainable parameters, and what tells its network from another: its parts and what it answers.
 
     Networks are built with the same seed and asked for the same rows, so that equal ones answer alike.
     """
-    import numpy as np
     import torch
 
     for one in found:
-        flags = choices.settle(args.resolve(one.given | {"root_dir": root}))
-        data = load(flags)
-        rows = data.train.rows(np.unique(data.train.y, return_index=True)[1])
-        trainer = assembly.build(flags, replace(data, train=rows, val=rows))
+        flags = choices.settle(args.resolve(one.given | {"root_dir": str(root)}))
+        spec = load(flags).spec
+        model = assembly.network(flags, spec).eval()
+        transfer.TRAIN[flags.train](model)
+        x = torch.rand(2, spec.channels, spec.samples, generator=torch.Generator().manual_seed(0))
+        features = [torch.ones(2, len(spec.features))] * bool(spec.features)
         with torch.inference_mode():
-            answer = trainer.model.eval()(*trainer.train.inputs)
-        told = hashlib.sha256(str(trainer.model).encode() + answer.cpu().numpy().tobytes()).hexdigest()
-        yield sum(parameter.numel() for parameter in trainer.parameters), told
+            answer = model(x, *features)
+        told = hashlib.sha256(str(model).encode() + answer.numpy().tobytes()).hexdigest()
+        yield sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), told
 
 
 def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]:

@@ -49,7 +49,9 @@ def cores() -> int:
 @contextmanager
 def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
     """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here."""
-    dask, distributed = _packages()
+    import dask
+    import distributed
+
     threads = str(threads_each(workers))
     alone = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     config = {
@@ -81,16 +83,6 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
                     cluster.close(timeout=10)
 
 
-def _packages() -> tuple[Any, Any]:
-    try:
-        import dask
-        import distributed
-    except ModuleNotFoundError as error:
-        hint = "pip install -r requirements-research.txt"
-        raise ResourceError(f"the package {error.name} is not installed", hint=hint) from error
-    return dask, distributed
-
-
 class Engine:
     """Tasks go in, outcomes come out as they are done; no more are with the scheduler than it has workers.
 
@@ -108,7 +100,7 @@ class Engine:
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.workers: dict[str, str] = {}  # names by address
         self.at: dict[str, str] = {}  # the key that each address is at
-        self.asked_s = -AGAIN_S
+        self.asked_s = self.stopped_s = -AGAIN_S
 
     def __len__(self) -> int:
         return len(self.backlog) + len(self.later) + len(self.futures)
@@ -180,6 +172,12 @@ class Engine:
         hint = "the same command again goes on where this one was"
         return ResourceError("the scheduler is gone", where=str(self.client.scheduler.address), hint=hint)
 
+    def pass_on(self, stop: StopRequest) -> None:
+        """Let all runs end where a stop was requested; asked again for what a worker began in the meantime."""
+        if stop.requested is not None and time.monotonic() - self.stopped_s > AGAIN_S:
+            self.stopped_s = time.monotonic()
+            self.stop(signum=stop.requested)
+
     def stop(self, keys: Sequence[str] | None = None, *, signum: int) -> None:
         """Let runs end after their step, with a checkpoint; None is all of them, and nothing new is begun."""
         if keys is None:
@@ -189,20 +187,14 @@ class Engine:
 
 
 def carry_out(engine: Engine, tasks: Sequence[Task], bar: Progress, stop: StopRequest) -> None:
-    """Have the tasks done and say how each ended; a stop that is requested is passed on, until all are at rest."""
+    """Have the tasks done; a stop that is requested is passed on, and waited for until all are at rest."""
     for task in tasks:
         engine.submit(task)
-    asked_s = 0.0
     while len(engine):
-        if stop.requested is not None and time.monotonic() - asked_s > AGAIN_S:
-            asked_s = time.monotonic()
-            engine.stop(signum=stop.requested)
-        ended = engine.next()
+        engine.pass_on(stop)
+        if ended := engine.next():
+            bar.ended(ended[0].key, ended[1])
         bar.show(engine.doing)
-        if ended:
-            task, outcome = ended
-            bar.ended(outcome["state"])
-            log.info("%s %s%s", task.key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
 
 def _carry_out(root: str, *order: Any) -> list[Outcome]:

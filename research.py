@@ -6,7 +6,8 @@ python research.py --results first                        the table
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -19,8 +20,11 @@ from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
     from cells import Experiment
+    from engine import Engine
+    from toolbox.grid import Cell
     from toolbox.gridfile import Plan
     from toolbox.ledger import Ledger, Task
+    from toolbox.progress import Progress
 
 SHORT_HELP = """A table over many runs. Three lines to start with:
   python research.py grids/first.yaml --dry-run       what would be run
@@ -34,6 +38,8 @@ PARSER, DEFAULTS = args.build_parser(
     epilog="The same command again skips what is finished and goes on with what was begun.",
 )
 ANY_FAILED = CommanderError.code
+COUNTS = ("reps", "workers", "trials", "seeds")
+UNSEEN = 1000  # seeds between those of the repetitions and those that the best cell is trained again with
 log = logging.getLogger("commander")
 
 
@@ -67,12 +73,16 @@ def understood(argv: Sequence[str]) -> SimpleNamespace:
 
 def complaints(flags: SimpleNamespace) -> list[str]:
     """Everything that is wrong with the flags as typed."""
-    counts = [name for name in ("reps", "workers") if getattr(flags, name) is not None and getattr(flags, name) < 1]
+    counts = [name for name in COUNTS if getattr(flags, name) is not None and getattr(flags, name) < 1]
     together = (
         (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
         (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
         (bool(flags.engine_address and flags.workers), "--workers is for this machine, the scheduler has its own"),
         (bool(flags.engine_address and flags.gpus), "--gpus is for this machine, the scheduler's workers have their own"),
+        (bool(flags.best is not None and not (flags.results or flags.seeds)), "--best goes with --results, or --seeds"),
+        (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
+        (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
+        (bool(flags.search and not flags.trials), "--search needs --trials"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
         (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
     )
@@ -103,52 +113,106 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     return 0
 
 
-def tasks_of(found: "Sequence[Experiment]", reps: int) -> "list[Task]":
-    """A run for each cell and repetition, a whole grid first; repetition r has the same seed, and so split, in every cell."""
-    return [repeated(one, rep) for rep in range(reps) for one in found]
-
-
-def repeated(one: "Experiment", rep: int, *, stage: str = "grid", tested: bool = True) -> "Task":
-    """Repetition `rep` of a cell, from 0."""
-    from toolbox.ledger import Task
-
-    seed = one.given.get("seed", args.DEFAULTS["seed"]) + rep
-    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested)
-
-
 def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
-    """Carry out what of the grid is not done, and show the table."""
+    """Carry out what is asked for and not done, a stage after the other, and show the table."""
     from toolbox import progress
     from toolbox.ledger import Ledger
 
-    found = checked(plan)
+    stages = [stage for flag, stage in STAGES.items() if getattr(flags, flag)] or [run_grid]
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), progress.logged(ledger.path / "research.log"):
-        reps = flags.reps or plan.reps
-        new = ledger.freeze([{"name": one.name, "cell": one.cell} for one in found], reps)
-        log.info("%d cells, %d of them new; research folder %s", len(found), new, ledger.path)
-        carry_out_all(flags, ledger, tasks_of(found, reps), stop)
+        log.info("research folder %s", ledger.path)
+        for stage in stages:
+            stage(flags, plan, ledger, stop)
         return show(flags, ledger)
+
+
+def run_grid(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+    """Every cell, as often as is asked for, a whole grid first."""
+    import cells
+
+    found, reps = checked(plan), flags.reps or plan.reps
+    new = ledger.freeze(reps, cells=[{"name": one.name, "cell": one.cell} for one in found])
+    log.info("%d cells, %d of them new, %d repetitions", len(found), new, reps)
+    tasks = [cells.repeated(one, rep, tested=not flags.no_test) for rep in range(reps) for one in found]
+    carry_out_all(flags, ledger, tasks, stop)
+
+
+def run_search(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+    """Cells that Optuna asks for, one run of each, judged by validation; the test stays closed."""
+    import search
+
+    space = search.Space.of(plan.grid)
+    made = search.Search(ledger, space, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
+    ledger.freeze(flags.reps or plan.reps, space=str(space))
+    log.info("%d of %d trials are left", left := made.left(), made.trials)
+    if left or made.under_way():
+        with at_work(flags, ledger, made.trials, done=made.trials - left, most=made.trials) as (engine, bar), stop.deferred():
+            made.run(engine, bar, stop)
+        stop.check()
+
+
+def run_refine(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+    """The best cell and its neighbours, as often as is asked for, judged by validation."""
+    import cells
+    import search
+
+    found = cells.experiments(search.around(best_cell(flags, ledger), search.Space.of(plan.grid)))
+    reps = flags.reps or plan.reps
+    tasks = [cells.repeated(one, rep, stage="search", tested=False) for rep in range(reps) for one in found]
+    carry_out_all(flags, ledger, tasks, stop)
+
+
+def run_best(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+    """The best cell on seeds that no choice has seen, each run tested once."""
+    import cells
+
+    one = cells.experiment(best_cell(flags, ledger))
+    log.info("the best cell is %s: %s", one.name, cells.said(one.cell, one.cell))
+    tasks = [cells.repeated(one, rep, stage="best", seeds=UNSEEN) for rep in range(flags.seeds)]
+    carry_out_all(flags, ledger, tasks, stop)
+
+
+STAGES = {"search": run_search, "refine": run_refine, "seeds": run_best}
+
+
+def best_cell(flags: SimpleNamespace, ledger: "Ledger") -> "Cell":
+    """The best cell so far, on validation; a UsageError where nothing is done."""
+    from toolbox import gridtable
+
+    metric, rows = flags.best or gridtable.judged_by(ledger), gridtable.rows(ledger)
+    best = gridtable.best(gridtable.cells(rows, metric), metric)
+    if best is None:
+        raise UsageError("no run of this research is done, so none is the best", where=str(ledger.path), hint="the grid first")
+    return next(record["flags"] for record in ledger.records().values() if record["cell"] == best["cell"])
 
 
 def carry_out_all(flags: SimpleNamespace, ledger: "Ledger", tasks: "Sequence[Task]", stop: StopRequest) -> None:
     """Have the tasks done that are not; an Interrupted where a signal came, when all are at rest."""
     import engine
     from toolbox.ledger import DONE, FAILED
-    from toolbox.progress import Progress
 
-    states = {task.key: ledger.state(ledger.record(task.key)) for task in tasks}
+    states = {task.key: ledger.state(ledger.record(task.key), tested=task.tested) for task in tasks}
     failed = [key for key, state in states.items() if state == FAILED]
     left = [task for task in tasks if states[task.key] != DONE and (flags.retry or states[task.key] != FAILED)]
     if failed and not flags.retry:
         log.warning("%d failed before and are left so (--retry runs them again): %s", len(failed), ", ".join(failed))
-    if not left:
-        return
-    workers = min(flags.workers or engine.cores(), len(left))
+    if left:
+        with at_work(flags, ledger, len(tasks), done=len(tasks) - len(left), most=len(left)) as (made, bar), stop.deferred():
+            engine.carry_out(made, left, bar, stop)
+        stop.check()
+
+
+@contextmanager
+def at_work(flags: SimpleNamespace, ledger: "Ledger", total: int, *, done: int, most: int) -> "Iterator[tuple[Engine, Progress]]":
+    """An engine with no more workers than are of use, and a bar."""
+    import engine
+    from toolbox.progress import Progress
+
+    workers = min(flags.workers or engine.cores(), most)
     connected = engine.connected(workers=workers, gpus=flags.gpus, address=flags.engine_address)
-    with connected as client, stop.deferred(), Progress(len(tasks), done=len(tasks) - len(left)) as bar:
-        engine.carry_out(engine.Engine(client, ledger), left, bar, stop)
-    stop.check()
+    with connected as client, Progress(total, done=done) as bar:
+        yield engine.Engine(client, ledger), bar
 
 
 def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:

@@ -56,7 +56,7 @@ def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SI
 
 
 def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
-    state = ledger.state(ledger.record(task.key))
+    state = ledger.state(ledger.record(task.key), tested=task.tested)
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[task.key] = StopRequest()

@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "cells": ("toolbox", "loaders.base", "args", "choices", "assembly"),
     "worker": ("toolbox", "commander", "cells"),
     "engine": ("toolbox", "worker"),
-    "research": ("toolbox", "args", "commander", "researchflags", "cells", "worker", "engine"),
+    "search": ("toolbox", "cells", "worker", "engine"),
+    "research": ("toolbox", "args", "commander", "researchflags", "cells", "worker", "engine", "search"),
 }
 LONGEST_FUNCTION = 60
 

@@ -74,7 +74,7 @@ def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> str:
 
 def name_of(row: Row, axes: Sequence[str]) -> str:
     """A cell in the values of its axes."""
-    values = " ".join(str(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
+    values = " ".join(gridtable.shown(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
     return values if row["stage"] == "grid" else f"{row['stage']}: {values}"
 
 

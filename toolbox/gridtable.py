@@ -16,7 +16,7 @@ import numpy as np
 from toolbox import files
 from toolbox.errors import UsageError
 from toolbox.grid import varying
-from toolbox.ledger import DONE, FAILED, Ledger
+from toolbox.ledger import DONE, FAILED, WAITING, Ledger
 from toolbox.tasks import is_better, mode
 
 Row = dict[str, Any]
@@ -31,16 +31,24 @@ def rows(ledger: Ledger) -> list[Row]:
     keys = [f"{cell['name']}_{rep}" for rep in range(plan["reps"]) for cell in plan["cells"]]
     flags = {cell["name"]: cell["cell"] for cell in plan["cells"]}
     begun = {key: flags[key.rpartition("_")[0]] for key in keys} | {key: record["flags"] for key, record in records.items()}
-    axes = varying(begun.values())
+    axes = columns(varying(begun.values()))
     return [_row(ledger, key, records.get(key), begun[key], axes) for key in begun]
 
 
-def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapping[str, str], axes: Sequence[str]) -> Row:
+def columns(axes: Sequence[str]) -> dict[str, str]:
+    """The axes by the names of their columns: layout is enough for model-args.layout, where nothing else is called so."""
+    short = [axis.rpartition(".")[2] for axis in axes]
+    taken = OF_ANY | {name for name in short if short.count(name) > 1}
+    return {axis if name in taken else name: axis for name, axis in zip(short, axes, strict=True)}
+
+
+def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapping[str, str], axes: Mapping[str, str]) -> Row:
     cell, _, rep = key.rpartition("_")
     row = {"cell": cell.rpartition("-")[2], "rep": int(rep), "seed": None, "stage": cell.rpartition("-")[0] or "grid"}
-    row |= {"state": ledger.state(record), **{key: typed(flags.get(key)) for key in axes}}
+    row |= {"state": WAITING} | {name: typed(flags.get(axis)) for name, axis in axes.items()}
     if record is None:
         return row
+    row["state"] = ledger.state(record, tested=record["tested"])
     folder = ledger.folder(record)
     config, history, results = (_json(folder, name) for name in ("config.json", "logger.json", "results.json"))
     row |= {"seed": record["given"].get("seed"), "parameters": (config or {}).get("parameters"), "epochs": len(history or ())}
@@ -157,8 +165,12 @@ def _quantile(count: int) -> float:
 
 
 def best(table: Sequence[Row], metric: str) -> Row | None:
-    """The cell with the best mean on validation; None where none has one."""
-    known = [row for row in table if row["val_mean"] is not None]
+    """The cell with the best mean on validation, of those with half as many runs as the most; None where none has any.
+
+    So a single lucky run does not outdo the mean of many. What was trained again because it was the best is no candidate.
+    """
+    known = [row for row in table if row["val_mean"] is not None and row["stage"] != "best"]
+    known = [row for row in known if 2 * row["n"] >= max(other["n"] for other in known)]
     pick = min if mode(metric) == "min" else max
     return pick(known, key=lambda row: row["val_mean"]) if known else None
 
@@ -190,9 +202,14 @@ def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[s
 def _line(row: Row, axes: Sequence[str], is_best: bool) -> list[str]:
     notes = [f"{row[name]} {name}" for name in ("failed", "left") if row[name]] + [row["stage"]] * (row["stage"] != "grid")
     numbers = ["" if row[name] is None else f"{row[name]:,.0f}" for name in ("parameters", "seconds")]
-    values = [str("" if row.get(key) is None else row[key]) for key in axes]
+    values = [shown(row.get(key)) for key in axes]
     sides = [said(row, side) for side in ("val", "test", "difference")]
     return ["*" * is_best, row["cell"], *values, str(row["n"]), *sides, *numbers, ", ".join(notes)]
+
+
+def shown(value: Any) -> str:
+    """The value of an axis, four digits of a number; nothing where the flag is left out."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def said(row: Row, name: str) -> str:

@@ -11,7 +11,7 @@ done twice, whoever is killed.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,21 +75,29 @@ class Ledger:
             what = error.what.replace("the run is", "the research is")
             raise BusyError(what, where=error.where, hint="wait for it, or another --name") from error
 
-    def freeze(self, cells: list[dict[str, Any]], reps: int) -> int:
-        """Keep the cells, with a name each, and their repetitions; those of before must be among them. How many are new."""
-        before = self.plan() if (path := self.path / "grid.json").is_file() else {"cells": [], "reps": 0}
+    def freeze(self, reps: int, *, cells: Sequence[dict[str, Any]] | None = None, space: str | None = None) -> int:
+        """Keep the cells, with a name each, or the space that is searched, and the repetitions; how many cells are new.
+
+        A UsageError where a cell of before is not among them, or the space is another.
+        """
+        before, path = self.plan(), self.path / "grid.json"
+        cells = before["cells"] if cells is None else list(cells)
         names = {cell["name"] for cell in cells}
         if lost := [cell for cell in before["cells"] if cell["name"] not in names]:
             what = f"{len(lost)} of {len(before['cells'])} cells of this research are not in the grid any more"
             raise UsageError(what, where=str(path), hint="another --name, or the grid with its old cells beside the new")
-        plan = {"reps": max(reps, before["reps"]), "cells": cells}
+        if space and before["space"] not in (None, space):
+            what = "this research has searched another grid"
+            raise UsageError(what, where=str(path), hint="another --name, or the grid as it was")
+        plan = {"reps": max(reps, before["reps"]), "space": space or before["space"], "cells": cells}
         if plan != before:
             files.write_json(path, plan)
         return len(cells) - len(before["cells"])
 
     def plan(self) -> dict[str, Any]:
-        """The cells and the number of repetitions as they were kept."""
-        return _read(self.path / "grid.json")
+        """The cells, the space that is searched and the number of repetitions, as they were kept."""
+        path = self.path / "grid.json"
+        return _read(path) if path.is_file() else {"reps": 0, "space": None, "cells": []}
 
     def record(self, key: str) -> dict[str, Any] | None:
         """What is known of a run; None of one that never began."""
@@ -102,21 +110,22 @@ class Ledger:
 
     def write(self, task: Task, state: str, **facts: Any) -> None:
         """Put down how a run stands, beside what was known of it."""
-        before = self.record(task.key) or {"run": None, **asdict(task)}
-        files.write_json(self.path / "runs" / f"{task.key}.json", before | {"error": None} | facts | {"state": state})
+        before = self.record(task.key) or {"run": None}
+        record = before | asdict(task) | {"error": None} | facts | {"state": state}
+        files.write_json(self.path / "runs" / f"{task.key}.json", record)
 
     def folder(self, record: dict[str, Any] | None) -> Path | None:
         """The run folder of a record, where it has got one."""
         return self.root / record["run"] if record and record.get("run") else None
 
-    def state(self, record: dict[str, Any] | None) -> str:
-        """How a run stands; its results, where they are there, outweigh its record."""
+    def state(self, record: dict[str, Any] | None, *, tested: bool = True) -> str:
+        """How a run stands; its results, where they are there, outweigh its record. `tested` says whether it needs any."""
         if record is None:
             return WAITING
         folder = self.folder(record)
         if folder and (folder / "results.json").is_file():
             return DONE
-        return STARTED if record["state"] == DONE and record["tested"] else record["state"]
+        return STARTED if record["state"] == DONE and tested else record["state"]
 
     def can_go_on(self, record: dict[str, Any] | None) -> bool:
         """Whether a run has a checkpoint to go on from."""

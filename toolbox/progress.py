@@ -2,7 +2,7 @@
 
 with progress.logged(path):                  what is logged goes to stderr and into the file
     with Progress(total, done=3) as progress:
-        progress.ended("done"); progress.show(lambda: {"0": "1a2b3c4d_0 epoch 3/20"})
+        progress.ended("1a2b3c4d_0", {"state": "done"}); progress.show(lambda: {"0": "1a2b3c4d_0 epoch 3/20"})
 """
 
 import logging
@@ -59,14 +59,11 @@ class Progress:
         for line in (*self.lines.values(), self.bar):
             line.close()
 
-    def ended(self, state: str) -> None:
-        """Count a run that came to an end."""
-        self.states[state] += 1
+    def ended(self, key: str, outcome: Mapping[str, Any]) -> None:
+        """Count and say a run that came to an end."""
+        self.states[outcome["state"]] += 1
         self.bar.update()
-
-    def grow(self, total: int) -> None:
-        """There are now so many runs."""
-        self.total = self.bar.total = total
+        log.info("%s %s%s", key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
     def show(self, asked: Callable[[], Mapping[str, str]]) -> None:
         """What each worker is at, by its name, every two seconds; into the log twice a minute."""
