@@ -11,11 +11,10 @@ A worker that dies is replaced, and what it was at goes on from its checkpoint w
 import logging
 import os
 import queue
-import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -90,9 +89,6 @@ class Engine:
     """
 
     def __init__(self, client: Any, ledger: Ledger) -> None:
-        import cloudpickle
-
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker need not know where this program is
         self.client, self.ledger, self.driver = client, ledger, uuid.uuid4().hex
         self.backlog: deque[Task] = deque()
         self.later: list[tuple[float, Task]] = []  # held by another process; not before this time
@@ -131,7 +127,7 @@ class Engine:
     def _hand_over(self, task: Task) -> None:
         name = f"{task.key}-{uuid.uuid4().hex}"
         order = (ROOT, str(self.ledger.path), str(self.ledger.root), self.driver, [asdict(task)])
-        future = self.client.submit(_carry_out, *order, key=name, pure=False)
+        future = self.client.submit(_in_worker("carry_out"), *order, key=name, pure=False)
         self.futures[name] = (task, future)
         future.add_done_callback(lambda _: self.finished.put(name))
 
@@ -183,7 +179,7 @@ class Engine:
         if keys is None:
             self.backlog.clear()
             self.later.clear()
-        self.client.run(_stop, ROOT, self.driver, keys, signum, on_error="ignore")
+        self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
 
 
 def carry_out(engine: Engine, tasks: Sequence[Task], bar: Progress, stop: StopRequest) -> None:
@@ -197,21 +193,16 @@ def carry_out(engine: Engine, tasks: Sequence[Task], bar: Progress, stop: StopRe
         bar.show(engine.doing)
 
 
-def _carry_out(root: str, *order: Any) -> list[Outcome]:
-    import sys
+def _in_worker(name: str) -> Callable[..., Any]:
+    """`worker.NAME` for a process that may know nothing of this program: a local function travels by value."""
 
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    import worker
+    def call(root: str, *order: Any) -> Any:
+        import sys
 
-    return worker.carry_out(*order)
+        if root not in sys.path:
+            sys.path.insert(0, root)
+        import worker
 
+        return getattr(worker, name)(*order)
 
-def _stop(root: str, *order: Any) -> None:
-    import sys
-
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    import worker
-
-    worker.stop(*order)
+    return call

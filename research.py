@@ -21,6 +21,7 @@ from toolbox.signals import StopRequest
 if TYPE_CHECKING:
     from cells import Experiment
     from engine import Engine
+    from search import Space
     from toolbox.grid import Cell
     from toolbox.gridfile import Plan
     from toolbox.ledger import Ledger, Task
@@ -118,33 +119,44 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     from toolbox import progress
     from toolbox.ledger import Ledger
 
-    stages = [stage for flag, stage in STAGES.items() if getattr(flags, flag)] or [run_grid]
+    flags.reps = flags.reps or plan.reps
+    stages = [stage for flag, stage in STAGES.items() if getattr(flags, flag)] or [GRID]
+    prepared = [(carry, prepare(plan)) for prepare, carry in stages]  # what is wrong is said before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), progress.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)
-        for stage in stages:
-            stage(flags, plan, ledger, stop)
+        for carry, what in prepared:
+            carry(flags, what, ledger, stop)
         return show(flags, ledger)
 
 
-def run_grid(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+def run_grid(flags: SimpleNamespace, found: "list[Experiment]", ledger: "Ledger", stop: StopRequest) -> None:
     """Every cell, as often as is asked for, a whole grid first."""
     import cells
 
-    found, reps = checked(plan), flags.reps or plan.reps
-    new = ledger.freeze(reps, cells=[{"name": one.name, "cell": one.cell} for one in found])
-    log.info("%d cells, %d of them new, %d repetitions", len(found), new, reps)
-    tasks = [cells.repeated(one, rep, tested=not flags.no_test) for rep in range(reps) for one in found]
+    new = ledger.freeze(flags.reps, cells=[{"name": one.name, "cell": one.cell} for one in found])
+    log.info("%d cells, %d of them new, %d repetitions", len(found), new, flags.reps)
+    tasks = [cells.repeated(one, rep, tested=not flags.no_test) for rep in range(flags.reps) for one in found]
     carry_out_all(flags, ledger, tasks, stop)
 
 
-def run_search(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
-    """Cells that Optuna asks for, one run of each, judged by validation; the test stays closed."""
+def space_of(plan: "Plan") -> "Space":
+    """The space that a search draws from, each value of it seen to be a run that could begin."""
+    import cells
     import search
 
     space = search.Space.of(plan.grid)
+    for cell in space.probes():
+        cells.experiment(cell)
+    return space
+
+
+def run_search(flags: SimpleNamespace, space: "Space", ledger: "Ledger", stop: StopRequest) -> None:
+    """Cells that Optuna asks for, one run of each, judged by validation; the test stays closed."""
+    import search
+
     made = search.Search(ledger, space, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
-    ledger.freeze(flags.reps or plan.reps, space=str(space))
+    ledger.freeze(flags.reps, space=str(space))
     log.info("%d of %d trials are left", left := made.left(), made.trials)
     if left or made.under_way():
         with at_work(flags, ledger, made.trials, done=made.trials - left, most=made.trials) as (engine, bar), stop.deferred():
@@ -152,14 +164,13 @@ def run_search(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: Sto
         stop.check()
 
 
-def run_refine(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopRequest) -> None:
+def run_refine(flags: SimpleNamespace, space: "Space", ledger: "Ledger", stop: StopRequest) -> None:
     """The best cell and its neighbours, as often as is asked for, judged by validation."""
     import cells
     import search
 
-    found = cells.experiments(search.around(best_cell(flags, ledger), search.Space.of(plan.grid)))
-    reps = flags.reps or plan.reps
-    tasks = [cells.repeated(one, rep, stage="search", tested=False) for rep in range(reps) for one in found]
+    found = cells.experiments(search.around(best_cell(flags, ledger), space))
+    tasks = [cells.repeated(one, rep, stage="search", tested=False) for rep in range(flags.reps) for one in found]
     carry_out_all(flags, ledger, tasks, stop)
 
 
@@ -173,7 +184,9 @@ def run_best(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopR
     carry_out_all(flags, ledger, tasks, stop)
 
 
-STAGES = {"search": run_search, "refine": run_refine, "seeds": run_best}
+# What a flag asks for: what is made of the plan before anything is written, and what is done with it.
+GRID = (checked, run_grid)
+STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "seeds": (lambda plan: plan, run_best)}
 
 
 def best_cell(flags: SimpleNamespace, ledger: "Ledger") -> "Cell":

@@ -117,8 +117,7 @@ class Search:
 
     def __init__(self, ledger: Ledger, space: Space, *, sampler: str, pruner: str | None, trials: int) -> None:
         self.make_sampler = pick("search", SAMPLERS, sampler)
-        first, *_ = [cells.experiment(cell) for cell in space.probes()]
-        flags = cells.settled(first)
+        flags = cells.settled(cells.experiment(next(space.probes())))
         self.ledger, self.space, self.metric, self.seed = ledger, space, flags.monitor, flags.seed
         made = pick("pruner", PRUNERS, pruner)(flags.epochs) if pruner else optuna.pruners.NopPruner()
         optuna.logging.set_verbosity(optuna.logging.ERROR)

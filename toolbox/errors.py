@@ -6,7 +6,7 @@
 
 import traceback
 
-OF_AN_EXTRA = dict.fromkeys(("dask", "distributed", "cloudpickle", "yaml", "optuna"), "pip install -r requirements-research.txt")
+OF_AN_EXTRA = dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt")
 
 
 class CommanderError(Exception):
