@@ -90,7 +90,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
     return [f"--{name} must be from 1 on" for name in counts] + [text for broken, text in together if broken]
 
 
-def checked(plan: "Plan") -> "list[Experiment]":
+def checked(flags: SimpleNamespace, plan: "Plan") -> "list[Experiment]":
     """The cells of a plan, each seen to be a run that could begin."""
     import cells
 
@@ -102,7 +102,7 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     import cells
     from toolbox.grid import varying
 
-    found = checked(plan)
+    found = checked(flags, plan)
     axes, told = varying([one.cell for one in found]), {}
     networks = cells.networks(found, flags.root_dir, cells.Memo())
     for number, (one, (count, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
@@ -121,7 +121,7 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
 
     flags.reps = flags.reps or plan.reps
     stages = [stage for flag, stage in STAGES.items() if getattr(flags, flag)] or [GRID]
-    prepared = [(carry, prepare(plan)) for prepare, carry in stages]  # what is wrong is said before a folder is made
+    prepared = [(carry, prepare(flags, plan)) for prepare, carry in stages]  # what is wrong is said before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), progress.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)
@@ -140,11 +140,12 @@ def run_grid(flags: SimpleNamespace, found: "list[Experiment]", ledger: "Ledger"
     carry_out_all(flags, ledger, tasks, stop)
 
 
-def space_of(plan: "Plan") -> "Space":
+def space_of(flags: SimpleNamespace, plan: "Plan") -> "Space":
     """The space that a search draws from, each value of it seen to be a run that could begin."""
     import cells
     import search
 
+    search.known(flags.search, flags.pruner)
     space = search.Space.of(plan.grid)
     for cell in space.probes():
         cells.experiment(cell)
@@ -155,8 +156,8 @@ def run_search(flags: SimpleNamespace, space: "Space", ledger: "Ledger", stop: S
     """Cells that Optuna asks for, one run of each, judged by validation; the test stays closed."""
     import search
 
-    made = search.Search(ledger, space, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
     ledger.freeze(flags.reps, space=str(space))
+    made = search.Search(ledger, space, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
     log.info("%d of %d trials are left", left := made.left(), made.trials)
     if left or made.under_way():
         with at_work(flags, ledger, made.trials, done=made.trials - left, most=made.trials) as (engine, bar), stop.deferred():
@@ -186,7 +187,7 @@ def run_best(flags: SimpleNamespace, plan: "Plan", ledger: "Ledger", stop: StopR
 
 # What a flag asks for: what is made of the plan before anything is written, and what is done with it.
 GRID = (checked, run_grid)
-STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "seeds": (lambda plan: plan, run_best)}
+STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "seeds": (lambda flags, plan: plan, run_best)}
 
 
 def best_cell(flags: SimpleNamespace, ledger: "Ledger") -> "Cell":

@@ -112,14 +112,21 @@ def _distribution(axis: Any) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
 
 
+def known(sampler: str | None, pruner: str | None) -> None:
+    """Raise a UsageError where a name is unknown."""
+    for flag, table, name in (("search", SAMPLERS, sampler), ("pruner", PRUNERS, pruner)):
+        if name is not None:
+            pick(flag, table, name)
+
+
 class Search:
     """Asks for trials, has them run, reports their epochs, and tells how they ended."""
 
     def __init__(self, ledger: Ledger, space: Space, *, sampler: str, pruner: str | None, trials: int) -> None:
-        self.make_sampler = pick("search", SAMPLERS, sampler)
+        self.make_sampler = SAMPLERS[sampler]
         flags = cells.settled(cells.experiment(next(space.probes())))
         self.ledger, self.space, self.metric, self.seed = ledger, space, flags.monitor, flags.seed
-        made = pick("pruner", PRUNERS, pruner)(flags.epochs) if pruner else optuna.pruners.NopPruner()
+        made = PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / "study.log"), lock_obj=Alone())
