@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,41 +45,46 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> str:
+    """The GPUs of this machine, by number."""
+    import torch
+
+    return ",".join(map(str, range(torch.cuda.device_count())))
+
+
 @contextmanager
 def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
     """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here."""
     import dask
     import distributed
 
-    threads = str(threads_each(workers))
-    alone = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    config = {
-        "distributed.nanny.pre-spawn-environ": alone,
-        "distributed.worker.preload": ["worker"],
-        "distributed.comm.retry.count": 0,
-    }
     for name in CHATTER:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with dask.config.set(config if address is None else {}):
+    threads = str(threads_each(workers))
+    config = {
+        "distributed.nanny.pre-spawn-environ": {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")},
+        "distributed.worker.preload": ["worker"],
+    }
+    with ExitStack() as stack:
         try:
             if address is None:
-                env = {"ECG_GPUS": gpus} if gpus else {}
-                how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0, "env": env}
-                cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, **how)
-            else:
-                cluster = None
-            client = distributed.Client(cluster or address, timeout="10s", set_as_default=False)
+                stack.enter_context(dask.config.set(config))
+                how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0}
+                env = {worker.GPUS: gpus} if gpus else {}
+                cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, env=env, **how)
+                stack.callback(_closed, cluster, timeout=10)
+            client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
+            stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
             what = f"no scheduler answers: {error}" if address else f"the workers cannot be started: {error}"
             raise ResourceError(what, where=address or "this machine", hint="dask scheduler, and its address") from error
-        try:
-            yield client
-        finally:
-            with suppress(Exception):  # of a scheduler that is gone nothing is to be closed
-                client.close(timeout=2)
-            if cluster:
-                with suppress(Exception):
-                    cluster.close(timeout=10)
+        yield client
+
+
+def _closed(part: Any, *, timeout: float) -> None:
+    """Close a client or a cluster; of a scheduler that is gone nothing is to be closed."""
+    with suppress(Exception):
+        part.close(timeout=timeout)
 
 
 class Engine:
@@ -120,6 +125,7 @@ class Engine:
         outcome = self._outcome(future, task)
         future.release()
         if outcome["state"] == worker.BUSY:
+            self._free(task)
             self.later.append((time.monotonic() + AGAIN_S, task))
             return None
         return task, outcome
@@ -150,6 +156,14 @@ class Engine:
         return {
             self.workers[address]: f"{key}{self.ledger.epoch(key)}" for address, key in self.at.items() if address in self.workers
         }
+
+    def _free(self, task: Task) -> None:
+        """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is alive."""
+        record = self.ledger.record(task.key)
+        holder = self.ledger.holder(record)
+        if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
+            log.warning("%s was held by process %s on %s, which is gone", task.key, holder["pid"], holder["host"])
+            (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
 
     def _outcome(self, future: Any, task: Task) -> Outcome:
         if future.status == "finished":

@@ -223,8 +223,8 @@ def at_work(flags: SimpleNamespace, ledger: "Ledger", total: int, *, done: int, 
     import engine
     from toolbox.progress import Progress
 
-    workers = min(flags.workers or engine.cores(), most)
-    connected = engine.connected(workers=workers, gpus=flags.gpus, address=flags.engine_address)
+    workers, gpus = min(flags.workers or engine.cores(), most), flags.gpus or engine.gpus()
+    connected = engine.connected(workers=workers, gpus=gpus, address=flags.engine_address)
     with connected as client, Progress(total, done=done) as bar:
         yield engine.Engine(client, ledger), bar
 

@@ -16,13 +16,19 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from toolbox import errors
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox.signals import StopRequest
 
+if TYPE_CHECKING:
+    from loaders.base import Data
+    from toolbox.runs import RunFolder
+
+GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
@@ -32,10 +38,10 @@ DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave the answer to Ctrl-C to the driver, and see one GPU of those in ECG_GPUS."""
+    """Leave the answer to Ctrl-C to the driver, and see one GPU of those that the driver names."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if gpus := os.environ.get("ECG_GPUS"):
+    if gpus := os.environ.get(GPUS):
         listed = gpus.split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
 
@@ -53,6 +59,11 @@ def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SI
     for key in list(RUNNING) if keys is None else keys:
         if key in RUNNING:
             RUNNING[key].requested = signum
+
+
+def me() -> dict[str, Any]:
+    """This process, as records and locks name it."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
@@ -85,23 +96,28 @@ def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> d
 
 
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> None:
-    """Begin the run, or go on with it where it has a checkpoint."""
+    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is held."""
     import commander
 
-    record, load = ledger.record(task.key), _memo(driver)
-    me = {"host": socket.gethostname(), "pid": os.getpid()}
-    given = {**task.given, "root_dir": str(ledger.root)}
+    record, loaded = ledger.record(task.key), _memo(driver)
+    given, folder = {**task.given, "root_dir": str(ledger.root)}, ledger.folder(record)
+
+    def claimed(run: "RunFolder") -> None:
+        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root))
+
+    def load(flags: SimpleNamespace) -> "Data":
+        ledger.write(task, STARTED, by=me())
+        return loaded(flags)
+
     if ledger.can_go_on(record):
-        folder = ledger.folder(record)
-        ledger.write(task, STARTED, by=me)
-        model, version = commander.args.resolve(given).model_name, folder.name.rsplit("_", 1)[1]
-        going_on = {"root_dir": str(ledger.root), "dataset": folder.parents[1].name, "model_name": model, "version": version}
-        commander.go_on(going_on | {"resume": "latest", "no_figures": True}, request, load=load, tested=task.tested)
+        dataset, (_, version) = folder.parents[1].name, folder.name.rsplit("_", 1)
+        model = folder.name[len(dataset) + 1 : -len(version) - 1]
+        there = {"root_dir": str(ledger.root), "dataset": dataset, "model_name": model, "version": version}
+        commander.go_on(there | {"resume": "latest", "no_figures": True}, request, load=load, tested=task.tested)
         return
-    if (folder := ledger.folder(record)) and folder.is_dir():
+    if folder and folder.is_dir():
         shutil.rmtree(folder)  # killed between its first files and its first checkpoint
-    claimed = lambda run: ledger.write(task, STARTED, by=me, run=os.path.relpath(run.path, ledger.root))  # noqa: E731
-    commander.start(commander.args.resolve(given), given, request, load=load, claimed=claimed, tested=task.tested)
+    commander.start(commander.args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
 
 
 def _memo(driver: str) -> Any:

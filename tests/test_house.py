@@ -37,7 +37,7 @@ MAY_IMPORT = {
     ),
     "researchflags": (),
     "cells": ("toolbox", "loaders.base", "args", "choices", "assembly"),
-    "worker": ("toolbox", "commander", "cells"),
+    "worker": ("toolbox", "loaders.base", "commander", "cells"),
     "engine": ("toolbox", "worker"),
     "search": ("toolbox", "cells", "worker", "engine"),
     "research": ("toolbox", "args", "commander", "researchflags", "cells", "worker", "engine", "search"),

@@ -21,6 +21,7 @@ from toolbox.tasks import is_better, mode
 
 Row = dict[str, Any]
 LEVEL = 0.95
+STAGES = ("grid", "search", "best")
 OF_A_RUN = {"rep", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "run", "error"}
 OF_ANY = OF_A_RUN | {"cell", "stage"}
 
@@ -32,7 +33,14 @@ def rows(ledger: Ledger) -> list[Row]:
     flags = {cell["name"]: cell["cell"] for cell in plan["cells"]}
     begun = {key: flags[key.rpartition("_")[0]] for key in keys} | {key: record["flags"] for key, record in records.items()}
     axes = columns(varying(begun.values()))
-    return [_row(ledger, key, records.get(key), begun[key], axes) for key in begun]
+    keys = sorted(begun, key=lambda key: STAGES.index(stage_of(key)))
+    return [_row(ledger, key, records.get(key), begun[key], axes) for key in keys]
+
+
+def stage_of(key: str) -> str:
+    """What a run was for, which its key begins with: a cell of the grid, of a search, or the best one trained again."""
+    stage, dash, _ = key.partition("-")
+    return stage if dash else STAGES[0]
 
 
 def columns(axes: Sequence[str]) -> dict[str, str]:
@@ -44,7 +52,7 @@ def columns(axes: Sequence[str]) -> dict[str, str]:
 
 def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapping[str, str], axes: Mapping[str, str]) -> Row:
     cell, _, rep = key.rpartition("_")
-    row = {"cell": cell.rpartition("-")[2], "rep": int(rep), "seed": None, "stage": cell.rpartition("-")[0] or "grid"}
+    row = {"cell": cell.rpartition("-")[2], "rep": int(rep), "seed": None, "stage": stage_of(key)}
     row |= {"state": WAITING} | {name: typed(flags.get(axis)) for name, axis in axes.items()}
     if record is None:
         return row
@@ -124,7 +132,7 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
     first = best(table, metric)
     beside = _by_rep(groups[first["stage"], first["cell"]], f"val/{metric}") if first else {}
     for row, group in zip(table, groups.values(), strict=True):
-        own = _by_rep(group, f"val/{metric}") if row is not first else {}
+        own = _by_rep(group, f"val/{metric}") if row is not first and row["stage"] != "best" else {}  # that has other seeds
         row |= _spread([own[rep] - beside[rep] for rep in own if rep in beside], "difference")
     return table
 

@@ -132,6 +132,15 @@ class Ledger:
         folder = self.folder(record)
         return bool(folder) and any(folder.glob("*.pth.tar")) and (folder / "config.json").is_file()
 
+    def holder(self, record: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Host and process that hold a run, None where none does."""
+        path = self.folder(record)
+        try:
+            found = json.loads((path / "lock").read_bytes()) if path else {}
+        except (OSError, ValueError):
+            return None
+        return {"host": found.get("host"), "pid": found.get("pid")} if found else None
+
     def epoch(self, key: str) -> str:
         """How far a run is, as a few words; none where it is not known."""
         record = self.record(key)
