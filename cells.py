@@ -87,7 +87,7 @@ def typed(cell: Cell) -> list[str]:
     for key, value in cell.items():
         flag, _, part = key.partition(".")
         known(flag)
-        whole[flag] = ",".join([whole[flag]] * (flag in whole) + [f"{part}={value}"]) if part else value
+        whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
     dests = [ALL_NAMES[f"--{flag}"] for flag in whole]
     if twice := [flag for flag, dest in zip(whole, dests, strict=True) if dests.count(dest) > 1]:
         raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")

@@ -147,15 +147,23 @@ def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str
     assert str(path) in str(raised.value)
 
 
+def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
+    text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
+    assert gridfile.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ("none.yaml", "none.py"):
         with pytest.raises(ResourceError, match=name):
             gridfile.read(tmp_path / name)
 
 
-def test_a_python_file_without_a_grid_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sets no GRID"):
-        gridfile.read(written(tmp_path, "GRID = [1]", "x.py"))
+@pytest.mark.parametrize(
+    ("text", "told"), [("GRID = [1]", "sets no GRID"), ("1 / 0", "ZeroDivisionError"), ("GRID =", "SyntaxError")]
+)
+def test_a_python_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        gridfile.read(written(tmp_path, text, "x.py"))
 
 
 def test_the_cardiology_grid_has_its_26_cells() -> None:
@@ -168,3 +176,4 @@ def test_the_cardiology_grid_has_its_26_cells() -> None:
     assert custom == list(product(*axes))
     assert [len(axis) for axis in axes] == [2, 2, 3, 2]
     assert plan.reps == 5
+    assert {cell["drop-labels"] for cell in cells} == {"~"}

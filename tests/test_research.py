@@ -243,6 +243,11 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
     assert "cnn1d_3 and" not in caplog.text
 
 
+def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
+    cell = {"augment.noise": "1", "lr": "0.1", "augment.shift": "2-3", "short-run": "true", "calibrate": "false"}
+    assert cells.typed(cell) == ["--augment=noise=1,shift=2-3", "--lr=0.1", "--short-run"]
+
+
 def test_repetitions_have_the_same_seed_and_split_in_every_cell(root: Path) -> None:
     tasks = tasks_of(written(root), reps=2)
     assert [task.rep for task in tasks] == [0, 0, 1, 1]

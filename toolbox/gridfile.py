@@ -7,7 +7,7 @@
         cross: {model-name: [cnn1d_3, resnet1d_10]}          each with each
       - cross: {model-name: lstm_1}                          and these cells after those
 
-Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves.
+Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out.
 """
 
 import runpy
@@ -37,7 +37,7 @@ def read(path: Path) -> Plan:
     """The plan of a .yaml, .yml or .py file; a UsageError says what in it is no grid, a ResourceError that it cannot be read."""
     try:
         if path.suffix == ".py":
-            found = runpy.run_path(str(path))
+            found = _ran(path)
             grid, base, reps = found.get("GRID"), found.get("BASE", {}), found.get("REPS", 1)
         else:
             found = _loaded(path)
@@ -48,18 +48,32 @@ def read(path: Path) -> Plan:
         if not isinstance(grid, Grid):
             raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from toolbox.grid')
         grid = grid if grid.terms else fixed({})
-        return Plan(fixed({key: _value(value) for key, value in base.items()}) * grid, _count(reps))
+        return Plan(fixed(base) * grid, _count(reps))
     except UsageError as error:
         raise UsageError(error.what, where=str(path), hint=error.hint) from error
     except OSError as error:
         raise ResourceError(f"the grid cannot be read: {error.strerror}", where=str(path), hint="another path") from error
 
 
+def _ran(path: Path) -> dict[str, Any]:
+    """What a Python file has set; a fault in it is its writer's."""
+    try:
+        return runpy.run_path(str(path))
+    except (UsageError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(f"the file cannot be run, {type(error).__name__}: {error}", hint="python, and the file") from error
+
+
 def _loaded(path: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.BaseLoader):
-        """Every scalar a text, and no key of a mapping twice."""
+        """Every scalar a text, but null where nothing, ~ or null stands bare; no key of a mapping twice."""
+
+        def construct_scalar(self, node: Any) -> str | None:
+            text = super().construct_scalar(node)
+            return None if node.style is None and text in NULL else text
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [key.value for key, _ in node.value]
@@ -108,22 +122,18 @@ def _axes(found: Any, where: str) -> list[Grid]:
 
 def _axis(key: str, values: Any) -> Grid:
     if isinstance(values, str):
-        return Option(key, parse_range(values) or [_value(values)])
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        return Option(key, parse_range(values) or [values])
+    if not isinstance(values, list) or not all(value is None or isinstance(value, str) for value in values):
         raise UsageError(f"the values of {key} are no list of words", hint=f"{key}: [one, other]")
-    return Option(key, [_value(value) for value in values])
+    return Option(key, values)
 
 
 def _mapping(found: Any, where: str) -> Mapping[str, Any]:
-    if found == "":
+    if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError(f"{where} is no mapping of names", hint=SHAPE)
     return found
-
-
-def _value(value: Any) -> Any:
-    return None if isinstance(value, str) and value in NULL else value
 
 
 def _count(reps: Any) -> int:
