@@ -76,7 +76,7 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
             client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
             stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
-            what = f"no scheduler answers: {error}" if address else f"the workers cannot be started: {error}"
+            what = "no scheduler answers" if address else f"the workers cannot be started: {error}"
             raise ResourceError(what, where=address or "this machine", hint="dask scheduler, and its address") from error
         yield client
 

@@ -14,7 +14,7 @@ import pytest
 import cells
 import research
 import worker
-from conftest import assert_same_run, commander, finish, launch, wait_for
+from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
 from toolbox import gridfile, gridtable
 from toolbox.ledger import DONE, FAILED, Ledger, Task
 
@@ -276,3 +276,24 @@ def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tm
     page = (undisturbed.path / "index.html").read_text()
     for heading in ("Score against parameters", "Parallel coordinates", "Learning curves", "Repetitions"):
         assert f"<h2>{heading}</h2>" in page
+
+
+def test_two_commands_at_once_and_an_address_without_a_scheduler_are_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = str(written(root))
+    with Ledger.open(root, "g").locked():
+        assert research.main([grid, "--root-dir", str(root)]) == 8
+    assert "the research is held by process" in capsys.readouterr().err
+    address = f"tcp://127.0.0.1:{free_port()}"
+    assert research.main([grid, "--root-dir", str(root), "--engine-address", address]) == 6
+    assert f"no scheduler answers ({address})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["yaml", "distributed", "optuna"])
+def test_a_package_that_is_not_installed_is_named_with_where_it_is_required(root: Path, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import research; sys.exit(research.main(sys.argv[1:]))"
+    search = ["--search", "random", "--trials", "1"] if package == "optuna" else []
+    told = finish(launch("-c", code, written(root), *search, "--root-dir", root, script="", cwd=ROOT))
+    assert told.code == 6
+    assert f"the package {package} is not installed. Try: pip install -r requirements-research.txt" in told.err

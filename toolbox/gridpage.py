@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,8 @@ def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "
 
     known = [row for row in table if row["val_mean"] is not None]
     scores = [row["val_mean"] for row in known]
-    shown = [*axes, "parameters"]
-    dimensions = [_dimension(axis, [row.get(axis) for row in known]) for axis in shown]
+    dimensions = [_dimension(axis, [row.get(axis) for row in known]) for axis in axes]
+    dimensions.append({"label": "log10 of parameters", "values": [log10(row["parameters"] or 1) for row in known]})
     dimensions.append({"label": f"validation {metric}", "values": scores})
     figure = Figure()
     figure.add_parcoords(dimensions=dimensions, line={"color": scores, "colorscale": "Viridis", "showscale": True})
