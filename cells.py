@@ -22,7 +22,8 @@ from toolbox.ledger import Task
 
 SWITCH = {"true": True, "false": False}
 # What is no difference between two cells: how and where they run.
-OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures", "seed"}
+OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures"}
+OF_PATHS = ("data_file", "pretrained")
 OF_THE_NETWORK = ("model-name", "model-args")
 ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
 log = logging.getLogger("commander")
@@ -41,6 +42,8 @@ def experiments(cells: Sequence[Cell]) -> list[Experiment]:
     """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin with."""
     found: dict[str, Experiment] = {}
     axes = varying(cells)
+    if "seed" in axes:
+        raise UsageError("seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}")
     for number, cell in enumerate(cells, start=1):
         try:
             one = experiment(cell)
@@ -61,11 +64,10 @@ def experiment(cell: Cell) -> Experiment:
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):
         raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")
-    facts = {
-        key: value for key, value in assembly.kept(flags).items() if value != args.DEFAULTS[key] and key not in OF_THE_MACHINE
-    }
     if given.get("data_file"):
         given["data_file"] = os.path.abspath(given["data_file"])  # workers may stand in another folder
+    kept = assembly.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
+    facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != args.DEFAULTS[key]}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return Experiment(name, cell, given)
 

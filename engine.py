@@ -132,7 +132,8 @@ class Engine:
 
     def _hand_over(self, task: Task) -> None:
         name = f"{task.key}-{uuid.uuid4().hex}"
-        order = (ROOT, str(self.ledger.path), str(self.ledger.root), self.driver, [asdict(task)])
+        folders = map(os.path.abspath, (self.ledger.path, self.ledger.root))
+        order = (ROOT, *folders, self.driver, [asdict(task)])
         future = self.client.submit(_in_worker("carry_out"), *order, key=name, pure=False)
         self.futures[name] = (task, future)
         future.add_done_callback(lambda _: self.finished.put(name))

@@ -133,10 +133,11 @@ def _memo(driver: str) -> Any:
 @contextlib.contextmanager
 def _quietly(path: Path) -> Iterator[None]:
     """Send all that a run says into the file `path`, and nothing to the terminal."""
+    before = {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
     os.environ["TERM"] = "dumb"  # no bar
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    root, before = logging.getLogger(), logging.getLogger().handlers[:]
+    root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -146,5 +147,7 @@ def _quietly(path: Path) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        root.handlers[:] = before
+        root.handlers[:] = before["handlers"]
+        logging.captureWarnings(False)
+        os.environ["TERM"] = before["TERM"] or ""
         handler.close()

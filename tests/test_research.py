@@ -1,10 +1,13 @@
 """Grids that survive: real workers, drivers and schedulers are killed, and the table is that of an undisturbed research."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +126,24 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing_and_nothing_is_done_tw
     assert {path.name for path in (root / "research" / "g").iterdir()} >= {"index.html", "table.csv", "research.log"}
 
 
+@pytest.mark.soak
+def test_killed_again_and_again_the_table_is_that_of_an_undisturbed_research(root: Path, undisturbed: Ledger) -> None:
+    grid, rng = written(root), random.Random(3)
+    for _ in range(10):
+        driver = begin(root, grid, "--workers", 2)
+        time.sleep(rng.uniform(3, 12))
+        workers = {record["by"]["pid"] for record in records(root).values() if record["state"] == "started"}
+        for pid in rng.sample(sorted(workers), len(workers) // 2):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(rng.uniform(0, 3))
+        driver.kill()
+        driver.wait()
+    ended = end(root, grid, "--workers", 2)
+    assert ended.code == 0, ended.err
+    assert_as_undisturbed(root, undisturbed)
+
+
 def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -> None:
     grid = written(root)
     driver = begin(root, grid, "--workers", 1)
@@ -217,6 +238,7 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("base: {dataset: synth}\ngrid: [{cross: {short-run: [1]}}]", "is a switch"),
         ("base: {dataset: synth, wd: 1, weight-decay: 2}", "are one flag"),
         ("base: {lr: 0.1}", "names no dataset"),
+        ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed is no axis"),
         ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
     ):
         assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
@@ -241,6 +263,26 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
     assert "cell 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
     assert "model-name=resnet1d_v2_18 and model-name=resnet1d_v2 build identical networks" in caplog.text
     assert "cnn1d_3 and" not in caplog.text
+
+
+def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"dataset": "table", "data-file": str(tmp_path / "a.csv")}
+    first = cells.experiment(base)
+    monkeypatch.chdir(tmp_path)
+    same = ({"data-file": "a.csv"}, {"device": "cpu"}, {"lr": "5e-3"}, {"wd": "0.010"}, {"batch-size": "128"}, {"seed": "42"})
+    assert {cells.experiment(base | other).name for other in same} == {first.name}
+    assert cells.experiment(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
+    others = (
+        {"data-file": "b.csv"},
+        {"lr": "6e-3"},
+        {"epochs": "3"},
+        {"short-run": "true"},
+        {"model-name": "cnn1d_3"},
+        {"seed": "7"},
+    )
+    assert len({first.name, *(cells.experiment(base | other).name for other in others)}) == 7
 
 
 def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
