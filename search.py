@@ -7,11 +7,8 @@ driver ended is the same run still. Every ask draws with its own seed, so that o
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Mapping
 from itertools import product
-from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +18,10 @@ import cells
 import worker
 from toolbox import gridtable, tasks
 from toolbox.errors import UsageError
-from toolbox.grid import Axis, Cell, Grid, Option, Range, fixed
+from toolbox.grid import Range
 from toolbox.ledger import DONE, FAILED, PRUNED, Ledger, Task
 from toolbox.registry import pick
+from toolbox.space import Space
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -54,54 +52,9 @@ class Alone:
         """Nothing to do."""
 
 
-@dataclass(frozen=True)
-class Space:
-    """The axes of the one product that is searched: of each the rows by their words, or a range."""
-
-    axes: Mapping[str, Mapping[str, Mapping[str, str]] | Range]
-
-    @classmethod
-    def of(cls, grid: Grid) -> "Space":
-        """The axes of a grid; a UsageError where it is a sum, of which nothing can be learned together."""
-        if len(grid.terms) != 1:
-            raise UsageError(f"a search is over one product, the grid has {len(grid.terms)}", hint="one line in grid")
-        rows = {_name(axis): {_words(row): row for row in axis.rows} for axis in grid.terms[0]}
-        return cls(rows | dict(axis.drawn for axis in grid.terms[0] if axis.drawn))
-
-    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        """What Optuna draws: a choice of every axis with more than one row, a number of every range."""
-        return {name: _distribution(axis) for name, axis in self.axes.items() if isinstance(axis, Range) or len(axis) > 1}
-
-    def cell(self, drawn: Mapping[str, Any]) -> Cell:
-        """The cell that was drawn."""
-        cell: Cell = {}
-        for name, axis in self.axes.items():
-            if isinstance(axis, Range):
-                cell[name] = str(drawn[name])
-            else:
-                cell |= axis[drawn[name]] if name in drawn else next(iter(axis.values()))
-        return cell
-
-    def probes(self) -> Iterator[Cell]:
-        """Cells in which every value of every axis, and both ends of every range, stand once."""
-        ends = {name: [axis.low, axis.high] if isinstance(axis, Range) else list(axis) for name, axis in self.axes.items()}
-        whole = {name: isinstance(axis, Range) and axis.kind == "randint" for name, axis in self.axes.items()}
-        ends = {name: [int(end) if whole[name] else end for end in found] for name, found in ends.items()}
-        first = {name: found[0] for name, found in ends.items()}
-        for name, found in ends.items():
-            yield from (self.cell(first | {name: end}) for end in found)
-
-    def ranges(self) -> dict[str, Range]:
-        """The axes that are ranges."""
-        return {name: axis for name, axis in self.axes.items() if isinstance(axis, Range)}
-
-
-def _name(axis: Axis) -> str:
-    return "+".join(axis.keys)
-
-
-def _words(row: Mapping[str, str]) -> str:
-    return " ".join(row.values()) if len(row) == 1 else " ".join(f"{key}={value}" for key, value in row.items())
+def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
+    """What Optuna draws: a choice of every axis of rows, a number of every range."""
+    return {name: _distribution(axis) for name, axis in space.drawn().items()}
 
 
 def _distribution(axis: Any) -> optuna.distributions.BaseDistribution:
@@ -176,13 +129,13 @@ class Search:
     def _begin(self, engine: "Engine", bar: "Progress") -> None:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(self.seed + number)
-        trial = self.study.ask(self.space.distributions())
+        trial = self.study.ask(distributions(self.space))
         one = cells.experiment(self.space.cell(trial.params))
         trial.set_user_attr("cell", one.name)
         self._submit(engine, trial.number, one)
 
     def _go_on(self, engine: "Engine", trial: optuna.trial.FrozenTrial) -> None:
-        if trial.params.keys() != self.space.distributions().keys():  # killed while it was drawn
+        if trial.params.keys() != distributions(self.space).keys():  # killed while it was drawn
             self.study.tell(trial.number, state=State.FAIL)
             return
         self._submit(engine, trial.number, cells.experiment(self.space.cell(trial.params)))
@@ -221,26 +174,3 @@ class Search:
         folder = self.ledger.folder(self.ledger.record(key))
         path = folder / "logger.json" if folder else Path()
         return json.loads(path.read_text("utf-8")) if path.is_file() else []
-
-
-def around(best: Cell, space: Space) -> list[Cell]:
-    """A small grid: the best cell, and beside it those with one number a step smaller or larger, within its range."""
-    if not (ranges := space.ranges()):
-        raise UsageError("--refine varies numbers, and the grid has no range", hint="loguniform(1e-4, 1e-2) in the grid")
-    grid = fixed(best)
-    for name, values in ranges.items():
-        rest = fixed({key: value for key, value in best.items() if key != name})
-        beside = [value for value in _steps(float(best[name]), values) if str(value) != best[name]]
-        grid = grid + reduce(mul, [rest, Option(name, beside)]) if beside else grid
-    return grid.cells()
-
-
-def _steps(value: float, values: Range) -> Sequence[float]:
-    """A step down and one up: half as much again in a logarithmic range, a tenth of the width in another, 1 of whole numbers."""
-    if values.kind == "loguniform":
-        steps = [value / 1.5, value * 1.5]
-    else:
-        step = 1 if values.kind == "randint" else (values.high - values.low) / 10
-        steps = [value - step, value + step]
-    steps = [min(max(step, values.low), values.high) for step in steps]
-    return [int(step) for step in steps] if values.kind == "randint" else steps

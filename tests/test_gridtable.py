@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from conftest import Page
-from toolbox import gridpage, gridtable
+from toolbox import gridpage, gridtable, gridtext
 from toolbox.errors import UsageError
 from toolbox.files import write_json
 from toolbox.ledger import Ledger, Task
@@ -123,6 +123,6 @@ def test_every_research_has_its_page_and_its_lines(tmp_path: Path, scores: dict[
     assert page_of(ledger).stat().st_size > 1000
     rows = gridtable.rows(ledger)
     table = gridtable.cells(rows, "macro_f1")
-    lines = gridtable.text(table, gridtable.axes(rows), "macro_f1").splitlines()
+    lines = gridtext.text(table, gridtable.axes(rows), "macro_f1").splitlines()
     assert len(lines) == len(table) + 1
     assert sum(line.startswith("*") for line in lines) == bool(scores.get("a") or "a1" in scores)

@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "worker": ("toolbox", "loaders.base", "commander", "cells"),
     "engine": ("toolbox", "worker"),
     "search": ("toolbox", "cells", "worker", "engine"),
-    "research": ("toolbox", "args", "commander", "researchflags", "cells", "worker", "engine", "search"),
+    "stages": ("toolbox", "cells", "engine", "search"),
+    "research": ("toolbox", "args", "commander", "researchflags", "cells", "stages"),
 }
 LONGEST_FUNCTION = 60
 

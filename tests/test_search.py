@@ -9,12 +9,14 @@ import pytest
 
 import cells
 import research
+import stages
 import worker
 from conftest import finish, launch, wait_for
 from toolbox import gridfile, gridtable
 from toolbox.errors import UsageError
 from toolbox.grid import Option, Range, fixed
 from toolbox.ledger import DONE, PRUNED, Ledger, Task
+from toolbox.space import Space, around
 
 search = pytest.importorskip("search", reason="optuna is not installed")
 
@@ -78,7 +80,7 @@ test_set_is_closed.__test__ = False
 
 def space(text: str, folder: Path) -> Any:
     (folder / "s.yaml").write_text(text)
-    return search.Space.of(gridfile.read(folder / "s.yaml").grid)
+    return Space.of(gridfile.read(folder / "s.yaml").grid)
 
 
 def told(ledger: Ledger, found: Any, **how: Any) -> Any:
@@ -183,21 +185,21 @@ def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monk
 
 def test_a_small_grid_around_the_best_stays_within_the_ranges(tmp_path: Path) -> None:
     ranges = {"lr": Range("loguniform", 1e-4, 1e-2), "batch-size": Range("randint", 32, 64), "momentum": Range("uniform", 0, 1)}
-    found = search.Space({**ranges, "optimizer": {"sgd": {"optimizer": "sgd"}}})
+    found = Space({**ranges, "optimizer": {"sgd": {"optimizer": "sgd"}}})
     best = {"lr": "0.008", "batch-size": "64", "momentum": "0.5", "optimizer": "sgd"}
-    near = search.around(best, found)
+    near = around(best, found)
     assert near[0] == best
     assert all(cell["optimizer"] == "sgd" for cell in near)
     differing = [{key: cell[key] for key in best if cell[key] != best[key]} for cell in near[1:]]
     assert [list(each) for each in differing] == [["lr"], ["lr"], ["batch-size"], ["momentum"], ["momentum"]]
     assert [float(value) for each in differing for value in each.values()] == pytest.approx([0.008 / 1.5, 0.01, 63, 0.4, 0.6])
     with pytest.raises(UsageError, match="no range"):
-        search.around(best, search.Space({"optimizer": found.axes["optimizer"]}))
+        around(best, Space({"optimizer": found.axes["optimizer"]}))
 
 
 def test_a_space_is_one_product(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has 2"):
-        search.Space.of(fixed({}) * (Option("a", [1]) + Option("b", [2])))
+        Space.of(fixed({}) * (Option("a", [1]) + Option("b", [2])))
 
 
 @pytest.mark.parametrize(
@@ -235,8 +237,8 @@ def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(closed: Path,
     told(ledger, found, sampler="random", trials=2)
     best = max(rows(ledger).items(), key=lambda item: item[1][2])[0]
     asked: list[Task] = []
-    monkeypatch.setattr(research, "carry_out_all", lambda flags, ledger, tasks, stop: asked.extend(tasks))
-    research.run_best(SimpleNamespace(best="", seeds=3), None, ledger, NEVER)
+    monkeypatch.setattr(stages, "carry_out_all", lambda flags, ledger, tasks, stop: asked.extend(tasks))
+    stages.run_best(SimpleNamespace(best="", seeds=3), None, ledger, NEVER)
     assert [task.cell for task in asked] == [best] * 3
     assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]
     assert all(task.tested and task.stage == "best" for task in asked)

@@ -9,7 +9,7 @@ from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox import files, gridtable, panels
+from toolbox import files, gridtable, gridtext, panels
 from toolbox.gridtable import Row
 from toolbox.ledger import DONE, Ledger
 from toolbox.panels import COLOURS, LIBRARY
@@ -75,13 +75,13 @@ def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> str:
 
 def name_of(row: Row, axes: Sequence[str]) -> str:
     """A cell in the values of its axes."""
-    values = " ".join(gridtable.shown(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
+    values = " ".join(gridtext.shown(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
     return values if row["stage"] == "grid" else f"{row['stage']}: {values}"
 
 
 def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
     best = gridtable.best(table, metric)
-    head, *lines = [line[1:] for line in gridtable.lines(table, axes, metric)]
+    head, *lines = [line[1:] for line in gridtext.lines(table, axes, metric)]
     marks = [' class="best"' if row is best else "" for row in table]
     body = [f"<tr{mark}>{_cells(line, 'td')}</tr>" for mark, line in zip(marks, lines, strict=True)]
     return "\n".join([f"<tr>{_cells(head, 'th')}</tr>", *body])
