@@ -32,7 +32,8 @@ GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-RUNNING: dict[str, StopRequest] = {}
+ALONE = threading.Lock()  # torch has one random state a process, so a worker with several threads still does one run at a time
+RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 
@@ -49,16 +50,17 @@ def dask_setup(worker: Any) -> None:
 def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The outcome of each task: its state and, of a failed one, the error; nothing is raised."""
     ledger = Ledger(Path(path), Path(root))
-    return [_outcome(ledger, driver, Task(**task)) for task in tasks]
+    with ALONE:
+        return [_outcome(ledger, driver, Task(**task)) for task in tasks]
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
-    """Let the runs with these keys end after their step; None is all of them, and those of the driver that are still to come."""
+    """Let a driver's runs with these keys end after their step; None is all of them, those still to come too."""
     if keys is None:
         STOPPED_FOR.add(driver)
-    for key in list(RUNNING) if keys is None else keys:
-        if key in RUNNING:
-            RUNNING[key].requested = signum
+    for whose, key in list(RUNNING):
+        if whose == driver and (keys is None or key in keys) and (request := RUNNING.get((whose, key))):
+            request.requested = signum
 
 
 def me() -> dict[str, Any]:
@@ -70,11 +72,11 @@ def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
     state = ledger.state(ledger.record(task.key), tested=task.tested)
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
-    request = RUNNING[task.key] = StopRequest()
+    request = RUNNING[driver, task.key] = StopRequest()
     begun_s = time.perf_counter()
     with _quietly(ledger.log(task.key)):
         outcome = _attempt(ledger, driver, task, request)
-    del RUNNING[task.key]
+    del RUNNING[driver, task.key]
     if outcome["state"] != BUSY:
         spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
         ledger.write(task, **outcome, spent_s=round(spent_s, 3))

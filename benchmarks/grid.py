@@ -1,6 +1,6 @@
 """What a grid saves over separate commands: the same short runs, as many at a time, by commander.py and by research.py.
 
-    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1]
+    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid]
 
 The flags of the runs are the same (no figures in either). Separate commands are timed as they are typed, each with all cores for
 its threads, and with each its share (OMP_NUM_THREADS), which has to be known and set by hand. An empty run is one whose training
@@ -29,6 +29,7 @@ import engine  # noqa: E402
 from toolbox.ledger import DONE, Ledger, Task  # noqa: E402
 
 EMPTY = 200
+WAYS = {"typed": "separate, as typed", "threads": "separate, own threads", "grid": "research.py"}
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -129,19 +130,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     typed = parser.parse_args()
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "epochs": str(typed.epochs)}
     command = [word for key, value in flags.items() for word in (f"--{key}", value)] + ["--no-figures"]
     rates = [f"{0.001 * (1 + number):g}" for number in range(typed.runs)]
     share = max(1, engine.cores() // typed.workers)
     how = {
-        "separate, as typed": lambda root: separate(command, rates, root, workers=typed.workers, threads=None),
-        "separate, own threads": lambda root: separate(command, rates, root, workers=typed.workers, threads=share),
-        "research.py": lambda root: ours(flags, rates, root, workers=typed.workers),
+        "typed": lambda root: separate(command, rates, root, workers=typed.workers, threads=None),
+        "threads": lambda root: separate(command, rates, root, workers=typed.workers, threads=share),
+        "grid": lambda root: ours(flags, rates, root, workers=typed.workers),
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in how}
+    costs: dict[str, list[Cost]] = {name: [] for name in typed.ways}
     for _ in range(typed.rounds):
-        for name, work in how.items():
+        for name in typed.ways:
+            work = how[name]
             with tempfile.TemporaryDirectory() as folder:
                 separate([*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share)  # the data is parsed
                 costs[name].append(measured(lambda work=work, folder=folder: work(Path(folder))))
@@ -150,7 +153,7 @@ def main() -> None:
     for name, each in costs.items():
         wall_s, cpu_s, peak = (statistics.median(getattr(cost, key) for cost in each) for key in ("wall_s", "cpu_s", "peak_mib"))
         pace = f"{wall_s * typed.workers / typed.runs:10.1f}{3600 * typed.runs / wall_s:10.0f}"
-        sys.stdout.write(f"{name:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
+        sys.stdout.write(f"{WAYS[name]:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(f"an empty run: {1000 * empty_run_s(Path(folder), typed.workers):.0f} ms\n")
 

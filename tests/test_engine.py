@@ -2,6 +2,8 @@
 
 import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +42,8 @@ def stopped_early(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -
 
     def written(self: Ledger, task: Task, state: str, **facts: Any) -> None:
         write(self, task, state, **facts)
-        worker.stop("another", [task.key])
+        worker.stop("another", [task.key])  # whose run it is not
+        worker.stop("test", [task.key])
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "write", written)
@@ -80,6 +83,24 @@ def test_a_driver_that_has_stopped_gets_nothing_more_done(ledger: Ledger, task: 
     assert carried_out(ledger, task, "gone") == {"state": STOPPED}
     assert ledger.record(task.key) is None
     assert carried_out(ledger, task, "next") == {"state": DONE}
+
+
+def test_a_worker_with_several_threads_does_one_run_at_a_time(
+    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, most = [], []
+
+    def outcome(*order: Any) -> dict[str, Any]:
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return {"state": DONE}
+
+    monkeypatch.setattr(worker, "_outcome", outcome)
+    with ThreadPoolExecutor(4) as threads:
+        assert [each["state"] for each in threads.map(lambda _: carried_out(ledger, task), range(8))] == [DONE] * 8
+    assert max(most) == 1
 
 
 def an_engine(ledger: Ledger, alive: dict[str, Any]) -> engine.Engine:
