@@ -81,6 +81,16 @@ def test_the_best_epoch_is_the_trainers(tmp_path: Path) -> None:
     assert gridtable.best_epoch([], "loss") is None
 
 
+def test_runs_that_failed_or_were_given_up_are_counted_and_no_part_of_a_mean(tmp_path: Path) -> None:
+    rows = gridtable.rows(make(tmp_path))
+    for row, state in zip(rows[:6:3], ("failed", "pruned"), strict=True):
+        row["state"] = state
+    a, *_ = gridtable.cells(rows, "macro_f1")
+    assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
+    assert a["val_mean"] == 0.75
+    assert "1 failed, 1 pruned" in gridtext.text([a], ["layout"], "macro_f1")
+
+
 def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
     rows = gridtable.rows(make(tmp_path))
     assert {row["cell"] for row in gridtable.where(rows, ["layout=b"])} == {"b"}

@@ -141,7 +141,7 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
     if numbers and len(kinds) > 8:
         return {"label": escape(axis), "values": values}
     kinds = sorted(kinds) if numbers else kinds
-    labels = [escape("none" if kind is None else str(kind)) for kind in kinds]
+    labels = [escape(gridtext.shown(kind) or "none") for kind in kinds]
     places = list(range(len(kinds)))
     return {"label": escape(axis), "values": [kinds.index(value) for value in values], "tickvals": places, "ticktext": labels}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from toolbox.errors import UsageError
 from toolbox.grid import varying
-from toolbox.ledger import DONE, FAILED, WAITING, Ledger
+from toolbox.ledger import DONE, FAILED, PRUNED, WAITING, Ledger
 from toolbox.tasks import is_better, mode
 
 Row = dict[str, Any]
@@ -136,8 +136,9 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
 
 def _cell(group: Sequence[Row], metric: str) -> Row:
     axes = {key: value for key, value in group[0].items() if key not in OF_A_RUN and "/" not in key}
-    failed, done = sum(row["state"] == FAILED for row in group), [row for row in group if row["state"] == DONE]
-    counts = {"n": len(done), "failed": failed, "left": len(group) - len(done) - failed}
+    done, states = [row for row in group if row["state"] == DONE], [row["state"] for row in group]
+    counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED)}
+    counts["left"] = len(group) - sum(counts.values())
     sides = [_spread(list(_by_rep(group, f"{side}/{metric}").values()), side) for side in ("val", "test")]
     known = [row["parameters"] for row in group if row.get("parameters") is not None]
     seconds = float(np.mean([row["seconds"] for row in done])) if done else None

@@ -35,7 +35,9 @@ def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[s
 
 
 def _line(row: Row, axes: Sequence[str], is_best: bool) -> list[str]:
-    notes = [f"{row[name]} {name}" for name in ("failed", "left") if row[name]] + [row["stage"]] * (row["stage"] != "grid")
+    notes = [f"{row[name]} {name}" for name in ("failed", "pruned", "left") if row[name]] + [row["stage"]] * (
+        row["stage"] != "grid"
+    )
     numbers = ["" if row[name] is None else f"{row[name]:,.0f}" for name in ("parameters", "seconds")]
     values = [shown(row.get(key)) for key in axes]
     sides = [said(row, side) for side in ("val", "test", "difference")]
