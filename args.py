@@ -69,24 +69,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         what, _, typed = message.partition("unrecognized arguments: ")
         if what:
-            raise UsageError(message, hint="python commander.py --help")
+            raise UsageError(message, hint=f"python {self.prog} --help")
         known = [name for action in self._actions for name in action.option_strings]
         word = typed.split()[0].split("=")[0]
         near = [name for name in known if name.startswith(word)] or get_close_matches(word, known)
-        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or "python commander.py --help")
+        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
 
 
-def build_parser() -> tuple[Parser, dict[str, Any]]:
-    """Every flag, and the defaults apart from it, so that what was typed can be told from what was not."""
-    parser = Parser(
-        "commander.py",
-        description="From raw heart recordings to a model whose numbers can be trusted.",
-        epilog="A resumed or tested run takes what is not typed from its own config.json.",
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
+def build_parser(
+    program: str, groups: Mapping[str, Callable[..., None]], *, description: str, epilog: str | None = None
+) -> tuple[Parser, dict[str, Any]]:
+    """The flags of a program, and the defaults apart from them, so that what was typed can be told from what was not."""
+    how = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
+    parser = Parser(program, description=description, epilog=epilog, **how)
     defaults: dict[str, Any] = {}
-    for title, declare in GROUPS.items():
+    for title, declare in groups.items():
         section = parser.add_argument_group(title)
 
         def flag(*names: str, default: Any = None, help: str, section: Any = section, **how: Any) -> None:
@@ -99,7 +96,12 @@ def build_parser() -> tuple[Parser, dict[str, Any]]:
     return parser, defaults
 
 
-PARSER, DEFAULTS = build_parser()
+PARSER, DEFAULTS = build_parser(
+    "commander.py",
+    GROUPS,
+    description="From raw heart recordings to a model whose numbers can be trusted.",
+    epilog="A resumed or tested run takes what is not typed from its own config.json.",
+)
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"

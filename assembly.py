@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
-from loaders.base import Data
+from loaders.base import Data, DataSpec
 from models import get_model
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
@@ -42,10 +43,15 @@ def load_data(flags: SimpleNamespace) -> Data:
     return data
 
 
+def data_options(flags: SimpleNamespace) -> dict[str, Any]:
+    """What of the flags decides the rows of a dataset, as `get_data` takes it."""
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
+
+
 def _find_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
-    how |= {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
+    how = data_options(flags)
     first, fallback = DATASETS_BY_DEFAULT
     if flags.dataset or flags.download or flags.data_file:
         return get_data(flags.dataset or first, flags.root_dir, **how)
@@ -108,8 +114,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     if flags.num_classes not in (None, len(spec.classes)):
         known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
-    torch.manual_seed(flags.seed)
-    model = get_model(flags.model_name, spec, model_args=flags.model_args).to(device)
+    model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -124,6 +129,12 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
     trainer.epoch = flags.start_epoch
     return trainer
+
+
+def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
+    """The network asked for, with the weights that the seed gives it."""
+    torch.manual_seed(flags.seed)
+    return get_model(flags.model_name, spec, model_args=flags.model_args)
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:

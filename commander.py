@@ -6,7 +6,7 @@ Heavy imports stand inside the functions that need them, so that --help and a mi
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from toolbox.errors import CommanderError, Interrupted, UsageError
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
+    from loaders.base import Data
     from toolbox.predictions import Predictions
     from toolbox.runs import RunFolder
     from trainer import Trainer
@@ -26,23 +27,29 @@ log = logging.getLogger("commander")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; the exit code says what kind of error there was, 0 for none."""
+    return guarded(argv, lambda argv, stop: run_command(args.parse(argv), stop), args.SHORT_HELP)
+
+
+def guarded(argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str) -> int:
+    """The exit code of `command` with streams and signals as every program here has them; without words the short help."""
     argv = sys.argv[1:] if argv is None else argv
     terminal.open_closed_streams()
     stop = StopRequest()
     stop.install()
-    code = attempt(argv, stop)
+    code = attempt(argv, stop, command, short_help)
     stop.ignore()
     return terminal.close_stdout(code)
 
 
-def attempt(argv: Sequence[str], stop: StopRequest) -> int:
+def attempt(
+    argv: Sequence[str], stop: StopRequest, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
+) -> int:
     """The command's exit code; what ends it early is one line on stderr, and a traceback where --debug asks for it."""
     try:
         if not argv:
-            terminal.say(args.SHORT_HELP)
+            terminal.say(short_help)
             return UsageError.code
-        run_command(args.parse(argv), stop)
-        return 0
+        return command(argv, stop) or 0
     except SystemExit as ended:  # --help
         return ended.code or 0
     except Interrupted as interrupted:
@@ -118,8 +125,16 @@ def compare(flags: SimpleNamespace) -> None:
     sys.stdout.write(f"{comparison.summary(values)}\n{json.dumps(finite(values))}\n")
 
 
-def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -> None:
-    """Train a new run."""
+def start(
+    flags: SimpleNamespace,
+    given: Mapping[str, Any],
+    stop: StopRequest,
+    *,
+    load: "Callable[[SimpleNamespace], Data] | None" = None,
+    claimed: "Callable[[RunFolder], None] | None" = None,
+    tested: bool = True,
+) -> None:
+    """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not tested."""
     import assembly
     import choices
     from toolbox import checkpoints, devices
@@ -127,20 +142,24 @@ def start(flags: SimpleNamespace, given: Mapping[str, Any], stop: StopRequest) -
 
     choices.settle(flags)
     with devices.enough_memory(flags.batch_size):
-        data = assembly.load_data(flags)
+        data = (load or assembly.load_data)(flags)
         flags.dataset = data.spec.name
         trainer = assembly.build(flags, data)
         source = assembly.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
+    if claimed:
+        claimed(run)
     with run.locked(), devices.enough_memory(flags.batch_size):
         run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
-        train(flags, trainer, run, stop)
+        train(flags, trainer, run, stop, tested=tested)
 
 
-def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
-    """Test a run that is there, or go on training it, with the flags of its own config.json."""
+def go_on(
+    given: Mapping[str, Any], stop: StopRequest, *, load: "Callable[[SimpleNamespace], Data] | None" = None, tested: bool = True
+) -> None:
+    """Test a run that is there, or go on training it, with the flags of its config.json; `load` and `tested` as in `start`."""
     import assembly
     import choices
     import evaluation
@@ -157,7 +176,7 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
     which = flags.resume or "best"
     with run.locked(), devices.enough_memory(flags.batch_size):
         path, state = checkpoints.find(run, which)
-        data = assembly.load_data(flags)
+        data = (load or assembly.load_data)(flags)
         if data.checksum != config["data"]["checksum"]:
             differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
             assembly.permit(differences, flags, run)
@@ -181,11 +200,11 @@ def go_on(given: Mapping[str, Any], stop: StopRequest) -> None:
             run.read_json("logger.json")  # what a person wrote into it is not lost without a word
         run.write_json("logger.json", trainer.history)  # a kill may have come between a checkpoint and its line here
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
-        train(flags, trainer, run, stop)
+        train(flags, trainer, run, stop, tested=tested)
 
 
-def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest) -> None:
-    """Fit, saving what every epoch gave; then test the best weights, once."""
+def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True) -> None:
+    """Fit, saving what every epoch gave; then test the best weights, once, where the run is to be `tested`."""
     import assembly
     import evaluation
     from toolbox import checkpoints, logger
@@ -207,6 +226,8 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
                 checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
                 log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
         stop.check()
+        if not tested:
+            return
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
         results = evaluation.test(flags, trainer, run, "best")

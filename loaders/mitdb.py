@@ -16,6 +16,7 @@ from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, read_leads
+from loaders.rhythm import FEATURES
 from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
 from toolbox.errors import UsageError
@@ -115,7 +116,8 @@ def _cut(source: Path, cache: Path, recipe: Recipe, channels: list[list[str]]) -
 
     with reading(source):
         files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES) if source.is_dir() else [source]
-        return cached(cache / f"beats-{fingerprint(*files, leads=repr(channels), recipe=repr(recipe))}", build)
+        how = {"leads": repr(channels), "recipe": repr(recipe), "features": repr(FEATURES)}
+        return cached(cache / f"beats-{fingerprint(*files, **how)}", build)
 
 
 def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:

@@ -1,28 +1,41 @@
 """What the times of a record's beats tell beside the signal: RR intervals and their ratios, looking one beat ahead at most."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-FEATURES = ("rr_previous_s", "rr_next_s", "rr_previous_to_mean", "rr_previous_to_next", "rr_mean_of_10_s")
+FEATURES = (
+    "rr_previous",
+    "rr_next",
+    "rr_previous_to_mean",
+    "rr_next_to_mean",
+    "rr_previous_to_next",
+    "rr_previous_to_last_10",
+    "rr_irregularity",
+)
 SHORTEST_S, LONGEST_S = 0.1, 5.0  # an RR interval; beyond is a doubled annotation or a stretch without any
 ALONE_S = 1.0  # where a record has one beat, and no interval
-LOCAL = 10
+RECENT = 10
+SENSITIVE = 10.0  # so that the few percent of a sinus rhythm and the tens of a fibrillation stand apart
 
 
 def rr_features(times_s: NDArray[np.floating]) -> NDArray[np.float32]:
-    """FEATURES (N, 5) of the beats of one record at the ascending `times_s` (N,).
+    """FEATURES (N, 7) of the beats of one record at the ascending `times_s` (N,), as natural logarithms.
 
-    The RR interval before a beat and the one after, in s; the one before against the mean of all up to it, and against the one
-    after; the mean of the last ten up to it, in s. Nothing after the next beat is looked at. The first beat takes the interval
-    after it for the one before too, the last the one before it for the one after. Intervals are held within 0.1 and 5 s.
+    The RR interval before a beat and the one after, in s; both against the mean of all up to the one before; the one before
+    against the one after, and against the mean of the ten before it; how irregular these ten are, as log(1 + 10 times the median
+    distance from their median, by their mean). Means, unlike medians, tell early beats in a record that is full of them. Nothing
+    after the next beat is looked at. The first beat takes the interval after it for those before too, the last the one before it
+    for the one after. Intervals are held within 0.1 and 5 s.
     """
     rr = np.diff(times_s).clip(SHORTEST_S, LONGEST_S)
     if not len(rr):
-        return np.tile(np.float32([ALONE_S, ALONE_S, 1, 1, ALONE_S]), (len(times_s), 1))
-    previous, following = np.concatenate([rr[:1], rr]), np.concatenate([rr, rr[-1:]])
-    number = np.arange(1, len(rr) + 1)
-    total = np.concatenate([[0], rr.cumsum()])
-    first = np.maximum(number - LOCAL, 0)
-    mean = np.concatenate([rr[:1], total[1:] / number])
-    local = np.concatenate([rr[:1], (total[1:] - total[first]) / (number - first)])
-    return np.stack([previous, following, previous / mean, previous / following, local], 1).astype(np.float32)
+        rr = np.full(len(times_s[:1]), ALONE_S)
+    previous, following = np.concatenate([rr[:1], rr])[: len(times_s)], np.concatenate([rr, rr[-1:]])[: len(times_s)]
+    mean = previous.cumsum() / np.arange(1, len(previous) + 1)
+    before = np.concatenate([np.repeat(rr[:1], RECENT), previous[:-1]])
+    recent = sliding_window_view(before, RECENT) if len(previous) else np.empty((0, RECENT))
+    local, middle = recent.mean(1), np.median(recent, axis=1, keepdims=True)
+    spread = np.median(np.abs(recent - middle), axis=1) / local
+    ratios = [previous, following, previous / mean, following / mean, previous / following, previous / local]
+    return np.stack([*map(np.log, ratios), np.log1p(SENSITIVE * spread)], 1).astype(np.float32)

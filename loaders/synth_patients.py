@@ -16,6 +16,7 @@ from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.patients import Cohort
+from loaders.rhythm import FEATURES
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the recordings change
@@ -65,7 +66,8 @@ def load(
     choices = cohorts.Choices.of(**how, val_fraction=val_fraction, seed=seed)
     recipe = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise)
     folder = root / "synth_patients" / "cache"
-    arrays, checksum = cached(folder / f"beats-v{VERSION}-{fingerprint(recipe=repr(recipe))}", partial(beats, recipe))
+    of = fingerprint(recipe=repr(recipe), features=repr(FEATURES))
+    arrays, checksum = cached(folder / f"beats-v{VERSION}-{of}", partial(beats, recipe))
     how = {"recipe": recipe, "cohort": HALVES, "leads": ("synthetic",), "facts": FACTS, "where": "synth_patients"}
     return cohorts.as_data("synth_patients", arrays, checksum, choices=choices, **how)
 

@@ -102,9 +102,11 @@ def nothing_left_running() -> Iterator[None]:
             process.wait()
 
 
-def launch(*flags: object, program: Path = ROOT, env: Mapping[str, str] = MappingProxyType({}), **how: Any) -> subprocess.Popen:
+def launch(
+    *flags: object, program: Path = ROOT, script: str = "commander.py", env: Mapping[str, str] = MappingProxyType({}), **how: Any
+) -> subprocess.Popen:
     """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen."""
-    command = [sys.executable, str(program / "commander.py"), *map(str, flags)]
+    command = [sys.executable, *([str(program / script)] if script else []), *map(str, flags)]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
     STARTED.append(subprocess.Popen(command, env={**offline(), **env}, **how))
     return STARTED[-1]

@@ -38,7 +38,13 @@ MAY_IMPORT = {
         "evaluation",
         "exploration",
     ),
-    "research": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "importer", "evaluation", "commander"),
+    "researchflags": (),
+    "cells": ("toolbox", "loaders.base", "args", "choices", "assembly"),
+    "worker": ("toolbox", "loaders.base", "commander", "cells"),
+    "engine": ("toolbox", "worker"),
+    "search": ("toolbox", "cells", "worker", "engine"),
+    "stages": ("toolbox", "cells", "engine", "search"),
+    "research": ("toolbox", "args", "commander", "researchflags", "cells", "stages"),
 }
 LONGEST_FUNCTION = 60
 

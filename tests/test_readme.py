@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import args
+import research
 from choices import CHOICES
 from conftest import ROOT, make_spec
 from models import get_model
@@ -16,7 +17,9 @@ from toolbox import errors
 README = (ROOT / "README.md").read_text()
 LINES = [line.strip() for block in re.findall(r"(?:^    .+\n)+", README, re.MULTILINE) for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("python commander.py")]
+RESEARCH = [line for line in LINES if line.startswith("python research.py")]
 SHELL = [line for line in LINES if re.match(r"(make|tensorboard|python benchmarks\S+) ", line)]
+REQUIREMENTS = ("requirements.txt", "requirements-research.txt", "requirements-dev.txt")
 TREE = README.split("## The tree")[1].split("## ")[0]
 
 
@@ -32,6 +35,12 @@ def test_every_command_is_understood(command: str) -> None:
     assert args.complaints(given) == []
     for flag, table in CHOICES.items():
         assert given.get(flag.replace("-", "_")) in {None, *table}
+
+
+@pytest.mark.parametrize("command", RESEARCH)
+def test_every_command_of_a_research_is_understood(command: str) -> None:
+    flags = research.understood(shlex.split(command)[2:])
+    assert flags.results or (ROOT / flags.grid).is_file()
 
 
 def test_the_other_commands_name_what_is_there() -> None:
@@ -80,7 +89,7 @@ def test_every_exit_code_is_named() -> None:
 
 
 def test_every_requirement_is_named_with_its_reason() -> None:
-    lines = [line for name in ("requirements.txt", "requirements-dev.txt") for line in (ROOT / name).read_text().splitlines()]
+    lines = [line for name in REQUIREMENTS for line in (ROOT / name).read_text().splitlines()]
     packages = {re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("-")}
     table = README.split("## What it stands on")[1]
     assert packages <= set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))))
@@ -92,6 +101,7 @@ def test_what_is_imported_is_required() -> None:
         path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
     )
     imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
-    imported = {{"PIL": "pillow", "sklearn": "scikit-learn"}.get(name, name) for name in imported}
-    required = {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
+    lines = [line for name in REQUIREMENTS[:2] for line in (ROOT / name).read_text().splitlines()]
+    required = {re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("-")}
     assert imported - sys.stdlib_module_names - own == required

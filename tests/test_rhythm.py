@@ -1,6 +1,8 @@
 """RR features against a slow reference, and that they look one beat ahead at most."""
 
+import math
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import pytest
@@ -13,15 +15,16 @@ from loaders.rhythm import FEATURES, rr_features
 def reference(times_s: list[float]) -> list[list[float]]:
     """Beat by beat, as the docstring tells it."""
     rows, last = [], len(times_s) - 1
-    between = [min(max(later - earlier, 0.1), 5.0) for earlier, later in pairwise(times_s)]
+    between = [min(max(later - earlier, 0.1), 5.0) for earlier, later in pairwise(times_s)] or [1.0]
+    past = [between[0]]
     for i in range(len(times_s)):
-        if not between:
-            rows.append([1.0, 1.0, 1.0, 1.0, 1.0])
-            continue
-        past = between[:i] or between[:1]
-        following = between[i] if i < last else between[-1]
-        recent = past[-10:]
-        rows.append([past[-1], following, past[-1] / (sum(past) / len(past)), past[-1] / following, sum(recent) / len(recent)])
+        past += between[i - 1 : i] if i else []
+        before, after = past[-1], between[min(i, last - 1)] if last else 1.0
+        ten = ([between[0]] * 10 + past[:-1])[-10:]
+        mean, local = sum(past) / len(past), sum(ten) / 10
+        spread = median(abs(rr - median(ten)) for rr in ten) / local
+        ratios = [before, after, before / mean, after / mean, before / after, before / local]
+        rows.append([*map(math.log, ratios), math.log(1 + 10 * spread)])
     return rows
 
 
@@ -33,7 +36,7 @@ times = st.lists(st.floats(0, 8), min_size=1, max_size=40).map(lambda gaps: np.c
 def test_features_are_those_of_the_slow_reference(times_s: np.ndarray) -> None:
     found = rr_features(times_s)
     assert (found.shape, found.dtype) == ((len(times_s), len(FEATURES)), np.float32)
-    np.testing.assert_allclose(found, reference(times_s.tolist()), rtol=1e-5)
+    np.testing.assert_allclose(found, reference(times_s.tolist()), rtol=1e-5, atol=1e-6)
 
 
 @settings(deadline=None)
@@ -48,8 +51,14 @@ def test_nothing_after_the_next_beat_is_looked_at(times_s: np.ndarray, other: np
 
 def test_an_early_beat_with_a_pause_stands_out() -> None:
     features = rr_features(np.array([0, 0.8, 1.6, 2.1, 3.2, 4.0]))
-    assert features[:, 2].argmin() == features[:, 3].argmin() == 3
-    assert features[3, :2] == pytest.approx([0.5, 1.1])
+    assert features[:, 2].argmin() == features[:, 4].argmin() == features[:, 5].argmin() == 3
+    assert np.exp(features[3, :2]) == pytest.approx([0.5, 1.1])
+
+
+def test_fibrillation_is_irregular_and_a_single_early_beat_is_not() -> None:
+    rng = np.random.default_rng(0)
+    early = rr_features(np.cumsum(np.where(np.arange(100) == 50, 0.5, 0.8)))[:, 6]
+    assert early.max() < 0.1 < np.median(rr_features(np.cumsum(rng.uniform(0.5, 1.1, 100)))[20:, 6])
 
 
 def test_without_beats_there_are_no_rows() -> None:

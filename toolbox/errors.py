@@ -6,6 +6,8 @@
 
 import traceback
 
+OF_AN_EXTRA = dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt")
+
 
 class CommanderError(Exception):
     """An error that is shown as one line: WHAT (WHERE). Try: HOW."""
@@ -73,7 +75,8 @@ def unforeseen(error: Exception) -> CommanderError:
     if isinstance(error, OSError):
         return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
     if isinstance(error, ModuleNotFoundError):
-        return ResourceError(f"the package {error.name} is not installed", hint="make train, or pip install -r requirements.txt")
+        hint = OF_AN_EXTRA.get(error.name, "make train, or pip install -r requirements.txt")
+        return ResourceError(f"the package {error.name} is not installed", hint=hint)
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
     last = traceback.extract_tb(error.__traceback__)[-1]

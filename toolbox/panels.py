@@ -68,12 +68,16 @@ def _as_written(figure: "Figure") -> "Figure":
 def save_page(figure: "Page", path: Path, **how: Any) -> None:
     """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's `to_html`."""
     page = figure.to_html(include_plotlyjs="directory", **how)
-    library = path.parent / LIBRARY
-    if not library.exists():
+    save_library(path.parent)
+    files.write_text(path, page)
+
+
+def save_library(folder: Path) -> None:
+    """Put plotly's library into `folder`, for the pages there, where it is not yet."""
+    if not (folder / LIBRARY).exists():
         from plotly.offline import get_plotlyjs
 
-        files.write_text(library, get_plotlyjs())
-    files.write_text(path, page)
+        files.write_text(folder / LIBRARY, get_plotlyjs())
 
 
 def save_panels(

@@ -138,14 +138,9 @@ class RunFolder:
 
         A lock whose process is dead is taken over with a warning.
         """
-        path = self.path / "lock"
-        handle = _acquire(path)
-        try:
+        with held(self.path / "lock"):
             self._make_ready()
             yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(handle)
 
     def _make_ready(self) -> None:
         """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the work."""
@@ -161,6 +156,17 @@ class RunFolder:
                 raise UsageError(f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself")
             if not os.access(path, os.W_OK | os.X_OK):
                 raise ResourceError("the run folder cannot be written", where=str(path), hint="check the permissions")
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` against other processes; a BusyError where one of them has it."""
+    handle = _acquire(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def versions(root: Path, dataset: str, model: str) -> list[int]:

@@ -1,0 +1,172 @@
+"""A cell of a grid becomes the flags of a run: read by the commander's own parser, checked as its own, named, and counted."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import args
+import assembly
+import choices
+from loaders.base import Data
+from toolbox import transfer
+from toolbox.errors import UsageError
+from toolbox.grid import Cell, varying
+from toolbox.ledger import Task
+
+SWITCH = {"true": True, "false": False}
+# What is no difference between two cells: how and where they run.
+OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures"}
+OF_PATHS = ("data_file", "pretrained")
+OF_THE_NETWORK = ("model-name", "model-args")
+ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
+log = logging.getLogger("commander")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cell that was checked: `name` tells it from every other, `given` is what its run would have been typed with."""
+
+    name: str
+    cell: Cell
+    given: dict[str, Any]
+
+
+def experiments(cells: Sequence[Cell]) -> list[Experiment]:
+    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin with."""
+    found: dict[str, Experiment] = {}
+    axes = varying(cells)
+    if "seed" in axes:
+        raise UsageError("seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}")
+    for number, cell in enumerate(cells, start=1):
+        try:
+            one = experiment(cell)
+        except UsageError as error:
+            raise UsageError(error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint) from error
+        if one.name in found:
+            equal = said(found[one.name].cell, axes)
+            log.warning("cell %d (%s) is equal to (%s), and merged with it", number, said(cell, axes), equal)
+        found.setdefault(one.name, one)
+    return list(found.values())
+
+
+def experiment(cell: Cell) -> Experiment:
+    """One cell, with every check that the commander makes of its flags; a UsageError where they are not a new run's."""
+    given = args.parse(typed(cell)) | {"no_figures": True}
+    if wrong := args.complaints(given):
+        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+    flags = choices.settle(args.resolve(given))
+    if not (flags.dataset or flags.data_file):
+        raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")
+    if given.get("data_file"):
+        given["data_file"] = os.path.abspath(given["data_file"])  # workers may stand in another folder
+    kept = assembly.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
+    facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != args.DEFAULTS[key]}
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return Experiment(name, cell, given)
+
+
+def repeated(one: Experiment, rep: int, *, stage: str = "grid", tested: bool = True, seeds: int = 0) -> Task:
+    """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed over."""
+    seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
+    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested)
+
+
+def settled(one: Experiment) -> SimpleNamespace:
+    """Every flag of a cell."""
+    return choices.settle(args.resolve(one.given))
+
+
+def typed(cell: Cell) -> list[str]:
+    """The cell as a command line; parts of a flag (model-args.stem) are put together with commas."""
+    whole: dict[str, str] = {}
+    for key, value in cell.items():
+        flag, _, part = key.partition(".")
+        known(flag)
+        whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
+    dests = [ALL_NAMES[f"--{flag}"] for flag in whole]
+    if twice := [flag for flag, dest in zip(whole, dests, strict=True) if dests.count(dest) > 1]:
+        raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
+    return [word for flag, value in whole.items() for word in _words(flag, value)]
+
+
+def known(flag: str) -> None:
+    """Raise a UsageError where `flag` is none, or none that a grid may set."""
+    dest = ALL_NAMES.get(f"--{flag}")
+    if dest is None:
+        args.parse([f"--{flag}=x"])
+    if dest in args.OF_THE_COMMAND or dest not in args.DEFAULTS:
+        raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
+
+
+def _words(flag: str, value: str) -> list[str]:
+    if args.TYPES[ALL_NAMES[f"--{flag}"]] is not bool:
+        return [f"--{flag}={value}"]
+    if value not in SWITCH:
+        raise UsageError(f"{flag} is {value}, it is a switch", hint="true or false")
+    return [f"--{flag}"] * SWITCH[value]
+
+
+def said(cell: Cell, axes: Iterable[str]) -> str:
+    """The cell in the words in which it differs from others."""
+    return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or "the only one"
+
+
+class Memo:
+    """Loads data, and keeps the last that was loaded for whoever asks for the same."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.data: Data | None = None
+
+    def __call__(self, flags: SimpleNamespace) -> Data:
+        key = (flags.root_dir, flags.dataset, flags.strict_split, *assembly.data_options(flags).items())
+        if key != self.key:
+            self.key = self.data = None  # two are not held at once
+            self.data = assembly.load_data(flags)
+            self.key = key
+        return self.data
+
+
+def networks(found: Sequence[Experiment], root: Path, load: Callable[[SimpleNamespace], Data]) -> Iterator[tuple[int, str]]:
+    """Of each experiment the trainable parameters, and what tells its network from another: its parts and what it answers.
+
+    Networks are built with the same seed and asked for the same rows, so that equal ones answer alike.
+    """
+    import torch
+
+    for one in found:
+        flags = choices.settle(args.resolve(one.given | {"root_dir": str(root)}))
+        spec = load(flags).spec
+        model = assembly.network(flags, spec).eval()
+        transfer.TRAIN[flags.train](model)
+        x = torch.rand(2, spec.channels, spec.samples, generator=torch.Generator().manual_seed(0))
+        features = [torch.ones(2, len(spec.features))] * bool(spec.features)
+        with torch.inference_mode():
+            answer = model(x, *features)
+        told = hashlib.sha256(str(model).encode() + answer.numpy().tobytes()).hexdigest()
+        yield sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), told
+
+
+def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]:
+    """A line for each two values of an axis of networks that build identical ones wherever both occur; `told` is by name."""
+    lines = []
+    for key in varying([one.cell for one in found]):
+        if key.partition(".")[0] not in OF_THE_NETWORK:
+            continue
+        groups: dict[tuple, dict[str, str]] = {}
+        for one in found:
+            rest = tuple(sorted((other, value) for other, value in one.cell.items() if other != key))
+            groups.setdefault(rest, {})[one.cell.get(key, "")] = told[one.name]
+        values = list(dict.fromkeys(value for group in groups.values() for value in group))
+        for one_value, other in combinations(values, 2):
+            pairs = [(group[one_value], group[other]) for group in groups.values() if {one_value, other} <= group.keys()]
+            if pairs and all(one == beside for one, beside in pairs):
+                lines.append(f"{key}={one_value} and {key}={other} build identical networks")
+    return lines

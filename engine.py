@@ -1,0 +1,223 @@
+"""Runs are carried out by Dask: by processes of this machine, or by the workers of a scheduler that is there already.
+
+    with connected(workers=2) as client:
+        engine = Engine(client, ledger)
+        engine.submit(task)
+        key, outcome = engine.next()
+
+A worker that dies is replaced, and what it was at goes on from its checkpoint with another; no engine of our own does that.
+"""
+
+import logging
+import os
+import queue
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import worker
+from toolbox.errors import ResourceError
+from toolbox.ledger import FAILED, Ledger, Task
+from toolbox.progress import Progress
+from toolbox.signals import StopRequest
+
+ROOT = str(Path(__file__).resolve().parent)
+AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is asked for again
+PATIENCE_S = 20.0  # that a scheduler may take to answer
+CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
+Outcome = dict[str, Any]
+log = logging.getLogger("commander")
+
+
+def threads_each(workers: int) -> int:
+    """Threads of torch that each of `workers` gets: its share of the cores, or what OMP_NUM_THREADS says."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) else max(1, cores() // workers)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> str:
+    """The GPUs of this machine, by number."""
+    import torch
+
+    return ",".join(map(str, range(torch.cuda.device_count())))
+
+
+@contextmanager
+def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
+    """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here."""
+    import dask
+    import distributed
+
+    for name in CHATTER:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    threads = str(threads_each(workers))
+    config = {
+        "distributed.nanny.pre-spawn-environ": {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")},
+        "distributed.worker.preload": ["worker"],
+    }
+    with ExitStack() as stack:
+        try:
+            if address is None:
+                stack.enter_context(dask.config.set(config))
+                how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0}
+                env = {worker.GPUS: gpus} if gpus else {}
+                cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, env=env, **how)
+                stack.callback(_closed, cluster, timeout=10)
+            client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
+            stack.callback(_closed, client, timeout=2)
+        except (OSError, ValueError, TimeoutError, RuntimeError) as error:
+            what = "no scheduler answers" if address else f"the workers cannot be started: {error}"
+            raise ResourceError(what, where=address or "this machine", hint="dask scheduler, and its address") from error
+        yield client
+
+
+def _closed(part: Any, *, timeout: float) -> None:
+    """Close a client or a cluster; of a scheduler that is gone nothing is to be closed."""
+    with suppress(Exception):
+        part.close(timeout=timeout)
+
+
+class Engine:
+    """Tasks go in, outcomes come out as they are done; no more are with the scheduler than it has workers.
+
+    So those submitted first are begun first, and a cell that kills its worker brings no other into discredit.
+    """
+
+    def __init__(self, client: Any, ledger: Ledger) -> None:
+        self.client, self.ledger, self.driver = client, ledger, uuid.uuid4().hex
+        self.backlog: deque[Task] = deque()
+        self.later: list[tuple[float, Task]] = []  # held by another process; not before this time
+        self.futures: dict[str, tuple[Task, Any]] = {}
+        self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.workers: dict[str, str] = {}  # names by address
+        self.at: dict[str, str] = {}  # the key that each address is at
+        self.asked_s = self.stopped_s = -AGAIN_S
+
+    def __len__(self) -> int:
+        return len(self.backlog) + len(self.later) + len(self.futures)
+
+    def submit(self, task: Task) -> None:
+        """Put a task behind those that wait."""
+        self.backlog.append(task)
+
+    def next(self, timeout_s: float = 0.5) -> tuple[Task, Outcome] | None:
+        """What was done next, or None where nothing was in the time; a ResourceError where the scheduler is gone."""
+        self._look()
+        for due_s, task in [each for each in self.later if each[0] <= time.monotonic()]:
+            self.later.remove((due_s, task))
+            self.backlog.appendleft(task)
+        while self.backlog and len(self.futures) < len(self.workers):
+            self._hand_over(self.backlog.popleft())
+        try:
+            task, future = self.futures.pop(self.finished.get(timeout=timeout_s))
+        except queue.Empty:
+            return None
+        outcome = self._outcome(future, task)
+        future.release()
+        if outcome["state"] == worker.BUSY:
+            self._free(task)
+            self.later.append((time.monotonic() + AGAIN_S, task))
+            return None
+        return task, outcome
+
+    def _hand_over(self, task: Task) -> None:
+        name = f"{task.key}-{uuid.uuid4().hex}"
+        folders = map(os.path.abspath, (self.ledger.path, self.ledger.root))
+        order = (ROOT, *folders, self.driver, [asdict(task)])
+        future = self.client.submit(_in_worker("carry_out"), *order, key=name, pure=False)
+        self.futures[name] = (task, future)
+        future.add_done_callback(lambda _: self.finished.put(name))
+
+    def _look(self) -> None:
+        """Ask, once in two seconds, what workers there are and what each is at."""
+        if time.monotonic() - self.asked_s < AGAIN_S:
+            return
+        self.asked_s = time.monotonic()
+        try:
+            told = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=PATIENCE_S)["workers"]
+            at = self.client.sync(self.client.scheduler.processing, callback_timeout=PATIENCE_S)
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            raise self._gone() from error
+        self.workers = {address: str(facts["name"]).rsplit("/", 1)[-1] for address, facts in told.items()}
+        names = {address: next(filter(self.futures.get, keys), None) for address, keys in at.items()}
+        self.at = {address: self.futures[name][0].key for address, name in names.items() if name}
+
+    def doing(self) -> dict[str, str]:
+        """What each worker is at, by its name."""
+        return {
+            self.workers[address]: f"{key}{self.ledger.epoch(key)}" for address, key in self.at.items() if address in self.workers
+        }
+
+    def _free(self, task: Task) -> None:
+        """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is alive."""
+        record = self.ledger.record(task.key)
+        holder = self.ledger.holder(record)
+        if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
+            log.warning("%s was held by process %s on %s, which is gone", task.key, holder["pid"], holder["host"])
+            (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
+
+    def _outcome(self, future: Any, task: Task) -> Outcome:
+        if future.status == "finished":
+            (outcome,) = future.result()
+            return outcome
+        if future.status != "error":
+            raise self._gone()
+        error = future.exception()
+        died = type(error).__name__ == "KilledWorker"
+        what = "every worker that was at it died" if died else f"{type(error).__name__}: {error}"
+        outcome = {"state": FAILED, "error": what, "code": ResourceError.code}
+        self.ledger.write(task, **outcome)
+        return outcome
+
+    def _gone(self) -> ResourceError:
+        hint = "the same command again goes on where this one was"
+        return ResourceError("the scheduler is gone", where=str(self.client.scheduler.address), hint=hint)
+
+    def pass_on(self, stop: StopRequest) -> None:
+        """Let all runs end where a stop was requested; asked again for what a worker began in the meantime."""
+        if stop.requested is not None and time.monotonic() - self.stopped_s > AGAIN_S:
+            self.stopped_s = time.monotonic()
+            self.stop(signum=stop.requested)
+
+    def stop(self, keys: Sequence[str] | None = None, *, signum: int) -> None:
+        """Let runs end after their step, with a checkpoint; None is all of them, and nothing new is begun."""
+        if keys is None:
+            self.backlog.clear()
+            self.later.clear()
+        self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
+
+
+def carry_out(engine: Engine, tasks: Sequence[Task], bar: Progress, stop: StopRequest) -> None:
+    """Have the tasks done; a stop that is requested is passed on, and waited for until all are at rest."""
+    for task in tasks:
+        engine.submit(task)
+    while len(engine):
+        engine.pass_on(stop)
+        if ended := engine.next():
+            bar.ended(ended[0].key, ended[1])
+        bar.show(engine.doing)
+
+
+def _in_worker(name: str) -> Callable[..., Any]:
+    """`worker.NAME` for a process that may know nothing of this program: a local function travels by value."""
+
+    def call(root: str, *order: Any) -> Any:
+        import sys
+
+        if root not in sys.path:
+            sys.path.insert(0, root)
+        import worker
+
+        return getattr(worker, name)(*order)
+
+    return call

@@ -1,0 +1,142 @@
+"""Many runs: a grid of the commander's flags, carried out by workers, killed and resumed at will, read as one table.
+
+    python research.py grids/first.yaml --workers 2       carry it out; the same command again goes on
+    python research.py --results first                    the table
+
+What is done, stage by stage, stands in `stages`; what a run is, in `commander`.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import args
+import commander
+import researchflags
+from toolbox.errors import CommanderError, UsageError
+from toolbox.signals import StopRequest
+
+if TYPE_CHECKING:
+    from toolbox.gridfile import Plan
+    from toolbox.ledger import Ledger
+
+SHORT_HELP = """A table over many runs. Three lines to start with:
+  python research.py grids/first.yaml --dry-run       what would be run
+  python research.py grids/first.yaml --workers 2     run it; the same line again goes on
+  python research.py --results first                  the table
+"""
+PARSER, DEFAULTS = args.build_parser(
+    "research.py",
+    researchflags.GROUPS,
+    description="Many runs of the commander, as one table.",
+    epilog="The same command again skips what is finished and goes on with what was begun.",
+)
+ANY_FAILED = CommanderError.code
+COUNTS = ("reps", "workers", "trials", "seeds")
+log = logging.getLogger("commander")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command line; 1 where a run failed, else as the commander."""
+    return commander.guarded(argv, carry_out, SHORT_HELP)
+
+
+def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
+    """What a command line asks for: a table, a list of cells, or the runs."""
+    from toolbox import progress
+
+    flags = understood(argv)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[progress.Above()])
+    if flags.results:
+        return show(flags)
+    from toolbox import gridfile
+
+    plan = gridfile.read(Path(flags.grid))
+    return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
+
+
+def understood(argv: Sequence[str]) -> SimpleNamespace:
+    """What was typed, with the defaults; a UsageError says everything that is wrong with it."""
+    flags = SimpleNamespace(**{**DEFAULTS, **vars(PARSER.parse_args(argv))})
+    flags.root_dir = Path(flags.root_dir)
+    if wrong := complaints(flags):
+        raise UsageError("; ".join(wrong), hint="python research.py --help")
+    return flags
+
+
+def complaints(flags: SimpleNamespace) -> list[str]:
+    """Everything that is wrong with the flags as typed."""
+    counts = [name for name in COUNTS if getattr(flags, name) is not None and getattr(flags, name) < 1]
+    together = (
+        (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
+        (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
+        (bool(flags.engine_address and flags.workers), "--workers is for this machine, the scheduler has its own"),
+        (bool(flags.engine_address and flags.gpus), "--gpus is for this machine, the scheduler's workers have their own"),
+        (bool(flags.best is not None and not (flags.results or flags.seeds)), "--best goes with --results, or --seeds"),
+        (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
+        (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
+        (bool(flags.search and not flags.trials), "--search needs --trials"),
+        (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
+        (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
+    )
+    return [f"--{name} must be from 1 on" for name in counts] + [text for broken, text in together if broken]
+
+
+def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
+    """List the cells with their parameters on stdout; warn of axes that make no difference to the network."""
+    import cells
+    from toolbox.grid import varying
+
+    found = cells.experiments(plan.grid.cells())
+    axes, told = varying([one.cell for one in found]), {}
+    networks = cells.networks(found, flags.root_dir, cells.Memo())
+    for number, (one, (count, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
+        sys.stdout.write(f"{number:4d}  {one.name}  {count:12,} parameters  {cells.said(one.cell, axes)}\n")
+    reps = flags.reps or plan.reps
+    sys.stdout.write(f"{len(found)} cells, {reps} repetitions, {len(found) * reps} runs\n")
+    for line in cells.idle_axes(found, told):
+        log.warning(line)
+    return 0
+
+
+def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
+    """Carry out what is asked for and not done, a stage after the other, and show the table."""
+    import stages
+    from toolbox import progress
+    from toolbox.ledger import Ledger
+
+    flags.reps = flags.reps or plan.reps
+    asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
+    prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]  # what is wrong is said before a folder is made
+    ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
+    with ledger.locked(), progress.logged(ledger.path / "research.log"):
+        log.info("research folder %s", ledger.path)
+        for carry, what in prepared:
+            carry(flags, what, ledger, stop)
+        return show(flags, ledger)
+
+
+def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
+    """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed."""
+    from toolbox import gridpage, gridtable, gridtext
+    from toolbox.ledger import FAILED, Ledger
+
+    ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
+    rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
+    metric = flags.best or gridtable.judged_by(ledger)
+    axes, table = gridtable.axes(rows), gridtable.cells(rows, metric)
+    gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
+    page = gridpage.write(ledger, rows, table, axes=axes, metric=metric)
+    sys.stdout.write(f"{gridtext.text(table, axes, metric)}\n")
+    failed = [row for row in rows if row["state"] == FAILED]
+    for row in failed:
+        log.warning("failed: cell %s repetition %d: %s", row["cell"], row["rep"], row["error"])
+    log.info("page %s", page)
+    return ANY_FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

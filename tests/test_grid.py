@@ -1,0 +1,179 @@
+"""The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in Python."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from toolbox import gridfile
+from toolbox.errors import ResourceError, UsageError
+from toolbox.grid import Grid, Option, Range, fixed, parse_range, varying
+
+A, B, C, D = (Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False])))
+grids = st.sampled_from([A, B, C, D, A + C, B + D, Option.product(A, D), C + A + D])
+
+
+def rows(grid: Grid) -> list[tuple[str, ...]]:
+    return [tuple(cell.values()) for cell in grid.cells()]
+
+
+def test_a_product_is_every_pair_and_the_last_axis_runs_fastest() -> None:
+    assert rows(A * B) == [(a, b) for a, b in product("12", "xyz")]
+    assert rows(A * B * D) == list(product("12", "xyz", ("true", "false")))
+
+
+def test_a_sum_is_one_after_the_other_and_a_zip_side_by_side() -> None:
+    assert rows(A + B) == [("1",), ("2",), ("x",), ("y",), ("z",)]
+    assert rows(Option.product(A, D)) == [("1", "true"), ("2", "false")]
+    assert rows(Option.product(A * C, D)) == [("1", "0.5", "true"), ("2", "0.5", "false")]
+
+
+@given(one=grids, other=grids, third=grids)
+def test_a_product_distributes_over_sums_on_both_sides(one: Grid, other: Grid, third: Grid) -> None:
+    def table(make: object) -> list[dict[str, str]] | str:
+        try:
+            return make().cells()
+        except UsageError:
+            return "refused"
+
+    assert table(lambda: (one + other) * third) == table(lambda: one * third + other * third)
+    multiplied, apart = table(lambda: one * (other + third)), table(lambda: one * other + one * third)
+    assert multiplied == apart if len(one.terms) == 1 else sorted(map(str, multiplied)) == sorted(map(str, apart))
+    assert table(lambda: (one * other) * third) == table(lambda: one * (other * third))
+    assert table(lambda: (one + other) + third) == table(lambda: one + (other + third))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: A * A, "a twice"),
+        (lambda: A * (B + A), "a twice"),
+        (lambda: A * Option.product(B, Option("a", "pqr")), "a twice"),
+        (lambda: Option("weight-decay", [1]) * Option("weight_decay", [2]), "weight-decay twice"),
+        (lambda: Option("model-args", ["stem=8"]) * Option("model-args.stem", [8]), "model-args twice"),
+        (lambda: Option("a", []), "empty"),
+        (lambda: Option.product(A, B), "a has 2, b has 3"),
+        (lambda: Option.product(A, A), "equally long"),
+        (lambda: Option("lr", Range("uniform", 0, 1)).cells(), "only a search draws from"),
+        (lambda: parse_range("loguniform(0, 1)"), "no range"),
+        (lambda: parse_range("uniform(1, 0)"), "no range"),
+        (lambda: parse_range("randint(1, 2.5)"), "no range"),
+        (lambda: parse_range("uniform(low, 1)"), "no numbers"),
+    ],
+)
+def test_what_is_no_grid_is_refused(make: object, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        make()
+
+
+def test_a_range_is_told_from_a_value() -> None:
+    assert parse_range("loguniform(1e-4, 1e-2)") == Range("loguniform", 1e-4, 1e-2)
+    assert parse_range(" randint( 2,8 )") == Range("randint", 2, 8)
+    assert parse_range("bandpass(1, 2)") is None
+    assert parse_range("noise:0.05:0.5,shift:10") is None
+
+
+def test_none_leaves_a_flag_out_and_flags_that_vary_are_found() -> None:
+    cells = (fixed({"e": 1}) * Option("sampler", [None, "equal"]) + C).cells()
+    assert cells == [{"e": "1"}, {"e": "1", "sampler": "equal"}, {"c": "0.5"}]
+    assert varying(cells) == ["e", "sampler", "c"]
+    assert varying(cells[:2]) == ["sampler"]
+
+
+def written(folder: Path, text: str, name: str = "x.yaml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+YAML = """
+base: {dataset: synth, lr: 1e-4, filter: none}
+reps: 3
+grid:
+  - zip: {optimizer: [sgd, adam], weight-decay: [0, 0.1]}
+    cross: {model-name: [cnn1d_3, lstm_1], epochs: 5}
+  - cross: {criterion: [no, 12:30, ~]}
+"""
+PYTHON = """
+from toolbox.grid import Option
+
+BASE = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
+REPS = 3
+GRID = Option.product(Option("optimizer", ["sgd", "adam"]), Option("weight-decay", [0, 0.1])) * Option(
+    "model-name", ["cnn1d_3", "lstm_1"]
+) * Option("epochs", [5]) + Option("criterion", ["no", "12:30", None])
+"""
+
+
+def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
+    plan, other = gridfile.read(written(tmp_path, YAML)), gridfile.read(written(tmp_path, PYTHON, "x.py"))
+    assert plan.reps == other.reps == 3
+    base = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
+    sides = [("sgd", "0"), ("adam", "0.1")]
+    first = [
+        {**base, "optimizer": optimizer, "weight-decay": decay, "model-name": model, "epochs": "5"}
+        for (optimizer, decay), model in product(sides, ("cnn1d_3", "lstm_1"))
+    ]
+    assert plan.grid.cells() == other.grid.cells() == [*first, {**base, "criterion": "no"}, {**base, "criterion": "12:30"}, base]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: {a: 1, a: 2}", "'a' stands twice"),
+        ("grid: [{cross: {a: [1], a: [2]}}]", "'a' stands twice"),
+        ("grid: [{cross: {a: []}}]", "a is empty"),
+        ("grid: [{cross: {}}]", "cross is empty"),
+        ("grid: [{}]", "is empty"),
+        ("grid: [{crossed: {a: [1]}}]", "'crossed'"),
+        ("axes: {a: [1]}", "'axes'"),
+        ("grid: [{cross: {a: [[1, 2]]}}]", "no list of words"),
+        ("grid: [{zip: {a: [1, 2], b: [1]}}]", "a has 2, b has 1"),
+        ("grid: [{zip: {a: [1, 2]}, cross: {a: [1, 2]}}]", "a twice"),
+        ("base: {a: 1}\ngrid: [{cross: {a: [1, 2]}}]", "a twice"),
+        ("reps: 0", "reps is 0"),
+        ("reps: many", "reps is many"),
+        ("- a", "no mapping"),
+        ("a: [", "not YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "'a'"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError, match=told) as raised:
+        gridfile.read(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
+    text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
+    assert gridfile.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for name in ("none.yaml", "none.py"):
+        with pytest.raises(ResourceError, match=name):
+            gridfile.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("GRID = [1]", "sets no GRID"), ("1 / 0", "ZeroDivisionError"), ("GRID =", "SyntaxError")]
+)
+def test_a_python_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        gridfile.read(written(tmp_path, text, "x.py"))
+
+
+def test_the_cardiology_grid_has_its_26_cells() -> None:
+    plan = gridfile.read(ROOT / "grids" / "cardio_resnet.yaml")
+    cells = plan.grid.cells()
+    assert len({tuple(cell.items()) for cell in cells}) == len(cells) == 26
+    assert [cell["model-args.blocks"] for cell in cells[:2]] == ["2-2-2-2", "3-4-6-3"]
+    custom = [tuple(cell[f"model-args.{part}"] for part in ("layout", "stem", "filters", "blocks")) for cell in cells[2:]]
+    axes = [list(dict.fromkeys(column)) for column in zip(*custom, strict=True)]
+    assert custom == list(product(*axes))
+    assert [len(axis) for axis in axes] == [2, 2, 3, 2]
+    assert plan.reps == 5
+    assert {cell["drop-labels"] for cell in cells} == {"~"}

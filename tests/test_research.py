@@ -1,0 +1,341 @@
+"""Grids that survive: real workers, drivers and schedulers are killed, and the table is that of an undisturbed research."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import cells
+import research
+import worker
+from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
+from toolbox import gridfile, gridtable
+from toolbox.ledger import DONE, FAILED, Ledger, Task
+
+GRID = """
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 6}
+grid:
+  - cross: {lr: [0.001, 0.005]}
+"""
+SECONDS = {"seconds", "run"}
+
+
+def written(root: Path, text: str = GRID, name: str = "g.yaml") -> Path:
+    path = root.parent / name
+    path.write_text(text)
+    return path
+
+
+def begin(root: Path, *flags: object, **how: Any) -> subprocess.Popen:
+    return launch(*flags, "--root-dir", root, script="research.py", start_new_session=True, **how)
+
+
+def end(root: Path, *flags: object, **how: Any) -> SimpleNamespace:
+    return finish(begin(root, *flags, **how))
+
+
+def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Task]:
+    found = cells.experiments(gridfile.read(path).grid.cells())
+    return [cells.repeated(one, rep, tested=tested) for rep in range(reps) for one in found]
+
+
+def here(ledger: Ledger, tasks: list[Task]) -> list[dict[str, Any]]:
+    """The outcomes of tasks carried out in this process, undisturbed."""
+    orders = [{**vars(task)} for task in tasks]
+    return worker.carry_out(str(ledger.path), str(ledger.root), "test", orders)
+
+
+def table(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every row without what differs from one carrying out to the next."""
+    return [{key: value for key, value in row.items() if key not in SECONDS} for row in gridtable.rows(ledger)]
+
+
+def plan(ledger: Ledger, tasks: list[Task]) -> Ledger:
+    ledger.freeze(1, cells=[{"name": task.cell, "cell": task.flags} for task in tasks])
+    return ledger
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Ledger:
+    """The grid carried out in this process."""
+    root = tmp_path_factory.mktemp("undisturbed") / "data"
+    (root / "synth").mkdir(parents=True)
+    (root / "synth" / "cache").symlink_to(synth_cache)
+    tasks = tasks_of(written(root))
+    ledger = plan(Ledger.open(root, "g"), tasks)
+    assert [outcome["state"] for outcome in here(ledger, tasks)] == [DONE] * 2
+    return ledger
+
+
+def records(root: Path) -> dict[str, dict[str, Any]]:
+    return Ledger(root / "research" / "g", root).records()
+
+
+def begun(root: Path, *, besides: int = 0) -> dict[str, Any] | None:
+    """A run that has an epoch behind it and others before it, once `besides` runs are done."""
+    found = [record for record in records(root).values() if record["state"] == "started" and record["run"]]
+    done = sum(record["state"] == DONE for record in records(root).values())
+    found = [record for record in found if (root / record["run"] / "logger.json").is_file()]
+    return found[0] if found and done >= besides else None
+
+
+def assert_as_undisturbed(root: Path, undisturbed: Ledger) -> None:
+    """The same table; the same runs to the last bit; a folder a run, so that none was done twice."""
+    ledger = Ledger(root / "research" / "g", root)
+    assert table(ledger) == table(undisturbed)
+    for key, record in undisturbed.records().items():
+        assert_same_run(ledger.folder(ledger.record(key)), undisturbed.folder(record))
+    finished = [path for path in (root / "synth" / "runs").iterdir() if (path / "config.json").is_file()]
+    assert len(finished) == len(undisturbed.records())
+
+
+def test_a_cell_is_the_run_that_the_commander_makes_of_its_flags(undisturbed: Ledger, root: Path) -> None:
+    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--epochs", 6, "--lr", 0.001, "--no-figures")
+    ended = commander(*flags, "--root-dir", root)
+    assert ended.code == 0, ended.err
+    first = undisturbed.folder(next(record for record in undisturbed.records().values() if record["flags"]["lr"] == "0.001"))
+    assert_same_run(Path(ended.result["run_folder"]), first)
+
+
+def test_a_killed_worker_and_a_killed_driver_lose_nothing_and_nothing_is_done_twice(root: Path, undisturbed: Ledger) -> None:
+    grid = written(root)
+    driver = begin(root, grid, "--workers", 1)
+    wait_for(lambda: begun(root) is not None, driver)
+    os.kill(begun(root)["by"]["pid"], signal.SIGKILL)
+    killed = begun(root)["by"]["pid"]
+    wait_for(lambda: any(record["by"]["pid"] != killed for record in records(root).values()), driver)
+    wait_for(lambda: begun(root, besides=1) is not None, driver)
+    driver.kill()
+    driver.wait()
+    done = {key for key, record in records(root).items() if record["state"] == DONE}
+    results = {key: (root / records(root)[key]["run"] / "results.json").stat().st_mtime_ns for key in done}
+    ended = end(root, grid, "--workers", 2)
+    assert ended.code == 0, ended.err
+    assert "took over the lock" in ended.err
+    assert_as_undisturbed(root, undisturbed)
+    assert results == {key: (root / records(root)[key]["run"] / "results.json").stat().st_mtime_ns for key in done}
+    assert {path.name for path in (root / "research" / "g").iterdir()} >= {"index.html", "table.csv", "research.log"}
+
+
+@pytest.mark.soak
+def test_killed_again_and_again_the_table_is_that_of_an_undisturbed_research(root: Path, undisturbed: Ledger) -> None:
+    grid, rng = written(root), random.Random(3)
+    for _ in range(10):
+        driver = begin(root, grid, "--workers", 2)
+        time.sleep(rng.uniform(3, 12))
+        workers = {record["by"]["pid"] for record in records(root).values() if record["state"] == "started"}
+        for pid in rng.sample(sorted(workers), len(workers) // 2):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(rng.uniform(0, 3))
+        driver.kill()
+        driver.wait()
+    ended = end(root, grid, "--workers", 2)
+    assert ended.code == 0, ended.err
+    assert_as_undisturbed(root, undisturbed)
+
+
+def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -> None:
+    grid = written(root)
+    driver = begin(root, grid, "--workers", 1)
+    wait_for(lambda: begun(root) is not None, driver)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+    ended = finish(driver)
+    assert (ended.code, ended.out) == (130, "")
+    assert "distributed" not in ended.err
+    assert "Traceback" not in ended.err
+    assert {record["state"] for record in records(root).values()} <= {DONE, "stopped"}
+    left = Ledger(root / "research" / "g", root)
+    assert all(left.can_go_on(record) for record in left.records().values())
+    here(left, tasks_of(grid))
+    assert_as_undisturbed(root, undisturbed)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def scheduler(port: int) -> subprocess.Popen:
+    code = "from distributed.cli.dask_scheduler import main; main()"
+    return dask(code, "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+
+
+def dask(code: str, *flags: object) -> subprocess.Popen:
+    """A process of Dask's own, which knows nothing of this program."""
+    return launch("-c", code, *flags, script="", cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_scheduler_elsewhere_with_two_workers_is_used_and_may_be_killed(root: Path, undisturbed: Ledger) -> None:
+    grid, port = written(root), free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    joining = "from distributed.cli.dask_worker import main; main()"
+
+    def cluster() -> list[subprocess.Popen]:
+        how = (address, "--nthreads", 1, "--no-nanny", "--no-dashboard", "--death-timeout", 20)
+        return [scheduler(port), dask(joining, *how), dask(joining, *how)]
+
+    first = cluster()
+    driver = begin(root, grid, "--engine-address", address)
+    wait_for(lambda: begun(root, besides=0) is not None, driver)
+    first[0].kill()
+    ended = finish(driver)
+    assert ended.code == 6, ended.err
+    assert "the scheduler is gone" in ended.err
+    assert "goes on" in ended.err
+    for process in first:
+        process.kill()
+        process.wait()
+    cluster()
+    ended = end(root, grid, "--engine-address", address)
+    assert ended.code == 0, ended.err
+    assert len({record["by"]["pid"] for record in records(root).values()}) > 1
+    assert_as_undisturbed(root, undisturbed)
+
+
+FAILING = """
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 1}
+grid:
+  - cross: {lr: [0.001, 1000000], grad-clip: 0}
+"""
+
+
+def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(root: Path) -> None:
+    grid = written(root, FAILING)
+    ended = end(root, grid, "--workers", 1, "--no-test")
+    assert ended.code == 1, ended.err
+    assert "not finite" in ended.err
+    ledger = Ledger(root / "research" / "g", root)
+    good, bad = gridtable.rows(ledger)
+    assert (good["state"], bad["state"]) == (DONE, FAILED)
+    assert "not finite" in bad["error"]
+    before = ledger.path.joinpath("runs", f"{bad['cell']}_0.json").read_text()
+    again = end(root, grid, "--workers", 1, "--no-test")
+    assert again.code == 1
+    assert "--retry" in again.err
+    assert before == ledger.path.joinpath("runs", f"{bad['cell']}_0.json").read_text()
+    assert "failed" in again.out
+    assert "test/loss" not in good  # nothing opened the test set
+    assert research.main(["--results", "g", "--root-dir", str(root)]) == 1
+
+
+def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, told in (
+        ("base: {dataset: synth}\ngrid: [{cross: {lrr: [1]}}]", "unknown flag --lrr"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lr: [0.1, -1]}}]", "cell 2 of 2: lr=-1"),
+        ("base: {dataset: synth}\ngrid: [{cross: {model-name: [cnn1d_4]}}]", "unknown --model-name"),
+        ("base: {dataset: synth}\ngrid: [{cross: {version: [3]}}]", "--version is of one command"),
+        ("base: {dataset: synth}\ngrid: [{cross: {short-run: [1]}}]", "is a switch"),
+        ("base: {dataset: synth, wd: 1, weight-decay: 2}", "are one flag"),
+        ("base: {lr: 0.1}", "names no dataset"),
+        ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed is no axis"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
+    ):
+        assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
+        assert told in capsys.readouterr().err
+    assert not (root / "research").exists()
+
+
+def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks(
+    root: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    text = """
+    base: {dataset: synth}
+    reps: 2
+    grid:
+      - cross: {model-name: [resnet1d_v2_18, resnet1d_v2, cnn1d_3], lr: [0.001, 0.005]}
+      - cross: {model-name: cnn1d_3, lr: [1e-3, 2e-3]}
+    """
+    assert research.main([str(written(root, text)), "--dry-run", "--root-dir", str(root)]) == 0
+    listed = capsys.readouterr().out
+    assert "1,560,059 parameters  model-name=resnet1d_v2_18 lr=0.001" in listed
+    assert "7 cells, 2 repetitions, 14 runs" in listed
+    assert "cell 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
+    assert "model-name=resnet1d_v2_18 and model-name=resnet1d_v2 build identical networks" in caplog.text
+    assert "cnn1d_3 and" not in caplog.text
+
+
+def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"dataset": "table", "data-file": str(tmp_path / "a.csv")}
+    first = cells.experiment(base)
+    monkeypatch.chdir(tmp_path)
+    same = ({"data-file": "a.csv"}, {"device": "cpu"}, {"lr": "5e-3"}, {"wd": "0.010"}, {"batch-size": "128"}, {"seed": "42"})
+    assert {cells.experiment(base | other).name for other in same} == {first.name}
+    assert cells.experiment(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
+    others = (
+        {"data-file": "b.csv"},
+        {"lr": "6e-3"},
+        {"epochs": "3"},
+        {"short-run": "true"},
+        {"model-name": "cnn1d_3"},
+        {"seed": "7"},
+    )
+    assert len({first.name, *(cells.experiment(base | other).name for other in others)}) == 7
+
+
+def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
+    cell = {"augment.noise": "1", "lr": "0.1", "augment.shift": "2-3", "short-run": "true", "calibrate": "false"}
+    assert cells.typed(cell) == ["--augment=noise=1,shift=2-3", "--lr=0.1", "--short-run"]
+
+
+def test_repetitions_have_the_same_seed_and_split_in_every_cell(root: Path) -> None:
+    tasks = tasks_of(written(root), reps=2)
+    assert [task.rep for task in tasks] == [0, 0, 1, 1]
+    assert [task.given["seed"] for task in tasks] == [42, 42, 43, 43]
+    assert len({task.key for task in tasks}) == 4
+
+
+def test_a_grid_may_grow_and_not_lose_cells(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger.open(root, "g")
+    tasks = tasks_of(written(root))
+    assert plan(ledger, tasks[:1]).freeze(2, cells=[{"name": task.cell, "cell": task.flags} for task in tasks]) == 1
+    assert ledger.plan()["reps"] == 2
+    with pytest.raises(Exception, match="1 of 2 cells"):
+        plan(ledger, tasks[1:])
+
+
+def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tmp_path: Path) -> None:
+    root, csv = str(undisturbed.root), tmp_path / "out.csv"
+    assert research.main(["--results", "g", "--root-dir", root, "--where", "lr=0.005", "--csv", str(csv)]) == 0
+    head, row = csv.read_text().splitlines()
+    values = dict(zip(head.split(","), row.split(","), strict=True))
+    assert (values["lr"], values["rep"], values["state"]) == ("0.005", "0", DONE)
+    run = undisturbed.root / values["run"]
+    assert float(values["test/macro_f1"]) == json.loads((run / "results.json").read_text())["test"]["macro_f1"]
+    assert values["parameters"] == "4789"
+    page = (undisturbed.path / "index.html").read_text()
+    for heading in ("Score against parameters", "Parallel coordinates", "Learning curves", "Repetitions"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_two_commands_at_once_and_an_address_without_a_scheduler_are_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = str(written(root))
+    with Ledger.open(root, "g").locked():
+        assert research.main([grid, "--root-dir", str(root)]) == 8
+    assert "the research is held by process" in capsys.readouterr().err
+    address = f"tcp://127.0.0.1:{free_port()}"
+    assert research.main([grid, "--root-dir", str(root), "--engine-address", address]) == 6
+    assert f"no scheduler answers ({address})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["yaml", "distributed", "optuna"])
+def test_a_package_that_is_not_installed_is_named_with_where_it_is_required(root: Path, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import research; sys.exit(research.main(sys.argv[1:]))"
+    search = ["--search", "random", "--trials", "1"] if package == "optuna" else []
+    told = finish(launch("-c", code, written(root), *search, "--root-dir", root, script="", cwd=ROOT))
+    assert told.code == 6
+    assert f"the package {package} is not installed. Try: pip install -r requirements-research.txt" in told.err

@@ -1,0 +1,245 @@
+"""Searches: what is drawn and what is told, gone on with after a kill, given up early, and never a look at the test set."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import cells
+import research
+import stages
+import worker
+from conftest import finish, launch, wait_for
+from toolbox import gridfile, gridtable
+from toolbox.errors import UsageError
+from toolbox.grid import Option, Range, fixed
+from toolbox.ledger import DONE, PRUNED, Ledger, Task
+from toolbox.space import Space, around
+
+search = pytest.importorskip("search", reason="optuna is not installed")
+
+GRID = """
+base: {dataset: synth, short-run: true, epochs: 3, val-fraction: 0.02}
+grid:
+  - cross: {lr: 'loguniform(1e-4, 1e-1)', model-name: cnn1d_3, optimizer: [sgd, adam], batch-size: 'randint(32, 64)'}
+"""
+TRIALS = 4
+
+
+class Here:
+    """The engine's place taken by this process: a task is done when its outcome is asked for, one after the other."""
+
+    def __init__(self, ledger: Ledger, outcome: Any = None) -> None:
+        self.ledger, self.waiting, self.workers, self.stopped = ledger, [], {"here": "0"}, []
+        self.outcome = outcome
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def submit(self, task: Task) -> None:
+        self.waiting.append(task)
+
+    def next(self) -> tuple[Task, dict[str, Any]]:
+        task = self.waiting.pop(0)
+        if self.outcome:
+            return task, self.outcome(self.ledger, task)
+        return task, worker.carry_out(str(self.ledger.path), str(self.ledger.root), "test", [vars(task)])[0]
+
+    def stop(self, keys: list[str], *, signum: int) -> None:
+        self.stopped.append((keys, signum))
+
+    def pass_on(self, stop: object) -> None:
+        pass
+
+    def doing(self) -> dict[str, str]:
+        return {}
+
+
+NEVER = SimpleNamespace(requested=None)
+BAR = SimpleNamespace(ended=lambda key, outcome: None, show=lambda asked: None)
+
+
+@pytest.fixture
+def closed(tmp_path: Path, synth_cache: Path) -> Path:
+    """A root whose generated test rows are not there yet, so that who opens them leaves a trace."""
+    cache = tmp_path / "data" / "synth" / "cache"
+    cache.mkdir(parents=True)
+    (train,) = synth_cache.glob("train-*")
+    (cache / train.name).symlink_to(train)
+    return tmp_path / "data"
+
+
+def test_set_is_closed(root: Path) -> bool:
+    return not list((root / "synth" / "cache").glob("test-*"))
+
+
+test_set_is_closed.__test__ = False
+
+
+def space(text: str, folder: Path) -> Any:
+    (folder / "s.yaml").write_text(text)
+    return Space.of(gridfile.read(folder / "s.yaml").grid)
+
+
+def told(ledger: Ledger, found: Any, **how: Any) -> Any:
+    made = search.Search(ledger, found, **{"sampler": "tpe", "pruner": None, "trials": TRIALS} | how)
+    made.run(Here(ledger), BAR, NEVER)
+    return made
+
+
+def rows(ledger: Ledger) -> dict[str, Any]:
+    return {row["cell"]: (row["state"], row["lr"], row.get("val/macro_f1")) for row in gridtable.rows(ledger)}
+
+
+def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_opened(
+    closed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    grid = closed.parent / "s.yaml"
+    found = space(GRID, closed.parent)
+    flags = (grid, "--search", "tpe", "--trials", TRIALS, "--workers", 1, "--root-dir", closed)
+    ledger = Ledger(closed / "research" / "s", closed)
+
+    def states() -> list[str]:
+        return [record["state"] for record in ledger.records().values()] if ledger.path.exists() else []
+
+    driver = launch(*flags, script="research.py")
+    wait_for(lambda: states().count(DONE) == 1 and "started" in states(), driver)
+    driver.kill()
+    driver.wait()
+    ended = finish(launch(*flags, script="research.py"))
+    assert ended.code == 0, ended.err
+    assert "3 of 4 trials are left" in ended.err or "2 of 4 trials are left" in ended.err
+    assert len(list((closed / "synth" / "runs").iterdir())) == TRIALS
+
+    other = tmp_path_factory.mktemp("undisturbed")
+    (other / "synth").mkdir()
+    (other / "synth" / "cache").symlink_to(closed / "synth" / "cache")
+    undisturbed = Ledger.open(other, "s")
+    made = told(undisturbed, found)
+    assert rows(ledger) == rows(undisturbed)
+    assert test_set_is_closed(closed)
+    values = [trial.value for trial in made.study.trials]
+    assert sorted(values) == sorted(value for _, _, value in rows(undisturbed).values())
+
+
+def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> None:
+    text = "base: {dataset: synth}\ngrid: [{zip: {lr: [1, 2], momentum: [0, 0.5]}, cross: {optimizer: [sgd, adam]}}]"
+    ledger, found = Ledger.open(closed, "s"), space(text, closed.parent)
+    made = search.Search(ledger, found, sampler="grid", pruner=None, trials=100)
+    tried = []
+
+    def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
+        tried.append((task.flags["lr"], task.flags["momentum"], task.flags["optimizer"]))
+        return {"state": PRUNED}
+
+    made.run(Here(ledger, outcome), BAR, NEVER)
+    assert sorted(tried) == [("1", "0", "adam"), ("1", "0", "sgd"), ("2", "0.5", "adam"), ("2", "0.5", "sgd")]
+    assert made.left() == 0
+    with pytest.raises(UsageError, match="has ranges"):
+        search.Search(ledger, space(GRID, closed.parent), sampler="grid", pruner=None, trials=4)
+
+
+def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
+    """Seven runs of three epochs whose scores are made up; the later half is far below the median."""
+    ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
+    made = search.Search(ledger, found, sampler="random", pruner="median", trials=8)
+    engine = Here(ledger)
+
+    def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
+        number = made.numbers[task.key][0]
+        folder = ledger.root / f"run{number}"
+        folder.mkdir()
+        score = 0.9 if number < 6 else 0.1
+        history = [{"epoch": epoch, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
+        (folder / "logger.json").write_text(json.dumps(history))
+        ledger.write(task, "started", run=folder.name)
+        made._report(engine)
+        return {"state": PRUNED if engine.stopped and engine.stopped[-1][0] == [task.key] else DONE}
+
+    engine.outcome = outcome
+    made.run(engine, BAR, NEVER)
+    assert [trial.state.name for trial in made.study.trials] == ["COMPLETE"] * 6 + ["PRUNED"] * 2
+    assert {signum for _, signum in engine.stopped} == {worker.PRUNE}
+
+
+def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
+    one = cells.experiment(next(found.probes()))
+    task = cells.repeated(one, 0, stage="search", tested=False)
+    orders = (str(ledger.path), str(closed), "test", [vars(task)])
+    write = Ledger.write
+
+    def written(self: Ledger, task: Task, state: str, **facts: Any) -> None:
+        write(self, task, state, **facts)
+        worker.stop("test", [task.key], worker.PRUNE)  # while it runs, from outside
+
+    monkeypatch.setattr(Ledger, "write", written)
+    assert worker.carry_out(*orders) == [{"state": PRUNED}]
+    assert ledger.can_go_on(ledger.record(task.key))
+    before = (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns
+    assert worker.carry_out(*orders) == [{"state": PRUNED}]
+    assert (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns == before
+
+
+def test_a_small_grid_around_the_best_stays_within_the_ranges(tmp_path: Path) -> None:
+    ranges = {"lr": Range("loguniform", 1e-4, 1e-2), "batch-size": Range("randint", 32, 64), "momentum": Range("uniform", 0, 1)}
+    found = Space({**ranges, "optimizer": {"sgd": {"optimizer": "sgd"}}})
+    best = {"lr": "0.008", "batch-size": "64", "momentum": "0.5", "optimizer": "sgd"}
+    near = around(best, found)
+    assert near[0] == best
+    assert all(cell["optimizer"] == "sgd" for cell in near)
+    differing = [{key: cell[key] for key in best if cell[key] != best[key]} for cell in near[1:]]
+    assert [list(each) for each in differing] == [["lr"], ["lr"], ["batch-size"], ["momentum"], ["momentum"]]
+    assert [float(value) for each in differing for value in each.values()] == pytest.approx([0.008 / 1.5, 0.01, 63, 0.4, 0.6])
+    with pytest.raises(UsageError, match="no range"):
+        around(best, Space({"optimizer": found.axes["optimizer"]}))
+
+
+def test_a_space_is_one_product(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has 2"):
+        Space.of(fixed({}) * (Option("a", [1]) + Option("b", [2])))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--search", "tpes", "--trials", "3"], "unknown --search"),
+        (["--search", "tpe", "--trials", "3", "--pruner", "x"], "unknown --pruner"),
+        (["--search", "tpe"], "--search needs --trials"),
+        (["--trials", "3"], "go with --search"),
+        (["--seeds", "3"], "--seeds goes with --best"),
+        (["--best"], "--best goes with"),
+        (["--search", "tpe", "--trials", "0"], "--trials must be from 1 on"),
+        ([], "only a search"),
+    ],
+)
+def test_flags_of_a_search_are_checked_before_anything_starts(
+    closed: Path, capsys: pytest.CaptureFixture[str], flags: list[str], told: str
+) -> None:
+    space(GRID, closed.parent)
+    assert research.main([str(closed.parent / "s.yaml"), "--root-dir", str(closed), *flags]) == 2
+    assert told in capsys.readouterr().err
+    assert not (closed / "research").exists()
+
+
+def test_a_value_that_no_run_could_have_is_found_before_anything_starts(closed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space(GRID.replace("randint(32, 64)", "randint(0, 64)"), closed.parent)
+    flags = ["--root-dir", str(closed), "--search", "tpe", "--trials", "2"]
+    assert research.main([str(closed.parent / "s.yaml"), *flags]) == 2
+    assert "--batch-size is 0" in capsys.readouterr().err
+
+
+def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
+    ledger.freeze(3, space=str(found))
+    told(ledger, found, sampler="random", trials=2)
+    best = max(rows(ledger).items(), key=lambda item: item[1][2])[0]
+    asked: list[Task] = []
+    monkeypatch.setattr(stages, "carry_out_all", lambda flags, ledger, tasks, stop: asked.extend(tasks))
+    stages.run_best(SimpleNamespace(best="", seeds=3), None, ledger, NEVER)
+    assert [task.cell for task in asked] == [best] * 3
+    assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]
+    assert all(task.tested and task.stage == "best" for task in asked)
+    assert test_set_is_closed(closed)

@@ -1,0 +1,143 @@
+"""A file becomes a grid: YAML, or Python that says GRID (and BASE, REPS) in the algebra of `toolbox.grid`.
+
+    base: {dataset: synth, epochs: 5}
+    reps: 3
+    grid:
+      - zip: {optimizer: [sgd, adam], lr: [0.05, 0.001]}     side by side
+        cross: {model-name: [cnn1d_3, resnet1d_10]}          each with each
+      - cross: {model-name: lstm_1}                          and these cells after those
+
+Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out.
+"""
+
+import runpy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add, mul
+from pathlib import Path
+from typing import Any
+
+from toolbox.errors import ResourceError, UsageError
+from toolbox.grid import Grid, Option, fixed, parse_range
+
+NULL = ("", "~", "null")
+SHAPE = "base, reps and grid; in grid a list of zip and cross"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a file asks for: the cells, base in each of them, and how often."""
+
+    grid: Grid
+    reps: int
+
+
+def read(path: Path) -> Plan:
+    """The plan of a .yaml, .yml or .py file; a UsageError says what in it is no grid, a ResourceError that it cannot be read."""
+    try:
+        if path.suffix == ".py":
+            found = _ran(path)
+            grid, base, reps = found.get("GRID"), found.get("BASE", {}), found.get("REPS", 1)
+        else:
+            found = _loaded(path)
+            if unknown := found.keys() - {"base", "reps", "grid"}:
+                raise UsageError(f"a grid has no '{min(unknown)}'", hint=SHAPE)
+            base, reps = _mapping(found.get("base", {}), "base"), found.get("reps", "1")
+            grid = reduce(add, [_entry(entry) for entry in _entries(found.get("grid", []))], Grid(()))
+        if not isinstance(grid, Grid):
+            raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from toolbox.grid')
+        grid = grid if grid.terms else fixed({})
+        return Plan(fixed(base) * grid, _count(reps))
+    except UsageError as error:
+        raise UsageError(error.what, where=str(path), hint=error.hint) from error
+    except OSError as error:
+        raise ResourceError(f"the grid cannot be read: {error.strerror}", where=str(path), hint="another path") from error
+
+
+def _ran(path: Path) -> dict[str, Any]:
+    """What a Python file has set; a fault in it is its writer's."""
+    try:
+        return runpy.run_path(str(path))
+    except (UsageError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(f"the file cannot be run, {type(error).__name__}: {error}", hint="python, and the file") from error
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    import yaml
+
+    class Loader(yaml.BaseLoader):
+        """Every scalar a text, but null where nothing, ~ or null stands bare; no key of a mapping twice."""
+
+        def construct_scalar(self, node: Any) -> str | None:
+            text = super().construct_scalar(node)
+            return None if node.style is None and text in NULL else text
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+                raise UsageError(f"'{twice[0]}' stands twice, at line {node.start_mark.line + 1}", hint="each once")
+            return super().construct_mapping(node, deep)
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = yaml.load(file, Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
+    return _mapping(found, "the file")
+
+
+def _entries(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
+def _entry(found: Any) -> Grid:
+    """One line of `grid`: its zip and its cross, each with each."""
+    entry = _mapping(found, "a line of grid")
+    if not entry or (unknown := entry.keys() - {"zip", "cross"}):
+        raise UsageError(f"a line of grid has no '{min(unknown)}'" if entry else "a line of grid is empty", hint=SHAPE)
+    return reduce(mul, [part for name, axes in entry.items() for part in PARTS[name](axes)])
+
+
+def _zipped(found: Any) -> Iterator[Grid]:
+    for axes in _entries(found):
+        yield Option.product(*_axes(axes, "zip"))
+
+
+def _crossed(found: Any) -> Iterator[Grid]:
+    yield from _axes(found, "cross")
+
+
+PARTS = {"zip": _zipped, "cross": _crossed}
+
+
+def _axes(found: Any, where: str) -> list[Grid]:
+    axes = _mapping(found, where)
+    if not axes:
+        raise UsageError(f"{where} is empty", hint=SHAPE)
+    return [_axis(key, values) for key, values in axes.items()]
+
+
+def _axis(key: str, values: Any) -> Grid:
+    if isinstance(values, str):
+        return Option(key, parse_range(values) or [values])
+    if not isinstance(values, list) or not all(value is None or isinstance(value, str) for value in values):
+        raise UsageError(f"the values of {key} are no list of words", hint=f"{key}: [one, other]")
+    return Option(key, values)
+
+
+def _mapping(found: Any, where: str) -> Mapping[str, Any]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise UsageError(f"{where} is no mapping of names", hint=SHAPE)
+    return found
+
+
+def _count(reps: Any) -> int:
+    text = str(reps)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise UsageError(f"reps is {text}, must be a number from 1 on", hint="reps: 5")
+    return int(text)

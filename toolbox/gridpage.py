@@ -1,0 +1,191 @@
+"""A research on one page: the table of its cells, score against parameters, parallel coordinates, learning curves, box plots.
+
+`write(ledger, rows, table, ...)` makes index.html in the research's folder; plotly's library lies beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import log10
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolbox import files, gridtable, gridtext, panels
+from toolbox.gridtable import Row
+from toolbox.ledger import DONE, Ledger
+from toolbox.panels import COLOURS, LIBRARY
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+MOST_CURVES = 400  # lines of the learning curves, later ones are left out and this is said
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222; }}
+table {{ border-collapse: collapse; font-size: 90%; }}
+th, td {{ text-align: left; padding: 0.2em 1em 0.2em 0; border-bottom: 1px solid #ddd; white-space: nowrap; }}
+tr.best {{ font-weight: bold; }}
+.wide {{ overflow-x: auto; }}
+</style>
+<script src="{library}"></script>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{facts}</p>
+<div class="wide"><table>
+{table}
+</table></div>
+{figures}
+</body>
+</html>
+"""
+
+
+def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Sequence[str], metric: str) -> Path:
+    """Write the page; its path."""
+    names = {(row["stage"], row["cell"]): name_of(row, axes) for row in table}
+    figures = {
+        "Score against parameters": score_figure(table, names, metric),
+        "Parallel coordinates": parallel_figure(table, axes, metric),
+        "Learning curves": curves_figure(ledger, rows, names, metric),
+        "Repetitions": boxes_figure(rows, names, metric),
+    }
+    panels.save_library(ledger.path)
+    text = PAGE.format(
+        title=escape(f"research {ledger.path.name}"),
+        library=LIBRARY,
+        facts=escape(facts(rows, table, metric)),
+        table=_table(table, axes, metric),
+        figures="\n".join(f"<h2>{heading}</h2>\n{_embedded(figure)}" for heading, figure in figures.items()),
+    )
+    files.write_text(ledger.path / "index.html", text)
+    return ledger.path / "index.html"
+
+
+def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> str:
+    """How many runs there are, in what states, and how cells are judged."""
+    states = [row["state"] for row in rows]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over repetitions."
+    return f"{len(table)} cells, {len(rows)} runs: {counted}. {judged} Differences are paired by repetition."
+
+
+def name_of(row: Row, axes: Sequence[str]) -> str:
+    """A cell in the values of its axes."""
+    values = " ".join(gridtext.shown(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
+    return values if row["stage"] == "grid" else f"{row['stage']}: {values}"
+
+
+def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
+    best = gridtable.best(table, metric)
+    head, *lines = [line[1:] for line in gridtext.lines(table, axes, metric)]
+    marks = [' class="best"' if row is best else "" for row in table]
+    body = [f"<tr{mark}>{_cells(line, 'td')}</tr>" for mark, line in zip(marks, lines, strict=True)]
+    return "\n".join([f"<tr>{_cells(head, 'th')}</tr>", *body])
+
+
+def _cells(words: Sequence[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(word)}</{tag}>" for word in words)
+
+
+def _embedded(figure: "Figure") -> str:
+    return figure.to_html(full_html=False, include_plotlyjs=False)
+
+
+def score_figure(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
+    """Mean score of each cell, on validation and on test, against its trainable parameters."""
+    figure = _figure("trainable parameters", metric)
+    for side, colour in (("val", COLOURS[0]), ("test", COLOURS[1])):
+        known = [row for row in table if row[f"{side}_mean"] is not None and row["parameters"]]
+        mean, low, high = ([row[f"{side}_{name}"] for row in known] for name in ("mean", "low", "high"))
+        figure.add_scatter(
+            x=[row["parameters"] for row in known],
+            y=mean,
+            error_y={
+                "type": "data",
+                "array": [0 if top is None else top - middle for top, middle in zip(high, mean, strict=True)],
+                "arrayminus": [0 if bottom is None else middle - bottom for bottom, middle in zip(low, mean, strict=True)],
+                "thickness": 1,
+            },
+            text=[escape(names[row["stage"], row["cell"]]) for row in known],
+            mode="markers",
+            marker={"size": 9, "color": colour},
+            name={"val": "validation", "test": "test"}[side],
+        )
+    figure.update_xaxes(type="log")
+    return figure
+
+
+def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "Figure":
+    """Every axis, the parameters and the score as upright lines, a cell as a line through them."""
+    from plotly.graph_objects import Figure
+
+    known = [row for row in table if row["val_mean"] is not None]
+    scores = [row["val_mean"] for row in known]
+    dimensions = [_dimension(axis, [row.get(axis) for row in known]) for axis in axes]
+    dimensions.append({"label": "log10 of parameters", "values": [log10(row["parameters"] or 1) for row in known]})
+    dimensions.append({"label": f"validation {metric}", "values": scores})
+    figure = Figure()
+    figure.add_parcoords(dimensions=dimensions, line={"color": scores, "colorscale": "Viridis", "showscale": True})
+    figure.update_layout(template="plotly_white", height=480, margin={"l": 120, "r": 80, "t": 60})
+    return figure
+
+
+def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
+    """An axis of numbers as it is; of words, or of few numbers, its values at equal distances."""
+    kinds = list(dict.fromkeys(values))
+    numbers = all(isinstance(value, int | float) for value in values)
+    if numbers and len(kinds) > 8:
+        return {"label": escape(axis), "values": values}
+    kinds = sorted(kinds) if numbers else kinds
+    labels = [escape(gridtext.shown(kind) or "none") for kind in kinds]
+    places = list(range(len(kinds)))
+    return {"label": escape(axis), "values": [kinds.index(value) for value in values], "tickvals": places, "ticktext": labels}
+
+
+def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
+    """The validation score of every epoch, a line a run, a colour a cell."""
+    figure, cells = _figure("epoch", f"validation {metric}"), list(names)
+    begun = [row for row in rows if row.get("epochs")]
+    for row in begun[:MOST_CURVES]:
+        cell, epochs = (row["stage"], row["cell"]), gridtable.history(ledger, row)
+        figure.add_scatter(
+            x=[epoch["epoch"] for epoch in epochs],
+            y=[epoch["val"].get(metric) for epoch in epochs],
+            name=escape(names[cell]),
+            legendgroup=str(cell),
+            showlegend=row is next(other for other in begun if (other["stage"], other["cell"]) == cell),
+            mode="lines" if len(epochs) > 1 else "markers",
+            line={"color": COLOURS[cells.index(cell) % len(COLOURS)], "width": 1.5},
+        )
+    if len(begun) > MOST_CURVES:
+        figure.update_layout(title=f"the first {MOST_CURVES} of {len(begun)} runs")
+    return figure
+
+
+def boxes_figure(rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
+    """The validation scores of the repetitions of each cell, as boxes with their points."""
+    figure = _figure("", f"validation {metric}")
+    for i, (cell, name) in enumerate(names.items()):
+        values = [row.get(f"val/{metric}") for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE]
+        figure.add_box(
+            y=values,
+            name=escape(name),
+            boxpoints="all",
+            jitter=0.3,
+            pointpos=0,
+            marker_color=COLOURS[i % len(COLOURS)],
+            showlegend=False,
+        )
+    return figure
+
+
+def _figure(x_label: str, y_label: str) -> "Figure":
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    figure.update_layout(template="plotly_white", height=480, xaxis_title=x_label, yaxis_title=y_label)
+    return figure

@@ -1,0 +1,155 @@
+"""What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
+
+Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is stopped from
+outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from toolbox import errors
+from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from toolbox.signals import StopRequest
+
+if TYPE_CHECKING:
+    from loaders.base import Data
+    from toolbox.runs import RunFolder
+
+GPUS = "ECG_GPUS"  # the variable in which the driver names them
+BUSY = "busy"  # another process is at this run
+PRUNE = -1  # in place of a signal's number
+QUIET = ("matplotlib", "PIL", "urllib3", "torch")
+ALONE = threading.Lock()  # torch has one random state a process, so a worker with several threads still does one run at a time
+RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
+STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
+DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave the answer to Ctrl-C to the driver, and see one GPU of those that the driver names."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if gpus := os.environ.get(GPUS):
+        listed = gpus.split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
+
+
+def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised."""
+    ledger = Ledger(Path(path), Path(root))
+    with ALONE:
+        return [_outcome(ledger, driver, Task(**task)) for task in tasks]
+
+
+def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
+    """Let a driver's runs with these keys end after their step; None is all of them, those still to come too."""
+    if keys is None:
+        STOPPED_FOR.add(driver)
+    for whose, key in list(RUNNING):
+        if whose == driver and (keys is None or key in keys) and (request := RUNNING.get((whose, key))):
+            request.requested = signum
+
+
+def me() -> dict[str, Any]:
+    """This process, as records and locks name it."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
+    state = ledger.state(ledger.record(task.key), tested=task.tested)
+    if state in (DONE, PRUNED) or driver in STOPPED_FOR:
+        return {"state": state if state in (DONE, PRUNED) else STOPPED}
+    request = RUNNING[driver, task.key] = StopRequest()
+    begun_s = time.perf_counter()
+    with _quietly(ledger.log(task.key)):
+        outcome = _attempt(ledger, driver, task, request)
+    del RUNNING[driver, task.key]
+    if outcome["state"] != BUSY:
+        spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        ledger.write(task, **outcome, spent_s=round(spent_s, 3))
+    return outcome
+
+
+def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> dict[str, Any]:
+    try:
+        _run(ledger, driver, task, request)
+        return {"state": DONE}
+    except BusyError as error:
+        return {"state": BUSY, "error": str(error)}
+    except Interrupted as interrupted:
+        return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
+    except Exception as error:  # whatever a run ends with is a row of the table
+        logging.getLogger("commander").error(traceback.format_exc())
+        error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
+        return {"state": FAILED, "error": str(error), "code": error.code}
+
+
+def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> None:
+    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is held."""
+    import commander
+
+    record, loaded = ledger.record(task.key), _memo(driver)
+    given, folder = {**task.given, "root_dir": str(ledger.root)}, ledger.folder(record)
+
+    def claimed(run: "RunFolder") -> None:
+        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root))
+
+    def load(flags: SimpleNamespace) -> "Data":
+        ledger.write(task, STARTED, by=me())
+        return loaded(flags)
+
+    if ledger.can_go_on(record):
+        dataset, (_, version) = folder.parents[1].name, folder.name.rsplit("_", 1)
+        model = folder.name[len(dataset) + 1 : -len(version) - 1]
+        there = {"root_dir": str(ledger.root), "dataset": dataset, "model_name": model, "version": version}
+        commander.go_on(there | {"resume": "latest", "no_figures": True}, request, load=load, tested=task.tested)
+        return
+    if folder and folder.is_dir():
+        shutil.rmtree(folder)  # killed between its first files and its first checkpoint
+    commander.start(commander.args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+
+
+def _memo(driver: str) -> Any:
+    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files changed."""
+    if driver not in DATA:
+        from cells import Memo
+
+        DATA.clear()
+        DATA[driver] = Memo()
+    return DATA[driver]
+
+
+@contextlib.contextmanager
+def _quietly(path: Path) -> Iterator[None]:
+    """Send all that a run says into the file `path`, and nothing to the terminal."""
+    before = {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
+    os.environ["TERM"] = "dumb"  # no bar
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = before["handlers"]
+        logging.captureWarnings(False)
+        os.environ["TERM"] = before["TERM"] or ""
+        handler.close()
