@@ -51,7 +51,7 @@ def test_the_beats_are_the_same_at_every_start(data: Data, tmp_path: Path) -> No
         np.testing.assert_array_equal(one.x, again.x)
 
 
-@pytest.mark.parametrize("options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "beat"}])
+@pytest.mark.parametrize("options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "typical"}])
 def test_each_option_gives_other_rows_and_another_checksum(data: Data, folder: Path, options: dict) -> None:
     other = get_data("synth_patients", folder, **options)
     assert other.checksum != data.checksum
@@ -68,12 +68,13 @@ def test_positions_are_ascending_and_tell_the_rr_intervals(data: Data) -> None:
         own = data.test.rows(np.flatnonzero(data.test.record == name))
         rr = np.diff(own.position) / synth_patients.RATE_HZ
         assert (rr > 0).all()
-        np.testing.assert_allclose(own.features[:-1, 1], rr.clip(0.1, 5), rtol=1e-5)
+        np.testing.assert_allclose(np.exp(own.features[:-1, 1]), rr.clip(0.1, 5), rtol=1e-5)
 
 
 def test_supraventricular_beats_are_early_and_ventricular_ones_have_a_pause(data: Data) -> None:
-    ratio = [np.median(data.train.features[data.train.y == k, 2]) for k in range(5)]
-    pause = [np.median(data.train.features[data.train.y == k, 3]) for k in range(5)]
+    features = dict(zip(FEATURES, np.exp(data.train.features.T), strict=True))
+    ratio = [np.median(features["rr_previous_to_mean"][data.train.y == k]) for k in range(5)]
+    pause = [np.median(features["rr_previous_to_next"][data.train.y == k]) for k in range(5)]
     assert max(ratio[1:3]) < 0.85 < min(ratio[0], ratio[4])
     assert pause[2] < pause[1] < pause[0]
 
