@@ -10,7 +10,7 @@ from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
 from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
-from toolbox.tasks import TASKS
+from toolbox.tasks import LAST, TASKS
 
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
@@ -23,7 +23,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "criterion": losses.LOSSES,
     "sampler": samplers.BALANCES,
     "class-balance": samplers.BALANCES,
-    "monitor": dict.fromkeys(metrics.METRICS),
+    "monitor": dict.fromkeys((*metrics.METRICS, LAST)),
     "baseline": baselines.BASELINES,
     "confusion-video": animation.WRITERS,
 }

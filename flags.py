@@ -89,7 +89,8 @@ def _training_flags(flag: Any) -> None:
     flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
-    flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect)")
+    flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect); "
+         "epoch takes the last one, where validation is too small to choose by")  # fmt: skip
     flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
     flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
     flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")

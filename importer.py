@@ -16,6 +16,7 @@ from toolbox.files import finite
 from toolbox.metrics import METRICS
 from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
+from toolbox.tasks import LAST
 from trainer import Trainer
 
 log = logging.getLogger("commander")
@@ -64,7 +65,7 @@ def take_over(trainer: Trainer, old: legacy.Legacy, name: str, where: str) -> Pr
     trainer.model.load_state_dict(old.weights)
     predictions = trainer.predict(trainer.data.val)
     val = trainer.task.measure(predictions)
-    trainer.epoch, trainer.best = old.epoch, {"epoch": old.epoch, "value": val[trainer.task.monitor]}
+    trainer.epoch, trainer.best = old.epoch, {"epoch": old.epoch, "value": {**val, LAST: old.epoch}[trainer.task.monitor]}
     unseen = {**dict.fromkeys(("lr", "seconds", "samples_per_s")), "train": dict.fromkeys(METRICS)}
     trainer.history = [{"epoch": old.epoch, **unseen, "val": val}]
     return predictions

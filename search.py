@@ -79,6 +79,8 @@ class Search:
         self.make_sampler = SAMPLERS[sampler]
         flags = cells.settled(cells.experiment(next(space.probes())))
         self.ledger, self.space, self.metric, self.seed = ledger, space, flags.monitor, flags.seed
+        if self.metric == tasks.LAST:
+            raise UsageError("--monitor epoch says nothing of a trial", hint="a validation metric")
         made = PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -22,7 +22,7 @@ from toolbox.errors import CheckpointError, NumericsError
 from toolbox.meter import Meter
 from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
-from toolbox.tasks import Task, is_better
+from toolbox.tasks import LAST, Task, is_better
 
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 READ_EVERY_S = 0.5
@@ -172,7 +172,7 @@ class Trainer:
         predictions = self.predict(self.data.val)
         val = self.task.measure(predictions)
         self.epoch += 1
-        value = val[self.task.monitor]
+        value = {**val, LAST: self.epoch}[self.task.monitor]
         self.schedule.after_epoch(value)
         if is_better(self.task.monitor, value, self.best["value"] if self.best else None):
             self.best = {"epoch": self.epoch, "value": value}

@@ -236,5 +236,9 @@ def test_the_best_epoch_is_the_one_with_the_best_monitored_value(tiny: Data) -> 
         assert trainer.best == {"epoch": values.index(choose(values)) + 1, "value": choose(values)}
 
 
+def test_where_the_epoch_is_monitored_the_last_one_is_the_best(tiny: Data) -> None:
+    assert fit(build(tiny, monitor="epoch"), 3).best == {"epoch": 3, "value": 3}
+
+
 def test_a_last_batch_of_one_row_is_trained_on(tiny: Data) -> None:
     assert fit(build(tiny, batch_size=149, model_name="resnet1d_10"), 1).epoch == 1

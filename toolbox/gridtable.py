@@ -14,7 +14,7 @@ import numpy as np
 from toolbox.errors import UsageError
 from toolbox.grid import varying
 from toolbox.ledger import DONE, FAILED, PRUNED, WAITING, Ledger
-from toolbox.tasks import is_better, mode
+from toolbox.tasks import LAST, is_better, mode
 
 Row = dict[str, Any]
 LEVEL = 0.95
@@ -70,9 +70,10 @@ def axes(found: Sequence[Row]) -> list[str]:
 
 
 def judged_by(ledger: Ledger) -> str:
-    """The metric that the first run chose its best epoch by."""
+    """The metric that the first run chose its best epoch by, macro_f1 where it chose none."""
     configs = (_json(ledger.folder(record), "config.json") for record in ledger.records().values())
-    return monitor(next(filter(None, configs), None))
+    chosen = monitor(next(filter(None, configs), None))
+    return monitor(None) if chosen == LAST else chosen
 
 
 def monitor(config: Mapping[str, Any] | None) -> str:
@@ -84,7 +85,7 @@ def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str
     """The epoch that a run would be tested at, as the trainer chooses it; None of one without epochs."""
     best = None
     for epoch in history:
-        value = epoch["val"].get(metric)
+        value = {**epoch["val"], LAST: epoch["epoch"]}.get(metric)
         value = np.nan if value is None else value
         if best is None or is_better(metric, value, best[0]):
             best = (value, epoch)

@@ -66,7 +66,7 @@ class Classify:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights = weights
-        self.monitor = pick("monitor", {name: name for name in metrics.METRICS}, monitor)
+        self.monitor = pick("monitor", {name: name for name in (*metrics.METRICS, LAST)}, monitor)
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
         """The logits."""
@@ -121,7 +121,7 @@ class Detect:
     ) -> None:
         self.classes, self.normal = tuple(classes), tuple(classes).index(normal)
         self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)
-        self.monitor = pick("monitor", {"loss": "loss"}, monitor)
+        self.monitor = pick("monitor", {"loss": "loss", LAST: LAST}, monitor)
         self.threshold = thresholds.parse(threshold)
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
@@ -167,6 +167,7 @@ def _means(rows: Tensor, whose: np.ndarray) -> Tensor:
 
 
 TASKS = {"classify": Classify, "detect": Detect}
+LAST = "epoch"  # monitored where nothing is to be chosen: the last epoch is the best
 
 
 def mode(monitor: str) -> str:
