@@ -118,6 +118,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
+PATHS = ("data_file", "label_map")
 WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
 
 
@@ -129,14 +130,20 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SimpleNamespace:
     """Every flag: as typed, else as the run was started with, else the default. Paths become Paths.
 
-    A stored --data-file is relative to --root-dir, so that both can be moved together.
+    Stored paths are relative to --root-dir, so that both can be moved together.
     """
     kept = {key: value for key, value in (stored or {}).items() if key in DEFAULTS}
     flags = SimpleNamespace(**{**DEFAULTS, **kept, **given})
     flags.root_dir = Path(flags.root_dir)
-    if flags.data_file:
-        flags.data_file = Path("" if "data_file" in given else os.path.realpath(flags.root_dir), flags.data_file)
+    for name in PATHS:
+        if is_path(name, getattr(flags, name)):
+            setattr(flags, name, Path("" if name in given else os.path.realpath(flags.root_dir), getattr(flags, name)))
     return flags
+
+
+def is_path(name: str, value: str | None) -> bool:
+    """Whether the value of a flag of PATHS is one: a label map without an ending is a name."""
+    return bool(value) and (name != "label_map" or bool(Path(value).suffix))
 
 
 def changed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:

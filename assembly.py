@@ -183,8 +183,8 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
 
 def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays one."""
-    paths = [name for name in ("data_file", "pretrained") if flags.get(name)]
-    paths = [name for name in paths if name == "data_file" or os.path.isabs(flags[name])]
+    paths = [name for name in args.PATHS if args.is_path(name, flags.get(name))]
+    paths += ["pretrained"] if flags.get("pretrained") and os.path.isabs(flags["pretrained"]) else []
     return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
 
 

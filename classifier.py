@@ -91,8 +91,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
         raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
     spec = _spec(run, config["data"])
-    stored = {name: config["flags"].get(name) for name in assembly.OF_RECORDINGS}
-    form = cuts.form(spec.name, **stored)
+    form = cuts.form(spec.name, **{name: getattr(flags, name) for name in assembly.OF_RECORDINGS})
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
@@ -111,7 +110,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         model=model,
         device=device,
         temperature=_temperature(run, which),
-        label_map=stored["label_map"],
+        label_map=flags.label_map,
         records=None if None in records.values() else records,
     )
 

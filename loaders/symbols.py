@@ -61,12 +61,12 @@ class LabelMap:
         return tuple(known.get(name, 1.0) for name in self.symbols)
 
 
-def label_map(name: str) -> LabelMap:
+def label_map(name: str | Path) -> LabelMap:
     """The map called `name`, or that of the file `name`: JSON {symbol: class} or a CSV of symbol,class.
 
     Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
     """
-    suffix = Path(name).suffix.lower()
+    name, suffix = str(name), Path(name).suffix.lower()
     if name in MAPS or suffix not in READERS:
         return LabelMap(name, pick("label-map", MAPS | {f"FILE{ending}": EACH for ending in READERS}, name))
     with reading(path := Path(name)):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import args
+import assembly
 from conftest import ROOT
 from toolbox.errors import UsageError
 
@@ -174,3 +175,12 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = {name for name in told.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
     assert {name.split(".")[0] for name in modules} == {"commander", "args", "flags", "toolbox"}
+
+
+def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_names(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    stored = assembly.movable({"data_file": before / "beats.zip", "label_map": before / "maps" / "own.csv"}, before)
+    flags = args.resolve({"root_dir": str(after)}, stored)
+    assert (flags.data_file, flags.label_map) == (after / "beats.zip", after / "maps" / "own.csv")
+    stored = assembly.movable({"data_file": None, "label_map": "aami-s"}, before)
+    assert args.resolve({"root_dir": str(after)}, stored).label_map == "aami-s"
