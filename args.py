@@ -69,7 +69,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         what, _, typed = message.partition("unrecognized arguments: ")
         if what:
-            raise UsageError(message, hint=f"python {self.prog} --help")
+            flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
+            hint = f"{flag}=VALUE, with the sign = before a value that begins with a dash"
+            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
         known = [name for action in self._actions for name in action.option_strings]
         word = typed.split()[0].split("=")[0]
         near = [name for name in known if name.startswith(word)] or get_close_matches(word, known)
@@ -104,6 +106,7 @@ PARSER, DEFAULTS = build_parser(
 )
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
+ONE_MISSING = "expected one argument"  # as argparse says it
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)

@@ -13,7 +13,7 @@ from toolbox.errors import DataError, UsageError
 TURNED = "-"  # before the name of a lead that was recorded upside down
 KIN = {"mlii": "ii", "ii": "mlii"}  # of the same direction
 PREFIX = re.compile(r"^(ecg|ekg)\W*(?=\w)", re.IGNORECASE)  # as in EDF
-HINT = "--leads with as many of them, in the order of the network's"
+HINT = "--leads with one of its leads for each of the network's, in that order"
 
 
 def leads_of(recording: Recording, trained: Sequence[str], asked: str | None) -> list[Lead]:

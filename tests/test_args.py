@@ -95,6 +95,13 @@ def test_abbreviated_unknown_and_unreadable_flags_are_usage_errors(typed: list[s
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--window", "-0.5,0.7"), ("--leads", "-II")])
+def test_a_value_that_begins_with_a_dash_is_told_how_it_is_typed(flag: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"{flag}=VALUE"):
+        args.parse([flag, value])
+    assert args.parse([f"{flag}={value}"])[flag[2:]] == value
+
+
 def test_every_flag_has_help_and_shows_its_default() -> None:
     for action in args.PARSER._actions:
         assert action.help, action.dest
