@@ -336,6 +336,7 @@ TWO = ("MLII", "V1|V5")
         (("I", "aVF"), "aVF,-I", ["aVF", "-I"]),
         (("I", "aVF"), "second,first", ["aVF", "I"]),
         (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+        (("MLII",), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
         (("MLII", "V2"), "MLII,MLII", "no lead is left for 'MLII'"),
         (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
     ],
@@ -350,6 +351,7 @@ def test_a_network_of_two_leads_is_given_two(
     with pytest.raises(CommanderError) as caught:
         inputs.leads_of(recording, TWO, asked)
     assert str(caught.value).startswith(taken)
+    assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
 
 
 def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
