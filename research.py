@@ -79,6 +79,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
         (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
         (bool(flags.search and not flags.trials), "--search needs --trials"),
+        (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
         (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
     )

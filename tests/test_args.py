@@ -63,6 +63,8 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
         ("--test --version bump", ("--version bump", "--test")),
         ("--resume best --version bump", ("--version bump", "--resume")),
         ("--test --import-legacy x.pth.tar", ("--import-legacy", "--test")),
+        ("--explore --predict 100.hea", ("--predict", "--explore")),
+        ("--compare one other --explore", ("--explore", "--compare")),
         ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
     ],
 )

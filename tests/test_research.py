@@ -20,6 +20,7 @@ import research
 import worker
 from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
 from toolbox import gridfile, gridtable
+from toolbox.errors import UsageError
 from toolbox.ledger import DONE, FAILED, Ledger, Task
 
 GRID = """
@@ -245,6 +246,19 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
         assert told in capsys.readouterr().err
     assert not (root / "research").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("g.yaml --dry-run --search tpe --trials 3", "--dry-run lists a grid, not a search"),
+        ("g.yaml --results g", "leave the grid out"),
+        ("--results g --search tpe", "--search needs --trials"),
+    ],
+)
+def test_what_does_not_go_together_is_said(typed: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        research.understood(typed.split())
 
 
 def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks(
