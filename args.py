@@ -69,7 +69,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         what, _, typed = message.partition("unrecognized arguments: ")
         if what:
-            raise UsageError(message, hint=f"python {self.prog} --help")
+            flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
+            hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
+            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
         known = [name for action in self._actions for name in action.option_strings]
         word = typed.split()[0].split("=")[0]
         near = [name for name in known if name.startswith(word)] or get_close_matches(word, known)
@@ -104,6 +106,7 @@ PARSER, DEFAULTS = build_parser(
 )
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
+ONE_MISSING = "expected one argument"  # as argparse says it
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
@@ -182,7 +185,10 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
         (going_on and flags.version == "bump", "--version bump makes a new run, --test, --resume and --predict need one"),
-        (flags.predict and flags.test, "--predict and --test exclude each other"),
+        *(
+            (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
+            for one, other in combinations(("predict", "test", "explore", "compare"), 2)
+        ),
         (flags.predict and flags.override, "--override is not for --predict, which takes the run as it is"),
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -100,7 +100,7 @@ def known(flag: str) -> None:
     """Raise a UsageError where `flag` is none, or none that a grid may set."""
     dest = ALL_NAMES.get(f"--{flag}")
     if dest is None:
-        args.parse([f"--{flag}=x"])
+        args.parse([f"--{flag}"])
     if dest in args.OF_THE_COMMAND or dest not in args.DEFAULTS:
         raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
 
@@ -113,9 +113,10 @@ def _words(flag: str, value: str) -> list[str]:
     return [f"--{flag}"] * SWITCH[value]
 
 
-def said(cell: Cell, axes: Iterable[str]) -> str:
+def said(cell: Cell, axes: Collection[str]) -> str:
     """The cell in the words in which it differs from others."""
-    return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or "the only one"
+    without = f"without {', '.join(axes)}" if axes else "the only one"
+    return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or without
 
 
 class Memo:

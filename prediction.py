@@ -48,8 +48,9 @@ def predict(given: Mapping[str, Any]) -> None:
     with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
         _make(folder)
         done = _each(network, paths, folder, flags, failed)
-        title = f"{run.path.name}, {network.checkpoint} checkpoint"
-        values = prediction_report.write(folder, done, failed, classes=network.spec.classes, title=title)
+        title = f"Beats classified by {run.path.name}, {network.checkpoint} checkpoint"
+        how = {"classes": network.spec.classes, "title": title, "rule": network.spec.split_rule}
+        values = prediction_report.write(folder, done, failed, **how)
     sys.stdout.write(f"{prediction_report.table(done, network.spec.classes)}\n{json.dumps(files.finite(values))}\n")
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"

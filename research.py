@@ -79,6 +79,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
         (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
         (bool(flags.search and not flags.trials), "--search needs --trials"),
+        (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
         (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
     )
@@ -126,11 +127,11 @@ def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
 
     ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
     rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
-    metric = flags.best or gridtable.judged_by(ledger)
+    metric = gridtable.judged_by(ledger, rows, flags.best)
     axes, table = gridtable.axes(rows), gridtable.cells(rows, metric)
     gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
     page = gridpage.write(ledger, rows, table, axes=axes, metric=metric)
-    sys.stdout.write(f"{gridtext.text(table, axes, metric)}\n")
+    sys.stdout.write("\n".join([gridtext.text(table, axes, metric), *gridtext.remarks(rows, metric)]) + "\n")
     failed = [row for row in rows if row["state"] == FAILED]
     for row in failed:
         log.warning("failed: cell %s repetition %d: %s", row["cell"], row["rep"], row["error"])

@@ -85,7 +85,8 @@ STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "s
 
 def best_cell(flags: SimpleNamespace, ledger: Ledger) -> Cell:
     """The best cell so far, on validation; a UsageError where nothing is done."""
-    metric, rows = flags.best or gridtable.judged_by(ledger), gridtable.rows(ledger)
+    rows = gridtable.rows(ledger)
+    metric = gridtable.judged_by(ledger, rows, flags.best)
     best = gridtable.best(gridtable.cells(rows, metric), metric)
     if best is None:
         raise UsageError("no run of this research is done, so none is the best", where=str(ledger.path), hint="the grid first")

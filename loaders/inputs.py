@@ -13,7 +13,7 @@ from toolbox.errors import DataError, UsageError
 TURNED = "-"  # before the name of a lead that was recorded upside down
 KIN = {"mlii": "ii", "ii": "mlii"}  # of the same direction
 PREFIX = re.compile(r"^(ecg|ekg)\W*(?=\w)", re.IGNORECASE)  # as in EDF
-HINT = "--leads with as many of them, in the order of the network's"
+HINT = "--leads with one of its leads for each of the network's"
 
 
 def leads_of(recording: Recording, trained: Sequence[str], asked: str | None) -> list[Lead]:
@@ -32,7 +32,8 @@ def leads_of(recording: Recording, trained: Sequence[str], asked: str | None) ->
         if place is None and (asked or len(channels) > 1):
             what = f"{'no lead is left for' if found else 'there is no lead'} {'|'.join(channel)[:80]!r}"
             what += "" if asked else f"; the network needs {', '.join(trained)}"
-            raise DataError(what, where=str(recording.path), hint=f"{HINT}: {', '.join(recording.leads)[:300]}")
+            hint = HINT if len(recording.leads) >= len(trained) else "a run on fewer leads; here"
+            raise DataError(what, where=str(recording.path), hint=f"{hint}: {', '.join(recording.leads)[:300]}")
         if place is None:
             return [_next_best(recording, channel)]
         taken[place] = turned

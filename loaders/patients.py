@@ -91,7 +91,9 @@ def parse(split: str | None, fold: int | None = None) -> Protocol:
         raise UsageError(f"--split {name} takes nothing after it, here {argument[:40]}", hint=name)
     if fold is not None and (not entry.folds or fold < 1 or (name == "leave-one-record-out" and argument)):
         several = " or ".join(key for key, other in SPLITS.items() if other.folds)
-        raise UsageError(f"--fold is {fold}, it goes from 1 on, with --split {several} without a record", hint="--fold 1")
+        raise UsageError(
+            f"--fold is {fold}, it goes from 1 on, with --split {several}, of no record", hint="--split kfold-patient:5 --fold 1"
+        )
     if name in KFOLDS and not (argument.isdecimal() and 2 <= int(argument[:9]) < 10**6):
         raise UsageError(f"--split {name}:{argument[:40]} should state how many folds, 2 or more", hint="kfold-patient:5")
     return Protocol(name, argument, fold)

@@ -22,6 +22,7 @@ OPENERS: dict[str, Opener] = {
     ".csv": open_table,
 }
 IN_A_FOLDER = ("*.hea", "*.[eE][dD][fF]", "*.[cC][sS][vV]")  # the first that is there: a table beside records is about them
+SIGNALS = (".dat", ".mat")  # of a record, which its header stands for
 LIST = "RECORDS"
 WOULD_DO = "a record's .hea, an EDF, a CSV with a column a lead, a folder of them, or a RECORDS list"
 
@@ -42,7 +43,7 @@ def find(path: Path) -> list[Path]:
         raise DataError("there is no such recording", where=str(path), hint=WOULD_DO)
     if path.suffix.lower() not in OPENERS:
         raise DataError("this is no recording that is read", where=str(path), hint=WOULD_DO)
-    return [path]
+    return [beside(path) if path.suffix.lower() in SIGNALS else path]
 
 
 def _listed(path: Path) -> list[Path]:

@@ -64,6 +64,8 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
         ("--test --version bump", ("--version bump", "--test")),
         ("--resume best --version bump", ("--version bump", "--resume")),
         ("--test --import-legacy x.pth.tar", ("--import-legacy", "--test")),
+        ("--explore --predict 100.hea", ("--predict", "--explore")),
+        ("--compare one other --explore", ("--explore", "--compare")),
         ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
     ],
 )
@@ -94,6 +96,13 @@ def test_abbreviated_unknown_and_unreadable_flags_are_usage_errors(typed: list[s
         args.parse(typed)
     assert typed[0] in str(caught.value)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--window", "-0.5,0.7"), ("--leads", "-II")])
+def test_a_value_that_begins_with_a_dash_is_told_how_it_is_typed(flag: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"{flag}=VALUE"):
+        args.parse([flag, value])
+    assert args.parse([f"{flag}={value}"])[flag[2:]] == value
 
 
 def test_every_flag_has_help_and_shows_its_default() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from toolbox import comparison, ec57, files
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.predictions import Predictions
+from toolbox.rhythm import NOTICE
 from toolbox.runs import RunFolder
 
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -159,6 +160,7 @@ def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path
     assert "9 records" in text
     assert "macro F1 over N, S, V, F; Q reported but left out of it" in text
     assert text.count("\nA  a\n") == 2
+    assert text.endswith(f"\n{NOTICE}\n")
     line = next(line for line in text.splitlines() if line.startswith("accuracy"))
     of = values["against_the_first"][0]["accuracy"]
     figures = [f"{run['figures']['accuracy']:.4f}" for run in values["runs"][:2]]

@@ -10,6 +10,7 @@ from conftest import Page, make_spec
 from loaders.base import Data
 from toolbox import explorer
 from toolbox.errors import ResourceError
+from toolbox.rhythm import NOTICE
 
 PNG = b"\x89PNG"
 PICTURES = ("classes", "examples", "mean")
@@ -34,7 +35,8 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
         assert Page(page.parent / f"{name}.html").loaded == ["plotly.min.js"]
     assert set(Page(page).loaded) == files - {"index.html", "plotly.min.js"}
     text = page.read_text()
-    assert explorer.CLOSED in text
+    assert f"{explorer.CLOSED} {NOTICE}" in text
+    assert "beside them" not in text
     assert "150 train, 50 validation" in text
     assert "187 samples at 125 Hz = 1.496 s" in text
     for fact in (tiny.spec.name, *tiny.spec.classes, *tiny.spec.leads, tiny.spec.unit, tiny.spec.split_rule, tiny.spec.source):
@@ -88,6 +90,11 @@ def test_markup_in_the_facts_is_shown_and_not_run() -> None:
     page = explorer.index_page(spec, np.array([1, 1]), 187, {"classes": "Classes"})
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5
+
+
+def test_numbers_beside_the_samples_are_named() -> None:
+    spec = replace(make_spec(), features=("rr_previous", "rr_next"))
+    assert "rr_previous, rr_next" in explorer.index_page(spec, np.array([1, 1]), 187, {})
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, tiny: Data) -> None:

@@ -129,6 +129,7 @@ def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
         ("grid: [{}]", "is empty"),
         ("grid: [{crossed: {a: [1]}}]", "'crossed'"),
         ("axes: {a: [1]}", "'axes'"),
+        ("base: {a: [-0.5, 0.7]}", "a in base is not one value"),
         ("grid: [{cross: {a: [[1, 2]]}}]", "no list of words"),
         ("grid: [{zip: {a: [1, 2], b: [1]}}]", "a has 2, b has 1"),
         ("grid: [{zip: {a: [1, 2]}, cross: {a: [1, 2]}}]", "a twice"),

@@ -1,5 +1,6 @@
 """The table of a research: typed rows, means, sds and intervals as scipy has them, differences in pairs, and the page."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from toolbox import gridpage, gridtable, gridtext
 from toolbox.errors import UsageError
 from toolbox.files import write_json
 from toolbox.ledger import Ledger, Task
+from toolbox.rhythm import NOTICE
 
 SCORES = {"a": [0.7, 0.8, 0.75], "b": [0.6, 0.85, 0.7], "c": [0.99]}
 MARKUP = "<script>alert(1)</script>"
@@ -28,7 +30,8 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
             folder.mkdir(parents=True)
             history = [{"epoch": e, "seconds": 1.5, "val": {"macro_f1": score - 0.1 * (e - 1), "loss": 1.0 / e}} for e in (1, 2)]
             write_json(folder / "logger.json", history)
-            write_json(folder / "config.json", {"flags": {"monitor": "macro_f1"}, "parameters": 100 * abs(ord(cell[0]) - 96)})
+            config = {"flags": {"monitor": "macro_f1"}, "parameters": 100 * abs(ord(cell[0]) - 96)}
+            write_json(folder / "config.json", config | {"data": {"split_rule": f"by {MARKUP}, seed {42 + rep}"}})
             write_json(folder / "results.json", {"test": {"macro_f1": score - 0.1, "per_class": {"N": {"f1": 1}}}})
             task = Task(cell, rep, "grid", {"seed": 42 + rep}, flags[cell])
             ledger.write(task, "started", run=str(folder.relative_to(root)))
@@ -125,6 +128,31 @@ def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> N
     assert (page.parent / "plotly.min.js").is_file()
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_table_and_on_the_page(tmp_path: Path) -> None:
+    ledger = make(tmp_path)
+    first, judged, notice = gridtext.remarks(gridtable.rows(ledger), "macro_f1")
+    assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
+    text = page_of(ledger).read_text()
+    assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged, notice))
+    assert notice == NOTICE
+
+
+def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    ledger = make(tmp_path)
+    rows = gridtable.rows(ledger)
+    assert gridtable.judged_by(ledger, rows, "loss") == "loss"
+    with pytest.raises(UsageError, match="unknown --best 'macro_f2'; known are macro_f1, loss"):
+        gridtable.judged_by(ledger, rows, "macro_f2")
+    assert gridtable.judged_by(ledger, [], "macro_f2") == "macro_f2"  # nothing has begun
+
+
+def test_a_cell_of_switches_is_named_by_them_and_one_without_any_says_so() -> None:
+    row = {"stage": "grid", "cell": "c", "rr-features": "true", "normalise": None}
+    assert gridpage.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
+    assert gridpage.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
+    assert gridpage.name_of(row, []) == "c"
 
 
 @pytest.mark.parametrize("scores", [{}, {"a": []}, {"a": [0.5]}, {f"a{i}": [0.1 * i, 0.2] for i in range(26)}])

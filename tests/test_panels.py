@@ -91,6 +91,14 @@ def test_titles_of_a_page_have_room_for_their_lines() -> None:
     assert gap("a\nb\nc") - gap("a") == pytest.approx(30, abs=3)
 
 
+@pytest.mark.parametrize("lines", [1, 3, 6, 12])
+def test_the_title_of_a_page_ends_above_its_panels_however_many_lines_the_split_rule_has(lines: int) -> None:
+    page = panels.panels_page([banded()], 1, "\n".join(["split"] * lines), CELL)
+    title, above = page.layout.title, 2 * panels.TITLE_LINE  # of the panel's own title
+    assert (title.y, title.yanchor) == (1, "top")
+    assert title.pad.t + lines * panels.TITLE_LINE <= page.layout.margin.t - above
+
+
 def test_a_page_too_wide_for_a_window_scrolls() -> None:
     widths = [panels.panels_page([banded()] * 12, columns, "", CELL).layout.width for columns in (3, 12)]
     assert widths[0] is None

@@ -34,7 +34,18 @@ PATIENTS = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on generated patients, with RR features and a temperature."""
     root = tmp_path_factory.mktemp("run")
-    flags = ("--short-run", "--no-figures", "--epochs", 2, "--rr-features", "--calibrate", "--normalise", "record")
+    flags = (
+        "--short-run",
+        "--no-figures",
+        "--epochs",
+        2,
+        "--rr-features",
+        "--calibrate",
+        "--normalise",
+        "record",
+        "--sampler",
+        "equal",
+    )
     ended = commander(*PATIENTS, *flags, "--root-dir", root)
     assert ended.code == 0, ended.err
     return root / "synth_patients" / "runs" / "synth_patients_cnn1d_3_1"
@@ -125,6 +136,7 @@ def test_the_summary_counts_the_beats_and_scores_itself(predicted: SimpleNamespa
 
 def test_everything_a_person_reads_says_what_the_tool_is_not(predicted: SimpleNamespace) -> None:
     texts = [predicted.out, *(path.read_text() for path in predicted.folder.rglob("*.[hjt][tsx][mot]*"))]
+    assert predicted.result["split_rule"] in (predicted.folder / "index.html").read_text()
     assert len(texts) == 1 + len(["p14.html", "p14.json", "p14.txt", "index.html"]) + len(["score.json"])
     assert sum(NOTICE in text for text in texts) == len(texts) - 1  # a pooled score stands beside its page
 
@@ -283,7 +295,8 @@ def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace
 
 def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        predict(run, "--predict", write(tmp_path, "again"))
+        predict(run, "--predict", header := write(tmp_path, "again"))
+    predict(run, "--predict", header, header.with_suffix(".dat"), header.with_suffix(""))  # one recording, however it is named
     assert [path.name for path in (run / "predict").glob("again*")] == ["again"]
     assert not (run / "lock").exists()
 
@@ -323,6 +336,7 @@ TWO = ("MLII", "V1|V5")
         (("I", "aVF"), "aVF,-I", ["aVF", "-I"]),
         (("I", "aVF"), "second,first", ["aVF", "I"]),
         (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+        (("MLII",), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
         (("MLII", "V2"), "MLII,MLII", "no lead is left for 'MLII'"),
         (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
     ],
@@ -337,6 +351,7 @@ def test_a_network_of_two_leads_is_given_two(
     with pytest.raises(CommanderError) as caught:
         inputs.leads_of(recording, TWO, asked)
     assert str(caught.value).startswith(taken)
+    assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
 
 
 def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

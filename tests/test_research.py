@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from csv import DictReader
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import research
 import worker
 from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
 from toolbox import gridfile, gridtable
+from toolbox.errors import UsageError
 from toolbox.ledger import DONE, FAILED, Ledger, Task
 
 GRID = """
@@ -231,7 +233,7 @@ def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(root: Path) -> 
 
 def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text, told in (
-        ("base: {dataset: synth}\ngrid: [{cross: {lrr: [1]}}]", "unknown flag --lrr"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lrr: [1]}}]", "unknown flag --lrr ("),
         ("base: {dataset: synth}\ngrid: [{cross: {lr: [0.1, -1]}}]", "cell 2 of 2: lr=-1"),
         ("base: {dataset: synth}\ngrid: [{cross: {model-name: [cnn1d_4]}}]", "unknown --model-name"),
         ("base: {dataset: synth}\ngrid: [{cross: {version: [3]}}]", "--version is of one command"),
@@ -244,6 +246,19 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
         assert told in capsys.readouterr().err
     assert not (root / "research").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("g.yaml --dry-run --search tpe --trials 3", "--dry-run lists a grid, not a search"),
+        ("g.yaml --results g", "leave the grid out"),
+        ("--results g --search tpe", "--search needs --trials"),
+    ],
+)
+def test_what_does_not_go_together_is_said(typed: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        research.understood(typed.split())
 
 
 def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks(
@@ -263,6 +278,11 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
     assert "cell 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
     assert "model-name=resnet1d_v2_18 and model-name=resnet1d_v2 build identical networks" in caplog.text
     assert "cnn1d_3 and" not in caplog.text
+
+
+def test_a_cell_without_any_of_the_axes_says_so_and_a_lone_one_that_it_is_the_only_one() -> None:
+    assert cells.said({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
+    assert cells.said({"epochs": "1"}, []) == "the only one"
 
 
 def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
@@ -309,12 +329,12 @@ def test_a_grid_may_grow_and_not_lose_cells(root: Path, capsys: pytest.CaptureFi
 def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tmp_path: Path) -> None:
     root, csv = str(undisturbed.root), tmp_path / "out.csv"
     assert research.main(["--results", "g", "--root-dir", root, "--where", "lr=0.005", "--csv", str(csv)]) == 0
-    head, row = csv.read_text().splitlines()
-    values = dict(zip(head.split(","), row.split(","), strict=True))
+    (values,) = DictReader(csv.read_text().splitlines())
     assert (values["lr"], values["rep"], values["state"]) == ("0.005", "0", DONE)
     run = undisturbed.root / values["run"]
     assert float(values["test/macro_f1"]) == json.loads((run / "results.json").read_text())["test"]["macro_f1"]
     assert values["parameters"] == "4789"
+    assert values["split_rule"] == json.loads((run / "results.json").read_text())["split_rule"]
     page = (undisturbed.path / "index.html").read_text()
     for heading in ("Score against parameters", "Parallel coordinates", "Learning curves", "Repetitions"):
         assert f"<h2>{heading}</h2>" in page

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files, panels, waveforms
+from toolbox import files, panels, rhythm, waveforms
 from toolbox.errors import ResourceError
 from toolbox.panels import COLOURS
 
@@ -37,7 +37,7 @@ img {{ max-width: 100%; border: 1px solid #ddd; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p>{closed}</p>
+<p>{closed} {notice}</p>
 <table>
 {facts}
 </table>
@@ -55,6 +55,7 @@ class Facts(waveforms.Facts, Protocol):
     source: str
     licence: str
     split_rule: str
+    features: tuple[str, ...]
 
 
 def explore(
@@ -184,13 +185,16 @@ def index_page(spec: Facts, rows: Array, samples: int, pictures: Mapping[str, st
         "one row": f"{spec.view}, {samples:,} samples at {spec.rate_hz:g} Hz = {samples / spec.rate_hz:.4g} s",
         "leads": ", ".join(spec.leads),
         "unit": spec.unit,
+        **({"beside them": ", ".join(spec.features)} if spec.features else {}),
         "split": spec.split_rule,
         "source": spec.source,
         "licence": spec.licence,
     }
     shown = [_picture(name, heading, interactive=name != "augmentations") for name, heading in pictures.items()]
     lines = [f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items()]
-    return PAGE.format(title=escape(spec.name), closed=CLOSED, facts="\n".join(lines), pictures="\n".join(shown))
+    return PAGE.format(
+        title=escape(spec.name), closed=CLOSED, notice=rhythm.NOTICE, facts="\n".join(lines), pictures="\n".join(shown)
+    )
 
 
 def _picture(name: str, heading: str, *, interactive: bool) -> str:

@@ -43,7 +43,7 @@ def read(path: Path) -> Plan:
             found = _loaded(path)
             if unknown := found.keys() - {"base", "reps", "grid"}:
                 raise UsageError(f"a grid has no '{min(unknown)}'", hint=SHAPE)
-            base, reps = _mapping(found.get("base", {}), "base"), found.get("reps", "1")
+            base, reps = _base(found.get("base", {})), found.get("reps", "1")
             grid = reduce(add, [_entry(entry) for entry in _entries(found.get("grid", []))], Grid(()))
         if not isinstance(grid, Grid):
             raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from toolbox.grid')
@@ -87,6 +87,13 @@ def _loaded(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
     return _mapping(found, "the file")
+
+
+def _base(found: Any) -> Mapping[str, str | None]:
+    base = _mapping(found, "base")
+    if odd := [key for key, value in base.items() if not (value is None or isinstance(value, str))]:
+        raise UsageError(f"{odd[0]} in base is not one value", hint=f'{odd[0]}: "one,other", commas and all as on a command line')
+    return base
 
 
 def _entries(found: Any) -> list[Any]:

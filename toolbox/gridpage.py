@@ -34,7 +34,7 @@ tr.best {{ font-weight: bold; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p>{facts}</p>
+{facts}
 <div class="wide"><table>
 {table}
 </table></div>
@@ -57,7 +57,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     text = PAGE.format(
         title=escape(f"research {ledger.path.name}"),
         library=LIBRARY,
-        facts=escape(facts(rows, table, metric)),
+        facts="\n".join(f"<p>{escape(line)}</p>" for line in facts(rows, table, metric)),
         table=_table(table, axes, metric),
         figures="\n".join(f"<h2>{heading}</h2>\n{_embedded(figure)}" for heading, figure in figures.items()),
     )
@@ -65,18 +65,23 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     return ledger.path / "index.html"
 
 
-def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> str:
-    """How many runs there are, in what states, and how cells are judged."""
+def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> list[str]:
+    """How many runs there are, in what states, how rows were divided and cells are judged."""
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over repetitions."
-    return f"{len(table)} cells, {len(rows)} runs: {counted}. {judged} Differences are paired by repetition."
+    return [f"{len(table)} cells, {len(rows)} runs: {counted}.", *gridtext.remarks(rows, metric)]
 
 
 def name_of(row: Row, axes: Sequence[str]) -> str:
     """A cell in the values of its axes."""
-    values = " ".join(gridtext.shown(row[axis]) for axis in axes if row.get(axis) is not None) or row["cell"]
+    values = " ".join(_value(axis, row[axis]) for axis in axes if row.get(axis) is not None)
+    values = values or (f"without {', '.join(axes)}" if axes else row["cell"])
     return values if row["stage"] == "grid" else f"{row['stage']}: {values}"
+
+
+def _value(axis: str, value: Any) -> str:
+    """A value as it stands in a legend; a switch, which says nothing alone, with its name."""
+    return f"{axis}={value}" if value in ("true", "false") else gridtext.shown(value)
 
 
 def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:

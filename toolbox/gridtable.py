@@ -14,12 +14,13 @@ import numpy as np
 from toolbox.errors import UsageError
 from toolbox.grid import varying
 from toolbox.ledger import DONE, FAILED, PRUNED, WAITING, Ledger
+from toolbox.registry import pick
 from toolbox.tasks import LAST, is_better, mode
 
 Row = dict[str, Any]
 LEVEL = 0.95
 STAGES = ("grid", "search", "best")
-OF_A_RUN = {"rep", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "run", "error"}
+OF_A_RUN = {"rep", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "split_rule", "run", "error"}
 OF_ANY = OF_A_RUN | {"cell", "stage"}
 
 
@@ -61,6 +62,7 @@ def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapp
     row |= {"best_epoch": best and best["epoch"], "seconds": sum(epoch["seconds"] for epoch in history or ())}
     row |= {f"val/{name}": value for name, value in _plain((best or {}).get("val"))}
     row |= {f"test/{name}": value for name, value in _plain((results or {}).get("test"))}
+    row["split_rule"] = ((config or {}).get("data") or {}).get("split_rule")
     return row | {"run": record["run"], "error": record["error"] if row["state"] == FAILED else None}
 
 
@@ -69,8 +71,21 @@ def axes(found: Sequence[Row]) -> list[str]:
     return [name for name in dict.fromkeys(name for row in found for name in row) if name not in OF_ANY and "/" not in name]
 
 
-def judged_by(ledger: Ledger) -> str:
-    """The metric that the first run chose its best epoch by, macro_f1 where it chose none."""
+def split_rules(found: Sequence[Row]) -> list[str]:
+    """How the rows of the first repetition were divided, each rule once; other repetitions divide them with their own seeds."""
+    known = [row for row in found if row.get("split_rule")]
+    first = min((row["rep"] for row in known), default=0)
+    return list(dict.fromkeys(row["split_rule"] for row in known if row["rep"] == first))
+
+
+def judged_by(ledger: Ledger, found: Sequence[Row], named: str | None = None) -> str:
+    """The metric that is named, else that the first run chose its best epoch by, macro_f1 where it chose none.
+
+    Raises UsageError for a name that no run has.
+    """
+    known = {name.removeprefix("val/"): name for row in found for name in row if name.startswith("val/")}
+    if named:
+        return pick("best", known, named) and named if known else named
     configs = (_json(ledger.folder(record), "config.json") for record in ledger.records().values())
     chosen = monitor(next(filter(None, configs), None))
     return monitor(None) if chosen == LAST else chosen

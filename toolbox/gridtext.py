@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from toolbox import files
-from toolbox.gridtable import Row, best
+from toolbox.gridtable import Row, best, split_rules
+from toolbox.rhythm import NOTICE
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
@@ -25,6 +26,14 @@ def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
     widths = [max(map(len, column)) for column in zip(*words, strict=True)]
     aligned = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in words]
     return "\n".join(line.rstrip() for line in aligned)
+
+
+def remarks(found: Sequence[Row], metric: str) -> list[str]:
+    """What stands beside the numbers: how rows were divided, how cells are judged, and what this is not."""
+    own = "; each repetition has its own seed" * (len({row["rep"] for row in found}) > 1)
+    judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over repetitions."
+    rules = [f"split: {rule}{own}" for rule in split_rules(found)]
+    return [*rules, f"{judged} Differences are paired by repetition.", NOTICE]
 
 
 def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:

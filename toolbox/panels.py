@@ -21,6 +21,7 @@ COLOURS = (
 )
 LIBRARY = "plotly.min.js"
 DOTS = 90  # of a page, an inch
+TITLE_LINE = 19  # dots of a line of a page's title
 WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
 
 
@@ -136,17 +137,17 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     titles = [_lines(panel.title) for panel in panels]
     # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
     gap = 45 + 20 * any(panel.x_label for panel in panels[:-columns]) + 15 * max(title.count("<br>") + 1 for title in titles)
+    top = max(90, 20 + TITLE_LINE * (title.count("\n") + 1)) + gap
     height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
     figure.update_annotations(font_size=13)
     for place, panel in enumerate(panels):
         _add(panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0)
     figure.update_layout(
-        title=_lines(title),
-        title_font_size=14,
-        margin_t=90 + gap,
+        title={"text": _lines(title), "font_size": 14, "y": 1, "yanchor": "top", "pad_t": 30},
+        margin_t=top,
         template="plotly_white",
-        height=height + gap + 170,
+        height=top + height + 80,
         width=width + 160 if width > WIDE else None,
     )
     return figure

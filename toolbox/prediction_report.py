@@ -35,6 +35,7 @@ a {{ color: #0067A5; }}
 <body>
 <h1>{title}</h1>
 <p class="notice">{notice}</p>
+<p>the run's own division: {rule}</p>
 {body}
 </body>
 </html>
@@ -89,18 +90,28 @@ def _cell(name: str, value: Any) -> str:
 
 
 def write(
-    folder: Path, done: Sequence[dict[str, Any]], failed: Sequence[dict[str, str]], *, classes: Sequence[str], title: str
+    folder: Path,
+    done: Sequence[dict[str, Any]],
+    failed: Sequence[dict[str, str]],
+    *,
+    classes: Sequence[str],
+    title: str,
+    rule: str,
 ) -> dict[str, Any]:
-    """Write index.html, summary.csv and score.json into `folder`; what was done, as plain values. Raises ResourceError."""
+    """Write index.html, summary.csv and score.json into `folder`; what was done, as plain values. Raises ResourceError.
+
+    `rule` is how the rows of the run were divided.
+    """
     parts = [found["score"] for found in done if "score" in found]
     score = selfscore.pooled(parts) if parts else None
     _save_csv(folder / "summary.csv", rows(done, classes))
-    files.write_text(folder / "index.html", _page(done, failed, score, classes=classes, title=title))
+    files.write_text(folder / "index.html", _page(done, failed, score, classes=classes, title=title, rule=rule))
     if score:
         files.write_json(folder / "score.json", score)
     else:
         (folder / "score.json").unlink(missing_ok=True)
-    return {"folder": str(folder), "recordings": len(done), "failed": len(failed), "score": score, "notice": rhythm.NOTICE}
+    counts = {"recordings": len(done), "failed": len(failed)}
+    return {"folder": str(folder), **counts, "split_rule": rule, "score": score, "notice": rhythm.NOTICE}
 
 
 def _save_csv(path: Path, table: list[dict[str, Any]]) -> None:
@@ -116,6 +127,7 @@ def _page(
     *,
     classes: Sequence[str],
     title: str,
+    rule: str,
 ) -> str:
     """The page of all recordings."""
     body = []
@@ -133,12 +145,14 @@ def _page(
         body.append(
             _table(["recording", "why"], [[escape(each["recording"]), escape(each["error"])] for each in failed], kind="words")
         )
-    return PAGE.format(title=escape(title), notice=rhythm.NOTICE, body="\n".join(body))
+    return PAGE.format(title=escape(title), rule=escape(rule), notice=rhythm.NOTICE, body="\n".join(body))
 
 
 def _pooled(score: dict[str, Any]) -> list[str]:
     """The pooled score: detection, and the classes of the recordings that the run was trained on apart from the others."""
-    body = [f"<h2>Against the annotations of {score['recordings']:,} recordings, beats pooled</h2>"]
+    body = [
+        f"<h2>Against the annotations of {score['recordings']:,} recording{'s' * (score['recordings'] != 1)}, beats pooled</h2>"
+    ]
     if found := score["detection"]:
         body.append(_table(["", "Se", "+P"], [["detection", selfscore.shown(found["Se"]), selfscore.shown(found["+P"])]]))
     for told, of in score["classes"].items():
