@@ -25,6 +25,8 @@ SWITCH = {"true": True, "false": False}
 OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures"}
 OF_PATHS = ("data_file", "pretrained")
 OF_THE_NETWORK = ("model-name", "model-args")
+# Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
+OF_BATCHES = ("batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
 ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
 log = logging.getLogger("commander")
 
@@ -119,6 +121,22 @@ def said(cell: Cell, axes: Collection[str]) -> str:
     return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or without
 
 
+def groups(tasks: Sequence[Task], most: int) -> list[tuple[Task, ...]]:
+    """The tasks in groups of at most `most` that see the same rows in the same batches, those begun first first."""
+    if most == 1:
+        return [(task,) for task in tasks]
+    alike: dict[str, list[Task]] = {}
+    for task in tasks:
+        flags = choices.settle(args.resolve(task.given))
+        alike.setdefault(repr((_rows(flags), [getattr(flags, name) for name in OF_BATCHES])), []).append(task)
+    return [tuple(each[begin : begin + most]) for each in alike.values() for begin in range(0, len(each), most)]
+
+
+def _rows(flags: SimpleNamespace) -> tuple:
+    """What decides the rows that a run has."""
+    return (flags.root_dir, flags.dataset, flags.strict_split, *assembly.data_options(flags).items())
+
+
 class Memo:
     """Loads data, and keeps the last that was loaded for whoever asks for the same."""
 
@@ -127,7 +145,7 @@ class Memo:
         self.data: Data | None = None
 
     def __call__(self, flags: SimpleNamespace) -> Data:
-        key = (flags.root_dir, flags.dataset, flags.strict_split, *assembly.data_options(flags).items())
+        key = _rows(flags)
         if key != self.key:
             self.key = self.data = None  # two are not held at once
             self.data = assembly.load_data(flags)

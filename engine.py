@@ -14,7 +14,7 @@ import queue
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +31,7 @@ AGAIN_S = 2.0  # between two looks at the workers, and until a run that another 
 PATIENCE_S = 20.0  # that a scheduler may take to answer
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
+Group = tuple[Task, ...]
 log = logging.getLogger("commander")
 
 
@@ -88,54 +89,62 @@ def _closed(part: Any, *, timeout: float) -> None:
 
 
 class Engine:
-    """Tasks go in, outcomes come out as they are done; no more are with the scheduler than it has workers.
+    """Tasks go in, alone or as branches; outcomes come out as they are done; a worker has one or a group of branches at a time.
 
     So those submitted first are begun first, and a cell that kills its worker brings no other into discredit.
     """
 
     def __init__(self, client: Any, ledger: Ledger) -> None:
         self.client, self.ledger, self.driver = client, ledger, uuid.uuid4().hex
-        self.backlog: deque[Task] = deque()
+        self.backlog: deque[Group] = deque()
         self.later: list[tuple[float, Task]] = []  # held by another process; not before this time
-        self.futures: dict[str, tuple[Task, Any]] = {}
+        self.futures: dict[str, tuple[Group, Any]] = {}
+        self.ended: deque[tuple[Task, Outcome]] = deque()
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.workers: dict[str, str] = {}  # names by address
-        self.at: dict[str, str] = {}  # the key that each address is at
+        self.at: dict[str, list[str]] = {}  # the keys that each address is at
         self.asked_s = self.stopped_s = -AGAIN_S
 
     def __len__(self) -> int:
-        return len(self.backlog) + len(self.later) + len(self.futures)
+        groups = [*self.backlog, *(tasks for tasks, _ in self.futures.values())]
+        return sum(map(len, groups)) + len(self.later) + len(self.ended)
 
-    def submit(self, task: Task) -> None:
-        """Put a task behind those that wait."""
-        self.backlog.append(task)
+    def submit(self, *tasks: Task) -> None:
+        """Put a task behind those that wait, or several that one worker steps in turn."""
+        self.backlog.append(tasks)
 
     def next(self, timeout_s: float = 0.5) -> tuple[Task, Outcome] | None:
         """What was done next, or None where nothing was in the time; a ResourceError where the scheduler is gone."""
         self._look()
         for due_s, task in [each for each in self.later if each[0] <= time.monotonic()]:
             self.later.remove((due_s, task))
-            self.backlog.appendleft(task)
+            self.backlog.appendleft((task,))
         while self.backlog and len(self.futures) < len(self.workers):
             self._hand_over(self.backlog.popleft())
-        try:
-            task, future = self.futures.pop(self.finished.get(timeout=timeout_s))
-        except queue.Empty:
-            return None
-        outcome = self._outcome(future, task)
-        future.release()
-        if outcome["state"] == worker.BUSY:
-            self._free(task)
-            self.later.append((time.monotonic() + AGAIN_S, task))
-            return None
-        return task, outcome
+        if not self.ended:
+            self._wait(timeout_s)
+        return self.ended.popleft() if self.ended else None
 
-    def _hand_over(self, task: Task) -> None:
-        name = f"{task.key}-{uuid.uuid4().hex}"
+    def _wait(self, timeout_s: float) -> None:
+        """Take in what a worker has done next."""
+        try:
+            tasks, future = self.futures.pop(self.finished.get(timeout=timeout_s))
+        except queue.Empty:
+            return
+        for task, outcome in self._outcomes(future, tasks):
+            if outcome["state"] == worker.BUSY:
+                self._free(task)
+                self.later.append((time.monotonic() + AGAIN_S, task))
+            else:
+                self.ended.append((task, outcome))
+        future.release()
+
+    def _hand_over(self, tasks: Group) -> None:
+        name = f"{tasks[0].key}-{uuid.uuid4().hex}"
         folders = map(os.path.abspath, (self.ledger.path, self.ledger.root))
-        order = (ROOT, *folders, self.driver, [asdict(task)])
+        order = (ROOT, *folders, self.driver, [asdict(task) for task in tasks])
         future = self.client.submit(_in_worker("carry_out"), *order, key=name, pure=False)
-        self.futures[name] = (task, future)
+        self.futures[name] = (tasks, future)
         future.add_done_callback(lambda _: self.finished.put(name))
 
     def _look(self) -> None:
@@ -150,12 +159,14 @@ class Engine:
             raise self._gone() from error
         self.workers = {address: str(facts["name"]).rsplit("/", 1)[-1] for address, facts in told.items()}
         names = {address: next(filter(self.futures.get, keys), None) for address, keys in at.items()}
-        self.at = {address: self.futures[name][0].key for address, name in names.items() if name}
+        self.at = {address: [task.key for task in self.futures[name][0]] for address, name in names.items() if name}
 
     def doing(self) -> dict[str, str]:
         """What each worker is at, by its name."""
         return {
-            self.workers[address]: f"{key}{self.ledger.epoch(key)}" for address, key in self.at.items() if address in self.workers
+            self.workers[address]: f"{keys[0]}{self.ledger.epoch(keys[0])}" + f" and {len(keys) - 1} beside" * (len(keys) > 1)
+            for address, keys in self.at.items()
+            if address in self.workers
         }
 
     def _free(self, task: Task) -> None:
@@ -166,10 +177,16 @@ class Engine:
             log.warning("%s was held by process %s on %s, which is gone", task.key, holder["pid"], holder["host"])
             (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
 
-    def _outcome(self, future: Any, task: Task) -> Outcome:
+    def _outcomes(self, future: Any, tasks: Group) -> list[tuple[Task, Outcome]]:
+        """How each task ended; those of a group that ended as a whole are gone on with one by one, to see which it was."""
         if future.status == "finished":
-            (outcome,) = future.result()
-            return outcome
+            return list(zip(tasks, future.result(), strict=True))
+        if future.status == "error" and len(tasks) > 1:
+            self.backlog.extendleft((task,) for task in reversed(tasks))
+            return []
+        return [(task, self._outcome(future, task)) for task in tasks]
+
+    def _outcome(self, future: Any, task: Task) -> Outcome:
         if future.status != "error":
             raise self._gone()
         error = future.exception()
@@ -197,10 +214,10 @@ class Engine:
         self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
 
 
-def carry_out(engine: Engine, tasks: Sequence[Task], bar: Progress, stop: StopRequest) -> None:
-    """Have the tasks done; a stop that is requested is passed on, and waited for until all are at rest."""
-    for task in tasks:
-        engine.submit(task)
+def carry_out(engine: Engine, groups: Iterable[Group], bar: Progress, stop: StopRequest) -> None:
+    """Have the groups of tasks done; a stop that is requested is passed on, and waited for until all are at rest."""
+    for tasks in groups:
+        engine.submit(*tasks)
     while len(engine):
         engine.pass_on(stop)
         if ended := engine.next():

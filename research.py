@@ -35,7 +35,7 @@ PARSER, DEFAULTS = args.build_parser(
     epilog="The same command again skips what is finished and goes on with what was begun.",
 )
 ANY_FAILED = CommanderError.code
-COUNTS = ("reps", "workers", "trials", "seeds")
+COUNTS = ("reps", "workers", "branches", "trials", "seeds")
 log = logging.getLogger("commander")
 
 
@@ -78,6 +78,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool(flags.best is not None and not (flags.results or flags.seeds)), "--best goes with --results, or --seeds"),
         (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
         (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
+        (bool(flags.branches and flags.search), "--branches goes with a grid, a search draws one cell at a time"),
         (bool(flags.search and not flags.trials), "--search needs --trials"),
         (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),

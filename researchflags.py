@@ -16,6 +16,8 @@ def _grid_flags(flag: Any) -> None:
 
 def _engine_flags(flag: Any) -> None:
     flag("--workers", type=int, metavar="N", help="processes of this machine, which share its cores (default one a core)")
+    flag("--branches", type=int, metavar="B", help="cells that a worker steps in turn on the same batches, where they have the "
+         "same data and batch order (default 1)")  # fmt: skip
     flag("--gpus", metavar="N,N,...", help="GPUs that the workers are pinned to, in turn (default all there are)")
     flag("--engine-address", metavar="URL", help="a Dask scheduler, tcp://HOST:PORT, whose workers see these folders")
 

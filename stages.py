@@ -101,9 +101,16 @@ def carry_out_all(flags: SimpleNamespace, ledger: Ledger, tasks: Sequence[Task],
     if failed and not flags.retry:
         log.warning("%d failed before and are left so (--retry runs them again): %s", len(failed), ", ".join(failed))
     if left:
-        with at_work(flags, ledger, len(tasks), done=len(tasks) - len(left), most=len(left)) as (made, bar), stop.deferred():
-            engine.carry_out(made, left, bar, stop)
+        groups = cells.groups(left, branches(flags, len(left)))
+        with at_work(flags, ledger, len(tasks), done=len(tasks) - len(left), most=len(groups)) as (made, bar), stop.deferred():
+            engine.carry_out(made, groups, bar, stop)
         stop.check()
+
+
+def branches(flags: SimpleNamespace, runs: int) -> int:
+    """How many of so many runs a worker steps in turn: as asked for, and none is left without any for it."""
+    here = 1 if flags.engine_address else flags.workers or engine.cores()
+    return max(1, min(flags.branches or 1, -(-runs // here)))
 
 
 @contextmanager

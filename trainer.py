@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from loaders.augment import Augment
 from loaders.base import Data, Rows
-from toolbox import samplers, terminal
+from toolbox import devices, samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.meter import Meter
 from toolbox.predictions import Predictions
@@ -223,7 +223,7 @@ class Trainer:
             "meter": self.meter.state_dict() if self.meter and self.meter.steps else None,
             "best": self.best,
             "history": self.history,
-            "rng": _rng_state(self.device),
+            "rng": devices.random_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, anew: bool = False) -> None:
@@ -246,16 +246,9 @@ class Trainer:
         if state["meter"]:
             self.meter = self._begin_epoch()
             self.meter.load_state_dict(state["meter"])
-        torch.set_rng_state(state["rng"]["cpu"].cpu())
-        if self.device.type == "cuda" and "cuda" in state["rng"]:
-            torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
+        devices.set_random_state(state["rng"], self.device)
 
 
 def _is_frozen(part: nn.Module) -> bool:
     parameters = list(part.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
-
-
-def _rng_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
+    from branches import Branches
     from loaders.base import Data
     from toolbox.runs import RunFolder
 
@@ -48,10 +50,15 @@ def dask_setup(worker: Any) -> None:
 
 
 def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each task: its state and, of a failed one, the error; nothing is raised."""
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in turn."""
     ledger = Ledger(Path(path), Path(root))
-    with ALONE:
-        return [_outcome(ledger, driver, Task(**task)) for task in tasks]
+    with ALONE, _quietly():
+        if len(tasks) == 1:
+            return [_outcome(ledger, driver, Task(**tasks[0]))]
+        from branches import Branches
+
+        branches = Branches(len(tasks))
+        return branches.run([partial(_outcome, ledger, driver, Task(**task), branches) for task in tasks])
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
@@ -68,24 +75,25 @@ def me() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
-def _outcome(ledger: Ledger, driver: str, task: Task) -> dict[str, Any]:
+def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None" = None) -> dict[str, Any]:
     state = ledger.state(ledger.record(task.key), tested=task.tested)
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[driver, task.key] = StopRequest()
     begun_s = time.perf_counter()
-    with _quietly(ledger.log(task.key)):
-        outcome = _attempt(ledger, driver, task, request)
+    with _logged(ledger.log(task.key)):
+        outcome = _attempt(ledger, driver, task, request, branches)
     del RUNNING[driver, task.key]
     if outcome["state"] != BUSY:
         spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        spent_s -= branches.waited_s() if branches else 0.0
         ledger.write(task, **outcome, spent_s=round(spent_s, 3))
     return outcome
 
 
-def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> dict[str, Any]:
+def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> dict[str, Any]:
     try:
-        _run(ledger, driver, task, request)
+        _run(ledger, driver, task, request, branches)
         return {"state": DONE}
     except BusyError as error:
         return {"state": BUSY, "error": str(error)}
@@ -97,12 +105,16 @@ def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> d
         return {"state": FAILED, "error": str(error), "code": error.code}
 
 
-def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest) -> None:
+def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is held."""
     import commander
 
-    record, loaded = ledger.record(task.key), _memo(driver)
+    record, memo = ledger.record(task.key), _memo(driver)
     given, folder = {**task.given, "root_dir": str(ledger.root)}, ledger.folder(record)
+
+    def loaded(flags: SimpleNamespace) -> "Data":
+        data = memo(flags)
+        return branches.sharing(data) if branches else data
 
     def claimed(run: "RunFolder") -> None:
         ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root))
@@ -133,14 +145,11 @@ def _memo(driver: str) -> Any:
 
 
 @contextlib.contextmanager
-def _quietly(path: Path) -> Iterator[None]:
-    """Send all that a run says into the file `path`, and nothing to the terminal."""
-    before = {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
+def _quietly() -> Iterator[None]:
+    """Let what runs say reach no terminal."""
+    root, before = logging.getLogger(), {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
     os.environ["TERM"] = "dumb"  # no bar
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [logging.NullHandler()]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
@@ -152,4 +161,17 @@ def _quietly(path: Path) -> Iterator[None]:
         root.handlers[:] = before["handlers"]
         logging.captureWarnings(False)
         os.environ["TERM"] = before["TERM"] or ""
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send all that a run says, which is what its thread says, into the file `path`."""
+    handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.addFilter(lambda record: record.thread == thread)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
         handler.close()

@@ -1,10 +1,11 @@
 """What a grid saves over separate commands: the same short runs, as many at a time, by commander.py and by research.py.
 
-    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid]
+    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid] [--branches 1 2 4 8]
 
 The flags of the runs are the same (no figures in either). Separate commands are timed as they are typed, each with all cores for
 its threads, and with each its share (OMP_NUM_THREADS), which has to be known and set by hand. An empty run is one whose training
-takes no time: what is left is the engine, the records and the claim of a run folder. Prints a table; asserts nothing.
+takes no time: what is left is the engine, the records and the claim of a run folder. The grid is carried out with each number of
+branches that is named; a worker gets no more than its share of the runs. Prints a table; asserts nothing.
 """
 
 import argparse
@@ -81,14 +82,14 @@ def separate(flags: list[str], rates: list[str], root: Path, *, workers: int, th
         time.sleep(0.02)
 
 
-def ours(flags: dict[str, str], rates: list[str], root: Path, *, workers: int) -> None:
+def ours(flags: dict[str, str], rates: list[str], root: Path, *, workers: int, branches: int) -> None:
     """The same as a grid."""
     base = ", ".join(f"{key}: {value}" for key, value in flags.items())
     grid = root / "grid.yaml"
     grid.write_text(f"base: {{{base}}}\ngrid: [{{cross: {{lr: [{', '.join(rates)}]}}}}]\n")
     env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     command = [sys.executable, str(ROOT / "research.py"), str(grid), "--workers", str(workers), "--root-dir", str(root)]
-    subprocess.run(command, check=True, env=env, **QUIET)
+    subprocess.run([*command, "--branches", str(branches)], check=True, env=env, **QUIET)
 
 
 def empty_run_s(root: Path, workers: int) -> float:
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--branches", nargs="+", type=int, default=[1])
     typed = parser.parse_args()
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "epochs": str(typed.epochs)}
     command = [word for key, value in flags.items() for word in (f"--{key}", value)] + ["--no-figures"]
@@ -139,12 +141,14 @@ def main() -> None:
     how = {
         "typed": lambda root: separate(command, rates, root, workers=typed.workers, threads=None),
         "threads": lambda root: separate(command, rates, root, workers=typed.workers, threads=share),
-        "grid": lambda root: ours(flags, rates, root, workers=typed.workers),
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in typed.ways}
+    how = {WAYS[name]: work for name, work in how.items() if name in typed.ways}
+    for count in typed.branches if "grid" in typed.ways else ():
+        told = WAYS["grid"] + f", branches {count}" * (count > 1)
+        how[told] = lambda root, count=count: ours(flags, rates, root, workers=typed.workers, branches=count)
+    costs: dict[str, list[Cost]] = {name: [] for name in how}
     for _ in range(typed.rounds):
-        for name in typed.ways:
-            work = how[name]
+        for name, work in how.items():
             with tempfile.TemporaryDirectory() as folder:
                 separate([*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share)  # the data is parsed
                 costs[name].append(measured(lambda work=work, folder=folder: work(Path(folder))))
@@ -153,7 +157,7 @@ def main() -> None:
     for name, each in costs.items():
         wall_s, cpu_s, peak = (statistics.median(getattr(cost, key) for cost in each) for key in ("wall_s", "cpu_s", "peak_mib"))
         pace = f"{wall_s * typed.workers / typed.runs:10.1f}{3600 * typed.runs / wall_s:10.0f}"
-        sys.stdout.write(f"{WAYS[name]:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
+        sys.stdout.write(f"{name:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(f"an empty run: {1000 * empty_run_s(Path(folder), typed.workers):.0f} ms\n")
 

@@ -51,9 +51,8 @@ def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Task]:
 
 
 def here(ledger: Ledger, tasks: list[Task]) -> list[dict[str, Any]]:
-    """The outcomes of tasks carried out in this process, undisturbed."""
-    orders = [{**vars(task)} for task in tasks]
-    return worker.carry_out(str(ledger.path), str(ledger.root), "test", orders)
+    """The outcomes of tasks carried out in this process, undisturbed, one after the other."""
+    return [worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])[0] for task in tasks]
 
 
 def table(ledger: Ledger) -> list[dict[str, Any]]:
@@ -159,6 +158,19 @@ def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -
     left = Ledger(root / "research" / "g", root)
     assert all(left.can_go_on(record) for record in left.records().values())
     here(left, tasks_of(grid))
+    assert_as_undisturbed(root, undisturbed)
+
+
+def test_cells_in_turn_are_the_cells_one_by_one_and_a_signal_lets_each_save_its_place(root: Path, undisturbed: Ledger) -> None:
+    grid = written(root)
+    driver = begin(root, grid, "--workers", 1, "--branches", 2)
+    wait_for(lambda: len(list(root.glob("synth/runs/*/logger.json"))) == 2, driver)
+    driver.terminate()
+    ended = finish(driver)
+    assert ended.code == 143, ended.err
+    assert {record["state"] for record in records(root).values()} == {"stopped"}
+    ended = end(root, grid, "--workers", 1, "--branches", 2)
+    assert ended.code == 0, ended.err
     assert_as_undisturbed(root, undisturbed)
 
 

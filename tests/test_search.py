@@ -212,6 +212,8 @@ def test_a_space_is_one_product(tmp_path: Path) -> None:
         (["--seeds", "3"], "--seeds goes with --best"),
         (["--best"], "--best goes with"),
         (["--search", "tpe", "--trials", "0"], "--trials must be from 1 on"),
+        (["--search", "tpe", "--trials", "2", "--branches", "2"], "--branches goes with a grid"),
+        (["--branches", "0"], "--branches must be from 1 on"),
         ([], "only a search"),
     ],
 )

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from toolbox.errors import ResourceError, UsageError
 
@@ -44,3 +45,16 @@ def enough_memory(batch_size: int) -> Iterator[None]:
             where=room[0] if room else f"this machine has {host_gib:.1f} GiB",
             hint=f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller network",
         ) from error
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where torch's own random numbers stand, on the host and on a GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on from `states`; one of a GPU is of no use elsewhere."""
+    torch.set_rng_state(states["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
