@@ -11,7 +11,7 @@ train: .venv/ready
 test: .venv/ready-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest -n auto --maxprocesses 4
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 audit: .venv/ready
 	.venv/bin/python -m pip install -q pip-audit
