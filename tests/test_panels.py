@@ -9,6 +9,7 @@ from matplotlib.text import Text
 
 from conftest import Page
 from toolbox import panels, plotter
+from toolbox.notice import NOTICE
 from toolbox.panels import COLOURS, Panel
 
 PNG = b"\x89PNG"
@@ -34,7 +35,9 @@ def test_panels_are_written_as_png_and_as_html_that_reads_without_a_network(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.html", "figure.png", "plotly.min.js"]
     assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
     assert Page(tmp_path / "figure.html").loaded == ["plotly.min.js"]
-    assert "a line" in (tmp_path / "figure.html").read_text()
+    text = (tmp_path / "figure.html").read_text()
+    assert "a line" in text
+    assert text.count(NOTICE) == 1
     assert b"Plotly" in (tmp_path / "plotly.min.js").read_bytes()
 
 

@@ -12,8 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, ec57, rhythm
+from toolbox import bootstrap, ec57
 from toolbox.errors import CheckpointError, UsageError
+from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
 from toolbox.report import shown
 from toolbox.runs import RunFolder
@@ -130,7 +131,7 @@ def summary(values: dict[str, Any]) -> str:
         "",
         "above 0: the share of replicates in which B is higher; of FPR the lower is the better.",
         "With so many figures, some differ by chance alone: choose the one that matters before looking.",
-        rhythm.NOTICE,
+        NOTICE,
     ]
     return "\n".join(lines) + "\n"
 

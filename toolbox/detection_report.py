@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import detection, files, panels, plotter
+from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
 from toolbox.report import shown
@@ -92,7 +93,7 @@ def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], norm
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
         lines.append(f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}")
-    return "\n".join([*lines, "", *end, "A research tool, not a medical device."]) + "\n"
+    return "\n".join([*lines, "", *end, NOTICE]) + "\n"
 
 
 def _figures(values: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files, panels, rhythm, waveforms
+from toolbox import files, panels, waveforms
 from toolbox.errors import ResourceError
+from toolbox.notice import NOTICE
 from toolbox.panels import COLOURS
 
 if TYPE_CHECKING:
@@ -192,9 +193,7 @@ def index_page(spec: Facts, rows: Array, samples: int, pictures: Mapping[str, st
     }
     shown = [_picture(name, heading, interactive=name != "augmentations") for name, heading in pictures.items()]
     lines = [f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items()]
-    return PAGE.format(
-        title=escape(spec.name), closed=CLOSED, notice=rhythm.NOTICE, facts="\n".join(lines), pictures="\n".join(shown)
-    )
+    return PAGE.format(title=escape(spec.name), closed=CLOSED, notice=NOTICE, facts="\n".join(lines), pictures="\n".join(shown))
 
 
 def _picture(name: str, heading: str, *, interactive: bool) -> str:

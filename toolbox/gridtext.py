@@ -8,7 +8,7 @@ from typing import Any
 
 from toolbox import files
 from toolbox.gridtable import Row, best, split_rules
-from toolbox.rhythm import NOTICE
+from toolbox.notice import NOTICE
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:

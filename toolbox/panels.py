@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files
+from toolbox.notice import NOTICE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ def _as_written(figure: "Figure") -> "Figure":
 
 def save_page(figure: "Page", path: Path, **how: Any) -> None:
     """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's `to_html`."""
-    page = figure.to_html(include_plotlyjs="directory", **how)
+    page = figure.to_html(include_plotlyjs="directory", **how).replace("</body>", f"<p>{NOTICE}</p>\n</body>")
     save_library(path.parent)
     files.write_text(path, page)
 

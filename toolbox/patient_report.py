@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import calibration, ec57, files, panels, plotter
+from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
 from toolbox.report import shown
@@ -84,7 +85,7 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     lines += [
         "gross: the beats of all records pooled. average: the mean over records, of Se, +P and F1 over those with such a beat.",
         f"The intervals resample the {records} records ({values['replicates']:,} bootstrap replicates), not their beats.",
-        "A research tool, not a medical device.",
+        NOTICE,
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from toolbox import ec57, files, rhythm, selfscore
+from toolbox.notice import NOTICE
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -67,14 +68,14 @@ def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text."""
     table = rows(done, classes)
     if not table:
-        return rhythm.NOTICE
+        return NOTICE
     cells = [[_head(name) for name in table[0]], *([_cell(name, value) for name, value in row.items()] for row in table)]
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide, strict=True)))
         for line in cells
     ]
-    return "\n".join([*lines, rhythm.NOTICE])
+    return "\n".join([*lines, NOTICE])
 
 
 def _head(name: str) -> str:
@@ -111,7 +112,7 @@ def write(
     else:
         (folder / "score.json").unlink(missing_ok=True)
     counts = {"recordings": len(done), "failed": len(failed)}
-    return {"folder": str(folder), **counts, "split_rule": rule, "score": score, "notice": rhythm.NOTICE}
+    return {"folder": str(folder), **counts, "split_rule": rule, "score": score, "notice": NOTICE}
 
 
 def _save_csv(path: Path, table: list[dict[str, Any]]) -> None:
@@ -145,7 +146,7 @@ def _page(
         body.append(
             _table(["recording", "why"], [[escape(each["recording"]), escape(each["error"])] for each in failed], kind="words")
         )
-    return PAGE.format(title=escape(title), rule=escape(rule), notice=rhythm.NOTICE, body="\n".join(body))
+    return PAGE.format(title=escape(title), rule=escape(rule), notice=NOTICE, body="\n".join(body))
 
 
 def _pooled(score: dict[str, Any]) -> list[str]:

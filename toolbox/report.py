@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolbox import files, metrics, panels, plotter
+from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
 
 log = logging.getLogger("commander")
@@ -82,11 +83,7 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
         parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
         figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
         lines.append(FIGURE.format(name, *figures) + f"{_between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
-    lines += [
-        "",
-        "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
-        "A research tool, not a medical device.",
-    ]
+    lines += ["", "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.", NOTICE]
     return "\n".join(lines) + "\n"
 
 

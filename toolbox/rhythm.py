@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.beatlist import Beats
+from toolbox.notice import NOTICE
 
-NOTICE = "A research tool, not a medical device."
 RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
 RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is
 PAUSE_S = 2.0
