@@ -37,6 +37,7 @@ OF_THE_COMMAND = {
     "predict",
     "beats",
     "out",
+    "no_figures",
     "debug",
     "verbose",
 }
@@ -55,7 +56,6 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "device",
     "disable_cuda",
     "tensorboard",
-    "no_figures",
     "confusion_video",
     "baseline",
     "macro_over",
@@ -135,7 +135,7 @@ def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -
 
     Stored paths are relative to --root-dir, so that both can be moved together.
     """
-    kept = {key: value for key, value in (stored or {}).items() if key in DEFAULTS}
+    kept = {key: value for key, value in (stored or {}).items() if key in DEFAULTS.keys() - OF_THE_COMMAND}
     flags = SimpleNamespace(**{**DEFAULTS, **kept, **given})
     flags.root_dir = Path(flags.root_dir)
     for name in PATHS:

@@ -131,3 +131,14 @@ def test_a_history_that_cannot_be_drawn_is_named_and_the_tables_are_there(short_
     ended = commander("--model-name", "cnn1d_3", "--no-figures", "--test", "--confusion-video", "--root-dir", root)
     assert_error(ended, 4, "a confusion matrix is not one of 5 classes", "logger.json")
     assert (run / "pred" / "report.txt").is_file()
+
+
+def test_a_run_that_was_trained_without_figures_is_drawn_by_a_test(root: Path, short_run: SimpleNamespace) -> None:
+    run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
+    shutil.rmtree(run / "pred")
+    config = json.loads((run / "config.json").read_text())
+    assert "no_figures" not in config["flags"]
+    (run / "config.json").write_text(json.dumps(config | {"flags": config["flags"] | {"no_figures": True}}))  # as it once was
+    ended = commander("--model-name", "cnn1d_3", "--root-dir", root, "--test")
+    assert ended.code == 0, ended.err
+    assert {"confusion_matrix.png", "roc.html", "history.png"} <= files(run / "pred")

@@ -69,7 +69,9 @@ def _as_written(figure: "Figure") -> "Figure":
 
 def save_page(figure: "Page", path: Path, **how: Any) -> None:
     """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's `to_html`."""
-    page = figure.to_html(include_plotlyjs="directory", **how).replace("</body>", f"<p>{NOTICE}</p>\n</body>")
+    page = figure.to_html(include_plotlyjs="directory", **how).replace(
+        "</body>", f'<p style="font: 13px sans-serif; margin: 0 60px">{NOTICE}</p>\n</body>'
+    )
     save_library(path.parent)
     files.write_text(path, page)
 
