@@ -165,7 +165,7 @@ def networks(found: Sequence[Experiment], root: Path, load: Callable[[SimpleName
         spec = load(flags).spec
         model = assembly.network(flags, spec).eval()
         transfer.TRAIN[flags.train](model)
-        x = torch.rand(2, spec.channels, spec.samples, generator=torch.Generator().manual_seed(0))
+        x = torch.rand(2, *spec.shape, generator=torch.Generator().manual_seed(0))
         features = [torch.ones(2, len(spec.features))] * bool(spec.features)
         with torch.inference_mode():
             answer = model(x, *features)

@@ -4,6 +4,7 @@ A Trainer is everything that a checkpoint must hold to go on exactly: weights, o
 epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
 """
 
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -192,7 +193,8 @@ class Trainer:
     def predict(self, split: Rows) -> Predictions:
         """What the task makes of the outputs of a whole split, in the source's order."""
         self.model.eval()
-        batches, size = split.batches(self.device), max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // self.data.spec.samples))
+        batches = split.batches(self.device)
+        size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(self.data.spec.shape[1:])))
         outputs = [self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, size)]
         return self._predictions(split, batches.rows, torch.cat(outputs))
 

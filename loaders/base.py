@@ -20,7 +20,8 @@ class DataSpec:
 
     `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class;
     `features` one name for each number that stands beside a row's samples; `scored` the classes whose mean F1 is the score that
-    the data's publisher asks for.
+    the data's publisher asks for; `image` the height and width in pixels of rows that are pictures, drawn from `channels` leads
+    of `samples` each.
     """
 
     name: str
@@ -37,6 +38,12 @@ class DataSpec:
     split_rule: str
     features: tuple[str, ...] = ()
     scored: tuple[str, ...] = ()
+    image: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row, as a network is called with it: (C, T), or (3, H, W) of a picture."""
+        return (3, *self.image) if self.image else (self.channels, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for config.json."""

@@ -71,7 +71,7 @@ def _tried(build: Callable[[], nn.Module], name: str, spec: DataSpec) -> nn.Modu
     try:
         network = build().eval()
         with torch.no_grad():
-            network(torch.zeros(1, spec.channels, spec.samples))
+            network(torch.zeros(1, *spec.shape))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         what = f"{name} cannot be built with these --model-args, {type(error).__name__}: {str(error)[:200]}"
         raise UsageError(what, hint="sizes that fit each other") from error

@@ -19,7 +19,13 @@ LINES = [line.strip() for block in re.findall(r"(?:^    .+\n)+", README, re.MULT
 COMMANDS = [line for line in LINES if line.startswith("python commander.py")]
 RESEARCH = [line for line in LINES if line.startswith("python research.py")]
 SHELL = [line for line in LINES if re.match(r"(make|tensorboard|python benchmarks\S+) ", line)]
-REQUIREMENTS = ("requirements.txt", "requirements-research.txt", "requirements-dev.txt")
+REQUIREMENTS = (
+    "requirements.txt",
+    "requirements-research.txt",
+    "requirements-vision.txt",
+    "requirements-explain.txt",
+    "requirements-dev.txt",
+)
 TREE = README.split("## The tree")[1].split("## ")[0]
 
 
