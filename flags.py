@@ -27,14 +27,17 @@ def _data_flags(flag: Any) -> None:
 
 
 def _recording_flags(flag: Any) -> None:
-    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5")
+    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5; of "
+         "twelve-lead records by name (default all)")  # fmt: skip
     flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
-    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
+    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125, twelve leads 500)")
     flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
     flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR), beat (mean 0, sd 1) or "
-         "typical (less the record's typical beat); of strips none, record or center (default, the median at 0)")  # fmt: skip
+         "typical (less the record's typical beat); of strips and twelve leads none, record or center (the median at 0, default "
+         "of strips)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
-    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
+    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file; of "
+         "rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
 
 
 def _prediction_flags(flag: Any) -> None:
@@ -126,7 +129,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients)": _recording_flags,
+    "recordings (mitdb, synth_patients, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,

@@ -9,7 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import cinc2017, detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, synth_strips, table
+from loaders import (
+    cinc2017,
+    detection,
+    ecg5000,
+    heartbeat,
+    mitdb,
+    ptbdb,
+    synth,
+    synth_patients,
+    synth_rhythms,
+    synth_strips,
+    table,
+)
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -23,6 +35,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
     "synth_patients": synth_patients.load,
+    "synth_rhythms": synth_rhythms.load,
     "synth_strips": synth_strips.load,
     "table": table.load,
 }
