@@ -5,7 +5,7 @@ order of `LEADS`, and of each record (R,) name, rhythm ("" where none is known) 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from loaders import diagnoses, filters, splits
 from loaders.base import Data, DataSpec
 from loaders.beats import HIGHEST_HZ, LOWEST_HZ
-from loaders.cache import Arrays, cached
+from loaders.cache import Arrays, cached, gathered
 from loaders.diagnoses import RhythmMap
 from loaders.stack import Stack, Stacked
 from toolbox import terminal
@@ -143,7 +143,7 @@ def _stack(arrays: Arrays, checksum: str, choices: Choices, cache: Path) -> Stac
     """The samples as they are asked for, made once, with what brings each lead to its unit."""
     samples, key = arrays["samples"], hashlib.sha256(f"{checksum} {choices.view}".encode()).hexdigest()[:16]
     if (choices.rate_hz, choices.filter) != (RATE_HZ, "none"):
-        made, _ = cached(cache / f"view-{key}", partial(_filtered, samples, choices))
+        made, _ = cached(cache / f"view-{key}", partial(_filtered, samples, choices, cache))
         samples = made["samples"]
     zero = np.zeros(samples.shape[:2], np.float32)
     factor = np.full_like(zero, 1 / STEPS_PER_MV)
@@ -156,18 +156,19 @@ def _stack(arrays: Arrays, checksum: str, choices: Choices, cache: Path) -> Stac
     return Stack(samples, arrays["record"], arrays["content"], zero, factor, choices.leads)
 
 
-def _filtered(samples: NDArray[np.int16], choices: Choices) -> Arrays:
+def _filtered(samples: NDArray[np.int16], choices: Choices, cache: Path) -> Arrays:
     """Each record filtered and resampled, again in microvolts."""
     steps = filters.parse(choices.filter)
-    made = None
-    for row, record in enumerate(terminal.bar(iterable=samples, desc="records", unit="record")):
-        signal = record.astype(np.float64)
-        for step in steps:
-            signal = step(signal, RATE_HZ)
-        signal = filters.resample(signal, RATE_HZ, choices.rate_hz)
-        made = np.empty((len(samples), *signal.shape), np.int16) if made is None else made
-        made[row] = np.round(signal).clip(-LARGEST, LARGEST)
-    return {"samples": made}
+
+    def made() -> Iterator[NDArray[np.int16]]:
+        for record in terminal.bar(iterable=samples, desc="filtering", unit="record"):
+            signal = record.astype(np.float64)
+            for step in steps:
+                signal = step(signal, RATE_HZ)
+            signal = filters.resample(signal, RATE_HZ, choices.rate_hz)
+            yield np.round(signal).clip(-LARGEST, LARGEST).astype(np.int16)
+
+    return {"samples": gathered(made(), cache)}
 
 
 def _quartiles(samples: NDArray[np.int16]) -> Arrays:
