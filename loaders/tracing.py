@@ -6,13 +6,17 @@ What cannot be used raises `Fault("a lead is flat: V3")`: its kind, by which fau
 import re
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders import diagnoses, records, twelve
 from loaders.recording import MILLIVOLTS
-from toolbox.errors import CommanderError
+from toolbox.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Samples = NDArray[np.int16]
 LARGEST_FILE = 2**23  # bytes; a CSV of the database has less than 2**20
@@ -41,8 +45,6 @@ def of_csv(content: bytes) -> Samples:
     """The samples (12, 5000) of a CSV in microvolts: names above the columns, or none and the leads in the standard order."""
     import pandas as pd
 
-    if len(content) > LARGEST_FILE:
-        raise Fault(UNREADABLE, f"the file has more than {LARGEST_FILE} bytes")
     first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     cells = [cell.strip(AROUND) for cell in first.split(",")]
     header = any(cell and not _is_number(cell) for cell in cells)
@@ -50,10 +52,10 @@ def of_csv(content: bytes) -> Samples:
     if len(cells) != len(names):
         raise Fault(LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(twelve.LEADS)}")
     places = _ordered(names)
-    how = {"header": None, "skiprows": int(header), "index_col": False, "encoding": "utf-8-sig"}
+    how = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
     try:
         try:
-            table = pd.read_csv(BytesIO(content), dtype=np.float64, usecols=sorted(places), **how)
+            table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(places, np.float64), **how)
         except ValueError:
             raise _no_number(pd.read_csv(BytesIO(content), dtype=str, **how), places, header=header) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -61,7 +63,7 @@ def of_csv(content: bytes) -> Samples:
     return checked(table[places].to_numpy().T)
 
 
-def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fault:  # noqa: F821
+def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fault:
     """The first cell of a lead that is no number."""
     for lead, place in zip(twelve.LEADS, places, strict=True):
         for row, cell in enumerate(table[place].dropna()):
@@ -81,7 +83,7 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
             raise Fault(RATE, f"{rate_hz:g} Hz, not {twelve.RATE_HZ}")
         with records.naming(header, "signal"):
             signal = _microvolts(header, stated, leads, places)
-    except CommanderError as error:
+    except DataError as error:
         raise Fault(UNREADABLE, error.what) from None
     rhythm = diagnoses.of_codes(code.strip() for text in codes for code in text.split(","))
     return checked(signal), rhythm

@@ -22,6 +22,7 @@ from loaders import tracing, twelve
 from loaders.archives import opened, reading
 from loaders.cache import Arrays, gathered
 from loaders.sources import log, topmost
+from loaders.tracing import LARGEST_FILE
 from toolbox import terminal
 from toolbox.errors import CommanderError, DataError
 
@@ -109,18 +110,18 @@ def read_all(source: Source, folder: Path) -> Arrays:
     told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "failed", "fault")}
 
     def usable() -> Iterator[np.ndarray]:
-        for name, found in _read(source):
-            if isinstance(found, str):
-                told["failed"].append(name)
-                told["fault"].append(found)
-                continue
-            samples, rhythm = found
-            told["record"].append(name)
-            told["rhythm"].append(rhythm)
-            yield samples
+        with reading(source.path):
+            for name, found in _read(source):
+                if isinstance(found, str):
+                    told["failed"].append(name)
+                    told["fault"].append(found)
+                    continue
+                samples, rhythm = found
+                told["record"].append(name)
+                told["rhythm"].append(rhythm)
+                yield samples
 
-    with reading(source.path):
-        samples = gathered(usable(), folder)
+    samples = gathered(usable(), folder)
     if samples is None:
         what = f"none of {len(source.files)} recordings can be used; {told['failed'][0]}: {told['fault'][0]}"
         raise DataError(what, where=str(source.path), hint=WOULD_DO)
@@ -129,7 +130,7 @@ def read_all(source: Source, folder: Path) -> Arrays:
 
 def _read(source: Source) -> Iterator[tuple[str, tuple[tracing.Samples, str] | str]]:
     """Name by name samples and rhythm, or the fault."""
-    names, workers = list(source.files), min(WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
     with _open(source) as read, ThreadPoolExecutor(workers) as pool, terminal.bar(total=len(names), unit="record") as bar:
         for begin in range(0, len(names), AT_ONCE):
             some = names[begin : begin + AT_ONCE]
@@ -157,10 +158,16 @@ def _open(source: Source) -> Iterator[Callable[[str], tuple[tracing.Samples, str
 
 def _from_folder(folder: Path, file: str) -> tuple[tracing.Samples, str]:
     path = folder / file
-    return tracing.of_wfdb(path) if path.suffix == WFDB else (tracing.of_csv(path.read_bytes()), "")
+    if path.suffix == WFDB:
+        return tracing.of_wfdb(path)
+    _check_size(path.stat().st_size if path.is_file() else 0)
+    return tracing.of_csv(path.read_bytes()), ""
 
 
 def _from_zip(archive: ZipFile, kind: str, file: str) -> tuple[tracing.Samples, str]:
+    for member in (file, _mat(file)):
+        if member in archive.NameToInfo:
+            _check_size(archive.getinfo(member).file_size)
     if kind == CSV:
         return tracing.of_csv(archive.read(file)), ""
     with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
@@ -168,6 +175,11 @@ def _from_zip(archive: ZipFile, kind: str, file: str) -> tuple[tracing.Samples, 
             if member in archive.NameToInfo:
                 (Path(name) / PurePosixPath(member).name).write_bytes(archive.read(member))
         return tracing.of_wfdb(Path(name) / PurePosixPath(file).name)
+
+
+def _check_size(size: int) -> None:
+    if not 0 < size <= LARGEST_FILE:
+        raise tracing.Fault(tracing.UNREADABLE, f"the file has {size} bytes")
 
 
 def _mat(header: str) -> str:
