@@ -129,7 +129,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients, synth_rhythms)": _recording_flags,
+    "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,

@@ -4,15 +4,21 @@ A `Stack` holds the samples of all records, mapped into memory and so shared by 
 made of it, in place of a `Split`. Ten thousand records of twelve leads are 1.3 GB so, and 2.6 GB as float32.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from loaders.cache import gathered
+
+IN_MEMORY = 2**27  # samples: half a gigabyte of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +70,12 @@ class Stacked:
 
     @property
     def x(self) -> NDArray[np.float32]:
-        """The samples of each row (N, C, T); for a few rows, as all of them take twice the memory of the stack."""
-        stack = self.stack
-        x = np.empty((len(self), len(stack.leads), stack.samples.shape[2]), np.float32)
-        for row, record in enumerate(self.of):
-            zero, factor = stack.zero[record, :, None], stack.factor[record, :, None]
-            x[row] = (stack.samples[record, stack.leads] - zero) * factor
-        return x
+        """The samples of each row (N, C, T); where they are many, in a temporary file beside those of the stack."""
+        stack, shape = self.stack, (len(self.stack.leads), self.stack.samples.shape[2])
+        rows = ((stack.samples[one, stack.leads] - stack.zero[one, :, None]) * stack.factor[one, :, None] for one in self.of)
+        if len(self) * math.prod(shape) > IN_MEMORY and isinstance(stack.samples, np.memmap):
+            return gathered(rows, Path(stack.samples.filename).parent.parent)
+        return np.stack([*rows]) if len(self) else np.empty((0, *shape), np.float32)
 
     def rows(self, which: NDArray[np.int64]) -> "Stacked":
         """The rows `which`, in that order; the stack is the same."""

@@ -132,7 +132,7 @@ def as_data(
         leads=tuple(LEADS[k] for k in choices.leads),
         classes=tuple(labels.classes),
         importance=(1.0,) * len(labels.classes),
-        split_rule=_rule(choices, rhythm, y),
+        split_rule=_rule(choices, rhythm, y, refused),
         **facts,
     )
     of = f"{checksum} {choices.view} {choices.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
@@ -177,9 +177,10 @@ def _quartiles(samples: NDArray[np.int16]) -> Arrays:
     return {"quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)}
 
 
-def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64]) -> str:
+def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> str:
     """How records came to their sides."""
     rule = f"records split at random, one a patient, stratified by rhythm, 80/20, seed {TEST_SEED} under every --seed"
+    rule += _told(refused, "that fail the checks")
     rule += _told(int((rhythm == "").sum()), "without a known rhythm")
     rule += _told(int(((y < 0) & (rhythm != "")).sum()), f"of no class of {choices.labels.name}, or of two")
     return f"{rule}; {splits.validation_rule(choices.val_fraction, choices.seed)}"
