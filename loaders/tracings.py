@@ -30,6 +30,7 @@ from toolbox.errors import CommanderError, DataError
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
 OTHERS = ("*.csv", "*.zip")
 CSV, WFDB = ".csv", ".hea"
+COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
 WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
 
@@ -103,29 +104,34 @@ def _named(path: Path, kind: str, files: list[str]) -> Source:
 
 
 def read_all(source: Source, folder: Path) -> Arrays:
-    """samples (R, 12, 5000) int16, content, record and rhythm (R,), and failed and fault (F,) of those that cannot be used.
+    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be used.
 
-    The samples lie in a temporary file in `folder`. Raises DataError where no recording can be used.
+    Of records with the same samples the first is used. The samples lie in a temporary file in `folder`.
+    Raises DataError where no recording can be used.
     """
-    told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "failed", "fault")}
+    told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
 
-    def usable() -> Iterator[np.ndarray]:
+    def usable() -> Iterator[tracing.Samples]:
+        first: dict[str, str] = {}  # of the records with some content, which on two sides would be known before it is tested
         with reading(source.path):
             for name, found in _read(source):
+                content = "" if isinstance(found, str) else twelve.content(found[0])
+                if content in first:
+                    found = f"{COPY}: of {first[content]}"
                 if isinstance(found, str):
                     told["failed"].append(name)
                     told["fault"].append(found)
                     continue
-                samples, rhythm = found
-                told["record"].append(name)
-                told["rhythm"].append(rhythm)
-                yield samples
+                first[content] = name
+                for key, value in (("record", name), ("rhythm", found[1]), ("content", content)):
+                    told[key].append(value)
+                yield found[0]
 
     samples = gathered(usable(), folder)
     if samples is None:
         what = f"none of {len(source.files)} recordings can be used; {told['failed'][0]}: {told['fault'][0]}"
         raise DataError(what, where=str(source.path), hint=WOULD_DO)
-    return {"samples": samples, "content": twelve.content(samples)} | {key: np.array(own, str) for key, own in told.items()}
+    return {"samples": samples} | {key: np.array(own, str) for key, own in told.items()}
 
 
 def _read(source: Source) -> Iterator[tuple[str, tuple[tracing.Samples, str] | str]]:

@@ -89,9 +89,9 @@ def parse_leads(text: str | None) -> tuple[int, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def content(samples: NDArray[np.int16]) -> NDArray[np.str_]:
-    """A hash of each record's samples (R, 12, T)."""
-    return np.array([hashlib.sha256(np.ascontiguousarray(record)).hexdigest()[:32] for record in samples], str)
+def content(samples: NDArray[np.int16]) -> str:
+    """A hash of a record's samples (12, T)."""
+    return hashlib.sha256(np.ascontiguousarray(samples)).hexdigest()[:32]
 
 
 def as_data(

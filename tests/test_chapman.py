@@ -292,20 +292,23 @@ def test_records_that_fail_are_left_out_counted_and_listed_and_an_error_where_as
     spoilt = {"MUSE_02": changed((8,), 0), "MUSE_05": changed((1,), 3), SPOILT: lambda x: x[:11]}
     for name, change in spoilt.items():
         write_csv(own / "ECGDataDenoised", name, change(samples_of(name)))
+    write_csv(own / "ECGDataDenoised", "MUSE_19", samples_of("MUSE_01"))
+    spoilt["MUSE_19"] = None
     spoilt["MUSE_20"] = (own / "ECGDataDenoised" / "MUSE_20.csv").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         data = load(tmp_path, own)
     assert not set(spoilt) & set(data.train.stack.name.tolist())
-    assert sum(len(getattr(data, side)) for side in SIDES) == 17
-    assert data.train.dropped == 4
-    kinds = "a lead is flat 2, leads are missing 1, cannot be read 1"
-    assert f"4 of 21 records fail the checks and are left out: {kinds} (MUSE_02, MUSE_05, MUSE_07, ...)" in caplog.text
+    assert sum(len(getattr(data, side)) for side in SIDES) == 16
+    assert data.train.dropped == 5
+    kinds = "a lead is flat 2, leads are missing 1, a copy 1, cannot be read 1"
+    assert f"5 of 21 records fail the checks and are left out: {kinds} (MUSE_02, MUSE_05, MUSE_07, ...)" in caplog.text
     listed = quality(tmp_path)
     assert list(listed) == list(spoilt)
-    assert (listed["MUSE_02"], listed["MUSE_20"]) == ("a lead is flat: V3", "cannot be read: the file has 0 bytes")
+    assert (listed["MUSE_02"], listed["MUSE_19"]) == ("a lead is flat: V3", "a copy: of MUSE_01")
+    assert listed["MUSE_20"] == "cannot be read: the file has 0 bytes"
     with pytest.raises(DataError) as caught:
         load(tmp_path, own, bad_rows="error")
-    assert "4 of 21 records fail the checks, the first MUSE_02: a lead is flat: V3" in str(caught.value)
+    assert "5 of 21 records fail the checks, the first MUSE_02: a lead is flat: V3" in str(caught.value)
     assert "--bad-rows drop" in caught.value.hint
 
 
@@ -469,13 +472,14 @@ def test_the_real_records_are_read_as_they_are(
     wfdb = pytest.importorskip("wfdb")
     archive = shared(SAMPLES_ZIP)
     data = load(tmp_path, archive)
-    # Counted by hand in the 50 headers; 6 have no rhythm, and JS20004 and JS20008 three flat leads.
-    assert sum(np.bincount(getattr(data, side).y, minlength=4) for side in SIDES).tolist() == [0, 22, 7, 13]
-    assert quality(tmp_path) == dict.fromkeys(("JS20004", "JS20008"), "a lead is flat: V2, V4, V6")
+    # Counted by hand in the 50 headers; 6 have no rhythm, JS20004 and JS20008 three flat leads, and E07510 is E07509 again.
+    assert sum(np.bincount(getattr(data, side).y, minlength=4) for side in SIDES).tolist() == [0, 22, 6, 13]
+    flat = dict.fromkeys(("JS20004", "JS20008"), "a lead is flat: V2, V4, V6")
+    assert quality(tmp_path) == {"E07510": "a copy: of E07509", **flat}
     assert "6 records without a known rhythm in no side" in data.spec.split_rule
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     stack = data.train.stack
-    for name in ("JS20000", "E07510", "HR06003"):
+    for name in ("JS20000", "E07509", "HR06003"):
         record = wfdb.rdrecord(str(tmp_path / "unpacked" / "twelve-lead-samples" / name))
         assert tuple(record.sig_name) == twelve.LEADS
         np.testing.assert_allclose(stack.samples[stack.name.tolist().index(name)], 1000 * record.p_signal.T, atol=1e-6)
