@@ -28,7 +28,7 @@ from toolbox.errors import CommanderError, DataError
 
 # In this order: a folder of CSV files or a zip; WFDB headers may stand in many folders, and tables beside them.
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
-OTHERS = ("*.csv", "*.zip")
+OTHERS = ("*.zip", "*.csv")
 CSV, WFDB = ".csv", ".hea"
 COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
@@ -52,9 +52,10 @@ class Source:
         return [path for name in names if (path := self.path / name).is_file()]
 
 
-def find(place: Path) -> Source | None:
+def find(place: Path, *, pointed_at: bool = True) -> Source | None:
     """The recordings in a folder, or nested in it; in a zip; beside a file of them. None where there are none.
 
+    CSV files of any name are taken where the user `pointed_at` the place; among other things they may be anything.
     Raises DataError where two recordings have one name, or for a zip that is none.
     """
     if place.is_file():
@@ -65,7 +66,8 @@ def find(place: Path) -> Source | None:
     headers = sorted(path for path in place.rglob(f"*{WFDB}") if not path.name.startswith("."))
     if headers:
         return _named(place, WFDB, [path.relative_to(place).as_posix() for path in headers])
-    return next((found for pattern in OTHERS if (found := _usable(topmost(place, pattern)))), None)
+    others = OTHERS if pointed_at else OTHERS[:1]
+    return next((found for pattern in others if (found := _usable(topmost(place, pattern)))), None)
 
 
 def _usable(found: list[Path]) -> Source | None:
@@ -137,7 +139,11 @@ def read_all(source: Source, folder: Path) -> Arrays:
 def _read(source: Source) -> Iterator[tuple[str, tuple[tracing.Samples, str] | str]]:
     """Name by name samples and rhythm, or the fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
-    with _open(source) as read, ThreadPoolExecutor(workers) as pool, terminal.bar(total=len(names), unit="record") as bar:
+    with (
+        _open(source) as read,
+        ThreadPoolExecutor(workers) as pool,
+        terminal.bar(total=len(names), desc="records", unit="record") as bar,
+    ):
         for begin in range(0, len(names), AT_ONCE):
             some = names[begin : begin + AT_ONCE]
             for name, found in zip(some, pool.map(partial(_attempt, read), map(source.files.get, some)), strict=True):

@@ -135,6 +135,13 @@ def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[st
     assert [len(side) for side in splits.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
 
 
+def test_the_acronyms_are_those_of_the_publisher(shared: Callable[[str], Path]) -> None:
+    table = pd.read_excel(shared(METADATA) / "RhythmNames.xlsx")
+    names = [name.strip() for name in table["Acronym Name"]]
+    assert {diagnoses.ALIASES.get(name, name) for name in names} == set(diagnoses.RHYTHMS)
+    assert len(names) == 11
+
+
 # CSV files
 
 
@@ -174,6 +181,15 @@ def test_the_denoised_recordings_go_before_the_others(own: Path, tmp_path: Path)
     assert tracings.find(own).path.name == "ECGDataDenoised"
     shutil.rmtree(own / "ECGDataDenoised")
     assert tracings.find(own).path.name == "ECGData"
+
+
+def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path) -> None:
+    (own / "ECGDataDenoised").rename(own / "mine")
+    for path in (own / "mine").iterdir():
+        path.rename(path.with_name(path.name.removeprefix("MUSE_")))
+    write_labels(own / "Diagnostics.xlsx", [(name.removeprefix("MUSE_"), rhythm, "") for name, rhythm in RHYTHMS.items()])
+    for place in (own, own / "mine"):
+        assert load(tmp_path, place).train.stack.name.tolist() == [name.removeprefix("MUSE_") for name in RHYTHMS]
 
 
 def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp_path: Path) -> None:
@@ -516,6 +532,9 @@ def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeyp
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr("loaders.transfers.time.sleep", lambda _: None)
+    (tmp_path / "chapman" / "runs").mkdir(parents=True)
+    for name in ("quality.csv", "runs/table.csv"):  # are no recordings
+        (tmp_path / "chapman" / name).write_text("record,fault\n")
     with pytest.raises(
         DownloadError, match=r"put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare .*--data-file"
     ):
