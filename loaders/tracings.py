@@ -59,15 +59,19 @@ def find(place: Path, *, pointed_at: bool = True) -> Source | None:
     Raises DataError where two recordings have one name, or for a zip that is none.
     """
     if place.is_file():
-        return _in_zip(place) if place.suffix.lower() == ".zip" else find(place.parent)
+        return BESIDE[place.suffix.lower()](place) if place.suffix.lower() in BESIDE else None
     for pattern in PLACES:
         if found := _usable(topmost(place, pattern)):
             return found
-    headers = sorted(path for path in place.rglob(f"*{WFDB}") if not path.name.startswith("."))
-    if headers:
-        return _named(place, WFDB, [path.relative_to(place).as_posix() for path in headers])
+    if found := _headers(place):
+        return found
     others = OTHERS if pointed_at else OTHERS[:1]
     return next((found for pattern in others if (found := _usable(topmost(place, pattern)))), None)
+
+
+def _headers(folder: Path) -> Source | None:
+    headers = sorted(path for path in folder.rglob(f"*{WFDB}") if not path.name.startswith("."))
+    return _named(folder, WFDB, [path.relative_to(folder).as_posix() for path in headers]) if headers else None
 
 
 def _usable(found: list[Path]) -> Source | None:
@@ -103,6 +107,16 @@ def _named(path: Path, kind: str, files: list[str]) -> Source:
         what = f"two recordings are called {PurePosixPath(twice).stem}, {twice} and another"
         raise DataError(what, where=str(path), hint="one copy of each")
     return Source(path, kind, dict(sorted(names.items())))
+
+
+# By the ending of a file that the user points at, what it stands for.
+BESIDE: dict[str, Callable[[Path], Source | None]] = {
+    ".zip": _in_zip,
+    ".csv": lambda path: _usable(topmost(path.parent, "*.csv")),
+    ".xlsx": lambda path: find(path.parent),
+    ".hea": lambda path: _headers(path.parent),
+    ".mat": lambda path: _headers(path.parent),
+}
 
 
 def read_all(source: Source, folder: Path) -> Arrays:

@@ -66,7 +66,8 @@ class Choices:
         rate_hz = RATE_HZ if rate is None else rate
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
             raise UsageError(f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ}")
-        filters.parse(filter or "none")
+        for step in filters.parse(filter or "none"):
+            step(np.zeros((1, RATE_HZ)), RATE_HZ)  # what it cannot do is said before anything is read
         pick("normalise", NORMALISATIONS, normalise or "none")
         how = {"rate_hz": rate_hz, "filter": filter or "none", "normalise": normalise or "none"}
         return cls(diagnoses.rhythm_map(label_map or "rhythm4"), parse_leads(leads), **how, val_fraction=val_fraction, seed=seed)

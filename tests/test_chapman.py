@@ -390,9 +390,11 @@ def test_without_openpyxl_it_is_said_what_to_install(written: Path, tmp_path: Pa
 
 def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("")
     cases = (
         (tmp_path / "none", "there is no such file or folder"),
         (tmp_path / "empty", "there are no twelve-lead recordings here"),
+        (tmp_path / "note.txt", "there are no twelve-lead recordings here"),
         (make_zip(tmp_path / "other.zip", {"a.txt": "b"}), "there are no recordings in the zip"),
         (make_zip(tmp_path / "up.zip", {"../a.csv": "b"}), "leads out of the folder"),
     )
@@ -408,6 +410,7 @@ def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
 def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recorded: Path, tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))})
     data = [load(tmp_path, place) for place in (recorded, recorded / "db", archive)]
+    assert list(tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == ["MUSE_01", SPOILT, "MUSE_13", "MUSE_19"]
     for each in data:
         assert_is_what_was_written(each)
     assert len({each.checksum for each in data}) == 1
