@@ -199,7 +199,13 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             (name in given and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
-        (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
+        *(
+            (
+                getattr(flags, name) and flags.strict_split,
+                f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
+            )
+            for name in ("explore", "export_charts")
+        ),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
