@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import chartpdf, layouts
+from loaders import chartpdf
 from loaders.base import Data, DataSpec, Rows
 from loaders.chartrows import cut, window
 from loaders.charts import SIZE, laid_out
-from loaders.layouts import Sheet
-from loaders.paper import Pen, Style, blank, inked
-from toolbox import files, terminal
+from toolbox import files, layouts, terminal
 from toolbox.errors import ResourceError
+from toolbox.layouts import Sheet
+from toolbox.paper import Pen, Style, blank, inked
 
 MM_PER_INCH, DOTS_PER_INCH = 25.4, 300
 COLUMNS = ("file", "side", "record", "row", "class", "layout", "begin_s", "end_s")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.layouts import MM_PER_MV, Sheet
-from loaders.paper import GRID_MM, NAME_AT_MM, NAME_MM, PULSE_MM, SCALE, SCALE_AT_MM, SCALE_MM, TICKS_MM, Style
 from toolbox import files
+from toolbox.layouts import MM_PER_MV, Sheet
 from toolbox.notice import NOTICE
+from toolbox.paper import GRID_MM, NAME_AT_MM, NAME_MM, PULSE_MM, SCALE, SCALE_AT_MM, SCALE_MM, TICKS_MM, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,9 +19,9 @@ from torch import Tensor
 from loaders.base import Rows
 from loaders.chartstore import ChartStore, key
 from loaders.crops import windows
-from loaders.layouts import Sheet
-from loaders.paper import inked
 from toolbox.errors import DataError
+from toolbox.layouts import Sheet
+from toolbox.paper import inked
 
 AHEAD = 2  # batches that each thread has read before they are asked for
 

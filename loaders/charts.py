@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from loaders import drawing, layouts
 from loaders.base import Data, DataSpec
 from loaders.chartrows import Charts, Kind
-from loaders.chartstore import ChartStore
-from loaders.layouts import Sheet
-from loaders.paper import VERSION, Style, blank
+from loaders.chartstore import ChartStore, fill
+from toolbox import layouts
+from toolbox.drawing import Drawing
+from toolbox.layouts import Sheet
+from toolbox.paper import VERSION, Style, blank
 
 SIZE = 224
 FIT, TEST = "train and validation", "test"
@@ -104,5 +105,5 @@ def _draw(sides: tuple[Charts, ...], spec: DataSpec, style: Style, workers: int)
         checked = [there[place] for place in np.linspace(0, len(there) - 1, min(CHECKED, len(there))).astype(int)]
         kind.store.check(checked, (side.window(row) for side, row in map(wanted.get, checked)))
         if missing:
-            how = drawing.Drawing(kind.sheet, spec.rate_hz, kind.samples, style.line)
-            drawing.fill(kind.store, list(missing), lambda each, of=wanted: of[each][0].window(of[each][1]), how, workers=workers)
+            how = Drawing(kind.sheet, spec.rate_hz, kind.samples, style.line)
+            fill(kind.store, list(missing), lambda each, of=wanted: of[each][0].window(of[each][1]), how, workers=workers)

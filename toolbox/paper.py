@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.layouts import MM_PER_MV, Cell, Sheet
 from toolbox.errors import UsageError
+from toolbox.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when the same signal is drawn otherwise
 SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
