@@ -29,7 +29,8 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
+OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", "decision_weights", *OF_DATA}
 log = logging.getLogger("commander")
 
@@ -45,7 +46,7 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", "workers", *OF_DATA)}
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
 
@@ -62,6 +63,15 @@ def _find_data(flags: SimpleNamespace) -> Data:
             "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s", fallback, error.hint
         )
         return get_data(fallback, flags.root_dir, **how)
+
+
+def export_charts(flags: SimpleNamespace) -> Path:
+    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
+    from loaders import chartfiles
+
+    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal"}))
+    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
+    return chartfiles.export(data, Path(flags.export_charts), **how, most=SHORT_RUN_BATCHES if flags.short_run else None)
 
 
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
