@@ -1,5 +1,7 @@
 """A name becomes a network sized by the data: (B, C, T) -> logits (B, K), or for detection (B, C, T) -> (B, C, T).
 
+Those of VISION take charts (B, 3, H, W) in place of signals.
+
 A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
 """
 
@@ -20,6 +22,7 @@ from models.inception1d import Inception1d
 from models.recurrent import Recurrent
 from models.resnet1d import ResNet1d
 from models.resnet1d_grid import ResNet1dGrid
+from models.vision import VISION
 from models.xresnet1d import XResNet1d
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -44,6 +47,7 @@ CLASSIFIERS = {
     "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
     "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
     "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
+    **VISION,
 }
 AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}
 MODELS = CLASSIFIERS | AUTOENCODERS
@@ -53,12 +57,22 @@ def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, **cho
     """Build the network called `name`, sized for the data `spec` describes; features join at its head.
 
     `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Raises UsageError for
-    what the network does not take, and where such a network cannot be built.
+    what the network does not take, for charts where it takes signals or the other way round, and where such a network cannot be
+    built.
     """
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name)
+    _check_view(name, spec)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
+
+
+def _check_view(name: str, spec: DataSpec) -> None:
+    if name in VISION and not spec.image:
+        raise UsageError(f"{name} is a network for charts, the rows of {spec.name} are signals", hint="--view chart")
+    if spec.image and name not in VISION:
+        hint = f"--model-name {next(iter(VISION))}, or leave --view chart out"
+        raise UsageError(f"{name} is a network for signals, the rows of {spec.name} are charts", hint=hint)
 
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:
