@@ -121,7 +121,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
-PATHS = ("data_file", "label_map")
+PATHS = ("data_file", "label_map", "weights_file")
 WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
 
 
@@ -193,6 +193,10 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
+        (
+            flags.weights_file and flags.pretrained not in (None, "imagenet"),
+            "--weights-file and --pretrained of a run exclude each other",
+        ),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),

@@ -15,7 +15,7 @@ import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
-from models import get_model
+from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
@@ -30,6 +30,7 @@ DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
+OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
@@ -98,7 +99,7 @@ def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: Ru
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
-    if "pretrained" in differences:
+    if differences.keys() & OF_THE_BEGINNING:
         raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
@@ -138,7 +139,9 @@ def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
-    """Put the weights that --pretrained names into the network; what was taken, for config.json."""
+    """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
+    if flags.weights_file or flags.pretrained == transfer.IMAGENET:
+        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)

@@ -6,7 +6,7 @@ from typing import Any
 
 from loaders import DATASETS, augment
 from loaders.rows import BAD_ROWS
-from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
+from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, parse_args
 from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -75,6 +75,10 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     if flags.model_name not in NETWORKS[flags.task]:
         known = ", ".join(NETWORKS[flags.task])
         raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
+    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
+        typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
+        what = f"{typed} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for {flags.model_name}"
+        raise UsageError(what, hint="--pretrained RUN, or leave it out")
     parse_args(flags.model_name, flags.model_args)
     thresholds.parse(flags.threshold)
     if flags.confusion_video:

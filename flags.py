@@ -61,7 +61,9 @@ def _model_flags(flag: Any) -> None:
     flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
-    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--pretrained", metavar="FROM", nargs="?", const="imagenet", help="start from the weights of another run: its name, "
+         "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts")  # fmt: skip
+    flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")

@@ -13,6 +13,7 @@ from toolbox import checkpoints
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import BEST, RunFolder
 
+IMAGENET = "imagenet"  # in place of a run: the weights that are published with a network
 HEAD = "head."
 NAMED = 5  # of the tensors that are not taken over, in the log
 log = logging.getLogger("commander")
