@@ -29,7 +29,8 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
+OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
@@ -46,7 +47,7 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", "workers", *OF_DATA)}
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
 
@@ -135,7 +136,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
 def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
     """The network asked for, with the weights that the seed gives it."""
     torch.manual_seed(flags.seed)
-    return get_model(flags.model_name, spec, model_args=flags.model_args)
+    return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from loaders import DATASETS, augment
+from loaders import DATASETS, VIEWS, augment, layouts
+from loaders.paper import Style
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, parse_args
 from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
@@ -15,6 +16,7 @@ from toolbox.tasks import LAST, TASKS
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
     "bad-rows": BAD_ROWS,
+    "view": VIEWS,
     "task": TASKS,
     "model-name": MODELS,
     "train": transfer.TRAIN,
@@ -35,10 +37,18 @@ DEFAULTS = {
 }
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
+OF_CLASSES |= {"members": (1,), "view": ("signal",)}
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
     "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
+}
+# What is for signals, where rows are charts.
+OF_SIGNALS = {
+    "explore": ("--explore draws signals", "--export-charts DIR"),
+    "predict": ("--predict reads recordings as signals", "a run that was trained without --view chart"),
+    "augment": ("--augment changes signals", "leave it out"),
+    "resample": ("--resample changes the rate of crops, a chart is drawn as it was recorded", "leave it out"),
 }
 # The words of --list.
 LISTS = {
@@ -85,4 +95,14 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         animation.check(flags.confusion_video)
     if flags.augment:
         augment.parse(flags.augment)
+    _settle_charts(flags)
     return flags
+
+
+def _settle_charts(flags: SimpleNamespace) -> None:
+    if flags.chart_layout:
+        layouts.parse(flags.chart_layout)
+    Style.of(flags.chart_style)
+    for name, (what, hint) in OF_SIGNALS.items():
+        if flags.view == "chart" and getattr(flags, name):
+            raise UsageError(f"{what}, not with --view chart", hint=hint)
