@@ -119,16 +119,18 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     batches = -(-len(data.train) // flags.batch_size)
     batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed) if flags.augment else None
+    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
+    augment = Augment(flags.augment, **how) if flags.augment else None
     how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
+    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
+    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
     return trainer
 

@@ -72,7 +72,7 @@ def _chart_flags(flag: Any) -> None:
 
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, resnet18 on charts, conv_ae to detect)")
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
     flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
@@ -96,6 +96,7 @@ def _training_flags(flag: Any) -> None:
     flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
     flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
+    flag("--backbone-lr", type=float, metavar="LR", help="such a rate for all before the network's head (default that of --lr)")
     flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
     flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
@@ -136,6 +137,7 @@ def _machine_flags(flag: Any) -> None:
     flag("--disable-cuda", help="the same as --device cpu")
     flag("-j", "--workers", type=int, metavar="N", default=0, help="processes that draw charts (0 for one a core) and threads "
          "that read them")  # fmt: skip
+    flag("--mixed-precision", help="train in bfloat16 where the device computes in it; weights, losses and figures in float32")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")

@@ -65,17 +65,18 @@ def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, membe
         return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name)
-    _check_view(name, spec)
+    check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
 
 
-def _check_view(name: str, spec: DataSpec) -> None:
-    if name in VISION and not spec.image:
-        raise UsageError(f"{name} is a network for charts, the rows of {spec.name} are signals", hint="--view chart")
-    if spec.image and name not in VISION:
+def check_view(name: str, *, charts: bool, where: str = "") -> None:
+    """Raise a UsageError where the network `name` is for charts and rows are none, or the other way round."""
+    if name in VISION and not charts:
+        raise UsageError(f"{name} is a network for charts, the rows are signals", where=where, hint="--view chart")
+    if charts and name not in VISION:
         hint = f"--model-name {next(iter(VISION))}, or leave --view chart out"
-        raise UsageError(f"{name} is a network for signals, the rows of {spec.name} are charts", hint=hint)
+        raise UsageError(f"{name} is a network for signals, the rows are charts", where=where, hint=hint)
 
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:

@@ -34,9 +34,10 @@ log = logging.getLogger("commander")
 def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
     """Put the weights in `path`, or torchvision's own, into a network of vision but for its head; what they are, for config.json.
 
-    Raises DownloadError, and CheckpointError for a file that is not of this network.
+    All members of a committee get the same. Raises DownloadError, and CheckpointError for a file that is not of this network.
     """
-    network = next(part for part in model.modules() if isinstance(part, Vision))
+    networks = [part for part in model.modules() if isinstance(part, Vision)]
+    network = networks[0]
     published = torchvision_import.models().get_model_weights(network.name)
     path = path or fetched(published.DEFAULT.url)
     sha256 = _sum(path)
@@ -46,7 +47,8 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
     if differ := checkpoints.differences(network.body, counters | fitted):
         hint = f"--weights-file with a copy of {published.DEFAULT.url}"
         raise CheckpointError(f"these are no weights of {network.name}: {differ}", where=str(path), hint=hint)
-    network.body.load_state_dict(own | fitted)
+    for each in networks:
+        each.body.load_state_dict(own | fitted)
     left = sorted(weights.keys() - fitted.keys())
     known = next((each for each in published if _prefix(each.url) and sha256.startswith(_prefix(each.url))), None)
     log.info("took %d of %d tensors from %s; begun anew: the head", len(fitted), len(weights), known or path.name)

@@ -90,13 +90,13 @@ def test_pictures_are_kept_with_the_channels_last(name: str) -> None:
 
 @every_name
 def test_signals_are_refused_by_a_network_for_charts(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"{name} is a network for charts, the rows of tiny are signals.*--view chart"):
+    with pytest.raises(UsageError, match=rf"{name} is a network for charts, the rows are signals \(tiny\)\. Try: --view chart"):
         get_model(name, make_spec())
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in VISION])
 def test_charts_are_refused_by_a_network_for_signals(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"{name} is a network for signals, the rows of tiny are charts.*--model-name resnet18"):
+    with pytest.raises(UsageError, match=rf"{name} is a network for signals, the rows are charts \(tiny\).*--model-name resnet18"):
         get_model(name, make_spec(image=(64, 64)))
 
 

@@ -265,5 +265,5 @@ def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None
 def test_signals_with_a_network_for_charts_are_a_line_and_no_folder_is_made(tmp_path: Path) -> None:
     ended = commander("--dataset", "synth", "--model-name", "resnet18", "--short-run", "--root-dir", tmp_path)
     assert ended.code == 2, ended.err
-    assert "resnet18 is a network for charts, the rows of synth are signals" in ended.err.strip().splitlines()[-1]
+    assert "resnet18 is a network for charts, the rows are signals. Try: --view chart" in ended.err.strip().splitlines()[-1]
     assert not list(tmp_path.glob("*/runs"))
