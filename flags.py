@@ -75,7 +75,8 @@ def _chart_flags(flag: Any) -> None:
 
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, resnet18 on charts, conv_ae to detect)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, with --view chart resnet18, with "
+         "--task detect conv_ae)")  # fmt: skip
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
     flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "

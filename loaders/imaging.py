@@ -83,7 +83,7 @@ def patch(x: Tensor, most: float, chance: Chance) -> Tensor:
     inside = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
     for axis in (2, 3):
         length = x.shape[axis]
-        size = (most * length * chance.uniform(len(x), 1)).round()
+        size = (most * length * chance.uniform(len(x), 1)).ceil()
         start = (chance.uniform(len(x), 1) * (length - size + 1)).floor()
         place = torch.arange(length, device=x.device)
         covered = (place >= start) & (place < start + size)  # (B, length)

@@ -27,6 +27,7 @@ TIMES = ("seconds", "samples_per_s")
 
 def build(data: Data, **flags: Any) -> Trainer:
     flags = {"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}
+    flags["view"] = "chart" if data.spec.image else "signal"
     return assembly.build(choices.settle(args.resolve(flags)), data)
 
 
@@ -88,7 +89,8 @@ def untimed(history: list[dict[str, Any]]) -> str:
 MIXED = "noise,shift,mixup"
 COMBINATIONS = (
     [{"model_name": name, "batch_size": 10} for name in MODELS if name not in BIG]
-    + [{"augment": f"{name}::1"} for name in augment.AUGMENTATIONS]
+    + [{"augment": f"{name}::1"} for name in augment.names("signals")]
+    + [{"augment": ",".join(augment.names("charts")), "model_name": "mobilenet_v3_small", "batch_size": 10}]
     + [{"augment": MIXED}, {"augment": MIXED, "model_name": "conv_ae", "criterion": "mse", "batch_size": 10}]
     + [{"class_weights": "1,2,0,4,5"}, {"class_weights": "1,2,0,4,5", "augment": "mixup"}, {"train": "head"}]
     + [{"sampler": name} for name in CHOICES["sampler"]]
@@ -144,7 +146,7 @@ def test_augmented_runs_of_a_seed_are_the_same_run_and_not_the_plain_one(tiny: D
 
 
 @pytest.mark.parametrize("how", [{}, {"model_name": "conv_ae"}], ids=["classify", "detect"])
-@pytest.mark.parametrize("name", augment.AUGMENTATIONS)
+@pytest.mark.parametrize("name", augment.names("signals"))
 def test_what_is_predicted_is_never_augmented(tiny: Data, name: str, how: dict[str, Any]) -> None:
     augmented, plain = fit(build(tiny, augment=f"{name}::1", **how), 1), build(tiny, **how)
     plain.model.load_state_dict(augmented.model.state_dict())

@@ -96,7 +96,9 @@ def test_signals_are_refused_by_a_network_for_charts(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in VISION])
 def test_charts_are_refused_by_a_network_for_signals(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"{name} is a network for signals, the rows are charts \(tiny\).*--model-name resnet18"):
+    with pytest.raises(
+        UsageError, match=rf"{name} is a network for signals, the rows are charts \(tiny\).*--model-name resnet18"
+    ):
         get_model(name, make_spec(image=(64, 64)))
 
 
