@@ -115,7 +115,7 @@ _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members"), _COUNT),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    **dict.fromkeys(("lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
+    **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
     "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
@@ -124,7 +124,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
-PATHS = ("data_file", "label_map")
+PATHS = ("data_file", "label_map", "weights_file")
 WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
 
 
@@ -207,6 +207,11 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             )
             for name in ("explore", "export_charts")
         ),
+        (
+            flags.weights_file and flags.pretrained not in (None, "imagenet"),
+            "--weights-file and --pretrained of a run exclude each other",
+        ),
+        (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
