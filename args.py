@@ -199,7 +199,13 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             (name in given and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
-        (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
+        *(
+            (
+                getattr(flags, name) and flags.strict_split,
+                f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
+            )
+            for name in ("explore", "export_charts")
+        ),
         (
             flags.weights_file and flags.pretrained not in (None, "imagenet"),
             "--weights-file and --pretrained of a run exclude each other",

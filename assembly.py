@@ -66,6 +66,15 @@ def _find_data(flags: SimpleNamespace) -> Data:
         return get_data(fallback, flags.root_dir, **how)
 
 
+def export_charts(flags: SimpleNamespace) -> Path:
+    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
+    from loaders import chartfiles
+
+    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal"}))
+    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
+    return chartfiles.export(data, Path(flags.export_charts), **how, most=SHORT_RUN_BATCHES if flags.short_run else None)
+
+
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
     """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else synth."""
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]

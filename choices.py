@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from loaders import DATASETS, VIEWS, augment, layouts
-from loaders.paper import Style
+from loaders import DATASETS, VIEWS, augment
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
-from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from toolbox import animation, baselines, layouts, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
+from toolbox.paper import Style
 from toolbox.registry import pick
 from toolbox.tasks import LAST, TASKS
 
