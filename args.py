@@ -60,6 +60,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "baseline",
     "macro_over",
     "calibrate",
+    "cost",
 }
 
 
