@@ -129,7 +129,7 @@ def test_time_and_memory_say_what_they_were_measured_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(cost, "ENOUGH_S", -1.0)
     spec, model = make_spec(), get_model("cnn1d_3", make_spec())
     measured = cost.time_and_memory(model, spec, batch_size=7)
-    low, high = measured["latency_spread_ms"]
+    low, high = measured["latency_p10_ms"], measured["latency_p90_ms"]
     assert 0 < low <= measured["latency_ms"] <= high
     assert measured["rows_per_s"] > 0
     facts = {name: measured[name] for name in ("batch_size", "threads", "dtype", "torch")}

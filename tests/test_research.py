@@ -348,7 +348,7 @@ def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tm
     assert values["parameters"] == "4789"
     assert values["split_rule"] == json.loads((run / "results.json").read_text())["split_rule"]
     page = (undisturbed.path / "index.html").read_text()
-    for heading in ("Score against parameters", "Parallel coordinates", "Learning curves", "Repetitions"):
+    for heading in ("Score against cost", "Parallel coordinates", "Learning curves", "Repetitions"):
         assert f"<h2>{heading}</h2>" in page
 
 

@@ -84,7 +84,8 @@ def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int) -> dict[s
     low, high = np.percentile(alone, SPREAD)
     return {
         "latency_ms": 1000 * float(np.median(alone)),
-        "latency_spread_ms": [1000 * float(low), 1000 * float(high)],
+        "latency_p10_ms": 1000 * float(low),
+        "latency_p90_ms": 1000 * float(high),
         "rows_per_s": batch_size / float(np.median(together)),
         "batch_size": batch_size,
         "activation_bytes": activation_bytes(model, one),
@@ -182,8 +183,8 @@ def said(cost: dict[str, Any]) -> list[str]:
     lines = [f"cost: {size}, {cost['macs'] / 1e6:,.2f} million multiply-accumulates a row"]
     if "latency_ms" not in cost:
         return lines
-    low, high = cost["latency_spread_ms"]
+    spread = f"({cost['latency_p10_ms']:.2f} - {cost['latency_p90_ms']:.2f})"
     memory = f"{cost['activation_bytes'] / 1000:,.0f} kB of activations"
     batches = f"{cost['rows_per_s']:,.0f} rows a second in batches of {cost['batch_size']}"
     where = f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch {cost['torch']}"
-    return [*lines, f"cost: a row alone {cost['latency_ms']:.2f} ms ({low:.2f} - {high:.2f}), {memory}; {batches}; {where}"]
+    return [*lines, f"cost: a row alone {cost['latency_ms']:.2f} ms {spread}, {memory}; {batches}; {where}"]
