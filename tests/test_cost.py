@@ -159,3 +159,9 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
 def test_a_run_that_goes_on_may_be_measured() -> None:
     assert args.changed({"cost": True}, {"cost": False}) == {}
     assert "cost" not in args.OF_THE_COMMAND  # so that a grid may say it
+
+
+def test_a_committee_costs_what_its_members_cost() -> None:
+    spec = make_spec()
+    one, three = (cost.size_and_work(get_model("cnn1d_3", spec, members=members), spec) for members in (1, 3))
+    assert [three[name] for name in ("parameters", "macs")] == [3 * one[name] for name in ("parameters", "macs")]
