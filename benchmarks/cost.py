@@ -25,7 +25,7 @@ from models import MODELS, get_model  # noqa: E402
 from toolbox import cost  # noqa: E402
 from toolbox.errors import UsageError  # noqa: E402
 
-HEAD = """| | parameters | million MACs a row | file, kB | ms a row alone | rows a second | memory, kB |
+HEAD = """| | parameters | MACs a row | file, kB | ms a row alone | rows a second | memory, kB |
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -42,8 +42,8 @@ def built(name: str, spec: DataSpec, image: Sequence[int]) -> tuple[nn.Module, D
 
 def line(name: str, values: dict[str, Any]) -> str:
     """A row of the table."""
-    cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs'] / 1e6:,.2f}", f"{values['file_bytes'] / 1000:,.0f}"]
-    cells += [f"{values['latency_ms']:,.2f}", f"{values['rows_per_s']:,.0f}", f"{values['activation_bytes'] / 1000:,.0f}"]
+    cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs']:,}", cost.shown(values["file_bytes"] / 1000)]
+    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")] + [cost.shown(values["activation_bytes"] / 1000)]
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -1,6 +1,7 @@
 """What a network costs: its work against formulas by hand, its file against a real one, and where the figures go."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 
 import args
 import commander
-from conftest import SHORT, make_spec
+from conftest import ROOT, SHORT, make_spec
 from models import MODELS, get_model
 from toolbox import cost, macs
 
@@ -136,8 +137,8 @@ def test_time_and_memory_say_what_they_were_measured_on(monkeypatch: pytest.Monk
     assert facts == {"batch_size": 7, "threads": torch.get_num_threads(), "dtype": "float32", "torch": torch.__version__}
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
     exact, times = cost.said(cost.size_and_work(model, spec) | measured)
-    assert exact == "cost: 4,789 parameters (4,789 trained), 23 kB, 0.11 million multiply-accumulates a row"
-    assert "14 kB of activations" in times
+    assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
+    assert "13.8 kB of activations" in times
     assert "in batches of 7; " in times
 
 
@@ -165,3 +166,12 @@ def test_a_committee_costs_what_its_members_cost() -> None:
     spec = make_spec()
     one, three = (cost.size_and_work(get_model("cnn1d_3", spec, members=members), spec) for members in (1, 3))
     assert [three[name] for name in ("parameters", "macs")] == [3 * one[name] for name in ("parameters", "macs")]
+
+
+def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
+    section = (ROOT / "README.md").read_text().split("## What a network costs")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \|", section, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(MODELS)
+    for name, *told in rows:
+        counted = cost.size_and_work(get_model(name, make_spec()), make_spec())
+        assert told == [f"{counted['parameters']:,}", f"{counted['macs']:,}", cost.shown(counted["file_bytes"] / 1000)], name

@@ -177,14 +177,19 @@ def device_name(device: torch.device) -> str:
     return name if device.type == "cpu" else f"{device.type}, {name}"
 
 
+def shown(value: float) -> str:
+    """A number as a person reads it: whole from 100 on, below that with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def said(cost: dict[str, Any]) -> list[str]:
     """The lines of a report."""
-    size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained), {cost['file_bytes'] / 1000:,.0f} kB"
-    lines = [f"cost: {size}, {cost['macs'] / 1e6:,.2f} million multiply-accumulates a row"]
+    size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained), {shown(cost['file_bytes'] / 1000)} kB"
+    lines = [f"cost: {size}, {shown(cost['macs'] / 1e6)} million multiply-accumulates a row"]
     if "latency_ms" not in cost:
         return lines
-    spread = f"({cost['latency_p10_ms']:.2f} - {cost['latency_p90_ms']:.2f})"
-    memory = f"{cost['activation_bytes'] / 1000:,.0f} kB of activations"
-    batches = f"{cost['rows_per_s']:,.0f} rows a second in batches of {cost['batch_size']}"
+    spread = f"({shown(cost['latency_p10_ms'])} - {shown(cost['latency_p90_ms'])})"
+    memory = f"{shown(cost['activation_bytes'] / 1000)} kB of activations"
+    batches = f"{shown(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
     where = f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch {cost['torch']}"
-    return [*lines, f"cost: a row alone {cost['latency_ms']:.2f} ms {spread}, {memory}; {batches}; {where}"]
+    return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}, {memory}; {batches}; {where}"]

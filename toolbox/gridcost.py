@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from toolbox import cost
 from toolbox.panels import COLOURS
 from toolbox.tasks import mode
 
@@ -27,7 +28,6 @@ class Cost(NamedTuple):
     head: str
     label: str
     unit: float = 1
-    digits: int = 0
     more_is_better: bool = False
 
 
@@ -35,7 +35,7 @@ COSTS = {
     "parameters": Cost("parameters", "trainable parameters"),
     "macs": Cost("MACs", "multiply-accumulates of a row"),
     "file_bytes": Cost("file kB", "file of the weights (bytes)", 1000),
-    "latency_ms": Cost("ms a row", "a row alone (ms)", 1, 2),
+    "latency_ms": Cost("ms a row", "a row alone (ms)"),
     "rows_per_s": Cost("rows/s", "rows a second, in batches (more to the left)", more_is_better=True),
     "activation_bytes": Cost("memory kB", "memory of a row's tensors (bytes)", 1000),
 }
@@ -65,8 +65,7 @@ def heads(table: Sequence[Row]) -> dict[str, str]:
 
 def shown(row: Row, name: str) -> str:
     """A cost as it stands in its column, nothing where it is not known."""
-    cost = COSTS[name]
-    return "" if row.get(name) is None else f"{row[name] / cost.unit:,.{cost.digits}f}"
+    return "" if row.get(name) is None else cost.shown(row[name] / COSTS[name].unit)
 
 
 def front(costs: Sequence[float], scores: Sequence[float], *, dearer_first: bool = False, mode: str = "max") -> list[int]:
