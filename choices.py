@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from loaders import DATASETS, VIEWS, augment, layouts
-from loaders.paper import Style
+from loaders import DATASETS, VIEWS, augment
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
-from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from toolbox import animation, baselines, layouts, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
+from toolbox.paper import Style
 from toolbox.registry import pick
 from toolbox.tasks import LAST, TASKS
 
@@ -37,8 +37,10 @@ DEFAULTS = {
 }
 ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
-OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
-OF_CLASSES |= {"members": (1,), "view": ("signal",)}
+OF_CLASSES = {
+    **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights"), (None,)),
+    **{"members": (1,), "confusion_video": (None,), "rr_features": (False,), "view": ("signal",)},
+}
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),

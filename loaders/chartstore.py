@@ -4,9 +4,8 @@
                                      part-000/        an LMDB of charts; what is asked for later goes into another part
                                      building/        the part that is under way; an interrupted one is gone on with
 
-Kept is not the picture but its ink (H, W) uint8, a tenth of the work and a thirtieth of the room: the paper is the same for all.
-A value is 8 bytes that tell which signal was drawn, and the ink as deflated by zlib, whose checksum is verified when it is read.
-Readers take no lock, and each process opens the files itself.
+Kept is not the picture but its ink (H, W) uint8, packed by `drawing`: the paper is the same for all. Readers take no lock, and
+each process opens the files itself.
 """
 
 import fcntl
@@ -16,9 +15,8 @@ import os
 import shutil
 import struct
 import threading
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.sources import log
-from toolbox import files
+from toolbox import drawing, files, terminal
+from toolbox.drawing import Drawing
 from toolbox.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
     from lmdb import Environment
 
 FORMAT = 1  # raised when charts are kept otherwise
+CHUNK = 64  # charts that are drawn and kept at once
 MANIFEST, BUILDING, PART = "manifest.json", "building", "part-{:03}"
 DATA = "data.mdb"
-TOLD = 8  # bytes that tell of the signal
-LEVEL = 1  # of zlib: 0.4 ms a chart; the best one takes three times as long for a seventh less
-ROOM = 2**40  # bytes that a file may grow to; no more is taken than is written
+LARGEST = 2**14  # bytes a chart takes beside its ink at most
+ROOM = 2**26  # bytes for what is not charts
 HINT = "remove that folder; its charts are drawn again"
 OPENED: dict[Path, tuple[tuple[int, int], "Environment"]] = {}  # by part, which LMDB opens only once in a process
 OPENING = threading.Lock()
@@ -47,16 +46,6 @@ os.register_at_fork(before=OPENING.acquire, after_in_parent=OPENING.release, aft
 def key(index: int, window: int) -> bytes:
     """The key of a window of the row that is number `index` in its source."""
     return struct.pack(">QI", index, window)
-
-
-def packed(ink: NDArray[np.uint8], signal: NDArray[np.float32]) -> bytes:
-    """A value: the ink (H, W) of a signal (C, T)."""
-    return told(signal) + zlib.compress(ink.tobytes(), LEVEL)
-
-
-def told(signal: NDArray[np.float32]) -> bytes:
-    """8 bytes that tell a signal from another."""
-    return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8), digest_size=TOLD).digest()
 
 
 class ChartStore:
@@ -90,15 +79,15 @@ class ChartStore:
         ink = np.empty((len(keys), *self.image), np.uint8)
         for place, value in enumerate(self._values(keys)):
             try:
-                ink[place] = np.frombuffer(zlib.decompress(value[TOLD:]), np.uint8).reshape(self.image)
-            except (zlib.error, ValueError) as error:
+                ink[place] = drawing.unpacked(value, self.image)
+            except ValueError as error:
                 raise DataError(f"a chart is damaged: {error}", where=str(self.folder), hint=HINT) from error
         return ink
 
     def check(self, keys: Sequence[bytes], signals: Iterable[NDArray[np.float32]]) -> None:
         """Raise a DataError where a chart was drawn from another signal than it is asked for."""
         for value, signal in zip(self._values(keys), signals, strict=True):
-            if value[:TOLD] != told(signal):
+            if value[: drawing.TOLD] != drawing.told(signal):
                 raise DataError("the charts were drawn from other signals", where=str(self.folder), hint=HINT)
 
     def _values(self, keys: Sequence[bytes]) -> Iterator[bytes]:
@@ -111,8 +100,11 @@ class ChartStore:
                 yield value
 
     @contextmanager
-    def building(self) -> Iterator["Building"]:
-        """Hold the folder against other processes that draw into it; what is put into the part is there once it is whole."""
+    def building(self, charts: int) -> Iterator["Building"]:
+        """Hold the folder against other processes that draw into it, until as many `charts`, at most, are put into a part of it.
+
+        An exception leaves the part under way for the next time; without one its charts can be read from here on.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _alone(self.folder):
@@ -120,16 +112,20 @@ class ChartStore:
                     files.write_json(self.folder / MANIFEST, {**self.facts, "charts": 0})
                 self._check()
                 self.parts = sorted(self.folder.glob("part-*"))  # another process may just have made one
-                under_way = Building(self.folder / BUILDING)
+                under_way = Building(self.folder / BUILDING, charts * (LARGEST + int(np.prod(self.image))))
                 try:
                     yield under_way
+                    charts = len(under_way)
                 finally:
                     under_way.close()
-                self._add()
+                self._add(charts)
         except OSError as error:
             raise ResourceError(f"cannot keep charts: {error.strerror}", where=str(self.folder), hint="free space") from error
 
-    def _add(self) -> None:
+    def _add(self, charts: int) -> None:
+        if not charts:  # another process was faster
+            shutil.rmtree(self.folder / BUILDING)
+            return
         part = self.folder / PART.format(len(self.parts))
         (self.folder / BUILDING).rename(part)
         self.parts.append(part)
@@ -152,10 +148,29 @@ class ChartStore:
             _reader(part)
 
 
+def fill(
+    store: ChartStore, keys: Sequence[bytes], window: Callable[[bytes], NDArray[np.float32]], how: Drawing, *, workers: int = 0
+) -> None:
+    """Draw the charts of `keys`, of the signals that `window` gives, into the store, by as many processes as `workers` says.
+
+    Raises ResourceError where the disk has no room or a process is killed; what was drawn until then is kept.
+    """
+    with store.building(len(keys)) as part:
+        missing = part.missing(store.missing(keys))  # another process may have drawn some
+        chunks = [missing[begin : begin + CHUNK] for begin in range(0, len(missing), CHUNK)]
+        signals = ([window(each) for each in chunk] for chunk in chunks)
+        values = drawing.drawn(signals, how, drawing.processes(len(missing), workers))
+        title, done = f"charts {how.sheet.layout.name}", len(keys) - len(missing)
+        with closing(values), terminal.bar(desc=title, total=len(keys), initial=done, unit="chart") as bar:
+            for chunk, charts in zip(chunks, values, strict=True):
+                part.put(dict(zip(chunk, charts, strict=True)))
+                bar.update(len(chunk))
+
+
 class Building:
     """The part that is under way, which another process may have begun."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         import lmdb
 
         self.path = path
@@ -163,9 +178,14 @@ class Building:
             log.warning("what was drawn into %s is damaged, and drawn again", path)
             shutil.rmtree(path)
         try:
-            self.environment = lmdb.open(str(path), map_size=ROOM, lock=False)
+            there = os.path.getsize(path / DATA) if path.exists() else 0
+            self.environment = lmdb.open(str(path), map_size=there + size + ROOM, lock=False)  # as large as it may become
         except lmdb.Error as error:
             raise _refused(path, str(error), 0) from error
+
+    def __len__(self) -> int:
+        """How many charts it has."""
+        return self.environment.stat()["entries"]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -189,14 +209,21 @@ class Building:
 
 
 def _refused(path: Path, what: str, size: int) -> ResourceError:
-    """Why the system did not take `size` bytes, of which LMDB only says that it failed: a file is tried."""
+    """Why the system did not take `size` bytes more, of which LMDB only says that it failed: a file is tried."""
+    there = os.path.getsize(path / DATA) if (path / DATA).exists() else 0
+    room = path.parent / ".room.tmp"
     try:
-        files.write_whole(path.parent / "room", lambda file: file.write(bytes(size + 2**16)))
-    except ResourceError as error:
-        return error
+        with open(room, "wb") as file:
+            file.write(bytes(size + 2**16))
+            file.seek(there + size)  # a limit to the size of a file shows only here
+            file.write(b"-")
+    except OSError as error:
+        what = error.strerror or what
     with suppress(OSError):
-        (path.parent / "room").unlink()
-    return ResourceError(f"cannot write {path}: {what}", where=f"{size} bytes", hint="free space, or check the permissions")
+        room.unlink()
+    return ResourceError(
+        f"cannot write {path / DATA}: {what}", where=f"{there} bytes written", hint="free space; it goes on then"
+    )
 
 
 @contextmanager

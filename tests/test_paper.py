@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from loaders import layouts, paper
-from loaders.layouts import TWELVE, Sheet
-from loaders.paper import Pen, Stroke, Style, blank, covered, inked
+from toolbox import layouts, paper
 from toolbox.errors import UsageError
+from toolbox.layouts import TWELVE, Sheet
+from toolbox.paper import Pen, Stroke, Style, blank, covered, inked
 
 RATE_HZ = 500
 SIZES = (64, 112, 224, 300, 448, 1323)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.layouts import MM_PER_MV, MM_PER_S, Cell, Sheet
 from toolbox.errors import UsageError
+from toolbox.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when the same signal is drawn otherwise
 SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
@@ -150,12 +150,10 @@ class Pen:
         self.steps_per_unit, width = np.float32(MM_PER_MV * scale), max(line_mm * scale, 1.0)
         for _, alike in groupby(sheet.cells, key=lambda cell: (cell.x_mm, cell.begin_s, cell.seconds)):
             cells: list[Cell] = list(alike)
-            begin, end = (-int(-second * rate_hz // 1) for second in (cells[0].begin_s, cells[0].begin_s + cells[0].seconds))
-            at = np.arange(begin, min(end, samples))
-            if len(at):
-                x = (cells[0].x_mm + (at / rate_hz - cells[0].begin_s) * MM_PER_S) * scale
+            time, x_mm = cells[0].stretch(rate_hz, samples)
+            if len(x_mm):
                 zero = np.array([cell.y_mm * scale for cell in cells], np.float32)[:, None]
-                self.parts.append((Stroke(x, width), [cell.channel for cell in cells], slice(at[0], at[-1] + 1), zero))
+                self.parts.append((Stroke(x_mm * scale, width), [cell.channel for cell in cells], time, zero))
 
     def ink(self, signal: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The ink (H, W) of a signal (C, samples) in mV; samples that are not finite are gaps."""

@@ -7,9 +7,13 @@ rhythm strip below them, over the whole time. Layouts that are drawn together sh
 are in mm of paper from its upper left corner; mm 0 is the centre of the first pixel.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolbox.errors import UsageError
 
@@ -56,6 +60,12 @@ class Cell:
     begin_s: float
     seconds: float
 
+    def stretch(self, rate_hz: float, samples: int) -> tuple[slice, NDArray[np.float64]]:
+        """Which of the `samples` of a signal it shows, and where each of them stands, in mm from the left (n,)."""
+        begin, end = (math.ceil(round(second * rate_hz, 6)) for second in (self.begin_s, self.begin_s + self.seconds))
+        at = np.arange(begin, max(begin, min(end, samples)))
+        return slice(begin, begin + len(at)), self.x_mm + (at / rate_hz - self.begin_s) * MM_PER_S
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -67,6 +77,10 @@ class Sheet:
     width_mm: float
     height_mm: float
     pixels_per_mm: float
+
+    def samples(self, rate_hz: float) -> int:
+        """How many samples of a lead it shows."""
+        return round(self.layout.whole_s * rate_hz)
 
     @property
     def image(self) -> tuple[int, int]:
