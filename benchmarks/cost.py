@@ -1,6 +1,6 @@
 """What every network costs on rows of one dataset, untrained: a table in markdown.
 
-    python benchmarks/cost.py [--dataset synth] [--batch-size 128] [--image 224 224] [--chart-batch-size 8] [--names cnn1d_3 ...]
+    python benchmarks/cost.py [--dataset synth] [--batch-size 128] [--image 224 224] [--chart-batch-size 8]
 
 Parameters, file and multiply-accumulates are exact; times and memory are of this machine, a median each. Networks for charts get
 them of `--image` pixels, in batches of their own.
@@ -8,6 +8,7 @@ them of `--image` pixels, in batches of their own.
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,14 +56,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--image", type=int, nargs=2, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--chart-batch-size", type=int, default=8)
+    parser.add_argument("--processor-time", action="store_true", help="not the clock's: for one thread of a machine that is busy")
     parser.add_argument("--names", nargs="+", default=list(MODELS))
     asked = parser.parse_args()
+    clock = time.process_time if asked.processor_time else time.perf_counter
     data, measured = get_data(asked.dataset, asked.root_dir).spec, {}
     sys.stdout.write(HEAD)
     for name in asked.names:
         network, spec = built(name, data, asked.image)
         rows = asked.chart_batch_size if spec.image else asked.batch_size
-        measured = cost.time_and_memory(network, spec, batch_size=rows)
+        measured = cost.time_and_memory(network, spec, batch_size=rows, clock=clock)
         sys.stdout.write(line(name, cost.size_and_work(network, spec) | measured))
         sys.stdout.flush()
     where = ("device", "threads", "dtype", "torch")

@@ -24,6 +24,7 @@ from toolbox.macs import answering
 WARM_UPS = 3
 FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
 SPREAD = (10, 90)  # percentiles that stand beside a median
+Clock = Callable[[], float]  # seconds
 
 
 class Facts(Protocol):
@@ -74,13 +75,13 @@ class _Counter:
         """There is nothing to flush."""
 
 
-def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int) -> dict[str, Any]:
+def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
     """Milliseconds of one row alone, rows a second in batches, bytes of activations, and what this was measured on."""
     weights = next(model.parameters())
     device = weights.device
     one, many = (inputs(spec, rows, device) for rows in (1, batch_size))
     with answering(model):
-        alone, together = (seconds(partial(model, *rows), device) for rows in (one, many))
+        alone, together = (seconds(partial(model, *rows), device, clock) for rows in (one, many))
     low, high = np.percentile(alone, SPREAD)
     return {
         "latency_ms": 1000 * float(np.median(alone)),
@@ -96,16 +97,16 @@ def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int) -> dict[s
     }
 
 
-def seconds(work: Callable[[], Any], device: torch.device) -> list[float]:
+def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
     """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left out."""
     taken: list[float] = []
     for number in range(WARM_UPS + MOST):
         _wait(device)
-        begun = time.perf_counter()
+        begun = clock()
         work()
         _wait(device)
         if number >= WARM_UPS:
-            taken.append(time.perf_counter() - begun)
+            taken.append(clock() - begun)
         if len(taken) >= FEWEST and sum(taken) > ENOUGH_S:
             break
     return taken
