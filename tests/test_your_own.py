@@ -11,17 +11,10 @@ from conftest import ROOT, commander
 
 SECTION = (ROOT / "README.md").read_text().split("## Your data, your model")[1].split("\n## ")[0]
 BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", SECTION, re.MULTILINE)]
-IMPORTS = {
-    "loaders": """
-import numpy as np
-from loaders import splits, synth
-from loaders.base import Data, DataSpec, Split
-from loaders.cache import checksum
-""",
-    "models": "from torch import nn\n\n",
-}
 TABLES = {"loaders": "DATASETS: dict[str, Callable[..., Data]] = {", "models": "CLASSIFIERS = {"}
-ROWS = """beats = synth.beats(400, 1)
+ROWS = """from loaders import synth
+
+    beats = synth.beats(400, 1)
     x, y = beats["x"][:, None], (beats["y"] > 0).astype(int)"""  # in place of the README's dots
 
 
@@ -36,7 +29,7 @@ def program(tmp_path: Path) -> Path:
     for kind, imported in (("loaders", "from loaders import mine"), ("models", "from models.mine import Mine")):
         shown = next(block for block in BLOCKS if block.startswith(f"# {kind}/mine.py"))
         file, line = re.split(rf"# {kind}/__init__.py.*\n", shown)
-        (copy / kind / "mine.py").write_text(IMPORTS[kind] + file.replace("x, y = ...", ROWS))
+        (copy / kind / "mine.py").write_text(file.replace("x, y = ...", ROWS))
         init = copy / kind / "__init__.py"
         text = init.read_text().replace(TABLES[kind], f"{imported}\n{TABLES[kind]}\n    {line.strip()}", 1)
         init.write_text(text)
