@@ -108,13 +108,14 @@ PARSER, DEFAULTS = build_parser(
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
 ONE_MISSING = "expected one argument"  # as argparse says it
+WEIGHTED = ("class_weights", "decision_weights")
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members"), _COUNT),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    **dict.fromkeys(("lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
+    **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
     "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
@@ -123,7 +124,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
-PATHS = ("data_file", "label_map")
+PATHS = ("data_file", "label_map", "weights_file")
 WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
 
 
@@ -176,7 +177,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
-    wrong += [f"{_quote(flags, 'class_weights')}, must be {WEIGHTS}"] * _bad(flags.class_weights)
+    wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
     going_on = flags.test or flags.resume or flags.predict
     charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
@@ -206,6 +207,11 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             )
             for name in ("explore", "export_charts")
         ),
+        (
+            flags.weights_file and flags.pretrained not in (None, "imagenet"),
+            "--weights-file and --pretrained of a run exclude each other",
+        ),
+        (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),

@@ -15,7 +15,7 @@ import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
-from models import get_model
+from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
@@ -31,7 +31,8 @@ OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_f
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
+OF_THE_BEGINNING = {"pretrained", "weights_file"}
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", "decision_weights", *OF_DATA}
 log = logging.getLogger("commander")
 
 
@@ -108,7 +109,7 @@ def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: Ru
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
-    if "pretrained" in differences:
+    if differences.keys() & OF_THE_BEGINNING:
         raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
@@ -127,16 +128,18 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     batches = -(-len(data.train) // flags.batch_size)
     batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed) if flags.augment else None
+    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
+    augment = Augment(flags.augment, **how) if flags.augment else None
     how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
+    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
+    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
     return trainer
 
@@ -148,7 +151,9 @@ def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
-    """Put the weights that --pretrained names into the network; what was taken, for config.json."""
+    """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
+    if flags.weights_file or flags.pretrained == transfer.IMAGENET:
+        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)
@@ -167,12 +172,22 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
     if flags.class_balance:
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
     if flags.class_weights:
-        weights = torch.tensor([float(weight) for weight in flags.class_weights.split(",")], device=device)
-        if len(weights) != len(spec.classes) or not weights.any():
-            what = f"--class-weights has {len(weights)} numbers, {spec.name} has the classes {', '.join(spec.classes)}"
-            raise UsageError(what, hint="a number for each, not all 0")
+        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
+    decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
-    return Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor, calibrate=flags.calibrate)
+    how = {"weights": weights, "decision": None if decision is None else decision.to(device)}
+    return Classify(spec.classes, flags.criterion, **how, monitor=flags.monitor, calibrate=flags.calibrate)
+
+
+def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Tensor | None:
+    """The numbers (K,) of `text`, one a class; None for None, a UsageError where they are too many or too few."""
+    if not text:
+        return None
+    weights = torch.tensor([float(weight) for weight in text.split(",")])
+    if len(weights) != len(classes) or not weights.any():
+        what = f"{flag} has {len(weights)} numbers, the classes are {', '.join(classes)}"
+        raise UsageError(what, hint="a number for each, not all 0")
+    return weights
 
 
 def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:

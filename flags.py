@@ -75,12 +75,15 @@ def _chart_flags(flag: Any) -> None:
 
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, with --view chart resnet18, with "
+         "--task detect conv_ae)")  # fmt: skip
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
     flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
          "a batch, and average their probabilities")  # fmt: skip
-    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--pretrained", metavar="FROM", nargs="?", const="imagenet", help="start from the weights of another run: its name, "
+         "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts")  # fmt: skip
+    flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
@@ -97,6 +100,7 @@ def _training_flags(flag: Any) -> None:
     flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
     flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
+    flag("--backbone-lr", type=float, metavar="LR", help="such a rate for all before the network's head (default that of --lr)")
     flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
     flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
@@ -105,6 +109,8 @@ def _training_flags(flag: Any) -> None:
     flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
     flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
     flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
+    flag("--decision-weights", metavar="W,W,...", help="multiply the probabilities of the classes before one is said, so that "
+         "what matters is missed less often; to be chosen on other rows than those of the test")  # fmt: skip
     flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
@@ -137,6 +143,7 @@ def _machine_flags(flag: Any) -> None:
     flag("--disable-cuda", help="the same as --device cpu")
     flag("-j", "--workers", type=int, metavar="N", default=0, help="processes that draw charts (0 for one a core) and threads "
          "that read them")  # fmt: skip
+    flag("--mixed-precision", help="train in bfloat16 where the device computes in it; weights, losses and figures in float32")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
@@ -146,7 +153,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients, synth_rhythms)": _recording_flags,
+    "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "charts": _chart_flags,
     "model and run": _model_flags,

@@ -22,6 +22,7 @@ from loaders.tracings import CSV, Source
 from toolbox import files
 from toolbox.errors import DataError, DownloadError
 
+VERSION = 1  # raised when recordings or rows are read another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 SITE = "https://ndownloader.figshare.com/files"
 REMOTES = (Remote(LABELS, f"{SITE}/15653771"), Remote("ECGDataDenoised.zip", f"{SITE}/15652862"))
@@ -60,7 +61,7 @@ def load(
     cache = folder / "cache"
     with reading(source.path):
         key = fingerprint(*source.paths)
-    arrays, checksum = cached(cache / f"records-{key}", partial(tracings.read_all, source, cache))
+    arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", partial(tracings.read_all, source, cache))
     arrays, absent = _labelled(arrays, source, data_file, folder)
     _report(arrays, absent, source, folder, bad_rows=bad_rows)
     facts = {"source": SOURCES[source.kind], "licence": LICENCE}
@@ -73,7 +74,7 @@ def _find(data_file: Path | None, folder: Path) -> Source:
     if data_file and not data_file.exists():
         raise DataError("there is no such file or folder", where=str(data_file), hint=f"--data-file with {tracings.WOULD_DO}")
     with reading(data_file or folder):
-        source = tracings.find(data_file or folder)
+        source = tracings.find(data_file) if data_file else tracings.find(folder, pointed_at=False)
     if source is None and data_file:
         raise DataError("there are no twelve-lead recordings here", where=str(data_file), hint=tracings.WOULD_DO)
     return source or _fetched(folder)
@@ -89,7 +90,7 @@ def _fetched(folder: Path) -> Source:
         what = f"the data is not here and cannot be fetched: {error.what}"
         raise DownloadError(what, hint=HELP.format(folder)) from error
     with reading(folder):
-        source = tracings.find(folder)
+        source = tracings.find(folder, pointed_at=False)
     if source is None:
         raise DataError("there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder))
     return source
@@ -102,7 +103,7 @@ def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Pa
     path = _workbook(source, data_file, folder)
     with reading(path):
         key = fingerprint(path)
-    labels, _ = cached(folder / "cache" / f"labels-{key}", partial(workbook.read_rhythms, path))
+    labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(workbook.read_rhythms, path))
     rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
     here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}
     absent = dict.fromkeys(sorted(here - rhythms.keys()), WITHOUT)
