@@ -220,6 +220,20 @@ def test_eleven_leads_where_twelve_are_needed_are_a_usage_error(tmp_path: Path) 
     assert as_charts(data, tmp_path, layout="1x1", leads="V1,II").spec.leads == ("II", "V1")
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("mV", "mV"),
+        ("mV from the median", "mV from the median"),
+        ("", "not known, 1 drawn as 1 mV"),
+        ("uV", "uV, 1 drawn as 1 mV"),
+    ],
+)
+def test_a_unit_that_is_not_mv_is_drawn_as_if_it_were_and_that_is_said(tmp_path: Path, unit: str, said: str) -> None:
+    data = make_data()
+    assert as_charts(replace(data, spec=replace(data.spec, unit=unit)), tmp_path, **SMALL).spec.unit == said
+
+
 def test_features_stand_beside_the_pictures_of_their_rows(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     data = make_data(features=features)
