@@ -91,7 +91,7 @@ def _spec(spec: DataSpec, sheets: list[Sheet]) -> DataSpec:
         channels=len(drawn),
         leads=tuple(spec.leads[channel] for channel in drawn),
         samples=max(sheet.samples(spec.rate_hz) for sheet in sheets),
-        unit=spec.unit if spec.unit.split()[0] == "mV" else f"{spec.unit}, 1 drawn as 1 mV",
+        unit=spec.unit if spec.unit.partition(" ")[0] == "mV" else f"{spec.unit or 'not known'}, 1 drawn as 1 mV",
         split_rule=rule,
     )
 

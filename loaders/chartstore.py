@@ -153,6 +153,7 @@ def fill(
         signals = ([window(each) for each in chunk] for chunk in chunks)
         values = drawing.drawn(signals, how, drawing.processes(len(missing), workers))
         title, done = f"charts {how.sheet.layout.name}", len(keys) - len(missing)
+        log.info("drawing %s charts of layout %s into %s", f"{len(missing):,}", how.sheet.layout.name, store.folder)
         with closing(values), terminal.bar(desc=title, total=len(keys), initial=done, unit="chart") as bar:
             for chunk, charts in zip(chunks, values, strict=True):
                 part.put(dict(zip(chunk, charts, strict=True)))

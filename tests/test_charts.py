@@ -13,7 +13,9 @@ from test_crops import make_store
 from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
+import assembly
 import choices
+import classifier
 from conftest import make_spec
 from loaders import get_data
 from loaders.base import Data, Split
@@ -218,6 +220,20 @@ def test_eleven_leads_where_twelve_are_needed_are_a_usage_error(tmp_path: Path) 
     assert as_charts(data, tmp_path, layout="1x1", leads="V1,II").spec.leads == ("II", "V1")
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("mV", "mV"),
+        ("mV from the median", "mV from the median"),
+        ("", "not known, 1 drawn as 1 mV"),
+        ("uV", "uV, 1 drawn as 1 mV"),
+    ],
+)
+def test_a_unit_that_is_not_mv_is_drawn_as_if_it_were_and_that_is_said(tmp_path: Path, unit: str, said: str) -> None:
+    data = make_data()
+    assert as_charts(replace(data, spec=replace(data.spec, unit=unit)), tmp_path, **SMALL).spec.unit == said
+
+
 def test_features_stand_beside_the_pictures_of_their_rows(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     data = make_data(features=features)
@@ -334,7 +350,6 @@ def typed(*words: str) -> SimpleNamespace:
         (("--view", "chart", "--task", "detect"), "--view is for classes, --task detect learns one alone"),
         (("--view", "chart", "--explore"), "--explore draws signals, not with --view chart"),
         (("--view", "chart", "--predict", "x.hea"), "--predict reads recordings as signals, not with --view chart"),
-        (("--view", "chart", "--augment", "noise"), "--augment changes signals, not with --view chart"),
         (("--view", "chart", "--resample", "5"), "--resample changes the rate of crops"),
         (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
         (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
@@ -353,3 +368,11 @@ def test_what_does_not_go_with_charts_is_said_in_one_line(words: tuple[str, ...]
 def test_a_run_does_not_go_on_with_other_charts(words: tuple[str, ...]) -> None:
     stored = vars(typed("--view", "chart", "--chart-layout", "1x1"))
     assert list(args.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
+
+
+def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
+    run.write_json("config.json", {"flags": assembly.kept(typed("--view", "chart")), "data": data})
+    with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
+        classifier.load(run, {"root_dir": tmp_path})

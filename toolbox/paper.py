@@ -139,7 +139,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    ink = steps[: height * width].reshape(image)
+    ink = steps[: height * width].reshape(image).astype(np.float64, copy=False)  # of no line at all bincount gives whole numbers
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)
@@ -224,7 +224,7 @@ def _written(sheet: Sheet) -> NDArray[np.uint8]:
     name, small = (_font(max(mm * scale, least)) for mm, least in ((NAME_MM, NAME_PIXELS), (SCALE_MM, SCALE_PIXELS)))
     for cell in sheet.cells:
         draw.text(((cell.x_mm + NAME_AT_MM[0]) * scale, (cell.y_mm + NAME_AT_MM[1]) * scale), cell.lead, 255, name, anchor="lt")
-    corner = (SCALE_AT_MM[0] * scale, (sheet.height_mm + SCALE_AT_MM[1]) * scale)
+    corner = (SCALE_AT_MM[0] * scale, min((sheet.height_mm + SCALE_AT_MM[1]) * scale, sheet.image[0] - small.size))
     draw.text(corner, SCALE, 255, small, anchor="lt")
     return np.asarray(page)
 
