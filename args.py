@@ -61,6 +61,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "baseline",
     "macro_over",
     "calibrate",
+    "cost",
 }
 
 
@@ -197,7 +198,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         *(
-            (name in given and not charts, f"{flag_name(name)} goes with --view chart")
+            (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
         *(

@@ -88,15 +88,16 @@ def complaints(flags: SimpleNamespace) -> list[str]:
 
 
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
-    """List the cells with their parameters on stdout; warn of axes that make no difference to the network."""
+    """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without effect."""
     import cells
     from toolbox.grid import varying
 
     found = cells.experiments(plan.grid.cells())
     axes, told = varying([one.cell for one in found]), {}
     networks = cells.networks(found, flags.root_dir, cells.Memo())
-    for number, (one, (count, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
-        sys.stdout.write(f"{number:4d}  {one.name}  {count:12,} parameters  {cells.said(one.cell, axes)}\n")
+    for number, (one, (cost, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
+        counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
+        sys.stdout.write(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}\n")
     reps = flags.reps or plan.reps
     sys.stdout.write(f"{len(found)} cells, {reps} repetitions, {len(found) * reps} runs\n")
     for line in cells.idle_axes(found, told):

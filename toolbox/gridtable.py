@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from toolbox import gridcost
 from toolbox.errors import UsageError
 from toolbox.grid import varying
 from toolbox.ledger import DONE, FAILED, PRUNED, WAITING, Ledger
@@ -57,7 +58,7 @@ def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapp
     row["state"] = ledger.state(record, tested=record["tested"])
     folder = ledger.folder(record)
     config, history, results = (_json(folder, name) for name in ("config.json", "logger.json", "results.json"))
-    row |= {"seed": record["given"].get("seed"), "parameters": (config or {}).get("parameters"), "epochs": len(history or ())}
+    row |= {"seed": record["given"].get("seed"), "epochs": len(history or ()), **gridcost.of_run(config, results)}
     best = best_epoch(history or (), monitor(config))
     row |= {"best_epoch": best and best["epoch"], "seconds": sum(epoch["seconds"] for epoch in history or ())}
     row |= {f"val/{name}": value for name, value in _plain((best or {}).get("val"))}
@@ -156,9 +157,8 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED)}
     counts["left"] = len(group) - sum(counts.values())
     sides = [_spread(list(_by_rep(group, f"{side}/{metric}").values()), side) for side in ("val", "test")]
-    known = [row["parameters"] for row in group if row.get("parameters") is not None]
     seconds = float(np.mean([row["seconds"] for row in done])) if done else None
-    return {**axes, **counts, **sides[0], **sides[1], "parameters": known[0] if known else None, "seconds": seconds}
+    return {**axes, **counts, **sides[0], **sides[1], **gridcost.of_cell(group), "seconds": seconds}
 
 
 def _by_rep(group: Sequence[Row], name: str) -> dict[int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolbox import files
+from toolbox import files, gridcost
 from toolbox.gridtable import Row, best, split_rules
 from toolbox.notice import NOTICE
 
@@ -38,16 +38,16 @@ def remarks(found: Sequence[Row], metric: str) -> list[str]:
 
 def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
     """The words of each line that a person reads, the head first; a star where the cell is the best."""
-    first = best(table, metric)
-    head = ["", "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", "parameters", "s", ""]
-    return [head] + [_line(row, axes, row is first) for row in table]
+    first, costs = best(table, metric), gridcost.heads(table)
+    head = ["", "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
+    return [head] + [_line(row, axes, list(costs.values()), row is first) for row in table]
 
 
-def _line(row: Row, axes: Sequence[str], is_best: bool) -> list[str]:
+def _line(row: Row, axes: Sequence[str], costs: Sequence[str], is_best: bool) -> list[str]:
     notes = [f"{row[name]} {name}" for name in ("failed", "pruned", "left") if row[name]] + [row["stage"]] * (
         row["stage"] != "grid"
     )
-    numbers = ["" if row[name] is None else f"{row[name]:,.0f}" for name in ("parameters", "seconds")]
+    numbers = [gridcost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
     values = [shown(row.get(key)) for key in axes]
     sides = [said(row, side) for side in ("val", "test", "difference")]
     return ["*" * is_best, row["cell"], *values, str(row["n"]), *sides, *numbers, ", ".join(notes)]
