@@ -42,7 +42,7 @@ def make_spec(
 
 
 # What can be seen of these without seconds of work is in test_vision.py.
-BIG = ("resnet50", "efficientnet_b3", "convnext_tiny", "convnext_base", "vit_b_16")
+BIG = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b3", "convnext_tiny", "convnext_base", "vit_b_16")
 
 
 def spec_for(name: str, **facts: Any) -> DataSpec:

@@ -92,6 +92,22 @@ def test_a_file_without_counters_of_batches_is_taken_as_older_ones_are(tmp_path:
     assert weights.load(get_model("resnet18", make_spec(image=(64, 64))), published(tmp_path, "resnet18", **lacking))
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the older format"])
+def test_a_state_dict_is_taken_as_torch_writes_it_in_either_format(zipped: bool, tmp_path: Path) -> None:
+    theirs, model = torchvision_import.models().get_model(SMALL).state_dict(), get_model(SMALL, make_spec(image=(64, 64)))
+    torch.save(theirs, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    assert weights.load(model, tmp_path / "w.pth")["tensors_loaded"] == len(theirs) - 2
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.body.state_dict().items())
+
+
+def test_every_member_of_a_committee_begins_with_them(tmp_path: Path) -> None:
+    model, path = get_model(SMALL, make_spec(image=(64, 64)), members=2), published(tmp_path)
+    weights.load(model, path)
+    one, other = model.members
+    assert all(torch.equal(tensor, other.body.state_dict()[name]) for name, tensor in one.body.state_dict().items())
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
 class Payload:
     def __reduce__(self) -> tuple:
         return (Path.touch, (Path("was_run"),))
