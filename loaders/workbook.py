@@ -10,7 +10,7 @@ import numpy as np
 from loaders import diagnoses
 from loaders.archives import opened, reading
 from loaders.cache import Arrays
-from toolbox.errors import DataError, UsageError
+from toolbox.errors import DataError
 
 NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
 HINT = "Diagnostics.xlsx as it is on figshare (collection 4560497)"
@@ -20,14 +20,10 @@ DAMAGED = (BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexErr
 def read_rhythms(path: Path) -> Arrays:
     """record (N,), as FileName has it, and rhythm (N,), "" where its cell is empty.
 
-    Raises UsageError without openpyxl, DataError for what is no such workbook or has a rhythm that is not known.
+    Raises DataError for what is no such workbook or has a rhythm that is not known.
     """
-    try:
-        from openpyxl import load_workbook
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "reading a workbook needs openpyxl", where=str(path), hint="pip install -r requirements-vision.txt"
-        ) from error
+    from openpyxl import load_workbook
+
     with reading(path):
         try:
             with opened(path):  # looked over before anything in it is unpacked

@@ -10,8 +10,6 @@ from types import ModuleType
 
 import torch
 
-from toolbox.errors import UsageError
-
 MISSING = "operator torchvision::nms does not exist"
 OPERATORS = ("nms", "qnms")
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -20,7 +18,7 @@ LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # what is declared i
 
 @functools.cache
 def models() -> ModuleType:
-    """torchvision.models; a UsageError says how torchvision is installed where it is not."""
+    """torchvision.models."""
     try:
         return _imported()
     except RuntimeError as error:
@@ -32,11 +30,6 @@ def models() -> ModuleType:
 
 
 def _imported() -> ModuleType:
-    try:
-        import torchvision
-    except ModuleNotFoundError as error:
-        if error.name != "torchvision":
-            raise
-        hint = "pip install -r requirements-vision.txt"
-        raise UsageError("networks for charts need the package torchvision, which is not installed", hint=hint) from error
+    import torchvision
+
     return torchvision.models

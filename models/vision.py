@@ -35,7 +35,7 @@ POSITIONS = "encoder.pos_embedding"
 class Vision(nn.Module):
     """torchvision's network `name`, with random weights: pictures (B, 3, H, W) in [0, 1] -> logits (B, K).
 
-    Raises UsageError for pictures that are too small, and where torchvision is not installed.
+    Raises UsageError for pictures that are too small.
     """
 
     def __init__(self, name: str, spec: DataSpec) -> None:

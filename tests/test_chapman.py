@@ -21,7 +21,7 @@ from conftest import commander
 from loaders import chapman, diagnoses, get_data, splits, synth_rhythms, tracing, tracings, twelve, workbook
 from loaders.base import Data
 from loaders.sources import Remote
-from toolbox.errors import CommanderError, DataError, DownloadError, UsageError
+from toolbox.errors import CommanderError, DataError, DownloadError, unforeseen
 
 SIDES = ("train", "val", "test")
 SAMPLES_ZIP, METADATA = "twelve-lead-samples.zip", "chapman-metadata"
@@ -384,8 +384,9 @@ def test_a_fault_of_the_workbook_is_named_with_its_row(own: Path, tmp_path: Path
 
 def test_without_openpyxl_it_is_said_what_to_install(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UsageError, match=r"needs openpyxl .*pip install -r requirements-vision.txt"):
+    with pytest.raises(ModuleNotFoundError) as caught:
         load(tmp_path, written)
+    assert str(unforeseen(caught.value)).endswith("Try: pip install -r requirements-vision.txt")
 
 
 def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,12 +126,13 @@ def test_nothing_but_its_networks_needs_torchvision() -> None:
     assert {"usage:", *VISION} <= set(ended.out.split())
 
 
-def test_what_to_install_is_said_in_a_line_where_torchvision_is_missing() -> None:
-    sizes = "from conftest import make_spec; from models import get_model"
-    ended = without(f"sys.path.insert(0, {str(ROOT / 'tests')!r}); {sizes}; get_model('resnet18', make_spec(image=(64, 64)))")
-    assert ended.code == 1
-    last = ended.err.strip().splitlines()[-1]
-    assert last.endswith("which is not installed. Try: pip install -r requirements-vision.txt")
+def test_what_to_install_is_said_in_a_line_where_torchvision_is_missing(tmp_path: Path) -> None:
+    flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64", "--root-dir", str(tmp_path)]
+    ended = without(f"import commander; sys.exit(commander.main({flags}))")
+    assert ended.code == 6
+    assert ended.err.strip().splitlines()[-1] == (
+        "error: the package torchvision is not installed. Try: pip install -r requirements-vision.txt"
+    )
 
 
 def test_only_one_file_imports_torchvision() -> None:

@@ -8,7 +8,8 @@ import traceback
 
 OF_AN_EXTRA = {
     **dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt"),
-    "lmdb": "pip install -r requirements-vision.txt",
+    **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "pip install -r requirements-vision.txt"),
+    "captum": "pip install -r requirements-explain.txt",
 }
 
 
