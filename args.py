@@ -117,7 +117,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
     "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
-    "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
+    "val_fraction": ("from 0, below 1", lambda value: 0 <= value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
@@ -192,6 +192,8 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.predict and flags.override, "--override is not for --predict, which takes the run as it is"),
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
+        (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
+        (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),
         (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),

@@ -15,6 +15,7 @@ import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
+from loaders.holdout import Fold
 from models import get_model
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
@@ -30,7 +31,7 @@ DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "val_fold", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
 
@@ -45,7 +46,8 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "seed", "bad_rows", *OF_DATA)}
+    how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
 

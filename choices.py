@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from loaders import DATASETS, augment
+from loaders.holdout import Fold
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
 from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
@@ -70,6 +71,10 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     foreign, why, hint = FOREIGN[flags.task]
     if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:
         raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint=hint)
+    if flags.val_fold:
+        Fold.parse(flags.val_fold)
+    if not flags.val_fraction:
+        _without_validation(flags)
     for name, value in DEFAULTS[flags.task].items():
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:
@@ -82,3 +87,18 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     if flags.augment:
         augment.parse(flags.augment)
     return flags
+
+
+def _without_validation(flags: SimpleNamespace) -> None:
+    """Take the last epoch for the best; a UsageError where something is asked for that only validation rows can decide."""
+    needs = {
+        f"--monitor {flags.monitor}": flags.monitor not in (None, LAST),
+        "--calibrate": flags.calibrate,
+        "--patience": flags.patience is not None,
+        "--scheduler ReduceLROnPlateau": flags.scheduler == "ReduceLROnPlateau",
+        "--task detect": flags.task == "detect",
+    }
+    if asked := [name for name, there in needs.items() if there]:
+        hint = "--monitor epoch, which takes the last one, or a part for validation"
+        raise UsageError(f"{asked[0]} needs validation rows, --val-fraction 0 keeps none", hint=hint)
+    flags.monitor = LAST

@@ -11,6 +11,7 @@ from typing import Any
 
 from loaders import cinc2017, detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, synth_strips, table
 from loaders.base import Data
+from loaders.holdout import Holdout
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -33,14 +34,15 @@ def get_data(
     root: Path,
     *,
     data_file: Path | None = None,
-    val_fraction: float = 0.1,
+    val_fraction: Holdout = 0.1,
     seed: int = 42,
     bad_rows: str = "error",
     detect: bool = False,
     normal_class: str | None = None,
     **options: Any,
 ) -> Data:
-    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`.
+    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`,
+    as a part of it or a `Fold`.
 
     `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that
     only some datasets have, None for their own default; a UsageError where `name` does not have one.

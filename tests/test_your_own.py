@@ -14,7 +14,7 @@ BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=   
 IMPORTS = {
     "loaders": """
 import numpy as np
-from loaders import splits, synth
+from loaders import holdout, splits, synth
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import checksum
 """,

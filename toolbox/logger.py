@@ -26,6 +26,7 @@ def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> Non
     figures = "  ".join(
         f"{split} " + " ".join(f"{name} {last[split][key]:.4f}" for key, name in SAID.items() if key in last[split])
         for split in ("train", "val")
+        if last[split]
     )
     log.info("epoch %d/%d  lr %.2e  %s  %.1f s", last["epoch"], epochs, last["lr"], figures, last["seconds"])
 
@@ -47,7 +48,7 @@ class Board:
             self.writer.add_graph(model.eval(), example)
         model.train(training)
 
-    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions) -> None:
+    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None) -> None:
         """Scalars, weights and gradients (of the epoch's last batch), and how the classes were told apart."""
         step = row["epoch"]
         with self._writing():
