@@ -136,7 +136,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
 def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
     """The network asked for, with the weights that the seed gives it."""
     torch.manual_seed(flags.seed)
-    return get_model(flags.model_name, spec, model_args=flags.model_args)
+    return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:

@@ -36,6 +36,7 @@ DEFAULTS = {
 }
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
+OF_CLASSES["members"] = (1,)
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),

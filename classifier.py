@@ -98,7 +98,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
-    model = get_model(flags.model_name, spec, model_args=flags.model_args).to(device).eval()
+    model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
     records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
     return Classifier(

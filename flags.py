@@ -63,6 +63,8 @@ def _model_flags(flag: Any) -> None:
     flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
+    flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
+         "a batch, and average their probabilities")  # fmt: skip
     flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")

@@ -14,6 +14,7 @@ from loaders.base import DataSpec
 from models import arguments
 from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
+from models.committee import Committee
 from models.ecgformer import ECGFormer
 from models.fused import Fused
 from models.inception1d import Inception1d
@@ -49,12 +50,14 @@ AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_
 MODELS = CLASSIFIERS | AUTOENCODERS
 
 
-def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, **choices: Any) -> nn.Module:
+def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, members: int = 1, **choices: Any) -> nn.Module:
     """Build the network called `name`, sized for the data `spec` describes; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Raises UsageError for
-    what the network does not take, and where such a network cannot be built.
+    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several `members` are a
+    committee of such networks. Raises UsageError for what the network does not take, and where such a network cannot be built.
     """
+    if members > 1:
+        return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
