@@ -116,7 +116,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
-    "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
+    **dict.fromkeys(("seed", "split_seed"), ("from 0 to 2147483647", lambda value: 0 <= value < 2**31)),
     "val_fraction": ("from 0, below 1", lambda value: 0 <= value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),

@@ -31,7 +31,7 @@ DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "val_fold", "seed", "monitor", "criterion", "task", *OF_DATA}
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
 
@@ -46,7 +46,8 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "seed", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", *OF_DATA)}
+    how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
     how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
@@ -144,6 +145,7 @@ def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)
+    _warn_of_leak(flags, trainer.data, RunFolder(path.parent))
     return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes).as_dict()}
 
 
@@ -171,6 +173,27 @@ def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
     normal = detection.normal_class(data.spec.classes, flags.normal_class)
     return Detect(data.spec.classes, flags.criterion, normal=normal, monitor=flags.monitor, threshold=flags.threshold)
+
+
+def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which rows of a dataset train, validate and test, by flag; the seed is that of the rows."""
+    flags = {**args.DEFAULTS, **flags}
+    seed = flags["seed"] if flags["split_seed"] is None else flags["split_seed"]
+    return {"seed": seed, **{name: flags[name] for name in ("val_fraction", "val_fold", "split", "fold")}}
+
+
+def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None:
+    """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept here."""
+    try:
+        config = source.read_json("config.json")
+        there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
+    except (CheckpointError, LookupError, TypeError):
+        return
+    here = dividing(vars(flags))
+    differ = [name for name, value in here.items() if value != there[name] and (len(data.val) or not name.startswith("val"))]
+    if same and differ:
+        told = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
+        log.warning("the weights of %s may have been trained on rows that validate or test here: %s", source.path.name, told)
 
 
 TASK_BUILDERS = {"classify": _classify, "detect": _detect}

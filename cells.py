@@ -29,7 +29,7 @@ Given = Mapping[str, Any]
 NOTHING: Given = MappingProxyType({})
 OF_THE_NETWORK = ("model-name", "model-args")
 # Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
-OF_BATCHES = ("batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
+OF_BATCHES = ("seed", "batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
 ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
 log = logging.getLogger("commander")
 

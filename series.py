@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import args
+import assembly
 import cells
 from cells import Experiment
 from toolbox import stagefile
@@ -20,7 +21,6 @@ from toolbox.tasks import LAST
 UNSEEN = 1000  # seeds between those of the repetitions and those that the best cell is trained again with
 # Beside the flags of a cell that is trained on all rows, and none of them validates.
 ALL_ROWS = {"val_fraction": 0.0, "monitor": LAST, "patience": None, "calibrate": False}
-DIVIDING = ("seed", "val_fold", "val_fraction", "split", "fold")  # what decides which rows validate
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Series:
         """Run `number`, from 0, of a cell; of a cell that begins with a stage's weights, with those of the run that it may."""
         task = cells.repeated(one, number // self.folds, stage=self.stage, tested=self.tested, seeds=self.seeds)
         task = replace(task, rep=number, given={**task.given, **self._beside(number)})
+        if self.seeds:  # the sides stay those that the cell was chosen on, so that no choice has seen a row that tests
+            task.given["split_seed"] = assembly.dividing(one.given)["seed"]
         begun = stagefile.named(one.cell, ledger.plans()) if stagefile.PRETRAINED in one.cell else None
         return replace(task, given=task.given | {"pretrained": self._weights(task, begun, ledger)}) if begun else task
 
@@ -76,9 +78,9 @@ class Series:
         if record is None or ledger.state(record, tested=record["tested"]) != DONE:
             what = f"{task.key} begins with the weights of {key}, which is not done"
             raise UsageError(what, where=str(ledger.path), hint="--retry, where that has failed")
-        there = {**args.DEFAULTS, **record["given"]}
-        here = {**args.DEFAULTS, **task.given}
-        if there["dataset"] == here["dataset"] and (other := [name for name in DIVIDING if there[name] != here[name]]):
+        there, here = assembly.dividing(record["given"]), assembly.dividing(task.given)
+        same = record["given"].get("dataset") == task.given.get("dataset")
+        if same and (other := [name for name in here if there[name] != here[name]]):
             told = f"{args.flag_name(other[0])} is {here[other[0]]}, and was {there[other[0]]}"
             what = f"{task.key} would begin with weights of {key} that were trained on rows it is validated on: {told}"
             raise UsageError(what, where=str(ledger.path), hint="the same in both stages")

@@ -82,8 +82,13 @@ def run_search(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopR
 
 def run_refine(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopRequest) -> None:
     """The best cell and its neighbours, as often as is asked for, judged by validation."""
-    runs = series(flags, SEARCH)
-    found = runs.experiments(around(best_cell(ledger, flags.stage or FIRST, flags.best), space))
+    runs, before = series(flags, SEARCH), ledger.plan(flags.stage or FIRST)["cells"]
+    if flags.stage and before:  # gone on with: the best may be one of them by now
+        found = runs.experiments([cell["cell"] for cell in before])
+    else:
+        found = runs.experiments(around(best_cell(ledger, flags.stage or FIRST, flags.best), space))
+    if flags.stage:
+        ledger.freeze(**kept(flags), cells=[{"name": one.name, "cell": one.cell} for one in found])
     log.info("%d cells around the best, %s", len(found), runs)
     carry_out_all(flags, ledger, runs.tasks(found, ledger), stop)
 

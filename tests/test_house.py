@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "branches": ("toolbox", "loaders.base"),
     "worker": ("toolbox", "loaders.base", "commander", "cells", "branches"),
     "engine": ("toolbox", "worker"),
-    "series": ("toolbox", "args", "cells"),
+    "series": ("toolbox", "args", "assembly", "cells"),
     "search": ("toolbox", "cells", "series", "worker", "engine"),
     "stages": ("toolbox", "cells", "series", "engine", "search"),
     "chain": ("toolbox", "cells", "engine", "stages"),

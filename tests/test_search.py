@@ -245,5 +245,6 @@ def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(closed: Path,
     stages.run_best(SimpleNamespace(best="", seeds=3, folds=1, no_test=False), None, ledger, NEVER)
     assert [task.cell for task in asked] == [best] * 3
     assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]
+    assert {task.given["split_seed"] for task in asked} == {42}
     assert all(task.tested and task.stage == "best" for task in asked)
     assert test_set_is_closed(closed)
