@@ -35,8 +35,10 @@ DEFAULTS = {
     "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
 }
 # What only one task has a use for, and what it is where nobody typed it.
-OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
-OF_CLASSES["members"] = (1,)
+OF_CLASSES = {
+    **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights"), (None,)),
+    **{"members": (1,), "confusion_video": (None,), "rr_features": (False,)},
+}
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),

@@ -24,20 +24,23 @@ def _data_flags(flag: Any) -> None:
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
     flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or of a CSV for --predict")
-    flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
+    flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
 
 
 def _recording_flags(flag: Any) -> None:
-    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5")
+    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5; of "
+         "twelve-lead records by name (default all)")  # fmt: skip
     flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
-    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
+    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125, twelve leads 500)")
     flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
     flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR), beat (mean 0, sd 1) or "
-         "typical (less the record's typical beat); of strips none, record or center (default, the median at 0)")  # fmt: skip
+         "typical (less the record's typical beat); of strips and twelve leads none, record or center (the median at 0, default "
+         "of strips)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
-    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
+    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file; of "
+         "rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
 
 
 def _prediction_flags(flag: Any) -> None:
@@ -91,6 +94,8 @@ def _training_flags(flag: Any) -> None:
     flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
     flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
     flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
+    flag("--decision-weights", metavar="W,W,...", help="multiply the probabilities of the classes before one is said, so that "
+         "what matters is missed less often; to be chosen on other rows than those of the test")  # fmt: skip
     flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
@@ -131,7 +136,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients)": _recording_flags,
+    "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,

@@ -9,13 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import cinc2017, detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, synth_strips, table
+from loaders import (
+    chapman,
+    cinc2017,
+    detection,
+    ecg5000,
+    heartbeat,
+    mitdb,
+    ptbdb,
+    synth,
+    synth_patients,
+    synth_rhythms,
+    synth_strips,
+    table,
+)
 from loaders.base import Data
 from loaders.holdout import Holdout
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 DATASETS: dict[str, Callable[..., Data]] = {
+    "chapman": chapman.load,
     "cinc2017": cinc2017.load,
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
@@ -24,6 +38,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
     "synth_patients": synth_patients.load,
+    "synth_rhythms": synth_rhythms.load,
     "synth_strips": synth_strips.load,
     "table": table.load,
 }
@@ -36,7 +51,7 @@ def get_data(
     data_file: Path | None = None,
     val_fraction: Holdout = 0.1,
     seed: int = 42,
-    bad_rows: str = "error",
+    bad_rows: str | None = None,
     detect: bool = False,
     normal_class: str | None = None,
     **options: Any,
@@ -50,11 +65,12 @@ def get_data(
     load = pick("dataset", DATASETS, name)
     known = inspect.signature(load).parameters
     options = {option: value for option, value in options.items() if value is not None}
+    options |= {"bad_rows": bad_rows} if bad_rows else {}
     for option in options.keys() - known.keys():
         having = [other for other, loader in DATASETS.items() if option in inspect.signature(loader).parameters]
         flag = f"--{option.replace('_', '-')}"
         raise UsageError(f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out")
     if detect and "normal_class" in known:  # a dataset that divides its rows another way then
         options |= {"detect": True, "normal_class": normal_class}
-    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, bad_rows=bad_rows, **options)
+    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
     return detection.only_normal(data, normal_class) if detect else data

@@ -1,11 +1,13 @@
 """Validation rows by fold: disjoint, complete, whole records, classes in like shares, the test side untouched; or none at all."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import test_chapman
 import test_cinc2017
 import test_ecg5000
 import test_ptbdb
@@ -17,10 +19,14 @@ from test_patients import ASKED, PAIRED, persons, rows
 
 import args
 import choices
-from conftest import SHORT, assert_same_run, commander, launch, wait_for
+from commander import main
+from conftest import SHORT, assert_same_run, launch, wait_for
 from loaders import DATASETS, get_data, patients
 from loaders.holdout import Fold, drawn, of_records
+from toolbox import plotter
 from toolbox.errors import DataError, UsageError
+from toolbox.logger import log_epoch
+from toolbox.runs import RunFolder
 
 FOLDS = 3
 
@@ -36,8 +42,16 @@ def table(folder: Path) -> dict[str, Any]:
     return {"data_file": test_table.write(folder / "my.csv", frame), "label_column": "label", "record_column": "who"}
 
 
+def twelve_leads(folder: Path) -> dict[str, Any]:
+    for name in test_chapman.RHYTHMS:
+        test_chapman.write_csv(folder / "ECGDataDenoised", name, test_chapman.samples_of(name))
+    test_chapman.write_labels(folder / "Diagnostics.xlsx")
+    return {"data_file": folder}
+
+
 # What has to be written before a dataset can be read; the others are generated.
 SOURCES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "chapman": twelve_leads,
     "cinc2017": lambda folder: {"data_file": test_cinc2017.write(folder / "training2017")},
     "ecg": kaggle,
     "ecg_bin": kaggle,
@@ -174,19 +188,29 @@ def test_what_needs_validation_rows_is_refused_without_any(typed: str, told: str
 
 
 def test_a_run_on_all_rows_ends_with_its_last_epoch_and_is_the_same_stopped_and_gone_on_with(root: Path) -> None:
-    flags = (*SHORT, "--epochs", 3, "--val-fraction", 0, "--root-dir", root)
-    ended = commander(*flags[:5], *flags[6:], "--tensorboard", "--confusion-video", "gif")
-    assert ended.code == 0, ended.err
-    run = Path(ended.result["run_folder"])
-    assert (ended.result["best_epoch"], ended.result["val"]) == (3, {})
-    assert "no row validates, all that are not test are trained on" in ended.result["split_rule"]
-    assert "12000 train, 0 validation rows" in ended.err
+    flags = (*SHORT, "--epochs", "3", "--val-fraction", "0", "--root-dir", str(root))
+    assert main(flags) == 0
+    run = root / "synth" / "runs" / "synth_cnn1d_3_1"
+    results = json.loads((run / "results.json").read_text())
+    assert (results["best_epoch"], results["val"]) == (3, {})
+    assert "no row validates, all that are not test are trained on" in results["split_rule"]
+    data = json.loads((run / "config.json").read_text())["data"]
+    assert (data["train_rows"], data["val_rows"]) == (12_000, 0)
     assert not list((run / "res").iterdir())
-    assert (run / "pred" / "history.png").is_file()
     stopped = launch(*flags)
     wait_for((root / "synth" / "runs" / "synth_cnn1d_3_2" / "logger.json").is_file, stopped)
     stopped.kill()
     stopped.wait()
-    ended = commander("--dataset", "synth", "--model-name", "cnn1d_3", "--resume", "latest", "--root-dir", root)
-    assert ended.code == 0, ended.err
-    assert_same_run(Path(ended.result["run_folder"]), run)
+    assert main(["--dataset", "synth", "--model-name", "cnn1d_3", "--resume", "latest", "--root-dir", str(root)]) == 0
+    assert_same_run(run.with_name("synth_cnn1d_3_2"), run)
+
+
+def test_figures_and_log_of_a_run_without_validation_show_training_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = [{"epoch": e, "lr": 0.1, "seconds": 1.0, "train": {"loss": 1 / e, "macro_f1": 0.5}, "val": {}} for e in (1, 2)]
+    loss, f1, rate = plotter.history_panels(history)
+    assert [[label for label, *_ in panel.lines] for panel in (loss, f1, rate)] == [["train"], ["train"], ["lr"]]
+    with caplog.at_level("INFO"):
+        log_epoch(RunFolder(tmp_path), history, 2)
+    assert caplog.messages == ["epoch 2/2  lr 1.00e-01  train loss 0.5000 macro F1 0.5000  1.0 s"]
