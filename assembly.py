@@ -16,7 +16,7 @@ from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.holdout import Fold
-from models import get_model
+from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
@@ -30,7 +30,9 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
+OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
+OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {
     DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", "decision_weights",
     *OF_DATA,
@@ -49,7 +51,7 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
     how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
     how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
@@ -68,6 +70,15 @@ def _find_data(flags: SimpleNamespace) -> Data:
             "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s", fallback, error.hint
         )
         return get_data(fallback, flags.root_dir, **how)
+
+
+def export_charts(flags: SimpleNamespace) -> Path:
+    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
+    from loaders import chartfiles
+
+    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal"}))
+    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
+    return chartfiles.export(data, Path(flags.export_charts), **how, most=SHORT_RUN_BATCHES if flags.short_run else None)
 
 
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
@@ -104,7 +115,7 @@ def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: Ru
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
-    if "pretrained" in differences:
+    if differences.keys() & OF_THE_BEGINNING:
         raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
@@ -123,16 +134,18 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     batches = -(-len(data.train) // flags.batch_size)
     batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed) if flags.augment else None
+    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
+    augment = Augment(flags.augment, **how) if flags.augment else None
     how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
+    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
+    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
     return trainer
 
@@ -144,7 +157,9 @@ def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
-    """Put the weights that --pretrained names into the network; what was taken, for config.json."""
+    """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
+    if flags.weights_file or flags.pretrained == transfer.IMAGENET:
+        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)

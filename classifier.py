@@ -93,6 +93,9 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
         raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
     spec = _spec(run, config["data"])
+    if spec.image:
+        what = "--predict reads recordings as signals, this run was trained on charts"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
     form = cuts.form(spec.name, **{name: getattr(flags, name) for name in assembly.OF_RECORDINGS})
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"

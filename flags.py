@@ -62,14 +62,31 @@ def _strip_flags(flag: Any) -> None:
          "0 for none (default 10)")  # fmt: skip
 
 
+def _chart_flags(flag: Any) -> None:
+    flag("--view", metavar="WHAT", default="signal", help="what a row is: signal, or chart, a picture of ECG paper (25 mm/s, "
+         "10 mm/mV)")  # fmt: skip
+    flag("--chart-layout", metavar="L,L", help="v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or "
+         "COLUMNSxSECONDS+LEAD, as 1x10; of several a row has a chart each (default v1 for 12 leads of 10 s, else one column as "
+         "long as a row)")  # fmt: skip
+    flag("--chart-leads", metavar="L,L", help="leads that are drawn, in their order (default all twelve, or all that there are)")
+    flag("--chart-size", type=int, metavar="PX", help="height in pixels, the width follows from the paper (default 224)")
+    flag("--chart-style", metavar="K=V,...", help="grid=off, line=MM of a trace (default 0.35), and RRGGBB of trace, paper, "
+         "minor and major")  # fmt: skip
+    flag("--export-charts", metavar="DIR", help="draw charts of train and validation for people, as PNG of 300 dots an inch and "
+         "PDF to be printed true to scale, then stop; the test rows stay closed")  # fmt: skip
+
+
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, with --view chart resnet18, with "
+         "--task detect conv_ae)")  # fmt: skip
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
     flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
          "a batch, and average their probabilities")  # fmt: skip
-    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--pretrained", metavar="FROM", nargs="?", const="imagenet", help="start from the weights of another run: its name, "
+         "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts")  # fmt: skip
+    flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
@@ -86,6 +103,7 @@ def _training_flags(flag: Any) -> None:
     flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
     flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
+    flag("--backbone-lr", type=float, metavar="LR", help="such a rate for all before the network's head (default that of --lr)")
     flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
     flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
@@ -126,7 +144,9 @@ def _report_flags(flag: Any) -> None:
 def _machine_flags(flag: Any) -> None:
     flag("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default cuda where there is one, else cpu)")
     flag("--disable-cuda", help="the same as --device cpu")
-    flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
+    flag("-j", "--workers", type=int, metavar="N", default=0, help="processes that draw charts (0 for one a core) and threads "
+         "that read them")  # fmt: skip
+    flag("--mixed-precision", help="train in bfloat16 where the device computes in it; weights, losses and figures in float32")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
@@ -138,6 +158,7 @@ GROUPS = {
     "data": _data_flags,
     "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
+    "charts": _chart_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,
     "training": _training_flags,

@@ -71,11 +71,20 @@ class Stacked:
     @property
     def x(self) -> NDArray[np.float32]:
         """The samples of each row (N, C, T); where they are many, in a temporary file beside those of the stack."""
-        stack, shape = self.stack, (len(self.stack.leads), self.stack.samples.shape[2])
-        rows = ((stack.samples[one, stack.leads] - stack.zero[one, :, None]) * stack.factor[one, :, None] for one in self.of)
-        if len(self) * math.prod(shape) > IN_MEMORY and isinstance(stack.samples, np.memmap):
-            return gathered(rows, Path(stack.samples.filename).parent.parent)
+        rows, shape = map(self.signal, range(len(self))), (len(self.stack.leads), self.stack.samples.shape[2])
+        if len(self) * math.prod(shape) > IN_MEMORY and isinstance(self.stack.samples, np.memmap):
+            return gathered(rows, Path(self.stack.samples.filename).parent.parent)
         return np.stack([*rows]) if len(self) else np.empty((0, *shape), np.float32)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many samples each row has (N,)."""
+        return np.full(len(self), self.stack.samples.shape[2])
+
+    def signal(self, row: int) -> NDArray[np.float32]:
+        """The samples (C, T) of a row."""
+        stack, record = self.stack, self.of[row]
+        return (stack.samples[record, stack.leads] - stack.zero[record, :, None]) * stack.factor[record, :, None]
 
     def rows(self, which: NDArray[np.int64]) -> "Stacked":
         """The rows `which`, in that order; the stack is the same."""
