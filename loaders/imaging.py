@@ -2,7 +2,7 @@
 
 What a scanner, a camera or years in a folder do to paper, and nothing that changes what is drawn on it: no mirror image, no
 stretching of time against voltage, no piece of a chart shown larger. Every row is changed, each in its own way, and x itself is
-left as it is. The paper goes on where what lay beyond its edge moves in.
+left as it is. What lies beyond the paper's edge, and covers it, has the chart's mean colour.
 """
 
 import math
@@ -21,10 +21,11 @@ def move(x: Tensor, most: float, chance: Chance) -> Tensor:
     height, width = x.shape[2:]
     pixels = int(most * min(height, width))
     down, across = chance.whole(-pixels, pixels, len(x), 1), chance.whole(-pixels, pixels, len(x), 1)
-    rows = (torch.arange(height, device=x.device) - down).clamp(0, height - 1)  # (B, H)
-    columns = (torch.arange(width, device=x.device) - across).clamp(0, width - 1)  # (B, W)
-    x = x.gather(2, rows[:, None, :, None].expand_as(x))
-    return x.gather(3, columns[:, None, None, :].expand_as(x))
+    rows, columns = torch.arange(height, device=x.device) - down, torch.arange(width, device=x.device) - across  # (B, H), (B, W)
+    beyond = _outside(rows, height)[:, None, :, None] | _outside(columns, width)[:, None, None, :]
+    taken = x.gather(2, rows.clamp(0, height - 1)[:, None, :, None].expand_as(x))
+    taken = taken.gather(3, columns.clamp(0, width - 1)[:, None, None, :].expand_as(x))
+    return torch.where(beyond, _mean(x), taken)
 
 
 def tilt(x: Tensor, most_degrees: float, chance: Chance) -> Tensor:
@@ -34,7 +35,8 @@ def tilt(x: Tensor, most_degrees: float, chance: Chance) -> Tensor:
     tall = x.shape[2] / x.shape[3]  # the grid runs from -1 to 1 down and across, which are not as long as each other
     across, down = torch.stack([cosine, -sine * tall, zero], 1), torch.stack([sine / tall, cosine, zero], 1)
     grid = F.affine_grid(torch.stack([across, down], 1).to(x.dtype), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False).clamp(0, 1)
+    mean = _mean(x)
+    return (mean + F.grid_sample(x - mean, grid, align_corners=False)).clamp(0, 1)
 
 
 def brightness(x: Tensor, most: float, chance: Chance) -> Tensor:
@@ -88,4 +90,13 @@ def patch(x: Tensor, most: float, chance: Chance) -> Tensor:
         place = torch.arange(length, device=x.device)
         covered = (place >= start) & (place < start + size)  # (B, length)
         inside = inside & (covered[:, None, :, None] if axis == 2 else covered[:, None, None, :])
-    return torch.where(inside, x.mean((2, 3), keepdim=True), x)
+    return torch.where(inside, _mean(x), x)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """The mean colour (B, 3, 1, 1) of each chart."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def _outside(places: Tensor, length: int) -> Tensor:
+    return (places < 0) | (places >= length)
