@@ -199,7 +199,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
         (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),
         *(
-            (name in given and not charts, f"{flag_name(name)} goes with --view chart")
+            (given.get(name) is not None and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
         *(

@@ -18,18 +18,28 @@ set -euo pipefail
 
 cd "${ECG_PROGRAM:-${SLURM_SUBMIT_DIR:-.}}"
 python="${ECG_PYTHON:-python}"
-folder=$(mktemp -d "$PWD/.slurm-${SLURM_JOB_ID:-here}-XXXXXX")
 address="tcp://${ECG_HOST:-$(hostname -f)}:${ECG_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 10000))}"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
 # Dask's ports have no password: keep them to nodes that you trust.
-"$python" -m distributed.cli.dask_scheduler --host "$address" --no-dashboard >"$folder/scheduler.log" 2>&1 &
+"$python" -m distributed.cli.dask_scheduler --host "$address" --no-dashboard &
 scheduler=$!
 # A worker does one run at a time. Where one dies Dask gives its run to another, which goes on from the checkpoint.
 srun --kill-on-bad-exit=0 "$python" -m distributed.cli.dask_worker "$address" --nthreads 1 --no-nanny --no-dashboard --memory-limit 0 \
-    --death-timeout 120 >"$folder/workers.log" 2>&1 &
+    --death-timeout 120 &
 workers=$!
-trap 'kill "$workers" "$scheduler" 2>/dev/null || true; wait "$workers" "$scheduler" 2>/dev/null || true' EXIT
+
+over() { # the workers first: told at once with their scheduler to end, they may not
+    kill "$workers" 2>/dev/null || true
+    for _ in {1..40}; do
+        kill -0 "$workers" 2>/dev/null || break
+        sleep 0.25
+    done
+    kill -KILL "$workers" 2>/dev/null || true
+    kill "$scheduler" 2>/dev/null || true
+    wait || true
+}
+trap over EXIT
 
 # Five minutes before the time is up, SLURM sends TERM: every run saves its place, and the job is put back into the queue.
 "$python" research.py "$@" --engine-address "$address" &
@@ -45,5 +55,4 @@ done
 if [ -n "$asked" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
-rm -rf "$folder" # of a job that was killed the logs stay
 exit "$code"

@@ -193,3 +193,9 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
     assert (flags.data_file, flags.label_map) == (after / "beats.zip", after / "maps" / "own.csv")
     stored = assembly.movable({"data_file": None, "label_map": "aami-s"}, before)
     assert args.resolve({"root_dir": str(after)}, stored).label_map == "aami-s"
+
+
+@pytest.mark.parametrize("typed", ["", "--view chart --chart-size 96", "--val-fold 2/5", "--val-fraction 0 --monitor epoch"])
+def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
+    flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
+    assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []
