@@ -20,11 +20,11 @@ stages:
   - {name: head, base: {train: head}}
   - {name: final, from: head, seeds: 1}
 """
-# As srun would: the command as often as there are tasks, side by side, and their end is waited for.
+# As srun would, of one task: the command, and its end is waited for.
 SRUN = """#!/bin/bash
 shift
 trap 'kill $(jobs -p)' TERM
-"$@" & "$@" &
+"$@" &
 wait
 wait
 """
