@@ -61,6 +61,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "baseline",
     "macro_over",
     "calibrate",
+    "cost",
 }
 
 
@@ -199,7 +200,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
         (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),
         *(
-            (given.get(name) is not None and not charts, f"{flag_name(name)} goes with --view chart")
+            (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
         *(

@@ -15,14 +15,14 @@ import args
 import assembly
 import choices
 from loaders.base import Data
-from toolbox import transfer
+from toolbox import cost, transfer
 from toolbox.errors import UsageError
 from toolbox.grid import Cell, varying
 from toolbox.ledger import Task
 
 SWITCH = {"true": True, "false": False}
 # What is no difference between two cells: how and where they run.
-OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures"}
+OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures", "cost"}
 OF_PATHS = ("data_file", "pretrained", "weights_file")
 OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
 Given = Mapping[str, Any]
@@ -163,8 +163,10 @@ class Memo:
         return self.data
 
 
-def networks(found: Sequence[Experiment], root: Path, load: Callable[[SimpleNamespace], Data]) -> Iterator[tuple[int, str]]:
-    """Of each experiment the trainable parameters, and what tells its network from another: its parts and what it answers.
+def networks(
+    found: Sequence[Experiment], root: Path, load: Callable[[SimpleNamespace], Data]
+) -> Iterator[tuple[dict[str, int], str]]:
+    """Of each experiment what its network costs, and what tells it from another: its parts and what it answers.
 
     Networks are built with the same seed and asked for the same rows, so that equal ones answer alike.
     """
@@ -175,12 +177,10 @@ def networks(found: Sequence[Experiment], root: Path, load: Callable[[SimpleName
         spec = load(flags).spec
         model = assembly.network(flags, spec).eval()
         transfer.TRAIN[flags.train](model)
-        x = torch.rand(2, *spec.shape, generator=torch.Generator().manual_seed(0))
-        features = [torch.ones(2, len(spec.features))] * bool(spec.features)
         with torch.inference_mode():
-            answer = model(x, *features)
+            answer = model(*cost.inputs(spec, 2))
         told = hashlib.sha256(str(model).encode() + answer.numpy().tobytes()).hexdigest()
-        yield sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), told
+        yield cost.size_and_work(model, spec), told
 
 
 def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import args
 from loaders import splits
 from loaders.base import Data, DataSpec, Split
-from toolbox import animation, baselines, detection_report, files, panels, patient_report, plotter, report
+from toolbox import animation, baselines, cost, detection_report, files, panels, patient_report, plotter, report
 from toolbox.errors import CheckpointError
 from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
@@ -38,9 +38,10 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
+    costs = _costs(flags, trainer)
     overrides = run.read_json("config.json").get("overrides", [])
     predictions = trainer.predict(data.test)  # the test set is opened here, and not before
-    how = {"title": title, "remarks": _remarks(data, overrides), "history": history}
+    how = {"title": title, "remarks": [*_remarks(data, overrides), *cost.said(costs)], "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
     facts = {
@@ -49,7 +50,7 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
         "shared_rows": len(data.shared_rows),
         "dropped_rows": dropped,
     }
-    results = {**facts, **({"overrides": overrides} if overrides else {}), **fixed, "val": val, "test": values}
+    results = {**facts, **({"overrides": overrides} if overrides else {}), **fixed, "cost": costs, "val": val, "test": values}
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
@@ -57,6 +58,13 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
         run.write_json("results.json", results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
+
+
+def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+    """What the network costs: what is the same every time, and with --cost what has to be measured."""
+    model, spec = trainer.model, trainer.data.spec
+    measured = cost.time_and_memory(model, spec, batch_size=flags.batch_size) if flags.cost else {}
+    return cost.size_and_work(model, spec) | measured
 
 
 def _remarks(data: Data, overrides: Sequence[dict[str, Any]]) -> list[str]:

@@ -134,6 +134,7 @@ def _detection_flags(flag: Any) -> None:
 def _report_flags(flag: Any) -> None:
     flag("--macro-over", metavar="C,C,...", help="classes of macro F1 by patient (default N,S,V,F where all are there, else all)")
     flag("--calibrate", help="fit a temperature on validation, and report calibration with and without it")
+    flag("--cost", help="measure what the network costs beside what it scores: time of a row, rows a second, memory")
     flag("--compare", metavar="RUN", nargs="+", help="tested runs, by name or folder, each against the first on the same rows; "
          "then stop")  # fmt: skip
     flag("--confusion-video", metavar="KIND", nargs="?", const="gif", help="show how the confusion matrices of train and "

@@ -89,7 +89,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
 
 
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
-    """List the cells with their parameters on stdout; warn of axes that make no difference to the network."""
+    """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without effect."""
     import cells
     import chain
     import stages
@@ -102,8 +102,9 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
     axes, told = varying([one.cell for one in found]), {}
     networks = cells.networks(found, flags.root_dir, cells.Memo())
-    for number, (one, (count, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
-        sys.stdout.write(f"{number:4d}  {one.name}  {count:12,} parameters  {cells.said(one.cell, axes)}\n")
+    for number, (one, (cost, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
+        counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
+        sys.stdout.write(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}\n")
     sys.stdout.write(f"{len(found)} cells, {runs}, {len(found) * len(runs)} runs\n")
     for line in cells.idle_axes(found, told):
         log.warning(line)

@@ -163,6 +163,10 @@ def test_a_stored_flag_of_another_type_or_out_of_range_is_named(edited: dict[str
     assert args.misfits({"lr": 1, "weight_decay": None, "short_run": True, "of a later version": object()}) == []
 
 
+def test_a_config_has_every_flag_and_its_defaults_fit() -> None:
+    assert args.misfits({name: value for name, value in args.DEFAULTS.items() if name not in args.OF_THE_COMMAND}) == []
+
+
 @pytest.mark.parametrize(
     ("value", "what"), [("", "is empty"), ("a\0b", "has a NUL in it"), ("a/" + "é" * 128, "has a name of over 255 bytes in it")]
 )

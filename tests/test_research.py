@@ -285,7 +285,7 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
     """
     assert research.main([str(written(root, text)), "--dry-run", "--root-dir", str(root)]) == 0
     listed = capsys.readouterr().out
-    assert "1,560,059 parameters  model-name=resnet1d_v2_18 lr=0.001" in listed
+    assert "1,560,059 parameters       26,453,158 MACs  model-name=resnet1d_v2_18 lr=0.001" in listed
     assert "7 cells, 2 repetitions, 14 runs" in listed
     assert "cell 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
     assert "model-name=resnet1d_v2_18 and model-name=resnet1d_v2 build identical networks" in caplog.text
@@ -348,7 +348,7 @@ def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tm
     assert values["parameters"] == "4789"
     assert values["split_rule"] == json.loads((run / "results.json").read_text())["split_rule"]
     page = (undisturbed.path / "index.html").read_text()
-    for heading in ("Score against parameters", "Parallel coordinates", "Learning curves", "Repetitions"):
+    for heading in ("Score against cost", "Parallel coordinates", "Learning curves", "Repetitions"):
         assert f"<h2>{heading}</h2>" in page
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolbox import gridcost
 from toolbox.gridtable import OF_A_RUN, STAGES, Row
 from toolbox.ledger import DONE, FAILED, FIRST, PRUNED
 from toolbox.tasks import mode
@@ -50,9 +51,8 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     for side in ("val", "test"):
         spreads |= _spread(list(_by_rep(group, f"{side}/{metric}").values()), side)
         spreads |= _spread(list(_by_rep(sound, f"{side}/{metric}").values()), f"{side}_sound")
-    known = [row["parameters"] for row in group if row.get("parameters") is not None]
     seconds = float(np.mean([row["seconds"] for row in done])) if done else None
-    return {**axes, **counts, **spreads, "parameters": known[0] if known else None, "seconds": seconds}
+    return {**axes, **counts, **spreads, **gridcost.of_cell(group), "seconds": seconds}
 
 
 def _by_rep(group: Sequence[Row], name: str) -> dict[int, float]:

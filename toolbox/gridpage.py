@@ -1,4 +1,4 @@
-"""A research on one page: the table of its cells, score against parameters, parallel coordinates, learning curves, box plots.
+"""A research on one page: the table of its cells, score against cost, parallel coordinates, learning curves, box plots.
 
 `write(ledger, rows, table, ...)` makes index.html in the research's folder; plotly's library lies beside it.
 """
@@ -9,7 +9,7 @@ from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox import files, gridcells, gridtable, gridtext, panels
+from toolbox import files, gridcells, gridcost, gridtable, gridtext, panels
 from toolbox.gridtable import Row
 from toolbox.ledger import DONE, FIRST, Ledger
 from toolbox.panels import COLOURS, LIBRARY
@@ -48,7 +48,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     """Write the page; its path."""
     names = {(row["stage"], row["cell"]): name_of(row, axes) for row in table}
     figures = {
-        "Score against parameters": score_figure(table, names, metric),
+        "Score against cost": gridcost.figure(table, names, metric),
         "Parallel coordinates": parallel_figure(table, axes, metric),
         "Learning curves": curves_figure(ledger, rows, names, metric),
         "Repetitions": boxes_figure(rows, names, metric),
@@ -98,30 +98,6 @@ def _cells(words: Sequence[str], tag: str) -> str:
 
 def _embedded(figure: "Figure") -> str:
     return figure.to_html(full_html=False, include_plotlyjs=False)
-
-
-def score_figure(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
-    """Mean score of each cell, on validation and on test, against its trainable parameters."""
-    figure = _figure("trainable parameters", metric)
-    for side, colour in (("val", COLOURS[0]), ("test", COLOURS[1])):
-        known = [row for row in table if row[f"{side}_mean"] is not None and row["parameters"]]
-        mean, low, high = ([row[f"{side}_{name}"] for row in known] for name in ("mean", "low", "high"))
-        figure.add_scatter(
-            x=[row["parameters"] for row in known],
-            y=mean,
-            error_y={
-                "type": "data",
-                "array": [0 if top is None else top - middle for top, middle in zip(high, mean, strict=True)],
-                "arrayminus": [0 if bottom is None else middle - bottom for bottom, middle in zip(low, mean, strict=True)],
-                "thickness": 1,
-            },
-            text=[escape(names[row["stage"], row["cell"]]) for row in known],
-            mode="markers",
-            marker={"size": 9, "color": colour},
-            name={"val": "validation", "test": "test"}[side],
-        )
-    figure.update_xaxes(type="log")
-    return figure
 
 
 def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "Figure":

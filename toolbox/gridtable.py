@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toolbox import collapse
+from toolbox import collapse, gridcost
 from toolbox.errors import UsageError
 from toolbox.grid import varying
 from toolbox.ledger import DONE, FAILED, FIRST, NO_PLAN, WAITING, Ledger, key_of, stage_of
@@ -70,7 +70,7 @@ def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, facts: Row,
     row["state"] = ledger.state(record, tested=record["tested"])
     folder = ledger.folder(record)
     config, history, results = (_json(folder, name) for name in ("config.json", "logger.json", "results.json"))
-    row |= {"seed": record["given"].get("seed"), "parameters": (config or {}).get("parameters"), "epochs": len(history or ())}
+    row |= {"seed": record["given"].get("seed"), "epochs": len(history or ()), **gridcost.of_run(config, results)}
     best = best_epoch(history or (), monitor(config))
     row |= {"best_epoch": best and best["epoch"], "seconds": sum(epoch["seconds"] for epoch in history or ())}
     row |= {f"val/{name}": value for name, value in _plain((best or {}).get("val"))}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolbox import collapse, files
+from toolbox import collapse, files, gridcost
 from toolbox.gridcells import leaders
 from toolbox.gridtable import STAGES, Row, split_rules
 from toolbox.ledger import FIRST
@@ -47,16 +47,18 @@ def _collapsed(found: Sequence[Row]) -> list[str]:
 
 def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
     """The words of each line that a person reads, the head first; a star where the cell is the best of its stage."""
-    first = leaders(table, metric)
+    first, costs = leaders(table, metric), gridcost.heads(table)
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
-    head = ["", *stage, "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", "parameters", "s", ""]
-    return [head] + [_line(row, axes, any(row is one for one in first), staged=bool(stage)) for row in table]
+    head = ["", *stage, "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
+    return [head] + [
+        _line(row, axes, list(costs.values()), is_best=any(row is one for one in first), staged=bool(stage)) for row in table
+    ]
 
 
-def _line(row: Row, axes: Sequence[str], is_best: bool, *, staged: bool) -> list[str]:
+def _line(row: Row, axes: Sequence[str], costs: Sequence[str], *, is_best: bool, staged: bool) -> list[str]:
     notes = [f"{row[name]} {name}" for name in ("failed", "pruned", "left", "collapsed") if row[name]]
     notes += [row["stage"]] * (not staged and row["stage"] != FIRST)
-    numbers = ["" if row[name] is None else f"{row[name]:,.0f}" for name in ("parameters", "seconds")]
+    numbers = [gridcost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
     values = [shown(row.get(key)) for key in axes]
     sides = [said(row, side) for side in ("val", "test", "difference")]
     return ["*" * is_best, *[row["stage"]] * staged, row["cell"], *values, str(row["n"]), *sides, *numbers, ", ".join(notes)]
