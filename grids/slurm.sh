@@ -52,7 +52,7 @@ while kill -0 "$research" 2>/dev/null; do
     code=0
     wait "$research" || code=$?
 done
-if [ -n "$asked" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+if [ -n "$asked" ] && [ "$code" -ge 128 ] && [ -n "${SLURM_JOB_ID:-}" ]; then # not where it was done by then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
