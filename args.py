@@ -119,9 +119,9 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
+    **dict.fromkeys(("seed", "split_seed"), ("from 0 to 2147483647", lambda value: 0 <= value < 2**31)),
+    "val_fraction": ("from 0, below 1", lambda value: 0 <= value < 1),
     "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
-    "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
-    "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
@@ -197,6 +197,8 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.predict and flags.override, "--override is not for --predict, which takes the run as it is"),
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
+        (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
+        (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),
         *(
             (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")

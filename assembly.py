@@ -15,6 +15,7 @@ import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
+from loaders.holdout import Fold
 from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
@@ -32,7 +33,10 @@ OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", "decision_weights", *OF_DATA}
+OF_VALIDATION = {
+    DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", "decision_weights",
+    *OF_DATA,
+}  # fmt: skip
 log = logging.getLogger("commander")
 
 
@@ -47,7 +51,9 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", "workers", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
+    how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
+    how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
 
@@ -157,6 +163,7 @@ def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)
+    _warn_of_leak(flags, trainer.data, RunFolder(path.parent))
     return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes).as_dict()}
 
 
@@ -194,6 +201,27 @@ def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
     normal = detection.normal_class(data.spec.classes, flags.normal_class)
     return Detect(data.spec.classes, flags.criterion, normal=normal, monitor=flags.monitor, threshold=flags.threshold)
+
+
+def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which rows of a dataset train, validate and test, by flag; the seed is that of the rows."""
+    flags = {**args.DEFAULTS, **flags}
+    seed = flags["seed"] if flags["split_seed"] is None else flags["split_seed"]
+    return {"seed": seed, **{name: flags[name] for name in ("val_fraction", "val_fold", "split", "fold")}}
+
+
+def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None:
+    """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept here."""
+    try:
+        config = source.read_json("config.json")
+        there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
+    except (CheckpointError, LookupError, TypeError):
+        return
+    here = dividing(vars(flags))
+    differ = [name for name, value in here.items() if value != there[name] and (len(data.val) or not name.startswith("val"))]
+    if same and differ:
+        told = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
+        log.warning("the weights of %s may have been trained on rows that validate or test here: %s", source.path.name, told)
 
 
 TASK_BUILDERS = {"classify": _classify, "detect": _detect}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import args
@@ -24,9 +24,12 @@ SWITCH = {"true": True, "false": False}
 # What is no difference between two cells: how and where they run.
 OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures", "cost"}
 OF_PATHS = ("data_file", "pretrained", "weights_file")
+OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
+Given = Mapping[str, Any]
+NOTHING: Given = MappingProxyType({})
 OF_THE_NETWORK = ("model-name", "model-args")
 # Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
-OF_BATCHES = ("batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
+OF_BATCHES = ("seed", "batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
 ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
 log = logging.getLogger("commander")
 
@@ -40,15 +43,18 @@ class Experiment:
     given: dict[str, Any]
 
 
-def experiments(cells: Sequence[Cell]) -> list[Experiment]:
-    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin with."""
+def experiments(cells: Sequence[Cell], beside: Given = NOTHING) -> list[Experiment]:
+    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin with.
+
+    `beside` are flags that a run has beside its cell's.
+    """
     found: dict[str, Experiment] = {}
     axes = varying(cells)
     if "seed" in axes:
         raise UsageError("seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}")
     for number, cell in enumerate(cells, start=1):
         try:
-            one = experiment(cell)
+            one = experiment(cell, beside)
         except UsageError as error:
             raise UsageError(error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint) from error
         if one.name in found:
@@ -58,11 +64,14 @@ def experiments(cells: Sequence[Cell]) -> list[Experiment]:
     return list(found.values())
 
 
-def experiment(cell: Cell) -> Experiment:
+def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
     """One cell, with every check that the commander makes of its flags; a UsageError where they are not a new run's."""
     given = args.parse(typed(cell)) | {"no_figures": True}
-    if wrong := args.complaints(given):
+    if beside and (own := OF_THE_SERIES & given.keys()):
+        raise UsageError(f"{args.flag_name(min(own))} is not for a cell where folds validate in turn", hint="leave it out")
+    if wrong := args.complaints({**given, **beside}):
         raise UsageError("; ".join(wrong), hint="python commander.py --help")
+    choices.settle(args.resolve({**given, **beside}))
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):
         raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from loaders import DATASETS, VIEWS, augment
+from loaders.holdout import Fold
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
 from toolbox import animation, baselines, layouts, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
@@ -82,6 +83,10 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     foreign, why, hint = FOREIGN[flags.task]
     if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:
         raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint=hint)
+    if flags.val_fold:
+        Fold.parse(flags.val_fold)
+    if not flags.val_fraction:
+        _without_validation(flags)
     if flags.view == "chart":
         flags.model_name = flags.model_name or ON_CHARTS
     for name, value in DEFAULTS[flags.task].items():
@@ -101,6 +106,21 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         augment.parse(flags.augment)
     _settle_charts(flags)
     return flags
+
+
+def _without_validation(flags: SimpleNamespace) -> None:
+    """Take the last epoch for the best; a UsageError where something is asked for that only validation rows can decide."""
+    needs = {
+        f"--monitor {flags.monitor}": flags.monitor not in (None, LAST),
+        "--calibrate": flags.calibrate,
+        "--patience": flags.patience is not None,
+        "--scheduler ReduceLROnPlateau": flags.scheduler == "ReduceLROnPlateau",
+        "--task detect": flags.task == "detect",
+    }
+    if asked := [name for name, there in needs.items() if there]:
+        hint = "--monitor epoch, which takes the last one, or a part for validation"
+        raise UsageError(f"{asked[0]} needs validation rows, --val-fraction 0 keeps none", hint=hint)
+    flags.monitor = LAST
 
 
 def _settle_charts(flags: SimpleNamespace) -> None:

@@ -214,8 +214,9 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
 
     board = assembly.make_board(flags, trainer, run)
 
-    def on_epoch(trainer: "Trainer", row: dict[str, Any], predictions: "Predictions") -> None:
-        predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
+    def on_epoch(trainer: "Trainer", row: dict[str, Any], predictions: "Predictions | None") -> None:
+        if predictions:
+            predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
         checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
         logger.log_epoch(run, trainer.history, flags.epochs)
         if board:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,20 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
             what = "no scheduler answers" if address else f"the workers cannot be started: {error}"
             raise ResourceError(what, where=address or "this machine", hint="dask scheduler, and its address") from error
         yield client
+
+
+@contextmanager
+def one_for_all(workers: int) -> Iterator[Callable[..., Any]]:
+    """What is called as `connected` is, again and again, with one cluster of `workers` for all, made when it is first needed."""
+    with ExitStack() as stack:
+        made: list[Any] = []
+
+        def once(**how: Any) -> Any:
+            if not made:
+                made.append(stack.enter_context(connected(**how | {"workers": workers})))
+            return nullcontext(made[0])
+
+        yield once
 
 
 def _closed(part: Any, *, timeout: float) -> None:

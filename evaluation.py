@@ -34,8 +34,8 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
         title += " (a short run: trained on 10 batches an epoch)"
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    seen = trainer.predict(data.val)
-    val, fixed = trainer.task.measure(seen), trainer.task.fixed(seen)
+    seen = trainer.predict(data.val) if len(data.val) else None
+    val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     costs = _costs(flags, trainer)

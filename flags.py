@@ -13,7 +13,10 @@ def _data_flags(flag: Any) -> None:
     flag("--data-file", metavar="PATH", help="folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip")
     flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
     flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
-    flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, in (0, 1)")
+    flag("--val-fraction", type=float, metavar="F", default=0.1, help="part of the training rows kept for validation, below 1; "
+         "0 keeps none and trains on all of them: the last epoch is then the best")  # fmt: skip
+    flag("--val-fold", metavar="N/K", help="fold N of K of the training rows validates instead, whole records where known")
+    flag("--split-seed", type=int, metavar="S", help="of the rows of each side, apart from --seed (default what that is)")
     flag("--split", metavar="HOW", help="how rows are divided, where the dataset has a choice (README); of mitdb inter-patient "
          "(default), inter-patient-strict, inter-patient-kfold:K (to choose by), random, leave-one-record-out:REC, "
          "kfold-patient:K")  # fmt: skip
@@ -117,7 +120,7 @@ def _training_flags(flag: Any) -> None:
     flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect); "
          "epoch takes the last one, where validation is too small to choose by")  # fmt: skip
     flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
-    flag("--seed", type=int, metavar="S", default=42, help="of weights, order and validation rows")
+    flag("--seed", type=int, metavar="S", default=42, help="of weights, order and the rows of each side")
     flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")
 
 

@@ -35,7 +35,7 @@ PARSER, DEFAULTS = args.build_parser(
     epilog="The same command again skips what is finished and goes on with what was begun.",
 )
 ANY_FAILED = CommanderError.code
-COUNTS = ("reps", "workers", "branches", "trials", "seeds")
+COUNTS = ("reps", "folds", "workers", "branches", "trials", "seeds")
 log = logging.getLogger("commander")
 
 
@@ -55,6 +55,7 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     from toolbox import gridfile
 
     plan = gridfile.read(Path(flags.grid))
+    flags.stage, flags.connected, flags.folds = None, None, flags.folds or plan.folds
     return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
 
 
@@ -90,16 +91,21 @@ def complaints(flags: SimpleNamespace) -> list[str]:
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without effect."""
     import cells
+    import chain
+    import stages
     from toolbox.grid import varying
 
-    found = cells.experiments(plan.grid.cells())
+    if plan.stages:
+        sys.stdout.write("\n".join(chain.listed(flags, chain.read(flags, plan))) + "\n")
+        return 0
+    flags.reps = flags.reps or plan.reps
+    found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
     axes, told = varying([one.cell for one in found]), {}
     networks = cells.networks(found, flags.root_dir, cells.Memo())
     for number, (one, (cost, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
         counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
         sys.stdout.write(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}\n")
-    reps = flags.reps or plan.reps
-    sys.stdout.write(f"{len(found)} cells, {reps} repetitions, {len(found) * reps} runs\n")
+    sys.stdout.write(f"{len(found)} cells, {runs}, {len(found) * len(runs)} runs\n")
     for line in cells.idle_axes(found, told):
         log.warning(line)
     return 0
@@ -107,12 +113,16 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
 
 def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     """Carry out what is asked for and not done, a stage after the other, and show the table."""
+    import chain
     import stages
     from toolbox import progress
     from toolbox.ledger import Ledger
 
-    flags.reps = flags.reps or plan.reps
     asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
+    if plan.stages:
+        asked = [(chain.read, chain.carry_out)]
+    else:
+        flags.reps = flags.reps or plan.reps
     prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]  # what is wrong is said before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), progress.logged(ledger.path / "research.log"):
@@ -124,13 +134,13 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
 
 def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
     """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed."""
-    from toolbox import gridpage, gridtable, gridtext
+    from toolbox import gridcells, gridpage, gridtable, gridtext
     from toolbox.ledger import FAILED, Ledger
 
     ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
     rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
     metric = gridtable.judged_by(ledger, rows, flags.best)
-    axes, table = gridtable.axes(rows), gridtable.cells(rows, metric)
+    axes, table = gridtable.axes(rows), gridcells.cells(rows, metric)
     gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
     page = gridpage.write(ledger, rows, table, axes=axes, metric=metric)
     sys.stdout.write("\n".join([gridtext.text(table, axes, metric), *gridtext.remarks(rows, metric)]) + "\n")

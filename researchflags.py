@@ -8,6 +8,8 @@ def _grid_flags(flag: Any) -> None:
     flag("grid", nargs="?", metavar="GRID", help="file of a grid, .yaml or .py (README); its keys are flags of commander.py")
     flag("--name", metavar="NAME", help="name of the research (default that of the file)")
     flag("--reps", type=int, metavar="N", help="repetitions of every cell, each with its own seed and split (default the file's)")
+    flag("--folds", type=int, metavar="K", help="run every cell on each of K folds of the training rows, which validate in turn; "
+         "the test stays closed (default the file's)")  # fmt: skip
     flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
     flag("--dry-run", help="list the cells with their parameters, and stop")
     flag("--no-test", help="leave the test set closed; the same command without it opens it later, once a run")

@@ -2,12 +2,15 @@
 
 The study lies beside the runs, `study.log` in the research's folder, and is gone on with: a trial that was under way when the
 driver ended is the same run still. Every ask draws with its own seed, so that one worker, stopped or not, tries the same cells.
+Where folds validate in turn a trial is worth the mean over them. Its first fold runs alone, its epochs are what a pruner sees,
+and the others run only when that is done.
 """
 
 import json
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +19,11 @@ import optuna
 
 import cells
 import worker
+from series import Series
 from toolbox import gridtable, tasks
 from toolbox.errors import UsageError
 from toolbox.grid import Range
-from toolbox.ledger import DONE, FAILED, PRUNED, Ledger, Task
+from toolbox.ledger import DONE, FAILED, PRUNED, Ledger, Task, key_of
 from toolbox.registry import pick
 from toolbox.space import Space
 
@@ -38,6 +42,7 @@ PRUNERS = {
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
 }
 State = optuna.trial.TrialState
+STAGE = "search"  # of a research without stages
 log = logging.getLogger("commander")
 
 
@@ -72,19 +77,29 @@ def known(sampler: str | None, pruner: str | None) -> None:
             pick(flag, table, name)
 
 
+@dataclass
+class UnderWay:
+    """A cell that is tried, by the trials that drew it, and the states its runs have ended with."""
+
+    one: "cells.Experiment"
+    numbers: list[int]
+    ended: list[str] = field(default_factory=list)
+
+
 class Search:
     """Asks for trials, has them run, reports their epochs, and tells how they ended."""
 
-    def __init__(self, ledger: Ledger, space: Space, *, sampler: str, pruner: str | None, trials: int) -> None:
+    def __init__(self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str | None, trials: int) -> None:
         self.make_sampler = SAMPLERS[sampler]
-        flags = cells.settled(cells.experiment(next(space.probes())))
-        self.ledger, self.space, self.metric, self.seed = ledger, space, flags.monitor, flags.seed
+        flags = cells.settled(runs.experiment(next(space.probes())))
+        self.ledger, self.space, self.runs, self.metric, self.seed = ledger, space, runs, flags.monitor, flags.seed
         if self.metric == tasks.LAST:
             raise UsageError("--monitor epoch says nothing of a trial", hint="a validation metric")
         made = PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / "study.log"), lock_obj=Alone())
+        name = "study.log" if runs.stage == STAGE else f"study-{runs.stage}.log"
+        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=Alone())
         direction = {"min": "minimize", "max": "maximize"}[tasks.mode(self.metric)]
         storage = optuna.storages.JournalStorage(backend)
         how = {"storage": storage, "study_name": ledger.path.name, "pruner": made, "load_if_exists": True}
@@ -92,7 +107,7 @@ class Search:
         self.trials = trials
         if sampler == "grid":
             self.trials = min(trials, self._queue_all())
-        self.numbers: dict[str, list[int]] = {}  # trials by the key of their run
+        self.under: dict[str, UnderWay] = {}  # by the name of the cell
         self.reported: dict[int, int] = {}  # epochs
 
     def _queue_all(self) -> int:
@@ -124,7 +139,7 @@ class Search:
             while stop.requested is None and self.left() > 0 and len(engine) < max(1, len(engine.workers)):
                 self._begin(engine, bar)
             if ended := engine.next():
-                self._tell(*ended, bar)
+                self._tell(engine, *ended, bar)
             self._report(engine)
             bar.show(engine.doing)
 
@@ -132,7 +147,7 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(self.seed + number)
         trial = self.study.ask(distributions(self.space))
-        one = cells.experiment(self.space.cell(trial.params))
+        one = self.runs.experiment(self.space.cell(trial.params))
         trial.set_user_attr("cell", one.name)
         self._submit(engine, trial.number, one)
 
@@ -140,29 +155,45 @@ class Search:
         if trial.params.keys() != distributions(self.space).keys():  # killed while it was drawn
             self.study.tell(trial.number, state=State.FAIL)
             return
-        self._submit(engine, trial.number, cells.experiment(self.space.cell(trial.params)))
+        self._submit(engine, trial.number, self.runs.experiment(self.space.cell(trial.params)))
 
     def _submit(self, engine: "Engine", number: int, one: "cells.Experiment") -> None:
-        task = cells.repeated(one, 0, stage="search", tested=False)
-        self.numbers.setdefault(task.key, []).append(number)
-        if len(self.numbers[task.key]) == 1:
-            engine.submit(task)
+        if one.name in self.under:
+            self.under[one.name].numbers.append(number)
+            return
+        self.under[one.name] = UnderWay(one, [number])
+        engine.submit(self.runs.task(one, 0, self.ledger))
 
-    def _tell(self, task: Task, outcome: Mapping[str, Any], bar: "Progress") -> None:
-        """A run has ended: of a finished one the best epoch's score, as the trainer chose it."""
-        for number in self.numbers.pop(task.key):
-            if outcome["state"] == DONE:
-                value = gridtable.best_epoch(self._history(task.key), self.metric)["val"][self.metric]
+    def _tell(self, engine: "Engine", task: Task, outcome: Mapping[str, Any], bar: "Progress") -> None:
+        """A run has ended: after a trial's first fold its others begin, after its last it is told, unless it was stopped."""
+        trial = self.under[task.cell]
+        trial.ended.append(outcome["state"])
+        if trial.ended == [DONE] and len(self.runs) > 1:
+            for number in range(1, len(self.runs)):
+                engine.submit(self.runs.task(trial.one, number, self.ledger))
+        if trial.ended[0] == DONE and len(trial.ended) < len(self.runs):
+            return
+        del self.under[task.cell]
+        for number in trial.numbers:
+            if set(trial.ended) == {DONE}:
+                value = self._value(task.cell)
                 self.study.tell(number, value, state=None if value is not None else State.FAIL)
-            elif outcome["state"] in (PRUNED, FAILED):
-                self.study.tell(number, state=State.PRUNED if outcome["state"] == PRUNED else State.FAIL)
+            elif {PRUNED, FAILED} & set(trial.ended):
+                self.study.tell(number, state=State.PRUNED if PRUNED in trial.ended else State.FAIL)
             bar.ended(task.key, outcome)
 
+    def _value(self, cell: str) -> float | None:
+        """The mean over the runs of a cell of the best epoch's score, as the trainer chose it; None where a run has none."""
+        keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
+        scores = [gridtable.best_epoch(self._history(key), self.metric)["val"][self.metric] for key in keys]
+        return None if None in scores else sum(scores) / len(scores)
+
     def _report(self, engine: "Engine") -> None:
-        """Show the pruner the epochs of the runs under way; what it gives up ends after its step."""
+        """Show the pruner the epochs of the first runs under way; what it gives up ends after its step."""
         if isinstance(self.study.pruner, optuna.pruners.NopPruner):
             return
-        for key, (number, *_) in self.numbers.items():
+        for cell, trial_under_way in self.under.items():
+            number, key = trial_under_way.numbers[0], key_of(self.runs.stage, cell, 0)
             frozen = self.study.get_trials(deepcopy=False)[number]
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             for epoch in self._history(key):

@@ -1,41 +1,56 @@
-"""What a research does, a stage at a time: a grid, a search, a small grid around the best, the best cell on unseen seeds.
+"""What a research does: a grid, a search, a small grid around the best, the best cell on unseen seeds.
 
-A stage is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a flag.
+Each is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a flag; of a
+file with stages `chain` carries out each by them, with `flags.stage` for a name.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import cells
 import engine
 from cells import Experiment
 from engine import Engine
-from toolbox import gridtable
+from series import UNSEEN, Series
+from toolbox import gridcells, gridtable
 from toolbox.errors import UsageError
 from toolbox.grid import Cell
 from toolbox.gridfile import Plan
-from toolbox.ledger import DONE, FAILED, Ledger, Task
+from toolbox.ledger import DONE, FAILED, FIRST, Ledger, Task
 from toolbox.progress import Progress
 from toolbox.signals import StopRequest
 from toolbox.space import Space, around
 
-UNSEEN = 1000  # seeds between those of the repetitions and those that the best cell is trained again with
+SEARCH = "search"  # the stage, in a research without stages
 log = logging.getLogger("commander")
+
+
+def series(flags: SimpleNamespace, name: str, *, tested: bool = False) -> Series:
+    """The runs of a cell, of the stage that is carried out or else of `name`. Where there are folds the test stays closed."""
+    tested = tested and not flags.no_test and flags.folds == 1
+    return Series(flags.stage or name, flags.reps, flags.folds, tested)
 
 
 def checked(flags: SimpleNamespace, plan: Plan) -> list[Experiment]:
     """The cells of a plan, each seen to be a run that could begin."""
-    return cells.experiments(plan.grid.cells())
+    return series(flags, FIRST).experiments(plan.grid.cells())
 
 
 def run_grid(flags: SimpleNamespace, found: list[Experiment], ledger: Ledger, stop: StopRequest) -> None:
     """Every cell, as often as is asked for, a whole grid first."""
-    new = ledger.freeze(flags.reps, cells=[{"name": one.name, "cell": one.cell} for one in found])
-    log.info("%d cells, %d of them new, %d repetitions", len(found), new, flags.reps)
-    tasks = [cells.repeated(one, rep, tested=not flags.no_test) for rep in range(flags.reps) for one in found]
-    carry_out_all(flags, ledger, tasks, stop)
+    runs = series(flags, FIRST, tested=not flags.stage)
+    new = ledger.freeze(**kept(flags), cells=[{"name": one.name, "cell": one.cell} for one in found])
+    log.info("%d cells, %d of them new, %s", len(found), new, runs)
+    carry_out_all(flags, ledger, runs.tasks(found, ledger), stop)
+
+
+def kept(flags: SimpleNamespace) -> dict[str, Any]:
+    """What the research keeps of how often a cell is run."""
+    return {"reps": flags.reps, "folds": flags.folds, "stage": flags.stage or FIRST}
 
 
 def space_of(flags: SimpleNamespace, plan: Plan) -> Space:
@@ -44,38 +59,51 @@ def space_of(flags: SimpleNamespace, plan: Plan) -> Space:
         import search
 
         search.known(flags.search, flags.pruner)
-    space = Space.of(plan.grid)
+    space, runs = Space.of(plan.grid), series(flags, SEARCH)
     for cell in space.probes():
-        cells.experiment(cell)
+        runs.experiment(cell)
     return space
 
 
 def run_search(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopRequest) -> None:
-    """Cells that Optuna asks for, one run of each, judged by validation; the test stays closed."""
+    """Cells that Optuna asks for, one run of each or one a fold, judged by validation; the test stays closed."""
     import search
 
-    ledger.freeze(flags.reps, space=str(space))
-    made = search.Search(ledger, space, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
+    ledger.freeze(**kept(flags), space=str(space))
+    runs = replace(series(flags, SEARCH), reps=1)
+    made = search.Search(ledger, space, runs, sampler=flags.search, pruner=flags.pruner, trials=flags.trials)
     log.info("%d of %d trials are left", left := made.left(), made.trials)
     if left or made.under_way():
-        with at_work(flags, ledger, made.trials, done=made.trials - left, most=made.trials) as (engine, bar), stop.deferred():
+        most = made.trials * len(runs)
+        with at_work(flags, ledger, made.trials, done=made.trials - left, most=most) as (engine, bar), stop.deferred():
             made.run(engine, bar, stop)
         stop.check()
 
 
 def run_refine(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopRequest) -> None:
     """The best cell and its neighbours, as often as is asked for, judged by validation."""
-    found = cells.experiments(around(best_cell(flags, ledger), space))
-    tasks = [cells.repeated(one, rep, stage="search", tested=False) for rep in range(flags.reps) for one in found]
-    carry_out_all(flags, ledger, tasks, stop)
+    runs, before = series(flags, SEARCH), ledger.plan(flags.stage or FIRST)["cells"]
+    if flags.stage and before:  # gone on with: the best may be one of them by now
+        found = runs.experiments([cell["cell"] for cell in before])
+    else:
+        found = runs.experiments(around(best_cell(ledger, flags.stage or FIRST, flags.best), space))
+    if flags.stage:
+        ledger.freeze(**kept(flags), cells=[{"name": one.name, "cell": one.cell} for one in found])
+    log.info("%d cells around the best, %s", len(found), runs)
+    carry_out_all(flags, ledger, runs.tasks(found, ledger), stop)
 
 
 def run_best(flags: SimpleNamespace, plan: Plan, ledger: Ledger, stop: StopRequest) -> None:
-    """The best cell on seeds that no choice has seen, each run tested once."""
-    one = cells.experiment(best_cell(flags, ledger))
+    """The best cell on seeds that no choice has seen, each run tested once; after folds, trained on all training rows."""
+    runs = again(flags, gridtable.BEST)
+    one = runs.experiment(best_cell(ledger, FIRST, flags.best))
     log.info("the best cell is %s: %s", one.name, cells.said(one.cell, one.cell))
-    tasks = [cells.repeated(one, rep, stage="best", seeds=UNSEEN) for rep in range(flags.seeds)]
-    carry_out_all(flags, ledger, tasks, stop)
+    carry_out_all(flags, ledger, runs.tasks([one], ledger), stop)
+
+
+def again(flags: SimpleNamespace, name: str, *, tested: bool = True, after: str = "") -> Series:
+    """The runs of a cell that was found best."""
+    return Series(name, flags.seeds, 1, tested and not flags.no_test, seeds=UNSEEN, whole=flags.folds > 1, after=after)
 
 
 # What a flag asks for: what is made of the plan before anything is written, and what is done with it.
@@ -83,13 +111,14 @@ GRID = (checked, run_grid)
 STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "seeds": (lambda flags, plan: plan, run_best)}
 
 
-def best_cell(flags: SimpleNamespace, ledger: Ledger) -> Cell:
-    """The best cell so far, on validation; a UsageError where nothing is done."""
+def best_cell(ledger: Ledger, stage: str, metric: str | None) -> Cell:
+    """The best cell of a stage so far, on validation; a UsageError where nothing is done."""
     rows = gridtable.rows(ledger)
-    metric = gridtable.judged_by(ledger, rows, flags.best)
-    best = gridtable.best(gridtable.cells(rows, metric), metric)
+    metric = gridtable.judged_by(ledger, rows, metric)
+    best = gridcells.best(gridcells.cells(rows, metric), metric, stage)
     if best is None:
-        raise UsageError("no run of this research is done, so none is the best", where=str(ledger.path), hint="the grid first")
+        what = "no cell of this research is done, so none is the best" if stage == FIRST else f"no cell of stage {stage} is done"
+        raise UsageError(what, where=str(ledger.path), hint="the grid first; --retry where runs have failed")
     return next(record["flags"] for record in ledger.records().values() if record["cell"] == best["cell"])
 
 
@@ -117,6 +146,6 @@ def branches(flags: SimpleNamespace, runs: int) -> int:
 def at_work(flags: SimpleNamespace, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple[Engine, Progress]]:
     """An engine with no more workers than are of use, and a bar."""
     workers, gpus = min(flags.workers or engine.cores(), most), flags.gpus or engine.gpus()
-    connected = engine.connected(workers=workers, gpus=gpus, address=flags.engine_address)
-    with connected as client, Progress(total, done=done) as bar:
+    connected = flags.connected or engine.connected
+    with connected(workers=workers, gpus=gpus, address=flags.engine_address) as client, Progress(total, done=done) as bar:
         yield engine.Engine(client, ledger), bar

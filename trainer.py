@@ -75,7 +75,7 @@ class Trainer:
         self,
         epochs: int,
         *,
-        on_epoch: Callable[["Trainer", dict[str, Any], Predictions], None],
+        on_epoch: Callable[["Trainer", dict[str, Any], Predictions | None], None],
         stop: Stop,
         patience: int | None = None,
     ) -> None:
@@ -164,8 +164,8 @@ class Trainer:
             hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
         )
 
-    def _close_epoch(self) -> tuple[dict[str, Any], Predictions]:
-        """Measure train (as it was seen while training) and validation, step the schedule, and add to the history."""
+    def _close_epoch(self) -> tuple[dict[str, Any], Predictions | None]:
+        """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a row."""
         meter, groups = self.meter, self.optimizer.param_groups
         rates = dict(zip(("lr", "backbone_lr"), (group["lr"] for group in groups), strict=False))
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
@@ -176,8 +176,8 @@ class Trainer:
             )
         seen = self._predictions(self.data.train, meter.order, meter.outputs)
         train = self.task.measure(seen) | {"loss": float(meter.loss_sum) / meter.rows}
-        predictions = self.predict(self.data.val)
-        val = self.task.measure(predictions)
+        predictions = self.predict(self.data.val) if len(self.data.val) else None
+        val = self.task.measure(predictions) if predictions else {}
         self.epoch += 1
         value = {**val, LAST: self.epoch}[self.task.monitor]
         self.schedule.after_epoch(value)

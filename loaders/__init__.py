@@ -25,6 +25,7 @@ from loaders import (
     table,
 )
 from loaders.base import Data
+from loaders.holdout import Holdout
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -52,7 +53,7 @@ def get_data(
     root: Path,
     *,
     data_file: Path | None = None,
-    val_fraction: float = 0.1,
+    val_fraction: Holdout = 0.1,
     seed: int = 42,
     bad_rows: str | None = None,
     detect: bool = False,
@@ -61,7 +62,8 @@ def get_data(
     workers: int = 0,
     **options: Any,
 ) -> Data:
-    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`.
+    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`,
+    as a part of it or a `Fold`.
 
     `view` is of VIEWS; options that begin with chart_, and `workers`, are of `charts.as_charts`.
     `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that

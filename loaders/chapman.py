@@ -17,6 +17,7 @@ from loaders import tracings, twelve, workbook
 from loaders.archives import reading
 from loaders.base import Data
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.holdout import Holdout
 from loaders.sources import Remote, download, log, topmost
 from loaders.tracings import CSV, Source
 from toolbox import files
@@ -40,7 +41,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "drop",
     leads: str | None = None,

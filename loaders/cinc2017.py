@@ -16,6 +16,7 @@ from loaders import records, strips
 from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.holdout import Holdout
 from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search
 from toolbox import terminal
 from toolbox.errors import DataError, DownloadError
@@ -50,7 +51,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     drop_labels: str | None = None,

@@ -15,6 +15,7 @@ from loaders.base import Data, DataSpec, Split
 from loaders.beats import Recipe
 from loaders.cache import Arrays
 from loaders.filters import Signal
+from loaders.holdout import Holdout
 from loaders.patients import Cohort, Protocol
 from loaders.rhythm import FEATURES, rr_features
 from loaders.sources import log
@@ -28,7 +29,7 @@ class Choices:
     labels: LabelMap
     protocol: Protocol
     features: bool
-    val_fraction: float
+    val_fraction: Holdout
     seed: int
 
     @classmethod
@@ -39,7 +40,7 @@ class Choices:
         split: str | None,
         fold: int | None,
         rr_features: bool | None,
-        val_fraction: float,
+        val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
         """From the options of a loader, None for aami, inter-patient, the first fold and no features."""

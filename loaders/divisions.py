@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import splits
+from loaders import holdout, splits
 from loaders.base import Split
+from loaders.holdout import Holdout
 from toolbox.errors import DataError, UsageError
 
 TEST_FRACTION = 0.2
@@ -23,27 +24,28 @@ def knows_records(rows: Split) -> bool:
     return bool((rows.record != "").all())
 
 
-def stratified(rows: Split, column: Column, *, val_fraction: float, seed: int, where: str) -> Division:
+def stratified(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
     """20 % of each class test."""
     rest, test = splits.stratified(rows.y, round(TEST_FRACTION * len(rows)), seed, where=where)
-    train, val = splits.stratified(rows.y[rest], round(val_fraction * len(rest)), seed, where=where)
+    train, val, drawn = holdout.drawn(rows.y[rest], val_fraction, seed, record=rows.record[rest], where=where)
     whose = "one record's rows stand on both sides" if knows_records(rows) else "whose rows they are is not known"
-    rule = f"rows split at random, stratified by class, 80/20, seed {seed}; {whose}; {splits.validation_rule(val_fraction, seed)}"
+    rule = f"rows split at random, stratified by class, 80/20, seed {seed}; {whose}; {drawn}"
     return rest[train], rest[val], test, rule
 
 
-def by_record(rows: Split, column: Column, *, val_fraction: float, seed: int, where: str) -> Division:
+def by_record(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
     """All rows of 20 % of the records test, and those of `val_fraction` of the others validate."""
     if not knows_records(rows):
         raise UsageError("--split record needs to know the records", where=where, hint="--record-column")
     rest, test = splits.by_record(rows.record, TEST_FRACTION, seed, where=where)
-    train, val = splits.by_record(rows.record[rest], val_fraction, seed, where=where)
+    train, val, drawn = holdout.of_records(rows.record[rest], rows.y[rest], val_fraction, seed, where=where)
     counts = [len(np.unique(rows.record[side])) for side in (rest[train], rest[val], test)]
     rule = "whole records: {} train, {} validation, {} test, seed {}; no record stands on two sides".format(*counts, seed)
+    rule += "" if holdout.is_part(val_fraction) else f"; {drawn}"
     return rest[train], rest[val], test, rule
 
 
-def by_column(rows: Split, column: Column, *, val_fraction: float, seed: int, where: str) -> Division:
+def by_column(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
     """As the column says; where it has no validation rows they are drawn from train, whole records where these are known."""
     side = _sides(rows, column, where)
     train, val, test = (np.flatnonzero(side == k) for k in range(3))
@@ -53,13 +55,17 @@ def by_column(rows: Split, column: Column, *, val_fraction: float, seed: int, wh
     if knows_records(rows):
         _check_records(rows.record, side, where)
         rule += ", no record stands on two sides"
+    if len(val) and not holdout.is_part(val_fraction):
+        raise UsageError(
+            "the split column says which rows validate", where=where, hint="no --val-fold, or a column of train and test"
+        )
     if len(val):
         return train, val, test, f"{rule}, validation too"
     if knows_records(rows):
-        kept, drawn = splits.by_record(rows.record[train], val_fraction, seed, where=where)
-        return train[kept], train[drawn], test, f"{rule}; validation is {val_fraction:.3g} of the train records, seed {seed}"
-    kept, drawn = splits.stratified(rows.y[train], round(val_fraction * len(train)), seed, where=where)
-    return train[kept], train[drawn], test, f"{rule}; {splits.validation_rule(val_fraction, seed)}"
+        kept, held, drawn = holdout.of_records(rows.record[train], rows.y[train], val_fraction, seed, where=where)
+    else:
+        kept, held, drawn = holdout.drawn(rows.y[train], val_fraction, seed, where=where)
+    return train[kept], train[held], test, f"{rule}; {drawn}"
 
 
 SPLITS: dict[str, Callable[..., Division]] = {"stratified": stratified, "record": by_record, "column:NAME": by_column}

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders import detection, splits, ucr
+from loaders import detection, holdout, splits, ucr
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
+from loaders.holdout import Holdout
 from loaders.rowfiles import read_file
 from loaders.rows import Layout
 from loaders.sources import Remote, Wanted, fetch_first, locate, log, names_in, search
@@ -42,7 +43,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,
@@ -93,7 +94,7 @@ def _spec(rule: str) -> DataSpec:
 
 
 def _official(
-    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: float, seed: int, where: str
+    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: Holdout, seed: int, where: str
 ) -> Sides:
     """The files as they are; where there is but one, 20 % of it is the test set."""
     rule = "the archive's train and test files"
@@ -102,14 +103,14 @@ def _official(
         train, held = train.rows(rest), train.rows(picked)
         open_test = lambda: held  # noqa: E731
         rule = f"80/20 of the train file alone, stratified by class, seed {seed}"
-    rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed, where=where)
-    return train.rows(rest), train.rows(val), open_test, f"{rule}; {splits.validation_rule(val_fraction, seed)}"
+    rest, val, drawn = holdout.drawn(train.y, val_fraction, seed, where=where)
+    return train.rows(rest), train.rows(val), open_test, f"{rule}; {drawn}"
 
 
 def _pooled(
-    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: float, seed: int, where: str
+    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: Holdout, seed: int, where: str
 ) -> Sides:
-    """All rows, or all of the normal class, in three; `val_fraction` does not count."""
+    """All rows, or all of the normal class, in three; a `val_fraction` above 0 does not count."""
     pool = Split.joined(train, open_test()) if open_test else train
     which, others = np.arange(len(pool)), np.arange(0)
     if normal is not None:
@@ -119,12 +120,17 @@ def _pooled(
             raise DataError(
                 f"{'every' if len(which) else 'no'} row is {CLASSES[normal]}: {lacks}", where=where, hint=OTHER_NORMAL
             )
-    sides = splits.three(pool.y[which], seed, where=where)
-    test = pool.rows(np.sort(np.concatenate([which[sides[2]], others])))
+    train, val, held = splits.three(pool.y[which], seed, where=where)
+    test = pool.rows(np.sort(np.concatenate([which[held], others])))
     rows = "rows" if normal is None else f"{CLASSES[normal]} rows"
     rule = f"{rows} of {'both files pooled' if open_test else 'the train file alone'}, 85 % train, 7.5 % validation, 7.5 % test"
     rule += ", stratified by class" if normal is None else f", the {len(others):,} rows of other classes all in test"
-    return pool.rows(which[sides[0]]), pool.rows(which[sides[1]]), lambda: test, f"{rule}, seed {seed}"
+    rule += f", seed {seed}"
+    if not holdout.is_part(val_fraction):
+        rest = np.union1d(train, val)
+        *sides, drawn = holdout.drawn(pool.y[which[rest]], val_fraction, seed, where=where)
+        train, val, rule = *(rest[side] for side in sides), f"{rule}; but of the first two {drawn}"
+    return pool.rows(which[train]), pool.rows(which[val]), lambda: test, rule
 
 
 SPLITS: dict[str, Callable[..., Sides]] = {"official": _official, "pooled": _pooled}

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders import kaggle, splits
+from loaders import holdout, kaggle, splits
 from loaders.archives import reading, unpacked
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.holdout import Holdout
 from loaders.rowfiles import read_file
 from loaders.rows import Layout
 from loaders.sources import Remote, Wanted, fetch_first, locate, names_in, search
@@ -43,7 +44,7 @@ VARIANTS = {
 }
 
 
-def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, seed: int, bad_rows: str = "error") -> Data:
+def load(name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error") -> Data:
     """`ecg` or `ecg_bin` from `data_file`, else from <root>/ecg, else fetched into it.
 
     x (N, 1, 187) float32 in [0, 1]; validation is `val_fraction` of train, drawn with `seed`; the test rows depend on neither.
@@ -57,7 +58,7 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
     read = partial(_from_rows, bad_rows=bad_rows) if _has_rows(source) else _from_records
     train, open_test, checksum, rule = read(source, folder / "cache")
     classes, importance, relabel = VARIANTS[name]
-    rest, val = splits.stratified(train.y, round(val_fraction * len(train)), seed, where=str(source))
+    rest, val, drawn = holdout.drawn(train.y, val_fraction, seed, record=train.record, where=str(source))
     spec = DataSpec(
         name=name,
         view="beat",
@@ -70,7 +71,7 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: float, 
         importance=importance,
         source="MIT-BIH Arrhythmia Database",
         licence="ODC-By 1.0",
-        split_rule=f"{rule}; one patient's beats stand on both sides; {splits.validation_rule(val_fraction, seed)}",
+        split_rule=f"{rule}; one patient's beats stand on both sides; {drawn}",
     )
 
     def relabelled(split: Split) -> Split:

@@ -14,6 +14,7 @@ from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.holdout import Holdout
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, read_leads
 from loaders.rhythm import FEATURES
@@ -45,7 +46,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import shares
+from loaders import holdout, shares
+from loaders.holdout import Fold, Holdout
 from loaders.splits import Indices
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
@@ -100,7 +101,7 @@ def parse(split: str | None, fold: int | None = None) -> Protocol:
 
 
 def divide(
-    protocol: Protocol, record: NDArray[np.str_], y: Indices, *, cohort: Cohort, val_fraction: float, seed: int, where: str = ""
+    protocol: Protocol, record: NDArray[np.str_], y: Indices, *, cohort: Cohort, val_fraction: Holdout, seed: int, where: str = ""
 ) -> tuple[Indices, Indices, Indices, str]:
     """Ascending index arrays of train, validation and test rows, of `record` (N,) and class y (N,), and the rule in words.
 
@@ -114,8 +115,7 @@ def divide(
             raise DataError(f"no beat is in {name}", where=where, hint=OTHER_SPLIT)
     validates = _validation(beats, sides.train, val_fraction, seed, where=where)
     train, val = sides.train & ~validates, sides.train & validates
-    share, chosen = val.sum() / sides.train.sum(), " ".join(beats.names[np.unique(beats.of[val])])
-    rule = f"{sides.rule}; validation is whole records of the training side, {chosen} ({share:.3g} of its beats), seed {seed}"
+    rule = f"{sides.rule}; {_drawn(beats, sides.train, val, val_fraction, seed)}"
     _check_apart(beats, (train, val), where=where)
     if not entry.shares:
         _check_apart(beats, (sides.train, sides.test), where=where)
@@ -222,12 +222,29 @@ def _fold(protocol: Protocol, folds: int, where: str) -> int:
     return fold
 
 
-def _validation(beats: Beats, side: Mask, fraction: float, seed: int, *, where: str) -> Mask:
-    """The rows (N,) of the `side` that validate: those of whole patients, about `fraction` of it."""
+def _validation(beats: Beats, side: Mask, val_fraction: Holdout, seed: int, *, where: str) -> Mask:
+    """The rows (N,) of the `side` that validate: those of whole patients, about a fraction of it, a fold, or none."""
+    if isinstance(val_fraction, Fold):
+        validates = np.zeros(len(side), bool)
+        validates[side] = (
+            holdout.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where) == val_fraction.number
+        )
+        return validates
+    if not val_fraction:
+        return np.zeros(len(side), bool)
     persons, counts = beats.counts(side)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    return side & np.isin(beats.patients(), persons[shares.part(counts, fraction, seed)])
+    return side & np.isin(beats.patients(), persons[shares.part(counts, val_fraction, seed)])
+
+
+def _drawn(beats: Beats, side: Mask, val: Mask, val_fraction: Holdout, seed: int) -> str:
+    """How the rows `val` (N,) of the training `side` were chosen, in words."""
+    if not val_fraction:
+        return holdout.NONE
+    share, chosen = val.sum() / side.sum(), " ".join(beats.names[np.unique(beats.of[val])])
+    fold = f"{val_fraction}, " if isinstance(val_fraction, Fold) else ""
+    return f"validation is {fold}whole records of the training side, {chosen} ({share:.3g} of its beats), seed {seed}"
 
 
 def _check_apart(beats: Beats, sides: tuple[Mask, Mask], *, where: str) -> None:

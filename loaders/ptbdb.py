@@ -9,9 +9,10 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from loaders import heartbeat, kaggle, splits
+from loaders import heartbeat, holdout, kaggle, splits
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
+from loaders.holdout import Holdout
 from loaders.rowfiles import read_file
 from loaders.rows import Layout
 from loaders.sources import Wanted, fetch_first, locate, names_in, search
@@ -29,7 +30,7 @@ WANTED = Wanted(
 )
 
 
-def load(root: Path, *, data_file: Path | None, val_fraction: float, seed: int, bad_rows: str = "error") -> Data:
+def load(root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error") -> Data:
     """The beats from `data_file`, else from <root>/ptbdb or <root>/ecg, else fetched into <root>/ecg: x (N, 1, 187) in [0, 1].
 
     There is no official split: `seed` draws the test rows, 20 % of each class, and `val_fraction` of the others for validation.
@@ -42,7 +43,7 @@ def load(root: Path, *, data_file: Path | None, val_fraction: float, seed: int, 
     everything, checksum = _both(source, folder / "cache", bad_rows)
     where = str(source)
     rest, test = splits.stratified(everything.y, round(TEST_FRACTION * len(everything)), seed, where=where)
-    train, val = splits.stratified(everything.y[rest], round(val_fraction * len(rest)), seed, where=where)
+    train, val, drawn = holdout.drawn(everything.y[rest], val_fraction, seed, record=everything.record[rest], where=where)
     rule = f"beats split at random, stratified by class, 80/20, seed {seed}; one patient's beats stand on both sides"
     spec = DataSpec(
         name="ptbdb",
@@ -56,7 +57,7 @@ def load(root: Path, *, data_file: Path | None, val_fraction: float, seed: int, 
         importance=(1.0, 1.0),
         source="PTB Diagnostic ECG Database",
         licence="ODC-By 1.0",
-        split_rule=f"{rule}; {splits.validation_rule(val_fraction, seed)}",
+        split_rule=f"{rule}; {drawn}",
     )
     return Data(spec, everything.rows(rest[train]), everything.rows(rest[val]), lambda: everything.rows(test), checksum)
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import splits
+from loaders import holdout, splits
 from loaders.base import Data, DataSpec
 from loaders.cache import Arrays
 from loaders.crops import Crops, Store
+from loaders.holdout import Holdout
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -43,7 +44,7 @@ class Choices:
     samples: int
     times: dict[str, int]
     resample_hz: float
-    val_fraction: float
+    val_fraction: Holdout
     seed: int
 
     @classmethod
@@ -57,7 +58,7 @@ class Choices:
         polarity: str | None,
         crops: str | None,
         resample: float | None,
-        val_fraction: float,
+        val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
         """From the options of a loader whose strips have these `labels`, None for all labels as they are, center, upright, one
@@ -164,7 +165,7 @@ def as_data(
     if not len(kept):
         raise DataError(f"no record is of {', '.join(choices.classes)}", where=where, hint="other --drop-labels")
     rest, test = splits.stratified(y[kept], round(TEST_FRACTION * len(kept)), choices.seed, where=where)
-    train, val = splits.stratified(y[kept[rest]], round(choices.val_fraction * len(rest)), choices.seed, where=where)
+    train, val, drawn = holdout.drawn(y[kept[rest]], choices.val_fraction, choices.seed, where=where)
     store, samples = _store(arrays, choices), choices.samples
     sides = [Crops(store, of, y[of], samples, choices.seed) for of in (kept[rest[train]], kept[rest[val]], kept[test])]
     times = np.array([choices.times[name] for name in classes])
@@ -179,7 +180,7 @@ def as_data(
         unit=NORMALISATIONS[choices.normalise],
         classes=classes,
         importance=(1.0,) * len(classes),
-        split_rule=_rule(choices, (y < 0).sum()),
+        split_rule=_rule(choices, (y < 0).sum(), drawn),
         scored=scored if set(scored) <= set(classes) else (),
         **facts,
     )
@@ -198,12 +199,11 @@ def _store(arrays: Arrays, choices: Choices) -> Store:
     return Store(arrays["flat"], np.cumsum(length) - length, length, arrays["record"], arrays["content"], **view)
 
 
-def _rule(choices: Choices, left_out: int) -> str:
+def _rule(choices: Choices, left_out: int, drawn: str) -> str:
     """How records came to their sides and how they are scored."""
     rule = f"records split at random, stratified by class, 80/20, seed {choices.seed}; whose they are is not known"
     if choices.dropped:
         rule += f"; {left_out:,} records of {', '.join(choices.dropped)} in no side"
     if renamed := [f"{old} is {new}" for old, new in choices.classes.items() if old != new]:
         rule += f"; {', '.join(renamed)}"
-    rule += f"; {splits.validation_rule(choices.val_fraction, choices.seed)}"
-    return rule + "; a record is scored once, by the mean over its windows"
+    return f"{rule}; {drawn}; a record is scored once, by the mean over its windows"

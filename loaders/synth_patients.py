@@ -15,6 +15,7 @@ from loaders import cohorts
 from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.holdout import Holdout
 from loaders.patients import Cohort
 from loaders.rhythm import FEATURES
 from toolbox.errors import UsageError
@@ -44,7 +45,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,

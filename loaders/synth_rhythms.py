@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loaders import dipole, twelve
 from loaders.base import Data
 from loaders.cache import Arrays, cached
+from loaders.holdout import Holdout
 from loaders.twelve import RATE_HZ, SAMPLES
 from toolbox.errors import UsageError
 
@@ -31,7 +32,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     leads: str | None = None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loaders import strips
 from loaders.base import Data
 from loaders.cache import Arrays, cached
+from loaders.holdout import Holdout
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the strips change
@@ -34,7 +35,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     drop_labels: str | None = None,

@@ -12,6 +12,7 @@ from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.divisions import SPLITS
+from loaders.holdout import Holdout
 from loaders.labels import NO_LABEL, coded
 from loaders.rowfiles import tell_dropped
 from loaders.sources import log
@@ -27,7 +28,7 @@ def load(
     root: Path,
     *,
     data_file: Path | None,
-    val_fraction: float,
+    val_fraction: Holdout,
     seed: int,
     bad_rows: str = "error",
     split: str | None = None,

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import diagnoses, filters, splits
+from loaders import diagnoses, filters, holdout, splits
 from loaders.base import Data, DataSpec
 from loaders.beats import HIGHEST_HZ, LOWEST_HZ
 from loaders.cache import Arrays, cached, gathered
 from loaders.diagnoses import RhythmMap
+from loaders.holdout import Holdout
 from loaders.stack import Stack, Stacked
 from toolbox import terminal
 from toolbox.errors import DataError, UsageError
@@ -47,7 +48,7 @@ class Choices:
     rate_hz: float
     filter: str
     normalise: str
-    val_fraction: float
+    val_fraction: Holdout
     seed: int
 
     @classmethod
@@ -59,7 +60,7 @@ class Choices:
         rate: float | None,
         filter: str | None,
         normalise: str | None,
-        val_fraction: float,
+        val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
         """From the options of a loader, None for rhythm4, all leads, 500 Hz, no filter and mV; UsageError for what is none."""
@@ -120,7 +121,7 @@ def as_data(
     rest, test = (side[y[side] >= 0] for side in (known[rest], known[test]))
     if not len(test):
         raise DataError("no record is in test", where=where, hint="more records, or another --label-map")
-    train, val = splits.stratified(y[rest], round(choices.val_fraction * len(rest)), choices.seed, **where_known)
+    train, val, drawn = holdout.drawn(y[rest], choices.val_fraction, choices.seed, **where_known)
     stack = _stack(arrays, checksum, choices, cache)
     sides = [Stacked(stack, of, y[of], refused) for of in (rest[train], rest[val], test)]
     spec = DataSpec(
@@ -133,7 +134,7 @@ def as_data(
         leads=tuple(LEADS[k] for k in choices.leads),
         classes=tuple(labels.classes),
         importance=(1.0,) * len(labels.classes),
-        split_rule=_rule(choices, rhythm, y, refused),
+        split_rule=f"{_rule(choices, rhythm, y, refused)}; {drawn}",
         **facts,
     )
     of = f"{checksum} {choices.view} {choices.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
@@ -184,7 +185,7 @@ def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64], refu
     rule += _told(refused, "that fail the checks")
     rule += _told(int((rhythm == "").sum()), "without a known rhythm")
     rule += _told(int(((y < 0) & (rhythm != "")).sum()), f"of no class of {choices.labels.name}, or of two")
-    return f"{rule}; {splits.validation_rule(choices.val_fraction, choices.seed)}"
+    return rule
 
 
 def _told(records: int, what: str) -> str:

@@ -35,27 +35,30 @@ POSITIONS = "encoder.pos_embedding"
 class Vision(nn.Module):
     """torchvision's network `name`, with random weights: pictures (B, 3, H, W) in [0, 1] -> logits (B, K).
 
+    `dropout` is the part of the features that the head does not see in a training step, beside any that the network has itself.
     Raises UsageError for pictures that are too small.
     """
 
-    def __init__(self, name: str, spec: DataSpec) -> None:
+    def __init__(self, name: str, spec: DataSpec, *, dropout: float = 0.0) -> None:
         super().__init__()
         if min(spec.image) < SMALLEST:
             what = f"{name} needs charts of {SMALLEST} pixels or more a side, {spec.name} has {min(spec.image)}"
             raise UsageError(what, hint="larger charts")
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout is {dropout:g}, must be from 0 on and below 1", hint="--model-args dropout=0.3")
         network = torchvision_import.models().get_model(name)
         self.name, self.last = name, [key for key, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
         width = network.get_submodule(self.last).in_features
         network.set_submodule(self.last, nn.Identity())
         self.body = Patches(network, spec.image) if hasattr(network, "conv_proj") else network
-        self.head = nn.Linear(width, len(spec.classes))
+        self.dropout, self.head = dropout, nn.Linear(width, len(spec.classes))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("sd", torch.tensor(SD).view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W)
         x = ((x - self.mean) / self.sd).contiguous(memory_format=torch.channels_last)
-        return self.head(self.body(x))  # (B, K)
+        return self.head(F.dropout(self.body(x), self.dropout, self.training))  # (B, K)
 
     def fitted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published `weights` as tensors of `body`: without the last layer, positions brought to the size of the pictures."""

@@ -23,9 +23,9 @@ OUT_OF_RANGE = [
     ("--workers", "-1", "from 0 to a billion"),
     ("--seed", "-1", "from 0 to 2147483647"),
     ("--seed", "2147483648", "from 0 to 2147483647"),
-    ("--val-fraction", "0", "above 0 and below 1"),
-    ("--val-fraction", "1", "above 0 and below 1"),
-    ("--val-fraction", "nan", "above 0 and below 1"),
+    ("--val-fraction", "-0.1", "from 0, below 1"),
+    ("--val-fraction", "1", "from 0, below 1"),
+    ("--val-fraction", "nan", "from 0, below 1"),
     ("--weight-decay", "-0.1", "from 0 to a billion"),
     ("--weight-decay", "inf", "from 0 to a billion"),
     ("--momentum", "1", "at least 0, below 1"),
@@ -197,3 +197,9 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
     assert (flags.data_file, flags.label_map) == (after / "beats.zip", after / "maps" / "own.csv")
     stored = assembly.movable({"data_file": None, "label_map": "aami-s"}, before)
     assert args.resolve({"root_dir": str(after)}, stored).label_map == "aami-s"
+
+
+@pytest.mark.parametrize("typed", ["", "--view chart --chart-size 96", "--val-fold 2/5", "--val-fraction 0 --monitor epoch"])
+def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
+    flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
+    assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_gridtable import make, page_of
 
-from toolbox import gridcost, gridtable, gridtext
+from toolbox import gridcells, gridcost, gridtable, gridtext
 from toolbox.files import write_json
 from toolbox.ledger import Ledger
 
@@ -52,7 +52,7 @@ def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) 
     assert rows[0]["cost/macs"] == 200_000
     assert rows[0]["cost/device"] == "a processor"
     assert "cost/macs" not in gridtable.axes(rows)
-    a, b, c = gridtable.cells(rows, "macro_f1")
+    a, b, c = gridcells.cells(rows, "macro_f1")
     assert [row["latency_ms"] for row in (a, b, c)] == [2.0, 1.0, 1.0]
     assert [row["parameters"] for row in (a, b, c)] == [100, 200, 300]
     gridtext.write_csv(rows, tmp_path / "table.csv")
@@ -62,7 +62,7 @@ def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) 
 
 def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
     for ledger, more in ((make(tmp_path / "old"), []), (measured(tmp_path / "new"), list(gridcost.COSTS)[1:])):
-        table = gridtable.cells(gridtable.rows(ledger), "macro_f1")
+        table = gridcells.cells(gridtable.rows(ledger), "macro_f1")
         head, first, *_ = gridtext.lines(table, ["layout"], "macro_f1")
         heads = [gridcost.COSTS[name].head for name in more]
         assert head[7:] == ["parameters", *heads, "s", ""]
@@ -72,7 +72,7 @@ def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
 def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(tmp_path: Path) -> None:
     ledger = measured(tmp_path)
     rows = gridtable.rows(ledger)
-    table = gridtable.cells(rows, "macro_f1")
+    table = gridcells.cells(rows, "macro_f1")
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
     figure = gridcost.figure(table, names, "macro_f1")
     assert len(figure.data) == 3 * len(gridcost.COSTS)
@@ -90,7 +90,7 @@ def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(
 
 def test_a_score_of_which_less_is_better_has_its_front_below(tmp_path: Path) -> None:
     rows = gridtable.rows(measured(tmp_path))
-    table = gridtable.cells(rows, "loss")
+    table = gridcells.cells(rows, "loss")
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
     for row, loss in zip(table, (3.0, 7.0, 1.0), strict=True):
         row["val_mean"] = loss

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from conftest import Page
-from toolbox import gridpage, gridtable, gridtext
+from toolbox import gridcells, gridpage, gridtable, gridtext
 from toolbox.errors import UsageError
 from toolbox.files import write_json
 from toolbox.ledger import Ledger, Task
@@ -51,7 +51,7 @@ def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path:
 
 
 def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Path) -> None:
-    a, b, c = gridtable.cells(gridtable.rows(make(tmp_path)), "macro_f1")
+    a, b, c = gridcells.cells(gridtable.rows(make(tmp_path)), "macro_f1")
     for row, scores in ((a, SCORES["a"]), (b, SCORES["b"])):
         interval = stats.t.interval(0.95, 2, np.mean(scores), stats.sem(scores))
         assert (row["val_mean"], row["val_sd"]) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)))
@@ -66,16 +66,16 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Pat
 
 def test_the_best_is_of_validation_and_no_single_lucky_run(tmp_path: Path) -> None:
     rows = gridtable.rows(make(tmp_path))
-    assert gridtable.best(gridtable.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    assert gridcells.best(gridcells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     for row in rows:
         row["test/macro_f1"] = {"b": 1.0}.get(row["cell"], 0.0)
-    assert gridtable.best(gridtable.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    assert gridcells.best(gridcells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     few = [row for row in rows if row["rep"] == 0]
-    assert gridtable.best(gridtable.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
+    assert gridcells.best(gridcells.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
     for row in few:
         row["val/loss"] = {"a": 3.0, "b": 1.0, "c": 2.0}[row["cell"]]
-    assert gridtable.best(gridtable.cells(few, "loss"), "loss")["cell"] == "b"
-    assert gridtable.best([], "loss") is None
+    assert gridcells.best(gridcells.cells(few, "loss"), "loss")["cell"] == "b"
+    assert gridcells.best([], "loss") is None
 
 
 def test_the_best_epoch_is_the_trainers(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_runs_that_failed_or_were_given_up_are_counted_and_no_part_of_a_mean(tmp
     rows = gridtable.rows(make(tmp_path))
     for row, state in zip(rows[:6:3], ("failed", "pruned"), strict=True):
         row["state"] = state
-    a, *_ = gridtable.cells(rows, "macro_f1")
+    a, *_ = gridcells.cells(rows, "macro_f1")
     assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
     assert a["val_mean"] == 0.75
     assert "1 failed, 1 pruned" in gridtext.text([a], ["layout"], "macro_f1")
@@ -118,7 +118,7 @@ def test_a_part_of_a_flag_is_called_by_its_own_name_where_that_is_free(axes: lis
 def page_of(ledger: Ledger) -> Path:
     rows = gridtable.rows(ledger)
     how = {"axes": gridtable.axes(rows), "metric": "macro_f1"}
-    return gridpage.write(ledger, rows, gridtable.cells(rows, "macro_f1"), **how)
+    return gridpage.write(ledger, rows, gridcells.cells(rows, "macro_f1"), **how)
 
 
 def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_every_research_has_its_page_and_its_lines(tmp_path: Path, scores: dict[
     ledger = make(tmp_path, scores)
     assert page_of(ledger).stat().st_size > 1000
     rows = gridtable.rows(ledger)
-    table = gridtable.cells(rows, "macro_f1")
+    table = gridcells.cells(rows, "macro_f1")
     lines = gridtext.text(table, gridtable.axes(rows), "macro_f1").splitlines()
     assert len(lines) == len(table) + 1
     assert sum(line.startswith("*") for line in lines) == bool(scores.get("a") or "a1" in scores)

@@ -43,9 +43,11 @@ MAY_IMPORT = {
     "branches": ("toolbox", "loaders.base"),
     "worker": ("toolbox", "loaders.base", "commander", "cells", "branches"),
     "engine": ("toolbox", "worker"),
-    "search": ("toolbox", "cells", "worker", "engine"),
-    "stages": ("toolbox", "cells", "engine", "search"),
-    "research": ("toolbox", "args", "commander", "researchflags", "cells", "stages"),
+    "series": ("toolbox", "args", "assembly", "cells"),
+    "search": ("toolbox", "cells", "series", "worker", "engine"),
+    "stages": ("toolbox", "cells", "series", "engine", "search"),
+    "chain": ("toolbox", "cells", "engine", "stages"),
+    "research": ("toolbox", "args", "commander", "researchflags", "cells", "stages", "chain"),
 }
 LONGEST_FUNCTION = 60
 

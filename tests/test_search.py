@@ -12,6 +12,7 @@ import research
 import stages
 import worker
 from conftest import finish, launch, wait_for
+from series import Series
 from toolbox import gridfile, gridtable
 from toolbox.errors import UsageError
 from toolbox.grid import Option, Range, fixed
@@ -26,6 +27,7 @@ grid:
   - cross: {lr: 'loguniform(1e-4, 1e-1)', model-name: cnn1d_3, optimizer: [sgd, adam], batch-size: 'randint(32, 64)'}
 """
 TRIALS = 4
+ONCE = Series("search", tested=False)
 
 
 class Here:
@@ -84,7 +86,7 @@ def space(text: str, folder: Path) -> Any:
 
 
 def told(ledger: Ledger, found: Any, **how: Any) -> Any:
-    made = search.Search(ledger, found, **{"sampler": "tpe", "pruner": None, "trials": TRIALS} | how)
+    made = search.Search(ledger, found, ONCE, **{"sampler": "tpe", "pruner": None, "trials": TRIALS} | how)
     made.run(Here(ledger), BAR, NEVER)
     return made
 
@@ -127,7 +129,7 @@ def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_ope
 def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> None:
     text = "base: {dataset: synth}\ngrid: [{zip: {lr: [1, 2], momentum: [0, 0.5]}, cross: {optimizer: [sgd, adam]}}]"
     ledger, found = Ledger.open(closed, "s"), space(text, closed.parent)
-    made = search.Search(ledger, found, sampler="grid", pruner=None, trials=100)
+    made = search.Search(ledger, found, ONCE, sampler="grid", pruner=None, trials=100)
     tried = []
 
     def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
@@ -138,17 +140,17 @@ def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> Non
     assert sorted(tried) == [("1", "0", "adam"), ("1", "0", "sgd"), ("2", "0.5", "adam"), ("2", "0.5", "sgd")]
     assert made.left() == 0
     with pytest.raises(UsageError, match="has ranges"):
-        search.Search(ledger, space(GRID, closed.parent), sampler="grid", pruner=None, trials=4)
+        search.Search(ledger, space(GRID, closed.parent), ONCE, sampler="grid", pruner=None, trials=4)
 
 
 def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
     """Seven runs of three epochs whose scores are made up; the later half is far below the median."""
     ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
-    made = search.Search(ledger, found, sampler="random", pruner="median", trials=8)
+    made = search.Search(ledger, found, ONCE, sampler="random", pruner="median", trials=8)
     engine = Here(ledger)
 
     def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
-        number = made.numbers[task.key][0]
+        number = made.under[task.cell].numbers[0]
         folder = ledger.root / f"run{number}"
         folder.mkdir()
         score = 0.9 if number < 6 else 0.1
@@ -240,8 +242,9 @@ def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(closed: Path,
     best = max(rows(ledger).items(), key=lambda item: item[1][2])[0]
     asked: list[Task] = []
     monkeypatch.setattr(stages, "carry_out_all", lambda flags, ledger, tasks, stop: asked.extend(tasks))
-    stages.run_best(SimpleNamespace(best="", seeds=3), None, ledger, NEVER)
+    stages.run_best(SimpleNamespace(best="", seeds=3, folds=1, no_test=False), None, ledger, NEVER)
     assert [task.cell for task in asked] == [best] * 3
     assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]
+    assert {task.given["split_seed"] for task in asked} == {42}
     assert all(task.tested and task.stage == "best" for task in asked)
     assert test_set_is_closed(closed)

@@ -146,3 +146,21 @@ def test_an_import_that_works_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torchvision_import.LIBRARY, "define", None)  # would be called
     torchvision_import.models.cache_clear()
     assert torchvision_import.models() is imported.models
+
+
+def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tensor() -> None:
+    plain, hiding = (get_model("resnet18", make_spec(classes=FOUR, image=(32, 32)), dropout=part) for part in (0.0, 0.5))
+    assert plain.state_dict().keys() == hiding.state_dict().keys()
+    hiding.load_state_dict(plain.state_dict())
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(plain.eval()(x), hiding.eval()(x))
+        hiding.training = True  # its body is at rest, as with --train head
+        features = hiding.body(((x - hiding.mean) / hiding.sd).contiguous(memory_format=torch.channels_last))
+        torch.manual_seed(1)
+        expected = hiding.head(torch.nn.functional.dropout(features, 0.5))
+        torch.manual_seed(1)
+        assert torch.equal(hiding(x), expected)
+        assert not torch.equal(expected, plain(x))
+    with pytest.raises(UsageError, match="dropout is 1, must be from 0 on and below 1"):
+        get_model("resnet18", make_spec(classes=FOUR, image=(32, 32)), model_args="dropout=1")

@@ -68,7 +68,7 @@ class Option(Grid):
     """An axis: a flag, without its dashes, and the values it takes."""
 
     def __init__(self, key: str, values: Iterable[Any] | Range) -> None:
-        drawn = (_key(key), values) if isinstance(values, Range) else None
+        drawn = (flag_key(key), values) if isinstance(values, Range) else None
         rows = () if drawn else tuple(_row({key: value}) for value in values)
         if not (rows or drawn):
             raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
@@ -141,10 +141,11 @@ def _keys(cells: Iterable[Cell]) -> list[str]:
 
 
 def _row(values: Mapping[str, Any]) -> Cell:
-    return {_key(key): _text(value) for key, value in values.items() if value is not None}
+    return {flag_key(key): _text(value) for key, value in values.items() if value is not None}
 
 
-def _key(key: str) -> str:
+def flag_key(key: str) -> str:
+    """A flag, or a part of one, as cells have it: without dashes before it, with dashes in it."""
     name, dot, part = str(key).strip().lstrip("-").partition(".")
     return name.replace("_", "-") + dot + part
 

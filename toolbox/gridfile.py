@@ -8,29 +8,36 @@
       - cross: {model-name: lstm_1}                          and these cells after those
 
 Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out.
+In place of `grid` there may be `stages` (`toolbox.stagefile`); `folds` says in how many the training rows validate in turn.
 """
 
 import runpy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add, mul
 from pathlib import Path
 from typing import Any
 
 from toolbox.errors import ResourceError, UsageError
-from toolbox.grid import Grid, Option, fixed, parse_range
+from toolbox.grid import Grid, Option, fixed, flag_key, parse_range
 
 NULL = ("", "~", "null")
-SHAPE = "base, reps and grid; in grid a list of zip and cross"
+SHAPE = "base, reps, folds and grid, or stages; in grid a list of zip and cross"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a file asks for: the cells, base in each of them, and how often."""
+    """What a file asks for: the cells, base in each of them, how often, and on how many folds, 1 for none.
+
+    Where there are `stages`, as they are written, each has a grid of its own, and `base` is what they have in common.
+    """
 
     grid: Grid
     reps: int
+    folds: int = 1
+    base: Mapping[str, str | None] = field(default_factory=dict)
+    stages: list[Any] = field(default_factory=list)
 
 
 def read(path: Path) -> Plan:
@@ -39,16 +46,24 @@ def read(path: Path) -> Plan:
         if path.suffix == ".py":
             found = _ran(path)
             grid, base, reps = found.get("GRID"), found.get("BASE", {}), found.get("REPS", 1)
+            folds, stages = found.get("FOLDS", 1), []
         else:
             found = _loaded(path)
-            if unknown := found.keys() - {"base", "reps", "grid"}:
+            if unknown := found.keys() - {"base", "reps", "folds", "grid", "stages"}:
                 raise UsageError(f"a grid has no '{min(unknown)}'", hint=SHAPE)
-            base, reps = _base(found.get("base", {})), found.get("reps", "1")
-            grid = reduce(add, [_entry(entry) for entry in _entries(found.get("grid", []))], Grid(()))
+            base, reps, folds, stages = (
+                read_base(found.get("base", {})),
+                found.get("reps", "1"),
+                found.get("folds", "1"),
+                found.get("stages", []),
+            )
+            grid = read_grid(found.get("grid", []))
         if not isinstance(grid, Grid):
             raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from toolbox.grid')
+        if stages and (grid.terms or not isinstance(stages, list)):
+            raise UsageError("a file has a grid or a list of stages", hint="grid within a stage")
         grid = grid if grid.terms else fixed({})
-        return Plan(fixed(base) * grid, _count(reps))
+        return Plan(fixed(base) * grid, count("reps", reps), count("folds", folds), base, stages)
     except UsageError as error:
         raise UsageError(error.what, where=str(path), hint=error.hint) from error
     except OSError as error:
@@ -86,14 +101,20 @@ def _loaded(path: Path) -> dict[str, Any]:
             found = yaml.load(file, Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
-    return _mapping(found, "the file")
+    return mapping(found, "the file")
 
 
-def _base(found: Any) -> Mapping[str, str | None]:
-    base = _mapping(found, "base")
+def read_grid(found: Any) -> Grid:
+    """The lines of `grid`, one after the other; one of none where there is none."""
+    return reduce(add, [_entry(entry) for entry in _entries(found)], Grid(()))
+
+
+def read_base(found: Any) -> Mapping[str, str | None]:
+    """Flags with a value each, None for one that is left out."""
+    base = mapping(found, "base")
     if odd := [key for key, value in base.items() if not (value is None or isinstance(value, str))]:
         raise UsageError(f"{odd[0]} in base is not one value", hint=f'{odd[0]}: "one,other", commas and all as on a command line')
-    return base
+    return {flag_key(key): value for key, value in base.items()}
 
 
 def _entries(found: Any) -> list[Any]:
@@ -102,7 +123,7 @@ def _entries(found: Any) -> list[Any]:
 
 def _entry(found: Any) -> Grid:
     """One line of `grid`: its zip and its cross, each with each."""
-    entry = _mapping(found, "a line of grid")
+    entry = mapping(found, "a line of grid")
     if not entry or (unknown := entry.keys() - {"zip", "cross"}):
         raise UsageError(f"a line of grid has no '{min(unknown)}'" if entry else "a line of grid is empty", hint=SHAPE)
     return reduce(mul, [part for name, axes in entry.items() for part in PARTS[name](axes)])
@@ -121,7 +142,7 @@ PARTS = {"zip": _zipped, "cross": _crossed}
 
 
 def _axes(found: Any, where: str) -> list[Grid]:
-    axes = _mapping(found, where)
+    axes = mapping(found, where)
     if not axes:
         raise UsageError(f"{where} is empty", hint=SHAPE)
     return [_axis(key, values) for key, values in axes.items()]
@@ -135,7 +156,8 @@ def _axis(key: str, values: Any) -> Grid:
     return Option(key, values)
 
 
-def _mapping(found: Any, where: str) -> Mapping[str, Any]:
+def mapping(found: Any, where: str) -> Mapping[str, Any]:
+    """A mapping of names, empty for none."""
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
@@ -143,8 +165,9 @@ def _mapping(found: Any, where: str) -> Mapping[str, Any]:
     return found
 
 
-def _count(reps: Any) -> int:
-    text = str(reps)
+def count(name: str, found: Any) -> int:
+    """The number from 1 on that stands at `name`."""
+    text = str(found)
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise UsageError(f"reps is {text}, must be a number from 1 on", hint="reps: 5")
+        raise UsageError(f"{name} is {text[:40]}, must be a number from 1 on", hint=f"{name}: 5")
     return int(text)

@@ -9,9 +9,9 @@ from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox import files, gridcost, gridtable, gridtext, panels
+from toolbox import files, gridcells, gridcost, gridtable, gridtext, panels
 from toolbox.gridtable import Row
-from toolbox.ledger import DONE, Ledger
+from toolbox.ledger import DONE, FIRST, Ledger
 from toolbox.panels import COLOURS, LIBRARY
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def name_of(row: Row, axes: Sequence[str]) -> str:
     """A cell in the values of its axes."""
     values = " ".join(_value(axis, row[axis]) for axis in axes if row.get(axis) is not None)
     values = values or (f"without {', '.join(axes)}" if axes else row["cell"])
-    return values if row["stage"] == "grid" else f"{row['stage']}: {values}"
+    return values if row["stage"] == FIRST else f"{row['stage']}: {values}"
 
 
 def _value(axis: str, value: Any) -> str:
@@ -85,9 +85,9 @@ def _value(axis: str, value: Any) -> str:
 
 
 def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
-    best = gridtable.best(table, metric)
+    best = gridcells.leaders(table, metric)
     head, *lines = [line[1:] for line in gridtext.lines(table, axes, metric)]
-    marks = [' class="best"' if row is best else "" for row in table]
+    marks = [' class="best"' if any(row is one for one in best) else "" for row in table]
     body = [f"<tr{mark}>{_cells(line, 'td')}</tr>" for mark, line in zip(marks, lines, strict=True)]
     return "\n".join([f"<tr>{_cells(head, 'th')}</tr>", *body])
 
@@ -148,8 +148,9 @@ def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Mapping[tuple[str,
 
 
 def boxes_figure(rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
-    """The validation scores of the repetitions of each cell, as boxes with their points."""
+    """The validation scores of the repetitions of each cell, as boxes with their points; what has collapsed has a cross."""
     figure = _figure("", f"validation {metric}")
+    collapsed = [row for row in rows if row.get("collapsed") and row.get(f"val/{metric}") is not None]
     for i, (cell, name) in enumerate(names.items()):
         values = [row.get(f"val/{metric}") for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE]
         figure.add_box(
@@ -161,6 +162,15 @@ def boxes_figure(rows: Sequence[Row], names: Mapping[tuple[str, str], str], metr
             marker_color=COLOURS[i % len(COLOURS)],
             showlegend=False,
         )
+    figure.add_scatter(
+        x=[escape(names[row["stage"], row["cell"]]) for row in collapsed],
+        y=[row[f"val/{metric}"] for row in collapsed],
+        text=[escape(row["collapsed"]) for row in collapsed],
+        mode="markers",
+        marker={"symbol": "x", "size": 10, "color": "black"},
+        name="collapsed",
+        showlegend=bool(collapsed),
+    )
     return figure
 
 

@@ -1,7 +1,6 @@
-"""The runs of a research as a table: one typed row a run, one a cell; read from the run folders, whatever their state.
+"""The runs of a research as a table: one typed row a run, read from the run folders, whatever their state.
 
-Which cell is best is decided by validation alone. Intervals are Student's over repetitions, 95 %; differences from the best cell
-are paired by repetition, which has one seed and one split in every cell.
+A row is of a `stage`, and `chosen` where its cell was found best before it began; `gridcells` makes a row a cell of them.
 """
 
 import json
@@ -11,35 +10,50 @@ from typing import Any
 
 import numpy as np
 
-from toolbox import gridcost
+from toolbox import collapse, gridcost
 from toolbox.errors import UsageError
 from toolbox.grid import varying
-from toolbox.ledger import DONE, FAILED, PRUNED, WAITING, Ledger
+from toolbox.ledger import DONE, FAILED, FIRST, NO_PLAN, WAITING, Ledger, key_of, stage_of
 from toolbox.registry import pick
-from toolbox.tasks import LAST, is_better, mode
+from toolbox.tasks import LAST, is_better
 
 Row = dict[str, Any]
-LEVEL = 0.95
-STAGES = ("grid", "search", "best")
-OF_A_RUN = {"rep", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "split_rule", "run", "error"}
-OF_ANY = OF_A_RUN | {"cell", "stage"}
+BEST = "best"  # the stage of the best cell trained again, in a research without stages
+STAGES = (FIRST, "search", BEST)
+OF_A_RUN = {
+    "rep", "fold", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "collapsed", "split_rule", "run", "error"
+}  # fmt: skip
+OF_ANY = OF_A_RUN | {"cell", "stage", "chosen", "folds"}
 
 
 def rows(ledger: Ledger) -> list[Row]:
-    """A row for each run, begun or not; those of the grid first, in its order."""
-    plan, records = ledger.plan(), ledger.records()
-    keys = [f"{cell['name']}_{rep}" for rep in range(plan["reps"]) for cell in plan["cells"]]
-    flags = {cell["name"]: cell["cell"] for cell in plan["cells"]}
-    begun = {key: flags[key.rpartition("_")[0]] for key in keys} | {key: record["flags"] for key, record in records.items()}
-    axes = columns(varying(begun.values()))
-    keys = sorted(begun, key=lambda key: STAGES.index(stage_of(key)))
-    return [_row(ledger, key, records.get(key), begun[key], axes) for key in keys]
+    """A row for each run, begun or not; stages in their order, and in each the cells of a grid first, in its order."""
+    plans, records = ledger.plans(), ledger.records()
+    begun = {
+        key_of(stage, cell["name"], rep): cell["cell"]
+        for stage, plan in plans.items()
+        for rep in range(plan["reps"] * plan["folds"])
+        for cell in plan["cells"]
+    }
+    begun |= {key: record["flags"] for key, record in records.items()}
+    axes, order = columns(varying(begun.values())), [*STAGES, *plans]
+    keys = sorted(begun, key=lambda key: order.index(stage_of(key)))
+    return [_row(ledger, key, records.get(key), _facts(key, plans), _values(begun[key], axes)) for key in keys]
 
 
-def stage_of(key: str) -> str:
-    """What a run was for, which its key begins with: a cell of the grid, of a search, or the best one trained again."""
-    stage, dash, _ = key.partition("-")
-    return stage if dash else STAGES[0]
+def _facts(key: str, plans: Mapping[str, Mapping[str, Any]]) -> Row:
+    """What is known of a run by its key, though it may not have begun."""
+    (cell, _, rep), stage = key.rpartition("_"), stage_of(key)
+    plan = plans.get(stage) or plans.get(FIRST, NO_PLAN)
+    chosen = plan["chosen"] or stage == BEST
+    folds = 1 if chosen else plan["folds"]
+    fold = {"fold": f"{int(rep) % folds + 1}/{folds}"} if folds > 1 else {}
+    whose = {"cell": cell.rpartition("-")[2], "rep": int(rep), **fold, "seed": None}
+    return whose | {"stage": stage, "chosen": chosen, "folds": folds, "state": WAITING}
+
+
+def _values(flags: Mapping[str, str], axes: Mapping[str, str]) -> Row:
+    return {name: typed(flags.get(axis)) for name, axis in axes.items()}
 
 
 def columns(axes: Sequence[str]) -> dict[str, str]:
@@ -49,10 +63,8 @@ def columns(axes: Sequence[str]) -> dict[str, str]:
     return {axis if name in taken else name: axis for name, axis in zip(short, axes, strict=True)}
 
 
-def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapping[str, str], axes: Mapping[str, str]) -> Row:
-    cell, _, rep = key.rpartition("_")
-    row = {"cell": cell.rpartition("-")[2], "rep": int(rep), "seed": None, "stage": stage_of(key)}
-    row |= {"state": WAITING} | {name: typed(flags.get(axis)) for name, axis in axes.items()}
+def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, facts: Row, values: Row) -> Row:
+    row = facts | values
     if record is None:
         return row
     row["state"] = ledger.state(record, tested=record["tested"])
@@ -63,8 +75,18 @@ def _row(ledger: Ledger, key: str, record: Mapping[str, Any] | None, flags: Mapp
     row |= {"best_epoch": best and best["epoch"], "seconds": sum(epoch["seconds"] for epoch in history or ())}
     row |= {f"val/{name}": value for name, value in _plain((best or {}).get("val"))}
     row |= {f"test/{name}": value for name, value in _plain((results or {}).get("test"))}
+    row["collapsed"] = _collapsed(best or {}, results or {}) if row["state"] == DONE else None
     row["split_rule"] = ((config or {}).get("data") or {}).get("split_rule")
     return row | {"run": record["run"], "error": record["error"] if row["state"] == FAILED else None}
+
+
+def _collapsed(best: Mapping[str, Any], results: Mapping[str, Any]) -> str | None:
+    """Where and why a run has collapsed, on validation (on training where no row validates) or on test; None where it has not."""
+    seen = {"validation": best.get("val"), "test": results.get("test")}
+    sides = seen if best.get("val") else seen | {"training": best.get("train")}
+    matrices = {name: side["confusion_matrix"] for name, side in sides.items() if side and side.get("confusion_matrix")}
+    whys = {name: collapse.why(np.array(matrix)) for name, matrix in matrices.items()}
+    return "; ".join(f"{name}: {why}" for name, why in whys.items() if why) or None
 
 
 def axes(found: Sequence[Row]) -> list[str]:
@@ -73,14 +95,21 @@ def axes(found: Sequence[Row]) -> list[str]:
 
 
 def split_rules(found: Sequence[Row]) -> list[str]:
-    """How the rows of the first repetition were divided, each rule once; other repetitions divide them with their own seeds."""
+    """How the rows of the first repetition were divided, each rule once, and in what those of the others differ."""
     known = [row for row in found if row.get("split_rule")]
     first = min((row["rep"] for row in known), default=0)
-    return list(dict.fromkeys(row["split_rule"] for row in known if row["rep"] == first))
+    rules = {row["split_rule"]: row["stage"] for row in known if row["rep"] == first}
+    return [rule + _others([row for row in found if row["stage"] == stage]) for rule, stage in rules.items()]
+
+
+def _others(stage: Sequence[Row]) -> str:
+    """In what the division of rows differs from one run of a cell to another, in words."""
+    seeds = len({row["seed"] for row in stage if row["seed"] is not None}) > 1
+    return "; each repetition has its own seed" * seeds + "; the other folds validate in turn" * (stage[0]["folds"] > 1)
 
 
 def judged_by(ledger: Ledger, found: Sequence[Row], named: str | None = None) -> str:
-    """The metric that is named, else that the first run chose its best epoch by, macro_f1 where it chose none.
+    """The metric that is named, else that the first run chose its best epoch by, macro_f1 where none chose any.
 
     Raises UsageError for a name that no run has.
     """
@@ -88,8 +117,8 @@ def judged_by(ledger: Ledger, found: Sequence[Row], named: str | None = None) ->
     if named:
         return pick("best", known, named) and named if known else named
     configs = (_json(ledger.folder(record), "config.json") for record in ledger.records().values())
-    chosen = monitor(next(filter(None, configs), None))
-    return monitor(None) if chosen == LAST else chosen
+    chosen = (monitor(config) for config in configs if config)
+    return next((metric for metric in chosen if metric != LAST), monitor(None))
 
 
 def monitor(config: Mapping[str, Any] | None) -> str:
@@ -132,69 +161,6 @@ def typed(text: str | None) -> Any:
         except (TypeError, ValueError):
             continue
     return text
-
-
-def cells(found: Sequence[Row], metric: str) -> list[Row]:
-    """A row for each cell: how many runs, and of the `metric` mean, sd and interval on validation and test.
-
-    `difference_*` is from the best cell on validation, over the repetitions that both have.
-    """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in found:
-        groups.setdefault((row["stage"], row["cell"]), []).append(row)
-    table = [_cell(group, metric) for group in groups.values()]
-    first = best(table, metric)
-    beside = _by_rep(groups[first["stage"], first["cell"]], f"val/{metric}") if first else {}
-    for row, group in zip(table, groups.values(), strict=True):
-        own = _by_rep(group, f"val/{metric}") if row is not first and row["stage"] != "best" else {}  # that has other seeds
-        row |= _spread([own[rep] - beside[rep] for rep in own if rep in beside], "difference")
-    return table
-
-
-def _cell(group: Sequence[Row], metric: str) -> Row:
-    axes = {key: value for key, value in group[0].items() if key not in OF_A_RUN and "/" not in key}
-    done, states = [row for row in group if row["state"] == DONE], [row["state"] for row in group]
-    counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED)}
-    counts["left"] = len(group) - sum(counts.values())
-    sides = [_spread(list(_by_rep(group, f"{side}/{metric}").values()), side) for side in ("val", "test")]
-    seconds = float(np.mean([row["seconds"] for row in done])) if done else None
-    return {**axes, **counts, **sides[0], **sides[1], **gridcost.of_cell(group), "seconds": seconds}
-
-
-def _by_rep(group: Sequence[Row], name: str) -> dict[int, float]:
-    """The figure of each repetition that is done and has one."""
-    return {row["rep"]: row[name] for row in group if row["state"] == DONE and row.get(name) is not None}
-
-
-def _spread(values: Sequence[float], name: str) -> Row:
-    """Mean, standard deviation and interval of the mean; of one value the mean alone."""
-    count = len(values)
-    mean = float(np.mean(values)) if count else None
-    sd = float(np.std(values, ddof=1)) if count > 1 else None
-    half = _quantile(count) * sd / np.sqrt(count) if count > 1 else None
-    return {
-        f"{name}_mean": mean,
-        f"{name}_sd": sd,
-        f"{name}_low": mean - half if count > 1 else None,
-        f"{name}_high": mean + half if count > 1 else None,
-    }
-
-
-def _quantile(count: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + LEVEL / 2, count - 1))
-
-
-def best(table: Sequence[Row], metric: str) -> Row | None:
-    """The cell with the best mean on validation, of those with half as many runs as the most; None where none has any.
-
-    So a single lucky run does not outdo the mean of many. What was trained again because it was the best is no candidate.
-    """
-    known = [row for row in table if row["val_mean"] is not None and row["stage"] != "best"]
-    known = [row for row in known if 2 * row["n"] >= max(other["n"] for other in known)]
-    pick = min if mode(metric) == "min" else max
-    return pick(known, key=lambda row: row["val_mean"]) if known else None
 
 
 def _plain(values: Mapping[str, Any] | None) -> list[tuple[str, float]]:

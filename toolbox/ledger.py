@@ -1,6 +1,6 @@
 """The folder of a research, `<root-dir>/research/<name>/`: its cells, and which run is which cell's.
 
-    grid.json           the cells as they were asked for
+    grid.json           the cells as they were asked for, by stage where there are stages
     runs/CELL_REP.json  one record a run, written before the run starts and when it ends: its folder, its state
     logs/CELL_REP.log   what the run said
     research.log        what the whole said; index.html and table.csv are read from the runs
@@ -21,7 +21,10 @@ from toolbox import files
 from toolbox.errors import BusyError, ResourceError, UsageError
 from toolbox.runs import held
 
+FIRST = "grid"  # the stage of a research without stages
+NO_PLAN: dict[str, Any] = {"reps": 0, "space": None, "cells": [], "folds": 1, "chosen": False}
 DONE, FAILED, STARTED, STOPPED, PRUNED, WAITING = "done", "failed", "started", "stopped", "pruned", "waiting"
+OTHER = "another --name, or the file as it was"
 NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)
 
 
@@ -39,7 +42,18 @@ class Task:
     @property
     def key(self) -> str:
         """The name of its record."""
-        return f"{self.cell}_{self.rep}" if self.stage == "grid" else f"{self.stage}-{self.cell}_{self.rep}"
+        return key_of(self.stage, self.cell, self.rep)
+
+
+def key_of(stage: str, cell: str, rep: int) -> str:
+    """The name of the record of a run."""
+    return f"{cell}_{rep}" if stage == FIRST else f"{stage}-{cell}_{rep}"
+
+
+def stage_of(key: str) -> str:
+    """What a run was for, which its key begins with: a stage, or without any a cell of the grid, of a search, or the best one."""
+    stage, dash, _ = key.partition("-")
+    return stage if dash else FIRST
 
 
 class Ledger:
@@ -75,12 +89,28 @@ class Ledger:
             what = error.what.replace("the run is", "the research is")
             raise BusyError(what, where=error.where, hint="wait for it, or another --name") from error
 
-    def freeze(self, reps: int, *, cells: Sequence[dict[str, Any]] | None = None, space: str | None = None) -> int:
-        """Keep the cells, with a name each, or the space that is searched, and the repetitions; how many cells are new.
+    def freeze(
+        self,
+        reps: int,
+        *,
+        cells: Sequence[dict[str, Any]] | None = None,
+        space: str | None = None,
+        folds: int = 1,
+        stage: str = FIRST,
+        chosen: bool = False,
+    ) -> int:
+        """Keep the cells, with a name each, or the space that is searched, the repetitions and folds; how many cells are new.
 
-        A UsageError where a cell of before is not among them, or the space is another.
+        `chosen` are cells that an earlier stage found best. A UsageError where a cell of before is not among them, or where space
+        or folds are others.
         """
-        before, path = self.plan(), self.path / "grid.json"
+        path, plans, before = self.path / "grid.json", self.plans(), self.plan(stage)
+        if plans and (stage == FIRST) != (FIRST in plans):
+            raise UsageError(
+                "this research is one with stages, or the file has them and it has none", where=str(path), hint=OTHER
+            )
+        if before["reps"] and before["folds"] != folds:
+            raise UsageError(f"this research has {before['folds']} folds, not {folds}", where=str(path), hint=OTHER)
         cells = before["cells"] if cells is None else list(cells)
         names = {cell["name"] for cell in cells}
         if lost := [cell for cell in before["cells"] if cell["name"] not in names]:
@@ -90,14 +120,20 @@ class Ledger:
             what = "this research has searched another grid"
             raise UsageError(what, where=str(path), hint="another --name, or the grid as it was")
         plan = {"reps": max(reps, before["reps"]), "space": space or before["space"], "cells": cells}
+        plan |= {"folds": folds, "chosen": chosen}
         if plan != before:
-            files.write_json(path, plan)
+            files.write_json(path, {"stages": {**plans, stage: plan}})
         return len(cells) - len(before["cells"])
 
-    def plan(self) -> dict[str, Any]:
-        """The cells, the space that is searched and the number of repetitions, as they were kept."""
+    def plans(self) -> dict[str, dict[str, Any]]:
+        """Of each stage, in order, the cells, the space that is searched, repetitions and folds, as they were kept."""
         path = self.path / "grid.json"
-        return _read(path) if path.is_file() else {"reps": 0, "space": None, "cells": []}
+        found = _read(path) if path.is_file() else {"stages": {}}
+        return found["stages"] if "stages" in found else {FIRST: NO_PLAN | found}
+
+    def plan(self, stage: str = FIRST) -> dict[str, Any]:
+        """What was kept of a stage; of one that is new, nothing."""
+        return self.plans().get(stage, NO_PLAN)
 
     def record(self, key: str) -> dict[str, Any] | None:
         """What is known of a run; None of one that never began."""

@@ -29,6 +29,7 @@ def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> Non
     figures = "  ".join(
         f"{split} " + " ".join(f"{name} {last[split][key]:.4f}" for key, name in SAID.items() if key in last[split])
         for split in ("train", "val")
+        if last[split]
     )
     rates = f"lr {last['lr']:.2e}" + (f", backbone {last['backbone_lr']:.2e}" if "backbone_lr" in last else "")
     log.info("epoch %d/%d  %s  %s  %.1f s", last["epoch"], epochs, rates, figures, last["seconds"])
@@ -55,7 +56,7 @@ class Board:
             torch.backends.mha.set_fastpath_enabled(fast)
             model.train(training)
 
-    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions) -> None:
+    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None) -> None:
         """Scalars, weights and gradients (of the epoch's last batch), and how the classes were told apart."""
         step = row["epoch"]
         with self._writing():

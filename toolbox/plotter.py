@@ -101,17 +101,17 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
-    """Every metric of train and validation, and the learning rate, by epoch."""
-    epochs = [row["epoch"] for row in history]
+    """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
+    epochs, sides = [row["epoch"] for row in history], [side for side in ("train", "val") if history[0][side]]
     panels = [
         Panel(
             name.replace("_", " "),
             "epoch",
             "",
-            [(split, epochs, _numbers(row[split][name] for row in history)) for split in ("train", "val")],
+            [(split, epochs, _numbers(row[split][name] for row in history)) for split in sides],
         )
         for name in METRICS
-        if name in history[0]["val"]
+        if name in history[0][sides[-1]]
     ]
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
     lines = [(name, epochs, _numbers(row.get(name) for row in history)) for name in rates]

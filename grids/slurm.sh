@@ -1,0 +1,58 @@
+#!/bin/bash
+# A research on a SLURM cluster: one Dask scheduler, a worker a task, and research.py that hands runs to them.
+#
+#     sbatch grids/slurm.sh grids/vision_two_stage.yaml --root-dir /shared/ecg_data --name two_stage
+#
+# The folder of the program, its Python and --root-dir are on a file system that every node sees at the same path. The words after
+# the script are those of research.py. The same line again goes on; so does the job itself when it was preempted and is requeued.
+#SBATCH --job-name=ecg-research
+#SBATCH --ntasks=8
+#SBATCH --cpus-per-task=4
+#SBATCH --gpus-per-task=1
+#SBATCH --mem-per-cpu=4G
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@300
+set -euo pipefail
+
+cd "${ECG_PROGRAM:-${SLURM_SUBMIT_DIR:-.}}"
+python="${ECG_PYTHON:-python}"
+address="tcp://${ECG_HOST:-$(hostname -f)}:${ECG_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 10000))}"
+export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
+
+# Dask's ports have no password: keep them to nodes that you trust.
+"$python" -m distributed.cli.dask_scheduler --host "$address" --no-dashboard &
+scheduler=$!
+# A worker does one run at a time. Where one dies Dask gives its run to another, which goes on from the checkpoint.
+srun --kill-on-bad-exit=0 "$python" -m distributed.cli.dask_worker "$address" --nthreads 1 --no-nanny --no-dashboard --memory-limit 0 \
+    --death-timeout 120 &
+workers=$!
+
+over() { # the workers first: told at once with their scheduler to end, they may not
+    kill "$workers" 2>/dev/null || true
+    for _ in {1..40}; do
+        kill -0 "$workers" 2>/dev/null || break
+        sleep 0.25
+    done
+    kill -KILL "$workers" 2>/dev/null || true
+    kill "$scheduler" 2>/dev/null || true
+    wait || true
+}
+trap over EXIT
+
+# Five minutes before the time is up, SLURM sends TERM: every run saves its place, and the job is put back into the queue.
+"$python" research.py "$@" --engine-address "$address" &
+research=$!
+asked=""
+trap 'asked=yes; kill -TERM "$research" 2>/dev/null || true' TERM INT
+code=0
+wait "$research" || code=$?
+while kill -0 "$research" 2>/dev/null; do
+    code=0
+    wait "$research" || code=$?
+done
+if [ -n "$asked" ] && [ "$code" -ge 128 ] && [ -n "${SLURM_JOB_ID:-}" ]; then # not where it was done by then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
