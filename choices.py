@@ -7,7 +7,7 @@ from typing import Any
 from loaders import DATASETS, augment
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
-from toolbox import animation, baselines, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from toolbox import animation, baselines, explainers, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 from toolbox.tasks import LAST, TASKS
@@ -26,6 +26,8 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "monitor": dict.fromkeys((*metrics.METRICS, LAST)),
     "baseline": baselines.BASELINES,
     "confusion-video": animation.WRITERS,
+    "explain": explainers.EXPLAINERS,
+    "explain-rows": dict.fromkeys(("val", "test")),
 }
 # What each task has of its own, and what it takes where nothing is typed.
 NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
@@ -50,6 +52,7 @@ LISTS = {
     "samplers": "sampler",
     "metrics": "monitor",
     "baselines": "baseline",
+    "explainers": "explain",
 }
 
 

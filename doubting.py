@@ -1,0 +1,137 @@
+"""An attribution is put to the checks that could show it to be a mere picture: figures, sentences, curves."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import assembly
+from attribution import Array, Seen, Subject, attributed
+from loaders.base import Data
+from toolbox import doubts, explainers, verdicts
+from toolbox.gallery import Doubt
+from toolbox.panels import Panel
+from toolbox.signals import StopRequest
+
+VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
+ORDERS, ORDERS_OF_PICTURES = 5, 2  # of chance
+PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or one of 16 parts of a picture's side
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the checks found: plain values, sentences for a person, and panels of curves."""
+
+    values: dict[str, Any]
+    sentences: list[Doubt]
+    panels: list[Panel]
+
+
+def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
+    """Put the attribution of the rows that were seen to every check that can be made."""
+    everything, seen = seen, _some(seen)
+    x = seen.inputs[0]
+    where = (x != seen.blank).any(1, keepdim=True) if x.dim() == 4 else explainers.inside(x)
+    parts, correlations = _weights(subject, seen, where)
+    curves = _curves(subject, seen)
+    areas = curves.areas()
+    sentences = [
+        verdicts.of_weights(correlations, parts),
+        *(
+            verdicts.of_curve(name.capitalize(), areas[name], areas[f"random_{name}"], falls=name == "deletion")
+            for name in ("deletion", "insertion")
+        ),
+    ]
+    values = {
+        "rows": len(seen.which),
+        "weights": {"layers_new": parts, "rank_correlation": correlations},
+        **{f"{name}_area": float(area.mean()) for name, area in areas.items()},
+    }
+    if subject.flags.explain == "integrated-gradients":
+        how = {"attribution": seen.attribution, "blank": seen.blank}
+        missed = doubts.completeness(subject.model, seen.inputs, seen.target, **how)
+        values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
+        sentences.append(verdicts.of_completeness(missed))
+    if everything.peaks is not None:
+        sentences.append(_at_qrs(subject, everything, values))
+    if subject.flags.explain_random_labels:
+        sentences.append(_labels(subject, seen, where, stop, values))
+    return Found(values, sentences, verdicts.panels(vars(curves), (parts, correlations)))
+
+
+def _some(seen: Seen) -> Seen:
+    """As many of the rows as can be doubted, from all over them."""
+    room = max(1, VALUES // seen.blank[0].numel())
+    some = np.unique(np.linspace(0, len(seen.which) - 1, min(room, len(seen.which))).round().astype(int))
+    own = {"inputs": [each[some] for each in seen.inputs], "peaks": seen.peaks and [seen.peaks[row] for row in some]}
+    arrays = {name: getattr(seen, name)[some] for name in ("which", "said", "target", "blank", "attribution")}
+    return replace(seen, **own, **arrays)
+
+
+def _weights(subject: Subject, seen: Seen, where: Tensor) -> tuple[list[float], list[float]]:
+    """The parts of the layers that are made anew, and the rank correlations with the attributions then."""
+    fresh = SimpleNamespace(**vars(subject.flags) | {"seed": (subject.flags.seed + 1) % 2**31})
+    new = assembly.network(fresh, subject.data.spec).to(subject.device)
+    parts, correlations = [], []
+    for part, model in doubts.cascade(subject.model, explainers.prepared(new)):
+        parts.append(part)
+        correlations.append(_alike(subject, model, seen, where))
+    return parts, correlations
+
+
+def _alike(subject: Subject, model: nn.Module, seen: Seen, where: Tensor) -> float:
+    """The mean rank correlation of the attributions with those of another network of the same kind, NaN for none."""
+    other = attributed(subject, model, seen.inputs, seen.target, blank=seen.blank)
+    found = doubts.rank_correlation(seen.attribution, other, where)
+    return float(np.nanmean(found)) if not np.isnan(found).all() else float("nan")
+
+
+def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
+    spec = subject.data.spec
+    x, *features = seen.inputs
+    piece = tuple(-(-side // PIECES) for side in spec.image) if spec.image else (max(1, round(PIECE_S * spec.rate_hz)),)
+
+    @torch.inference_mode()
+    def score(changed: Tensor, row: Tensor) -> Array:
+        parts = [
+            subject.model(each, *(feature[of] for feature in features)).softmax(1).gather(1, seen.target[of, None])[:, 0]
+            for each, of in zip(changed.split(subject.at_once), row.split(subject.at_once), strict=True)
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+    how = {"blank": seen.blank, "piece": piece, "seed": subject.flags.seed}
+    return doubts.curves(score, x, seen.attribution, **how, orders=ORDERS_OF_PICTURES if spec.image else ORDERS)
+
+
+def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
+    """How much of the evidence lies at the QRS; the figures are added to `values`."""
+    spec, where = subject.data.spec, explainers.inside(seen.inputs[0]).cpu().numpy()
+    shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.peaks, where, rate_hz=spec.rate_hz)
+    explained = seen.target.cpu().numpy()
+    values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
+    return verdicts.of_qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
+
+
+def _mean(values: Array) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _labels(subject: Subject, seen: Seen, where: Tensor, stop: StopRequest, values: dict[str, Any]) -> Doubt:
+    """The same network trained on permuted labels, as the run was trained, for as many epochs as were asked for."""
+    data, epochs = subject.data, subject.flags.explain_random_labels
+    rng, y = np.random.default_rng(subject.flags.seed), data.train.y
+    permuted = Data(data.spec, replace(data.train, y=rng.permutation(y)), data.val, data.open_test, data.checksum)
+    flags = SimpleNamespace(**vars(subject.flags) | {"epochs": epochs, "start_epoch": 0, "patience": None})
+    trainer = assembly.build(flags, permuted)
+    assembly.pretrain(flags, trainer)
+    with stop.deferred():
+        trainer.fit(epochs, on_epoch=lambda *_: None, stop=stop)
+    stop.check()
+    learned, share = trainer.history[-1]["train"]["accuracy"], float(np.bincount(y).max() / len(y))
+    correlation = _alike(subject, explainers.prepared(trainer.model), seen, where)
+    values["labels"] = {"rank_correlation": correlation, "epochs": epochs, "accuracy": learned, "largest_class": share}
+    return verdicts.of_labels(correlation, epochs=epochs, learned=learned, share=share)
