@@ -13,7 +13,6 @@ from attribution import Array, Seen, Subject, attributed
 from loaders.base import Data
 from toolbox import doubts, explainers, verdicts
 from toolbox.gallery import Doubt
-from toolbox.panels import Panel
 from toolbox.signals import StopRequest
 
 VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
@@ -23,11 +22,12 @@ PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or one 
 
 @dataclass(frozen=True)
 class Found:
-    """What the checks found: plain values, sentences for a person, and panels of curves."""
+    """What the checks found: plain values, sentences for a person, and what curves are drawn of."""
 
     values: dict[str, Any]
     sentences: list[Doubt]
-    panels: list[Panel]
+    curves: doubts.Curves
+    cascade: tuple[list[float], list[float]]
 
 
 def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
@@ -59,7 +59,7 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
         sentences.append(_at_qrs(subject, everything, values))
     if subject.flags.explain_random_labels:
         sentences.append(_labels(subject, seen, where, stop, values))
-    return Found(values, sentences, verdicts.panels(vars(curves), (parts, correlations)))
+    return Found(values, sentences, curves, (parts, correlations))
 
 
 def _some(seen: Seen) -> Seen:
@@ -72,21 +72,26 @@ def _some(seen: Seen) -> Seen:
 
 
 def _weights(subject: Subject, seen: Seen, where: Tensor) -> tuple[list[float], list[float]]:
-    """The parts of the layers that are made anew, and the rank correlations with the attributions then."""
-    fresh = SimpleNamespace(**vars(subject.flags) | {"seed": (subject.flags.seed + 1) % 2**31})
-    new = assembly.network(fresh, subject.data.spec).to(subject.device)
+    """The parts of the layers that are made anew, and the rank correlations then; of signals all are made anew three times."""
     parts, correlations = [], []
-    for part, model in doubts.cascade(subject.model, explainers.prepared(new)):
+    for part, model in doubts.cascade(subject.model, _fresh(subject, 1)):
         parts.append(part)
         correlations.append(_alike(subject, model, seen, where))
-    return parts, correlations
+    others = [] if subject.data.spec.image else [_alike(subject, _fresh(subject, number), seen, where) for number in (2, 3)]
+    return parts, [*correlations[:-1], _mean(np.array([correlations[-1], *others]))]
+
+
+def _fresh(subject: Subject, number: int) -> nn.Module:
+    """The network with the weights it would begin with under another seed."""
+    flags = SimpleNamespace(**vars(subject.flags) | {"seed": (subject.flags.seed + number) % 2**31})
+    return explainers.prepared(assembly.network(flags, subject.data.spec).to(subject.device))
 
 
 def _alike(subject: Subject, model: nn.Module, seen: Seen, where: Tensor) -> float:
     """The mean rank correlation of the attributions with those of another network of the same kind, NaN for none."""
     other = attributed(subject, model, seen.inputs, seen.target, blank=seen.blank)
     found = doubts.rank_correlation(seen.attribution, other, where)
-    return float(np.nanmean(found)) if not np.isnan(found).all() else float("nan")
+    return _mean(found)
 
 
 def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
@@ -115,9 +120,10 @@ def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
     return verdicts.of_qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
 
 
-def _mean(values: Array) -> float | None:
+def _mean(values: Array) -> float:
+    """Of those that are known; NaN for none."""
     known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _labels(subject: Subject, seen: Seen, where: Tensor, stop: StopRequest, values: dict[str, Any]) -> Doubt:

@@ -95,7 +95,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     folder = _folder(subject)
     examples = _examples(subject, seen, groups, probabilities)
     _draw(folder, examples, seen, subject)
-    panels.save_png(panels.panels_figure(found.panels, len(found.panels), "", verdicts.CELL), folder / "doubts.png")
+    panels.save_png(verdicts.figure(vars(found.curves), found.cascade), folder / "doubts.png")
     of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
     arrays = {name: values[seen.which] for name, values in of_rows.items()}
     arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
@@ -112,6 +112,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
         "data": f"{spec.source}; {spec.licence}",
     }
     how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
+    how["wide"] = bool(spec.image) or heat.is_wide(spec.samples, spec)
     page = gallery.write(folder, examples, title=f"What {run.path.name} looks at", **how)
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / "explain.json", values | {"examples": [asdict(each) for each in examples]})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STAGES = 4  # of the cascade after the head, the last of which is the whole network
+STAGES = 3  # of the cascade after the head, the last of which is the whole network
 STEPS = 20  # of a deletion
 QRS_S = 0.06  # to either side of an R peak
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ from toolbox.errors import UsageError
 from toolbox.featuremaps import FeatureMap
 
 STEPS = (32, 128, 512)  # of the path of integrated gradients, as many as are needed
-COMPLETE = 0.005  # of the difference that attributions sum to, which they may miss
+COMPLETE, LEAST = 0.005, 0.1  # of the difference that attributions sum to, which they may miss; if it is a difference
 MOST_VALUES = 2**22  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
@@ -88,7 +88,7 @@ def integrated_gradients(
         how |= {"internal_batch_size": max(_at_once(x), 1), "return_convergence_delta": True}
         attribution[rows], missed = method.attribute(x.detach()[rows], baseline[rows], **how)
         whole = attribution[rows].flatten(1).sum(1) - missed
-        rows = rows[missed.abs() > COMPLETE * whole.abs()]
+        rows = rows[missed.abs() > COMPLETE * whole.abs().clamp(min=LEAST)]
         if not len(rows):
             break
     return attribution.detach()

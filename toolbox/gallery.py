@@ -63,13 +63,15 @@ def write(
     title: str,
     facts: Sequence[tuple[str, str]],
     doubts: Sequence[Doubt],
+    wide: bool,
 ) -> Path:
-    """Write the page of pictures that lie in `folder`; its path. Raises ResourceError."""
+    """Write the page of pictures, which may be `wide`, that lie in `folder`; its path. Raises ResourceError."""
     sections = [_section(folder, name, [each for each in examples if each.true == name]) for name in classes]
     said = [name for name in classes if any(each.said == name for each in examples)]
     parts = {
         "TITLE": escape(title),
         "NOTICE": NOTICE,
+        "KIND": "wide" if wide else "narrow",
         "FACTS": "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts),
         "DOUBTS": "\n".join(map(_doubt, doubts)),
         "CURVES": _image(folder / "doubts.png", "curves of the checks") if (folder / "doubts.png").exists() else "",

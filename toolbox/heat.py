@@ -19,7 +19,9 @@ PAPER, FINE, COARSE = "#FFFBF8", "#FBE5DD", "#F0BFAE"
 INK = "#44474F"
 FOR, AGAINST = "#D4470C", "#0067A5"
 FULL = 98.0  # percentile of the sizes at which a colour is full
+FAINT = 0.05
 BOX_S, SMALL_S = 0.2, 0.04
+LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
 LONG_S = 3.0  # from which small boxes are left out
 ONE_COLUMN = 3  # leads
 
@@ -45,18 +47,23 @@ def colours(middle: str) -> "Colormap":
     return LinearSegmentedColormap.from_list("evidence", [AGAINST, middle, FOR])
 
 
+def is_wide(samples: int, spec: Facts) -> bool:
+    """Whether the picture of a row of so many samples is a wide one."""
+    return samples > LONG_S * spec.rate_hz or len(spec.leads) > ONE_COLUMN
+
+
 def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: Array = ()) -> "Figure":
     """Leads x (C, T) with their attribution, and R peaks as ticks; leads share the scales of amplitude and of colour."""
     from matplotlib.figure import Figure
 
-    filled = np.flatnonzero((x != 0).any(0))  # the zeros after a row's signal are not drawn
-    end = filled[-1] + 2 if len(filled) else x.shape[1]
-    x, heat, leads = x[:, :end], scaled(attribution)[:, :end], len(x)
+    heat, leads = scaled(attribution), len(x)
+    drawn = np.flatnonzero((x != 0).any(0) | (np.abs(heat) > FAINT).any(0))  # not the zeros after a signal where nothing is said
+    end = drawn[-1] + 2 if len(drawn) else x.shape[1]
+    x, heat = x[:, :end], heat[:, :end]
     columns = 1 if leads <= ONE_COLUMN else 2
     rows = -(-leads // columns)
-    wide = 5.2 if x.shape[1] <= LONG_S * spec.rate_hz else 10.5
     height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
-    figure = Figure(figsize=(max(wide, 5.2 * columns), height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(10.5 if is_wide(x.shape[1], spec) else 5.2, height), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=10)
     if leads == 1:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -70,7 +77,7 @@ def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: 
         _lead(axes, lead, warm, spec=spec, middle=_middle(lead), reach=_reach(x), peaks=marked, strip=True)
         if place % rows == rows - 1 or place == leads - 1:
             axes.set_xlabel("time (s)", fontsize=8)
-        axes.text(0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top")
+        axes.text(0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top", zorder=6, bbox=LABEL)
     for axes in list(places)[leads:]:
         axes.remove()
     return figure

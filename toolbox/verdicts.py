@@ -4,17 +4,20 @@ The bounds are conventions of this program, chosen to be cautious; the figures s
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.gallery import Doubt
-from toolbox.panels import Panel
+from toolbox.panels import Panel, panels_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 UNLIKE, ALIKE = 0.3, 0.6  # rank correlations
-USUAL, MOSTLY = 0.6, 0.8  # parts of the rows
+MOSTLY, TELLING = 0.8, 0.02  # part of the rows; difference of areas, in probability
 EXACT, ROUGH = 0.01, 0.05  # of a difference of logits
 CELL = (3.4, 2.7)  # inches of a panel
 
@@ -52,12 +55,15 @@ def _alike(name: str, figure: str, value: float, means: Mapping[str, str], how: 
 
 def of_curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
     """Areas (N,) below a deletion (`falls`) or insertion curve, against those in an order of chance."""
-    better = float(np.mean(area < chance if falls else area > chance))
-    verdict = "good" if better >= MOSTLY else "mind" if better >= USUAL else "bad"
+    gain = chance - area if falls else area - chance
+    better, figure = float(np.mean(gain > 0)), f"{area.mean():.2f} against {chance.mean():.2f}"
+    if gain.mean() < TELLING:
+        what = "taking what is marked away" if falls else "showing what is marked"
+        return Doubt(name, figure, "bad", f"{what} does no more to the class's probability than an order of chance does")
+    verdict = "good" if better >= MOSTLY else "mind"
     does = "taking away what is marked lowers the class's probability" if falls else "showing what is marked alone raises it"
-    than = "faster" if better > 0.5 else "no faster"
-    meaning = f"{does} {than} than an order of chance does: in {better:.0%} of the {len(area)} rows (area below the curve)"
-    return Doubt(name, f"{area.mean():.2f} against {chance.mean():.2f}", verdict, meaning)
+    meaning = f"{does} faster than an order of chance does, in {better:.0%} of the {len(area)} rows (area below the curve)"
+    return Doubt(name, figure, verdict, meaning)
 
 
 def of_completeness(missed: Array) -> Doubt:
@@ -82,12 +88,22 @@ def of_qrs(shares: Array, times: Array, classes: Mapping[str, Array]) -> Doubt:
     return Doubt("At the QRS", f"{share / time:.1f} times its share", "none", meaning)
 
 
-def panels(areas: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> list[Panel]:
+def figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> "Figure":
+    """The panels with axes that make small differences look small."""
+    found = panels(curves, cascade)
+    drawn = panels_figure(found, len(found), "", CELL)
+    for axes in drawn.axes[:2]:
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+    drawn.axes[2].set(xlim=(0, 1), ylim=(min(0, *cascade[1]) - 0.02, 1))
+    return drawn
+
+
+def panels(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> list[Panel]:
     """Mean curves (N, S) of deletion and insertion beside those of chance, and the cascade (parts, correlations)."""
     found = []
     for name in ("deletion", "insertion"):
-        taken = np.linspace(0, 1, areas[name].shape[1])
-        lines = [("as marked", taken, areas[name].mean(0)), ("by chance", taken, areas[f"random_{name}"].mean(0))]
+        taken = np.linspace(0, 1, curves[name].shape[1])
+        lines = [("as marked", taken, curves[name].mean(0)), ("by chance", taken, curves[f"random_{name}"].mean(0))]
         found.append(Panel(name, "part of the row", "probability" if name == "deletion" else "", lines))
     parts, correlations = cascade
     line = ("with the trained", np.append(0, parts), np.append(1, correlations))
