@@ -5,7 +5,7 @@ seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,9 +44,10 @@ class Subject:
     def inputs(self, which: Array) -> list[Tensor]:
         """What the network is called with for the rows `which`; of records of any length it is their middle."""
         some = self.rows.rows(which)
-        if some.pooled:
+        batches = some.batches(self.device)
+        if not torch.equal(batches.rows, torch.arange(len(some), device=self.device)):  # they are windows over records
             return [torch.tensor(some.x, device=self.device)]
-        inputs, _ = next(iter(some.batches(self.device).batches(None, len(some))))
+        inputs, _ = next(iter(batches.batches(None, len(some))))
         return inputs
 
     def probabilities(self, which: Array | None = None) -> Array:
@@ -66,8 +67,8 @@ class Subject:
 class Seen:
     """Rows `which` (n,), what was said of each and which class is explained (n,), and their attribution.
 
-    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x; `peaks` has the samples
-    of the R peaks of each row, None where they are not known.
+    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks are known,
+    `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them; `within` (n, 1, ...) is the signal.
     """
 
     which: Array
@@ -76,7 +77,9 @@ class Seen:
     inputs: list[Tensor]
     blank: Tensor
     attribution: Tensor
-    peaks: list[Array] | None
+    within: Array
+    peaks: list[Array] | None = None
+    near: Array | None = None
 
 
 def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
@@ -107,11 +110,13 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     chosen = torch.tensor(target, device=subject.device)
     blank = explainers.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
-    peaks = None
-    if not spec.image:
-        options = {name: getattr(subject.flags, name) for name in assembly.OF_RECORDINGS}
-        peaks = landmarks.r_peaks(spec.name, inputs[0].cpu().numpy(), spec.rate_hz, **options)
-    return Seen(which, said, chosen, inputs, blank, found, peaks)
+    within = explainers.inside(inputs[0]) if inputs[0].dim() == 3 else (inputs[0] != blank).any(1, keepdim=True)
+    seen = Seen(which, said, chosen, inputs, blank, found, within.cpu().numpy())
+    options = {name: getattr(subject.flags, name) for name in assembly.OF_RECORDINGS}
+    peaks = None if spec.image else landmarks.r_peaks(spec.name, inputs[0].cpu().numpy(), spec.rate_hz, **options)
+    if peaks is None:
+        return seen
+    return replace(seen, peaks=peaks, near=landmarks.near(peaks, spec.samples, spec.rate_hz))
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:

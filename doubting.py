@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import assembly
 from attribution import Array, Seen, Subject, attributed
-from loaders.base import Data
+from loaders.base import Data, Rows
 from toolbox import doubts, explainers, verdicts
 from toolbox.gallery import Doubt
 from toolbox.signals import StopRequest
@@ -26,58 +26,59 @@ class Found:
 
     values: dict[str, Any]
     sentences: list[Doubt]
-    curves: doubts.Curves
-    cascade: tuple[list[float], list[float]]
+    curves: doubts.Curves | None = None
+    cascade: tuple[list[float], list[float]] | None = None
 
 
 def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
-    """Put the attribution of the rows that were seen to every check that can be made."""
-    everything, seen = seen, _some(seen)
-    x = seen.inputs[0]
-    where = (x != seen.blank).any(1, keepdim=True) if x.dim() == 4 else explainers.inside(x)
-    parts, correlations = _weights(subject, seen, where)
-    curves = _curves(subject, seen)
-    areas = curves.areas()
-    sentences = [
-        verdicts.of_weights(correlations, parts),
-        *(
-            verdicts.of_curve(name.capitalize(), areas[name], areas[f"random_{name}"], falls=name == "deletion")
-            for name in ("deletion", "insertion")
-        ),
-    ]
-    values = {
-        "rows": len(seen.which),
-        "weights": {"layers_new": parts, "rank_correlation": correlations},
-        **{f"{name}_area": float(area.mean()) for name, area in areas.items()},
-    }
+    """Put the attribution of the rows that were seen to every check that can be made of it."""
+    marked = np.flatnonzero((seen.attribution != 0).flatten(1).any(1).cpu().numpy())
+    values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": len(seen.which) - len(marked)}
+    sentences = [verdicts.of_nothing(len(seen.which) - len(marked), len(seen.which))] * (len(marked) < len(seen.which))
+    if not len(marked):
+        return Found(values, sentences)
+    some = _some(seen, marked)
+    cascade, curves = _weights(subject, some), _curves(subject, some)
+    sentences += _told(cascade, curves)
+    values |= {"rows_checked": len(some.which), "weights": dict(zip(("layers_new", "rank_correlation"), cascade, strict=True))}
+    values |= {f"{name}_area": float(area.mean()) for name, area in curves.areas().items()}
     if subject.flags.explain == "integrated-gradients":
-        how = {"attribution": seen.attribution, "blank": seen.blank}
-        missed = doubts.completeness(subject.model, seen.inputs, seen.target, **how)
+        how = {"attribution": some.attribution, "blank": some.blank}
+        missed = doubts.completeness(subject.model, some.inputs, some.target, **how)
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
         sentences.append(verdicts.of_completeness(missed))
-    if everything.peaks is not None:
-        sentences.append(_at_qrs(subject, everything, values))
+    if seen.near is not None:
+        sentences.append(_at_qrs(subject, seen, values))
     if subject.flags.explain_random_labels:
-        sentences.append(_labels(subject, seen, where, stop, values))
-    return Found(values, sentences, curves, (parts, correlations))
+        sentences.append(_labels(subject, some, stop, values))
+    return Found(values, sentences, curves, cascade)
 
 
-def _some(seen: Seen) -> Seen:
-    """As many of the rows as can be doubted, from all over them."""
+def _told(cascade: tuple[list[float], list[float]], curves: doubts.Curves) -> list[Doubt]:
+    """The sentences of the checks that every method meets."""
+    areas = curves.areas()
+    of_curves = [
+        verdicts.of_curve(name.capitalize(), areas[name], areas[f"random_{name}"], falls=name == "deletion")
+        for name in ("deletion", "insertion")
+    ]
+    return [verdicts.of_weights(*cascade), *of_curves]
+
+
+def _some(seen: Seen, marked: Array) -> Seen:
+    """As many of the rows `marked` as can be checked, from all over them."""
     room = max(1, VALUES // seen.blank[0].numel())
-    some = np.unique(np.linspace(0, len(seen.which) - 1, min(room, len(seen.which))).round().astype(int))
-    own = {"inputs": [each[some] for each in seen.inputs], "peaks": seen.peaks and [seen.peaks[row] for row in some]}
-    arrays = {name: getattr(seen, name)[some] for name in ("which", "said", "target", "blank", "attribution")}
-    return replace(seen, **own, **arrays)
+    some = marked[np.unique(np.linspace(0, len(marked) - 1, min(room, len(marked))).round().astype(int))]
+    arrays = {name: getattr(seen, name)[some] for name in ("which", "said", "target", "blank", "attribution", "within")}
+    return replace(seen, inputs=[each[some] for each in seen.inputs], **arrays)
 
 
-def _weights(subject: Subject, seen: Seen, where: Tensor) -> tuple[list[float], list[float]]:
+def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
     """The parts of the layers that are made anew, and the rank correlations then; of signals all are made anew three times."""
     parts, correlations = [], []
     for part, model in doubts.cascade(subject.model, _fresh(subject, 1)):
         parts.append(part)
-        correlations.append(_alike(subject, model, seen, where))
-    others = [] if subject.data.spec.image else [_alike(subject, _fresh(subject, number), seen, where) for number in (2, 3)]
+        correlations.append(_alike(subject, model, seen))
+    others = [] if subject.data.spec.image else [_alike(subject, _fresh(subject, number), seen) for number in (2, 3)]
     return parts, [*correlations[:-1], _mean(np.array([correlations[-1], *others]))]
 
 
@@ -87,10 +88,10 @@ def _fresh(subject: Subject, number: int) -> nn.Module:
     return explainers.prepared(assembly.network(flags, subject.data.spec).to(subject.device))
 
 
-def _alike(subject: Subject, model: nn.Module, seen: Seen, where: Tensor) -> float:
+def _alike(subject: Subject, model: nn.Module, seen: Seen) -> float:
     """The mean rank correlation of the attributions with those of another network of the same kind, NaN for none."""
     other = attributed(subject, model, seen.inputs, seen.target, blank=seen.blank)
-    found = doubts.rank_correlation(seen.attribution, other, where)
+    found = doubts.rank_correlation(seen.attribution, other, seen.within)
     return _mean(found)
 
 
@@ -113,9 +114,8 @@ def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
 
 def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
     """How much of the evidence lies at the QRS; the figures are added to `values`."""
-    spec, where = subject.data.spec, explainers.inside(seen.inputs[0]).cpu().numpy()
-    shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.peaks, where, rate_hz=spec.rate_hz)
-    explained = seen.target.cpu().numpy()
+    shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.within)
+    spec, explained = subject.data.spec, seen.target.cpu().numpy()
     values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
     return verdicts.of_qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
 
@@ -126,11 +126,11 @@ def _mean(values: Array) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _labels(subject: Subject, seen: Seen, where: Tensor, stop: StopRequest, values: dict[str, Any]) -> Doubt:
+def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, Any]) -> Doubt:
     """The same network trained on permuted labels, as the run was trained, for as many epochs as were asked for."""
     data, epochs = subject.data, subject.flags.explain_random_labels
-    rng, y = np.random.default_rng(subject.flags.seed), data.train.y
-    permuted = Data(data.spec, replace(data.train, y=rng.permutation(y)), data.val, data.open_test, data.checksum)
+    y = data.train.y
+    permuted = Data(data.spec, _permuted(data.train, subject.flags.seed), data.val, data.open_test, data.checksum)
     flags = SimpleNamespace(**vars(subject.flags) | {"epochs": epochs, "start_epoch": 0, "patience": None})
     trainer = assembly.build(flags, permuted)
     assembly.pretrain(flags, trainer)
@@ -138,6 +138,13 @@ def _labels(subject: Subject, seen: Seen, where: Tensor, stop: StopRequest, valu
         trainer.fit(epochs, on_epoch=lambda *_: None, stop=stop)
     stop.check()
     learned, share = trainer.history[-1]["train"]["accuracy"], float(np.bincount(y).max() / len(y))
-    correlation = _alike(subject, explainers.prepared(trainer.model), seen, where)
+    correlation = _alike(subject, explainers.prepared(trainer.model), seen)
     values["labels"] = {"rank_correlation": correlation, "epochs": epochs, "accuracy": learned, "largest_class": share}
     return verdicts.of_labels(correlation, epochs=epochs, learned=learned, share=share)
+
+
+def _permuted(rows: Rows, seed: int) -> Rows:
+    """The same rows with their labels in an order of chance; of pictures those of the signals they were drawn from."""
+    if (signals := getattr(rows, "signals", None)) is not None:
+        return replace(rows, signals=_permuted(signals, seed))
+    return replace(rows, y=np.random.default_rng(seed).permutation(rows.y))

@@ -95,7 +95,8 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     folder = _folder(subject)
     examples = _examples(subject, seen, groups, probabilities)
     _draw(folder, examples, seen, subject)
-    panels.save_png(verdicts.figure(vars(found.curves), found.cascade), folder / "doubts.png")
+    if found.curves:
+        panels.save_png(verdicts.figure(vars(found.curves), found.cascade), folder / "doubts.png")
     of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
     arrays = {name: values[seen.which] for name, values in of_rows.items()}
     arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
@@ -125,7 +126,7 @@ def _folder(subject: Subject) -> Path:
     folder = subject.run / "explain" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for before in folder.glob("row_*.png"):
+        for before in folder.glob("*.png"):
             before.unlink()
     except OSError as error:
         what = f"cannot make the folder: {error.strerror}"

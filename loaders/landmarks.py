@@ -1,6 +1,7 @@
 """Where in a row the R peaks stand: as its dataset cuts rows, or else found in its first lead.
 
 peaks = landmarks.r_peaks("mitdb", x, 125, window="-0.4,0.8")    # for each row of x (N, C, T) the samples (M,) of its R peaks
+near = landmarks.near(peaks, 150, 125)                           # (N, 1, T), within 60 ms of one
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from loaders.beats import Recipe
 from toolbox import rpeaks
 
 Peaks = list[NDArray[np.int64]]
+QRS_S = 0.06  # to either side of an R peak
 SHORTEST_S = 2.0  # of a row in which beats are found
 
 
@@ -27,6 +29,13 @@ def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, **options: Any
     if rate_hz < rpeaks.LOWEST_HZ or x.shape[2] < SHORTEST_S * rate_hz:
         return None
     return [rpeaks.in_signal(_as_mv(lead), rate_hz) for lead in x[:, 0]]
+
+
+def near(peaks: Peaks, samples: int, rate_hz: float) -> NDArray[np.bool_]:
+    """Which samples (N, 1, T) lie within 60 ms of an R peak."""
+    time = np.arange(samples)
+    away = [np.abs(time[:, None] - own).min(1, initial=2 * samples) for own in peaks]
+    return (np.stack(away) <= QRS_S * rate_hz)[:, None]
 
 
 def _as_mv(lead: NDArray[np.float32]) -> NDArray[np.float64]:

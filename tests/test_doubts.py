@@ -1,6 +1,7 @@
 """The checks tell an attribution from a picture: against numpy and by hand, and on methods made to be wrong."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from models import get_model
 from toolbox import doubts, explainers, verdicts
 from toolbox.doubts import STEPS
 
-EVERYWHERE = torch.ones(3, 1, 187, dtype=torch.bool)
+EVERYWHERE = np.ones((3, 1, 187), bool)
 
 
 def test_rank_correlations_are_spearmans_of_the_sizes_where_there_is_something() -> None:
     one, other = torch.randn(3, 2, 40), torch.randn(3, 2, 40)
-    where = torch.ones(3, 1, 40, dtype=torch.bool)
+    where = np.ones((3, 1, 40), bool)
     where[:, :, 30:] = False
     found = doubts.rank_correlation(one, other, where)
     expected = [spearmanr(a[:, :30].abs().flatten(), b[:, :30].abs().flatten())[0] for a, b in zip(one, other, strict=True)]
@@ -36,7 +37,7 @@ def test_a_cascade_makes_layers_anew_from_the_head_on_and_leaves_the_trained_net
            for _, model in stages]  # fmt: skip
     assert new[0] == {"head"}
     assert new[-1] == {"head", "features.0", "features.4"}, "batch norm begins the same every time"
-    assert all(one <= other for one, other in zip(new, new[1:], strict=False))
+    assert all(one <= other for one, other in pairwise(new))
     assert [part for part, _ in stages] == sorted(part for part, _ in stages)
     assert stages[-1][0] == 1
     assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
@@ -55,7 +56,7 @@ def looking(model: nn.Module, x: Tensor) -> Tensor:
 def test_a_method_that_ignores_the_weights_is_found_out(method: Callable[..., Tensor], verdict: str) -> None:
     trained, fresh, x = explainers.prepared(Linear((1, 187))), explainers.prepared(Linear((1, 187))), beats()
     found = doubts.rank_correlation(method(trained, x), method(fresh, x), EVERYWHERE)
-    assert verdicts.of_weights([found.mean()], [1.0]).verdict == verdict
+    assert verdicts.of_weights([1.0], [found.mean()]).verdict == verdict
 
 
 def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
@@ -145,11 +146,12 @@ def test_the_share_at_the_qrs_is_counted_by_hand() -> None:
     attribution[:, 0, 10] = -5  # what speaks against is not counted
     where = np.ones((2, 1, 100), bool)
     where[:, :, 90:] = False
-    shares, times = doubts.at_qrs(attribution, [np.array([50]), np.array([50])], where, rate_hz=100)
+    near = landmarks.near([np.array([50])] * 2, 100, 100)
+    shares, times = doubts.at_qrs(attribution, near, where)
     np.testing.assert_allclose(shares[0], 0.5)
     np.testing.assert_allclose(times[0], 13 / 90)  # 6 samples to either side and the peak itself
     assert np.isnan(shares[1])
-    assert np.isnan(doubts.at_qrs(attribution, [np.array([], int)] * 2, where, rate_hz=100)[0]).all()
+    assert np.isnan(doubts.at_qrs(attribution, landmarks.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
 
 
 def test_rows_of_beats_know_their_r_peaks() -> None:

@@ -17,12 +17,11 @@ from torch.nn import functional as F
 
 STAGES = 3  # of the cascade after the head, the last of which is the whole network
 STEPS = 20  # of a deletion
-QRS_S = 0.06  # to either side of an R peak
 Array = NDArray[np.float64]
 Scores = Callable[[Tensor, Tensor], Array]
 
 
-def rank_correlation(one: Tensor, other: Tensor, where: Tensor) -> Array:
+def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
     """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where` something is.
 
     NaN for a row of which one attribution is the same everywhere.
@@ -30,7 +29,7 @@ def rank_correlation(one: Tensor, other: Tensor, where: Tensor) -> Array:
     from scipy.stats import rankdata
 
     found = np.full(len(one), np.nan)
-    for row, cells in enumerate(where.expand_as(one).cpu().numpy()):
+    for row, cells in enumerate(np.broadcast_to(where, one.shape)):
         ranks = [rankdata(each[row].abs().cpu().numpy()[cells]) for each in (one, other)]
         if len(ranks[0]) > 1 and all(np.ptp(each) > 0 for each in ranks):
             found[row] = np.corrcoef(*ranks)[0, 1]
@@ -118,19 +117,16 @@ def _changed(x: Tensor, empty: Tensor, order: NDArray[np.int64], grid: Sequence[
     return (step <= steps).expand(-1, *x.shape[1:])
 
 
-def at_qrs(
-    attribution: Array, peaks: Sequence[NDArray[np.int64]], where: NDArray[np.bool_], *, rate_hz: float
-) -> tuple[Array, Array]:
-    """The share (B,) of positive attribution (B, C, T) within 60 ms of the R peaks of each row, and the share of time there.
+def at_qrs(attribution: Array, near: NDArray[np.bool_], within: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) that lies `near` R peaks, and the share of room there.
 
-    `where` (B, 1, T) is the signal without what fills it up; NaN where there is no peak or no positive attribution.
+    `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive is.
     """
-    shares, times = np.full(len(attribution), np.nan), np.full(len(attribution), np.nan)
-    time = np.arange(attribution.shape[2])
-    for row, (values, own) in enumerate(zip(attribution, peaks, strict=True)):
-        within = where[row, 0]
-        near = within & (np.abs(time[:, None] - own).min(1, initial=2 * len(time)) <= QRS_S * rate_hz)
-        positive = np.maximum(values, 0).sum(0) * within
-        if near.any() and positive.sum() > 0:
-            shares[row], times[row] = positive[near].sum() / positive.sum(), near.sum() / within.sum()
-    return shares, times
+    axes = tuple(range(1, near.ndim))
+    positive = np.maximum(attribution, 0).sum(1, keepdims=True, dtype=float) * within
+    near = near & within
+    whole, there, room = positive.sum(axes), (positive * near).sum(axes), near.sum(axes)
+    known = (whole > 0) & (room > 0)
+    ways = ((there, whole), (room.astype(float), within.sum(axes)))
+    share, time = (np.divide(part, of, out=np.full(len(near), np.nan), where=known) for part, of in ways)
+    return share, time

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
+LEARNED = 0.05  # of the labels, beyond the largest class
 UNLIKE, ALIKE = 0.3, 0.6  # rank correlations
 MOSTLY, TELLING = 0.8, 0.02  # part of the rows; difference of areas, in probability
 EXACT, ROUGH = 0.01, 0.05  # of a difference of logits
 CELL = (3.4, 2.7)  # inches of a panel
 
 
-def of_weights(correlations: Sequence[float], parts: Sequence[float]) -> Doubt:
+def of_nothing(empty: int, rows: int) -> Doubt:
+    """Rows of which nothing is marked, of all that were asked about."""
+    meaning = "of these rows nothing speaks for the class as this method counts it: their pictures are empty, and not checked"
+    return Doubt("Nothing marked", f"{empty} of {rows} rows", "mind", meaning)
+
+
+def of_weights(parts: Sequence[float], correlations: Sequence[float]) -> Doubt:
     """The attributions against those of the network with the part `parts` (S,) of its layers made anew, all in the end."""
     whole = correlations[-1]
     means = {
@@ -30,8 +37,9 @@ def of_weights(correlations: Sequence[float], parts: Sequence[float]) -> Doubt:
         "mind": "part of the picture stays when the weights are made anew: part of it shows the row, not what was learned",
         "bad": "the picture stays much the same when the weights are made anew: it shows the row, not what was learned",
     }
-    name, figure = "Weights made anew", f"{whole:.2f} (head alone {correlations[0]:.2f})"
-    return _alike(name, figure, whole, means, "rank correlation with the pictures of an untrained network of the same kind")
+    figure = f"{whole:.2f} (first {parts[0]:.0%} of layers {correlations[0]:.2f})"
+    how = "rank correlation with the pictures of an untrained network of the same kind"
+    return _alike("Weights made anew", figure, whole, means, how)
 
 
 def of_labels(correlation: float, *, epochs: int, learned: float, share: float) -> Doubt:
@@ -41,9 +49,11 @@ def of_labels(correlation: float, *, epochs: int, learned: float, share: float) 
         "mind": "a network that learned labels without sense looks at much the same: part of the picture is not about the labels",
         "bad": "a network that learned labels without sense looks at the same: the picture is not about the labels",
     }
-    how = f"rank correlation with the pictures of a network trained on permuted labels for {epochs} epochs, which then had "
-    how += f"{learned:.0%} of them right (the largest class alone is {share:.0%})"
-    return _alike("Labels permuted", f"{correlation:.2f}", correlation, means, how)
+    name, had = "Labels permuted", f"after {epochs} epochs it had {learned:.0%} of them right, the largest class is {share:.0%}"
+    if learned < share + LEARNED:
+        what = f"the network did not learn the permuted labels, {had}: nothing follows; more epochs may"
+        return Doubt(name, f"{correlation:.2f}", "none", what)
+    return _alike(name, f"{correlation:.2f}", correlation, means, f"rank correlation; {had}")
 
 
 def _alike(name: str, figure: str, value: float, means: Mapping[str, str], how: str) -> Doubt:
