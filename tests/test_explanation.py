@@ -1,5 +1,7 @@
 """--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is refused."""
 
+import contextlib
+import io
 import json
 import resource
 import shutil
@@ -18,11 +20,14 @@ import assembly
 import attribution
 import commander as program
 import explanation
-from conftest import Page, commander, finish, launch
+from conftest import Page, finish, launch
 from loaders.base import Data
+from toolbox.errors import UsageError
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
+from toolbox.signals import StopRequest
 
+Loader = Callable[..., attribution.Subject]
 FLAGS = ("--dataset", "synth", "--model-name", "cnn1d_3")
 METHOD = "integrated-gradients"
 
@@ -34,9 +39,16 @@ def explained(short_run: SimpleNamespace, tmp_path_factory: pytest.TempPathFacto
     shutil.copytree(short_run.root, root, symlinks=True)
     run = root / "synth" / "runs" / short_run.path.name
     before = contents(run)
-    ended = commander(*FLAGS, "--root-dir", root, "--explain", METHOD, "--explain-count", 1, "--resume", "best")
-    assert ended.code == 0, ended.err
-    return SimpleNamespace(root=root, run=run, folder=run / "explain" / METHOD, before=before, ended=ended)
+    result = asked(root, METHOD, "--explain-count", 1, "--resume", "best")
+    return SimpleNamespace(root=root, run=run, folder=run / "explain" / METHOD, before=before, result=result)
+
+
+def asked(root: Path, method: str, *flags: object) -> dict:
+    """What the command says on stdout, carried out in this process, which has its packages already."""
+    out, words = io.StringIO(), [*FLAGS, "--root-dir", str(root), "--explain", method, *map(str, flags)]
+    with contextlib.redirect_stdout(out):
+        program.run_command(args.parse(words), StopRequest())
+    return json.loads(out.getvalue().splitlines()[-1])
 
 
 def told(folder: Path) -> dict:
@@ -57,7 +69,7 @@ def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(e
 
 
 def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
-    result = explained.ended.result
+    result = explained.result
     assert result["page"] == str(explained.folder / "index.html")
     assert result["notice"] == NOTICE
     assert result["split"] == json.loads((explained.run / "results.json").read_text())["split_rule"]
@@ -125,17 +137,13 @@ def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(expl
     assert "@" not in text.replace("@media", "")
 
 
-def test_the_same_command_gives_the_same_and_of_other_rows_nothing_is_left_behind(
-    explained: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_the_same_rows_give_the_same_and_of_others_nothing_is_left(explained: SimpleNamespace, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
     folder = root / "synth" / "runs" / explained.run.name / "explain" / METHOD
     index = told(folder)["examples"][0]["index"]
     before = np.load(folder / "attributions.npz", allow_pickle=False)
-    how = ("--root-dir", root, "--explain", METHOD, "--records", index)
-    ended = commander(*FLAGS, *how)
-    assert ended.code == 0, ended.err
+    asked(root, METHOD, "--records", index)
     assert [path.name for path in folder.glob("row_*.png")] == [f"row_{index}.png"]
     (example,) = told(folder)["examples"]
     assert example["group"] == "named"
@@ -157,15 +165,13 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
 
 
 @pytest.mark.parametrize(("what", "expected"), [("predicted", [1, 1, 3]), ("true", [0, 2, 4]), ("V", [2, 2, 2])])
-def test_the_class_that_is_explained_is_the_one_asked_for(
-    subject: Callable[..., attribution.Subject], what: str, expected: list
-) -> None:
+def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what: str, expected: list) -> None:
     own = subject(explain_class=what)
     rows = np.array([np.flatnonzero(own.rows.y == k)[0] for k in (0, 2, 4)])
     assert attribution.attribute(own, rows, np.array([1, 1, 3])).target.tolist() == expected
 
 
-def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Callable[..., attribution.Subject]) -> None:
+def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) -> None:
     own, of_v = (subject(explain="guided-gradcam", explain_class=what) for what in ("predicted", "V"))
     rows = np.arange(5)
     one, other = (attribution.attribute(each, rows, np.full(5, 2)) for each in (own, of_v))
@@ -175,12 +181,11 @@ def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Callable[.
 def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(explained: SimpleNamespace, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
-    how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-rows", "test", "--explain-count", 1)
-    ended = commander(*how)
-    assert ended.code == 0, ended.err
-    assert "of 3,000 of test" in ended.result["rows"]
+    how = ("--explain-rows", "test", "--explain-count", 1)
+    assert "of 3,000 of test" in asked(root, "gradcam", *how)["rows"]
     (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
-    assert_error(commander(*how), 2, "has not been opened", "--explain-rows val")
+    with pytest.raises(UsageError, match=r"has not been opened.* --explain-rows val"):
+        asked(root, "gradcam", *how)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +218,14 @@ def test_what_cannot_be_asked_is_one_line_and_writes_nothing(
     assert contents(explained.run) == before
 
 
-def test_a_detector_is_refused(root: Path) -> None:
-    how = ("--dataset", "synth", "--task", "detect", "--model-name", "linear_ae", "--root-dir", root)
-    assert commander(*how, "--short-run", "--epochs", 1, "--no-figures").code == 0
-    assert_error(commander(*how, "--explain", "saliency"), 2, "only knows which rows are not normal", "--task classify")
+def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> None:
+    run = tmp_path / "synth" / "runs" / "synth_linear_ae_1"
+    run.mkdir(parents=True)
+    config = json.loads((explained.run / "config.json").read_text())
+    config["flags"] |= {"task": "detect", "model_name": "linear_ae", "criterion": "l1", "monitor": "loss"}
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"only knows which rows are not normal.*--task classify"):
+        asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
 
 
 def test_a_disk_that_is_full_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
