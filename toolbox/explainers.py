@@ -24,7 +24,7 @@ from toolbox.featuremaps import FeatureMap
 
 STEPS = (32, 128, 512)  # of the path of integrated gradients, as many as are needed
 COMPLETE, LEAST = 0.005, 0.1  # of the difference that attributions sum to, which they may miss; if it is a difference
-MOST_VALUES = 2**22  # of the rows that pass the network at once
+MOST_VALUES = 2**19  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 OTHERS = (
