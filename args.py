@@ -33,6 +33,7 @@ OF_THE_COMMAND = {
     "list",
     "download",
     "explore",
+    "export_charts",
     "compare",
     "predict",
     "beats",
@@ -117,18 +118,21 @@ WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes", "fold", "explain_random_labels"), _COUNT),
+    **dict.fromkeys(
+        ("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members", "explain_random_labels"), _COUNT
+    ),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    **dict.fromkeys(("lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
+    **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
     "explain_count": ("from 1 to 100", lambda value: 1 <= value <= 100),
+    "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
     "seed": ("from 0 to 2147483647", lambda value: 0 <= value < 2**31),
     "val_fraction": ("above 0 and below 1", lambda value: 0 < value < 1),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
 }
-PATHS = ("data_file", "label_map")
+PATHS = ("data_file", "label_map", "weights_file")
 WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
 
 
@@ -183,6 +187,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
     wrong += [f"{_quote(flags, 'class_weights')}, must be {WEIGHTS}"] * _bad(flags.class_weights)
     going_on = flags.test or flags.resume or flags.predict or flags.explain
+    charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     together = (
         *(
@@ -197,7 +202,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         *(
             (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
-            for one, other in combinations(("predict", "test", "explore", "compare", "explain"), 2)
+            for one, other in combinations(("predict", "test", "explore", "compare", "export_charts", "explain"), 2)
         ),
         *(
             (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
@@ -209,7 +214,22 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             for name in ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels")
         ),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
-        (flags.explore and flags.strict_split, "--explore leaves the test rows closed, --strict-split opens them"),
+        *(
+            (name in given and not charts, f"{flag_name(name)} goes with --view chart")
+            for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
+        ),
+        *(
+            (
+                getattr(flags, name) and flags.strict_split,
+                f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
+            )
+            for name in ("explore", "export_charts")
+        ),
+        (
+            flags.weights_file and flags.pretrained not in (None, "imagenet"),
+            "--weights-file and --pretrained of a run exclude each other",
+        ),
+        (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),

@@ -15,7 +15,7 @@ import args
 from loaders import detection, get_data, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
-from models import get_model
+from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
@@ -29,7 +29,9 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS)
+OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
+OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
+OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
 log = logging.getLogger("commander")
 
@@ -45,7 +47,7 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in ("data_file", "val_fraction", "seed", "bad_rows", "workers", *OF_DATA)}
     return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
 
 
@@ -62,6 +64,15 @@ def _find_data(flags: SimpleNamespace) -> Data:
             "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s", fallback, error.hint
         )
         return get_data(fallback, flags.root_dir, **how)
+
+
+def export_charts(flags: SimpleNamespace) -> Path:
+    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
+    from loaders import chartfiles
+
+    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal"}))
+    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
+    return chartfiles.export(data, Path(flags.export_charts), **how, most=SHORT_RUN_BATCHES if flags.short_run else None)
 
 
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
@@ -98,7 +109,7 @@ def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: Ru
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
-    if "pretrained" in differences:
+    if differences.keys() & OF_THE_BEGINNING:
         raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
@@ -117,16 +128,18 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     batches = -(-len(data.train) // flags.batch_size)
     batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed) if flags.augment else None
+    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
+    augment = Augment(flags.augment, **how) if flags.augment else None
     how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, augment=augment, **how)
+    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
+    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
     return trainer
 
@@ -134,11 +147,13 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
 def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
     """The network asked for, with the weights that the seed gives it."""
     torch.manual_seed(flags.seed)
-    return get_model(flags.model_name, spec, model_args=flags.model_args)
+    return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
 
 
 def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
-    """Put the weights that --pretrained names into the network; what was taken, for config.json."""
+    """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
+    if flags.weights_file or flags.pretrained == transfer.IMAGENET:
+        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)

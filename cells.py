@@ -23,7 +23,7 @@ from toolbox.ledger import Task
 SWITCH = {"true": True, "false": False}
 # What is no difference between two cells: how and where they run.
 OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures"}
-OF_PATHS = ("data_file", "pretrained")
+OF_PATHS = ("data_file", "pretrained", "weights_file")
 OF_THE_NETWORK = ("model-name", "model-args")
 # Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
 OF_BATCHES = ("batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
@@ -66,8 +66,9 @@ def experiment(cell: Cell) -> Experiment:
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):
         raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")
-    if given.get("data_file"):
-        given["data_file"] = os.path.abspath(given["data_file"])  # workers may stand in another folder
+    for path in ("data_file", "weights_file"):
+        if given.get(path):
+            given[path] = os.path.abspath(given[path])  # workers may stand in another folder
     kept = assembly.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != args.DEFAULTS[key]}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -4,17 +4,31 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from loaders import DATASETS, augment
+from loaders import DATASETS, VIEWS, augment
 from loaders.rows import BAD_ROWS
-from models import AUTOENCODERS, CLASSIFIERS, MODELS, parse_args
-from toolbox import animation, baselines, explainers, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
+from toolbox import (
+    animation,
+    baselines,
+    explainers,
+    layouts,
+    losses,
+    metrics,
+    optimizers,
+    samplers,
+    schedulers,
+    thresholds,
+    transfer,
+)
 from toolbox.errors import UsageError
+from toolbox.paper import Style
 from toolbox.registry import pick
 from toolbox.tasks import LAST, TASKS
 
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
     "bad-rows": BAD_ROWS,
+    "view": VIEWS,
     "task": TASKS,
     "model-name": MODELS,
     "train": transfer.TRAIN,
@@ -35,12 +49,20 @@ DEFAULTS = {
     "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
     "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
 }
+ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
+OF_CLASSES |= {"members": (1,), "view": ("signal",)}
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
     "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
+}
+# What is for signals, where rows are charts.
+OF_SIGNALS = {
+    "explore": ("--explore draws signals", "--export-charts DIR"),
+    "predict": ("--predict reads recordings as signals", "a run that was trained without --view chart"),
+    "resample": ("--resample changes the rate of crops, a chart is drawn as it was recorded", "leave it out"),
 }
 # The words of --list.
 LISTS = {
@@ -73,15 +95,37 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
     foreign, why, hint = FOREIGN[flags.task]
     if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:
         raise UsageError(f"--{typed[0].replace('_', '-')} {why}", hint=hint)
+    if flags.view == "chart":
+        flags.model_name = flags.model_name or ON_CHARTS
     for name, value in DEFAULTS[flags.task].items():
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:
         known = ", ".join(NETWORKS[flags.task])
         raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
+    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
+        typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
+        what = f"{typed} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for {flags.model_name}"
+        raise UsageError(what, hint="--pretrained RUN, or leave it out")
     parse_args(flags.model_name, flags.model_args)
     thresholds.parse(flags.threshold)
     if flags.confusion_video:
         animation.check(flags.confusion_video)
     if flags.augment:
         augment.parse(flags.augment)
+    _settle_charts(flags)
     return flags
+
+
+def _settle_charts(flags: SimpleNamespace) -> None:
+    charts = flags.view == "chart"
+    if flags.chart_layout:
+        layouts.parse(flags.chart_layout)
+    Style.of(flags.chart_style)
+    for name, (what, hint) in OF_SIGNALS.items():
+        if charts and getattr(flags, name):
+            raise UsageError(f"{what}, not with --view chart", hint=hint)
+    if flags.test or flags.resume or flags.predict or flags.download or flags.explore or flags.export_charts:
+        return  # a run that is there knows its view, and data alone needs no network
+    check_view(flags.model_name, charts=charts)
+    if flags.augment:
+        augment.check(augment.parse(flags.augment), charts=charts)

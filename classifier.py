@@ -91,6 +91,9 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
         raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
     spec = _spec(run, config["data"])
+    if spec.image:
+        what = "--predict reads recordings as signals, this run was trained on charts"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
     form = cuts.form(spec.name, **{name: getattr(flags, name) for name in assembly.OF_RECORDINGS})
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
@@ -98,7 +101,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
-    model = get_model(flags.model_name, spec, model_args=flags.model_args).to(device).eval()
+    model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
     records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
     return Classifier(

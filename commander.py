@@ -78,7 +78,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
-    elif flags.download or flags.explore:
+    elif flags.download or flags.explore or flags.export_charts:
         look_at_data(flags)
     elif flags.compare:
         compare(flags)
@@ -101,11 +101,14 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 
 def look_at_data(flags: SimpleNamespace) -> None:
-    """Fetch and parse a dataset, and draw it where --explore asks for that; the page's path goes to stdout."""
+    """Fetch and parse a dataset, and draw it where --explore or --export-charts ask for that; where to goes to stdout."""
     import assembly
     import choices
 
     choices.settle(flags)
+    if flags.export_charts:
+        sys.stdout.write(f"{assembly.export_charts(flags)}\n")
+        return
     data = assembly.load_data(flags)
     if flags.download:
         rows = (data.spec.name, len(data.train), len(data.val), len(data.test))

@@ -21,20 +21,23 @@ def _data_flags(flag: Any) -> None:
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
     flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or of a CSV for --predict")
-    flag("--bad-rows", metavar="HOW", default="error", help="rows of a CSV that cannot be used: error, or drop them")
+    flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
 
 
 def _recording_flags(flag: Any) -> None:
-    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5")
+    flag("--leads", metavar="L,L", help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5; of "
+         "twelve-lead records by name (default all)")  # fmt: skip
     flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
-    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125)")
+    flag("--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125, twelve leads 500)")
     flag("--filter", metavar="F", help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +")
     flag("--normalise", metavar="HOW", help="none (default, mV), record (its lead's median and IQR), beat (mean 0, sd 1) or "
-         "typical (less the record's typical beat); of strips none, record or center (default, the median at 0)")  # fmt: skip
+         "typical (less the record's typical beat); of strips and twelve leads none, record or center (the median at 0, default "
+         "of strips)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
-    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file")
+    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file; of "
+         "rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
 
 
 def _prediction_flags(flag: Any) -> None:
@@ -65,12 +68,31 @@ def _strip_flags(flag: Any) -> None:
          "0 for none (default 10)")  # fmt: skip
 
 
+def _chart_flags(flag: Any) -> None:
+    flag("--view", metavar="WHAT", default="signal", help="what a row is: signal, or chart, a picture of ECG paper (25 mm/s, "
+         "10 mm/mV)")  # fmt: skip
+    flag("--chart-layout", metavar="L,L", help="v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or "
+         "COLUMNSxSECONDS+LEAD, as 1x10; of several a row has a chart each (default v1 for 12 leads of 10 s, else one column as "
+         "long as a row)")  # fmt: skip
+    flag("--chart-leads", metavar="L,L", help="leads that are drawn, in their order (default all twelve, or all that there are)")
+    flag("--chart-size", type=int, metavar="PX", help="height in pixels, the width follows from the paper (default 224)")
+    flag("--chart-style", metavar="K=V,...", help="grid=off, line=MM of a trace (default 0.35), and RRGGBB of trace, paper, "
+         "minor and major")  # fmt: skip
+    flag("--export-charts", metavar="DIR", help="draw charts of train and validation for people, as PNG of 300 dots an inch and "
+         "PDF to be printed true to scale, then stop; the test rows stay closed")  # fmt: skip
+
+
 def _model_flags(flag: Any) -> None:
     flag("--task", metavar="NAME", help="classify, or detect rows that are not of one class (default: what the network is for)")
-    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, conv_ae with --task detect)")
+    flag("--model-name", metavar="NAME", help="network (--list models) (default resnet1d_10, with --view chart resnet18, with "
+         "--task detect conv_ae)")  # fmt: skip
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
-    flag("--pretrained", metavar="FROM", help="start from the weights of another run: its name, folder or a checkpoint file")
+    flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
+         "a batch, and average their probabilities")  # fmt: skip
+    flag("--pretrained", metavar="FROM", nargs="?", const="imagenet", help="start from the weights of another run: its name, "
+         "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts")  # fmt: skip
+    flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")
     flag("--train", metavar="WHAT", default="all", help="what of the network is trained: all, or the head alone (its last part)")
     flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
     flag("--resume", metavar="WHICH", help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)")
@@ -87,6 +109,7 @@ def _training_flags(flag: Any) -> None:
     flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
     flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
+    flag("--backbone-lr", type=float, metavar="LR", help="such a rate for all before the network's head (default that of --lr)")
     flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
     flag("--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)")
     flag("--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none")
@@ -125,7 +148,9 @@ def _report_flags(flag: Any) -> None:
 def _machine_flags(flag: Any) -> None:
     flag("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default cuda where there is one, else cpu)")
     flag("--disable-cuda", help="the same as --device cpu")
-    flag("-j", "--workers", type=int, metavar="N", default=0, help="worker processes of data too large for memory (not beats)")
+    flag("-j", "--workers", type=int, metavar="N", default=0, help="processes that draw charts (0 for one a core) and threads "
+         "that read them")  # fmt: skip
+    flag("--mixed-precision", help="train in bfloat16 where the device computes in it; weights, losses and figures in float32")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--tensorboard", help="write TensorBoard events into the run folder")
     flag("--verbose", help="say more")
@@ -135,8 +160,9 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients)": _recording_flags,
+    "recordings (mitdb, synth_patients, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
+    "charts": _chart_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,
     "explanation": _explanation_flags,

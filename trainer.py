@@ -8,6 +8,7 @@ import math
 import operator
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from toolbox.schedulers import Schedule
 from toolbox.tasks import LAST, Task, is_better
 
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
+PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
 READ_EVERY_S = 0.5
 SHORT_RUN_BATCHES = 10
 
@@ -53,11 +55,12 @@ class Trainer:
         sampler: str | None = None,
         grad_clip: float | None = None,
         augment: Augment | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
         short_run: bool = False,
     ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
-        self.augment = augment
+        self.augment, self.autocast = augment, autocast
         self.parameters = [
             parameter for parameter in model.parameters() if parameter.requires_grad
         ]  # walked once, not once a step
@@ -125,7 +128,9 @@ class Trainer:
         x, mix = self.augment(x, epoch=self.epoch, step=self.meter.steps) if self.augment else (x, None)
         if mix is not None:
             features = [mix.of(each) for each in features]
-        rows = self.task.per_row(self.model(x, *features), x)
+        with self.autocast():
+            outputs = self.model(x, *features)
+        rows = self.task.per_row(outputs.float(), x)
         loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -161,10 +166,11 @@ class Trainer:
 
     def _close_epoch(self) -> tuple[dict[str, Any], Predictions]:
         """Measure train (as it was seen while training) and validation, step the schedule, and add to the history."""
-        meter, lr = self.meter, self.optimizer.param_groups[0]["lr"]
+        meter, groups = self.meter, self.optimizer.param_groups
+        rates = dict(zip(("lr", "backbone_lr"), (group["lr"] for group in groups), strict=False))
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             raise NumericsError(
-                f"a weight is not finite after the last step, at a learning rate of {lr:g}",
+                f"a weight is not finite after the last step, at a learning rate of {rates['lr']:g}",
                 where=f"epoch {self.epoch + 1}",
                 hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
             )
@@ -179,7 +185,7 @@ class Trainer:
             self.best = {"epoch": self.epoch, "value": value}
         row = {
             "epoch": self.epoch,
-            "lr": lr,
+            **rates,
             "seconds": self.seconds,
             "samples_per_s": meter.rows / self.seconds,
             "train": train,
@@ -194,7 +200,8 @@ class Trainer:
         """What the task makes of the outputs of a whole split, in the source's order."""
         self.model.eval()
         batches = split.batches(self.device)
-        size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(self.data.spec.shape[1:])))
+        most = PREDICT_PIXELS.get(self.device.type, PREDICT_SAMPLES) if self.data.spec.image else PREDICT_SAMPLES
+        size = max(1, min(PREDICT_ROWS, most // math.prod(self.data.spec.shape[1:])))
         outputs = [self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, size)]
         return self._predictions(split, batches.rows, torch.cat(outputs))
 

@@ -9,12 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import cinc2017, detection, ecg5000, heartbeat, mitdb, ptbdb, synth, synth_patients, synth_strips, table
+from loaders import (
+    chapman,
+    charts,
+    cinc2017,
+    detection,
+    ecg5000,
+    heartbeat,
+    mitdb,
+    ptbdb,
+    synth,
+    synth_patients,
+    synth_rhythms,
+    synth_strips,
+    table,
+)
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 DATASETS: dict[str, Callable[..., Data]] = {
+    "chapman": chapman.load,
     "cinc2017": cinc2017.load,
     "ecg": partial(heartbeat.load, "ecg"),
     "ecg_bin": partial(heartbeat.load, "ecg_bin"),
@@ -23,9 +38,13 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "ptbdb": ptbdb.load,
     "synth": partial(synth.load, "synth"),
     "synth_patients": synth_patients.load,
+    "synth_rhythms": synth_rhythms.load,
     "synth_strips": synth_strips.load,
     "table": table.load,
 }
+# By name, what a row becomes.
+VIEWS: dict[str, Callable[..., Data]] = {"signal": lambda data, *_, **__: data, "chart": charts.as_charts}
+OF_CHARTS = "chart_"
 
 
 def get_data(
@@ -35,24 +54,30 @@ def get_data(
     data_file: Path | None = None,
     val_fraction: float = 0.1,
     seed: int = 42,
-    bad_rows: str = "error",
+    bad_rows: str | None = None,
     detect: bool = False,
     normal_class: str | None = None,
+    view: str = "signal",
+    workers: int = 0,
     **options: Any,
 ) -> Data:
     """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`.
 
+    `view` is of VIEWS; options that begin with chart_, and `workers`, are of `charts.as_charts`.
     `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that
     only some datasets have, None for their own default; a UsageError where `name` does not have one.
     """
-    load = pick("dataset", DATASETS, name)
+    load, look = pick("dataset", DATASETS, name), pick("view", VIEWS, view)
     known = inspect.signature(load).parameters
     options = {option: value for option, value in options.items() if value is not None}
+    drawn = {option: options.pop(option) for option in [*options] if option.startswith(OF_CHARTS)}
+    options |= {"bad_rows": bad_rows} if bad_rows else {}
     for option in options.keys() - known.keys():
         having = [other for other, loader in DATASETS.items() if option in inspect.signature(loader).parameters]
         flag = f"--{option.replace('_', '-')}"
         raise UsageError(f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out")
     if detect and "normal_class" in known:  # a dataset that divides its rows another way then
         options |= {"detect": True, "normal_class": normal_class}
-    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, bad_rows=bad_rows, **options)
-    return detection.only_normal(data, normal_class) if detect else data
+    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
+    data = detection.only_normal(data, normal_class) if detect else data
+    return look(data, root, options=options, workers=workers, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})

@@ -5,7 +5,7 @@
 
 An augmentation is `name[:strength[:probability]]`; what is left out or empty is its default. Each changes every row with its
 probability, on its own, in the order given, mixup last. All chance comes from (seed, epoch, step): a run that is resumed within
-an epoch sees the same batches, and nothing is stored.
+an epoch sees the same batches, and nothing is stored. Signals (`transforms`) and charts (`imaging`) have their own.
 """
 
 import math
@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders import transforms
+from loaders import imaging, transforms
 from loaders.transforms import Chance, Mix
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 
 class Augmentation(NamedTuple):
-    """What changes a batch; default, meaning and range of its strength; default probability; the rate that data must exceed."""
+    """What changes a batch; default, meaning and range of its strength; default probability; the rate that data must exceed; the
+    rows it is for.
+    """
 
     change: Callable[[Tensor, float, Chance], Tensor | Mix]
     strength: float
@@ -32,12 +34,15 @@ class Augmentation(NamedTuple):
     allowed: tuple[str, Callable[[float], bool]]
     probability: float = 0.5
     above_hz: float = 0.0
+    rows: tuple[str, ...] = ("signals",)
 
 
 _SIZE = ("from 0 to a million", lambda size: 0 <= size <= 1e6)
 _WHOLE = ("a whole number from 0 to a million", lambda size: 0 <= size <= 1e6 and size == int(size))
 _SPREAD = ("from 0 to 2", lambda sd: 0 <= sd <= 2)
 _PART = ("from 0 to 0.9", lambda part: 0 <= part <= 0.9)
+_ANGLE = ("from 0 to 45", lambda degrees: 0 <= degrees <= 45)
+_BLUR = ("from 0 to 20", lambda pixels: 0 <= pixels <= 20)
 _ALPHA = ("from 0.001 to 1000", lambda alpha: 0.001 <= alpha <= 1000)
 _PROBABILITY = ("from 0 to 1", lambda probability: 0 <= probability <= 1)
 SHOWN = 3  # times the default strength, in examples
@@ -49,8 +54,24 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "hum": Augmentation(transforms.hum, 0.02, "amplitude, data's unit", _SIZE, above_hz=2 * max(transforms.MAINS_HZ)),
     "stretch": Augmentation(transforms.stretch, 0.1, "largest part of the length", _PART),
     "cutout": Augmentation(transforms.cutout, 0.2, "longest window, seconds", _SIZE),
-    "mixup": Augmentation(transforms.mixup, 0.2, "alpha of Beta(alpha, alpha)", _ALPHA, probability=1.0),
+    "move": Augmentation(imaging.move, 0.03, "largest part of the shorter side", _PART, rows=("charts",)),
+    "tilt": Augmentation(imaging.tilt, 2, "largest angle, degrees", _ANGLE, rows=("charts",)),
+    "brightness": Augmentation(imaging.brightness, 0.1, "largest change, of 1", _PART, rows=("charts",)),
+    "contrast": Augmentation(imaging.contrast, 0.1, "standard deviation of the factor's logarithm", _SPREAD, rows=("charts",)),
+    "blur": Augmentation(imaging.blur, 0.7, "largest standard deviation, pixels", _BLUR, rows=("charts",)),
+    "grain": Augmentation(imaging.grain, 0.03, "standard deviation, of 1", _SPREAD, rows=("charts",)),
+    "fade": Augmentation(imaging.fade, 0.3, "largest part of the ink", _PART, rows=("charts",)),
+    "age": Augmentation(imaging.age, 0.2, "largest part of the blue", _PART, rows=("charts",)),
+    "patch": Augmentation(imaging.patch, 0.15, "largest part of each side", _PART, rows=("charts",)),
+    "mixup": Augmentation(
+        transforms.mixup, 0.2, "alpha of Beta(alpha, alpha)", _ALPHA, probability=1.0, rows=("signals", "charts")
+    ),
 }
+
+
+def names(rows: str) -> list[str]:
+    """The augmentations for `rows`, signals or charts."""
+    return [name for name, entry in AUGMENTATIONS.items() if rows in entry.rows]
 
 
 def parse(text: str) -> list[tuple[str, float, float]]:
@@ -88,18 +109,31 @@ def _number(text: str, default: float, allowed: tuple[str, Callable[[float], boo
     return number
 
 
-class Augment:
-    """What `text` asks for, on data of `rate_hz`; UsageError for a text that cannot be read or a rate that is too low for it."""
+def check(steps: list[tuple[str, float, float]], *, charts: bool) -> None:
+    """Raise a UsageError where one of `steps` is for signals and rows are `charts`, or the other way round."""
+    own, other = ("charts", "signals") if charts else ("signals", "charts")
+    for name, *_ in steps:
+        if own not in AUGMENTATIONS[name].rows:
+            what = f"--augment {name} is for {other}, the rows are {own}"
+            raise UsageError(what, hint=f"what is for {own}: {', '.join(names(own))}")
 
-    def __init__(self, text: str, *, rate_hz: float, seed: int) -> None:
+
+class Augment:
+    """What `text` asks for, on signals of `rate_hz` or on `charts`.
+
+    Raises UsageError for a text that cannot be read, what is for other rows, and a rate that is too low for it.
+    """
+
+    def __init__(self, text: str, *, rate_hz: float, seed: int, charts: bool = False) -> None:
         self.steps, self.rate_hz, self.seed = parse(text), rate_hz, seed
+        check(self.steps, charts=charts)
         for name, *_ in self.steps:
             if rate_hz <= (above_hz := AUGMENTATIONS[name].above_hz):
                 what = f"--augment {name} needs a sampling rate above {above_hz:g} Hz, the data has {rate_hz:g}"
                 raise UsageError(what, hint="wander or noise")
 
     def __call__(self, x: Tensor, *, epoch: int, step: int) -> tuple[Tensor, Mix | None]:
-        """The rows of x (B, C, T) changed, x itself left as it is, and how they were mixed, None where they were not."""
+        """The rows of x (B, ...) changed, x itself left as it is, and how they were mixed, None where they were not."""
         chance, mix = Chance(x.device, self.rate_hz, (self.seed, epoch, step)), None
         for name, strength, probability in self.steps:
             chosen = chance.uniform(len(x)) < probability
@@ -108,7 +142,7 @@ class Augment:
                 mix = changed.only(chosen)
                 x = mix.of(x)
             else:
-                x = torch.where(chosen[:, None, None], changed.to(x.dtype), x)
+                x = torch.where(chosen.view(-1, *[1] * (x.dim() - 1)), changed.to(x.dtype), x)
         return x, mix
 
 
@@ -118,6 +152,7 @@ def examples(beats: NDArray[np.float32], *, rate_hz: float, seed: int) -> dict[s
     Each is at three times its default strength, to be seen. Mixup takes its partner from the other beats.
     """
     x = torch.tensor(beats)[:, None]
-    able = {name: SHOWN * entry.strength for name, entry in AUGMENTATIONS.items() if rate_hz > entry.above_hz}
+    entries = {name: AUGMENTATIONS[name] for name in names("signals")}
+    able = {name: SHOWN * entry.strength for name, entry in entries.items() if rate_hz > entry.above_hz}
     texts = [f"{name}:{strength:g}" for name, strength in able.items()]
     return {text: Augment(f"{text}:1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for text in texts}

@@ -80,7 +80,14 @@ class Rows(Protocol):
     def x(self) -> NDArray[np.float32]:
         """The samples of each row (N, C, T)."""
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many samples each row is cut from (N,)."""
+
     def __len__(self) -> int: ...
+
+    def signal(self, row: int) -> NDArray[np.float32]:
+        """All samples (C, T) that a row is cut from."""
 
     def rows(self, which: NDArray[np.int64]) -> "Rows":
         """The rows `which`, in that order."""
@@ -133,6 +140,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many samples each row has (N,)."""
+        return np.full(len(self), self.x.shape[2])
+
+    def signal(self, row: int) -> NDArray[np.float32]:
+        """The samples (C, T) of a row."""
+        return self.x[row]
 
     def rows(self, which: NDArray[np.int64]) -> "Split":
         """The rows `which`, in that order, copied into arrays of their own."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,25 @@ def cached(folder: Path, build: Callable[[], Arrays]) -> tuple[Arrays, str]:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(
             f"the parsed arrays are damaged: {error}", where=str(folder), hint="remove that folder; it is built again"
+        ) from error
+
+
+def gathered(parts: Iterable[NDArray[Any]], folder: Path) -> NDArray[Any] | None:
+    """Parts of one shape as one array (N, ...), None for none: written one after the other to a temporary file in `folder`.
+
+    So the memory that is needed is that of a part. The file is gone when nobody holds the array. Raises ResourceError.
+    """
+    count, part = 0, None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for count, part in enumerate(parts, 1):  # noqa: B007
+                file.write(np.ascontiguousarray(part))
+            file.flush()
+            return None if part is None else np.memmap(file, part.dtype, "r", shape=(count, *part.shape))
+    except OSError as error:
+        raise ResourceError(
+            f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
         ) from error
 
 

@@ -85,6 +85,17 @@ class Crops:
         parts = zip(torch.from_numpy(self.of).split(SHOWN), torch.from_numpy(middle).split(SHOWN), strict=True)
         return np.concatenate([batches.cut(of, start).numpy() for of, start in parts])
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many samples each row's record has (N,)."""
+        return self.store.length[self.of]
+
+    def signal(self, row: int) -> NDArray[np.float32]:
+        """All samples (1, T) of a row's record."""
+        record, store = self.of[row], self.store
+        first = store.first[record]
+        return (store.flat[None, first : first + store.length[record]] - store.zero[record]) * store.factor[record]
+
     def rows(self, which: NDArray[np.int64]) -> "Crops":
         """The rows `which`, in that order; the store is the same."""
         return replace(self, of=self.of[which], y=self.y[which])

@@ -26,8 +26,8 @@ NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 RATE = re.compile(rf"({NUMBER})(?:/\S+)?")
 LEAD = re.compile(
     r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
-    rf" (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\(-?\d+\))?(?:/(?P<unit>\S+))?"
-    r" \d+ -?\d+ -?\d+ (?P<checksum>-?\d{1,9}) \d+ (?P<name>.+)"
+    rf" (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
+    r" \d+ (?P<zero>-?\d+) -?\d+ (?P<checksum>-?\d{1,9}) \d+ (?P<name>.+)"
 )
 LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
 
@@ -35,7 +35,7 @@ LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, bloc
 @dataclass(frozen=True)
 class Lead:
     """What a header says of a lead: its file and format, samples a frame, first byte in the file, steps of a unit and the unit,
-    16 bits of its sum."""
+    the step that is 0 units, 16 bits of its sum."""
 
     file: str
     format: str
@@ -43,6 +43,7 @@ class Lead:
     offset: int
     gain: float
     unit: str
+    zero: int
     checksum: int
     name: str
 
@@ -144,6 +145,7 @@ def _lead(number: int, line: str) -> Lead:
         offset=int(known["offset"] or 0),
         gain=float(known["gain"]),
         unit=known["unit"] or "mV",
+        zero=int(known["baseline"] or known["zero"]),
         checksum=int(known["checksum"]),
         name=known["name"],
     )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,15 +67,39 @@ def label_map(name: str | Path) -> LabelMap:
 
     Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
     """
-    name, suffix = str(name), Path(name).suffix.lower()
-    if name in MAPS or suffix not in READERS:
+    name = str(name)
+    if name in MAPS or not is_file(name):
         return LabelMap(name, pick("label-map", MAPS | {f"FILE{ending}": EACH for ending in READERS}, name))
+    return LabelMap(Path(name).name, _classes(read_pairs(name, "symbol", HINT), name))
+
+
+def is_file(name: str) -> bool:
+    """Whether a map is one of a file, by its ending."""
+    return Path(name).suffix.lower() in READERS
+
+
+def read_pairs(name: str, what: str, hint: str) -> list[tuple[str, str, str]]:
+    """(place, key, class) of each line of the map in the file `name`, whose keys are `what` the header calls them.
+
+    Raises DataError for a file that is none.
+    """
     with reading(path := Path(name)):
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-            what = "it is larger than a map of symbols can be" if path.is_file() else "there is no such file"
-            raise DataError(f"--label-map: {what}", where=name, hint=HINT)
+            fault = f"it is larger than a map of {what}s can be" if path.is_file() else "there is no such file"
+            raise DataError(f"--label-map: {fault}", where=name, hint=hint)
         text = path.read_text("utf-8-sig", errors="replace")
-    return LabelMap(path.name, _classes(READERS[suffix](text, name), name))
+    pairs = READERS[path.suffix.lower()](text, name, what, hint)
+    for place, key, own in pairs:
+        if not 0 < len(own) <= LONGEST_NAME:
+            fault = f"the class of {key[:40]} has {len(own)} letters, expected 1 to {LONGEST_NAME}"
+            raise DataError(fault, where=f"{name}{place}", hint=hint)
+    return pairs
+
+
+def check_classes(classes: Mapping[str, Any], where: str, hint: str) -> None:
+    """Raise DataError where there is nothing to tell apart."""
+    if len(classes) < 2:
+        raise DataError(f"the map has {len(classes)} classes, expected 2 or more", where=where, hint=hint)
 
 
 def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str]:
@@ -84,34 +109,32 @@ def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str
         faults = (
             (len(symbol) != 1 or symbol not in BEATS, f"'{symbol[:40]}' is no symbol of a beat, those are {' '.join(BEATS)}"),
             (any(symbol in own for own in classes.values()), f"the symbol {symbol} is there twice"),
-            (not 0 < len(name) <= LONGEST_NAME, f"the class of {symbol} has {len(name)} letters, expected 1 to {LONGEST_NAME}"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
             raise DataError(fault, where=f"{where}{place}", hint=HINT)
         classes[name] = classes.get(name, "") + symbol
-    if len(classes) < 2:
-        raise DataError(f"the map has {len(classes)} classes, expected 2 or more", where=where, hint=HINT)
+    check_classes(classes, where, HINT)
     return classes
 
 
-def _csv(text: str, where: str) -> list[tuple[str, str, str]]:
+def _csv(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, str]]:
     pairs = []
     for line, cells in enumerate(csv.reader(text.splitlines(), quoting=csv.QUOTE_NONE), 1):
         if len(cells) != 2 and any(cells):
-            raise DataError(f"{len(cells)} columns, expected symbol and class", where=f"{where}, line {line}", hint=HINT)
-        if any(cells) and [cell.strip().lower() for cell in cells] != ["symbol", "class"]:
+            raise DataError(f"{len(cells)} columns, expected {what} and class", where=f"{where}, line {line}", hint=hint)
+        if any(cells) and [cell.strip().lower() for cell in cells] != [what, "class"]:
             pairs.append((f", line {line}", *(cell.strip() for cell in cells)))
     return pairs
 
 
-def _json(text: str, where: str) -> list[tuple[str, str, str]]:
+def _json(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, str]]:
     try:
         found = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"the file is no JSON: {str(error)[:100]}", where=where, hint=HINT) from error
+        raise DataError(f"the file is no JSON: {str(error)[:100]}", where=where, hint=hint) from error
     if not isinstance(found, list) or not all(isinstance(pair, tuple) and isinstance(pair[1], str) for pair in found):
-        raise DataError("the file is no object of symbol and class", where=where, hint=HINT)
-    return [("", symbol, name.strip()) for symbol, name in found]
+        raise DataError(f"the file is no object of {what} and class", where=where, hint=hint)
+    return [("", key, name.strip()) for key, name in found]
 
 
 READERS = {".csv": _csv, ".json": _json}

@@ -1,5 +1,7 @@
 """A name becomes a network sized by the data: (B, C, T) -> logits (B, K), or for detection (B, C, T) -> (B, C, T).
 
+Those of VISION take charts (B, 3, H, W) in place of signals.
+
 A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
 """
 
@@ -14,12 +16,14 @@ from loaders.base import DataSpec
 from models import arguments
 from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
+from models.committee import Committee
 from models.ecgformer import ECGFormer
 from models.fused import Fused
 from models.inception1d import Inception1d
 from models.recurrent import Recurrent
 from models.resnet1d import ResNet1d
 from models.resnet1d_grid import ResNet1dGrid
+from models.vision import VISION
 from models.xresnet1d import XResNet1d
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -44,21 +48,35 @@ CLASSIFIERS = {
     "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
     "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
     "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
+    **VISION,
 }
 AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}
 MODELS = CLASSIFIERS | AUTOENCODERS
 
 
-def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, **choices: Any) -> nn.Module:
+def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, members: int = 1, **choices: Any) -> nn.Module:
     """Build the network called `name`, sized for the data `spec` describes; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Raises UsageError for
-    what the network does not take, and where such a network cannot be built.
+    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several `members` are a
+    committee of such networks. Raises UsageError for what the network does not take, for charts where it takes signals or the
+    other way round, and where such a network cannot be built.
     """
+    if members > 1:
+        return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name)
+    check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
+
+
+def check_view(name: str, *, charts: bool, where: str = "") -> None:
+    """Raise a UsageError where the network `name` is for charts and rows are none, or the other way round."""
+    if name in VISION and not charts:
+        raise UsageError(f"{name} is a network for charts, the rows are signals", where=where, hint="--view chart")
+    if charts and name not in VISION:
+        hint = f"--model-name {next(iter(VISION))}, or leave --view chart out"
+        raise UsageError(f"{name} is a network for signals, the rows are charts", where=where, hint=hint)
 
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:

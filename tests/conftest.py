@@ -20,6 +20,7 @@ import torch
 
 from loaders import synth
 from loaders.base import Data, DataSpec, Split
+from models.vision import VISION
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -27,10 +28,26 @@ MITDB_ZIP = "mit-bih-arrhythmia-database-1.0.0.zip"
 KAGGLE_SAMPLE = "kaggle-heartbeat-sample"
 
 
-def make_spec(*, channels: int = 1, samples: int = 187, classes: tuple[str, ...] = ("N", "S", "V", "F", "Q")) -> DataSpec:
+def make_spec(
+    *,
+    channels: int = 1,
+    samples: int = 187,
+    classes: tuple[str, ...] = ("N", "S", "V", "F", "Q"),
+    image: tuple[int, int] | None = None,
+) -> DataSpec:
     importance = (1.0, 2.0, 2.0, 2.0, 0.5)[: len(classes)]
-    leads = tuple(f"lead{i}" for i in range(channels))
-    return DataSpec("tiny", "beat", channels, samples, 125, "mV", leads, classes, importance, "generated", "none", "none")
+    leads, view = tuple(f"lead{i}" for i in range(channels)), "chart" if image else "beat"
+    facts = (channels, samples, 125, "mV", leads, classes, importance, "generated", "none", "none")
+    return DataSpec("tiny", view, *facts, image=image)
+
+
+# What can be seen of these without seconds of work is in test_vision.py.
+BIG = ("resnet50", "efficientnet_b3", "convnext_tiny", "convnext_base", "vit_b_16")
+
+
+def spec_for(name: str, **facts: Any) -> DataSpec:
+    """Facts of data that the network `name` takes: small charts for one of vision, else beats."""
+    return make_spec(image=(64, 96) if name in VISION else None, **facts)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +57,20 @@ def tiny() -> Data:
     everything = Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(250))
     train, val, test = (everything.rows(rows) for rows in np.split(np.arange(250), [150, 200]))
     return Data(make_spec(), train, val, lambda: test, "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_charts(tiny: Data) -> Data:
+    """35 training, 20 validation and 20 test pictures of 32 x 48 pixels: paper on which a beat's column has its samples' ink."""
+
+    def drawn(split: Split, rows: int) -> Split:
+        ink = np.clip(split.x[:rows, :, None, :144:3], 0, 1)  # (N, 1, 1, 48)
+        height = np.linspace(0, 1, 32, dtype=np.float32)[None, None, :, None]
+        x = 1 - np.exp(-((height - ink) ** 2) / 0.01) * np.array([0.9, 0.8, 0.7], np.float32)[None, :, None, None]
+        return Split(x.astype(np.float32), *(getattr(split, name)[:rows] for name in ("y", "record", "index")))
+
+    test = drawn(tiny.test, 20)
+    return Data(make_spec(image=(32, 48)), drawn(tiny.train, 35), drawn(tiny.val, 20), lambda: test, "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,15 @@ from scipy import stats
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, parse
+from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, names, parse
 from loaders.base import last_sample
 from toolbox.errors import UsageError
 
 RATES_HZ = (125.0, 360.0)
 ADDED = ("noise", "wander", "hum")
 
-every_name = pytest.mark.parametrize("name", AUGMENTATIONS)
+OWN = names("signals")  # those of charts are in test_imaging.py
+every_name = pytest.mark.parametrize("name", OWN)
 every_rate = pytest.mark.parametrize("rate_hz", RATES_HZ)
 
 
@@ -87,7 +88,7 @@ def test_each_row_is_changed_with_the_probability(name: str, probability: float)
     assert float(pair) == pytest.approx(expected**2, abs=0.03)
 
 
-@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "mixup"])
+@pytest.mark.parametrize("name", [name for name in OWN if name != "mixup"])
 def test_a_strength_of_0_changes_nothing(name: str) -> None:
     assert torch.equal(augmented(f"{name}:0:1", beats()), beats())
 
@@ -265,7 +266,7 @@ def test_mixup_comes_last_and_the_others_in_their_order() -> None:
 
 
 def test_without_mixup_nothing_is_said_of_partners() -> None:
-    others = ",".join(name for name in AUGMENTATIONS if name != "mixup")
+    others = ",".join(name for name in OWN if name != "mixup")
     assert Augment(others, rate_hz=125, seed=1)(beats(), epoch=0, step=0)[1] is None
 
 
@@ -283,7 +284,7 @@ class Recorder(TorchDispatchMode):
 
 def operations(rows: int) -> list[str]:
     with Recorder() as recorder:
-        augmented(",".join(AUGMENTATIONS), beats(rows))
+        augmented(",".join(OWN), beats(rows))
     return recorder.names
 
 
@@ -301,7 +302,7 @@ def test_what_is_left_out_is_the_default_of_the_augmentation() -> None:
     assert parse("noise:0.05:0.5,shift:10:1") == [("noise", 0.05, 0.5), ("shift", 10, 1)]
 
 
-@every_name
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_the_defaults_are_within_what_is_allowed(name: str) -> None:
     entry = AUGMENTATIONS[name]
     assert entry.allowed[1](entry.strength)
@@ -337,7 +338,7 @@ def test_what_cannot_be_read_is_a_usage_error_that_says_what_is_allowed(text: st
 def test_the_examples_show_one_beat_under_each_augmentation(rate_hz: float) -> None:
     rows = beats(3, 1)[:, 0].numpy()
     shown = examples(rows, rate_hz=rate_hz, seed=5)
-    assert [parse(text)[0][0] for text in shown] == list(AUGMENTATIONS)
+    assert [parse(text)[0][0] for text in shown] == OWN
     for name, row in shown.items():
         assert row.shape == (187,)
         assert not np.array_equal(row, rows[0]), name

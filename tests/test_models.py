@@ -1,12 +1,17 @@
-"""Every network: outputs of the right shape for any data, a gradient in every parameter, the published sizes."""
+"""Every network: outputs of the right shape for any data, a gradient in every parameter, the published sizes.
+
+Networks for charts get small pictures; what is theirs alone is in test_vision.py.
+"""
+
+import functools
 
 import pytest
 import torch
 from torch import nn
 
-from conftest import make_spec
+from conftest import BIG, make_spec, spec_for
 from loaders.base import last_sample
-from models import AUTOENCODERS, CLASSIFIERS, MODELS, get_model
+from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, get_model
 from toolbox.errors import UsageError
 
 SPECS = {
@@ -28,18 +33,35 @@ PARAMETERS = {
     "ecgformer": 2_744_645,
 }
 SIZES_AT_140 = {"lstm_ae": 249_473, "encoder": 116_736, "decoder": 132_737}
+QUICK = [name for name in MODELS if name not in BIG]
+ON_SIGNALS = [name for name in CLASSIFIERS if name not in VISION]
 SEQUENTIAL = [name for name in CLASSIFIERS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
 
 
 def build(name: str, spec: str = "beats") -> tuple[nn.Module, torch.Tensor]:
     """The network with seeded weights, and a batch for it."""
+    if name in VISION:
+        model, x = pictured(name)
+        model.train().zero_grad()
+        return model, x
     torch.manual_seed(0)
     facts = SPECS[spec]
     return get_model(name, facts), torch.randn(3, facts.channels, facts.samples)
 
 
+@functools.cache  # of some the weights alone take seconds
+def pictured(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """A network for charts from which nothing drops out, and a batch for it."""
+    torch.manual_seed(0)
+    model = get_model(name, spec_for(name))
+    for part in model.modules():
+        if hasattr(part, "p"):
+            part.p = 0.0
+    return model, torch.rand(3, 3, 64, 96)
+
+
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", ON_SIGNALS)
 def test_it_gives_a_row_of_logits_for_a_row_of_any_data(name: str, spec: str) -> None:
     model, x = build(name, spec)
     logits = model(x)
@@ -61,7 +83,7 @@ def test_an_autoencoder_gives_as_many_samples_as_it_got(name: str, samples: int)
     assert get_model(name, make_spec(samples=samples)).eval()(torch.randn(2, 1, samples)).shape == (2, 1, samples)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name in QUICK])
 def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     model, x = build(name)
     logits = model(100 * x)
@@ -70,7 +92,7 @@ def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
     assert not torch.allclose(logits.exp().sum(1), torch.ones(3), atol=0.01)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     model, x = build(name)
     outputs = model(x)
@@ -96,7 +118,7 @@ def test_the_lstm_autoencoder_has_the_published_number_of_parameters() -> None:
     assert {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()} == SIZES_AT_140
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", QUICK)
 def test_what_is_said_of_a_row_does_not_depend_on_the_batch(name: str) -> None:
     model, x = build(name)
     model.eval()
@@ -139,7 +161,7 @@ def test_an_empty_row_has_finite_logits(name: str) -> None:
 
 
 @pytest.mark.parametrize("samples", [2, 32, 33])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*ON_SIGNALS, *AUTOENCODERS])
 def test_rows_too_short_for_a_network_are_refused_in_a_line(name: str, samples: int) -> None:
     if name == "cnn1d_3" and samples < 33:
         with pytest.raises(UsageError, match=f"rows of 33 samples or more, tiny has {samples}"):

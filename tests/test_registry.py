@@ -15,8 +15,8 @@ ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in t
 @pytest.mark.parametrize(("flag", "name"), ENTRIES)
 def test_every_name_is_found(flag: str, name: str) -> None:
     assert pick(flag, choices.CHOICES[flag], name) is choices.CHOICES[flag][name]
-    task = {"task": "detect"} if flag in choices.OF_ONE_CLASS else {}
-    choices.settle(args.resolve({flag.replace("-", "_"): name, **task}))
+    more = {"task": "detect"} if flag in choices.OF_ONE_CLASS else {"view": "chart"} if name in choices.VISION else {}
+    choices.settle(args.resolve({**more, flag.replace("-", "_"): name}))
 
 
 @pytest.mark.parametrize("flag", choices.CHOICES)
@@ -47,7 +47,7 @@ def test_an_unknown_list_is_a_usage_error() -> None:
 
 @pytest.mark.parametrize("name", choices.MODELS)
 def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name: str) -> None:
-    flags = choices.settle(args.resolve({"model_name": name}))
+    flags = choices.settle(args.resolve({"model_name": name, "view": "chart" if name in choices.VISION else "signal"}))
     assert name in choices.NETWORKS[flags.task]
     assert {key: getattr(flags, key) for key in choices.DEFAULTS[flags.task]} == choices.DEFAULTS[flags.task] | {
         "model_name": name

@@ -12,9 +12,10 @@ import args
 import assembly
 import choices
 from choices import CHOICES
+from conftest import BIG
 from loaders import augment
 from loaders.base import Data, Split
-from models import MODELS
+from models import MODELS, VISION
 from toolbox import checkpoints
 from toolbox.errors import NumericsError
 from toolbox.runs import RunFolder
@@ -26,6 +27,7 @@ TIMES = ("seconds", "samples_per_s")
 
 def build(data: Data, **flags: Any) -> Trainer:
     flags = {"epochs": 4, "batch_size": 32, "model_name": "cnn1d_3", "device": "cpu", **flags}
+    flags["view"] = "chart" if data.spec.image else "signal"
     return assembly.build(choices.settle(args.resolve(flags)), data)
 
 
@@ -86,8 +88,9 @@ def untimed(history: list[dict[str, Any]]) -> str:
 
 MIXED = "noise,shift,mixup"
 COMBINATIONS = (
-    [{"model_name": name, "batch_size": 10} for name in MODELS]
-    + [{"augment": f"{name}::1"} for name in augment.AUGMENTATIONS]
+    [{"model_name": name, "batch_size": 10} for name in MODELS if name not in BIG]
+    + [{"augment": f"{name}::1"} for name in augment.names("signals")]
+    + [{"augment": ",".join(augment.names("charts")), "model_name": "mobilenet_v3_small", "batch_size": 10}]
     + [{"augment": MIXED}, {"augment": MIXED, "model_name": "conv_ae", "criterion": "mse", "batch_size": 10}]
     + [{"class_weights": "1,2,0,4,5"}, {"class_weights": "1,2,0,4,5", "augment": "mixup"}, {"train": "head"}]
     + [{"sampler": name} for name in CHOICES["sampler"]]
@@ -101,8 +104,10 @@ COMBINATIONS = (
 
 @pytest.mark.parametrize("flags", COMBINATIONS, ids=lambda flags: "-".join(map(str, flags.values())))
 @pytest.mark.parametrize("looks", [2, 7], ids=["in the first epoch", "later"])
-def test_stopped_and_resumed_equals_never_stopped(tiny: Data, tmp_path: Any, flags: dict[str, Any], looks: int) -> None:
-    data = few(tiny) if "model_name" in flags else tiny
+def test_stopped_and_resumed_equals_never_stopped(
+    tiny: Data, tiny_charts: Data, tmp_path: Any, flags: dict[str, Any], looks: int
+) -> None:
+    data = tiny_charts if flags.get("model_name") in VISION else few(tiny) if "model_name" in flags else tiny
     undisturbed = fit(build(data, **flags), 3)
     stopped = fit(build(data, **flags), 3, StopAfter(looks))
     assert stopped.epoch < 3
@@ -141,7 +146,7 @@ def test_augmented_runs_of_a_seed_are_the_same_run_and_not_the_plain_one(tiny: D
 
 
 @pytest.mark.parametrize("how", [{}, {"model_name": "conv_ae"}], ids=["classify", "detect"])
-@pytest.mark.parametrize("name", augment.AUGMENTATIONS)
+@pytest.mark.parametrize("name", augment.names("signals"))
 def test_what_is_predicted_is_never_augmented(tiny: Data, name: str, how: dict[str, Any]) -> None:
     augmented, plain = fit(build(tiny, augment=f"{name}::1", **how), 1), build(tiny, **how)
     plain.model.load_state_dict(augmented.model.state_dict())

@@ -78,9 +78,7 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
     state = read(path)
-    if not (
-        isinstance(state, dict) and _is_weights(state.get("model")) and all(type(state.get(name)) is int for name in NUMBERS)
-    ):
+    if not (isinstance(state, dict) and is_weights(state.get("model")) and all(type(state.get(name)) is int for name in NUMBERS)):
         raise CheckpointError(
             "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
         )
@@ -93,7 +91,8 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _is_weights(value: Any) -> bool:
+def is_weights(value: Any) -> bool:
+    """Whether a value is tensors by name, as a network's state is."""
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 

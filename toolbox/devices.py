@@ -1,14 +1,23 @@
 """A name becomes a device that was seen to work, and a lack of its memory an error that says what to do."""
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from toolbox.errors import ResourceError, UsageError
+
+# Whether a kind of device computes in bfloat16; where it is only emulated it costs more than it brings.
+HALF: dict[str, Callable[[], bool]] = {
+    "cpu": lambda: any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")),
+    "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+}
+log = logging.getLogger("commander")
 
 
 def pick_device(name: str | None, *, deterministic: bool = False) -> torch.device:
@@ -27,6 +36,19 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}", hint="--device cpu") from error
     return device
+
+
+def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractContextManager]:
+    """What a network is run in while it is trained: bfloat16 where that is good for its layers if `mixed`, else float32.
+
+    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device that does not compute in it is named.
+    """
+    if not mixed:
+        return nullcontext
+    if not HALF.get(device.type, lambda: False)():
+        log.warning("--mixed-precision: %s does not compute in bfloat16, training goes on in float32", device)
+        return nullcontext
+    return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 @contextmanager

@@ -6,7 +6,10 @@
 
 import traceback
 
-OF_AN_EXTRA = dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt")
+OF_AN_EXTRA = {
+    **dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt"),
+    "lmdb": "pip install -r requirements-vision.txt",
+}
 
 
 class CommanderError(Exception):

@@ -16,6 +16,7 @@ from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
 
 log = logging.getLogger("commander")
+RATES = ("lr", "backbone_lr")  # of the head, or of all; of what is before the head, where that has its own
 SAID = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line an epoch has
 
 
@@ -27,7 +28,8 @@ def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> Non
         f"{split} " + " ".join(f"{name} {last[split][key]:.4f}" for key, name in SAID.items() if key in last[split])
         for split in ("train", "val")
     )
-    log.info("epoch %d/%d  lr %.2e  %s  %.1f s", last["epoch"], epochs, last["lr"], figures, last["seconds"])
+    rates = f"lr {last['lr']:.2e}" + (f", backbone {last['backbone_lr']:.2e}" if "backbone_lr" in last else "")
+    log.info("epoch %d/%d  %s  %s  %.1f s", last["epoch"], epochs, rates, figures, last["seconds"])
 
 
 class Board:
@@ -51,7 +53,8 @@ class Board:
         """Scalars, weights and gradients (of the epoch's last batch), and how the classes were told apart."""
         step = row["epoch"]
         with self._writing():
-            self.writer.add_scalar("lr", row["lr"], step)
+            for name in [name for name in RATES if name in row]:
+                self.writer.add_scalar(name, row[name], step)
             self.writer.add_scalar("rows_per_s", row["samples_per_s"], step)
             for split in ("train", "val"):
                 for name in METRICS:

@@ -1,6 +1,7 @@
 """A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on beats."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -27,12 +28,12 @@ def settle(name: str, lr: float | None, weight_decay: float | None) -> tuple[flo
 
 def get_optimizer(
     name: str,
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     *,
     lr: float | None = None,
     momentum: float = 0.9,
     weight_decay: float | None = None,
 ) -> Optimizer:
-    """Build the optimizer called `name`; `momentum` is beta 1 of the Adam family."""
+    """Build the optimizer called `name` for parameters, or groups of them; `momentum` is beta 1 of the Adam family."""
     lr, weight_decay = settle(name, lr, weight_decay)
     return OPTIMIZERS[name](parameters, lr, momentum, weight_decay)

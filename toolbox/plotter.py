@@ -113,7 +113,9 @@ def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
         for name in METRICS
         if name in history[0]["val"]
     ]
-    return [*panels, Panel("learning rate", "epoch", "", [("lr", epochs, _numbers(row["lr"] for row in history))])]
+    rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
+    lines = [(name, epochs, _numbers(row.get(name) for row in history)) for name in rates]
+    return [*panels, Panel("learning rate", "epoch", "", lines)]
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from toolbox import checkpoints
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import BEST, RunFolder
 
+IMAGENET = "imagenet"  # in place of a run: the weights that are published with a network
 HEAD = "head."
 NAMED = 5  # of the tensors that are not taken over, in the log
 log = logging.getLogger("commander")
@@ -89,10 +90,25 @@ def _classes(run: Path) -> list[str] | None:
 
 def only_head(model: nn.Module) -> None:
     """Leave nothing to train but the network's last part, `model.head`."""
-    if not isinstance(getattr(model, "head", None), nn.Module):
-        raise UsageError("--train head is for a network with a head, this one has none", hint="--train all")
+    head = _head(model, "--train head", hint="--train all")
     model.requires_grad_(False)
-    model.head.requires_grad_(True)
+    head.requires_grad_(True)
+
+
+def groups(model: nn.Module, backbone_lr: float | None) -> list[nn.Parameter] | list[dict[str, Any]]:
+    """What of `model` is trained, as an optimizer takes it; with `backbone_lr` the head, then all before it at that rate."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if backbone_lr is None:
+        return trained
+    last = set(map(id, _head(model, "--backbone-lr", hint="leave it out").parameters()))
+    head, backbone = ([each for each in trained if (id(each) in last) is wanted] for wanted in (True, False))
+    return [{"params": head}, {"params": backbone, "lr": backbone_lr}]
+
+
+def _head(model: nn.Module, flag: str, *, hint: str) -> nn.Module:
+    if not isinstance(getattr(model, "head", None), nn.Module):
+        raise UsageError(f"{flag} is for a network with a head, this one has none", hint=hint)
+    return model.head
 
 
 TRAIN: Mapping[str, Callable[[nn.Module], Any]] = {"all": lambda model: None, "head": only_head}

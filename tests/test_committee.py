@@ -1,0 +1,61 @@
+"""A committee: members that are trained apart, on every row once between them, and whose mean probabilities are what it says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import commander, make_spec
+from models import CLASSIFIERS, get_model
+
+SMALL = ("cnn1d_3", "resnet1d_10", "lstm_1", "inception1d_small", "ecgformer_tiny")
+WITH_FEATURES = type(make_spec())(**{**make_spec(samples=61).as_dict(), "features": ("rr_previous", "rr_next")})
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name in SMALL])
+def test_what_it_says_is_the_mean_of_its_members_probabilities(name: str) -> None:
+    committee, x = get_model(name, make_spec(), members=3).eval(), torch.randn(5, 1, 187)
+    voices = torch.stack([member(x).softmax(1) for member in committee.members])
+    assert not torch.allclose(voices[0], voices[1])
+    torch.testing.assert_close(committee(x).exp(), voices.mean(0))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 6, 8])
+def test_each_row_of_a_batch_trains_one_member_alone(rows: int) -> None:
+    committee = get_model("cnn1d_3", WITH_FEATURES, members=3)
+    logits = committee(torch.randn(rows, 1, 61), torch.randn(rows, 2)) if rows > 1 else None
+    if logits is None:
+        committee = get_model("cnn1d_3", make_spec(), members=3)  # a batch norm of features cannot be trained with one row
+        logits = committee(torch.randn(1, 1, 187))
+    teachers = []
+    for row in range(rows):
+        committee.zero_grad()
+        logits[row].sum().backward(retain_graph=True)
+        learnt = [any(each.grad is not None and each.grad.any() for each in member.parameters()) for member in committee.members]
+        assert sum(learnt) == 1
+        teachers.append(learnt.index(True))
+    assert len(set(teachers)) == max(1, min(3, rows // 2))
+
+
+def test_a_committee_of_one_is_the_network_itself() -> None:
+    torch.manual_seed(0)
+    one = get_model("cnn1d_3", make_spec(), members=1)
+    torch.manual_seed(0)
+    assert one.state_dict().keys() == get_model("cnn1d_3", make_spec()).state_dict().keys()
+
+
+def test_it_is_trained_tested_again_and_gone_on_with_as_any_network(root: Path) -> None:
+    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
+    trained = commander(*run, "--members", "3", "--short-run", "--epochs", "1", "--calibrate")
+    assert trained.code == 0, trained.err
+    again = commander(*run, "--test")
+    assert again.result == trained.result
+    other = commander(*run, "--resume", "latest", "--epochs", "2", "--members", "2")
+    assert other.code == 2
+    assert "--members is 2, the run has 3" in other.err
+
+
+def test_only_classes_can_be_voted_on(root: Path) -> None:
+    detecting = commander("--dataset", "synth", "--task", "detect", "--members", "2", "--root-dir", root)
+    assert detecting.code == 2
+    assert "--members is for classes" in detecting.err
