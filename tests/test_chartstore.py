@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import chartstore
+from loaders import chartparts, chartstore
 from loaders.chartstore import ChartStore, fill, key
 from toolbox import drawing, layouts
 from toolbox.drawing import Drawing, packed
@@ -210,7 +210,7 @@ def test_other_charts_are_another_folder(tmp_path: Path, facts: dict[str, object
 def test_charts_that_are_cut_off_are_named_with_what_to_remove(tmp_path: Path, size: int) -> None:
     store = filled(tmp_path)
     os.truncate(store.parts[0] / "data.mdb", size)
-    chartstore.OPENED.pop(store.parts[0])[1].close()
+    chartparts.OPENED.pop(store.parts[0])[1].close()
     with pytest.raises(DataError, match=r"charts (are cut off|cannot be read)") as caught:
         opened(tmp_path)
     assert str(store.folder) in caught.value.where
