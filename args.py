@@ -114,6 +114,7 @@ PARSER, DEFAULTS = build_parser(
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
 ONE_MISSING = "expected one argument"  # as argparse says it
+WEIGHTED = ("class_weights", "decision_weights")
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
@@ -185,7 +186,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
-    wrong += [f"{_quote(flags, 'class_weights')}, must be {WEIGHTS}"] * _bad(flags.class_weights)
+    wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
     going_on = flags.test or flags.resume or flags.predict or flags.explain
     charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())

@@ -32,7 +32,7 @@ OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
-OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", *OF_DATA}
+OF_VALIDATION = {DATA, "dataset", "val_fraction", "seed", "monitor", "criterion", "task", "decision_weights", *OF_DATA}
 log = logging.getLogger("commander")
 
 
@@ -172,12 +172,22 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
     if flags.class_balance:
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
     if flags.class_weights:
-        weights = torch.tensor([float(weight) for weight in flags.class_weights.split(",")], device=device)
-        if len(weights) != len(spec.classes) or not weights.any():
-            what = f"--class-weights has {len(weights)} numbers, {spec.name} has the classes {', '.join(spec.classes)}"
-            raise UsageError(what, hint="a number for each, not all 0")
+        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
+    decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
-    return Classify(spec.classes, flags.criterion, weights=weights, monitor=flags.monitor, calibrate=flags.calibrate)
+    how = {"weights": weights, "decision": None if decision is None else decision.to(device)}
+    return Classify(spec.classes, flags.criterion, **how, monitor=flags.monitor, calibrate=flags.calibrate)
+
+
+def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Tensor | None:
+    """The numbers (K,) of `text`, one a class; None for None, a UsageError where they are too many or too few."""
+    if not text:
+        return None
+    weights = torch.tensor([float(weight) for weight in text.split(",")])
+    if len(weights) != len(classes) or not weights.any():
+        what = f"{flag} has {len(weights)} numbers, the classes are {', '.join(classes)}"
+        raise UsageError(what, hint="a number for each, not all 0")
+    return weights
 
 
 def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:

@@ -51,8 +51,10 @@ DEFAULTS = {
 }
 ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
-OF_CLASSES = dict.fromkeys(("sampler", "class_balance", "class_weights", "confusion_video", "rr_features"), (None, False))
-OF_CLASSES |= {"members": (1,), "view": ("signal",)}
+OF_CLASSES = {
+    **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights"), (None,)),
+    **{"members": (1,), "confusion_video": (None,), "rr_features": (False,), "view": ("signal",)},
+}
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),

@@ -24,6 +24,7 @@ from models import get_model
 from toolbox import calibration, checkpoints, devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import RunFolder
+from toolbox.tasks import decided
 from trainer import PREDICT_ROWS
 
 
@@ -41,6 +42,7 @@ class Classifier:
     form: cuts.Form
     model: torch.nn.Module
     device: torch.device
+    decision: torch.Tensor | None
     temperature: float
     label_map: str | None
     records: dict[str, list[str]] | None
@@ -53,7 +55,7 @@ class Classifier:
         for first, x in _batches(cuts.rows(self.form, leads, peaks), upright):
             inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
             outputs = self.model(*(each.to(self.device) for each in inputs))
-            scores.append(outputs.softmax(1).cpu().numpy())
+            scores.append(decided(outputs, self.decision).softmax(1).cpu().numpy())
         probabilities = np.concatenate(scores)
         if self.temperature != 1:
             probabilities = calibration.apply(probabilities, self.temperature).astype(np.float32)
@@ -103,6 +105,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
     model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
+    decision = assembly.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
     return Classifier(
         run=run,
@@ -112,6 +115,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         form=form,
         model=model,
         device=device,
+        decision=None if decision is None else decision.to(device),
         temperature=_temperature(run, which),
         label_map=flags.label_map,
         records=None if None in records.values() else records,

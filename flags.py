@@ -118,6 +118,8 @@ def _training_flags(flag: Any) -> None:
     flag("--criterion", metavar="NAME", help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)")
     flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
     flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
+    flag("--decision-weights", metavar="W,W,...", help="multiply the probabilities of the classes before one is said, so that "
+         "what matters is missed less often; to be chosen on other rows than those of the test")  # fmt: skip
     flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
     flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
@@ -160,7 +162,7 @@ def _machine_flags(flag: Any) -> None:
 
 GROUPS = {
     "data": _data_flags,
-    "recordings (mitdb, synth_patients, synth_rhythms)": _recording_flags,
+    "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
     "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
     "charts": _chart_flags,
     "model and run": _model_flags,

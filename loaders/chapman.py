@@ -73,7 +73,7 @@ def _find(data_file: Path | None, folder: Path) -> Source:
     if data_file and not data_file.exists():
         raise DataError("there is no such file or folder", where=str(data_file), hint=f"--data-file with {tracings.WOULD_DO}")
     with reading(data_file or folder):
-        source = tracings.find(data_file or folder)
+        source = tracings.find(data_file) if data_file else tracings.find(folder, pointed_at=False)
     if source is None and data_file:
         raise DataError("there are no twelve-lead recordings here", where=str(data_file), hint=tracings.WOULD_DO)
     return source or _fetched(folder)
@@ -89,7 +89,7 @@ def _fetched(folder: Path) -> Source:
         what = f"the data is not here and cannot be fetched: {error.what}"
         raise DownloadError(what, hint=HELP.format(folder)) from error
     with reading(folder):
-        source = tracings.find(folder)
+        source = tracings.find(folder, pointed_at=False)
     if source is None:
         raise DataError("there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder))
     return source

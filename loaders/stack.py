@@ -4,15 +4,21 @@ A `Stack` holds the samples of all records, mapped into memory and so shared by 
 made of it, in place of a `Split`. Ten thousand records of twelve leads are 1.3 GB so, and 2.6 GB as float32.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from loaders.cache import gathered
+
+IN_MEMORY = 2**27  # samples: half a gigabyte of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +70,11 @@ class Stacked:
 
     @property
     def x(self) -> NDArray[np.float32]:
-        """The samples of each row (N, C, T); for a few rows, as all of them take twice the memory of the stack."""
-        x = np.empty((len(self), len(self.stack.leads), self.stack.samples.shape[2]), np.float32)
-        for row in range(len(self)):
-            x[row] = self.signal(row)
-        return x
+        """The samples of each row (N, C, T); where they are many, in a temporary file beside those of the stack."""
+        rows, shape = map(self.signal, range(len(self))), (len(self.stack.leads), self.stack.samples.shape[2])
+        if len(self) * math.prod(shape) > IN_MEMORY and isinstance(self.stack.samples, np.memmap):
+            return gathered(rows, Path(self.stack.samples.filename).parent.parent)
+        return np.stack([*rows]) if len(self) else np.empty((0, *shape), np.float32)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

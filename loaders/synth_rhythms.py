@@ -56,7 +56,7 @@ def generated() -> Arrays:
     rhythm = rng.permutation(np.repeat(list(COUNTS), list(COUNTS.values())))
     samples = np.stack([record(str(each), one) for each, one in zip(rhythm, rng.spawn(len(rhythm)), strict=True)])
     names = np.array([f"t{number:03}" for number in range(1, len(rhythm) + 1)])
-    return {"samples": samples, "record": names, "rhythm": rhythm, "content": twelve.content(samples)}
+    return {"samples": samples, "record": names, "rhythm": rhythm, "content": np.array([*map(twelve.content, samples)])}
 
 
 def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:

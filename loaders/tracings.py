@@ -28,8 +28,9 @@ from toolbox.errors import CommanderError, DataError
 
 # In this order: a folder of CSV files or a zip; WFDB headers may stand in many folders, and tables beside them.
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
-OTHERS = ("*.csv", "*.zip")
+OTHERS = ("*.zip", "*.csv")
 CSV, WFDB = ".csv", ".hea"
+COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
 WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
 
@@ -51,20 +52,26 @@ class Source:
         return [path for name in names if (path := self.path / name).is_file()]
 
 
-def find(place: Path) -> Source | None:
+def find(place: Path, *, pointed_at: bool = True) -> Source | None:
     """The recordings in a folder, or nested in it; in a zip; beside a file of them. None where there are none.
 
+    CSV files of any name are taken where the user `pointed_at` the place; among other things they may be anything.
     Raises DataError where two recordings have one name, or for a zip that is none.
     """
     if place.is_file():
-        return _in_zip(place) if place.suffix.lower() == ".zip" else find(place.parent)
+        return BESIDE[place.suffix.lower()](place) if place.suffix.lower() in BESIDE else None
     for pattern in PLACES:
         if found := _usable(topmost(place, pattern)):
             return found
-    headers = sorted(path for path in place.rglob(f"*{WFDB}") if not path.name.startswith("."))
-    if headers:
-        return _named(place, WFDB, [path.relative_to(place).as_posix() for path in headers])
-    return next((found for pattern in OTHERS if (found := _usable(topmost(place, pattern)))), None)
+    if found := _headers(place):
+        return found
+    others = OTHERS if pointed_at else OTHERS[:1]
+    return next((found for pattern in others if (found := _usable(topmost(place, pattern)))), None)
+
+
+def _headers(folder: Path) -> Source | None:
+    headers = sorted(path for path in folder.rglob(f"*{WFDB}") if not path.name.startswith("."))
+    return _named(folder, WFDB, [path.relative_to(folder).as_posix() for path in headers]) if headers else None
 
 
 def _usable(found: list[Path]) -> Source | None:
@@ -102,36 +109,55 @@ def _named(path: Path, kind: str, files: list[str]) -> Source:
     return Source(path, kind, dict(sorted(names.items())))
 
 
+# By the ending of a file that the user points at, what it stands for.
+BESIDE: dict[str, Callable[[Path], Source | None]] = {
+    ".zip": _in_zip,
+    ".csv": lambda path: _usable(topmost(path.parent, "*.csv")),
+    ".xlsx": lambda path: find(path.parent),
+    ".hea": lambda path: _headers(path.parent),
+    ".mat": lambda path: _headers(path.parent),
+}
+
+
 def read_all(source: Source, folder: Path) -> Arrays:
-    """samples (R, 12, 5000) int16, content, record and rhythm (R,), and failed and fault (F,) of those that cannot be used.
+    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be used.
 
-    The samples lie in a temporary file in `folder`. Raises DataError where no recording can be used.
+    Of records with the same samples the first is used. The samples lie in a temporary file in `folder`.
+    Raises DataError where no recording can be used.
     """
-    told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "failed", "fault")}
+    told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
 
-    def usable() -> Iterator[np.ndarray]:
+    def usable() -> Iterator[tracing.Samples]:
+        first: dict[str, str] = {}  # of the records with some content, which on two sides would be known before it is tested
         with reading(source.path):
             for name, found in _read(source):
+                content = "" if isinstance(found, str) else twelve.content(found[0])
+                if content in first:
+                    found = f"{COPY}: of {first[content]}"
                 if isinstance(found, str):
                     told["failed"].append(name)
                     told["fault"].append(found)
                     continue
-                samples, rhythm = found
-                told["record"].append(name)
-                told["rhythm"].append(rhythm)
-                yield samples
+                first[content] = name
+                for key, value in (("record", name), ("rhythm", found[1]), ("content", content)):
+                    told[key].append(value)
+                yield found[0]
 
     samples = gathered(usable(), folder)
     if samples is None:
         what = f"none of {len(source.files)} recordings can be used; {told['failed'][0]}: {told['fault'][0]}"
         raise DataError(what, where=str(source.path), hint=WOULD_DO)
-    return {"samples": samples, "content": twelve.content(samples)} | {key: np.array(own, str) for key, own in told.items()}
+    return {"samples": samples} | {key: np.array(own, str) for key, own in told.items()}
 
 
 def _read(source: Source) -> Iterator[tuple[str, tuple[tracing.Samples, str] | str]]:
     """Name by name samples and rhythm, or the fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
-    with _open(source) as read, ThreadPoolExecutor(workers) as pool, terminal.bar(total=len(names), unit="record") as bar:
+    with (
+        _open(source) as read,
+        ThreadPoolExecutor(workers) as pool,
+        terminal.bar(total=len(names), desc="records", unit="record") as bar,
+    ):
         for begin in range(0, len(names), AT_ONCE):
             some = names[begin : begin + AT_ONCE]
             for name, found in zip(some, pool.map(partial(_attempt, read), map(source.files.get, some)), strict=True):

@@ -66,7 +66,8 @@ class Choices:
         rate_hz = RATE_HZ if rate is None else rate
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
             raise UsageError(f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ}")
-        filters.parse(filter or "none")
+        for step in filters.parse(filter or "none"):
+            step(np.zeros((1, RATE_HZ)), RATE_HZ)  # what it cannot do is said before anything is read
         pick("normalise", NORMALISATIONS, normalise or "none")
         how = {"rate_hz": rate_hz, "filter": filter or "none", "normalise": normalise or "none"}
         return cls(diagnoses.rhythm_map(label_map or "rhythm4"), parse_leads(leads), **how, val_fraction=val_fraction, seed=seed)
@@ -89,9 +90,9 @@ def parse_leads(text: str | None) -> tuple[int, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def content(samples: NDArray[np.int16]) -> NDArray[np.str_]:
-    """A hash of each record's samples (R, 12, T)."""
-    return np.array([hashlib.sha256(np.ascontiguousarray(record)).hexdigest()[:32] for record in samples], str)
+def content(samples: NDArray[np.int16]) -> str:
+    """A hash of a record's samples (12, T)."""
+    return hashlib.sha256(np.ascontiguousarray(samples)).hexdigest()[:32]
 
 
 def as_data(
@@ -132,7 +133,7 @@ def as_data(
         leads=tuple(LEADS[k] for k in choices.leads),
         classes=tuple(labels.classes),
         importance=(1.0,) * len(labels.classes),
-        split_rule=_rule(choices, rhythm, y),
+        split_rule=_rule(choices, rhythm, y, refused),
         **facts,
     )
     of = f"{checksum} {choices.view} {choices.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
@@ -177,9 +178,10 @@ def _quartiles(samples: NDArray[np.int16]) -> Arrays:
     return {"quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)}
 
 
-def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64]) -> str:
+def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> str:
     """How records came to their sides."""
     rule = f"records split at random, one a patient, stratified by rhythm, 80/20, seed {TEST_SEED} under every --seed"
+    rule += _told(refused, "that fail the checks")
     rule += _told(int((rhythm == "").sum()), "without a known rhythm")
     rule += _told(int(((y < 0) & (rhythm != "")).sum()), f"of no class of {choices.labels.name}, or of two")
     return f"{rule}; {splits.validation_rule(choices.val_fraction, choices.seed)}"

@@ -135,6 +135,13 @@ def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[st
     assert [len(side) for side in splits.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
 
 
+def test_the_acronyms_are_those_of_the_publisher(shared: Callable[[str], Path]) -> None:
+    table = pd.read_excel(shared(METADATA) / "RhythmNames.xlsx")
+    names = [name.strip() for name in table["Acronym Name"]]
+    assert {diagnoses.ALIASES.get(name, name) for name in names} == set(diagnoses.RHYTHMS)
+    assert len(names) == 11
+
+
 # CSV files
 
 
@@ -174,6 +181,15 @@ def test_the_denoised_recordings_go_before_the_others(own: Path, tmp_path: Path)
     assert tracings.find(own).path.name == "ECGDataDenoised"
     shutil.rmtree(own / "ECGDataDenoised")
     assert tracings.find(own).path.name == "ECGData"
+
+
+def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path) -> None:
+    (own / "ECGDataDenoised").rename(own / "mine")
+    for path in (own / "mine").iterdir():
+        path.rename(path.with_name(path.name.removeprefix("MUSE_")))
+    write_labels(own / "Diagnostics.xlsx", [(name.removeprefix("MUSE_"), rhythm, "") for name, rhythm in RHYTHMS.items()])
+    for place in (own, own / "mine"):
+        assert load(tmp_path, place).train.stack.name.tolist() == [name.removeprefix("MUSE_") for name in RHYTHMS]
 
 
 def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp_path: Path) -> None:
@@ -292,20 +308,23 @@ def test_records_that_fail_are_left_out_counted_and_listed_and_an_error_where_as
     spoilt = {"MUSE_02": changed((8,), 0), "MUSE_05": changed((1,), 3), SPOILT: lambda x: x[:11]}
     for name, change in spoilt.items():
         write_csv(own / "ECGDataDenoised", name, change(samples_of(name)))
+    write_csv(own / "ECGDataDenoised", "MUSE_19", samples_of("MUSE_01"))
+    spoilt["MUSE_19"] = None
     spoilt["MUSE_20"] = (own / "ECGDataDenoised" / "MUSE_20.csv").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         data = load(tmp_path, own)
     assert not set(spoilt) & set(data.train.stack.name.tolist())
-    assert sum(len(getattr(data, side)) for side in SIDES) == 17
-    assert data.train.dropped == 4
-    kinds = "a lead is flat 2, leads are missing 1, cannot be read 1"
-    assert f"4 of 21 records fail the checks and are left out: {kinds} (MUSE_02, MUSE_05, MUSE_07, ...)" in caplog.text
+    assert sum(len(getattr(data, side)) for side in SIDES) == 16
+    assert data.train.dropped == 5
+    kinds = "a lead is flat 2, leads are missing 1, a copy 1, cannot be read 1"
+    assert f"5 of 21 records fail the checks and are left out: {kinds} (MUSE_02, MUSE_05, MUSE_07, ...)" in caplog.text
     listed = quality(tmp_path)
     assert list(listed) == list(spoilt)
-    assert (listed["MUSE_02"], listed["MUSE_20"]) == ("a lead is flat: V3", "cannot be read: the file has 0 bytes")
+    assert (listed["MUSE_02"], listed["MUSE_19"]) == ("a lead is flat: V3", "a copy: of MUSE_01")
+    assert listed["MUSE_20"] == "cannot be read: the file has 0 bytes"
     with pytest.raises(DataError) as caught:
         load(tmp_path, own, bad_rows="error")
-    assert "4 of 21 records fail the checks, the first MUSE_02: a lead is flat: V3" in str(caught.value)
+    assert "5 of 21 records fail the checks, the first MUSE_02: a lead is flat: V3" in str(caught.value)
     assert "--bad-rows drop" in caught.value.hint
 
 
@@ -371,9 +390,11 @@ def test_without_openpyxl_it_is_said_what_to_install(written: Path, tmp_path: Pa
 
 def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("")
     cases = (
         (tmp_path / "none", "there is no such file or folder"),
         (tmp_path / "empty", "there are no twelve-lead recordings here"),
+        (tmp_path / "note.txt", "there are no twelve-lead recordings here"),
         (make_zip(tmp_path / "other.zip", {"a.txt": "b"}), "there are no recordings in the zip"),
         (make_zip(tmp_path / "up.zip", {"../a.csv": "b"}), "leads out of the folder"),
     )
@@ -389,6 +410,7 @@ def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
 def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recorded: Path, tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))})
     data = [load(tmp_path, place) for place in (recorded, recorded / "db", archive)]
+    assert list(tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == ["MUSE_01", SPOILT, "MUSE_13", "MUSE_19"]
     for each in data:
         assert_is_what_was_written(each)
     assert len({each.checksum for each in data}) == 1
@@ -469,13 +491,14 @@ def test_the_real_records_are_read_as_they_are(
     wfdb = pytest.importorskip("wfdb")
     archive = shared(SAMPLES_ZIP)
     data = load(tmp_path, archive)
-    # Counted by hand in the 50 headers; 6 have no rhythm, and JS20004 and JS20008 three flat leads.
-    assert sum(np.bincount(getattr(data, side).y, minlength=4) for side in SIDES).tolist() == [0, 22, 7, 13]
-    assert quality(tmp_path) == dict.fromkeys(("JS20004", "JS20008"), "a lead is flat: V2, V4, V6")
+    # Counted by hand in the 50 headers; 6 have no rhythm, JS20004 and JS20008 three flat leads, and E07510 is E07509 again.
+    assert sum(np.bincount(getattr(data, side).y, minlength=4) for side in SIDES).tolist() == [0, 22, 6, 13]
+    flat = dict.fromkeys(("JS20004", "JS20008"), "a lead is flat: V2, V4, V6")
+    assert quality(tmp_path) == {"E07510": "a copy: of E07509", **flat}
     assert "6 records without a known rhythm in no side" in data.spec.split_rule
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     stack = data.train.stack
-    for name in ("JS20000", "E07510", "HR06003"):
+    for name in ("JS20000", "E07509", "HR06003"):
         record = wfdb.rdrecord(str(tmp_path / "unpacked" / "twelve-lead-samples" / name))
         assert tuple(record.sig_name) == twelve.LEADS
         np.testing.assert_allclose(stack.samples[stack.name.tolist().index(name)], 1000 * record.p_signal.T, atol=1e-6)
@@ -512,6 +535,9 @@ def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeyp
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr("loaders.transfers.time.sleep", lambda _: None)
+    (tmp_path / "chapman" / "runs").mkdir(parents=True)
+    for name in ("quality.csv", "runs/table.csv"):  # are no recordings
+        (tmp_path / "chapman" / name).write_text("record,fault\n")
     with pytest.raises(
         DownloadError, match=r"put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare .*--data-file"
     ):

@@ -32,7 +32,7 @@ PATIENTS = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run on generated patients, with RR features and a temperature."""
+    """A short run on generated patients, with RR features, weighed decisions and a temperature."""
     root = tmp_path_factory.mktemp("run")
     flags = (
         "--short-run",
@@ -41,6 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         2,
         "--rr-features",
         "--calibrate",
+        "--decision-weights",
+        "1,2,1,1,0.5",
         "--normalise",
         "record",
         "--sampler",

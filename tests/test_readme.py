@@ -112,10 +112,9 @@ def test_what_is_imported_is_required() -> None:
     )
     imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
     imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
-    needed, known = (_packages(REQUIREMENTS[:count]) for count in (2, len(REQUIREMENTS) - 1))
-    assert needed <= imported - sys.stdlib_module_names - own <= known
+    assert required(*REQUIREMENTS[:2]) <= imported - sys.stdlib_module_names - own <= required(*REQUIREMENTS[:-1])
 
 
-def _packages(names: tuple[str, ...]) -> set[str]:
+def required(*names: str) -> set[str]:
     lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
     return {re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("-")}

@@ -1,5 +1,6 @@
 """Rows kept as whole numbers: each batch is the floats of its records, whatever order, leads and unit are asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
 from conftest import make_spec
+from loaders import stack
 from loaders.base import Data, Split
+from loaders.cache import cached
 from loaders.stack import Stack, Stacked
 from toolbox.runs import RunFolder
 
@@ -32,8 +35,8 @@ def make_rows(**how: tuple[int, ...]) -> Stacked:
 @pytest.mark.parametrize("leads", [(0, 1, 2), (2, 0), (1,)])
 def test_a_batch_is_the_floats_of_its_records_in_the_order_asked_for(leads: tuple[int, ...]) -> None:
     rows = make_rows(leads=leads)
-    stack = rows.stack
-    whole = (stack.samples[:, leads] - stack.zero[:, :, None]) * stack.factor[:, :, None]
+    own = rows.stack
+    whole = (own.samples[:, leads] - own.zero[:, :, None]) * own.factor[:, :, None]
     np.testing.assert_array_equal(rows.x, whole[rows.of].astype(np.float32))
     assert rows.x.dtype == np.float32
     order = torch.tensor([5, 0, 39, 7, 7])
@@ -61,6 +64,24 @@ def test_rows_of_rows_are_rows_and_the_samples_are_held_once() -> None:
     np.testing.assert_array_equal(some.record, rows.record[[3, 1]])
     np.testing.assert_array_equal(some.index, rows.of[[3, 1]])
     assert some.batches(CPU).samples.data_ptr() == rows.stack.samples.ctypes.data
+
+
+def test_many_rows_are_a_map_of_a_file_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_rows()
+    arrays, _ = cached(tmp_path / "cache" / "made", lambda: {"samples": rows.stack.samples})
+    mapped = replace(rows, stack=replace(rows.stack, samples=arrays["samples"]))
+    few = mapped.x
+    monkeypatch.setattr(stack, "IN_MEMORY", 1)
+    many = mapped.x
+    assert isinstance(many, np.memmap)
+    assert not isinstance(few, np.memmap)
+    for x in (few, many):
+        np.testing.assert_array_equal(x, rows.x)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["made"]
+
+
+def test_no_rows_have_the_shape_of_a_row() -> None:
+    assert make_rows(leads=(2, 0)).rows(np.arange(0)).x.shape == (0, 2, T)
 
 
 def test_a_batch_does_not_change_what_is_stored() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from conftest import commander
-from loaders import dipole, filters, get_data, synth_rhythms, twelve
+from loaders import chapman, dipole, filters, get_data, synth_rhythms, twelve
 from loaders.base import Data, Rows
 from loaders.cache import Arrays
 from toolbox import rpeaks
@@ -187,14 +187,16 @@ def test_under_another_label_map_the_same_records_test(data: Data, folder: Path,
     ],
     ids=str,
 )
-def test_what_cannot_be_asked_for_is_said(tmp_path: Path, how: dict, what: str) -> None:
+def test_what_cannot_be_asked_for_is_said_before_anything_is_made(tmp_path: Path, how: dict, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         get_data("synth_rhythms", tmp_path, **how)
     assert what in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_has_the_options_of_the_real_database_and_no_other() -> None:
-    assert set(inspect.signature(synth_rhythms.load).parameters) >= {"leads", "rate", "filter", "normalise", "label_map"}
+    generated, real = (set(inspect.signature(load).parameters) for load in (synth_rhythms.load, chapman.load))
+    assert generated == real >= {"leads", "rate", "filter", "normalise", "label_map"}
 
 
 def test_a_network_trains_and_tests_on_it_end_to_end(folder: Path, tmp_path: Path) -> None:

@@ -35,6 +35,17 @@ def test_a_batch_without_a_row_that_weighs_anything_teaches_nothing() -> None:
     assert not logits.grad.any()
 
 
+def test_a_weighed_decision_multiplies_probabilities_and_leaves_the_losses() -> None:
+    index, record, plain = np.arange(20), np.full(20, ""), Classify(CLASSES, "crossentropy")
+    weighed = Classify(CLASSES, "crossentropy", decision=WEIGHTS).predictions(index, record, LABELS, LOGITS)
+    before = plain.predictions(index, record, LABELS, LOGITS)
+    expected = before.scores * WEIGHTS.numpy()
+    np.testing.assert_allclose(weighed.scores, expected / expected.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_array_equal(weighed.loss, before.loss)
+    never = Classify(CLASSES, "crossentropy", decision=torch.tensor([1.0, 0.0, 1.0])).predictions(index, record, LABELS, LOGITS)
+    assert not (never.scores.argmax(1) == 1).any()
+
+
 def test_predictions_hold_probabilities_and_unweighted_losses() -> None:
     task = Classify(CLASSES, "crossentropy", weights=WEIGHTS)
     index, record = np.arange(20) + 100, np.full(20, "100")

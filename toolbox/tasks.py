@@ -60,12 +60,13 @@ class Classify:
         criterion: str,
         *,
         weights: Tensor | None = None,
+        decision: Tensor | None = None,
         monitor: str = "macro_f1",
         calibrate: bool = False,
     ) -> None:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
-        self.weights = weights
+        self.weights, self.decision = weights, decision
         self.monitor = pick("monitor", {name: name for name in (*metrics.METRICS, LAST)}, monitor)
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
@@ -92,9 +93,10 @@ class Classify:
         return _means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
-        """Logits (N, K) of the rows `index` as probabilities and unweighted losses, on the host."""
+        """Logits (N, K) of the rows `index` as probabilities, decided as asked for, and unweighted losses, on the host."""
         loss = self.row_loss(rows, target)
-        return Predictions(index, record, target.cpu().numpy(), rows.softmax(1).cpu().numpy(), loss.cpu().numpy())
+        scores = decided(rows, self.decision).softmax(1)
+        return Predictions(index, record, target.cpu().numpy(), scores.cpu().numpy(), loss.cpu().numpy())
 
     def measure(self, predictions: Predictions) -> dict[str, Any]:
         """Every metric, the confusion matrix and the figures of each class."""
@@ -152,6 +154,11 @@ class Detect:
     def fixed(self, val: Predictions) -> dict[str, Any]:
         """The threshold, from the errors of the validation rows, which are normal."""
         return self.threshold(val.loss)
+
+
+def decided(logits: Tensor, weights: Tensor | None) -> Tensor:
+    """Logits (N, K) whose probabilities are those before by the `weights` (K,), None for equal ones (Elkan, IJCAI 2001)."""
+    return logits if weights is None else logits + weights.log()
 
 
 def _means(rows: Tensor, whose: np.ndarray) -> Tensor:
