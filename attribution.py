@@ -4,8 +4,10 @@ subject = load(flags, run, config)
 seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import assembly
-from loaders import landmarks
+from loaders import chartmarks, landmarks
 from loaders.base import Data, Rows
 from toolbox import checkpoints, devices, explainers
 from toolbox.errors import CheckpointError, UsageError
@@ -24,7 +26,7 @@ from toolbox.runs import RunFolder
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 PREDICTED, TRUE = "predicted", "true"  # which class is explained, where it is not one for all
-COVER_S, COVER_PART = 0.1, 7  # what occlusion covers: s of a lead, or one of 7 parts of a picture's side
+COVER_S, COVERED = 0.1, 7  # what occlusion covers: s of a lead, or a square, 49 of which make a picture
 Array = NDArray[Any]
 
 
@@ -68,7 +70,8 @@ class Seen:
     """Rows `which` (n,), what was said of each and which class is explained (n,), and their attribution.
 
     `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks are known,
-    `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them; `within` (n, 1, ...) is the signal.
+    `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them, of the `room` for signals. `within`
+    (n, 1, ...) is where something is: not what fills a row up, not blank paper.
     """
 
     which: Array
@@ -80,6 +83,7 @@ class Seen:
     within: Array
     peaks: list[Array] | None = None
     near: Array | None = None
+    room: Array | None = None
 
 
 def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
@@ -105,24 +109,37 @@ def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> S
 
 def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     """What the answers `said` (n,) about the rows `which` (n,), or the class asked for instead, come from."""
-    spec, inputs = subject.data.spec, subject.inputs(which)
+    spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
     target = _target(subject.flags.explain_class, spec.classes, said, subject.rows.y[which])
     chosen = torch.tensor(target, device=subject.device)
-    blank = explainers.blank(inputs[0])
+    blank = torch.tensor(chartmarks.papers(rows)).to(inputs[0]) if spec.image else explainers.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
-    within = explainers.inside(inputs[0]) if inputs[0].dim() == 3 else (inputs[0] != blank).any(1, keepdim=True)
+    within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else explainers.inside(inputs[0])
     seen = Seen(which, said, chosen, inputs, blank, found, within.cpu().numpy())
-    options = {name: getattr(subject.flags, name) for name in assembly.OF_RECORDINGS}
-    peaks = None if spec.image else landmarks.r_peaks(spec.name, inputs[0].cpu().numpy(), spec.rate_hz, **options)
+    peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:
         return seen
-    return replace(seen, peaks=peaks, near=landmarks.near(peaks, spec.samples, spec.rate_hz))
+    if spec.image:
+        near, room = chartmarks.at_peaks(rows, peaks, spec.rate_hz)
+        return replace(seen, near=near, room=room)
+    return replace(seen, peaks=peaks, near=landmarks.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
+
+
+def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
+    """The R peaks of each row, in samples of what it shows; None where they are not known."""
+    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in assembly.OF_RECORDINGS}
+    find = partial(landmarks.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
+    if not spec.image:
+        return find(x.cpu().numpy())
+    found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]
+    return None if None in found else [own - begin for (own,), begin in zip(found, rows.begin, strict=True)]
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:
     """The attribution by the method of --explain, a few rows at a time."""
     spec, method = subject.data.spec, explainers.EXPLAINERS[subject.flags.explain]
-    window = tuple(side // COVER_PART for side in spec.image) if spec.image else (max(1, round(COVER_S * spec.rate_hz)),)
+    square = round(math.sqrt(math.prod(spec.image)) / COVERED) if spec.image else 0
+    window = (square, square) if spec.image else (max(1, round(COVER_S * spec.rate_hz)),)
     parts = []
     for begin in range(0, len(target), subject.at_once):
         part = slice(begin, begin + subject.at_once)

@@ -1,5 +1,6 @@
 """An attribution is put to the checks that could show it to be a mere picture: figures, sentences, curves."""
 
+import math
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from toolbox.signals import StopRequest
 
 VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
 ORDERS, ORDERS_OF_PICTURES = 5, 2  # of chance
-PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or one of 16 parts of a picture's side
+PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or a square, 256 of which make a picture
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _alike(subject: Subject, model: nn.Module, seen: Seen) -> float:
 def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
     spec = subject.data.spec
     x, *features = seen.inputs
-    piece = tuple(-(-side // PIECES) for side in spec.image) if spec.image else (max(1, round(PIECE_S * spec.rate_hz)),)
+    square = max(1, round(math.sqrt(math.prod(spec.image)) / PIECES)) if spec.image else 0
+    piece = (square, square) if spec.image else (max(1, round(PIECE_S * spec.rate_hz)),)
 
     @torch.inference_mode()
     def score(changed: Tensor, row: Tensor) -> Array:
@@ -114,7 +116,7 @@ def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
 
 def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
     """How much of the evidence lies at the QRS; the figures are added to `values`."""
-    shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.within)
+    shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
     spec, explained = subject.data.spec, seen.target.cpu().numpy()
     values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
     return verdicts.of_qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})

@@ -135,8 +135,8 @@ def _folder(subject: Subject) -> Path:
 
 
 def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities: Array) -> list[Example]:
-    rows, classes = subject.rows, subject.data.spec.classes
-    examples = []
+    rows, classes, examples = subject.rows, subject.data.spec.classes, []
+    alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
     for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
         said, index = int(seen.said[place]), int(rows.index[row])
         examples.append(
@@ -148,7 +148,7 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
                 probability=float(probabilities[place, said]),
                 explained=classes[int(seen.target[place])],
                 group=group,
-                picture=f"row_{index}.png",
+                picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
             )
         )
     return examples

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from toolbox.errors import UsageError
 from toolbox.featuremaps import FeatureMap
 
-STEPS = (32, 128, 512)  # of the path of integrated gradients, as many as are needed
+STEPS, STEPS_OF_PICTURES = (32, 128, 512), (32, 128)  # of the path of integrated gradients, as many as are needed
 COMPLETE, LEAST = 0.005, 0.1  # of the difference that attributions sum to, which they may miss; if it is a difference
 MOST_VALUES = 2**19  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
@@ -82,7 +82,7 @@ def integrated_gradients(
     x, features = _leaf(inputs)
     baseline, method = _blank(x, blank), captum().IntegratedGradients(model)
     attribution, rows = torch.zeros_like(x), torch.arange(len(x), device=x.device)
-    for steps in STEPS:
+    for steps in STEPS if x.dim() == 3 else STEPS_OF_PICTURES:
         some = tuple(each[rows] for each in features or ()) or None
         how = {"target": target[rows], "additional_forward_args": some, "n_steps": steps}
         how |= {"internal_batch_size": max(_at_once(x), 1), "return_convergence_delta": True}

@@ -19,7 +19,8 @@ PAPER, FINE, COARSE = "#FFFBF8", "#FBE5DD", "#F0BFAE"
 INK = "#44474F"
 FOR, AGAINST = "#D4470C", "#0067A5"
 FULL = 98.0  # percentile of the sizes at which a colour is full
-FAINT = 0.05
+FAINT, SOFT = 0.05, 0.7
+NARROW, WIDE = 5.2, 10.5  # inches of a picture
 BOX_S, SMALL_S = 0.2, 0.04
 LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
 LONG_S = 3.0  # from which small boxes are left out
@@ -63,7 +64,7 @@ def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: 
     columns = 1 if leads <= ONE_COLUMN else 2
     rows = -(-leads // columns)
     height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
-    figure = Figure(figsize=(10.5 if is_wide(x.shape[1], spec) else 5.2, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(WIDE if is_wide(x.shape[1], spec) else NARROW, height), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=10)
     if leads == 1:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -153,16 +154,18 @@ def _area(axes: "Axes", heat: Array, spec: Facts) -> None:
 
 
 def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
-    """A picture (3, H, W) in [0, 1], paled, under its attribution (3, H, W) summed over colours."""
+    """A picture (3, H, W) in [0, 1], grey, with its attribution (3, H, W), summed over colours, as light that falls onto it."""
     from matplotlib.figure import Figure
 
     heat = scaled(attribution.sum(0))
     height, width = heat.shape
-    figure = Figure(figsize=(7.5, 7.5 * height / width + 0.4), layout="constrained")
+    figure = Figure(figsize=(WIDE, max(2.2, WIDE * height / width + 0.4)), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots()
-    grey = image.mean(0)
-    axes.imshow(grey, cmap="gray", vmin=-0.6, vmax=1, interpolation="bilinear")
-    axes.imshow(heat, cmap=colours("white"), vmin=-1, vmax=1, alpha=0.85 * np.abs(heat) ** 0.7, interpolation="bilinear")
+    shades = image.mean(0) / image.mean(0).max()
+    light = colours("white")((np.sign(heat) * np.abs(heat) ** SOFT + 1) / 2)[..., :3]
+    axes.imshow(light * shades[..., None], interpolation="antialiased", aspect="equal")
     axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set_color(COARSE)
     return figure
