@@ -113,7 +113,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
         "data": f"{spec.source}; {spec.licence}",
     }
     how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
-    how["wide"] = bool(spec.image) or heat.is_wide(spec.samples, spec)
+    how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
     page = gallery.write(folder, examples, title=f"What {run.path.name} looks at", **how)
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / "explain.json", values | {"examples": [asdict(each) for each in examples]})

@@ -53,6 +53,11 @@ def is_wide(samples: int, spec: Facts) -> bool:
     return samples > LONG_S * spec.rate_hz or len(spec.leads) > ONE_COLUMN
 
 
+def is_wide_picture(height: int, width: int) -> bool:
+    """Whether a picture of so many pixels is a wide one."""
+    return width > 2 * height
+
+
 def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: Array = ()) -> "Figure":
     """Leads x (C, T) with their attribution, and R peaks as ticks; leads share the scales of amplitude and of colour."""
     from matplotlib.figure import Figure
@@ -159,7 +164,8 @@ def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
 
     heat = scaled(attribution.sum(0))
     height, width = heat.shape
-    figure = Figure(figsize=(WIDE, max(2.2, WIDE * height / width + 0.4)), layout="constrained")
+    inches = WIDE if is_wide_picture(height, width) else NARROW
+    figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots()
     shades = image.mean(0) / image.mean(0).max()

@@ -59,7 +59,8 @@ def of_labels(correlation: float, *, epochs: int, learned: float, share: float) 
 def _alike(name: str, figure: str, value: float, means: Mapping[str, str], how: str) -> Doubt:
     if np.isnan(value):
         return Doubt(name, "none", "none", "one of the two is the same everywhere, so that nothing can be compared")
-    verdict = "good" if value < UNLIKE else "mind" if value < ALIKE else "bad"
+    size = abs(value)  # a picture turned inside out is the same picture
+    verdict = "good" if size < UNLIKE else "mind" if size < ALIKE else "bad"
     return Doubt(name, figure, verdict, f"{means[verdict]} ({how})")
 
 
