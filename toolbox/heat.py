@@ -4,6 +4,7 @@ figure = row_figure(x, attribution, spec=spec, title="row 12, V")      # x and a
 figure = picture_figure(image, attribution, title="row 12, V")         # (3, H, W)
 """
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +24,8 @@ FAINT, SOFT = 0.05, 0.7
 NARROW, WIDE = 5.2, 10.5  # inches of a picture
 BOX_S, SMALL_S = 0.2, 0.04
 LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
-LONG_S = 3.0  # from which small boxes are left out
+HIGHEST_MV = 40.0  # of an axis that has boxes
+LONG_S, LONGEST_S = 3.0, 15.0  # from which small boxes are left out, and all
 ONE_COLUMN = 3  # leads
 
 
@@ -128,18 +130,20 @@ def _lead(
 
 def _paper(axes: "Axes", end_s: float, spec: Facts, low: float, high: float) -> None:
     """The boxes of ECG paper: 0.2 s and, where there is room, 0.04 s; 0.5 mV and 0.1 mV where the unit is mV."""
-    from matplotlib.ticker import AutoMinorLocator, MultipleLocator
+    from matplotlib.ticker import MultipleLocator
 
     axes.set(xlim=(0, end_s), ylim=(low, high), facecolor=PAPER)
-    axes.xaxis.set_minor_locator(MultipleLocator(SMALL_S if end_s <= LONG_S else BOX_S))
-    axes.xaxis.set_major_locator(MultipleLocator(BOX_S if end_s <= LONG_S else 1.0))
-    if spec.unit.startswith("mV") and high - low < 20:
-        axes.yaxis.set_major_locator(MultipleLocator(0.5 if high - low < 4 else 1.0 if high - low < 8 else 2.0))
-    axes.yaxis.set_minor_locator(AutoMinorLocator(5))
-    axes.grid(which="minor", color=FINE, linewidth=0.4)
-    axes.grid(which="major", color=COARSE, linewidth=0.7)
+    fine = {"colors": FINE, "linewidth": 0.4, "zorder": 0.5}
+    if end_s <= LONGEST_S:
+        axes.xaxis.set_major_locator(MultipleLocator(BOX_S if end_s <= LONG_S else 1.0))
+        axes.vlines(np.arange(0, end_s, SMALL_S if end_s <= LONG_S else BOX_S), low, high, **fine)
+    if spec.unit.startswith("mV") and high - low < HIGHEST_MV:
+        step = next(step for step in (0.5, 1.0, 2.0, 5.0) if high - low <= 8 * step)
+        axes.yaxis.set_major_locator(MultipleLocator(step))
+        axes.hlines(step / 5 * np.arange(math.ceil(5 * low / step), 5 * high / step), 0, end_s, **fine)
+    axes.grid(color=COARSE, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, labelsize=7, colors=INK)
+    axes.tick_params(length=0, labelsize=7, colors=INK)
     for side in axes.spines.values():
         side.set_color(COARSE)
 
