@@ -22,6 +22,7 @@ from loaders.tracings import CSV, Source
 from toolbox import files
 from toolbox.errors import DataError, DownloadError
 
+VERSION = 1  # raised when recordings or rows are read another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 SITE = "https://ndownloader.figshare.com/files"
 REMOTES = (Remote(LABELS, f"{SITE}/15653771"), Remote("ECGDataDenoised.zip", f"{SITE}/15652862"))
@@ -60,7 +61,7 @@ def load(
     cache = folder / "cache"
     with reading(source.path):
         key = fingerprint(*source.paths)
-    arrays, checksum = cached(cache / f"records-{key}", partial(tracings.read_all, source, cache))
+    arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", partial(tracings.read_all, source, cache))
     arrays, absent = _labelled(arrays, source, data_file, folder)
     _report(arrays, absent, source, folder, bad_rows=bad_rows)
     facts = {"source": SOURCES[source.kind], "licence": LICENCE}
@@ -102,7 +103,7 @@ def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Pa
     path = _workbook(source, data_file, folder)
     with reading(path):
         key = fingerprint(path)
-    labels, _ = cached(folder / "cache" / f"labels-{key}", partial(workbook.read_rhythms, path))
+    labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(workbook.read_rhythms, path))
     rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
     here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}
     absent = dict.fromkeys(sorted(here - rhythms.keys()), WITHOUT)

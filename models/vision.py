@@ -82,7 +82,7 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         below, beside = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
         x = self.conv_proj(F.pad(x, (0, beside, 0, below), mode="replicate"))  # (B, D, rows, columns)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
         return self.encoder(x)[:, 0]
 
 

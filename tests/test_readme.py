@@ -110,7 +110,7 @@ def test_what_is_imported_is_required() -> None:
     text = "\n".join(
         path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
     )
-    imported = set(re.findall(r"^\s*(?:from|import) (?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
+    imported = set(re.findall(r"^\s*(?:from (?=\S+ import )|import )(?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
     imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
     assert required(*REQUIREMENTS[:2]) <= imported - sys.stdlib_module_names - own <= required(*REQUIREMENTS[:-1])
 

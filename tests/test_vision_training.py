@@ -2,7 +2,7 @@
 
 import json
 import logging
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_trainer import NEVER, StopAfter, assert_same, build, fit, through_a_file
 from test_weights import published
 from torch import nn
 
 import args
 import choices
-from conftest import commander, weights
+from conftest import commander, make_spec, weights
 from loaders import synth
 from loaders.base import Data
+from models import get_model
 from toolbox import devices, logger, plotter
 from toolbox.errors import UsageError
 from toolbox.runs import RunFolder
@@ -137,6 +139,17 @@ def test_both_rates_are_in_the_log_and_the_picture(tiny: Data, tmp_path: Path, c
     assert "lr 1.00e-02, backbone 1.00e-03" in caplog.text
     assert [name for name, *_ in plotter.history_panels(history)[-1].lines] == ["lr", "backbone_lr"]
     assert json.loads((tmp_path / "logger.json").read_text())[0]["backbone_lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_16"])
+def test_its_graph_is_drawn_and_the_network_left_as_it_was(name: str, tmp_path: Path) -> None:
+    model, x = get_model(name, make_spec(image=(32, 48))), torch.rand(1, 3, 32, 48)
+    with closing(logger.Board(tmp_path, ("a", "b"), epochs_done=0)) as board:
+        board.graph(model, (x,))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert len(events.Graph().node) > 100
+    assert model.training
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 # Mixed precision

