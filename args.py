@@ -216,7 +216,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         *(
-            (name in given and not charts, f"{flag_name(name)} goes with --view chart")
+            (given.get(name) is not None and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
         ),
         *(
