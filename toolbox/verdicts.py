@@ -37,7 +37,7 @@ def of_weights(parts: Sequence[float], correlations: Sequence[float]) -> Doubt:
         "mind": "part of the picture stays when the weights are made anew: part of it shows the row, not what was learned",
         "bad": "the picture stays much the same when the weights are made anew: it shows the row, not what was learned",
     }
-    figure = f"{whole:.2f} (of the head {correlations[0]:.2f})" if np.isfinite(correlations[0]) else f"{whole:.2f}"
+    figure = f"{whole:.2f} (head alone {correlations[0]:.2f})" if np.isfinite(correlations[0]) else f"{whole:.2f}"
     how = "rank correlation with the pictures of an untrained network of the same kind"
     return _alike("Weights made anew", figure, whole, means, how)
 
