@@ -38,6 +38,12 @@ OF_THE_COMMAND = {
     "predict",
     "beats",
     "out",
+    "explain",
+    "explain_class",
+    "explain_rows",
+    "explain_count",
+    "records",
+    "explain_random_labels",
     "no_figures",
     "debug",
     "verbose",
@@ -114,13 +120,16 @@ WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members"), _COUNT),
+    **dict.fromkeys(
+        ("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members", "explain_random_labels"), _COUNT
+    ),
     **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
     **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
     **dict.fromkeys(("seed", "split_seed"), ("from 0 to 2147483647", lambda value: 0 <= value < 2**31)),
     "val_fraction": ("from 0, below 1", lambda value: 0 <= value < 1),
+    "explain_count": ("from 1 to 100", lambda value: 1 <= value <= 100),
     "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
     "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
     "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
@@ -179,7 +188,7 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
     wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
-    going_on = flags.test or flags.resume or flags.predict
+    going_on = flags.test or flags.resume or flags.predict or flags.explain
     charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     together = (
@@ -189,13 +198,23 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (going_on and flags.version == "bump", "--version bump makes a new run, --test, --resume and --predict need one"),
+        (
+            going_on and flags.version == "bump",
+            "--version bump makes a new run, --test, --resume, --predict and --explain need one",
+        ),
         *(
             (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
-            for one, other in combinations(("predict", "test", "explore", "compare", "export_charts"), 2)
+            for one, other in combinations(("predict", "test", "explore", "compare", "export_charts", "explain"), 2)
         ),
-        (flags.predict and flags.override, "--override is not for --predict, which takes the run as it is"),
+        *(
+            (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
+            for name in ("predict", "explain")
+        ),
         *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
+        *(
+            (not flags.explain and name in given, f"{flag_name(name)} goes with --explain")
+            for name in ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels")
+        ),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
         (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),

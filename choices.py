@@ -8,7 +8,19 @@ from loaders import DATASETS, VIEWS, augment
 from loaders.holdout import Fold
 from loaders.rows import BAD_ROWS
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
-from toolbox import animation, baselines, layouts, losses, metrics, optimizers, samplers, schedulers, thresholds, transfer
+from toolbox import (
+    animation,
+    baselines,
+    explainers,
+    layouts,
+    losses,
+    metrics,
+    optimizers,
+    samplers,
+    schedulers,
+    thresholds,
+    transfer,
+)
 from toolbox.errors import UsageError
 from toolbox.paper import Style
 from toolbox.registry import pick
@@ -29,6 +41,8 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "monitor": dict.fromkeys((*metrics.METRICS, LAST)),
     "baseline": baselines.BASELINES,
     "confusion-video": animation.WRITERS,
+    "explain": explainers.EXPLAINERS,
+    "explain-rows": dict.fromkeys(("val", "test")),
 }
 # What each task has of its own, and what it takes where nothing is typed.
 NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
@@ -63,6 +77,7 @@ LISTS = {
     "samplers": "sampler",
     "metrics": "monitor",
     "baselines": "baseline",
+    "explainers": "explain",
 }
 
 

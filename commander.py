@@ -86,6 +86,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         import prediction
 
         prediction.predict(given)
+    elif flags.explain:
+        import explanation
+
+        explanation.explain(given, stop)
     elif flags.import_legacy:
         import importer
 

@@ -52,6 +52,15 @@ def _prediction_flags(flag: Any) -> None:
     flag("--out", metavar="DIR", help="folder for what --predict writes (default predict in the run's folder)")
 
 
+def _explanation_flags(flag: Any) -> None:
+    flag("--explain", metavar="METHOD", help="draw what a trained run looks at, and doubt it (--list explainers)")
+    flag("--explain-class", metavar="WHAT", default="predicted", help="class that is explained: predicted, true or its name")
+    flag("--explain-rows", metavar="SIDE", default="val", help="rows that are explained, of val, or of test once it was opened")
+    flag("--explain-count", type=int, metavar="N", default=2, help="rows of each class and outcome, most and least certain")
+    flag("--records", metavar="R,R", help="explain these records, or rows by number in the source, instead")
+    flag("--explain-random-labels", type=int, metavar="E", help="doubt it with a network trained E epochs on permuted labels")
+
+
 def _strip_flags(flag: Any) -> None:
     flag("--drop-labels", metavar="L,L", help="labels whose records are left out, before anything else is done with them")
     flag("--rename-labels", metavar="L:NEW,...", help="classes of the labels that stay, several may become one: N:NO,O:NO")
@@ -95,7 +104,7 @@ def _model_flags(flag: Any) -> None:
     flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
     flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
     flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
-         "augmentations baselines")  # fmt: skip
+         "augmentations baselines explainers")  # fmt: skip
 
 
 def _training_flags(flag: Any) -> None:
@@ -162,6 +171,7 @@ GROUPS = {
     "charts": _chart_flags,
     "model and run": _model_flags,
     "prediction": _prediction_flags,
+    "explanation": _explanation_flags,
     "training": _training_flags,
     "detection of anomalies": _detection_flags,
     "report": _report_flags,

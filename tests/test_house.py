@@ -25,6 +25,9 @@ MAY_IMPORT = {
     "importer": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
     "classifier": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "evaluation"),
     "prediction": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "classifier"),
+    "attribution": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
+    "doubting": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "attribution"),
+    "explanation": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "attribution", "doubting"),
     "commander": (
         "toolbox",
         "loaders",
@@ -35,6 +38,7 @@ MAY_IMPORT = {
         "assembly",
         "importer",
         "prediction",
+        "explanation",
         "evaluation",
         "exploration",
     ),

@@ -1,0 +1,266 @@
+"""--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is refused."""
+
+import contextlib
+import io
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_faults import assert_error, contents
+
+import args
+import assembly
+import attribution
+import commander as program
+import explanation
+from conftest import Page, finish, launch
+from loaders.base import Data
+from toolbox.errors import UsageError
+from toolbox.notice import NOTICE
+from toolbox.predictions import Predictions
+from toolbox.signals import StopRequest
+
+Loader = Callable[..., attribution.Subject]
+FLAGS = ("--dataset", "synth", "--model-name", "cnn1d_3")
+METHOD = "integrated-gradients"
+
+
+@pytest.fixture(scope="module")
+def explained(short_run: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A copy of the short run, explained."""
+    root = tmp_path_factory.mktemp("explained") / "data"
+    shutil.copytree(short_run.root, root, symlinks=True)
+    run = root / "synth" / "runs" / short_run.path.name
+    before = contents(run)
+    result = asked(root, METHOD, "--explain-count", 1, "--resume", "best")
+    return SimpleNamespace(root=root, run=run, folder=run / "explain" / METHOD, before=before, result=result)
+
+
+def asked(root: Path, method: str, *flags: object) -> dict:
+    """What the command says on stdout, carried out in this process, which has its packages already."""
+    out, words = io.StringIO(), [*FLAGS, "--root-dir", str(root), "--explain", method, *map(str, flags)]
+    with contextlib.redirect_stdout(out):
+        program.run_command(args.parse(words), StopRequest())
+    return json.loads(out.getvalue().splitlines()[-1])
+
+
+def told(folder: Path) -> dict:
+    return json.loads((folder / "explain.json").read_text())
+
+
+def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(explained: SimpleNamespace) -> None:
+    examples = told(explained.folder)["examples"]
+    pictures = {example["picture"] for example in examples}
+    assert {path.name for path in explained.folder.iterdir()} == pictures | {
+        "index.html",
+        "attributions.npz",
+        "explain.json",
+        "doubts.png",
+    }
+    after = contents(explained.run)
+    assert {name: content for name, content in after.items() if not name.startswith("explain/")} == explained.before
+
+
+def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
+    result = explained.result
+    assert result["page"] == str(explained.folder / "index.html")
+    assert result["notice"] == NOTICE
+    assert result["split"] == json.loads((explained.run / "results.json").read_text())["split_rule"]
+    assert result["doubts"] == told(explained.folder)["doubts"]
+    assert result["doubts"]["completeness"]["median"] < 0.01
+    names = [each["name"] for each in result["checks"]]
+    assert names == ["Weights made anew", "Deletion", "Insertion", "Completeness", "At the QRS"]
+
+
+def test_the_arrays_are_what_the_network_says_and_their_sums_the_difference_of_its_logits(explained: SimpleNamespace) -> None:
+    arrays = np.load(explained.folder / "attributions.npz", allow_pickle=False)
+    assert arrays["attribution"].shape == arrays["x"].shape == (len(arrays["index"]), 1, 187)
+    np.testing.assert_array_equal(arrays["predicted"], arrays["probabilities"].argmax(1))
+    np.testing.assert_array_equal(arrays["target"], arrays["predicted"])
+    saved = Predictions.load(explained.run / "res" / "epoch2.npz")
+    place = {index: at for at, index in enumerate(saved.index.tolist())}
+    best = json.loads((explained.run / "results.json").read_text())["best_epoch"]
+    saved = Predictions.load(explained.run / "res" / f"epoch{best}.npz")
+    scores = np.stack([saved.scores[place[index]] for index in arrays["index"].tolist()])
+    np.testing.assert_allclose(arrays["probabilities"], scores, atol=1e-5)
+
+
+def test_rows_are_the_most_and_the_least_certain_of_each_class_right_and_wrong(explained: SimpleNamespace) -> None:
+    best = json.loads((explained.run / "results.json").read_text())["best_epoch"]
+    saved = Predictions.load(explained.run / "res" / f"epoch{best}.npz")
+    said, sure = saved.scores.argmax(1), saved.scores.max(1)
+    classes = ("N", "S", "V", "F", "Q")
+    expected = {}
+    for k, name in enumerate(classes):
+        for group, right in (("right", True), ("wrong", False)):
+            own = np.flatnonzero((saved.target == k) & ((said == k) == right))
+            if len(own):
+                expected[name, f"{group}-most"] = sure[own].max()
+            if len(own) > 1:
+                expected[name, f"{group}-least"] = sure[own].min()
+    found = {(each["true"], each["group"]): each["probability"] for each in told(explained.folder)["examples"]}
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-5)
+
+
+class Text(HTMLParser):
+    """The words of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(explained: SimpleNamespace) -> None:
+    page = explained.folder / "index.html"
+    loaded = Page(page).loaded
+    examples = told(explained.folder)["examples"]
+    assert len(loaded) == len(examples) + 1
+    assert all(source.startswith("data:image/png;base64,") for source in loaded)
+    text = " ".join(Text(page).words)
+    assert NOTICE in text
+    result = told(explained.folder)
+    for words in (result["split"], result["run"], result["method"], *(each["meaning"] for each in result["checks"])):
+        assert words in text
+    assert "@" not in text.replace("@media", "")
+
+
+def test_the_same_rows_give_the_same_and_of_others_nothing_is_left(explained: SimpleNamespace, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(explained.root, root, symlinks=True)
+    folder = root / "synth" / "runs" / explained.run.name / "explain" / METHOD
+    index = told(folder)["examples"][0]["index"]
+    before = np.load(folder / "attributions.npz", allow_pickle=False)
+    asked(root, METHOD, "--records", index)
+    assert [path.name for path in folder.glob("row_*.png")] == [f"row_{index}.png"]
+    (example,) = told(folder)["examples"]
+    assert example["group"] == "named"
+    again = np.load(folder / "attributions.npz", allow_pickle=False)
+    np.testing.assert_allclose(again["attribution"][0], before["attribution"][0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
+    """The run as it is loaded for --explain, with other flags."""
+
+    def load(**flags: object) -> attribution.Subject:
+        given = {"root_dir": str(explained.root), "dataset": "synth", "model_name": "cnn1d_3", "explain": "saliency", **flags}
+        run = assembly.find_run(args.resolve(given))
+        config = assembly.read_config(run)
+        return attribution.load(assembly.resume_flags(given, config), run, config)
+
+    return load
+
+
+@pytest.mark.parametrize(("what", "expected"), [("predicted", [1, 1, 3]), ("true", [0, 2, 4]), ("V", [2, 2, 2])])
+def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what: str, expected: list) -> None:
+    own = subject(explain_class=what)
+    rows = np.array([np.flatnonzero(own.rows.y == k)[0] for k in (0, 2, 4)])
+    assert attribution.attribute(own, rows, np.array([1, 1, 3])).target.tolist() == expected
+
+
+def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) -> None:
+    own, of_v = (subject(explain="guided-gradcam", explain_class=what) for what in ("predicted", "V"))
+    rows = np.arange(5)
+    one, other = (attribution.attribute(each, rows, np.full(5, 2)) for each in (own, of_v))
+    assert torch.equal(one.attribution, other.attribution)
+
+
+def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(explained: SimpleNamespace, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(explained.root, root, symlinks=True)
+    how = ("--explain-rows", "test", "--explain-count", 1)
+    assert "of 3,000 of test" in asked(root, "gradcam", *how)["rows"]
+    (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
+    with pytest.raises(UsageError, match=r"has not been opened.* --explain-rows val"):
+        asked(root, "gradcam", *how)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (("--explain", "integrated-gradient"), 2, ("unknown --explain", "integrated-gradients")),
+        (("--explain", "saliency", "--model-name", "resnet1d_18"), 4, ("no run of resnet1d_18",)),
+        (("--explain", "saliency", "--version", "7"), 4, ("version 7",)),
+        (("--explain", "saliency", "--resume", "55"), 4, ("no checkpoint '55'",)),
+        (("--explain", "saliency", "--explain-class", "W"), 2, ("unknown --explain-class 'W'",)),
+        (("--explain", "saliency", "--explain-rows", "train"), 2, ("unknown --explain-rows 'train'",)),
+        (("--explain", "saliency", "--records", "999999"), 2, ("no row of val is of record 999999",)),
+        (("--explain", "saliency", "--explain-count", "0"), 2, ("--explain-count is 0",)),
+        (("--explain", "saliency", "--seed", "3"), 2, ("--seed is 3, the run was trained with 42",)),
+        (("--explain", "saliency", "--test"), 2, ("exclude each other",)),
+        (("--explain", "saliency", "--override"), 2, ("--override is not for --explain",)),
+        (("--records", "3"), 2, ("--records goes with --explain",)),
+        (("--explain", "saliency", "--task", "detect", "--model-name", "conv_ae"), 4, ("no run of conv_ae",)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_cannot_be_asked_is_one_line_and_writes_nothing(
+    explained: SimpleNamespace, capfd: pytest.CaptureFixture, flags: tuple, code: int, says: tuple
+) -> None:
+    before = contents(explained.run)
+    rest = ("--dataset", "synth", *(() if "--model-name" in flags else FLAGS[2:]), "--root-dir", str(explained.root))
+    assert program.main([*rest, *flags]) == code
+    ended = SimpleNamespace(code=code, err=capfd.readouterr().err)
+    assert_error(ended, code, *says)
+    assert contents(explained.run) == before
+
+
+def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> None:
+    run = tmp_path / "synth" / "runs" / "synth_linear_ae_1"
+    run.mkdir(parents=True)
+    config = json.loads((explained.run / "config.json").read_text())
+    config["flags"] |= {"task": "detect", "model_name": "linear_ae", "criterion": "l1", "monitor": "loss"}
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"only knows which rows are not normal.*--task classify"):
+        asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
+
+
+def test_a_disk_that_is_full_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(explained.root, root, symlinks=True)
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-count", 1)
+    assert_error(finish(launch(*how, preexec_fn=full)), 6, "cannot write", "explain/gradcam")
+    left = list((root / "synth" / "runs" / explained.run.name / "explain" / "gradcam").iterdir())
+    assert not [path for path in left if path.name.startswith(".") or path.name == "index.html"]
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam"])
+def test_without_captum_what_needs_it_says_how_to_have_it(
+    explained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, method: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+    monkeypatch.setattr(explanation.attribution, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    how = [*FLAGS, "--root-dir", str(explained.root), "--explain", method]
+    if method == "saliency":
+        assert program.main(how) == 2
+        assert "pip install -r requirements-explain.txt" in capfd.readouterr().err
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            program.main(how)
+
+
+def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data) -> None:
+    from doubting import _permuted
+
+    rows = _permuted(tiny.train, 3)
+    assert (rows.y != tiny.train.y).any()
+    assert np.bincount(rows.y).tolist() == np.bincount(tiny.train.y).tolist()
+    assert rows.x is tiny.train.x
+    np.testing.assert_array_equal(rows.y, _permuted(tiny.train, 3).y)

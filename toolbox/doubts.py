@@ -1,0 +1,132 @@
+"""What tells an attribution from a picture that only looks like one: numbers a row, from the network alone, without a label.
+
+Adebayo et al., NeurIPS 2018 (weights made anew, from the head on); Petsiuk et al., BMVC 2018 (deletion and insertion);
+Sundararajan et al., ICML 2017 (completeness); and, for heartbeats, how much of the evidence lies at the QRS.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STAGES = 3  # of the cascade after the head, the last of which is the whole network
+STEPS = 20  # of a deletion
+Array = NDArray[np.float64]
+Scores = Callable[[Tensor, Tensor], Array]
+
+
+def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
+    """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where` something is.
+
+    NaN for a row of which one attribution is the same everywhere.
+    """
+    from scipy.stats import rankdata
+
+    found = np.full(len(one), np.nan)
+    for row, cells in enumerate(np.broadcast_to(where, one.shape)):
+        ranks = [rankdata(each[row].abs().cpu().numpy()[cells]) for each in (one, other)]
+        if len(ranks[0]) > 1 and all(np.ptp(each) > 0 for each in ranks):
+            found[row] = np.corrcoef(*ranks)[0, 1]
+    return found
+
+
+def cascade(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[float, nn.Module]]:
+    """`model` with more and more of the layers of `fresh`, from the head on: the part of them that is new, and the network."""
+    trained, new = model.state_dict(), fresh.state_dict()
+    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in trained))[::-1]
+    for count in sorted({1, *(math.ceil(len(layers) * stage / STAGES) for stage in range(1, STAGES + 1))}):
+        mixed = copy.deepcopy(model)
+        mixed.load_state_dict({key: (new if key.rpartition(".")[0] in layers[:count] else trained)[key] for key in trained})
+        yield count / len(layers), mixed
+
+
+def completeness(model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, attribution: Tensor, blank: Tensor) -> Array:
+    """How far attributions miss the difference (B,) of the logits of x and of the blank row, as a part of it."""
+    x, *features = inputs
+    with torch.no_grad():
+        there, nothing = (model(each, *features).gather(1, target[:, None])[:, 0] for each in (x, blank))
+    whole = there - nothing
+    return ((attribution.flatten(1).sum(1) - whole).abs() / whole.abs().clamp(min=1e-6)).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The class's probability (B, STEPS + 1) while more and more pieces of a row are taken away, or put on a blank one.
+
+    `deletion` and `insertion` begin with the most important piece; `random` is the mean of some orders of chance.
+    """
+
+    deletion: Array
+    insertion: Array
+    random_deletion: Array
+    random_insertion: Array
+
+    def areas(self) -> dict[str, Array]:
+        """Below each curve, (B,)."""
+        return {name: np.trapezoid(values, dx=1 / STEPS, axis=1) for name, values in vars(self).items()}
+
+
+def curves(
+    score: Scores, x: Tensor, attribution: Tensor, *, blank: Tensor, piece: Sequence[int], seed: int, orders: int
+) -> Curves:
+    """The curves of rows x (B, ...), cut into pieces of the size `piece` along their axes.
+
+    `score(x, row)` gives probabilities (n,) of rows x (n, ...) that are made of the rows `row` (n,). Pieces in which x is as
+    blank say nothing and are in no order, so that chance is not made to look worse than it is.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for row in range(len(x)):
+        here, empty = x[row : row + 1], blank[row : row + 1]
+        worth = _pieces(attribution[row : row + 1], piece)
+        something = _pieces((here - empty).abs(), piece).flatten() > 0
+        among = np.flatnonzero(something.cpu().numpy())
+        best = among[np.argsort(-worth.flatten().cpu().numpy()[among], kind="stable")]
+        ways = [best, *(rng.permutation(among) for _ in range(orders))]
+        changed = [_changed(here, empty, way, worth.shape, piece) for way in ways]
+        away = torch.cat([torch.where(gone, empty, here) for gone in changed])
+        onto = torch.cat([torch.where(gone, here, empty) for gone in changed])
+        both = [score(each, torch.full((len(each),), row)).reshape(len(ways), STEPS + 1) for each in (away, onto)]
+        found.append([both[0][0], both[1][0], both[0][1:].mean(0), both[1][1:].mean(0)])
+    return Curves(*np.array(found, np.float64).reshape(-1, 4, STEPS + 1).swapaxes(0, 1))
+
+
+def _pieces(values: Tensor, piece: Sequence[int]) -> Tensor:
+    """Sums of values (1, C, T) or (1, 3, H, W) over pieces; of a picture over its colours, too."""
+    if values.dim() == 4:
+        values = values.sum(1, keepdim=True)
+    padding = [amount for length, size in zip(values.shape[:1:-1], piece[::-1], strict=True) for amount in (0, -length % size)]
+    values = F.pad(values, padding)
+    pool = F.avg_pool2d if values.dim() == 4 else F.avg_pool1d
+    return pool(values, tuple(piece), tuple(piece)) * float(np.prod(piece))
+
+
+def _changed(x: Tensor, empty: Tensor, order: NDArray[np.int64], grid: Sequence[int], piece: Sequence[int]) -> Tensor:
+    """Which cells (STEPS + 1, ...) of x (1, ...) the first pieces of `order` cover, more at every step."""
+    step = torch.full((int(np.prod(grid)),), STEPS + 1.0)
+    step[torch.from_numpy(order)] = torch.arange(1, len(order) + 1).div(max(len(order), 1) / STEPS).ceil()
+    step = step.view(tuple(grid)).to(x.device)
+    for axis, (size, length) in enumerate(zip(piece, x.shape[2:], strict=True)):
+        step = step.repeat_interleave(size, 2 + axis).narrow(2 + axis, 0, length)
+    steps = torch.arange(STEPS + 1, device=x.device).view(-1, *[1] * (x.dim() - 1))
+    return (step <= steps).expand(-1, *x.shape[1:])
+
+
+def at_qrs(attribution: Array, near: NDArray[np.bool_], within: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) that lies `near` R peaks, and the share of room there.
+
+    `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive is.
+    """
+    axes = tuple(range(1, near.ndim))
+    positive = np.maximum(attribution, 0).sum(1, keepdims=True, dtype=float) * within
+    near = near & within
+    whole, there, room = positive.sum(axes), (positive * near).sum(axes), near.sum(axes)
+    known = (whole > 0) & (room > 0)
+    ways = ((there, whole), (room.astype(float), within.sum(axes)))
+    share, time = (np.divide(part, of, out=np.full(len(near), np.nan), where=known) for part, of in ways)
+    return share, time

@@ -1,0 +1,129 @@
+"""What a network looks at as one page: a picture a row by class and outcome, with what makes one doubt them, needing no network.
+
+`write(folder, examples, ...)` writes index.html, with every picture in it. An `Example` is one row with its picture's name.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from toolbox import files
+from toolbox.notice import NOTICE
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+# How sure a row's answer was, and whether it was right.
+GROUPS = {
+    "right-most": "right, most certain",
+    "right-least": "right, least certain",
+    "wrong-most": "wrong, most certain",
+    "wrong-least": "wrong, least certain",
+    "named": "named",
+}
+VERDICTS = {"good": "speaks for the pictures", "mind": "mind this", "bad": "speaks against the pictures", "none": "no verdict"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of the source, what it is and what was said of it, with what probability, and which class is explained."""
+
+    index: int
+    record: str
+    true: str
+    said: str
+    probability: float
+    explained: str
+    group: str
+    picture: str
+
+    @property
+    def title(self) -> str:
+        """Of its picture."""
+        whose = f", record {self.record}" if self.record else ""
+        told = f"is {self.true}, said {self.said} ({self.probability:.3f})"
+        return f"row {self.index:,}{whose}: {told}" + (f", {self.explained} explained" if self.explained != self.said else "")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One check: its name, its figure as text, how it speaks (a key of VERDICTS), and what it means."""
+
+    name: str
+    figure: str
+    verdict: str
+    meaning: str
+
+
+def write(
+    folder: Path,
+    examples: Sequence[Example],
+    *,
+    classes: Sequence[str],
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    doubts: Sequence[Doubt],
+    wide: bool,
+) -> Path:
+    """Write the page of pictures, which may be `wide`, that lie in `folder`; its path. Raises ResourceError."""
+    sections = [_section(folder, name, [each for each in examples if each.true == name]) for name in classes]
+    said = [name for name in classes if any(each.said == name for each in examples)]
+    parts = {
+        "TITLE": escape(title),
+        "NOTICE": NOTICE,
+        "KIND": "wide" if wide else "narrow",
+        "FACTS": "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts),
+        "DOUBTS": "\n".join(map(_doubt, doubts)),
+        "CURVES": _image(folder / "doubts.png", "curves of the checks") if (folder / "doubts.png").exists() else "",
+        "FILTERS": "\n".join(
+            [
+                _filter("true", "is", [name for name in classes if any(each.true == name for each in examples)]),
+                _filter("said", "said", said),
+                _filter("group", "", [key for key in GROUPS if any(each.group == key for each in examples)], GROUPS),
+            ]
+        ),
+        "SECTIONS": "\n".join(filter(None, sections)),
+    }
+    page = TEMPLATE.read_text(encoding="utf-8")
+    for name, text in parts.items():
+        page = page.replace(f"@{name}@", text)
+    files.write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _section(folder: Path, name: str, examples: Sequence[Example]) -> str:
+    """The pictures of the rows of a class, those of an outcome together."""
+    if not examples:
+        return ""
+    parts = []
+    for key, heading in GROUPS.items():
+        if those := [each for each in examples if each.group == key]:
+            shown = "\n".join(_card(folder, each) for each in those)
+            parts.append(f'<div class="group"><h3>{heading}</h3>\n<div class="cards">\n{shown}\n</div></div>')
+    return f'<section><h2>Rows of {escape(name)}</h2>\n<div class="groups">' + "\n".join(parts) + "</div></section>"
+
+
+def _card(folder: Path, example: Example) -> str:
+    outcome = "right" if example.true == example.said else "wrong"
+    data = {"true": example.true, "said": example.said, "group": example.group}
+    marks = " ".join(f'data-{name}="{escape(value)}"' for name, value in data.items())
+    return f'<figure class="{outcome}" tabindex="0" {marks}>{_image(folder / example.picture, example.title)}</figure>'
+
+
+def _image(path: Path, text: str) -> str:
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+
+
+def _filter(name: str, label: str, values: Sequence[str], words: dict[str, str] | None = None) -> str:
+    buttons = "".join(
+        f'<button data-filter="{name}" data-value="{escape(value)}" aria-pressed="true">{escape((words or {}).get(value, value))}'
+        "</button>"
+        for value in values
+    )
+    return f'<span class="filter">{label} {buttons}</span>'
+
+
+def _doubt(doubt: Doubt) -> str:
+    cells = (f'<th scope="row">{escape(doubt.name)}</th>', f'<td class="figure">{escape(doubt.figure)}</td>')
+    verdict = f'<td><span class="dot {doubt.verdict}"></span>{VERDICTS[doubt.verdict]}</td>'
+    return f"<tr>{''.join(cells)}{verdict}<td>{escape(doubt.meaning)}</td></tr>"
