@@ -146,7 +146,7 @@ def _settle_charts(flags: SimpleNamespace) -> None:
     for name, (what, hint) in OF_SIGNALS.items():
         if charts and getattr(flags, name):
             raise UsageError(f"{what}, not with --view chart", hint=hint)
-    if flags.test or flags.resume or flags.predict or flags.download or flags.explore or flags.export_charts:
+    if any(getattr(flags, name) for name in ("test", "resume", "predict", "explain", "download", "explore", "export_charts")):
         return  # a run that is there knows its view, and data alone needs no network
     check_view(flags.model_name, charts=charts)
     if flags.augment:

@@ -22,6 +22,14 @@ def test_every_name_is_found(flag: str, name: str) -> None:
     choices.settle(args.resolve({**more, flag.replace("-", "_"): name}))
 
 
+@pytest.mark.parametrize("asked", [{"test": True}, {"resume": "best"}, {"explain": "gradcam"}], ids=str)
+def test_a_run_that_is_there_knows_its_view(asked: dict[str, object]) -> None:
+    name = next(iter(choices.VISION))
+    assert choices.settle(args.resolve({"model_name": name, **asked})).view == "signal"  # until its config is read
+    with pytest.raises(UsageError, match="is a network for charts"):
+        choices.settle(args.resolve({"model_name": name}))
+
+
 @pytest.mark.parametrize("flag", choices.CHOICES)
 def test_an_unknown_name_is_quoted_and_the_known_ones_are_listed(flag: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"unknown --{flag} 'zzz'")) as caught:

@@ -85,7 +85,7 @@ def integrated_gradients(
     for steps in STEPS if x.dim() == 3 else STEPS_OF_PICTURES:
         some = tuple(each[rows] for each in features or ()) or None
         how = {"target": target[rows], "additional_forward_args": some, "n_steps": steps}
-        how |= {"internal_batch_size": max(_at_once(x), 1), "return_convergence_delta": True}
+        how |= {"internal_batch_size": max(_at_once(x), len(rows)), "return_convergence_delta": True}
         attribution[rows], missed = method.attribute(x.detach()[rows], baseline[rows], **how)
         whole = attribution[rows].flatten(1).sum(1) - missed
         rows = rows[missed.abs() > COMPLETE * whole.abs().clamp(min=LEAST)]
