@@ -65,7 +65,7 @@ def test_colours_are_full_at_the_strongest_fiftieth_whatever_the_unit() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 600)])
-def test_light_falls_on_a_chart_where_it_is_explained_and_ink_stays_dark(size: tuple[int, int], tmp_path: Path) -> None:
+def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(size: tuple[int, int], tmp_path: Path) -> None:
     image, said = np.full((3, *size), 0.97), np.zeros((3, *size))
     image[:, 30:34, :] = 0.1
     said[:, :, : size[1] // 2] = 1
@@ -75,7 +75,7 @@ def test_light_falls_on_a_chart_where_it_is_explained_and_ink_stays_dark(size: t
     middle = inner.shape[1] // 2
     assert orange[:, : middle - 10].mean() > 0.5
     assert not orange[:, middle + 10 :].any()
-    assert (inner.max(2) < 90).any(0).mean() > 0.9, "the line can be followed from side to side"
+    assert (inner.max(2) < 130).any(0).mean() > 0.9, "the line can be followed from side to side"
 
 
 def example(folder: Path, name: str, index: int, group: str, **how: str) -> Example:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,9 +211,11 @@ def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(server
 
 def test_a_server_that_says_nothing_more_is_given_up(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "TIMEOUT_S", 0.2)
-    server.answer = lambda request: request.rfile.read(1)
+    given_up = threading.Event()
+    server.answer = lambda request: given_up.wait(60)  # its own socket would lose patience too
     with pytest.raises(DownloadError, match="timed out"):
         weights.fetched(server.url)
+    given_up.set()
     assert list(hub.iterdir()) == []
 
 

@@ -21,6 +21,7 @@ INK = "#44474F"
 FOR, AGAINST = "#D4470C", "#0067A5"
 FULL = 98.0  # percentile of the sizes at which a colour is full
 FAINT, SOFT = 0.05, 0.7
+DARKEST = 0.4  # shade of what is black on a chart, so that light shows on the trace too
 NARROW, WIDE = 5.2, 10.5  # inches of a picture
 BOX_S, SMALL_S = 0.2, 0.04
 LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
@@ -172,7 +173,7 @@ def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
     figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.subplots()
-    shades = image.mean(0) / image.mean(0).max()
+    shades = DARKEST + (1 - DARKEST) * image.mean(0) / image.mean(0).max()
     light = colours("white")((np.sign(heat) * np.abs(heat) ** SOFT + 1) / 2)[..., :3]
     axes.imshow(light * shades[..., None], interpolation="antialiased", aspect="equal")
     axes.set(xticks=[], yticks=[])
