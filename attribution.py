@@ -23,6 +23,7 @@ from toolbox import checkpoints, devices, explainers
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
 from toolbox.runs import RunFolder
+from toolbox.tasks import decided
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 PREDICTED, TRUE = "predicted", "true"  # which class is explained, where it is not one for all
@@ -57,7 +58,12 @@ class Subject:
         which = np.arange(len(self.rows)) if which is None else which
         parts = np.split(which, range(self.at_once, len(which), self.at_once))
         with torch.inference_mode():
-            return np.concatenate([self.model(*self.inputs(part)).softmax(1).cpu().numpy() for part in parts])
+            return np.concatenate([self.said(self.model(*self.inputs(part))).cpu().numpy() for part in parts])
+
+    def said(self, logits: Tensor) -> Tensor:
+        """The probabilities (B, K) of logits, as the run weighs its decisions."""
+        weights = assembly.by_class(self.flags.decision_weights, self.data.spec.classes, flag="--decision-weights")
+        return decided(logits, weights if weights is None else weights.to(logits)).softmax(1)
 
     @property
     def at_once(self) -> int:

@@ -105,7 +105,7 @@ def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
     @torch.inference_mode()
     def score(changed: Tensor, row: Tensor) -> Array:
         parts = [
-            subject.model(each, *(feature[of] for feature in features)).softmax(1).gather(1, seen.target[of, None])[:, 0]
+            subject.said(subject.model(each, *(feature[of] for feature in features))).gather(1, seen.target[of, None])[:, 0]
             for each, of in zip(changed.split(subject.at_once), row.split(subject.at_once), strict=True)
         ]
         return torch.cat(parts).cpu().numpy()

@@ -171,6 +171,15 @@ def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what:
     assert attribution.attribute(own, rows, np.array([1, 1, 3])).target.tolist() == expected
 
 
+def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) -> None:
+    own, rows, weights = subject(), np.arange(50), np.array([0.1, 3, 1, 1, 1])
+    expected = own.probabilities(rows) * weights
+    own.flags.decision_weights = ",".join(map(str, weights))
+    found = own.probabilities(rows)
+    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-4)
+    assert (found.argmax(1) != (expected / weights).argmax(1)).any()
+
+
 def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) -> None:
     own, of_v = (subject(explain="guided-gradcam", explain_class=what) for what in ("predicted", "V"))
     rows = np.arange(5)
