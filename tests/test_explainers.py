@@ -211,6 +211,16 @@ def test_features_beside_the_signal_are_held_and_x_is_explained(method: str) -> 
     torch.testing.assert_close(found, alone, rtol=1e-2, atol=1e-3 * float(found.abs().max()))
 
 
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_a_committee_is_explained_as_a_whole_or_not_at_all(method: str) -> None:
+    model, x = explainers.prepared(get_model("cnn1d_3", make_spec(), members=2)), beats()
+    if "gradcam" in method:
+        with pytest.raises(UsageError, match="each member of a committee has a map of its own"):
+            EXPLAINERS[method](model, [x], ROWS)
+    else:
+        assert EXPLAINERS[method](model, [x], ROWS).abs().sum() > 0
+
+
 def test_a_blank_row_is_the_median_of_each_lead_and_what_fills_it_up_stays() -> None:
     x = beats(2)
     x[0, :, :20] = 0

@@ -258,7 +258,7 @@ def test_without_captum_what_needs_it_says_how_to_have_it(
     monkeypatch.setattr(explanation.attribution, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     how = [*FLAGS, "--root-dir", str(explained.root), "--explain", method]
     if method == "saliency":
-        assert program.main(how) == 2
+        assert program.main(how) == 6
         assert "pip install -r requirements-explain.txt" in capfd.readouterr().err
     else:
         with pytest.raises(KeyboardInterrupt):

@@ -79,8 +79,9 @@ def unforeseen(error: Exception) -> CommanderError:
     if isinstance(error, OSError):
         return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
     if isinstance(error, ModuleNotFoundError):
-        hint = OF_AN_EXTRA.get(error.name, "make train, or pip install -r requirements.txt")
-        return ResourceError(f"the package {error.name} is not installed", hint=hint)
+        package = (error.name or "").partition(".")[0]
+        hint = OF_AN_EXTRA.get(package, "make train, or pip install -r requirements.txt")
+        return ResourceError(f"the package {package} is not installed", hint=hint)
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -31,6 +31,9 @@ class FeatureMap(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         super().__init__()
+        if hasattr(model, "members"):
+            what = "each member of a committee has a map of its own, and none is the committee's"
+            raise UsageError(what, hint="--explain integrated-gradients")
         self.model, self.size, self.rows = model, x.shape[2:], len(x)
         self.map: Tensor | None = None
         self.tokens: Tensor | None = None
