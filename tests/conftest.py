@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +121,14 @@ def offline() -> dict[str, str]:
 
 
 STARTED: list[subprocess.Popen] = []
+SIGNALS = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+
+
+@pytest.fixture(autouse=True)
+def signals_are_heard() -> None:
+    """A command that was carried out in this process ignores them since its end, and what is started here would for good."""
+    for signum, answer in SIGNALS.items():
+        signal.signal(signum, answer)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from toolbox.ledger import DONE, Ledger
 SCRIPT = ROOT / "grids" / "slurm.sh"
 FILE = """
 folds: 2
-base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 30}
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 8}
 stages:
   - {name: head, base: {train: head}}
   - {name: final, from: head, seeds: 1}
