@@ -53,8 +53,10 @@ DEFAULTS = {
 ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = {
-    **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights"), (None,)),
-    **{"members": (1,), "confusion_video": (None,), "rr_features": (False,), "view": ("signal",)},
+    **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights", "confusion_video"), (None,)),
+    "members": (1,),
+    "rr_features": (False,),
+    "view": ("signal",),
 }
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
 FOREIGN = {
