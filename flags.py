@@ -91,8 +91,8 @@ def _model_flags(flag: Any) -> None:
          "--task detect conv_ae)")  # fmt: skip
     flag("--model-args", metavar="K=V,...", help="what this network alone understands, - between the numbers of a list: "
          "filters=64-128,dropout=0.4 (an unknown one is told what there is)")  # fmt: skip
-    flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on its part of "
-         "a batch, and average their probabilities")  # fmt: skip
+    flag("--members", type=int, metavar="N", default=1, help="train a committee of N such networks, each on every row and "
+         "in its own order, and average their probabilities")  # fmt: skip
     flag("--pretrained", metavar="FROM", nargs="?", const="imagenet", help="start from the weights of another run: its name, "
          "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts")  # fmt: skip
     flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")

@@ -59,14 +59,16 @@ class Trainer:
         short_run: bool = False,
     ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
-        self.device, self.batch_size, self.seed, self.sampler, self.grad_clip = device, batch_size, seed, sampler, grad_clip
+        self.device, self.seed, self.sampler, self.grad_clip = device, seed, sampler, grad_clip
         self.augment, self.autocast = augment, autocast
-        self.parameters = [
-            parameter for parameter in model.parameters() if parameter.requires_grad
+        self.learners = [
+            [parameter for parameter in member.parameters() if parameter.requires_grad]
+            for member in getattr(model, "members", [model])
         ]  # walked once, not once a step
+        self.batch_size = batch_size * len(self.learners)
         self.frozen = [part for part in model.children() if _is_frozen(part)]
         self.train = data.train.batches(device)
-        self.rows = min(len(data.train), batch_size * SHORT_RUN_BATCHES) if short_run else len(data.train)
+        self.rows = self.batch_size * SHORT_RUN_BATCHES if short_run else None
         self.epoch, self.history, self.best = 0, [], None
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
@@ -118,9 +120,9 @@ class Trainer:
 
     def _begin_epoch(self) -> Meter:
         """The order is a pure function of seed and epoch, so that it need not be stored."""
-        order = samplers.epoch_order(
-            self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, seed=self.seed, epoch=self.epoch
-        )
+        members = len(self.learners)
+        how = {"seed": self.seed, "epoch": self.epoch, "members": members, "batch": self.batch_size // members}
+        order = samplers.epoch_order(self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, **how)
         return Meter(order[: self.rows].to(self.device))
 
     def _step(self, inputs: list[Tensor], y: Tensor) -> None:
@@ -134,7 +136,7 @@ class Trainer:
         loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip) if self.grad_clip else 0
+        norm = self._clip() if self.grad_clip else 0
         bad = self.meter.mark(loss.detach() + norm)
         if self.device.type == "cuda":
             self.optimizer.found_inf = bad.float()  # the fused step is skipped on the device, nobody waits to ask
@@ -143,6 +145,11 @@ class Trainer:
         self.optimizer.step()
         self.schedule.after_batch()
         self.meter.add(rows, loss)
+
+    def _clip(self) -> Tensor:
+        """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the members'."""
+        limit = self.grad_clip / len(self.learners)
+        return sum(nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners)
 
     def _running(self) -> dict[str, str]:
         """The loss of the epoch so far and what the task has to say of it, read from the device."""

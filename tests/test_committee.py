@@ -1,4 +1,4 @@
-"""A committee: members that are trained apart, on every row once between them, and whose mean probabilities are what it says."""
+"""A committee: members that are trained apart, each on every row, and whose mean probabilities are what it says."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import torch
 
 from conftest import commander, make_spec
 from models import CLASSIFIERS, get_model
+from toolbox import checkpoints, samplers
 
 SMALL = ("cnn1d_3", "resnet1d_10", "lstm_1", "inception1d_small", "ecgformer_tiny")
 WITH_FEATURES = type(make_spec())(**{**make_spec(samples=61).as_dict(), "features": ("rr_previous", "rr_next")})
@@ -35,6 +36,33 @@ def test_each_row_of_a_batch_trains_one_member_alone(rows: int) -> None:
         assert sum(learnt) == 1
         teachers.append(learnt.index(True))
     assert len(set(teachers)) == max(1, min(3, rows // 2))
+
+
+@pytest.mark.parametrize("sampler", [None, "equal"])
+def test_each_member_gets_every_batch_of_an_order_of_its_own(sampler: str | None) -> None:
+    labels, how = torch.arange(10) % 2, {"seed": 1, "epoch": 2}
+    order = samplers.epoch_order(sampler, labels, (1.0, 1.0), **how, members=3, batch=4)
+    batches = [batch.view(3, -1) for batch in order.split(12)]
+    assert [batch.shape[1] for batch in batches] == [4, 4, 2]
+    first, second, third = torch.cat(batches, 1)
+    assert torch.equal(first, samplers.epoch_order(sampler, labels, (1.0, 1.0), **how))
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    if sampler is None:
+        assert torch.equal(second.sort().values, torch.arange(10))
+
+
+def test_a_member_is_the_network_that_is_trained_alone(root: Path) -> None:
+    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures", "--short-run", "--epochs", "2")
+    for members in ("1", "2"):
+        assert commander(*run, "--members", members, "--grad-clip", "0.1").code == 0
+    alone, both = (
+        checkpoints.load(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" / "checkpoint.pth.tar")["model"] for number in (1, 2)
+    )
+    assert len(both) == 2 * len(alone)
+    for name, weight in alone.items():
+        torch.testing.assert_close(both[f"members.0.{name}"], weight, rtol=1e-3, atol=1e-5)
+        assert "num_batches" in name or not torch.allclose(both[f"members.1.{name}"], weight, rtol=1e-2)
 
 
 def test_a_committee_of_one_is_the_network_itself() -> None:

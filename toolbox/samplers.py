@@ -27,9 +27,20 @@ def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> 
     return (weights * len(labels) / (weights * counts).sum()).float()
 
 
-def epoch_order(sampler: str | None, labels: Tensor, importance: Sequence[float], *, seed: int, epoch: int) -> Tensor:
-    """Indices (N,) into the rows of `labels`, a pure function of its arguments: a resumed epoch has the same order."""
+def epoch_order(
+    sampler: str | None, labels: Tensor, importance: Sequence[float], *, seed: int, epoch: int, members: int = 1, batch: int = 1
+) -> Tensor:
+    """Indices (M * N,) into the rows of `labels`, a pure function of its arguments: a resumed epoch has the same order.
+
+    Of several members each has an order of its own, that of the first being that of one network alone; each batch of M * `batch`
+    rows has `batch` rows of every member, one member after the other.
+    """
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
+    orders = torch.stack([_order(sampler, labels, importance, generator) for _ in range(members)])  # (M, N)
+    return torch.cat([rows.flatten() for rows in orders.split(batch, 1)])
+
+
+def _order(sampler: str | None, labels: Tensor, importance: Sequence[float], generator: Generator) -> Tensor:
     if sampler is None:
         return torch.randperm(len(labels), generator=generator)
     return torch.multinomial(class_weights(sampler, labels, importance)[labels], len(labels), True, generator=generator)
