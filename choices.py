@@ -36,7 +36,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "optimizer": optimizers.OPTIMIZERS,
     "scheduler": schedulers.SCHEDULERS,
     "criterion": losses.LOSSES,
-    "sampler": samplers.BALANCES,
+    "sampler": samplers.SAMPLERS,
     "class-balance": samplers.BALANCES,
     "monitor": dict.fromkeys((*metrics.METRICS, LAST)),
     "baseline": baselines.BASELINES,

@@ -124,7 +124,8 @@ def _training_flags(flag: Any) -> None:
     flag("--decision-weights", metavar="W,W,...", help="multiply the probabilities of the classes before one is said, so that "
          "what matters is missed less often; to be chosen on other rows than those of the test")  # fmt: skip
     flag("--augment", metavar="A,A,...", help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)")
-    flag("--sampler", metavar="HOW", help="draw training rows by class, equal shares or by importance; else each row once")
+    flag("--sampler", metavar="HOW", help="draw training rows by class, equal or by importance, or so that records weigh "
+         "more alike; else each row once")  # fmt: skip
     flag("--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit")
     flag("--monitor", metavar="METRIC", help="validation metric of best epoch and --patience (default macro_f1, loss to detect); "
          "epoch takes the last one, where validation is too small to choose by")  # fmt: skip

@@ -59,7 +59,7 @@ class Trainer:
         short_run: bool = False,
     ) -> None:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
-        self.device, self.seed, self.sampler, self.grad_clip = device, seed, sampler, grad_clip
+        self.device, self.seed, self.grad_clip = device, seed, grad_clip
         self.augment, self.autocast = augment, autocast
         self.learners = [
             [parameter for parameter in member.parameters() if parameter.requires_grad]
@@ -68,6 +68,8 @@ class Trainer:
         self.batch_size = batch_size * len(self.learners)
         self.frozen = [part for part in model.children() if _is_frozen(part)]
         self.train = data.train.batches(device)
+        labels = torch.from_numpy(data.train.y)
+        self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
         self.rows = self.batch_size * SHORT_RUN_BATCHES if short_run else None
         self.epoch, self.history, self.best = 0, [], None
         self.seconds = 0.0  # spent on the epoch under way
@@ -122,7 +124,7 @@ class Trainer:
         """The order is a pure function of seed and epoch, so that it need not be stored."""
         members = len(self.learners)
         how = {"seed": self.seed, "epoch": self.epoch, "members": members, "batch": self.batch_size // members}
-        order = samplers.epoch_order(self.sampler, torch.from_numpy(self.data.train.y), self.data.spec.importance, **how)
+        order = samplers.epoch_order(self.draw, len(self.data.train), **how)
         return Meter(order[: self.rows].to(self.device))
 
     def _step(self, inputs: list[Tensor], y: Tensor) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-FEWEST_ROWS = 2  # that a batch norm can be trained with
-
 
 class Committee(nn.Module):
     """Inputs (B, ...) -> logits (B, K): the logarithm of the members' mean probabilities (deep ensembles, arXiv 1612.01474).
@@ -23,7 +21,7 @@ class Committee(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.training:
-            hands = max(1, min(len(self.members), len(inputs[0]) // FEWEST_ROWS))
+            hands = min(len(self.members), len(inputs[0]))
             dealt = zip(*(each.tensor_split(hands) for each in inputs), strict=True)
             return torch.cat([member(*rows) for member, rows in zip(self.members, dealt, strict=False)])
         voices = torch.stack([member(*inputs).log_softmax(1) for member in self.members])

@@ -2,8 +2,18 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDTH = 32  # of what the numbers become before they meet the samples'
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Numbers (B, F) to mean 0 and variance 1; one row alone, which has no variance, by those that were seen before."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        if len(numbers) > 1:
+            return super().forward(numbers)
+        return F.batch_norm(numbers, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class Fused(nn.Module):
@@ -18,7 +28,7 @@ class Fused(nn.Module):
         width = next(part for part in network.head.modules() if isinstance(part, nn.Linear)).in_features
         network.head = nn.Identity()
         self.network = network
-        self.features = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, WIDTH), nn.ReLU())
+        self.features = nn.Sequential(RowNorm(features), nn.Linear(features, WIDTH), nn.ReLU())
         self.head = nn.Sequential(nn.Linear(width + WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -537,6 +538,17 @@ def test_a_last_batch_of_one_row_is_trained_on_by_every_network(name: str, tiny:
     data = tiny_charts if name in VISION else tiny
     model = get_model(name, data.spec).train()
     model(torch.from_numpy(data.train.x[:1])).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_last_batch_of_one_row_is_trained_on_with_features_by_what_was_seen_of_them(tiny: Data) -> None:
+    model, x = get_model("cnn1d_3", replace(tiny.spec, features=("a", "b"))).train(), torch.from_numpy(tiny.train.x)
+    features = torch.randn(len(x), 2) * 3 + 5
+    model(x, features)
+    with torch.no_grad():
+        alone = model.features[0](features[:1])
+    torch.testing.assert_close(alone, (features[:1] - 5 * 0.1) / (0.9 + 0.1 * features.var(0)).sqrt(), rtol=0.1, atol=0.1)
+    model(x[:1], features[:1]).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 

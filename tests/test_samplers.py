@@ -1,20 +1,32 @@
 """The order of an epoch: a pure function of seed and epoch, with the classes in the shares that were asked for."""
 
+import numpy as np
 import pytest
 import torch
 
+from toolbox import samplers
 from toolbox.errors import UsageError
-from toolbox.samplers import BALANCES, class_weights, epoch_order
+from toolbox.samplers import BALANCES, SAMPLERS, class_weights
 
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor([8000, 1500, 500]))
 IMPORTANCE = (1.0, 2.0, 0.5)
 SHARES = {"equal": [1 / 3, 1 / 3, 1 / 3], "importance": [1 / 3.5, 2 / 3.5, 0.5 / 3.5]}
 
 
-@pytest.mark.parametrize("sampler", [None, *BALANCES])
+RECORDS = np.resize(np.array(["100", "101", "102", "102", "102"]), len(LABELS))
+
+
+def epoch_order(
+    sampler: str | None, labels: torch.Tensor = LABELS, records: np.ndarray = RECORDS, *, seed: int = 3, epoch: int = 0
+) -> torch.Tensor:
+    weights = samplers.row_weights(sampler, labels, IMPORTANCE, records) if sampler else None
+    return samplers.epoch_order(weights, len(labels), seed=seed, epoch=epoch)
+
+
+@pytest.mark.parametrize("sampler", [None, *SAMPLERS])
 def test_the_order_is_a_pure_function_of_seed_and_epoch(sampler: str | None) -> None:
     def order(seed: int, epoch: int) -> torch.Tensor:
-        return epoch_order(sampler, LABELS, IMPORTANCE, seed=seed, epoch=epoch)
+        return epoch_order(sampler, seed=seed, epoch=epoch)
 
     first = order(1, 2)
     torch.manual_seed(99)
@@ -24,19 +36,34 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch(sampler: str | None) -> 
 
 
 def test_without_a_sampler_every_row_comes_once() -> None:
-    order = epoch_order(None, LABELS, IMPORTANCE, seed=3, epoch=0)
+    order = epoch_order(None)
     assert torch.equal(order.sort().values, torch.arange(len(LABELS)))
 
 
 @pytest.mark.parametrize("sampler", BALANCES)
 def test_a_sampler_draws_as_many_rows_with_the_classes_in_their_shares(sampler: str) -> None:
-    drawn = LABELS[epoch_order(sampler, LABELS, IMPORTANCE, seed=3, epoch=0)]
+    drawn = LABELS[epoch_order(sampler)]
     assert len(drawn) == len(LABELS)
     assert (torch.bincount(drawn) / len(drawn)).tolist() == pytest.approx(SHARES[sampler], abs=0.02)
 
 
+def test_by_record_a_class_keeps_its_share_and_records_count_by_the_square_root_of_their_rows() -> None:
+    order = epoch_order("records")
+    drawn, of = LABELS[order], RECORDS[order.numpy()]
+    assert (torch.bincount(drawn) / len(drawn)).tolist() == pytest.approx([0.8, 0.15, 0.05], abs=0.01)
+    roots = np.sqrt([1, 1, 3])
+    for label in range(3):
+        shares = [(of[drawn.numpy() == label] == record).mean() for record in ("100", "101", "102")]
+        assert shares == pytest.approx(roots / roots.sum(), abs=0.06)
+
+
+def test_rows_that_do_not_know_their_record_cannot_be_drawn_by_it() -> None:
+    with pytest.raises(UsageError, match="do not say which record"):
+        epoch_order("records", records=np.full(len(LABELS), ""))
+
+
 def test_a_sampler_reaches_all_rows_of_a_class_alike() -> None:
-    drawn = epoch_order("equal", LABELS, IMPORTANCE, seed=3, epoch=0)
+    drawn = epoch_order("equal")
     rare = torch.bincount(drawn, minlength=len(LABELS))[-500:].float()
     assert rare.mean() == pytest.approx(10_000 / 3 / 500, rel=0.1)
     assert rare.min() > 0
@@ -62,7 +89,7 @@ def test_a_class_without_rows_weighs_nothing_and_is_never_drawn(balance: str) ->
     assert weights[1] == 0
     assert weights.isfinite().all()
     assert float(weights[labels].mean()) == pytest.approx(1)
-    assert set(epoch_order(balance, labels, IMPORTANCE, seed=0, epoch=0).tolist()) <= {0, 1, 2}
+    assert set(epoch_order(balance, labels, RECORDS[:3]).tolist()) <= {0, 1, 2}
 
 
 def test_an_unknown_balance_is_a_usage_error() -> None:

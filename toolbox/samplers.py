@@ -1,15 +1,20 @@
 """A name becomes the order in which the rows of the training set are drawn in an epoch.
 
-Without a name every row is visited once. `equal` and `importance` draw as many rows, with replacement, so that the classes appear
-equally often, or in proportion to the importance the dataset gives them. The same shares as weights of the loss are
-`--class-balance`. Neither ever touches validation or test data.
+Without a name every row is visited once. The others draw as many rows, with replacement: `equal` and `importance` so that the
+classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that no record's rows of a
+class outweigh those of the others. The first two as weights of the loss are `--class-balance`. None ever touches validation or
+test data.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 # The share of an epoch, or of the loss, that each class is to have, up to a factor.
@@ -27,20 +32,44 @@ def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> 
     return (weights * len(labels) / (weights * counts).sum()).float()
 
 
-def epoch_order(
-    sampler: str | None, labels: Tensor, importance: Sequence[float], *, seed: int, epoch: int, members: int = 1, batch: int = 1
-) -> Tensor:
-    """Indices (M * N,) into the rows of `labels`, a pure function of its arguments: a resumed epoch has the same order.
+def _by_class(balance: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
+    return class_weights(balance, labels, importance)[labels]
+
+
+def _by_record(labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
+    """Each class in proportion to its rows; within it each record in proportion to the square root of its own."""
+    names, of = np.unique(records, return_inverse=True)
+    if names.tolist() == [""]:
+        raise UsageError("--sampler records: these rows do not say which record they are of", hint="--sampler equal")
+    groups = torch.from_numpy(of) * len(importance) + labels
+    weights = torch.bincount(groups)[groups].double().rsqrt()
+    return weights * (torch.bincount(labels) / torch.bincount(labels, weights))[labels]
+
+
+# Weights (N,) of rows by their labels (N,), the importance of the classes and the rows' records (N,).
+SAMPLERS: dict[str, Callable[[Tensor, Sequence[float], NDArray[np.str_]], Tensor]] = {
+    **{name: partial(_by_class, name) for name in BALANCES},
+    "records": _by_record,
+}
+
+
+def row_weights(sampler: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
+    """How often each row (N,) is to be drawn, up to a factor. Raises UsageError where records are asked for and not known."""
+    return pick("sampler", SAMPLERS, sampler)(labels, importance, records)
+
+
+def epoch_order(weights: Tensor | None, rows: int, *, seed: int, epoch: int, members: int = 1, batch: int = 1) -> Tensor:
+    """Indices (M * N,) into N rows of these weights, a pure function of its arguments: a resumed epoch has the same order.
 
     Of several members each has an order of its own, that of the first being that of one network alone; each batch of M * `batch`
     rows has `batch` rows of every member, one member after the other.
     """
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
-    orders = torch.stack([_order(sampler, labels, importance, generator) for _ in range(members)])  # (M, N)
-    return torch.cat([rows.flatten() for rows in orders.split(batch, 1)])
+    orders = torch.stack([_order(weights, rows, generator) for _ in range(members)])  # (M, N)
+    return torch.cat([part.flatten() for part in orders.split(batch, 1)])
 
 
-def _order(sampler: str | None, labels: Tensor, importance: Sequence[float], generator: Generator) -> Tensor:
-    if sampler is None:
-        return torch.randperm(len(labels), generator=generator)
-    return torch.multinomial(class_weights(sampler, labels, importance)[labels], len(labels), True, generator=generator)
+def _order(weights: Tensor | None, rows: int, generator: Generator) -> Tensor:
+    if weights is None:
+        return torch.randperm(rows, generator=generator)
+    return torch.multinomial(weights, rows, True, generator=generator)
