@@ -193,8 +193,8 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     together = (
         *(
-            (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
-            for one, other in combinations(("sampler", "class_balance", "class_weights"), 2)
+            (True, f"{flag_name(one)} and {flag_name(other)} exclude each other")
+            for one, other in combinations(_weighing(flags), 2)
         ),
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
@@ -249,6 +249,11 @@ def words(text: str | None) -> list[str] | None:
 def flag_name(name: str) -> str:
     """A flag as it is typed."""
     return f"--{name.replace('_', '-')}"
+
+
+def _weighing(flags: SimpleNamespace) -> list[str]:
+    """The flags that give classes other shares; a draw by record leaves them theirs."""
+    return [name for name in ("sampler", "class_balance", "class_weights") if getattr(flags, name) not in (None, "", "records")]
 
 
 def _quote(flags: SimpleNamespace, name: str) -> str:

@@ -88,6 +88,11 @@ def test_nothing_is_wrong_with_the_defaults_nor_with_what_the_help_names() -> No
     assert args.complaints(args.parse(typed.split())) == []
 
 
+@pytest.mark.parametrize("typed", ["--class-weights 1,2,1,0.5,0", "--class-balance equal"])
+def test_a_draw_by_record_leaves_classes_their_shares_and_so_goes_with_their_weights(typed: str) -> None:
+    assert args.complaints(args.parse(f"--sampler records {typed}".split())) == []
+
+
 @pytest.mark.parametrize(
     "typed", [["--epoch", "3"], ["--model", "x"], ["--no-such-flag"], ["stray"], ["--epochs", "many"], ["--lr"]]
 )
