@@ -100,6 +100,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)

@@ -11,6 +11,7 @@ import args
 import assembly
 from conftest import ROOT
 from toolbox.errors import UsageError
+from toolbox.runs import RunFolder
 
 OUT_OF_RANGE = [
     ("--lr", "nan", "above 0 and finite"),
@@ -203,3 +204,17 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
 def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
     flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
     assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []
+
+
+@pytest.mark.parametrize(
+    ("short", "given", "told"),
+    [(True, {"resume": "latest"}, True), (True, {"resume": "latest", "short_run": True}, False), (False, {"test": True}, False)],
+    ids=["not typed again", "typed again", "a whole run"],
+)
+def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
+) -> None:
+    flags = args.resolve(given, {"short_run": short})
+    assembly.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
+    assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
+    assert flags.short_run == short

@@ -111,7 +111,10 @@ def test_a_finished_run_can_be_made_longer(root: Path) -> None:
     assert commander(*flags, "--epochs", "1").code == 0
     longer = commander("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
     assert longer.code == 0, longer.err
-    assert commander(*flags, "--epochs", "3").code == 0
+    assert longer.err.startswith("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one")
+    whole = commander(*flags, "--epochs", "3")
+    assert whole.code == 0
+    assert "is a short run" not in whole.err
     runs = root / "synth" / "runs"
     assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
     assert json.loads((runs / "synth_cnn1d_3_1" / "config.json").read_text())["flags"]["epochs"] == 3

@@ -98,6 +98,7 @@ def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleName
     write(folder, "p14")
     ended = commander("--predict", folder / "p14.hea", *PATIENTS, "--root-dir", run.parents[2], "--out", folder / "out")
     assert ended.code == 0, ended.err
+    assert "synth_patients_cnn1d_3_1 is a short run" in ended.err
     return SimpleNamespace(folder=folder / "out", **vars(read(folder / "out", "p14")), **vars(ended))
 
 
