@@ -126,7 +126,7 @@ def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so
     assert "using synth" in ended.err
     assert "physionet" in ended.err
     assert Path(ended.result["run_folder"]).name == "synth_cnn1d_3_1"
-    assert not (root / "ecg" / "runs").exists()
+    assert not (root / "ecg").exists()
     again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", root)
     assert again.result == ended.result
 
@@ -137,7 +137,7 @@ def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, 
     assert ended.code == 7
     assert ended.err.count("error: ") == 1
     assert "--data-file" in ended.err
-    assert not (root / "ecg" / "runs").exists()
+    assert not (root / "ecg").exists()
 
 
 @pytest.mark.parametrize(
