@@ -19,16 +19,33 @@ RECENT = 10
 SENSITIVE = 10.0  # so that the few percent of a sinus rhythm and the tens of a fibrillation stand apart
 
 
-def rr_features(times_s: NDArray[np.floating]) -> NDArray[np.float32]:
+def over_gaps(peaks: NDArray[np.integer], gaps: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which of the intervals (N-1,) between `peaks` (N,) have one of the `gaps` (G, 2) in them."""
+    after = np.searchsorted(peaks, gaps[:, 1])
+    over = np.zeros(max(len(peaks) - 1, 0), bool)
+    over[after[(after > 0) & (after < len(peaks))] - 1] = True
+    return over
+
+
+def known_only(rr: NDArray[np.floating], unknown: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """The intervals `rr` (N,), an `unknown` one taken to be as the last known before it, else as the first there is."""
+    known = np.flatnonzero(~unknown)
+    if not len(known):
+        return rr
+    return rr[known[np.maximum(np.searchsorted(known, np.arange(len(rr)), side="right") - 1, 0)]]
+
+
+def rr_features(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """FEATURES (N, 7) of the beats of one record at the ascending `times_s` (N,), as natural logarithms.
 
     The RR interval before a beat and the one after, in s; both against the mean of all up to the one before; the one before
     against the one after, and against the mean of the ten before it; how irregular these ten are, as log(1 + 10 times the median
     distance from their median, by their mean). Means, unlike medians, tell early beats in a record that is full of them. Nothing
     after the next beat is looked at. The first beat takes the interval after it for those before too, the last the one before it
-    for the one after. Intervals are held within 0.1 and 5 s.
+    for the one after. Intervals are held within 0.1 and 5 s; those `unknown` (N-1,), as beats in a gap are, as in `known_only`.
     """
     rr = np.diff(times_s).clip(SHORTEST_S, LONGEST_S)
+    rr = rr if unknown is None else known_only(rr, unknown)
     if not len(rr):
         rr = np.full(len(times_s[:1]), ALONE_S)
     previous, following = np.concatenate([rr[:1], rr])[: len(times_s)], np.concatenate([rr, rr[-1:]])[: len(times_s)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.rhythm import FEATURES, rr_features
+from loaders.rhythm import FEATURES, known_only, over_gaps, rr_features
 
 
 def reference(times_s: list[float]) -> list[list[float]]:
@@ -59,6 +59,22 @@ def test_fibrillation_is_irregular_and_a_single_early_beat_is_not() -> None:
     rng = np.random.default_rng(0)
     early = rr_features(np.cumsum(np.where(np.arange(100) == 50, 0.5, 0.8)))[:, 6]
     assert early.max() < 0.1 < np.median(rr_features(np.cumsum(rng.uniform(0.5, 1.1, 100)))[20:, 6])
+
+
+def test_an_interval_over_a_gap_is_not_known_and_takes_nothing_with_it() -> None:
+    peaks = np.r_[np.arange(100, 2000, 200), np.arange(9000, 12000, 200)]
+    over = over_gaps(peaks, np.array([[0, 50], [2000, 8900], [11950, 20000]]))
+    assert np.flatnonzero(over).tolist() == [9]
+    np.testing.assert_allclose(rr_features(peaks / 250, over), rr_features(np.arange(len(peaks)) * 0.8), atol=1e-6)
+    assert np.abs(rr_features(peaks / 250) - rr_features(peaks / 250, over)).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("unknown", "taken"),
+    [([0, 0, 0], [1, 2, 3]), ([0, 1, 0], [1, 1, 3]), ([1, 1, 0], [3, 3, 3]), ([0, 1, 1], [1, 1, 1]), ([1, 1, 1], [1, 2, 3])],
+)
+def test_an_unknown_interval_is_as_the_last_known_one(unknown: list[int], taken: list[float]) -> None:
+    assert known_only(np.array([1.0, 2.0, 3.0]), np.array(unknown, bool)).tolist() == taken
 
 
 def test_without_beats_there_are_no_rows() -> None:
