@@ -14,7 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import modes
 from flags import GROUPS
+from modes import flag_name
 from toolbox.errors import UsageError
 
 SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
@@ -203,10 +205,6 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
             "--version bump makes a new run, --test, --resume, --predict and --explain need one",
         ),
         *(
-            (getattr(flags, one) and getattr(flags, other), f"{flag_name(one)} and {flag_name(other)} exclude each other")
-            for one, other in combinations(("predict", "test", "explore", "compare", "export_charts", "explain"), 2)
-        ),
-        *(
             (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
             for name in ("predict", "explain")
         ),
@@ -235,20 +233,15 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
-        (going_on and flags.import_legacy, "--import-legacy makes a new run, --test and --resume need one that is there"),
+        (flags.resume and flags.import_legacy, "--import-legacy makes a new run, --resume needs one that is there"),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
-    return wrong + [text for broken, text in together if broken]
+    return wrong + modes.complaints(given) + [text for broken, text in together if broken]
 
 
 def words(text: str | None) -> list[str] | None:
     """What stands between the commas; None for None."""
     return None if text is None else [word.strip() for word in text.split(",")]
-
-
-def flag_name(name: str) -> str:
-    """A flag as it is typed."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _weighing(flags: SimpleNamespace) -> list[str]:

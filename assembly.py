@@ -109,6 +109,13 @@ def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleN
     return args.resolve(given, stored)
 
 
+def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder) -> None:
+    """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short one."""
+    if flags.short_run and not given.get("short_run"):
+        what = "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a whole one"
+        log.warning(what, run.path.name, SHORT_RUN_BATCHES)
+
+
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
     """Raise where a run would go on as another one, unless --override says that it shall; of other weights it cannot."""
     told = [

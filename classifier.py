@@ -19,7 +19,7 @@ from evaluation import FIXED
 from loaders import cuts
 from loaders.base import DataSpec
 from loaders.recording import Lead
-from loaders.rhythm import rr_features
+from loaders.rhythm import over_gaps, rr_features
 from models import get_model
 from toolbox import calibration, checkpoints, devices
 from toolbox.errors import CheckpointError, UsageError
@@ -50,7 +50,7 @@ class Classifier:
     @torch.inference_mode()
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
-        features = torch.from_numpy(rr_features(peaks / leads[0].rate_hz))
+        features = torch.from_numpy(rr_features(peaks / leads[0].rate_hz, over_gaps(peaks, leads[0].gaps)))
         scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
         for first, x in _batches(cuts.rows(self.form, leads, peaks), upright):
             inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
@@ -100,6 +100,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)

@@ -180,6 +180,7 @@ def go_on(
     choices.settle(flags)
     differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
     assembly.permit(differences, flags, run)
+    assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
     with run.locked(), devices.enough_memory(flags.batch_size):
         path, state = checkpoints.find(run, which)

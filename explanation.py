@@ -45,6 +45,7 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         what = "--explain asks why a class was said, and this run only knows which rows are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     explainers.check(flags.explain)
+    assembly.tell_short(given, flags, run)
     with run.locked(), devices.enough_memory(flags.batch_size):
         subject = attribution.load(flags, run, config)
         probabilities = subject.probabilities()

@@ -84,30 +84,36 @@ def _each(
     for path in paths:
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
-            lead, beats = _classified(network, recording, flags)
+            lead, beats, doubts = _classified(network, recording, flags)
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
         place = _place(folder, path, taken)
-        done.append(_write(network, recording, lead, beats, place, how=flags.beats))
+        done.append(_write(network, recording, lead, beats, place, how=flags.beats, doubts=doubts))
     return done
 
 
-def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats]:
-    """The lead in which beats were found, and all of them with their classes."""
+def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats, list[str]]:
+    """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
     leads = inputs.leads_of(recording, network.spec.leads, flags.leads)
     lead = leads[0]
     found = flags.beats == DETECT
     peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz) if found else _annotated(recording, flags.beats)
-    if not len(peaks):
-        log.warning("no beat was found in lead %s of %s", lead.name, recording.name)
     scores, upright = network.scores(leads, peaks)
-    if len(peaks) and upright.mean() < 0.5:
-        hint = f"--leads={inputs.turn(lead.name)} turns it"
-        log.warning("most beats of %s point down in lead %s; if it was recorded upside down, %s", recording.name, lead.name, hint)
+    doubts = []
+    if not len(peaks):
+        doubts.append(f"no beat was found in lead {lead.name} of {recording.name}")
+    elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
+        doubts.append(f"lead {lead.name} of {recording.name} looks like noise: what was found in it may be no beats")
+    elif upright.mean() < 0.5:
+        turned = f"if it was recorded upside down, --leads={inputs.turn(lead.name)} turns it"
+        doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
+    for doubt in doubts:
+        log.warning("%s", doubt)
     how = {"gaps": lead.gaps, "start": recording.start}
     label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
-    return lead, Beats(recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how)
+    beats = Beats(recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how)
+    return lead, beats, doubts
 
 
 def _annotated(recording: Recording, ending: str) -> Samples:
@@ -117,13 +123,15 @@ def _annotated(recording: Recording, ending: str) -> Samples:
     return np.unique(at[np.isin(annotated, list(symbols.BEATS))].astype(np.int64))
 
 
-def _write(network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Path, *, how: str) -> dict[str, Any]:
+def _write(
+    network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Path, *, how: str, doubts: Sequence[str]
+) -> dict[str, Any]:
     """Write the files of one recording into `place`; its summary."""
     _make(place)
     reference = _reference(network, recording)
     found = rhythm.summary(beats) | {"folder": place.name, "run": network.run.path.name, "checkpoint": network.checkpoint}
-    found |= {"epoch": network.epoch, "beats_by": how, "source": _source(recording.path)}
-    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}"]
+    found |= {"epoch": network.epoch, "beats_by": how, "source": _source(recording.path), "doubts": list(doubts)}
+    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}", *doubts]
     shown = None
     if reference:
         at, label = reference

@@ -15,7 +15,7 @@ from loaders import beats, filters, kaggle, symbols
 from loaders.beats import Recipe
 from loaders.filters import Signal
 from loaders.recording import Lead
-from loaders.rhythm import ALONE_S
+from loaders.rhythm import ALONE_S, known_only, over_gaps
 from toolbox.errors import UsageError
 from toolbox.gaps import bridged
 
@@ -146,7 +146,7 @@ def rows(how: Form, leads: Sequence[Lead], peaks: Samples) -> Iterator[tuple[NDA
     A gap is bridged; before the first and after the last sample of the recording it goes on as in training.
     """
     rate_hz, known, places = leads[0].rate_hz, how.known(leads, peaks), how.places(peaks, leads[0].rate_hz)
-    rr = np.diff(places)
+    rr = known_only(np.diff(places), over_gaps(peaks, leads[0].gaps))
     rr = np.append(rr, rr[-1:] if len(rr) else [ALONE_S * how.rate_hz])[: len(peaks)]
     for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
         which = slice(*np.searchsorted(peaks, (first, last)))

@@ -21,7 +21,7 @@ OPENERS: dict[str, Opener] = {
     ".edf": lambda path, _: open_edf(path),
     ".csv": open_table,
 }
-IN_A_FOLDER = ("*.hea", "*.[eE][dD][fF]", "*.[cC][sS][vV]")  # the first that is there: a table beside records is about them
+IN_A_FOLDER = (("*.hea", "*.[eE][dD][fF]"), ("*.[cC][sS][vV]",))  # the first that are there: a table beside them is about them
 SIGNALS = (".dat", ".mat")  # of a record, which its header stands for
 LIST = "RECORDS"
 WOULD_DO = "a record's .hea, an EDF, a CSV with a column a lead, a folder of them, or a RECORDS list"
@@ -30,10 +30,10 @@ WOULD_DO = "a record's .hea, an EDF, a CSV with a column a lead, a folder of the
 def find(path: Path) -> list[Path]:
     """The files of the recordings that `path` means, sorted or as listed. Raises DataError where there are none."""
     if path.is_dir():
-        found = next((found for pattern in IN_A_FOLDER if (found := topmost(path, pattern))), [])
-        if not found:
-            raise DataError("there are no recordings in the folder", where=str(path), hint=WOULD_DO)
-        return found
+        for patterns in IN_A_FOLDER:
+            if found := [file for pattern in patterns for file in topmost(path, pattern)]:
+                return sorted(found)
+        raise DataError("there are no recordings in the folder", where=str(path), hint=WOULD_DO)
     if path.name == LIST and path.is_file():
         return _listed(path)
     named = path.with_name(f"{path.name}.hea")

@@ -22,7 +22,7 @@ MAT_5 = b"MATLAB 5.0"
 LOWEST_HZ, HIGHEST_HZ = 10, 100_000
 # Bytes of a sample, by format; not the compressed ones, which do not tell how much they hold.
 BYTES = {"16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5}
-NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+NUMBER = r"\d{1,9}(?:\.\d{1,18})?"  # wfdb writes all digits of a float
 RATE = re.compile(rf"({NUMBER})(?:/\S+)?")
 LEAD = re.compile(
     r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"

@@ -137,7 +137,6 @@ def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | Non
 
     path, part = folder / remote.name, folder / f".{remote.name}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder) as waited:
             if waited and (there := find() if find else path.is_file() and path):
                 return there
@@ -158,19 +157,39 @@ def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | Non
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Hold `folder` against other processes that fetch into it; true if one had to be waited for."""
-    handle, waited = os.open(folder, os.O_RDONLY), False
-    try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("waiting for another process that fetches into %s", folder)
-                waited = True
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield waited
-    finally:
-        os.close(handle)
+    """Make `folder` and hold it against other processes that fetch into it; true if one had to be waited for.
+
+    What was made for a transfer that failed goes again, unless something is in it.
+    """
+    waited = False
+    while True:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            waited |= _lock(handle, folder)
+            if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):  # else its holder took it away
+                yield waited
+                return
+        except BaseException:
+            with suppress(OSError):
+                for path in made:
+                    path.rmdir()
+            raise
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> bool:
+    """Lock an open folder; true if another process had to be waited for."""
+    with suppress(OSError):  # a file system without locks
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that fetches into %s", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return True
+    return False
 
 
 def _verify(part: Path, remote: Remote) -> None:

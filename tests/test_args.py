@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 import args
 import assembly
+import modes
 from conftest import ROOT
 from toolbox.errors import UsageError
+from toolbox.runs import RunFolder
 
 OUT_OF_RANGE = [
     ("--lr", "nan", "above 0 and finite"),
@@ -72,6 +75,67 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
 def test_flags_that_exclude_each_other_are_both_named(typed: str, flags: tuple[str, str]) -> None:
     (complaint,) = args.complaints(args.parse(typed.split()))
     assert all(flag in complaint for flag in flags)
+
+
+TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "test": True, "download": True, "explore": True}
+
+
+def said_of(name: str, mode: str) -> list[str]:
+    """What is said of a flag that is typed with a mode."""
+    given = {mode: TYPED.get(mode, "x"), name: {bool: True, int: 1, float: 0.5}.get(args.TYPES[name], "1")}
+    return [line for line in args.complaints(given) if modes.flag_name(name) in line and modes.flag_name(mode) in line]
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations(modes.MODES, 2)])
+def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str, other: str) -> None:
+    excluded = args.complaints({name: TYPED.get(name, "x") for name in (one, other)})
+    assert len(excluded) == ((one, other) != ("download", "explore"))
+    assert all(f"--{name.replace('_', '-')}" in line for line in excluded for name in (one, other))
+
+
+@pytest.mark.parametrize("mode", modes.MODES)
+def test_no_flag_is_ignored_that_a_person_could_take_for_done(mode: str) -> None:
+    others = args.DEFAULTS.keys() - modes.MODES
+    idle = others - modes.ALONE[mode] if mode in modes.ALONE else modes.IDLE[mode]
+    assert idle <= others - modes.OF_THE_MACHINE
+    for name in idle:
+        assert said_of(name, mode), name
+    for name in modes.OF_THE_MACHINE:
+        assert not said_of(name, mode), name
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--predict 100.hea --cost", "--cost is of no use with --predict"),
+        ("--compare one other --cost --epochs 3", "--cost, --epochs are of no use with --compare"),
+        ("--list models --task detect", "--task is of no use with --list"),
+        ("--explain saliency --calibrate", "--calibrate is of no use with --explain"),
+        ("--explore --augment noise", "--augment is of no use with --explore"),
+        ("--export-charts x --chart-size 96", "--chart-size is of no use with --export-charts"),
+        ("--download --pretrained", "--pretrained is of no use with --download"),
+        ("--import-legacy x --lr 0.1", "--lr is of no use with --import-legacy"),
+        ("--test --tensorboard", "--tensorboard is of no use with --test"),
+    ],
+)
+def test_what_would_be_ignored_is_named_with_what_ignores_it(typed: str, says: str) -> None:
+    assert args.complaints(args.parse(typed.split())) == [says]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250 --out x",
+        "--compare one other --macro-over N,S --root-dir x --debug",
+        "--explain saliency --dataset synth --epochs 3 --data-file x --records 1",
+        "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --epochs 3",
+        "--import-legacy x --dataset ecg --model-name cnn1d_3 --seed 1 --val-fraction 0.2 --version 7",
+        "--download --dataset ecg --model-name cnn1d_3 --epochs 3 --lr 0.1",
+        "--download --explore --data-file x -j 2",
+    ],
+)
+def test_what_has_a_say_or_only_describes_the_run_may_be_typed(typed: str) -> None:
+    assert args.complaints(args.parse(typed.split())) == []
 
 
 def test_every_complaint_comes_at_once() -> None:
@@ -192,7 +256,7 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     program = "import sys; before = set(sys.modules); import commander; print(*set(sys.modules) - before)"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = {name for name in told.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
-    assert {name.split(".")[0] for name in modules} == {"commander", "args", "flags", "toolbox"}
+    assert {name.split(".")[0] for name in modules} == {"commander", "args", "flags", "modes", "toolbox"}
 
 
 def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_names(tmp_path: Path) -> None:
@@ -208,3 +272,17 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
 def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
     flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
     assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []
+
+
+@pytest.mark.parametrize(
+    ("short", "given", "told"),
+    [(True, {"resume": "latest"}, True), (True, {"resume": "latest", "short_run": True}, False), (False, {"test": True}, False)],
+    ids=["not typed again", "typed again", "a whole run"],
+)
+def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
+) -> None:
+    flags = args.resolve(given, {"short_run": short})
+    assembly.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
+    assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
+    assert flags.short_run == short

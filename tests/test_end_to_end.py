@@ -111,7 +111,10 @@ def test_a_finished_run_can_be_made_longer(root: Path) -> None:
     assert commander(*flags, "--epochs", "1").code == 0
     longer = commander("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
     assert longer.code == 0, longer.err
-    assert commander(*flags, "--epochs", "3").code == 0
+    assert longer.err.startswith("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one")
+    whole = commander(*flags, "--epochs", "3")
+    assert whole.code == 0
+    assert "is a short run" not in whole.err
     runs = root / "synth" / "runs"
     assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
     assert json.loads((runs / "synth_cnn1d_3_1" / "config.json").read_text())["flags"]["epochs"] == 3
@@ -123,7 +126,7 @@ def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so
     assert "using synth" in ended.err
     assert "physionet" in ended.err
     assert Path(ended.result["run_folder"]).name == "synth_cnn1d_3_1"
-    assert not (root / "ecg" / "runs").exists()
+    assert not (root / "ecg").exists()
     again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", root)
     assert again.result == ended.result
 
@@ -134,7 +137,7 @@ def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, 
     assert ended.code == 7
     assert ended.err.count("error: ") == 1
     assert "--data-file" in ended.err
-    assert not (root / "ecg" / "runs").exists()
+    assert not (root / "ecg").exists()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +152,8 @@ def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, 
         (("--list", "modls"), 2, "models"),
         (("--pretrained",), 2, "--pretrained"),
         (("--data-file", "/no/such/file"), 3, "/no/such/file"),
+        (("--predict", "x.hea", "--cost"), 2, "--cost is of no use with --predict"),
+        (("--compare", "one", "other", "--cost"), 2, "--cost is of no use with --compare"),
         (("--test",), 4, "no run of resnet1d_10"),
         (("--resume", "best", "--version", "3"), 4, "version 3"),
     ],

@@ -108,7 +108,7 @@ def test_a_quota_page_in_place_of_the_file_is_recognised_and_not_asked_for_again
     ended = commander("--download", "--root-dir", tmp_path / "data", env=internet.environment)
     assert_refused(ended, 7, "heartbeat.zip", "mit-bih-arrhythmia-database", "quota notice", "--data-file")
     assert internet.asked == [(DRIVE, None), (PHYSIONET, None)]
-    assert os.listdir(tmp_path / "data" / "ecg") == []
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_busy_server_is_asked_again_and_a_broken_transfer_resumed(internet: Internet, tmp_path: Path, beats: bytes) -> None:
@@ -134,9 +134,11 @@ def test_a_download_with_another_checksum_shows_both_sums(internet: Internet, tm
 
 
 def test_without_a_network_nobody_waits(tmp_path: Path) -> None:
-    ended = commander("--download", "--root-dir", tmp_path)
+    (tmp_path / "data").mkdir()
+    ended = commander("--download", "--root-dir", tmp_path / "data")
     assert_refused(ended, 7, "no connection", "--data-file")
     assert "attempt" not in ended.err
+    assert os.listdir(tmp_path / "data") == []
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
@@ -148,15 +150,20 @@ def test_a_wait_for_the_server_ends_with_a_signal(internet: Internet, tmp_path: 
     ended = finish(process)
     assert (ended.code, ended.err) == (code, "interrupted\n")
     assert internet.asked.count((PHYSIONET, None)) == 1
+    assert not (tmp_path / "data").exists()
 
 
-def test_of_two_that_download_one_waits_for_the_other(internet: Internet, tmp_path: Path, beats: bytes) -> None:
+@pytest.mark.parametrize("first_fails", [False, True], ids=["the first brings it", "the first fails and takes its folder away"])
+def test_of_two_that_download_one_waits_for_the_other(
+    internet: Internet, tmp_path: Path, beats: bytes, first_fails: bool
+) -> None:
     asked, waiting = threading.Event(), threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
+        internet.answers[PHYSIONET] = whole(beats)
         asked.set()
         waiting.wait(120)
-        whole(beats)(request)
+        (refusal(404) if first_fails else whole(beats))(request)
 
     internet.answers[PHYSIONET] = answer
     flags = ("--download", "--root-dir", tmp_path / "data")
@@ -165,8 +172,8 @@ def test_of_two_that_download_one_waits_for_the_other(internet: Internet, tmp_pa
     second = launch(*flags, env=internet.environment)
     assert any("waiting for another process" in line for line in second.stderr)
     waiting.set()
-    assert [finish(process).code for process in (first, second)] == [0, 0]
-    assert internet.asked.count((PHYSIONET, None)) == 1
+    assert [finish(process).code for process in (first, second)] == [7 if first_fails else 0, 0]
+    assert internet.asked.count((PHYSIONET, None)) == 1 + first_fails
 
 
 # Archives

@@ -416,4 +416,4 @@ def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files
         assert f"cannot fetch {remote.name}" in error.what
     for words in (TRAIN, TEST, "physionet.org", str(tmp_path / "ecg"), "--data-file"):
         assert words in error.hint
-    assert os.listdir(tmp_path / "ecg") == ([there] if there else [])
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == (["ecg", f"ecg/{there}"] if there else [])

@@ -14,7 +14,8 @@ FILES = sorted(path for part in (ROOT, *map(ROOT.joinpath, PACKAGES)) for path i
 MAY_IMPORT = {
     "toolbox": (),
     "flags": (),
-    "args": ("toolbox.errors", "flags"),
+    "modes": (),
+    "args": ("toolbox.errors", "flags", "modes"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),

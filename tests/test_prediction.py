@@ -17,6 +17,7 @@ import wfdb
 from test_strip import in_browser, needs_browser
 
 import args
+import classifier
 import prediction
 from conftest import MITDB_ZIP, ROOT, Page, commander, launch, wait_for
 from loaders import cuts, inputs, kaggle, recordings, synth_patients
@@ -98,6 +99,7 @@ def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleName
     write(folder, "p14")
     ended = commander("--predict", folder / "p14.hea", *PATIENTS, "--root-dir", run.parents[2], "--out", folder / "out")
     assert ended.code == 0, ended.err
+    assert "synth_patients_cnn1d_3_1 is a short run" in ended.err
     return SimpleNamespace(folder=folder / "out", **vars(read(folder / "out", "p14")), **vars(ended))
 
 
@@ -387,7 +389,9 @@ def test_an_inverted_lead_is_noticed_and_can_be_turned(
     assert (found.table["class"] == predicted.table["class"]).mean() > 0.99
 
 
-def test_a_gap_has_no_beats_and_counts_as_lost(run: Path, tmp_path: Path) -> None:
+def test_a_gap_has_no_beats_and_counts_as_lost(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown, features = [], classifier.rr_features
+    monkeypatch.setattr(classifier, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over))
     signal = patient()[0]
     signal[10_000:20_000] = np.nan
     pd.DataFrame({"II": signal}).to_csv(tmp_path / "r1.csv", index=False)
@@ -396,6 +400,8 @@ def test_a_gap_has_no_beats_and_counts_as_lost(run: Path, tmp_path: Path) -> Non
     assert not found.table["sample"].between(10_000, 19_999).any()
     assert found.summary["without_signal_s"] == 40
     assert found.table["RR_s"].isna().sum() == 2
+    (over,) = unknown
+    assert over.sum() == 1  # what the network is told of RR leaves the gap out too
 
 
 def test_no_beats_are_said_and_written(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -404,6 +410,17 @@ def test_no_beats_are_said_and_written(run: Path, tmp_path: Path, caplog: pytest
     assert "no beat was found in lead II of r1" in caplog.text
     assert read(tmp_path / "out").summary["beats"] == 0
     assert len(wfdb.rdann(str(tmp_path / "out" / "r1" / "r1"), "pred").sample) == 0
+
+
+def test_beats_found_in_noise_are_doubted_everywhere(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    noise = 0.05 * np.random.default_rng(0).normal(size=10_000)
+    predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
+    doubt = "lead II of r1 looks like noise: what was found in it may be no beats"
+    found = read(tmp_path / "out")
+    assert found.summary["beats"] > 10
+    assert found.summary["doubts"] == [doubt]
+    for text in (caplog.text, (tmp_path / "out" / "r1" / "r1.txt").read_text(), found.page.read_text()):
+        assert doubt in text
 
 
 # What cannot be

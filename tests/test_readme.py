@@ -27,6 +27,12 @@ REQUIREMENTS = (
     "requirements-explain.txt",
     "requirements-dev.txt",
 )
+PROMISES = (ROOT / "docs" / "promises.md").read_text()
+CODES = {
+    int(code)
+    for codes in re.findall(r"^\| ([\d, ]+) \|", README.split("| exit code |")[1].split("\n\n")[0], re.MULTILINE)
+    for code in codes.split(", ")
+}
 TREE = README.split("## The tree")[1].split("## ")[0]
 
 
@@ -86,6 +92,21 @@ def test_the_pictures_are_there() -> None:
     assert all((ROOT / path).is_file() for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README))
 
 
+def test_what_it_links_to_is_there() -> None:
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    anchors = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    links = set(re.findall(r"(?<!!)\[[^]]*\]\(([^)]+)\)", README))
+    assert {link for link in links if link.startswith("#")} <= anchors
+    assert all((ROOT / link).is_file() for link in links if not link.startswith(("#", "http")))
+    assert "docs/promises.md" in links
+
+
+def test_every_promise_ends_with_an_exit_code_that_there_is() -> None:
+    rows = re.findall(r"^\| (.+) \| ([^|]+) \| ([\d, ]+) \|$", PROMISES, re.MULTILINE)
+    assert len(rows) == PROMISES.count("\n| ") - 2  # all but the head
+    assert {int(code) for *_, codes in rows for code in codes.split(", ")} <= CODES
+
+
 def test_the_tree_is_the_tree() -> None:
     named = set(re.findall(r"[\w]+\.py", TREE))
     product = [*ROOT.glob("*.py"), *ROOT.glob("loaders/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("toolbox/*.py")]
@@ -94,8 +115,7 @@ def test_the_tree_is_the_tree() -> None:
 
 def test_every_exit_code_is_named() -> None:
     kinds = [kind.code for kind in (errors.CommanderError, *errors.CommanderError.__subclasses__())]
-    table = README.split("| exit code |")[1].split("\n\n")[0]
-    assert {0, *kinds} == {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)}
+    assert {0, *kinds} == {code for code in CODES if code < 10}
 
 
 def test_every_requirement_is_named_with_its_reason() -> None:

@@ -1,5 +1,6 @@
 """A path of any format becomes the same leads in mV, read in pieces of any size; what cannot be read is a line of why."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,13 @@ def test_other_units_become_mv(tmp_path: Path, units: str, factor: float) -> Non
     assert np.abs(lead.read(0, SAMPLES) - factor * LEADS["II"]).max() < 0.001 * factor
 
 
+def test_a_gain_of_as_many_digits_as_wfdb_chooses_is_read(tmp_path: Path) -> None:
+    signal = np.stack(list(LEADS.values()), axis=1)
+    wfdb.wrsamp("r1", RATE_HZ, p_signal=signal, sig_name=list(LEADS), units=["mV"] * 2, fmt=["16"] * 2, write_dir=str(tmp_path))
+    assert max(len(digits) for digits in re.findall(r"\.(\d+)", (tmp_path / "r1.hea").read_text())) > 9
+    assert np.abs(open_one(tmp_path / "r1.hea").lead("II").read(0, SAMPLES) - LEADS["II"]).max() < 0.001
+
+
 @pytest.mark.parametrize(
     ("names", "asked", "given"),
     [
@@ -159,8 +167,8 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
 
 
 def test_a_folder_has_its_records_and_not_the_table_about_them(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, "b.hea", "a.hea", "a.dat", "REFERENCE.csv", "._a.hea")
-    assert [path.name for path in recordings.find(folder)] == ["a.hea", "b.hea"]
+    folder = folder_of(tmp_path, "b.hea", "a.hea", "a.dat", "aa.EDF", "REFERENCE.csv", "._a.hea")
+    assert [path.name for path in recordings.find(folder)] == ["a.hea", "aa.EDF", "b.hea"]
 
 
 def test_a_list_has_what_it_names_in_its_order(tmp_path: Path) -> None:

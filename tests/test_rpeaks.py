@@ -94,6 +94,17 @@ def test_the_noise_of_a_lead_that_was_off_is_no_beats() -> None:
     assert len(found) >= len(peaks[(peaks < off.start - 250) | (peaks > off.stop + 250)])
 
 
+@pytest.mark.parametrize("rate_hz", [125, 360])
+def test_noise_is_told_from_beats(rate_hz: int) -> None:
+    rng, samples, (signal, _) = np.random.default_rng(0), 60 * rate_hz, ecg(60, rate_hz)
+    leads = {"white": rng.normal(0, 0.05, samples), "walk": np.cumsum(rng.normal(0, 0.01, samples)), "short": signal[:500]}
+    leads["beats"] = signal
+    told = {name: rpeaks.is_noise(lambda i, j, x=x: x[i:j], len(x), rate_hz) for name, x in leads.items()}
+    assert told == {"white": True, "walk": True, "short": False, "beats": False}
+    holes = np.where(np.arange(samples) % (5 * rate_hz), leads["white"], np.nan)
+    assert not rpeaks.is_noise(lambda i, j: holes[i:j], len(holes), rate_hz)  # no piece is whole
+
+
 def test_a_rate_too_low_for_beats_is_refused() -> None:
     with pytest.raises(DataError, match=r"not found in a signal of 40 Hz.*50 Hz or more"):
         rpeaks.in_signal(np.zeros(1000), 40)

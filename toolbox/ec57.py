@@ -53,7 +53,7 @@ def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) ->
         return MACRO if set(MACRO) <= set(classes) else tuple(classes)
     unknown = [name for name in asked if name not in classes]
     if unknown or not asked or len(set(asked)) < len(asked):
-        what = f"macro F1 over {', '.join(asked) or 'no class'}; the classes are {', '.join(classes)}"
+        what = f"--macro-over is {','.join(asked) or 'no class'}; the classes are {', '.join(classes)}"
         raise UsageError(what, hint="some of these, each once")
     return tuple(asked)
 

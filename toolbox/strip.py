@@ -150,6 +150,7 @@ def _facts(summary: dict[str, Any]) -> str:
         facts.append(("classified by", f"{summary['run']}, {summary['checkpoint']} checkpoint"))
     if found := summary.get("score", {}).get("detection"):
         facts.append(("of the annotated beats", f"Se {found['Se']:.4f}, +P {found['+P']:.4f}"))
+    facts += [("doubt", doubt) for doubt in summary.get("doubts", ())]
     lines = [f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in facts]
     if pause["longest_s"]:
         lines.append(_jump(f"longest RR {pause['longest_s']:.2f} s", pause["longest_time_s"]))
