@@ -1,12 +1,16 @@
 """What several test files share: a tiny dataset, the real recordings where they are, and the command as a real process."""
 
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -124,11 +128,15 @@ STARTED: list[subprocess.Popen] = []
 SIGNALS = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
 
 
-@pytest.fixture(autouse=True)
-def signals_are_heard() -> None:
+def hear_signals() -> None:
     """A command that was carried out in this process ignores them since its end, and what is started here would for good."""
     for signum, answer in SIGNALS.items():
         signal.signal(signum, answer)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_heard() -> None:
+    hear_signals()
 
 
 @pytest.fixture(autouse=True)
@@ -155,14 +163,41 @@ def launch(
 def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace:
     """Wait for a command: its exit code, stdout, stderr, and the JSON of stdout's last line where there is one."""
     out, err = process.communicate(timeout=timeout_s)
+    return ended(process.returncode, out, err)
+
+
+def ended(code: int, out: str, err: str) -> SimpleNamespace:
     lines = out.strip().splitlines()
     result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
-    return SimpleNamespace(code=process.returncode, out=out, err=err, result=result)
+    return SimpleNamespace(code=code, out=out, err=err, result=result)
 
 
 def commander(*flags: object, **how: Any) -> SimpleNamespace:
     """Run the command to its end."""
     return finish(launch(*flags, **how))
+
+
+def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -> SimpleNamespace:
+    """Run the command to its end in this process: all that `commander` gives, without the seconds of a new one's imports.
+
+    For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams, imports.
+    """
+    from commander import main
+
+    out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
+    handlers, level, root.handlers = root.handlers, root.level, []  # so that the command sets up its own, as it does alone
+    root.setLevel(logging.WARNING)
+    try:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in {**offline(), **env}.items():
+                patch.setenv(name, value)
+            patch.setattr(tempfile, "tempdir", None)  # asked of the environment anew
+            code = main([*map(str, flags)])
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        hear_signals()
+    return ended(code, out.getvalue(), err.getvalue())
 
 
 SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--no-figures")

@@ -17,7 +17,7 @@ from scipy.io import savemat
 from test_heartbeat import make_zip
 from test_sources import Server, server, whole  # noqa: F401
 
-from conftest import commander
+from conftest import carried_out
 from loaders import chapman, diagnoses, get_data, splits, synth_rhythms, tracing, tracings, twelve, workbook
 from loaders.base import Data
 from loaders.sources import Remote
@@ -568,11 +568,11 @@ def test_a_network_trains_and_tests_end_to_end_and_a_fault_stops_it_where_asked_
         "--rate",
         "100",
     )
-    ended = commander(*flags, "--epochs", "1", "--no-figures", "--val-fraction", "0.3")
+    ended = carried_out(*flags, "--epochs", "1", "--no-figures", "--val-fraction", "0.3")
     assert ended.code == 0, ended.err
     assert "1 of 21 records fail the checks and are left out: a lead is flat 1" in ended.err
     assert ended.result["dropped_rows"] == {"train": 1, "test": 1}
-    refused = commander(*flags, "--bad-rows", "error", "--download")
+    refused = carried_out(*flags, "--bad-rows", "error", "--download")
     assert refused.code == 3
     assert refused.err.splitlines()[-1].startswith(
         "error: 1 of 21 records fail the checks, the first MUSE_07: a lead is flat: V3"

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from sklearn.metrics import f1_score
 from test_heartbeat import make_zip
 
 import exploration
-from conftest import assert_same_run, commander, finish, launch, wait_for
+from conftest import assert_same_run, carried_out, finish, launch, wait_for
 from loaders import cinc2017, get_data, strips, synth_strips
 from loaders.base import Data
 from loaders.sources import Remote
@@ -61,9 +62,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(written: Path, tmp_path: Path) -> Path:
     """The same to be spoilt."""
-    return write(tmp_path / "training2017")
+    return shutil.copytree(written, tmp_path / "training2017")
 
 
 def samples_of(data: Data) -> dict[str, np.ndarray]:
@@ -424,7 +425,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, strips_cache: Path) ->
     root = tmp_path_factory.mktemp("undisturbed")
     (root / "synth_strips").mkdir()
     (root / "synth_strips" / "cache").symlink_to(strips_cache)
-    ended = commander(*SMALL, "--epochs", "3", "--no-figures", "--root-dir", root)
+    ended = carried_out(*SMALL, "--epochs", "3", "--no-figures", "--root-dir", root)
     assert ended.code == 0, ended.err
     return SimpleNamespace(root=root, path=root / "synth_strips" / "runs" / "synth_strips_resnet1d_grid_1", **vars(ended))
 
@@ -446,7 +447,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_exactly(undisturbed: SimpleNamespace,
     wait_for(lambda: (path / "res" / "epoch1.npz").is_file(), process)
     process.send_signal(signal.SIGTERM)
     assert finish(process).code == 143
-    resumed = commander(*SMALL[:4], "--resume", "latest", "--root-dir", strips_root)
+    resumed = carried_out(*SMALL[:4], "--resume", "latest", "--no-figures", "--root-dir", strips_root)
     assert resumed.code == 0, resumed.err
     assert_same_run(undisturbed.path, path)
 
@@ -460,7 +461,7 @@ def test_a_run_does_not_go_on_with_another_view(undisturbed: SimpleNamespace) ->
         "--polarity": "recorded",
     }
     typed = [word for pair in changed.items() for word in pair]
-    other = commander(*SMALL[:4], "--resume", "latest", "--epochs", "4", *typed, "--root-dir", undisturbed.root)
+    other = carried_out(*SMALL[:4], "--resume", "latest", "--epochs", "4", *typed, "--root-dir", undisturbed.root)
     assert other.code == 2
     assert all(f"{flag} is {value}, the run has" in other.err for flag, value in changed.items())
 

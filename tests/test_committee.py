@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import commander, make_spec
+from conftest import carried_out, make_spec
 from models import CLASSIFIERS, get_model
 from toolbox import checkpoints, samplers
 
@@ -73,16 +73,16 @@ def test_a_committee_of_one_is_the_network_itself() -> None:
 
 def test_it_is_trained_tested_again_and_gone_on_with_as_any_network(root: Path) -> None:
     run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
-    trained = commander(*run, "--members", "3", "--short-run", "--epochs", "1", "--calibrate")
+    trained = carried_out(*run, "--members", "3", "--short-run", "--epochs", "1", "--calibrate")
     assert trained.code == 0, trained.err
-    again = commander(*run, "--test")
+    again = carried_out(*run, "--test")
     assert again.result == trained.result
-    other = commander(*run, "--resume", "latest", "--epochs", "2", "--members", "2")
+    other = carried_out(*run, "--resume", "latest", "--epochs", "2", "--members", "2")
     assert other.code == 2
     assert "--members is 2, the run has 3" in other.err
 
 
 def test_only_classes_can_be_voted_on(root: Path) -> None:
-    detecting = commander("--dataset", "synth", "--task", "detect", "--members", "2", "--root-dir", root)
+    detecting = carried_out("--dataset", "synth", "--task", "detect", "--members", "2", "--root-dir", root)
     assert detecting.code == 2
     assert "--members is for classes" in detecting.err

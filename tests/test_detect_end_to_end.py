@@ -1,4 +1,4 @@
-"""Detection as its users run it: real processes, the run folder they leave behind, and what is refused."""
+"""Detection as its users run it: a real process and one that is stopped, the run folder they leave behind, what is refused."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as reference
 
 import choices
-from conftest import assert_same_run, commander, finish, launch, wait_for
+from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders import synth
 from toolbox.detection import FIGURES
 from toolbox.predictions import Predictions
@@ -137,12 +137,12 @@ def test_tensorboard_shows_the_error_of_both_sides_and_the_figures(detector: Sim
 
 def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(run: Path, detector: SimpleNamespace) -> None:
     flags = (*AGAIN, "--test", "--resume", "best", "--root-dir", run.parents[2])
-    again = commander(*flags)
+    again = carried_out(*flags)
     assert again.code == 0, again.err
     assert again.result == {**detector.result, "run_folder": str(run)}
     before = {name: (run / name).read_bytes() for name in ("threshold.json", "results.json", "pred/metrics.json")}
-    assert_error(commander(*flags, "--threshold", "sd:3"), 2, "--threshold is sd:3, the run has percentile:98", "--override")
-    other = commander(*flags, "--threshold", "value:0", "--override")
+    assert_error(carried_out(*flags, "--threshold", "sd:3"), 2, "--threshold is sd:3, the run has percentile:98", "--override")
+    other = carried_out(*flags, "--threshold", "value:0", "--override")
     assert other.code == 0, other.err
     assert read(run / "pred" / "best-override" / "threshold.json")["threshold"] == 0 == other.result["test"]["normals_kept"]
     assert other.result["test"]["anomalies_caught"] == 1
@@ -158,7 +158,7 @@ def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(de
     assert finish(stopped).code == 143
     assert not (runs / "synth_conv_ae_1" / "threshold.json").exists()
     for how in ((*AGAIN, "--resume", "latest", "--root-dir", root), flags):
-        ended = commander(*how)
+        ended = carried_out(*how)
         assert ended.code == 0, ended.err
     assert_same_run(runs / "synth_conv_ae_1", runs / "synth_conv_ae_2")
     assert read(runs / "synth_conv_ae_1" / "threshold.json") == read(runs / "synth_conv_ae_2" / "threshold.json")
@@ -166,7 +166,7 @@ def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(de
 
 def test_any_class_can_be_the_normal_one_and_a_recurrent_network_learns_it(root: Path) -> None:
     how = ("--model-name", "lstm_ae", "--epochs", "1", "--batch-size", "16", "--normal-class", "V", "--threshold", "sd:2")
-    ended = commander(
+    ended = carried_out(
         "--dataset", "synth", "--short-run", "--no-figures", *how, "--baseline", "isolation_forest", "--root-dir", root
     )
     assert ended.code == 0, ended.err
@@ -193,7 +193,7 @@ def kaggle(folder: Path, test: bytes | None = None) -> Path:
 
 def test_the_threshold_is_fixed_before_the_test_file_is_opened(root: Path, tmp_path: Path) -> None:
     how = ("--task", "detect", "--data-file", kaggle(tmp_path / "kaggle", test=b"0.5,0.5\n"), "--short-run", "--epochs", "1")
-    ended, run = commander(*how, "--root-dir", root), root / "ecg" / "runs" / "ecg_conv_ae_1"
+    ended, run = carried_out(*how, "--root-dir", root), root / "ecg" / "runs" / "ecg_conv_ae_1"
     assert_error(ended, 3, "mitbih_test.csv, line 1")
     fixed = read(run / "threshold.json")
     assert fixed["threshold"] == pytest.approx(np.percentile(Predictions.load(run / "res" / "epoch1.npz").loss, 98))
@@ -205,7 +205,7 @@ def test_a_test_file_without_anomalies_has_nothing_to_tell_apart(root: Path, tmp
     rows = (folder / "mitbih_test.csv").read_bytes().splitlines(keepends=True)
     (folder / "mitbih_test.csv").write_bytes(b"".join(row for row in rows if row.endswith(b",0\n")))
     how = ("--task", "detect", "--data-file", folder, "--short-run", "--epochs", "1", "--root-dir", root)
-    assert_error(commander(*how), 3, "no anomaly is in the test set")
+    assert_error(carried_out(*how), 3, "no anomaly is in the test set")
     assert not (root / "ecg" / "runs" / "ecg_conv_ae_1" / "results.json").exists()
 
 
@@ -220,7 +220,7 @@ def test_of_rows_without_labels_a_report_says_how_many_are_odd_and_no_figure_tha
     root: Path, unlabelled: Path
 ) -> None:
     how = ("--dataset", "table", "--data-file", unlabelled, "--task", "detect", "--epochs", "2", "--tensorboard")
-    ended, run = commander(*how, "--root-dir", root), root / "table" / "runs" / "table_conv_ae_1"
+    ended, run = carried_out(*how, "--root-dir", root), root / "table" / "runs" / "table_conv_ae_1"
     assert ended.code == 0, ended.err
     table = pd.read_csv(run / "pred" / "predictions.csv")
     odd = int(table.anomaly.sum())
@@ -235,7 +235,7 @@ def test_of_rows_without_labels_a_report_says_how_many_are_odd_and_no_figure_tha
     assert "no row has a label" in ended.result["split_rule"]
     drawn = {path.stem for path in (run / "pred").glob("*.png")}
     assert drawn == {"errors", "reconstructions", "history"}
-    again = commander(*how[:4], *AGAIN, "--test", "--root-dir", root)
+    again = carried_out(*how[:4], *AGAIN, "--test", "--root-dir", root)
     assert again.result == ended.result
 
 
@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_does_not_go_with_the_task_is_one_line_and_leaves_no_folder(root: Path, what: str) -> None:
     flags, says = REFUSED[what]
-    assert_error(commander(*DETECT, *flags, "--root-dir", root), 2, *says)
+    assert_error(carried_out(*DETECT, *flags, "--root-dir", root), 2, *says)
     assert not list(root.glob("*/runs"))
 
 
@@ -275,6 +275,6 @@ def test_rows_without_labels_have_no_classes_and_no_class_of_a_name(
     root: Path, unlabelled: Path, flags: tuple[str, ...], says: str
 ) -> None:
     how = ("--task", "detect") if flags else ("--task", "classify")
-    ended = commander("--dataset", "table", "--data-file", unlabelled, *how, *flags, "--root-dir", root)
+    ended = carried_out("--dataset", "table", "--data-file", unlabelled, *how, *flags, "--root-dir", root)
     assert_error(ended, 2, says)
     assert not list(root.glob("*/runs"))

@@ -1,4 +1,4 @@
-"""The command as its users run it: real processes, real signals, the run folder they leave behind."""
+"""The command as its users run it: a real process, one that is killed, the run folder they leave behind, what is refused."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, commander, finish, launch, wait_for
+from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders import DATASETS
 from toolbox.metrics import METRICS
 
@@ -57,14 +57,15 @@ def test_history_and_best_epoch_agree(short_run: SimpleNamespace) -> None:
 
 
 def test_testing_again_gives_the_same_results(short_run: SimpleNamespace) -> None:
-    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--root-dir", short_run.root)
+    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", short_run.root)
     assert again.code == 0, again.err
     assert again.result == short_run.result
 
 
 def test_testing_another_epoch_leaves_the_best_ones_results_alone(short_run: SimpleNamespace) -> None:
     before = (short_run.path / "results.json").read_bytes()
-    latest = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", short_run.root)
+    flags = ("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--no-figures", "--root-dir", short_run.root)
+    latest = carried_out(*flags)
     assert latest.code == 0, latest.err
     assert latest.result["epoch"] == 2
     assert (short_run.path / "pred" / "latest" / "report.txt").is_file()
@@ -87,7 +88,7 @@ def test_tensorboard_events_hold_what_was_promised(short_run: SimpleNamespace) -
 
 
 def test_tensorboard_does_not_change_the_run(short_run: SimpleNamespace, root: Path) -> None:
-    plain = commander(*SHORT, "--epochs", "2", "--root-dir", root)
+    plain = carried_out(*SHORT, "--epochs", "2", "--root-dir", root)
     assert plain.code == 0, plain.err
     assert_same_run(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
     assert not list((root / "synth" / "runs" / "synth_cnn1d_3_1" / "tensorboard").iterdir())
@@ -100,19 +101,19 @@ def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
     wait_for(lambda: (runs / "synth_cnn1d_3_1" / "checkpoint.pth.tar").exists(), killed)
     killed.kill()
     finish(killed)
-    resumed = commander("--dataset", "synth", "--model-name", "cnn1d_3", "--resume", "latest", "--root-dir", root)
+    resumed = commander(*flags[:5], "--resume", "latest", "--root-dir", root)
     assert resumed.code == 0, resumed.err
-    assert commander(*flags).code == 0
+    assert carried_out(*flags).code == 0
     assert_same_run(runs / "synth_cnn1d_3_1", runs / "synth_cnn1d_3_2")
 
 
 def test_a_finished_run_can_be_made_longer(root: Path) -> None:
     flags = (*SHORT, "--scheduler", "StepLR", "--root-dir", root)
-    assert commander(*flags, "--epochs", "1").code == 0
-    longer = commander("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
+    assert carried_out(*flags, "--epochs", "1").code == 0
+    longer = carried_out("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
     assert longer.code == 0, longer.err
     assert longer.err.startswith("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one")
-    whole = commander(*flags, "--epochs", "3")
+    whole = carried_out(*flags, "--epochs", "3")
     assert whole.code == 0
     assert "is a short run" not in whole.err
     runs = root / "synth" / "runs"
@@ -121,19 +122,19 @@ def test_a_finished_run_can_be_made_longer(root: Path) -> None:
 
 
 def test_without_a_dataset_and_without_a_network_the_run_is_on_synth_and_says_so(root: Path) -> None:
-    ended = commander("--model-name", "cnn1d_3", "--epochs", "1", "--short-run", "--no-figures", "--root-dir", root)
+    ended = carried_out("--model-name", "cnn1d_3", "--epochs", "1", "--short-run", "--no-figures", "--root-dir", root)
     assert ended.code == 0, ended.err
     assert "using synth" in ended.err
     assert "physionet" in ended.err
     assert Path(ended.result["run_folder"]).name == "synth_cnn1d_3_1"
     assert not (root / "ecg").exists()
-    again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", root)
+    again = carried_out("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", root)
     assert again.result == ended.result
 
 
 @pytest.mark.parametrize("flags", [("--dataset", "ecg"), ("--dataset", "ecg_bin"), ("--download",)], ids=" ".join)
 def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, flags: tuple[str, ...]) -> None:
-    ended = commander(*flags, "--root-dir", root)
+    ended = carried_out(*flags, "--root-dir", root)
     assert ended.code == 7
     assert ended.err.count("error: ") == 1
     assert "--data-file" in ended.err
@@ -160,7 +161,7 @@ def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, 
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(root: Path, flags: tuple[str, ...], code: int, says: str) -> None:
-    ended = commander(*flags, *(("--root-dir", root) if flags else ()))
+    ended = carried_out(*flags, *(("--root-dir", root) if flags else ()))
     assert ended.code == code
     assert says in ended.err
     assert "Traceback" not in ended.err
@@ -175,7 +176,7 @@ def test_a_run_without_a_whole_epoch_cannot_be_tested(short_run: SimpleNamespace
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     torch.save(state | {"epoch": 0, "best": None, "history": []}, run / "checkpoint.pth.tar")
     (run / "logger.json").write_text("[]")
-    ended = commander("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", root)
+    ended = carried_out("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", root)
     assert ended.code == 4
     assert "no epoch of this run is complete" in ended.err
 
@@ -184,10 +185,16 @@ def test_lists_are_printed_to_stdout() -> None:
     assert commander("--list", "datasets").out.split() == list(DATASETS)
 
 
+@pytest.fixture(scope="module")
+def beats_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A --root-dir in which the beats cut from the recordings are kept for the next who asks for them."""
+    return tmp_path_factory.mktemp("beats_root")
+
+
 @pytest.mark.parametrize("dataset", ["ecg", "ecg_bin"])
-def test_real_beats_from_the_recordings_are_trained_and_tested(shared, tmp_path: Path, dataset: str) -> None:
-    flags = ("--dataset", dataset, "--model-name", "cnn1d_3", "--epochs", "1", "--no-figures", "--root-dir", tmp_path)
-    ended = commander(*flags, "--data-file", shared(MITDB_ZIP))
+def test_real_beats_from_the_recordings_are_trained_and_tested(shared, beats_root: Path, dataset: str) -> None:
+    flags = ("--dataset", dataset, "--model-name", "cnn1d_3", "--epochs", "1", "--no-figures", "--root-dir", beats_root)
+    ended = carried_out(*flags, "--data-file", shared(MITDB_ZIP))
     assert ended.code == 0, ended.err
     assert np.sum(ended.result["test"]["confusion_matrix"]) == 21_892
     assert ended.result["test"]["accuracy"] > 0.9
@@ -200,7 +207,7 @@ def test_the_test_file_is_not_opened_while_training(shared, root: Path, tmp_path
     rows = (folder / "mitbih_train.csv").read_text() * 30
     (folder / "mitbih_train.csv").write_text(rows)
     os.truncate(folder / "mitbih_test.csv", 100)
-    ended = commander("--data-file", folder, "--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", root)
+    ended = carried_out("--data-file", folder, "--model-name", "cnn1d_3", "--epochs", "1", "--root-dir", root)
     run = root / "ecg" / "runs" / "ecg_cnn1d_3_1"
     assert ended.code == 3
     assert "mitbih_test.csv, line 1" in ended.err

@@ -1,4 +1,4 @@
-"""What is promised when something goes wrong, each case with a real process, a real signal or a real limit.
+"""What is promised when something goes wrong, with a real signal, limit, disk or stream where one is the cause.
 
 Loops that grow with patience run a few rounds here and in full with `pytest -m soak`.
 """
@@ -30,7 +30,7 @@ import pytest
 import torch
 from numpy.lib.format import open_memmap
 
-from conftest import BIG, ROOT, SHORT, assert_same_run, commander, finish, launch, offline, wait_for, weights
+from conftest import BIG, ROOT, SHORT, assert_same_run, carried_out, commander, finish, launch, offline, wait_for, weights
 from loaders.base import Data
 from models import MODELS, VISION, get_model
 from toolbox import panels
@@ -46,8 +46,8 @@ def run(root: Path, short_run: SimpleNamespace) -> Path:
 
 
 def on(run: Path, *flags: object) -> SimpleNamespace:
-    """The command with these flags on a run of cnn1d_3."""
-    return commander("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--no-figures", *flags)
+    """The command with these flags on a run of cnn1d_3, in this process."""
+    return carried_out("--model-name", "cnn1d_3", "--root-dir", run.parents[2], "--no-figures", *flags)
 
 
 def assert_error(ended: SimpleNamespace, code: int, *says: str) -> None:
@@ -93,7 +93,7 @@ def test_without_arguments_the_three_lines_people_need_are_shown() -> None:
     ids=" ".join,
 )
 def test_an_unknown_name_or_flag_is_told_the_nearest_and_nothing_is_made(tmp_path: Path, flags: tuple, near: str) -> None:
-    ended = commander(*flags, "--root-dir", tmp_path / "data")
+    ended = carried_out(*flags, "--root-dir", tmp_path / "data")
     assert_error(ended, 2, flags[0])
     assert near in ended.err.split("Try: ")[1]
     assert not (tmp_path / "data").exists()
@@ -113,7 +113,7 @@ def test_every_value_out_of_range_is_named_at_once_with_its_range(tmp_path: Path
     ids=lambda value: value[:12],
 )
 def test_a_name_that_would_leave_its_place_is_refused(tmp_path: Path, flag: str, value: str) -> None:
-    ended = commander("--root-dir", tmp_path / "data", flag, tmp_path / value if flag == "--root-dir" else value)
+    ended = carried_out("--root-dir", tmp_path / "data", flag, tmp_path / value if flag == "--root-dir" else value)
     assert_error(ended, 2, flag)
     assert not list(tmp_path.iterdir())
 
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_answered_with_what_is(run: Path, flags: tuple[str,
 
 def test_going_on_with_another_network_names_the_first_keys_and_shapes(run: Path) -> None:
     run.rename(run.parent / "synth_resnet1d_10_1")
-    ended = commander("--model-name", "resnet1d_10", "--resume", "latest", "--root-dir", run.parents[2])
+    ended = carried_out("--model-name", "resnet1d_10", "--resume", "latest", "--root-dir", run.parents[2])
     assert_error(ended, 4, "another model", "head.weight is (5, 576), the model has (5, 32)")
 
 
@@ -264,7 +264,7 @@ def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_un
     ended = finish(launch(*how), 1200)
     assert ended.code == 0, ended.err
     assert not list(run.rglob(".*.tmp"))
-    undisturbed = finish(launch(*flags), 1200)
+    undisturbed = carried_out(*flags)
     assert undisturbed.code == 0, undisturbed.err
     assert_same_run(run, run.parent / "synth_cnn1d_3_2")
 
@@ -367,14 +367,27 @@ def test_a_checkpoint_made_on_cuda_is_loaded_on_a_machine_without(run: Path, mon
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_an_error_and_no_silent_run_on_the_cpu(root: Path) -> None:
-    assert_error(commander(*SHORT, "--device", "cuda", "--root-dir", root), 2, "--device cuda", "--device cpu")
+    assert_error(carried_out(*SHORT, "--device", "cuda", "--root-dir", root), 2, "--device cuda", "--device cpu")
     assert not (root / "synth" / "runs").exists()
 
 
+LONG = (*RUN, "--epochs", "2", "--sampler", "equal", "--batch-size", "16")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Path:
+    """A run of two whole epochs that nothing has disturbed."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    (root / "synth").mkdir()
+    (root / "synth" / "cache").symlink_to(synth_cache)
+    ended = carried_out(*LONG, "--root-dir", root)
+    assert ended.code == 0, ended.err
+    return Path(ended.result["run_folder"])
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
-def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: int, code: int) -> None:
-    flags = (*RUN, "--root-dir", root, "--epochs", "2", "--sampler", "equal", "--batch-size", "16")
-    stopped = launch(*flags)
+def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, undisturbed: Path, signum: int, code: int) -> None:
+    stopped = launch(*LONG, "--root-dir", root)
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     wait_for((run / "logger.json").exists, stopped)
     time.sleep(0.2)  # into the second of two epochs of 675 steps
@@ -387,8 +400,7 @@ def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, signum: 
     assert 0 < state["meter"]["steps"] < 675
     assert not (run / "results.json").exists()
     assert on(run, "--resume", "latest").code == 0
-    assert commander(*flags).code == 0
-    assert_same_run(run, run.parent / "synth_cnn1d_3_2")
+    assert_same_run(run, undisturbed)
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_checkpoint_before_sound(root: Path) -> None:
@@ -423,7 +435,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_step_and_names_the_ro
 
 def test_a_huge_learning_rate_ends_in_a_line_and_leaves_a_sound_checkpoint(root: Path) -> None:
     flags = ("--optimizer", "sgd", "--lr", "1e30", "--scheduler", "none", "--grad-clip", "0", "--epochs", "2")
-    assert_error(commander(*SHORT, *flags, "--root-dir", root), 5, "epoch 1, batch ", "1e+30", "--lr")
+    assert_error(carried_out(*SHORT, *flags, "--root-dir", root), 5, "epoch 1, batch ", "1e+30", "--lr")
     saved = weights(root / "synth" / "runs" / "synth_cnn1d_3_1")
     assert all(tensor.isfinite().all() for tensor in saved.values())
 
@@ -527,7 +539,7 @@ def test_a_class_absent_from_train_is_warned_about_and_has_no_weight(run: Path, 
     y[y == 3] = 0
     y.flush()
     for balance in ("--sampler", "--class-balance"):
-        ended = commander(*SHORT, "--epochs", "1", balance, "equal", "--root-dir", tmp_path / "absent")
+        ended = carried_out(*SHORT, "--epochs", "1", balance, "equal", "--root-dir", tmp_path / "absent")
         assert ended.code == 0, ended.err
         assert "no row of F is in train: its weight is 0" in ended.err
         assert ended.result["test"]["accuracy"] > 0
@@ -610,10 +622,10 @@ def test_a_data_file_is_found_again_where_root_and_file_move_together(shared, tm
         "--data-file",
         here / "kaggle",
     )
-    first = commander(*flags)
+    first = carried_out(*flags)
     assert first.code == 0, first.err
     here.rename(there)
-    again = commander("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", there / "root")
+    again = carried_out("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", there / "root")
     assert again.code == 0, again.err
     assert again.result["test"] == first.result["test"]
     for name, content in contents(there / "root" / "ecg" / "runs").items():

@@ -1,4 +1,4 @@
-"""Faults at the border to the older tool, met by real processes: its checkpoints come in by one flag, and run nothing."""
+"""Faults at the border to the older tool, met by the command: its checkpoints come in by one flag, and run nothing."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import older_tool
-from conftest import commander
+from conftest import carried_out, commander
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_an_imported_run_says_where_it_came_from(imported: SimpleNamespace, file
 
 
 def test_an_imported_run_is_tested_like_any_other_and_says_what_its_weights_have_seen(imported: SimpleNamespace) -> None:
-    tested = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--root-dir", imported.root)
+    tested = carried_out("--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", imported.root)
     assert tested.code == 0, tested.err
     assert tested.result["val"] == imported.result["val"]
     assert "older tool" in tested.result["split_rule"]
@@ -62,7 +62,7 @@ def test_an_imported_run_is_tested_like_any_other_and_says_what_its_weights_have
 
 def test_an_imported_run_is_not_trained_on(imported: SimpleNamespace) -> None:
     before = (imported.run / "checkpoint.pth.tar").read_bytes()
-    ended = commander("--model-name", "cnn1d_3", "--resume", "latest", "--epochs", "40", "--root-dir", imported.root)
+    ended = carried_out("--model-name", "cnn1d_3", "--resume", "latest", "--epochs", "40", "--root-dir", imported.root)
     assert ended.code == 2
     assert "no optimizer state, and its validation rows were trained on" in ended.err
     assert (imported.run / "checkpoint.pth.tar").read_bytes() == before
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_the_older_tool_in_a_run_folder_is_explained(imported: S
     run = root / "synth" / "runs" / imported.run.name
     shutil.copytree(imported.run, run)
     shutil.copy(files / "good.old.pth.tar", run / "model_best.pth.tar")
-    ended = commander("--model-name", "cnn1d_3", "--test", "--root-dir", root)
+    ended = carried_out("--model-name", "cnn1d_3", "--test", "--root-dir", root)
     assert ended.code == 4
     assert "the older tool wrote this checkpoint" in ended.err
     assert f"Try: --import-legacy {run / 'model_best.pth.tar'}" in ended.err
@@ -90,7 +90,7 @@ def test_a_checkpoint_of_the_older_tool_in_a_run_folder_is_explained(imported: S
 def test_what_cannot_be_imported_is_one_line_and_leaves_no_folder(
     files: Path, root: Path, name: str, flags: tuple[str, ...], says: str
 ) -> None:
-    ended = commander("--import-legacy", files / f"{name}.pth.tar", "--dataset", "synth", *flags, "--root-dir", root)
+    ended = carried_out("--import-legacy", files / f"{name}.pth.tar", "--dataset", "synth", *flags, "--root-dir", root)
     assert ended.code == 4
     assert ended.err.strip().splitlines()[-1].startswith("error: ")
     assert says in ended.err

@@ -11,9 +11,10 @@ import pytest
 from test_heartbeat import TEST, TRAIN, change_row, write_csv
 from test_kaggle import ecg_like, write_record
 
-from conftest import commander
+from conftest import carried_out, commander
 
-TRY = ("--dataset", "ecg", "--model-name", "cnn1d_3", "--short-run", "--epochs", "1")
+TRY = ("--dataset", "ecg", "--model-name", "cnn1d_3", "--no-figures", "--short-run", "--epochs", "1")
+DRAWN = tuple(flag for flag in TRY if flag != "--no-figures")
 RUN = Path("ecg", "runs", "ecg_cnn1d_3_1")
 LABELS = "is not one of 0..4 (N S V F Q)"
 
@@ -74,7 +75,7 @@ def test_a_faulty_file_is_refused_in_one_line_that_says_where(root: Path, kaggle
     else:
         change, *says = ROWS[fault]
         change_row(kaggle / TRAIN, 8, change)
-    ended = commander("--data-file", kaggle, "--download", "--root-dir", root)
+    ended = carried_out("--data-file", kaggle, "--download", "--root-dir", root)
     assert ended.code == 3
     error = ended.err.strip().splitlines()[-1]
     assert error.startswith(f"error: {says[0]}")
@@ -92,7 +93,7 @@ def test_a_fault_in_the_test_file_is_found_by_download(root: Path, kaggle: Path)
 def test_line_ends_a_byte_order_mark_gzip_and_a_single_row_of_test_do_no_harm(root: Path, kaggle: Path) -> None:
     (kaggle / TRAIN).write_bytes((kaggle / TRAIN).read_bytes().replace(b"\n", b"\r\n").decode().encode("utf-8-sig"))
     (kaggle / TEST).write_bytes(gzip.compress((kaggle / TEST).read_bytes().splitlines()[0]))
-    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root)
+    ended = carried_out(*DRAWN, "--data-file", kaggle, "--root-dir", root)
     assert ended.code == 0, ended.err
     assert np.sum(ended.result["test"]["confusion_matrix"]) == 1
     assert ended.result["dropped_rows"] == {"train": 0, "test": 0}
@@ -104,7 +105,7 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
     with_header(kaggle / TRAIN)
     change_row(kaggle / TEST, 4, shortened)
     change_row(kaggle / TEST, 6, with_cell(188, "7"))
-    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root, "--bad-rows", "drop")
+    ended = carried_out(*TRY, "--data-file", kaggle, "--root-dir", root, "--bad-rows", "drop")
     assert ended.code == 0, ended.err
     assert (
         f"rows dropped from {kaggle / TRAIN}: 9; line 1, column 1: 't0' is not a finite number; line 2: 187 columns" in ended.err
@@ -122,21 +123,21 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
 
 def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Path, kaggle: Path) -> None:
     change_row(kaggle / TEST, 4, shortened)
-    assert commander(*TRY, "--data-file", kaggle, "--root-dir", root).code == 3
-    ended = commander(*TRY[:4], "--test", "--root-dir", root, "--bad-rows", "drop")
+    assert carried_out(*TRY, "--data-file", kaggle, "--root-dir", root).code == 3
+    ended = carried_out(*TRY[:5], "--test", "--root-dir", root, "--bad-rows", "drop")
     assert ended.code == 0, ended.err
     assert ended.result["dropped_rows"] == {"train": 0, "test": 1}
 
 
 def test_a_file_that_would_lose_all_of_its_rows_is_an_error_also_where_bad_rows_are_dropped(root: Path, kaggle: Path) -> None:
     (kaggle / TRAIN).write_text((kaggle / TRAIN).read_text().replace(",", ";"))
-    ended = commander("--data-file", kaggle, "--download", "--root-dir", root, "--bad-rows", "drop")
+    ended = carried_out("--data-file", kaggle, "--download", "--root-dir", root, "--bad-rows", "drop")
     assert ended.code == 3
     assert f"error: no row can be kept: 1 columns, expected 187 samples and a label ({kaggle / TRAIN}, line 1)" in ended.err
 
 
 def test_an_unknown_way_with_bad_rows_is_refused_with_the_known_ones(root: Path, kaggle: Path) -> None:
-    ended = commander("--data-file", kaggle, "--download", "--root-dir", root, "--bad-rows", "dorp")
+    ended = carried_out("--data-file", kaggle, "--download", "--root-dir", root, "--bad-rows", "dorp")
     assert ended.code == 2
     assert "unknown --bad-rows 'dorp'; known are error, drop" in ended.err
 
@@ -158,7 +159,7 @@ def constant_in_records(folder: Path) -> Path:
 @pytest.mark.parametrize("make", [constant_in_rows, constant_in_records])
 def test_a_constant_signal_is_trained_on_and_tested_without_nan(root: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
     data, network = make(tmp_path / "data"), "lstm_1"  # which divides by the deviation of each row
-    ended = commander(*TRY, "--model-name", network, "--data-file", data, "--root-dir", root)
+    ended = carried_out(*DRAWN, "--model-name", network, "--data-file", data, "--root-dir", root)
     assert ended.code == 0, ended.err
     run = Path(ended.result["run_folder"])
     (epoch,) = json.loads((run / "logger.json").read_text())
@@ -172,11 +173,11 @@ def test_rows_on_both_sides_are_counted_and_named_and_refused_before_training_wh
     change_row(kaggle / TEST, 3, lambda _: rows[40])
     change_row(kaggle / TEST, 9, lambda _: rows[41])
     said = "2 of 20 test rows stand in train or validation too: rows 3, 9"
-    strict = commander(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
+    strict = carried_out(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
     assert strict.code == 3
     assert f"error: {said} (ecg)" in strict.err
     assert not (root / "ecg" / "runs").exists()
-    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root)
+    ended = carried_out(*TRY, "--data-file", kaggle, "--root-dir", root)
     assert ended.code == 0, ended.err
     assert ended.err.count(said) == 2  # as a warning and in the report
     assert said in (root / RUN / "pred" / "report.txt").read_text()
@@ -184,7 +185,7 @@ def test_rows_on_both_sides_are_counted_and_named_and_refused_before_training_wh
 
 
 def test_sides_that_share_no_row_pass_the_strict_check(root: Path, kaggle: Path) -> None:
-    ended = commander(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
+    ended = carried_out(*TRY, "--data-file", kaggle, "--root-dir", root, "--strict-split")
     assert ended.code == 0, ended.err
     assert ended.result["shared_rows"] == 0
     assert "0 of 20 test rows stand in train" in (root / RUN / "pred" / "report.txt").read_text()

@@ -1,4 +1,4 @@
-"""Faults of downloads, archives and records, as the user of the command meets them: real processes, servers and files."""
+"""Faults of downloads, archives and records, as the user of the command meets them: real servers, files and signals."""
 
 import os
 import random
@@ -20,7 +20,7 @@ from test_kaggle import write_record
 from test_records import spoil
 from test_sources import PAGE, Answer, cut_off, in_ranges, in_turn, refusal, whole, zipped
 
-from conftest import commander, finish, launch
+from conftest import carried_out, finish, launch
 
 DRIVE, PHYSIONET = "drive.google.com", "physionet.org"
 
@@ -105,7 +105,7 @@ def assert_refused(ended: SimpleNamespace, code: int, *says: str) -> None:
 
 
 def test_a_quota_page_in_place_of_the_file_is_recognised_and_not_asked_for_again(internet: Internet, tmp_path: Path) -> None:
-    ended = commander("--download", "--root-dir", tmp_path / "data", env=internet.environment)
+    ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
     assert_refused(ended, 7, "heartbeat.zip", "mit-bih-arrhythmia-database", "quota notice", "--data-file")
     assert internet.asked == [(DRIVE, None), (PHYSIONET, None)]
     assert not (tmp_path / "data").exists()
@@ -114,7 +114,7 @@ def test_a_quota_page_in_place_of_the_file_is_recognised_and_not_asked_for_again
 def test_a_busy_server_is_asked_again_and_a_broken_transfer_resumed(internet: Internet, tmp_path: Path, beats: bytes) -> None:
     broken = cut_off(beats, len(beats) // 2)
     internet.answers[PHYSIONET] = in_turn(refusal(503, Retry_After=0), broken, in_ranges(beats))
-    ended = commander("--download", "--root-dir", tmp_path / "data", env=internet.environment)
+    ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
     assert ended.code == 0, ended.err
     assert "the server answers 503; attempt 2 of 4 in 0 s" in ended.err
     assert "the transfer is incomplete; attempt 3 of 4" in ended.err
@@ -129,13 +129,13 @@ def test_a_download_with_another_checksum_shows_both_sums(internet: Internet, tm
     records = {path.name: path for path in (tmp_path / "db").iterdir()}
     archive = make_zip(tmp_path / "db.zip", {**records, "SHA256SUMS.txt": f"{'0' * 64} 1.dat\n"})
     internet.answers[PHYSIONET] = whole(archive.read_bytes())
-    ended = commander("--download", "--root-dir", tmp_path / "data", env=internet.environment)
+    ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
     assert_refused(ended, 7, "1.dat has the SHA-256", f"its publisher states {'0' * 64}")
 
 
 def test_without_a_network_nobody_waits(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    ended = commander("--download", "--root-dir", tmp_path / "data")
+    ended = carried_out("--download", "--root-dir", tmp_path / "data")
     assert_refused(ended, 7, "no connection", "--data-file")
     assert "attempt" not in ended.err
     assert os.listdir(tmp_path / "data") == []
@@ -196,7 +196,7 @@ def test_an_unsafe_archive_is_refused_before_a_byte_is_written(tmp_path: Path, c
     path, scratch = tmp_path / "some.zip", tmp_path / "scratch"
     scratch.mkdir()
     path.write_bytes(zipped({"1.hea": "1", "1.atr": "", **content}))
-    ended = commander("--data-file", path, "--root-dir", tmp_path / "data", env={"TMPDIR": str(scratch)})
+    ended = carried_out("--data-file", path, "--root-dir", tmp_path / "data", env={"TMPDIR": str(scratch)})
     assert_refused(ended, 7, says, str(path))
     assert sorted(os.listdir(tmp_path)) == ["scratch", "some.zip"]
     assert os.listdir(scratch) == []
@@ -224,6 +224,6 @@ def edited(old: str, new: str) -> Callable[[Path], object]:
 def test_a_record_that_is_not_whole_is_named_with_its_field(tmp_path: Path, damage: Callable[[Path], object], says: str) -> None:
     write_record(tmp_path / "db", "201")
     damage(write_record(tmp_path / "db", "202"))
-    ended = commander("--data-file", tmp_path / "db", "--root-dir", tmp_path / "data")
+    ended = carried_out("--data-file", tmp_path / "db", "--root-dir", tmp_path / "data")
     assert_refused(ended, 3, "record 202 cannot be read", says, str(tmp_path / "db" / "202.hea"))
     assert not (tmp_path / "data" / "ecg" / "runs").exists()

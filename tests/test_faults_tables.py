@@ -10,7 +10,7 @@ from test_ecg5000 import SMALL, TRAIN
 from test_ecg5000 import write as write_ecg5000
 from test_table import LABEL, N, X, Y, changed, frame, save, write
 
-from conftest import commander
+from conftest import carried_out
 
 LONG = np.tile(X, (1, 8))  # 96 samples, enough for a network
 SHORT = ("--model-name", "cnn1d_3", "--short-run", "--epochs", "1", "--no-figures")
@@ -47,7 +47,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Path | None], int, tuple[str, ...]
 def test_a_fault_is_one_line_and_an_exit_code(root: Path, tmp_path: Path, fault: str) -> None:
     dataset, make, code, says = FAULTS[fault]
     path = make(tmp_path)
-    ended = commander("--dataset", dataset, *SHORT, "--root-dir", root, *(("--data-file", path) if path else ()))
+    ended = carried_out("--dataset", dataset, *SHORT, "--root-dir", root, *(("--data-file", path) if path else ()))
     assert ended.code == code
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -65,7 +65,7 @@ def test_a_table_is_trained_on_and_its_bad_row_dropped_and_counted(root: Path, t
         "ecg5000": lambda: write_ecg5000(tmp_path / "ucr", ".tsv", **SMALL),
     }[kind]()
     dataset = "ecg5000" if kind == "ecg5000" else "table"
-    ended = commander("--dataset", dataset, *SHORT, "--root-dir", root, "--data-file", path, "--bad-rows", "drop")
+    ended = carried_out("--dataset", dataset, *SHORT, "--root-dir", root, "--data-file", path, "--bad-rows", "drop")
     assert ended.code == 0, ended.err
     assert ended.result["dropped_rows"]["train"] == (0 if kind == "ecg5000" else 1)
     assert ended.result["split_rule"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import BIG, commander, spec_for
+from conftest import BIG, carried_out, spec_for
 from models import CLASSIFIERS, get_model
 
 
@@ -26,11 +26,11 @@ def test_every_network_reads_samples_and_features_alike(name: str) -> None:
 def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_result(tmp_path: Path) -> None:
     run = ("--dataset", "synth_patients", "--model-name", "cnn1d_3", "--root-dir", tmp_path, "--no-figures")
     flags = ("--rr-features", "--augment", "noise,mixup", "--calibrate", "--tensorboard", "--short-run", "--epochs", "2")
-    trained = commander(*run, *flags)
+    trained = carried_out(*run, *flags)
     assert trained.code == 0, trained.err
     assert {"gross", "average", "intervals", "calibration"} <= trained.result["test"]["by_patient"].keys()
     assert (Path(trained.result["run_folder"]) / "temperature.json").is_file()
     assert (Path(trained.result["run_folder"]) / "pred" / "by_record.csv").is_file()
-    again = commander(*run, "--test")
+    again = carried_out(*run, "--test")
     assert again.code == 0, again.err
     assert again.result == trained.result

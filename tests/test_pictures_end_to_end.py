@@ -11,7 +11,7 @@ from PIL import Image
 from test_detect_end_to_end import assert_error, kaggle
 from test_faults import bound_by_permissions
 
-from conftest import SHORT, Page, commander, finish, launch
+from conftest import SHORT, Page, carried_out, commander, finish, launch
 
 EXPLORED = {f"{name}.{kind}" for name in ("classes", "examples", "mean") for kind in ("png", "html")}
 EXPLORED |= {"index.html", "augmentations.png", "plotly.min.js"}
@@ -37,18 +37,18 @@ def test_a_dataset_is_drawn_the_pages_path_is_all_of_stdout_and_nothing_else_is_
     text = page.read_text()
     assert all(words in text for words in ("validation is 0.1 of train", "the test rows are not opened"))
     before = page.read_bytes()
-    assert commander("--dataset", "synth", "--explore", "--root-dir", root).code == 0
+    assert carried_out("--dataset", "synth", "--explore", "--root-dir", root).code == 0
     assert page.read_bytes() == before
 
 
 def test_the_test_file_stays_closed_while_the_rest_is_drawn(root: Path, tmp_path: Path) -> None:
     folder = kaggle(tmp_path / "kaggle Ä", test=b"0.5,0.5\n")
-    ended = commander("--explore", "--data-file", folder, "--task", "detect", "--normal-class", "V", "--root-dir", root)
+    ended = carried_out("--explore", "--data-file", folder, "--task", "detect", "--normal-class", "V", "--root-dir", root)
     assert ended.code == 0, ended.err
     page = Path(ended.out.strip())
     assert page == root / "ecg" / "explore" / "index.html"
     assert "trained and validated on V alone" in page.read_text()
-    assert_error(commander("--explore", "--download", "--data-file", folder, "--root-dir", root), 3, "mitbih_test.csv, line 1")
+    assert_error(carried_out("--explore", "--download", "--data-file", folder, "--root-dir", root), 3, "mitbih_test.csv, line 1")
 
 
 @pytest.mark.parametrize("rate_hz", [None, 125.0], ids=["no rate", "a rate"])
@@ -56,7 +56,7 @@ def test_a_table_of_few_rows_and_no_labels_is_drawn(root: Path, tmp_path: Path, 
     rows, how = np.random.default_rng(0).normal(size=(6, 2, 40)), {} if rate_hz is None else {"rate_hz": rate_hz}
     np.savez(tmp_path / "my.npz", x=rows, **how)
     flags = ("--dataset", "table", "--data-file", tmp_path / "my.npz", "--val-fraction", "0.3")
-    ended = commander(*flags, "--explore", "--root-dir", root)
+    ended = carried_out(*flags, "--explore", "--root-dir", root)
     assert ended.code == 0, ended.err
     assert files(Path(ended.out.strip()).parent) == EXPLORED
     assert "unlabelled" in Path(ended.out.strip()).read_text()
@@ -74,7 +74,7 @@ def test_a_table_of_few_rows_and_no_labels_is_drawn(root: Path, tmp_path: Path, 
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_what_cannot_be_drawn_is_one_line_and_makes_no_picture(root: Path, flags: tuple, code: int, says: str) -> None:
-    ended = commander(*flags, "--explore", "--root-dir", root)
+    ended = carried_out(*flags, "--explore", "--root-dir", root)
     assert_error(ended, code, says)
     assert ended.out == ""
     assert not list(root.glob("*/explore"))
@@ -105,7 +105,7 @@ def assert_film(folder: Path, epochs: int, run: str) -> None:
 def test_a_film_of_the_epochs_is_made_also_without_figures_and_later_and_changes_nothing(
     short_run: SimpleNamespace, root: Path
 ) -> None:
-    made = commander(*SHORT, "--epochs", "2", "--confusion-video", "--root-dir", root)
+    made = carried_out(*SHORT, "--epochs", "2", "--confusion-video", "--root-dir", root)
     assert made.code == 0, made.err
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     tables = {"predictions.csv", "predictions.npz", "metrics.json", "report.txt"}
@@ -115,11 +115,11 @@ def test_a_film_of_the_epochs_is_made_also_without_figures_and_later_and_changes
 
     later = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_7")
     flags = ("--model-name", "cnn1d_3", "--no-figures", "--test", "--confusion-video", "--root-dir", root)
-    ended = commander(*flags)
+    ended = carried_out(*flags)
     assert ended.code == 0, ended.err
     assert ended.result == {**short_run.result, "run_folder": str(later)}
     assert_film(later / "pred", 2, later.name)
-    assert commander(*flags, "--resume", "latest").code == 0
+    assert carried_out(*flags, "--resume", "latest").code == 0
     assert_film(later / "pred" / "latest", 2, later.name)
 
 
@@ -128,7 +128,7 @@ def test_a_history_that_cannot_be_drawn_is_named_and_the_tables_are_there(short_
     history = json.loads((run / "logger.json").read_text())
     history[0]["val"]["confusion_matrix"] = [[1, 2], [3, 4]]
     (run / "logger.json").write_text(json.dumps(history))
-    ended = commander("--model-name", "cnn1d_3", "--no-figures", "--test", "--confusion-video", "--root-dir", root)
+    ended = carried_out("--model-name", "cnn1d_3", "--no-figures", "--test", "--confusion-video", "--root-dir", root)
     assert_error(ended, 4, "a confusion matrix is not one of 5 classes", "logger.json")
     assert (run / "pred" / "report.txt").is_file()
 
@@ -139,6 +139,6 @@ def test_a_run_that_was_trained_without_figures_is_drawn_by_a_test(root: Path, s
     config = json.loads((run / "config.json").read_text())
     assert "no_figures" not in config["flags"]
     (run / "config.json").write_text(json.dumps(config | {"flags": config["flags"] | {"no_figures": True}}))  # as it once was
-    ended = commander("--model-name", "cnn1d_3", "--root-dir", root, "--test")
+    ended = carried_out("--model-name", "cnn1d_3", "--root-dir", root, "--test")
     assert ended.code == 0, ended.err
     assert {"confusion_matrix.png", "roc.html", "history.png"} <= files(run / "pred")

@@ -19,7 +19,7 @@ from test_strip import in_browser, needs_browser
 import args
 import classifier
 import prediction
-from conftest import MITDB_ZIP, ROOT, Page, commander, launch, wait_for
+from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
 from loaders import cuts, inputs, kaggle, recordings, synth_patients
 from loaders.beats import Recipe
 from loaders.filters import resample
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--sampler",
         "equal",
     )
-    ended = commander(*PATIENTS, *flags, "--root-dir", root)
+    ended = carried_out(*PATIENTS, *flags, "--root-dir", root)
     assert ended.code == 0, ended.err
     return root / "synth_patients" / "runs" / "synth_patients_cnn1d_3_1"
 
@@ -463,9 +463,9 @@ def test_a_run_whose_rows_are_of_no_known_recipe_is_refused(tmp_path: Path) -> N
     y = np.arange(80) % 2
     np.savez(tmp_path / "t.npz", x=rng.normal(size=(80, 1, 50)) + y[:, None, None], y=y)
     flags = ("--dataset", "table", "--model-name", "cnn1d_3", "--root-dir", tmp_path / "data")
-    made = commander(*flags, "--data-file", tmp_path / "t.npz", "--epochs", 1, "--no-figures")
+    made = carried_out(*flags, "--data-file", tmp_path / "t.npz", "--epochs", 1, "--no-figures")
     assert made.code == 0, made.err
-    ended = commander(*flags, "--predict", write(tmp_path))
+    ended = carried_out(*flags, "--predict", write(tmp_path))
     assert ended.code == 2
     assert "a run on table does not say how its rows are cut from a recording" in ended.err
     assert ended.err.count("error: ") == 1
@@ -476,7 +476,7 @@ def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path:
     write(folder, "a"), write(folder, "b"), write(folder, "c")
     (folder / "b.dat").write_bytes(b"short")
     out = tmp_path / "out"
-    ended = commander(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out)
+    ended = carried_out(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out)
     assert ended.code == 3
     assert [line for line in ended.err.splitlines() if line.startswith("not predicted: b.hea")]
     assert "error: 2 of 4 recordings could not be predicted" in ended.err.splitlines()[-1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import commander, make_spec
+from conftest import carried_out, make_spec
 from models import MODELS, arguments, get_model, parse_args
 from models.resnet1d_grid import GridBlock
 from toolbox.errors import UsageError
@@ -165,8 +165,8 @@ def test_trying_the_sizes_leaves_the_weights_of_a_seed_as_they_are() -> None:
 def test_a_run_keeps_its_model_args_and_goes_on_with_no_others(root: Path) -> None:
     flags = ("--dataset", "synth", "--model-name", "resnet1d_grid", "--root-dir", root, "--no-figures")
     sizes = "filters=4-8,blocks=1-1,layout=cna,stem=4"
-    assert commander(*flags, "--model-args", sizes, "--short-run", "--epochs", "1").code == 0
+    assert carried_out(*flags, "--model-args", sizes, "--short-run", "--epochs", "1").code == 0
     config = json.loads((root / "synth" / "runs" / "synth_resnet1d_grid_1" / "config.json").read_text())
     assert config["flags"]["model_args"] == sizes
-    other = commander(*flags, "--resume", "latest", "--model-args", "filters=4-4,blocks=1-1")
+    other = carried_out(*flags, "--resume", "latest", "--model-args", "filters=4-4,blocks=1-1")
     assert (other.code, f"--model-args is filters=4-4,blocks=1-1, the run has {sizes}" in other.err) == (2, True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from conftest import commander
+from conftest import carried_out
 from loaders import chapman, dipole, filters, get_data, synth_rhythms, twelve
 from loaders.base import Data, Rows
 from loaders.cache import Arrays
@@ -203,7 +203,7 @@ def test_a_network_trains_and_tests_on_it_end_to_end(folder: Path, tmp_path: Pat
     (tmp_path / "synth_rhythms").mkdir()
     (tmp_path / "synth_rhythms" / "cache").symlink_to(folder / "synth_rhythms" / "cache")
     flags = ("--dataset", "synth_rhythms", "--model-name", "cnn1d_3", "--rate", "100", "--leads", "II,V1", "--epochs", "3")
-    ended = commander(*flags, "--no-figures", "--batch-size", "32", "--root-dir", tmp_path)
+    ended = carried_out(*flags, "--no-figures", "--batch-size", "32", "--root-dir", tmp_path)
     assert ended.code == 0, ended.err
     assert ended.result["test"]["macro_auroc"] > 0.6
     assert "one a patient, stratified by rhythm, 80/20, seed 42 under every --seed" in ended.err

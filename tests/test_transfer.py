@@ -12,7 +12,7 @@ import torch
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
 import older_tool
-from conftest import BIG, SHORT, commander, finish, launch, wait_for, weights
+from conftest import BIG, SHORT, carried_out, finish, launch, wait_for, weights
 from loaders import synth
 from loaders.base import Data
 from models import AUTOENCODERS, CLASSIFIERS, VISION
@@ -167,7 +167,7 @@ def config(ended: SimpleNamespace) -> dict:
 def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(source: Path, tmp_path: Path, form: str) -> None:
     elsewhere = shutil.copytree(source, tmp_path / "Ä b" / "心电 1")
     typed = {"run": RUN, "folder": elsewhere, "file": elsewhere / "checkpoint.pth.tar"}[form]
-    ended = commander(
+    ended = carried_out(
         *SHORT, *FRESH, "--pretrained", typed, "--lr", "1e-9", "--weight-decay", "0", "--root-dir", source.parents[2]
     )
     origin = RUN if form == "run" else elsewhere.name
@@ -188,7 +188,7 @@ def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(so
     root = source.parents[2]
     flags = ("--dataset", "table", "--data-file", two_classes, "--model-name", "cnn1d_3", "--no-figures", "--root-dir", root)
     how = ("--pretrained", RUN, "--train", "head", "--epochs", "40", "--batch-size", "16")
-    undisturbed = commander(*flags, *how)
+    undisturbed = carried_out(*flags, *how)
     assert "begun anew: head.weight is its own; head.bias is its own" in undisturbed.err
     was = config(undisturbed)
     assert was["pretrained"]["tensors_loaded"] == 9
@@ -202,10 +202,10 @@ def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(so
     stopped.terminate()
     assert finish(stopped).code == 143
     shutil.rmtree(source)
-    refused = commander(*flags[:-2], "--root-dir", root, "--resume", "latest", "--pretrained", "another_run")
+    refused = carried_out(*flags[:-2], "--root-dir", root, "--resume", "latest", "--pretrained", "another_run")
     assert refused.code == 2
     assert f"--pretrained is another_run, the run has {RUN}" in refused.err
-    resumed = commander(*flags, "--resume", "latest", "--pretrained", RUN)
+    resumed = carried_out(*flags, "--resume", "latest", "--pretrained", RUN)
     assert resumed.code == 0, resumed.err
     assert resumed.result["test"] == undisturbed.result["test"]
     assert not changed(mine, weights(run))
@@ -214,13 +214,13 @@ def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(so
 
 def test_a_run_that_goes_on_otherwise_still_says_where_it_came_from_and_takes_no_other_weights(source: Path) -> None:
     flags = ("--model-name", "cnn1d_3", "--no-figures", "--root-dir", source.parents[2])
-    begun = config(commander(*SHORT, *FRESH, "--pretrained", source, "--root-dir", source.parents[2]))
-    other = commander(*flags, "--resume", "latest", "--epochs", "2", "--override", "--pretrained", RUN)
+    begun = config(carried_out(*SHORT, *FRESH, "--pretrained", source, "--root-dir", source.parents[2]))
+    other = carried_out(*flags, "--resume", "latest", "--epochs", "2", "--override", "--pretrained", RUN)
     assert other.code == 2, other.err
     assert "only a new run begins with" in other.err.splitlines()[-1]
-    on = config(commander(*flags, "--resume", "latest", "--epochs", "2", "--override", "--batch-size", "64"))
+    on = config(carried_out(*flags, "--resume", "latest", "--epochs", "2", "--override", "--batch-size", "64"))
     assert on["pretrained"] == begun["pretrained"]
-    again = commander(*flags, "--resume", "latest", "--pretrained", source)
+    again = carried_out(*flags, "--resume", "latest", "--pretrained", source)
     assert again.code == 0, again.err
 
 
@@ -253,7 +253,7 @@ REFUSED = {
 def test_a_source_that_will_not_do_is_one_line_and_no_folder_is_made(source: Path, tmp_path: Path, fault: str) -> None:
     make, flags, code, says = REFUSED[fault]
     typed = make(tmp_path, source)
-    ended = commander(*SHORT, *FRESH, "--pretrained", typed, *flags, "--root-dir", source.parents[2])
+    ended = carried_out(*SHORT, *FRESH, "--pretrained", typed, *flags, "--root-dir", source.parents[2])
     assert ended.code == code, ended.err
     assert says in ended.err.strip().splitlines()[-1]
     assert ended.err.count("error: ") == 1

@@ -18,7 +18,7 @@ from torch import nn
 
 import args
 import choices
-from conftest import commander, make_spec, weights
+from conftest import carried_out, make_spec, weights
 from loaders import synth
 from loaders.base import Data
 from models import get_model
@@ -218,7 +218,7 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     run = (*data, "--model-name", QUICK["model_name"], "--no-figures")
     how = ("--view", "chart", "--chart-size", "64", "--augment", "tilt,age,mixup", "--calibrate", "--tensorboard")
     more = ("--weights-file", published(tmp_path), "--backbone-lr", "1e-4", "--mixed-precision", "--patience", "5")
-    trained = commander(*run, *how, *more, "--epochs", "2", "--batch-size", "40")
+    trained = carried_out(*run, *how, *more, "--epochs", "2", "--batch-size", "40")
     assert trained.code == 0, trained.err
     assert "tensors from weights.pth; begun anew: the head" in trained.err
     folder = Path(trained.result["run_folder"])
@@ -230,6 +230,6 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     assert list((folder / "tensorboard").iterdir())
     assert "body.features.0.0.weight" in weights(folder)
     (tmp_path / "weights.pth").unlink()  # what a run began with is not needed again
-    again = commander(*run, "--test")
+    again = carried_out(*run, "--test")
     assert again.code == 0, again.err
     assert again.result == trained.result

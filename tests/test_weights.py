@@ -17,7 +17,7 @@ import args
 import assembly
 import cells
 import choices
-from conftest import commander, make_spec
+from conftest import carried_out, make_spec
 from loaders.base import Data
 from models import VISION, get_model, torchvision_import, weights
 from models.vision import POSITIONS, resized
@@ -283,7 +283,7 @@ def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None
 
 
 def test_signals_with_a_network_for_charts_are_a_line_and_no_folder_is_made(tmp_path: Path) -> None:
-    ended = commander("--dataset", "synth", "--model-name", "resnet18", "--short-run", "--root-dir", tmp_path)
+    ended = carried_out("--dataset", "synth", "--model-name", "resnet18", "--short-run", "--root-dir", tmp_path)
     assert ended.code == 2, ended.err
     assert "resnet18 is a network for charts, the rows are signals. Try: --view chart" in ended.err.strip().splitlines()[-1]
     assert not list(tmp_path.glob("*/runs"))

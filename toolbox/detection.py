@@ -25,20 +25,17 @@ def both_sides(anomaly: Array) -> bool:
 
 def score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
     """Every figure of `errors` (N,), where `anomaly` (N,) says which rows are ones."""
-    return _figures(anomaly, errors > threshold, _ranking(anomaly, errors), np.ones(len(errors)))
+    values = _figures(anomaly, errors > threshold, _ranking(anomaly, errors), np.ones(len(errors)))
+    return {name: float(value) for name, value in values.items()}
 
 
 def bootstrap_intervals(
     anomaly: Array, errors: Array, threshold: float, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
     """95 % percentile intervals [low, high] of every figure over resampled rows; the threshold stays as it is."""
-    rng, rows, ranking, flagged = np.random.default_rng(seed), len(errors), _ranking(anomaly, errors), errors > threshold
-    table = np.empty((replicates, len(FIGURES)))
-    for replicate in table:
-        weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(float)
-        replicate[:] = list(_figures(anomaly, flagged, ranking, weight).values())
-    bounds = {name: column[~np.isnan(column)] for name, column in zip(FIGURES, table.T, strict=True)}
-    return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}
+    rng, ranking, flagged = np.random.default_rng(seed), _ranking(anomaly, errors), errors > threshold
+    blocks = (_figures(anomaly, flagged, ranking, weights) for weights in metrics.resamplings(rng, len(errors), replicates))
+    return metrics.percentile_intervals(FIGURES, np.concatenate([np.stack(list(block.values())) for block in blocks], 1))
 
 
 def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -52,20 +49,17 @@ def _ranking(anomaly: Array, errors: Array) -> metrics.Ranking:
     return metrics.Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
 
 
-def _figures(anomaly: Array, flagged: Array, ranking: metrics.Ranking, weight: Array) -> dict[str, float]:
+def _figures(anomaly: Array, flagged: Array, ranking: metrics.Ranking, weight: Array) -> dict[str, Array]:
+    """Every figure (...,) with `weight` (..., N) for the rows."""
     curve = ranking.curve(0, weight)
     normals, anomalies = weight @ ~anomaly, weight @ anomaly
     caught, false_alarms = weight @ (anomaly & flagged), weight @ (~anomaly & flagged)
-    kept_share, caught_share = _share(normals - false_alarms, normals), _share(caught, anomalies)
+    kept_share, caught_share = metrics.ratio(normals - false_alarms, normals), metrics.ratio(caught, anomalies)
     return {
         "auroc": metrics.auroc(*curve),
         "average_precision": metrics.average_precision(*curve),
         "normals_kept": kept_share,
         "anomalies_caught": caught_share,
         "balanced_accuracy": (kept_share + caught_share) / 2,
-        "f1": _share(2 * caught, anomalies + caught + false_alarms),
+        "f1": metrics.ratio(2 * caught, anomalies + caught + false_alarms),
     }
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else float("nan")

@@ -5,7 +5,7 @@ the classes that occur or are predicted, IoU is the Jaccard index, AUROC and ave
 An undefined metric is NaN (null in JSON).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ METRICS = (
     "frequency_weighted_iou",
 )
 LOWER_IS_BETTER = {"loss"}
+BLOCK = 2**14  # rows that are resampled at once: what stays in a cache
 
 
 def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Array | None = None) -> Array:
@@ -30,27 +31,27 @@ def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Arra
     return np.bincount(target * classes + predicted, weight, classes * classes).reshape(classes, classes)
 
 
-def from_confusion(matrix: Array) -> dict[str, float]:
-    """The metrics that a confusion matrix (K, K) decides."""
-    parts = per_class(matrix)
-    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
-    iou = _ratio(np.diag(matrix), union)
+def from_confusion(matrix: Array) -> dict[str, Array]:
+    """The metrics (...,) that confusion matrices (..., K, K) decide."""
+    parts, hits, target, predicted = per_class(matrix), np.diagonal(matrix, 0, -2, -1), matrix.sum(-1), matrix.sum(-2)
+    union, rows = target + predicted - hits, matrix.sum((-2, -1))
+    iou = ratio(hits, union)
     return {
-        "accuracy": float(_ratio(np.trace(matrix), matrix.sum())),
-        "balanced_accuracy": _mean(np.where(matrix.sum(1) > 0, parts["recall"], np.nan)),
+        "accuracy": ratio(hits.sum(-1), rows),
+        "balanced_accuracy": _mean(np.where(target > 0, parts["recall"], np.nan)),
         "macro_f1": _mean(np.where(union > 0, parts["f1"], np.nan)),
         "mean_iou": _mean(iou),
-        "frequency_weighted_iou": float(np.nansum(iou * matrix.sum(1)) / max(matrix.sum(), 1)),
+        "frequency_weighted_iou": np.nansum(iou * target, -1) / np.maximum(rows, 1),
     }
 
 
 def per_class(matrix: Array) -> dict[str, Array]:
-    """Precision (+P), recall (Se) and F1 of each class (K,); 0 where nothing was there to be right about."""
-    hits = np.diag(matrix)
+    """Precision (+P), recall (Se) and F1 of each class (..., K); 0 where nothing was there to be right about."""
+    hits, target, predicted = np.diagonal(matrix, 0, -2, -1), matrix.sum(-1), matrix.sum(-2)
     return {
-        "precision": np.nan_to_num(_ratio(hits, matrix.sum(0))),
-        "recall": np.nan_to_num(_ratio(hits, matrix.sum(1))),
-        "f1": np.nan_to_num(_ratio(2 * hits, matrix.sum(0) + matrix.sum(1))),
+        "precision": np.nan_to_num(ratio(hits, predicted)),
+        "recall": np.nan_to_num(ratio(hits, target)),
+        "f1": np.nan_to_num(ratio(2 * hits, predicted + target)),
     }
 
 
@@ -65,27 +66,25 @@ class Ranking:
             self._sorted.append((order, target[order] == k, ends))
 
     def curve(self, k: int, weight: Array) -> tuple[Array, Array]:
-        """Rows of class k and of the rest (or their `weight` (N,)) above each score that occurs, highest first."""
+        """Rows of class k and of the rest (or their `weight` (..., N)) above each score that occurs, highest first."""
         order, positive, ends = self._sorted[k]
-        weight = weight[order]
-        hits = np.cumsum(weight * positive)[ends]
-        return hits, np.cumsum(weight)[ends] - hits
+        weight = np.take(weight, order, -1)
+        hits, rows = (np.take(np.cumsum(part, -1), ends, -1) for part in (weight * positive, weight))
+        return hits, rows - hits
 
-    def metrics(self, weight: Array) -> dict[str, float]:
-        """Macro AUROC and average precision with `weight` (N,) for the rows."""
-        curves = [self.curve(k, weight) for k in range(len(self._sorted))]
-        return {
-            "macro_auroc": _mean(np.array([auroc(*curve) for curve in curves])),
-            "macro_average_precision": _mean(np.array([average_precision(*curve) for curve in curves])),
-        }
+    def metrics(self, weight: Array) -> dict[str, Array]:
+        """Macro AUROC and average precision (...,) with `weight` (..., N) for the rows."""
+        curves = (self.curve(k, weight) for k in range(len(self._sorted)))
+        areas, precisions = zip(*((auroc(*curve), average_precision(*curve)) for curve in curves), strict=True)
+        return {"macro_auroc": _mean(np.stack(areas, -1)), "macro_average_precision": _mean(np.stack(precisions, -1))}
 
 
 def score(target: Array, scores: Array, row_loss: Array) -> dict[str, Any]:
     """Every metric of `target` (N,) and `scores` (N, K), the mean of `row_loss` (N,), and the confusion matrix."""
     matrix = confusion_matrix(target, scores.argmax(1), scores.shape[1])
     ranking = Ranking(target, scores).metrics(np.ones(len(target)))
-    values = {"loss": float(row_loss.mean()), **from_confusion(matrix), **ranking}
-    return {name: values[name] for name in METRICS} | {"confusion_matrix": matrix.tolist()}
+    values = {"loss": row_loss.mean(), **from_confusion(matrix), **ranking}
+    return {name: float(values[name]) for name in METRICS} | {"confusion_matrix": matrix.tolist()}
 
 
 def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -100,17 +99,27 @@ def bootstrap_intervals(
     """95 % percentile intervals [low, high] of every metric over resampled rows (Efron & Tibshirani 1993, ch. 13)."""
     rng, rows, classes = np.random.default_rng(seed), len(target), scores.shape[1]
     predicted, ranking = scores.argmax(1), Ranking(target, scores)
-    table = np.empty((replicates, len(METRICS)))
-    for replicate in table:
-        weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(float)
-        values = {
-            "loss": row_loss @ weight / rows,
-            **ranking.metrics(weight),
-            **from_confusion(confusion_matrix(target, predicted, classes, weight)),
-        }
-        replicate[:] = [values[name] for name in METRICS]
-    bounds = {name: column[~np.isnan(column)] for name, column in zip(METRICS, table.T, strict=True)}
-    return {name: np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan] * 2 for name, column in bounds.items()}
+    parts = []
+    for weights in resamplings(rng, rows, replicates):
+        matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
+        loss = np.array([row_loss @ weight / rows for weight in weights])
+        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
+        parts.append(np.stack([values[name] for name in METRICS]))
+    return percentile_intervals(METRICS, np.concatenate(parts, 1))
+
+
+def resamplings(rng: np.random.Generator, rows: int, replicates: int) -> Iterator[Array]:
+    """How often each row was drawn in each of the replicates, in blocks (B, N) that stay small in memory."""
+    block = max(1, BLOCK // max(rows, 1))
+    for first in range(0, replicates, block):
+        drawn = range(first, min(first + block, replicates))
+        yield np.array([np.bincount(rng.integers(rows, size=rows), minlength=rows) for _ in drawn], float)
+
+
+def percentile_intervals(names: Sequence[str], table: Array) -> dict[str, list[float]]:
+    """95 % percentile intervals [low, high] of the replicates (len(names), replicates) in which a figure is defined."""
+    bounds = {name: row[~np.isnan(row)] for name, row in zip(names, table, strict=True)}
+    return {name: np.percentile(row, [2.5, 97.5]).tolist() if len(row) else [np.nan] * 2 for name, row in bounds.items()}
 
 
 def f1_intervals(
@@ -123,7 +132,7 @@ def f1_intervals(
     rows = round(matrix.sum())
     drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
     drawn = drawn.reshape(replicates, *matrix.shape)
-    f1 = np.nan_to_num(_ratio(2 * np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(1) + drawn.sum(2)))
+    f1 = np.nan_to_num(ratio(2 * np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(1) + drawn.sum(2)))
     figures = dict(zip(classes, f1.T, strict=True))
     figures |= {"challenge_f1": f1[:, [classes.index(name) for name in scored]].mean(1)} if scored else {}
     return {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in figures.items()}
@@ -134,25 +143,28 @@ def challenge_f1(per_class: Mapping[str, Mapping[str, float]], scored: Sequence[
     return {"challenge_f1": float(np.mean([per_class[name]["f1"] for name in scored]))} if scored and per_class else {}
 
 
-def auroc(hits: Array, misses: Array) -> float:
-    """Area under the ROC curve that `Ranking.curve` gave; NaN where one side is empty."""
-    if hits[-1] == 0 or misses[-1] == 0:
-        return np.nan
-    return float(np.trapezoid(np.append(0, hits), np.append(0, misses)) / (hits[-1] * misses[-1]))
+def auroc(hits: Array, misses: Array) -> Array:
+    """Area (...,) under the ROC curves (..., n) that `Ranking.curve` gave; NaN where one side is empty."""
+    zero = np.zeros_like(hits[..., :1])
+    area = np.trapezoid(np.concatenate([zero, hits], -1), np.concatenate([zero, misses], -1))
+    return ratio(area, hits[..., -1] * misses[..., -1])
 
 
-def average_precision(hits: Array, misses: Array) -> float:
-    """Mean precision over the steps in recall of the curve that `Ranking.curve` gave; NaN where one side is empty."""
-    if hits[-1] == 0 or misses[-1] == 0:
-        return np.nan
-    return float(np.nansum(np.diff(hits, prepend=0) * _ratio(hits, hits + misses)) / hits[-1])
+def average_precision(hits: Array, misses: Array) -> Array:
+    """Mean precision (...,) over the steps in recall of the curves (..., n) of `Ranking.curve`; NaN where one side is empty."""
+    steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
+    return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 
 
-def _ratio(part: Array, whole: Array) -> Array:
+def ratio(part: Array, whole: Array) -> Array:
+    """`part / whole`; NaN where both are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.true_divide(part, whole)
 
 
-def _mean(values: Array) -> float:
+def _mean(values: Array) -> Array:
+    """The mean (...,) of what is a number in `values` (..., K)."""
+    if values.ndim > 1:
+        return np.array([_mean(row) for row in values])
     values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+    return values.mean() if len(values) else np.float64(np.nan)
