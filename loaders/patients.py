@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 TEST_FRACTION = 0.2
 DEFAULT = "inter-patient"
 KFOLDS = ("kfold-patient", "inter-patient-kfold")
-OTHER_SPLIT = "the whole database, leads that every record has, or another --split"
+OTHER_SPLIT = "the whole database, --leads with | between alternatives until every record has one, or another --split"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.errors import DataError
-from toolbox.gaps import SHORT_S, Reader, Signal, survey
+from toolbox.gaps import SHORT_S, STILL_S, Reader, Signal, survey
 
 log = logging.getLogger("commander")
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}  # of a unit, in small letters
@@ -66,7 +66,7 @@ class Recording:
         def read(first: int, last: int) -> Signal:
             return -self.read(number, first, last) if turned else self.read(number, first, last)
 
-        found = survey(read, self.samples, longest=round(SHORT_S * self.rate_hz))
+        found = survey(read, self.samples, longest=round(SHORT_S * self.rate_hz), still=round(STILL_S * self.rate_hz))
         if found.is_flat:
             others = ", ".join(other for other in self.leads if other != self.leads[number])
             hint = f"--leads with one of {others[:200]}" if others else "another recording"

@@ -121,6 +121,19 @@ def test_gaps_are_told_where_they_are_across_blocks(monkeypatch: pytest.MonkeyPa
     assert not survey.is_flat
 
 
+@pytest.mark.parametrize("block", [1, 7, 100, 2000])
+def test_a_lead_that_stands_still_is_a_gap_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(gaps, "BLOCK", block)
+    signal = np.sin(np.arange(1000.0))
+    for first, last in ((0, 50), (180, 350), (500, 549), (600, 640), (930, 1000)):
+        signal[first:last] = 0.25
+    signal[350:360], signal[640:660] = np.nan, np.inf
+    survey = gaps.survey(lambda first, last: signal[first:last], 1000, longest=15, still=50)
+    assert survey.gaps.tolist() == [[0, 50], [180, 350], [640, 660], [930, 1000]]
+    told = gaps.survey(lambda first, last: signal[first:last], 1000, longest=5, still=50).gaps.tolist()
+    assert told == [[0, 50], [180, 360], [640, 660], [930, 1000]]  # still, then missing, is one gap
+
+
 @pytest.mark.parametrize("value", [0.5, np.nan])
 def test_a_lead_of_one_value_is_flat(value: float) -> None:
     assert gaps.survey(lambda first, last: np.full(last - first, value), 500).is_flat

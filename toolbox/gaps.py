@@ -1,4 +1,4 @@
-"""Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap.
+"""Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap; so is a lead that was off.
 
 `survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the gaps.
 """
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Signal = NDArray[np.floating]
 Reader = Callable[[int, int], Signal]  # from the first sample up to before the last: mV, NaN where there is none
 BLOCK = 2**18  # samples
+NONE = np.empty((0, 2), dtype=np.int64)
+STILL_S = 5.0  # of one value to the last bit: no heart pauses like that, the lead was off; MIT-BIH has 0.7 s at most
 SHORT_S = 0.1  # of a QRS complex: a gap no longer than it is bridged, in a longer one no beat is looked for
 
 
@@ -29,16 +31,26 @@ class Survey:
         return not self.high > self.low
 
 
-def survey(read: Reader, samples: int, *, longest: int = 0) -> Survey:
-    """Look a lead over; gaps of up to `longest` samples are not told."""
-    missing, low, high = [np.empty((0, 2), dtype=np.int64)], np.inf, -np.inf
+def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = None) -> Survey:
+    """Look a lead over; gaps of up to `longest` samples are not told, `still` samples or more of one value are."""
+    missing, equal, low, high = [NONE], [NONE], np.inf, -np.inf
     for first in range(0, samples, BLOCK):
-        signal = read(first, min(first + BLOCK, samples))
+        before = min(first, 1)  # the sample that the first of the block is compared with
+        signal = read(first - before, min(first + BLOCK, samples))
         there = np.isfinite(signal)
         low, high = min(low, signal.min(where=there, initial=np.inf)), max(high, signal.max(where=there, initial=-np.inf))
-        missing.append(runs(~there) + first)
-    gaps = _joined(np.concatenate(missing))
-    return Survey(gaps[gaps[:, 1] - gaps[:, 0] > longest], float(low), float(high))
+        missing.append(runs(~there[before:]) + first)
+        same = (signal[1:] == signal[:-1]) & there[1:]
+        equal.append(_long(runs(same), len(same), still or samples) + first - before)
+    gaps, flat = _joined(np.concatenate(missing)), _joined(np.concatenate(equal))
+    flat[:, 1] += 1  # a run of equal neighbours ends one sample later
+    gaps = np.concatenate([gaps[gaps[:, 1] - gaps[:, 0] > longest], flat[flat[:, 1] - flat[:, 0] >= (still or samples)]])
+    return Survey(_joined(gaps[gaps[:, 0].argsort()]), float(low), float(high))
+
+
+def _long(spans: NDArray[np.int64], end: int, least: int) -> NDArray[np.int64]:
+    """The spans of a block that ends at `end` that are long, or may be once the blocks beside it are seen."""
+    return spans[(spans[:, 1] - spans[:, 0] >= least - 1) | (spans[:, 0] == 0) | (spans[:, 1] == end)]
 
 
 def runs(where: NDArray[np.bool_]) -> NDArray[np.int64]:

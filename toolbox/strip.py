@@ -1,7 +1,7 @@
 """A page on which the beats of a recording are read as on ECG paper: `save_strip(path, beats, read, summary=...)`.
 
 It needs no network. The trace lies in it as pieces of 16-bit numbers that a script draws (`toolbox/strip.html`), at a lower
-rate where it is longer than an hour, so that a day of it is below 30 MB.
+rate where it is longer than an hour, so that a day of it is some 30 MB.
 """
 
 import base64
