@@ -22,6 +22,7 @@ from trainer import Trainer
 
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
 OF_PATIENTS = ("macro_over", "rule", "gross", "average", "intervals", "calibration")
+NO_PATIENTS = "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
 log = logging.getLogger("commander")
 
 
@@ -99,6 +100,8 @@ def _classes(
         report.draw(folder, predictions, values, history, spec=spec, title=title)
     if _has_patients(predictions.record):
         values["by_patient"] = _by_patient(flags, spec, folder, predictions, before.get("temperature"), title)
+    elif flags.macro_over:
+        log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
     if flags.confusion_video:
         path = folder / f"confusion.{flags.confusion_video}"
         animation.save_confusion_video(history, spec.classes, path, title=title)

@@ -23,7 +23,7 @@ def _data_flags(flag: Any) -> None:
     flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on, of a split with folds (default 1)")
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
-    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or of a CSV for --predict")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or with --predict of what states none")
     flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")

@@ -97,8 +97,8 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
     leads = inputs.leads_of(recording, network.spec.leads, flags.leads)
     lead = leads[0]
-    found = flags.beats == DETECT
-    peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz) if found else _annotated(recording, flags.beats)
+    found, where = flags.beats == DETECT, str(recording.path)
+    peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz, where=where) if found else _annotated(recording, flags.beats)
     scores, upright = network.scores(leads, peaks)
     doubts = []
     if not len(peaks):

@@ -83,10 +83,13 @@ def load(
 
 
 def parse_leads(text: str) -> list[list[str]]:
-    """The alternatives for each channel; UsageError where there is none."""
+    """The alternatives for each channel; UsageError where there is none, or where two channels have but the same one."""
     channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
     if not all(name for channel in channels for name in channel):
         raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
+    alone = [channel[0].lower() for channel in channels if len(set(channel)) == 1]
+    if len(set(alone)) < len(alone):
+        raise UsageError(f"--leads {text[:60]} names a lead twice", hint="each lead once")
     return channels
 
 

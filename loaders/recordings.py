@@ -15,9 +15,9 @@ from toolbox.errors import DataError
 
 Opener = Callable[[Path, float | None], Recording]
 OPENERS: dict[str, Opener] = {
-    ".hea": lambda path, _: open_wfdb(path),
-    ".dat": lambda path, _: open_wfdb(beside(path)),
-    ".mat": lambda path, _: open_wfdb(beside(path)),
+    ".hea": open_wfdb,
+    ".dat": lambda path, rate_hz: open_wfdb(beside(path), rate_hz),
+    ".mat": lambda path, rate_hz: open_wfdb(beside(path), rate_hz),
     ".edf": lambda path, _: open_edf(path),
     ".csv": open_table,
 }

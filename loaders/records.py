@@ -20,6 +20,7 @@ from toolbox.errors import DataError, ResourceError
 LARGEST_HEADER, LARGEST_ANNOTATIONS = 2**16, 2**22  # bytes; those of MIT-BIH have less than 2**11 and 2**15
 MAT_5 = b"MATLAB 5.0"
 LOWEST_HZ, HIGHEST_HZ = 10, 100_000
+DEFAULT_HZ = 250
 # Bytes of a sample, by format; not the compressed ones, which do not tell how much they hold.
 BYTES = {"16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5}
 NUMBER = r"\d{1,9}(?:\.\d{1,18})?"  # wfdb writes all digits of a float
@@ -103,10 +104,13 @@ def naming(header: Path, part: str, hint: str = "fetch the database again") -> I
         raise DataError(f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint) from error
 
 
-def facts(header: Path) -> tuple[float, int | None, list[Lead]]:
-    """Rate in Hz, samples of a lead, None where they are not stated, and leads."""
-    text = _content(header, LARGEST_HEADER).decode("ascii", errors="replace")
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+class NoRateError(ValueError):
+    """A header states no sampling rate, for which header(5) has a default that is seldom true."""
+
+
+def facts(header: Path, *, unstated_hz: float | None = None) -> tuple[float, int | None, list[Lead]]:
+    """Rate in Hz, `unstated_hz` where it is not stated, samples of a lead, None where they are not stated, and leads."""
+    lines = _lines(header)
     if not lines:
         raise ValueError("it is empty")
     if not "".join(lines).isascii():
@@ -118,12 +122,20 @@ def facts(header: Path) -> tuple[float, int | None, list[Lead]]:
         raise ValueError(f"it is that of record {name[:40]!r}")
     if not (number.isdigit() and 0 < int(number) == len(lines) - 1):
         raise ValueError(f"the number of leads is {number[:40]!r}, {len(lines) - 1} are described")
+    rate = rate or ("" if unstated_hz is None else str(unstated_hz))
     known = RATE.fullmatch(rate)
     if not (known and LOWEST_HZ <= float(known[1]) <= HIGHEST_HZ):
-        raise ValueError(f"the sampling rate is {rate[:40]!r}, it should be {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+        what = f"the sampling rate is {rate[:40]!r}, it should be {LOWEST_HZ} to {HIGHEST_HZ} Hz"
+        raise (ValueError if rate else NoRateError)(what)
     if samples and not (samples.isdigit() and int(samples)):
         raise ValueError(f"the number of samples is {samples[:40]!r}")
     return float(known[1]), int(samples) if samples else None, [_lead(i, line) for i, line in enumerate(lines[1:], 1)]
+
+
+def _lines(header: Path) -> list[str]:
+    """What a header says, without its comments."""
+    text = _content(header, LARGEST_HEADER).decode("ascii", errors="replace")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _lead(number: int, line: str) -> Lead:
@@ -192,7 +204,8 @@ def annotations(header: Path, rate_hz: float, samples: int, ending: str = "atr")
         raise ValueError(f"{path.name} is cut off")
     annotation: Any = wfdb.rdann(str(header.with_suffix("")), ending)
     places = annotation.sample
-    if annotation.fs not in (None, rate_hz):
+    assumed = () if len(_lines(header)[0].split()) > 2 else (DEFAULT_HZ,)  # by wfdb, where neither file states a rate
+    if annotation.fs not in (None, rate_hz, *assumed):
         raise ValueError(f"they are timed at {annotation.fs} Hz, the signal at {rate_hz:g} Hz")
     if (np.diff(places) < 0).any():
         raise ValueError("they are not in the order of time")

@@ -4,7 +4,9 @@ The header is held against the files first, as `loaders/records.py` does for a d
 """
 
 from contextlib import suppress
+from copy import copy
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,16 @@ from toolbox.gaps import BLOCK, Signal
 HINT = "a whole copy of the record"
 
 
-def open_wfdb(header: Path) -> Recording:
-    """The record of a header; its annotations are those of the .atr beside it. Raises DataError, ResourceError."""
+def open_wfdb(header: Path, unstated_hz: float | None = None) -> Recording:
+    """The record of a header; its annotations are those of the .atr beside it. Raises DataError, ResourceError.
+
+    `unstated_hz` is the rate of a record whose header has none.
+    """
     import wfdb
 
     name = str(header.with_suffix(""))
     with records.naming(header, "header", HINT):
-        rate_hz, stated, leads = records.facts(header)
+        rate_hz, stated, leads = _facts(header, unstated_hz)
         volts = [k for k, lead in enumerate(leads) if lead.unit.lower() in MILLIVOLTS]
         if not volts:
             units = ", ".join(f"{lead.name} in {lead.unit}" for lead in leads)
@@ -33,7 +38,15 @@ def open_wfdb(header: Path) -> Recording:
             records.not_mat_5(header.with_name(lead.file))
         (samples,) = {records.room(header, k, leads, stated) for k in volts}
 
+    @cache
+    def whole(k: int) -> wfdb.Record:
+        return wfdb.rdrecord(name, channels=[volts[k]], physical=False)
+
     def digital(k: int, first: int, last: int) -> wfdb.Record:
+        if stated is None:  # wfdb reads pieces only of what has a stated length
+            record = copy(whole(k))
+            record.d_signal = record.d_signal[first:last]
+            return record
         return wfdb.rdrecord(name, channels=[volts[k]], sampfrom=first, sampto=last, physical=False)
 
     def read(k: int, first: int, last: int) -> Signal:
@@ -52,6 +65,13 @@ def open_wfdb(header: Path) -> Recording:
             reference = records.annotations(header, rate_hz, samples)
     names = tuple(leads[k].name for k in volts)
     return Recording(header, header.stem, names, rate_hz, samples, read, check, _start(header), reference)
+
+
+def _facts(header: Path, unstated_hz: float | None) -> tuple[float, int | None, list[records.Lead]]:
+    try:
+        return records.facts(header, unstated_hz=unstated_hz)
+    except records.NoRateError as error:
+        raise DataError("the header does not say how often it was sampled", where=str(header), hint="--rate-hz HZ") from error
 
 
 def beside(signal: Path) -> Path:

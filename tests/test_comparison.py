@@ -1,6 +1,8 @@
 """Runs side by side: paired over the same records, nothing where they are the same, and refused where they cannot be compared."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from loaders import divisions, ecg5000, holdout, patients
+from loaders.base import Split
+from loaders.holdout import Fold, Holdout
 from toolbox import comparison, ec57, files
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.predictions import Predictions
@@ -118,6 +123,85 @@ OTHERS = {
     "index": ({}, changed(FIRST, index=FIRST.index + (FIRST.index == 449)), r"test rows differ in 1 places.*row 449 "),
     "labels": ({}, changed(FIRST, target=np.where(FIRST.index == 7, 4 - FIRST.target, FIRST.target)), r"labels differ.*row 7"),
 }  # fmt: skip
+
+
+def own_rows() -> Split:
+    """100 rows of 20 records and of two classes."""
+    record = np.repeat([f"r{i:02}" for i in range(20)], 5)
+    return Split(np.zeros((100, 1, 4), np.float32), np.arange(100) % 2, record, np.arange(100))
+
+
+def by_patient(val_fraction: Holdout, seed: int) -> str:
+    rows, names = own_rows(), [f"r{i:02}" for i in range(20)]
+    cohort = patients.Cohort(tuple(names[:12]), tuple(names[12:]), "a cohort", {"r02": "r01", "r15": "r03"})
+    how = {"cohort": cohort, "val_fraction": val_fraction, "seed": seed}
+    return patients.divide(patients.parse("inter-patient"), rows.record, rows.y, **how)[-1]
+
+
+def as_a_column_says(val_fraction: Holdout, seed: int) -> str:
+    column = np.where(np.arange(100) < 80, "train", "test")
+    return divisions.by_column(own_rows(), column, val_fraction=val_fraction, seed=seed, where="")[-1]
+
+
+def in_two_files(val_fraction: Holdout, seed: int) -> str:
+    rows, how = own_rows(), {"normal": None, "val_fraction": val_fraction, "seed": seed, "where": ""}
+    return ecg5000.SPLITS["official"](rows, lambda: rows, **how)[-1]
+
+
+def pooled(val_fraction: Holdout, _: int) -> str:
+    """The seed decides the test rows here."""
+    return ecg5000.SPLITS["pooled"](own_rows(), None, normal=None, val_fraction=val_fraction, seed=1, where="")[-1]
+
+
+def whole_records(val_fraction: Holdout, _: int) -> str:
+    return divisions.by_record(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
+
+
+def at_random(val_fraction: Holdout, _: int) -> str:
+    return divisions.stratified(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
+
+
+def followed(val_fraction: Holdout, seed: int) -> str:
+    """As charts do, which have more to say behind it."""
+    return f"test apart; {holdout.drawn(own_rows().y, val_fraction, seed)[-1]}; drawn as ECG paper"
+
+
+SPLITTERS = (by_patient, as_a_column_says, in_two_files, pooled, whole_records, at_random, followed)
+
+
+@pytest.mark.parametrize("rule", SPLITTERS, ids=lambda rule: rule.__name__)
+def test_who_validates_is_no_part_of_the_rule_for_the_test(rule: Callable[[Holdout, int], str]) -> None:
+    """Whatever the wording of a loader: validation differs in each of these, and nothing else does."""
+    rules = [rule(*of) for of in ((0.1, 1), (0.2, 1), (0.2, 5), (0.0, 1), (Fold(1, 5), 1), (Fold(2, 5), 1))]
+    assert len({comparison.test_side(of) for of in rules}) == 1
+    assert len({comparison.validation(of) for of in rules}) >= 4
+    assert not re.search(r"validat|[;, ]$", comparison.test_side(rules[0])) or rule is pooled
+
+
+def test_a_column_that_says_who_validates_too_has_the_same_test_as_one_that_does_not() -> None:
+    side = np.repeat(["train", "val", "test"], [60, 20, 20])
+    own = divisions.by_column(own_rows(), side, val_fraction=0.1, seed=1, where="")[-1]
+    assert comparison.test_side(own) == comparison.test_side(as_a_column_says(0.1, 1))
+    assert comparison.validation(own) == "validation too"
+
+
+def test_a_seed_that_decides_the_test_rows_stays_in_their_rule() -> None:
+    rules = {divisions.by_record(own_rows(), None, val_fraction=0.1, seed=seed, where="")[-1] for seed in (1, 2)}
+    assert len({comparison.test_side(of) for of in rules}) == 2
+
+
+def test_runs_that_differ_in_who_validates_are_compared_and_a_line_says_so(tmp_path: Path) -> None:
+    rules = [in_two_files(*of) for of in ((0.1, 1), (0.1, 2), (0.0, 1))]
+    runs = [finished(tmp_path, name, rows(seed), rule=rule) for seed, (name, rule) in enumerate(zip("abc", rules, strict=True))]
+    values = comparison.compare(runs, replicates=50)
+    assert values["split_rule"] == "the archive's train and test files"
+    text = comparison.summary(values).splitlines()
+    drawn = "validation is 0.1 of train, stratified by class, seed"
+    said = f"validation differs: in a, {drawn} 1; in b, {drawn} 2; in c, no row validates, all that are not test are trained on"
+    assert text[:2] == ["split: the archive's train and test files", said]
+    same = comparison.compare([runs[0], runs[0]], replicates=50)
+    assert same["split_rule"] == rules[0]
+    assert "validation differs" not in comparison.summary(same)
 
 
 @pytest.mark.parametrize("what", OTHERS)

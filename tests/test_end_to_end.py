@@ -72,6 +72,13 @@ def test_testing_another_epoch_leaves_the_best_ones_results_alone(short_run: Sim
     assert (short_run.path / "results.json").read_bytes() == before
 
 
+def test_classes_of_macro_f1_by_patient_are_said_to_have_no_effect_without_patients(root: Path) -> None:
+    ended = carried_out(*SHORT, "--epochs", "1", "--root-dir", root, "--macro-over", "N,V")
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.err.splitlines() if "--macro-over" in line]
+    assert line.startswith("--macro-over N,V has no effect here: figures by patient need rows that all name their record")
+
+
 def test_tensorboard_events_hold_what_was_promised(short_run: SimpleNamespace) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -201,6 +201,8 @@ def test_records_are_found_below_the_root(small: Path, name: str) -> None:
     [
         ({"leads": "II"}, UsageError, "no record has what --leads asks for; there are MLII, V5"),
         ({"leads": "MLII,,V5"}, UsageError, "has an empty name"),
+        ({"leads": "MLII,MLII"}, UsageError, "--leads MLII,MLII names a lead twice"),
+        ({"leads": "MLII,V5,mlii"}, UsageError, "--leads MLII,V5,mlii names a lead twice"),
         ({"window": "0.3,-0.3"}, UsageError, "--window"),
         ({"rate": 0.0}, UsageError, "--rate"),
         ({"filter": "bandpass:1:500"}, UsageError, "not below half"),

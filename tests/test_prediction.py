@@ -341,7 +341,8 @@ TWO = ("MLII", "V1|V5")
         (("I", "aVF"), "second,first", ["aVF", "I"]),
         (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
         (("MLII",), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
-        (("MLII", "V2"), "MLII,MLII", "no lead is left for 'MLII'"),
+        (("MLII", "V2"), "MLII,MLII", "--leads MLII,MLII names a lead twice"),
+        (("MLII", "V2"), "MLII,first", "no lead is left for 'first'"),
         (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
     ],
 )
@@ -442,7 +443,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[Commander
     "too many leads": (write, ("--leads", "II,V1"), UsageError, "--leads names 2, the network has a channel each for synthetic"),
     "truncated": (truncated, (), DataError, "has room for 500 samples"),
     "no such annotations": (write, ("--beats", "qrs"), DataError, "r1.qrs is missing"),
-    "slow": (lambda folder: write(folder, rate_hz=25, atr=False), (), DataError, "beats are not found in a signal of 25 Hz"),
+    "slow": (lambda folder: write(folder, rate_hz=25, atr=False), (), DataError, r"not found in a signal of 25 Hz \(.*r1\.hea\)"),
     "another window": (write, ("--window=-0.2,0.2",), UsageError, "--window is -0.2,0.2, the run was trained with None"),
     "no folder": (lambda folder: folder, (), DataError, "there are no recordings in the folder"),
 }

@@ -277,6 +277,39 @@ def test_a_table_needs_its_rate_and_a_record_keeps_its_own(tmp_path: Path) -> No
         open_one(write_wfdb(tmp_path), 360)
 
 
+@pytest.mark.parametrize("timed", [None, 360], ids=lambda rate: f"annotations timed at {rate}")
+def test_a_record_whose_header_states_no_rate_has_the_one_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: float | None
+) -> None:
+    """wfdb would take 250 Hz, and has no length of it either."""
+    path = write_wfdb(tmp_path)
+    stated = open_one(path).lead("V1").read(0, SAMPLES)
+    path.write_text(re.sub(r"^r1 2 .*", "r1 2", path.read_text()))
+    how = {"fs": timed} if timed else {}
+    wfdb.wrann("r1", "atr", np.array([10, 500]), symbol=["N", "V"], write_dir=str(tmp_path), **how)
+    with pytest.raises(DataError, match=r"does not say how often it was sampled \(.*r1.hea\). Try: --rate-hz HZ"):
+        open_one(path)
+    monkeypatch.setattr("loaders.wfdbfiles.BLOCK", 1000)
+    recording = open_one(path, 360)
+    assert (recording.rate_hz, recording.samples, recording.reference[1].tolist()) == (360, SAMPLES, [10, 500])
+    lead = recording.lead("V1")
+    assert lead.rate_hz == 360
+    assert np.array_equal(lead.read(700, 1900), stated[700:1900])
+    with pytest.raises(DataError, match=r"the sampling rate is '3', it should be 10 to 100000 Hz"):
+        open_one(path, 3)
+    if timed:
+        with pytest.raises(DataError, match="they are timed at 360 Hz, the signal at 500 Hz"):
+            open_one(path, 500)
+
+
+def test_a_record_whose_header_states_no_length_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_wfdb(tmp_path)
+    stated = open_one(path).lead("V1").read(0, SAMPLES)
+    path.write_text(re.sub(r"^r1 2 .*", f"r1 2 {RATE_HZ}", path.read_text()))
+    monkeypatch.setattr("loaders.wfdbfiles.BLOCK", 1000)
+    assert np.array_equal(open_one(path).lead("V1").read(700, 1900), stated[700:1900])
+
+
 def test_numbers_that_are_no_mv_are_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(map(str, range(900, 1100))))
     open_one(path, RATE_HZ).lead()

@@ -152,6 +152,23 @@ def test_the_paper_has_a_line_every_tenth_and_half_millivolt_and_ectopic_beats_t
 
 
 @needs_browser
+@pytest.mark.parametrize("referred", [False, True], ids=["without a reference", "with one"])
+def test_a_pulse_of_one_millivolt_stands_beside_the_trace(tmp_path: Path, referred: bool) -> None:
+    """Its upright strokes are 10 mm at 10 mm/mV and end above the line of the reference; the trace there is elsewhere."""
+    beats, signal = make_beats()
+    path = write(tmp_path / "r1.html", beats, signal, reference=(beats.sample, beats.label) if referred else None)
+    found = in_browser(
+        path,
+        """const data = strip.getContext("2d").getImageData(10, 0, 1, 340).data, dark = [];
+        for (let y = 220; y < 304; y++) if (data[4 * y] + data[4 * y + 1] + data[4 * y + 2] < 450) dark.push(y);
+        return { top: dark[0], bottom: dark.at(-1), count: dark.length, height: MM * view.gain };""",
+    )
+    assert found["height"] == 40
+    assert found["bottom"] - found["top"] == pytest.approx(40, abs=2)
+    assert found["count"] == found["bottom"] - found["top"] + 1
+
+
+@needs_browser
 def test_the_wheel_zooms_about_the_pointer_a_drag_moves_and_a_click_chooses(page: Path) -> None:
     found = in_browser(
         page,

@@ -4,6 +4,7 @@
 bootstrap is paired: every replicate draws the same records (rows, where no record is known) for all runs.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,11 @@ from toolbox.runs import RunFolder
 Array = NDArray[Any]
 PREDICTIONS = "pred/predictions.npz"
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py, patients.py,
+# divisions.py and ecg5000.py.
+VALIDATION = re.compile(
+    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)|\d+ train, \d+ validation, "
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ def compare(
 ) -> dict[str, Any]:
     """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
 
-    Raises UsageError where fewer than two runs are given or their classes, split rules or test rows differ, CheckpointError
-    where one was not tested.
+    Raises UsageError where fewer than two runs are given or their classes, test rows or what the split rules say of these differ,
+    CheckpointError where one was not tested. `split_rule` lacks its part on validation where that is another in another run.
     """
     first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
@@ -84,14 +90,17 @@ def compare(
     estimates = [{name: float(value[0]) for name, value in of.items()} for of in of_each(np.ones((1, count)))]
     spread = bootstrap.replicated(differences, count, replicates=replicates, seed=seed)
     return {
-        "split_rule": first.split_rule,
+        "split_rule": first.split_rule if len({of.split_rule for of in (first, *others)}) == 1 else test_side(first.split_rule),
         "rows": len(unit),
         "resampled": f"{count:,} {what}",
         "replicates": replicates,
         "rule": rule,
         "classes": list(first.classes),
         "macro_over": list(macro),
-        "runs": [{"name": of.name, "figures": own} for of, own in zip((first, *others), estimates, strict=True)],
+        "runs": [
+            {"name": of.name, "validation": validation(of.split_rule), "figures": own}
+            for of, own in zip((first, *others), estimates, strict=True)
+        ],
         "against_the_first": [
             {name: _against(own[name], estimates[0][name], spread[f"{i} {name}"]) for name in own}
             for i, own in enumerate(estimates[1:])
@@ -105,7 +114,7 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
     first, *others = (load(run) for run in runs)
     for other in others:
         if difference := _difference(first, other):
-            hint = "runs tested on the same rows under the same rule"
+            hint = "runs tested on the same rows, drawn by the same rule"
             raise UsageError(f"{first.name} and {other.name} cannot be compared, {difference}", where=other.where, hint=hint)
     return [first, *others]
 
@@ -113,7 +122,8 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
 def summary(values: dict[str, Any]) -> str:
     """What `compare` returned as a person reads it: for each run but the first a table, its figures beside the first's."""
     first, *others = values["runs"]
-    lines = [f"split: {values['split_rule']}", f"test rows: {values['rows']:,}, the same for all"]
+    lines = [f"split: {values['split_rule']}", *_validations(values["runs"])]
+    lines.append(f"test rows: {values['rows']:,}, the same for all")
     lines.append(f"resampled: {values['resampled']}, the same for both, {values['replicates']:,} bootstrap replicates")
     lines += ec57.rules(values)
     labels = {name: ec57.LABELS.get(name, name) for name in first["figures"]}
@@ -136,6 +146,24 @@ def summary(values: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def test_side(split_rule: str) -> str:
+    """A split rule without what it says of validation."""
+    return VALIDATION.sub("", split_rule)
+
+
+def validation(split_rule: str) -> str:
+    """What a split rule says of validation, which may be nothing."""
+    return "; ".join(part.strip("; ,") for part in VALIDATION.findall(split_rule))
+
+
+def _validations(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """A line on who validates in which run; none where it is the same in all."""
+    if len({run["validation"] for run in runs}) == 1:
+        return []
+    told = [f"in {run['name']}, {run['validation'] or 'as the split says'}" for run in runs]
+    return [f"validation differs: {'; '.join(told)}"]
+
+
 def signed(value: float) -> str:
     """A difference as a person reads it; a dash where there is none."""
     return "-" if np.isnan(value) else f"{value:+.4f}"
@@ -152,7 +180,7 @@ def _difference(first: Tested, other: Tested) -> str:
     """What keeps two runs from being compared, the first of it; empty where nothing does."""
     if first.classes != other.classes:
         return f"their classes are {', '.join(first.classes)} and {', '.join(other.classes)}"
-    if first.split_rule != other.split_rule:
+    if test_side(first.split_rule) != test_side(other.split_rule):
         return f"their rows were divided by '{first.split_rule}' and by '{other.split_rule}'"
     mine, theirs = first.predictions, other.predictions
     if len(mine.index) != len(theirs.index):

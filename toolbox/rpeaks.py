@@ -51,10 +51,10 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
     return detect(lambda first, last: signal[first:last], len(signal), rate_hz)
 
 
-def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S) -> Samples:
+def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
     """The R peaks (N,) of a lead, of which `block_s` at a time are in memory. Raises DataError for a rate below 50 Hz."""
     if rate_hz < LOWEST_HZ:
-        raise DataError(f"beats are not found in a signal of {rate_hz:g} Hz", hint=f"{LOWEST_HZ} Hz or more")
+        raise DataError(f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more")
     step = _odd(GRID_S * rate_hz)
     block, around = (round(seconds * rate_hz / step) * step for seconds in (block_s, AROUND_S))
     found = [np.empty(0, dtype=np.int64)]
