@@ -10,7 +10,7 @@ from typing import Any
 MODES = ("list", "download", "explore", "export_charts", "compare", "predict", "explain", "test", "import_legacy")
 TOGETHER = {("download", "explore")}
 OF_THE_MACHINE = frozenset({"root_dir", "device", "disable_cuda", "workers", "deterministic", "verbose", "debug"})
-ALONE = {"list": OF_THE_MACHINE, "compare": OF_THE_MACHINE | {"macro_over"}}  # what has a say there, and nothing else
+ALONE = {"compare": OF_THE_MACHINE | {"macro_over"}}  # what has a say there, and nothing else
 _OF_A_TEST = {"macro_over", "calibrate", "cost", "confusion_video", "baseline", "no_figures", "tensorboard"}
 _OF_PICTURES = _OF_A_TEST | {"augment", "resume"}
 _OF_TRAINING = {
@@ -18,6 +18,7 @@ _OF_TRAINING = {
     "weight_decay", "scheduler", "step", "lr_decay", "grad_clip", "sampler", "augment", "short_run", "mixed_precision",
 }  # fmt: skip
 IDLE: dict[str, set[str]] = {
+    "list": set(),  # put behind a command to see the names, it is not taken for anything else
     "download": {"pretrained", "weights_file", "resume"},  # it fetches data, and no weights
     "explore": _OF_PICTURES,
     "export_charts": _OF_PICTURES | {"chart_size"},

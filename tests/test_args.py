@@ -109,7 +109,6 @@ def test_no_flag_is_ignored_that_a_person_could_take_for_done(mode: str) -> None
     [
         ("--predict 100.hea --cost", "--cost is of no use with --predict"),
         ("--compare one other --cost --epochs 3", "--cost, --epochs are of no use with --compare"),
-        ("--list models --task detect", "--task is of no use with --list"),
         ("--explain saliency --calibrate", "--calibrate is of no use with --explain"),
         ("--explore --augment noise", "--augment is of no use with --explore"),
         ("--export-charts x --chart-size 96", "--chart-size is of no use with --export-charts"),
@@ -149,6 +148,7 @@ def test_every_complaint_comes_at_once() -> None:
 def test_nothing_is_wrong_with_the_defaults_nor_with_what_the_help_names() -> None:
     typed = "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0"
     assert args.complaints({}) == []
+    assert args.complaints(args.parse(["--model-name", "cnn1d_3", "--lr", "0.1", "--list", "optimizers"])) == []
     assert args.complaints(args.parse(typed.split())) == []
 
 
