@@ -8,14 +8,13 @@ Kept is not the picture but its ink (H, W) uint8, packed by `drawing`: the paper
 each process opens the files itself.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from loaders.sources import log
 from toolbox import drawing, files, terminal
 from toolbox.drawing import Drawing
 from toolbox.errors import DataError, ResourceError
+from toolbox.locks import lock
 
 FORMAT = 1  # raised when charts are kept otherwise
 CHUNK = 64  # charts that are drawn and kept at once
@@ -165,12 +165,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold `folder` against other processes; the kernel lets go of it when this one dies."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("waiting for another process that draws into %s", folder)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle, f"draws into {folder}")
         yield
     finally:
         os.close(handle)

@@ -3,7 +3,6 @@
 `Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a server.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import BinaryIO
 
 from loaders.archives import is_page, opened, reading
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
+from toolbox.locks import lock
 
 log = logging.getLogger("commander")
 LATER = "again later, or --data-file with a copy of your own"
@@ -167,7 +167,7 @@ def _alone(folder: Path) -> Iterator[bool]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
         try:
-            waited |= _lock(handle, folder)
+            waited |= lock(handle, f"fetches into {folder}")
             if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):  # else its holder took it away
                 yield waited
                 return
@@ -178,18 +178,6 @@ def _alone(folder: Path) -> Iterator[bool]:
             raise
         finally:
             os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> bool:
-    """Lock an open folder; true if another process had to be waited for."""
-    with suppress(OSError):  # a file system without locks
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process that fetches into %s", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            return True
-    return False
 
 
 def _verify(part: Path, remote: Remote) -> None:

@@ -1,9 +1,9 @@
 """A name becomes the order in which the rows of the training set are drawn in an epoch.
 
 Without a name every row is visited once. The others draw as many rows, with replacement: `equal` and `importance` so that the
-classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that no record's rows of a
-class outweigh those of the others. The first two as weights of the loss are `--class-balance`. None ever touches validation or
-test data.
+classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that a record's rows of a
+class count by the root of their number. The first two as weights of the loss are `--class-balance`. None ever touches
+validation or test data.
 """
 
 from collections.abc import Callable, Sequence
