@@ -28,7 +28,7 @@ from trainer import SHORT_RUN_BATCHES, Trainer
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
-OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "label_map")
+OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
@@ -54,7 +54,8 @@ def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
     how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
     how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
-    return how | {"detect": flags.task == "detect", "rr_features": flags.rr_features or None}
+    switches = {name: getattr(flags, name) or None for name in ("rr_features", "p_waves")}
+    return how | switches | {"detect": flags.task == "detect"}
 
 
 def _find_data(flags: SimpleNamespace) -> Data:

@@ -55,7 +55,7 @@ ON_CHARTS = "resnet18"  # where nobody names a network
 OF_CLASSES = {
     **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights", "confusion_video"), (None,)),
     "members": (1,),
-    "rr_features": (False,),
+    **dict.fromkeys(("rr_features", "p_waves"), (False,)),
     "view": ("signal",),
 }
 OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}

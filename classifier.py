@@ -19,7 +19,6 @@ from evaluation import FIXED
 from loaders import cuts
 from loaders.base import DataSpec
 from loaders.recording import Lead
-from loaders.rhythm import over_gaps, rr_features
 from models import get_model
 from toolbox import calibration, checkpoints, devices
 from toolbox.errors import CheckpointError, UsageError
@@ -50,7 +49,7 @@ class Classifier:
     @torch.inference_mode()
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
-        features = torch.from_numpy(rr_features(peaks / leads[0].rate_hz, over_gaps(peaks, leads[0].gaps)))
+        features = torch.from_numpy(cuts.features(self.spec.features, self.form, leads, peaks))
         scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
         for first, x in _batches(cuts.rows(self.form, leads, peaks), upright):
             inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]

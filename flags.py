@@ -39,6 +39,7 @@ def _recording_flags(flag: Any) -> None:
          "typical (less the record's typical beat); of strips and twelve leads none, record or center (the median at 0, default "
          "of strips)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
+    flag("--p-waves", help="the P wave against those of the beats before, and how alike these are, beside the signal")
     flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file; of "
          "rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
 

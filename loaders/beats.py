@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from loaders import filters
 from loaders.filters import Signal
+from loaders.rhythm import EARLY
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -27,7 +28,7 @@ NORMALISATIONS = {
     "beat": "standard deviations from the mean of the beat's lead",
     "typical": "ranges of the record's typical beat, from that beat",
 }
-EARLY, MOST_BEATS = 0.9, 2000  # of a record's mean RR interval; that a typical beat is the median of
+MOST_BEATS = 2000  # that a typical beat is the median of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ class Recipe:
         Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and after the
         last sample of the signal these two go on, so that no beat is lost.
         """
-        signal, places = self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz)
+        return self.normalised(self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz))
+
+    def normalised(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The same of a whole prepared signal (C, T) and R peaks at `places` (N,), samples of it."""
         return self.cut(
             signal, places, OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
         )
@@ -89,9 +93,7 @@ class Recipe:
 
     def windows(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
         """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as they are."""
-        starts = np.round(places).astype(int) - self.r_peak
-        time = (starts[:, None] + np.arange(self.samples)).clip(0, signal.shape[1] - 1)
-        return signal.astype(np.float32)[:, time].swapaxes(0, 1)
+        return around(signal, places, -self.r_peak, self.samples)
 
     def cut(self, signal: Signal, places: NDArray[np.floating], known: Signal | None) -> NDArray[np.float32]:
         """Rows (N, C, samples) as `windows` has them, normalised.
@@ -107,6 +109,14 @@ class Recipe:
         if self.normalise == "typical":
             rows = _over(rows - known, np.ptp(known, axis=1, keepdims=True))
         return np.ascontiguousarray(rows, np.float32)
+
+
+def around(signal: Signal, places: NDArray[np.floating], first: int, samples: int) -> NDArray[np.float32]:
+    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on, or before where it is
+    below 0; before the first and after the last sample of the signal these two go on."""
+    starts = np.round(places).astype(int) + first
+    time = (starts[:, None] + np.arange(samples)).clip(0, signal.shape[1] - 1)
+    return signal.astype(np.float32)[:, time].swapaxes(0, 1)
 
 
 def settled(places: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -25,7 +25,8 @@ from toolbox.paper import VERSION, Style, blank
 
 SIZE = 224
 FIT, TEST = "train and validation", "test"
-OF_SIDES = ("fold", "label_map", "drop_labels", "rename_labels", "crops", "resample", "rr_features")  # not of a row's samples
+# Options that are not of a row's samples.
+OF_SIDES = ("fold", "label_map", "drop_labels", "rename_labels", "crops", "resample", "rr_features", "p_waves")
 CHECKED = 16  # charts of a side that are seen to be of their signals
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import patients, symbols
+from loaders import beside, patients, pwaves, symbols
 from loaders.base import Data, DataSpec, Split
 from loaders.beats import Recipe
 from loaders.cache import Arrays
 from loaders.filters import Signal
 from loaders.holdout import Holdout
 from loaders.patients import Cohort, Protocol
-from loaders.rhythm import FEATURES, rr_features
 from loaders.sources import log
 from loaders.symbols import LabelMap
 
@@ -28,7 +27,7 @@ class Choices:
 
     labels: LabelMap
     protocol: Protocol
-    features: bool
+    features: tuple[str, ...]
     val_fraction: Holdout
     seed: int
 
@@ -40,12 +39,15 @@ class Choices:
         split: str | None,
         fold: int | None,
         rr_features: bool | None,
+        p_waves: bool | None,
+        recipe: Recipe,
         val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
         """From the options of a loader, None for aami, inter-patient, the first fold and no features."""
         labels, protocol = symbols.label_map(label_map or "aami"), patients.parse(split, fold)
-        return cls(labels, protocol, bool(rr_features), val_fraction, seed)
+        features = beside.names(bool(rr_features), bool(p_waves), recipe.rate_hz)
+        return cls(labels, protocol, features, val_fraction, seed)
 
 
 def record_arrays(
@@ -54,12 +56,13 @@ def record_arrays(
     """The arrays of one record: its signal (C, T) in mV at `rate_hz`, the symbols (M,) and samples (M,) of its annotations."""
     is_beat = np.isin(annotated, list(symbols.BEATS))
     annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
+    signal, at = recipe.prepared(signal, rate_hz), peaks * (recipe.rate_hz / rate_hz)
     return {
-        "x": recipe.rows(signal, rate_hz, peaks),
+        "x": recipe.normalised(signal, at),
         "symbol": annotated,
         "record": np.full(len(peaks), name),
         "position": peaks,
-        "features": rr_features(peaks / rate_hz),
+        "features": beside.numbers(beside.ALL, peaks / rate_hz, pwaves.rows(signal, recipe.rate_hz, at)),
     }
 
 
@@ -88,7 +91,7 @@ def as_data(
     train, val, test = (kept[side] for side in sides)
     labels = choices.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
     y = labels.of(arrays["symbol"])
-    features = arrays["features"] if choices.features else None
+    features = arrays["features"][:, [beside.ALL.index(name) for name in choices.features]]
     everything = Split(arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features)
     spec = DataSpec(
         name=name,
@@ -101,7 +104,7 @@ def as_data(
         classes=tuple(labels.symbols),
         importance=labels.importance,
         split_rule=rule,
-        features=FEATURES if choices.features else (),
+        features=choices.features,
         **facts,
     )
     checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()

@@ -5,13 +5,13 @@ for rows, upright in cuts.rows(form, leads, peaks): ...    # rows (n, C, T), in 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import beats, filters, kaggle, symbols
+from loaders import beats, beside, filters, kaggle, pwaves, symbols
 from loaders.beats import Recipe
 from loaders.filters import Signal
 from loaders.recording import Lead
@@ -74,14 +74,7 @@ def _quartiles(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
 
 
 def _typical(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
-    rate_hz = leads[0].rate_hz
-    peaks = peaks[beats.settled(peaks)]
-    places, parts = how.places(peaks, rate_hz), [np.empty((0, len(leads), how.recipe.samples), np.float32)]
-    for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
-        which = slice(*np.searchsorted(peaks, (first, last)))
-        begins = round(start * how.rate_hz / rate_hz)
-        parts.append(how.recipe.windows(how.prepared(signal, rate_hz), np.round(places[which]) - begins))
-    return beats.median_beat(np.concatenate(parts))
+    return beats.median_beat(_together(how, leads, peaks[beats.settled(peaks)], how.recipe.windows))
 
 
 KNOWN = {"record": _quartiles, "typical": _typical}
@@ -140,6 +133,14 @@ def classes_of(dataset: str, annotated: Sequence[str], classes: Sequence[str], l
     return np.array([numbers.get(symbol, -1) for symbol in annotated], np.int64)
 
 
+def features(names: Sequence[str], how: Form, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
+    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beside`."""
+    p_waves = None
+    if set(names) & set(pwaves.FEATURES):
+        p_waves = _together(how, leads, peaks, lambda signal, places: pwaves.rows(signal, how.rate_hz, places))
+    return beside.numbers(names, peaks / leads[0].rate_hz, p_waves, over_gaps(peaks, leads[0].gaps))
+
+
 def rows(how: Form, leads: Sequence[Lead], peaks: Samples) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Rows (n, C, T) of the beats at `peaks` (N,) and whether each points up in the first lead (n,), block by block.
 
@@ -153,6 +154,18 @@ def rows(how: Form, leads: Sequence[Lead], peaks: Samples) -> Iterator[tuple[NDA
         upright = signal[0, peaks[which] - start] > np.median(signal[0])
         begins = round(start * how.rate_hz / rate_hz)
         yield how.cut(how.prepared(signal, rate_hz), np.round(places[which]) - begins, rr[which], known), upright
+
+
+def _together(
+    how: Form, leads: Sequence[Lead], peaks: Samples, cut: Callable[[Signal, NDArray[np.floating]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """What `cut` makes of the prepared leads and the peaks in samples of them, block by block, of all `peaks` (N,)."""
+    rate_hz, parts = leads[0].rate_hz, [cut(np.zeros((len(leads), 1)), np.empty(0))]
+    places = how.places(peaks, rate_hz)
+    for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
+        which, begins = slice(*np.searchsorted(peaks, (first, last))), round(start * how.rate_hz / rate_hz)
+        parts.append(cut(how.prepared(signal, rate_hz), np.round(places[which]) - begins))
+    return np.concatenate(parts)
 
 
 def _blocks(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders import cohorts, heartbeat
+from loaders import beside, cohorts, heartbeat
 from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.beats import Recipe
@@ -17,7 +17,6 @@ from loaders.cache import Arrays, cached, fingerprint
 from loaders.holdout import Holdout
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, read_leads
-from loaders.rhythm import FEATURES
 from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
 from toolbox.errors import UsageError
@@ -57,6 +56,7 @@ def load(
     filter: str | None = None,
     normalise: str | None = None,
     rr_features: bool | None = None,
+    p_waves: bool | None = None,
     label_map: str | None = None,
 ) -> Data:
     """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T) float32.
@@ -66,9 +66,9 @@ def load(
     Raises UsageError for what cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be fetched,
     ResourceError for a lack of permission.
     """
-    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features}
-    choices = cohorts.Choices.of(**how, val_fraction=val_fraction, seed=seed)
+    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
     recipe, channels = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise), parse_leads(leads or LEADS)
+    choices = cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
     folder, beside = root / "mitdb", root / "ecg"
     with reading(data_file or folder):
         source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(beside, WANTED)
@@ -120,7 +120,7 @@ def _cut(source: Path, cache: Path, recipe: Recipe, channels: list[list[str]]) -
 
     with reading(source):
         files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES) if source.is_dir() else [source]
-        how = {"leads": repr(channels), "recipe": repr(recipe), "features": repr(FEATURES)}
+        how = {"leads": repr(channels), "recipe": repr(recipe), "features": repr(beside.ALL)}
         return cached(cache / f"beats-{fingerprint(*files, **how)}", build)
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import cohorts
+from loaders import beside, cohorts
 from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.holdout import Holdout
 from loaders.patients import Cohort
-from loaders.rhythm import FEATURES
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the recordings change
@@ -55,6 +54,7 @@ def load(
     filter: str | None = None,
     normalise: str | None = None,
     rr_features: bool | None = None,
+    p_waves: bool | None = None,
     label_map: str | None = None,
 ) -> Data:
     """6,000 beats laid out as those of `mitdb`, the same at every start: x (N, 1, T) float32; options as there.
@@ -63,11 +63,11 @@ def load(
     """
     if data_file:
         raise UsageError("--data-file goes with a dataset that is read from files; synth_patients is generated", hint="mitdb")
-    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features}
-    choices = cohorts.Choices.of(**how, val_fraction=val_fraction, seed=seed)
+    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
     recipe = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise)
+    choices = cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
     folder = root / "synth_patients" / "cache"
-    of = fingerprint(recipe=repr(recipe), features=repr(FEATURES))
+    of = fingerprint(recipe=repr(recipe), features=repr(beside.ALL))
     arrays, checksum = cached(folder / f"beats-v{VERSION}-{of}", partial(beats, recipe))
     how = {"recipe": recipe, "cohort": HALVES, "leads": ("synthetic",), "facts": FACTS, "where": "synth_patients"}
     return cohorts.as_data("synth_patients", arrays, checksum, choices=choices, **how)

@@ -17,10 +17,9 @@ import wfdb
 from test_strip import in_browser, needs_browser
 
 import args
-import classifier
 import prediction
 from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
-from loaders import cuts, inputs, kaggle, recordings, synth_patients
+from loaders import beside, cuts, inputs, kaggle, pwaves, recordings, rhythm, synth_patients
 from loaders.beats import Recipe
 from loaders.filters import resample
 from toolbox import calibration
@@ -41,6 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--epochs",
         2,
         "--rr-features",
+        "--p-waves",
         "--calibrate",
         "--decision-weights",
         "1,2,1,1,0.5",
@@ -200,8 +200,12 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
     monkeypatch.setattr(cuts, "BLOCK_S", 30)
     monkeypatch.setattr(cuts, "AROUND_S", 20)
-    parts = [x for x, _ in cuts.rows(cuts.form("mitdb", **options), [lead], peaks)]
+    how = cuts.form("mitdb", **options)
+    parts = [x for x, _ in cuts.rows(how, [lead], peaks)]
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
+    signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
+    numbers = beside.numbers(beside.ALL, peaks / RATE_HZ, pwaves.rows(signal, how.rate_hz, how.places(peaks, RATE_HZ)))
+    assert np.median(np.abs(cuts.features(beside.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
     assert len(parts) > 3
     assert np.abs(np.concatenate(parts) - whole)[:-2].max() < 0.02 * np.abs(whole).max()
     assert np.median(np.abs(np.concatenate(parts) - whole).max((1, 2))) < 1e-4 * np.abs(whole).max()
@@ -392,8 +396,8 @@ def test_an_inverted_lead_is_noticed_and_can_be_turned(
 
 @pytest.mark.parametrize("value", [np.nan, -0.3], ids=["missing", "the lead off"])
 def test_a_gap_has_no_beats_and_counts_as_lost(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
-    unknown, features = [], classifier.rr_features
-    monkeypatch.setattr(classifier, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over))
+    unknown, features = [], rhythm.rr_features
+    monkeypatch.setattr(rhythm, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over))
     signal = patient()[0]
     signal[10_000:20_000] = value
     pd.DataFrame({"II": signal}).to_csv(tmp_path / "r1.csv", index=False)
