@@ -1,6 +1,6 @@
-"""P waves against those of the beats before: how alike these are, as they are not in fibrillation, and how like them a beat's is.
+"""P waves against those of the beats before: whether these are alike, as they are not in fibrillation, and how like them one is.
 
-features = p_features(rows(signal, 125, places), usable)    # (N, 6)
+features = p_features(rows(signal, 125, places), usable)    # (N, 2)
 """
 
 import numpy as np
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from loaders.beats import around
 from loaders.filters import Signal
 
-RECENT = (10, 30, 100)  # beats before that are compared
-FEATURES = tuple(f"p_{what}_{count}" for what in ("coherence", "likeness") for count in RECENT)
+FEATURES = ("p_coherence", "p_likeness")
+RECENT, FEWEST = 30, 5  # beats before that are compared, of which so many are needed
 START_S, END_S = -0.28, -0.06  # where a P wave is, from the R peak
-FEWEST, UNKNOWN = 5, (0.5, 0.0)  # beats that can be compared, and what is said of both where there are fewer
+ENOUGH = 0.3  # of coherence; in fibrillation it is below 0.1, and how far above it is tells the patient
 LOWEST_HZ = 40.0  # of a rate that shows a P wave
 FLAT = 1e-6
 
@@ -32,23 +32,22 @@ def rows(signal: Signal, rate_hz: float, places: NDArray[np.floating]) -> NDArra
 
 
 def p_features(rows: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """FEATURES (N, 6) of beats whose `rows` (N, C, W) are as above, the means of the leads.
+    """FEATURES (N, 2) of beats whose `rows` (N, C, W) are as above, the means of the leads.
 
-    Each is against the last 10, 30 and 100 beats before it that are `usable` (N,), such as those that are not early. Coherence is
-    the power of the mean of their rows by the mean of their powers, less what chance gives rows with nothing in common: 1 where
-    all are alike, 0 where none are. Likeness is the cosine of a beat's own row and that mean. Of fewer than 5 beats they are 0.5
-    and 0. That P waves are absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
+    Against the last 30 beats before each that are `usable` (N,), such as those that are not early. Coherence is the power of the
+    mean of their rows by the mean of their powers, less what chance gives rows with nothing in common, and 0.3 at most. Likeness
+    is the cosine of a beat's own row and that mean, from -1 to 1. Of fewer than 5 beats they are 0.3 and 0. That P waves are
+    absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
     """
     until = np.concatenate([[0], usable.cumsum()])[: len(rows)]  # usable beats before each
-    found = np.zeros((len(rows), 2, len(RECENT)))
+    first = (until - RECENT).clip(0)
+    found = np.zeros((len(rows), len(FEATURES)))
     for lead, own in zip(rows[usable].swapaxes(0, 1), rows.swapaxes(0, 1), strict=True):  # (M, W), (N, W)
         sums = np.concatenate([np.zeros((1, lead.shape[1])), lead.cumsum(0, dtype=np.float64)])
-        seen = np.concatenate([[0], lead.any(1).cumsum()])
-        for i, count in enumerate(RECENT):
-            first = (until - count).clip(0)
-            total, many = sums[until] - sums[first], seen[until] - seen[first]
-            length = np.linalg.norm(total, axis=1)
-            coherence = ((length**2 / many.clip(1) - 1) / (many - 1).clip(1)).clip(0, 1)
-            likeness = (total * own).sum(1) / length.clip(FLAT)
-            found[:, :, i] += np.where(many[:, None] < FEWEST, UNKNOWN, np.stack([coherence, likeness], 1))
-    return (found / rows.shape[1]).reshape(len(rows), len(FEATURES)).astype(np.float32)
+        shown = np.concatenate([[0], lead.any(1).cumsum()])
+        total, many = sums[until] - sums[first], shown[until] - shown[first]
+        length = np.linalg.norm(total, axis=1)
+        coherence = ((length**2 / many.clip(1) - 1) / (many - 1).clip(1)).clip(0, ENOUGH)
+        likeness = (total * own).sum(1) / length.clip(FLAT)
+        found += np.where(many[:, None] < FEWEST, (ENOUGH, 0), np.stack([coherence, likeness], 1))
+    return (found / rows.shape[1]).astype(np.float32)
