@@ -69,9 +69,9 @@ def load(
     how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
     recipe, channels = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise), parse_leads(leads or LEADS)
     choices = cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
-    folder, beside = root / "mitdb", root / "ecg"
+    folder, sibling = root / "mitdb", root / "ecg"
     with reading(data_file or folder):
-        source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(beside, WANTED)
+        source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(sibling, WANTED)
     source = source or fetch_first(heartbeat.REMOTES[1:], folder, WANTED, HELP.format(folder))
     arrays, checksum = _cut(source, folder / "cache", recipe, channels)
     names = tuple("|".join(channel) for channel in channels)
