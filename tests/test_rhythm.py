@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.rhythm import FEATURES, known_only, over_gaps, rr_features
+from loaders.rhythm import FEATURES, is_early, known_only, over_gaps, rr_features
 
 
 def reference(times_s: list[float]) -> list[list[float]]:
@@ -53,6 +53,12 @@ def test_an_early_beat_with_a_pause_stands_out() -> None:
     features = rr_features(np.array([0, 0.8, 1.6, 2.1, 3.2, 4.0]))
     assert features[:, 2].argmin() == features[:, 4].argmin() == features[:, 5].argmin() == 3
     assert np.exp(features[3, :2]) == pytest.approx([0.5, 1.1])
+
+
+def test_a_beat_is_early_against_the_mean_so_far_and_not_for_a_gap_before_it() -> None:
+    times_s = np.array([0, 0.8, 1.6, 2.1, 3.2, 4.0, 9.0, 9.8])
+    assert np.flatnonzero(is_early(times_s)).tolist() == [3, 7]  # after 5 s, which make the mean what it is not
+    assert np.flatnonzero(is_early(times_s, np.diff(times_s) > 2)).tolist() == [3]
 
 
 def test_fibrillation_is_irregular_and_a_single_early_beat_is_not() -> None:
