@@ -100,7 +100,7 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
     found, where = flags.beats == DETECT, str(recording.path)
     peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz, where=where) if found else _annotated(recording, flags.beats)
     scores, upright = network.scores(leads, peaks)
-    doubts = []
+    doubts = [*recording.doubts]
     if not len(peaks):
         doubts.append(f"no beat was found in lead {lead.name} of {recording.name}")
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):

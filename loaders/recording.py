@@ -42,7 +42,8 @@ class Recording:
     """An open recording. `read(k, first, last)` gives samples of its lead `leads[k]` in mV.
 
     `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the annotations
-    that stand beside it, None where there are none; `start` is when it begins, where that is known.
+    that stand beside it, None where there are none; `start` is when it begins, where that is known. `doubts` are sentences about
+    the whole recording, for the report.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Recording:
     check: Callable[[int], None] = lambda _: None
     start: datetime | None = None
     reference: tuple[list[str], NDArray[np.int64]] | None = None
+    doubts: tuple[str, ...] = ()
 
     def lead(self, name: str | None = None, *, turned: bool = False) -> Lead:
         """The lead called `name`, upside down if `turned`; left out, the first that is called ECG, else the first.

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 PACKAGES = ("toolbox", "loaders", "models")
-FILES = sorted(path for part in (ROOT, *map(ROOT.joinpath, PACKAGES)) for path in part.glob("*.py"))
+FILES = sorted((*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))))
 # What each layer may import of the others, itself apart.
 MAY_IMPORT = {
     "toolbox": (),
@@ -78,7 +78,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def layer(path: Path) -> str:
-    return path.parent.name if path.parent.name in PACKAGES and path.parent != ROOT else path.stem
+    package = path.relative_to(ROOT).parts[0]
+    return package if package in PACKAGES else path.stem
 
 
 def test_the_files_of_every_package_are_looked_at() -> None:

@@ -28,6 +28,7 @@ REQUIREMENTS = (
     "requirements-dev.txt",
 )
 PROMISES = (ROOT / "docs" / "promises.md").read_text()
+PACKAGES = ("loaders", "models", "toolbox")
 CODES = {
     int(code)
     for codes in re.findall(r"^\| ([\d, ]+) \|", README.split("| exit code |")[1].split("\n\n")[0], re.MULTILINE)
@@ -109,7 +110,7 @@ def test_every_promise_ends_with_an_exit_code_that_there_is() -> None:
 
 def test_the_tree_is_the_tree() -> None:
     named = set(re.findall(r"[\w]+\.py", TREE))
-    product = [*ROOT.glob("*.py"), *ROOT.glob("loaders/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("toolbox/*.py")]
+    product = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
     assert named == {path.name for path in product if path.name != "__init__.py"}
 
 
@@ -126,10 +127,9 @@ def test_every_requirement_is_named_with_its_reason() -> None:
 
 
 def test_what_is_imported_is_required() -> None:
-    own = {path.stem for path in ROOT.glob("*.py")} | {"loaders", "models", "toolbox"}
-    text = "\n".join(
-        path.read_text() for path in (*ROOT.glob("*.py"), *ROOT.glob("[lmt]*[sx]/*.py")) if "tests" not in path.parts
-    )
+    own = {path.stem for path in ROOT.glob("*.py")} | {*PACKAGES}
+    product = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
+    text = "\n".join(path.read_text() for path in product)
     imported = set(re.findall(r"^\s*(?:from (?=\S+ import )|import )(?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
     imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
     assert required(*REQUIREMENTS[:2]) <= imported - sys.stdlib_module_names - own <= required(*REQUIREMENTS[:-1])

@@ -1,0 +1,1 @@
+"""Bytes of a file become arrays, with faults named."""
