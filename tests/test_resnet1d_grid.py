@@ -9,30 +9,57 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import carried_out, make_spec
+from conftest import ROOT, carried_out, make_spec
 from models import MODELS, arguments, get_model, parse_args
 from models.resnet1d_grid import GridBlock
+from toolbox import gridfile
 from toolbox.errors import UsageError
 
 TWO_CLASSES = make_spec(samples=3000, classes=("A", "NO"))
-NARROW = "filters=4-8-16-32-64-128-256,blocks=1-1-1-1-1-1-1,layout=cna"
-DEEP = "filters=4-4-8-8-16-16-20,blocks=2-2-2-2-2-2-2,layout=cnacna"
+WIDTHS = ("4-8-16-32-64-128-256", "4-4-8-8-16-16-20")
+# By layout and blocks, for each of WIDTHS with a stem of 32 and of 8.
+PUBLISHED = {
+    ("cna", "2-3-4-5-4-3-2"): ((525_650, 525_050), (11_122, 10_522)),
+    ("cna", "2-2-2-2-2-2-2"): ((440_194, 439_594), (7_626, 7_026)),
+    ("cna", "1-1-1-1-1-1-1"): ((177_050, 176_450), (4_258, 3_658)),
+    ("cnacna", "2-3-4-5-4-3-2"): ((1_137_394, 1_136_794), (21_354, 20_754)),
+    ("cnacna", "2-2-2-2-2-2-2"): ((966_482, 965_882), (14_362, 13_762)),
+    ("cnacna", "1-1-1-1-1-1-1"): ((440_194, 439_594), (7_626, 7_026)),
+}
 PARAMETERS = {
     "filters=64-128-256-512,blocks=2-2-2-2,layout=cnacna,stem=64": 3_843_138,
     "filters=64-128-256-512,blocks=3-4-6-3,layout=cnacna,stem=64": 7_217_474,
-    f"{NARROW},stem=32": 177_050,
-    f"{NARROW},stem=8": 176_450,
-    f"{DEEP},stem=32": 14_362,
-    f"{DEEP},stem=8": 13_762,
+} | {
+    f"layout={layout},stem={stem},blocks={blocks},filters={filters}": number
+    for (layout, blocks), pairs in PUBLISHED.items()
+    for filters, pair in zip(WIDTHS, pairs, strict=True)
+    for stem, number in zip((32, 8), pair, strict=True)
 }
 ANOTHER = {int: "2", float: "0.25", bool: "true", str: "x"}
 
 
 @pytest.mark.parametrize("model_args", PARAMETERS)
 def test_it_has_the_published_number_of_parameters(model_args: str) -> None:
-    model = get_model("resnet1d_grid", TWO_CLASSES, model_args=model_args)
-    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[model_args]
-    assert model(torch.randn(2, 1, 3000)).shape == (2, 2)
+    with torch.device("meta"):
+        model = get_model("resnet1d_grid", TWO_CLASSES, model_args=model_args)
+        assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[model_args]
+        assert model(torch.randn(2, 1, 3000)).shape == (2, 2)
+
+
+def test_the_published_grid_has_the_sizes_of_the_published_table() -> None:
+    cells = gridfile.read(ROOT / "grids" / "cardio_resnet.yaml").grid.cells()
+    typed = [cell["model-args"] for cell in map(whole, cells)]
+    assert sorted(map(sizes, typed)) == sorted(map(sizes, PARAMETERS))
+
+
+def whole(cell: dict[str, str]) -> dict[str, str]:
+    """A cell with the parts of its model-args put together."""
+    parts = {key.partition(".")[2]: value for key, value in cell.items() if key.startswith("model-args.")}
+    return {"model-args": ",".join(f"{key}={value}" for key, value in parts.items())}
+
+
+def sizes(model_args: str) -> list[tuple[str, object]]:
+    return sorted(parse_args("resnet1d_grid", model_args).items())
 
 
 def test_its_defaults_are_the_first_of_these_sizes() -> None:
