@@ -18,11 +18,9 @@ from loaders.base import Data
 from toolbox import cost, transfer
 from toolbox.errors import UsageError
 from toolbox.grid import Cell, varying
-from toolbox.ledger import Task
+from toolbox.ledger import LENGTH, OF_THE_MACHINE, Task
 
 SWITCH = {"true": True, "false": False}
-# What is no difference between two cells: how and where they run.
-OF_THE_MACHINE = {"workers", "device", "disable_cuda", "tensorboard", "no_figures", "cost"}
 OF_PATHS = ("data_file", "pretrained", "weights_file")
 OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
 Given = Mapping[str, Any]
@@ -75,8 +73,8 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):
         raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")
-    for path in ("data_file", "weights_file"):
-        if given.get(path):
+    for path in args.PATHS:
+        if args.is_path(path, given.get(path)):
             given[path] = os.path.abspath(given[path])  # workers may stand in another folder
     kept = assembly.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != args.DEFAULTS[key]}
@@ -87,7 +85,8 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
 def repeated(one: Experiment, rep: int, *, stage: str = "grid", tested: bool = True, seeds: int = 0) -> Task:
     """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed over."""
     seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
-    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested)
+    length = {name: args.DEFAULTS[name] for name in LENGTH}
+    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested, length)
 
 
 def settled(one: Experiment) -> SimpleNamespace:

@@ -142,7 +142,7 @@ def _way(cell: Cell, ledger: Ledger) -> Iterator[tuple[Cell, str]]:
         if begun is None:
             return
         stage, name = begun
-        cell = next(record["flags"] for record in ledger.records().values() if (record["stage"], record["cell"]) == (stage, name))
+        cell = ledger.flags_of(stage, name)
 
 
 def listed(flags: SimpleNamespace, chain: Chain) -> Iterator[str]:

@@ -164,9 +164,17 @@ def start(
 
 
 def go_on(
-    given: Mapping[str, Any], stop: StopRequest, *, load: "Callable[[SimpleNamespace], Data] | None" = None, tested: bool = True
+    given: Mapping[str, Any],
+    stop: StopRequest,
+    *,
+    load: "Callable[[SimpleNamespace], Data] | None" = None,
+    tested: bool = True,
+    run: "RunFolder | None" = None,
 ) -> None:
-    """Test a run that is there, or go on training it, with the flags of its config.json; `load` and `tested` as in `start`."""
+    """Test a run that is there, or go on training it, with the flags of its config.json; `load` and `tested` as in `start`.
+
+    `run` is its folder, where that is known; else the flags say which it is.
+    """
     import assembly
     import choices
     import evaluation
@@ -174,7 +182,7 @@ def go_on(
 
     flags = args.resolve(given)
     choices.settle(flags)
-    run = assembly.find_run(flags)
+    run = run or assembly.find_run(flags)
     config = assembly.read_config(run)
     flags = assembly.resume_flags(given, config)
     choices.settle(flags)

@@ -185,7 +185,7 @@ class Engine:
 
     def _free(self, task: Task) -> None:
         """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is alive."""
-        record = self.ledger.record(task.key)
+        record = self.ledger.known(task)
         holder = self.ledger.holder(record)
         if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
             log.warning("%s was held by process %s on %s, which is gone", task.key, holder["pid"], holder["host"])

@@ -133,22 +133,21 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
 
 
 def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
-    """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed."""
+    """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed or is damaged."""
     from toolbox import gridcells, gridpage, gridtable, gridtext
-    from toolbox.ledger import FAILED, Ledger
+    from toolbox.ledger import DAMAGED, FAILED, Ledger
 
     ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
     rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
     metric = gridtable.judged_by(ledger, rows, flags.best)
     axes, table = gridtable.axes(rows), gridcells.cells(rows, metric)
-    gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
-    page = gridpage.write(ledger, rows, table, axes=axes, metric=metric)
     sys.stdout.write("\n".join([gridtext.text(table, axes, metric), *gridtext.remarks(rows, metric)]) + "\n")
-    failed = [row for row in rows if row["state"] == FAILED]
-    for row in failed:
-        log.warning("failed: cell %s repetition %d: %s", row["cell"], row["rep"], row["error"])
-    log.info("page %s", page)
-    return ANY_FAILED if failed else 0
+    for row in [row for row in rows if row.get("error")]:
+        kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
+        log.warning("%s: cell %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
+    gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
+    log.info("page %s", gridpage.write(ledger, rows, table, axes=axes, metric=metric))
+    return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ Where folds validate in turn a trial is worth the mean over them. Its first fold
 and the others run only when that is done.
 """
 
-import json
 import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -185,7 +183,8 @@ class Search:
     def _value(self, cell: str) -> float | None:
         """The mean over the runs of a cell of the best epoch's score, as the trainer chose it; None where a run has none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
-        scores = [gridtable.best_epoch(self._history(key), self.metric)["val"][self.metric] for key in keys]
+        best = [gridtable.best_epoch(self._history(key), self.metric) for key in keys]
+        scores = [epoch and epoch["val"].get(self.metric) for epoch in best]
         return None if None in scores else sum(scores) / len(scores)
 
     def _report(self, engine: "Engine") -> None:
@@ -197,7 +196,7 @@ class Search:
             frozen = self.study.get_trials(deepcopy=False)[number]
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             for epoch in self._history(key):
-                if epoch["epoch"] not in frozen.intermediate_values and epoch["val"][self.metric] is not None:
+                if epoch["epoch"] not in frozen.intermediate_values and epoch["val"].get(self.metric) is not None:
                     trial.report(epoch["val"][self.metric], epoch["epoch"])
             if len(frozen.intermediate_values) != self.reported.get(number) and trial.should_prune():
                 engine.stop([key], signum=worker.PRUNE)
@@ -205,5 +204,8 @@ class Search:
 
     def _history(self, key: str) -> list[dict[str, Any]]:
         folder = self.ledger.folder(self.ledger.record(key))
-        path = folder / "logger.json" if folder else Path()
-        return json.loads(path.read_text("utf-8")) if path.is_file() else []
+        try:
+            return gridtable.epochs(folder)
+        except gridtable.DamagedRun as error:
+            log.warning("%s: %s", key, error)
+            return []

@@ -119,12 +119,15 @@ def best_cell(ledger: Ledger, stage: str, metric: str | None) -> Cell:
     if best is None:
         what = "no cell of this research is done, so none is the best" if stage == FIRST else f"no cell of stage {stage} is done"
         raise UsageError(what, where=str(ledger.path), hint="the grid first; --retry where runs have failed")
-    return next(record["flags"] for record in ledger.records().values() if record["cell"] == best["cell"])
+    return ledger.flags_of(best["stage"], best["cell"])
 
 
 def carry_out_all(flags: SimpleNamespace, ledger: Ledger, tasks: Sequence[Task], stop: StopRequest) -> None:
     """Have the tasks done that are not; an Interrupted where a signal came, when all are at rest."""
-    states = {task.key: ledger.state(ledger.record(task.key), tested=task.tested) for task in tasks}
+    states = {task.key: ledger.state(ledger.known(task), tested=task.tested) for task in tasks}
+    for task in tasks:
+        if trouble := ledger.trouble(task):
+            log.warning("%s is run again: %s", task.key, trouble)
     failed = [key for key, state in states.items() if state == FAILED]
     left = [task for task in tasks if states[task.key] != DONE and (flags.retry or states[task.key] != FAILED)]
     if failed and not flags.retry:

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 from toolbox import errors
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from toolbox.runs import held
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
     from branches import Branches
     from loaders.base import Data
-    from toolbox.runs import RunFolder
 
 GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
@@ -38,6 +38,10 @@ ALONE = threading.Lock()  # torch has one random state a process, so a worker wi
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
+# Flags in a hint for a single run that a study has no use for, and what helps there.
+OF_A_RUN = ("--version", "--resume", "--override", "--test", "--import-legacy")
+RETRY = "--retry runs it again; another --name begins the study anew"
+log = logging.getLogger("commander")
 
 
 def dask_setup(worker: Any) -> None:
@@ -76,7 +80,7 @@ def me() -> dict[str, Any]:
 
 
 def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None" = None) -> dict[str, Any]:
-    state = ledger.state(ledger.record(task.key), tested=task.tested)
+    state = ledger.state(ledger.known(task), tested=task.tested)
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[driver, task.key] = StopRequest()
@@ -100,38 +104,52 @@ def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest, bran
     except Interrupted as interrupted:
         return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
     except Exception as error:  # whatever a run ends with is a row of the table
-        logging.getLogger("commander").error(traceback.format_exc())
+        log.error(traceback.format_exc())
         error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
+        if any(flag in error.hint for flag in OF_A_RUN):
+            error = type(error)(error.what, where=error.where, hint=RETRY)
         return {"state": FAILED, "error": str(error), "code": error.code}
 
 
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is held."""
     import commander
+    from toolbox.runs import RunFolder
 
-    record, memo = ledger.record(task.key), _memo(driver)
-    given, folder = {**task.given, "root_dir": str(ledger.root)}, ledger.folder(record)
+    given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
 
     def loaded(flags: SimpleNamespace) -> "Data":
         data = memo(flags)
         return branches.sharing(data) if branches else data
 
-    def claimed(run: "RunFolder") -> None:
-        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root))
+    def claimed(run: RunFolder) -> None:
+        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
 
     def load(flags: SimpleNamespace) -> "Data":
         ledger.write(task, STARTED, by=me())
         return loaded(flags)
 
-    if ledger.can_go_on(record):
-        dataset, (_, version) = folder.parents[1].name, folder.name.rsplit("_", 1)
-        model = folder.name[len(dataset) + 1 : -len(version) - 1]
-        there = {"root_dir": str(ledger.root), "dataset": dataset, "model_name": model, "version": version}
-        commander.go_on(there | {"resume": "latest", "no_figures": True}, request, load=load, tested=task.tested)
+    if folder := _begun(ledger, task):
+        there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
+        commander.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
         return
-    if folder and folder.is_dir():
-        shutil.rmtree(folder)  # killed between its first files and its first checkpoint
     commander.start(commander.args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+
+
+def _begun(ledger: Ledger, task: Task) -> Path | None:
+    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left alone."""
+    record = ledger.known(task)
+    found = ledger.found(record)
+    why = found.why or ("" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root")
+    if why:
+        log.warning("%s: %s; it is left alone, and the cell is run again", task.key, why)
+    if why or not found.folder:
+        return None
+    if ledger.can_go_on(record):
+        return found.folder
+    with held(found.folder / "lock"):
+        shutil.rmtree(found.folder)  # killed between its first files and its first checkpoint
+    return None
 
 
 def _memo(driver: str) -> Any:

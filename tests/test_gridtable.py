@@ -30,7 +30,7 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
             folder.mkdir(parents=True)
             history = [{"epoch": e, "seconds": 1.5, "val": {"macro_f1": score - 0.1 * (e - 1), "loss": 1.0 / e}} for e in (1, 2)]
             write_json(folder / "logger.json", history)
-            config = {"flags": {"monitor": "macro_f1"}, "parameters": 100 * abs(ord(cell[0]) - 96)}
+            config = {"flags": {"monitor": "macro_f1", "seed": 42 + rep}, "parameters": 100 * abs(ord(cell[0]) - 96)}
             write_json(folder / "config.json", config | {"data": {"split_rule": f"by {MARKUP}, seed {42 + rep}"}})
             write_json(folder / "results.json", {"test": {"macro_f1": score - 0.1, "per_class": {"N": {"f1": 1}}}})
             task = Task(cell, rep, "grid", {"seed": 42 + rep}, flags[cell])

@@ -59,6 +59,15 @@ class Here:
         return {}
 
 
+def run_of(ledger: Ledger, task: Task, name: str, state: str = "started") -> Path:
+    """The folder of a task's run as its record names it, without epochs."""
+    folder = ledger.root / "synth" / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"flags": {**task.length, **task.given}}))
+    ledger.write(task, state, run=str(folder.relative_to(ledger.root)))
+    return folder
+
+
 NEVER = SimpleNamespace(requested=None)
 BAR = SimpleNamespace(ended=lambda key, outcome: None, show=lambda asked: None)
 
@@ -151,12 +160,10 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
 
     def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
         number = made.under[task.cell].numbers[0]
-        folder = ledger.root / f"run{number}"
-        folder.mkdir()
+        folder = run_of(ledger, task, f"run{number}")
         score = 0.9 if number < 6 else 0.1
         history = [{"epoch": epoch, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
         (folder / "logger.json").write_text(json.dumps(history))
-        ledger.write(task, "started", run=folder.name)
         made._report(engine)
         return {"state": PRUNED if engine.stopped and engine.stopped[-1][0] == [task.key] else DONE}
 

@@ -23,7 +23,7 @@ from toolbox.predictions import Predictions
 from toolbox.space import Space
 
 search = pytest.importorskip("search", reason="optuna is not installed")
-from test_search import BAR, NEVER, Here, test_set_is_closed  # noqa: E402
+from test_search import BAR, NEVER, Here, run_of, test_set_is_closed  # noqa: E402
 
 FILE = """
 folds: 2
@@ -299,10 +299,8 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
     def outcome(ledger: Ledger, task: Task) -> dict[str, str]:
         waiting.append(len(engine))
         assert task.given["val_fold"] == f"{task.rep + 1}/3"
-        folder = closed / f"run{task.rep}"
-        folder.mkdir()
+        folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
         (folder / "logger.json").write_text(json.dumps([{"epoch": 1, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}]))
-        ledger.write(task, outcomes[task.rep], run=folder.name)
         return {"state": outcomes[task.rep]}
 
     engine = Here(ledger, outcome)

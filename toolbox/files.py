@@ -13,6 +13,8 @@ from toolbox.errors import ResourceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LARGEST_JSON = 2**28  # bytes that are read, a history of a hundred thousand epochs
+
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Let `write` fill a new file that replaces `path` once it is complete.
@@ -61,6 +63,22 @@ def write_json(path: Path, value: Any) -> None:
     else:
         text = json.dumps(finite(value), indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; a ValueError gives the reason for whatever a file can contain, an OSError that of the system."""
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"larger than {LARGEST_JSON // 2**20} MiB")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8, byte {error.start}: {error.reason}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ValueError(f"a number is too long: {error}") from error
 
 
 def finite(value: Any) -> Any:

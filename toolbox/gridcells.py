@@ -10,7 +10,7 @@ import numpy as np
 
 from toolbox import gridcost
 from toolbox.gridtable import OF_A_RUN, STAGES, Row
-from toolbox.ledger import DONE, FAILED, FIRST, PRUNED
+from toolbox.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED
 from toolbox.tasks import mode
 
 LEVEL = 0.95
@@ -44,7 +44,7 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     axes = {key: value for key, value in group[0].items() if key not in OF_A_RUN and "/" not in key}
     sound = [row for row in group if not row.get("collapsed")]
     done, states = [row for row in group if row["state"] == DONE], [row["state"] for row in group]
-    counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED)}
+    counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED), "damaged": states.count(DAMAGED)}
     counts["left"] = len(group) - sum(counts.values())
     counts["collapsed"] = len(group) - len(sound)
     spreads: Row = {}

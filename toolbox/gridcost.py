@@ -47,6 +47,11 @@ def of_run(config: Mapping[str, Any] | None, results: Mapping[str, Any] | None) 
     return {"parameters": (config or {}).get("parameters"), **{f"cost/{name}": value for name, value in told.items()}}
 
 
+def is_measured(column: str) -> bool:
+    """Whether a column of a run is one of COSTS, which are numbers; others are words, as the device's name."""
+    return column.removeprefix("cost/") in COSTS
+
+
 def of_cell(group: Sequence[Row]) -> Row:
     """The median of every cost over the runs of a cell that know it, None where none does."""
     known = {name: [row[key] for row in group if row.get(key := _column(name)) is not None] for name in COSTS}

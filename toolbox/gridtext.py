@@ -56,7 +56,7 @@ def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[s
 
 
 def _line(row: Row, axes: Sequence[str], costs: Sequence[str], *, is_best: bool, staged: bool) -> list[str]:
-    notes = [f"{row[name]} {name}" for name in ("failed", "pruned", "left", "collapsed") if row[name]]
+    notes = [f"{row[name]} {name}" for name in ("failed", "damaged", "pruned", "left", "collapsed") if row[name]]
     notes += [row["stage"]] * (not staged and row["stage"] != FIRST)
     numbers = [gridcost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
     values = [shown(row.get(key)) for key in axes]
