@@ -43,7 +43,8 @@ class Recording:
 
     `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the annotations
     that stand beside it, None where there are none; `start` is when it begins, where that is known. `doubts` are sentences about
-    the whole recording, for the report.
+    the whole recording, for the report. `unit_unknown` has the places in `leads` of those for which the file states no unit:
+    `read` gives their numbers as they are.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Recording:
     start: datetime | None = None
     reference: tuple[list[str], NDArray[np.int64]] | None = None
     doubts: tuple[str, ...] = ()
+    unit_unknown: frozenset[int] = frozenset()
 
     def lead(self, name: str | None = None, *, turned: bool = False) -> Lead:
         """The lead called `name`, upside down if `turned`; left out, the first that is called ECG, else the first.

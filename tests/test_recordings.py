@@ -12,8 +12,9 @@ from scipy.io import savemat
 from test_sources import unprivileged
 
 from conftest import MITDB_ZIP
-from loaders import leadtables, recordings
+from loaders import recordings
 from loaders.archives import unpacked
+from loaders.formats import csv_leads
 from loaders.recording import Recording
 from toolbox import gaps
 from toolbox.errors import CommanderError, DataError, ResourceError
@@ -107,7 +108,7 @@ def test_without_a_line_of_names_columns_are_numbered(tmp_path: Path) -> None:
 
 
 def test_a_long_table_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leadtables, "ROWS", 100)
+    monkeypatch.setattr(csv_leads, "ROWS", 100)
     lead = open_one(write_csv(tmp_path), RATE_HZ).lead("II")
     assert np.abs(lead.read(0, SAMPLES) - LEADS["II"]).max() < 1e-6
 
@@ -204,7 +205,7 @@ FLAT = {"II": np.zeros(SAMPLES), "V1": LEADS["V1"]}
 FAULTS = {
     "nothing there": (lambda folder: folder / "r2.hea", "no such recording"),
     "an empty folder": (lambda folder: folder, "no recordings in the folder"),
-    "a file of another kind": (lambda folder: written(folder / "a.txt", "x"), "no recording that is read"),
+    "a file of another kind": (lambda folder: written(folder / "a.xml", "x"), "no recording that is read"),
     "no signal file": (lambda folder: without(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "r1.dat is missing"),
     "no header": (lambda folder: without(write_wfdb(folder)).with_suffix(".dat"), "there is no r1.hea beside it"),
     "cut off": (lambda folder: cut_off(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "room for 300 samples"),
@@ -272,7 +273,7 @@ def test_a_lead_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path
 
 def test_a_table_needs_its_rate_and_a_record_keeps_its_own(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--rate-hz"):
-        open_one(write_csv(tmp_path))
+        open_one(write_csv(tmp_path, time=False))
     with pytest.raises(DataError, match="sampled at 250 Hz, not at 360 Hz"):
         open_one(write_wfdb(tmp_path), 360)
 
