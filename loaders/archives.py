@@ -1,10 +1,8 @@
 """A zip is looked over before anything in it is read: what could leave its folder, hide a file or fill the disk is refused."""
 
 import gzip
-import hashlib
 import re
 import stat
-import tempfile
 import unicodedata
 import zipfile
 import zlib
@@ -13,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from toolbox import temporary
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
+from toolbox.files import sha256
 
 CHECKSUMS = "SHA256SUMS.txt"
 MOST_BYTES = 100 * 2**30  # of all that a zip holds: ten times the largest database of heartbeats that comes as one
@@ -63,8 +63,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
     Raises DataError for a damaged zip, DownloadError for other sums and, before a byte is written, for an unsafe zip. An error
     in the use of the folder names the zip in its place.
     """
-    with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
-        folder = Path(name)
+    with temporary.folder() as folder:
         with reading(archive), opened(archive) as file:
             file.extractall(folder)
         for sums in folder.rglob(CHECKSUMS):
@@ -72,7 +71,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
         try:
             yield folder
         except CommanderError as error:
-            raise type(error)(error.what, where=error.where.replace(name, str(archive)), hint=error.hint) from error
+            raise type(error)(error.what, where=error.where.replace(str(folder), str(archive)), hint=error.hint) from error
 
 
 def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:
@@ -114,8 +113,7 @@ def _check_sums(sums: Path, archive: Path) -> None:
         path = files.get(Path(name.strip().lstrip("*")))
         if path is None:
             continue
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
         if found != known.lower():
             raise DownloadError(
                 f"{path.name} has the SHA-256 {found}, its publisher states {known}", where=str(archive), hint="fetch it again"

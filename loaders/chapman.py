@@ -60,9 +60,10 @@ def load(
     choices, folder = twelve.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "chapman"
     source = _find(data_file, folder)
     cache = folder / "cache"
+    read = partial(tracings.read_all, source, cache)
     with reading(source.path):
         key = fingerprint(*source.paths)
-    arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", partial(tracings.read_all, source, cache))
+    arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", read, by_record=["samples"])
     arrays, absent = _labelled(arrays, source, data_file, folder)
     _report(arrays, absent, source, folder, bad_rows=bad_rows)
     facts = {"source": SOURCES[source.kind], "licence": LICENCE}
@@ -102,8 +103,7 @@ def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Pa
     if source.kind != CSV:
         return arrays, {}
     path = _workbook(source, data_file, folder)
-    with reading(path):
-        key = fingerprint(path)
+    key = fingerprint(path)
     labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(workbook.read_rhythms, path))
     rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
     here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}

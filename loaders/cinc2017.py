@@ -34,7 +34,7 @@ COUNTS = {
 }
 MISSING = -(2**15)  # what WFDB writes for a sample that is none
 LARGEST_REFERENCE = 2**22  # bytes
-SUFFIXES = (".hea", ".mat", ".csv")
+SUFFIXES = (".hea", ".mat", ".dat", ".csv")
 SITE = "https://physionet.org/files/challenge-2017/1.0.0"
 REMOTES = (Remote("training2017.zip", f"{SITE}/training2017.zip"),)
 NEWEST = Remote(REFERENCES[0], f"{SITE}/{REFERENCES[0]}")  # stands beside the zip, whose own labels may be an older revision

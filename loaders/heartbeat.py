@@ -15,6 +15,7 @@ from loaders import holdout, kaggle, splits
 from loaders.archives import reading, unpacked
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.formats import parts
 from loaders.holdout import Holdout
 from loaders.rowfiles import read_file
 from loaders.rows import Layout
@@ -102,7 +103,7 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
         with unpacked(source) as folder:
             return kaggle.beats(folder)
 
-    files = sorted(path for path in source.iterdir() if path.suffix in kaggle.SUFFIXES) if source.is_dir() else [source]
+    files = parts.of_folder(source, kaggle.SUFFIXES) if source.is_dir() else [source]
     arrays, checksum = cached(cache / f"records-{fingerprint(*files)}", build)
     everything = Split.of(arrays)
     test_beats = round(TEST_BEATS / 109_446 * len(everything))

@@ -14,6 +14,7 @@ from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.formats import parts
 from loaders.holdout import Holdout
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, read_leads
@@ -119,7 +120,7 @@ def _cut(source: Path, cache: Path, recipe: Recipe, channels: list[list[str]]) -
             return _beats(folder, recipe, channels)
 
     with reading(source):
-        files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES) if source.is_dir() else [source]
+        files = parts.of_folder(source, SUFFIXES) if source.is_dir() else [source]
         how = {"leads": repr(channels), "recipe": repr(recipe), "features": repr(beside.ALL)}
         return cached(cache / f"beats-{fingerprint(*files, **how)}", build)
 

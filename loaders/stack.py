@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders import blocks
 from loaders.cache import gathered
 
 IN_MEMORY = 2**27  # samples: half a gigabyte of float32
@@ -39,6 +40,8 @@ class Stack:
     def on(self, device: torch.device) -> Tensor:
         """The samples on a device; on the CPU the memory map itself, elsewhere one copy."""
         if device not in self.copies:
+            if device.type != "cpu":
+                blocks.check(self.samples)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that a map cannot be written to; nobody does
                 self.copies[device] = torch.from_numpy(self.samples).to(device)
@@ -84,6 +87,7 @@ class Stacked:
     def signal(self, row: int) -> NDArray[np.float32]:
         """The samples (C, T) of a row."""
         stack, record = self.stack, self.of[row]
+        blocks.check(stack.samples, record)
         return (stack.samples[record, stack.leads] - stack.zero[record, :, None]) * stack.factor[record, :, None]
 
     def rows(self, which: NDArray[np.int64]) -> "Stacked":
@@ -104,7 +108,7 @@ class StackedBatches:
     """Rows on a device, as batches of (inputs, y): x (B, C, T) float32 made of the whole numbers as they are asked for."""
 
     def __init__(self, side: Stacked, device: torch.device) -> None:
-        stack = side.stack
+        self.stack = stack = side.stack
         self.samples = stack.on(device)
         self.of, self.y = torch.tensor(side.of, device=device), torch.tensor(side.y, device=device)
         self.zero, self.factor = torch.tensor(stack.zero, device=device), torch.tensor(stack.factor, device=device)
@@ -129,6 +133,8 @@ class StackedBatches:
 
     def of_records(self, of: Tensor) -> Tensor:
         """The records `of` (B,) as the network gets them (B, C, T)."""
+        if of.device.type == "cpu":
+            blocks.check(self.stack.samples, of.numpy())
         x = self.samples.index_select(0, of)
         x = x if self.leads is None else x.index_select(1, self.leads)
         return x.float().sub_(self.zero[of, :, None]).mul_(self.factor[of, :, None])

@@ -98,6 +98,4 @@ def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arra
     read = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
     if read is None:
         raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
-    with reading(path):
-        key = fingerprint(path, **asked)
-    return cached(cache / f"rows-{key}", lambda: coded(read(path, **asked), str(path)))
+    return cached(cache / f"rows-{fingerprint(path, **asked)}", lambda: coded(read(path, **asked), str(path)))

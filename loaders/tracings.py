@@ -23,13 +23,14 @@ from loaders.archives import opened, reading
 from loaders.cache import Arrays, gathered
 from loaders.sources import log, topmost
 from loaders.tracing import LARGEST_FILE
-from toolbox import terminal
+from toolbox import temporary, terminal
 from toolbox.errors import CommanderError, DataError
 
 # In this order: a folder of CSV files or a zip; WFDB headers may stand in many folders, and tables beside them.
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
 OTHERS = ("*.zip", "*.csv")
 CSV, WFDB = ".csv", ".hea"
+SIGNALS = (WFDB, ".mat", ".dat")
 COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
 WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
@@ -48,8 +49,11 @@ class Source:
         """What would change if a recording did."""
         if not self.path.is_dir():
             return [self.path]
-        names = [name for file in self.files.values() for name in ((file, _mat(file)) if self.kind == WFDB else (file,))]
-        return [path for name in names if (path := self.path / name).is_file()]
+        given = [self.path / file for file in self.files.values()]
+        if self.kind == CSV:
+            return [path for path in given if path.is_file()]
+        folders = dict.fromkeys(path.parent for path in given)  # a header may name a signal file of another stem
+        return [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SIGNALS and path.is_file()]
 
 
 def find(place: Path, *, pointed_at: bool = True) -> Source | None:
@@ -178,8 +182,8 @@ def _open(source: Source) -> Iterator[Callable[[str], tuple[tracing.Samples, str
     if source.path.is_dir():
         yield partial(_from_folder, source.path)
         return
-    with opened(source.path) as archive:
-        yield partial(_from_zip, archive, source.kind)
+    with opened(source.path) as archive, temporary.folder() as there:
+        yield partial(_from_zip, archive, there, source.kind)
 
 
 def _from_folder(folder: Path, file: str) -> tuple[tracing.Samples, str]:
@@ -190,13 +194,13 @@ def _from_folder(folder: Path, file: str) -> tuple[tracing.Samples, str]:
     return tracing.of_csv(path.read_bytes()), ""
 
 
-def _from_zip(archive: ZipFile, kind: str, file: str) -> tuple[tracing.Samples, str]:
+def _from_zip(archive: ZipFile, there: Path, kind: str, file: str) -> tuple[tracing.Samples, str]:
     for member in (file, _mat(file)):
         if member in archive.NameToInfo:
             _check_size(archive.getinfo(member).file_size)
     if kind == CSV:
         return tracing.of_csv(archive.read(file)), ""
-    with tempfile.TemporaryDirectory(prefix="ecg_commander_") as name:
+    with tempfile.TemporaryDirectory(dir=there) as name:
         for member in (file, _mat(file)):
             if member in archive.NameToInfo:
                 (Path(name) / PurePosixPath(member).name).write_bytes(archive.read(member))

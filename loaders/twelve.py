@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import diagnoses, filters, holdout, splits
+from loaders import blocks, diagnoses, filters, holdout, splits
 from loaders.base import Data, DataSpec
 from loaders.beats import HIGHEST_HZ, LOWEST_HZ
 from loaders.cache import Arrays, cached, gathered
@@ -145,7 +145,7 @@ def _stack(arrays: Arrays, checksum: str, choices: Choices, cache: Path) -> Stac
     """The samples as they are asked for, made once, with what brings each lead to its unit."""
     samples, key = arrays["samples"], hashlib.sha256(f"{checksum} {choices.view}".encode()).hexdigest()[:16]
     if (choices.rate_hz, choices.filter) != (RATE_HZ, "none"):
-        made, _ = cached(cache / f"view-{key}", partial(_filtered, samples, choices, cache))
+        made, _ = cached(cache / f"view-{key}", partial(_filtered, samples, choices, cache), by_record=["samples"])
         samples = made["samples"]
     zero = np.zeros(samples.shape[:2], np.float32)
     factor = np.full_like(zero, 1 / STEPS_PER_MV)
@@ -163,7 +163,7 @@ def _filtered(samples: NDArray[np.int16], choices: Choices, cache: Path) -> Arra
     steps = filters.parse(choices.filter)
 
     def made() -> Iterator[NDArray[np.int16]]:
-        for record in terminal.bar(iterable=samples, desc="filtering", unit="record"):
+        for record in terminal.bar(iterable=_sound(samples), desc="filtering", unit="record"):
             signal = record.astype(np.float64)
             for step in steps:
                 signal = step(signal, RATE_HZ)
@@ -175,7 +175,7 @@ def _filtered(samples: NDArray[np.int16], choices: Choices, cache: Path) -> Arra
 
 def _quartiles(samples: NDArray[np.int16]) -> Arrays:
     """Those (3, R, 12) of each lead."""
-    bar = terminal.bar(iterable=samples, desc="medians", unit="record")
+    bar = terminal.bar(iterable=_sound(samples), desc="medians", unit="record")
     return {"quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)}
 
 
@@ -202,3 +202,9 @@ def ordered(names: Sequence[str]) -> list[int]:
     if twice := [lead for lead in LEADS if len(places[lead.lower()]) > 1]:
         raise ValueError(f"lead {twice[0]} is there twice")
     return [places[lead.lower()][0] for lead in LEADS]
+
+
+def _sound(samples: NDArray[np.int16]) -> NDArray[np.int16]:
+    """All samples, once they are known to be those that were stored."""
+    blocks.check(samples)
+    return samples

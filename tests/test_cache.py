@@ -1,17 +1,22 @@
 """Parsed arrays on disk: built once, mapped afterwards, whole or not there."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from loaders import blocks, cache
 from loaders.cache import Arrays, cached, checksum, fingerprint
-from toolbox import files
+from toolbox import files, temporary
 from toolbox.errors import DataError, ResourceError
 
 
@@ -88,30 +93,171 @@ def test_the_checksum_differs_where_anything_differs(change: object) -> None:
     assert checksum(other) != checksum(arrays())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe"])
-def test_a_damaged_meta_json_is_a_data_error_that_names_the_folder(tmp_path: Path, content: bytes) -> None:
+def spoil(path: Path) -> None:
+    """Change one bit of a file, not its size and times."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def another_process(folder: Path) -> None:
+    """What this process knows about a folder is forgotten."""
+    cache.SOUND.pop(folder, None)
+    blocks.WATCHED.clear()
+
+
+def assert_heals(folder: Path, caplog: pytest.LogCaptureFixture, says: str) -> None:
+    another_process(folder)
+    healed, after = cached(folder, arrays)
+    assert_equal(healed, arrays())
+    assert after == checksum(arrays())
+    (line,) = caplog.messages
+    assert line.startswith(f"the parsed data in {folder} are damaged (")
+    assert says in line
+    assert os.listdir(folder.parent) == [folder.name]
+    assert_equal(cached(folder, never)[0], arrays())
+
+
+CONTENTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe", b"[" * 10_000]
+
+
+@pytest.mark.parametrize("content", [None, *CONTENTS], ids=str)
+def test_a_folder_without_meta_json_or_with_a_damaged_one_heals(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
     cached(tmp_path / "a", arrays)
-    (tmp_path / "a" / "meta.json").write_bytes(content)
-    with pytest.raises(DataError, match="damaged") as caught:
-        cached(tmp_path / "a", never)
-    assert caught.value.where == str(tmp_path / "a")
-    assert "remove" in caught.value.hint
+    path = tmp_path / "a" / "meta.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    assert_heals(tmp_path / "a", caplog, "")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "y.npy", "record.npy"])
+def test_one_changed_bit_is_reported_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    cached(tmp_path / "a", arrays)
+    spoil(tmp_path / "a" / name)
+    assert_heals(tmp_path / "a", caplog, f"{name} is not what was stored")
+
+
+def test_labels_that_somebody_replaced_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cached(tmp_path / "a", arrays)
+    np.save(tmp_path / "a" / "y.npy", arrays()["y"][::-1])
+    assert_heals(tmp_path / "a", caplog, "y.npy is not what was stored")
+
+
+def test_a_checksum_that_was_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cached(tmp_path / "a", arrays)
+    path = tmp_path / "a" / "meta.json"
+    path.write_text(path.read_text().replace(checksum(arrays()), "0" * 64))
+    assert_heals(tmp_path / "a", caplog, "meta.json was changed")
 
 
 @pytest.mark.parametrize("size", [None, 0, 20, 130], ids=["gone", "empty", "half a header", "half the data"])
-def test_a_damaged_array_is_a_data_error(tmp_path: Path, size: int | None) -> None:
+def test_an_array_that_is_not_whole_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int | None) -> None:
     cached(tmp_path / "a", arrays)
     path = tmp_path / "a" / "x.npy"
     path.unlink() if size is None else os.truncate(path, size)
-    with pytest.raises(DataError, match="damaged"):
-        cached(tmp_path / "a", never)
+    assert_heals(tmp_path / "a", caplog, "No such file" if size is None else "x.npy is not what was stored")
 
 
-def test_a_pickled_array_is_never_loaded(tmp_path: Path) -> None:
+def test_a_pickled_array_is_never_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cached(tmp_path / "a", arrays)
     np.save(tmp_path / "a" / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert_heals(tmp_path / "a", caplog, "x.npy is not what was stored")
+
+
+def test_a_file_in_the_place_of_the_folder_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a").write_text("no folder")
+    assert_heals(tmp_path / "a", caplog, "Not a directory")
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_array = files.write_array
+    monkeypatch.setattr(files, "write_array", lambda path, array: write_array(path, array[:1]))
+    monkeypatch.setattr(files, "sha256", lambda path: "0" if path.parent.name == "a" and path.parent.parent == tmp_path else "1")
     with pytest.raises(DataError, match="damaged"):
-        cached(tmp_path / "a", never)
+        cached(tmp_path / "a", arrays)
+
+
+def test_a_sound_folder_is_compared_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(tmp_path / "a", arrays)
+    monkeypatch.setattr(cache, "_compare", None)
+    assert_equal(cached(tmp_path / "a", never)[0], arrays())
+
+
+# Stored by an earlier version
+
+
+def earlier(folder: Path) -> Path:
+    """A folder as it was stored without digests of its files."""
+    cached(folder, arrays)
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps({"arrays": meta["arrays"], "sha256": meta["sha256"]}))
+    another_process(folder)
+    return folder
+
+
+def test_a_folder_of_an_earlier_version_is_used_and_guarded_from_then_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = earlier(tmp_path / "a")
+    assert cached(folder, never)[1] == checksum(arrays())
+    spoil(folder / "y.npy")
+    assert_heals(folder, caplog, "y.npy is not what was stored")
+
+
+def test_a_damaged_folder_of_an_earlier_version_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spoil(earlier(tmp_path / "a") / "y.npy")
+    assert_heals(tmp_path / "a", caplog, "do not have their checksum")
+
+
+# Large arrays
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.int16]:
+    """An array whose records are compared as they are read, two of them in a block."""
+    monkeypatch.setattr(blocks, "LARGE", 100)
+    monkeypatch.setattr(blocks, "LEAST", 16)
+    stored, _ = cached(tmp_path / "a", lambda: {"x": np.arange(60, dtype=np.int16).reshape(15, 4)}, by_record=["x"])
+    return stored["x"]
+
+
+def test_of_a_large_array_a_damaged_record_is_found_when_it_is_read(tmp_path: Path, large: NDArray[np.int16]) -> None:
+    path = tmp_path / "a" / "x.npy"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1  # of record 14
+    path.write_bytes(content)
+    another_process(tmp_path / "a")
+    read, _ = cached(tmp_path / "a", never, by_record=["x"])
+    blocks.check(read["x"], np.array([0, 3, 13]))
+    with pytest.raises(DataError, match=r"about record 14 .*x\.npy") as caught:
+        blocks.check(read["x"])
+    assert "the same command again" in caught.value.hint
+    assert cached(tmp_path / "a", lambda: {"x": large * 0}, by_record=["x"])[0]["x"].sum() == 0
+
+
+def test_a_block_is_compared_once(large: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks.check(large, np.array([3]))
+    seen, digest = [], blocks._digest
+    monkeypatch.setattr(blocks, "_digest", lambda block: seen.append(block[0, 0]) or digest(block))
+    blocks.check(large, np.array([2, 3, 4]))
+    assert seen == [16]
+    blocks.check(large)
+    blocks.check(large)
+    assert len(seen) == len(range(0, 15, 2)) - 1
+
+
+def test_the_digests_of_a_large_array_are_guarded_themselves(
+    tmp_path: Path, large: NDArray[np.int16], caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(tmp_path / "a" / "x.digests.npy")
+    another_process(tmp_path / "a")
+    cached(tmp_path / "a", lambda: {"x": large}, by_record=["x"])
+    assert "x.digests.npy is not what was stored" in caplog.text
+
+
+# What goes wrong while it is stored
 
 
 def test_a_store_that_the_system_stops_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -124,14 +270,37 @@ def test_a_store_that_the_system_stops_leaves_nothing_behind(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_process_that_dies_while_storing_leaves_nothing_that_is_read_later(tmp_path: Path) -> None:
+def test_a_process_that_dies_while_storing_leaves_nothing_behind_after_the_next_command(tmp_path: Path) -> None:
     def die_before_the_last_file() -> None:
         files.write_json = lambda *_: os._exit(9)
         cached(tmp_path / "a", lambda: {"x": np.zeros(5)})
 
     assert exit_code(start(die_before_the_last_file)) == 9
     assert not (tmp_path / "a").exists()
-    assert_equal(cached(tmp_path / "a", arrays)[0], arrays())
+    assert len(os.listdir(tmp_path)) == 1
+    assert_equal(cached(tmp_path / "b", arrays)[0], arrays())
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_what_a_living_process_stores_is_left_alone(tmp_path: Path) -> None:
+    def store() -> Arrays:
+        with temporary.folder(tmp_path, cache.HIDDEN) as place:
+            (place / "x").touch()
+            cached(tmp_path / "other", arrays)
+            assert (place / "x").exists()
+        return arrays()
+
+    assert_equal(cached(tmp_path / "a", store)[0], arrays())
+
+
+def test_what_an_earlier_version_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".beats-1.abcd_123" / "beats-1").mkdir(parents=True)
+    (tmp_path / ".mine.abcd_123" / "notes").mkdir(parents=True)
+    cached(tmp_path / "a", arrays)
+    assert len(os.listdir(tmp_path)) == 3
+    monkeypatch.setattr(temporary, "DAY_S", -1)
+    cached(tmp_path / "a", arrays)
+    assert sorted(os.listdir(tmp_path)) == [".mine.abcd_123", "a"]
 
 
 def test_two_processes_that_build_at_once_both_get_the_arrays(tmp_path: Path) -> None:
@@ -156,19 +325,56 @@ def test_a_place_that_cannot_be_written_is_a_resource_error_that_names_it(tmp_pa
     assert str(tmp_path / "file" / "a") in caught.value.where
 
 
-def test_a_fingerprint_changes_with_name_size_and_time_of_a_file_and_not_without(tmp_path: Path) -> None:
+def test_a_fingerprint_is_of_names_and_contents_and_of_how_they_are_read(tmp_path: Path) -> None:
     path, other = tmp_path / "a.csv", tmp_path / "b.csv"
     for file in (path, other):
         file.write_text("1,2\n")
-        os.utime(file, ns=(0, 10**18))
     before = fingerprint(path)
     assert len({before, fingerprint(path, label="a"), fingerprint(path, label="b"), fingerprint(path, record="a")}) == 4
-    assert fingerprint(path) == before
     assert fingerprint(other) != before
     assert fingerprint(path, other) != before
-    os.utime(path, ns=(0, 10**18 + 1))
-    touched = fingerprint(path)
-    assert touched != before
-    path.write_text("1,2,3\n")
     os.utime(path, ns=(0, 10**18))
-    assert fingerprint(path) not in (before, touched)
+    assert fingerprint(path) == before
+    (tmp_path / "copy").mkdir()
+    assert fingerprint(Path(shutil.copy(path, tmp_path / "copy"))) == before
+    path.write_text("2,1\n")
+    os.utime(path, ns=(0, 10**18))
+    assert fingerprint(path) != before
+
+
+def test_a_fingerprint_of_no_file_is_that_of_earlier_versions() -> None:
+    assert fingerprint(recipe="a") == hashlib.sha256(b'[1, [], {"recipe": "a"}]').hexdigest()[:16]
+
+
+def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("1")
+    first, read = fingerprint(tmp_path / "a"), files.sha256
+    seen = []
+    monkeypatch.setattr(files, "sha256", lambda path: seen.append(path) or read(path))
+    assert fingerprint(tmp_path / "a") == first
+    monkeypatch.setattr(cache, "UNSETTLED_NS", -(10**12))
+    assert [fingerprint(tmp_path / "a") for _ in range(3)] == [first] * 3
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("change", ["head", "tail", "path", "times"])
+def test_of_large_files_head_tail_path_inode_and_times_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(cache, "LARGE", 10_000)
+    monkeypatch.setattr(cache, "EDGES", 0)
+    path = tmp_path / "a"
+    path.write_bytes(bytes(20_000))
+    before = fingerprint(path)
+    assert fingerprint(path) == before
+    if change == "path":
+        path = shutil.copy2(path, tmp_path / "b")
+    elif change == "times":
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    else:
+        with open(path, "r+b") as file:
+            file.seek(0 if change == "head" else 19_999)
+            file.write(b"1")
+    assert fingerprint(path) != before

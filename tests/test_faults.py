@@ -32,6 +32,7 @@ from numpy.lib.format import open_memmap
 
 from conftest import BIG, ROOT, SHORT, assert_same_run, carried_out, commander, finish, launch, offline, wait_for, weights
 from loaders.base import Data
+from loaders.cache import _describe
 from models import MODELS, VISION, get_model
 from toolbox import panels
 from toolbox.panels import Panel
@@ -420,12 +421,21 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_the_checkpoint_before_sound(ro
     assert torch.load(path, weights_only=True)["epoch"] == 0
 
 
+@contextmanager
+def stored_otherwise(folder: Path, name: str) -> Iterator[np.ndarray]:
+    """An array of a cache folder that may be changed, as if it had been stored so, under the checksum of before."""
+    meta = json.loads((folder / "meta.json").read_text())
+    arrays = {each: open_memmap(folder / f"{each}.npy", mode="r+") for each in meta["arrays"]}
+    yield arrays[name]
+    arrays[name].flush()
+    _describe(folder, arrays, meta["sha256"], ())
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_step_and_names_the_rows(run: Path, tmp_path: Path) -> None:
     root = tmp_path / "poisoned"
     cache = shutil.copytree(run.parents[1] / "cache", root / "synth" / "cache")
-    x = open_memmap(next(cache.glob("train*")) / "x.npy", mode="r+")
-    x[5000:6000, 3] = np.nan  # behind every check of the file
-    x.flush()
+    with stored_otherwise(next(cache.glob("train*")), "x") as x:
+        x[5000:6000, 3] = np.nan  # behind every check of the file
     poisoned = shutil.copytree(run, root / "synth" / "runs" / run.name)
     ended = on(poisoned, "--resume", "latest", "--epochs", "9")
     assert_error(ended, 5, "epoch 3, batch 1, rows ", "learning rate of ", "no step was made")
@@ -535,9 +545,8 @@ def test_a_permission_that_is_lost_on_the_way_fails_the_next_save_loudly(run: Pa
 
 def test_a_class_absent_from_train_is_warned_about_and_has_no_weight(run: Path, tmp_path: Path) -> None:
     cache = shutil.copytree(run.parents[1] / "cache", tmp_path / "absent" / "synth" / "cache")
-    y = open_memmap(next(cache.glob("train*")) / "y.npy", mode="r+")
-    y[y == 3] = 0
-    y.flush()
+    with stored_otherwise(next(cache.glob("train*")), "y") as y:
+        y[y == 3] = 0
     for balance in ("--sampler", "--class-balance"):
         ended = carried_out(*SHORT, "--epochs", "1", balance, "equal", "--root-dir", tmp_path / "absent")
         assert ended.code == 0, ended.err

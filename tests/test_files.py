@@ -1,6 +1,7 @@
 """A file is written whole or not at all, and JSON is such that every parser reads it."""
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -86,3 +87,9 @@ def test_a_long_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250)
     files.write_text(path, "text")
     assert path.read_text() == "text"
+
+
+def test_a_long_name_is_written_too(tmp_path: Path) -> None:
+    path = tmp_path / ("µ" * 127)
+    files.write_text(path, "1")
+    assert files.sha256(path) == hashlib.sha256(b"1").hexdigest()

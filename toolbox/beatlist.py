@@ -4,7 +4,6 @@
 """
 
 import re
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
+from toolbox import files, temporary
 from toolbox.errors import UsageError
 
 SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
@@ -70,13 +69,13 @@ def save_annotation(beats: Beats, folder: Path, *, extension: str = "pred") -> P
     if not re.fullmatch("[a-zA-Z]+", extension):
         raise UsageError(f"{extension!r} cannot be the ending of an annotation file", hint="letters only, such as pred")
     path = folder / f"{beats.record}.{extension}"
-    with tempfile.TemporaryDirectory() as there:
+    with temporary.folder() as there:
         if len(beats.sample):
             symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
             notes = np.array(["" if name in SYMBOLS else name for name in beats.classes])[beats.label].tolist()
-            how = {"symbol": symbols, "fs": beats.rate_hz, "write_dir": there} | ({"aux_note": notes} if any(notes) else {})
+            how = {"symbol": symbols, "fs": beats.rate_hz, "write_dir": str(there)} | ({"aux_note": notes} if any(notes) else {})
             wfdb.wrann("beats", extension, beats.sample, **how)
-            content = Path(there, f"beats.{extension}").read_bytes()
+            content = (there / f"beats.{extension}").read_bytes()
         else:
             content = b"\0\0"  # wfdb writes none
     files.write_whole(path, lambda file: file.write(content))

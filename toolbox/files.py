@@ -1,5 +1,6 @@
-"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed."""
+"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed. And the SHA-256 of a file."""
 
+import hashlib
 import json
 import math
 import os
@@ -16,13 +17,22 @@ if TYPE_CHECKING:
 LARGEST_JSON = 2**28  # bytes that are read, a history of a hundred thousand epochs
 
 
+LONGEST = 200  # bytes of a name that a temporary name takes over; a file system allows 255
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Let `write` fill a new file that replaces `path` once it is complete.
 
     On any failure the temporary file is removed and what stood at `path` before stays. A failure of the disk
     (full, no permission, too large) is a ResourceError that names the path and the bytes written.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.fsdecode(os.fsencode(path.name)[:LONGEST])}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
