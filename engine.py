@@ -29,6 +29,7 @@ from toolbox.signals import StopRequest
 ROOT = str(Path(__file__).resolve().parent)
 AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is asked for again
 PATIENCE_S = 20.0  # that a scheduler may take to answer
+LOOPBACK = "127.0.0.1"
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
 Group = tuple[Task, ...]
@@ -55,31 +56,62 @@ def gpus() -> str:
 
 @contextmanager
 def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
-    """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here."""
-    import dask
+    """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here.
+
+    The cluster here has keys of its own that exist in memory alone, listens on the loopback, and answers no HTTP request. A
+    scheduler elsewhere is asked with the keys that Dask's configuration names (`write_keys`).
+    """
     import distributed
 
     for name in CHATTER:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    threads = str(threads_each(workers))
-    config = {
-        "distributed.nanny.pre-spawn-environ": {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")},
-        "distributed.worker.preload": ["worker"],
-    }
     with ExitStack() as stack:
         try:
-            if address is None:
-                stack.enter_context(dask.config.set(config))
-                how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0}
-                env = {worker.GPUS: gpus} if gpus else {}
-                cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, env=env, **how)
-                stack.callback(_closed, cluster, timeout=10)
+            cluster = None if address else stack.enter_context(_local(workers, gpus))
             client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
             stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
             what = "no scheduler answers" if address else f"the workers cannot be started: {error}"
-            raise ResourceError(what, where=address or "this machine", hint="dask scheduler, and its address") from error
+            hint = "dask scheduler, and its address" if address else "fewer --workers"
+            raise ResourceError(what, where=address or "this machine", hint=hint) from error
         yield client
+
+
+@contextmanager
+def _local(workers: int, gpus: str | None) -> Iterator[Any]:
+    """A cluster of processes of this machine that nobody else can use."""
+    import cryptography  # noqa: F401, the keys are made with it: said here where it is missing
+    import dask
+    import distributed
+
+    threads = str(threads_each(workers))
+    config = {
+        "distributed.nanny.pre-spawn-environ": {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")},
+        "distributed.worker.preload": ["worker"],
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
+    how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0, "host": LOOPBACK}
+    how |= {"security": distributed.Security.temporary(), "scheduler_kwargs": {"dashboard_address": f"{LOOPBACK}:0"}}
+    env = {worker.GPUS: gpus} if gpus else {}
+    with dask.config.set(config):
+        cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, env=env, **how)
+        try:
+            yield cluster
+        finally:
+            _closed(cluster, timeout=10)
+
+
+def write_keys(folder: Path) -> None:
+    """Make the keys of a cluster of several machines, in a folder that its owner alone can read, for Dask's configuration."""
+    import distributed
+
+    made = distributed.Security.temporary()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    for name, text in (("ca.pem", made.tls_ca_file), ("key.pem", made.tls_worker_key), ("cert.pem", made.tls_worker_cert)):
+        with open(folder / name, "x", opener=lambda path, how: os.open(path, how, 0o600)) as file:
+            file.write(text)
 
 
 @contextmanager

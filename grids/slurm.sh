@@ -5,6 +5,8 @@
 #
 # The folder of the program, its Python and --root-dir are on a file system that every node sees at the same path. The words after
 # the script are those of research.py. The same line again goes on; so does the job itself when it was preempted and is requeued.
+# Scheduler, workers and research.py speak TLS with keys made for this job, in a folder below ECG_KEYS (default the home folder) that
+# every node sees and its owner alone can read. Who can read that folder, as root can, can use the workers.
 #SBATCH --job-name=ecg-research
 #SBATCH --ntasks=8
 #SBATCH --cpus-per-task=4
@@ -18,14 +20,23 @@ set -euo pipefail
 
 cd "${ECG_PROGRAM:-${SLURM_SUBMIT_DIR:-.}}"
 python="${ECG_PYTHON:-python}"
-address="tcp://${ECG_HOST:-$(hostname -f)}:${ECG_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 10000))}"
+address="tls://${ECG_HOST:-$(hostname -f)}:${ECG_PORT:-$((20000 + ${SLURM_JOB_ID:-0} % 10000))}"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
-# Dask's ports have no password: keep them to nodes that you trust.
-"$python" -m distributed.cli.dask_scheduler --host "$address" --no-dashboard &
+keys="$(mktemp -d "${ECG_KEYS:-$HOME}/.ecg-keys-XXXXXXXX")"
+trap 'rm -rf -- "$keys"' EXIT
+"$python" -c 'import pathlib, sys, engine; engine.write_keys(pathlib.Path(sys.argv[1]))' "$keys"
+export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=True DASK_DISTRIBUTED__COMM__TLS__CA_FILE="$keys/ca.pem"
+for role in SCHEDULER WORKER CLIENT; do
+    export "DASK_DISTRIBUTED__COMM__TLS__${role}__KEY=$keys/key.pem" "DASK_DISTRIBUTED__COMM__TLS__${role}__CERT=$keys/cert.pem"
+done
+export DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES="[]" DASK_DISTRIBUTED__WORKER__HTTP__ROUTES="[]"
+http=(--no-dashboard --dashboard-address 127.0.0.1:0)
+
+"$python" -m distributed.cli.dask_scheduler --host "$address" "${http[@]}" &
 scheduler=$!
 # A worker does one run at a time. Where one dies Dask gives its run to another, which goes on from the checkpoint.
-srun --kill-on-bad-exit=0 "$python" -m distributed.cli.dask_worker "$address" --nthreads 1 --no-nanny --no-dashboard --memory-limit 0 \
+srun --kill-on-bad-exit=0 "$python" -m distributed.cli.dask_worker "$address" --nthreads 1 --no-nanny "${http[@]}" --memory-limit 0 \
     --death-timeout 120 &
 workers=$!
 
@@ -38,6 +49,7 @@ over() { # the workers first: told at once with their scheduler to end, they may
     kill -KILL "$workers" 2>/dev/null || true
     kill "$scheduler" 2>/dev/null || true
     wait || true
+    rm -rf -- "$keys"
 }
 trap over EXIT
 

@@ -1,13 +1,19 @@
 """What workers and their driver do at the edges: a run that is held, a lock of the dead, a cell that kills, what is said."""
 
+import http.client
 import logging
 import os
+import socket
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import distributed
+import psutil  # comes with Dask
 import pytest
 
 import cells
@@ -176,3 +182,34 @@ def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypa
     assert lines[0] == "2 of 5 runs ended, time left not known yet; worker 0: a_0 epoch 3/20; worker 1: b_0"
     assert lines[1:3] == ["a_0 done", "b_0 failed: why"]
     assert lines[3] == "4 of 5 runs ended, about 0 s left; no worker has begun"
+
+
+def is_refused(address: str) -> bool:
+    """Whether a scheduler does not let in whoever has no key, or keys of another cluster."""
+    keys = distributed.Security.temporary() if address.startswith("tls://") else None
+    try:
+        distributed.Client(address, security=keys, timeout="2s", set_as_default=False).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_the_workers_of_this_machine_are_nobody_elses() -> None:
+    taken = socket.socket()
+    with suppress(OSError):
+        taken.bind(("127.0.0.1", 8787))
+    taken.listen()
+    with taken, warnings.catch_warnings(action="error", category=UserWarning), engine.connected(workers=1) as client:
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [each.laddr for one in family for each in one.net_connections("tcp") if each.status == "LISTEN"]
+        assert {place.ip for place in listening} == {"127.0.0.1"}
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert is_refused(address)
+        assert is_refused(address.replace("tls://", "tcp://"))
+        (facts,) = client.scheduler_info()["workers"].values()
+        for port in (client.cluster.scheduler.http_server.port, facts["services"]["dashboard"]):
+            for path in ("/info/main/workers.html", "/json/identity.json", "/metrics", "/health"):
+                with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asked:
+                    asked.request("GET", path)
+                    assert asked.getresponse().status == 404

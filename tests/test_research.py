@@ -364,7 +364,7 @@ def test_two_commands_at_once_and_an_address_without_a_scheduler_are_refused(
     assert f"no scheduler answers ({address})" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("package", ["yaml", "distributed", "optuna"])
+@pytest.mark.parametrize("package", ["yaml", "distributed", "optuna", "cryptography"])
 def test_a_package_that_is_not_installed_is_named_with_where_it_is_required(root: Path, package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; import research; sys.exit(research.main(sys.argv[1:]))"
     search = ["--search", "random", "--trials", "1"] if package == "optuna" else []

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_engine import is_refused
 from test_research import free_port
 
 from conftest import ROOT, finish, launch, wait_for
@@ -37,6 +38,7 @@ def cluster(tmp_path: Path) -> dict[str, str]:
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     own = {"ECG_PROGRAM": str(ROOT), "ECG_PYTHON": os.sys.executable, "ECG_HOST": "127.0.0.1", "ECG_PORT": str(free_port())}
+    own["ECG_KEYS"] = str(tmp_path)
     return own | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
 
 
@@ -55,9 +57,14 @@ def test_a_job_that_is_preempted_saves_its_runs_is_requeued_and_ends_when_it_com
     how = {"script": "", "env": cluster, "cwd": tmp_path, "start_new_session": True, "stderr": subprocess.STDOUT}
     first = launch(*job, **how)
     wait_for(lambda: ledger.path.exists() and bool(ledger.records()), first)
+    (keys,) = tmp_path.glob(".ecg-keys-*")
+    assert {path.stat().st_mode & 0o077 for path in (keys, *keys.iterdir())} == {0}
+    for address in (f"tcp://127.0.0.1:{cluster['ECG_PORT']}", f"tls://127.0.0.1:{cluster['ECG_PORT']}"):
+        assert is_refused(address)
     first.send_signal(signal.SIGTERM)  # to the script alone, as --signal=B: does
     ended = finish(first)
     assert ended.code == 143, ended.out
+    assert not keys.exists()
     assert (tmp_path / "scontrol").read_text().split() == ["requeue", "7"]
     assert {row["state"] for row in gridtable.rows(ledger)} <= {DONE, "stopped", "waiting"}
     ended = finish(launch(*job, **how))

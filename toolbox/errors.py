@@ -7,7 +7,7 @@
 import traceback
 
 OF_AN_EXTRA = {
-    **dict.fromkeys(("dask", "distributed", "yaml", "optuna"), "pip install -r requirements-research.txt"),
+    **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "pip install -r requirements-research.txt"),
     **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "pip install -r requirements-vision.txt"),
     "captum": "pip install -r requirements-explain.txt",
 }
