@@ -21,7 +21,10 @@ from toolbox.runs import RunFolder
 from trainer import Trainer
 
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
-OF_PATIENTS = ("macro_over", "rule", "gross", "average", "intervals", "calibration")
+OF_PATIENTS = (
+    "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
+    "influence", "calibration",
+)  # fmt: skip
 NO_PATIENTS = "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
 log = logging.getLogger("commander")
 

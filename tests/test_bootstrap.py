@@ -40,6 +40,21 @@ def test_an_interval_is_of_the_replicates_that_are_defined() -> None:
     assert bootstrap.interval(np.array([np.nan, 1, 1])) == [1, 1]
 
 
+@pytest.mark.parametrize(("count", "lacks"), [(9, "9 rows"), (10, "")])
+def test_few_rows_have_no_interval_and_the_count_is_the_reason(count: int, lacks: str) -> None:
+    intervals, lacking = bootstrap.percentiles(
+        lambda drawn: {"one": drawn[:, 0], "none": drawn[:, 0] * np.nan, "still": drawn.mean(1)}, count
+    )
+    assert ((intervals["one"] is None), lacking.get("one", "")) == (bool(lacks), lacks)
+    assert (intervals["none"], lacking["none"]) == (None, lacks or "undefined")
+    assert (intervals["still"], lacking["still"]) == (None, lacks or "no spread")
+
+
+def test_rows_of_few_records_are_few() -> None:
+    assert bootstrap.few_units(np.repeat(["a", "b", "c", "d"], 100)) == "4 records"
+    assert bootstrap.few_units(np.array(["a"] * 99 + [""])) == ""
+
+
 def test_units_are_records_or_rows_where_no_record_is_known() -> None:
     unit, what = bootstrap.units(np.array(["b", "a", "b"]))
     assert (unit.tolist(), what) == ([1, 0, 1], "records")

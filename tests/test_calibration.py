@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from toolbox import bootstrap, calibration
+from toolbox import bootstrap, calibration, jackknife
 
 
 def calibrated(rows: int, *, classes: int = 4, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -118,20 +118,36 @@ def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     assert curve.guide == ([0, 1], [0, 1])
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["records", "rows"])
-def test_a_replicate_is_the_score_of_what_it_drew(known: bool) -> None:
-    record = np.repeat([f"r{i}" for i in range(40)], 100) if known else np.full(4000, "")
-    intervals = calibration.intervals(SCORES, TARGET, record, replicates=1, seed=4)
-    unit, _ = bootstrap.units(record)
-    (drawn,) = bootstrap.draws(unit.max() + 1, 1, seed=4)
-    rows = np.repeat(np.arange(4000), drawn[0].astype(int)[unit])
-    by_hand = calibration.score(SCORES[rows], TARGET[rows])
+def test_a_replicate_of_rows_is_the_score_of_what_it_drew() -> None:
+    intervals, lacking = calibration.intervals(SCORES, TARGET, np.full(4000, ""), replicates=2, seed=4)
+    assert not lacking
+    (drawn,) = bootstrap.draws(4000, 2, seed=4)
+    by_hand = [
+        calibration.score(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET))) for often in drawn
+    ]
     for name in set(calibration.FIGURES) - {"adaptive_ece"}:  # whose bins are those of all rows
-        assert intervals[name] == pytest.approx([by_hand[name]] * 2)
+        assert intervals[name] == pytest.approx(np.percentile([of[name] for of in by_hand], [2.5, 97.5]))
+
+
+def test_an_interval_over_records_is_of_the_scores_without_each_record() -> None:
+    record = np.repeat([f"r{i:02}" for i in range(40)], 100)
+    intervals, lacking = calibration.intervals(SCORES, TARGET, record)
+    assert not lacking
+    whole = calibration.score(SCORES, TARGET)
+    others = [calibration.score(SCORES[record != name], TARGET[record != name]) for name in np.unique(record)]
+    for name in set(calibration.FIGURES) - {"adaptive_ece"}:
+        of = jackknife.spread(whole[name], np.array([other[name] for other in others]))
+        assert intervals[name] == pytest.approx(jackknife.interval(of, calibration.BOUNDS.get(name, (0, 1))))
+
+
+def test_few_records_have_no_interval() -> None:
+    intervals, lacking = calibration.intervals(SCORES, TARGET, np.repeat(["a", "b", "c", "d"], 1000))
+    assert set(intervals.values()) == {None}
+    assert set(lacking.values()) == {"4 records"}
 
 
 def test_intervals_hold_what_is_far_from_calibrated() -> None:
     record = np.repeat([f"r{i}" for i in range(40)], 100)
     values = calibration.score(SCORES, TARGET)
-    for name, (low, high) in calibration.intervals(SCORES, TARGET, record, replicates=300).items():
+    for name, (low, high) in calibration.intervals(SCORES, TARGET, record)[0].items():
         assert low < values[name] < high

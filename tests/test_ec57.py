@@ -1,4 +1,4 @@
-"""Figures by patient against published tables, scikit-learn and counts by hand; what a resampling of records keeps."""
+"""Figures by patient against published tables, scikit-learn and counts by hand; what leaving a record out keeps."""
 
 import warnings
 
@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.stats import t as student
 from sklearn import metrics as sk
 
-from toolbox import bootstrap, ec57, files
+from toolbox import ec57, files, jackknife
 from toolbox.errors import UsageError
 
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -82,7 +83,7 @@ def test_counting_every_beat_gives_the_figures_of_the_classes() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_are_scikit_learns(seed: int) -> None:
     target, predicted, record = drawn_rows(seed)
-    values = ec57.measure(target, predicted, record, classes=CLASSES, replicates=5)["gross"]
+    values = ec57.measure(target, predicted, record, classes=CLASSES)["gross"]
     table = sk.precision_recall_fscore_support(target, predicted, labels=range(5))
     for k, name in enumerate(CLASSES):
         assert [values[f"{name} {part}"] for part in ("+P", "Se", "F1")] == pytest.approx([column[k] for column in table[:3]])
@@ -95,7 +96,7 @@ def test_figures_are_scikit_learns(seed: int) -> None:
 
 @pytest.mark.parametrize("classes", [("N", "S", "V", "F", "Q"), ("normal", "abnormal"), ("SVEB", "VEB", "N"), ("a b", "S")])
 def test_every_set_of_classes_has_its_figures_and_only_s_and_v_the_tasks(classes: tuple[str, ...]) -> None:
-    values = ec57.measure(*drawn_rows(1, classes=len(classes)), classes=classes, replicates=5)
+    values = ec57.measure(*drawn_rows(1, classes=len(classes)), classes=classes)
     assert ("jk" in values["gross"]) == bool(values["counts"]) == ({"S", "V"} <= set(classes))
     assert all(f"{name} Se" in values["average"] for name in classes)
     assert np.isfinite(list(values["gross"].values())).all()
@@ -110,22 +111,30 @@ def test_macro_f1_over_what_is_not_there_is_a_usage_error(asked: tuple[str, ...]
 
 def test_a_macro_f1_over_all_classes_is_asked_for_and_said() -> None:
     target, predicted, record = drawn_rows(0)
-    values = ec57.measure(target, predicted, record, classes=CLASSES, macro_over=CLASSES, replicates=5)
+    values = ec57.measure(target, predicted, record, classes=CLASSES, macro_over=CLASSES)
     assert values["macro_over"] == list(CLASSES)
     assert values["gross"]["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, average="macro"))
 
 
-def test_an_average_is_the_mean_over_the_records_that_have_the_class() -> None:
-    matrices = np.zeros((3, 5, 5), int)
+def averages(matrices: NDArray) -> dict[str, float]:
+    return ec57.averages(ec57.figures_of_records(matrices, CLASSES))
+
+
+def test_an_average_is_the_mean_over_the_records_in_which_the_figure_is_defined_as_sumstats_has_it() -> None:
+    """By `sumstats`: Se over records with TP + FN above 0, +P over those with TP + FP above 0, false alarms alone included."""
+    matrices = np.zeros((4, 5, 5), int)
     matrices[0, 2, 2], matrices[0, 2, 0], matrices[0, 0, 0] = 3, 1, 6  # Se of V 0.75
     matrices[1, 2, 2], matrices[1, 0, 0], matrices[1, 0, 2] = 1, 8, 1  # Se 1, +P 0.5, FPR 1 of 9
     matrices[2, 0, 0], matrices[2, 0, 2] = 9, 1  # no V, but one false alarm in 10
-    average = {name: float(value[0]) for name, value in ec57.averages(matrices, CLASSES).items()}
+    matrices[3, 0, 0], matrices[3, 3, 2] = 9, 1  # F called V counts neither way: no +P
+    average = averages(matrices)
     assert average["VEB Se"] == pytest.approx((0.75 + 1) / 2)
-    assert average["VEB +P"] == pytest.approx((1 + 0.5) / 2)
-    assert average["VEB FPR"] == pytest.approx((0 + 1 / 9 + 1 / 10) / 3)
-    assert average["accuracy"] == pytest.approx((0.9 + 0.9 + 0.9) / 3)
-    assert np.isnan(average["F Se"])
+    assert average["VEB +P"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert average["VEB F1"] == pytest.approx((6 / 7 + 2 / 3 + 0) / 3)
+    assert average["VEB FPR"] == pytest.approx((0 + 1 / 9 + 1 / 10 + 0) / 4)
+    assert average["accuracy"] == pytest.approx(0.9)
+    assert average["F Se"] == 0
+    assert np.isnan(average["Q Se"])
 
 
 @settings(deadline=None, max_examples=40)
@@ -153,7 +162,7 @@ def test_the_same_records_once_more_change_no_gross_figure(matrices: NDArray, ti
 def test_the_order_of_rows_changes_nothing(seed: int, random: object) -> None:
     target, predicted, record = drawn_rows(seed, per_record=20)
     order = np.array(random.sample(range(len(target)), len(target)))
-    how = {"classes": CLASSES, "replicates": 50}
+    how = {"classes": CLASSES}
     values = ec57.measure(target, predicted, record, **how)
     assert files.finite(ec57.measure(target[order], predicted[order], record[order], **how)) == files.finite(values)
 
@@ -163,58 +172,98 @@ def test_the_order_of_rows_changes_nothing(seed: int, random: object) -> None:
 def test_the_order_of_records_changes_no_estimate(matrices: NDArray, random: object) -> None:
     order = random.sample(range(len(matrices)), len(matrices))
     assert gross(matrices[order].sum(0)) == pytest.approx(gross(matrices.sum(0)), nan_ok=True)
-    one, other = (ec57.averages(of, CLASSES) for of in (matrices, matrices[order]))
-    for name in one:
-        assert one[name] == pytest.approx(other[name], nan_ok=True)
+    assert averages(matrices[order]) == pytest.approx(averages(matrices), nan_ok=True)
 
 
 @settings(deadline=None, max_examples=30)
 @given(matrices_of_records)
-def test_intervals_of_pooled_shares_hold_the_estimate(matrices: NDArray) -> None:
-    values = ec57.measure(*rows(matrices + np.eye(5, dtype=int)), classes=CLASSES, replicates=300)
-    for name in pooled_shares:
-        low, high = values["intervals"]["gross"][name]
-        assert low - 1e-12 <= values["gross"][name] <= high + 1e-12
+def test_intervals_hold_the_estimate_and_keep_their_range_or_say_why_there_is_none(matrices: NDArray) -> None:
+    values = ec57.measure(*rows(matrices + np.eye(5, dtype=int)), classes=CLASSES)
+    for kind, table in values["intervals"].items():
+        for name, interval in table.items():
+            lowest, highest = ec57.BOUNDS.get(name, (0, 1))
+            if interval is None:
+                assert values["without_interval"][kind][name]
+            else:
+                low, high = interval
+                assert lowest <= low <= values[kind][name] + 1e-9
+                assert values[kind][name] - 1e-9 <= high <= highest
 
 
-def test_a_replicate_is_the_measure_of_the_records_it_drew() -> None:
-    target, predicted, record = drawn_rows(3)
-    names, matrices = ec57.by_record(target, predicted, record, 5)
-    (drawn,) = bootstrap.draws(len(names), 4, seed=9)
-    pooled, averages = ec57.pooled(drawn, matrices), ec57.averages(matrices, CLASSES, drawn=drawn)
-    for replicate, often in enumerate(drawn):
-        again = np.repeat(matrices, often.astype(int), axis=0)
-        np.testing.assert_array_equal(pooled[replicate], again.sum(0))
-        for name, value in ec57.averages(again, CLASSES).items():
-            assert averages[name][replicate] == pytest.approx(value[0], nan_ok=True)
+def test_a_figure_without_a_record_is_the_figure_of_the_others() -> None:
+    target, predicted, record = drawn_rows(3, records=12)
+    values = ec57.measure(target, predicted, record, classes=CLASSES)
+    assert set(values["influence"]) == set(ec57.headline(CLASSES))
+    for name, of in values["influence"].items():
+        others = {r: ec57.measure(*(a[record != r] for a in (target, predicted, record)), classes=CLASSES) for r in set(record)}
+        moved = {r: abs(other["gross"][name] - values["gross"][name]) for r, other in others.items()}
+        assert of["without"] == pytest.approx(others[of["record"]]["gross"][name])
+        assert moved[of["record"]] == pytest.approx(max(moved.values()))
+    of_records = ec57.figures_of_records(ec57.by_record(target, predicted, record, 5)[1], CLASSES)
+    for name, without in ec57.averages_without_each(of_records).items():
+        again = [np.nanmean(np.delete(of_records[name], i)) for i in range(12)]
+        np.testing.assert_allclose(without, again)
 
 
-def test_intervals_are_decided_by_the_seed_and_are_the_spread_of_records() -> None:
+def test_an_interval_is_the_t_interval_of_the_jackknife_by_hand() -> None:
+    """Twelve records of 100 beats, 4 of them without an error: effective records from the influences, on the logit scale."""
+    wrong = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 30])
+    matrices = np.zeros((12, 2, 2), int)
+    matrices[:, 0, 0], matrices[:, 0, 1] = 100 - wrong, wrong
+    values = ec57.measure(*rows(matrices), classes=("a", "b"))
+    share = 1 - wrong.sum() / 1200
+    others = np.array([1 - np.delete(wrong, i).sum() / 1100 for i in range(12)])
+    d = others - others.mean()
+    error = np.sqrt(11 / 12 * np.sum(d**2))
+    freedom = 1.25 * np.sum(d**2) ** 2 / np.sum(d**4)
+    half = student.ppf(0.975, freedom) * error / (share * (1 - share))
+    expected = [1 / (1 + np.exp(-(np.log(share / (1 - share)) + sign * half))) for sign in (-1, 1)]
+    assert values["intervals"]["gross"]["accuracy"] == pytest.approx(expected)
+    assert values["interval_method"] == jackknife.METHOD
+    assert freedom < 2  # one record of twelve decides
+
+
+def test_ten_alike_records_give_about_the_usual_interval() -> None:
     rng = np.random.default_rng(0)
-    beats, right = 200, rng.integers(60, 200, 30)  # each record has its own share, far apart
-    matrices = np.zeros((30, 2, 2), int)
+    beats, right = 200, rng.integers(120, 160, 60)
+    matrices = np.zeros((60, 2, 2), int)
     matrices[:, 0, 0], matrices[:, 0, 1] = right, beats - right
-    how = {"classes": ("a", "b")}
-    values = ec57.measure(*rows(matrices), **how)["intervals"]["gross"]["accuracy"]
-    assert ec57.measure(*rows(matrices), **how)["intervals"]["gross"]["accuracy"] == values
-    assert ec57.measure(*rows(matrices), **how, seed=1)["intervals"]["gross"]["accuracy"] != values
-    assert (values[1] - values[0]) / 3.92 == pytest.approx((right / beats).std() / np.sqrt(30), rel=0.1)
+    low, high = ec57.measure(*rows(matrices), classes=("a", "b"))["intervals"]["gross"]["accuracy"]
+    assert (high - low) / 4 == pytest.approx((right / beats).std(ddof=1) / np.sqrt(60), rel=0.1)
 
 
-def test_one_record_alone_has_no_interval() -> None:
-    target, predicted, _ = drawn_rows(0)
-    values = ec57.measure(target, predicted, np.full(len(target), "only"), classes=CLASSES)
-    assert np.isnan(values["intervals"]["gross"]["accuracy"]).all()
+@pytest.mark.parametrize("records", [1, 2, 4, 9])
+def test_few_records_have_no_interval_and_the_count_is_the_reason(records: int) -> None:
+    target, predicted, record = drawn_rows(0, records=records)
+    values = ec57.measure(target, predicted, record, classes=CLASSES)
+    lacks = "1 record" if records == 1 else f"{records} records"
+    for kind, table in values["intervals"].items():
+        assert set(table.values()) == {None}
+        assert set(values["without_interval"][kind].values()) == {lacks}
     assert values["gross"]["accuracy"] == pytest.approx((target == predicted).mean())
+    assert ("accuracy" in values["influence"]) == (records > 1)
+
+
+def test_a_class_of_few_records_has_no_interval_though_there_are_many_records() -> None:
+    matrices = np.tile(np.diag([50, 0, 9, 0, 0]), (22, 1, 1))
+    matrices[:, 0, 2] = np.arange(22) % 5
+    matrices[:4, 1, 1], matrices[:4, 1, 0] = 3, [1, 2, 0, 1]
+    values = ec57.measure(*rows(matrices), classes=CLASSES)
+    assert values["intervals"]["gross"]["SVEB Se"] is None
+    assert values["without_interval"]["gross"]["SVEB Se"] == "4 records"
+    assert values["intervals"]["gross"]["VEB Se"] is None  # no V is missed anywhere: what the next record does nobody knows
+    assert values["without_interval"]["gross"]["VEB Se"] == "no spread"
+    assert values["without_interval"]["gross"]["F Se"] == "0 records"
+    assert values["intervals"]["gross"]["VEB +P"][0] < values["gross"]["VEB +P"] < values["intervals"]["gross"]["VEB +P"][1]
 
 
 def test_nothing_undefined_warns_or_counts_as_zero() -> None:
     with warnings.catch_warnings(action="error"):
-        values = ec57.measure(np.zeros(6, int), np.zeros(6, int), np.repeat(["a", "b"], 3), classes=CLASSES, replicates=20)
+        values = ec57.measure(np.zeros(6, int), np.zeros(6, int), np.repeat(["a", "b"], 3), classes=CLASSES)
     assert np.isnan([values["gross"][name] for name in ("VEB Se", "VEB +P", "VEB F1", "jk", "kappa")]).all()
     assert values["gross"]["VEB FPR"] == 0
     assert values["gross"]["macro_f1"] == 1
-    assert np.isnan(values["intervals"]["gross"]["VEB Se"]).all()
+    assert values["intervals"]["gross"]["VEB Se"] is None
 
 
 def test_a_class_that_is_never_said_costs_its_share_of_j_kappa() -> None:
@@ -226,7 +275,7 @@ def test_a_class_that_is_never_said_costs_its_share_of_j_kappa() -> None:
 
 
 def test_the_table_by_record_adds_up_to_the_gross_counts() -> None:
-    values = ec57.measure(*drawn_rows(5), classes=CLASSES, replicates=5)
+    values = ec57.measure(*drawn_rows(5), classes=CLASSES)
     table = values["by_record"]
     assert table["record"] == [f"r{i}" for i in range(8)]
     assert all(len(column) == 8 for column in table.values())

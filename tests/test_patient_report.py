@@ -11,7 +11,7 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 
 from conftest import Page
-from toolbox import calibration, ec57, panels, patient_report
+from toolbox import calibration, ec57, jackknife, panels, patient_report
 from toolbox.errors import UsageError
 from toolbox.predictions import Predictions
 from toolbox.report import shown
@@ -22,7 +22,7 @@ PROTOCOL = "DS1 and DS2, no patient on two sides"
 HOW = {"protocol": PROTOCOL, "title": "mitdb_cnn1d_3_1, best checkpoint"}
 
 
-def said(classes: tuple[str, ...] = CLASSES, *, records: int = 6, rows: int = 480) -> Predictions:
+def said(classes: tuple[str, ...] = CLASSES, *, records: int = 12, rows: int = 960) -> Predictions:
     rng = np.random.default_rng(0)
     target = rng.choice(len(classes), rows, p=np.arange(len(classes), 0, -1) / np.arange(len(classes) + 1).sum())
     scores = softmax(rng.normal(size=(rows, len(classes))) + 2 * np.eye(len(classes))[target], axis=1)
@@ -31,7 +31,7 @@ def said(classes: tuple[str, ...] = CLASSES, *, records: int = 6, rows: int = 48
 
 
 PREDICTIONS = said()
-VALUES = patient_report.measure(PREDICTIONS, CLASSES, temperature=1.5, replicates=50)
+VALUES = patient_report.measure(PREDICTIONS, CLASSES, temperature=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_measured_is_what_the_parts_say() -> None:
     of = PREDICTIONS
-    alone = ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES, replicates=50)
+    alone = ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES)
     assert {name: VALUES[name] for name in alone} == alone
     for name, scores in (("as trained", of.scores), ("T = 1.500", calibration.apply(of.scores, 1.5))):
         assert VALUES["calibration"][name]["figures"] == calibration.score(scores, of.target)
-    assert list(patient_report.measure(of, CLASSES, replicates=2)["calibration"]) == ["as trained"]
+    assert list(patient_report.measure(of, CLASSES)["calibration"]) == ["as trained"]
     with pytest.raises(UsageError):
         patient_report.measure(of, CLASSES, macro_over=("X",))
 
@@ -64,13 +64,36 @@ def test_the_text_has_every_figure_beside_its_interval_and_a_line_a_record() -> 
     for record, beats in zip(VALUES["by_record"]["record"], VALUES["by_record"]["beats"], strict=True):
         assert any(line.split()[:2] == [record, str(beats)] for line in text.splitlines())
     assert "macro F1 over N, S, V, F; Q reported but left out of it" in text
-    assert "resample the 6 records" in text
+    assert f"The intervals are over the 12 records, not their beats: {jackknife.METHOD}." in text
+    for name, of in VALUES["influence"].items():
+        figures = [shown(of["value"]), of["record"], shown(of["without"])]
+        assert any(line.split()[-3:] == figures for line in text.splitlines() if line.startswith(ec57.LABELS.get(name, name)))
     assert text.count(PROTOCOL) == 2
+
+
+def test_four_records_have_no_interval_in_text_and_json_but_a_reason(tmp_path: Path) -> None:
+    """Each of them has an accuracy of 0.6, which was an interval from 0.6000 to 0.6000."""
+    target = np.tile([0] * 6 + [1] * 4, 4)
+    scores = np.tile([[0.9, 0.1]], (40, 1))
+    predictions = Predictions(np.arange(40), np.repeat(["a", "b", "c", "d"], 10), target, scores, -np.log(scores[:, 0]))
+    values = patient_report.measure(predictions, ("normal", "ill"), temperature=1.5)
+    patient_report.write(tmp_path, values, **HOW)
+    patient_report.draw(tmp_path, predictions, values, **HOW)
+    text = (tmp_path / "by_patient.txt").read_text()
+    assert "0.6000        n/a: 4 records" in next(line for line in text.splitlines() if line.startswith("accuracy"))
+    assert "0.6000 - 0.6000" not in text
+    assert "There are no intervals: 4 records of at least 10 that an interval over records needs." in text
+    written = json.loads((tmp_path / "by_patient.json").read_text())
+    assert written["gross"]["accuracy"] == 0.6
+    for kind in ("gross", "average"):
+        assert written["intervals"][kind]["accuracy"] is None
+        assert written["without_interval"][kind]["accuracy"] == "4 records"
+    assert written["calibration"]["as trained"]["without_interval"]["ece"] == "4 records"
 
 
 @pytest.mark.parametrize("classes", [CLASSES, OTHERS, ("N", "S", "V")])
 def test_the_columns_of_every_table_stand_below_their_names(classes: tuple[str, ...]) -> None:
-    text = patient_report.summary(patient_report.measure(said(classes), classes, replicates=20), **HOW)
+    text = patient_report.summary(patient_report.measure(said(classes), classes), **HOW)
     for first in ("class, gross", "record "):
         lines = text.splitlines()
         at = next(i for i, line in enumerate(lines) if line.startswith(first))
@@ -81,7 +104,7 @@ def test_the_columns_of_every_table_stand_below_their_names(classes: tuple[str, 
 
 def test_many_records_are_listed_by_the_least_accurate_and_all_stand_in_the_csv(tmp_path: Path) -> None:
     predictions = said(records=80)
-    values = patient_report.measure(predictions, CLASSES, replicates=2)
+    values = patient_report.measure(predictions, CLASSES)
     patient_report.write(tmp_path, values, **HOW)
     text = (tmp_path / "by_patient.txt").read_text()
     assert "by record (the 60 least accurate of 80)" in text
@@ -139,7 +162,7 @@ def test_a_records_strokes_run_over_its_interval_through_its_estimate() -> None:
 
 
 def test_classes_without_s_and_v_have_their_own_panels() -> None:
-    values = patient_report.measure(said(OTHERS), OTHERS, replicates=2)
+    values = patient_report.measure(said(OTHERS), OTHERS)
     assert [panel.x_label for panel in patient_report.record_panels(values)] == [
         f"{of} {part}" for of in OTHERS for part in ("Se", "+P")
     ]
@@ -149,7 +172,7 @@ def test_a_record_without_the_beat_has_no_stroke() -> None:
     predictions = said()
     without = predictions.record == "103"
     target = np.where(without, 0, predictions.target)
-    values = patient_report.measure(Predictions(**{**vars(predictions), "target": target}), CLASSES, replicates=2)
+    values = patient_report.measure(Predictions(**{**vars(predictions), "target": target}), CLASSES)
     (_, x, _), _ = patient_report.record_panels(values)[2].lines
     row = values["by_record"]["record"].index("103")
     assert np.isnan(x[3 * row : 3 * row + 2]).all()

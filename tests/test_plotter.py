@@ -115,7 +115,8 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     report.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
     written = json.loads((tmp_path / "pred" / "metrics.json").read_text())
     assert written["split_rule"] == "by patient"
-    assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, [None, None])
+    assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, None)
+    assert written["without_interval"]["macro_auroc"] == "undefined"
     assert written["accuracy"] == values["accuracy"] == (rows.scores.argmax(1) == 0).mean()
     text = (tmp_path / "pred" / "report.txt").read_text()
     assert text in caplog.text

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox import jackknife
+
 Array = NDArray[Any]
 MOST = 2**22  # numbers of a block
+METHOD = "percentile bootstrap over rows"
 
 
 def units(record: Array) -> tuple[Array, str]:
@@ -43,3 +46,26 @@ def interval(values: Array) -> list[float]:
     """The 2.5th and 97.5th percentile of the replicates that are defined; NaN where none is."""
     kept = values[~np.isnan(values)]
     return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else [np.nan] * 2
+
+
+def percentiles(
+    statistic: Callable[[Array], dict[str, Array]], count: int, *, replicates: int = 1000, seed: int = 0
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """The percentile interval of every figure of `statistic` over `count` rows, and why a figure has none: too few rows."""
+    spread = replicated(statistic, count, replicates=replicates, seed=seed)
+    return allowed({name: interval(column) for name, column in spread.items()}, jackknife.too_few(count, "rows"))
+
+
+def few_units(record: Array) -> str:
+    """Why rows of these records (N,) are too few for an interval; "" where they are not."""
+    unit, what = units(record)
+    return jackknife.too_few(len(np.unique(unit)), what)
+
+
+def allowed(intervals: dict[str, list[float]], lacks: str) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """The intervals, None where `lacks` is a reason, or they are undefined or a single value, and why they are None."""
+    reasons = {}
+    for name, (low, high) in intervals.items():
+        if reason := lacks or (jackknife.UNDEFINED if np.isnan(low) else jackknife.STILL if low == high else ""):
+            reasons[name] = reason
+    return {name: None if name in reasons else ends for name, ends in intervals.items()}, reasons

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap
+from toolbox import bootstrap, jackknife, metrics
 from toolbox.panels import Panel
 
 Array = NDArray[Any]
 BINS = 15
+BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures that are no shares
 FIGURES = ("ece", "adaptive_ece", "classwise_ece", "brier", "nll")
 LEAST = float(np.finfo(np.float32).tiny)  # a probability that was rounded to 0
 COLDEST, HOTTEST = 0.02, 50.0
@@ -27,15 +28,22 @@ def score(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]
 
 def intervals(
     scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int = 1000, seed: int = 0
-) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] over resampled records, or rows where no record (N,) is known; bins stay.
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """95 % intervals [low, high] over records, and why a figure has none; percentiles of resampled rows where no record (N,) is
+    known. Bins stay.
 
     Chance adds to a calibration error, so that replicates of a small one lie above it.
     """
-    unit, _ = bootstrap.units(record)
-    sums = _sums_of_units(scores, target, unit, bins)
-    spread = bootstrap.replicated(lambda drawn: _figures(drawn, *sums), int(unit.max()) + 1, replicates=replicates, seed=seed)
-    return {name: bootstrap.interval(column) for name, column in spread.items()}
+    unit, what = bootstrap.units(record)
+    rows, added = _sums_of_units(scores, target, unit, bins)
+    if what == "rows":
+        how = {"replicates": replicates, "seed": seed}
+        return bootstrap.percentiles(lambda drawn: _figures(drawn, rows, added), len(rows), **how)
+    values = {name: float(value[0]) for name, value in _figures(np.ones((1, len(rows))), rows, added).items()}
+    without = _means({name: table.sum(0) - table for name, table in added.items()}, rows.sum() - rows)
+    spreads = jackknife.spreads(values, without)
+    found = {name: jackknife.interval(of, BOUNDS.get(name, jackknife.SHARE)) for name, of in spreads.items()}
+    return found, jackknife.lacking(spreads)
 
 
 def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> float:
@@ -131,9 +139,14 @@ def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tupl
 
 
 def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Array]:
-    """Every figure of each replicate in `drawn` (b, U): the mean over tables of the sums' sizes, a row."""
+    """Every figure of each replicate in `drawn` (b, U)."""
     gaps = {name: (drawn @ table.reshape(len(rows), -1)).reshape(-1, *table.shape[1:]) for name, table in added.items()}
-    return {name: np.abs(gap).sum(2).mean(1) / (drawn @ rows) for name, gap in gaps.items()}
+    return _means(gaps, drawn @ rows)
+
+
+def _means(gaps: dict[str, Array], rows: Array) -> dict[str, Array]:
+    """The mean over tables of the sizes of their sums (b, tables, bins), by `rows` (b,); NaN without a row."""
+    return {name: metrics.ratio(np.abs(gap).sum(2).mean(1), rows) for name, gap in gaps.items()}
 
 
 def _squares(scores: Array, target: Array) -> Array:

@@ -1,11 +1,12 @@
 """Runs tested on the same rows, side by side: how much better one is than the first, and whether that could be chance.
 
 `compare([RunFolder(...), RunFolder(...)])` reads what their tests left in pred/; `summary` is the text of what it returns. The
-bootstrap is paired: every replicate draws the same records (rows, where no record is known) for all runs.
+interval of a difference is paired: each record is left out of both runs at once (`toolbox/jackknife.py`); where no record is
+known, every bootstrap replicate draws the same rows for both.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zipfile import BadZipFile
@@ -13,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, ec57
+from toolbox import bootstrap, ec57, jackknife
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
@@ -21,6 +22,7 @@ from toolbox.report import shown
 from toolbox.runs import RunFolder
 
 Array = NDArray[Any]
+Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS = "pred/predictions.npz"
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
 # What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py, patients.py,
@@ -70,6 +72,8 @@ def compare(
 ) -> dict[str, Any]:
     """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
 
+    An interval that few records do not allow is None, with the reason beside it.
+
     Raises UsageError where fewer than two runs are given or their classes, test rows or what the split rules say of these differ,
     CheckpointError where one was not tested. `split_rule` lacks its part on validation where that is another in another run.
     """
@@ -78,22 +82,24 @@ def compare(
     unit, what = bootstrap.units(first.predictions.record)
     said = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
     matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in said]
-    count = len(matrices[0])
 
-    def of_each(drawn: Array) -> list[dict[str, Array]]:
-        return [ec57.figures(ec57.pooled(drawn, of), first.classes, macro, rule) for of in matrices]
+    def figures(of: Array) -> dict[str, Array]:
+        return ec57.figures(of, first.classes, macro, rule)
 
-    def differences(drawn: Array) -> dict[str, Array]:
-        base, *rest = of_each(drawn)
-        return {f"{i} {name}": of[name] - base[name] for i, of in enumerate(rest) for name in base}
-
-    estimates = [{name: float(value[0]) for name, value in of.items()} for of in of_each(np.ones((1, count)))]
-    spread = bootstrap.replicated(differences, count, replicates=replicates, seed=seed)
+    estimates = [{name: float(value) for name, value in figures(of.sum(0)).items()} for of in matrices]
+    named = np.unique(first.predictions.record)
+    if what == "records":
+        of_records = [ec57.figures_of_records(of, first.classes, rule) for of in matrices]
+        known = [ec57.known_in(of_records[0], of) for of in of_records[1:]]
+        against = [_over_records(named, figures, matrices[0], *of) for of in zip(matrices[1:], known, strict=True)]
+    else:
+        against = [_over_rows(figures, matrices[0], of, replicates=replicates, seed=seed) for of in matrices[1:]]
     return {
         "split_rule": first.split_rule if len({of.split_rule for of in (first, *others)}) == 1 else test_side(first.split_rule),
         "rows": len(unit),
-        "resampled": f"{count:,} {what}",
-        "replicates": replicates,
+        "units": len(matrices[0]),
+        "of_units": what,
+        "interval_method": jackknife.METHOD if what == "records" else f"{bootstrap.METHOD}, {replicates:,} replicates",
         "rule": rule,
         "classes": list(first.classes),
         "macro_over": list(macro),
@@ -101,10 +107,51 @@ def compare(
             {"name": of.name, "validation": validation(of.split_rule), "figures": own}
             for of, own in zip((first, *others), estimates, strict=True)
         ],
-        "against_the_first": [
-            {name: _against(own[name], estimates[0][name], spread[f"{i} {name}"]) for name in own}
-            for i, own in enumerate(estimates[1:])
-        ],
+        "against_the_first": against,
+    }
+
+
+def _over_records(
+    names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Of each figure of matrices (R, K, K) the difference, its interval, the confidence that it is above 0, and the record whose
+    absence moves it most."""
+    one, two = (figures(of.sum(0)) for of in (base, other))
+    one_without, two_without = (figures(of.sum(0) - of) for of in (base, other))
+    found = {}
+    for name, value in one.items():
+        difference, without = float(two[name] - value), two_without[name] - one_without[name]
+        of = jackknife.spread(difference, without, known.get(name))
+        found[name] = {
+            "difference": difference,
+            "interval": jackknife.difference_interval(of, ec57.BOUNDS.get(name, jackknife.SHARE)),
+            "without_interval": of.lacks,
+            "above_0": jackknife.above_0(of),
+            "influence": jackknife.influence({name: difference}, {name: without}, names, [name]).get(name),
+        }
+    return found
+
+
+def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
+    """The same of rows, matrices (N, K, K) of one count each, by the percentiles and the share of bootstrap replicates."""
+
+    def differences(drawn: Array) -> dict[str, Array]:
+        one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))
+        return {name: two[name] - one[name] for name in one}
+
+    count = len(base)
+    value = differences(np.ones((1, count)))
+    spread = bootstrap.replicated(differences, count, replicates=replicates, seed=seed)
+    lacks = jackknife.too_few(count, "rows")
+    intervals, lacking = bootstrap.allowed({name: bootstrap.interval(column) for name, column in spread.items()}, lacks)
+    return {
+        name: {
+            "difference": float(value[name][0]),
+            "interval": ends,
+            "without_interval": lacking.get(name, ""),
+            "above_0": None if ends is None else float((spread[name][~np.isnan(spread[name])] > 0).mean()),
+        }
+        for name, ends in intervals.items()
     }
 
 
@@ -124,7 +171,7 @@ def summary(values: dict[str, Any]) -> str:
     first, *others = values["runs"]
     lines = [f"split: {values['split_rule']}", *_validations(values["runs"])]
     lines.append(f"test rows: {values['rows']:,}, the same for all")
-    lines.append(f"resampled: {values['resampled']}, the same for both, {values['replicates']:,} bootstrap replicates")
+    lines.append(f"intervals over {values['units']:,} {values['of_units']}, the same for both: {values['interval_method']}")
     lines += ec57.rules(values)
     labels = {name: ec57.LABELS.get(name, name) for name in first["figures"]}
     wide = max(map(len, labels.values())) + 4
@@ -132,18 +179,35 @@ def summary(values: dict[str, Any]) -> str:
         lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
         lines.append(" " * wide + FIGURE.format("A", "B", "B - A", "95 % interval", "above 0"))
         for name, of in against.items():
-            low, high = of["interval"]
-            between = "-" if np.isnan(low) else f"{signed(low)} to {signed(high)}"
-            share = "-" if np.isnan(of["above_0"]) else f"{of['above_0']:.1%}"
+            between = f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+            share = "-" if of["above_0"] is None else f"{of['above_0']:.1%}"
             figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
             lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, between, share))
-    lines += [
-        "",
-        "above 0: the share of replicates in which B is higher; of FPR the lower is the better.",
-        "With so many figures, some differ by chance alone: choose the one that matters before looking.",
-        NOTICE,
+        lines += _influence_lines(against, values["classes"])
+    return "\n".join([*lines, "", *_legend(values), NOTICE]) + "\n"
+
+
+def _influence_lines(against: dict[str, Any], classes: Sequence[str]) -> list[str]:
+    """Of each headline difference the record whose absence moves it most, and the difference without it."""
+    known = [(name, of) for name in ec57.headline(classes) if (of := against[name].get("influence"))]
+    told = [
+        f"{ec57.LABELS.get(name, name):<12} without record {of['record']}: {signed(of['without'])}, with it {signed(of['value'])}"
+        for name, of in known
     ]
-    return "\n".join(lines) + "\n"
+    return ["", "B - A, most moved by one record", *told] if told else []
+
+
+def _legend(values: dict[str, Any]) -> list[str]:
+    """What the columns mean, and where there is no interval."""
+    lines = []
+    if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
+        lines.append(f"n/a: no interval, which needs {jackknife.FEW} {values['of_units']} in which the figure is known.")
+    what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
+    return [
+        *lines,
+        f"above 0: {what} that B is higher; of FPR the lower is the better.",
+        "With so many figures, some differ by chance alone: choose the one that matters before looking.",
+    ]
 
 
 def test_side(split_rule: str) -> str:
@@ -167,13 +231,6 @@ def _validations(runs: Sequence[dict[str, Any]]) -> list[str]:
 def signed(value: float) -> str:
     """A difference as a person reads it; a dash where there is none."""
     return "-" if np.isnan(value) else f"{value:+.4f}"
-
-
-def _against(value: float, base: float, replicates: Array) -> dict[str, Any]:
-    """The difference to the first run, its interval, and the share of the replicates where it is above 0."""
-    kept = replicates[~np.isnan(replicates)]
-    above = float((kept > 0).mean()) if len(kept) else np.nan
-    return {"difference": value - base, "interval": bootstrap.interval(replicates), "above_0": above}
 
 
 def _difference(first: Tested, other: Tested) -> str:

@@ -9,18 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import detection, files, panels, plotter
+from toolbox import bootstrap, detection, files, panels, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
-from toolbox.report import shown
+from toolbox.report import between, of_rows, shown
 
 log = logging.getLogger("commander")
 FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
-MEASURED = (
-    "Normals are kept and anomalies caught at the threshold, which no test row had a say in.",
-    "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.",
-)
+MEASURED = "Normals are kept and anomalies caught at the threshold, which no test row had a say in."
 UNMEASURED = "Nothing can be measured: no row has a label. What lies above the threshold is odd; what it is, nobody has said."
 BINS = 60
 SHOWN = 3  # rows of each kind whose reconstructions are drawn
@@ -59,11 +56,12 @@ def write(
     target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
     anomaly = target != normal
     told = detection.both_sides(anomaly)
-    values = _measured(anomaly, errors, threshold) if told else {}
+    lacks = bootstrap.few_units(predictions.record)
+    values = _measured(anomaly, errors, threshold, lacks) if told else {}
     values |= {"threshold": threshold, "classes": detection.by_class(target, errors, threshold, spec.classes)}
     if baseline and told:
         name, scores, of_baseline = baseline
-        values["baseline"] = {"name": name, "threshold": of_baseline, **_measured(anomaly, scores, of_baseline)}
+        values["baseline"] = {"name": name, "threshold": of_baseline, **_measured(anomaly, scores, of_baseline, lacks)}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     rules = [f"split: {spec.split_rule}", *remarks]
     rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
@@ -73,9 +71,10 @@ def write(
     return values
 
 
-def _measured(anomaly: Array, scores: Array, threshold: float) -> dict[str, Any]:
-    intervals = detection.bootstrap_intervals(anomaly, scores, threshold)
-    return detection.score(anomaly, scores, threshold) | {"intervals": intervals}
+def _measured(anomaly: Array, scores: Array, threshold: float, lacks: str) -> dict[str, Any]:
+    intervals, lacking = bootstrap.allowed(detection.bootstrap_intervals(anomaly, scores, threshold), lacks)
+    figures = detection.score(anomaly, scores, threshold)
+    return figures | {"intervals": intervals, "without_interval": lacking, "interval_method": bootstrap.METHOD}
 
 
 def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: Sequence[str]) -> None:
@@ -88,7 +87,9 @@ def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: S
 
 def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
     """The figures with their intervals, a baseline's beside them, and a line a class; no figures where none is `normal`."""
-    figures, end = (_figures(values), MEASURED) if normal else ([UNMEASURED], [])
+    figures, end = ([UNMEASURED], [])
+    if normal:
+        figures, end = _figures(values), [MEASURED, *of_rows(values["without_interval"])]
     lines = [title, *rules, "", *figures, "", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
@@ -107,8 +108,7 @@ def _figures(values: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(values: Mapping[str, Any], name: str) -> tuple[str, str]:
-    low, high = values["intervals"][name]
-    return shown(values[name]), f"{shown(low)} - {shown(high)}"
+    return shown(values[name]), between(values["intervals"][name], values["without_interval"].get(name, ""))
 
 
 def draw(

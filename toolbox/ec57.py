@@ -1,8 +1,9 @@
 """Arrays in, floats out: what a beat classifier is worth by patient, counted as ANSI/AAMI EC57:1998/(R)2008 counts.
 
-Every figure is read from confusion matrices, one a record, so that a resampling of records is one product of matrices. Gross
-figures pool the beats of all records; average figures give each record the same weight. Their intervals resample records, not
-beats: the beats of one patient resemble each other. Records of one patient (201 and 202 of MIT-BIH) want one name.
+Every figure is read from confusion matrices, one a record, so that leaving a record out is one subtraction. Gross figures pool
+the beats of all records; average figures are means over the records in which a figure is defined, as `sumstats` of the WFDB
+software has them. Their intervals are over records, not beats (`toolbox/jackknife.py`): the beats of one patient resemble each
+other. Records of one patient (201 and 202 of MIT-BIH) want one name.
 
 `S` and `V` are detected as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software, and in
 de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q that is called V is neither right nor
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap
+from toolbox import jackknife
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -34,6 +35,7 @@ RULES_IN_WORDS = {
 }
 PARTS = ("Se", "+P", "FPR", "F1")
 LABELS = {"kappa": "Cohen's kappa", "jk": "j-kappa", "macro_f1": "macro F1"}
+BOUNDS = {"kappa": (-1.0, 1.0), "jk": (-0.5, 1.0)}  # of figures that are no shares
 MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has 15 of them outside the paced records
 
 
@@ -143,20 +145,36 @@ def pooled(drawn: Array, matrices: Array) -> Array:
     return (drawn @ matrices.reshape(len(matrices), -1)).reshape(-1, *matrices.shape[1:])
 
 
-def averages(matrices: Array, classes: Sequence[str], rule: str = "ec57", drawn: Array | None = None) -> dict[str, Array]:
-    """Means over records of accuracy, FPR and, over the records that have such a beat, of Se, +P and F1.
+def figures_of_records(matrices: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
+    """Accuracy, and Se, +P, FPR, F1 of each task and class, of each record (R,); NaN where undefined."""
+    return {"accuracy": _accuracy(matrices), **class_figures(matrices, classes, rule)}
 
-    Of matrices (R, K, K), or of each replicate in `drawn` (replicates, R). A record where a figure is undefined is left out.
-    """
-    drawn = np.ones((1, len(matrices))) if drawn is None else drawn
-    class_of = {name: name for name in classes} | tasks(classes)
-    values = {"accuracy": _accuracy(matrices), **class_figures(matrices, classes, rule)}
-    for name, value in values.items():
-        of, _, part = name.rpartition(" ")
-        has = matrices[:, classes.index(class_of[of])].sum(-1) > 0 if part in ("Se", "+P", "F1") else True
-        there = has & ~np.isnan(value)
-        values[name] = _ratio(drawn @ np.where(there, value, 0), drawn @ there)
-    return values
+
+def known_in(*of_records: Mapping[str, Array]) -> dict[str, int]:
+    """In how many records each figure (R,) is defined, in one of several runs."""
+    return {name: int(np.any([~np.isnan(of[name]) for of in of_records], 0).sum()) for name in of_records[0]}
+
+
+def averages(of_records: Mapping[str, Array]) -> dict[str, float]:
+    """The mean of each figure (R,) over the records in which it is defined."""
+    return {name: float(_ratio(np.nansum(values), (~np.isnan(values)).sum())) for name, values in of_records.items()}
+
+
+def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
+    """Those means (R,) without each record in turn."""
+    found = {}
+    for name, values in of_records.items():
+        defined = ~np.isnan(values)
+        counted = np.where(defined, values, 0)
+        found[name] = _ratio(counted.sum() - counted, defined.sum() - defined)
+    return found
+
+
+def headline(classes: Sequence[str]) -> list[str]:
+    """The gross figures that a result is quoted by."""
+    if tasks(classes):
+        return ["accuracy", "kappa", "jk", "macro_f1", *(f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1"))]
+    return ["accuracy", "kappa", "macro_f1", *(f"{name} F1" for name in classes)]
 
 
 def measure(
@@ -167,33 +185,39 @@ def measure(
     classes: Sequence[str],
     macro_over: Sequence[str] | None = None,
     rule: str = "ec57",
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
-    """Gross and average figures of rows (N,) with 95 % intervals over resampled records, and the table by record: plain values.
+    """Gross and average figures of rows (N,) with 95 % intervals over records, the record that moves each headline figure most,
+    and the table by record: plain values.
 
-    One record alone has no interval (NaN). Raises UsageError for an unknown rule or class.
+    An interval that few records do not allow is None, with the reason in `without_interval`. Raises UsageError for an unknown
+    rule or class.
     """
     macro = macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))
-    gross, average, how = matrices.sum(0), averages(matrices, classes, rule), {"replicates": replicates, "seed": seed}
-    statistics = {
-        "gross": lambda drawn: figures(pooled(drawn, matrices), classes, macro, rule),
-        "average": lambda drawn: averages(matrices, classes, rule, drawn),
+    pooled, of_records = matrices.sum(0), figures_of_records(matrices, classes, rule)
+    gross = {name: float(value) for name, value in figures(pooled, classes, macro, rule).items()}
+    average = averages(of_records)
+    without, known = figures(pooled - matrices, classes, macro, rule), known_in(of_records)
+    spreads = {
+        "gross": jackknife.spreads(gross, without, known),
+        "average": jackknife.spreads(average, averages_without_each(of_records), known),
     }
-    spread = {kind: bootstrap.replicated(statistic, len(names), **how) for kind, statistic in statistics.items()}
     return {
         "rule": rule,
         "macro_over": list(macro),
-        "replicates": replicates,
         "classes": list(classes),
-        "confusion_matrix": gross.tolist(),
-        "counts": {task: {name: int(n) for name, n in four.items()} for task, four in task_counts(gross, classes, rule).items()},
-        "gross": {name: float(value) for name, value in figures(gross, classes, macro, rule).items()},
-        "average": {name: float(value[0]) for name, value in average.items()},
+        "confusion_matrix": pooled.tolist(),
+        "counts": {task: {name: int(n) for name, n in four.items()} for task, four in task_counts(pooled, classes, rule).items()},
+        "gross": gross,
+        "average": average,
+        "interval_method": jackknife.METHOD,
         "intervals": {
-            kind: {name: bootstrap.interval(column) for name, column in table.items()} for kind, table in spread.items()
+            kind: {name: jackknife.interval(of, BOUNDS.get(name, jackknife.SHARE)) for name, of in table.items()}
+            for kind, table in spreads.items()
         },
+        "without_interval": {kind: jackknife.lacking(table) for kind, table in spreads.items()},
+        "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
+        "influence": jackknife.influence(gross, without, names, headline(classes)),
         "by_record": table(names, matrices, classes, rule),
     }
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import calibration, ec57, files, panels, plotter
+from toolbox import calibration, ec57, files, jackknife, panels, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
-from toolbox.report import shown
+from toolbox.report import between, shown
 
 log = logging.getLogger("commander")
 Array = NDArray[Any]
@@ -31,6 +31,8 @@ CALIBRATION = {
     "nll": "negative log likelihood",
 }
 Z = 1.959964  # of a 95 % interval
+INFLUENCE = "{:<24}{:>10}{:>22}{:>12}"
+WIDE = 120
 MOST_RECORDS = 60  # that are listed and drawn; by_record.csv has all
 CUT = 12  # letters of a class name above a column of numbers
 MARK = 0.3  # half the height of the stroke that marks an estimate
@@ -43,20 +45,17 @@ def measure(
     macro_over: Sequence[str] | None = None,
     rule: str = "ec57",
     temperature: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """The figures of `ec57.measure`, and those of calibration as trained and, where there is one, at `temperature`.
 
     Raises UsageError as `ec57.measure` does.
     """
     target, scores, record = predictions.target, predictions.scores, predictions.record
-    how = {"replicates": replicates, "seed": seed}
-    values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over, rule=rule, **how)
-    calibrated = {
-        name: {"figures": calibration.score(of, target), "intervals": calibration.intervals(of, target, record, **how)}
-        for name, of in _temperatures(scores, temperature).items()
-    }
+    values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over, rule=rule)
+    calibrated = {}
+    for name, of in _temperatures(scores, temperature).items():
+        intervals, lacking = calibration.intervals(of, target, record)
+        calibrated[name] = {"figures": calibration.score(of, target), "intervals": intervals, "without_interval": lacking}
     return values | {"calibration": calibrated, **({} if temperature is None else {"temperature": temperature})}
 
 
@@ -75,19 +74,42 @@ def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str)
 
 def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     """Gross and average figures with their intervals, a line a class, calibration, and a line a record."""
-    records = len(values["by_record"]["record"])
     lines = [f"{title}, by patient", f"protocol: {protocol}", *ec57.rules(values), ""]
     lines.append(FIGURE.format("", "gross", "95 % interval", "average", "95 % interval").rstrip())
     overall = [name for name in values["gross"] if _of(name) not in values["classes"]]
     lines += [_line(values, name) for name in overall]
     lines += ["", *_class_lines(values), "", *_calibration_lines(values["calibration"])]
-    lines += ["", *_record_lines(values, protocol), ""]
-    lines += [
-        "gross: the beats of all records pooled. average: the mean over records, of Se, +P and F1 over those with such a beat.",
-        f"The intervals resample the {records} records ({values['replicates']:,} bootstrap replicates), not their beats.",
-        NOTICE,
+    lines += ["", *_influence_lines(values), "", *_record_lines(values, protocol), ""]
+    lines.append("gross: the beats of all records pooled. average: the mean over the records in which the figure is defined.")
+    return "\n".join([*lines, *_interval_lines(values), NOTICE]) + "\n"
+
+
+def _interval_lines(values: Mapping[str, Any]) -> list[str]:
+    """How the intervals were made, how often such intervals hold the truth, and what n/a means."""
+    records = len(values["by_record"]["record"])
+    lacks = jackknife.too_few(records)
+    if lacks:
+        return [f"There are no intervals: {lacks} of at least {jackknife.FEW} that an interval over records needs."]
+    lines = [f"The intervals are over the {records} records, not their beats: {values['interval_method']}."]
+    covered = [
+        f"{ec57.LABELS.get(name, name)} {low:.0f}-{high:.0f}"
+        for name, (low, high) in values["simulated_coverage"]["percent"].items()
+        if name in values["gross"]
     ]
-    return "\n".join(lines) + "\n"
+    if covered:
+        counted = f"{values['simulated_coverage']['records']} records"
+        lines += fill(f"Of 100 in simulated tests of {counted} they held the truth in: {', '.join(covered)}.", WIDE).split("\n")
+    if any(of for of in values["without_interval"].values()):
+        lines.append(f"n/a: no interval; it needs {jackknife.FEW} records in which the figure is known, and which differ in it.")
+    return lines
+
+
+def _influence_lines(values: Mapping[str, Any]) -> list[str]:
+    """Of each headline figure the record whose absence moves it most, and the figure without it."""
+    lines = [INFLUENCE.format("most moved by", "gross", "record", "without it")] if values["influence"] else []
+    for name, of in values["influence"].items():
+        lines.append(INFLUENCE.format(ec57.LABELS.get(name, name), shown(of["value"]), of["record"], shown(of["without"])))
+    return lines
 
 
 def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
@@ -108,8 +130,8 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
 def record_panels(values: Mapping[str, Any]) -> list[Panel]:
     """Se and +P of SVEB and VEB (else of each class of macro F1) a record a row, gross below; a panel each, Se left, +P right.
 
-    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross resamples records. A record
-    without such a beat has no Se, one where none is called so no +P.
+    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where there is
+    one. A record without such a beat has no Se, one where none is called so no +P.
     """
     (table, _), counted = _listed(values["by_record"]), values["counts"]
     names = [*table["record"], "gross"]
@@ -119,7 +141,8 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
         for part, missing in (("Se", "FN"), ("+P", "FP")):
             share = np.array(table[f"{of} {part}"], dtype=float)
             low, high = wilson(share, np.add(table[f"{of} TP"], table[f"{of} {missing}"]))
-            gross, (lowest, highest) = values["gross"][f"{of} {part}"], values["intervals"]["gross"][f"{of} {part}"]
+            gross = values["gross"][f"{of} {part}"]
+            lowest, highest = values["intervals"]["gross"][f"{of} {part}"] or (np.nan, np.nan)
             estimates = np.append(share, gross)
             lines = [
                 ("95 % interval", *_strokes(np.append(low, lowest), np.append(high, highest), heights, heights)),
@@ -150,16 +173,12 @@ def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
     return named if temperature is None else named | {f"T = {temperature:.3f}": calibration.apply(scores, temperature)}
 
 
-def _between(interval: Sequence[float]) -> str:
-    low, high = interval
-    return "-" if np.isnan(low) else f"{shown(low)} - {shown(high)}"
-
-
 def _line(values: Mapping[str, Any], name: str) -> str:
     cells = []
     for kind in ("gross", "average"):
         if name in values[kind]:
-            cells += [shown(values[kind][name]), _between(values["intervals"][kind][name])]
+            lacks = values["without_interval"][kind].get(name, "")
+            cells += [shown(values[kind][name]), between(values["intervals"][kind][name], lacks)]
     return FIGURE.format(ec57.LABELS.get(name, name), *cells, *[""] * (4 - len(cells))).rstrip()
 
 
@@ -169,13 +188,16 @@ def _class_lines(values: Mapping[str, Any]) -> list[str]:
     lines = ["class, gross".ljust(wide) + CLASS.format("beats", "records", *ec57.PARTS)]
     for name in values["classes"]:
         beats = np.array(values["by_record"][f"{name} beats"])
-        cells = []
-        for part in ec57.PARTS:
-            low, high = (f"{bound:.3f}" for bound in values["intervals"]["gross"][f"{name} {part}"])
-            value = values["gross"][f"{name} {part}"]
-            cells.append("-" if np.isnan(value) else f"{value:.3f} ({low}-{high})")
+        cells = [_class_cell(values, f"{name} {part}") for part in ec57.PARTS]
         lines.append(name.ljust(wide) + CLASS.format(f"{beats.sum():,}", int((beats > 0).sum()), *cells))
     return lines
+
+
+def _class_cell(values: Mapping[str, Any], name: str) -> str:
+    value, interval = values["gross"][name], values["intervals"]["gross"][name]
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3f} (n/a)" if interval is None else f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
 def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
@@ -183,7 +205,7 @@ def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
     for name in calibration.FIGURES:
         cells = []
         for of in calibrated.values():
-            cells += [shown(of["figures"][name]), _between(of["intervals"][name])]
+            cells += [shown(of["figures"][name]), between(of["intervals"][name], of["without_interval"].get(name, ""))]
         lines.append(FIGURE.format(CALIBRATION[name], *cells, *[""] * 4).rstrip())
     return lines
 

@@ -1,14 +1,14 @@
 """A tested run as files that a person reads: predictions first, then metrics, figures and a text made from them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
 
-from toolbox import files, metrics, panels, plotter
+from toolbox import bootstrap, files, jackknife, metrics, panels, plotter
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
 
@@ -40,10 +40,13 @@ def write(
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
-    values = metrics.name_classes(metrics.score(*rows), spec.classes) | {"intervals": metrics.bootstrap_intervals(*rows)}
+    values = metrics.name_classes(metrics.score(*rows), spec.classes)
+    lacks = bootstrap.few_units(predictions.record)
+    values["interval_method"] = bootstrap.METHOD
+    values["intervals"], values["without_interval"] = bootstrap.allowed(metrics.bootstrap_intervals(*rows), lacks)
     values |= metrics.challenge_f1(values["per_class"], scored)
     how = {"scored": scored, "classes": list(spec.classes)}
-    values["f1_intervals"] = metrics.f1_intervals(np.array(values["confusion_matrix"]), **how)
+    values["f1_intervals"], _ = bootstrap.allowed(metrics.f1_intervals(np.array(values["confusion_matrix"]), **how), lacks)
     val = val | metrics.challenge_f1(val.get("per_class", {}), scored)
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
@@ -77,18 +80,28 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
     lines = [title, *rules, "", FIGURE.format("metric", "test", "95 % interval", "validation")]
     of_f1 = test.get("f1_intervals", {})
     intervals = test["intervals"] | ({"challenge_f1": of_f1["challenge_f1"]} if "challenge_f1" in of_f1 else {})
-    lines += [FIGURE.format(name, shown(test[name]), _between(of), shown(val.get(name))) for name, of in intervals.items()]
+    lacking = test.get("without_interval", {})
+    lacking |= {"challenge_f1": next(iter(lacking.values()), "")} if intervals.get("challenge_f1", ()) is None else {}
+    for name, of in intervals.items():
+        lines.append(FIGURE.format(name, shown(test[name]), between(of, lacking.get(name, "")), shown(val.get(name))))
     lines += ["", FIGURE.format("class", "Se", "+P", "F1") + f"{'95 % interval':>20}{'rows':>10}"]
     for k, name in enumerate(classes):
         parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
         figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
-        lines.append(FIGURE.format(name, *figures) + f"{_between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
-    lines += ["", "The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent.", NOTICE]
-    return "\n".join(lines) + "\n"
+        lines.append(FIGURE.format(name, *figures) + f"{between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
+    return "\n".join([*lines, "", *of_rows(lacking), NOTICE]) + "\n"
 
 
-def _between(bounds: Sequence[float]) -> str:
-    return " - ".join(map(shown, bounds))
+def of_rows(lacking: Mapping[str, str]) -> list[str]:
+    """What intervals over rows mean, and why figures have none."""
+    lines = ["The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent."]
+    few = bool({*lacking.values()} - {jackknife.UNDEFINED, jackknife.STILL})
+    return lines + [f"n/a: no interval, which needs {jackknife.FEW} rows, of {jackknife.FEW} records."] * few
+
+
+def between(bounds: Sequence[float] | None, lacks: str = "") -> str:
+    """An interval as a person reads it, or why there is none."""
+    return (f"n/a: {lacks}" if lacks else "n/a") if bounds is None else " - ".join(map(shown, bounds))
 
 
 def shown(value: float | None) -> str:

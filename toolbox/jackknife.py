@@ -1,0 +1,118 @@
+"""Confidence intervals over records, corrected for their small number, and the record that moves a figure most.
+
+    of = jackknife.spread(value, without)            # without (R,): the figure without each record in turn
+    jackknife.interval(of, (0, 1)), of.lacks         # [low, high], or None and the reason
+
+The interval is Student's on the logit scale of the figure's range, with the standard error of the jackknife (Efron & Tibshirani
+1993, ch. 11) and as many degrees of freedom as 1.25 times the effective number of records, (sum d^2)^2 / sum d^4 of the
+influences d: where one record holds most of a class, 22 records tell little more of it than one. `benchmarks/coverage.py`
+compares it with the percentile, the expanded percentile (Hesterberg, The American Statistician 69(4):371-386, 2015), BCa and
+bootstrap-t intervals; COVERAGE is what it found. A figure that is known in fewer than FEW records has no interval.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Bounds = tuple[float, float]
+METHOD = "jackknife t over records, effective degrees of freedom"
+SHARE: Bounds = (0.0, 1.0)
+UNDEFINED, STILL = "undefined", "no spread"
+FEW = 10  # units below which nothing is said of the spread
+FREEDOM = 1.25  # degrees of freedom an effective record
+LEVEL = 0.975
+SAME = 1e-12  # a standard error below is rounding
+OUT_OF_RANGE = 1e-9  # of the range, that a figure keeps from its ends
+# Percent of simulated tests of 22 records whose interval held the truth: the least and the most of four populations.
+COVERAGE_RECORDS = 22
+COVERAGE: dict[str, tuple[float, float]] = {}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure, the standard error and degrees of freedom of its jackknife, and why there is no interval ("" where there is)."""
+
+    value: float
+    error: float
+    freedom: float
+    lacks: str = ""
+
+
+def too_few(count: int, what: str = "records") -> str:
+    """Why `count` units give no interval; "" where they do."""
+    return "" if count >= FEW else f"{count} {what if count != 1 else what.removesuffix('s')}"
+
+
+def spread(value: float, without: Array, known: int | None = None) -> Spread:
+    """The spread of a figure from its values `without` (R,) each record; it is `known` in so many of them (None: in all)."""
+    count = len(without)
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    lacks = too_few(count if known is None else min(known, count))
+    lacks = lacks or (UNDEFINED if np.isnan(value) or np.isnan(error) else STILL if error <= SAME else "")
+    if lacks:
+        return Spread(value, np.nan, np.nan, lacks)
+    square = (without - without.mean()) ** 2
+    return Spread(value, error, np.clip(FREEDOM * square.sum() ** 2 / (square**2).sum(), 1, count - 1))
+
+
+def interval(of: Spread, bounds: Bounds) -> list[float] | None:
+    """The 95 % interval of a figure that lies between `bounds`, of which the upper may be infinite: then on the log scale."""
+    from scipy.special import expit, logit, stdtrit
+
+    if of.lacks:
+        return None
+    low, high = bounds
+    half = stdtrit(of.freedom, LEVEL) * of.error
+    if np.isinf(high):
+        ends = low + (of.value - low) * np.exp(np.array([-1, 1]) * half / (of.value - low))
+    else:
+        share = np.clip((of.value - low) / (high - low), OUT_OF_RANGE, 1 - OUT_OF_RANGE)
+        slope = (high - low) * share * (1 - share)
+        ends = low + (high - low) * expit(logit(share) + np.array([-1, 1]) * half / slope)
+    return ends.tolist()
+
+
+def difference_interval(of: Spread, bounds: Bounds) -> list[float] | None:
+    """The 95 % interval of a difference of two figures that lie between `bounds`, which is symmetric."""
+    from scipy.special import stdtrit
+
+    if of.lacks:
+        return None
+    half, widest = stdtrit(of.freedom, LEVEL) * of.error, bounds[1] - bounds[0]
+    return np.clip([of.value - half, of.value + half], -widest, widest).tolist()
+
+
+def above_0(of: Spread) -> float | None:
+    """The confidence that a difference is above 0, from the distribution of its interval."""
+    from scipy.special import stdtr
+
+    return None if of.lacks else float(stdtr(of.freedom, of.value / of.error))
+
+
+def spreads(
+    values: Mapping[str, float], without: Mapping[str, Array], known: Mapping[str, int] | None = None
+) -> dict[str, Spread]:
+    """The spread of each figure by name; a figure that `known` does not name is known in all records."""
+    return {name: spread(float(value), without[name], (known or {}).get(name)) for name, value in values.items()}
+
+
+def lacking(of: Mapping[str, Spread]) -> dict[str, str]:
+    """Why figures have no interval, by name."""
+    return {name: each.lacks for name, each in of.items() if each.lacks}
+
+
+def influence(
+    values: Mapping[str, float], without: Mapping[str, Array], units: Sequence[str], names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Of each of the figures `names` the unit whose absence moves it most, and the figure without it (NaN: undefined)."""
+    found = {}
+    for name in names:
+        value, others = float(values[name]), without[name]
+        if len(units) > 1 and not np.isnan(value):
+            most = int(np.argmax(np.nan_to_num(np.abs(others - value), nan=np.inf)))
+            found[name] = {"record": str(units[most]), "value": value, "without": float(others[most])}
+    return found
