@@ -22,7 +22,8 @@ def _data_flags(flag: Any) -> None:
          "kfold-patient:K")  # fmt: skip
     flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on, of a split with folds (default 1)")
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
-    flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is")
+    flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is, none "
+         "without (default the one called patient, subject, record or group)")  # fmt: skip
     flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or with --predict of what states none")
     flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")

@@ -17,7 +17,7 @@ from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.holdout import Holdout
-from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search
+from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search, topmost
 from toolbox import terminal
 from toolbox.errors import DataError, DownloadError
 
@@ -35,12 +35,13 @@ COUNTS = {
 MISSING = -(2**15)  # what WFDB writes for a sample that is none
 LARGEST_REFERENCE = 2**22  # bytes
 SUFFIXES = (".hea", ".mat", ".dat", ".csv")
+RECORD, ORIGINAL = "A*", "REFERENCE-original.csv"
 SITE = "https://physionet.org/files/challenge-2017/1.0.0"
 REMOTES = (Remote("training2017.zip", f"{SITE}/training2017.zip"),)
 NEWEST = Remote(REFERENCES[0], f"{SITE}/{REFERENCES[0]}")  # stands beside the zip, whose own labels may be an older revision
 HELP = "put training2017.zip of physionet.org (challenge-2017), or its folder, into {}, or name it with --data-file"
 WANTED = Wanted(
-    files=("A*.hea",),
+    files=(f"{RECORD}.hea",),
     enough=lambda names: {".hea", ".mat"} <= {Path(name).suffix for name in names},
     what="no records of the challenge of 2017 are",
     would_do="training2017.zip, or its folder (*.hea, *.mat, REFERENCE.csv)",
@@ -71,7 +72,7 @@ def load(
     how = {"drop_labels": drop_labels, "rename_labels": rename_labels, "val_fraction": val_fraction, "seed": seed}
     choices, folder = strips.Choices.of(LABELS, **view, **how), root / "cinc2017"
     with reading(data_file or folder):
-        source = locate(data_file, WANTED) if data_file else search(folder, WANTED)
+        source = _located(data_file) if data_file else search(folder, WANTED)
     source = source or _fetched(folder)
     arrays, checksum = _decoded(source, folder / "cache")
     facts = {
@@ -81,6 +82,21 @@ def load(
     }
     how = {"rate_hz": RATE_HZ, "choices": choices, "scored": SCORED, "facts": facts, "where": str(source)}
     return strips.as_data("cinc2017", arrays, checksum, **how)
+
+
+def _located(path: Path) -> Path:
+    """The folder or zip that a user points at; where the headers are missing, an error that says so."""
+    try:
+        return locate(path, WANTED)
+    except DataError as error:
+        signals = [signal.name for signal in topmost(path, f"{RECORD}.mat")]
+        if not signals:
+            raise
+        header = Path(signals[0]).with_suffix(".hea")
+        what = f"{len(signals)} recordings have no header: {header} is missing beside {signals[0]}, and so on"
+        raise DataError(
+            what, where=str(path), hint="training2017.zip of physionet.org (challenge-2017), which has them"
+        ) from error
 
 
 def _fetched(folder: Path) -> Path:
@@ -125,7 +141,7 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
     headers = records.find_records(folder)
     reference = reference or next((path for name in REFERENCES if (path := headers[0].with_name(name)).is_file()), None)
     if reference is None:
-        raise DataError(f"{REFERENCES[-1]} with the labels is missing", where=str(headers[0].parent), hint="a whole copy of it")
+        raise _no_labels(headers[0].parent)
     labels = read_labels(reference)
     names = [header.stem for header in headers]
     for what, those in (
@@ -139,6 +155,15 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
     how = {"record": names, "label": [labels[name] for name in names], "gain": [gain for _, gain in read]}
     arrays = strips.together([signal for signal, _ in read], RATE_HZ, **how)
     return arrays | {"reference": np.array([hashlib.sha256(reference.read_bytes()).hexdigest()])}
+
+
+def _no_labels(folder: Path) -> DataError:
+    """What is missing, and where the labels are found."""
+    newest = f"{NEWEST.name} of {NEWEST.url} beside the records"
+    if not (folder / ORIGINAL).is_file():
+        return DataError(f"{REFERENCES[-1]} with the labels is missing", where=str(folder), hint=newest)
+    what = f"{REFERENCES[-1]} with the labels is missing; {ORIGINAL} has the first ones, which were revised twice"
+    return DataError(what, where=str(folder), hint=f"{newest}; or a copy of {ORIGINAL} as {REFERENCES[-1]} to use the first ones")
 
 
 def read_labels(reference: Path) -> dict[str, str]:

@@ -88,4 +88,4 @@ def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str
     if (several := np.flatnonzero(on.sum(1) > 1)).size:
         sides = " and ".join(name for name, there in zip(("train", "val", "test"), on[several[0]], strict=True) if there)
         what = f"the record {names[several[0]]} stands in {sides} at once; such records: {len(several)}"
-        raise DataError(what, where=where, hint="a split column that keeps records whole, or no --record-column")
+        raise DataError(what, where=where, hint="a split column that keeps records whole, or --record-column none")

@@ -6,6 +6,7 @@ brought to mean 0 and variance 1, however long and high it was: its rate is lost
 """
 
 import hashlib
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,7 @@ def load(
     normal = CLASSES.index(detection.normal_class(CLASSES, normal_class)) if detect else None
     folder = root / "ecg5000"
     with reading(data_file or folder):
-        source = locate(data_file, WANTED) if data_file else search(folder, WANTED)
+        source = _located(data_file) if data_file else search(folder, WANTED)
     source = source or fetch_first(REMOTES, folder, WANTED, HELP.format(folder))
     with reading(source):
         files = _files(source, data_file)
@@ -74,6 +75,17 @@ def load(
     how = {"normal": normal, "val_fraction": val_fraction, "seed": seed, "where": str(source)}
     *sides, rule = divide(train, test_file and (lambda: test_file()[0]), **how)
     return Data(_spec(rule), *sides, checksum)
+
+
+def _located(path: Path) -> Path:
+    """The folder or zip that a user points at; what is of another dataset is answered with the way to read it."""
+    try:
+        return locate(path, WANTED)
+    except DataError:
+        if path.exists():
+            is_file = path.is_file() and not zipfile.is_zipfile(path)
+            ucr.check_archive(path, NAME, () if is_file else names_in(path, WANTED))
+        raise
 
 
 def _spec(rule: str) -> DataSpec:

@@ -8,6 +8,7 @@ from toolbox.errors import DataError
 
 NO_LABEL, UNLABELLED = "none", "unlabelled"
 LARGEST = 2**53  # above, neighbouring numbers are one
+FEW, MANY = 50, 10  # classes at most, and values of a sample at least, where it is asked which of two columns is the label
 
 
 def coded(arrays: Arrays, where: str) -> Arrays:
@@ -30,7 +31,7 @@ def coded(arrays: Arrays, where: str) -> Arrays:
         raise DataError(what, where=where, hint=f"--label-column {NO_LABEL} to detect anomalies")
     if (there == 1).any():
         what = f"the class {names[(counts == 1).argmax()][:40]} has a single row, which cannot be trained on and tested"
-        raise DataError(what, where=where, hint="more rows of it, or none")
+        raise DataError(what, where=where, hint="more rows of it, or none; or --label-column with the column of classes")
     return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
 
 
@@ -55,3 +56,15 @@ def _numbered(labels: NDArray[np.str_], classes: NDArray[np.str_], where: str) -
         what = f"the label {strange[0][:40]} is not one of 0..{len(classes) - 1} ({', '.join(classes)})"
         raise DataError(what, where=where, hint="numbers from 0 on, or leave classes out")
     return labels.astype(np.int64)
+
+
+def stand_first(first: NDArray[np.float32], last: NDArray[np.str_]) -> bool:
+    """Whether the first column (N,) holds classes and not the last (N,): few whole numbers, where the last has many numbers."""
+    kinds, counts = np.unique(first, return_counts=True)
+    if not 2 <= len(kinds) <= FEW or counts.min() < 2 or (kinds != np.round(kinds)).any():
+        return False
+    try:
+        values = np.unique(np.unique(last).astype(np.float64))
+    except ValueError:  # names
+        return False
+    return len(values) > max(MANY, 3 * len(kinds))

@@ -3,6 +3,8 @@
 Nothing in it is run: arrays of Python objects are refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,11 @@ from numpy.typing import NDArray
 from loaders.archives import opened, reading
 from loaders.cache import Arrays
 from loaders.columns import FEWEST_SAMPLES
+from loaders.formats import rownumbers
+from loaders.formats.columnnames import of_records
+from loaders.labels import NO_LABEL
 from loaders.sources import log
-from toolbox.errors import DataError
+from toolbox.errors import DataError, DownloadError
 
 FACTS = ("rate_hz", "classes", "leads", "unit")
 KNOWN = ("x", "y", "record", "split", *FACTS)
@@ -26,12 +31,33 @@ def read_npz(path: Path, *, label: str | None, record: str | None, split: str | 
     what is done about rows of x that are not finite. Raises DataError that names the array and what is wrong with it.
     """
     asked = {"label": label, "record": record, "split": split}
-    with reading(path), opened(path), _loaded(path) as file:
-        names = _names(file.files, asked, path)
+    with reading(path), _safe(path), _loaded(path) as file:
+        names, recognised = _names(file.files, asked, path)
         x = _samples(_array(file, "x", path), path)
         texts = {part: _texts(_array(file, name, path), name, len(x), path) for part, name in names.items()}
         facts = {name: _fact(_array(file, name, path), name, x.shape[1], path) for name in FACTS if name in file.files}
-    return _finite({"x": x} | texts, bad_rows, path) | facts
+    arrays = _finite({"x": x} | texts, bad_rows, path)
+    _check_samples(arrays["x"], path)
+    return arrays | facts | ({"recognised": np.array([recognised])} if recognised else {})
+
+
+@contextmanager
+def _safe(path: Path) -> Iterator[None]:
+    """An NPZ that unpacks to far more than its size is one of the user's own files, not a download: a DataError."""
+    try:
+        with opened(path):
+            yield
+    except DownloadError as error:
+        raise DataError(error.what, where=error.where, hint="np.savez without compression, where it is a table") from error
+
+
+def _check_samples(x: NDArray[np.float32], path: Path) -> None:
+    """Refuse a sample that numbers the rows or their records."""
+    if counting := rownumbers.counting(x.reshape(len(x), -1)):
+        lead, sample = divmod(counting[0], x.shape[2])
+        values = x[:, lead, sample]
+        what = f"x[:, {lead}, {sample}] is no sample, it numbers the rows or their records: {values[0]:g}, {values[1]:g}, ... "
+        raise DataError(f"{what}{values[-1]:g}", where=str(path), hint="x without it; numbers of records as the array record")
 
 
 def _loaded(path: Path) -> NpzFile:
@@ -41,19 +67,27 @@ def _loaded(path: Path) -> NpzFile:
         raise DataError("the file is no NPZ", where=str(path), hint="np.savez(path, x=..., y=...)") from error
 
 
-def _names(there: list[str], asked: dict[str, str | None], path: Path) -> dict[str, str]:
-    """The array of each part that is to be read; y and record are read unasked, split is not."""
-    if missing := next((name for name in ("x", *asked.values()) if name and name not in there), None):
+def _names(there: list[str], asked: dict[str, str | None], path: Path) -> tuple[dict[str, str], str]:
+    """The array of each part that is to be read, and the record's if nobody asked for it and it was recognised.
+
+    y and record are read unasked, split is not; a record of "none" is not read.
+    """
+    wanted = [name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)]
+    if missing := next((name for name in ("x", *wanted) if name not in there), None):
         raise DataError(
             f"there is no array {missing}, only {', '.join(there)[:200]}", where=str(path), hint="np.savez(path, x=..., y=...)"
         )
-    if strange := sorted(set(there) - {*KNOWN, *asked.values()}):
+    others = [name for name in there if name not in (*KNOWN, *wanted)]
+    whose = [others[place] for place in of_records(others)]
+    if strange := sorted(set(others) - set(whose)):
         known = f"the names {', '.join(KNOWN)}, or --label-column or --record-column with another"
         raise DataError(f"unknown arrays: {', '.join(strange)[:200]}", where=str(path), hint=known)
     if "split" in there and not asked["split"]:
         log.info("the array split of %s is not used without --split column:split", path)
-    names = {part: name or default for (part, name), default in zip(asked.items(), ("y", "record", ""), strict=True)}
-    return {part: name for part, name in names.items() if name in there and (part, asked[part]) != ("label", None)}
+    recognised = whose[0] if whose and not asked["record"] and "record" not in there else ""
+    defaults = {"label": "y", "record": recognised or "record", "split": ""}
+    names = {part: asked[part] or default for part, default in defaults.items()}
+    return {part: name for part, name in names.items() if name in there and (part, asked[part]) != ("label", None)}, recognised
 
 
 def _array(file: NpzFile, name: str, path: Path) -> NDArray:

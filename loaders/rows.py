@@ -4,7 +4,6 @@ What a row is made of is a `Layout`: `BAD_ROWS["error"](file, Layout(187, ("N", 
 """
 
 import csv
-import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from loaders.cache import Arrays
+from loaders.formats.stream import text_stream
 from toolbox.errors import DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
+MOST_COLUMNS = 100_000  # pandas needs a tenth of a millisecond for each
 LARGEST = float(np.finfo(np.float32).max)
 BLANK = " \t\r\n"
 AROUND_TEXT = ' \t\r\n"'  # spaces, and the quotation marks of a spreadsheet
@@ -29,8 +29,8 @@ class Layout:
     """What a row is made of: `samples` numbers, and a label or text.
 
     The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes there
-    is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets. `hint` is shown where
-    the first row is wrong.
+    is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets; the columns `unread`
+    may hold anything. `hint` is shown where the first row is wrong.
     """
 
     samples: int
@@ -38,12 +38,13 @@ class Layout:
     lowest: int = 0
     label_first: bool = False
     texts: Mapping[str, int] = field(default_factory=dict)
+    unread: Sequence[int] = ()
     hint: str = PLAIN
 
     @cached_property
     def columns(self) -> int:
         """How many cells a row has."""
-        return self.samples + bool(self.classes) + len(self.texts)
+        return self.samples + bool(self.classes) + len(self.texts) + len(self.unread)
 
     @cached_property
     def label(self) -> int:
@@ -77,7 +78,10 @@ def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int]
     """
     import pandas as pd
 
-    file = _decompressed(file)
+    file = text_stream(file, where)
+    if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where), 1)):
+        raise _first_wrong(file, 0, layout, where, skip=skip)  # before pandas makes a column of each cell
+    file.seek(0)
     how = {"header": None, "quoting": csv.QUOTE_NONE, "skiprows": [line - 1 for line in skip]}
     try:
         with np.errstate(over="ignore"):  # 1e39 becomes inf, which is refused below
@@ -89,7 +93,7 @@ def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int]
     if table.shape[1] != layout.columns:
         raise _first_wrong(file, 0, layout, where, skip=skip)
     texts = {name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()}
-    numbers = table.to_numpy()
+    numbers = table.drop(columns=list(layout.unread)).to_numpy()
     good = np.isfinite(numbers).all(1)
     good &= np.all([text != "" for text in texts.values()], 0)
     y = {}
@@ -111,7 +115,7 @@ def read_good_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence
     try:
         return read_rows(file, layout, where=where, skip=skip)
     except DataError as error:
-        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(_decompressed(file), skip)]
+        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(text_stream(file, where), skip, where)]
         index = np.flatnonzero([not what for _, what, _ in looked_at])
         if len(index) == len(looked_at):
             raise
@@ -126,34 +130,30 @@ def read_good_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence
 BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
 
 
-def first_lines(file: BinaryIO, count: int) -> list[tuple[int, list[str]]]:
-    """Line, counted from 1, and cells of the first `count` lines that are not blank."""
-    return list(islice(_rows(_decompressed(file), ()), count))
+def first_lines(file: BinaryIO, count: int, where: str) -> list[tuple[int, list[str]]]:
+    """Line, counted from 1, and cells of the first `count` lines that are not blank; DataError beyond the limits."""
+    return list(islice(_rows(text_stream(file, where), (), where), count))
 
 
 def _types(layout: Layout) -> dict[str, Any]:
     """How pandas takes the columns; where some are text, the letters NA are text as well."""
-    if not layout.texts:
+    texts = {*layout.texts.values(), *layout.unread}
+    if not texts:
         return {"dtype": np.float32}
-    texts = set(layout.texts.values())
     types = {column: str if column in texts else np.float32 for column in range(layout.columns)}
     return {"dtype": types, "keep_default_na": False}
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
-    file.seek(0)
-    magic = file.read(2)
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if magic == GZIP_MAGIC else file
-
-
-def _rows(file: BinaryIO, skip: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
     """Line, counted from 1, and cells of each row; blank lines and the lines `skip` are no rows."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
     try:
         for line, content in enumerate(text, 1):
             if line not in skip and content.strip(BLANK):
+                if (columns := content.count(",") + 1) > MOST_COLUMNS:
+                    what = f"{columns:,} columns, at most {MOST_COLUMNS:,} are read"
+                    raise DataError(what, where=f"{where}, line {line}", hint="a row of samples a line, or an NPZ")
                 yield line, content.strip(BLANK).split(",")
     finally:
         text.detach()  # or the file would be closed with it
@@ -161,7 +161,7 @@ def _rows(file: BinaryIO, skip: Sequence[int]) -> Iterator[tuple[int, list[str]]
 
 def _first_wrong(file: BinaryIO, row: int, layout: Layout, where: str, *, skip: Sequence[int] = (), also: str = "") -> DataError:
     """What is wrong in the first wrong row, from row number `row` on."""
-    for line, cells in islice(_rows(file, skip), row, None):
+    for line, cells in islice(_rows(file, skip, where), row, None):
         what, column = _complaint(cells, layout)
         if what:
             hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
@@ -179,6 +179,8 @@ def _complaint(cells: Sequence[str], layout: Layout) -> tuple[str, int]:
         return f"{len(cells)} columns, expected {layout.expected}", 0
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
+        if column in layout.unread:
+            continue
         what = _text_fault(cell, texts[column]) if column in texts else _number_fault(cell, layout, column == layout.label)
         if what:
             return what, column + 1

@@ -87,7 +87,8 @@ def names_in(source: Path, wanted: Wanted) -> set[str]:
     except zipfile.BadZipFile as error:
         reason = "it is a web page, often a quota notice" if is_page(source) else error
         what = f"neither a folder nor a zip that can be read: {reason}"
-        raise DataError(what, where=str(source), hint=wanted.would_do) from error
+        hint = f"{wanted.would_do}; rows of your own are read with --dataset table"
+        raise DataError(what, where=str(source), hint=hint) from error
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def by_record(records: NDArray[np.str_], fraction: float, seed: int, *, where: s
     second = max(1, round(fraction * len(names)))
     if second >= len(names):
         what = f"cannot set {second} of {len(names)} records aside and have records on both sides"
-        raise DataError(what, where=where, hint="more records, or another --val-fraction")
+        raise DataError(what, where=where, hint="more records, another --val-fraction, or --split stratified")
     chosen = np.random.default_rng(seed).permutation(len(names))[:second]
     picked = np.isin(inverse, chosen)
     return np.flatnonzero(~picked), np.flatnonzero(picked)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from loaders import columns, npz
+from loaders import columns, npz, ucr
 from loaders.archives import reading
 from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
@@ -19,8 +19,14 @@ from loaders.sources import log
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-READERS: dict[str, Callable[..., Arrays]] = {".csv": columns.read_csv, ".csv.gz": columns.read_csv, ".npz": npz.read_npz}
-WOULD_DO = "--data-file my.csv (samples and a label in each row), my.csv.gz or my.npz (x and y)"
+READERS: dict[str, Callable[..., Arrays]] = {
+    **dict.fromkeys((".csv", ".csv.gz", *filter(None, ucr.FORMS)), columns.read_csv),
+    ".npz": npz.read_npz,
+}
+READING = "2"  # raised when the same file is read in another way, so that older caches are not taken
+WOULD_DO = (
+    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x and y)"
+)
 RATE_HZ = 1.0  # where nobody says it: frequencies are then in cycles a sample
 
 
@@ -38,10 +44,11 @@ def load(
 ) -> Data:
     """The rows of `data_file`: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted labels.
 
-    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is. `split` is "stratified" (20 % of
-    each class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test in
-    that column). `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what is asked for
-    and not there, DataError for what the file lacks.
+    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is: without one a column that is called
+    patient, subject, record, group or the like, and "none" takes none. `split` is "stratified" (20 % of each class test),
+    "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test in that column).
+    `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what is asked for and not there,
+    DataError for what the file lacks.
     """
     if not data_file:
         raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
@@ -51,11 +58,21 @@ def load(
     asked = {"label": label, "record": record_column, "split": column or None, "bad_rows": bad_rows}
     arrays, checksum = _parsed(data_file, root / "table" / "cache", asked)
     tell_dropped(arrays, data_file)
+    by_name = _tell_recognised(arrays, data_file)
     everything, where = Split.of(arrays), str(data_file)
     divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
     train, val, test, rule = divide(everything, arrays.get("split"), val_fraction=val_fraction, seed=seed, where=where)
-    spec = _spec(arrays, everything, data_file, rate_hz=rate_hz, rule=rule)
+    spec = _spec(arrays, everything, data_file, rate_hz=rate_hz, rule=rule + by_name)
     return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
+
+
+def _tell_recognised(arrays: Arrays, path: Path) -> str:
+    """Log which column is taken for the record because it is called so; the same for the split rule, "" where none is."""
+    if "recognised" not in arrays:
+        return ""
+    name = str(arrays["recognised"][0])
+    log.info("the rows of one %s stay together: the record column of %s, by its name; --record-column none for none", name, path)
+    return f"; records are those of the column {name}, by its name"
 
 
 def _spec(arrays: Arrays, rows: Split, path: Path, *, rate_hz: float | None, rule: str) -> DataSpec:
@@ -98,4 +115,5 @@ def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arra
     read = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
     if read is None:
         raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
-    return cached(cache / f"rows-{fingerprint(path, **asked)}", lambda: coded(read(path, **asked), str(path)))
+    key = fingerprint(path, **asked, reading=READING)
+    return cached(cache / f"rows-{key}", lambda: coded(read(path, **asked), str(path)))

@@ -197,7 +197,10 @@ def ordered(names: Sequence[str]) -> list[int]:
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name.strip().lower(), []).append(place)
-    if missing := [lead for lead in LEADS if lead.lower() not in places]:
+    missing = [lead for lead in LEADS if lead.lower() not in places]
+    if len(missing) == len(LEADS):
+        raise ValueError(f"no lead is called {', '.join(LEADS)}; they are called {', '.join(names)[:120]}: rename them")
+    if missing:
         raise ValueError(f"of the twelve leads {', '.join(missing)} is missing; there are {', '.join(names)[:120]}")
     if twice := [lead for lead in LEADS if len(places[lead.lower()]) > 1]:
         raise ValueError(f"lead {twice[0]} is there twice")

@@ -277,6 +277,10 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         "leads are missing: lead V1 is there twice",
     ),
     "another name": (with_samples(lambda x: x, [*ELEVEN, "V7"]), "leads are missing: of the twelve leads V6 is missing"),
+    "names of another kind": (
+        with_samples(lambda x: x, [f"Lead {lead}" for lead in twelve.LEADS]),
+        "leads are missing: no lead is called I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6; they are called Lead I, ",
+    ),
     "a value that is missing": (rewritten(cell("")), "values are missing: 1, the first in lead I, sample 2"),
     "NaN": (with_samples(changed((4, 17), np.nan)), "values are missing: 1, the first in lead aVL, sample 17"),
     "infinity": (with_samples(changed((11, 0), np.inf)), "values are missing: 1, the first in lead V6, sample 0"),

@@ -297,6 +297,14 @@ def append(own: Path, line: str) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no REFERENCE": (lambda own: (own / "REFERENCE.csv").unlink(), "REFERENCE.csv with the labels is missing"),
+    "the first labels alone": (
+        lambda own: (own / "REFERENCE.csv").rename(own / "REFERENCE-original.csv"),
+        "REFERENCE-original.csv has the first ones, which were revised twice",
+    ),
+    "no headers": (
+        lambda own: [header.unlink() for header in own.glob("*.hea")],
+        "recordings have no header: A00001.hea is missing beside A00001.mat",
+    ),
     "a record without a label": (lambda own: write_record(own, "A00099", signal_of("A00001")), "record A00099 has no label"),
     "a label without a record": (lambda own: append(own, "A00098,N\n"), "record A00098 has a label and is not here"),
     "two labels": (lambda own: append(own, "A00001,A\n"), "record A00001 has two labels"),

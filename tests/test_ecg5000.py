@@ -328,7 +328,7 @@ def test_what_is_no_such_file_is_a_data_error_that_names_it(tmp_path: Path, form
 
 def test_a_beat_file_of_another_dataset_of_the_archive_is_refused(both: Path, tmp_path: Path) -> None:
     (both / f"{TRAIN}.txt").rename(both / "ECG200_TRAIN.txt")
-    with pytest.raises(DataError, match="neither a folder nor a zip"):
+    with pytest.raises(DataError, match="the file is of ECG200, not of ECG5000"):
         load(tmp_path, both / "ECG200_TRAIN.txt")
     with pytest.raises(DataError, match=f"{TRAIN} is missing"):
         load(tmp_path, both)
@@ -336,6 +336,49 @@ def test_a_beat_file_of_another_dataset_of_the_archive_is_refused(both: Path, tm
         load(tmp_path, make_zip(tmp_path / "a.zip", {f"{TEST}.txt": both / f"{TEST}.txt"}))
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path, tmp_path / "nowhere")
+
+
+OTHER_SETS = {
+    ".ts": ("@problemName ECG200\n@data\n1,2:1\n", "the file is of ECG200, not of ECG5000", ""),
+    ".arff": ("@RELATION 'ECG200'\n@data\n1,2,1\n", "the file is of ECG200, not of ECG5000", ""),
+    ".tsv": ("1\t2\t3\n", "the file is of ECG200, not of ECG5000", " --label-column 1"),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_SETS)
+def test_another_set_of_the_archive_is_answered_with_the_way_to_read_it(tmp_path: Path, form: str) -> None:
+    text, what, first = OTHER_SETS[form]
+    path = tmp_path / "own" / ("ECG200_TEST.tsv" if form == ".tsv" else f"mine{form}")
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, path)
+    assert caught.value.what == what
+    assert caught.value.hint.startswith(f"--dataset table --data-file {path}{first} --rate-hz HZ")
+    path = path.rename(path.with_name(f"ECG200_TRAIN{form}"))
+    sources = ((path.parent, path, ""), (make_zip(tmp_path / "a.zip", {path.name: path}), Path(path.name), "unpack it, and "))
+    for source, named, before in sources:
+        with pytest.raises(DataError) as caught:
+            load(tmp_path, source)
+        assert caught.value.what == "it holds ECG200, not ECG5000"
+        assert caught.value.hint == f"{before}--dataset table --data-file {named}{first} --rate-hz HZ"
+
+
+@pytest.mark.parametrize("name", ["ecg.csv", "ecg.csv.gz", "ecg.npz"])
+def test_a_table_is_answered_with_the_dataset_that_reads_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    np.savez(path, x=np.zeros((3, 140))) if name.endswith("npz") else path.write_text("1,2,3\n")
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, path)
+    assert caught.value.hint == f"--dataset table --data-file {path} --rate-hz HZ"
+
+
+def test_a_file_of_this_set_under_another_name_is_to_be_renamed(both: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.ts"
+    path.write_text("@problemName ECG5000\n@data\n")
+    with pytest.raises(DataError, match="a file of ECG5000 is called ECG5000_TRAIN") as caught:
+        load(tmp_path, path)
+    assert caught.value.hint == "rename it"
 
 
 def test_a_damaged_zip_is_a_data_error(both: Path, tmp_path: Path) -> None:

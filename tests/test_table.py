@@ -17,6 +17,7 @@ from test_fuzz import mutated
 from loaders import table
 from loaders.base import Data
 from loaders.columns import is_header
+from loaders.formats import rownumbers, stream
 from toolbox.errors import CommanderError, DataError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -154,7 +155,7 @@ def test_a_row_has_any_number_of_samples(tmp_path: Path, samples: int) -> None:
         (["0.5", "1.5", "N"], {}, False),
         (["0.5", "abc", "N"], {}, False),
         (["nan", "nan", "N"], {}, False),
-        (["", "t0", "t1", "label"], {}, False),
+        (["", "t0", "t1", "label"], {}, True),
         (["0", "1", "2"], {}, False),
         ([*map(str, range(8)), "label"], {}, True),
         ([*map(str, range(1, 10))], {}, True),
@@ -210,7 +211,7 @@ def test_an_npz_states_its_facts(tmp_path: Path) -> None:
 
 def test_arrays_of_other_names_can_be_asked_for(tmp_path: Path) -> None:
     path = save(tmp_path / "my.npz", x=X, diagnosis=LABEL, patient=np.arange(N) // 4, fold=SPLIT)
-    with pytest.raises(DataError, match="unknown arrays: diagnosis, fold, patient"):
+    with pytest.raises(DataError, match="unknown arrays: diagnosis, fold"):
         load(tmp_path, path)
     data = load(tmp_path, path, label_column="diagnosis", record_column="patient", split="column:fold")
     assert_whole(data)
@@ -355,8 +356,9 @@ TEXTS = {
     "only a header": ("a,b,label\n", "the file is empty"),
     "one column": ("a\n1\n2\n", "a row has 1 columns, of them 0 samples"),
     "one sample": ("a,label\n1,x\n2,y\n", "a row has 2 columns, of them 1 samples"),
-    "semicolons": ("1;2;3;N\n1;2;3;V\n", "a row has 1 columns"),
-    "row numbers of pandas": (frame(label=LABEL).to_csv(), "the cell is empty"),
+    "semicolons": ("1;2;3;N\n1;2;3;V\n", "the columns are separated by semicolons"),
+    "row numbers of pandas": (frame(label=LABEL).to_csv(), "a column has no name in the header"),
+    "row numbers above numbers": (pd.DataFrame(X).assign(label=LABEL).to_csv(), "a column has no name in the header"),
 }
 
 
@@ -378,14 +380,206 @@ def test_a_column_of_text_that_nobody_named_is_explained(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("samples", ["t{}", "{}", "{}.5 ms", "V5_{}"])
 def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Path, samples: str) -> None:
-    rows = pd.DataFrame({samples.format(i): X[:, i] for i in range(T)}).assign(patient=np.arange(N) // 4, label=LABEL)
+    rows = pd.DataFrame({samples.format(i): X[:, i] for i in range(T)}).assign(age=np.arange(N) // 4, label=LABEL)
     path = write(tmp_path / "my.csv", rows)
     if samples == "{}.5 ms":
-        path.write_text(path.read_text().replace("patient", "17 years", 1))
+        path.write_text(path.read_text().replace("age", "17 years", 1))
     error = refused(path)
-    assert error.what.startswith(("patient among samples that are called", "17 years among samples"))
+    assert error.what.startswith(("age among samples that are called", "17 years among samples"))
     assert error.where == f"{path}, line 1"
     assert_whole(load(tmp_path, path, record_column="13"))
+
+
+# Columns that are no samples
+
+COUNTED = {
+    "from 0": np.arange(N),
+    "from 1": np.arange(1, N + 1),
+    "backwards": np.arange(N)[::-1],
+    "as a float": np.arange(N) / 2,
+    "a time": np.arange(N) * 0.004,
+    "shuffled": np.random.default_rng(2).permutation(N),
+    "shuffled times": np.random.default_rng(2).permutation(N) * 0.008,
+    "with gaps": np.sort(np.random.default_rng(2).choice(150, N, replace=False)),
+    "shuffled with gaps": np.random.default_rng(2).choice(100, N, replace=False),
+    "of records": np.arange(N) // 2,
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_a_column_that_counts_rows_is_refused_without_a_header(tmp_path: Path, kind: str) -> None:
+    rows = pd.DataFrame(X).assign(label=LABEL)
+    rows.insert(0, "counted", COUNTED[kind])
+    error = refused(write(tmp_path / "my.csv", rows, header=False))
+    assert error.what.startswith("column 1 is no sample, it numbers the rows or their records")
+    assert "--record-column 1" in error.hint
+    assert "index=False" in error.hint
+    path = save(tmp_path / "my.npz", x=np.column_stack([COUNTED[kind], X]), y=LABEL)
+    assert refused(path).what.startswith("x[:, 0, 0] is no sample")
+    named = write(
+        tmp_path / "named.csv", frame(label=LABEL).iloc[:, 7:].assign(label=LABEL).assign(t1=COUNTED[kind])[["t1", "t8", "label"]]
+    )
+    assert refused(named).what.startswith("column 1 (t1) is no sample")
+
+
+def test_a_counting_column_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    rows = pd.DataFrame(X).assign(label=LABEL)
+    rows.insert(5, "counted", np.arange(N))
+    assert refused(write(tmp_path / "my.csv", rows, header=False)).what.startswith("column 6 is no sample")
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "coarse", "padded", "heavy"])
+@pytest.mark.parametrize("seed", range(5))
+def test_samples_are_not_taken_for_row_numbers(kind: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.standard_t(2, size=(int(random.integers(20, 500)), 200)) if kind == "heavy" else random.normal(size=(300, 200))
+    made = {"whole": (x * 50).round(), "coarse": x.round(1), "padded": np.where(x > 0, 0, x)}
+    assert rownumbers.counting(made.get(kind, x).astype(np.float32)) == []
+
+
+PATIENTS = np.array([f"p{i % 15:02d}" for i in range(N)])  # 15 of 4 rows, not one after the other
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["patient", "Patient ID", "patient_id", "subject", "SubjectID", "record", "record_name", "recording", "group", "id_patient"],
+)
+def test_a_column_that_is_called_a_record_keeps_its_rows_together(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = write(tmp_path / "my.csv", frame(**{name: PATIENTS, "label": LABEL}))
+    for _ in range(2):  # the second start takes what was parsed, and says it again
+        caplog.clear()
+        data = load(tmp_path, path)
+        assert f"the rows of one {name} stay together" in caplog.text
+        assert "--record-column none" in caplog.text
+    sides = [set(getattr(data, side).record) for side in SIDES]
+    assert len(set().union(*sides)) == sum(map(len, sides)) == 15
+    assert data.spec.split_rule.endswith(f"records are those of the column {name}, by its name")
+    assert_whole(data)
+    plain = load(tmp_path, path, record_column="none")
+    assert "whose rows they are is not known" in plain.spec.split_rule
+    assert_whole(plain)
+
+
+def test_an_array_that_is_called_a_record_keeps_its_rows_together(tmp_path: Path) -> None:
+    path = save(tmp_path / "my.npz", x=X, y=Y, subject_id=PATIENTS)
+    data = load(tmp_path, path)
+    assert not set(data.train.record) & set(data.test.record)
+    assert data.spec.split_rule.endswith("records are those of the column subject_id, by its name")
+    assert set(load(tmp_path, path, record_column="none").train.record) == {""}
+
+
+@pytest.mark.parametrize("order", [("group", "patient"), ("patient", "group")])
+def test_a_person_goes_before_a_group_and_the_other_column_is_no_sample(tmp_path: Path, order: tuple[str, str]) -> None:
+    columns = {"group": np.arange(N) % 2, "patient": PATIENTS}
+    data = load(tmp_path, write(tmp_path / "my.csv", frame(**{name: columns[name] for name in order}, label=LABEL)))
+    np.testing.assert_array_equal(together(data, "record"), PATIENTS)
+    assert_whole(data)
+
+
+def test_a_last_column_called_group_is_the_label_where_no_other_can_be(tmp_path: Path) -> None:
+    data = load(tmp_path, write(tmp_path / "my.csv", frame(group=LABEL)))
+    assert data.spec.classes == ("AF", "N", "PVC")
+    assert set(data.train.record) == {""}
+    data = load(tmp_path, write(tmp_path / "two.csv", frame(label=LABEL, patient=PATIENTS)))
+    assert data.spec.classes == ("AF", "N", "PVC")
+    np.testing.assert_array_equal(together(data, "record"), PATIENTS)
+
+
+def test_a_label_in_the_first_column_is_answered_with_its_flag(tmp_path: Path) -> None:
+    whole = (X * 20).round().astype(int)
+    made = {
+        "whole": pd.DataFrame(whole).assign(label=Y)[["label", *range(T)]],
+        "text": pd.DataFrame(X).assign(label=LABEL)[["label", *range(T)]],
+    }
+    for name, rows in made.items():
+        path = write(tmp_path / f"{name}.csv", rows, header=False)
+        error = refused(path)
+        assert error.what.startswith("column 1 has ")
+        assert error.hint.startswith("--label-column 1")
+        assert_whole(load(tmp_path, path, label_column="1"), rows[[*range(T)]].to_numpy(np.float32))
+    assert "41 different labels" in refused(tmp_path / "whole.csv", label_column="13").what  # as it was asked for
+    few = write(tmp_path / "few.csv", pd.DataFrame(X.round(1)).assign(label=Y)[["label", *range(T)]], header=False)
+    assert "--label-column 1" in refused(few).hint
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (" ", "spaces")])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("header", [True, False])
+def test_other_separators_are_named_with_the_line_that_makes_a_csv(
+    tmp_path: Path, mark: str, name: str, decimal: str, header: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "their.csv", frame(label=LABEL), sep=mark, decimal=decimal, header=header)
+    error = refused(path)
+    assert error.what == f"the columns are separated by {name}" + (", the numbers have decimal commas" if decimal == "," else "")
+    monkeypatch.chdir(tmp_path)
+    eval(error.hint.partition(": ")[2], {"pandas": pd})  # noqa: S307  as the user would type it
+    assert_whole(load(tmp_path, tmp_path / "my.csv"))
+
+
+UCR = {
+    ".ts": "@problemName Mine\n@univariate true\n@classLabel true a b\n@data\n",
+    ".arff": "@relation Mine\n@attribute att0 numeric\n@data\n",
+    ".tsv": "",
+    ".txt": "",
+}
+
+
+@pytest.mark.parametrize("form", UCR)
+def test_files_of_the_archive_are_read_as_tables(tmp_path: Path, form: str) -> None:
+    mark, colon = {".tsv": "\t", ".txt": "  "}.get(form, ","), ":" if form == ".ts" else ","
+    rows = [mark.join(map(repr, row.tolist())) for row in X]
+    lines = [
+        f"{label}{mark}{row}" if form in (".tsv", ".txt") else f"{row}{colon}{label}" for row, label in zip(rows, Y, strict=True)
+    ]
+    path = tmp_path / f"Mine_TRAIN{form}"
+    path.write_text(UCR[form] + "\n".join(lines) + "\n")
+    if form in (".tsv", ".txt"):
+        assert refused(path).hint.startswith("--label-column 1")
+    assert_whole(load(tmp_path, path, label_column="1" if form in (".tsv", ".txt") else None))
+
+
+def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.ts").write_text("@data\n" + "1,2,3:4,5,6:a\n" * 3)
+    assert refused(tmp_path / "my.ts").what == "the row has several series, one is read"
+
+
+# Ceilings
+
+
+def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SMALL", 2**20)
+    path = tmp_path / "my.csv.gz"
+    path.write_bytes(gzip.compress(b"1,2,3,0\n" * 2**18))
+    error = refused(path)
+    assert error.what.startswith("the gzip unpacks to over 1,048,576 bytes")
+    monkeypatch.setattr(pd, "read_csv", None)
+    assert "unpacks" in refused(path, bad_rows="drop").what
+
+
+def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loaders.archives.SMALL", 2**10)
+    np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
+    assert "unpack to" in refused(tmp_path / "my.npz").what
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_line_that_no_table_has_is_refused(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "LONGEST_LINE", 2**17)
+    rows = write(tmp_path / "rows.csv", frame(label=LABEL), header=False).read_bytes()
+    for content in (b"1," * 2**17, rows + b"1" * 2**18 + b"\n", rows + b"0," * 2**17):
+        (tmp_path / "my.csv").write_bytes(gzip.compress(content) if packed else content)
+        for bad_rows in ("error", "drop"):
+            assert refused(tmp_path / "my.csv", bad_rows=bad_rows).what == "a line has over 131,072 bytes: no row of a table"
+
+
+def test_more_columns_than_a_table_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loaders.rows.MOST_COLUMNS", 100)
+    (tmp_path / "my.csv").write_text(",".join("1" * 101) + "\n")
+    error = refused(tmp_path / "my.csv")
+    assert (error.what, error.where) == ("101 columns, at most 100 are read", f"{tmp_path / 'my.csv'}, line 1")
 
 
 LABELS = {
