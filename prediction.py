@@ -4,13 +4,12 @@
 <folder>/                index.html, summary.csv and, where annotations stand beside the recordings, score.json
 """
 
-import hashlib
 import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from itertools import chain, count
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,14 +23,18 @@ import choices
 import classifier
 from classifier import Classifier
 from loaders import cuts, inputs, recordings, records, symbols
+from loaders.formats import parts
 from loaders.recording import Lead, Recording
-from toolbox import beatlist, devices, files, prediction_report, rhythm, rpeaks, selfscore, strip
+from toolbox import beatlist, devices, files, outputs, prediction_report, rhythm, rpeaks, selfscore, strip
 from toolbox.beatlist import Beats
-from toolbox.errors import CommanderError, DataError, ResourceError
+from toolbox.errors import CommanderError, DataError
+from toolbox.notice import NOTICE
+from toolbox.outputs import Claim
 from trainer import PREDICT_ROWS
 
 AMONG = dict.fromkeys((*assembly.DATASETS_BY_DEFAULT, *cuts.FORMS))  # whose runs are looked for without --dataset
 DETECT = "detect"
+ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
 log = logging.getLogger("commander")
 Samples = NDArray[np.int64]
 
@@ -46,8 +49,9 @@ def predict(given: Mapping[str, Any]) -> None:
     folder = Path(flags.out) if flags.out else run / "predict"
     log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
     with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
-        _make(folder)
-        done = _each(network, paths, folder, flags, failed)
+        index, places = _claims(folder, paths)
+        done = _each(network, paths, places, flags, failed)
+        index.take()
         title = f"Beats classified by {run.path.name}, {network.checkpoint} checkpoint"
         how = {"classes": network.spec.classes, "title": title, "rule": network.spec.split_rule}
         values = prediction_report.write(folder, done, failed, **how)
@@ -77,18 +81,17 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    network: Classifier, paths: Sequence[Path], folder: Path, flags: SimpleNamespace, failed: list[dict[str, str]]
+    network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: SimpleNamespace, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
-    done, taken = [], set()
-    for path in paths:
+    done = []
+    for path, place in zip(paths, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
             lead, beats, doubts = _classified(network, recording, flags)
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
-        place = _place(folder, path, taken)
         done.append(_write(network, recording, lead, beats, place, how=flags.beats, doubts=doubts))
     return done
 
@@ -124,13 +127,15 @@ def _annotated(recording: Recording, ending: str) -> Samples:
 
 
 def _write(
-    network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Path, *, how: str, doubts: Sequence[str]
+    network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Claim, *, how: str, doubts: Sequence[str]
 ) -> dict[str, Any]:
-    """Write the files of one recording into `place`; its summary."""
-    _make(place)
+    """Write the files of one recording into its `place`; its summary."""
+    place.take()
+    written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
     reference = _reference(network, recording)
-    found = rhythm.summary(beats) | {"folder": place.name, "run": network.run.path.name, "checkpoint": network.checkpoint}
-    found |= {"epoch": network.epoch, "beats_by": how, "source": _source(recording.path), "doubts": list(doubts)}
+    found = rhythm.summary(beats) | {"folder": place.within, "page": written[".html"].name, "run": network.run.path.name}
+    found |= {"checkpoint": network.checkpoint, "epoch": network.epoch, "beats_by": how}
+    found |= {"source": place.of["source"], "doubts": list(doubts)}
     remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}", *doubts]
     shown = None
     if reference:
@@ -138,12 +143,12 @@ def _write(
         found["score"] = selfscore.score(beats, at, label, given=how != DETECT) | {"trained_on": _trained_on(network, beats)}
         remarks += ["", *selfscore.lines(found["score"]), selfscore.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
-    beatlist.save_annotation(beats, place)
-    beatlist.save_csv(beats, place / f"{beats.record}.csv")
-    strip.save_strip(place / f"{beats.record}.html", beats, lead.read, summary=found, reference=shown)
-    files.write_text(place / f"{beats.record}.txt", rhythm.text(found, remarks))
-    files.write_json(place / f"{beats.record}.json", found)
-    log.info("%s: %s beats in lead %s, %s", place.name, f"{found['beats']:,}", lead.name, place)
+    beatlist.save_annotation(beats, written[".pred"])
+    beatlist.save_csv(beats, written[".csv"])
+    strip.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
+    files.write_text(written[".txt"], rhythm.text(found, remarks))
+    files.write_json(written[".json"], found)
+    log.info("%s: %s beats in lead %s, %s", place.within, f"{found['beats']:,}", lead.name, place.folder)
     return found
 
 
@@ -171,33 +176,31 @@ def _trained_on(network: Classifier, beats: Beats) -> str:
     return next((told for told, side in sides.items() if beats.record in network.records[side]), "no")
 
 
-def _place(folder: Path, path: Path, taken: set[str]) -> Path:
-    """The folder of a recording: its name, with a number behind it where another recording has that one."""
-    names = chain([path.stem], (f"{path.stem}_{number}" for number in count(2)))
-    source = _source(path)
-    name = next(name for name in names if name not in taken and _is_free(folder / name / f"{path.stem}.json", source))
-    if name != path.stem:
-        log.warning("another recording is called %s: %s is written as %s", path.stem, path, name)
-    taken.add(name)
-    return folder / name
+def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
+    """Where the index of all recordings and the files of each are written; UsageError where something else stands there."""
+    sources = [parts.source(path) for path in paths]
+
+    def claim(place: int, name: str) -> Claim:
+        stem = outputs.safe_name(paths[place].stem)
+        of = {"output": "prediction", "source": sources[place]}
+        return Claim(folder, name, [stem + ending for ending in ENDINGS], of, partial(_known, summary=f"{stem}.json"))
+
+    index = prediction_report.claim(folder)
+    names = [outputs.safe_name(path.stem) for path in paths]
+    places = outputs.placed(folder, names, claim, reserved=index.names)
+    for path, place in zip(paths, places, strict=True):
+        if place.within != path.stem:
+            log.warning("the name %s is taken, or not one for a folder: %s is written as %s", path.stem, path, place.within)
+    outputs.apart([index, *places], [part for path in paths for part in parts.of(path)])
+    for each in (index, *places):
+        each.check()
+    return index, places
 
 
-def _is_free(summary: Path, source: dict[str, Any]) -> bool:
-    """Whether no other recording was written there."""
+def _known(path: Path, summary: str) -> dict[str, Any] | None:
+    """What an earlier version of this program wrote a file of, by the summary beside it."""
     try:
-        return json.loads(summary.read_text("utf-8"))["source"] == source
-    except (OSError, ValueError, LookupError, TypeError):
-        return True
-
-
-def _source(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot make the folder: {error.strerror}"
-        raise ResourceError(what, where=str(folder), hint="another --out, or free space") from error
+        found = json.loads(path.with_name(summary).read_text("utf-8"))
+        return {"output": "prediction", "source": dict(found["source"])} if found["run"] and found["notice"] == NOTICE else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None

@@ -22,7 +22,7 @@ from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait
 from loaders import beside, cuts, inputs, kaggle, pwaves, recordings, rhythm, synth_patients
 from loaders.beats import Recipe
 from loaders.filters import resample
-from toolbox import calibration
+from toolbox import calibration, outputs
 from toolbox.errors import CommanderError, DataError, UsageError
 
 RATE_HZ = 250
@@ -318,6 +318,104 @@ def test_recordings_of_one_name_do_not_overwrite_each_other(run: Path, tmp_path:
     beats = [json.loads((tmp_path / "out" / name / "r1.json").read_text())["beats"] for name in ("r1", "r1_2")]
     assert beats[0] > 1.8 * beats[1]
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
+
+
+def twins(folder: Path) -> tuple[Path, Path]:
+    """Two records of equal headers, of which the second has a part of the samples in another order."""
+    one, two = write(folder / "one", atr=False), write(folder / "two", atr=False)
+    samples = np.fromfile(two.with_suffix(".dat"), "<i2")
+    samples[5000:9000] = samples[5000:9000][::-1]
+    samples.tofile(two.with_suffix(".dat"))
+    assert one.read_bytes() == two.read_bytes()
+    return one, two
+
+
+def test_equal_headers_with_other_samples_are_other_recordings(run: Path, tmp_path: Path) -> None:
+    one, two = twins(tmp_path)
+    for path in (one, two, one):
+        predict(run, "--predict", path, "--out", tmp_path / "out")
+    found = [json.loads((tmp_path / "out" / name / "r1.json").read_text()) for name in ("r1", "r1_2")]
+    assert [each["folder"] for each in found] == ["r1", "r1_2"]
+    assert found[0]["source"]["signals"]["r1.dat"] != found[1]["source"]["signals"]["r1.dat"]
+
+
+def stolen(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def beside_files(folder: Path) -> list[object]:
+    write(folder, "p2"), write(folder / "p2", "p2")
+    for ending in ("txt", "json"):
+        (folder / "p2" / f"p2.{ending}").write_text("theirs")
+    return [folder / "p2.hea", "--out", folder]
+
+
+def own_folder(folder: Path) -> list[object]:
+    (folder / "r1").mkdir()
+    return [write_csv(folder / "r1"), "--rate-hz", RATE_HZ, "--out", folder]
+
+
+def after_a_good_one(folder: Path) -> list[object]:
+    (folder / "out" / "b").mkdir(parents=True)
+    (folder / "out" / "b" / "b.csv").write_text("theirs")
+    return [write(folder, "a"), write(folder, "b"), "--out", folder / "out"]
+
+
+def a_table(folder: Path) -> list[object]:
+    (folder / "summary.csv").write_text("patient,age\n")
+    return [write(folder), "--out", folder]
+
+
+def a_file(folder: Path) -> list[object]:
+    return [path := write(folder), "--out", path]
+
+
+TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
+    "files beside the record": (beside_files, "p2.txt is there already"),
+    "the recording itself": (own_folder, "r1.csv is an input of this command and lies where its results are written"),
+    "of the second recording": (after_a_good_one, "b.csv is there already"),
+    "the summary": (a_table, "summary.csv is there already"),
+    "a file as folder": (a_file, "r1.hea is no folder"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(run: Path, tmp_path: Path, case: str) -> None:
+    make, says = TAKEN[case]
+    flags = make(tmp_path)
+    before = stolen(tmp_path)
+    with pytest.raises(UsageError, match=says):
+        predict(run, "--predict", *flags)
+    assert stolen(tmp_path) == before
+
+
+def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path)
+    names = ["...csv", "index.html.csv", "-x.csv", "a\x1b[31m.csv"]
+    paths = [shutil.copy(path, tmp_path / name) for name in names]
+    predict(run, "--predict", *paths, "--rate-hz", RATE_HZ, "--out", tmp_path / "deep" / "out")
+    folders = sorted(path.name for path in (tmp_path / "deep" / "out").iterdir() if path.is_dir())
+    assert folders == ["a_[31m", "index.html_2", "recording", "x"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(Page(tmp_path / "deep" / "out" / "index.html").loaded) == [
+        "a_%5B31m/a_%5B31m.html",
+        "index.html_2/index.html.html",
+        "recording/recording.html",
+        "x/x.html",
+    ]
+
+
+def test_results_of_an_earlier_version_are_known_by_their_content(run: Path, tmp_path: Path) -> None:
+    path, record = write_csv(tmp_path), write(tmp_path, "h1")
+    flags = ("--predict", path, record, "--out", tmp_path / "out", "--rate-hz", RATE_HZ)
+    predict(run, *flags)
+    for marker in (tmp_path / "out").rglob(outputs.MARKER):
+        marker.unlink()
+    summary = json.loads((tmp_path / "out" / "h1" / "h1.json").read_text())
+    del summary["source"]["signals"]  # an earlier version knew a record by its header alone
+    (tmp_path / "out" / "h1" / "h1.json").write_text(json.dumps(summary))
+    predict(run, *flags)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["h1", "h1_2", "r1"]
 
 
 # Leads

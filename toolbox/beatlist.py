@@ -59,16 +59,16 @@ class Beats:
         return named or tuple(range(1, len(self.classes)))
 
 
-def save_annotation(beats: Beats, folder: Path, *, extension: str = "pred") -> Path:
-    """Write the beats as a WFDB annotation file, whole or not at all; return its path. Raises ResourceError, UsageError.
+def save_annotation(beats: Beats, path: Path) -> None:
+    """Write the beats as a WFDB annotation file, whole or not at all. Raises ResourceError, UsageError.
 
     A class that is no symbol of WFDB gets Q, with its name as the note of the annotation.
     """
     import wfdb
 
+    extension = path.suffix.removeprefix(".")
     if not re.fullmatch("[a-zA-Z]+", extension):
         raise UsageError(f"{extension!r} cannot be the ending of an annotation file", hint="letters only, such as pred")
-    path = folder / f"{beats.record}.{extension}"
     with temporary.folder() as there:
         if len(beats.sample):
             symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
@@ -79,7 +79,6 @@ def save_annotation(beats: Beats, folder: Path, *, extension: str = "pred") -> P
         else:
             content = b"\0\0"  # wfdb writes none
     files.write_whole(path, lambda file: file.write(content))
-    return path
 
 
 def save_csv(beats: Beats, path: Path) -> None:

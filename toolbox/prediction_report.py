@@ -3,6 +3,7 @@
 `done` are the summaries of `toolbox/rhythm.py` with their `folder` and, where there are annotations, their `score`.
 """
 
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +12,10 @@ from urllib.parse import quote
 
 from toolbox import ec57, files, rhythm, selfscore
 from toolbox.notice import NOTICE
+from toolbox.outputs import Claim
+
+LARGEST = 2**26  # bytes of a file of an earlier version
+RULE = "<p>the run's own division: "
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -41,6 +46,25 @@ a {{ color: #0067A5; }}
 </body>
 </html>
 """
+
+
+TABLE, SCORE = "recording,lead,duration_s,beats,", {"recordings", "detection", "classes"}  # how they begin, and have in them
+
+
+def claim(folder: Path) -> Claim:
+    """The claim on the files that `write` writes."""
+    of = {"output": "predictions"}
+    return Claim(folder, "", ("index.html", "summary.csv", "score.json"), of, lambda path: of if _is_own(path) else None)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether an earlier version of this program wrote a file of `claim`."""
+    try:
+        text = path.read_text("utf-8") if path.stat().st_size < LARGEST else ""
+        own = {"index.html": all(part in text for part in (NOTICE, RULE)), "summary.csv": text.startswith(TABLE) or text == "\n"}
+        return own[path.name] if path.name in own else json.loads(text).keys() >= SCORE
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -134,7 +158,7 @@ def _page(
     body = []
     if done:
         table = rows(done, classes)
-        links = [quote(f"{found['folder']}/{found['record']}.html") for found in done]
+        links = [quote(f"{found['folder']}/{found['page']}") for found in done]
         lines = [
             [f'<a href="{link}">{escape(row["recording"])}</a>', *_cells(row)] for link, row in zip(links, table, strict=True)
         ]

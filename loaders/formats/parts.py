@@ -1,5 +1,6 @@
 """Which files a recording consists of, and what tells it from every other: the SHA-256 of its header and of its samples."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,57 +11,58 @@ HEADER = ".hea"
 MOST = 2**20  # bytes of a header that are looked at
 
 
-def parts(path: Path) -> list[Path]:
-    """The file of a recording; of a WFDB header also the signal files and the segments that it names, there or not.
+def of(path: Path) -> list[Path]:
+    """The file of a recording; of a WFDB header also the signal files and the segments that it names, there or not."""
+    found, waiting = dict.fromkeys([path]), [path]
+    while waiting:
+        header = waiting.pop(0)
+        named = [header.parent / name for name in _named(header)]
+        new = [each for each in dict.fromkeys(named) if each not in found]
+        found |= dict.fromkeys(new)
+        waiting += [each for each in new if each.suffix.lower() == HEADER]
+    return list(found)
 
-    Raises OSError where a header cannot be read.
-    """
-    return list(_parts(path, {}))
 
-
-def _parts(path: Path, found: dict[Path, None]) -> dict[Path, None]:
-    if path in found:
-        return found
-    found[path] = None
-    if path.suffix.lower() != HEADER or not path.is_file():
-        return found
-    with open(path, "rb") as file:
-        lines = file.read(MOST).decode("utf-8", errors="replace").splitlines()
-    words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    _, slash, count = words[0][0].rpartition("/") if words else ("", "", "")
-    segments = bool(slash) and count.isdigit()
-    for name in dict.fromkeys(line[0] for line in words[1:]):
-        if name != "~" and "\0" not in name:
-            _parts(path.parent / (f"{name}{HEADER}" if segments else name), found)
-    return found
+def _named(header: Path) -> list[str]:
+    """The names of files in a header: of signals, or of the headers of segments, of which an empty one is called `~`."""
+    if header.suffix.lower() != HEADER or not is_plain(header):
+        return []
+    try:
+        with open(header, "rb") as file:
+            lines = file.read(MOST).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    first, *rest = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")] or [""]
+    _, slash, segments = first.rpartition("/")
+    return [f"{name}{HEADER}" if slash and segments.isdigit() else name for name in rest if name != "~"]
 
 
 def of_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files with these suffixes, and those that the headers among them name, sorted. Raises OSError."""
     files = {path for path in folder.iterdir() if path.suffix in suffixes}
-    named = {part for path in files if path.suffix == HEADER for part in parts(path) if part.is_file()}
+    named = {part for path in files if path.suffix == HEADER for part in of(path) if is_plain(part)}
     return sorted(files | named)
 
 
 def source(path: Path) -> dict[str, Any]:
     """A recording's file, its SHA-256 and, of a WFDB header, that of each file it names; None where it cannot be read."""
-    first, *rest = _or_alone(path)
+    first, *rest = of(path)
     told: dict[str, Any] = {"file": first.name, "sha256": _sum(first)}
     if first.suffix.lower() == HEADER:
-        told["signals"] = {part.name: _sum(part) for part in rest}
+        told["signals"] = {os.path.relpath(part, first.parent): _sum(part) for part in rest}
     return told
 
 
-def _or_alone(path: Path) -> list[Path]:
-    try:
-        return parts(path)
-    except OSError:
-        return [path]
-
-
 def _sum(path: Path) -> str | None:
-    """Of a plain file: a pipe would be waited for."""
     try:
-        return sha256(path) if path.is_file() else None
+        return sha256(path) if is_plain(path) else None
     except OSError:
         return None
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a path is a file that can be read to its end; a pipe, and a name that no system takes, are none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

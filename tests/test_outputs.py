@@ -1,0 +1,252 @@
+"""Where results are written: never over a file of somebody else, never out of the folder, under names that every system takes."""
+
+import json
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from loaders.formats import parts
+from toolbox import outputs
+from toolbox.errors import ResourceError, UsageError
+from toolbox.outputs import MARKER, Claim, distinct, placed, safe_name
+
+OF = {"output": "test", "source": "1"}
+OTHER = {"output": "test", "source": "2"}
+
+
+def claim(base: Path, within: str = "r1", names: tuple[str, ...] = ("r1.csv", "r1.json"), **how: object) -> Claim:
+    return Claim(base, within, names, **{"of": OF, **how})
+
+
+def written(base: Path, **how: object) -> Claim:
+    """A claim that was taken, with its files."""
+    made = claim(base, **how)
+    made.take()
+    for name in made.names:
+        (made.folder / name).write_text("ours")
+    return made
+
+
+def assert_refused(made: Claim, path: Path, says: str = "is there already") -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        made.check()
+    assert caught.value.where == str(path)
+    assert caught.value.code == 2
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["r1", "100", "201_längste", "p 1", "a.b-c+d", "心電図", "x" * 150, "coms", "a (2)", "r1~", "I,II"]
+)
+def test_ordinary_names_stay_as_they_are(name: str) -> None:
+    assert safe_name(name) == name
+
+
+NAMES = {
+    "..": "recording",
+    "": "recording",
+    ".": "recording",
+    " ": "recording",
+    ".hidden": "hidden",
+    "-rf": "rf",
+    "--out": "out",
+    "../../etc/x": "_.._etc_x",
+    "/etc/x": "_etc_x",
+    "C:\\x": "C__x",
+    "a\nb\tc\x1b[31m\x00": "a_b_c_[31m_",
+    "a\u202eb\u200b\u2028": "a_b__",
+    "CON": "CON_",
+    "com1.x": "com1.x_",
+    "a.": "a",
+    "a\udcff": "a_",
+    'a<b>|"?*': "a_b_____",
+    unicodedata.normalize("NFD", "ü"): "ü",
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_other_names_become_one_visible_part_of_a_path(name: str) -> None:
+    assert safe_name(name) == NAMES[name]
+
+
+def test_long_names_are_cut_to_bytes_and_stay_apart() -> None:
+    one, two = (safe_name("µ" * 200 + end) for end in "ab")
+    assert max(len(name.encode()) for name in (one, two)) <= outputs.LONGEST
+    assert one != two
+    assert one.startswith("µ" * 60)
+
+
+def test_names_become_distinct_also_in_capitals_and_normal_forms() -> None:
+    names = ["a", "A", "a", "a_2", "b", "ü", unicodedata.normalize("NFD", "ü")]
+    chosen = distinct(names)
+    assert chosen[:2] == ["a", "A_2"]
+    assert len({outputs.folded(name) for name in chosen}) == len(names)
+    assert len(distinct(["r"] * 20_000)) == 20_000
+
+
+# What stands there
+
+
+def test_a_free_place_is_taken_and_marked_and_taken_again(tmp_path: Path) -> None:
+    made = written(tmp_path / "deep" / "out")
+    marker = json.loads((made.folder / MARKER).read_text())
+    assert marker == {"made_by": "ECG Commander", "of": OF, "files": ["r1.csv", "r1.json"]}
+    claim(tmp_path / "deep" / "out").take()
+    assert {path.name for path in claim(tmp_path / "deep" / "out").earlier()} == {"r1.csv", "r1.json"}
+
+
+def test_a_file_of_somebody_else_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "r1.csv").write_text("theirs")
+    made = claim(tmp_path)
+    assert_refused(made, tmp_path / "r1" / "r1.csv")
+    with pytest.raises(UsageError):
+        made.take()
+    assert [path.name for path in (tmp_path / "r1").iterdir()] == ["r1.csv"]
+    assert not made.is_of_another()
+
+
+def test_other_files_beside_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "notes.txt").write_text("theirs")
+    written(tmp_path)
+    assert (tmp_path / "r1" / "notes.txt").read_text() == "theirs"
+    (tmp_path / "r1" / "r1.html").write_text("theirs")  # after ours, in our folder, and not ours
+    assert_refused(claim(tmp_path, names=("r1.csv", "r1.html")), tmp_path / "r1" / "r1.html")
+
+
+def test_results_for_something_else_are_neither_free_nor_ours(tmp_path: Path) -> None:
+    written(tmp_path, of=OTHER)
+    assert claim(tmp_path).is_of_another()
+    assert claim(tmp_path).earlier() == []
+    assert_refused(claim(tmp_path), tmp_path / "r1" / "r1.csv")
+
+
+def test_a_command_that_was_killed_after_the_marker_can_be_repeated(tmp_path: Path) -> None:
+    made = claim(tmp_path)
+    made.take()
+    (made.folder / "r1.csv").write_text("half of it")
+    (made.folder / ".r1.csv.123.tmp").write_text("ha")
+    (made.folder / ".other.123.tmp").write_text("theirs")
+    for path in made.folder.iterdir():
+        os.utime(path, (0, 0))
+    claim(tmp_path).take()
+    assert sorted(os.listdir(made.folder)) == [MARKER, ".other.123.tmp", "r1.csv"]
+
+
+def test_what_an_earlier_version_wrote_is_known_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "r1.csv").write_text("ours")
+    claim(tmp_path, known=lambda path: OF).take()
+    (tmp_path / "r2").mkdir()
+    (tmp_path / "r2" / "r1.csv").write_text("ours")
+    assert claim(tmp_path, "r2", known=lambda path: OTHER).is_of_another()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"made_by": "ECG Commander"}', "[" * 9999, '{"made_by": "x", "of": {}, "files": []}']
+)
+def test_something_else_with_the_name_of_the_marker_is_in_the_way(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / MARKER).write_text(content)
+    assert_refused(claim(tmp_path), tmp_path / "r1" / MARKER, "not a marker")
+    assert not outputs.is_marked(tmp_path / "r1")
+
+
+@pytest.mark.parametrize("name", ["../victim.csv", "/etc/passwd"])
+def test_a_marker_that_lists_files_outside_its_folder_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim.csv").write_text("theirs")
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / MARKER).write_text(json.dumps({"made_by": "ECG Commander", "of": OF, "files": [name]}))
+    assert claim(tmp_path).earlier() == []
+    assert_refused(claim(tmp_path), tmp_path / "r1" / MARKER, "not a marker")
+
+
+# Links, and files where folders should be
+
+
+def test_links_are_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "r1").symlink_to("../victim")
+    assert_refused(claim(tmp_path / "out"), tmp_path / "out" / "r1", "is a link")
+    (tmp_path / "out" / "r2").mkdir()
+    (tmp_path / "out" / "r2" / "r1.csv").symlink_to("../../nowhere")
+    assert_refused(claim(tmp_path / "out", "r2"), tmp_path / "out" / "r2" / "r1.csv")
+    (tmp_path / "out" / "r3").mkdir()
+    (tmp_path / "out" / "r3" / MARKER).symlink_to("../../nowhere")
+    assert_refused(claim(tmp_path / "out", "r3"), tmp_path / "out" / "r3" / MARKER, "not a marker")
+    written(tmp_path / "out", within="r4")
+    (tmp_path / "link").symlink_to("out")
+    claim(tmp_path / "link", "r4").take()  # where the user says so
+
+
+@pytest.mark.parametrize(("base", "within"), [("file", "r1"), ("file/deeper", "r1"), ("", "file")])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path, base: str, within: str) -> None:
+    (tmp_path / "file").write_text("theirs")
+    assert_refused(claim(tmp_path / base, within), tmp_path / "file", "is no folder")
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(ResourceError, match="cannot make the folder: No space"):
+        claim(tmp_path).take()
+
+
+# Several
+
+
+def test_places_are_numbered_where_others_have_them(tmp_path: Path) -> None:
+    written(tmp_path, of=OTHER)
+    (tmp_path / "R2").mkdir()
+    claims = placed(tmp_path, ["r1", "R1", "r2", "index.html", "r1"], lambda _, name: claim(tmp_path, name), ["index.html"])
+    assert [each.within for each in claims] == ["r1_2", "R1_3", "r2_2", "index.html_2", "r1_4"]
+    assert len({outputs.folded(each.within) for each in claims}) == 5
+
+
+def test_an_input_where_results_go_is_named(tmp_path: Path) -> None:
+    whole, own = claim(tmp_path, "", ("summary.csv",)), claim(tmp_path)
+    outputs.apart([whole, own], [tmp_path / "r0.hea", tmp_path / "r0" / "r1.csv"])
+    for path in (tmp_path / "r1" / "deep" / "x.hea", tmp_path / "summary.csv", tmp_path / "a" / ".." / "r1" / "r1.dat"):
+        with pytest.raises(UsageError, match="is an input of this command"):
+            outputs.apart([whole, own], [path])
+
+
+def test_the_head_of_a_file_says_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "quality.csv"
+    outputs.check_head(path, "record,fault")
+    path.write_text("record,fault\n")
+    outputs.check_head(path, "record,fault")
+    path.write_text("record,quality\n")
+    with pytest.raises(UsageError, match="not written by this program"):
+        outputs.check_head(path, "record,fault")
+
+
+# What a recording is
+
+
+def test_the_source_of_a_record_is_its_header_and_its_samples(tmp_path: Path) -> None:
+    for folder, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "r.hea").write_text("# r\nr 2 250 10\nr.dat 16 200\nother.dat 16 200\n")
+        (tmp_path / folder / "r.dat").write_bytes(content)
+    one, two, three = (parts.source(tmp_path / folder / "r.hea") for folder in "abc")
+    assert one == three != two
+    assert one["sha256"] == two["sha256"]
+    assert one["signals"]["other.dat"] is None
+    assert [path.name for path in parts.of(tmp_path / "a" / "r.hea")] == ["r.hea", "r.dat", "other.dat"]
+
+
+def test_segments_are_followed_and_loops_pipes_and_nonsense_end(tmp_path: Path) -> None:
+    (tmp_path / "m.hea").write_text("m/3 1 250 30\ns1 10\n~ 10\nm 10\ns2 10\n")
+    (tmp_path / "s1.hea").write_text("s1 1 250 10\nx/s1.dat 16\nfifo 16\n")
+    (tmp_path / "s2.hea").write_bytes(b"\xff\x00\n\x00 1\n")
+    os.mkfifo(tmp_path / "fifo")
+    names = [str(path.relative_to(tmp_path)) for path in parts.of(tmp_path / "m.hea")]
+    assert names == ["m.hea", "s1.hea", "s2.hea", "x/s1.dat", "fifo", "\x00"]
+    assert parts.source(tmp_path / "m.hea")["signals"]["fifo"] is None
+    assert parts.source(tmp_path / "none.edf") == {"file": "none.edf", "sha256": None}

@@ -1,0 +1,253 @@
+"""Where results may be written: where nothing stands, or over earlier results of this program for the same thing.
+
+    claim = Claim(base, "r1", ("r1.csv", "r1.json"), of={"recording": sha256})
+    claim.check()    # UsageError that names the file in the way; nothing is written
+    claim.take()     # makes the folder and its marker, before the files themselves
+
+The marker of a folder, `.ecg-commander`, is JSON: the files that this program wrote there, and what they are of. A link is never
+written through or replaced.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from toolbox import files
+from toolbox.errors import ResourceError, UsageError
+
+MARKER, MADE_BY = ".ecg-commander", "ECG Commander"
+LARGEST = 2**26  # bytes of a marker
+LONGEST = 150  # bytes of a name, which leaves room for numbers and endings
+FORBIDDEN = '/\\:*?"<>|'  # in names, by one system or another
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+UNFINISHED = re.compile(r"\.(.+)\.\d+\.tmp")  # how `files.write_whole` calls what is not whole yet
+DAY_S = 24 * 3600
+
+Of = Mapping[str, Any]
+
+
+def safe_name(text: str, instead: str = "recording") -> str:
+    """`text` as a name of a file or folder on every system: one part, visible, at most `LONGEST` bytes, `instead` for nothing.
+
+    Ordinary names stay as they are. Control characters, line ends, bidirectional marks and separators of paths become `_`.
+    """
+    name = "".join(map(_letter, unicodedata.normalize("NFC", text))).lstrip(" .-").rstrip(" .") or instead
+    if DEVICES.fullmatch(name):
+        name = f"{name}_"
+    if len(name.encode()) > LONGEST:
+        told = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+        name = f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}_{told}"
+    return name
+
+
+def _letter(letter: str) -> str:
+    kind = unicodedata.category(letter)
+    return "_" if letter in FORBIDDEN or kind[0] == "C" or kind in ("Zl", "Zp") else letter
+
+
+def folded(name: str) -> str:
+    """The same for names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """`names`, in their order, with a number behind each that a name before it has taken."""
+    taken: set[str] = set()
+    number: dict[str, int] = {}
+    chosen = []
+    for name in names:
+        own, key = name, folded(name)
+        while folded(own) in taken:
+            number[key] = number.get(key, 1) + 1
+            own = f"{name}_{number[key]}"
+        taken.add(folded(own))
+        chosen.append(own)
+    return chosen
+
+
+def none_known(path: Path) -> Of | None:
+    """For results that every version has marked."""
+    return None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The `names` of files, relative to the folder `within` of `base`, that results `of` something are written to.
+
+    `known` says of a file without a marker what it is of, where an earlier version of this program wrote it, else None. `flag`
+    names the folder on the command line.
+    """
+
+    base: Path
+    within: str
+    names: Sequence[str]
+    of: Of
+    known: Callable[[Path], Of | None] = none_known
+    flag: str = "--out"
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self.base / self.within
+
+    @cached_property
+    def _marker(self) -> dict[str, Any]:
+        """What the folder's marker says; without files where there is none."""
+        try:
+            return read_marker(self.folder) or {"of": None, "files": []}
+        except UsageError:
+            return {"of": None, "files": []}
+
+    def earlier(self) -> list[Path]:
+        """The files that an earlier command wrote for the same thing and that are still there."""
+        marked = self._marker["files"] if self._marker["of"] == self.of else []
+        return [path for name in dict.fromkeys([*marked, *self.names]) if self._owner(path := self.folder / name) == self.of]
+
+    def is_of_another(self) -> bool:
+        """Whether results of this program for something else stand there."""
+        if self._marker["of"] is not None:
+            return self._marker["of"] != self.of
+        return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
+
+    def check(self) -> None:
+        """Raise a UsageError that names the file in the way, if there is one."""
+        self._check_base()
+        read_marker(self.folder)
+        folders = dict.fromkeys(part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1]))
+        for part in folders:
+            path = self.base / part
+            if path.is_symlink():
+                raise self._refusal(path, "is a link", "results are not written through links")
+            if os.path.lexists(path) and not path.is_dir():
+                raise self._refusal(path, "is no folder")
+        for path in self._paths:
+            if os.path.lexists(path) and self._owner(path) != self.of:
+                raise self._refusal(path, "is there already", "it is no earlier result of this command for the same data")
+
+    def take(self) -> None:
+        """Make the folder and mark the files as those of this program. Raises as `check`, ResourceError."""
+        for seen in ("_marker", "_marked"):
+            self.__dict__.pop(seen, None)
+        self.check()
+        same = self._marker["of"] == self.of
+        listed = sorted({*self.names, *(self._marker["files"] if same else ())})
+        try:
+            for folder in dict.fromkeys(path.parent for path in self._paths):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._clear()
+        except OSError as error:
+            hint = f"another {self.flag}, or free space"
+            raise ResourceError(f"cannot make the folder: {error.strerror}", where=str(self.folder), hint=hint) from error
+        if not same or listed != self._marker["files"]:
+            files.write_json(self.folder / MARKER, {"made_by": MADE_BY, "of": dict(self.of), "files": listed})
+
+    @cached_property
+    def _paths(self) -> list[Path]:
+        return [self.folder / name for name in self.names]
+
+    @cached_property
+    def _marked(self) -> frozenset[str]:
+        return frozenset(self._marker["files"])
+
+    def _owner(self, path: Path) -> Of | None:
+        """What a file is of, None for nothing there and for a file of somebody else."""
+        if path.is_symlink() or not path.is_file():
+            return None
+        if str(path.relative_to(self.folder)) in self._marked:
+            return self._marker["of"]
+        return self.known(path)
+
+    def _check_base(self) -> None:
+        there = next((path for path in (self.base, *self.base.parents) if os.path.lexists(path)), self.base)
+        if os.path.lexists(there) and not there.is_dir():
+            raise self._refusal(there, "is no folder")
+
+    def _refusal(self, path: Path, what: str, why: str = "") -> UsageError:
+        told = f"{path.name} {what}" + (f": {why}" if why else "")
+        return UsageError(told, where=str(path), hint=f"another {self.flag}, or move that file away")
+
+    def _clear(self) -> None:
+        """Remove what a killed process has left of its own unfinished files."""
+        own = {*self._paths}
+        for folder in dict.fromkeys(path.parent for path in own):
+            for path in folder.iterdir():
+                unfinished = UNFINISHED.fullmatch(path.name)
+                if unfinished and folder / unfinished[1] in own and time.time() - path.lstat().st_mtime > DAY_S:
+                    path.unlink()
+
+
+def read_marker(folder: Path) -> dict[str, Any] | None:
+    """What the marker of a folder says, None without one. Raises UsageError where something else has its name."""
+    path = folder / MARKER
+    if not os.path.lexists(path):
+        return None
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST:
+            raise ValueError
+        marker = json.loads(path.read_bytes())
+        inside = not any({"..", "/"} & {*PurePosixPath(name).parts} for name in marker["files"])
+        if marker["made_by"] == MADE_BY and isinstance(marker["of"], dict) and inside:
+            return marker
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise UsageError(f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away")
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether results of this program lie in a folder, so that its files are no recordings."""
+    try:
+        return read_marker(folder) is not None
+    except UsageError:
+        return False
+
+
+def placed(base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()) -> list[Claim]:
+    """A claim on a folder of `base` for each of `names`: the name, or with a number where results of something else have it.
+
+    `claim(i, folder)` is that of name i. No two folders, and none of the `reserved` names, differ in capitals alone.
+    """
+    taken = {folded(name) for name in reserved}
+    there = {folded(name): name for name in os.listdir(base)} if base.is_dir() else {}
+    number: dict[str, int] = {}
+    claims = []
+    for place, name in enumerate(names):
+        own, key = name, folded(name)
+        while folded(own) in taken or there.get(folded(own), own) != own or (found := claim(place, own)).is_of_another():
+            number[key] = number.get(key, 1) + 1
+            own = f"{name}_{number[key]}"
+        taken.add(folded(own))
+        claims.append(found)
+    return claims
+
+
+def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
+    """Raise a UsageError where an input lies in a folder that the results get for themselves, or is one of their files."""
+    claims = list(claims)
+    own = {claim.folder.resolve(): claim for claim in claims if claim.within}
+    written = {path.resolve(): claim for claim in claims for path in claim._paths}
+    for path in inputs:
+        whole = path.resolve()
+        if claim := next((own[folder] for folder in whole.parents if folder in own), written.get(whole)):
+            what = f"{path.name} is an input of this command and lies where its results are written"
+            raise UsageError(what, where=str(path), hint=f"another {claim.flag}")
+
+
+def check_head(path: Path, head: str) -> None:
+    """Raise a UsageError where a file is there that does not begin as this program writes it."""
+    if os.path.lexists(path):
+        try:
+            with open(path, "rb") as file:
+                same = not path.is_symlink() and file.read(len(head.encode())) == head.encode()
+        except OSError:
+            same = False
+        if not same:
+            what = f"{path.name} is there already and was not written by this program"
+            raise UsageError(what, where=str(path), hint="move that file away")
