@@ -22,7 +22,7 @@ from loaders.base import Data, Rows
 from toolbox import checkpoints, devices, explainers
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
-from toolbox.runs import RunFolder
+from toolbox.runs import RESULTS, RunFolder
 from toolbox.tasks import decided
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
@@ -99,7 +99,7 @@ def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> S
     """
     which = flags.resume or "best"
     path, state = checkpoints.find(run, which)
-    if flags.explain_rows == "test" and not (run / "results.json").exists():
+    if flags.explain_rows == "test" and not (run / RESULTS).exists():
         what = "the test set of this run has not been opened, and is not opened for pictures"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
     data = assembly.load_data(flags).ruled(config["data"]["split_rule"])

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-from toolbox import errors, terminal
+from toolbox import errors, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
 from toolbox.signals import StopRequest
 
@@ -70,7 +70,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     wrong = args.complaints(given)
     if wrong:
         raise UsageError("; ".join(wrong), hint="python commander.py --help")
-    logging.basicConfig(format="%(message)s", level=logging.DEBUG if given.get("verbose") else logging.INFO)
+    terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     flags = args.resolve(given)
@@ -107,7 +107,7 @@ def look_at_data(flags: SimpleNamespace) -> None:
 
     choices.settle(flags)
     if flags.export_charts:
-        sys.stdout.write(f"{assembly.export_charts(flags)}\n")
+        sys.stdout.write(f"{plain.escaped(assembly.export_charts(flags))}\n")
         return
     data = assembly.load_data(flags)
     if flags.download:
@@ -116,7 +116,7 @@ def look_at_data(flags: SimpleNamespace) -> None:
     if flags.explore:
         import exploration
 
-        sys.stdout.write(f"{exploration.draw(data, flags.root_dir, seed=flags.seed)}\n")
+        sys.stdout.write(f"{plain.escaped(exploration.draw(data, flags.root_dir, seed=flags.seed))}\n")
 
 
 def compare(flags: SimpleNamespace) -> None:
@@ -179,6 +179,7 @@ def go_on(
     import choices
     import evaluation
     from toolbox import checkpoints, devices, schedulers
+    from toolbox.runs import HISTORY
 
     flags = args.resolve(given)
     choices.settle(flags)
@@ -190,8 +191,10 @@ def go_on(
     assembly.permit(differences, flags, run)
     assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
-    with run.locked(), devices.enough_memory(flags.batch_size):
+    with run.locked_or_read_only() if flags.test else run.locked(), devices.enough_memory(flags.batch_size):
         path, state = checkpoints.find(run, which)
+        if (run / HISTORY).exists():
+            run.read_history()  # a file that is no history is a person's, and is not written over
         data = (load or assembly.load_data)(flags)
         if data.checksum != config["data"]["checksum"]:
             differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
@@ -200,7 +203,7 @@ def go_on(
         trainer = assembly.build(flags, data if differences else data.ruled(config["data"]["split_rule"]))
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
-            trainer.load_state_dict(state, anew=bool(differences))
+            trainer.load_state_dict(state, anew=bool(differences) or "imported" in config)
         if flags.test:
             evaluation.test(flags, trainer, run, f"{which}-override" if differences else which)
             return
@@ -211,10 +214,12 @@ def go_on(
             raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
         if not differences:
             schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
+        if differences or not trainer.finished(flags.epochs, flags.patience):
+            run.set_aside(trainer.epoch)
+        if differences:  # the optimizer that is begun anew and the flags that say so are saved together
+            checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
         run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
-        if (run / "logger.json").exists():
-            run.read_json("logger.json")  # what a person wrote into it is not lost without a word
-        run.write_json("logger.json", trainer.history)  # a kill may have come between a checkpoint and its line here
+        run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop, tested=tested)
 

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from loaders.base import Data, DataSpec, Split
 from toolbox import animation, baselines, cost, detection_report, files, panels, patient_report, plotter, report
 from toolbox.errors import CheckpointError
 from toolbox.predictions import Predictions
-from toolbox.runs import RunFolder
+from toolbox.runs import RESULTS, RunFolder
 from trainer import Trainer
 
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
@@ -33,14 +34,27 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
-    data, history, title = trainer.data, run.read_json("logger.json"), f"{run.path.name}, {which} checkpoint"
-    if flags.short_run:
-        title += " (a short run: trained on 10 batches an epoch)"
+    history = run.read_history()
+    if not history:
+        raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
+    if not run.writable:
+        with TemporaryDirectory(prefix="ecg-test-") as folder:
+            return _test(SimpleNamespace(**{**vars(flags), "no_figures": True}), trainer, run, Path(folder), which, history)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
+    return _test(flags, trainer, run, folder, which, history)
+
+
+def _test(
+    flags: SimpleNamespace, trainer: Trainer, run: RunFolder, folder: Path, which: str, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The test with its files in `folder`; what stands beside it in the run folder is written where that may be."""
+    data, title = trainer.data, f"{run.path.name}, {which} checkpoint"
+    if flags.short_run:
+        title += " (a short run: trained on 10 batches an epoch)"
     seen = trainer.predict(data.val) if len(data.val) else None
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
-    if fixed:
+    if fixed and run.writable:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     costs = _costs(flags, trainer)
     overrides = run.read_json("config.json").get("overrides", [])
@@ -58,8 +72,8 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
-    elif last >= flags.epochs or (flags.patience and last - best >= flags.patience):
-        run.write_json("results.json", results)
+    elif run.writable and (last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
+        run.write_json(RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import args
 import commander
 import researchflags
+from toolbox import plain
 from toolbox.errors import CommanderError, UsageError
 from toolbox.signals import StopRequest
 
@@ -46,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     """What a command line asks for: a table, a list of cells, or the runs."""
-    from toolbox import progress
+    from toolbox import progress, terminal
 
     flags = understood(argv)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[progress.Above()])
+    terminal.log_to(progress.Above())
     if flags.results:
         return show(flags)
     from toolbox import gridfile
@@ -96,7 +97,7 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     from toolbox.grid import varying
 
     if plan.stages:
-        sys.stdout.write("\n".join(chain.listed(flags, chain.read(flags, plan))) + "\n")
+        sys.stdout.write(plain.lines(chain.listed(flags, chain.read(flags, plan))) + "\n")
         return 0
     flags.reps = flags.reps or plan.reps
     found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
@@ -104,7 +105,7 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     networks = cells.networks(found, flags.root_dir, cells.Memo())
     for number, (one, (cost, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
         counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
-        sys.stdout.write(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}\n")
+        sys.stdout.write(plain.escaped(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}") + "\n")
     sys.stdout.write(f"{len(found)} cells, {runs}, {len(found) * len(runs)} runs\n")
     for line in cells.idle_axes(found, told):
         log.warning(line)
@@ -141,7 +142,7 @@ def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
     rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
     metric = gridtable.judged_by(ledger, rows, flags.best)
     axes, table = gridtable.axes(rows), gridcells.cells(rows, metric)
-    sys.stdout.write("\n".join([gridtext.text(table, axes, metric), *gridtext.remarks(rows, metric)]) + "\n")
+    sys.stdout.write(f"{gridtext.text(table, axes, metric)}\n{plain.lines(gridtext.remarks(rows, metric))}\n")
     for row in [row for row in rows if row.get("error")]:
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
         log.warning("%s: cell %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])

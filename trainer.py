@@ -5,7 +5,6 @@ epoch, random state, best and history. Build it, load a state into it or not, an
 """
 
 import math
-import operator
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +18,7 @@ from torch.optim import Optimizer
 
 from loaders.augment import Augment
 from loaders.base import Data, Rows
-from toolbox import devices, samplers, terminal
+from toolbox import devices, fitting, samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.meter import Meter
 from toolbox.predictions import Predictions
@@ -74,6 +73,7 @@ class Trainer:
         self.epoch, self.history, self.best = 0, [], None
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
+        self.unbegun: list[Tensor] = []  # parameters without a state of the optimizer, where others came with one
 
     def fit(
         self,
@@ -138,6 +138,8 @@ class Trainer:
         loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.unbegun:
+            self._check_begun()
         norm = self._clip() if self.grad_clip else 0
         bad = self.meter.mark(loss.detach() + norm)
         if self.device.type == "cuda":
@@ -152,6 +154,14 @@ class Trainer:
         """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the members'."""
         limit = self.grad_clip / len(self.learners)
         return sum(nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners)
+
+    def _check_begun(self) -> None:
+        """Raise where a parameter that learns came without its state of the optimizer; one that nothing asks for has none."""
+        if any(each.grad is not None for each in self.unbegun):
+            name = next(name for name, each in self.model.named_parameters() if any(each is other for other in self.unbegun))
+            what = f"the checkpoint does not fit this run: optimizer: the state of {name} is missing"
+            raise CheckpointError(what, hint="another checkpoint: the best or an epoch that was kept")
+        self.unbegun = []
 
     def _running(self) -> dict[str, str]:
         """The loss of the epoch so far and what the task has to say of it, read from the device."""
@@ -250,12 +260,11 @@ class Trainer:
         `anew` takes over what has been done, but begins optimizer, schedule and the epoch under way afresh.
         """
         if lacking := self.state_dict().keys() - state.keys():
-            raise CheckpointError(
-                f"the checkpoint lacks {', '.join(sorted(lacking))}", hint="--resume best or an epoch that was kept"
-            )
-        self.epoch, best = operator.index(state["epoch"]), state["best"]
-        self.history = [{**row, "epoch": operator.index(row["epoch"])} for row in state["history"]]
-        self.best = None if best is None else {"epoch": operator.index(best["epoch"]), "value": float(best["value"])}
+            raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
+        if why := fitting.unfinished(state, self.epoch) or ("" if anew else self._misfit(state)):
+            raise CheckpointError(f"the checkpoint does not fit this run: {why}")
+        self.epoch, best, self.history = state["epoch"], state["best"], [*state["history"]]
+        self.best = None if best is None else {"epoch": best["epoch"], "value": float(best["value"])}
         if anew:
             return
         self.seconds = state["seconds"]
@@ -265,6 +274,14 @@ class Trainer:
             self.meter = self._begin_epoch()
             self.meter.load_state_dict(state["meter"])
         devices.set_random_state(state["rng"], self.device)
+        begun = self.optimizer.state
+        self.unbegun = [each for group in self.optimizer.param_groups for each in group["params"] if begun and each not in begun]
+
+    def _misfit(self, state: dict[str, Any]) -> str:
+        """What of a checkpoint is not of this run, which is as it was built."""
+        how = {"start": self.epoch, "epoch": state["epoch"], "rows": len(self._begin_epoch().order), "kept": self.task.kept}
+        progress = fitting.Progress(**how, batch_size=self.batch_size)
+        return fitting.misfit(state, self.model, self.optimizer, self.schedule, progress)
 
 
 def _is_frozen(part: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from toolbox import errors
+from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox.runs import held
@@ -104,7 +104,7 @@ def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest, bran
     except Interrupted as interrupted:
         return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
     except Exception as error:  # whatever a run ends with is a row of the table
-        log.error(traceback.format_exc())
+        log.error(plain.Block(traceback.format_exc()))
         error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
         if any(flag in error.hint for flag in OF_A_RUN):
             error = type(error)(error.what, where=error.where, hint=RETRY)
@@ -185,7 +185,7 @@ def _quietly() -> Iterator[None]:
 def _logged(path: Path) -> Iterator[None]:
     """Send all that a run says, which is what its thread says, into the file `path`."""
     handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
     handler.addFilter(lambda record: record.thread == thread)
     logging.getLogger().addHandler(handler)
     try:

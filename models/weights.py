@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from models import torchvision_import
 from models.vision import Vision
-from toolbox import checkpoints
+from toolbox import checkpoints, fitting
 from toolbox.errors import CheckpointError, DownloadError
 
 TIMEOUT_S = 30  # for a server that says nothing any more
@@ -88,6 +88,8 @@ def _read(path: Path, hint: str) -> dict[str, Tensor]:
     if not checkpoints.is_weights(weights):
         what = "the file is not a state dict: tensors by name, as torchvision publishes them"
         raise CheckpointError(what, where=str(path), hint=f"{hint}, or --pretrained for a run's")
+    if why := fitting.unsound(weights):
+        raise CheckpointError(f"these weights cannot be used: {why}", where=str(path), hint=hint)
     return weights
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from toolbox import files
+from toolbox import files, fitting
 from toolbox.errors import CheckpointError
 from toolbox.runs import BEST, EPOCH, LATEST, RunFolder
 
@@ -82,6 +82,8 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
         )
+    if why := fitting.unsound(state["model"]):
+        raise CheckpointError(f"the checkpoint's weights cannot be used: {why}", where=str(path), hint=ANOTHER)
     if state["format"] > FORMAT:
         raise CheckpointError(
             f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}",
@@ -140,7 +142,9 @@ def restoring(path: Path) -> Iterator[None]:
     """Make a CheckpointError of what does not fit while the state from `path` is put into its places."""
     try:
         yield
-    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=error.where or str(path), hint=error.hint or ANOTHER) from error
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise CheckpointError(f"the checkpoint does not fit this run: {reason}", where=str(path), hint=ANOTHER) from error
 
@@ -157,13 +161,5 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
 
 
 def differences(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> str:
-    """The first three keys or shapes in which `weights` are not those of `model`; empty where they fit."""
-    own = model.state_dict()
-    missing, extra = own.keys() - weights.keys(), weights.keys() - own.keys()
-    shapes = [
-        f"{key} is {tuple(weights[key].shape)}, the model has {tuple(own[key].shape)}"
-        for key in own
-        if key in weights and own[key].shape != weights[key].shape
-    ]
-    differ = shapes + [f"{key} is missing" for key in sorted(missing)] + [f"{key} is not in the model" for key in sorted(extra)]
-    return "; ".join(differ[:3])
+    """The first three keys, shapes or types in which `weights` are not those of `model`; empty where they fit."""
+    return fitting.differences(model.state_dict(), weights)

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, ec57, jackknife
+from toolbox import bootstrap, ec57, jackknife, plain
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
@@ -184,7 +184,7 @@ def summary(values: dict[str, Any]) -> str:
             figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
             lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, between, share))
         lines += _influence_lines(against, values["classes"])
-    return "\n".join([*lines, "", *_legend(values), NOTICE]) + "\n"
+    return plain.lines([*lines, "", *_legend(values), NOTICE]) + "\n"
 
 
 def _influence_lines(against: dict[str, Any], classes: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, detection, files, panels, plotter
+from toolbox import bootstrap, detection, files, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
@@ -67,7 +67,7 @@ def write(
     rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
     text = summary(values, title=title, rules=rules, normal=spec.classes[normal] if told else None)
     files.write_text(folder / "report.txt", text)
-    log.info("\n%s", text)
+    log.info("\n%s", plain.Block(text))
     return values
 
 
@@ -94,7 +94,7 @@ def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], norm
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
         lines.append(f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}")
-    return "\n".join([*lines, "", *end, NOTICE]) + "\n"
+    return plain.lines([*lines, "", *end, NOTICE]) + "\n"
 
 
 def _figures(values: Mapping[str, Any]) -> list[str]:

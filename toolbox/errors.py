@@ -6,6 +6,8 @@
 
 import traceback
 
+from toolbox.plain import escaped
+
 OF_AN_EXTRA = {
     **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "pip install -r requirements-research.txt"),
     **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "pip install -r requirements-vision.txt"),
@@ -21,7 +23,7 @@ class CommanderError(Exception):
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what, self.where, self.hint = what, where, hint
         line = what + (f" ({where})" if where else "") + (f". Try: {hint}" if hint else "")
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(line.split())))
+        super().__init__(escaped(" ".join(line.split())))
 
 
 class UsageError(CommanderError):

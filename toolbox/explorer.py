@@ -5,7 +5,6 @@ given training and validation rows only: the test rows stay closed.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +16,7 @@ from toolbox import files, panels, waveforms
 from toolbox.errors import ResourceError
 from toolbox.notice import NOTICE
 from toolbox.panels import COLOURS
+from toolbox.plain import markup as escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

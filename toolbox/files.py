@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,6 @@ from toolbox.errors import ResourceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LARGEST_JSON = 2**28  # bytes that are read, a history of a hundred thousand epochs
 
 
 LONGEST = 200  # bytes of a name that a temporary name takes over; a file system allows 255
@@ -62,8 +61,8 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    """Write `text` as UTF-8, whole or not at all; what no UTF-8 has, a byte of a file's name that is no letter, as its escape."""
+    write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -75,22 +74,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file; a ValueError gives the reason for whatever a file can contain, an OSError that of the system."""
-    if path.stat().st_size > LARGEST_JSON:
-        raise ValueError(f"larger than {LARGEST_JSON // 2**20} MiB")
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON, line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8, byte {error.start}: {error.reason}") from error
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise ValueError(f"a number is too long: {error}") from error
-
-
 def finite(value: Any) -> Any:
     """`value` (dicts, lists, numbers, strings, None) with every NaN or infinite float replaced by None."""
     if isinstance(value, dict):
@@ -99,6 +82,76 @@ def finite(value: Any) -> Any:
         return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    return value
+
+
+MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
+
+
+class UnreadableError(ValueError):
+    """A JSON file cannot be read: `what` is wrong, and the place in it where that is known, as the end of a path."""
+
+    def __init__(self, what: str, place: str = "") -> None:
+        self.what, self.place = what, place
+        super().__init__(what + place)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of plain size, depth and numbers, whose objects name nothing twice; else an UnreadableError."""
+    content = _bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_real, object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"is not text: {error.reason}", f", byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"is not JSON: {error.msg}", f", line {error.lineno}, column {error.colno}") from error
+    except RecursionError as error:
+        raise UnreadableError(f"is nested more than {MOST_DEPTH} deep") from error
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [item for each in level if isinstance(each, dict | list) for item in _items(each)]
+        if not level:
+            return value
+    raise UnreadableError(f"is nested more than {MOST_DEPTH} deep")
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a regular file of a plain size; a pipe, which might never end, is not waited for."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise UnreadableError("cannot be read: it is no regular file")
+            if facts.st_size > MOST_BYTES:
+                raise UnreadableError(f"has {facts.st_size:,} bytes, at most {MOST_BYTES:,} are read")
+            return file.read()
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from error
+
+
+def _items(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise UnreadableError(f"has a whole number of {len(text)} digits, at most {MOST_DIGITS} are read")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UnreadableError(f"has the number {text[:20]}, which is not finite")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise UnreadableError(f"names {next(name for name in value if names.count(name) > 1)[:40]} twice in an object")
     return value
 
 

@@ -6,11 +6,11 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from toolbox import files
 from toolbox.notice import NOTICE
+from toolbox.plain import markup as escape
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 # How sure a row's answer was, and whether it was right.

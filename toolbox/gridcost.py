@@ -1,13 +1,13 @@
 """What the cells of a research cost beside what they score: columns of the table, the Pareto front, and a figure of both."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from toolbox import cost
 from toolbox.panels import COLOURS
+from toolbox.plain import markup as escape
 from toolbox.tasks import mode
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from toolbox import files, gridcells, gridcost, gridtable, gridtext, panels
 from toolbox.gridtable import Row
 from toolbox.ledger import DONE, FIRST, Ledger
 from toolbox.panels import COLOURS, LIBRARY
+from toolbox.plain import markup as escape
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

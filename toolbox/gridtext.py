@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolbox import collapse, files, gridcost
+from toolbox import collapse, files, gridcost, plain
 from toolbox.gridcells import leaders
 from toolbox.gridtable import STAGES, Row, split_rules
 from toolbox.ledger import FIRST
@@ -27,7 +27,7 @@ def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
     words = lines(table, axes, metric)
     widths = [max(map(len, column)) for column in zip(*words, strict=True)]
     aligned = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in words]
-    return "\n".join(line.rstrip() for line in aligned)
+    return plain.lines(line.rstrip() for line in aligned)
 
 
 def remarks(found: Sequence[Row], metric: str) -> list[str]:

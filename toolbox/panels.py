@@ -1,14 +1,14 @@
 """Panels of lines become figures: PNG through matplotlib, and the same lines as interactive HTML through plotly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
+from toolbox import files, plain
 from toolbox.notice import NOTICE
 
 if TYPE_CHECKING:
@@ -59,11 +59,16 @@ def save_png(figure: "Figure", path: Path) -> None:
 
 
 def _as_written(figure: "Figure") -> "Figure":
-    """`figure` with a $ in a name as a $, not as the beginning of a formula."""
+    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its escape."""
     from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
 
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(names := axis.get_major_formatter(), FixedFormatter):
+            names.seq = [*map(plain.block, names.seq)]
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        text.set_text(plain.block(text.get_text()))
     return figure
 
 
@@ -92,8 +97,17 @@ def save_panels(
     `cell` is the width and height of a panel in inches.
     """
     cell = cell or ((4.2, 3.0) if columns > 1 else (7.0, 6.0))
+    panels, title = [_seen(panel) for panel in panels], plain.block(title)
     save_png(panels_figure(panels, columns, title, cell), path.with_suffix(".png"))
     save_page(panels_page(panels, columns, title, cell), path.with_suffix(".html"))
+
+
+def _seen(panel: Panel) -> Panel:
+    """A panel whose every name is text."""
+    texts = {name: plain.block(getattr(panel, name)) for name in ("title", "x_label", "y_label")}
+    lines = [(plain.escaped(name), x, y) for name, x, y in panel.lines]
+    ticks = panel.ticks and (panel.ticks[0], [*map(plain.escaped, panel.ticks[1])])
+    return replace(panel, **texts, lines=lines, ticks=ticks)
 
 
 def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple[float, float]) -> "Figure":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import calibration, ec57, files, jackknife, panels, plotter
+from toolbox import calibration, ec57, files, jackknife, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
@@ -69,7 +69,7 @@ def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str)
     files.write_text(folder / "by_record.csv", table.to_csv(index=False, float_format="%.6g"))
     text = summary(values, protocol=protocol, title=title)
     files.write_text(folder / "by_patient.txt", text)
-    log.info("\n%s", text)
+    log.info("\n%s", plain.Block(text))
 
 
 def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
@@ -81,7 +81,7 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     lines += ["", *_class_lines(values), "", *_calibration_lines(values["calibration"])]
     lines += ["", *_influence_lines(values), "", *_record_lines(values, protocol), ""]
     lines.append("gross: the beats of all records pooled. average: the mean over the records in which the figure is defined.")
-    return "\n".join([*lines, *_interval_lines(values), NOTICE]) + "\n"
+    return plain.lines([*lines, *_interval_lines(values), NOTICE]) + "\n"
 
 
 def _interval_lines(values: Mapping[str, Any]) -> list[str]:

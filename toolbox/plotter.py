@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import metrics
+from toolbox import metrics, plain
 from toolbox.metrics import METRICS
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
@@ -39,7 +39,7 @@ class ConfusionImage:
         self.axes, self.normalised, places = axes, normalised, range(len(classes))
         self.shades = axes.imshow(np.zeros((len(classes),) * 2), cmap="Blues", vmin=0, vmax=1)
         self.texts = [axes.text(j, i, "", ha="center", va="center", fontsize=9) for i in places for j in places]
-        names = [fill(name, LABEL_WIDTH) for name in classes]
+        names = [fill(plain.escaped(name), LABEL_WIDTH) for name in classes]
         axes.set_xticks(places, names, rotation=label_angle(classes))
         axes.set_yticks(places, names)
         axes.set(xlabel="predicted", ylabel="true")
@@ -102,16 +102,16 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
-    epochs, sides = [row["epoch"] for row in history], [side for side in ("train", "val") if history[0][side]]
+    epochs, sides = [row["epoch"] for row in history], [side for side in ("train", "val") if any(row[side] for row in history)]
     panels = [
         Panel(
             name.replace("_", " "),
             "epoch",
             "",
-            [(split, epochs, _numbers(row[split][name] for row in history)) for split in sides],
+            [(split, epochs, _numbers(row[split].get(name) for row in history)) for split in sides],
         )
         for name in METRICS
-        if name in history[0][sides[-1]]
+        if any(name in row[side] for side in sides for row in history)
     ]
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
     lines = [(name, epochs, _numbers(row.get(name) for row in history)) for name in rates]

@@ -5,14 +5,14 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from toolbox import ec57, files, rhythm, selfscore
+from toolbox import ec57, files, plain, rhythm, selfscore
 from toolbox.notice import NOTICE
 from toolbox.outputs import Claim
+from toolbox.plain import markup as escape
 
 LARGEST = 2**26  # bytes of a file of an earlier version
 RULE = "<p>the run's own division: "
@@ -99,7 +99,7 @@ def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
         "  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide, strict=True)))
         for line in cells
     ]
-    return "\n".join([*lines, NOTICE])
+    return plain.lines([*lines, NOTICE])
 
 
 def _head(name: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolbox import terminal
+from toolbox import plain, terminal
 
 SHOW_S, LOG_S = 2.0, 30.0  # between two looks at the workers; between two lines of the log
 log = logging.getLogger("commander")
@@ -23,7 +23,7 @@ log = logging.getLogger("commander")
 def logged(path: Path) -> Iterator[None]:
     """Write what is logged into `path` too, with times."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
@@ -39,7 +39,7 @@ class Above(logging.Handler):
         from tqdm import tqdm
 
         with tqdm.external_write_mode():
-            terminal.say(f"{record.getMessage()}\n")
+            terminal.say(f"{self.format(record)}\n")
 
 
 class Progress:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolbox import bootstrap, files, jackknife, metrics, panels, plotter
+from toolbox import bootstrap, files, jackknife, metrics, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
 
@@ -51,7 +51,7 @@ def write(
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
     files.write_text(folder / "report.txt", text)
-    log.info("\n%s", text)
+    log.info("\n%s", plain.Block(text))
     return values
 
 
@@ -89,7 +89,7 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
         parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
         figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
         lines.append(FIGURE.format(name, *figures) + f"{between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
-    return "\n".join([*lines, "", *of_rows(lacking), NOTICE]) + "\n"
+    return plain.lines([*lines, "", *of_rows(lacking), NOTICE]) + "\n"
 
 
 def of_rows(lacking: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox import plain
 from toolbox.beatlist import Beats
 from toolbox.notice import NOTICE
 
@@ -163,7 +164,7 @@ def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
         lines += ["", _row("hour", ("beats", "rate", *names))]
         for hour in found["hours"]:
             lines.append(_row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values())))
-    return "\n".join([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
+    return plain.lines([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
 
 
 def _pattern_line(name: str, found: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@
 is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -12,26 +13,37 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from glob import escape
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from toolbox import files
+from toolbox import files, history
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
 
 LATEST = "checkpoint.pth.tar"
 BEST = "model_best.pth.tar"
 CONFIG = "config.json"
+HISTORY = "logger.json"
 EPOCH = "checkpoint_epoch{}.pth.tar"
 PARTS = ("res", "pred", "tensorboard")
+RESULTS = "results.json"
+OF_A_TEST = (RESULTS, "pred", "temperature.json", "threshold.json")  # the first says that the run is finished
+BEFORE = "before"
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+log = logging.getLogger("commander")
+
+
+class ReadOnlyError(ResourceError):
+    """A run folder may not be written."""
 
 
 class RunFolder:
     """Where one run keeps everything; `path` exists."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.writable = path, True
 
     @classmethod
     def claim(cls, root: Path, dataset: str, model: str, version: str) -> "RunFolder":
@@ -114,19 +126,18 @@ class RunFolder:
         """The content of one of the run's JSON files."""
         path = self.path / name
         try:
-            return json.loads(path.read_text("utf-8"))
-        except json.JSONDecodeError as error:
-            raise CheckpointError(
-                f"{name} is not JSON: {error.msg}",
-                where=f"{path}, line {error.lineno}, column {error.colno}",
-                hint="mend the file; the weights are in the *.pth.tar files",
-            ) from error
-        except UnicodeDecodeError as error:
-            raise CheckpointError(
-                f"{name} is not text: {error.reason}", where=f"{path}, byte {error.start}", hint="mend the file"
-            ) from error
-        except OSError as error:
-            raise CheckpointError(f"cannot read {name}: {error.strerror}", where=str(path), hint="another --version") from error
+            return files.read_json(path)
+        except files.UnreadableError as error:
+            hint = "mend the file; the weights are in the *.pth.tar files" if path.exists() else "another --version"
+            raise CheckpointError(f"{name} {error.what}", where=f"{path}{error.place}", hint=hint) from error
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The rows of logger.json; a CheckpointError where they are no history."""
+        rows = self.read_json(HISTORY)
+        if why := history.objection(rows):
+            hint = "move the file away: --resume latest writes it anew from the checkpoint"
+            raise CheckpointError(f"{HISTORY} is no history of a run: {why}", where=str(self.path / HISTORY), hint=hint)
+        return rows
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files, whole or not at all."""
@@ -142,6 +153,39 @@ class RunFolder:
             self._make_ready()
             yield
 
+    @contextmanager
+    def locked_or_read_only(self) -> Iterator[None]:
+        """As `locked`; a folder that this user may not write is not held, and `writable` is False within."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.locked())
+            except ReadOnlyError as error:
+                self.writable = False
+                log.warning("nothing is saved, the results are only printed: %s (%s)", error.what, error.where)
+            yield
+
+    def set_aside(self, epoch: int) -> None:
+        """Move what the last test left, results.json first, into before/epochN: the run is trained on, to other weights.
+
+        So a run that is killed after this is not taken for finished, and has no figures, threshold or temperature of before.
+        """
+        left = [self.path / name for name in OF_A_TEST if (self.path / name).exists()]
+        left = [path for path in left if path.is_file() or any(path.iterdir())]
+        if not left:
+            return
+        names = chain([f"epoch{epoch}"], (f"epoch{epoch}_{number}" for number in count(2)))
+        folder = next(path for name in names if not (path := self.path / BEFORE / name).exists())
+        try:
+            folder.mkdir(parents=True)
+            for path in left:
+                path.rename(folder / path.name)
+            for part in PARTS:
+                (self.path / part).mkdir(exist_ok=True)
+        except OSError as error:
+            what = f"cannot move the results of before: {error.strerror}"
+            raise ResourceError(what, where=str(folder), hint="check the permissions") from error
+        log.info("the results of epoch %d are in %s/%s until the run is tested again", epoch, BEFORE, folder.name)
+
     def _make_ready(self) -> None:
         """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the work."""
         for left_over in self.path.rglob(".*.tmp"):
@@ -151,11 +195,17 @@ class RunFolder:
             try:
                 path.mkdir(exist_ok=True)
             except OSError as error:
-                raise ResourceError(f"cannot make {part}: {error.strerror}", where=str(path), hint="check the folder") from error
+                raise _refused(f"cannot make {part}", error, path, hint="check the folder") from error
             if path.resolve().parent != self.path.resolve():
                 raise UsageError(f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself")
             if not os.access(path, os.W_OK | os.X_OK):
-                raise ResourceError("the run folder cannot be written", where=str(path), hint="check the permissions")
+                raise ReadOnlyError("the run folder cannot be written", where=str(path), hint="check the permissions")
+
+
+def _refused(what: str, error: OSError, path: Path, *, hint: str) -> ResourceError:
+    """What the system does not do in a run folder; a ReadOnlyError where that is not to be written at all."""
+    kind = ReadOnlyError if error.errno in NOT_WRITABLE else ResourceError
+    return kind(f"{what}: {error.strerror}", where=str(path), hint=hint)
 
 
 @contextmanager
@@ -186,9 +236,7 @@ def _acquire(path: Path) -> int:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ResourceError(
-                f"cannot lock the run: {error.strerror}", where=str(path), hint="check the folder's permissions"
-            ) from error
+            raise _refused("cannot lock the run", error, path, hint="check the folder's permissions") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

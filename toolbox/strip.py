@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import UTC
-from html import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from toolbox import files, matching, rhythm
 from toolbox.beatlist import Beats
 from toolbox.gaps import Reader, bridged
+from toolbox.plain import escaped
+from toolbox.plain import markup as escape
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LONG_S = 3600
@@ -97,14 +98,14 @@ def _data(beats: Beats, reference: Reference | None) -> str:
     class_of[pairs[:, 1]] = classes[pairs[:, 0]]
     colours, marked = _colours(beats)
     content = {
-        "lead": beats.lead,
+        "lead": escaped(beats.lead),
         "rate": beats.rate_hz,
         "samples": beats.samples,
         "every": _every(beats),
         "piece": PIECE,
         "start": beats.start.replace(tzinfo=UTC).timestamp() if beats.start else None,
-        "classes": beats.classes,
-        "names": [NAMES.get(name, name) for name in beats.classes],
+        "classes": [*map(escaped, beats.classes)],
+        "names": [escaped(NAMES.get(name, name)) for name in beats.classes],
         "counts": np.bincount(beats.label, minlength=len(beats.classes)).tolist(),
         "ectopic": beats.ectopic,
         "colours": colours,

@@ -29,6 +29,10 @@ class Task(Protocol):
     classes: tuple[str, ...]
     monitor: str
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The shape of what `per_row` keeps of a row."""
+
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
         """What is kept of the network's outputs for each row of x (B, C, T)."""
 
@@ -68,6 +72,11 @@ class Classify:
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights, self.decision = weights, decision
         self.monitor = pick("monitor", {name: name for name in (*metrics.METRICS, LAST)}, monitor)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """(K,), the logits."""
+        return (len(self.classes),)
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
         """The logits."""
@@ -125,6 +134,11 @@ class Detect:
         self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)
         self.monitor = pick("monitor", {"loss": "loss", LAST: LAST}, monitor)
         self.threshold = thresholds.parse(threshold)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """(), the error."""
+        return ()
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
         """The reconstruction error (B,)."""

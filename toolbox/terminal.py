@@ -1,10 +1,12 @@
 """The standard streams, whatever they are: closed, a pipe that nobody reads any more, a full disk, a terminal."""
 
+import logging
 import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from toolbox import plain
 from toolbox.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -19,13 +21,21 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+    with suppress(AttributeError):  # in place of a stream a test may have put something else
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
     """Write `text` to stderr, if anybody is there to read it."""
     with suppress(OSError):
-        sys.stderr.write(text)
+        sys.stderr.write(plain.block(text))
         sys.stderr.flush()
+
+
+def log_to(handler: logging.Handler, level: int = logging.INFO) -> None:
+    """Let what is logged come out of `handler` alone, as text."""
+    handler.setFormatter(plain.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=level)
 
 
 def close_stdout(code: int) -> int:
@@ -45,5 +55,5 @@ def bar(**how: Any) -> "tqdm":
     """A progress bar on stderr, where that is a terminal that can show one."""
     from tqdm import tqdm
 
-    plain = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
-    return tqdm(disable=True if plain else None, **how)
+    dull = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    return tqdm(disable=True if dull else None, **how)

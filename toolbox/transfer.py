@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from toolbox import checkpoints
+from toolbox import checkpoints, fitting
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import BEST, RunFolder
 
@@ -62,15 +62,17 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
     own, weights = model.state_dict(), state["model"]
     if _classes(path.parent) not in (None, list(classes)):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
-    fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
-    left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in fitting)
-    if not any(name in fitting for name, _ in model.named_parameters() if not name.startswith(HEAD)):
+    taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    if differ := fitting.differences({name: own[name] for name in taken}, taken):
+        raise CheckpointError(f"its weights are of another type: {differ}", where=str(path), hint="another checkpoint")
+    left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken)
+    if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):
         raise CheckpointError(
             f"no weight of it fits: {'; '.join(left[:NAMED])}", where=str(path), hint="the --model-name it was trained with"
         )
-    model.load_state_dict(own | fitting)
-    source = Source(f"{path.parent.name}/{path.name}", state["epoch"], len(fitting), left)
-    log.info("took %d of %d tensors from %s, epoch %d", len(fitting), len(own), source.checkpoint, source.epoch)
+    model.load_state_dict(own | taken)
+    source = Source(f"{path.parent.name}/{path.name}", state["epoch"], len(taken), left)
+    log.info("took %d of %d tensors from %s, epoch %d", len(taken), len(own), source.checkpoint, source.epoch)
     if left:
         log.info("begun anew: %s", "; ".join(left[:NAMED]) + ("; ..." if len(left) > NAMED else ""))
     return source
