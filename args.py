@@ -50,6 +50,11 @@ OF_THE_COMMAND = {
     "debug",
     "verbose",
 }
+# Flags of one command alone.
+OF_ONE_COMMAND = {
+    "predict": ("beats", "out"),
+    "explain": ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"),
+}
 # What says something else with --predict: of the recording, not of the run's rows.
 OF_THE_RECORDING = ("leads", "rate_hz")
 # What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
@@ -73,6 +78,51 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
 }
 
 
+# Names that other tools give to flags, and the flags that they may stand for here; they are suggested, not understood.
+ELSEWHERE = {
+    name: meant.split()
+    for names, meant in {
+        "learning-rate learningrate init-lr initial-lr base-lr max-lr": "lr",
+        "batchsize bs batch b train-batch-size mini-batch-size": "batch-size",
+        "model arch architecture net network backbone m": "model-name",
+        "num-epochs n-epochs nepochs max-epochs nb-epochs epoch e": "epochs",
+        "optim opt optimiser": "optimizer",
+        "loss loss-fn loss-function objective": "criterion",
+        "sched schedule lr-scheduler lr-schedule": "scheduler",
+        "gamma lr-gamma decay": "lr-decay",
+        "l2 reg weightdecay": "weight-decay",
+        "gpu gpus gpu-id cuda use-cuda accelerator": "device",
+        "no-cuda no-gpu cpu": "disable-cuda",
+        "num-workers n-workers nworkers n-jobs jobs threads": "workers",
+        "data data-path data-dir dataroot input file csv": "data-file root-dir",
+        "data-root root": "root-dir",
+        "output output-dir out-dir save-dir save-path log-dir logdir exp-dir": "root-dir out",
+        "ckpt checkpoint checkpoint-path load restore": "resume pretrained",
+        "weights init-from finetune fine-tune": "pretrained weights-file",
+        "eval evaluate test-only eval-only evaluate-only": "test",
+        "infer inference pred": "predict",
+        "random-seed random-state manual-seed rng": "seed",
+        "val-split val-size valid-size validation-split val-ratio val-frac": "val-fraction",
+        "folds n-folds k-fold kfold cv": "val-fold split",
+        "early-stop early-stopping early-stopping-patience": "patience",
+        "clip clip-grad clip-norm max-grad-norm gradient-clip-val": "grad-clip",
+        "amp fp16 bf16 half precision": "mixed-precision",
+        "metric metrics early-stopping-metric": "monitor",
+        "sampling-rate sample-rate fs sfreq frequency hz": "rate-hz rate",
+        "lead channel channels": "leads",
+        "label labels label-col target target-column": "label-column",
+        "group groups group-column patient-column subject-column": "record-column",
+        "classes n-classes nclasses": "num-classes",
+        "ensemble committee n-models num-models": "members",
+        "quick dry-run fast-dev-run debug-run": "short-run",
+        "aug augmentation augmentations transforms": "augment",
+        "tb tensor-board": "tensorboard",
+        "weight class-weight loss-weights": "class-weights class-balance",
+    }.items()
+    for name in names.split()
+}
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose mistakes are UsageErrors."""
 
@@ -83,9 +133,17 @@ class Parser(argparse.ArgumentParser):
             hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
             raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
         known = [name for action in self._actions for name in action.option_strings]
-        word = typed.split()[0].split("=")[0]
-        near = [name for name in known if name.startswith(word)] or get_close_matches(word, known)
+        near = _meant(typed.split()[0].split("=")[0], known)
         raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
+
+
+def _meant(word: str, known: Sequence[str]) -> list[str]:
+    """The flags that an unknown one may stand for: another spelling, the name that other tools give it, or one like it."""
+    plain = word.strip("-").replace("_", "-").lower()
+    spelled = [name for name in known if name.strip("-") == plain]
+    named = [name for name in (f"--{flag}" for flag in ELSEWHERE.get(plain, ())) if name in known]
+    begun = [name for name in known if name.startswith(f"--{plain}")]
+    return spelled or named or begun or get_close_matches(f"--{plain}", known)
 
 
 def build_parser(
@@ -122,10 +180,11 @@ WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
 _NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(
-        ("epochs", "batch_size", "step", "patience", "num_classes", "fold", "members", "explain_random_labels"), _COUNT
-    ),
-    **dict.fromkeys(("workers", "start_epoch", "weight_decay", "grad_clip"), _NATURAL),
+    **dict.fromkeys(("epochs", "step", "patience", "num_classes", "fold", "explain_random_labels"), _COUNT),
+    **dict.fromkeys(("start_epoch", "weight_decay", "grad_clip"), _NATURAL),
+    "batch_size": ("from 1 to 100000", lambda value: 1 <= value <= 100_000),
+    "members": ("from 1 to 100", lambda value: 1 <= value <= 100),
+    "workers": ("from 0 to 1024", lambda value: 0 <= value <= 1024),
     **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
     "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
     "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
@@ -190,9 +249,17 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
     wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
     wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
+    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
+    wrong += [f"{flag_name(name)} goes with {flag_name(command)}" for command, own in OF_ONE_COMMAND.items()
+              if not getattr(flags, command) for name in own if name in given]  # fmt: skip
+    return wrong + modes.complaints(given) + _together(modes.needed(given))
+
+
+def _together(given: Mapping[str, Any]) -> list[str]:
+    """Which of the flags that the command needs cannot go together."""
+    flags = resolve(given)
     going_on = flags.test or flags.resume or flags.predict or flags.explain
     charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
-    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     together = (
         *(
             (True, f"{flag_name(one)} and {flag_name(other)} exclude each other")
@@ -200,18 +267,10 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         ),
         (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (
-            going_on and flags.version == "bump",
-            "--version bump makes a new run, --test, --resume, --predict and --explain need one",
-        ),
+        (flags.resume and flags.version == "bump", "--version bump makes a new run, --resume goes on with one that is there"),
         *(
             (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
             for name in ("predict", "explain")
-        ),
-        *((not flags.predict and name in given, f"{flag_name(name)} goes with --predict") for name in ("beats", "out")),
-        *(
-            (not flags.explain and name in given, f"{flag_name(name)} goes with --explain")
-            for name in ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels")
         ),
         (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
         (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
@@ -234,9 +293,13 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
         (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
         (flags.resume and flags.import_legacy, "--import-legacy makes a new run, --resume needs one that is there"),
+        *(
+            (flags.import_legacy and getattr(flags, name), f"--import-legacy and {flag_name(name)} exclude each other")
+            for name in ("pretrained", "weights_file")
+        ),
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
-    return wrong + modes.complaints(given) + [text for broken, text in together if broken]
+    return [text for broken, text in together if broken]
 
 
 def words(text: str | None) -> list[str] | None:

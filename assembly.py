@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import args
-from loaders import detection, get_data, splits
+from loaders import detection, get_data, shortrun, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.holdout import Fold
@@ -23,13 +23,14 @@ from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
 from toolbox.tasks import Classify, Detect, mode
-from trainer import SHORT_RUN_BATCHES, Trainer
+from trainer import Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
+EXPORTED_IN_SHORT = 10  # rows of each side that --export-charts draws with --short-run
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
@@ -43,10 +44,28 @@ log = logging.getLogger("commander")
 def load_data(flags: SimpleNamespace) -> Data:
     """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on."""
     data = _find_data(flags)
-    if flags.strict_split and len(data.shared_rows):
+    whole = data.whole or data
+    if flags.strict_split and len(whole.shared_rows):
         hint = "take these rows out of one side, or leave --strict-split out"
-        raise DataError(splits.sharing(data.shared_rows, len(data.test)), where=data.spec.name, hint=hint)
+        raise DataError(splits.sharing(whole.shared_rows, len(whole.test)), where=data.spec.name, hint=hint)
     return data
+
+
+def batch_size(flags: SimpleNamespace, data: Data) -> int:
+    """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is smaller."""
+    rows = len(data.train)
+    size = shortrun.batch_size(flags.batch_size, rows)
+    if not flags.batch_size and size < shortrun.BATCH_SIZE:
+        what = "--batch-size is %d, not %d: %d training rows make %d steps an epoch so; a typed size is kept"
+        log.info(what, size, shortrun.BATCH_SIZE, rows, -(-rows // size))
+    return size
+
+
+def ruled(data: Data, config: Mapping[str, Any]) -> Data:
+    """The data under the split rule of the run, and under that of a short run where only a part is measured."""
+    rule = config["data"]["split_rule"]
+    short = data.spec.split_rule.rpartition("; ")[2] if data.whole else ""
+    return data.ruled(rule if short in rule else f"{rule}; {short}")
 
 
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
@@ -55,7 +74,8 @@ def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
     how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     switches = {name: getattr(flags, name) or None for name in ("rr_features", "p_waves")}
-    return how | switches | {"detect": flags.task == "detect"}
+    short = {"short_batch": (flags.batch_size or 0) if flags.short_run else None}
+    return how | switches | short | {"detect": flags.task == "detect"}
 
 
 def _find_data(flags: SimpleNamespace) -> Data:
@@ -77,9 +97,9 @@ def export_charts(flags: SimpleNamespace) -> Path:
     """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
     from loaders import chartfiles
 
-    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal"}))
+    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal", "short_run": False}))
     how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
-    return chartfiles.export(data, Path(flags.export_charts), **how, most=SHORT_RUN_BATCHES if flags.short_run else None)
+    return chartfiles.export(data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None)
 
 
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
@@ -110,11 +130,28 @@ def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleN
     return args.resolve(given, stored)
 
 
+def same_run(given: Mapping[str, Any], flags: SimpleNamespace, config: Mapping[str, Any], run: RunFolder) -> None:
+    """Raise a UsageError where a typed flag is another than the run's, for commands that take the run as it is."""
+    differences = args.changed(movable(given, flags.root_dir), config["flags"])
+    differences.pop("deterministic", None)  # of the machine, not of the run
+    for name, (before, now) in differences.items():
+        what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
+        raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
+    check_classes(flags, config["data"].get("name", ""), config["data"].get("classes", ()))
+
+
+def check_classes(flags: SimpleNamespace, name: str, classes: Sequence[str]) -> None:
+    """Raise a UsageError where --num-classes is another number than that of the classes of the dataset `name`."""
+    if flags.num_classes not in (None, len(classes)):
+        known = f"{len(classes)}: {', '.join(classes)}"
+        raise UsageError(f"--num-classes is {flags.num_classes}, {name} has {known}", hint="leave --num-classes out")
+
+
 def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder) -> None:
     """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short one."""
     if flags.short_run and not given.get("short_run"):
         what = "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a whole one"
-        log.warning(what, run.path.name, SHORT_RUN_BATCHES)
+        log.warning(what, run.path.name, shortrun.BATCHES)
 
 
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
@@ -136,22 +173,21 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     """Network, task, optimizer and schedule, from the flags and the facts of the data."""
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
     spec = data.spec
-    if flags.num_classes not in (None, len(spec.classes)):
-        known = f"{len(spec.classes)}: {', '.join(spec.classes)}"
-        raise UsageError(f"--num-classes is {flags.num_classes}, {spec.name} has {known}", hint="leave --num-classes out")
+    check_classes(flags, spec.name, spec.classes)
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
-    batches = -(-len(data.train) // flags.batch_size)
-    batches = min(batches, SHORT_RUN_BATCHES) if flags.short_run else batches
+    size = shortrun.batch_size(flags.batch_size, len(data.train))
+    batches = -(-len(data.train) // size)
+    batches = min(batches, shortrun.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
     how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
     augment = Augment(flags.augment, **how) if flags.augment else None
-    how = {name: getattr(flags, name) for name in ("batch_size", "seed", "sampler", "grad_clip", "short_run")}
+    how = {name: getattr(flags, name) for name in ("seed", "sampler", "grad_clip", "short_run")} | {"batch_size": size}
     how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
     trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
@@ -285,3 +321,10 @@ def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Boar
         inputs, _ = next(trainer.train.batches(None, 1))
         board.graph(trainer.model, tuple(inputs))
     return board
+
+
+def make_test_board(given: Mapping[str, Any], trainer: Trainer, run: RunFolder, which: str) -> Board | None:
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder."""
+    if not given.get("tensorboard"):
+        return None
+    return Board(run / "tensorboard" / ("" if which == "best" else which), trainer.task.classes, epochs_done=0)

@@ -14,6 +14,7 @@ from typing import Any
 import args
 import assembly
 import choices
+from loaders import shortrun
 from loaders.base import Data
 from toolbox import cost, transfer
 from toolbox.errors import UsageError
@@ -22,6 +23,8 @@ from toolbox.ledger import LENGTH, OF_THE_MACHINE, Task
 
 SWITCH = {"true": True, "false": False}
 OF_PATHS = ("data_file", "pretrained", "weights_file")
+# A typed value that a cell's name does not tell from none: such was the default when cells were first named.
+NAMELESS = {"batch_size": shortrun.BATCH_SIZE}
 OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
 Given = Mapping[str, Any]
 NOTHING: Given = MappingProxyType({})
@@ -77,7 +80,8 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
         if args.is_path(path, given.get(path)):
             given[path] = os.path.abspath(given[path])  # workers may stand in another folder
     kept = assembly.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
-    facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != args.DEFAULTS[key]}
+    usual = {**args.DEFAULTS, **(NAMELESS if kept["batch_size"] else {})}
+    facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return Experiment(name, cell, given)
 

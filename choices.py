@@ -90,12 +90,17 @@ def names(what: str) -> list[str]:
     return list(CHOICES[pick("list", {**LISTS, "augmentations": None}, what)])
 
 
-def settle(flags: SimpleNamespace) -> SimpleNamespace:
-    """Look up every name, so that an unknown one is an error before anything is made or read; fill in what the task decides."""
+def look_up(flags: SimpleNamespace) -> None:
+    """Raise a UsageError where a name is not known, with the nearest ones."""
     for flag, table in CHOICES.items():
         name = getattr(flags, flag.replace("-", "_"))
         if name is not None:
             pick(flag, table, name)
+
+
+def settle(flags: SimpleNamespace) -> SimpleNamespace:
+    """Look up every name, so that an unknown one is an error before anything is made or read; fill in what the task decides."""
+    look_up(flags)
     flags.task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
     foreign, why, hint = FOREIGN[flags.task]
     if typed := [name for name, untyped in foreign.items() if getattr(flags, name) not in untyped]:

@@ -6,6 +6,7 @@ scores, upright = classifier.scores(leads, peaks)    # (N, K)
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     config = assembly.read_config(run)
     own = {name: value for name, value in given.items() if name not in args.OF_THE_RECORDING}
     flags = choices.settle(assembly.resume_flags(own, config))
-    for name, (before, now) in args.changed(assembly.movable(own, flags.root_dir), config["flags"]).items():
-        what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
-        raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
+    assembly.same_run(own, flags, config, run)
     spec = _spec(run, config["data"])
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
@@ -101,6 +100,9 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
+    if given.get("calibrate") and not _temperature_file(run, which).exists():
+        what = "--calibrate: this run has no temperature, so that its probabilities are as it was trained"
+        raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
     model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
@@ -135,5 +137,9 @@ def _spec(run: RunFolder, stored: Mapping[str, Any]) -> DataSpec:
 
 def _temperature(run: RunFolder, which: str) -> float:
     """That which a test of this checkpoint fitted on validation, 1 where there is none."""
-    name = FIXED["classify"] if which == "best" else f"pred/{which}/{FIXED['classify']}"
-    return float(run.read_json(name)["temperature"]) if (run / name).exists() else 1.0
+    path = _temperature_file(run, which)
+    return float(run.read_json(str(path.relative_to(run.path)))["temperature"]) if path.exists() else 1.0
+
+
+def _temperature_file(run: RunFolder, which: str) -> Path:
+    return run / FIXED["classify"] if which == "best" else run / "pred" / which / FIXED["classify"]

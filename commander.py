@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
+import modes
 from toolbox import errors, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
 from toolbox.signals import StopRequest
@@ -73,6 +74,12 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if modes.idle(given) and not (given.get("list") or given.get("compare")):
+        import choices
+
+        choices.look_up(args.resolve(given))  # an unknown name is an error where it is ignored too
+    if not (given.get("test") or given.get("explain")):  # these know more once they know their run
+        given = modes.without_idle(given)
     flags = args.resolve(given)
     if flags.list is not None:
         import choices
@@ -144,13 +151,14 @@ def start(
     """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not tested."""
     import assembly
     import choices
+    from loaders import shortrun
     from toolbox import checkpoints, devices
     from toolbox.runs import RunFolder
 
     choices.settle(flags)
-    with devices.enough_memory(flags.batch_size):
+    with devices.enough_memory(flags.batch_size or shortrun.BATCH_SIZE):
         data = (load or assembly.load_data)(flags)
-        flags.dataset = data.spec.name
+        flags.dataset, flags.batch_size = data.spec.name, assembly.batch_size(flags, data)
         trainer = assembly.build(flags, data)
         source = assembly.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
@@ -160,6 +168,8 @@ def start(
         run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
+        if flags.short_run:
+            log.info("a short run: ten batches of %d rows of training an epoch, of validation and of test", flags.batch_size)
         train(flags, trainer, run, stop, tested=tested)
 
 
@@ -181,13 +191,13 @@ def go_on(
     from toolbox import checkpoints, devices, schedulers
     from toolbox.runs import HISTORY
 
-    flags = args.resolve(given)
-    choices.settle(flags)
-    run = run or assembly.find_run(flags)
+    run = run or assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
     config = assembly.read_config(run)
-    flags = assembly.resume_flags(given, config)
-    choices.settle(flags)
+    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
+    flags = choices.settle(assembly.resume_flags(given, config))
     differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
+    shortened = bool(flags.test and differences.pop("short_run", None))
+    differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
     assembly.permit(differences, flags, run)
     assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
@@ -200,12 +210,14 @@ def go_on(
             differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
             assembly.permit(differences, flags, run)
         flags.start_epoch = state["epoch"] if differences else flags.start_epoch
-        trainer = assembly.build(flags, data if differences else data.ruled(config["data"]["split_rule"]))
+        trainer = assembly.build(flags, data if differences else assembly.ruled(data, config))
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
-            trainer.load_state_dict(state, anew=bool(differences) or "imported" in config)
+            trainer.load_state_dict(state, anew=bool(differences) or shortened or "imported" in config)
         if flags.test:
-            evaluation.test(flags, trainer, run, f"{which}-override" if differences else which)
+            which += "-short" * shortened + "-override" * bool(differences)
+            with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
+                evaluation.test(flags, trainer, run, which, board=board)
             return
         if differences.keys() & assembly.OF_VALIDATION:
             trainer.best = None
@@ -248,14 +260,15 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
                 checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
                 log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
         stop.check()
+        if doubt := evaluation.memorised(trainer.history):
+            log.warning("%s", doubt)
         if not tested:
             return
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-        results = evaluation.test(flags, trainer, run, "best")
+        results = evaluation.test(flags, trainer, run, "best", board=board)
         if board:
-            figures = {f"test/{name}": value for name, value in results["test"].items() if isinstance(value, float)}
-            board.hparams(assembly.kept(flags), figures)
+            board.hparams(assembly.kept(flags), results["test"])
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import args
-from loaders import splits
-from loaders.base import Data, DataSpec, Split
-from toolbox import animation, baselines, cost, detection_report, files, panels, patient_report, plotter, report
+from loaders import shortrun, splits
+from loaders.base import Data, DataSpec, Rows, part_of
+from toolbox import animation, baselines, collapse, cost, detection_report, files, panels, patient_report, plotter, report
 from toolbox.errors import CheckpointError
+from toolbox.logger import Board
 from toolbox.predictions import Predictions
 from toolbox.runs import RESULTS, RunFolder
 from trainer import Trainer
@@ -27,11 +28,15 @@ OF_PATIENTS = (
     "influence", "calibration",
 )  # fmt: skip
 NO_PATIENTS = "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
+NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
-def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -> dict[str, Any]:
-    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results."""
+def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None) -> dict[str, Any]:
+    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results.
+
+    What the test showed goes to `board` too, where there is one.
+    """
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
     history = run.read_history()
@@ -39,19 +44,27 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str) -
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
     if not run.writable:
         with TemporaryDirectory(prefix="ecg-test-") as folder:
-            return _test(SimpleNamespace(**{**vars(flags), "no_figures": True}), trainer, run, Path(folder), which, history)
+            no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
+            return _test(no_files, trainer, run, Path(folder), which=which, history=history, board=None)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    return _test(flags, trainer, run, folder, which, history)
+    return _test(flags, trainer, run, folder, which=which, history=history, board=board)
 
 
 def _test(
-    flags: SimpleNamespace, trainer: Trainer, run: RunFolder, folder: Path, which: str, history: list[dict[str, Any]]
+    flags: SimpleNamespace,
+    trainer: Trainer,
+    run: RunFolder,
+    folder: Path,
+    *,
+    which: str,
+    history: list[dict[str, Any]],
+    board: Board | None,
 ) -> dict[str, Any]:
     """The test with its files in `folder`; what stands beside it in the run folder is written where that may be."""
     data, title = trainer.data, f"{run.path.name}, {which} checkpoint"
-    if flags.short_run:
-        title += " (a short run: trained on 10 batches an epoch)"
+    if data.whole:
+        title += " (a short run)"
     seen = trainer.predict(data.val) if len(data.val) else None
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed and run.writable:
@@ -59,7 +72,9 @@ def _test(
     costs = _costs(flags, trainer)
     overrides = run.read_json("config.json").get("overrides", [])
     predictions = trainer.predict(data.test)  # the test set is opened here, and not before
-    how = {"title": title, "remarks": [*_remarks(data, overrides), *cost.said(costs)], "history": history}
+    doubts = [found] if (found := memorised(history)) else []
+    remarks = [*_remarks(data, overrides), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
     facts = {
@@ -68,7 +83,10 @@ def _test(
         "shared_rows": len(data.shared_rows),
         "dropped_rows": dropped,
     }
+    facts |= ({"covers": data.covers} if data.whole else {}) | ({"doubts": doubts} if doubts else {})
     results = {**facts, **({"overrides": overrides} if overrides else {}), **fixed, "cost": costs, "val": val, "test": values}
+    if board:
+        SHOWN[flags.task](board, trainer, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
@@ -87,15 +105,28 @@ def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
 
 def _remarks(data: Data, overrides: Sequence[dict[str, Any]]) -> list[str]:
     """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained."""
-    remarks = [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
+    remarks = [f"a short run: {_covered(data.covers)}, trained on ten batches an epoch"] if data.whole else []
+    remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
     if len(data.shared_rows):
-        log.warning(remarks[0])
+        log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
     for note in overrides:
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
     return remarks
+
+
+def _covered(covers: dict[str, list[int]]) -> str:
+    """How much of validation and test the figures cover."""
+    parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in covers.items()]
+    return f"the figures cover {' and '.join(parts)}"
+
+
+def memorised(history: Sequence[dict[str, Any]]) -> str | None:
+    """A sentence where the accuracy on the training rows of the last epoch is near 1 and validation is at chance, else None."""
+    matrices = [history[-1][side].get("confusion_matrix") for side in ("train", "val")] if history else [None]
+    return None if any(matrix is None for matrix in matrices) else collapse.memorised(*(np.array(matrix) for matrix in matrices))
 
 
 def _classes(
@@ -157,12 +188,13 @@ def _anomalies(
 ) -> dict[str, Any]:
     """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
     data, task = trainer.data, trainer.task
-    score = baselines.BASELINES[flags.baseline](_flat(data.train))
+    train = part_of(data.train, shortrun.BATCHES * flags.batch_size) if data.whole else data.train
+    score = baselines.BASELINES[flags.baseline](_flat(train))
     baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
     how = {"normal": task.normal, "spec": data.spec, "title": title}
     values = detection_report.write(folder, predictions, before, baseline=baseline, remarks=remarks, **how)
     if not flags.no_figures:
-        errors = trainer.predict(data.train).loss
+        errors = trainer.predict(train).loss
         x = data.test.x
         detection_report.draw(
             folder, predictions, errors, before["threshold"], rows=lambda which: (x[which], trainer.outputs(x[which])), **how
@@ -171,8 +203,29 @@ def _anomalies(
     return values
 
 
-def _flat(split: Split) -> NDArray[np.float32]:
+def _flat(split: Rows) -> NDArray[np.float32]:
     return split.x.reshape(len(split), -1)
 
 
+def _show_classes(board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+    """The test of a classifier on TensorBoard."""
+    matrix = np.array(values["confusion_matrix"])
+    figures = _floats(values) | {
+        f"{name}/{part}": of for name, parts in values["per_class"].items() for part, of in _floats(parts).items()
+    }
+    board.test(figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes)
+
+
+def _show_anomalies(board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+    """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
+    ranked, matrix = detection_report.ranked(predictions, trainer.task.normal, values["threshold"])
+    curves = () if matrix is None else detection_report.CLASSES[:1]
+    board.test(_floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detection_report.CLASSES)
+
+
+def _floats(values: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, float)}
+
+
 REPORTS = {"classify": _classes, "detect": _anomalies}
+SHOWN = {"classify": _show_classes, "detect": _show_anomalies}

@@ -19,6 +19,7 @@ import assembly
 import attribution
 import choices
 import doubting
+import modes
 from attribution import Array, Seen, Subject
 from doubting import Found
 from toolbox import devices, explainers, files, gallery, heat, panels, terminal, verdicts
@@ -34,13 +35,11 @@ log = logging.getLogger("commander")
 
 def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
-    flags = choices.settle(args.resolve(given))
-    run = assembly.find_run(flags)
+    run = assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
     config = assembly.read_config(run)
+    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
     flags = choices.settle(assembly.resume_flags(given, config))
-    for name, (before, now) in args.changed(assembly.movable(given, flags.root_dir), config["flags"]).items():
-        what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
-        raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
+    assembly.same_run(given, flags, config, run)
     if flags.task != "classify":
         what = "--explain asks why a class was said, and this run only knows which rows are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

@@ -111,7 +111,8 @@ def _model_flags(flag: Any) -> None:
 
 def _training_flags(flag: Any) -> None:
     flag("--epochs", type=int, metavar="N", default=20, help="passes over the training rows, in all")
-    flag("--batch-size", type=int, metavar="B", default=128, help="rows a step")
+    flag("--batch-size", type=int, metavar="B", help="rows a step (default 128, halved to no less than 8 until an epoch has "
+         "ten steps)")  # fmt: skip
     flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
     flag("--lr", type=float, metavar="LR", help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)")
     flag("--backbone-lr", type=float, metavar="LR", help="such a rate for all before the network's head (default that of --lr)")
@@ -133,7 +134,7 @@ def _training_flags(flag: Any) -> None:
          "epoch takes the last one, where validation is too small to choose by")  # fmt: skip
     flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
     flag("--seed", type=int, metavar="S", default=42, help="of weights, order and the rows of each side")
-    flag("--short-run", help="the whole pipeline on 10 batches an epoch, to try things out")
+    flag("--short-run", help="try the whole pipeline, on 10 batches of training an epoch, of validation and of test")
 
 
 def _detection_flags(flag: Any) -> None:
@@ -161,7 +162,7 @@ def _machine_flags(flag: Any) -> None:
          "that read them")  # fmt: skip
     flag("--mixed-precision", help="train in bfloat16 where the device computes in it; weights, losses and figures in float32")
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
-    flag("--tensorboard", help="write TensorBoard events into the run folder")
+    flag("--tensorboard", help="write TensorBoard events into the run folder; with --test those of the test")
     flag("--verbose", help="say more")
     flag("--debug", help="show the traceback of an error")
 # fmt: on

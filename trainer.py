@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from loaders import shortrun
 from loaders.augment import Augment
 from loaders.base import Data, Rows
 from toolbox import devices, fitting, samplers, terminal
@@ -28,7 +29,7 @@ from toolbox.tasks import LAST, Task, is_better
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
 READ_EVERY_S = 0.5
-SHORT_RUN_BATCHES = 10
+RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
 
 
 class Stop(Protocol):
@@ -69,8 +70,9 @@ class Trainer:
         self.train = data.train.batches(device)
         labels = torch.from_numpy(data.train.y)
         self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
-        self.rows = self.batch_size * SHORT_RUN_BATCHES if short_run else None
+        self.rows = self.batch_size * shortrun.BATCHES if short_run else None
         self.epoch, self.history, self.best = 0, [], None
+        self.rates: dict[str, float] = {}  # of the last step
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
         self.unbegun: list[Tensor] = []  # parameters without a state of the optimizer, where others came with one
@@ -146,6 +148,7 @@ class Trainer:
             self.optimizer.found_inf = bad.float()  # the fused step is skipped on the device, nobody waits to ask
         elif bad:
             self._check_numbers()
+        self.rates = dict(zip(RATES, (group["lr"] for group in self.optimizer.param_groups), strict=False))
         self.optimizer.step()
         self.schedule.after_batch()
         self.meter.add(rows, loss)
@@ -185,8 +188,7 @@ class Trainer:
 
     def _close_epoch(self) -> tuple[dict[str, Any], Predictions | None]:
         """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a row."""
-        meter, groups = self.meter, self.optimizer.param_groups
-        rates = dict(zip(("lr", "backbone_lr"), (group["lr"] for group in groups), strict=False))
+        meter, rates = self.meter, self.rates
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             raise NumericsError(
                 f"a weight is not finite after the last step, at a learning rate of {rates['lr']:g}",

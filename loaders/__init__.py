@@ -18,6 +18,7 @@ from loaders import (
     heartbeat,
     mitdb,
     ptbdb,
+    shortrun,
     synth,
     synth_patients,
     synth_rhythms,
@@ -44,7 +45,10 @@ DATASETS: dict[str, Callable[..., Data]] = {
     "table": table.load,
 }
 # By name, what a row becomes.
-VIEWS: dict[str, Callable[..., Data]] = {"signal": lambda data, *_, **__: data, "chart": charts.as_charts}
+VIEWS: dict[str, Callable[..., Data]] = {
+    "signal": lambda data, *_, short_batch, **__: data.part(shortrun.measured_rows(short_batch, len(data.train))),
+    "chart": charts.as_charts,
+}
 OF_CHARTS = "chart_"
 
 
@@ -60,6 +64,7 @@ def get_data(
     normal_class: str | None = None,
     view: str = "signal",
     workers: int = 0,
+    short_batch: int | None = None,
     **options: Any,
 ) -> Data:
     """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`,
@@ -67,7 +72,8 @@ def get_data(
 
     `view` is of VIEWS; options that begin with chart_, and `workers`, are of `charts.as_charts`.
     `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that
-    only some datasets have, None for their own default; a UsageError where `name` does not have one.
+    only some datasets have, None for their own default; a UsageError where `name` does not have one. Of a short run `short_batch`
+    is the batch size, 0 for the default: validation and test are then a part of their sides.
     """
     load, look = pick("dataset", DATASETS, name), pick("view", VIEWS, view)
     known = inspect.signature(load).parameters
@@ -82,4 +88,5 @@ def get_data(
         options |= {"detect": True, "normal_class": normal_class}
     data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
     data = detection.only_normal(data, normal_class) if detect else data
-    return look(data, root, options=options, workers=workers, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})
+    how = {"options": options, "workers": workers, "short_batch": short_batch}
+    return look(data, root, **how, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})

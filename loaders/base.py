@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders import splits
+from loaders import shortrun, splits
 from loaders.cache import Arrays
 
 
@@ -175,6 +175,7 @@ class Data:
     val: Rows
     open_test: Callable[[], Rows]
     checksum: str
+    whole: "Data | None" = None  # where validation and test are a part of their sides
 
     @cached_property
     def test(self) -> Rows:
@@ -186,9 +187,34 @@ class Data:
         """Rows in the source of those test rows that stand in train or validation too, sample for sample."""
         return self.test.index[self.test.shared(self.train, self.val)]
 
+    def part(self, most: int | None) -> "Data":
+        """The same data with at most `most` rows of validation and of test, as a short run measures; None for all rows."""
+        if most is None:
+            return self
+        spec = replace(self.spec, split_rule=f"{self.spec.split_rule}; {shortrun.rule(most)}")
+        sides = {"val": part_of(self.val, most), "open_test": lambda: part_of(self.test, most)}
+        return replace(self, spec=spec, whole=self, **sides)
+
+    @property
+    def covers(self) -> dict[str, list[int]]:
+        """Rows of validation and of test that are measured, and of the whole sides; {} where these are all. Opens the test."""
+        if self.whole is None:
+            return {}
+        return {f"{side}_rows": [_count(getattr(of, side)) for of in (self, self.whole)] for side in ("val", "test")}
+
     def ruled(self, split_rule: str) -> "Data":
         """The same rows under `split_rule`, for a run that has more to say of them."""
         return replace(self, spec=replace(self.spec, split_rule=split_rule))
+
+
+def part_of(rows: Rows, most: int) -> Rows:
+    """At most `most` of the rows, drawn by a fixed seed."""
+    return rows if len(rows) <= most else rows.rows(shortrun.drawn(rows.index, most))
+
+
+def _count(rows: Rows) -> int:
+    """Rows of the source, each of which may be read in several pieces."""
+    return len(np.unique(rows.index))
 
 
 class TensorBatches:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from loaders.base import Data, DataSpec
+from loaders import shortrun
+from loaders.base import Data, DataSpec, part_of
 from loaders.chartrows import Charts, Kind
 from loaders.chartstore import ChartStore, fill
 from toolbox import layouts
@@ -40,12 +41,14 @@ def as_charts(
     style: str | None = None,
     workers: int = 0,
     options: Mapping[str, Any] | None = None,
+    short_batch: int | None = None,
 ) -> Data:
     """The charts of `data`, drawn into <root>/<dataset>/charts where they are not there yet; those of the test when it is opened.
 
     `layout` and `style` are texts of --chart-layout and --chart-style, `leads` names with commas, `size` the height in pixels;
     `options` are those of the loader. As many processes draw, and threads read, as `workers` says; 0 stands for a process a core
-    and one thread. Raises UsageError for what cannot be drawn, DataError for a store that cannot be used, ResourceError.
+    and one thread. Of validation and test only what a short run with batches of `short_batch` measures is drawn. Raises
+    UsageError for what cannot be drawn, DataError for a store that cannot be used, ResourceError.
     """
     spec, looks, sheets = data.spec, Style.of(style), laid_out(data.spec, layout=layout, leads=leads, size=size or SIZE)
     told = {name: value for name, value in (options or {}).items() if name not in OF_SIDES}
@@ -54,16 +57,23 @@ def as_charts(
         for side in (FIT, TEST)
     }
     train, val = (Charts.of(side, kinds[FIT], workers) for side in (data.train, data.val))
+    most = shortrun.measured_rows(short_batch, len(train))
+    val = val if most is None else part_of(val, most)
     _draw((train, val), spec, looks, workers)
 
     def open_test() -> Charts:
-        test = Charts.of(data.open_test(), kinds[TEST], workers)
+        test = Charts.of(data.test, kinds[TEST], workers)
+        test = test if most is None else part_of(test, most)
         _draw((test,), spec, looks, workers)
         return test
 
     digests = " ".join(kind.store.digest for kind in (*kinds[FIT], *kinds[TEST]))
     checksum = hashlib.sha256(f"{data.checksum} {digests}".encode()).hexdigest()
-    return Data(_spec(spec, sheets), train, val, open_test, checksum)
+    drawn = _spec(spec, sheets)
+    if most is None:
+        return Data(drawn, train, val, open_test, checksum)
+    drawn = replace(drawn, split_rule=f"{drawn.split_rule}; {shortrun.rule(most)}")
+    return Data(drawn, train, val, open_test, checksum, whole=data)
 
 
 def laid_out(spec: DataSpec, *, layout: str | None, leads: str | None, size: int) -> list[Sheet]:

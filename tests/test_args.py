@@ -22,8 +22,8 @@ OUT_OF_RANGE = [
     ("--lr", "inf", "above 0 and finite"),
     ("--epochs", "0", "from 1 to a billion"),
     ("--epochs", "-3", "from 1 to a billion"),
-    ("--batch-size", "0", "from 1 to a billion"),
-    ("--workers", "-1", "from 0 to a billion"),
+    ("--batch-size", "0", "from 1 to 100000"),
+    ("--workers", "-1", "from 0 to 1024"),
     ("--seed", "-1", "from 0 to 2147483647"),
     ("--seed", "2147483648", "from 0 to 2147483647"),
     ("--val-fraction", "-0.1", "from 0, below 1"),
@@ -47,7 +47,10 @@ OUT_OF_RANGE = [
     ("--version", "", "bump, latest or a number"),
     ("--resume", "junk", "best, latest or a number"),
     ("--resume", "../model_best", "best, latest or a number"),
-    ("--batch-size", "1000000001", "from 1 to a billion"),
+    ("--batch-size", "100001", "from 1 to 100000"),
+    ("--members", "101", "from 1 to 100"),
+    ("--members", "0", "from 1 to 100"),
+    ("--workers", "1025", "from 0 to 1024"),
 ]
 
 
@@ -64,7 +67,6 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
         ("--sampler equal --class-balance equal", ("--sampler", "--class-balance")),
         ("--resume latest --start-epoch 1", ("--resume", "--start-epoch")),
         ("--disable-cuda --device cuda", ("--disable-cuda", "--device")),
-        ("--test --version bump", ("--version bump", "--test")),
         ("--resume best --version bump", ("--version bump", "--resume")),
         ("--test --import-legacy x.pth.tar", ("--import-legacy", "--test")),
         ("--explore --predict 100.hea", ("--predict", "--explore")),
@@ -80,12 +82,6 @@ def test_flags_that_exclude_each_other_are_both_named(typed: str, flags: tuple[s
 TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "test": True, "download": True, "explore": True}
 
 
-def said_of(name: str, mode: str) -> list[str]:
-    """What is said of a flag that is typed with a mode."""
-    given = {mode: TYPED.get(mode, "x"), name: {bool: True, int: 1, float: 0.5}.get(args.TYPES[name], "1")}
-    return [line for line in args.complaints(given) if modes.flag_name(name) in line and modes.flag_name(mode) in line]
-
-
 @pytest.mark.parametrize(("one", "other"), [*combinations(modes.MODES, 2)])
 def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str, other: str) -> None:
     excluded = args.complaints({name: TYPED.get(name, "x") for name in (one, other)})
@@ -93,32 +89,107 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
     assert all(f"--{name.replace('_', '-')}" in line for line in excluded for name in (one, other))
 
 
+# The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What follows
+# states it flag by flag, so that whoever derives the lists of `modes` anew can tell whether they are the same.
+HEEDED_ALWAYS = {"root_dir", "device", "disable_cuda", "deterministic", "verbose", "debug"}  # of the machine; and --workers
+HOW_WEIGHTS_COME_ABOUT = {
+    "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum", "weight_decay",
+    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment", "mixed_precision",
+}  # fmt: skip
+WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
+WHICH_ROWS = {
+    "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split", "fold",
+    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves",
+    "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view", "chart_layout", "chart_leads",
+    "chart_size", "chart_style", "task", "model_name", "normal_class",
+}  # fmt: skip
+WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
+WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold"}
+WHICH_RUN = {"version", "resume", "override", "short_run"}
+OF_ONE_COMMAND = {"beats", "out", "explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
+KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK, WHAT_IS_JUDGED,
+         WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
+EVERY = set().union(*KINDS)
+IGNORED = {
+    "list": EVERY - KINDS[0],
+    "download": EVERY - KINDS[0] - WHICH_ROWS,
+    "explore": EVERY - KINDS[0] - WHICH_ROWS,
+    "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},
+    "compare": EVERY - KINDS[0] - {"macro_over"},
+    "test": HOW_WEIGHTS_COME_ABOUT,
+    "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"}
+    | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
+    "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run"},
+    "import_legacy": HOW_WEIGHTS_COME_ABOUT | {"short_run", "tensorboard"},
+}  # fmt: skip
+
+
+def value_of(name: str) -> Any:
+    return {bool: True, int: 1, float: 0.5}.get(args.TYPES[name], "1")
+
+
+def test_every_flag_is_of_one_kind() -> None:
+    assert args.DEFAULTS.keys() - {*modes.MODES} == EVERY
+    assert sum(map(len, KINDS)) == len(EVERY)
+    assert IGNORED.keys() == {*modes.MODES}
+
+
 @pytest.mark.parametrize("mode", modes.MODES)
-def test_no_flag_is_ignored_that_a_person_could_take_for_done(mode: str) -> None:
-    others = args.DEFAULTS.keys() - modes.MODES
-    idle = others - modes.ALONE[mode] if mode in modes.ALONE else modes.IDLE[mode]
-    assert idle <= others - modes.OF_THE_MACHINE
-    for name in idle:
-        assert said_of(name, mode), name
-    for name in modes.OF_THE_MACHINE:
-        assert not said_of(name, mode), name
+def test_a_flag_is_ignored_where_the_results_cannot_depend_on_it_and_nowhere_else(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = {mode: TYPED.get(mode, "x")}
+    for name in EVERY:
+        given = command | {name: value_of(name)}
+        kept = command if name in IGNORED[mode] else given
+        assert modes.needed(given) == kept, name
+        caplog.clear()
+        caplog.set_level("INFO")
+        assert modes.without_idle(given) == kept
+        assert len(caplog.messages) == (name in IGNORED[mode])
+        assert all(modes.flag_name(name) in line and modes.flag_name(mode) in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_training_and_going_on_ignore_nothing(name: str) -> None:
+    for command in ({}, {"resume": "latest"}):
+        given = command | {name: value_of(name)}
+        assert modes.needed(given) == given
+
+
+@pytest.mark.parametrize("mode", ["test", "predict", "explain"])
+def test_a_run_that_is_there_is_taken_where_the_line_of_its_training_asked_for_a_new_one(mode: str) -> None:
+    command = {mode: TYPED.get(mode, "x")}
+    assert modes.needed(command | {"version": "bump"}) == command
+    for version in ("latest", "2"):
+        assert modes.needed(command | {"version": version}) == command | {"version": version}
+    assert args.complaints(command | {"version": "bump"}) == []
+
+
+def test_what_an_output_depends_on_is_not_ignored_beside_it() -> None:
+    for given in ({"test": True, "cost": True, "batch_size": 8}, {"explain": "x", "explain_random_labels": 2, "lr": 0.1}):
+        assert modes.needed(given) == given
+    assert modes.needed({"test": True, "workers": 2}, charts=False) == {"test": True}
+    assert modes.needed({"explain": "x", "workers": 2}, charts=True) == {"explain": "x", "workers": 2}
 
 
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("--predict 100.hea --cost", "--cost is of no use with --predict"),
-        ("--compare one other --cost --epochs 3", "--cost, --epochs are of no use with --compare"),
-        ("--explain saliency --calibrate", "--calibrate is of no use with --explain"),
-        ("--explore --augment noise", "--augment is of no use with --explore"),
-        ("--export-charts x --chart-size 96", "--chart-size is of no use with --export-charts"),
-        ("--download --pretrained", "--pretrained is of no use with --download"),
-        ("--import-legacy x --lr 0.1", "--lr is of no use with --import-legacy"),
-        ("--test --tensorboard", "--tensorboard is of no use with --test"),
+        ("--predict 100.hea --cost --lr 0.1", "ignored, --predict does not depend on it: --cost, --lr; not done by this command: "
+         "--cost"),
+        ("--test --lr 0.1 --version bump", "ignored, --test does not depend on it: --lr, --version bump"),
+        ("--download --explore --pretrained", "ignored, --download --explore does not depend on it: --pretrained; not done by "
+         "this command: --pretrained"),
+        ("--list models --lr 0.1", "ignored, --list does not depend on it: --lr"),
     ],
-)
-def test_what_would_be_ignored_is_named_with_what_ignores_it(typed: str, says: str) -> None:
-    assert args.complaints(args.parse(typed.split())) == [says]
+)  # fmt: skip
+def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    given = args.parse(typed.split())
+    assert args.complaints(given) == []
+    with caplog.at_level("INFO"):
+        modes.without_idle(given)
+    assert caplog.messages == [says]
 
 
 @pytest.mark.parametrize(
@@ -126,14 +197,36 @@ def test_what_would_be_ignored_is_named_with_what_ignores_it(typed: str, says: s
     [
         "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250 --out x",
         "--compare one other --macro-over N,S --root-dir x --debug",
-        "--explain saliency --dataset synth --epochs 3 --data-file x --records 1",
-        "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --epochs 3",
+        "--explain saliency --dataset synth --data-file x --records 1",
+        "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",
         "--import-legacy x --dataset ecg --model-name cnn1d_3 --seed 1 --val-fraction 0.2 --version 7",
-        "--download --dataset ecg --model-name cnn1d_3 --epochs 3 --lr 0.1",
+        "--download --dataset ecg --model-name cnn1d_3",
         "--download --explore --data-file x -j 2",
     ],
 )
-def test_what_has_a_say_or_only_describes_the_run_may_be_typed(typed: str) -> None:
+def test_what_has_a_say_or_describes_the_run_is_kept(typed: str) -> None:
+    given = args.parse(typed.split())
+    assert args.complaints(given) == []
+    assert modes.needed(given) == given
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--out x", "--out goes with --predict"),
+        ("--test --beats atr", "--beats goes with --predict"),
+        ("--compare one other --records 1", "--records goes with --explain"),
+        ("--import-legacy x --pretrained y", "--import-legacy and --pretrained exclude each other"),
+    ],
+)
+def test_what_asks_for_another_command_is_refused(typed: str, says: str) -> None:
+    assert args.complaints(args.parse(typed.split())) == [says]
+
+
+@pytest.mark.parametrize(
+    "typed", ["--test --sampler equal --class-balance equal", "--test --start-epoch 9 --epochs 3 --resume best"]
+)
+def test_flags_that_are_ignored_cannot_contradict_each_other(typed: str) -> None:
     assert args.complaints(args.parse(typed.split())) == []
 
 
@@ -223,7 +316,7 @@ def test_a_resumed_run_may_go_on_longer_but_not_become_another() -> None:
         ({"epochs": 2.5}, "epochs is 2.5"),
         ({"short_run": 1}, "short_run is 1"),
         ({"seed": None}, "seed is None"),
-        ({"batch_size": 0}, "--batch-size is 0, must be from 1 to a billion"),
+        ({"batch_size": 0}, "--batch-size is 0, must be from 1 to 100000"),
     ],
     ids=str,
 )
@@ -242,6 +335,27 @@ def test_a_config_has_every_flag_and_its_defaults_fit() -> None:
 @pytest.mark.parametrize("flag", ["model_name", "root_dir", "data_file"])
 def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what: str) -> None:
     assert args.complaints({flag: value}) == [f"--{flag.replace('_', '-')} {what}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("--learning-rate", "--lr"), ("--learning_rate", "--lr"), ("--LR", "--lr"), ("--batch_size", "--batch-size"),
+        ("--batchsize", "--batch-size"), ("--bs", "--batch-size"), ("--model", "--model-name"), ("--arch", "--model-name"),
+        ("--optim", "--optimizer"), ("--loss", "--criterion"), ("--gpu", "--device"), ("--num-epochs", "--epochs"),
+        ("--num_epochs", "--epochs"), ("--data", "--data-file or --root-dir"), ("--ckpt", "--resume or --pretrained"),
+        ("--num_workers", "--workers"), ("--eval", "--test"), ("-lr", "--lr"),
+    ],
+)  # fmt: skip
+def test_a_flag_by_the_name_that_other_tools_give_it_is_told_its_own_and_not_understood(typed: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown flag {typed} x. Try: {near}$"):
+        args.parse([typed, "x"])
+
+
+def test_every_name_of_other_tools_is_no_flag_here_and_stands_for_one() -> None:
+    known = {name.strip("-") for action in args.PARSER._actions for name in action.option_strings}
+    assert not args.ELSEWHERE.keys() & {name for name in known if len(name) > 1}
+    assert {meant for names in args.ELSEWHERE.values() for meant in names} <= known
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(explain
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
     how = ("--explain-rows", "test", "--explain-count", 1)
-    assert "of 3,000 of test" in asked(root, "gradcam", *how)["rows"]
+    assert "of 1,280 of test" in asked(root, "gradcam", *how)["rows"]
     (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
     with pytest.raises(UsageError, match=r"has not been opened.* --explain-rows val"):
         asked(root, "gradcam", *how)

@@ -229,11 +229,13 @@ def test_the_probabilities_are_those_of_the_test_of_the_run(run: Path, tmp_path:
     predict(run, "--predict", write(tmp_path, "p14"), "--beats", "atr", "--out", tmp_path / "out")
     found = read(tmp_path / "out", "p14")
     tested = pd.read_csv(run / "pred" / "predictions.csv", keep_default_na=False)
-    tested = tested[tested["record"] == "p14"].filter(like="p_").to_numpy()
+    tested = tested[tested["record"] == "p14"]
+    beats = tested["row"] - 13 * synth_patients.BEATS  # the short run tested some of them
     temperature = json.loads((run / "temperature.json").read_text())["temperature"]
     assert temperature != 1
-    scores = found.table.filter(like="p_").to_numpy()
-    assert np.abs(scores - calibration.apply(tested, temperature)).max() < 0.02
+    scores = found.table.filter(like="p_").to_numpy()[beats]
+    assert len(scores) > 50
+    assert np.abs(scores - calibration.apply(tested.filter(like="p_").to_numpy(), temperature)).max() < 0.02
     assert found.summary["score"]["detection"] is None
     assert found.summary["beats_by"] == "atr"
 

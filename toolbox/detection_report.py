@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, detection, files, panels, plain, plotter
+from toolbox import bootstrap, detection, files, metrics, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
@@ -22,6 +22,7 @@ UNMEASURED = "Nothing can be measured: no row has a label. What lies above the t
 BINS = 60
 SHOWN = 3  # rows of each kind whose reconstructions are drawn
 CURVES = {"roc": plotter.roc_panels, "precision_recall": plotter.precision_recall_panels}
+CLASSES = ("anomaly", "normal")  # a row with a label is one of these
 Array = NDArray[Any]
 
 
@@ -133,13 +134,26 @@ def draw(
     kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
     panel = errors_panel({"train": train, **{f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}}, threshold)
     panels.save_panels([panel], folder / "errors", columns=1, title=under)
-    ranked = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), predictions.scores, predictions.loss)
+    by_error = ranked(predictions, normal, threshold)[0]
     for name, curves in CURVES.items() if told else ():
-        panels.save_panels(curves(ranked, ["anomaly"]), folder / name, columns=1, title=under)
+        panels.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
     chosen = _extremes(predictions.loss, kinds)
     which = np.concatenate(list(chosen.values()))
     pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
     panels.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
+
+
+def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
+    """The rows as those of two CLASSES, with the rank of the error, from 0 to 1, as the score of an anomaly; and the confusion
+    matrix (2, 2) at the threshold, None where no row has a label."""
+    from scipy.stats import rankdata
+
+    anomaly, errors = predictions.target != normal, predictions.loss
+    scores = (rankdata(errors) / len(errors))[:, None]
+    rows = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), scores, errors)
+    if not detection.both_sides(anomaly):
+        return rows, None
+    return rows, metrics.confusion_matrix(rows.target, (errors <= threshold).astype(int), len(CLASSES))
 
 
 def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:

@@ -3,13 +3,14 @@
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toolbox import files
@@ -17,6 +18,10 @@ from toolbox.metrics import METRICS
 from toolbox.predictions import Predictions
 from toolbox.runs import RunFolder
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL = (5.0, 4.0)  # inches of a panel
 log = logging.getLogger("commander")
 RATES = ("lr", "backbone_lr")  # of the head, or of all; of what is before the head, where that has its own
 SAID = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line an epoch has
@@ -77,26 +82,57 @@ class Board:
 
     def _classes(self, row: dict[str, Any], predictions: Predictions) -> None:
         """Confusion matrices of train and validation, and validation's precision-recall curves."""
-        from toolbox import panels, plotter
+        from toolbox import plotter
 
         step = row["epoch"]
         for split, title in (("train", "train"), ("val", "validation")):
             matrix = np.array(row[split]["confusion_matrix"])
             figure = plotter.confusion_figure(matrix, self.classes, normalised=True, title=f"{title}, epoch {step}")
-            self.writer.add_image(f"confusion_matrix/{split}", panels.pixels(figure), step, dataformats="HWC")
+            self._image(f"confusion_matrix/{split}", figure, step)
         for k, name in enumerate(self.classes):
             self.writer.add_pr_curve(f"pr_curve_val/{name}", predictions.target == k, predictions.scores[:, k], step)
 
-    def hparams(self, flags: dict[str, Any], metrics: dict[str, float]) -> None:
-        """The run's flags beside its results, in the run's own event file."""
+    def test(
+        self,
+        figures: Mapping[str, float],
+        predictions: Predictions,
+        *,
+        step: int,
+        curves: Sequence[str],
+        matrix: NDArray[Any] | None,
+        classes: Sequence[str],
+    ) -> None:
+        """What the test showed: scalars, the confusion matrix (K, K) of `classes`, and of the classes `curves`, which are
+        the columns of the scores, precision-recall curves and the ROC. No curves and no matrix where no row has a label."""
+        from toolbox import panels, plotter
+
+        with self._writing():
+            for name, value in figures.items():
+                self.writer.add_scalar(f"test/{name}", value, step)
+            if matrix is not None:
+                figure = plotter.confusion_figure(matrix, classes, normalised=True, title=f"test, epoch {step}")
+                self._image("confusion_matrix/test", figure, step)
+            for k, name in enumerate(curves):
+                self.writer.add_pr_curve(f"pr_curve_test/{name}", predictions.target == k, predictions.scores[:, k], step)
+            if curves:
+                figure = panels.panels_figure(plotter.roc_panels(predictions, curves), 1, f"test, epoch {step}", CELL)
+                self._image("roc/test", figure, step)
+            self.writer.flush()
+
+    def _image(self, tag: str, figure: "Figure", step: int) -> None:
+        from toolbox import panels
+
+        self.writer.add_image(tag, panels.pixels(figure), step, dataformats="HWC")
+
+    def hparams(self, flags: dict[str, Any], values: dict[str, Any]) -> None:
+        """The run's flags beside the figures that its test has put there, in the run's own event file."""
         from torch.utils.tensorboard.summary import hparams
 
         plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flags.items()}
+        figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
         with self._writing():
-            for summary in hparams(plain, metrics):
+            for summary in hparams(plain, figures):
                 self.writer.file_writer.add_summary(summary)
-            for name, value in metrics.items():
-                self.writer.add_scalar(name, value)
 
     def close(self) -> None:
         """Write out what is left."""
