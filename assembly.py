@@ -324,7 +324,10 @@ def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Boar
 
 
 def make_test_board(given: Mapping[str, Any], trainer: Trainer, run: RunFolder, which: str) -> Board | None:
-    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder."""
-    if not given.get("tensorboard"):
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder.
+
+    None on a root that cannot be written.
+    """
+    if not (given.get("tensorboard") and run.writable):
         return None
     return Board(run / "tensorboard" / ("" if which == "best" else which), trainer.task.classes, epochs_done=0)

@@ -188,7 +188,7 @@ def go_on(
     import assembly
     import choices
     import evaluation
-    from toolbox import checkpoints, devices, schedulers
+    from toolbox import checkpoints, devices
     from toolbox.runs import HISTORY
 
     run = run or assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
@@ -219,21 +219,38 @@ def go_on(
             with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
                 evaluation.test(flags, trainer, run, which, board=board)
             return
-        if differences.keys() & assembly.OF_VALIDATION:
-            trainer.best = None
-        if "imported" in config:
-            why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
-            raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
-        if not differences:
-            schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
-        if differences or not trainer.finished(flags.epochs, flags.patience):
-            run.set_aside(trainer.epoch)
-        if differences:  # the optimizer that is begun anew and the flags that say so are saved together
-            checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
-        run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
-        run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
+        _prepare(flags, given, trainer, run, config=config, differences=differences)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop, tested=tested)
+
+
+def _prepare(
+    flags: SimpleNamespace,
+    given: Mapping[str, Any],
+    trainer: "Trainer",
+    run: "RunFolder",
+    *,
+    config: dict[str, Any],
+    differences: dict[str, list[Any]],
+) -> None:
+    """Bring the files of a run to the state from which its training goes on; UsageError for an imported run."""
+    import assembly
+    from toolbox import checkpoints, schedulers
+    from toolbox.runs import HISTORY
+
+    if differences.keys() & assembly.OF_VALIDATION:
+        trainer.best = None
+    if "imported" in config:
+        why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
+        raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
+    if not differences:
+        schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
+    if differences or not trainer.finished(flags.epochs, flags.patience):
+        run.set_aside(trainer.epoch)
+    if differences:  # the optimizer that is begun anew and the flags that say so are saved together
+        checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
+    run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
+    run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
 
 
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True) -> None:
