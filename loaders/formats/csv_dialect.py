@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 DELIMITERS = {";": "semicolon", "\t": "tab", ",": "comma", "|": "vertical bar", " ": "spaces", "": "one column"}
 DECIMALS = {".": "point", ",": "comma"}
 GROUPS = {".": ",", ",": "."}  # the thousands separator that goes with a decimal sign
-EXPONENT = r"(?:[eE][-+]?\d+)?"
-NUMBERS = {
-    mark: re.compile(
-        rf"[-+]?(?:\d+{re.escape(mark)}?\d*|{re.escape(mark)}\d+|[1-9]\d{{0,2}}(?:{re.escape(group)}\d{{3}})+"
-        rf"(?:{re.escape(mark)}\d*)?){EXPONENT}"
-    )
-    for mark, group in GROUPS.items()
-}
+PLAIN = {mark: re.compile(rf"[-+]?(?:\d+[{mark}]?\d*|[{mark}]\d+)(?:[eE][-+]?\d+)?") for mark in GROUPS}
+GROUPED = {mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:[{group}]\d{{3}})+(?:[{mark}]\d*)?") for mark, group in GROUPS.items()}
 MISSING = (
     "",
     "-",
@@ -76,7 +70,9 @@ class Dialect:
 
     def is_number(self, cell: str) -> bool:
         """Whether a cell is a number."""
-        return NUMBERS[self.decimal].fullmatch(cell) is not None
+        if PLAIN[self.decimal].fullmatch(cell):
+            return True
+        return self.thousands is not None and GROUPED[self.decimal].fullmatch(cell) is not None
 
     def numbers(self, cells: Sequence[str]) -> NDArray[np.float64]:
         """Cells (N,) as numbers, NaN where there is none."""
@@ -92,14 +88,14 @@ class Dialect:
 class Layout:
     """A dialect, how many cells a row has, which columns hold numbers, and which line has the first row of data.
 
-    `open_end` says that there is nothing in the last column: each row ends with a delimiter.
+    `spare` columns at the end need no name: rows end with a delimiter, or some have cells more than others.
     """
 
     dialect: Dialect
     width: int
     numeric: tuple[int, ...]
     first: int = 0
-    open_end: bool = False
+    spare: int = 0
     doubts: tuple[str, ...] = ()
 
     def is_row(self, cells: Sequence[str]) -> bool:
@@ -123,9 +119,9 @@ class Layout:
             spare = len(cells) - width
             if spare == 0 or (spare > 0 and not any(cells[width:])):
                 return [cell.strip(AROUND) for cell in cells[:width]]
-        if len(tried[0]) == width - 1 and all(tried[0]):
-            return [*tried[0], ""] if self.open_end else ["", *tried[0]]  # as R writes row numbers, without a name
-        return None
+        if 0 < width - len(tried[0]) <= self.spare:
+            return tried[0] + [""] * (width - len(tried[0]))
+        return ["", *tried[0]] if len(tried[0]) == width - 1 and all(tried[0]) else None  # as R writes row numbers
 
 
 def choose(lines: Sequence[str]) -> Layout | None:
@@ -144,17 +140,19 @@ def _fitted(dialect: Dialect, lines: Sequence[str]) -> tuple[tuple, Layout] | No
     rows = [dialect.cells(line) for line in end]
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     columns = [[row[k] for row in rows if k < len(row) and row[k].lower() not in MISSING] for k in range(width)]
+    dialect = replace(dialect, thousands=_thousands(dialect.decimal, columns))
     hits = [sum(map(dialect.is_number, column)) for column in columns]
     numeric = tuple(k for k in range(width) if hits[k] and 2 * hits[k] >= len(columns[k]))
     if not numeric or (width == 1) == bool(dialect.delimiter) or _cuts_numbers(dialect, rows, columns):
         return None
-    layout = Layout(dialect, width, numeric, open_end=width > 1 and not columns[-1])
-    first = next((k for k, line in enumerate(lines) if layout.is_row(dialect.cells(line))), 0)
     share = sum(len(row) == width for row in rows) / len(rows)
+    over = [cell for row in rows for cell in row[width:]]  # remarks in some rows; a number there is a fault
+    most = max(map(len, rows)) if share >= MOSTLY and not any(map(dialect.is_number, over)) else width
+    layout = Layout(dialect, most, numeric, spare=most - width + (width > 1 and not columns[-1]))
+    first = next((k for k, line in enumerate(lines) if layout.is_row(dialect.cells(line))), 0)
     score = (_fit(layout, lines[first - 1], end) if first else 1.0, share >= MOSTLY, round(sum(hits) / sum(map(len, columns)), 2))
-    dialect, doubts = _marks(dialect, [cell for k in numeric for cell in columns[k]], has_header=first > 0)
-    width = max(map(len, rows)) if share >= MOSTLY else width
-    return (*score, len(numeric)), replace(layout, dialect=dialect, width=width, first=first, doubts=doubts)
+    doubts = _doubts(dialect, [cell for k in numeric for cell in columns[k]], has_header=first > 0)
+    return (*score, len(numeric)), replace(layout, first=first, doubts=doubts)
 
 
 def _fit(layout: Layout, header: str, end: Sequence[str]) -> float:
@@ -164,19 +162,29 @@ def _fit(layout: Layout, header: str, end: Sequence[str]) -> float:
         return 0.0
     if not layout.dialect.delimiter:  # one column: nothing that may separate columns is in its name and in the rows
         return 0.5 if any(mark in header and any(mark in line for line in end) for mark in ",;\t|") else 1.0
-    return 1.0 if len(layout.dialect.cells(header)) == layout.width else 0.5
+    return 1.0 if layout.width - layout.spare <= len(layout.dialect.cells(header)) else 0.5
 
 
-def _marks(dialect: Dialect, cells: Sequence[str], *, has_header: bool) -> tuple[Dialect, tuple[str, ...]]:
-    """The dialect with its thousands separator where cells have one, and what is a guess about its marks."""
-    group = GROUPS[dialect.decimal]
-    if grouped := next((cell for cell in cells if group in cell), None):
-        told = f"numbers such as {grouped[:20]} are read with {group!r} as the thousands separator"
-        return replace(dialect, thousands=group), (told,)
+def _thousands(decimal: str, columns: Sequence[Sequence[str]]) -> str | None:
+    """The thousands separator of a column, None where none has one: it is in all numbers above 999, and in no other."""
+    group = GROUPS[decimal]
+    for cells in columns:
+        grouped = [cell for cell in cells if group in cell]
+        if grouped and all(map(GROUPED[decimal].fullmatch, grouped)):
+            others = [re.split(r"\D", cell.lstrip("+-"))[0] for cell in cells if group not in cell]
+            if all(len(whole) <= 3 for whole in others) and (others or any(decimal in cell for cell in grouped)):
+                return group
+    return None
+
+
+def _doubts(dialect: Dialect, cells: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
+    """What is a guess about the marks in the numbers of a dialect."""
+    if dialect.thousands and (grouped := next((cell for cell in cells if dialect.thousands in cell), None)):
+        return (f"numbers such as {grouped[:20]} are read with {dialect.thousands!r} as the thousands separator",)
     with_comma = next((cell for cell in cells if "," in cell), None)
     if dialect.delimiter == "" and with_comma and not has_header:
-        return dialect, (f"numbers such as {with_comma[:20]} are read with a decimal comma",)
-    return dialect, ()
+        return (f"numbers such as {with_comma[:20]} are read with a decimal comma",)
+    return ()
 
 
 def _cuts_numbers(dialect: Dialect, rows: Sequence[Sequence[str]], columns: Sequence[Sequence[str]]) -> bool:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -63,7 +64,7 @@ OTHER_UNITS = (
 OTHER_UNITS += ("hz", "l/min", "rpm", "nu/min", *csv_time.SPELLINGS)
 RAW_UNITS = ("", "adu", "a.u.", "au", "nu", "raw", "counts", "count", "digit", "digits", "lsb", "bits", "adc", "-")
 UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
-LEAST_RAMP, RAMP, FALLING = 20, 0.999, 0.02
+LEAST_RAMP, RAMP, FALLING, JUMP = 20, 0.999, 0.02, 3
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
         what = f"{len(layout.numeric)} columns of numbers without names are no leads"
         raise DataError(what, where=str(path), hint="--dataset table for rows of beats, or a line of names for leads")
     columns, clock = _columns(header, layout, rows, given_hz)
+    if not clock and (back := next((column for column in columns if column.role == "backwards"), None)):
+        raise DataError(f"column {back.name!r} runs backwards", where=str(path), hint="the rows in order of time")
     begin = plain[layout.first]
     return Form(
         encoding=text.encoding,
@@ -189,7 +192,8 @@ def _check_width(layout: Layout, rows: Sequence[Sequence[str]], path: Path) -> N
         with csv_text.opened(path) as text:
             count = sum(1 for _ in islice((line for line in text if line.strip()), layout.width))
         if count * SIDEWAYS_RATIO < layout.width:
-            what = f"the table lies on its side (is transposed): {count} rows of {layout.width} numbers, a row per lead"
+            many = "1 row" if count == 1 else f"{count} rows"
+            what = f"the table lies on its side (is transposed): {many} of {layout.width} numbers, a row per lead"
             raise DataError(what, where=str(path), hint=f"{HINT}; pandas.read_csv(FILE, header=None).T turns it")
     if layout.width > MOST_COLUMNS:
         raise DataError(f"the table has {layout.width} columns, at most {MOST_COLUMNS} are read", where=str(path), hint=HINT)
@@ -208,16 +212,16 @@ class Facts:
 def _facts(lines: Sequence[str], width: int) -> Facts:
     rate_hz, unit, leads, keyed = None, None, (), set()
     for k, line in enumerate(lines):
-        line = line.strip(f"{COMMENT} \t")
+        line, is_comment = line.strip(f"{COMMENT} \t"), line[0] in COMMENT
         key, *values = [part.strip(AROUND) for part in BETWEEN.split(line, maxsplit=1)]
         value = values[0] if values else ""
-        if line.startswith("{") and (found := _open_signals(line, width)):
+        if line.startswith("{") and (found := _open_signals(line)):
             rate_hz, leads = found
         elif (hz := _rate(line)) is not None:
             rate_hz = hz
         elif UNIT_KEY.fullmatch(key) and value:
             unit = value
-        elif LEAD_KEY.fullmatch(key) and value:
+        elif LEAD_KEY.fullmatch(key) and value and (width == 1 or is_comment):
             leads = tuple(value.split() if width > 1 else [value])
         else:
             continue
@@ -238,7 +242,7 @@ def _rate(line: str) -> float | None:
     return float(found[1].replace(",", ".")) * (1000 if found[2] else 1) if found else None
 
 
-def _open_signals(line: str, width: int) -> tuple[float | None, tuple[str, ...]] | None:
+def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
     """The rate and the names of columns in the JSON line of OpenSignals; None where it is none."""
     try:
         (facts, *_) = json.loads(line).values()
@@ -247,8 +251,7 @@ def _open_signals(line: str, width: int) -> tuple[float | None, tuple[str, ...]]
         rate_hz = float(facts["sampling rate"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    named = tuple(str(sensors.get(name, name)) for name in names)
-    return rate_hz, named if len(named) == width else ()
+    return rate_hz, tuple(str(sensors.get(name, name)) for name in names)
 
 
 @dataclass(frozen=True)
@@ -268,11 +271,12 @@ class Header:
 def _header(above: Sequence[Line], layout: Layout, facts: Facts) -> Header:
     """The names right above the rows, which are names of columns, not a rate or a unit with its key; and units below them."""
     none = ("",) * layout.width
-    known = facts.leads if len(facts.leads) == layout.width else None
+    known = tuple(facts.leads) + none[len(facts.leads) :] if len(facts.leads) == layout.width - layout.spare else None
     if known is None and len(facts.leads) == len(layout.numeric) == 1:
         known = tuple(facts.leads[0] if k in layout.numeric else "" for k in range(layout.width))
-    last = list(enumerate(above))[-2:]
-    found = [None if k in facts.keyed else _names(line.text, layout) for k, line in last]
+    named = [(line, None if k in facts.keyed else _names(line.text, layout)) for k, line in enumerate(above)]
+    plain = [each for each in named if each[0].text[0] not in COMMENT][-2:]
+    above, found = zip(*(plain if plain and plain[-1][1] else named[-2:]), strict=True) if named else ((), ())
     if not found or not found[-1]:
         return Header(known or none, none, 0, facts)
     if not _are_units(found[-1]):
@@ -334,16 +338,18 @@ def _column(
     is_empty = all(cell.lower() in MISSING for cell in cells)
     if LEAD.fullmatch(short or name) and (numeric or is_empty) and unit not in OTHER_UNITS:
         return _lead(k, header), None
-    clock = csv_time.clock_of(k, name, unit, cells=cells, dialect=layout.dialect, numeric=numeric, given_hz=given_hz)
-    if not numeric:
-        return Column(k, shown, "time" if clock else "text"), clock
-    values = layout.dialect.numbers(cells)
+    find = partial(csv_time.clock_of, k, name, unit, dialect=layout.dialect, numeric=numeric, given_hz=given_hz)
     is_time = csv_time.TIME.fullmatch(short) or csv_time.unit_of(name, unit)
     is_count = csv_time.COUNT.fullmatch(short) and (name or (header.line and k == 0))
-    rises = _is_ramp(values)
-    if clock and (is_time or is_count or rises):
+    values = layout.dialect.numbers(cells) if numeric else np.empty(0)
+    clock = find(cells=cells)
+    if clock and (is_time or is_count or not numeric or _is_ramp(values)):
         return Column(k, shown, "count" if clock.counts else "time"), clock
-    if csv_time.TIME.fullmatch(short) or rises:
+    if (is_time or not numeric or _is_ramp(-values)) and not clock and find(cells=cells[::-1]):
+        return Column(k, shown, "backwards"), None
+    if not numeric:
+        return Column(k, shown, "text"), None
+    if csv_time.TIME.fullmatch(short) or _is_ramp(values):
         return Column(k, shown, "time"), None
     if is_time or is_count or _is_sawtooth(values) or ASIDE.fullmatch(short) or unit in OTHER_UNITS:
         return Column(k, shown, "other"), None
@@ -362,12 +368,12 @@ def _lead(k: int, header: Header) -> Column:
 
 
 def _is_ramp(values: np.ndarray) -> bool:
-    """Whether numbers go on rising all along."""
-    values = values[np.isfinite(values)]
-    if len(values) < LEAST_RAMP or not np.ptp(values) > 0:
+    """Whether numbers go on rising all along, jumps apart."""
+    steps = np.diff(values[np.isfinite(values)])
+    if len(steps) < LEAST_RAMP or (steps < 0).mean() > FALLING or not (steps > 0).any():
         return False
-    rises = (np.diff(values) < 0).mean() <= FALLING
-    return rises and bool(np.corrcoef(values, np.arange(len(values)))[0, 1] >= RAMP)
+    rise = np.clip(steps, None, JUMP * np.median(steps[steps > 0])).cumsum()
+    return bool(np.ptp(rise) > 0 and np.corrcoef(rise, np.arange(len(rise)))[0, 1] >= RAMP)
 
 
 def _is_sawtooth(values: np.ndarray) -> bool:

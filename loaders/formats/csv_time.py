@@ -167,15 +167,14 @@ def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: flo
 
 
 def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Dialect) -> float:
-    """The step of the last digit that cells have, or of all of them where it is larger."""
+    """The step of the last digit that cells have, or a larger one by which all of them go on, as a clock that stands still."""
     mark = dialect.decimal if kind == "number" else "."
     parts = [(cell if kind == "number" else _point(cell)).partition(mark)[2] for cell in cells]
     digit = 10.0 ** -max(len(re.match(r"\d*", part)[0]) for part in parts)
-    steps = np.diff(values[np.isfinite(values)]) / digit
+    steps = np.diff(values) / digit
     whole = np.unique(np.round(steps[np.abs(steps) < 2**52]).astype(np.int64))
-    if len(whole) > 2 or (len(whole) == 2 and 0 in whole):
-        return digit * max(1, int(np.gcd.reduce(whole)))
-    return digit
+    common = int(np.gcd.reduce(whole)) if len(whole) > 1 else 0
+    return digit * common if common and (0 in whole or common < np.abs(whole).min()) else digit
 
 
 def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | None:
@@ -185,10 +184,16 @@ def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | Non
     if len(up) < max(1, len(steps) * 0.001) or (steps < 0).mean() > 1 - WITHIN:
         return None
     usual = steps[(steps >= 0) & (steps <= 3 * np.median(up))]
-    period = usual.mean()
+    for _ in range(3):  # without the steps over lost samples, unless all that rises are such steps
+        period = usual.mean()
+        rounds = (usual < 0.75 * period).mean() > 1 - WITHIN  # else the last digit is finer than the steps need
+        jump = period + max(1.001 * resolution if rounds else 0.0, 0.5 * period)
+        if usual[usual <= jump].sum() < 0.5 * usual.sum():
+            break
+        usual = usual[usual <= jump]
     within = np.abs(usual - period) <= resolution * 1.001 + EVEN * period
     if within.mean() >= WITHIN:
-        return period, period + max(1.001 * resolution, 0.5 * period), REGULAR
+        return period, jump, REGULAR
     halves = [half.mean() for half in np.array_split(usual, 2) if len(half)]
     even = len(halves) == 2 and abs(halves[0] - halves[1]) <= HALVES * period
     return period, 3 * float(np.quantile(usual, 0.995)) + period, JITTERS if even else IRREGULAR
@@ -198,8 +203,8 @@ def _unit(values: Seconds, period: float, name: str, stated: str | None, given_h
     """The unit of a column of numbers that rise by `period`, and whether the file states it; None where nothing fits."""
     if stated:
         return stated, True
-    high = np.nanmax(values)
-    if epoch := next((unit for low, end, unit in EPOCHS if low <= high < end), None):
+    first, last = np.nanmin(values), np.nanmax(values)
+    if epoch := next((unit for low, high, unit in EPOCHS if low <= first <= last < high), None):
         return epoch, True
     if COUNT.fullmatch(name) and period > 0.5 and isclose(period, round(period), rel_tol=1e-3):
         return "rows", False
