@@ -26,9 +26,12 @@ from toolbox import devices, explainers, files, gallery, heat, panels, terminal,
 from toolbox.errors import ResourceError, UsageError
 from toolbox.gallery import Example
 from toolbox.notice import NOTICE
+from toolbox.outputs import Claim
 from toolbox.signals import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
+SUMMARY = "explain.json"
+FILES = (SUMMARY, "index.html", "attributions.npz", "doubts.png")
 MOST_NAMED = 48  # rows that are all shown where records are named
 log = logging.getLogger("commander")
 
@@ -92,8 +95,8 @@ def _named(subject: Subject, names: Sequence[str]) -> Array:
 def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
     """Write everything into the run's folder; what stands on stdout."""
     run, flags, spec = subject.run, subject.flags, subject.data.spec
-    folder = _folder(subject)
     examples = _examples(subject, seen, groups, probabilities)
+    folder = _folder(subject, [example.picture for example in examples])
     _draw(folder, examples, seen, subject)
     if found.curves:
         panels.save_png(verdicts.figure(vars(found.curves), found.cascade), folder / "doubts.png")
@@ -116,22 +119,36 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
     page = gallery.write(folder, examples, title=f"What {run.path.name} looks at", **how)
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
-    files.write_json(folder / "explain.json", values | {"examples": [asdict(each) for each in examples]})
+    files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
     return {"run_folder": str(run.path), "page": str(page), **values}
 
 
-def _folder(subject: Subject) -> Path:
+def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
     """The folder of the method, without the pictures of another command."""
     name = subject.flags.explain if subject.checkpoint == "best" else f"{subject.flags.explain}-{subject.checkpoint}"
-    folder = subject.run / "explain" / name
+    within, of = f"explain/{name}", {"output": "explanation"}
+    listed = _listed(subject.run / within / SUMMARY)
+    known = {"known": lambda path: of if path.name in listed else None, "flag": "--root-dir"}
+    claim = Claim(subject.run.path, within, [*FILES, *pictures], of, **known)
+    claim.check()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for before in folder.glob("*.png"):
-            before.unlink()
+        for before in claim.earlier():
+            if before.suffix == ".png":
+                before.unlink()
     except OSError as error:
-        what = f"cannot make the folder: {error.strerror}"
-        raise ResourceError(what, where=str(folder), hint="free space, or check the permissions") from error
-    return folder
+        what = f"cannot remove an earlier picture: {error.strerror}"
+        raise ResourceError(what, where=str(claim.folder), hint="check the permissions") from error
+    claim.take()
+    return claim.folder
+
+
+def _listed(summary: Path) -> set[str]:
+    """The files that an earlier version of this program, which marked nothing, wrote beside its summary."""
+    try:
+        found = json.loads(summary.read_text("utf-8"))
+        return {*FILES, *(each["picture"] for each in found["examples"])} if found["notice"] == NOTICE else set()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return set()
 
 
 def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities: Array) -> list[Example]:

@@ -22,9 +22,11 @@ from loaders.sources import Remote, download, log, topmost
 from loaders.tracings import CSV, Source
 from toolbox import files
 from toolbox.errors import DataError, DownloadError
+from toolbox.outputs import begins, check_head
 
 VERSION = 1  # raised when recordings or rows are read another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
+QUALITY_HEAD = ("record", "fault")
 SITE = "https://ndownloader.figshare.com/files"
 REMOTES = (Remote(LABELS, f"{SITE}/15653771"), Remote("ECGDataDenoised.zip", f"{SITE}/15652862"))
 HELP = "put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497) into {}, or --data-file"
@@ -128,8 +130,11 @@ def _report(arrays: Arrays, absent: dict[str, str], source: Source, folder: Path
     """Tell of the records that cannot be used or matched, and write them down; a DataError where there may be none."""
     faults = dict(zip(arrays["failed"].tolist(), arrays["fault"].tolist(), strict=True))
     lines = io.StringIO()
-    csv.writer(lines).writerows([("record", "fault"), *sorted((faults | absent).items())])
-    if faults | absent or (folder / QUALITY).exists():
+    csv.writer(lines).writerows([QUALITY_HEAD, *sorted((faults | absent).items())])
+    head = ",".join(QUALITY_HEAD)
+    if faults | absent:
+        check_head(folder / QUALITY, head)
+    if faults | absent or begins(folder / QUALITY, head):
         files.write_text(folder / QUALITY, lines.getvalue())
     of = f"{len(faults):,} of {len(source.files):,} records fail the checks"
     if faults and bad_rows == "error":

@@ -9,7 +9,7 @@ which says of each whose it is, from when, and of which class. The test rows sta
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from loaders.base import Data, DataSpec, Rows
 from loaders.chartrows import cut, window
 from loaders.charts import SIZE, laid_out
 from toolbox import files, layouts, terminal
-from toolbox.errors import ResourceError
 from toolbox.layouts import Sheet
+from toolbox.outputs import Claim, distinct, safe_name
 from toolbox.paper import Pen, Style, blank, inked
 
 MM_PER_INCH, DOTS_PER_INCH = 25.4, 300
 COLUMNS = ("file", "side", "record", "row", "class", "layout", "begin_s", "end_s")
-LONGEST_NAME = 150
+TABLE, ENDINGS = "charts.csv", (".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class Kind:
     pen: Pen
     paper: NDArray[np.uint8]
     colour: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A file's name without its ending, and what it shows: a row from its sample `begin` on, on a paper of a kind."""
+
+    name: str
+    row: int
+    kind: int
+    begin: int
 
 
 def export(
@@ -54,17 +64,42 @@ def export(
 
     `data` are signals; `layout`, `leads` and `style` as of `charts.as_charts`. Raises UsageError, DataError, ResourceError.
     """
-    looks, lines = Style.of(style), []
+    looks = Style.of(style)
     asked = [None] if layout is None else [one.name for one in layouts.parse(layout)]  # each on a paper of its own
     kinds = [_kind(*laid_out(data.spec, layout=one, leads=leads, size=SIZE), data.spec, looks) for one in asked]
-    for side, rows in {"train": data.train, "validation": data.val}.items():
-        _make(folder / side)
-        some = rows.rows(np.arange(len(rows))[:most])
-        lines += [(side, *facts) for facts in _side(some, data.spec, kinds, looks, folder / side)]
+    sides = {"train": data.train, "validation": data.val}
+    sides = {side: rows.rows(np.arange(len(rows))[:most]) for side, rows in sides.items()}
+    charts = {side: _planned(rows, data.spec, kinds) for side, rows in sides.items()}
+    _claim(folder, data, charts).take()
+    lines = [
+        (f"{side}/{facts[0]}", side, *facts[1:])
+        for side, rows in sides.items()
+        for facts in _side(rows, data.spec, kinds, charts[side], looks, folder / side)
+    ]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *((f"{side}/{name}", side, *rest) for side, name, *rest in lines)])
-    files.write_text(folder / "charts.csv", text.getvalue())
-    return folder / "charts.csv"
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines])
+    files.write_text(folder / TABLE, text.getvalue())
+    return folder / TABLE
+
+
+def _claim(folder: Path, data: Data, charts: Mapping[str, list[Chart]]) -> Claim:
+    """The claim on the table and on the files of all charts; an earlier version wrote those that its table lists."""
+    names = [f"{side}/{chart.name}{ending}" for side, drawn in charts.items() for chart in drawn for ending in ENDINGS]
+    of = {"output": "charts", "dataset": data.spec.name, "data": data.checksum}
+    listed = _listed(folder / TABLE)
+    return Claim(folder, "", [TABLE, *names], of, lambda path: of if path in listed else None, flag="--export-charts")
+
+
+def _listed(table: Path) -> set[Path]:
+    """A table of charts, and the files that it lists; none where it is another table."""
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            if tuple(next(lines, ())) != COLUMNS:
+                return set()
+            return {table, *((table.parent / line[0]).with_suffix(ending) for line in lines for ending in ENDINGS)}
+    except (OSError, ValueError, LookupError, csv.Error):
+        return set()
 
 
 def _kind(sheet: Sheet, spec: DataSpec, style: Style) -> Kind:
@@ -73,20 +108,29 @@ def _kind(sheet: Sheet, spec: DataSpec, style: Style) -> Kind:
     return Kind(printed, pen, *blank(printed, style))
 
 
-def _side(rows: Rows, spec: DataSpec, kinds: list[Kind], style: Style, folder: Path) -> Iterator[tuple[Any, ...]]:
+def _planned(rows: Rows, spec: DataSpec, kinds: list[Kind]) -> list[Chart]:
+    """The charts of one side, under names that differ from each other."""
+    whole, named = cut(rows, [kind.sheet.samples(spec.rate_hz) for kind in kinds]).T.tolist(), _names(rows)
+    layout = [re.sub(r"[^A-Za-z0-9.+-]", "_", kind.sheet.layout.name) for kind in kinds]
+    names = distinct(f"{named[row]}_{layout[of]}" + (f"_{number + 1}" if number else "") for row, of, _, number in whole)
+    return [Chart(name, *place) for name, (*place, _) in zip(names, whole, strict=True)]
+
+
+def _side(
+    rows: Rows, spec: DataSpec, kinds: list[Kind], charts: list[Chart], style: Style, folder: Path
+) -> Iterator[tuple[Any, ...]]:
     """Write the charts of one side; of each what the table says."""
-    whole, named = cut(rows, [kind.sheet.samples(spec.rate_hz) for kind in kinds]), _names(rows)
-    for row, of, begin, number in terminal.bar(iterable=whole.T.tolist(), desc=f"charts of {folder.name}", unit="chart"):
-        kind = kinds[of]
-        signal = window(rows, row, begin, kind.sheet.samples(spec.rate_hz))
+    named = _names(rows)
+    for chart in terminal.bar(iterable=charts, desc=f"charts of {folder.name}", unit="chart"):
+        kind, row = kinds[chart.kind], chart.row
+        signal = window(rows, row, chart.begin, kind.sheet.samples(spec.rate_hz))
         layout = kind.sheet.layout.name
-        name = f"{named[row]}_{re.sub(r'[^A-Za-z0-9.+-]', '_', layout)}" + (f"_{number + 1}" if number else "")
-        _save_png(folder / f"{name}.png", kind, signal)
-        begin_s, end_s = begin / spec.rate_hz, min(begin + signal.shape[1], int(rows.lengths[row])) / spec.rate_hz
+        _save_png(folder / f"{chart.name}.png", kind, signal)
+        begin_s, end_s = (at / spec.rate_hz for at in (chart.begin, min(chart.begin + signal.shape[1], int(rows.lengths[row]))))
         title = f"{spec.name}: {named[row]}, {begin_s:g} to {end_s:g} s, layout {layout}"
-        chartpdf.save(folder / f"{name}.pdf", kind.sheet, signal, rate_hz=spec.rate_hz, style=style, title=title)
+        chartpdf.save(folder / f"{chart.name}.pdf", kind.sheet, signal, rate_hz=spec.rate_hz, style=style, title=title)
         label = spec.classes[rows.y[row]]
-        yield f"{name}.png", str(rows.record[row]), int(rows.index[row]), label, layout, f"{begin_s:g}", f"{end_s:g}"
+        yield f"{chart.name}.png", str(rows.record[row]), int(rows.index[row]), label, layout, f"{begin_s:g}", f"{end_s:g}"
 
 
 def _save_png(path: Path, kind: Kind, signal: NDArray[np.float32]) -> None:
@@ -100,16 +144,8 @@ def _save_png(path: Path, kind: Kind, signal: NDArray[np.float32]) -> None:
 def _names(rows: Rows) -> list[str]:
     """A name for each row: its record's where no other row is of it, with the number of the row otherwise."""
     several = len(np.unique(rows.record)) < len(rows)
-    names = (
-        (str(record), f"row{index}" if several or not record else "")
-        for record, index in zip(rows.record, rows.index.tolist(), strict=True)
-    )
-    return [re.sub(r"[^\w.+-]", "_", "_".join(filter(None, parts)))[:LONGEST_NAME] for parts in names]
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "another --export-charts, or free space"
-        raise ResourceError(f"cannot make the folder: {error.strerror}", where=str(folder), hint=hint) from error
+    names = []
+    for record, index in zip(rows.record.tolist(), rows.index.tolist(), strict=True):
+        name = safe_name(re.sub(r"[^\w.+-]", "_", record), "") if record else ""
+        names.append("_".join(filter(None, (name, f"row{index}" if several or not name else ""))))
+    return names

@@ -24,7 +24,9 @@ from conftest import Page, finish, launch
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.notice import NOTICE
+from toolbox.outputs import MARKER
 from toolbox.predictions import Predictions
+from toolbox.runs import RunFolder
 from toolbox.signals import StopRequest
 
 Loader = Callable[..., attribution.Subject]
@@ -63,9 +65,36 @@ def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(e
         "attributions.npz",
         "explain.json",
         "doubts.png",
+        MARKER,
     }
     after = contents(explained.run)
     assert {name: content for name, content in after.items() if not name.startswith("explain/")} == explained.before
+
+
+class Asked:
+    """As much of what is explained as decides where its pictures lie."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.checkpoint, self.flags = RunFolder(run), "best", SimpleNamespace(explain="gradcam")
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["", "by an earlier version"])
+def test_only_pictures_of_an_earlier_command_are_removed(tmp_path: Path, marked: bool) -> None:
+    folder = explanation._folder(Asked(tmp_path), ["row_1.png"])
+    summary = {"notice": NOTICE, "examples": [{"picture": "row_1.png"}]}
+    for name, text in {"row_1.png": "", "mine.png": "", "explain.json": json.dumps(summary)}.items():
+        (folder / name).write_text(text)
+    if not marked:
+        (folder / MARKER).unlink()
+    explanation._folder(Asked(tmp_path), ["row_2.png"])
+    assert {path.name for path in folder.glob("*.png")} == ({"mine.png"} if marked else {"mine.png", "row_1.png"})
+
+
+def test_a_page_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "explain" / "gradcam").mkdir(parents=True)
+    (tmp_path / "explain" / "gradcam" / "index.html").write_text("theirs")
+    with pytest.raises(UsageError, match=r"index.html is there already"):
+        explanation._folder(Asked(tmp_path), ["row_1.png"])
 
 
 def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
@@ -247,7 +276,7 @@ def test_a_disk_that_is_full_is_one_line_that_says_where(explained: SimpleNamesp
     how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-count", 1)
     assert_error(finish(launch(*how, preexec_fn=full)), 6, "cannot write", "explain/gradcam")
     left = list((root / "synth" / "runs" / explained.run.name / "explain" / "gradcam").iterdir())
-    assert not [path for path in left if path.name.startswith(".") or path.name == "index.html"]
+    assert not [path for path in left if path.suffix == ".tmp" or path.name == "index.html"]
 
 
 @pytest.mark.parametrize("method", ["saliency", "gradcam"])

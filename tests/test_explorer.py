@@ -9,7 +9,8 @@ import pytest
 from conftest import Page, make_spec
 from loaders.base import Data
 from toolbox import explorer
-from toolbox.errors import ResourceError
+from toolbox.errors import ResourceError, UsageError
+from toolbox.outputs import MARKER
 from toolbox.rhythm import NOTICE
 
 PNG = b"\x89PNG"
@@ -28,7 +29,7 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
 
     page = looked_at(tmp_path / "a new" / "folder", replace(tiny, open_test=open_test))
     assert page.name == "index.html"
-    files = {path.name for path in page.parent.iterdir()}
+    files = {path.name for path in page.parent.iterdir()} - {MARKER}
     assert files == {"index.html", "plotly.min.js", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "html"))}
     for name in PICTURES:
         assert (page.parent / f"{name}.png").read_bytes()[:4] == PNG
@@ -101,3 +102,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, tiny: Data) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="file"):
         looked_at(tmp_path / "file", tiny)
+
+
+def test_a_picture_of_somebody_else_is_refused(tmp_path: Path, tiny: Data) -> None:
+    (tmp_path / "mean.png").write_text("theirs")
+    with pytest.raises(UsageError, match=r"mean.png is there already"):
+        looked_at(tmp_path, tiny)
+    assert [path.name for path in tmp_path.iterdir()] == ["mean.png"]
+
+
+def test_what_an_earlier_version_drew_is_known_by_its_page(tmp_path: Path, tiny: Data) -> None:
+    (tmp_path / "index.html").write_text(explorer.index_page(tiny.spec, np.array([3, 1]), 187, {"mean": "Mean"}))
+    assert explorer._is_own(tmp_path / "mean.png")
+    (tmp_path / "index.html").write_text("theirs")
+    assert not explorer._is_own(tmp_path / "mean.png")

@@ -185,10 +185,12 @@ def test_links_are_not_written_through(tmp_path: Path) -> None:
     claim(tmp_path / "link", "r4").take()  # where the user says so
 
 
-@pytest.mark.parametrize(("base", "within"), [("file", "r1"), ("file/deeper", "r1"), ("", "file")])
-def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path, base: str, within: str) -> None:
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("theirs")
-    assert_refused(claim(tmp_path / base, within), tmp_path / "file", "is no folder")
+    assert_refused(claim(tmp_path, "file"), tmp_path / "file", "is no folder")
+    for base in ("file", "file/deeper"):
+        with pytest.raises(ResourceError, match=r"cannot make the folder: file is a file .*/file\)"):
+            claim(tmp_path / base).check()
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +221,7 @@ def test_an_input_where_results_go_is_named(tmp_path: Path) -> None:
 def test_the_head_of_a_file_says_whose_it_is(tmp_path: Path) -> None:
     path = tmp_path / "quality.csv"
     outputs.check_head(path, "record,fault")
+    assert not outputs.begins(path, "record,fault")
     path.write_text("record,fault\n")
     outputs.check_head(path, "record,fault")
     path.write_text("record,quality\n")

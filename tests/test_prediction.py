@@ -23,7 +23,7 @@ from loaders import beside, cuts, inputs, kaggle, pwaves, recordings, rhythm, sy
 from loaders.beats import Recipe
 from loaders.filters import resample
 from toolbox import calibration, outputs
-from toolbox.errors import CommanderError, DataError, UsageError
+from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
 
 RATE_HZ = 250
 NOTICE = "A research tool, not a medical device."
@@ -377,7 +377,7 @@ TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "the recording itself": (own_folder, "r1.csv is an input of this command and lies where its results are written"),
     "of the second recording": (after_a_good_one, "b.csv is there already"),
     "the summary": (a_table, "summary.csv is there already"),
-    "a file as folder": (a_file, "r1.hea is no folder"),
+    "a file as folder": (a_file, "r1.hea is a file"),
 }
 
 
@@ -386,7 +386,7 @@ def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(run
     make, says = TAKEN[case]
     flags = make(tmp_path)
     before = stolen(tmp_path)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises((UsageError, ResourceError), match=says):
         predict(run, "--predict", *flags)
     assert stolen(tmp_path) == before
 

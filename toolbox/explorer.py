@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, panels, waveforms
-from toolbox.errors import ResourceError
 from toolbox.notice import NOTICE
+from toolbox.outputs import Claim
 from toolbox.panels import COLOURS
 from toolbox.plain import markup as escape
 
@@ -48,6 +48,17 @@ img {{ max-width: 100%; border: 1px solid #ddd; }}
 """
 
 
+PICTURES = ("classes", "examples", "mean", "augmentations")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether an earlier version of this program, which marked nothing, wrote a file: the page beside it says so."""
+    try:
+        return f"<p>{CLOSED} {NOTICE}</p>" in path.with_name("index.html").read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+
+
 class Facts(waveforms.Facts, Protocol):
     """What the pictures say of the data."""
 
@@ -76,11 +87,9 @@ def explore(
     `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source, are the training rows; `y_val` (M,) are of validation.
     `examples` rows a class are drawn with `seed`; `augmented` is what `save_augmentations` takes. Raises ResourceError.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"cannot make the folder: {error.strerror}"
-        raise ResourceError(what, where=str(folder), hint="another --root-dir, or check the permissions") from error
+    names = [f"{name}{ending}" for name in PICTURES for ending in (".png", ".html")]
+    of = {"output": "exploration", "dataset": spec.name}
+    Claim(folder, "", ["index.html", *names], of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
     title, pictures = f"{spec.name}\n{CLOSED}", {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread"}
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     panels.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")

@@ -118,8 +118,10 @@ class Claim:
         return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
 
     def check(self) -> None:
-        """Raise a UsageError that names the file in the way, if there is one."""
-        self._check_base()
+        """Raise a UsageError that names the file in the way, if there is one; ResourceError where there can be no folder."""
+        there = next(path for path in (self.base, *self.base.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise self._no_folder(f"{there.name} is a file", there)
         read_marker(self.folder)
         folders = dict.fromkeys(part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1]))
         for part in folders:
@@ -144,8 +146,7 @@ class Claim:
                 folder.mkdir(parents=True, exist_ok=True)
             self._clear()
         except OSError as error:
-            hint = f"another {self.flag}, or free space"
-            raise ResourceError(f"cannot make the folder: {error.strerror}", where=str(self.folder), hint=hint) from error
+            raise self._no_folder(error.strerror or str(error), self.folder) from error
         if not same or listed != self._marker["files"]:
             files.write_json(self.folder / MARKER, {"made_by": MADE_BY, "of": dict(self.of), "files": listed})
 
@@ -165,10 +166,8 @@ class Claim:
             return self._marker["of"]
         return self.known(path)
 
-    def _check_base(self) -> None:
-        there = next((path for path in (self.base, *self.base.parents) if os.path.lexists(path)), self.base)
-        if os.path.lexists(there) and not there.is_dir():
-            raise self._refusal(there, "is no folder")
+    def _no_folder(self, why: str, path: Path) -> ResourceError:
+        return ResourceError(f"cannot make the folder: {why}", where=str(path), hint=f"another {self.flag}, or free space")
 
     def _refusal(self, path: Path, what: str, why: str = "") -> UsageError:
         told = f"{path.name} {what}" + (f": {why}" if why else "")
@@ -242,12 +241,15 @@ def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
 
 def check_head(path: Path, head: str) -> None:
     """Raise a UsageError where a file is there that does not begin as this program writes it."""
-    if os.path.lexists(path):
-        try:
-            with open(path, "rb") as file:
-                same = not path.is_symlink() and file.read(len(head.encode())) == head.encode()
-        except OSError:
-            same = False
-        if not same:
-            what = f"{path.name} is there already and was not written by this program"
-            raise UsageError(what, where=str(path), hint="move that file away")
+    if os.path.lexists(path) and not begins(path, head):
+        what = f"{path.name} is there already and was not written by this program"
+        raise UsageError(what, where=str(path), hint="move that file away")
+
+
+def begins(path: Path, head: str) -> bool:
+    """Whether a file is there and begins so."""
+    try:
+        with open(path, "rb") as file:
+            return not path.is_symlink() and file.read(len(head.encode())) == head.encode()
+    except OSError:
+        return False
