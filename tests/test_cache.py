@@ -6,7 +6,10 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from loaders import blocks, cache
+from loaders.archives import unpacked
 from loaders.cache import Arrays, cached, checksum, fingerprint
 from toolbox import files, temporary
 from toolbox.errors import DataError, ResourceError
@@ -270,16 +274,43 @@ def test_a_store_that_the_system_stops_leaves_nothing_behind(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_process_that_dies_while_storing_leaves_nothing_behind_after_the_next_command(tmp_path: Path) -> None:
-    def die_before_the_last_file() -> None:
-        files.write_json = lambda *_: os._exit(9)
+def killed(work: Callable[[], object], folder: Path, pattern: str) -> None:
+    """Do `work` in a process that is killed once a file like `pattern` is in `folder`."""
+    process = start(work)
+    while not any(folder.rglob(pattern)):
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert exit_code(process) == -signal.SIGKILL
+
+
+def test_a_process_that_is_killed_while_it_stores_leaves_nothing_after_the_next_command(tmp_path: Path) -> None:
+    def store() -> None:
+        files.write_json = lambda *_: time.sleep(600)
         cached(tmp_path / "a", lambda: {"x": np.zeros(5)})
 
-    assert exit_code(start(die_before_the_last_file)) == 9
+    killed(store, tmp_path, "x.npy")
     assert not (tmp_path / "a").exists()
     assert len(os.listdir(tmp_path)) == 1
     assert_equal(cached(tmp_path / "b", arrays)[0], arrays())
     assert os.listdir(tmp_path) == ["b"]
+
+
+def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, path = tmp_path / "scratch", tmp_path / "some.zip"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.dat", b"1")
+
+    def unpack() -> None:
+        with unpacked(path):
+            time.sleep(600)
+
+    killed(unpack, scratch, "a.dat")
+    assert len(os.listdir(scratch)) == 1
+    cached(tmp_path / "a", arrays)
+    assert os.listdir(scratch) == []
 
 
 def test_what_a_living_process_stores_is_left_alone(tmp_path: Path) -> None:
