@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import assembly
 from loaders import chartmarks, landmarks
 from loaders.base import Data, Rows
-from toolbox import checkpoints, devices, explainers
+from toolbox import checkpoints, devices, doubts, explainers
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
 from toolbox.runs import RESULTS, RunFolder
@@ -77,7 +77,7 @@ class Seen:
 
     `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks are known,
     `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them, of the `room` for signals. `within`
-    (n, 1, ...) is where something is: not what fills a row up, not blank paper.
+    (n, 1, ...) is where something is: not what fills a row up, not blank paper. A row of which nothing is marked has zeros.
     """
 
     which: Array
@@ -90,6 +90,11 @@ class Seen:
     peaks: list[Array] | None = None
     near: Array | None = None
     room: Array | None = None
+
+    @property
+    def marked(self) -> Array:
+        """Whether something is marked in each row (n,)."""
+        return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
 def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
@@ -121,7 +126,10 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     blank = torch.tensor(chartmarks.papers(rows)).to(inputs[0]) if spec.image else explainers.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
     within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else explainers.inside(inputs[0])
-    seen = Seen(which, said, chosen, inputs, blank, found, within.cpu().numpy())
+    within = within.cpu().numpy()
+    marked = torch.from_numpy(doubts.marked(found, within)).to(found.device)
+    found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)  # a map that is the same everywhere marks nothing
+    seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:
         return seen

@@ -33,7 +33,7 @@ class Found:
 
 def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
     """Put the attribution of the rows that were seen to every check that can be made of it."""
-    marked = np.flatnonzero((seen.attribution != 0).flatten(1).any(1).cpu().numpy())
+    marked = np.flatnonzero(seen.marked)
     values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": len(seen.which) - len(marked)}
     sentences = [verdicts.of_nothing(len(seen.which) - len(marked), len(seen.which))] * (len(marked) < len(seen.which))
     if not len(marked):

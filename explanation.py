@@ -152,7 +152,7 @@ def _listed(summary: Path) -> set[str]:
 
 
 def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities: Array) -> list[Example]:
-    rows, classes, examples = subject.rows, subject.data.spec.classes, []
+    rows, classes, examples, marked = subject.rows, subject.data.spec.classes, [], seen.marked
     alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
     for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
         said, index = int(seen.said[place]), int(rows.index[row])
@@ -166,6 +166,7 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
                 explained=classes[int(seen.target[place])],
                 group=group,
                 picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
+                marked=bool(marked[place]),
             )
         )
     return examples

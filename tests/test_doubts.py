@@ -29,6 +29,24 @@ def test_rank_correlations_are_spearmans_of_the_sizes_where_there_is_something()
     assert np.isnan(doubts.rank_correlation(torch.zeros(3, 2, 40), other, where)).all()
 
 
+def test_a_map_that_is_the_same_everywhere_marks_nothing() -> None:
+    where = np.ones((6, 1, 40), bool)
+    where[:, :, 30:] = False
+    maps = torch.zeros(6, 2, 40)
+    maps[1], maps[2], maps[3] = 0.7, -3.0, float("nan")
+    maps[4] = 0.7 + 1e-7 * torch.rand(2, 40)  # as rounding leaves it
+    maps[5, 1] = 0.5
+    maps[:, :, 30:] = torch.randn(10)  # what fills a row up
+    assert doubts.marked(maps, where).tolist() == [False, False, False, False, False, True]
+    assert np.isnan(doubts.rank_correlation(maps, torch.randn(6, 2, 40), where)[:5]).all()
+
+
+@pytest.mark.parametrize(("empty", "verdict"), [(3, "none"), (2, "mind")])
+def test_of_rows_of_which_nothing_is_marked_there_is_no_verdict(empty: int, verdict: str) -> None:
+    found = verdicts.of_nothing(empty, 3)
+    assert (found.name, found.figure, found.verdict) == ("Nothing marked", f"{empty} of 3 rows", verdict)
+
+
 def test_a_cascade_makes_layers_anew_from_the_head_on_and_leaves_the_trained_network_as_it_is() -> None:
     trained, fresh = (get_model("cnn1d_3", make_spec()) for _ in range(2))
     before = {key: value.clone() for key, value in trained.state_dict().items()}

@@ -22,6 +22,7 @@ import commander as program
 import explanation
 from conftest import Page, finish, launch
 from loaders.base import Data
+from toolbox import explainers
 from toolbox.errors import UsageError
 from toolbox.notice import NOTICE
 from toolbox.outputs import MARKER
@@ -207,6 +208,24 @@ def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) 
     found = own.probabilities(rows)
     np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-4)
     assert (found.argmax(1) != (expected / weights).argmax(1)).any()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, -4.0])
+def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_get_no_verdict(
+    explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
+    flat = lambda model, inputs, target, **_: torch.full_like(inputs[0], value)  # noqa: E731
+    monkeypatch.setitem(explainers.EXPLAINERS, "saliency", flat)
+    result = asked(root, "saliency", "--explain-count", 1)
+    (only,) = result["checks"]
+    assert (only["name"], only["verdict"]) == ("Nothing marked", "none")
+    assert result["doubts"]["rows_with_nothing_marked"] == result["doubts"]["rows"] > 0
+    folder = root / "synth" / "runs" / explained.run.name / "explain" / "saliency"
+    assert not (folder / "doubts.png").exists()
+    assert not any(example["marked"] for example in told(folder)["examples"])
+    assert "nothing marked" in (folder / "index.html").read_text()
+    assert not np.load(folder / "attributions.npz")["attribution"].any()
 
 
 def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) -> None:

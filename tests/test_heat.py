@@ -45,6 +45,11 @@ def test_a_flat_row_of_which_nothing_is_said_has_no_colour(leads: int, tmp_path:
     assert not (np.abs(picture[..., 0] - picture[..., 2]) > 100).any()
 
 
+@pytest.mark.parametrize("value", [0.3, -2.0])
+def test_a_map_that_is_the_same_everywhere_has_no_colour(value: float) -> None:
+    assert not heat.scaled(np.full((2, 30), value)).any()
+
+
 def test_what_fills_a_row_up_is_drawn_where_something_is_said_of_it_and_only_there() -> None:
     x, said = np.zeros((1, 187)), np.zeros((1, 187))
     x[:, :100] = said[:, 20:60] = 1

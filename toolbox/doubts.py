@@ -17,8 +17,23 @@ from torch.nn import functional as F
 
 STAGES = 3  # of the cascade after the head, the last of which is the whole network
 STEPS = 20  # of a deletion
+SAME = 1e-5  # of the largest size: a map that spreads no further is the same everywhere
 Array = NDArray[np.float64]
 Scores = Callable[[Tensor, Tensor], Array]
+
+
+def marked(attribution: Tensor, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether an attribution (B, ...) marks a part of each row (B,): it differs over the cells `where` something is.
+
+    A map that is the same everywhere, up to rounding, says nothing of where to look; so does one that is not finite.
+    """
+    cells = torch.from_numpy(np.broadcast_to(where, attribution.shape).copy()).to(attribution.device)
+    low, high = (
+        torch.where(cells, attribution, of).flatten(1)
+        for of in (attribution.new_tensor(math.inf), attribution.new_tensor(-math.inf))
+    )
+    spread, size = high.amax(1) - low.amin(1), torch.where(cells, attribution, 0).abs().flatten(1).amax(1)
+    return (spread > SAME * size).cpu().numpy()
 
 
 def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
@@ -28,8 +43,10 @@ def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Ar
     """
     from scipy.stats import rankdata
 
-    found = np.full(len(one), np.nan)
+    found, compared = np.full(len(one), np.nan), marked(one, where) & marked(other, where)
     for row, cells in enumerate(np.broadcast_to(where, one.shape)):
+        if not compared[row]:
+            continue
         ranks = [rankdata(each[row].abs().cpu().numpy()[cells]) for each in (one, other)]
         if len(ranks[0]) > 1 and all(np.ptp(each) > 0 for each in ranks):
             found[row] = np.corrcoef(*ranks)[0, 1]

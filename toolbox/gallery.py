@@ -26,7 +26,8 @@ VERDICTS = {"good": "speaks for the pictures", "mind": "mind this", "bad": "spea
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the source, what it is and what was said of it, with what probability, and which class is explained."""
+    """A row of the source, its class and the predicted one with its probability, the class that is explained, and whether
+    anything is marked."""
 
     index: int
     record: str
@@ -36,13 +37,15 @@ class Example:
     explained: str
     group: str
     picture: str
+    marked: bool = True
 
     @property
     def title(self) -> str:
         """Of its picture."""
         whose = f", record {self.record}" if self.record else ""
         told = f"is {self.true}, said {self.said} ({self.probability:.3f})"
-        return f"row {self.index:,}{whose}: {told}" + (f", {self.explained} explained" if self.explained != self.said else "")
+        told += f", {self.explained} explained" if self.explained != self.said else ""
+        return f"row {self.index:,}{whose}: {told}" + ("" if self.marked else ", nothing marked")
 
 
 @dataclass(frozen=True)

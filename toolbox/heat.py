@@ -39,9 +39,10 @@ class Facts(Protocol):
 
 
 def scaled(attribution: Array) -> Array:
-    """Attribution from -1 to 1: 1 is the size that two cells in a hundred pass."""
-    sizes = np.abs(attribution[attribution != 0])
-    return np.clip(attribution / np.percentile(sizes, FULL), -1, 1) if len(sizes) else np.zeros_like(attribution)
+    """Attribution from -1 to 1: 1 is the size that two cells in a hundred pass. One that is the same everywhere marks nothing."""
+    if not np.ptp(attribution) > 0:
+        return np.zeros_like(attribution)
+    return np.clip(attribution / np.percentile(np.abs(attribution[attribution != 0]), FULL), -1, 1)
 
 
 def colours(middle: str) -> "Colormap":

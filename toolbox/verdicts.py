@@ -24,9 +24,11 @@ CELL = (3.4, 2.7)  # inches of a panel
 
 
 def of_nothing(empty: int, rows: int) -> Doubt:
-    """Rows of which nothing is marked, of all that were asked about."""
-    meaning = "of these rows nothing speaks for the class as this method counts it: their pictures are empty, and not checked"
-    return Doubt("Nothing marked", f"{empty} of {rows} rows", "mind", meaning)
+    """Rows of which nothing is marked, of all that were asked about; where these are all there is no verdict."""
+    meaning = (
+        "the map of these rows is zero or the same everywhere, so it marks no part: their pictures are empty and not checked"
+    )
+    return Doubt("Nothing marked", f"{empty} of {rows} rows", "mind" if empty < rows else "none", meaning)
 
 
 def of_weights(parts: Sequence[float], correlations: Sequence[float]) -> Doubt:
