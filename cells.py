@@ -60,6 +60,11 @@ def experiments(cells: Sequence[Cell], beside: Given = NOTHING) -> list[Experime
             raise UsageError(error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint) from error
         if one.name in found:
             equal = said(found[one.name].cell, axes)
+            if one.given.get("batch_size") != found[one.name].given.get("batch_size"):
+                what = (
+                    f"cell {number} ({said(cell, axes)}) has batches of {shortrun.BATCH_SIZE}, and ({equal}) of the default size"
+                )
+                raise UsageError(f"{what}: a study does not tell these apart", hint="batch-size in both cells")
             log.warning("cell %d (%s) is equal to (%s), and merged with it", number, said(cell, axes), equal)
         found.setdefault(one.name, one)
     return list(found.values())
