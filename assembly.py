@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 import args
+import choices
 from loaders import detection, get_data, shortrun, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.holdout import Fold
 from models import get_model, weights
-from toolbox import devices, ec57, optimizers, provenance, samplers, transfer
+from toolbox import devices, ec57, optimizers, provenance, samplers, schema, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
@@ -38,6 +39,26 @@ OF_VALIDATION = {
     DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", "decision_weights",
     *OF_DATA,
 }  # fmt: skip
+MOST_ROWS, MOST_CHANNELS, MOST_CLASSES = 10**10, 4096, 100_000
+# What is read from a config.json, as far as it is not a flag.
+CONFIG = {
+    "flags": {"optimizer": str, "epochs": schema.Count(1)},
+    "given?": [str],
+    "data": {
+        "checksum": str,
+        "split_rule": str,
+        **dict.fromkeys(("name?", "view?", "unit?", "source?", "licence?"), str),
+        **{name: [str] for name in ("leads?", "classes?", "features?", "scored?", "train_records?", "val_records?")},
+        "channels?": schema.Count(1, MOST_CHANNELS),
+        "samples?": schema.Count(0, MOST_ROWS),
+        "rate_hz?": schema.Number(0),
+        "importance?": [schema.Number(0)],
+        "image?": schema.Pair(schema.Count(1, MOST_CHANNELS)),
+    },
+    "overrides?": [{"after_epoch": schema.Count(), "changed": {"*": schema.Pair(schema.ANY)}}],
+    "pretrained?": dict,
+    "imported?": dict,
+}
 log = logging.getLogger("commander")
 
 
@@ -112,14 +133,20 @@ def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT)
 def read_config(run: RunFolder) -> dict[str, Any]:
     """The run's config.json, with the parts that are needed to go on, and flags that can be used."""
     config = run.read_json("config.json")
-    try:
-        what = "; ".join(args.misfits(config["flags"]))
-        _ = config["data"]["checksum"], config["data"]["split_rule"]
-    except (TypeError, KeyError, AttributeError) as error:
-        what = f"lacks the flags or the data of the run, {error}"
-    if what:
+    if what := schema.misfit(config, CONFIG) or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
         raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version")
     return config
+
+
+def _unusable(stored: Mapping[str, Any]) -> str:
+    """What no run can have been started with; empty where nothing is."""
+    flags = args.resolve({}, stored)
+    flags.confusion_video = None  # whether it can be made is asked where it is wanted
+    try:
+        choices.settle(flags)
+    except UsageError as error:
+        return error.what
+    return ""
 
 
 def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:

@@ -4,9 +4,9 @@ classifier = load(run, given)
 scores, upright = classifier.scores(leads, peaks)    # (N, K)
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ from loaders import cuts
 from loaders.base import DataSpec
 from loaders.recording import Lead
 from models import get_model
-from toolbox import calibration, checkpoints, devices
+from toolbox import calibration, checkpoints, devices, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import RunFolder
 from toolbox.tasks import decided
 from trainer import PREDICT_ROWS
+
+log = logging.getLogger("commander")
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,13 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
-    if given.get("calibrate") and not _temperature_file(run, which).exists():
+    if given.get("calibrate") and not (run / _temperature_file(which)).exists():
         what = "--calibrate: this run has no temperature, so that its probabilities are as it was trained"
         raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
     path, state = checkpoints.find(run, which)
     device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
-    model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
+    with devices.enough_memory(PREDICT_ROWS):
+        model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
     decision = assembly.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
@@ -118,7 +121,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         model=model,
         device=device,
         decision=None if decision is None else decision.to(device),
-        temperature=_temperature(run, which),
+        temperature=_temperature(run, which, fitted=flags.calibrate),
         label_map=flags.label_map,
         records=None if None in records.values() else records,
     )
@@ -135,11 +138,23 @@ def _spec(run: RunFolder, stored: Mapping[str, Any]) -> DataSpec:
         raise CheckpointError(what, where=str(run / "config.json"), hint="mend the file, or another --version") from error
 
 
-def _temperature(run: RunFolder, which: str) -> float:
-    """That which a test of this checkpoint fitted on validation, 1 where there is none."""
-    path = _temperature_file(run, which)
-    return float(run.read_json(str(path.relative_to(run.path)))["temperature"]) if path.exists() else 1.0
+def _temperature(run: RunFolder, which: str, *, fitted: bool) -> float:
+    """That which a test of this checkpoint fitted on validation; 1 of a run whose probabilities are not to be calibrated."""
+    name = _temperature_file(which)
+    test = f"--test --resume {which} to fit it"
+    if not (run / name).exists():
+        if fitted and which == "best":
+            what = "the temperature is missing, and the run was trained with --calibrate"
+            raise CheckpointError(what, where=str(run / name), hint=test)
+        if fitted:
+            log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
+        return 1.0
+    found = run.read_json(name)
+    if why := schema.misfit(found, {"temperature": schema.Number(calibration.COLDEST, calibration.HOTTEST)}):
+        raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
+    return float(found["temperature"])
 
 
-def _temperature_file(run: RunFolder, which: str) -> Path:
-    return run / FIXED["classify"] if which == "best" else run / "pred" / which / FIXED["classify"]
+def _temperature_file(which: str) -> str:
+    """The name of the file in a run folder that has the temperature of a checkpoint."""
+    return FIXED["classify"] if which == "best" else f"pred/{which}/{FIXED['classify']}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders import (
+    agreement,
     chapman,
     charts,
     cinc2017,
@@ -27,6 +28,7 @@ from loaders import (
 )
 from loaders.base import Data
 from loaders.holdout import Holdout
+from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -87,6 +89,8 @@ def get_data(
     if detect and "normal_class" in known:  # a dataset that divides its rows another way then
         options |= {"detect": True, "normal_class": normal_class}
     data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
+    if yours.is_yours(yours.source(load)[0]):
+        data = agreement.checked(data, name, load)
     data = detection.only_normal(data, normal_class) if detect else data
     how = {"options": options, "workers": workers, "short_batch": short_batch}
     return look(data, root, **how, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})

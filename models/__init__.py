@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from loaders.base import DataSpec
-from models import arguments
+from models import arguments, contract
 from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.cnn1d import CNN1d
 from models.committee import Committee
@@ -25,6 +25,7 @@ from models.resnet1d import ResNet1d
 from models.resnet1d_grid import ResNet1dGrid
 from models.vision import VISION
 from models.xresnet1d import XResNet1d
+from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -67,6 +68,8 @@ def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, membe
     build = pick("model-name", MODELS, name)
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
+    if yours.is_yours(yours.source(type(network).forward)[0]):
+        contract.check(network, name, spec, reconstructs=name in AUTOENCODERS)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
 
 

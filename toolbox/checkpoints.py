@@ -105,11 +105,12 @@ def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) ->
     global is a CheckpointError, and damage a DamagedError; nothing of either is run.
     """
     try:
+        files.regular(path).close()
         if zipfile.is_zipfile(path):
             _check_archive(path)
         with torch.serialization.safe_globals([*known]), warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise CheckpointError(f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
         raise _refusal(path, error, older=not known) from error

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, ec57, jackknife, plain
+from toolbox import bootstrap, ec57, jackknife, plain, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
@@ -24,6 +24,7 @@ from toolbox.runs import RunFolder
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS = "pred/predictions.npz"
+READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
 # What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py, patients.py,
 # divisions.py and ecg5000.py.
@@ -47,10 +48,12 @@ class Tested:
 def load(run: RunFolder) -> Tested:
     """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of classes."""
     config, values, path = run.read_json("config.json"), run.read_json("pred/metrics.json"), run / PREDICTIONS
+    if why := schema.misfit({"config": config, "metrics": values}, READ):
+        raise CheckpointError(f"the run's files do not say what is compared: {why}", where=str(run.path), hint="--test again")
     try:
         classes, split_rule = tuple(config["data"]["classes"]), values["split_rule"]
         predictions = Predictions.load(path)
-    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile, MemoryError) as error:
         what = f"the test of {run.path.name} cannot be read, {type(error).__name__}: {error}"
         raise CheckpointError(what, where=str(path), hint="--test to write it again") from error
     if predictions.scores.ndim != 2 or predictions.scores.shape[1] != len(classes):

@@ -4,8 +4,10 @@
 `error: label 7 is not one of 0..4 (train.csv, line 12). Try: correct the row` on stderr.
 """
 
+import os
 import traceback
 
+from toolbox import yours
 from toolbox.plain import escaped
 
 OF_AN_EXTRA = {
@@ -24,6 +26,12 @@ class CommanderError(Exception):
         self.what, self.where, self.hint = what, where, hint
         line = what + (f" ({where})" if where else "") + (f". Try: {hint}" if hint else "")
         super().__init__(escaped(" ".join(line.split())))
+
+
+class OwnPartError(CommanderError):
+    """A network, a dataset or another part of the user's own is at fault."""
+
+    code = 1
 
 
 class UsageError(CommanderError):
@@ -77,7 +85,10 @@ class Interrupted(BaseException):
 
 
 def unforeseen(error: Exception) -> CommanderError:
-    """What no part of the program expected, in a line: the machine's refusals, and faults of the program itself."""
+    """What no part of the program expected, in a line: the machine's refusals, faults of the user's code and of the program."""
+    if not isinstance(error, MemoryError | ModuleNotFoundError) and (place := yours.place(error)):
+        what = f"your {os.path.basename(place[0])} failed, {type(error).__name__}: {getattr(error, 'msg', error)}"
+        return OwnPartError(what, where=f"{place[0]}, line {place[1]}", hint="mend it there; --debug shows how it was called")
     if isinstance(error, OSError):
         return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
     if isinstance(error, ModuleNotFoundError):

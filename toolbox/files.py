@@ -1,5 +1,6 @@
 """A file is written whole or not at all: to a temporary name beside it, synced, then renamed. And the SHA-256 of a file."""
 
+import errno
 import hashlib
 import json
 import math
@@ -85,6 +86,15 @@ def finite(value: Any) -> Any:
     return value
 
 
+def regular(path: Path) -> BinaryIO:
+    """A file opened to be read; an OSError for what is none: a folder, or a pipe, which might never say anything."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
 MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
 
 
@@ -117,14 +127,12 @@ def read_json(path: Path) -> Any:
 
 
 def _bytes(path: Path) -> bytes:
-    """What is in a regular file of a plain size; a pipe, which might never end, is not waited for."""
+    """What is in a regular file of a plain size."""
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise UnreadableError("cannot be read: it is no regular file")
-            if facts.st_size > MOST_BYTES:
-                raise UnreadableError(f"has {facts.st_size:,} bytes, at most {MOST_BYTES:,} are read")
+        with regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_BYTES:
+                raise UnreadableError(f"has {size:,} bytes, at most {MOST_BYTES:,} are read")
             return file.read()
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from error

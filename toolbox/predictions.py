@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from toolbox import files
 
 CSV_DIGITS = 6
+FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}  # kinds of type, axes
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,26 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        """Read what `save` wrote; a ValueError says where other arrays stand in the file."""
+        with files.regular(path) as file, np.load(file, allow_pickle=False) as arrays:
+            read = cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        if why := read.objection():
+            raise ValueError(why)
+        return read
+
+    def objection(self) -> str:
+        """Why these are no predictions; empty where they are."""
+        rows = len(self.index) if self.index.ndim == 1 else -1
+        for name, (kinds, dims) in FORMS.items():
+            array = getattr(self, name)
+            if array.ndim != dims or array.dtype.kind not in kinds or len(array) != rows:
+                return f"{name} has the shape {array.shape} and the type {array.dtype}"
+        if not np.isfinite(self.scores).all():
+            return "scores are not all finite"
+        classes = self.scores.shape[1]
+        if classes > 1 and rows and not (self.target.min() >= 0 and self.target.max() < classes):
+            return f"target names classes beyond the {classes} that have scores"
+        return ""
 
     def save_csv(self, path: Path, classes: Sequence[str]) -> None:
         """Write row, record, true and predicted class, and one probability a class."""

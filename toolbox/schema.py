@@ -1,10 +1,10 @@
 """Whether a value read from a file has the form that the program needs: the first place where it has not, in words.
 
-misfit(config, {"data": {"classes": [str], "channels": Count(1, 4096), "image?": [Count(1)]}})
+misfit(config, {"data": {"classes": [str], "channels": Count(1, 4096), "image?": Pair(Count(1))}})
     "data.channels is a text, it must be a whole number from 1 to 4,096"
 
-A form is a type, a `Count`, NUMBER, a list with the form of its items, a dict with the forms of its values (a name that ends in ?
-may be missing or null, other names may be there), or a tuple of forms of which one must fit.
+A form is a type, ANY, a `Count`, a `Number`, a `Pair`, a list with the form of its items, or a dict with the forms of its values:
+a name that ends in ? may be missing or null, * stands for every name, others may be there.
 """
 
 import math
@@ -39,7 +39,24 @@ class Number:
         return "a number" + "".join(bounds)
 
 
-NUMBER = Number()
+@dataclass(frozen=True)
+class Pair:
+    """Lists of two values of one form."""
+
+    form: Any
+
+    def __str__(self) -> str:
+        return f"two values, each {_named(self.form)}"
+
+
+class Anything:
+    """Every value."""
+
+    def __str__(self) -> str:
+        return "anything"
+
+
+ANY = Anything()
 
 
 def kind(value: Any) -> str:
@@ -67,17 +84,20 @@ def is_count(value: Any, least: int = 0, most: int = LARGEST) -> bool:
 
 def misfit(value: Any, form: Any, at: str = "") -> str:
     """The first place at which `value` has not the `form`; empty where it has it everywhere."""
-    if isinstance(form, tuple):
-        return "" if any(not misfit(value, each, at) for each in form) else _told(value, " or ".join(map(_named, form)), at)
     if isinstance(form, dict) and isinstance(value, dict):
         return _of_dict(value, form, at)
     if isinstance(form, list) and isinstance(value, list):
         return next((why for i, each in enumerate(value) if (why := misfit(each, form[0], f"{at}[{i}]"))), "")
+    if isinstance(form, Pair) and isinstance(value, list) and len(value) == 2:
+        return misfit(value, [form.form], at)
     return "" if _fits(value, form) else _told(value, _named(form), at)
 
 
 def _of_dict(value: dict[str, Any], form: dict[str, Any], at: str) -> str:
-    for name, each in form.items():
+    every = dict.fromkeys(value, form["*"]) if "*" in form else {}
+    for name, each in {**every, **form}.items():
+        if name == "*":
+            continue
         key = name.removesuffix("?")
         inside = f"{at}.{key}" if at else key
         if value.get(key) is None and name.endswith("?"):
@@ -93,7 +113,7 @@ FITS: dict[type, Callable[[Any, Any], bool]] = {
     Count: lambda value, form: is_count(value, form.least, form.most),
     Number: lambda value, form: is_finite(value) and form.least <= value <= form.most,
     type: lambda value, form: type(value) is form,
-    type(None): lambda value, form: value is None,
+    Anything: lambda value, form: True,
 }
 
 
@@ -102,7 +122,7 @@ def _fits(value: Any, form: Any) -> bool:
 
 
 def _named(form: Any) -> str:
-    return "null" if form is None else KINDS.get(form if isinstance(form, type) else type(form), str(form))
+    return KINDS.get(form if isinstance(form, type) else type(form), str(form))
 
 
 def _told(value: Any, form: str, at: str) -> str:

@@ -1,0 +1,70 @@
+"""What a dataset of the user's own must hold to: its rows are those that its DataSpec states; the first that is not is named."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from loaders.base import Data, DataSpec, Rows
+from toolbox import yours
+from toolbox.errors import DataError
+
+
+def checked(data: Any, name: str, load: Callable[..., Any]) -> Data:
+    """The data that `load` gave for the dataset `name`, whose test rows are checked when they are opened.
+
+    Raises a DataError that names the place of `load` where they are not as the spec states.
+    """
+
+    def refuse(why: str) -> None:
+        path, line = yours.source(load)
+        if why:
+            raise DataError(f"your dataset {name}: {why}", where=f"{path}, line {line}", hint="mend what it returns")
+
+    def opened() -> Rows:
+        test = data.open_test()
+        refuse(_of_rows(test, "test", data.spec))
+        return test
+
+    refuse("" if isinstance(data, Data) else f"it gives {type(data).__name__}, it must give loaders.base.Data")
+    refuse(_of_spec(data.spec))
+    for side in ("train", "val"):
+        refuse(_of_rows(getattr(data, side), side, data.spec))
+    refuse("" if len(data.train) else "train has no row")
+    refuse("" if isinstance(data.checksum, str) else "checksum must be a text")
+    return replace(data, open_test=opened)
+
+
+def _of_spec(spec: Any) -> str:
+    if not isinstance(spec, DataSpec):
+        return f"spec is {type(spec).__name__}, it must be loaders.base.DataSpec"
+    counts = (("leads", spec.channels), ("importance", len(spec.classes)), ("classes", len(set(spec.classes))))
+    if odd := next(((field, n) for field, n in counts if len(getattr(spec, field)) != n), None):
+        return f"spec has {len(getattr(spec, odd[0]))} {odd[0]}, it must have {odd[1]}"
+    numbers = {"channels": spec.channels, "samples": spec.samples, "rate_hz": spec.rate_hz}
+    odd = [field for field, value in numbers.items() if not isinstance(value, int | float) or not 0 < value < float("inf")]
+    return f"spec.{odd[0]} is {numbers[odd[0]]!r}, it must be above 0" if odd else ""
+
+
+def _of_rows(rows: Any, side: str, spec: DataSpec) -> str:
+    """Why a side is not what its spec states; empty where it is. Samples are looked at where they are in memory."""
+    try:
+        count, y, record, index = len(rows), rows.y, rows.record, rows.index
+    except (AttributeError, TypeError) as error:
+        return f"{side} is {type(rows).__name__}, it must be rows such as loaders.base.Split ({error})"
+    for name, array in (("y", y), ("record", record), ("index", index)):
+        if not isinstance(array, np.ndarray) or array.shape != (count,):
+            return f"{side}.{name} has the shape {np.shape(array)}, it must be ({count},)"
+    if y.dtype.kind not in "iu":
+        return f"{side}.y is {y.dtype}, labels must be whole numbers (int64) from 0 to {len(spec.classes) - 1}"
+    if count and not 0 <= y.min() <= y.max() < len(spec.classes):
+        return f"{side}.y goes from {y.min()} to {y.max()}, the classes are 0 to {len(spec.classes) - 1}"
+    return "" if rows.pooled or spec.image else _of_samples(rows.x, (count, *spec.shape), side)
+
+
+def _of_samples(x: Any, shape: tuple[int, ...], side: str) -> str:
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape != shape:
+        return f"{side}.x is {np.shape(x)} {getattr(x, 'dtype', type(x).__name__)}, by its spec it must be {shape} float32"
+    finite = isinstance(x, np.memmap) or np.isfinite(x).all()
+    return "" if finite else f"{side}.x is not finite, first in row {int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))}"

@@ -1,0 +1,80 @@
+"""Which code is a user's own: a network or dataset put beside those of the program, or a file anywhere that these import.
+
+`shipped.txt` lists the files that come with the program. A fault below a frame of any other file is not called the program's.
+Standard library only.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("loaders", "models", "toolbox")
+TABLES = ("loaders/__init__.py", "models/__init__.py")  # to whose names a user adds
+
+
+def place(error: BaseException) -> tuple[str, int] | None:
+    """File and line of the user's own code that a fault comes from; None of a fault of the program.
+
+    The program must have called that code: what calls the program is not looked at.
+    """
+    if isinstance(error, SyntaxError) and error.filename and is_yours(error.filename):
+        return error.filename, error.lineno or 1
+    called = False
+    found = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if called and (is_yours(frame.filename) or _is_of_a_table(frame)):
+            found = frame.filename, frame.lineno or 1
+        called = called or _relative(frame.filename) is not None
+    return found
+
+
+def is_yours(path: str) -> bool:
+    """Whether a source file came neither with the program nor with Python or a package."""
+    if path.startswith("<") or path.startswith(_libraries()) or "site-packages" in path or "dist-packages" in path:
+        return False
+    inside = _relative(path)
+    return inside is None or (inside.partition("/")[0] in PACKAGES and inside not in _shipped())
+
+
+def source(part: Callable[..., Any]) -> tuple[str, int]:
+    """File and line of a function, a class, or what a `partial` is of."""
+    import inspect
+
+    while isinstance(part, partial):
+        part = part.func
+    part = inspect.unwrap(part)
+    code = getattr(part, "__code__", None)
+    if code:
+        return code.co_filename, code.co_firstlineno
+    try:
+        return inspect.getsourcefile(part) or "", inspect.getsourcelines(part)[1]
+    except (OSError, TypeError):
+        return "", 0
+
+
+def _is_of_a_table(frame: traceback.FrameSummary) -> bool:
+    """Whether a module with a table of names failed while it was read: what was added to it is not the program's."""
+    return frame.name == "<module>" and _relative(frame.filename) in TABLES
+
+
+def _relative(path: str) -> str | None:
+    try:
+        return Path(path).resolve().relative_to(ROOT).as_posix()
+    except ValueError:
+        return None
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    import sysconfig
+
+    return tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+@functools.cache
+def _shipped() -> frozenset[str]:
+    return frozenset((Path(__file__).parent / "shipped.txt").read_text("utf-8").split())
