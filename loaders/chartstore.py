@@ -125,13 +125,12 @@ class ChartStore:
 
     def _check(self) -> None:
         """Raise a DataError where the folder is not whole, or is of other charts."""
+        manifest = self.folder / MANIFEST
+        if not any(self.folder.iterdir()):
+            return
         try:
-            facts = json.loads((self.folder / MANIFEST).read_text("utf-8"))
+            facts = files.read_json(manifest) if manifest.exists() else {"charts": 0}
             del facts["charts"]
-        except FileNotFoundError:
-            if not any(self.folder.iterdir()):
-                return
-            facts = None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{MANIFEST} cannot be read: {error}", where=str(self.folder), hint=HINT) from error
         if facts != self.facts:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from models import torchvision_import
 from models.vision import Vision
-from toolbox import checkpoints, fitting
+from toolbox import checkpoints, files, fitting
 from toolbox.errors import CheckpointError, DownloadError
 
 TIMEOUT_S = 30  # for a server that says nothing any more
@@ -96,7 +96,7 @@ def _read(path: Path, hint: str) -> dict[str, Tensor]:
 def _sum(path: Path) -> str:
     """The SHA-256 of a file, which begins as its name says, where it is called as those of torch.hub."""
     try:
-        with open(path, "rb") as file:
+        with files.regular(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"the weights cannot be read: {error.strerror}", where=str(path), hint="another file") from error

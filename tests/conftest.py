@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,6 +213,23 @@ def short_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Si
     ended = commander(*SHORT[:-1], "--epochs", "2", "--root-dir", root, "--tensorboard")
     assert ended.code == 0, ended.err
     return SimpleNamespace(root=root, path=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
+
+
+@pytest.fixture(scope="session")
+def plain_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Path:
+    """The folder of the same run without figures and TensorBoard, made in this process; to be left as it is."""
+    root = tmp_path_factory.mktemp("plain_run")
+    (root / "synth").mkdir()
+    (root / "synth" / "cache").symlink_to(synth_cache)
+    ended = carried_out(*SHORT, "--epochs", "2", "--root-dir", root)
+    assert ended.code == 0, ended.err
+    return root / "synth" / "runs" / "synth_cnn1d_3_1"
+
+
+@pytest.fixture
+def copied_run(root: Path, plain_run: Path) -> Path:
+    """A copy of it that can be damaged."""
+    return shutil.copytree(plain_run, root / "synth" / "runs" / plain_run.name)
 
 
 def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:

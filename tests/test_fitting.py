@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_faults import assert_error, contents, on, run  # noqa: F401
+from test_faults import assert_error, contents, on
 from test_trainer import StopAfter, assert_same, build, fit
 
 from conftest import SHORT, carried_out
@@ -136,29 +136,29 @@ WEIGHTS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = {
 
 
 @pytest.mark.parametrize("damage", WEIGHTS)
-def test_weights_that_cannot_be_used_are_named_with_their_file_by_every_command(run: Path, damage: str) -> None:  # noqa: F811
+def test_weights_that_cannot_be_used_are_named_with_their_file_by_every_command(copied_run: Path, damage: str) -> None:
     name, spoilt, says = WEIGHTS[damage]
     for checkpoint in ("checkpoint.pth.tar", "model_best.pth.tar"):
-        state = torch.load(run / checkpoint, weights_only=True)
-        torch.save(state | {"model": state["model"] | {name: spoilt(state["model"][name])}}, run / checkpoint)
-    before = contents(run)
+        state = torch.load(copied_run / checkpoint, weights_only=True)
+        torch.save(state | {"model": state["model"] | {name: spoilt(state["model"][name])}}, copied_run / checkpoint)
+    before = contents(copied_run)
     for flags in (("--test",), ("--resume", "latest", "--epochs", "3"), ("--explain", "saliency")):
-        assert_error(carried_out("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags), 4, says, "pth.tar")
-    ended = carried_out(*SHORT, "--pretrained", run.name, "--root-dir", run.parents[2])
+        assert_error(carried_out("--model-name", "cnn1d_3", "--root-dir", copied_run.parents[2], *flags), 4, says, "pth.tar")
+    ended = carried_out(*SHORT, "--pretrained", copied_run.name, "--root-dir", copied_run.parents[2])
     assert_error(ended, 4, says if "model has" not in says else "float64", "model_best.pth.tar")
-    assert contents(run) == before
-    assert len(list(run.parent.iterdir())) == 1
+    assert contents(copied_run) == before
+    assert len(list(copied_run.parent.iterdir())) == 1
 
 
-def test_a_state_of_the_optimizer_in_another_shape_is_an_error_and_no_crash(run: Path) -> None:  # noqa: F811
-    path = run / "checkpoint.pth.tar"
+def test_a_state_of_the_optimizer_in_another_shape_is_an_error_and_no_crash(copied_run: Path) -> None:
+    path = copied_run / "checkpoint.pth.tar"
     state = torch.load(path, weights_only=True)
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
     torch.save(state, path)
-    before = contents(run)
+    before = contents(copied_run)
     says = "features.0.weight: exp_avg is (1,), it must be (8, 1, 7)"
-    assert_error(on(run, "--resume", "latest", "--epochs", "3"), 4, says, str(path))
-    assert contents(run) == before
+    assert_error(on(copied_run, "--resume", "latest", "--epochs", "3"), 4, says, str(path))
+    assert contents(copied_run) == before
 
 
 def test_finite_values_whose_sum_is_not_are_sound() -> None:
@@ -167,16 +167,16 @@ def test_finite_values_whose_sum_is_not_are_sound() -> None:
     assert fitting.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
 
 
-def test_an_overridden_run_can_be_resumed_from_its_first_moment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_an_overridden_run_can_be_resumed_from_its_first_moment(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        on(run, "--resume", "latest", "--epochs", "3", "--override", "--optimizer", "sgd")
+        on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--optimizer", "sgd")
     monkeypatch.undo()
-    ended = on(run, "--resume", "latest")
+    ended = on(copied_run, "--resume", "latest")
     assert ended.code == 0, ended.err
-    assert json.loads((run / "logger.json").read_text())[-1]["epoch"] == 3
+    assert json.loads((copied_run / "logger.json").read_text())[-1]["epoch"] == 3
 
 
-def test_what_is_checked_is_what_was_saved(run: Path, tmp_path: Path) -> None:  # noqa: F811
-    copied = shutil.copy(run / "model_best.pth.tar", tmp_path)
+def test_what_is_checked_is_what_was_saved(copied_run: Path, tmp_path: Path) -> None:
+    copied = shutil.copy(copied_run / "model_best.pth.tar", tmp_path)
     assert checkpoints.load(Path(copied))["model"].keys() == torch.load(copied, weights_only=True)["model"].keys()

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import mmap
 import pickle
 import re
 import warnings
@@ -15,7 +16,9 @@ import torch
 
 from toolbox import files, fitting
 from toolbox.errors import CheckpointError
+from toolbox.history import MOST_EPOCHS
 from toolbox.runs import BEST, EPOCH, LATEST, RunFolder
+from toolbox.schema import is_count
 
 FORMAT = 1
 KEEP_EVERY = 5
@@ -78,7 +81,8 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
     state = read(path)
-    if not (isinstance(state, dict) and is_weights(state.get("model")) and all(type(state.get(name)) is int for name in NUMBERS)):
+    whole = isinstance(state, dict) and all(is_count(state.get(name), most=MOST_EPOCHS) for name in NUMBERS)
+    if not (whole and is_weights(state.get("model"))):
         raise CheckpointError(
             "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
         )
@@ -119,7 +123,7 @@ def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) ->
 def _refusal(path: Path, error: Exception, *, older: bool) -> CheckpointError:
     """What a file is that torch did not load: the older tool's, one that holds more than it may, or damaged."""
     unpickling = isinstance(error, pickle.UnpicklingError)
-    if unpickling and older and OLDER_TOOL in path.read_bytes():
+    if unpickling and older and path.stat().st_size and _holds(path, OLDER_TOOL):
         what = "the older tool wrote this checkpoint, and pickled its logger into it; nothing of it was run"
         return CheckpointError(what, where=str(path), hint=f"--import-legacy {path}")
     if unpickling and (held := re.search(r"GLOBAL (\S+)", str(error))):
@@ -127,6 +131,12 @@ def _refusal(path: Path, error: Exception, *, older: bool) -> CheckpointError:
         return CheckpointError(what, where=str(path), hint=ANOTHER)
     reason = str(error).split("\n")[0] or type(error).__name__
     return DamagedError(f"the checkpoint is damaged: {reason}", where=str(path), hint=ANOTHER)
+
+
+def _holds(path: Path, words: bytes) -> bool:
+    """Whether a file has `words` in it, without reading it whole into memory."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(words) >= 0
 
 
 def _check_archive(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolbox import checkpoints
+from toolbox import checkpoints, fitting
 from toolbox.errors import CheckpointError
 
 
@@ -95,8 +95,8 @@ def _objection(tensors: dict[str, Any], flags: dict[str, Any]) -> str:
     """Why no network here can say the same with these tensors; empty where nothing speaks against it."""
     if not all(_is_whole(tensor) for tensor in tensors.values()):
         return "its state_dict holds more than whole tensors"
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        return "its weights are not all finite"
+    if why := fitting.unsound(tensors):
+        return f"its weights are not all finite, or not sound: {why}"
     if flags.get("masking"):
         return "it was trained with --masking, a mask beside the signal, which no network here takes"
     if "fc1.weight" in tensors and tensors.get("bn1.num_batches_tracked", torch.tensor(0)).any():
