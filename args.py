@@ -7,6 +7,7 @@ Imports the standard library alone, so that --help answers at once. Names (model
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import combinations
@@ -73,6 +74,7 @@ FREE_ON_RESUME = OF_THE_COMMAND | {
     "confusion_video",
     "baseline",
     "macro_over",
+    "from",
     "calibrate",
     "cost",
 }
@@ -175,6 +177,7 @@ PARSER, DEFAULTS = build_parser(
 TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
 LARGEST = 10**9
 ONE_MISSING = "expected one argument"  # as argparse says it
+CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
 WEIGHTED = ("class_weights", "decision_weights")
 WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
 _COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
@@ -252,6 +255,10 @@ def complaints(given: Mapping[str, Any]) -> list[str]:
     wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
     wrong += [f"{flag_name(name)} goes with {flag_name(command)}" for command, own in OF_ONE_COMMAND.items()
               if not getattr(flags, command) for name in own if name in given]  # fmt: skip
+    start = getattr(flags, "from")
+    wrong += [f"{_quote(flags, 'from')}, must be minutes:seconds, hours:minutes:seconds or seconds"] * (
+        start is not None and not CLOCK.fullmatch(start)
+    )
     return wrong + modes.complaints(given) + _together(modes.needed(given))
 
 
@@ -300,6 +307,14 @@ def _together(given: Mapping[str, Any]) -> list[str]:
         (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
     )
     return [text for broken, text in together if broken]
+
+
+def seconds(text: str | None) -> float:
+    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
+    if not CLOCK.fullmatch(text or "0"):
+        raise ValueError(text)
+    parts = [float(part) for part in (text or "0").split(":")]
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
 
 def words(text: str | None) -> list[str] | None:

@@ -63,8 +63,13 @@ log = logging.getLogger("commander")
 
 
 def load_data(flags: SimpleNamespace) -> Data:
-    """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on."""
+    """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on.
+
+    With --from a UsageError where nobody knows when the beats are.
+    """
     data = _find_data(flags)
+    if getattr(flags, "from"):
+        data.known_rates()
     whole = data.whole or data
     if flags.strict_split and len(whole.shared_rows):
         hint = "take these rows out of one side, or leave --strict-split out"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import args
 from loaders import shortrun, splits
-from loaders.base import Data, DataSpec, Rows, part_of
+from loaders.base import Data, Rows, part_of
 from toolbox import animation, baselines, collapse, cost, detection_report, files, panels, patient_report, plotter, report
 from toolbox.errors import CheckpointError
 from toolbox.logger import Board
@@ -25,7 +25,7 @@ from trainer import Trainer
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
 OF_PATIENTS = (
     "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
-    "influence", "calibration",
+    "influence", "calibration", "from_s", "beats_left_out",
 )  # fmt: skip
 NO_PATIENTS = "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
 NAMES = {"val_rows": "validation", "test_rows": "test"}
@@ -147,7 +147,7 @@ def _classes(
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
     if _has_patients(predictions.record):
-        values["by_patient"] = _by_patient(flags, spec, folder, predictions, before.get("temperature"), title)
+        values |= _by_patient(flags, trainer.data, folder, predictions, before.get("temperature"), title)
     elif flags.macro_over:
         log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
     if flags.confusion_video:
@@ -163,16 +163,22 @@ def _has_patients(record: NDArray[np.str_]) -> bool:
 
 
 def _by_patient(
-    flags: SimpleNamespace, spec: DataSpec, folder: Path, predictions: Predictions, temperature: float | None, title: str
+    flags: SimpleNamespace, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
 ) -> dict[str, Any]:
     """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
+    spec, start_s = data.spec, args.seconds(getattr(flags, "from"))
+    scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
+    if not len(scored.index):
+        log.warning("no test beat is at or after --from %s: there are no figures by patient", getattr(flags, "from"))
+        return {}
     macro_over = args.words(flags.macro_over)
-    values = patient_report.measure(predictions, spec.classes, macro_over=macro_over, temperature=temperature)
+    values = patient_report.measure(scored, spec.classes, macro_over=macro_over, temperature=temperature)
+    values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
     how = {"protocol": spec.split_rule, "title": title}
     patient_report.write(folder, values, **how)
     if not flags.no_figures:
-        patient_report.draw(folder, predictions, values, **how)
-    return {name: values[name] for name in OF_PATIENTS}
+        patient_report.draw(folder, scored, values, **how)
+    return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
 
 
 def _anomalies(

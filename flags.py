@@ -41,8 +41,8 @@ def _recording_flags(flag: Any) -> None:
          "of strips)")  # fmt: skip
     flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
     flag("--p-waves", help="the P wave against those of the beats before, and how alike these are, beside the signal")
-    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default), aami-s (e, j in S), symbols, or a file; of "
-         "rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
+    flag("--label-map", metavar="MAP", help="classes of the symbols: aami (default; escape beats e, j in N, as de Chazal), "
+         "aami-s (in S, as EC57 itself), symbols, or a file; of rhythms: rhythm4 (default), rhythm11, or a file")  # fmt: skip
 
 
 def _prediction_flags(flag: Any) -> None:
@@ -146,6 +146,8 @@ def _detection_flags(flag: Any) -> None:
 
 def _report_flags(flag: Any) -> None:
     flag("--macro-over", metavar="C,C,...", help="classes of macro F1 by patient (default N,S,V,F where all are there, else all)")
+    flag("--from", metavar="TIME", help="time in each record before which no beat is scored, by patient and with --predict: 5:00 "
+         "leaves out the five minutes in which EC57 lets an algorithm learn (default the beginning)")  # fmt: skip
     flag("--calibrate", help="fit a temperature on validation, and report calibration with and without it")
     flag("--cost", help="measure what the network costs beside what it scores: time of a row, rows a second, memory")
     flag("--compare", metavar="RUN", nargs="+", help="tested runs, by name or folder, each against the first on the same rows; "

@@ -41,7 +41,7 @@ NEEDED: dict[str, frozenset[str]] = {
 # Commands with a run ignore these, and compare all others with the run.
 IDLE: dict[str, frozenset[str]] = {
     "predict": OF_TRAINING | OF_A_TEST - {"calibrate"} | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
-    "explain": OF_TRAINING | OF_A_TEST | {"short_run"},
+    "explain": OF_TRAINING | OF_A_TEST | {"short_run", "from"},
     "test": OF_TRAINING,
     "import_legacy": OF_TRAINING | {"short_run", "tensorboard"},
 }

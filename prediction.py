@@ -84,7 +84,7 @@ def _each(
     network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: SimpleNamespace, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
-    done = []
+    done, start_s = [], args.seconds(getattr(flags, "from"))
     for path, place in zip(paths, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
@@ -92,7 +92,7 @@ def _each(
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
-        done.append(_write(network, recording, lead, beats, place, how=flags.beats, doubts=doubts))
+        done.append(_write(network, recording, lead, beats, place, how=flags.beats, doubts=doubts, start_s=start_s))
     return done
 
 
@@ -127,9 +127,17 @@ def _annotated(recording: Recording, ending: str) -> Samples:
 
 
 def _write(
-    network: Classifier, recording: Recording, lead: Lead, beats: Beats, place: Claim, *, how: str, doubts: Sequence[str]
+    network: Classifier,
+    recording: Recording,
+    lead: Lead,
+    beats: Beats,
+    place: Claim,
+    *,
+    how: str,
+    doubts: Sequence[str],
+    start_s: float,
 ) -> dict[str, Any]:
-    """Write the files of one recording into its `place`; its summary."""
+    """Write the files of one recording into its `place`, scored from `start_s` on; its summary."""
     place.take()
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
     reference = _reference(network, recording)
@@ -139,8 +147,9 @@ def _write(
     remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}", *doubts]
     shown = None
     if reference:
-        at, label = reference
-        found["score"] = selfscore.score(beats, at, label, given=how != DETECT) | {"trained_on": _trained_on(network, beats)}
+        at, label, flutter = reference
+        scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
+        found["score"] = selfscore.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
         remarks += ["", *selfscore.lines(found["score"]), selfscore.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beatlist.save_annotation(beats, written[".pred"])
@@ -152,8 +161,9 @@ def _write(
     return found
 
 
-def _reference(network: Classifier, recording: Recording) -> tuple[Samples, NDArray[np.int64] | None] | None:
-    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none; None for no beats, and where classes are not known."""
+def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
+    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none, and segments of flutter (E, 2); None for no beats, and
+    where classes are not known."""
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
@@ -165,7 +175,7 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, NDAr
     except CommanderError as error:
         log.warning("the classes of %s are not compared with its annotations: %s", recording.name, error)
         label = None
-    return at[is_beat].astype(np.int64), label
+    return at[is_beat].astype(np.int64), label, symbols.flutter(annotated, at.astype(np.int64), recording.samples)
 
 
 def _trained_on(network: Classifier, beats: Beats) -> str:

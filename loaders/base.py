@@ -1,6 +1,6 @@
 """What every dataset is once it is loaded: its facts, and arrays whose batches are slices by index."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from loaders import shortrun, splits
 from loaders.cache import Arrays
+from toolbox.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,17 @@ OF_ROWS = ("x", "y", "record", "index", "position", "features")
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset ready to train on. The test split is read when it is first asked for, and not before."""
+    """A dataset ready to train on. The test split is read when it is first asked for, and not before.
+
+    `rates` gives the rate in Hz of the samples that `Split.position` counts, by record; None where it is not known.
+    """
 
     spec: DataSpec
     train: Rows
     val: Rows
     open_test: Callable[[], Rows]
     checksum: str
+    rates: Callable[[], Mapping[str, float]] | None = None
     whole: "Data | None" = None  # where validation and test are a part of their sides
 
     @cached_property
@@ -201,6 +206,22 @@ class Data:
         if self.whole is None:
             return {}
         return {f"{side}_rows": [_count(getattr(of, side)) for of in (self, self.whole)] for side in ("val", "test")}
+
+    def known_rates(self) -> Callable[[], Mapping[str, float]]:
+        """`rates`; a UsageError where they are not known."""
+        if self.rates is None:
+            what = f"--from: {self.spec.name} as {self.spec.view} does not state when its beats are"
+            raise UsageError(what, hint="mitdb or synth_patients as signals, or the command without --from")
+        return self.rates
+
+    def test_times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Seconds from the beginning of its record (M,) to the R peak of each of the test rows with this `index` (M,) in the
+        source. Raises UsageError where the dataset does not know them."""
+        rates = self.known_rates()()
+        order = np.argsort(self.test.index)
+        which = order[np.searchsorted(self.test.index, index, sorter=order)]
+        names, inverse = np.unique(self.test.record[which], return_inverse=True)
+        return self.test.position[which] / np.array([rates[name] for name in names])[inverse]
 
     def ruled(self, split_rule: str) -> "Data":
         """The same rows under `split_rule`, for a run that has more to say of them."""

@@ -5,6 +5,7 @@ features (N, F).
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,8 +83,11 @@ def as_data(
     leads: tuple[str, ...],
     facts: dict[str, str],
     where: str,
+    rates: Callable[[], Mapping[str, float]],
 ) -> Data:
-    """The dataset `name`; `facts` are its source and licence, `where` stands in errors. Beats without a class are left out."""
+    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `rates` are those of the records in Hz.
+
+    Beats without a class are left out."""
     y, kept = labelled(arrays["symbol"], choices.labels)
     patients.check_complete(choices.protocol, arrays["record"], cohort, where=where)
     how = {"cohort": cohort, "val_fraction": choices.val_fraction, "seed": choices.seed, "where": where}
@@ -108,7 +112,7 @@ def as_data(
         **facts,
     )
     checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
-    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
+    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum, rates)
 
 
 def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

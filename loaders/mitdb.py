@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from loaders.cache import Arrays, cached, fingerprint
 from loaders.formats import parts
 from loaders.holdout import Holdout
 from loaders.patients import Cohort
-from loaders.records import find_records, lead_names, read_leads
+from loaders.records import find_records, lead_names, rate_hz, read_leads
 from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
 from toolbox.errors import UsageError
@@ -77,6 +78,7 @@ def load(
     arrays, checksum = _cut(source, folder / "cache", recipe, channels)
     names = tuple("|".join(channel) for channel in channels)
     how = {"recipe": recipe, "cohort": MITDB, "leads": names, "facts": FACTS, "where": str(source)}
+    how["rates"] = lambda: _rates(source)
     data = cohorts.as_data("mitdb", arrays, checksum, choices=choices, **how)
     if not len(arrays["left_out"]):
         return data
@@ -125,6 +127,12 @@ def _cut(source: Path, cache: Path, recipe: Recipe, channels: list[list[str]]) -
         return cached(cache / f"beats-{fingerprint(*files, **how)}", build)
 
 
+def _rates(source: Path) -> dict[str, float]:
+    """The sampling rate in Hz of each record of a source."""
+    with reading(source), nullcontext(source) if source.is_dir() else unpacked(source) as folder:
+        return {header.stem: rate_hz(header) for header in find_records(folder)}
+
+
 def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
     headers = find_records(folder)
     leads = {header: lead_names(header) for header in headers}
@@ -135,7 +143,7 @@ def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
         raise UsageError(f"no record has what --leads asks for; there are {there[:200]}", where=str(folder), hint="--leads first")
     parts = []
     for header in terminal.bar(iterable=used, desc="beats from records", unit="record"):
-        signal, rate_hz, annotated, places = read_leads(header, numbers[header])
-        parts.append(cohorts.record_arrays(header.stem, signal, rate_hz, np.array(annotated, str), places, recipe=recipe))
+        signal, hz, annotated, places = read_leads(header, numbers[header])
+        parts.append(cohorts.record_arrays(header.stem, signal, hz, np.array(annotated, str), places, recipe=recipe))
     left_out = [header.stem for header in headers if numbers[header] is None]
     return cohorts.together(parts) | {"left_out": np.array(left_out, str)}

@@ -71,6 +71,12 @@ def lead_names(header: Path) -> list[str]:
         return [lead.name for lead in facts(header)[2]]
 
 
+def rate_hz(header: Path) -> float:
+    """The sampling rate of a record; raises as `read_leads`."""
+    with naming(header, "header"):
+        return facts(header)[0]
+
+
 def read_record(header: Path, name: str) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
     """The lead called `name`, or the first, in mV (T,); the rest as `read_leads`."""
     signal, *rest = read_leads(header, [next((i for i, lead in enumerate(lead_names(header)) if lead == name), 0)])

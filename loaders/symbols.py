@@ -3,7 +3,9 @@
     labels = symbols.label_map("aami")
     y = labels.of(np.array(["N", "A", "/"]))    # 0, 1, 4
 
-Symbols as in WFDB's table of annotation codes; AAMI classes as in ANSI/AAMI EC57, and as the Kaggle heartbeat files have them.
+Symbols as in WFDB's table of annotation codes. `aami-s` is the map of ANSI/AAMI EC57, as its reference program `bxb` of the WFDB
+software has it. `aami` differs in e and j, atrial and nodal escape beats, which are N in it: de Chazal et al., IEEE TBME
+51(7):1196-1206, 2004, and the Kaggle heartbeat files have them so.
 """
 
 import csv
@@ -21,11 +23,13 @@ from toolbox.errors import DataError
 from toolbox.registry import pick
 
 BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; between any two of them is an RR interval
-AAMI = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+# In the order of the text that enters a checksum; RARE symbols, which MIT-BIH does not have, enter it only where they occur.
+AAMI = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
+RARE = "Bnr?"
 IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
 EACH = {symbol: symbol for symbol in BEATS}
 # By name, the symbols of each class.
-MAPS: dict[str, Mapping[str, str]] = {"aami": AAMI, "aami-s": AAMI | {"N": "NLR", "S": "AaJSej"}, "symbols": EACH}
+MAPS: dict[str, Mapping[str, str]] = {"aami": AAMI, "aami-s": AAMI | {"N": "NLRB", "S": "AaJSejn"}, "symbols": EACH}
 LARGEST_FILE, LONGEST_NAME = 2**16, 40
 HINT = 'a line N,normal for each symbol, or {"N": "normal", ...}'
 
@@ -49,17 +53,47 @@ class LabelMap:
         return np.array([numbers.get(name, -1) for name in names], np.int64)[inverse]
 
     def among(self, symbols: NDArray[np.str_]) -> "LabelMap":
-        """The map without classes that none of `symbols` is of, where every symbol is a class; else as it is."""
-        if self.symbols is not EACH:
-            return self
+        """The map as data with only these `symbols` need it: without the rare ones that are not there, and where every symbol is
+        a class without those; a map of the user's as it is."""
         there = set(np.unique(symbols).tolist())
-        return LabelMap(self.name, {name: own for name, own in self.symbols.items() if name in there})
+        if self.symbols is EACH:
+            return LabelMap(self.name, {name: own for name, own in self.symbols.items() if name in there})
+        if self.name not in MAPS:
+            return self
+        absent = str.maketrans("", "", "".join(set(RARE) - there))
+        return LabelMap(self.name, {name: own.translate(absent) for name, own in self.symbols.items()})
 
     @property
     def importance(self) -> tuple[float, ...]:
         """That of the AAMI classes, 1 for any other."""
         known = IMPORTANCE if self.name in ("aami", "aami-s") else {}
         return tuple(known.get(name, 1.0) for name in self.symbols)
+
+
+def flutter(annotated: NDArray[np.str_], at: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
+    """First and last sample (E, 2) of the ventricular flutter or fibrillation among annotations (M,) at the samples `at` (M,).
+
+    It is from [ to ], to the end of a recording of so many samples where ] is missing, and over flutter waves ! in a row.
+    """
+    begins, ends = at[annotated == "["], at[annotated == "]"]
+    last = np.searchsorted(ends, begins)
+    found = [np.stack([begins, np.append(ends, samples - 1)[last]], axis=1)]
+    which = np.flatnonzero(np.isin(annotated, [*BEATS, "!"]))
+    wave = np.diff((annotated[which] == "!").astype(int), prepend=0, append=0)
+    found.append(np.stack([at[which[np.flatnonzero(wave == 1)]], at[which[np.flatnonzero(wave == -1) - 1]]], axis=1))
+    return _merged(np.concatenate(found).astype(np.int64))
+
+
+def _merged(segments: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Segments (E, 2) in order, those that overlap as one."""
+    if not len(segments):
+        return segments
+    segments = segments[np.argsort(segments[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(segments[:, 1])
+    first = np.concatenate([np.ones(len(reach[:1]), bool), segments[1:, 0] > reach[:-1]])
+    return (
+        np.stack([segments[first, 0], np.maximum.reduceat(segments[:, 1], np.flatnonzero(first))], 1) if len(reach) else segments
+    )
 
 
 def label_map(name: str | Path) -> LabelMap:

@@ -70,6 +70,7 @@ def load(
     of = fingerprint(recipe=repr(recipe), features=repr(beside.ALL))
     arrays, checksum = cached(folder / f"beats-v{VERSION}-{of}", partial(beats, recipe))
     how = {"recipe": recipe, "cohort": HALVES, "leads": ("synthetic",), "facts": FACTS, "where": "synth_patients"}
+    how["rates"] = lambda: dict.fromkeys(NAMES, float(RATE_HZ))
     return cohorts.as_data("synth_patients", arrays, checksum, choices=choices, **how)
 
 

@@ -137,8 +137,8 @@ def test_a_lead_that_was_off_for_some_beats_gives_zeros_there_and_beats_elsewher
     assert [bool(row.any()) for row in x] == [True, False, True, True]
 
 
-def test_aami_classes_are_those_of_ec57() -> None:
-    expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+def test_aami_classes_are_those_of_de_chazal() -> None:
+    expected = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
     assert {symbol: kaggle.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols} == kaggle.AAMI
 
 

@@ -15,8 +15,8 @@ EVERY = np.array(list(symbols.BEATS + "+~|"))
 @pytest.mark.parametrize(
     ("name", "classes"),
     [
-        ("aami", {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}),
-        ("aami-s", {"N": "NLR", "S": "AaJSej", "V": "VE", "F": "F", "Q": "/fQ"}),
+        ("aami", {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
+        ("aami-s", {"N": "NLRB", "S": "AaJSejn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
         ("symbols", {symbol: symbol for symbol in symbols.BEATS}),
     ],
 )
@@ -33,6 +33,23 @@ def test_only_a_map_of_single_symbols_loses_the_classes_that_are_not_there() -> 
     there = np.array(["V", "N", "N"])
     assert tuple(symbols.label_map("symbols").among(there).symbols) == ("N", "V")
     assert tuple(symbols.label_map("aami").among(there).symbols) == ("N", "S", "V", "F", "Q")
+
+
+def test_every_beat_has_a_class_in_the_maps_of_the_standards() -> None:
+    for name in ("aami", "aami-s"):
+        assert (symbols.label_map(name).of(np.array(list(symbols.BEATS))) >= 0).all()
+
+
+def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
+    """The text is part of the checksum of data, and so of every run that was stored before these symbols had a class."""
+    before = '{"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}'
+    mitbih = np.array(list("NLRAaJSVFejE/fQ"))
+    assert symbols.label_map("aami").among(mitbih).content == before
+    assert symbols.label_map("aami").among(np.array(["N"])).content == before
+    assert symbols.label_map("aami-s").among(mitbih).content == before.replace("NLRej", "NLR").replace("AaJS", "AaJSej")
+    with_rare = symbols.label_map("aami").among(np.array(list("NVBr")))
+    assert with_rare.content == before.replace("NLRej", "NLRejB").replace('"VE"', '"VEr"')
+    assert with_rare.of(np.array(list("NBrV"))).tolist() == [0, 0, 2, 2]
 
 
 @pytest.mark.parametrize(

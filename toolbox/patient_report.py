@@ -18,6 +18,7 @@ from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
 from toolbox.report import between, shown
+from toolbox.rhythm import clock
 
 log = logging.getLogger("commander")
 Array = NDArray[Any]
@@ -74,7 +75,7 @@ def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str)
 
 def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     """Gross and average figures with their intervals, a line a class, calibration, and a line a record."""
-    lines = [f"{title}, by patient", f"protocol: {protocol}", *ec57.rules(values), ""]
+    lines = [f"{title}, by patient", f"protocol: {protocol}", *ec57.rules(values), *_beginning(values), ""]
     lines.append(FIGURE.format("", "gross", "95 % interval", "average", "95 % interval").rstrip())
     overall = [name for name in values["gross"] if _of(name) not in values["classes"]]
     lines += [_line(values, name) for name in overall]
@@ -82,6 +83,13 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     lines += ["", *_influence_lines(values), "", *_record_lines(values, protocol), ""]
     lines.append("gross: the beats of all records pooled. average: the mean over the records in which the figure is defined.")
     return plain.lines([*lines, *_interval_lines(values), NOTICE]) + "\n"
+
+
+def _beginning(values: Mapping[str, Any]) -> list[str]:
+    """A line where the score leaves out the beginning of each record."""
+    if not values.get("from_s"):
+        return []
+    return [f"scored from {clock(values['from_s'])} of each record on: {values['beats_left_out']:,} beats before are left out"]
 
 
 def _interval_lines(values: Mapping[str, Any]) -> list[str]:

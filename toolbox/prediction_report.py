@@ -127,7 +127,7 @@ def write(
 
     `rule` is how the rows of the run were divided.
     """
-    parts = [found["score"] for found in done if "score" in found]
+    parts = [found["score"] | {"recording": found["folder"]} for found in done if "score" in found]
     score = selfscore.pooled(parts) if parts else None
     _save_csv(folder / "summary.csv", rows(done, classes))
     files.write_text(folder / "index.html", _page(done, failed, score, classes=classes, title=title, rule=rule))
@@ -187,7 +187,18 @@ def _pooled(score: dict[str, Any]) -> list[str]:
             for name, each in of["classification"].items()
         ]
         body.append(_table(["", "beats", "Se", "+P", "F1"], lines))
+        body += [f"<p>{line}</p>" for line in selfscore.left_out(score, of)]
+        body.append(_influence(of["influence"]))
     return body
+
+
+def _influence(moved: dict[str, Any]) -> str:
+    """Which recording moves each pooled figure most, and the figure without it."""
+    lines = [
+        [escape(name), selfscore.shown(of["value"]), escape(of["record"]), selfscore.shown(of["without"])]
+        for name, of in moved.items()
+    ]
+    return _table(["most moved by one recording", "pooled", "recording", "without it"], lines) if lines else ""
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

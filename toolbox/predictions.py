@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from toolbox import files
 
+Array = NDArray[Any]
 CSV_DIGITS = 6
 FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}  # kinds of type, axes
 
@@ -18,11 +19,15 @@ FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": 
 class Predictions:
     """`index` (N,) row in the source, `record` (N,) name or "", `target` (N,), `scores` (N, K) probabilities, `loss` (N,)."""
 
-    index: NDArray[Any]
-    record: NDArray[Any]
-    target: NDArray[Any]
-    scores: NDArray[Any]
-    loss: NDArray[Any]
+    index: Array
+    record: Array
+    target: Array
+    scores: Array
+    loss: Array
+
+    def of(self, which: Array) -> "Predictions":
+        """Those of the rows `which`, numbers or a mask (N,)."""
+        return Predictions(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
     def save(self, path: Path) -> None:
         """Write the arrays as NPZ."""
