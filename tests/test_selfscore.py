@@ -79,9 +79,9 @@ def scored(name: str, at: list[int], classes: str, wanted: str) -> dict:
 
 def test_pooled_figures_have_averages_and_the_recording_that_moves_them_most() -> None:
     at = [100, 200, 300, 400]
-    parts = [scored("a", at, "NSNV", "NSNV"), scored("b", at, "NSSN", "NNSV"), scored("c", at, "SNNN", "NNNN")]
+    parts = [scored("a", at, "NSNV", "NSNV"), scored("b", at, "NSSN", "NNSV"), scored("c", at, "SSNN", "NNNN")]
     of = selfscore.pooled(parts)["classes"]["no"]
-    assert of["classification"]["SVEB"] == {"beats": 2, "Se": 1, "+P": 2 / 4, "F1": 4 / 6}
+    assert of["classification"]["SVEB"] == {"beats": 2, "Se": 1, "+P": 2 / 5, "F1": 4 / 7}
     assert of["average"]["SVEB +P"] == pytest.approx((1 + 1 / 2 + 0) / 3)  # where S is called, also without any
     assert of["average"]["SVEB Se"] == 1
     assert of["influence"]["VEB Se"] == {"record": "a", "value": 0.5, "without": 0}
