@@ -400,3 +400,16 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     assembly.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
     assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
     assert flags.short_run == short
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5:00", 300), ("0:30", 30), ("1:00:00", 3600), ("300", 300), ("2.5", 2.5), ("1:2.5", 62.5), (None, 0)]
+)
+def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None:
+    assert args.seconds(text) == seconds
+    assert text is None or args.complaints({"from": text, "test": True}) == []
+
+
+@pytest.mark.parametrize("text", ["5:60", "-1", "five", "1:2:3:4", "5:", ":30", "1e3", "5;00", "nan", "\u0665"])
+def test_what_is_no_time_is_named_with_what_is_allowed(text: str) -> None:
+    assert args.complaints({"from": text}) == [f"--from is {text}, must be minutes:seconds, hours:minutes:seconds or seconds"]

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from conftest import BIG, carried_out, spec_for
+from loaders import synth_patients
 from models import CLASSIFIERS, get_model
+from toolbox import jackknife
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in BIG])
@@ -34,3 +37,18 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     again = carried_out(*run, "--test")
     assert again.code == 0, again.err
     assert again.result == trained.result
+    by_patient = trained.result["test"]["by_patient"]
+    assert (by_patient["interval_method"], by_patient["from_s"], by_patient["beats_left_out"]) == (jackknife.METHOD, 0, 0)
+    assert by_patient["influence"]["accuracy"]["record"] in synth_patients.NAMES
+    later = carried_out(*run, "--test", "--from", "1:00")
+    assert later.code == 0, later.err
+    score = later.result["test"]["by_patient"]
+    text = (Path(trained.result["run_folder"]) / "pred" / "by_patient.txt").read_text()
+    assert score["from_s"] == 60
+    assert f"scored from 0:01:00 of each record on: {score['beats_left_out']:,} beats before are left out" in text
+    table = pd.read_csv(Path(trained.result["run_folder"]) / "pred" / "by_record.csv")
+    assert table["beats"].sum() + score["beats_left_out"] == 12 * synth_patients.BEATS
+    assert later.result["test"]["accuracy"] == trained.result["test"]["accuracy"]  # of all rows
+    gone = carried_out(*run, "--test", "--from", "3:00:00")
+    assert "no test beat is at or after --from 3:00:00" in gone.err
+    assert "by_patient" not in gone.result["test"]

@@ -36,13 +36,15 @@ def write_record(
     leads: dict[str, np.ndarray] | None = None,
     peaks: np.ndarray = R_PEAKS,
     symbols: list[str] | None = None,
+    rate_hz: float = 360,
 ) -> Path:
-    """A record of 4 s at 360 Hz with the given leads in mV; the path of its header."""
+    """A record of 1,440 samples with the given leads in mV; the path of its header."""
     folder.mkdir(parents=True, exist_ok=True)
     leads = leads or {"MLII": ecg_like()}
     signal = np.stack(list(leads.values()), axis=1)
     how = {"units": ["mV"] * len(leads), "sig_name": list(leads), "fmt": ["212"] * len(leads)}
-    wfdb.wrsamp(name, 360, p_signal=signal, adc_gain=[200] * len(leads), baseline=[0] * len(leads), write_dir=str(folder), **how)
+    how |= {"adc_gain": [200] * len(leads), "baseline": [0] * len(leads), "write_dir": str(folder)}
+    wfdb.wrsamp(name, rate_hz, p_signal=signal, **how)
     wfdb.wrann(name, "atr", np.asarray(peaks), symbol=symbols or SYMBOLS[: len(peaks)], write_dir=str(folder))
     return folder / f"{name}.hea"
 

@@ -1,5 +1,6 @@
 """Records become the dataset `mitdb`: the published tables of beats, the lead asked for, positions, and what is refused."""
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,25 @@ def test_positions_are_the_annotated_samples_of_the_record(small: Path) -> None:
     assert test.position.tolist() == R_PEAKS.tolist()
     assert set(test.record) == {"2"}
     np.testing.assert_allclose(test.x[1, 0], ecg_like()[400 - 72 : 400 + 72], atol=0.01)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_time_of_a_test_beat_is_by_the_rate_of_its_record(tmp_path: Path, zipped: bool) -> None:
+    folder = tmp_path / "db"
+    for name, rate_hz in (("1", 360), ("2", 180), ("3", 360)):
+        write_record(folder, name, leads={"MLII": ecg_like()}, symbols=["N", "V", "N", "A", "N"], rate_hz=rate_hz)
+    source = Path(shutil.make_archive(str(tmp_path / "db"), "zip", folder)) if zipped else folder
+    data = load(source, split="leave-one-record-out:2", rate=60)
+    assert data.test_times_s(data.test.index[[3, 0]]).tolist() == (R_PEAKS[[3, 0]] / 180).tolist()
+
+
+def test_rare_symbols_have_the_class_of_the_reference_program(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "123":
+        write_record(tmp_path / "db", name, leads={"MLII": ecg_like()}, symbols=["B", "n", "r", "?", "N"])
+    for labels in (None, "aami-s"):
+        test = load(tmp_path / "db", label_map=labels).test
+        assert [load(tmp_path / "db").spec.classes[k] for k in test.y] == ["N", "S", "V", "Q", "N"]
+    assert "left out" not in caplog.text
 
 
 def test_features_stand_beside_their_beats(small: Path) -> None:

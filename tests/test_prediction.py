@@ -138,6 +138,25 @@ def test_the_summary_counts_the_beats_and_scores_itself(predicted: SimpleNamespa
     assert score["classification"]["V"]["Se"] == pytest.approx(matrix[2, 2] / matrix[2].sum())
 
 
+def test_a_score_leaves_out_flutter_and_what_comes_before_from(run: Path, tmp_path: Path) -> None:
+    header = write(tmp_path, atr=False)
+    _, symbols, peaks = patient()
+    symbols = np.append(symbols, ["[", "]"])
+    order = np.argsort(np.append(peaks, [peaks[100] - 40, peaks[110] + 40]), kind="stable")
+    at = np.append(peaks, [peaks[100] - 40, peaks[110] + 40])[order]
+    wfdb.wrann("r1", "atr", at, symbol=symbols[order].tolist(), fs=RATE_HZ, write_dir=str(tmp_path))
+    predict(run, "--predict", header, "--beats", "atr", "--out", tmp_path / "out", "--from", "0:30")
+    score = read(tmp_path / "out").summary["score"]
+    assert score["from_s"] == 30
+    assert score["flutter_s"] == pytest.approx((peaks[110] - peaks[100] + 80) / RATE_HZ, abs=0.001)
+    scored = (peaks >= 30 * RATE_HZ).sum() - 11
+    assert np.array(score["confusion"]).sum() == scored
+    text = (tmp_path / "out" / "r1" / "r1.txt").read_text()
+    assert "scored from 0:00:30 on" in text
+    assert "of flutter or fibrillation left out" in text
+    assert json.loads((tmp_path / "out" / "score.json").read_text())["from_s"] == 30
+
+
 def test_everything_a_person_reads_says_what_the_tool_is_not(predicted: SimpleNamespace) -> None:
     texts = [predicted.out, *(path.read_text() for path in predicted.folder.rglob("*.[hjt][tsx][mot]*"))]
     assert predicted.result["split_rule"] in (predicted.folder / "index.html").read_text()
