@@ -40,6 +40,7 @@ OF_THE_COMMAND = {
     "compare",
     "predict",
     "beats",
+    "unit",
     "out",
     "explain",
     "explain_class",
@@ -53,7 +54,7 @@ OF_THE_COMMAND = {
 }
 # Flags of one command alone.
 OF_ONE_COMMAND = {
-    "predict": ("beats", "out"),
+    "predict": ("beats", "unit", "out"),
     "explain": ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"),
 }
 # What says something else with --predict: of the recording, not of the run's rows.

@@ -47,10 +47,11 @@ def _recording_flags(flag: Any) -> None:
 
 def _prediction_flags(flag: Any) -> None:
     flag("--predict", metavar="REC", nargs="+", help="find the beats of recordings and classify them with a trained run: WFDB "
-         "(.hea), EDF, CSV with --rate-hz, a folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that is "
-         "upside down")  # fmt: skip
+         "(.hea), EDF, BDF, CSV with --rate-hz, a folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that "
+         "is upside down")  # fmt: skip
     flag("--beats", metavar="HOW", default="detect", help="where the beats are: detect, or the ending of an annotation file "
          "beside the recording, such as atr")  # fmt: skip
+    flag("--unit", metavar="U", help="unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)")
     flag("--out", metavar="DIR", help="folder for what --predict writes (default predict in the run's folder)")
 
 

@@ -23,7 +23,7 @@ import choices
 import classifier
 from classifier import Classifier
 from loaders import cuts, inputs, recordings, records, symbols
-from loaders.formats import parts
+from loaders.formats import parts, units
 from loaders.recording import Lead, Recording
 from toolbox import beatlist, devices, files, outputs, prediction_report, rhythm, rpeaks, selfscore, strip
 from toolbox.beatlist import Beats
@@ -43,6 +43,7 @@ def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
     flags = args.resolve(given)
     choices.settle(flags)
+    units.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
     run = assembly.find_run(flags, tuple(AMONG))
     network = classifier.load(run, given)
@@ -89,6 +90,7 @@ def _each(
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
             lead, beats, doubts = _classified(network, recording, flags)
+            recording = recording.timed_as(lead)
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
@@ -98,12 +100,16 @@ def _each(
 
 def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats, list[str]]:
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
-    leads = inputs.leads_of(recording, network.spec.leads, flags.leads)
+    leads = inputs.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
+    doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
     found, where = flags.beats == DETECT, str(recording.path)
-    peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz, where=where) if found else _annotated(recording, flags.beats)
+    if found:
+        peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz, where=where)
+    else:
+        peaks, beyond = _annotated(recording, lead, flags.beats)
+        doubts += beyond
     scores, upright = network.scores(leads, peaks)
-    doubts = [*recording.doubts]
     if not len(peaks):
         doubts.append(f"no beat was found in lead {lead.name} of {recording.name}")
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
@@ -119,11 +125,14 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
     return lead, beats, doubts
 
 
-def _annotated(recording: Recording, ending: str) -> Samples:
-    """The beats of the annotation file with that ending beside a recording."""
+def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, list[str]]:
+    """The beats of the annotation file with that ending beside a recording, in samples of the lead, and doubts."""
     with records.naming(recording.path, "annotations", f"--beats {DETECT}"):
-        annotated, at = records.annotations(recording.path, recording.rate_hz, recording.samples, ending)
-    return np.unique(at[np.isin(annotated, list(symbols.BEATS))].astype(np.int64))
+        annotated, at = records.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=recording.rate_hz)
+    is_beat, inside = np.isin(annotated, list(symbols.BEATS)), at < lead.samples
+    beyond = int((is_beat & ~inside).sum())
+    what = f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are left out"
+    return np.unique(at[is_beat & inside].astype(np.int64)), [what] if beyond else []
 
 
 def _write(
@@ -172,10 +181,19 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samp
         return None
     try:
         label = cuts.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
-    except CommanderError as error:
-        log.warning("the classes of %s are not compared with its annotations: %s", recording.name, error)
-        label = None
+    except CommanderError:
+        label = None  # _uncompared says why
     return at[is_beat].astype(np.int64), label, symbols.flutter(annotated, at.astype(np.int64), recording.samples)
+
+
+def _uncompared(network: Classifier, recording: Recording) -> list[str]:
+    """A doubt where the classes of a recording's annotations cannot be known."""
+    try:
+        if recording.reference:
+            cuts.classes_of(network.spec.name, recording.reference[0], network.spec.classes, network.label_map)
+    except CommanderError as error:
+        return [f"the classes of {recording.name} are not compared with its annotations: {error}"]
+    return []
 
 
 def _trained_on(network: Classifier, beats: Beats) -> str:

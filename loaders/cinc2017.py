@@ -16,6 +16,9 @@ from loaders import records, strips
 from loaders.archives import reading, unpacked
 from loaders.base import Data
 from loaders.cache import Arrays, cached, fingerprint
+from loaders.formats import wfdb_signal
+from loaders.formats.units import millivolts
+from loaders.formats.wfdb_header import Lead
 from loaders.holdout import Holdout
 from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search, topmost
 from toolbox import terminal
@@ -190,19 +193,19 @@ def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
         rate_hz, samples, leads = records.facts(header)
         _check(rate_hz, leads)
     with records.naming(header, "signal"):
-        records.not_mat_5(header.with_name(leads[0].file))
-        samples = records.room(header, 0, leads, samples)
+        wfdb_signal.not_mat_5(header.with_name(leads[0].file))
+        samples = wfdb_signal.room(header, 0, leads, samples)
         signal = np.fromfile(header.with_name(leads[0].file), "<i2", samples, offset=leads[0].offset)
-        records.compare_sum(0, leads[0], int(signal.sum(dtype=np.int64)))
+        wfdb_signal.compare_sum(0, leads[0], int(signal.sum(dtype=np.int64)))
         if (signal == MISSING).any():
             raise ValueError(f"sample {int((signal == MISSING).argmax())} is missing")
     return signal.astype(np.int16), leads[0].gain
 
 
-def _check(rate_hz: float, leads: Sequence[records.Lead]) -> None:
+def _check(rate_hz: float, leads: Sequence[Lead]) -> None:
     """A ValueError for a record that is not one lead of this dataset."""
     lead = leads[0]
     if len(leads) > 1 or rate_hz != RATE_HZ:
         raise ValueError(f"it has {len(leads)} leads at {rate_hz:g} Hz, this dataset has one at {RATE_HZ}")
-    if (lead.format, lead.frame, lead.unit.lower()) != ("16", 1, "mv"):
+    if (lead.format, lead.frame, lead.skew, millivolts(lead.unit)) != ("16", 1, 0, 1.0):
         raise ValueError(f"its samples are of format {lead.format} in {lead.unit}, those of this dataset of 16 in mV")

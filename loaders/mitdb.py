@@ -16,6 +16,7 @@ from loaders.base import Data
 from loaders.beats import Recipe
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.formats import parts
+from loaders.formats.lead_names import place_of
 from loaders.holdout import Holdout
 from loaders.patients import Cohort
 from loaders.records import find_records, lead_names, rate_hz, read_leads
@@ -23,7 +24,7 @@ from loaders.sources import Wanted, fetch_first, locate, search
 from toolbox import terminal
 from toolbox.errors import UsageError
 
-LEADS, POSITIONS = "MLII", {"first": 0, "second": 1}
+LEADS = "MLII"
 SUFFIXES = (".hea", ".dat", ".atr")
 DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230"
 DS2 = "100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234"
@@ -100,15 +101,15 @@ def chosen(channels: Sequence[Sequence[str]], names: Sequence[str]) -> list[int]
     """The lead of a record for each channel, None where it lacks one.
 
     A channel takes the first of its alternatives that the record has and no channel before has taken. An alternative is the name
-    of a lead, or `first` or `second` for the place it has in the record: 114 has V5 first and MLII second.
+    of a lead in any usual spelling, or `first` or `second` for the place it has in the record: 114 has V5 first and MLII second.
     """
     taken: list[int] = []
     for channel in channels:
-        places = [POSITIONS.get(name, names.index(name) if name in names else len(names)) for name in channel]
-        free = [place for place in places if place < len(names) and place not in taken]
-        if not free:
+        places = (place_of(names, name, taken) for name in channel)
+        place = next((place for place in places if place is not None), None)
+        if place is None:
             return None
-        taken.append(free[0])
+        taken.append(place)
     return taken
 
 

@@ -1,32 +1,34 @@
-"""What a recording of any format is once it is open: its leads, and a way to read a piece of one in mV.
+"""A recording of any format once it is open: its leads, and a way to read a piece of one in mV.
 
 `recording.lead("MLII")` is looked over once, in blocks: Lead(name, rate_hz, samples, read, gaps), memory apart from its length.
 """
 
-import logging
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders.formats import amplitude, lead_names
+from loaders.formats.lead_names import Kind
+from loaders.formats.units import millivolts
 from toolbox.errors import DataError
 from toolbox.gaps import SHORT_S, STILL_S, Reader, Signal, survey
 
-log = logging.getLogger("commander")
-MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}  # of a unit, in small letters
-HEART = re.compile(r"\b(ecg|ekg)", re.IGNORECASE)  # how a lead of the heart is called among others
-MOST_MV = 100  # that a lead spans; above it the numbers are of another unit
+MOST_MV = 100  # from the lowest to the highest value of a lead; above it there are artefacts, or another unit
+
+
+class FlatError(DataError):
+    """Nothing was recorded in a lead."""
 
 
 @dataclass(frozen=True)
 class Lead:
     """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps` (G, 2).
 
-    `span_mv` is from its lowest to its highest value.
+    `span_mv` is from its lowest to its highest value; `doubts` are sentences about it, for the report.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Lead:
     read: Reader
     gaps: NDArray[np.int64]
     span_mv: float
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class Recording:
 
     `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the annotations
     that stand beside it, None where there are none; `start` is when it begins, where that is known. `doubts` are sentences about
-    the whole recording, for the report. `unit_unknown` has the places in `leads` of those for which the file states no unit:
-    `read` gives their numbers as they are.
+    the whole recording, for the report. For the leads in `unit_unknown` the file states no unit of voltage, and `read` gives its
+    own numbers; `units` are the units of all leads as it states them, "" for none. `shapes` are rate and samples of each lead,
+    where leads differ in them.
     """
 
     path: Path
@@ -58,34 +62,88 @@ class Recording:
     reference: tuple[list[str], NDArray[np.int64]] | None = None
     doubts: tuple[str, ...] = ()
     unit_unknown: frozenset[int] = frozenset()
+    units: tuple[str, ...] = ()
+    shapes: tuple[tuple[float, int], ...] = ()
 
-    def lead(self, name: str | None = None, *, turned: bool = False) -> Lead:
-        """The lead called `name`, upside down if `turned`; left out, the first that is called ECG, else the first.
+    def lead(self, which: str | int | None = None, *, turned: bool = False, unit: str | None = None) -> Lead:
+        """The lead of that name or place, upside down if `turned`; left out, the most likely ECG.
 
-        Raises DataError: none such, flat.
+        `unit` is that of a lead for which the file states none. Raises DataError: none such, flat, no mV, another unit.
         """
-        number = self._number(name)
+        number = which if isinstance(which, int) else self._number(which)
+        name, (rate_hz, samples) = self.leads[number], self.shape(number)
         self.check(number)
+        factor = self._factor(number, unit) * (-1 if turned else 1)
 
         def read(first: int, last: int) -> Signal:
-            return -self.read(number, first, last) if turned else self.read(number, first, last)
+            return factor * self.read(number, first, last)
 
-        found = survey(read, self.samples, longest=round(SHORT_S * self.rate_hz), still=round(STILL_S * self.rate_hz))
+        found = survey(read, samples, longest=round(SHORT_S * rate_hz), still=round(STILL_S * rate_hz))
         if found.is_flat:
-            others = ", ".join(other for other in self.leads if other != self.leads[number])
+            others = ", ".join(other for k, other in enumerate(self.leads) if k != number)
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
-            raise DataError(f"lead {self.leads[number]} is flat, nothing was recorded", where=str(self.path), hint=hint)
-        if found.high - found.low > MOST_MV:
-            log.warning("lead %s of %s spans %.0f mV: is it in mV?", self.leads[number], self.name, found.high - found.low)
-        shown = f"{'-' if turned else ''}{self.leads[number]}"
-        return Lead(shown, self.rate_hz, self.samples, read, found.gaps, found.high - found.low)
+            raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
+        span_mv = found.high - found.low
+        doubts = self._doubts_of_size(name, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
+        return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
+
+    def shape(self, number: int) -> tuple[float, int]:
+        """Rate in Hz and samples of a lead."""
+        return self.shapes[number] if self.shapes else (self.rate_hz, self.samples)
+
+    def timed_as(self, lead: Lead) -> "Recording":
+        """The same with the rate and the samples of one of its leads, and its annotations in these."""
+        if (lead.rate_hz, lead.samples) == (self.rate_hz, self.samples):
+            return self
+        reference = self.reference
+        if reference and lead.rate_hz != self.rate_hz:
+            places = np.floor(reference[1] * (lead.rate_hz / self.rate_hz) + 0.5).astype(np.int64)
+            reference = reference[0], np.minimum(places, lead.samples - 1)
+        return replace(self, rate_hz=lead.rate_hz, samples=lead.samples, reference=reference)
+
+    def candidates(self, directions: Collection[str] = ()) -> list[int]:
+        """The places of the leads that may be taken for an ECG by their names, the most likely first; DataError for none.
+
+        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one.
+        """
+        kinds = [lead_names.kind(name) for name in self.leads]
+        hearts = [k for k, kind in enumerate(kinds) if kind is Kind.ECG]
+        unknown = [k for k, kind in enumerate(kinds) if kind is Kind.UNKNOWN]
+        if not hearts and len(unknown) != 1:
+            what = f"no lead is known as an ECG by its name: {', '.join(self.leads)[:300]}"
+            raise DataError(what, where=str(self.path), hint="--leads with the name of the one that is")
+        return sorted(hearts, key=lambda k: lead_names.standard(self.leads[k]) not in directions) or unknown
 
     def _number(self, name: str | None) -> int:
         if name is None:
-            return next((k for k, lead in enumerate(self.leads) if HEART.search(lead)), 0)
-        if name in self.leads:
-            return self.leads.index(name)
-        same = [k for k, lead in enumerate(self.leads) if lead.lower() == name.lower()]
-        if not same:
+            return self.candidates()[0]
+        place = lead_names.place_of(self.leads, name)
+        if place is None:
             raise DataError(f"there is no lead {name[:40]!r}", where=str(self.path), hint=", ".join(self.leads)[:300])
-        return same[0]
+        return place
+
+    def _factor(self, number: int, unit: str | None) -> float:
+        """How many mV the number 1 of a lead is, where `unit` is what the user says of it."""
+        name, own = self.leads[number], self.units[number] if self.units else ""
+        if number in self.unit_unknown:
+            if own and unit is None:
+                hint = "--unit with what it is, such as uV, or 200/mV for 200 steps a mV"
+                raise DataError(f"lead {name} is in {own[:20]!r}, which is no unit of voltage", where=str(self.path), hint=hint)
+            return (unit and millivolts(unit)) or 1.0
+        if unit is not None and (not own or millivolts(own) != millivolts(unit)):
+            what = f"lead {name} is in {own or 'mV'} as the file states, not in {unit}"
+            raise DataError(what, where=str(self.path), hint="the command without --unit")
+        return 1.0
+
+    def _doubts_of_size(self, name: str, typical_mv: float | None, span_mv: float, *, sure: bool) -> tuple[str, ...]:
+        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is `sure`."""
+        if typical_mv is not None and not amplitude.is_plausible(typical_mv):
+            shown = f"{typical_mv:.3g}" if typical_mv < 1000 else f"{typical_mv:,.0f}"
+            what = f"lead {name} of {self.name} spans {shown} mV in most of its pieces"
+            if not sure:
+                what += f", an ECG {amplitude.LEAST_MV:g} to {amplitude.MOST_MV:g}: its numbers are in another unit"
+                raise DataError(what, where=str(self.path), hint="--unit with what it is in: V, uV, or 200/mV for 200 steps a mV")
+            return (f"{what}: is that its unit?",)
+        if span_mv > MOST_MV:
+            return (f"lead {name} of {self.name} spans {span_mv:.0f} mV: there are artefacts in it, or it is not in mV",)
+        return ()

@@ -4,6 +4,7 @@ What cannot be used raises `Fault("a lead is flat: V3")`: its kind, by which fau
 """
 
 import re
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import diagnoses, records, twelve
-from loaders.recording import MILLIVOLTS
+from loaders.formats import wfdb_signal
+from loaders.formats.units import millivolts
+from loaders.formats.wfdb_header import Lead
 from toolbox.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,34 +92,34 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
     return checked(signal), rhythm
 
 
-def _microvolts(header: Path, stated: int | None, leads: list[records.Lead], places: list[int]) -> NDArray[np.float64]:
+def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places: list[int]) -> NDArray[np.float64]:
     """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header says."""
     first = leads[0]
     same = {(lead.file, lead.format, lead.frame, lead.offset) for lead in leads}
-    if len(same) > 1 or (first.format, first.frame) != ("16", 1):
+    if len(same) > 1 or (first.format, first.frame, *{lead.skew for lead in leads}) != ("16", 1, 0):
         raise ValueError("its leads are not together in one file of format 16, which alone is read")
-    if odd := [lead for lead in leads if lead.unit.lower() not in MILLIVOLTS]:
+    if odd := [lead for lead in leads if millivolts(lead.unit) is None]:
         raise ValueError(f"lead {odd[0].name} is in {odd[0].unit}, not in volts")
     path = header.with_name(first.file)
-    records.not_mat_5(path)
-    samples = records.room(header, 0, leads, stated)
+    wfdb_signal.not_mat_5(path)
+    samples = wfdb_signal.room(header, 0, leads, stated)
     if samples > LARGEST_FILE // len(leads):
         raise ValueError(f"{path.name} has {samples} samples of each lead")
     digital = np.fromfile(path, "<i2", samples * len(leads), offset=first.offset).reshape(samples, len(leads)).T
     for place in places:
-        records.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
+        wfdb_signal.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
     zero, gain = (np.array([value(leads[place]) for place in places])[:, None] for value in (_zero, _gain))
     signal = (digital[places] - zero) / gain
     return np.where(digital[places] == MISSING, np.nan, signal)
 
 
-def _zero(lead: records.Lead) -> float:
+def _zero(lead: Lead) -> float:
     return lead.zero
 
 
-def _gain(lead: records.Lead) -> float:
+def _gain(lead: Lead) -> float:
     """Steps of a microvolt."""
-    return lead.gain / (MILLIVOLTS[lead.unit.lower()] * 1000)
+    return lead.gain / ((millivolts(lead.unit) or 1) * 1000)
 
 
 def checked(signal: NDArray[np.float64]) -> Samples:

@@ -1,77 +1,99 @@
-"""WFDB records (.hea with .dat or the .mat of the PhysioNet challenges) open as recordings, read in pieces.
+"""WFDB records (.hea with its signal files, the .mat of the PhysioNet challenges too) open as recordings, read in pieces.
 
-The header is held against the files first, as `loaders/records.py` does for a database.
+The header is held against the files first, as `loaders/formats/wfdb_signal.py` does for a database.
 """
 
-from contextlib import suppress
-from copy import copy
-from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loaders import records
-from loaders.recording import MILLIVOLTS, Recording
+from loaders.formats import units, wfdb_header, wfdb_signal
+from loaders.formats.wfdb_header import Lead
+from loaders.recording import Recording
 from toolbox.errors import DataError
-from toolbox.gaps import BLOCK, Signal
+from toolbox.gaps import Signal
 
 HINT = "a whole copy of the record"
+FIELD = "the header with that field as header(5) of WFDB has it"
 
 
-def open_wfdb(header: Path, unstated_hz: float | None = None) -> Recording:
+def open_wfdb(path: Path, unstated_hz: float | None = None) -> Recording:
     """The record of a header; its annotations are those of the .atr beside it. Raises DataError, ResourceError.
 
     `unstated_hz` is the rate of a record whose header has none.
     """
-    import wfdb
-
-    name = str(header.with_suffix(""))
-    with records.naming(header, "header", HINT):
-        rate_hz, stated, leads = _facts(header, unstated_hz)
-        volts = [k for k, lead in enumerate(leads) if lead.unit.lower() in MILLIVOLTS]
-        if not volts:
-            units = ", ".join(f"{lead.name} in {lead.unit}" for lead in leads)
-            raise ValueError(f"no lead is in volts: {units[:200]}")
-    with records.naming(header, "signal", HINT):
-        for lead in leads:
-            records.not_mat_5(header.with_name(lead.file))
-        (samples,) = {records.room(header, k, leads, stated) for k in volts}
-
-    @cache
-    def whole(k: int) -> wfdb.Record:
-        return wfdb.rdrecord(name, channels=[volts[k]], physical=False)
-
-    def digital(k: int, first: int, last: int) -> wfdb.Record:
-        if stated is None:  # wfdb reads pieces only of what has a stated length
-            record = copy(whole(k))
-            record.d_signal = record.d_signal[first:last]
-            return record
-        return wfdb.rdrecord(name, channels=[volts[k]], sampfrom=first, sampto=last, physical=False)
+    with records.naming(path, "header", FIELD):
+        header = wfdb_header.read(path)
+        if header.is_layout:
+            raise ValueError("it describes the leads of a record of segments, and has no samples")
+        wanted = [k for k, lead in enumerate(header.leads) if _is_electric(lead)]
+        if header.leads and not wanted:
+            raise ValueError(f"no lead is in volts: {_units(header.leads)}")
+        frames_hz = header.rate_hz or wfdb_header.frames_hz(f"{unstated_hz:.10g}" if unstated_hz else "")
+    if frames_hz is None:
+        raise DataError("the header does not say how often it was sampled", where=str(path), hint="--rate-hz HZ")
+    with records.naming(path, "signal", HINT):
+        signal = wfdb_signal.of(header, wanted)
+        wanted = [k for k, lead in enumerate(signal.leads) if _is_electric(lead)]
+        if not wanted:
+            raise ValueError(f"no lead is in volts: {_units(signal.leads)}")
+    leads = [signal.leads[k] for k in wanted]
 
     def read(k: int, first: int, last: int) -> Signal:
-        with records.naming(header, "signal", HINT):
-            return digital(k, first, last).dac()[:, 0] * MILLIVOLTS[leads[volts[k]].unit.lower()]
+        with records.naming(path, "signal", HINT):
+            return signal.read(wanted[k], first, last)
 
     def check(k: int) -> None:
-        with records.naming(header, "signal", HINT):
-            if leads[volts[k]].checksum:
-                parts = (digital(k, i, min(i + BLOCK, samples)).d_signal for i in range(0, samples, BLOCK))
-                records.compare_sum(volts[k], leads[volts[k]], sum(int(part.sum(dtype=np.int64)) for part in parts))
+        with records.naming(path, "signal", HINT):
+            signal.check(wanted[k])
 
-    reference = None
-    if header.with_suffix(".atr").exists():
-        with records.naming(header, "annotations", "the record without its .atr"):
-            reference = records.annotations(header, rate_hz, samples)
-    names = tuple(leads[k].name for k in volts)
-    return Recording(header, header.stem, names, rate_hz, samples, read, check, _start(header), reference)
+    reference, doubts = _reference(path, frames_hz, signal.samples)
+    return Recording(
+        path,
+        path.stem,
+        tuple(lead.name for lead in leads),
+        frames_hz,
+        signal.samples,
+        read,
+        check,
+        header.start,
+        reference,
+        doubts=(*header.doubts, *_uncalibrated(leads), *doubts),
+        unit_unknown=frozenset(k for k, lead in enumerate(leads) if units.millivolts(lead.unit) is None),
+        units=tuple(lead.unit for lead in leads),
+        shapes=tuple((frames_hz * lead.frame, signal.samples * lead.frame) for lead in leads),
+    )
 
 
-def _facts(header: Path, unstated_hz: float | None) -> tuple[float, int | None, list[records.Lead]]:
-    try:
-        return records.facts(header, unstated_hz=unstated_hz)
-    except records.NoRateError as error:
-        raise DataError("the header does not say how often it was sampled", where=str(header), hint="--rate-hz HZ") from error
+def _is_electric(lead: Lead) -> bool:
+    """Whether a lead is in volts, or in steps that `--unit` may make volts."""
+    return units.millivolts(lead.unit) is not None or units.is_arbitrary(lead.unit)
+
+
+def _units(leads: tuple[Lead, ...]) -> str:
+    return ", ".join(f"{lead.name} in {lead.unit}" for lead in leads)[:200]
+
+
+def _uncalibrated(leads: list[Lead]) -> list[str]:
+    names = ", ".join(lead.name for lead in leads if not lead.is_calibrated)
+    if not names:
+        return []
+    return [f"the header states no gain of {names[:120]}; {wfdb_header.DEFAULT_GAIN:g} steps a mV are assumed, as WFDB does"]
+
+
+def _reference(path: Path, rate_hz: float, samples: int) -> tuple[tuple[list[str], NDArray[np.int64]] | None, list[str]]:
+    """The annotations of the .atr beside a record, None where there are none or some stand after its end, and doubts."""
+    if not path.with_suffix(".atr").exists():
+        return None, []
+    with records.naming(path, "annotations", "the record without its .atr"):
+        symbols, places = records.marks(path, rate_hz, samples)
+    beyond = int((places >= samples).sum())
+    if not beyond:
+        return (symbols, places), []
+    what = f"{beyond} of {len(places)} annotations in {path.stem}.atr stand after the end of the signal: they are not compared"
+    return None, [what]
 
 
 def beside(signal: Path) -> Path:
@@ -80,12 +102,3 @@ def beside(signal: Path) -> Path:
     if not header.is_file():
         raise DataError(f"there is no {header.name} beside it", where=str(signal), hint="the record's header (.hea) too")
     return header
-
-
-def _start(header: Path) -> datetime | None:
-    """Time and date of the first sample, where the header has both."""
-    lines = [line.split() for line in header.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    for form in ("%H:%M:%S %d/%m/%Y", "%H:%M:%S.%f %d/%m/%Y"):
-        with suppress(ValueError):
-            return datetime.strptime(" ".join(lines[0][4:6]), form)
-    return None

@@ -163,6 +163,9 @@ def _page(
             [f'<a href="{link}">{escape(row["recording"])}</a>', *_cells(row)] for link, row in zip(links, table, strict=True)
         ]
         body.append(_table([_head(name) for name in table[0]], lines, kind="words"))
+    doubts = [[escape(found["folder"]), escape(doubt)] for found in done for doubt in found.get("doubts", ())]
+    if doubts:
+        body += ["<h2>Doubts</h2>", _table(["recording", "doubt"], doubts, kind="words")]
     if score:
         body += _pooled(score)
     if failed:

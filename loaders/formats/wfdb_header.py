@@ -1,0 +1,176 @@
+"""A WFDB header as header(5) of the WFDB Applications Guide has it: `read(path)` gives a `Header`, or a ValueError by field.
+
+It takes every header that wfdb reads as it was meant. What stands there in another way, as a rate of `2.5e2`, is refused.
+"""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+LARGEST = 2**20  # bytes; of a record of a thousand segments less than 2**15
+LOWEST_HZ, HIGHEST_HZ = 10, 100_000
+LOWEST_FRAMES_HZ = 0.01  # of several samples a frame; an EDF that became WFDB may have a frame each 30 s
+FORMATS = ("8", "16", "24", "32", "61", "80", "160", "212", "310", "311", "508", "516", "524")
+DEFAULT_GAIN = 200.0
+NUMBER = r"(?:\d{1,9}(?:\.\d{0,18})?|\.\d{1,18})"  # wfdb writes all digits of a float
+RATE = re.compile(rf"({NUMBER})(?:/-?{NUMBER})?(?:\(-?{NUMBER}\))?")
+LEAD = re.compile(
+    r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
+    rf"(?: (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
+    r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?(?: (?P<name>.+))?)?"
+)
+UNNUMBERED = re.compile(r"(?=\S*[^\W\d])\S+(?: (?=\S*[^\W\d])\S+)*")  # a name where fields before it are left out
+LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
+SEGMENT = re.compile(r"(?P<name>[-\w]+|~) (?P<samples>\d{1,15})")
+CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%M:%S", "%M:%S.%f", "%S", "%S.%f")
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a header says of a lead: its file and format, samples a frame, frames that it comes late, first byte in the file,
+    steps of a unit, whether these are stated, the unit, the step that is 0 units, its first step, 16 bits of its sum."""
+
+    file: str
+    format: str
+    frame: int
+    skew: int
+    offset: int
+    gain: float
+    is_calibrated: bool
+    unit: str
+    zero: int
+    first: int
+    checksum: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a record: the name of its own record, `~` for a pause, and its frames."""
+
+    name: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says: frames a second and frames, None where they are not stated, and leads, or the segments in their place.
+
+    `start` is when it begins, where time and date are known. `is_plain` tells whether wfdb takes the header as it stands;
+    `doubts` has what in it cannot be true.
+    """
+
+    path: Path
+    rate_hz: float | None
+    samples: int | None
+    leads: tuple[Lead, ...]
+    segments: tuple[Segment, ...]
+    start: datetime | None
+    is_plain: bool
+    doubts: tuple[str, ...]
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether it only describes the leads of the segments after it."""
+        return bool(self.leads) and all(lead.file == "~" for lead in self.leads)
+
+
+def read(path: Path) -> Header:
+    """The header in a file; raises ValueError, OSError."""
+    text = _text(path)
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise ValueError("it is empty")
+    name, number, rate, samples, *when = [*lines[0].split(), "", "", ""][: max(4, len(lines[0].split()))]
+    segments = _segments(path, name, lines[1:])
+    if not number.isdigit() or not 0 < int(number) == (int(number) if segments else len(lines) - 1):
+        raise ValueError(f"the number of leads is {number[:40]!r}, {len(lines) - 1} are described")
+    if samples and not samples.isdigit():
+        raise ValueError(f"the number of samples is {samples[:40]!r}")
+    leads = () if segments else tuple(_lead(i, line) for i, line in enumerate(lines[1:], 1))
+    start, doubt = _start(when)
+    plain = text.isascii() and not doubt and bool(samples) and int(samples) > 0 and ("/" not in name or bool(segments))
+    rate_hz = frames_hz(rate, max((lead.frame for lead in leads), default=1))
+    return Header(path, rate_hz, int(samples or 0) or None, leads, segments, start, plain, (doubt,) if doubt else ())
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path.name} is missing or no plain file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} has more than {LARGEST} bytes")
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError("it is no text in ASCII or UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _segments(path: Path, name: str, lines: list[str]) -> tuple[Segment, ...]:
+    """The segments of a record that is made of them; none for another. A ValueError where it is that of another record."""
+    own, _, number = name.rpartition("/")
+    found = [SEGMENT.fullmatch(line) for line in lines]
+    if own and number.isdigit() and (all(found) or number != path.stem):
+        if own != path.stem:
+            raise ValueError(f"it is that of record {own[:40]!r}")
+        if not (all(found) and int(number) == len(found)):
+            raise ValueError(f"it has {len(lines)} segments of {number[:40]} that it states")
+        return tuple(Segment(each["name"], int(each["samples"])) for each in found if each)
+    if name.rpartition("/")[2] != path.stem:
+        raise ValueError(f"it is that of record {name[:40]!r}")
+    return ()
+
+
+def frames_hz(rate: str, frame: int = 1) -> float | None:
+    """Frames a second, of up to `frame` samples of a lead each, None for ""; a ValueError for no rate."""
+    if not rate:
+        return None
+    known = RATE.fullmatch(rate)
+    lowest = LOWEST_HZ if frame == 1 else LOWEST_FRAMES_HZ
+    if not (known and lowest <= float(known[1]) and float(known[1]) * frame <= HIGHEST_HZ):
+        raise ValueError(f"the sampling rate is {rate[:40]!r}, it should be {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+    return float(known[1])
+
+
+def _start(when: list[str]) -> tuple[datetime | None, str]:
+    """When a record begins, None where time or date is not stated, and what is wrong with them."""
+    if not when:
+        return None, ""
+    clock, date = [*when, ""][:2]
+    for form in CLOCKS:
+        with suppress(ValueError):
+            time = datetime.strptime(clock, form).time()
+            day = datetime.strptime(date, "%d/%m/%Y") if date else None
+            return (datetime.combine(day, time) if day and clock.count(":") == 2 else None), ""
+    what = " ".join(when)[:40]
+    return None, f"the header's time and date are {what!r}, not HH:MM:SS DD/MM/YYYY: when the recording begins is not known"
+
+
+def _lead(number: int, line: str) -> Lead:
+    known = LEAD.fullmatch(line)
+    if not known or (known["name"] and not known["block"] and not UNNUMBERED.fullmatch(known["name"])):
+        raise ValueError(f"lead {number} is described as {line[:80]!r}, not as {LEAD_FIELDS}")
+    layout = (known["file"], known["format"]) == ("~", "0")
+    if not layout and not re.fullmatch(r"[-\w]+(\.\w+)?", known["file"]):
+        raise ValueError(f"the signal file of lead {number} is {known['file'][:40]!r}, no name of a file beside the header")
+    if not layout and known["format"] not in FORMATS:
+        raise ValueError(f"the format of lead {number} is {known['format'][:40]!r}, not one of {' '.join(FORMATS)}")
+    gain = float(known["gain"] or 0)
+    return Lead(
+        file=known["file"],
+        format=known["format"],
+        frame=int(known["frame"] or 1),
+        skew=int(known["skew"] or 0),
+        offset=int(known["offset"] or 0),
+        gain=gain or DEFAULT_GAIN,
+        is_calibrated=bool(gain),
+        unit=known["unit"] or "mV",
+        zero=int(known["baseline"] or known["zero"] or 0),
+        first=int(known["first"] or 0),
+        checksum=int(known["checksum"] or 0),
+        name=known["name"] or f"lead {number}",
+    )
