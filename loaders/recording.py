@@ -84,7 +84,7 @@ class Recording:
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
             raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
         span_mv = found.high - found.low
-        doubts = self._doubts_of_size(name, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
+        doubts = self._doubts_of_size(number, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
         return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
 
     def shape(self, number: int) -> tuple[float, int]:
@@ -135,15 +135,20 @@ class Recording:
             raise DataError(what, where=str(self.path), hint="the command without --unit")
         return 1.0
 
-    def _doubts_of_size(self, name: str, typical_mv: float | None, span_mv: float, *, sure: bool) -> tuple[str, ...]:
-        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is `sure`."""
+    def _doubts_of_size(self, number: int, typical_mv: float | None, span_mv: float, *, sure: bool) -> tuple[str, ...]:
+        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is `sure`.
+
+        Little is no error where the file states the unit: a lead that was off has nothing but the noise of its amplifier.
+        """
         if typical_mv is not None and not amplitude.is_plausible(typical_mv):
             shown = f"{typical_mv:.3g}" if typical_mv < 1000 else f"{typical_mv:,.0f}"
-            what = f"lead {name} of {self.name} spans {shown} mV in most of its pieces"
-            if not sure:
-                what += f", an ECG {amplitude.LEAST_MV:g} to {amplitude.MOST_MV:g}: its numbers are in another unit"
-                raise DataError(what, where=str(self.path), hint="--unit with what it is in: V, uV, or 200/mV for 200 steps a mV")
-            return (f"{what}: is that its unit?",)
+            what = f"lead {self.leads[number]} of {self.name} spans {shown} mV in most of its pieces"
+            what += f", an ECG {amplitude.LEAST_MV:g} to {amplitude.MOST_MV:g}"
+            if sure or (typical_mv < amplitude.LEAST_MV and number not in self.unit_unknown):
+                return (f"{what}: its unit is another one, or no ECG was recorded",)
+            hint = "--unit with what its numbers are in: V, uV, or 200/mV for 200 steps a mV"
+            raise DataError(f"{what}: its numbers are in another unit", where=str(self.path), hint=hint)
         if span_mv > MOST_MV:
-            return (f"lead {name} of {self.name} spans {span_mv:.0f} mV: there are artefacts in it, or it is not in mV",)
+            what = f"lead {self.leads[number]} of {self.name} spans {span_mv:,.0f} mV"
+            return (f"{what}: there are artefacts in it, or it is not in mV",)
         return ()

@@ -21,7 +21,8 @@ from loaders.formats.csv_gaps import rows_of, timing
 from loaders.formats.csv_sentinels import Range, sentinels
 from loaders.formats.csv_text import HINT, TableText
 from loaders.formats.csv_time import Timeline
-from loaders.recording import Recording, log
+from loaders.recording import Recording
+from loaders.sources import log
 from toolbox.errors import DataError
 from toolbox.gaps import Signal
 

@@ -64,7 +64,7 @@ def kind(name: str) -> Kind:
     words = _words(name)
     if any(OTHER.fullmatch(word) or word.startswith(BEGINNINGS) for word in words) or "".join(words).startswith(OXYGEN):
         return Kind.OTHER
-    if any(word.startswith(HEART) for word in words) or _known(name.strip().removeprefix("-")):
+    if any(word.startswith(HEART) for word in words) or _known(name.strip().removeprefix(TURNED)):
         return Kind.ECG
     parts = [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part not in ("", "ref", "le", "avg")]
     pair = len(parts) > 1 and all(EEG_PAIR.fullmatch(part) for part in parts)
@@ -91,6 +91,9 @@ def place_of(names: Sequence[str], wanted: str, taken: Collection[int] = ()) -> 
 
 
 def _key(name: str) -> str:
+    """What two spellings of a lead share."""
+    if name.strip().startswith(TURNED):
+        return TURNED + _key(name.strip().removeprefix(TURNED))
     words = _words(name)
     return (_known(name) or "".join(words[1:] if len(words) > 1 and words[0] in HEART else words) or name.strip()).lower()
 
@@ -101,7 +104,7 @@ def _words(name: str) -> list[str]:
 
 
 def _known(name: str) -> str | None:
-    if name.strip().startswith("-"):  # of the opposite direction, as -aVR
+    if name.strip().startswith(TURNED):  # of the opposite direction, as -aVR
         return None
     words = _words(name)
     heart = [word for word in words if word.startswith(HEART)]

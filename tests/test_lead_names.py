@@ -1,0 +1,83 @@
+"""A lead is known under every usual spelling of its name, and what is called otherwise is never taken for an ECG."""
+
+import pytest
+
+from loaders import mitdb
+from loaders.formats import lead_names
+from loaders.formats.lead_names import Kind
+
+SPELLINGS = {
+    "I": ["i", "Lead I", "LEAD_I", "leadI", "DI", "D1", "ECG I", "ECG_I", "MDC_ECG_LEAD_I", "Lead I (Einthoven)", "ECG LA-RA"],
+    "II": ["ii", "II,", "Lead II", "Lead-II", "DII", "LII", "ECG_II", "ECG II", "EKG-II", "ECG(II)", "MDC_ECG_ELEC_POTL_II", "Ⅱ"],
+    "MLII": ["mlii", "ML II", "modified lead II", "mod. II", "ECG MLII"],
+    "aVR": ["AVR", "avr", "aVr", "ECG aVR", "lead_aVR", "MDC_ECG_LEAD_AVR"],
+    "V1": ["v1", "V-1", "ECG V1", "Lead V1", "mdc_ecg_lead_v1", "ECG C1"],
+    "V4R": ["v4r", "ECG V4R"],
+    "MV1": ["mod.V1", "MV1"],
+}
+HEARTS = [
+    "ECG",
+    "EKG",
+    "ecg1",
+    "ECG 2",
+    "chest_ECG",
+    "ECG_Raw",
+    "ECG sample",
+    "EEG EKG1-REF",
+    "-aVR",
+    "MCL1",
+    "CM5",
+    "V",
+    "ECG I-II",
+]
+OTHERS = """EEG|EEG Fp1|Fp1-F7|C3-A2|C4|O2|Cz|RESP|Resp|resp nasal|chest_resp|Respiration|PLETH|Pleth,|PPG|ABP|abp|ART|BP|PAP|CVP
+ICP|EMG|EMG chin|EOG(L)|LOC|SpO2|SaO2|EtCO2|HR|HeartRate|ECG HR|ECG_Rate|ECG_Quality|ECG_R_Peaks|ACC_x|accX|accelerometer y|gyro z
+GSR|foot GSR|EDA|temp|Thorax|Abdo|snore|Airflow|Position|marker|Leg L|noise1|pulse|NIBP""".replace("\n", "|").split("|")
+UNKNOWN = ["signal", "value", "ch1", "lead 1", "Lead 2", "0", "Unnamed: 3", "X", "C1", "A1", "col 1", "microvolts", "sine 8 Hz"]
+
+
+@pytest.mark.parametrize(("lead", "spelling"), [(lead, each) for lead, those in SPELLINGS.items() for each in (lead, *those)])
+def test_a_lead_has_its_standard_name_in_every_spelling(lead: str, spelling: str) -> None:
+    assert lead_names.standard(spelling) == lead
+    assert lead_names.kind(spelling) is Kind.ECG
+    assert lead_names.place_of(["V6", spelling], lead) == 1
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    *((Kind.ECG, name) for name in HEARTS), *((Kind.OTHER, name) for name in OTHERS), *((Kind.UNKNOWN, name) for name in UNKNOWN)
+])  # fmt: skip
+def test_a_name_says_whether_it_is_an_ecg(kind: Kind, name: str) -> None:
+    assert lead_names.kind(name) is kind
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "taken", "place"),
+    [
+        (["ECG", "ECG"], "ECG", (), 0),
+        (["ECG", "ECG"], "ECG", (0,), 1),
+        (["ECG", "ECG"], "second", (), 1),
+        (["ECG"], "second", (), None),
+        (["Lead II", "II"], "II", (), 1),
+        (["second", "V5"], "second", (), 0),
+        (["aVR"], "-aVR", (), None),
+        (["-aVR"], "-aVR", (), 0),
+        (["ECG 1", "ECG 2"], "ecg 2", (), 1),
+    ],
+)
+def test_the_place_of_a_lead(names: list[str], wanted: str, taken: tuple[int, ...], place: int | None) -> None:
+    assert lead_names.place_of(names, wanted, taken) == place
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "chosen"),
+    [
+        ([["first"], ["ECG"]], ["ECG", "ECG"], [0, 1]),
+        ([["second"], ["first"]], ["ECG", "ECG"], [1, 0]),
+        ([["MLII"]], ["V5", "ECG MLII"], [1]),
+        ([["ECG"], ["first"]], ["ECG", "V5"], None),
+    ],
+)
+def test_training_takes_leads_of_one_name_by_their_place(
+    channels: list[list[str]], names: list[str], chosen: list[int] | None
+) -> None:
+    assert mitdb.chosen(channels, names) == chosen
