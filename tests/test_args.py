@@ -104,9 +104,9 @@ WHICH_ROWS = {
     "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
 WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
-WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold"}
+WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
 WHICH_RUN = {"version", "resume", "override", "short_run"}
-OF_ONE_COMMAND = {"beats", "out", "explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
+OF_ONE_COMMAND = {"beats", "unit", "out", "explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
 KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK, WHAT_IS_JUDGED,
          WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
 EVERY = set().union(*KINDS)
@@ -119,7 +119,7 @@ IGNORED = {
     "test": HOW_WEIGHTS_COME_ABOUT,
     "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"}
     | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
-    "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run"},
+    "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},
     "import_legacy": HOW_WEIGHTS_COME_ABOUT | {"short_run", "tensorboard"},
 }  # fmt: skip
 

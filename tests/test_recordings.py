@@ -214,7 +214,7 @@ FLAT = {"II": np.zeros(SAMPLES), "V1": LEADS["V1"]}
 FAULTS = {
     "nothing there": (lambda folder: folder / "r2.hea", "no such recording"),
     "an empty folder": (lambda folder: folder, "no recordings in the folder"),
-    "a file of another kind": (lambda folder: written(folder / "a.xml", "x"), "no recording that is read"),
+    "a file of another kind": (lambda folder: written(folder / "a.xml", "x"), "it is an XML file"),
     "no signal file": (lambda folder: without(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "r1.dat is missing"),
     "no header": (lambda folder: without(write_wfdb(folder)).with_suffix(".dat"), "there is no r1.hea beside it"),
     "cut off": (lambda folder: cut_off(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "room for 300 samples"),
