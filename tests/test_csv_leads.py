@@ -175,6 +175,12 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
     "a patient's number beside the lead": (table([17] * SAMPLES, ECG, header="case,signal"), RATE_HZ, "signal"),
     "a column of text first": (table(["rest"] * SAMPLES, ECG, header="phase,signal"), RATE_HZ, "signal"),
     "a header in quotation marks": (table(COUNTS, ECG, header="'sample #','MLII'"), RATE_HZ, "MLII"),
+    "the minus sign of a typesetter": (ONE.replace("-", "\u2212"), RATE_HZ, "II"),
+    "LabChart": (table(T_S, ECG, header="Interval=\t0.004 s\nChannelTitle=\tECG\nRange=\t10 mV", between="\t"), None, "lead 2"),
+    "the rate in a name": (table(ECG, OTHER, header="ECG (250 Hz),V1"), None, "ECG (250 Hz)"),
+    "the rate in a column": (table([RATE_HZ] * SAMPLES, ECG, header="sampling_rate,ECG"), None, "ECG"),
+    "times of the lead": (table(4 * COUNTS, ECG, header="ecg_timestamp_ms,ecg_value"), None, "ecg_value"),
+    "the quality of the lead": (table(COUNTS // 300, ECG, header="ecg_quality,ecg"), RATE_HZ, "ecg"),
     "brackets that are no unit": (table(ECG, header="ECG (lead II)"), RATE_HZ, "ECG (lead II)"),
 }
 
@@ -211,6 +217,7 @@ UNITS: dict[str, tuple[str | bytes, float | None]] = {
         MV,
     ),
     "PhysioBank in seconds": (table(T_S, ECG, OTHER, header="'Elapsed time','MLII','V5'\n'seconds','mV','mV'"), MV),
+    "units in brackets below the names": (table(PRINTED_S, UV, header="Time,ECG\n[s],[uV]"), 1e-3),
     "PhysioBank, raw": (table(T_S, UV, UV, header="'Elapsed time','MLII','V5'\n'seconds','adu','adu'"), UNKNOWN),
     "PhysioBank with dates": (
         table(
@@ -322,6 +329,7 @@ def test_times_give_the_rate_as_far_as_their_digits_go(tmp_path: Path, printed: 
         (table(times(str), ECG, header="datetime,ECG"), 128, r"gives 250 Hz, --rate-hz is 128 Hz"),
         (APPLE + table(UV), 512, r"the lines above the rows state 250 Hz, --rate-hz is 512 Hz"),
         (table(PRINTED_S, ECG, header="# sampling rate: 500 Hz\ntime,ECG"), None, r"contradicts itself: .* 250 Hz, .* 500 Hz"),
+        (table(ECG, header="ECG@500Hz"), RATE_HZ, r"state 500 Hz, --rate-hz is 250 Hz"),
         (table(COUNTS, ECG, header="index,ECG"), None, r"how often it was sampled: column 'index' counts rows .*--rate-hz HZ"),
         (table(ECG, header="ECG"), None, r"how often it was sampled .*--rate-hz HZ"),
         (table(T_S[::-1].copy(), ECG, header="time,ECG"), RATE_HZ, r"column 'time' runs backwards"),
@@ -483,6 +491,18 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "time alone": (table(PRINTED_S, header="time"), "no column is a lead: time"),
     "row numbers alone": (table(COUNTS, header="index"), "no column is a lead: index"),
     "text alone": (table(["a"] * 30, ["b"] * 30, header="x,y"), "the file has no samples"),
+    "a row per lead and sample": (
+        table(PRINTED_S * 2, ["I", "II"] * SAMPLES, OTHER.tolist() * 2, header="t,lead,value"),
+        "'lead' names the lead of each row",
+    ),
+    "a list of beats": (
+        table(0.8 * np.arange(60), [1] * 60, header="time_s,rr_s"),
+        "column 'time_s' gives 1.25 Hz, --rate-hz is 250 Hz",
+    ),
+    "an uneven list of beats": (
+        table(np.cumsum(np.random.default_rng(0).uniform(0.3, 1.5, 60)), [0.7, 0.8] * 30, header="time_s,rr"),
+        "column 'time_s' has .* rows per second on average, --rate-hz is 250 Hz",
+    ),
     "commas for both": (comma(table(T_S, ECG, header="time,ECG")), "no samples"),
 }
 

@@ -3,7 +3,6 @@
 `form.columns` are its columns by what they hold, `form.clock` is the one that states time, `str(form)` is the whole in a line.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,56 +13,33 @@ from pathlib import Path
 import numpy as np
 
 from loaders.formats import csv_dialect, csv_text, csv_time, units
-from loaders.formats.csv_dialect import AROUND, DECIMALS, DELIMITERS, MISSING, Layout
+from loaders.formats.csv_dialect import DECIMALS, DELIMITERS, MISSING, Layout
+from loaders.formats.csv_header import (
+    COMMENT,
+    LEAD,
+    LEAST_HZ,
+    MOST_HZ,
+    OTHER_UNITS,
+    RATE_COLUMN,
+    RAW_UNITS,
+    Header,
+    Line,
+    counts_names,
+    facts_in,
+    header_of,
+)
 from loaders.formats.csv_text import END, HINT, TableText
 from loaders.formats.csv_time import Clock
 from toolbox.errors import DataError
 
 MOST_COLUMNS, MOST_UNNAMED = 1024, 32
 SIDEWAYS_COLUMNS, SIDEWAYS_RATIO = 64, 4  # so many columns, and so many times as many as rows
-COMMENT = "#%"
-RATE = re.compile(
-    r"(?:sampl\w*[\s_-]*(?:rate|freq\w*)|(?:rate|freq\w*)[\s_-]*of[\s_-]*sampl\w*|abtast\w*|messrate|\bfs\b|\bsrate\b|"
-    r"fr[eé]quence d.[eé]chant\w*|frecuencia de muestreo|frequenza di campion\w*)[^\d]*?(\d+(?:[.,]\d+)?)\s*(k?)",
-    re.IGNORECASE,
-)
-HERTZ = re.compile(r"(\d+(?:[.,]\d+)?)\s*(k?)(?:hz|hertz|herz|гц|赫兹)", re.IGNORECASE)
-INTERVAL = re.compile(r"sampl\w*[\s_-]*(?:interval|period)\w*(.*?)(\d+(?:[.,]\d+)?(?:e-?\d+)?)(.*)", re.IGNORECASE)
-NO_RATE = re.compile(r"filter|notch|pass|mains|cut", re.IGNORECASE)
-UNIT_KEY = re.compile(r"units?|einheit|unit[eéà]|unidad|eenheid|enhet", re.IGNORECASE)
-LEAD_KEY = re.compile(r"leads?|labels?|channels?|ableitung|d[eé]rivation|derivaci[oó]n|derivazione|afleiding", re.IGNORECASE)
-BETWEEN = re.compile(r"\s*[:=,;\t]+\s*")
-LEAD = re.compile(
-    r".*(?:ecg|ekg|lead|ableitung).*|d?i{1,3}|m?[lc]?i{1,3}|d[123]|ml\w{1,3}|a?v[rlf]|m?c?l?v\d{1,2}r?|v[xyz]|v|c[mc]\d",
-    re.IGNORECASE,
-)
 ASIDE = re.compile(
-    r"(?:label|class|target|annotation|beat|event|marker|mark|trigger|flag|status|quality|battery|hr|heart[ _]?rate|bpm|pulse|"
-    r"rr|rr[ _-]?interval|spo2|temp(?:erature)?|patient|subject|record|group|age|sex)s?[ _]?(?:id|type|index)?",
+    r"(?:(?:ecg|ekg|lead)[\s_-]*)?(?:label|class|target|annotation|beat|event|marker|mark|trigger|flag|status|quality|battery|off|hr|"
+    r"heart[ _]?rate|bpm|pulse|rr|rr[ _-]?interval|spo2|temp(?:erature)?|patient|subject|record|group|age|sex|"
+    r"(?:acc\w*|gyro\w*|mag\w*)[ _-]?[xyz]?)s?[ _]?(?:id|type|index)?",
     re.IGNORECASE,
 )
-OTHER_UNITS = (
-    "%",
-    "bpm",
-    "1/min",
-    "mmhg",
-    "kpa",
-    "c",
-    "°c",
-    "degc",
-    "g",
-    "mg",
-    "m/s2",
-    "m/s^2",
-    "m/s²",
-    "dps",
-    "deg/s",
-    "ohm",
-    "ohms",
-)
-OTHER_UNITS += ("hz", "l/min", "rpm", "nu/min", *csv_time.SPELLINGS)
-RAW_UNITS = ("", "adu", "a.u.", "au", "nu", "raw", "counts", "count", "digit", "digits", "lsb", "bits", "adc", "-")
-UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
 LEAST_RAMP, RAMP, FALLING, JUMP = 20, 0.999, 0.02, 3
 
 
@@ -121,15 +97,6 @@ class Form:
         return "; ".join([*parts, f"leads {leads[:200]}", *([f"left out {', '.join(map(repr, aside))[:200]}"] if aside else [])])
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the file with text in it: its number from 1, and where its first character is."""
-
-    number: int
-    start: int
-    text: str
-
-
 def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
     """The form of the table that `text` begins; `given_hz` decides where a column of time has no unit. Raises DataError."""
     lines = _lines(text)
@@ -141,15 +108,17 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
     rows = [layout.dialect.cells(line.text) for line in plain[layout.first :]]
     _check_width(layout, rows, path)
     above = [line for line in lines if line.number < plain[layout.first].number]
-    facts = _facts([line.text for line in above], layout.width)
-    header = _header(above, layout, facts)
-    if not header.line and _counts_names(rows):
+    facts = facts_in([line.text for line in above], layout.width)
+    header = header_of(above, layout, facts)
+    if not header.line and counts_names(rows):
         header = Header(tuple(rows[0]), header.units, plain[layout.first].number, facts)
         layout, rows = replace(layout, first=layout.first + 1), rows[1:]
     if not header.line and len(layout.numeric) > MOST_UNNAMED:
         what = f"{len(layout.numeric)} columns of numbers without names are no leads"
         raise DataError(what, where=str(path), hint="--dataset table for rows of beats, or a line of names for leads")
     columns, clock = _columns(header, layout, rows, given_hz)
+    if long := next((column for column in columns if column.role == "long"), None):
+        raise DataError(f"column {long.name!r} names the lead of each row", where=str(path), hint=HINT)
     if not clock and (back := next((column for column in columns if column.role == "backwards"), None)):
         raise DataError(f"column {back.name!r} runs backwards", where=str(path), hint="the rows in order of time")
     begin = plain[layout.first]
@@ -163,7 +132,7 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
         blank_rows=layout.width == 1 and not _is_spaced(plain[layout.first :]),
         columns=columns,
         clock=clock,
-        stated_hz=facts.rate_hz,
+        stated_hz=header.rate_hz or _rate_in(header, layout, rows),
         doubts=layout.doubts,
     )
 
@@ -199,117 +168,15 @@ def _check_width(layout: Layout, rows: Sequence[Sequence[str]], path: Path) -> N
         raise DataError(f"the table has {layout.width} columns, at most {MOST_COLUMNS} are read", where=str(path), hint=HINT)
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the lines above the rows state: the rate, the unit and the names of leads."""
-
-    rate_hz: float | None = None
-    unit: str | None = None
-    leads: tuple[str, ...] = ()
-    keyed: frozenset[int] = frozenset()  # of the lines, those that state any of it
-
-
-def _facts(lines: Sequence[str], width: int) -> Facts:
-    rate_hz, unit, leads, keyed = None, None, (), set()
-    for k, line in enumerate(lines):
-        line, is_comment = line.strip(f"{COMMENT} \t"), line[0] in COMMENT
-        key, *values = [part.strip(AROUND) for part in BETWEEN.split(line, maxsplit=1)]
-        value = values[0] if values else ""
-        if line.startswith("{") and (found := _open_signals(line)):
-            rate_hz, leads = found
-        elif (hz := _rate(line)) is not None:
-            rate_hz = hz
-        elif UNIT_KEY.fullmatch(key) and value:
-            unit = value
-        elif LEAD_KEY.fullmatch(key) and value and (width == 1 or is_comment):
-            leads = tuple(value.split() if width > 1 else [value])
-        else:
-            continue
-        keyed.add(k)
-    return Facts(rate_hz, unit, leads, frozenset(keyed))
-
-
-def _rate(line: str) -> float | None:
-    """The sampling rate that a line states in words."""
-    if NO_RATE.search(line):
-        return None
-    cells = [cell.strip(AROUND) for cell in re.split(r"[:=;\t]|,(?!\d)|(?<!\d),", line)]
-    if interval := INTERVAL.search(line):
-        unit = csv_time.unit_of(f"{interval[1]} {interval[3]}", "") or "s"
-        period = float(interval[2].replace(",", ".")) * csv_time.UNITS_S[unit]
-        return 1 / period if period else None
-    found = RATE.search(line) or next((hertz for cell in cells if (hertz := HERTZ.fullmatch(cell))), None)
-    return float(found[1].replace(",", ".")) * (1000 if found[2] else 1) if found else None
-
-
-def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
-    """The rate and the names of columns in the JSON line of OpenSignals; None where it is none."""
-    try:
-        (facts, *_) = json.loads(line).values()
-        names = [str(name) for name in facts.get("column", ())]
-        sensors = dict(zip(facts.get("label", ()), facts.get("sensor", ()), strict=False))
-        rate_hz = float(facts["sampling rate"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return rate_hz, tuple(str(sensors.get(name, name)) for name in names)
-
-
-@dataclass(frozen=True)
-class Header:
-    """Names and units of the columns, "" where there is none, the line of the names (0: none), what other lines state."""
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    line: int
-    facts: Facts
-
-    def shown(self, k: int) -> str:
-        """How column `k` is called in messages."""
-        return self.names[k] or f"lead {k + 1}"
-
-
-def _header(above: Sequence[Line], layout: Layout, facts: Facts) -> Header:
-    """The names right above the rows, which are names of columns, not a rate or a unit with its key; and units below them."""
-    none = ("",) * layout.width
-    known = tuple(facts.leads) + none[len(facts.leads) :] if len(facts.leads) == layout.width - layout.spare else None
-    if known is None and len(facts.leads) == len(layout.numeric) == 1:
-        known = tuple(facts.leads[0] if k in layout.numeric else "" for k in range(layout.width))
-    named = [(line, None if k in facts.keyed else _names(line.text, layout)) for k, line in enumerate(above)]
-    plain = [each for each in named if each[0].text[0] not in COMMENT][-2:]
-    above, found = zip(*(plain if plain and plain[-1][1] else named[-2:]), strict=True) if named else ((), ())
-    if not found or not found[-1]:
-        return Header(known or none, none, 0, facts)
-    if not _are_units(found[-1]):
-        return Header(known if known and layout.width == 1 else found[-1], none, above[-1].number, facts)
-    if len(found) > 1 and found[0]:
-        return Header(found[0], found[-1], above[-2].number, facts)
-    return Header(known, found[-1], above[-1].number, facts) if known else Header(found[-1], none, above[-1].number, facts)
-
-
-def _names(line: str, layout: Layout) -> tuple[str, ...] | None:
-    """The names of the columns in a line above the rows; in a comment only where it is sure to have them."""
-    names = layout.names_in(line.lstrip(COMMENT))
-    if names and (not any(names) or any(layout.dialect.is_number(name) and not name.isdecimal() for name in names)):
-        return None
-    return None if names and line[0] in COMMENT and layout.width == 1 and not LEAD.fullmatch(names[0]) else names and tuple(names)
-
-
-def _are_units(cells: Sequence[str]) -> bool:
-    """Whether the cells of a line are units, as PhysioBank writes them below the names."""
-    known = [units.millivolts(cell) is not None or UNIT_ROW.fullmatch(cell) is not None for cell in cells]
-    others = [cell.lower() in (*OTHER_UNITS, *RAW_UNITS) for cell in cells]
-    return any(known) and all(a or b for a, b in zip(known, others, strict=True))
-
-
-def _counts_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row is the names that pandas gives to columns without: 0, 1, 2, ..., above numbers with decimals."""
-    first, rest = list(rows[0]), rows[1:]
-    names = first[1:] if first and not first[0] else first
-    if not rest or not names or names != [str(k) for k in range(len(names))]:
-        return False
-    if len(names) < len(first):
-        return all(row and row[0] for row in rest)
-    return all(any("." in cell or "," in cell for cell in row) for row in rest)
+def _rate_in(header: Header, layout: Layout, rows: Sequence[Sequence[str]]) -> float | None:
+    """The rate in a column that states it in each row, or in the first."""
+    for k, name in enumerate(header.names):
+        if k in layout.numeric and RATE_COLUMN.fullmatch(name):
+            values = layout.dialect.numbers([row[k] for row in rows if k < len(row)])
+            values = np.unique(values[np.isfinite(values)])
+            if len(values) == 1 and LEAST_HZ <= values[0] <= MOST_HZ:
+                return float(values[0])
+    return None
 
 
 def _columns(
@@ -336,24 +203,26 @@ def _column(
     short, unit = units.named(name)
     unit = (header.units[k] or unit or "").lower()
     is_empty = all(cell.lower() in MISSING for cell in cells)
-    if LEAD.fullmatch(short or name) and (numeric or is_empty) and unit not in OTHER_UNITS:
-        return _lead(k, header), None
-    find = partial(csv_time.clock_of, k, name, unit, dialect=layout.dialect, numeric=numeric, given_hz=given_hz)
     is_time = csv_time.TIME.fullmatch(short) or csv_time.unit_of(name, unit)
     is_count = csv_time.COUNT.fullmatch(short) and (name or (header.line and k == 0))
-    values = layout.dialect.numbers(cells) if numeric else np.empty(0)
+    is_aside = ASIDE.fullmatch(short) or RATE_COLUMN.fullmatch(name) or unit in OTHER_UNITS
+    find = partial(csv_time.clock_of, k, name, unit, dialect=layout.dialect, numeric=numeric, given_hz=given_hz)
     clock = find(cells=cells)
+    if LEAD.fullmatch(short or name) and (numeric or is_empty) and not is_aside and not (clock and (is_time or is_count)):
+        return _lead(k, header), None
+    values = layout.dialect.numbers(cells) if numeric else np.empty(0)
     if clock and (is_time or is_count or not numeric or _is_ramp(values)):
         return Column(k, shown, "count" if clock.counts else "time"), clock
     if (is_time or not numeric or _is_ramp(-values)) and not clock and find(cells=cells[::-1]):
         return Column(k, shown, "backwards"), None
     if not numeric:
-        return Column(k, shown, "text"), None
-    if csv_time.TIME.fullmatch(short) or _is_ramp(values):
+        leads = {cell for cell in cells if cell}
+        return Column(k, shown, "long" if len(leads) > 1 and all(map(LEAD.fullmatch, leads)) else "text"), None
+    if (csv_time.TIME.fullmatch(short) and len(cells) < LEAST_RAMP) or _is_ramp(values):
         return Column(k, shown, "time"), None
-    if is_time or is_count or _is_sawtooth(values) or ASIDE.fullmatch(short) or unit in OTHER_UNITS:
-        return Column(k, shown, "other"), None
-    return _lead(k, header), None
+    return (
+        (Column(k, shown, "other"), None) if is_time or is_count or is_aside or _is_sawtooth(values) else (_lead(k, header), None)
+    )
 
 
 def _lead(k: int, header: Header) -> Column:

@@ -18,6 +18,8 @@ from toolbox.gaps import Signal
 MOST_GAP_S = 24 * 3600
 SLACK = 0.01  # between the mean rate of times that jitter and the rate that is given
 DIGITS = 1e-3  # of a rate in words, such as 512.413 Hz: no more is meant
+FAR_OFF = 2  # times, a mean rate from the rate that is given
+OTHERWISE = "the command without --rate-hz, or the file without {} if its times are wrong"
 HZ = "--rate-hz with the one that is right"
 
 
@@ -92,6 +94,9 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
         return Timing(doubts=tuple(doubts), has_gaps=is_even)
     hz, left = found
     if not is_even:
+        if given_hz and not 1 / FAR_OFF < hz / given_hz < FAR_OFF:
+            what = f"{source} has {hz:.4g} rows per second on average, --rate-hz is {given_hz:g} Hz"
+            raise DataError(what, where=str(path), hint=OTHERWISE.format(source))
         doubts.append(f"{source} is uneven, {hz:.4g} Hz on average: the rate is not taken from it")
         return Timing(doubts=tuple(doubts), has_gaps=True)
     if clock.quality == JITTERS:
@@ -105,8 +110,7 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
     if hz != round(hz) and not timeline.odd and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
         doubts.append(f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz; --rate-hz is taken")
         return Timing(given_hz, "--rate-hz", tuple(doubts))
-    hint = f"the command without --rate-hz, or the file without {source} if its times are wrong"
-    raise DataError(f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=hint)
+    raise DataError(f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=OTHERWISE.format(source))
 
 
 def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) -> tuple[Rows, list[str]]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from loaders.formats import csv_text
 from loaders.formats.csv_dialect import AROUND
 from loaders.formats.csv_dialect import MISSING as WORDS
-from loaders.formats.csv_form import LEAD, Form, understand
+from loaders.formats.csv_form import Form, understand
 from loaders.formats.csv_gaps import rows_of, timing
+from loaders.formats.csv_header import LEAD
 from loaders.formats.csv_sentinels import Range, sentinels
 from loaders.formats.csv_text import HINT, TableText
 from loaders.formats.csv_time import Timeline

@@ -28,6 +28,7 @@ OTHER_FILES = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF",
 }
+ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})  # a minus sign, spaces of other widths
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
 HEAD = 2**16  # characters that are looked at first
 MOST_LINE = 2**24  # characters
@@ -105,6 +106,8 @@ class TableText:
             raise DataError(what, where=str(self._path), hint="the file unpacked, if that is right")
         if self._line > MOST_LINE:
             raise DataError(f"a line has more than {MOST_LINE} characters", where=str(self._path), hint=HINT)
+        if not part.isascii():
+            part = part.translate(ODD)
         if "\0" in part:
             raise DataError("the file is binary, not a text table", where=str(self._path), hint=HINT)
         return part
