@@ -17,7 +17,7 @@ from loaders.records import naming
 from toolbox.errors import ResourceError
 from toolbox.gaps import Signal
 
-HINT = "a whole copy of the file"
+HINT = "a whole copy of the file, or that field mended"
 APART_S = 1e-3  # between two data records, from which on there is a pause
 
 
@@ -45,7 +45,7 @@ def open_edf(path: Path) -> Recording:
             return factor * _piece(signals[number], rates[number], ends[number], first, last)
 
     def check(k: int) -> None:
-        with naming(path, "EDF", "the file with that field mended"):
+        with naming(path, "EDF", HINT):
             header.scale(numbers[k])
 
     stated = tuple(header.signals[k]["unit"] for k in numbers)

@@ -181,6 +181,55 @@ def test_a_folder_has_its_records_and_not_the_table_about_them(tmp_path: Path) -
     assert [path.name for path in recordings.find(folder)] == ["a.hea", "aa.EDF", "b.hea"]
 
 
+def test_a_folder_of_patients_has_every_recording_below_it(tmp_path: Path) -> None:
+    for place in ("p1", "p2/night", "p3", "p3/.trash"):
+        (tmp_path / place).mkdir(parents=True)
+    names = ("p1/r.hea", "p1/r.dat", "p1/about.csv", "p2/night/r.edf", "p3/r.csv", "p3/.trash/x.edf", "top.hea", "notes.rec")
+    folder_of(tmp_path, *names)
+    (tmp_path / "p2" / "sleep.REC").write_bytes(b"0       ")
+    (tmp_path / "p2" / "loop").symlink_to(tmp_path)
+    found = [str(path.relative_to(tmp_path)) for path in recordings.find(tmp_path)]
+    assert found == ["p1/r.hea", "p2/night/r.edf", "p2/sleep.REC", "top.hea"]
+    (tmp_path / "top.hea").unlink()
+    found = [str(path.relative_to(tmp_path)) for path in recordings.find(tmp_path)]
+    assert found == ["p1/r.hea", "p2/night/r.edf", "p2/sleep.REC", "p3/r.csv"]
+
+
+def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "x_db").mkdir()
+    folder_of(tmp_path, "a.hea", "b.hea", "x_db/x_a.hea")
+    (tmp_path / "RECORDS").write_text("a\n")
+    assert [path.name for path in recordings.find(tmp_path)] == ["a.hea", "b.hea"]
+    assert "1 recordings in x_db are left out, which" in caplog.text
+    (tmp_path / "RECORDS").write_text("a\nx_db/x_a\n")
+    assert [path.name for path in recordings.find(tmp_path)] == ["a.hea", "b.hea", "x_a.hea"]
+
+
+def test_what_a_prediction_left_is_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "found" / "r").mkdir(parents=True)
+    folder_of(tmp_path, "r.csv", "found/r/r.csv", "found/r/r.pred", "found/r/r.json", "found/summary.csv", "found/index.html")
+    assert recordings.find(tmp_path) == [tmp_path / "r.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("r.xml", b'<?xml version="1.0"?><AnnotatedECG xmlns="urn:hl7-org:v3"/>', "an HL7 aECG file"),
+        ("r.xml", '<?xml version="1.0" encoding="UTF-16"?><RestingECG/>'.encode("utf-16"), "a MUSE file of GE"),
+        ("r", b"\0" * 128 + b"DICM", "a DICOM file"),
+        ("r.scp", b"\0" * 4, "an SCP-ECG file"),
+        ("r.ecg", b"ISHNE1.0", "an ISHNE Holter file"),
+        ("r.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file without a WFDB header"),
+        ("r.mat", b"\x89HDF\r\n\x1a\n", "an HDF5 file, as MATLAB 7.3 writes it"),
+        ("r.xlsx", b"PK\x03\x04", "a zip archive or a workbook"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named_with_a_way(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"it is {re.escape(says)}.*, which is not read .*Try: it converted to WFDB"):
+        recordings.find(tmp_path / name)
+
+
 def test_a_list_has_what_it_names_in_its_order(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "b.hea", "a.hea", "c.edf", "d.hea")
     (folder / "RECORDS").write_text("b\nc.edf\na\n")
@@ -319,6 +368,45 @@ def test_a_record_whose_header_states_no_length_is_read_in_pieces(tmp_path: Path
     path.write_text(re.sub(r"^r1 2 .*", f"r1 2 {RATE_HZ}", path.read_text()))
     monkeypatch.setattr("loaders.formats.wfdb_signal.BLOCK", 1000)
     assert np.array_equal(open_one(path).lead("V1").read(700, 1900), stated[700:1900])
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "uV"), (0.001, "V"), (200, "200/mV"), (0.001, "volts")])
+def test_numbers_that_cannot_be_mv_are_refused_until_their_unit_is_given(tmp_path: Path, factor: float, unit: str) -> None:
+    path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(f"{factor * value + 7:.9g}" for value in LEADS["II"]))
+    with pytest.raises(DataError, match=r"lead MLII of raw spans .* mV in most of its pieces.*Try: --unit") as caught:
+        open_one(path, RATE_HZ).lead()
+    assert caught.value.code == 3
+    lead = open_one(path, RATE_HZ).lead(unit=unit)
+    assert (lead.span_mv, lead.doubts) == (pytest.approx(2, rel=1e-3), ())
+
+
+def test_a_unit_that_is_given_stands_though_it_is_doubted(tmp_path: Path) -> None:
+    path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(str(1000 * value) for value in LEADS["II"]))
+    (doubt,) = open_one(path, RATE_HZ).lead(unit="mV").doubts
+    assert "spans 2,000 mV in most of its pieces" in doubt
+
+
+@pytest.mark.parametrize("write", [write_wfdb, write_edf])
+def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(tmp_path: Path, write: Callable[..., Path]) -> None:
+    recording = open_one(write(tmp_path))
+    own, other = ("mV", "uV") if recording.units[0] == "mV" else ("microvolts", "mV")
+    assert recording.lead("II", unit=own).doubts == ()
+    with pytest.raises(DataError, match=f"lead II is in {recording.units[0]} as the file states, not in {other}"):
+        recording.lead("II", unit=other)
+
+
+def test_artefacts_refuse_no_recording(tmp_path: Path) -> None:
+    signal = np.tile(LEADS["II"], 3)
+    signal[::900] = 500
+    path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(map(str, signal)))
+    (doubt,) = open_one(path, RATE_HZ).lead().doubts
+    assert "spans 501 mV: there are artefacts in it, or it is not in mV" in doubt
+
+
+def test_a_lead_that_was_off_is_doubted_where_its_unit_is_stated(tmp_path: Path) -> None:
+    path = write_wfdb(tmp_path, "24", leads={"II": LEADS["II"] / 500})
+    (doubt,) = open_one(path).lead().doubts
+    assert "its unit is another one, or no ECG was recorded" in doubt
 
 
 def test_a_file_that_may_not_be_read_is_a_matter_of_permissions() -> None:
