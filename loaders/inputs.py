@@ -79,7 +79,7 @@ def _next_best(recording: Recording, trained: Sequence[str], unit: str | None) -
     same = [k for k in places if recording.leads[k] == recording.leads[places[0]]]
     place, lead = _first_moving(recording, same, turned=False, unit=unit)
     name = lead.name
-    if lead_names.kind(name) is Kind.UNKNOWN:
+    if lead_names.kind(name) is not Kind.ECG:
         name += ", of which the name does not say that it is an ECG"
     elif len(same) > 1:
         name += f" (lead {place + 1}; {len(same)} leads have that name)"

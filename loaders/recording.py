@@ -104,11 +104,14 @@ class Recording:
     def candidates(self, directions: Collection[str] = ()) -> list[int]:
         """The places of the leads that may be taken for an ECG by their names, the most likely first; DataError for none.
 
-        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one.
+        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one, and a loose
+        one where there is no other lead.
         """
         kinds = [lead_names.kind(name) for name in self.leads]
         hearts = [k for k, kind in enumerate(kinds) if kind is Kind.ECG]
         unknown = [k for k, kind in enumerate(kinds) if kind is Kind.UNKNOWN]
+        if len(kinds) == 1 and self.leads[0].strip().lower() in lead_names.LOOSE:
+            unknown = [0]
         if not hearts and len(unknown) != 1:
             what = f"no lead is known as an ECG by its name: {', '.join(self.leads)[:300]}"
             raise DataError(what, where=str(self.path), hint="--leads with the name of the one that is")

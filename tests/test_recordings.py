@@ -395,6 +395,14 @@ def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(tmp_pa
         recording.lead("II", unit=other)
 
 
+def test_a_signal_that_is_called_heart_rate_is_taken_only_where_it_is_alone(tmp_path: Path) -> None:
+    alone = written(tmp_path / "alone.csv", "hr\n" + "\n".join(map(str, LEADS["II"])))
+    assert open_one(alone, RATE_HZ).lead().name == "hr"
+    beside = written(tmp_path / "beside.csv", "hr,EEG\n" + "\n".join(f"{value},{value}" for value in LEADS["II"]))
+    with pytest.raises(DataError, match="no lead is known as an ECG by its name"):
+        open_one(beside, RATE_HZ).lead()
+
+
 def test_artefacts_refuse_no_recording(tmp_path: Path) -> None:
     signal = np.tile(LEADS["II"], 3)
     signal[::900] = 500

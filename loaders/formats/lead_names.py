@@ -37,6 +37,7 @@ WITH_ECG = {**{f"c{name[1]}": name.upper() for name in CHEST}, "x": "VX", "y": "
 KIN = {"MLI": "I", "MLII": "II", "MLIII": "III", "MCL1": "V1", **{f"M{name.upper()}": name.upper() for name in CHEST}}
 KIN |= {other: own for own, other in reversed(KIN.items())}  # leads of the same direction
 
+LOOSE = ("hr", "heart", "heart rate", "heartrate")  # a figure of other leads, or the signal of the heart where it is alone
 HEART = ("ecg", "ekg", "electrocardio", "elektrokardio")
 AROUND = {"mdc", "elec", "potl", "lead", "leads", "ableitung", "derivation", "derivacion", "channel", "ch", "eeg", "pol", "ref"}
 AROUND |= {"einthoven", "goldberger", "wilson", "raw", "filtered", "clean", "chest", "limb", "signal", "standard", "augmented"}
