@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.formats.csv_dialect import AROUND, Dialect
+from loaders.formats.csv_dialect import AROUND, LOOKED_AT, Dialect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def clock_of(
     stated, is_stated = ("s", True) if kind != "number" else _unit(raw, period, name, stated, given_hz)
     if stated is None:
         return None
-    factor, origin = UNITS_S.get(stated, 1.0), raw[there[0]]
+    factor, origin = UNITS_S.get(stated, 1.0), float(np.floor(raw[there[0]]))
     start = pd.to_datetime(_point(cells[there[0]]), format=form).to_pydatetime().replace(tzinfo=None) if kind == "date" else None
     lengths = (period * factor, resolution * factor, jump * factor)
     return Clock(place, name, kind, stated, is_stated, form, *lengths, quality, origin, start)
@@ -157,11 +157,13 @@ def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: flo
             values = cells.to_numpy()
             return (values - values.dtype.type(origin)).astype(np.float64)
         return dialect.numbers([str(cell).strip(AROUND) for cell in cells]) - origin
-    text = cells.astype(str).map(_point)
+    text = cells.map(str, na_action="ignore")
+    if any(_point(cell) != cell for cell in text[:LOOKED_AT].dropna()):
+        text = text.map(_point, na_action="ignore")
     if kind == "date":
-        times = pd.to_datetime(text, format=form, errors="coerce", utc=True).dt.as_unit("ns")
-        whole = times.astype("int64").to_numpy() - round(origin * 1e9)
-        return np.where(times.notna(), whole / 1e9, np.nan)
+        times = pd.to_datetime(text, format=form, errors="coerce", utc=True).dt.as_unit("us")
+        whole = times.astype("int64").to_numpy() - round(origin * 1e6)
+        return np.where(times.notna(), whole / 1e6, np.nan)
     text = text.where(text.str.count(":") != 1, "0:" + text)
     return pd.to_timedelta(text, errors="coerce").dt.total_seconds().to_numpy(np.float64) - origin
 
