@@ -1,6 +1,7 @@
 """One LMDB file of charts: the part that is under way, written by one process, or a whole part, which is only read.
 
-A whole part is opened without a lock, once in each process, and read by any number of threads.
+A whole part is opened without a lock, once in each process, and read by any number of threads. The file is compared then
+with the SHA-256 that it had when it became whole; of a file above a gigabyte only the checksum of each chart is.
 """
 
 import os
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders.sources import log
+from toolbox import files
 from toolbox.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
     from lmdb import Environment
 
-DATA = "data.mdb"
+DATA, SEAL = "data.mdb", "data.sha256"
+LARGE = 2**30  # bytes
 ROOM = 2**26  # bytes for what is not charts
 HINT = "remove that folder; its charts are drawn again"
 OPENED: dict[Path, tuple[tuple[int, int], "Environment"]] = {}  # by part, which LMDB opens only once in a process
 OPENING = threading.Lock()
+SOUND: set[tuple[Any, ...]] = set()  # files that this process has compared, as they were then
 os.register_at_fork(before=OPENING.acquire, after_in_parent=OPENING.release, after_in_child=OPENING.release)
 
 
@@ -35,6 +39,7 @@ class Building:
         if path.exists() and not _is_whole(path):
             log.warning("what was drawn into %s is damaged, and drawn again", path)
             shutil.rmtree(path)
+        (path / SEAL).unlink(missing_ok=True)
         try:
             there = os.path.getsize(path / DATA) if path.exists() else 0
             self.environment = lmdb.open(str(path), map_size=there + size + ROOM, lock=False)  # as large as it may become
@@ -84,6 +89,26 @@ def _refused(path: Path, what: str, size: int) -> ResourceError:
     )
 
 
+def seal(part: Path) -> None:
+    """Write down the SHA-256 of a part that is whole."""
+    files.write_text(part / SEAL, files.sha256(part / DATA))
+
+
+def _check_seal(part: Path) -> None:
+    """A DataError for a part, as this version makes them, that is not what it was."""
+    path = part / DATA
+    try:
+        state = path.stat()
+        facts = (str(path), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        if facts in SOUND or state.st_size > LARGE or not (part / SEAL).exists():
+            return
+        if (part / SEAL).read_text("ascii", errors="replace") != files.sha256(path):
+            raise DataError(f"charts are damaged: {DATA} is not what was stored", where=str(part), hint=HINT)
+    except OSError as error:
+        raise DataError(f"charts cannot be read: {error.strerror}", where=str(part), hint=HINT) from error
+    SOUND.add(facts)
+
+
 def _is_whole(part: Path) -> bool:
     """Whether a file can be read without running past its end; no page is taken from it."""
     try:
@@ -105,6 +130,11 @@ def _open(part: Path) -> "Environment":
     if found < size:
         environment.close()
         raise DataError(f"charts are cut off: {found:,} bytes of {size:,}", where=str(part), hint=HINT)
+    try:
+        _check_seal(part)
+    except DataError:
+        environment.close()
+        raise
     return environment
 
 
@@ -127,5 +157,10 @@ def reader(part: Path) -> "Environment":
 @contextmanager
 def reading(part: Path) -> Iterator[Any]:
     """What gives the value of a key of a part, None where it has none."""
-    with reader(part).begin() as transaction:
-        yield transaction.get
+    import lmdb
+
+    try:
+        with reader(part).begin() as transaction:
+            yield transaction.get
+    except lmdb.Error as error:
+        raise DataError(f"charts cannot be read: {error}", where=str(part), hint=HINT) from error

@@ -118,6 +118,7 @@ class ChartStore:
         if not charts:  # another process was faster
             shutil.rmtree(self.folder / BUILDING)
             return
+        chartparts.seal(self.folder / BUILDING)
         part = self.folder / PART.format(len(self.parts))
         (self.folder / BUILDING).rename(part)
         self.parts.append(part)
@@ -125,12 +126,13 @@ class ChartStore:
 
     def _check(self) -> None:
         """Raise a DataError where the folder is not whole, or is of other charts."""
-        manifest = self.folder / MANIFEST
-        if not any(self.folder.iterdir()):
+        manifest, facts = self.folder / MANIFEST, None
+        if not manifest.exists() and all(path.name.startswith(".") for path in self.folder.iterdir()):
             return
         try:
-            facts = files.read_json(manifest) if manifest.exists() else {"charts": 0}
-            del facts["charts"]
+            if manifest.exists():  # looked for again: another process may just have begun
+                facts = files.read_json(manifest)
+                del facts["charts"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{MANIFEST} cannot be read: {error}", where=str(self.folder), hint=HINT) from error
         if facts != self.facts:

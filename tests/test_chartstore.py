@@ -245,6 +245,30 @@ def test_a_chart_whose_bytes_changed_is_never_read_silently(tmp_path: Path) -> N
             store.read([key(index, 0)])
 
 
+def test_one_changed_bit_of_a_part_is_found_before_it_is_opened(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    path = store.parts[0] / "data.mdb"
+    content = bytearray(path.read_bytes())
+    content[content.index(key(3, 0)) + 7] ^= 4  # a chart under the number of another row
+    path.write_bytes(content)
+    chartparts.OPENED.pop(store.parts[0])[1].close()
+    with pytest.raises(DataError, match=r"charts are damaged: data.mdb is not what was stored") as caught:
+        opened(tmp_path)
+    assert "remove that folder" in caught.value.hint
+    (store.parts[0] / "data.sha256").unlink()  # as an earlier version made it
+    assert len(opened(tmp_path)) == 10
+
+
+def test_a_part_that_was_sealed_and_not_yet_put_in_its_place_is_gone_on_with(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    chartparts.OPENED.pop(store.parts[0])[1].close()
+    store.parts[0].rename(store.folder / "building")
+    again = []
+    fill(opened(tmp_path), keys(12), lambda each: again.append(each) or window(each), HOW)
+    assert again == keys(12)[10:]
+    assert len(opened(tmp_path)) == 12
+
+
 def test_charts_of_other_signals_are_found(tmp_path: Path) -> None:
     store = filled(tmp_path)
     store.check(keys(10), map(window, keys(10)))
