@@ -149,6 +149,18 @@ def test_the_test_rows_are_drawn_when_they_are_opened(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("tiny/charts/*/part-*"))) == 2
 
 
+def test_a_short_run_draws_only_the_charts_that_it_measures(tmp_path: Path) -> None:
+    data = as_charts(make_data(), tmp_path, **BOTH, short_batch=1)
+    assert len(data.train) == 80
+    assert len(data.val) == len(data.test) == 10  # charts, of ten batches of one
+    assert (np.unique(data.test.index, return_counts=True)[1] == 2).all(), "both charts of a row"
+    assert data.covers == {"val_rows": [5, 10], "test_rows": [5, 12]}
+    assert "a short run: at most 10 rows" in data.spec.split_rule
+    assert not data.test.kinds[0].store.missing([data.test.keys[0]])
+    assert sum(len(kind.store) for kind in data.test.kinds) == 10
+    assert data.checksum == as_charts(make_data(), tmp_path, **BOTH).checksum
+
+
 def test_a_chart_shows_its_own_signal(tmp_path: Path) -> None:
     """One lead that steps from row to row: the height of its trace is read back from each picture."""
     rows = np.linspace(-0.6, 0.6, 40, dtype=np.float32)

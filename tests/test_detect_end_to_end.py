@@ -130,9 +130,18 @@ def test_tensorboard_shows_the_error_of_both_sides_and_the_figures(detector: Sim
     events.Reload()
     tags = events.Tags()
     assert {"loss/train", "loss/val", "lr", *(f"test/{name}" for name in FIGURES)} <= set(tags["scalars"])
+    assert {"confusion_matrix/test", "roc/test"} <= set(tags["images"])
+    assert "pr_curve_test/anomaly" in events.summary_metadata
     assert {"weights/encoder.0.weight", "gradients/encoder.0.weight"} <= set(tags["histograms"])
     assert tags["graph"]
     assert [event.step for event in events.Scalars("loss/val")] == [1, 2]
+
+
+def test_a_short_run_covers_ten_batches_of_both_sides(detector: SimpleNamespace) -> None:
+    val, test = (detector.result["covers"][f"{side}_rows"] for side in ("val", "test"))
+    assert test == [1280, 3000] == [sum(of["rows"] for of in detector.result["test"]["classes"].values()), 3000]
+    assert val[0] == val[1] == detector.result["validation_rows"]
+    assert "the figures cover" in (detector.path / "pred" / "report.txt").read_text()
 
 
 def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(run: Path, detector: SimpleNamespace) -> None:

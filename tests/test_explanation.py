@@ -215,7 +215,11 @@ def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_get_no_verdict
     explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
-    flat = lambda model, inputs, target, **_: torch.full_like(inputs[0], value)  # noqa: E731
+
+    def flat(model: torch.nn.Module, inputs: list[torch.Tensor], target: torch.Tensor, **_: object) -> torch.Tensor:
+        """The same everywhere."""
+        return torch.full_like(inputs[0], value)
+
     monkeypatch.setitem(explainers.EXPLAINERS, "saliency", flat)
     result = asked(root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
