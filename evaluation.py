@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 import args
 from loaders import shortrun, splits
 from loaders.base import Data, Rows, part_of
-from toolbox import animation, baselines, collapse, cost, detection_report, files, panels, patient_report, plotter, report
+from toolbox import (
+    animation,
+    baselines,
+    bootstrap,
+    collapse,
+    cost,
+    detection_report,
+    files,
+    panels,
+    patient_report,
+    plotter,
+    report,
+)
 from toolbox.errors import CheckpointError
 from toolbox.logger import Board
 from toolbox.predictions import Predictions
@@ -146,7 +158,7 @@ def _classes(
     values = report.write(folder, predictions, before["val"], spec=spec, **how)
     if not flags.no_figures:
         report.draw(folder, predictions, values, history, spec=spec, title=title)
-    if _has_patients(predictions.record):
+    if bootstrap.several_rows_a_record(predictions.record):
         values |= _by_patient(flags, trainer.data, folder, predictions, before.get("temperature"), title)
     elif flags.macro_over:
         log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
@@ -155,11 +167,6 @@ def _classes(
         animation.save_confusion_video(history, spec.classes, path, title=title)
         animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
     return values
-
-
-def _has_patients(record: NDArray[np.str_]) -> bool:
-    """Whether every row names its record, and records have more rows than one."""
-    return bool((record != "").all()) and len(np.unique(record)) < len(record)
 
 
 def _by_patient(

@@ -50,9 +50,11 @@ def test_few_rows_have_no_interval_and_the_count_is_the_reason(count: int, lacks
     assert (intervals["still"], lacking["still"]) == (None, lacks or "no spread")
 
 
-def test_rows_of_few_records_are_few() -> None:
-    assert bootstrap.few_units(np.repeat(["a", "b", "c", "d"], 100)) == "4 records"
-    assert bootstrap.few_units(np.array(["a"] * 99 + [""])) == ""
+def test_rows_are_of_records_where_all_name_theirs_and_share_them() -> None:
+    assert bootstrap.several_rows_a_record(np.array(["a", "b", "a"]))
+    assert not bootstrap.several_rows_a_record(np.array(["a", "b", "c"]))
+    assert not bootstrap.several_rows_a_record(np.array(["a", "", "a"]))
+    assert not bootstrap.several_rows_a_record(np.array([], str))
 
 
 def test_units_are_records_or_rows_where_no_record_is_known() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from toolbox import metrics
+from toolbox import jackknife, metrics
 
 K = 4
 CLASSES = ("N", "S", "V", "F")
@@ -152,3 +152,24 @@ def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_
 
 def test_intervals_of_f1_of_a_class_that_is_not_there_are_zero() -> None:
     assert metrics.f1_intervals(np.diag([5, 0]), ["a", "b"], replicates=10) == {"a": [1, 1], "b": [0, 0]}
+
+
+def test_an_interval_over_records_is_of_the_metrics_without_each_record() -> None:
+    target, scores, row_loss = draw(7, rows=400)
+    unit = np.arange(400) % 20
+    bounds = {"loss": (0.0, np.inf)}
+    intervals, lacking = jackknife.over_records(metrics.of_weights(target, scores, row_loss), unit, bounds=bounds)
+    assert not lacking
+    whole = metrics.score(target, scores, row_loss)
+    others = [metrics.score(*(of[unit != left_out] for of in (target, scores, row_loss))) for left_out in range(20)]
+    for name in metrics.METRICS:
+        of = jackknife.spread(whole[name], np.array([other[name] for other in others]))
+        assert intervals[name] == pytest.approx(jackknife.interval(of, bounds.get(name, (0, 1))), rel=1e-6)
+        assert intervals[name][0] < whole[name] < intervals[name][1]
+
+
+def test_four_records_have_no_interval_however_many_rows() -> None:
+    target, scores, row_loss = draw(7, rows=400)
+    intervals, lacking = jackknife.over_records(metrics.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={})
+    assert set(intervals.values()) == {None}
+    assert set(lacking.values()) == {"4 records"}

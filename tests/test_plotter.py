@@ -12,7 +12,7 @@ import pytest
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
-from toolbox import metrics, plotter, report
+from toolbox import jackknife, metrics, plotter, report
 from toolbox.metrics import METRICS
 from toolbox.panels import save_panels
 from toolbox.predictions import Predictions
@@ -122,3 +122,27 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     assert text in caplog.text
     assert "macro_auroc                      -" in text
     assert {path.suffix for path in (tmp_path / "pred").iterdir()} == {".npz", ".csv", ".json", ".txt", ".png", ".html", ".js"}
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [(4, "n/a: no interval, which needs 10 records."), (20, "The intervals are over records, not rows: jackknife t")],
+)
+def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, records: int, says: str) -> None:
+    rows, spec = predictions(), SimpleNamespace(classes=CLASSES, split_rule="by patient")
+    record = np.array([f"r{i}" for i in range(records)])[np.arange(len(rows.index)) % records]
+    rows = Predictions(**{**vars(rows), "record": record})
+    values = report.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
+    text = (tmp_path / "report.txt").read_text()
+    assert says in text
+    assert values["interval_method"] == jackknife.METHOD
+    assert (values["intervals"]["accuracy"] is None) == (records < 10) == ("n/a: 4 records" in text)
+    assert (values["f1_intervals"]["challenge_f1"] is None) == (records < 10)
+
+
+def test_few_rows_have_no_interval(tmp_path: Path) -> None:
+    rows = predictions().of(np.arange(9))
+    rows = Predictions(**{**vars(rows), "record": np.full(9, "")})
+    values = report.write(tmp_path, rows, {}, spec=SimpleNamespace(classes=CLASSES, split_rule="x"), title="a run")
+    assert (values["intervals"]["accuracy"], values["without_interval"]["accuracy"]) == (None, "9 rows")
+    assert "n/a: no interval, which needs 10 rows." in (tmp_path / "report.txt").read_text()

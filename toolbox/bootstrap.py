@@ -56,10 +56,10 @@ def percentiles(
     return allowed({name: interval(column) for name, column in spread.items()}, jackknife.too_few(count, "rows"))
 
 
-def few_units(record: Array) -> str:
-    """Why rows of these records (N,) are too few for an interval; "" where they are not."""
+def several_rows_a_record(record: Array) -> bool:
+    """Whether every row (N,) names its record, and records have more rows than one: then an interval is over records."""
     unit, what = units(record)
-    return jackknife.too_few(len(np.unique(unit)), what)
+    return what == "records" and int(unit.max(initial=-1)) + 1 < len(unit)
 
 
 def allowed(intervals: dict[str, list[float]], lacks: str) -> tuple[dict[str, list[float] | None], dict[str, str]]:

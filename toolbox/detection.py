@@ -4,7 +4,7 @@ Anomalies are the positive class of AUROC, average precision (both as in scikit-
 its error is above the threshold. An undefined figure is NaN (null in JSON).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,18 @@ def score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
+def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Array], dict[str, Array]]:
+    """Every figure (b,) of weights (b, N) of the rows; the threshold stays as it is."""
+    ranking, flagged = _ranking(anomaly, errors), errors > threshold
+    return lambda weights: _figures(anomaly, flagged, ranking, weights)
+
+
 def bootstrap_intervals(
     anomaly: Array, errors: Array, threshold: float, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
     """95 % percentile intervals [low, high] of every figure over resampled rows; the threshold stays as it is."""
-    rng, ranking, flagged = np.random.default_rng(seed), _ranking(anomaly, errors), errors > threshold
-    blocks = (_figures(anomaly, flagged, ranking, weights) for weights in metrics.resamplings(rng, len(errors), replicates))
+    rng, statistic = np.random.default_rng(seed), of_weights(anomaly, errors, threshold)
+    blocks = (statistic(weights) for weights in metrics.resamplings(rng, len(errors), replicates))
     return metrics.percentile_intervals(FIGURES, np.concatenate([np.stack(list(block.values())) for block in blocks], 1))
 
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import bootstrap, detection, files, metrics, panels, plain, plotter
+from toolbox import bootstrap, detection, files, jackknife, metrics, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.panels import Panel
 from toolbox.predictions import Predictions
-from toolbox.report import between, of_rows, shown
+from toolbox.report import between, of_intervals, shown
 
 log = logging.getLogger("commander")
 FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
@@ -55,14 +55,17 @@ def write(
     predictions.save(folder / "predictions.npz")
     _save_csv(folder / "predictions.csv", predictions, fixed["threshold"], spec.classes)
     target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
-    anomaly = target != normal
+    anomaly, record = target != normal, predictions.record
     told = detection.both_sides(anomaly)
-    lacks = bootstrap.few_units(predictions.record)
-    values = _measured(anomaly, errors, threshold, lacks) if told else {}
+    values = _measured(anomaly, errors, threshold, record) if told else {}
     values |= {"threshold": threshold, "classes": detection.by_class(target, errors, threshold, spec.classes)}
     if baseline and told:
         name, scores, of_baseline = baseline
-        values["baseline"] = {"name": name, "threshold": of_baseline, **_measured(anomaly, scores, of_baseline, lacks)}
+        values["baseline"] = {
+            "name": name,
+            "threshold": of_baseline,
+            **_measured(anomaly, scores, of_baseline, predictions.record),
+        }
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     rules = [f"split: {spec.split_rule}", *remarks]
     rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
@@ -72,10 +75,17 @@ def write(
     return values
 
 
-def _measured(anomaly: Array, scores: Array, threshold: float, lacks: str) -> dict[str, Any]:
-    intervals, lacking = bootstrap.allowed(detection.bootstrap_intervals(anomaly, scores, threshold), lacks)
+def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) -> dict[str, Any]:
+    if bootstrap.several_rows_a_record(record):
+        unit, _ = bootstrap.units(record)
+        intervals, lacking = jackknife.over_records(detection.of_weights(anomaly, scores, threshold), unit, bounds={})
+        method = jackknife.METHOD
+    else:
+        lacks = jackknife.too_few(len(record), "rows")
+        intervals, lacking = bootstrap.allowed(detection.bootstrap_intervals(anomaly, scores, threshold), lacks)
+        method = bootstrap.METHOD
     figures = detection.score(anomaly, scores, threshold)
-    return figures | {"intervals": intervals, "without_interval": lacking, "interval_method": bootstrap.METHOD}
+    return figures | {"interval_method": method, "intervals": intervals, "without_interval": lacking}
 
 
 def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: Sequence[str]) -> None:
@@ -90,7 +100,7 @@ def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], norm
     """The figures with their intervals, a baseline's beside them, and a line a class; no figures where none is `normal`."""
     figures, end = ([UNMEASURED], [])
     if normal:
-        figures, end = _figures(values), [MEASURED, *of_rows(values["without_interval"])]
+        figures, end = _figures(values), [MEASURED, *of_intervals(values["interval_method"], values["without_interval"])]
     lines = [title, *rules, "", *figures, "", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"

@@ -5,7 +5,7 @@ the classes that occur or are predicted, IoU is the Jaccard index, AUROC and ave
 An undefined metric is NaN (null in JSON).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,18 +93,25 @@ def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, An
     return values | {"per_class": {name: {part: float(row[k]) for part, row in parts.items()} for k, name in enumerate(classes)}}
 
 
+def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array], dict[str, Array]]:
+    """Every metric (b,) of weights (b, N) of the rows."""
+    classes, predicted, ranking = scores.shape[1], scores.argmax(1), Ranking(target, scores)
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
+        loss = np.array([row_loss @ weight / weight.sum() for weight in weights])
+        return {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
+
+    return statistic
+
+
 def bootstrap_intervals(
     target: Array, scores: Array, row_loss: Array, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
     """95 % percentile intervals [low, high] of every metric over resampled rows (Efron & Tibshirani 1993, ch. 13)."""
-    rng, rows, classes = np.random.default_rng(seed), len(target), scores.shape[1]
-    predicted, ranking = scores.argmax(1), Ranking(target, scores)
-    parts = []
-    for weights in resamplings(rng, rows, replicates):
-        matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
-        loss = np.array([row_loss @ weight / rows for weight in weights])
-        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
-        parts.append(np.stack([values[name] for name in METRICS]))
+    rng, statistic = np.random.default_rng(seed), of_weights(target, scores, row_loss)
+    blocks = (statistic(weights) for weights in resamplings(rng, len(target), replicates))
+    parts = [np.stack([block[name] for name in METRICS]) for block in blocks]
     return percentile_intervals(METRICS, np.concatenate(parts, 1))
 
 
@@ -131,11 +138,15 @@ def f1_intervals(
     """
     rows = round(matrix.sum())
     drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
-    drawn = drawn.reshape(replicates, *matrix.shape)
-    f1 = np.nan_to_num(ratio(2 * np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(1) + drawn.sum(2)))
-    figures = dict(zip(classes, f1.T, strict=True))
-    figures |= {"challenge_f1": f1[:, [classes.index(name) for name in scored]].mean(1)} if scored else {}
+    figures = f1_of_classes(drawn.reshape(replicates, *matrix.shape), classes, scored)
     return {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in figures.items()}
+
+
+def f1_of_classes(matrices: Array, classes: Sequence[str], scored: Sequence[str] = ()) -> dict[str, Array]:
+    """The F1 (b,) of each class in matrices (b, K, K), and `challenge_f1` of the `scored`."""
+    f1 = per_class(matrices)["f1"]
+    figures = dict(zip(classes, f1.T, strict=True))
+    return figures | ({"challenge_f1": f1[:, [classes.index(name) for name in scored]].mean(1)} if scored else {})
 
 
 def challenge_f1(per_class: Mapping[str, Mapping[str, float]], scored: Sequence[str]) -> dict[str, float]:

@@ -7,12 +7,14 @@ from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from toolbox import bootstrap, files, jackknife, metrics, panels, plain, plotter
+from toolbox import bootstrap, ec57, files, jackknife, metrics, panels, plain, plotter
 from toolbox.notice import NOTICE
 from toolbox.predictions import Predictions
 
 log = logging.getLogger("commander")
+Array = NDArray[Any]
 FIGURE = "{:<24}{:>10}{:>24}{:>14}"
 
 
@@ -41,18 +43,43 @@ def write(
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
     values = metrics.name_classes(metrics.score(*rows), spec.classes)
-    lacks = bootstrap.few_units(predictions.record)
-    values["interval_method"] = bootstrap.METHOD
-    values["intervals"], values["without_interval"] = bootstrap.allowed(metrics.bootstrap_intervals(*rows), lacks)
+    values |= _intervals(predictions, spec.classes, scored)
     values |= metrics.challenge_f1(values["per_class"], scored)
-    how = {"scored": scored, "classes": list(spec.classes)}
-    values["f1_intervals"], _ = bootstrap.allowed(metrics.f1_intervals(np.array(values["confusion_matrix"]), **how), lacks)
     val = val | metrics.challenge_f1(val.get("per_class", {}), scored)
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
     files.write_text(folder / "report.txt", text)
     log.info("\n%s", plain.Block(text))
     return values
+
+
+def _intervals(predictions: Predictions, classes: Sequence[str], scored: Sequence[str]) -> dict[str, Any]:
+    """The intervals of the metrics and of the F1 of each class, over records where rows share them, else over rows."""
+    rows, names = (predictions.target, predictions.scores, predictions.loss), list(classes)
+    if not bootstrap.several_rows_a_record(predictions.record):
+        matrix = metrics.confusion_matrix(rows[0], rows[1].argmax(1), len(names))
+        lacks = jackknife.too_few(len(rows[0]), "rows")
+        found, lacking = bootstrap.allowed(metrics.bootstrap_intervals(*rows), lacks)
+        of_f1, _ = bootstrap.allowed(metrics.f1_intervals(matrix, names, scored=scored), lacks)
+        method = bootstrap.METHOD
+    else:
+        unit, _ = bootstrap.units(predictions.record)
+        found, lacking = jackknife.over_records(metrics.of_weights(*rows), unit, bounds={"loss": (0.0, np.inf)})
+        of_f1, method = _f1_over_records(*rows[:2], unit, names, scored), jackknife.METHOD
+    return {"interval_method": method, "intervals": found, "without_interval": lacking, "f1_intervals": of_f1}
+
+
+def _f1_over_records(
+    target: Array, scores: Array, unit: Array, names: list[str], scored: Sequence[str]
+) -> dict[str, list[float] | None]:
+    """The intervals of the F1 of each class over records; of one that stands in few of them None."""
+    matrices = ec57.by_unit(target, scores.argmax(1), unit, len(names))
+    total = matrices.sum(0)
+    value = {name: float(of[0]) for name, of in metrics.f1_of_classes(total[None], names, scored).items()}
+    without = metrics.f1_of_classes(total - matrices, names, scored)
+    known = ((matrices.sum(1) + matrices.sum(2)) > 0).sum(0)
+    spreads = jackknife.spreads(value, without, dict(zip(names, map(int, known), strict=True)))
+    return {name: jackknife.interval(of, jackknife.SHARE) for name, of in spreads.items()}
 
 
 def draw(
@@ -89,14 +116,17 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
         parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
         figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
         lines.append(FIGURE.format(name, *figures) + f"{between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
-    return plain.lines([*lines, "", *of_rows(lacking), NOTICE]) + "\n"
+    return plain.lines([*lines, "", *of_intervals(test.get("interval_method", bootstrap.METHOD), lacking), NOTICE]) + "\n"
 
 
-def of_rows(lacking: Mapping[str, str]) -> list[str]:
-    """What intervals over rows mean, and why figures have none."""
+def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
+    """What the intervals are over, and why figures have none."""
     lines = ["The intervals resample rows (1,000 bootstrap replicates); rows of one patient are not independent."]
+    if method != bootstrap.METHOD:
+        lines = [f"The intervals are over records, not rows: {method}."]
+    what = "rows" if method == bootstrap.METHOD else "records"
     few = bool({*lacking.values()} - {jackknife.UNDEFINED, jackknife.STILL})
-    return lines + [f"n/a: no interval, which needs {jackknife.FEW} rows, of {jackknife.FEW} records."] * few
+    return lines + [f"n/a: no interval, which needs {jackknife.FEW} {what}."] * few
 
 
 def between(bounds: Sequence[float] | None, lacks: str = "") -> str:
