@@ -236,6 +236,7 @@ def _prepare(
     """Bring the files of a run to the state from which its training goes on; UsageError for an imported run."""
     import assembly
     from toolbox import checkpoints, schedulers
+    from toolbox.meter import LOSSES
     from toolbox.runs import HISTORY
 
     if differences.keys() & assembly.OF_VALIDATION:
@@ -251,6 +252,7 @@ def _prepare(
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
+    trainer.losses.save(run / LOSSES)
 
 
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True) -> None:
@@ -258,6 +260,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
     import assembly
     import evaluation
     from toolbox import checkpoints, logger
+    from toolbox.meter import LOSSES
 
     board = assembly.make_board(flags, trainer, run)
 
@@ -265,6 +268,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
         if predictions:
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
         checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
+        trainer.losses.save(run / LOSSES)
         logger.log_epoch(run, trainer.history, flags.epochs)
         if board:
             board.epoch(row, trainer.model, predictions)

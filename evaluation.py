@@ -30,6 +30,7 @@ from toolbox import (
 )
 from toolbox.errors import CheckpointError
 from toolbox.logger import Board
+from toolbox.meter import LOSSES, StepLosses
 from toolbox.predictions import Predictions
 from toolbox.runs import RESULTS, RunFolder
 from trainer import Trainer
@@ -88,6 +89,8 @@ def _test(
     remarks = [*_remarks(data, overrides), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
     how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
+    if not flags.no_figures:
+        _draw_losses(run, folder, title)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
     facts = {
         "best_epoch": best,
@@ -106,6 +109,17 @@ def _test(
         run.write_json(RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
+
+
+def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
+    """The loss of every step of the training as a figure, where the run has kept it."""
+    try:
+        losses = StepLosses.load(run / LOSSES).arrays() if (run / LOSSES).exists() else {}
+    except ValueError as error:
+        log.warning("no figure of the loss of every step: %s", error)
+        return
+    if losses and len(losses["loss"]):
+        panels.save_panels(plotter.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
 
 
 def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:

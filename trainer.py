@@ -21,7 +21,7 @@ from loaders.augment import Augment
 from loaders.base import Data, Rows
 from toolbox import devices, fitting, samplers, terminal
 from toolbox.errors import CheckpointError, NumericsError
-from toolbox.meter import Meter
+from toolbox.meter import Meter, StepLosses
 from toolbox.predictions import Predictions
 from toolbox.schedulers import Schedule
 from toolbox.tasks import LAST, Task, is_better
@@ -30,6 +30,7 @@ PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
 READ_EVERY_S = 0.5
 RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
+OF_STEPS = "losses"  # in a checkpoint; older ones are without
 
 
 class Stop(Protocol):
@@ -72,6 +73,7 @@ class Trainer:
         self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
         self.rows = self.batch_size * shortrun.BATCHES if short_run else None
         self.epoch, self.history, self.best = 0, [], None
+        self.losses = StepLosses()
         self.rates: dict[str, float] = {}  # of the last step
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
@@ -127,7 +129,8 @@ class Trainer:
         members = len(self.learners)
         how = {"seed": self.seed, "epoch": self.epoch, "members": members, "batch": self.batch_size // members}
         order = samplers.epoch_order(self.draw, len(self.data.train), **how)
-        return Meter(order[: self.rows].to(self.device))
+        order = order[: self.rows].to(self.device)
+        return Meter(order, -(-len(order) // self.batch_size))
 
     def _step(self, inputs: list[Tensor], y: Tensor) -> None:
         x, *features = inputs
@@ -213,6 +216,7 @@ class Trainer:
             "val": val,
         }
         self.history.append(row)
+        self.losses.add(self.epoch, meter.losses[: meter.steps])
         self.meter, self.seconds = None, 0.0
         return row, predictions
 
@@ -253,6 +257,7 @@ class Trainer:
             "meter": self.meter.state_dict() if self.meter and self.meter.steps else None,
             "best": self.best,
             "history": self.history,
+            OF_STEPS: self.losses.state_dict(),
             "rng": devices.random_state(self.device),
         }
 
@@ -261,12 +266,14 @@ class Trainer:
 
         `anew` takes over what has been done, but begins optimizer, schedule and the epoch under way afresh.
         """
-        if lacking := self.state_dict().keys() - state.keys():
+        if lacking := self.state_dict().keys() - state.keys() - {OF_STEPS}:
             raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
         if why := fitting.unfinished(state, self.epoch) or ("" if anew else self._misfit(state)):
             raise CheckpointError(f"the checkpoint does not fit this run: {why}")
         self.epoch, best, self.history = state["epoch"], state["best"], [*state["history"]]
         self.best = None if best is None else {"epoch": best["epoch"], "value": float(best["value"])}
+        if OF_STEPS in state:
+            self.losses.load_state_dict(state[OF_STEPS])
         if anew:
             return
         self.seconds = state["seconds"]

@@ -238,10 +238,12 @@ def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tens
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, history and results of two runs are equal to the last bit."""
+    """Weights, history, losses of steps and results of two runs are equal to the last bit."""
     for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
         mine, theirs = weights(one, name), weights(other, name)
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    mine, theirs = (np.load(run / "loss_per_step.npz") for run in (one, other))
+    assert all(mine[name].tobytes() == theirs[name].tobytes() for name in ("epoch", "loss"))
     histories = [json.loads((run / "logger.json").read_text()) for run in (one, other)]
     for row in [row for history in histories for row in history]:
         del row["seconds"], row["samples_per_s"]

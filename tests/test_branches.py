@@ -58,7 +58,7 @@ def assert_same(mine: Path, theirs: Path) -> None:
             del row["seconds"], row["samples_per_s"]
         state["tensors"] = [value for group in state.pop("optimizer")["state"].values() for value in group.values()]
     one, other = states
-    for name in ("model", "rng"):
+    for name in ("model", "rng", "losses"):
         assert all(torch.equal(one[name][key], other[name][key]) for key in other[name]), name
     assert all(torch.equal(*map(torch.as_tensor, pair)) for pair in zip(one["tensors"], other["tensors"], strict=True))
     assert repr((one["history"], one["best"])) == repr((other["history"], other["best"]))

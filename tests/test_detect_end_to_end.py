@@ -55,10 +55,11 @@ def assert_error(ended: SimpleNamespace, code: int, *says: str) -> None:
 
 def test_the_run_folder_has_everything_and_the_last_line_of_stdout_says_it(detector: SimpleNamespace) -> None:
     made = {str(path.relative_to(detector.path)) for path in detector.path.rglob("*") if path.is_file()}
-    drawn = ("errors", "roc", "precision_recall", "reconstructions", "history")
+    drawn = ("errors", "roc", "precision_recall", "reconstructions", "history", "loss_per_step")
     figures = {f"pred/{name}.{kind}" for name in drawn for kind in ("png", "html")} | {"pred/plotly.min.js"}
     tables = {f"pred/{name}" for name in ("predictions.csv", "predictions.npz", "metrics.json", "report.txt")}
     root = {"config.json", "logger.json", "results.json", "threshold.json", "checkpoint.pth.tar", "model_best.pth.tar"}
+    root |= {"loss_per_step.npz"}
     events = {name for name in made if name.startswith("tensorboard/events")}
     assert len(events) == 1
     assert made - events == figures | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
@@ -243,7 +244,7 @@ def test_of_rows_without_labels_a_report_says_how_many_are_odd_and_no_figure_tha
     assert not any(name in text for name in (*FIGURES, "(normal)", "nan", "- - -"))
     assert "no row has a label" in ended.result["split_rule"]
     drawn = {path.stem for path in (run / "pred").glob("*.png")}
-    assert drawn == {"errors", "reconstructions", "history"}
+    assert drawn == {"errors", "reconstructions", "history", "loss_per_step"}
     again = carried_out(*how[:4], *AGAIN, "--test", "--root-dir", root)
     assert again.result == ended.result
 

@@ -16,13 +16,15 @@ from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, carried_o
 from loaders import DATASETS
 from toolbox.metrics import METRICS
 
+CURVES = ("roc", "precision_recall", "history", "loss_per_step")
+
 
 def test_the_run_folder_has_everything_the_design_names(short_run: SimpleNamespace) -> None:
     made = {str(path.relative_to(short_run.path)) for path in short_run.path.rglob("*") if path.is_file()}
-    figures = {f"pred/{name}.{kind}" for name in ("roc", "precision_recall", "history") for kind in ("png", "html")}
+    figures = {f"pred/{name}.{kind}" for name in CURVES for kind in ("png", "html")}
     matrices = {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png"}
     tables = {"pred/predictions.csv", "pred/predictions.npz", "pred/metrics.json", "pred/report.txt", "pred/plotly.min.js"}
-    root = {"config.json", "logger.json", "results.json", "checkpoint.pth.tar", "model_best.pth.tar"}
+    root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "checkpoint.pth.tar", "model_best.pth.tar"}
     assert made - {name for name in made if name.startswith("tensorboard/")} == (
         figures | matrices | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
     )
@@ -54,6 +56,15 @@ def test_history_and_best_epoch_agree(short_run: SimpleNamespace) -> None:
     results = json.loads((short_run.path / "results.json").read_text())
     assert results["best_epoch"] == best["epoch"]
     assert results["val"] == best["val"]
+
+
+def test_the_loss_of_every_step_is_kept_and_its_mean_is_the_epochs(short_run: SimpleNamespace) -> None:
+    with np.load(short_run.path / "loss_per_step.npz") as losses:
+        epoch, loss = losses["epoch"], losses["loss"]
+    assert (epoch.dtype, loss.dtype) == (np.int32, np.float32)
+    assert epoch.tolist() == [1] * 10 + [2] * 10
+    history = json.loads((short_run.path / "logger.json").read_text())
+    assert loss.reshape(2, 10).mean(1) == pytest.approx([row["train"]["loss"] for row in history], rel=1e-6)
 
 
 def test_testing_again_gives_the_same_results(short_run: SimpleNamespace) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
 from toolbox import jackknife, metrics, plotter, report
+from toolbox.meter import StepLosses
 from toolbox.metrics import METRICS
 from toolbox.panels import save_panels
 from toolbox.predictions import Predictions
@@ -88,6 +90,42 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
     for panel in panels[:-1]:
         assert [(name, len(x), len(y)) for name, x, y in panel.lines] == [("train", epochs, epochs), ("val", epochs, epochs)]
     assert np.isnan(panels[METRICS.index("macro_auroc")].lines[1][2][0])
+
+
+def test_few_losses_of_steps_are_drawn_each_and_many_as_means_in_their_range() -> None:
+    epoch, loss = np.repeat(np.arange(2, 5, dtype=np.int32), 4), np.arange(12, dtype=np.float32)
+    ((_, x, y), (_, middles, means)) = plotter.loss_panels(epoch, loss)[0].lines
+    assert (x.tolist(), y.tolist()) == (list(range(1, 13)), loss.tolist())
+    assert (middles.tolist(), means.tolist()) == ([2.5, 6.5, 10.5], [1.5, 5.5, 9.5])
+    rng = np.random.default_rng(1)
+    loss = rng.random(4321).astype(np.float32)
+    (panel,) = plotter.loss_panels(np.ones(4321, np.int32), loss)
+    (name, x, y), ((_, low, high),) = panel.lines[0], panel.bands
+    assert name == "mean of 5 steps, and their range"
+    assert len(x) == 865
+    assert (x[0], x[-1]) == (3, 4321)
+    assert y == pytest.approx([loss[i : i + 5].mean() for i in range(0, 4321, 5)], rel=1e-6)
+    assert low.tolist() == [loss[i : i + 5].min() for i in range(0, 4321, 5)]
+    assert high.tolist() == [loss[i : i + 5].max() for i in range(0, 4321, 5)]
+
+
+def test_losses_of_steps_are_read_as_they_were_written_and_nothing_else_is(tmp_path: Path) -> None:
+    path, losses = tmp_path / "losses.npz", StepLosses()
+    losses.add(3, torch.tensor([0.5, 0.25]))
+    losses.add(4, torch.tensor([0.125]))
+    losses.save(path)
+    assert {name: values.tolist() for name, values in StepLosses.load(path).arrays().items()} == {
+        "epoch": [3, 3, 4],
+        "loss": [0.5, 0.25, 0.125],
+    }
+    for arrays in ({"loss": np.zeros(2)}, {"epoch": np.zeros(2), "loss": np.zeros(2)}, {"epoch": np.zeros(1, np.int32),
+                   "loss": np.zeros(2, np.float32)}, {"epoch": np.array([{}]), "loss": np.zeros(1, np.float32)}):  # fmt: skip
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match=r"losses"):
+            StepLosses.load(path)
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"losses"):
+        StepLosses.load(path)
 
 
 def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> None:

@@ -75,6 +75,7 @@ def assert_same(one: Trainer, other: Trainer) -> None:
         assert torch.equal(value, other.model.state_dict()[key]), key
     assert untimed(one.history) == untimed(other.history)
     assert one.best == other.best
+    assert_equal_trees(one.losses.state_dict(), other.losses.state_dict())
     assert_equal_trees(one.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"])
 
 
@@ -133,6 +134,20 @@ def test_a_shaped_schedule_reaches_its_end_in_a_longer_run(tiny: Data, tmp_path:
     resumed = fit(through_a_file(fit(build(tiny, **short), 2), tiny, RunFolder(tmp_path), **long), 4)
     assert resumed.epoch == 4
     assert resumed.optimizer.param_groups[0]["lr"] < 1e-4
+
+
+def test_a_checkpoint_that_keeps_no_losses_of_steps_is_resumed_and_those_before_are_not_known(tiny: Data) -> None:
+    whole, stopped = fit(build(tiny), 3), fit(build(tiny), 3, StopAfter(10))
+    state = stopped.state_dict()
+    del state["losses"], state["meter"]["losses"]
+    resumed = build(tiny)
+    checkpoints.load_weights(resumed.model, state["model"], "here")
+    resumed.load_state_dict(state)
+    (_, known), (epoch, loss) = (fit(each, 3).losses.arrays().values() for each in (whole, resumed))
+    done = state["meter"]["steps"]
+    assert epoch.tolist() == [2] * 5 + [3] * 5
+    assert np.isnan(loss[:done]).all()
+    assert np.array_equal(loss[done:], known[5 + done :])
 
 
 def test_same_seed_same_weights_other_seed_other_weights(tiny: Data) -> None:

@@ -21,6 +21,7 @@ PARTS = {"optimizer": dict, "scheduler": dict, "rng": dict, "history": list}
 # What a schedule counts; its other values are those that it was built with.
 COUNTED = {"last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter"}
 SEVERAL_STEPS = ("OneCycleLR",)  # the schedule makes a step a batch, not one an epoch
+OF_STEPS = {"epoch": torch.int32, "loss": torch.float32}  # what is kept of each step that was made
 MOST_NAMED = 3
 
 
@@ -81,6 +82,8 @@ def unfinished(state: Mapping[str, Any], start: int) -> str:
         return f"epoch is {epoch!r}, it must be a whole number from 0"
     if why := history.objection(state["history"]):
         return f"history: {why}"
+    if why := _losses(state["losses"]) if "losses" in state else "":
+        return why
     last = state["history"][-1]["epoch"] if state["history"] else start
     if last != epoch:
         return f"history ends with epoch {last}, the checkpoint is of epoch {epoch}"
@@ -213,7 +216,20 @@ def _meter(meter: Any, progress: Progress) -> str:
     if type(rows) is not int or rows != min(steps * progress.batch_size, progress.rows):
         return f"rows is {rows!r:.40}, {steps} steps have {min(steps * progress.batch_size, progress.rows)}"
     like = torch.empty(rows, *progress.kept, device="meta")
+    own = meter.get("losses", torch.empty(steps))  # older checkpoints are without, and then resumed ones have NaN
+    if not (isinstance(own, Tensor) and _alike(own, torch.empty(steps, device="meta"))):
+        return f"losses is {kind(own)}, it must be {steps} numbers"
     return _tensor("outputs", outputs, like) or _tensor("loss_sum", loss, torch.empty((), device="meta"))
+
+
+def _losses(losses: Any) -> str:
+    """What is wrong with the losses of the steps of the epochs that are done."""
+    tensors = isinstance(losses, dict) and all(isinstance(each, Tensor) for each in losses.values())
+    if not (tensors and losses.keys() == OF_STEPS.keys()):
+        return f"losses is {kind(losses)}, it must be {' and '.join(OF_STEPS)} of each step"
+    steps = losses["loss"].numel()
+    odd = [name for name, dtype in OF_STEPS.items() if losses[name].shape != (steps,) or losses[name].dtype != dtype]
+    return f"losses: {odd[0]} is not one number a step" if odd else ""
 
 
 def _random(states: Mapping[str, Any]) -> str:

@@ -137,7 +137,7 @@ def _draw(panel: Panel, axes: Any) -> None:
     axes.set_title(panel.title, fontsize="medium")
     if not panel.lines:
         axes.set(xticks=[], yticks=[])
-    if panel.x_label == "epoch":
+    if panel.x_label in ("epoch", "step"):
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.ticks:
         axes.set_yticks(*panel.ticks)

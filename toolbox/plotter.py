@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_POINTS = 1000  # of a line over steps
 LABEL_WIDTH = 16  # letters of a class name before it is broken
 
 
@@ -116,6 +117,30 @@ def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
     lines = [(name, epochs, _numbers(row.get(name) for row in history)) for name in rates]
     return [*panels, Panel("learning rate", "epoch", "", lines)]
+
+
+def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Panel]:
+    """The training loss of every step (S,), the means of many steps where there are more than MOST_POINTS, and of each epoch.
+
+    A band reaches from the least to the largest loss of the steps that a mean is over.
+    """
+    ends = np.append(np.flatnonzero(np.diff(epoch)) + 1, len(loss))
+    firsts = np.concatenate([[0], ends[:-1]])
+    means = np.add.reduceat(loss.astype(float), firsts) / np.diff(firsts, append=len(loss))
+    many = -(-len(loss) // MOST_POINTS)
+    starts = np.arange(0, len(loss), many)
+    counts = np.diff(starts, append=len(loss))
+    middle, mean = starts + (counts + 1) / 2, np.add.reduceat(loss.astype(float), starts) / counts
+    name = "each step" if many == 1 else f"mean of {many} steps, and their range"
+    panel = Panel(
+        "loss of every step",
+        "step",
+        "training loss",
+        [(name, middle, mean), ("mean of an epoch", (firsts + ends + 1) / 2, means)],
+    )
+    if many > 1:
+        panel.bands = [(middle, np.minimum.reduceat(loss, starts), np.maximum.reduceat(loss, starts))]
+    return [panel]
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:
