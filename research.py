@@ -36,7 +36,8 @@ PARSER, DEFAULTS = args.build_parser(
     epilog="The same command again skips what is finished and goes on with what was begun.",
 )
 ANY_FAILED = CommanderError.code
-COUNTS = ("reps", "folds", "workers", "branches", "trials", "seeds")
+# The most of what is counted.
+COUNTS = {**dict.fromkeys(("reps", "folds", "trials", "seeds"), 100_000), "workers": 1_000, "branches": 1_000}
 log = logging.getLogger("commander")
 
 
@@ -71,7 +72,11 @@ def understood(argv: Sequence[str]) -> SimpleNamespace:
 
 def complaints(flags: SimpleNamespace) -> list[str]:
     """Everything that is wrong with the flags as typed."""
-    counts = [name for name in COUNTS if getattr(flags, name) is not None and getattr(flags, name) < 1]
+    counts = [
+        f"--{name} must be from 1 on, at most {most:,}"
+        for name, most in COUNTS.items()
+        if getattr(flags, name) is not None and not 1 <= getattr(flags, name) <= most
+    ]
     together = (
         (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
         (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
@@ -86,7 +91,7 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
         (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
     )
-    return [f"--{name} must be from 1 on" for name in counts] + [text for broken, text in together if broken]
+    return counts + [text for broken, text in together if broken]
 
 
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -20,7 +21,7 @@ import worker
 from series import Series
 from toolbox import gridtable, tasks
 from toolbox.errors import UsageError
-from toolbox.grid import Range
+from toolbox.grid import Range, few_enough
 from toolbox.ledger import DONE, FAILED, PRUNED, Ledger, Task, key_of
 from toolbox.registry import pick
 from toolbox.space import Space
@@ -113,6 +114,7 @@ class Search:
         if self.space.ranges():
             raise UsageError("--search grid tries every cell, and the grid has ranges", hint="--search tpe or random")
         kinds = {name: list(axis) for name, axis in self.space.axes.items() if len(axis) > 1}
+        few_enough(prod(map(len, kinds.values())))
         every = [dict(zip(kinds, values, strict=True)) for values in product(*kinds.values())]
         if not self.study.get_trials(deepcopy=False):
             for drawn in every:

@@ -20,7 +20,7 @@ from toolbox import gridcells, gridtable
 from toolbox.errors import UsageError
 from toolbox.grid import Cell
 from toolbox.gridfile import Plan
-from toolbox.ledger import DONE, FAILED, FIRST, Ledger, Task
+from toolbox.ledger import DONE, FAILED, FIRST, MOST_RUNS, Ledger, Task
 from toolbox.progress import Progress
 from toolbox.signals import StopRequest
 from toolbox.space import Space, around
@@ -37,7 +37,11 @@ def series(flags: SimpleNamespace, name: str, *, tested: bool = False) -> Series
 
 def checked(flags: SimpleNamespace, plan: Plan) -> list[Experiment]:
     """The cells of a plan, each seen to be a run that could begin."""
-    return series(flags, FIRST).experiments(plan.grid.cells())
+    runs, found = series(flags, FIRST), plan.grid.cells()
+    if len(found) * len(runs) > MOST_RUNS:
+        what = f"{len(found):,} cells, {runs}, are {len(found) * len(runs):,} runs; a research has at most {MOST_RUNS:,}"
+        raise UsageError(what, hint="fewer cells or repetitions")
+    return runs.experiments(found)
 
 
 def run_grid(flags: SimpleNamespace, found: list[Experiment], ledger: Ledger, stop: StopRequest) -> None:

@@ -1,6 +1,8 @@
 """The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in Python."""
 
+from functools import reduce
 from itertools import product
+from operator import mul
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
+from toolbox import grid as grid_module
 from toolbox import gridfile
 from toolbox.errors import ResourceError, UsageError
 from toolbox.grid import Grid, Option, Range, fixed, parse_range, varying
@@ -148,6 +151,63 @@ def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str
     assert str(path) in str(raised.value)
 
 
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (LAUGHS, "values, its aliases written out; at most 100,000"),
+        (LAUGHS.replace("a: &a", "reps: &a"), "values, its aliases written out"),
+        ("a: &a [*a]", "an alias stands within what it names, at line 1"),
+        ("a: &a {b: *a}", "an alias stands within what it names"),
+        ("a: " + "[" * 30 + "]" * 30, "nested 31 deep, at most 20"),
+        ("a: " + "[" * 5_000, "nested more than 20 deep"),
+        ("a: " + "{b: " * 5_000, "nested more than 20 deep"),
+        ("a:\n" + "\n".join("  " * depth + "- " for depth in range(1, 600)), "nested more than 20 deep"),
+        ("#" * (2**20 + 1), "larger than 1,048,576 bytes"),
+        (f"reps: {'9' * 5_000}", "must be a number from 1 on, at most 100,000"),
+        ("folds: 100001", "must be a number from 1 on, at most 100,000"),
+        ("grid: {cross: {a: 'loguniform(1, 1e999)'}}", "is no range"),
+        ("grid: {cross: {a: 'randint(1, 1e300)'}}", "is no range"),
+    ],
+)
+def test_a_file_that_no_grid_needs_is_refused_before_it_is_built(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        gridfile.read(written(tmp_path, text))
+
+
+def test_an_alias_may_stand_for_a_few_values(tmp_path: Path) -> None:
+    text = "grid:\n  - cross: {a: &values [1, 2], b: x}\n  - cross: {a: *values, b: y}"
+    assert len(gridfile.read(written(tmp_path, text)).grid.cells()) == 4
+
+
+def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_module, "MOST_CELLS", 50)
+    for text, told in (
+        ("grid: [{cross: {" + ", ".join(f"a{i}: 1" for i in range(201)) + "}}]", "more than 200 axes"),
+        ("grid:\n" + "- cross: {a: 1}\n" * 51, "the grid has 51 cells, a research has at most 50"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            gridfile.read(written(tmp_path, text))
+
+
+def test_too_many_cells_are_counted_and_not_made() -> None:
+    ten = [Option(key, range(10)) for key in "abcdefghi"]
+    grid = reduce(mul, ten)
+    with pytest.raises(UsageError, match="1,000,000,000 cells, a research has at most 10,000"):
+        grid.cells()
+    with pytest.raises(UsageError, match="at most 10,000"):
+        Option("a", range(10**12))
+    with pytest.raises(UsageError, match="at most 10,000"):
+        reduce(mul, [Option(f"a{i}", [1]) + Option(f"b{i}", [1]) for i in range(40)])
+    with pytest.raises(UsageError, match="at most 10,000"):
+        Option.product(grid, grid)
+    assert len(reduce(mul, ten[:4]).cells()) == 10_000
+
+
 def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
     text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
     assert gridfile.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
@@ -160,7 +220,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("GRID = [1]", "sets no GRID"), ("1 / 0", "ZeroDivisionError"), ("GRID =", "SyntaxError")]
+    ("text", "told"),
+    [
+        ("GRID = [1]", "sets no GRID"),
+        ("BASE = 7", "BASE is no mapping"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("GRID =", "SyntaxError"),
+    ],
 )
 def test_a_python_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):

@@ -29,6 +29,7 @@ grid:
   - cross: {lr: [0.001, 0.005]}
 """
 SECONDS = {"seconds", "run"}
+NINE_AXES = ", ".join(f"a{i}: [{', '.join('0123456789')}]" for i in range(9))
 
 
 def written(root: Path, text: str = GRID, name: str = "g.yaml") -> Path:
@@ -254,6 +255,8 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("base: {lr: 0.1}", "names no dataset"),
         ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed is no axis"),
         ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
+        ("base: {dataset: synth}\nreps: 60000\ngrid: [{cross: {lr: [0.1, 0.2]}}]", "are 120,000 runs"),
+        (f"base: {{dataset: synth}}\ngrid: [{{cross: {{{NINE_AXES}}}}}]", "1,000,000,000 cells"),
     ):
         assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
         assert told in capsys.readouterr().err
@@ -266,6 +269,8 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("g.yaml --dry-run --search tpe --trials 3", "--dry-run lists a grid, not a search"),
         ("g.yaml --results g", "leave the grid out"),
         ("--results g --search tpe", "--search needs --trials"),
+        ("g.yaml --workers 1000000", "--workers must be from 1 on, at most 1,000"),
+        ("g.yaml --reps 1000000000", "--reps must be from 1 on, at most 100,000"),
     ],
 )
 def test_what_does_not_go_together_is_said(typed: str, told: str) -> None:

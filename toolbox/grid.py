@@ -12,13 +12,16 @@ A value is the text that would be typed; None leaves the flag out.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, islice, product
+from math import isfinite, prod
 from typing import Any
 
 from toolbox.errors import UsageError
 
 Cell = dict[str, str]  # a flag without its dashes -> its value as it is typed
 KINDS = ("uniform", "loguniform", "randint")
+MOST_CELLS, MOST_AXES = 10_000, 200  # of a grid; of a product
+LARGEST_WHOLE = 2**53  # of randint
 _RANGE = re.compile(r"\s*(\w+)\s*\(\s*([^\s,()]+)\s*,\s*([^\s,()]+)\s*\)\s*")
 
 
@@ -57,10 +60,12 @@ class Grid:
         return Grid(self.terms + other.terms)
 
     def __mul__(self, other: "Grid") -> "Grid":
+        few_enough(len(self.terms) * len(other.terms))
         return Grid(tuple(_joined(left, right) for left in self.terms for right in other.terms))
 
     def cells(self) -> list[Cell]:
-        """The cells in order, the last axis running fastest; a UsageError where an axis is a range."""
+        """The cells in order, the last axis running fastest; a UsageError where an axis is a range, or they are too many."""
+        few_enough(sum(prod(len(axis.rows) for axis in term) for term in self.terms))
         return [cell for term in self.terms for cell in _cells(term)]
 
 
@@ -69,7 +74,8 @@ class Option(Grid):
 
     def __init__(self, key: str, values: Iterable[Any] | Range) -> None:
         drawn = (flag_key(key), values) if isinstance(values, Range) else None
-        rows = () if drawn else tuple(_row({key: value}) for value in values)
+        rows = () if drawn else tuple(_row({key: value}) for value in islice(values, MOST_CELLS + 1))
+        few_enough(len(rows))
         if not (rows or drawn):
             raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
         super().__init__(((Axis(rows, drawn),),))
@@ -100,11 +106,19 @@ def parse_range(text: str) -> Range | None:
     try:
         low, high = float(match[2]), float(match[3])
     except ValueError as error:
-        raise UsageError(f"{text}: its ends are no numbers", hint="loguniform(1e-4, 1e-2)") from error
-    whole = match[1] != "randint" or (low.is_integer() and high.is_integer())
-    if not (low < high and whole and (match[1] != "loguniform" or low > 0)):
-        raise UsageError(f"{text} is no range", hint="the lower end first, above 0 for loguniform, whole for randint")
+        raise UsageError(f"{text[:80]}: its ends are no numbers", hint="loguniform(1e-4, 1e-2)") from error
+    whole = match[1] != "randint" or (low.is_integer() and high.is_integer() and max(-low, high) <= LARGEST_WHOLE)
+    if not (low < high and isfinite(low) and isfinite(high) and whole and (match[1] != "loguniform" or low > 0)):
+        hint = "finite ends, the lower end first, above 0 for loguniform, whole for randint"
+        raise UsageError(f"{text[:80]} is no range", hint=hint)
     return Range(match[1], low, high)
+
+
+def few_enough(count: int) -> None:
+    """Raise a UsageError where a grid has too many cells to be run in one research, before any of them is made."""
+    if count > MOST_CELLS:
+        hint = "fewer values, a search (--search tpe), or several files"
+        raise UsageError(f"the grid has {count:,} cells, a research has at most {MOST_CELLS:,}", hint=hint)
 
 
 def varying(cells: Iterable[Cell]) -> list[str]:
@@ -122,6 +136,8 @@ def _cells(term: tuple[Axis, ...]) -> Iterator[Cell]:
 
 
 def _joined(left: tuple[Axis, ...], right: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    if len(left) + len(right) > MOST_AXES:
+        raise UsageError(f"a product has more than {MOST_AXES} axes", hint="flags that do not vary go into base")
     _apart([axis.keys for axis in left + right])
     return left + right
 

@@ -12,6 +12,7 @@ In place of `grid` there may be `stages` (`toolbox.stagefile`); `folds` says in 
 """
 
 import runpy
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -20,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from toolbox.errors import ResourceError, UsageError
-from toolbox.grid import Grid, Option, fixed, flag_key, parse_range
+from toolbox.grid import Grid, Option, few_enough, fixed, flag_key, parse_range
 
 NULL = ("", "~", "null")
+MOST_BYTES = 2**20
+MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
+MOST_DEPTH, MOST_VALUES = 20, 100_000  # of a file, with its aliases written out
 SHAPE = "base, reps, folds and grid, or stages; in grid a list of zip and cross"
 
 
@@ -58,6 +62,8 @@ def read(path: Path) -> Plan:
                 found.get("stages", []),
             )
             grid = read_grid(found.get("grid", []))
+        if not isinstance(base, Mapping):
+            raise UsageError("BASE is no mapping of flags", hint='BASE = {"dataset": "synth"}')
         if not isinstance(grid, Grid):
             raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from toolbox.grid')
         if stages and (grid.terms or not isinstance(stages, list)):
@@ -76,7 +82,7 @@ def _ran(path: Path) -> dict[str, Any]:
         return runpy.run_path(str(path))
     except (UsageError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"the file cannot be run, {type(error).__name__}: {error}", hint="python, and the file") from error
 
 
@@ -91,21 +97,56 @@ def _loaded(path: Path) -> dict[str, Any]:
             return None if node.style is None and text in NULL else text
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value]
-            if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-                raise UsageError(f"'{twice[0]}' stands twice, at line {node.start_mark.line + 1}", hint="each once")
+            keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+            if twice := [key for key, count in keys.items() if count > 1]:
+                raise UsageError(f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}", hint="each once")
             return super().construct_mapping(node, deep)
 
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"the file is larger than {MOST_BYTES:,} bytes", hint="a grid of fewer values, or several files")
     try:
-        with path.open(encoding="utf-8") as file:
-            found = yaml.load(file, Loader)
+        loader = Loader(content.decode("utf-8-sig"))
+        node = loader.get_single_node()
+        _check_size(node)
+        found = loader.construct_document(node) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
+    except RecursionError as error:
+        raise UsageError(f"the file is nested more than {MOST_DEPTH} deep", hint=SHAPE) from error
     return mapping(found, "the file")
+
+
+def _check_size(node: Any) -> None:
+    """Raise where a tree of YAML is deeper, or with its aliases written out larger, than any grid is."""
+    values, depth = _size(node, {}) if node else (0, 0)
+    if depth > MOST_DEPTH:
+        raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
+    if values > MOST_VALUES:
+        what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
+        raise UsageError(what, hint="a grid of fewer values, or several files")
+
+
+def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node stands for, and how deep it is; `sizes` has those of the nodes met before, None within them."""
+    if id(node) not in sizes:
+        sizes[id(node)] = None
+        inner = node.value if isinstance(node.value, list) else []
+        parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
+        found = [_size(part, sizes) for part in parts]
+        sizes[id(node)] = (1 + sum(count for count, _ in found), 1 + max((depth for _, depth in found), default=0))
+    size = sizes[id(node)]
+    if size is None:
+        raise UsageError(
+            f"an alias stands within what it names, at line {node.start_mark.line + 1}", hint="the values in its place"
+        )
+    return size
 
 
 def read_grid(found: Any) -> Grid:
     """The lines of `grid`, one after the other; one of none where there is none."""
+    few_enough(len(_entries(found)))
     return reduce(add, [_entry(entry) for entry in _entries(found)], Grid(()))
 
 
@@ -168,6 +209,6 @@ def mapping(found: Any, where: str) -> Mapping[str, Any]:
 def count(name: str, found: Any) -> int:
     """The number from 1 on that stands at `name`."""
     text = str(found)
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise UsageError(f"{name} is {text[:40]}, must be a number from 1 on", hint=f"{name}: 5")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MOST_COUNT):
+        raise UsageError(f"{name} is {text[:40]}, must be a number from 1 on, at most {MOST_COUNT:,}", hint=f"{name}: 5")
     return int(text)

@@ -36,7 +36,7 @@ PATHS = ("data_file", "label_map", "weights_file", "pretrained")  # in config.js
 FOREIGN = {"overrides": "it was resumed with --override", "imported": "it was imported"}  # by key of config.json
 # The fields of a record, beside those that older versions did not write.
 FIELDS = {"cell": str, "rep": int, "stage": str, "given": dict, "flags": dict, "tested": bool, "state": str}
-MOST_RUNS = 1_000_000
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Ledger:
     def open(cls, root: Path, name: str, *, make: bool = True) -> "Ledger":
         """The folder called `name`, made where it is not there; a UsageError lists those there are where it is to be."""
         if not NAME.fullmatch(name):
-            raise UsageError(f"--name {name[:60]} is no name for a folder", hint="letters, digits, dots and dashes")
+            hint = "--name NAME" if make else "--results NAME"
+            raise UsageError(f"{name[:60]!r} is no name of a research", hint=f"{hint}, of letters, digits, dots and dashes")
         path = root / "research" / name
         if not make and not (path / "grid.json").is_file():
             there = ", ".join(sorted(found.parent.name for found in root.glob("research/*/grid.json"))) or "none"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolbox.errors import UsageError
-from toolbox.grid import Axis, Cell, Grid, Option, Range, fixed
+from toolbox.grid import Axis, Cell, Grid, Option, Range, few_enough, fixed
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Space:
         """The axes of a grid; a UsageError where it is a sum, of which nothing can be learned together."""
         if len(grid.terms) != 1:
             raise UsageError(f"a search is over one product, the grid has {len(grid.terms)}", hint="one line in grid")
+        few_enough(sum(len(axis.rows) for axis in grid.terms[0]))
         rows = {_name(axis): {_words(row): row for row in axis.rows} for axis in grid.terms[0]}
         return cls(rows | dict(axis.drawn for axis in grid.terms[0] if axis.drawn))
 
