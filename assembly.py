@@ -145,10 +145,8 @@ def read_config(run: RunFolder) -> dict[str, Any]:
 
 def _unusable(stored: Mapping[str, Any]) -> str:
     """What no run can have been started with; empty where nothing is."""
-    flags = args.resolve({}, stored)
-    flags.confusion_video = None  # whether it can be made is asked where it is wanted
     try:
-        choices.settle(flags)
+        choices.settle(args.resolve({}, stored))
     except UsageError as error:
         return error.what
     return ""

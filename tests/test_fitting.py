@@ -65,7 +65,7 @@ def is_lawful(path: tuple, value: Any) -> bool:
     if path[-1] == "_last_lr":
         return isinstance(value, list) and value == [1]
     if path == ("scheduler", "best"):
-        return isinstance(value, float) and value == float("-inf")
+        return isinstance(value, int | float) and (value == -1 or value == float("-inf"))
     if path[0] == "history":
         side = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
         known = path[3:4] != ("confusion_matrix",) or (path[4:] == () and value is None)

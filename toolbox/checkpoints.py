@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,10 @@ def find(run: RunFolder, which: str) -> tuple[Path, dict[str, Any]]:
     except DamagedError as error:
         if which != "latest":
             raise
-        path.replace(path.with_name(f"{LATEST}.corrupt"))
-        log.warning("%s; it is kept as %s.corrupt", error.what, LATEST)
+        kept = path.with_name(f"{LATEST}.corrupt")
+        with nullcontext() if run.writable else suppress(OSError):
+            path.replace(kept)
+        log.warning("%s; it is kept as %s", error.what, kept.name if kept.exists() else path.name)
     epochs = sorted(run.path.glob(EPOCH.format("*")), key=lambda path: (len(path.name), path.name), reverse=True)
     sound = [next(filter(None, map(_sound, epochs)), None), _sound(run / BEST)]
     if not any(sound):
