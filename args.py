@@ -31,6 +31,7 @@ OF_THE_COMMAND = {
     "version",
     "resume",
     "test",
+    "test_on",
     "override",
     "import_legacy",
     "list",
@@ -57,6 +58,8 @@ OF_ONE_COMMAND = {
     "predict": ("beats", "unit", "out"),
     "explain": ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"),
 }
+# What says something of the other file with --test-on, not of the run's own.
+OF_THE_TESTED = ("label_column", "record_column", "rate_hz")
 # What says something else with --predict: of the recording, not of the run's rows.
 OF_THE_RECORDING = ("leads", "rate_hz")
 # What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
@@ -205,7 +208,8 @@ WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a nu
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """What was typed, by name; a UsageError for what cannot be read."""
-    return vars(PARSER.parse_args(argv))
+    given = vars(PARSER.parse_args(argv))
+    return given | ({"test": True} if "test_on" in given else {})
 
 
 def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SimpleNamespace:

@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, replace
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +15,14 @@ from torch import nn
 
 import args
 import choices
-from loaders import detection, get_data, shortrun, splits
+from loaders import detection, get_data, shortrun, splits, whole
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.holdout import Fold
 from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, schema, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
+from toolbox.exposure import Exposure
 from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
@@ -128,6 +131,31 @@ def export_charts(flags: SimpleNamespace) -> Path:
     return chartfiles.export(data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None)
 
 
+def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder, config: Mapping[str, Any]) -> Data:
+    """All rows of what --test-on names, as the test side of the run; a detector has its own rows beside them, to be fitted to."""
+    spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
+    how = {"dataset": spec.name, "spec": spec, "options": data_options(flags), "typed": typed}
+    data = whole.load(flags.test_on, flags.root_dir, **how)
+    if flags.task != "detect":
+        return data
+    detection.check_told_apart(data.test, spec.classes, detection.normal_class(spec.classes, flags.normal_class), flags.test_on)
+    own = load_data(SimpleNamespace(**{**vars(flags), **{name: config["flags"].get(name) for name in typed}}))
+    if own.checksum != config["data"]["checksum"]:
+        what = f"{DATA} is {own.checksum[:12]}, the run has {config['data']['checksum'][:12]}"
+        raise DataError(
+            what, where=str(run.path), hint="the run's own data: a detector is compared with a baseline fitted to them"
+        )
+    return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
+
+
+def for_a_test(flags: SimpleNamespace) -> SimpleNamespace:
+    """The flags without those that need the rows a run was trained on."""
+    if flags.task == "detect":
+        return flags
+    idle = {"sampler": None, "class_balance": None, "class_weights": None, "scheduler": "none"}
+    return SimpleNamespace(**{**vars(flags), **idle})
+
+
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
     """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else synth."""
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
@@ -150,6 +178,18 @@ def _unusable(stored: Mapping[str, Any]) -> str:
     except UsageError as error:
         return error.what
     return ""
+
+
+def stored_spec(run: RunFolder, config: Mapping[str, Any]) -> DataSpec:
+    """The facts of the data that a run was trained on, without loading it."""
+    stored = config["data"]
+    try:
+        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
+        values = {name: stored[name] for name in known}
+        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except KeyError as error:
+        what = f"config.json lacks {error} of the data"
+        raise CheckpointError(what, where=str(run / "config.json"), hint="mend the file, or another --version") from error
 
 
 def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
@@ -211,7 +251,7 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
     size = shortrun.batch_size(flags.batch_size, len(data.train))
-    batches = -(-len(data.train) // size)
+    batches = -(-len(data.train) // size) or 1
     batches = min(batches, shortrun.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
@@ -246,9 +286,8 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
     spec, weights = data.spec, None
     if len(spec.classes) < 2:
         raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
-    if absent := [
-        name for name, rows in zip(spec.classes, np.bincount(data.train.y, minlength=len(spec.classes)), strict=True) if not rows
-    ]:
+    counts = np.bincount(data.train.y, minlength=len(spec.classes))
+    if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
         log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.class_balance:
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
@@ -329,6 +368,15 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
     }
+
+
+def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
+    """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights were."""
+    known = [Exposure.of(data.train, data.val), *before]
+    if flags.pretrained and flags.pretrained != transfer.IMAGENET:
+        source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)
+        known.append(Exposure.of_run(source))
+    reduce(Exposure.joined, known).save(run)
 
 
 def gone_on(

@@ -6,7 +6,7 @@ scores, upright = classifier.scores(leads, peaks)    # (N, K)
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     own = {name: value for name, value in given.items() if name not in args.OF_THE_RECORDING}
     flags = choices.settle(assembly.resume_flags(own, config))
     assembly.same_run(own, flags, config, run)
-    spec = _spec(run, config["data"])
+    spec = assembly.stored_spec(run, config)
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
@@ -125,17 +125,6 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
         label_map=flags.label_map,
         records=None if None in records.values() else records,
     )
-
-
-def _spec(run: RunFolder, stored: Mapping[str, Any]) -> DataSpec:
-    """The facts of the data that the run was trained on, without loading it."""
-    try:
-        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
-        values = {name: stored[name] for name in known}
-        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except KeyError as error:
-        what = f"config.json lacks {error} of the data"
-        raise CheckpointError(what, where=str(run / "config.json"), hint="mend the file, or another --version") from error
 
 
 def _temperature(run: RunFolder, which: str, *, fitted: bool) -> float:

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,7 @@ def start(
         claimed(run)
     with run.locked(), devices.enough_memory(flags.batch_size):
         run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
+        assembly.remember(flags, run, data)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
         if flags.short_run:
@@ -189,6 +191,7 @@ def go_on(
     import choices
     import evaluation
     from toolbox import checkpoints, devices
+    from toolbox.exposure import Exposure
     from toolbox.runs import HISTORY
 
     run = run or assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
@@ -196,6 +199,9 @@ def go_on(
     given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
     flags = choices.settle(assembly.resume_flags(given, config))
     differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
+    if flags.test_on:
+        test_on(flags, given, run, config, differences=differences)
+        return
     shortened = bool(flags.test and differences.pop("short_run", None))
     differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
     assembly.permit(differences, flags, run)
@@ -216,8 +222,9 @@ def go_on(
             trainer.load_state_dict(state, anew=bool(differences) or shortened or "imported" in config)
         if flags.test:
             which += "-short" * shortened + "-override" * bool(differences)
+            exposure = Exposure.of_run(run) if differences else None
             with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
-                evaluation.test(flags, trainer, run, which, board=board)
+                evaluation.test(flags, trainer, run, which, board=board, exposure=exposure)
             return
         _prepare(flags, given, trainer, run, config=config, differences=differences)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
@@ -236,6 +243,7 @@ def _prepare(
     """Bring the files of a run to the state from which its training goes on; UsageError for an imported run."""
     import assembly
     from toolbox import checkpoints, schedulers
+    from toolbox.exposure import KEPT, Exposure
     from toolbox.meter import LOSSES
     from toolbox.runs import HISTORY
 
@@ -248,11 +256,40 @@ def _prepare(
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
+    if differences or not (run / KEPT).exists():
+        known = [Exposure.of_run(run)] if differences or config.get("overrides") else []
+        assembly.remember(flags, run, trainer.data, known)
     if differences:  # the optimizer that is begun anew and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
     trainer.losses.save(run / LOSSES)
+
+
+def test_on(
+    flags: SimpleNamespace, given: Mapping[str, Any], run: "RunFolder", config: Mapping[str, Any], *, differences: dict[str, Any]
+) -> None:
+    """Test a run on all rows of another file or dataset; its own results stay as they are."""
+    import assembly
+    import evaluation
+    from toolbox import checkpoints, devices
+    from toolbox.exposure import Exposure
+    from toolbox.outputs import safe_name
+
+    differences = {name: both for name, both in differences.items() if name not in args.OF_THE_TESTED}
+    assembly.permit(differences, flags, run)
+    assembly.tell_short(given, flags, run)
+    which = flags.resume or "best"
+    with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
+        path, state = checkpoints.find(run, which)
+        data = assembly.tested_data(flags, given, run, config)
+        trainer = assembly.build(assembly.for_a_test(flags), data)
+        with checkpoints.restoring(path):
+            checkpoints.load_weights(trainer.model, state["model"], str(path))
+            trainer.load_state_dict(state, anew=True)
+        name = f"{which}{'-override' * bool(differences)}-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
+        with closing(board) if (board := assembly.make_test_board(given, trainer, run, name)) else nullcontext():
+            evaluation.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 
 
 def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True) -> None:
@@ -287,7 +324,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
             return
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-        results = evaluation.test(flags, trainer, run, "best", board=board)
+        results = evaluation.test(flags, trainer, run, "best", board=board, exposure=None)
         if board:
             board.hparams(assembly.kept(flags), results["test"])
 

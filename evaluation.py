@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -28,7 +29,8 @@ from toolbox import (
     plotter,
     report,
 )
-from toolbox.errors import CheckpointError
+from toolbox.errors import CheckpointError, DataError
+from toolbox.exposure import Exposure, Overlap
 from toolbox.logger import Board
 from toolbox.meter import LOSSES, StepLosses
 from toolbox.predictions import Predictions
@@ -45,10 +47,13 @@ NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
-def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None) -> dict[str, Any]:
+def test(
+    flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
+) -> dict[str, Any]:
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results.
 
-    What the test showed goes to `board` too, where there is one.
+    What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own split,
+    `exposure` says what the run was trained and validated on.
     """
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
@@ -58,10 +63,10 @@ def test(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str, *
     if not run.writable:
         with TemporaryDirectory(prefix="ecg-test-") as folder:
             no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, Path(folder), which=which, history=history, board=None)
+            return _test(no_files, trainer, run, Path(folder), which=which, history=history, board=None, exposure=exposure)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    return _test(flags, trainer, run, folder, which=which, history=history, board=board)
+    return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)
 
 
 def _test(
@@ -73,20 +78,28 @@ def _test(
     which: str,
     history: list[dict[str, Any]],
     board: Board | None,
+    exposure: Exposure | None,
 ) -> dict[str, Any]:
     """The test with its files in `folder`; what stands beside it in the run folder is written where that may be."""
-    data, title = trainer.data, f"{run.path.name}, {which} checkpoint"
+    data, title = trainer.data, f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
+    if flags.test_on:
+        title += f" on {Path(flags.test_on).name}"
     if data.whole:
         title += " (a short run)"
-    seen = trainer.predict(data.val) if len(data.val) else None
+    seen = trainer.predict(data.val) if len(data.val) else _validated(run, trainer.epoch)
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed and run.writable:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     costs = _costs(flags, trainer)
     overrides = run.read_json("config.json").get("overrides", [])
-    predictions = trainer.predict(data.test)  # the test set is opened here, and not before
+    test = data.test  # the test set is opened here, and not before
+    overlap = _overlap(flags, test, exposure or (Exposure.of_run(run) if overrides else None))
+    if overlap:
+        data = replace(data, spec=replace(data.spec, split_rule=overlap.rule(data.spec.split_rule)), open_test=lambda: test)
+        trainer.data = data
+    predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, overrides), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    remarks = [*_remarks(data, overrides, overlap), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
     how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     if not flags.no_figures:
@@ -95,7 +108,8 @@ def _test(
     facts = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,
-        "shared_rows": len(data.shared_rows),
+        "shared_rows": overlap.shared if overlap else len(data.shared_rows),
+        **({"trained_on": overlap.as_dict()} if overlap else {}),
         "dropped_rows": dropped,
     }
     facts |= ({"covers": data.covers} if data.whole else {}) | ({"doubts": doubts} if doubts else {})
@@ -105,6 +119,8 @@ def _test(
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
+        if run.writable:
+            files.write_json(folder / RESULTS, results)
     elif run.writable and (last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
         run.write_json(RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
@@ -122,6 +138,22 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
         panels.save_panels(plotter.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
 
 
+def _validated(run: RunFolder, epoch: int) -> Predictions | None:
+    """What validation gave in an epoch, where its rows are not at hand."""
+    path = run / "res" / f"epoch{epoch}.npz"
+    return Predictions.load(path) if path.exists() else None
+
+
+def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> Overlap | None:
+    """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
+    overlap = exposure.overlap(test) if exposure else None
+    if overlap and flags.strict_split and overlap.shared:
+        raise DataError(overlap.sentence, where=flags.test_on or "", hint="take these rows out, or leave --strict-split out")
+    if overlap and (overlap.any or overlap.shared is None):
+        log.warning(overlap.sentence)
+    return overlap
+
+
 def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     """What the network costs: what is the same every time, and with --cost what has to be measured."""
     model, spec = trainer.model, trainer.data.spec
@@ -129,12 +161,13 @@ def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     return cost.size_and_work(model, spec) | measured
 
 
-def _remarks(data: Data, overrides: Sequence[dict[str, Any]]) -> list[str]:
+def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap | None) -> list[str]:
     """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained."""
     remarks = [f"a short run: {_covered(data.covers)}, trained on ten batches an epoch"] if data.whole else []
-    remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
-    if len(data.shared_rows):
-        log.warning(remarks[-1])
+    if not overlap:
+        remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
+        if len(data.shared_rows):
+            log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
     for note in overrides:

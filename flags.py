@@ -105,6 +105,8 @@ def _model_flags(flag: Any) -> None:
     flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
     flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
     flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
+    flag("--test-on", metavar="WHAT", help="test the run on all rows of another file (a table, or one as its dataset has) or "
+         "of a dataset, not divided; rows that the run trained or validated on are counted")  # fmt: skip
     flag("--import-legacy", metavar="FILE", help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested")
     flag("--list", metavar="WHAT", help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
          "augmentations baselines explainers")  # fmt: skip

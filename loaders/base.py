@@ -72,6 +72,7 @@ class Rows(Protocol):
     """
 
     pooled: bool
+    digested: str
     dropped: int
     y: NDArray[np.int64]
     record: NDArray[np.str_]
@@ -99,6 +100,10 @@ class Rows(Protocol):
     def shared(self, *others: Any) -> NDArray[np.int64]:
         """Which of its rows stand in one of the other sides, of the same kind, too."""
 
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """Eight bytes (N,) of a digest of each row's samples, which are taken as `digested` says."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -116,6 +121,7 @@ class Split:
     position: NDArray[np.int64] = None  # type: ignore[assignment]
     features: NDArray[np.float32] = None  # type: ignore[assignment]
     pooled: ClassVar[bool] = False
+    digested: ClassVar[str] = "float32 samples of rows"
 
     def __post_init__(self) -> None:
         if self.position is None:
@@ -135,9 +141,13 @@ class Split:
     @classmethod
     def joined(cls, first: "Split", second: "Split") -> "Split":
         """The rows of two whole files, one after the other; the index goes on where the first file ends."""
-        both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in OF_ROWS if name != "index"}
-        index = np.concatenate([first.index, second.index + len(first) + first.dropped])
-        return cls(**both, index=index, dropped=first.dropped + second.dropped)
+        shifted = replace(second, index=second.index + len(first) + first.dropped)
+        return first.and_rows(shifted, dropped=first.dropped + second.dropped)
+
+    def and_rows(self, other: "Split", *, dropped: int) -> "Split":
+        """These rows, then those of another split, of which `dropped` could not be used."""
+        both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in OF_ROWS}
+        return replace(self, **both, dropped=dropped)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -162,6 +172,19 @@ class Split:
     def shared(self, *others: "Split") -> NDArray[np.int64]:
         """Which rows stand in one of `others` too, sample for sample."""
         return splits.shared(self.x, *(other.x for other in others))
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """Eight bytes (N,) of a digest of each row's samples."""
+        return splits.digests(self.x)
+
+    def with_sides(self, *others: "Split") -> "Split":
+        """These rows and those of other sides of the same source; a side that counts its rows anew is of another file."""
+        both = self
+        for other in others:
+            shift = both.index.max() + 1 if np.intersect1d(both.index, other.index).size else 0
+            both = both.and_rows(replace(other, index=other.index + shift), dropped=max(both.dropped, other.dropped))
+        return both
 
 
 OF_ROWS = ("x", "y", "record", "index", "position", "features")

@@ -148,6 +148,16 @@ class Charts:
         own, *rest = (side.signals.rows(np.unique(side.whose)) for side in (self, *others))
         return np.flatnonzero(np.isin(self.whose, np.unique(self.whose)[own.shared(*rest)]))
 
+    @property
+    def digested(self) -> str:
+        """What the digests are of: a chart is known by the signals that it is drawn from."""
+        return self.signals.digested
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """Eight bytes (N,) of a digest of the samples of each chart's row."""
+        return self.signals.digests[self.whose]
+
 
 class ChartBatches:
     """Charts as batches of (inputs, y): x (B, 3, H, W) in [0, 1] and, where there are features, these (B, F).

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders import splits
 from loaders.transforms import Chance
 
 OWN = 1  # after (seed, epoch, step): these numbers are not those of the augmentations
@@ -64,6 +65,7 @@ class Crops:
     spread: float = 0.0
     pooled: ClassVar[bool] = True
     dropped: ClassVar[int] = 0
+    digested: ClassVar[str] = "recorded samples of whole strips"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -112,6 +114,16 @@ class Crops:
         """Which rows are of a record whose samples are those of a record of one of `others`."""
         there = np.concatenate([other.store.content[other.of] for other in others])
         return np.flatnonzero(np.isin(self.store.content[self.of], there))
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """Eight bytes (N,) of the digest of each row's record."""
+        return splits.numbered(self.store.content[self.of])
+
+    def with_sides(self, *others: "Crops") -> "Crops":
+        """These rows and those of other sides of the same source, each record once."""
+        of, first = np.unique(np.concatenate([side.of for side in (self, *others)]), return_index=True)
+        return replace(self, of=of, y=np.concatenate([side.y for side in (self, *others)])[first])
 
 
 def windows(length: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

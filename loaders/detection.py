@@ -22,6 +22,14 @@ def normal_class(classes: Sequence[str], named: str | None) -> str:
     return named or found[0]
 
 
+def check_told_apart(test: Rows, classes: Sequence[str], normal: str, where: str) -> None:
+    """Raise DataError where the test rows hold one side only: the normal class, or anomalies."""
+    anomalies = int((test.y != classes.index(normal)).sum())
+    if tuple(classes) != (UNLABELLED,) and not 0 < anomalies < len(test):
+        lacks = f"no row of {normal}" if anomalies else "no anomaly"
+        raise DataError(f"{lacks} is in the test set, nothing can be told apart", where=where, hint="another --split")
+
+
 def only_normal(data: Data, named: str | None) -> Data:
     """`data` with the rows of one class, `named` or the obvious one, in train and validation; the test split stays as it is.
 
@@ -39,12 +47,7 @@ def only_normal(data: Data, named: str | None) -> Data:
 
     def open_test() -> Rows:
         test = data.open_test()
-        anomalies = int((test.y != label).sum())
-        if data.spec.classes != (UNLABELLED,) and not 0 < anomalies < len(test):
-            lacks = f"no row of {normal}" if anomalies else "no anomaly"
-            raise DataError(
-                f"{lacks} is in the test set, nothing can be told apart", where=data.spec.name, hint="another --split"
-            )
+        check_told_apart(test, data.spec.classes, normal, data.spec.name)
         return test
 
     rule = "no row has a label, all are taken for normal" if normal == UNLABELLED else f"trained and validated on {normal} alone"

@@ -1,5 +1,7 @@
 """Labels as a user writes them, names or whole numbers, become classes in order; what is no classification is refused."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,27 @@ def coded(arrays: Arrays, where: str) -> Arrays:
     if (there == 1).any():
         what = f"the class {names[(counts == 1).argmax()][:40]} has a single row, which cannot be trained on and tested"
         raise DataError(what, where=where, hint="more rows of it, or none; or --label-column with the column of classes")
+    return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
+
+
+def among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | None) -> Arrays:
+    """The same for rows that are to be of known classes, of which there may be any number, or none of some.
+
+    Numbers stand for named classes, from `lowest` on, where that is given and no name is there. A DataError for rows without
+    labels, unless all rows are of one class.
+    """
+    if "label" not in arrays:
+        if len(classes) > 1:
+            raise DataError(
+                "the rows have no labels to be tested on", where=where, hint="--label-column with the column of classes"
+            )
+        return arrays | {"y": np.zeros(len(arrays["x"]), np.int64), "classes": np.array(classes)}
+    names, y = _sorted(arrays["label"], where)
+    if "classes" in arrays:
+        y, names = _numbered(names, arrays["classes"], where)[y], arrays["classes"]
+    elif lowest is not None and not set(names.tolist()) & set(classes):
+        numbers = {str(lowest + k): name for k, name in enumerate(classes)}
+        names = np.array([numbers.get(name, name) for name in names.tolist()])
     return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
 
 

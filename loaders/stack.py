@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders import blocks
+from loaders import blocks, splits
 from loaders.cache import gathered
 
 IN_MEMORY = 2**27  # samples: half a gigabyte of float32
@@ -57,6 +57,7 @@ class Stacked:
     y: NDArray[np.int64]
     dropped: int = 0
     pooled: ClassVar[bool] = False
+    digested: ClassVar[str] = "recorded samples of twelve leads"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -102,6 +103,16 @@ class Stacked:
         """Which rows are of a record whose samples are those of a record of one of `others`."""
         there = np.concatenate([other.stack.content[other.of] for other in others])
         return np.flatnonzero(np.isin(self.stack.content[self.of], there))
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """Eight bytes (N,) of the digest of each row's record."""
+        return splits.numbered(self.stack.content[self.of])
+
+    def with_sides(self, *others: "Stacked") -> "Stacked":
+        """These rows and those of other sides of the same source, each record once."""
+        of, first = np.unique(np.concatenate([side.of for side in (self, *others)]), return_index=True)
+        return replace(self, of=of, y=np.concatenate([side.y for side in (self, *others)])[first])
 
 
 class StackedBatches:

@@ -4,7 +4,8 @@ A row is N samples of one lead or more. Its label is text or a whole number; wit
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from loaders import columns, npz, ucr
@@ -13,7 +14,7 @@ from loaders.base import Data, DataSpec, Split
 from loaders.cache import Arrays, cached, fingerprint
 from loaders.divisions import SPLITS
 from loaders.holdout import Holdout
-from loaders.labels import NO_LABEL, coded
+from loaders.labels import NO_LABEL, among, coded
 from loaders.rowfiles import tell_dropped
 from loaders.sources import log
 from toolbox.errors import DataError, UsageError
@@ -66,6 +67,54 @@ def load(
     return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
 
 
+def whole(
+    path: Path,
+    root: Path,
+    *,
+    spec: DataSpec,
+    lowest: int | None,
+    bad_rows: str | None = None,
+    split: str | None = None,
+    label_column: str | None = None,
+    record_column: str | None = None,
+    rate_hz: float | None = None,
+    typed: Sequence[str] = (),
+) -> tuple[Data, Split]:
+    """All rows of a table with the classes of `spec`, divided into no sides; the rate is that of `spec` where nobody states one.
+
+    A split or record column that was not `typed`, but is the run's own, may be missing. `lowest` is the number of the first class
+    where numbers stand for the names of classes, None where they do not. Raises as `load`.
+    """
+    label = None if label_column == NO_LABEL else label_column or ""
+    asked = {"label": label, "record": record_column, "split": (split or "").partition(":")[2] or None}
+    asked |= {"bad_rows": bad_rows or "error"}
+    fewer = [{}, {"split": None}, {"record": None}, {"split": None, "record": None}]
+    fewer = [less for less in fewer if not ("record" in less and "record_column" in typed)]
+    arrays, checksum = _first_readable(
+        [asked | less for less in fewer],
+        lambda how: _parsed(path, root / "table" / "cache", how, classes=spec.classes, lowest=lowest),
+    )
+    tell_dropped(arrays, path)
+    rows = Split.of(arrays)
+    if "rate_hz" not in typed:
+        rate_hz = None if "rate_hz" in arrays else spec.rate_hz
+    found = _spec(arrays, rows, path, rate_hz=rate_hz, rule=_tell_recognised(arrays, path))
+    return Data(found, rows, rows, lambda: rows, checksum), rows
+
+
+def _first_readable(
+    ways: Sequence[dict[str, str | None]], read: Callable[[dict[str, str | None]], tuple[Arrays, str]]
+) -> tuple[Arrays, str]:
+    """What `read` makes of the first of the `ways` for which all columns are there; else the first error."""
+    first = None
+    for way in ways:
+        try:
+            return read(way)
+        except UsageError as error:
+            first = first or error
+    raise first
+
+
 def _tell_recognised(arrays: Arrays, path: Path) -> str:
     """Log which column is taken for the record because it is called so; the same for the split rule, "" where none is."""
     if "recognised" not in arrays:
@@ -106,8 +155,10 @@ def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:
     return float(rate_hz if rate_hz is not None else arrays["rate_hz"][0])
 
 
-def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arrays, str]:
-    """The arrays of a file, coded, parsed once for each way of reading it, and their checksum."""
+def _parsed(
+    path: Path, cache: Path, asked: dict[str, str | None], *, classes: Sequence[str] | None = None, lowest: int | None = None
+) -> tuple[Arrays, str]:
+    """The arrays of a file, coded, among `classes` where they are known, parsed once for each way; and their checksum."""
     with reading(path):
         if not path.is_file():
             what = "a folder is no table" if path.is_dir() else "there is no such file"
@@ -115,5 +166,6 @@ def _parsed(path: Path, cache: Path, asked: dict[str, str | None]) -> tuple[Arra
     read = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
     if read is None:
         raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
-    key = fingerprint(path, **asked, reading=READING)
-    return cached(cache / f"rows-{key}", lambda: coded(read(path, **asked), str(path)))
+    key = fingerprint(path, **asked, reading=READING, **({"among": f"{lowest} {classes}"} if classes else {}))
+    code = coded if classes is None else partial(among, classes=classes, lowest=lowest)
+    return cached(cache / f"rows-{key}", lambda: code(read(path, **asked), str(path)))

@@ -106,7 +106,17 @@ WHICH_ROWS = {
 WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
 WHICH_RUN = {"version", "resume", "override", "short_run"}
-OF_ONE_COMMAND = {"beats", "unit", "out", "explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
+OF_ONE_COMMAND = {
+    "test_on",
+    "beats",
+    "unit",
+    "out",
+    "explain_class",
+    "explain_rows",
+    "explain_count",
+    "records",
+    "explain_random_labels",
+}
 KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK, WHAT_IS_JUDGED,
          WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
 EVERY = set().union(*KINDS)
