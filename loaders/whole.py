@@ -6,6 +6,7 @@ The file is a table, or in the layout of the run's dataset; its classes, leads, 
 """
 
 import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,8 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
         name, (found, rows) = path.name, table.whole(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how)
         by_name = found.spec.split_rule
     else:
-        name, found, rows = path.name, *_all_rows(dataset, root, path, options)
+        name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
+        found, rows = _all_rows(dataset, root, path, options)
     rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
