@@ -511,14 +511,10 @@ def test_a_lead_is_taken_by_its_name_or_its_place(
 ) -> None:
     """Samples tell leads of one name apart."""
     signals = np.stack([(1 + k) * patient()[0][:5000] for k in range(len(names))], axis=1)
-    how = {
-        "fmt": ["16"] * len(names),
-        "adc_gain": [4000.0] * len(names),
-        "baseline": [0] * len(names),
-        "units": ["mV"] * len(names),
-    }
-    wfdb.wrsamp("r1", RATE_HZ, p_signal=signals, sig_name=list(names), write_dir=str(tmp_path), **how)
-    recording = recordings.open_recording(tmp_path / "r1.hea")
+    path = write(tmp_path, leads={f"lead_{k}": signal for k, signal in enumerate(signals.T)}, atr=False)
+    for k, name in enumerate(names):
+        path.write_text(path.read_text().replace(f"lead_{k}", name))
+    recording = recordings.open_recording(path)
     if taken is None:
         with pytest.raises(DataError, match=f"{doubts}.*--leads"):
             inputs.leads_of(recording, ("MLII",), asked)
@@ -713,7 +709,8 @@ def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path:
 
 
 def test_without_predict_its_flags_are_refused_and_with_it_a_test() -> None:
-    assert any("goes with --predict" in line for line in args.complaints(args.parse(["--beats", "atr"])))
+    for flag, value in (("--beats", "atr"), ("--unit", "uV"), ("--out", "x")):
+        assert f"{flag} goes with --predict" in args.complaints(args.parse([flag, value]))
     assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--predict and --test exclude each other"]
     assert "--beats is ../x" in args.complaints(args.parse(["--predict", "r", "--beats", "../x"]))[0]
 
