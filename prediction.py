@@ -127,8 +127,9 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
 
 def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, list[str]]:
     """The beats of the annotation file with that ending beside a recording, in samples of the lead, and doubts."""
+    frames_hz = recording.rate_hz if recording.path.suffix == ".hea" else None
     with records.naming(recording.path, "annotations", f"--beats {DETECT}"):
-        annotated, at = records.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=recording.rate_hz)
+        annotated, at = records.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=frames_hz)
     is_beat, inside = np.isin(annotated, list(symbols.BEATS)), at < lead.samples
     beyond = int((is_beat & ~inside).sum())
     what = f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are left out"

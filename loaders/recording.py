@@ -85,6 +85,8 @@ class Recording:
             raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
         span_mv = found.high - found.low
         doubts = self._doubts_of_size(number, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
+        if self.units and number in self.unit_unknown and unit is None:
+            doubts = (f"{self.name} states no unit of lead {name}; mV is assumed, which --unit changes", *doubts)
         return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
 
     def shape(self, number: int) -> tuple[float, int]:

@@ -134,7 +134,7 @@ def marks(
         raise ValueError("they are not in the order of time")
     if len(places) and places[0] < 0:
         raise ValueError(f"they reach from sample {places[0]} to {places[-1]}, the signal has {samples}")
-    stated = wfdb_header.read(header).rate_hz is not None
+    stated = header.suffix != ".hea" or wfdb_header.read(header).rate_hz is not None
     assumed = (None,) if stated else (None, DEFAULT_HZ)  # by wfdb, where neither file states a rate
     ticks_hz = frames_hz if annotation.fs in assumed else float(annotation.fs)
     if not stated and ticks_hz != frames_hz:

@@ -205,7 +205,8 @@ def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pyt
 @pytest.mark.parametrize(
     "typed",
     [
-        "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250 --unit 200/mV --out x",
+        "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250 --out x",
+        "--predict 100.csv --dataset mitdb --model-name cnn1d_3 --rate-hz 250 --unit 200/mV",
         "--compare one other --macro-over N,S --root-dir x --debug",
         "--explain saliency --dataset synth --data-file x --records 1",
         "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",

@@ -61,6 +61,13 @@ def test_a_unit_is_known_in_latin_1_and_utf_8(tmp_path: Path, unit: str, factor:
     np.testing.assert_allclose(open_edf(path).lead("II").read(0, 2000), ECG, atol=1e-3)
 
 
+def test_a_signal_without_a_unit_is_taken_for_mv_with_a_doubt(tmp_path: Path) -> None:
+    recording = open_edf(edit(write(tmp_path), "unit", "", 1))
+    assert recording.lead("II").doubts == ("r1 states no unit of lead II; mV is assumed, which --unit changes",)
+    lead = recording.lead("II", unit="100/mV")
+    np.testing.assert_allclose(lead.read(0, 2000), ECG / 100, atol=1e-4)
+
+
 def test_a_number_of_records_of_minus_1_is_that_of_the_file(tmp_path: Path) -> None:
     recording = open_edf(edit(write(tmp_path), "records", "-1"))
     assert (recording.shape(1)[1], recording.doubts) == (RECORDS * RATE_HZ, ())

@@ -45,13 +45,13 @@ AROUND |= {"einthoven", "goldberger", "wilson", "raw", "filtered", "clean", "che
 OTHER = re.compile(
     r"""emg|eog|ecog|ieeg|scg|bcg|pcg|icg|egg|resp|respiration|airflow|flow|nasal|cannula|effort|rip|capno
     |ppg|bvp|pulse|spo|sao|so|sp|co|etco|pressure|abp|art|ibp|nibp|pap|cvp|icp|bp|lvp|rvp|pcwp|paw|sv
-    |hr|rate|rr|rri|ibi|hrv|bpm|peaks?|onsets?|offsets?|phase|quality|sqi|status|imp|noise
+    |hr|rate|rr|rri|ibi|hrv|bpm|peaks?|onsets?|offsets?|phase|quality|sqi|status|imp
     |eda|gsr|scr|temp|temperature|acc|acceleration|gyroscope|magnetometer|mag|motion|activity|actigraphy|position|posture
     |light|lux|battery|mic|sound|phono|audio|humidity|altitude|speed|cadence
     |trigger|trig|stim|events?|markers?|mark|annotations?|labels?|class|hypnogram|timestamp""",
     re.VERBOSE,
 )
-PLACES = re.compile(r"eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd")
+PLACES = re.compile(r"noise|eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd")
 BEGINNINGS = ("respir", "breath", "accel", "pleth", "photopleth", "gyro", "snor", "imped", "saturation")
 OXYGEN = ("spo2", "sao2", "so2", "co2", "etco2")
 EEG = re.compile(r"(?:fp|af|f|fc|ft|t|tp|cp|p|po|o)(?:\d{1,2}|z)|c[34z]|fpz|[in]z")
