@@ -18,6 +18,7 @@ from toolbox.errors import DataError, ResourceError
 
 LARGEST_ANNOTATIONS = 2**22  # bytes; those of MIT-BIH have less than 2**15
 DEFAULT_HZ = 250
+FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # wfdb raises them all
 
 
 def find_records(folder: Path) -> list[Path]:
@@ -80,7 +81,7 @@ def naming(header: Path, part: str, hint: str = "fetch the database again") -> I
         raise ResourceError(
             f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
         ) from error
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:  # wfdb raises them all
+    except FAULTS as error:
         raise DataError(f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint) from error
 
 
