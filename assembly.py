@@ -42,6 +42,7 @@ OF_VALIDATION = {
     DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", "decision_weights",
     *OF_DATA,
 }  # fmt: skip
+OF_ROWS = OF_VALIDATION - {"monitor", "criterion", "decision_weights"}  # what decides which rows train, validate and test
 MOST_ROWS, MOST_CHANNELS, MOST_CLASSES = 10**10, 4096, 100_000
 # What is read from a config.json, as far as it is not a flag.
 CONFIG = {
@@ -368,6 +369,12 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
     }
+
+
+def exposure(run: RunFolder, config: Mapping[str, Any], differences: Mapping[str, Any]) -> Exposure | None:
+    """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
+    changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
+    return Exposure.of_run(run) if changed & OF_ROWS else None
 
 
 def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:

@@ -191,7 +191,6 @@ def go_on(
     import choices
     import evaluation
     from toolbox import checkpoints, devices
-    from toolbox.exposure import Exposure
     from toolbox.runs import HISTORY
 
     run = run or assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
@@ -222,7 +221,7 @@ def go_on(
             trainer.load_state_dict(state, anew=bool(differences) or shortened or "imported" in config)
         if flags.test:
             which += "-short" * shortened + "-override" * bool(differences)
-            exposure = Exposure.of_run(run) if differences else None
+            exposure = assembly.exposure(run, config, differences)
             with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
                 evaluation.test(flags, trainer, run, which, board=board, exposure=exposure)
             return
@@ -243,7 +242,7 @@ def _prepare(
     """Bring the files of a run to the state from which its training goes on; UsageError for an imported run."""
     import assembly
     from toolbox import checkpoints, schedulers
-    from toolbox.exposure import KEPT, Exposure
+    from toolbox.exposure import KEPT
     from toolbox.meter import LOSSES
     from toolbox.runs import HISTORY
 
@@ -256,9 +255,9 @@ def _prepare(
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
-    if differences or not (run / KEPT).exists():
-        known = [Exposure.of_run(run)] if differences or config.get("overrides") else []
-        assembly.remember(flags, run, trainer.data, known)
+    known = assembly.exposure(run, config, differences)
+    if differences.keys() & assembly.OF_ROWS or not (run / KEPT).exists():
+        assembly.remember(flags, run, trainer.data, [known] if known else [])
     if differences:  # the optimizer that is begun anew and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
@@ -324,7 +323,8 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
             return
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-        results = evaluation.test(flags, trainer, run, "best", board=board, exposure=None)
+        exposure = assembly.exposure(run, run.read_json("config.json"), {})
+        results = evaluation.test(flags, trainer, run, "best", board=board, exposure=exposure)
         if board:
             board.hparams(assembly.kept(flags), results["test"])
 

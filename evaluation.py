@@ -93,7 +93,7 @@ def _test(
     costs = _costs(flags, trainer)
     overrides = run.read_json("config.json").get("overrides", [])
     test = data.test  # the test set is opened here, and not before
-    overlap = _overlap(flags, test, exposure or (Exposure.of_run(run) if overrides else None))
+    overlap = _overlap(flags, test, exposure)
     if overlap:
         data = replace(data, spec=replace(data.spec, split_rule=overlap.rule(data.spec.split_rule)), open_test=lambda: test)
         trainer.data = data

@@ -58,8 +58,8 @@ def test_the_run_folder_has_everything_and_the_last_line_of_stdout_says_it(detec
     drawn = ("errors", "roc", "precision_recall", "reconstructions", "history", "loss_per_step")
     figures = {f"pred/{name}.{kind}" for name in drawn for kind in ("png", "html")} | {"pred/plotly.min.js"}
     tables = {f"pred/{name}" for name in ("predictions.csv", "predictions.npz", "metrics.json", "report.txt")}
-    root = {"config.json", "logger.json", "results.json", "threshold.json", "checkpoint.pth.tar", "model_best.pth.tar"}
-    root |= {"loss_per_step.npz"}
+    root = {"config.json", "logger.json", "results.json", "threshold.json", "loss_per_step.npz", "trained_on.npz"}
+    root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
     events = {name for name in made if name.startswith("tensorboard/events")}
     assert len(events) == 1
     assert made - events == figures | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}

@@ -24,7 +24,8 @@ def test_the_run_folder_has_everything_the_design_names(short_run: SimpleNamespa
     figures = {f"pred/{name}.{kind}" for name in CURVES for kind in ("png", "html")}
     matrices = {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png"}
     tables = {"pred/predictions.csv", "pred/predictions.npz", "pred/metrics.json", "pred/report.txt", "pred/plotly.min.js"}
-    root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "checkpoint.pth.tar", "model_best.pth.tar"}
+    root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "trained_on.npz"}
+    root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
     assert made - {name for name in made if name.startswith("tensorboard/")} == (
         figures | matrices | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
     )

@@ -146,6 +146,14 @@ def test_an_overridden_test_says_which_of_its_rows_the_run_knew(copy: SimpleName
     assert f"the run trained on {known['trained_rows']} and validated on" in ended.result["split_rule"]
 
 
+def test_what_leaves_the_rows_as_they_are_says_nothing_of_them(copy: SimpleNamespace) -> None:
+    (copy.run / "trained_on.npz").unlink()  # an older run, of which they would not be known
+    ended = copy.command("--test", "--override", "--decision-weights", "1,2,1")
+    assert ended.code == 0, ended.err
+    assert "trained_on" not in ended.result
+    assert "no record stands on two sides" in ended.result["split_rule"]
+
+
 def test_a_run_without_digests_knows_its_records_by_name_only(copy: SimpleNamespace) -> None:
     (copy.run / "trained_on.npz").unlink()
     ended = copy.command("--test-on", copy.own)
