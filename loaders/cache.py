@@ -98,14 +98,19 @@ def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str
         except PermissionError as error:
             raise ResourceError("the parsed arrays may not be read", where=str(folder), hint="check the permissions") from error
         except BROKEN as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            log.warning("the parsed data in %s are damaged (%s) and built again", folder, reason)
+            log.warning("the parsed data in %s are damaged (%s) and built again", folder, _reason(error))
     _store(folder, build(), by_record)
     try:
         return _opened(folder, by_record)
     except BROKEN as error:
         what = f"the parsed arrays are damaged: {error}"
         raise DataError(what, where=str(folder), hint="another --root-dir: this disk does not keep what is written") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _opened(folder: Path, by_record: Sequence[str]) -> tuple[Arrays, str]:
