@@ -107,7 +107,7 @@ def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> S
     if flags.explain_rows == "test" and not (run / RESULTS).exists():
         what = "the test set of this run has not been opened, and is not opened for pictures"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
-    data = assembly.load_data(flags).ruled(config["data"]["split_rule"])
+    data = assembly.ruled(assembly.load_data(flags), config)
     if data.checksum != config["data"]["checksum"]:
         hint = "what it was trained on, with --root-dir or --data-file"
         raise CheckpointError("the data is not that of the run, its checksum differs", where=str(run.path), hint=hint)

@@ -35,6 +35,7 @@ def import_legacy(flags: SimpleNamespace, given: Mapping[str, Any]) -> None:
     flags.epochs = old.epoch  # the run is complete
     choices.settle(flags)
     data = assembly.load_data(flags)
+    flags.batch_size = assembly.batch_size(flags, data)
     trainer = assembly.build(flags, data.ruled(f"{data.spec.split_rule}; {RULE}"))
     predictions = take_over(trainer, old, flags.model_name, str(path))
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
