@@ -179,6 +179,16 @@ def test_a_short_run_measures_ten_batches_of_every_side_and_its_results_say_so(t
     assert resumed.result["covers"] == ended.result["covers"]
 
 
+def test_a_short_run_with_a_strict_split_looks_at_the_whole_of_every_side(tmp_path: Path) -> None:
+    kaggle(tmp_path / "ecg", {"mitbih_train.csv": 60, "mitbih_test.csv": 40})
+    train, test = (tmp_path / "ecg" / f"mitbih_{side}.csv" for side in ("train", "test"))
+    test.write_text(test.read_text() + "".join(train.read_text().splitlines(keepends=True)[:1]))
+    line = f"--dataset ecg --model-name cnn1d_3 --short-run --batch-size 1 --strict-split --root-dir {tmp_path}"
+    ended = typed(line)
+    assert ended.code == 3, ended.err
+    assert "1 of 41 test rows" in ended.err
+
+
 def test_a_whole_run_is_tested_on_ten_batches_apart_from_its_results(here: SimpleNamespace) -> None:
     run = here.runs / "ecg_cnn1d_3_1"
     results = (run / "results.json").read_bytes()
