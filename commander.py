@@ -246,7 +246,8 @@ def _prepare(
     from toolbox.meter import LOSSES
     from toolbox.runs import HISTORY
 
-    if differences.keys() & assembly.OF_VALIDATION:
+    decisive = assembly.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
+    if differences.keys() & decisive:
         trainer.best = None
     if "imported" in config:
         why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"

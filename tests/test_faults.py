@@ -467,7 +467,7 @@ def test_a_lack_of_memory_names_the_batch_size_and_a_smaller_one(root: Path) -> 
         (1_000, ("--resume", "latest", "--epochs", "9"), "config.json"),
         (65_000, ("--resume", "latest", "--epochs", "9"), ".pth.tar"),
         (100_000, ("--resume", "latest", "--epochs", "9", "--tensorboard"), "events.out.tfevents"),
-        (100_000, ("--test",), "pred/predictions"),
+        (50_000, ("--test",), "pred/predictions"),
     ],
     ids=["JSON", "checkpoint", "events", "predictions"],
 )
