@@ -60,8 +60,8 @@ def _scored(
     sample: Samples, at: Samples, pairs: Samples, *, flutter: NDArray[np.int64], start: int, tolerance: int
 ) -> NDArray[np.bool_]:
     """Which of the found beats (L,) count: those with a partner that counts, and those without one that are not in flutter and
-    come later than `start`, and than what a beat before it could have been matched with."""
-    counts = ~_inside(sample, flutter) & (sample >= start) & ((sample > start + tolerance) | (start == 0))
+    come later than what a beat before `start` could have been matched with."""
+    counts = ~_inside(sample, flutter) & (sample > start + tolerance)
     counts[pairs[:, 1]] = at[pairs[:, 0]] >= start
     return counts
 
