@@ -30,6 +30,7 @@ ROOT = str(Path(__file__).resolve().parent)
 AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is asked for again
 PATIENCE_S = 20.0  # that a scheduler may take to answer
 LOOPBACK = "127.0.0.1"
+LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
 Group = tuple[Task, ...]
@@ -237,7 +238,7 @@ class Engine:
             raise self._gone()
         error = future.exception()
         died = type(error).__name__ == "KilledWorker"
-        what = "every worker that was at it died" if died else f"{type(error).__name__}: {error}"
+        what = f"every worker that was at it died. Try: {LESS}" if died else f"{type(error).__name__}: {error}"
         outcome = {"state": FAILED, "error": what, "code": ResourceError.code}
         self.ledger.write(task, **outcome)
         return outcome

@@ -249,6 +249,7 @@ def test_results_that_cannot_be_read_are_made_again(ledger: Ledger, task: Task) 
 
 
 BROKEN_RECORDS = ["", "{", "[]", "{}", "null", DEEP, '{"cell": "a"}', f'{{"rep": {LONG}}}', "another's", "no state", "a number"]
+BROKEN_RECORDS += ["a list among flags", "a list for a seed"]
 
 
 @pytest.mark.parametrize("text", BROKEN_RECORDS)
@@ -261,6 +262,7 @@ def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
     path = ledger.path / "runs" / "a_0.json"
     record = json.loads(path.read_text())
     changed = {"another's": {**record, "rep": 1}, "no state": {**record, "state": None}, "a number": {**record, "spent_s": "x"}}
+    changed |= {"a list among flags": {**record, "flags": {"lr": [1]}}, "a list for a seed": {**record, "given": {"seed": []}}}
     path.write_text(json.dumps(changed[text]) if text in changed else text)
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
     assert str(path) in caplog.text
@@ -288,6 +290,7 @@ def test_a_file_that_is_no_record_is_a_row_of_its_own(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"stages": []}', '{"stages": {"grid": {"reps": "x", "cells": []}}}', DEEP,
+                                  '{"reps": 1, "cells": [{"name": "a", "cell": {"lr": [1]}}]}',
                                   '{"reps": 1000000, "cells": [{"name": "a", "cell": {}}], "folds": 1000}'])  # fmt: skip
 def test_cells_that_cannot_be_read_end_with_the_way_to_write_them_anew(ledger: Ledger, text: str) -> None:
     (ledger.path / "grid.json").write_text(text)

@@ -81,7 +81,8 @@ def _row(ledger: Ledger, record: Mapping[str, Any] | None, row: Row) -> Row:
     """The row of a run: what its files show; of one that is damaged, or not the record's own, why it shows nothing."""
     if record is None:
         return row
-    found, state = ledger.found(record), ledger.state(record, tested=record["tested"])
+    found = ledger.found(record)
+    state = ledger.state(record, tested=record["tested"], found=found)
     row = row | {"seed": record["given"].get("seed"), "state": state, "epochs": 0}
     if state == WAITING and found.why:
         return row | {"error": found.why, "state": DAMAGED if found.damaged else WAITING}

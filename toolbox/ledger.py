@@ -137,7 +137,8 @@ class Ledger:
                 "this research is one with stages, or the file has them and it has none", where=str(path), hint=OTHER
             )
         if before["reps"] and before["folds"] != folds:
-            raise UsageError(f"this research has {before['folds']} folds, not {folds}", where=str(path), hint=OTHER)
+            hint = f"--folds {before['folds']}, or another --name"
+            raise UsageError(f"this research has {before['folds']} folds, not {folds}", where=str(path), hint=hint)
         cells = before["cells"] if cells is None else list(cells)
         names = {cell["name"] for cell in cells}
         if lost := [cell for cell in before["cells"] if cell["name"] not in names]:
@@ -246,11 +247,14 @@ class Ledger:
         """The run folder of a record, where it has got one that is its own."""
         return self.found(record).folder
 
-    def state(self, record: Mapping[str, Any] | None, *, tested: bool = True) -> str:
-        """How a run stands; its results, where they are there, outweigh its record. `tested` says whether it needs any."""
+    def state(self, record: Mapping[str, Any] | None, *, tested: bool = True, found: Found | None = None) -> str:
+        """How a run stands; its results, where they are there, outweigh its record. `tested` says whether it needs any.
+
+        `found` is what `found` gives for the record, where that is known.
+        """
         if record is None:
             return WAITING
-        found = self.found(record)
+        found = found or self.found(record)
         if found.folder and _has_results(found.folder):
             return DONE
         if record["state"] == DONE:
@@ -300,9 +304,10 @@ class Ledger:
 def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
     """A stage of grid.json; an error where it is not as it was written."""
     plan = NO_PLAN | found
-    counts = [plan["reps"], plan["folds"], *(1 for cell in plan["cells"] if cell["name"] and cell["cell"].items())]
-    if not all(type(count) is int and count >= 0 for count in counts) or plan["folds"] < 1:
+    if not all(type(plan[name]) is int and plan[name] >= 0 for name in ("reps", "folds")) or plan["folds"] < 1:
         raise ValueError("repetitions and folds are no whole numbers")
+    if not all(isinstance(cell["name"], str) and _is_cell(cell["cell"]) for cell in plan["cells"]):
+        raise ValueError("a cell is no flags with their values")
     if plan["reps"] * plan["folds"] * len(plan["cells"]) > MOST_RUNS:
         raise ValueError(f"more than {MOST_RUNS} runs")
     return plan
@@ -317,9 +322,15 @@ def _record(path: Path) -> dict[str, Any]:
         raise ValueError(f"its {odd[0]} is {str(record.get(odd[0]))[:40]!r}")
     if key_of(record["stage"], record["cell"], record["rep"]) != path.stem:
         raise ValueError("it is the record of another run")
+    if not _is_cell(record["flags"]) or type(record["given"].get("seed", 0)) is not int:
+        raise ValueError("it has no flags with their values, or no seed")
     if not isinstance(record.get("spent_s", 0.0), int | float):
         raise ValueError("its spent_s is no number")
     return {"run": None, "error": None} | record
+
+
+def _is_cell(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _lost(path: Path, error: Exception) -> str:
