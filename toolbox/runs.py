@@ -129,7 +129,8 @@ class RunFolder:
             return files.read_json(path)
         except files.UnreadableError as error:
             hint = "mend the file; the weights are in the *.pth.tar files" if path.exists() else "another --version"
-            raise CheckpointError(f"{name} {error.what}", where=f"{path}{error.place}", hint=hint) from error
+            what = error.what.replace("cannot be read", f"cannot read {name}") if not path.is_file() else f"{name} {error.what}"
+            raise CheckpointError(what, where=f"{path}{error.place}", hint=hint) from error
 
     def read_history(self) -> list[dict[str, Any]]:
         """The rows of logger.json; a CheckpointError where they are no history."""
