@@ -320,6 +320,17 @@ def test_times_give_the_rate_as_far_as_their_digits_go(tmp_path: Path, printed: 
         opened(tmp_path, content, 1.01 * rate_hz)
 
 
+def test_steps_that_may_be_rounded_are_doubted(tmp_path: Path) -> None:
+    content = table([f"{k * 0.0028:.4f}" for k in COUNTS], ECG, header="time,ECG")
+    recording = opened(tmp_path, content)
+    assert recording.rate_hz == pytest.approx(1 / 0.0028)
+    assert "if they are rounded" in recording.doubts[0]
+    recording = opened(tmp_path, content, 360)
+    assert (recording.rate_hz, len(recording.doubts)) == (360, 1)
+    with pytest.raises(DataError, match=r"gives 357.143 Hz, --rate-hz is 340 Hz"):
+        opened(tmp_path, content, 340)
+
+
 @pytest.mark.parametrize(
     ("content", "rate_hz", "says"),
     [
@@ -503,7 +514,7 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
         table(np.cumsum(np.random.default_rng(0).uniform(0.3, 1.5, 60)), [0.7, 0.8] * 30, header="time_s,rr"),
         "column 'time_s' has .* rows per second on average, --rate-hz is 250 Hz",
     ),
-    "commas for both": (comma(table(T_S, ECG, header="time,ECG")), "no samples"),
+    "commas for both": (comma(table(T_S, ECG, header="time,ECG")), "commas are decimal signs and delimiters at once"),
 }
 
 

@@ -40,6 +40,7 @@ ASIDE = re.compile(
     r"(?:acc\w*|gyro\w*|mag\w*)[ _-]?[xyz]?)s?[ _]?(?:id|type|index)?",
     re.IGNORECASE,
 )
+COMMAS = re.compile(r"-?\d+(?:,-?\d+)+")
 LEAST_RAMP, RAMP, FALLING, JUMP = 20, 0.999, 0.02, 3
 
 
@@ -88,13 +89,16 @@ class Form:
         parts += [f"names in line {self.header}" if self.header else "no header"]
         if clock:
             unit = clock.unit if clock.kind == "number" else clock.kind
-            assumed = "" if clock.is_stated or clock.counts else ", assumed"
-            parts.append(f"time column {clock.name!r} ({unit}{assumed})")
+            told = f"time column {clock.name!r} ({unit}{'' if clock.is_stated else ', assumed'})"
+            parts.append(f"row numbers in column {clock.name!r}" if clock.counts else told)
         else:
             parts.append("no time column")
-        leads = ", ".join(f"{lead.name} in {lead.unit or 'an unstated unit'}" for lead in self.leads)
+        named: dict[str, list[str]] = {}
+        for lead in self.leads:
+            named.setdefault(lead.unit or "an unstated unit", []).append(lead.name)
+        leads = ", ".join(f"{', '.join(names)[:150]} in {unit}" for unit, names in named.items())
         aside = [column.name for column in self.columns if column.role != "lead" and not (clock and column.place == clock.place)]
-        return "; ".join([*parts, f"leads {leads[:200]}", *([f"left out {', '.join(map(repr, aside))[:200]}"] if aside else [])])
+        return "; ".join([*parts, f"leads {leads[:400]}", *([f"left out {', '.join(map(repr, aside))[:200]}"] if aside else [])])
 
 
 def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
@@ -104,7 +108,11 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
     plain = [line for line in lines if line.text[0] not in COMMENT]
     layout = csv_dialect.choose([line.text for line in plain])
     if layout is None:
-        raise DataError("the file has no samples: there is no row of numbers", where=str(path), hint=HINT)
+        both = any(COMMAS.fullmatch(line.text.strip()) for line in plain)
+        what = (
+            "commas are decimal signs and delimiters at once" if both else "the file has no samples: there is no row of numbers"
+        )
+        raise DataError(what, where=str(path), hint="decimal points, or semicolons between the columns" if both else HINT)
     rows = [layout.dialect.cells(line.text) for line in plain[layout.first :]]
     _check_width(layout, rows, path)
     above = [line for line in lines if line.number < plain[layout.first].number]

@@ -18,6 +18,7 @@ from toolbox.gaps import Signal
 MOST_GAP_S = 24 * 3600
 SLACK = 0.01  # between the mean rate of times that jitter and the rate that is given
 DIGITS = 1e-3  # of a rate in words, such as 512.413 Hz: no more is meant
+COARSE = 0.01  # of a step, its last digit
 FAR_OFF = 2  # times, a mean rate from the rate that is given
 OTHERWISE = "the command without --rate-hz, or the file without {} if its times are wrong"
 HZ = "--rate-hz with the one that is right"
@@ -102,12 +103,17 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
     if clock.quality == JITTERS:
         doubts.append(f"the steps of {source} jitter: {hz:g} Hz is their mean")
         left = max(left, SLACK)
+    is_rounded = hz != round(hz) and not timeline.odd and clock.resolution_s > COARSE * clock.period_s
+    if given_hz is None and is_rounded:
+        doubts.append(
+            f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz: --rate-hz states the rate if they are rounded"
+        )
     if given_hz is None or isclose(hz, given_hz, rel_tol=left):
         return Timing(given_hz or hz, source, tuple(doubts), has_gaps=True)
     if not clock.is_stated:
         doubts.append(f"{source} would give {hz:g} Hz if it is time in {clock.unit}; --rate-hz is taken")
         return Timing(given_hz, "--rate-hz", tuple(doubts))
-    if hz != round(hz) and not timeline.odd and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
+    if is_rounded and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
         doubts.append(f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz; --rate-hz is taken")
         return Timing(given_hz, "--rate-hz", tuple(doubts))
     raise DataError(f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=OTHERWISE.format(source))

@@ -246,7 +246,8 @@ class Timeline:
         if jump.any():
             self._jumps.append((at[jump], steps[jump]))
         usual = ~(back | jump)
-        self.odd += int((np.abs(steps[usual] - clock.period_s) > clock.resolution_s * 1.001 + EVEN * clock.period_s).sum())
+        odd = usual & (np.abs(steps - clock.period_s) > clock.resolution_s * 1.001 + EVEN * clock.period_s)
+        self.odd += int(odd[0 if self.rows else 1 :].sum())  # there is no step to the first row
         self._sum += float(steps[usual].sum())
         self._count += int(usual.sum()) - (self.rows == 0)
         self._note_edges(at, t, steps)
