@@ -68,7 +68,8 @@ def open_table(path: Path, rate_hz: float | None) -> Recording:
 
     unknown = frozenset(k for k, lead in enumerate(leads) if lead.mv is None)
     names, start = tuple(lead.name for lead in leads), form.clock.start if form.clock else None
-    how = {"start": start, "doubts": (*form.doubts, *times.doubts, *doubts), "unit_unknown": unknown}
+    stated = tuple(lead.unit.strip(" -") for lead in leads)
+    how = {"start": start, "doubts": (*form.doubts, *times.doubts, *doubts), "unit_unknown": unknown, "units": stated}
     return Recording(path, name_of(path), names, times.hz, rows.samples, read, **how)
 
 
