@@ -33,12 +33,11 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
     process.wait()
 
 
-def left(parent: Path, boot: str | None = None) -> Path:
-    """A folder that no process holds, of another boot or without a lock."""
+def left(parent: Path, boot: str) -> Path:
+    """A folder that no process holds."""
     path = parent / f"{temporary.PREFIX}abcd_123"
     (path / "content").mkdir(parents=True)
-    if boot is not None:
-        (path / temporary.LOCK).write_text(boot)
+    (path / temporary.LOCK).write_text(boot)
     return path
 
 
@@ -63,10 +62,8 @@ def test_a_killed_process_leaves_a_folder_for_the_next_sweep_and_a_living_one_ke
     assert caplog.messages == [f"removing {there}, which a process left behind when it was killed"]
 
 
-@pytest.mark.parametrize("boot", [None, "another boot", ""])
-def test_a_folder_of_another_host_or_of_an_earlier_version_is_kept_for_a_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str | None
-) -> None:
+@pytest.mark.parametrize("boot", ["another boot", ""])
+def test_a_folder_of_another_host_is_kept_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
     path = left(tmp_path, boot)
     temporary.sweep(tmp_path)
     assert path.exists()
@@ -88,28 +85,15 @@ def test_without_a_boot_id_and_without_locks_a_day_decides(tmp_path: Path, monke
     assert path.exists()
 
 
-def test_links_other_names_files_and_empty_folders(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / temporary.LOCK).write_text(temporary._boot())
-    (tmp_path / f"{temporary.PREFIX}abcd_123").symlink_to("elsewhere")
+def test_folders_that_a_person_called_so_and_links_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "DAY_S", -1)
+    for name in ("training", "empty_12", "of_a_run_with_more"):
+        (tmp_path / f"{temporary.PREFIX}{name}").mkdir()
+    (tmp_path / f"{temporary.PREFIX}training" / "notes.txt").touch()
+    (left(tmp_path / "elsewhere", temporary._boot()).parent / "notes.txt").touch()
+    (tmp_path / f"{temporary.PREFIX}link_123").symlink_to(f"elsewhere/{temporary.PREFIX}abcd_123")
+    (left(tmp_path, temporary._boot()) / "notes.txt").touch()
     (tmp_path / f"{temporary.PREFIX}file_123").touch()
-    (tmp_path / f"{temporary.PREFIX}empty_12").mkdir()
-    (tmp_path / f"{temporary.PREFIX}of mine").mkdir()
+    before = sorted(tmp_path.rglob("*"))
     temporary.sweep(tmp_path)
-    kept = {"elsewhere", *(f"{temporary.PREFIX}{name}" for name in ("abcd_123", "file_123", "of mine"))}
-    assert set(os.listdir(tmp_path)) == kept
-
-
-def test_a_folder_that_a_sweep_took_before_its_lock_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked, times = temporary._locked, []
-
-    def swept_first(outer: Path) -> int | None:
-        times.append(outer)
-        if len(times) == 1:
-            outer.rmdir()
-        return locked(outer)
-
-    monkeypatch.setattr(temporary, "_locked", swept_first)
-    with temporary.folder(tmp_path) as path:
-        assert path.parent == times[1]
-    assert os.listdir(tmp_path) == []
+    assert sorted(tmp_path.rglob("*")) == before
