@@ -6,6 +6,7 @@ not every k-th row, which may fall in step with how the file is ordered.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 BATCH_SIZE, SMALLEST = 128, 8
 STEPS = 10  # of an epoch at least, for which the default batch size is halved
@@ -28,7 +29,7 @@ def measured_rows(short_batch: int | None, train_rows: int) -> int | None:
     return None if short_batch is None else BATCHES * batch_size(short_batch, train_rows)
 
 
-def drawn(index: np.ndarray, most: int) -> np.ndarray:
+def drawn(index: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most `most` positions in `index` (N,), ascending; positions of equal index, the pieces of one row, stay together."""
     if len(index) <= most:
         return np.arange(len(index))

@@ -45,7 +45,7 @@ MAY_IMPORT = {
         "exploration",
     ),
     "researchflags": (),
-    "cells": ("toolbox", "loaders", "args", "choices", "assembly"),
+    "cells": ("toolbox", "loaders.base", "loaders.shortrun", "args", "choices", "assembly"),
     "branches": ("toolbox", "loaders.base"),
     "worker": ("toolbox", "loaders.base", "commander", "cells", "branches"),
     "engine": ("toolbox", "worker"),
