@@ -24,6 +24,7 @@ import classifier
 from classifier import Classifier
 from loaders import cuts, inputs, recordings, records, symbols
 from loaders.formats import parts, units
+from loaders.formats.csv_leads import name_of
 from loaders.recording import Lead, Recording
 from toolbox import beatlist, devices, files, outputs, prediction_report, rhythm, rpeaks, selfscore, strip
 from toolbox.beatlist import Beats
@@ -207,19 +208,18 @@ def _trained_on(network: Classifier, beats: Beats) -> str:
 
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
     """Where the index of all recordings and the files of each are written; UsageError where something else stands there."""
-    sources = [parts.source(path) for path in paths]
+    sources, names = [parts.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
-        stem = outputs.safe_name(paths[place].stem)
+        stem = outputs.safe_name(names[place])
         of = {"output": "prediction", "source": sources[place]}
         return Claim(folder, name, [stem + ending for ending in ENDINGS], of, partial(_known, summary=f"{stem}.json"))
 
     index = prediction_report.claim(folder)
-    names = [outputs.safe_name(path.stem) for path in paths]
-    places = outputs.placed(folder, names, claim, reserved=index.names)
-    for path, place in zip(paths, places, strict=True):
-        if place.within != path.stem:
-            log.warning("the name %s is taken, or not one for a folder: %s is written as %s", path.stem, path, place.within)
+    places = outputs.placed(folder, [outputs.safe_name(name) for name in names], claim, reserved=index.names)
+    for path, name, place in zip(paths, names, places, strict=True):
+        if place.within != name:
+            log.warning("the name %s is taken, or not one for a folder: %s is written as %s", name, path, place.within)
     outputs.apart([index, *places], [part for path in paths for part in parts.of(path)])
     for each in (index, *places):
         each.check()
@@ -229,7 +229,7 @@ def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
 def _known(path: Path, summary: str) -> dict[str, Any] | None:
     """What an earlier version of this program wrote a file of, by the summary beside it."""
     try:
-        found = json.loads(path.with_name(summary).read_text("utf-8"))
+        found = files.read_json(path.with_name(summary))
         return {"output": "prediction", "source": dict(found["source"])} if found["run"] and found["notice"] == NOTICE else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return None

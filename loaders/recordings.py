@@ -13,6 +13,7 @@ from loaders.formats.csv_leads import open_table
 from loaders.recording import Recording
 from loaders.sources import log
 from loaders.wfdbfiles import beside, open_wfdb
+from toolbox import outputs
 from toolbox.errors import DataError
 
 Opener = Callable[[Path, float | None], Recording]
@@ -94,12 +95,13 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    """All files below a folder; raises where it may not be read, and passes over hidden folders."""
+    """All files below a folder but results of this program; raises where it may not be read, and passes over hidden folders."""
+    own = outputs.marked(folder)
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             if not path.name.startswith(".") and not folder.resolve().is_relative_to(path.resolve()):  # as a link to above is
                 yield from _files(path)
-        elif path.is_file():
+        elif path.is_file() and path.name not in own:
             yield path
 
 
@@ -137,7 +139,7 @@ def _segments(header: Path) -> list[Path]:
 
 
 def _is_own(table: Path) -> bool:
-    """Whether a table or text is what a prediction left: the beats of a recording, or the summary of several."""
+    """Whether a table or text is what a prediction of an earlier version left: the beats of a recording, or a summary."""
     summary = table.name == "summary.csv" and table.with_name("index.html").is_file()
     return summary or (table.with_suffix(".pred").is_file() and table.with_suffix(".json").is_file())
 

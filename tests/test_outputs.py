@@ -154,7 +154,7 @@ def test_something_else_with_the_name_of_the_marker_is_in_the_way(tmp_path: Path
     (tmp_path / "r1").mkdir()
     (tmp_path / "r1" / MARKER).write_text(content)
     assert_refused(claim(tmp_path), tmp_path / "r1" / MARKER, "not a marker")
-    assert not outputs.is_marked(tmp_path / "r1")
+    assert not outputs.marked(tmp_path / "r1")
 
 
 @pytest.mark.parametrize("name", ["../victim.csv", "/etc/passwd"])

@@ -200,12 +200,12 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     raise UsageError(f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away")
 
 
-def is_marked(folder: Path) -> bool:
-    """Whether results of this program lie in a folder, so that its files are no recordings."""
+def marked(folder: Path) -> frozenset[str]:
+    """The names of the files in a folder that its marker lists as results of this program."""
     try:
-        return read_marker(folder) is not None
+        return frozenset((read_marker(folder) or {"files": ()})["files"])
     except UsageError:
-        return False
+        return frozenset()
 
 
 def placed(base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()) -> list[Claim]:
