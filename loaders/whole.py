@@ -25,7 +25,7 @@ DIVIDED = {"mitdb": "random", "synth_patients": "random"}
 # The number of the first class, where a table numbers the classes of a run that was trained on another dataset.
 LOWEST = {"ecg": 0, "ptbdb": 0, "ecg5000": 1}
 OF_A_TABLE = ("label_column", "record_column", "rate_hz")
-OF_SIDES = ("split", "fold", "val_fraction", "detect", "normal_class", "data_file", "seed")
+OF_SIDES = ("split", "fold", "val_fraction", "detect", "normal_class", "data_file", "seed", "short_batch")
 UNKNOWN = "as given"  # the unit of a table that states none
 
 
@@ -99,4 +99,4 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
 def _view(data: Data, root: Path, options: Mapping[str, Any]) -> Data:
     """The rows as the run sees them, signals or charts."""
     drawn = {name.removeprefix(OF_CHARTS): value for name, value in options.items() if name.startswith(OF_CHARTS)}
-    return VIEWS[options["view"]](data, root, options={}, workers=options["workers"], **drawn)
+    return VIEWS[options["view"]](data, root, options={}, workers=options["workers"], short_batch=None, **drawn)

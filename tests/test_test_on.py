@@ -13,13 +13,12 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import splits, table, whole
+from loaders import get_data, splits, table, whole
 from loaders.base import Data, DataSpec, Split
 from loaders.crops import Crops, Store
 from loaders.stack import Stack, Stacked
 from toolbox.errors import CheckpointError, DataError
 from toolbox.exposure import Exposure
-from toolbox.files import safe_name
 from toolbox.runs import RunFolder
 
 T, CLASSES = 48, "ABC"
@@ -221,8 +220,8 @@ def test_what_validation_fixed_stays(copy: SimpleNamespace) -> None:
 
 def test_the_flag_is_a_test_and_changes_nothing_of_the_run(copy: SimpleNamespace) -> None:
     assert args.parse(["--test-on", "b.csv"]) == {"test_on": "b.csv", "test": True}
-    ended = copy.command("--test-on", copy.own, "--lr", "0.5")
-    assert (ended.code, "--lr is 0.5, the run has" in ended.err) == (2, True)
+    ended = copy.command("--test-on", copy.own, "--seed", "7")
+    assert (ended.code, "--seed is 7, the run has" in ended.err) == (2, True)
     assert carried_out("--test-on", copy.own, "--predict", "x.hea").code == 2
 
 
@@ -393,15 +392,17 @@ def test_a_second_file_that_counts_its_rows_anew_gets_numbers_of_its_own() -> No
     assert both.index.tolist() == list(range(12))
 
 
-@pytest.mark.parametrize(
-    ("path", "name"), [("a/b c.csv", "b_c.csv"), ("..", "_"), ("../x/.hidden", "hidden"), ("\x1b[31m", "_31m"), ("ä" * 99, "_")]
-)
-def test_the_name_of_a_tested_file_makes_a_safe_folder(path: str, name: str) -> None:
-    assert safe_name(path) == name
-
-
 def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
     assert Exposure.of_run(RunFolder(tmp_path)).train is None
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError):
         Exposure.of_run(RunFolder(tmp_path))
+
+
+def test_a_short_run_is_tested_on_all_rows_of_a_dataset(tmp_path: Path) -> None:
+    spec = get_data("synth", tmp_path).spec
+    short, full = (
+        whole.load("synth", tmp_path, dataset="synth", spec=spec, options=OPTIONS | {"short_batch": size}) for size in (8, None)
+    )
+    assert short.whole is None
+    assert len(short.test) == len(full.test) > 80
