@@ -389,9 +389,14 @@ def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequenc
 def gone_on(
     config: dict[str, Any], flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer, differences: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The config of a run that goes on: as it was, or, overridden, as it is now with a note of what changed when."""
+    """The config of a run that goes on: as it was, or, overridden, as it is now with a note of what changed when.
+
+    Changes that came after the checkpoint from which it goes on hold from there.
+    """
     if not differences:
-        return config | {"flags": config["flags"] | {"epochs": flags.epochs, "patience": flags.patience}}
+        free = {name: getattr(flags, name) for name in ("epochs", "patience", "start_epoch")}
+        notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in config.get("overrides", [])]
+        return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
     note = {"after_epoch": trainer.epoch, "changed": differences}
     begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
     return describe(flags, given, trainer) | begun | {"overrides": [*config.get("overrides", []), note]}

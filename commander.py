@@ -214,18 +214,19 @@ def go_on(
         if data.checksum != config["data"]["checksum"]:
             differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
             assembly.permit(differences, flags, run)
-        flags.start_epoch = state["epoch"] if differences else flags.start_epoch
+        anew = bool(differences) or checkpoints.predates(path, state, config)
+        flags.start_epoch = state["epoch"] if anew else flags.start_epoch
         trainer = assembly.build(flags, data if differences else assembly.ruled(data, config))
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
-            trainer.load_state_dict(state, anew=bool(differences) or shortened or "imported" in config)
+            trainer.load_state_dict(state, anew=anew or shortened or "imported" in config)
         if flags.test:
             which += "-short" * shortened + "-override" * bool(differences)
             exposure = assembly.exposure(run, config, differences)
             with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
                 evaluation.test(flags, trainer, run, which, board=board, exposure=exposure)
             return
-        _prepare(flags, given, trainer, run, config=config, differences=differences)
+        _prepare(flags, given, trainer, run, config=config, differences=differences, anew=anew)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         train(flags, trainer, run, stop, tested=tested)
 
@@ -238,8 +239,12 @@ def _prepare(
     *,
     config: dict[str, Any],
     differences: dict[str, list[Any]],
+    anew: bool,
 ) -> None:
-    """Bring the files of a run to the state from which its training goes on; UsageError for an imported run."""
+    """Bring the files of a run to the state from which its training goes on, with the optimizer begun `anew` or as it was.
+
+    UsageError for an imported run.
+    """
     import assembly
     from toolbox import checkpoints, schedulers
     from toolbox.exposure import KEPT
@@ -259,7 +264,10 @@ def _prepare(
     known = assembly.exposure(run, config, differences)
     if differences.keys() & assembly.OF_ROWS or not (run / KEPT).exists():
         assembly.remember(flags, run, trainer.data, [known] if known else [])
-    if differences:  # the optimizer that is begun anew and the flags that say so are saved together
+    if anew and not differences:
+        what = "this checkpoint is from before --override changed the run; optimizer and schedule begin anew after epoch %d"
+        log.warning(what, trainer.epoch)
+    if anew:  # the optimizer that is begun anew and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here

@@ -58,6 +58,8 @@ def odd_for(value: Any) -> list[Any]:
 def is_lawful(path: tuple, value: Any) -> bool:
     """What may stand in a place though it stood otherwise: a metric, rate or time of the history that is not known."""
     number = value is None or (isinstance(value, float | int) and history.is_number(value))
+    if path == ("meter", "losses"):  # NaN where an older version made the steps
+        return isinstance(value, torch.Tensor) and bool(value.isnan().all())
     if path == ("best",) or path[0] == "meter":
         return value is None
     if path == ("best", "value"):
@@ -175,6 +177,21 @@ def test_an_overridden_run_can_be_resumed_from_its_first_moment(copied_run: Path
     ended = on(copied_run, "--resume", "latest")
     assert ended.code == 0, ended.err
     assert json.loads((copied_run / "logger.json").read_text())[-1]["epoch"] == 3
+
+
+def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with_a_new_optimizer(copied_run: Path) -> None:
+    state = torch.load(copied_run / "model_best.pth.tar", weights_only=True)
+    ended = on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--lr", "0.0001")
+    assert ended.code == 0, ended.err
+    torch.save(state, copied_run / "model_best.pth.tar")  # as where no epoch since has been better
+    before = on(copied_run, "--test")
+    assert before.code == 0, before.err
+    resumed = on(copied_run, "--resume", "best", "--epochs", "4")
+    assert resumed.code == 0, resumed.err
+    assert f"optimizer and schedule begin anew after epoch {state['epoch']}" in resumed.err
+    config = json.loads((copied_run / "config.json").read_text())
+    assert config["flags"]["start_epoch"] == config["overrides"][0]["after_epoch"] == state["epoch"]
+    assert on(copied_run, "--resume", "latest", "--epochs", "5").code == 0
 
 
 def test_what_is_checked_is_what_was_saved(copied_run: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,14 @@ def load(path: Path) -> dict[str, Any]:
             hint="the version of the program that wrote it",
         )
     return state
+
+
+def predates(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of its run as it was before --override last changed it, with that run's optimizer and schedule.
+
+    The epoch of that change is the run's `start_epoch`; of the checkpoints of this very epoch the latest was made after it.
+    """
+    return bool(config.get("overrides")) and state["epoch"] < config["flags"].get("start_epoch", 0) + (path.name != LATEST)
 
 
 def is_weights(value: Any) -> bool:

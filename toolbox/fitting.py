@@ -219,6 +219,8 @@ def _meter(meter: Any, progress: Progress) -> str:
     own = meter.get("losses", torch.empty(steps))  # older checkpoints are without, and then resumed ones have NaN
     if not (isinstance(own, Tensor) and _alike(own, torch.empty(steps, device="meta"))):
         return f"losses is {kind(own)}, it must be {steps} numbers"
+    if own.isinf().any():
+        return "losses is not finite"
     return _tensor("outputs", outputs, like) or _tensor("loss_sum", loss, torch.empty((), device="meta"))
 
 
