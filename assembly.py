@@ -15,7 +15,7 @@ from torch import nn
 
 import args
 import choices
-from loaders import detection, get_data, shortrun, splits, whole
+from loaders import detection, get_data, shortrun, splits, undivided
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.holdout import Fold
@@ -23,7 +23,6 @@ from models import get_model, weights
 from toolbox import devices, ec57, optimizers, provenance, samplers, schema, transfer
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.exposure import Exposure
-from toolbox.logger import Board
 from toolbox.runs import RunFolder, versions
 from toolbox.schedulers import Schedule, Shape
 from toolbox.tasks import Classify, Detect, mode
@@ -43,7 +42,7 @@ OF_VALIDATION = {
     *OF_DATA,
 }  # fmt: skip
 OF_ROWS = OF_VALIDATION - {"monitor", "criterion", "decision_weights"}  # what decides which rows train, validate and test
-MOST_ROWS, MOST_CHANNELS, MOST_CLASSES = 10**10, 4096, 100_000
+MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # What is read from a config.json, as far as it is not a flag.
 CONFIG = {
     "flags": {"optimizer": str, "epochs": schema.Count(1)},
@@ -136,7 +135,7 @@ def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder
     """All rows of what --test-on names, as the test side of the run; a detector has its own rows beside them, to be fitted to."""
     spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
     how = {"dataset": spec.name, "spec": spec, "options": data_options(flags), "typed": typed}
-    data = whole.load(flags.test_on, flags.root_dir, **how)
+    data = undivided.load(flags.test_on, flags.root_dir, **how)
     if flags.task != "detect":
         return data
     detection.check_told_apart(data.test, spec.classes, detection.normal_class(spec.classes, flags.normal_class), flags.test_on)
@@ -400,24 +399,3 @@ def gone_on(
     note = {"after_epoch": trainer.epoch, "changed": differences}
     begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
     return describe(flags, given, trainer) | begun | {"overrides": [*config.get("overrides", []), note]}
-
-
-def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:
-    """TensorBoard with the network's graph drawn, where it is asked for."""
-    if not flags.tensorboard:
-        return None
-    board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
-    if not trainer.epoch:
-        inputs, _ = next(trainer.train.batches(None, 1))
-        board.graph(trainer.model, tuple(inputs))
-    return board
-
-
-def make_test_board(given: Mapping[str, Any], trainer: Trainer, run: RunFolder, which: str) -> Board | None:
-    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder.
-
-    None on a root that cannot be written.
-    """
-    if not (given.get("tensorboard") and run.writable):
-        return None
-    return Board(run / "tensorboard" / ("" if which == "best" else which), trainer.task.classes, epochs_done=0)

@@ -20,6 +20,7 @@ from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
     from loaders.base import Data
+    from toolbox.logger import Board
     from toolbox.predictions import Predictions
     from toolbox.runs import RunFolder
     from trainer import Trainer
@@ -223,7 +224,7 @@ def go_on(
         if flags.test:
             which += "-short" * shortened + "-override" * bool(differences)
             exposure = assembly.exposure(run, config, differences)
-            with closing(board) if (board := assembly.make_test_board(given, trainer, run, which)) else nullcontext():
+            with closing(board) if (board := make_test_board(given, trainer, run, which)) else nullcontext():
                 evaluation.test(flags, trainer, run, which, board=board, exposure=exposure)
             return
         _prepare(flags, given, trainer, run, config=config, differences=differences, anew=anew)
@@ -296,7 +297,7 @@ def test_on(
             checkpoints.load_weights(trainer.model, state["model"], str(path))
             trainer.load_state_dict(state, anew=True)
         name = f"{which}{'-override' * bool(differences)}-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
-        with closing(board) if (board := assembly.make_test_board(given, trainer, run, name)) else nullcontext():
+        with closing(board) if (board := make_test_board(given, trainer, run, name)) else nullcontext():
             evaluation.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 
 
@@ -307,7 +308,7 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
     from toolbox import checkpoints, logger
     from toolbox.meter import LOSSES
 
-    board = assembly.make_board(flags, trainer, run)
+    board = make_board(flags, trainer, run)
 
     def on_epoch(trainer: "Trainer", row: dict[str, Any], predictions: "Predictions | None") -> None:
         if predictions:
@@ -336,6 +337,31 @@ def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: St
         results = evaluation.test(flags, trainer, run, "best", board=board, exposure=exposure)
         if board:
             board.hparams(assembly.kept(flags), results["test"])
+
+
+def make_board(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder") -> "Board | None":
+    """TensorBoard with the network's graph drawn, where it is asked for."""
+    from toolbox.logger import Board
+
+    if not flags.tensorboard:
+        return None
+    board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
+    if not trainer.epoch:
+        inputs, _ = next(trainer.train.batches(None, 1))
+        board.graph(trainer.model, tuple(inputs))
+    return board
+
+
+def make_test_board(given: Mapping[str, Any], trainer: "Trainer", run: "RunFolder", which: str) -> "Board | None":
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder.
+
+    None on a root that cannot be written.
+    """
+    from toolbox.logger import Board
+
+    if not (given.get("tensorboard") and run.writable):
+        return None
+    return Board(run / "tensorboard" / ("" if which == "best" else which), trainer.task.classes, epochs_done=0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +27,7 @@ from toolbox import (
     patient_report,
     plotter,
     report,
+    temporary,
 )
 from toolbox.errors import CheckpointError, DataError
 from toolbox.exposure import Exposure, Overlap
@@ -61,9 +61,9 @@ def test(
     if not history:
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
     if not run.writable:
-        with TemporaryDirectory(prefix="ecg-test-") as folder:
+        with temporary.folder() as folder:
             no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, Path(folder), which=which, history=history, board=None, exposure=exposure)
+            return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
     return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)

@@ -145,9 +145,9 @@ def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
 def _listed(summary: Path) -> set[str]:
     """The files that an earlier version of this program, which marked nothing, wrote beside its summary."""
     try:
-        found = json.loads(summary.read_text("utf-8"))
+        found = files.read_json(summary)
         return {*FILES, *(each["picture"] for each in found["examples"])} if found["notice"] == NOTICE else set()
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return set()
 
 

@@ -5,7 +5,6 @@ Computing in Cardiology 44, 2017; Goldberger et al., Circulation 101(23), 2000):
 MAT files of version 4, and REFERENCE.csv with a label a record. The labels were revised twice; which revision is named.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from loaders.formats.units import millivolts
 from loaders.formats.wfdb_header import Lead
 from loaders.holdout import Holdout
 from loaders.sources import Remote, Wanted, download, fetch_first, locate, log, search, topmost
-from toolbox import terminal
+from toolbox import files, terminal
 from toolbox.errors import DataError, DownloadError
 
 RATE_HZ = 300
@@ -157,7 +156,7 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
     read = [read_record(header) for header in terminal.bar(iterable=headers, desc="records", unit="record")]
     how = {"record": names, "label": [labels[name] for name in names], "gain": [gain for _, gain in read]}
     arrays = strips.together([signal for signal, _ in read], RATE_HZ, **how)
-    return arrays | {"reference": np.array([hashlib.sha256(reference.read_bytes()).hexdigest()])}
+    return arrays | {"reference": np.array([files.sha256(reference)])}
 
 
 def _no_labels(folder: Path) -> DataError:

@@ -141,13 +141,14 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
 
 def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
     """Refuse a file whose columns are not separated by commas, with the line of pandas that makes it a CSV."""
-    separator = separators.other(",".join(lines[-1][1]))
-    if separator is None:
+    dialect = separators.other(",".join(lines[-1][1]))
+    if dialect is None:
         return
-    first = [cell.strip(AROUND_TEXT) for cell in separator.split(",".join(lines[0][1]))]
-    header, there = (", header=None", ", header=False") if not is_header(first, {}) else ("", "")
-    how = f"pandas.read_csv({path.name!r}, {separator.how}{header}).to_csv('my.csv', index=False{there})"
-    raise DataError(separator.what, where=f"{path}, line {lines[-1][0]}", hint=f"commas between the columns: {how}")
+    first = [cell.replace(dialect.decimal, ".") for cell in dialect.cells(",".join(lines[0][1]))]
+    header, there = ("", "") if is_header(first, {}) else (", header=None", ", header=False")
+    read = f"pandas.read_csv({path.name!r}, {separators.as_arguments(dialect)}{header})"
+    hint = f"commas between the columns: {read}.to_csv('my.csv', index=False{there})"
+    raise DataError(separators.in_words(dialect), where=f"{path}, line {lines[-1][0]}", hint=hint)
 
 
 def _check_names(there: Sequence[str], where: str) -> None:

@@ -3,7 +3,6 @@
 `Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a server.
 """
 
-import hashlib
 import logging
 import os
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from loaders.archives import is_page, opened, reading
+from toolbox import files
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
 from toolbox.locks import lock
 
@@ -182,9 +182,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _verify(part: Path, remote: Remote) -> None:
-    with open(part, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest() if remote.sha256 else None
-        size = file.seek(0, os.SEEK_END)
+    sha256, size = files.sha256(part) if remote.sha256 else None, part.stat().st_size
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
             raise DownloadError(

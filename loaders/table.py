@@ -67,7 +67,7 @@ def load(
     return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
 
 
-def whole(
+def undivided(
     path: Path,
     root: Path,
     *,

@@ -4,7 +4,6 @@ They are kept where torch.hub keeps them, `$TORCH_HOME/hub/checkpoints` (~/.cach
 this user has fetched is not fetched again; a transfer goes to a name of its own there, and nothing of one that breaks is left.
 """
 
-import hashlib
 import logging
 import re
 import socket
@@ -96,8 +95,7 @@ def _read(path: Path, hint: str) -> dict[str, Tensor]:
 def _sum(path: Path) -> str:
     """The SHA-256 of a file, which begins as its name says, where it is called as those of torch.hub."""
     try:
-        with files.regular(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = files.sha256(path)
     except OSError as error:
         raise CheckpointError(f"the weights cannot be read: {error.strerror}", where=str(path), hint="another file") from error
     if not sha256.startswith(_prefix(path.name)):

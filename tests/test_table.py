@@ -356,7 +356,7 @@ TEXTS = {
     "only a header": ("a,b,label\n", "the file is empty"),
     "one column": ("a\n1\n2\n", "a row has 1 columns, of them 0 samples"),
     "one sample": ("a,label\n1,x\n2,y\n", "a row has 2 columns, of them 1 samples"),
-    "semicolons": ("1;2;3;N\n1;2;3;V\n", "the columns are separated by semicolons"),
+    "semicolons": ("1;2;3;N\n1;2;3;V\n", "the separator is semicolon, the decimal sign point"),
     "row numbers of pandas": (frame(label=LABEL).to_csv(), "a column has no name in the header"),
     "row numbers above numbers": (pd.DataFrame(X).assign(label=LABEL).to_csv(), "a column has no name in the header"),
 }
@@ -505,7 +505,7 @@ def test_a_label_in_the_first_column_is_answered_with_its_flag(tmp_path: Path) -
     assert "--label-column 1" in refused(few).hint
 
 
-@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (" ", "spaces")])
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "vertical bar"), (" ", "spaces")])
 @pytest.mark.parametrize("decimal", [".", ","])
 @pytest.mark.parametrize("header", [True, False])
 def test_other_separators_are_named_with_the_line_that_makes_a_csv(
@@ -513,7 +513,7 @@ def test_other_separators_are_named_with_the_line_that_makes_a_csv(
 ) -> None:
     path = write(tmp_path / "their.csv", frame(label=LABEL), sep=mark, decimal=decimal, header=header)
     error = refused(path)
-    assert error.what == f"the columns are separated by {name}" + (", the numbers have decimal commas" if decimal == "," else "")
+    assert error.what == f"the separator is {name}, the decimal sign {'comma' if decimal == ',' else 'point'}"
     monkeypatch.chdir(tmp_path)
     eval(error.hint.partition(": ")[2], {"pandas": pd})  # noqa: S307  as the user would type it
     assert_whole(load(tmp_path, tmp_path / "my.csv"))

@@ -13,12 +13,13 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import get_data, splits, table, whole
+from loaders import get_data, splits, table, undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.crops import Crops, Store
 from loaders.stack import Stack, Stacked
 from toolbox.errors import CheckpointError, DataError
 from toolbox.exposure import Exposure
+from toolbox.outputs import safe_name
 from toolbox.runs import RunFolder
 
 T, CLASSES = 48, "ABC"
@@ -276,14 +277,14 @@ def spec_of(classes: tuple[str, ...], **facts: Any) -> DataSpec:
 def test_numbers_stand_for_classes_where_the_run_s_dataset_numbers_them(tmp_path: Path) -> None:
     path = write(tmp_path / "b.csv", OTHER.assign(label=np.arange(60) % 3 + 1))
     spec = spec_of(("N", "S", "V", "F", "Q"))
-    data = whole.load(str(path), tmp_path, dataset="ecg", spec=spec, options=OPTIONS)
+    data = undivided.load(str(path), tmp_path, dataset="ecg", spec=spec, options=OPTIONS)
     assert data.test.y.tolist() == (np.arange(60) % 3 + 1).tolist()
-    data = whole.load(str(path), tmp_path, dataset="ecg5000", spec=spec, options=OPTIONS)
+    data = undivided.load(str(path), tmp_path, dataset="ecg5000", spec=spec, options=OPTIONS)
     assert data.test.y.tolist() == (np.arange(60) % 3).tolist()
     with pytest.raises(DataError, match="the run knows no class 1"):
-        whole.load(str(path), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
+        undivided.load(str(path), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
     named = write(tmp_path / "c.csv", OTHER.assign(label=np.array(["V", "N", "Q"])[np.arange(60) % 3]))
-    data = whole.load(str(named), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
+    data = undivided.load(str(named), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
     assert data.test.y[:3].tolist() == [2, 0, 4]
     assert (data.spec.rate_hz, len(data.train), len(data.val)) == (125, 0, 0)
 
@@ -297,31 +298,31 @@ def test_a_dataset_is_tested_whole_with_the_run_s_own_view(tmp_path: Path, monke
         train, val, test = (everything.rows(np.array(which)) for which in ([0, 3, 4], [1], [2, 5]))
         return Data(spec, train, val, lambda: test, "")
 
-    monkeypatch.setattr(whole, "get_data", get_data)
+    monkeypatch.setattr(undivided, "get_data", get_data)
     options = OPTIONS | {"split": "inter-patient", "fold": 2, "leads": "MLII", "window": None}
     spec = spec_of(("N", "V"), samples=9)
-    data = whole.load("mitdb", tmp_path, dataset="synth", spec=spec, options=options)
+    data = undivided.load("mitdb", tmp_path, dataset="synth", spec=spec, options=options)
     assert data.test.y[np.argsort(data.test.index)].tolist() == [1, 0, 1, 0, 1, 0]  # the classes of the run
     assert (asked["name"], asked["data_file"], asked["split"], asked["leads"]) == ("mitdb", None, "random", "MLII")
     assert not {"fold", "label_column"} & asked.keys()
     (tmp_path / "records").mkdir()
-    data = whole.load(str(tmp_path / "records"), tmp_path, dataset="mitdb", spec=spec, options=options)
+    data = undivided.load(str(tmp_path / "records"), tmp_path, dataset="mitdb", spec=spec, options=options)
     assert asked["data_file"] == tmp_path / "records"
     assert data.spec.split_rule == "all 6 rows of records, not divided"
     (tmp_path / "100.hea").touch()
-    data = whole.load(str(tmp_path / "100.hea"), tmp_path, dataset="mitdb", spec=spec, options=options)
+    data = undivided.load(str(tmp_path / "100.hea"), tmp_path, dataset="mitdb", spec=spec, options=options)
     assert data.spec.split_rule == "all 6 rows of the folder of 100.hea, not divided"
 
 
 def test_a_unit_that_contradicts_the_run_s_is_refused(tmp_path: Path) -> None:
     path = npz(tmp_path / "b.npz", X, unit="uV")
     with pytest.raises(DataError, match="samples in uV, the run was trained on mV"):
-        whole.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
+        undivided.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
 
 
 def test_other_leads_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = npz(tmp_path / "b.npz", X, leads=["V5"])
-    whole.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
+    undivided.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
     assert "are V5, the run was trained on MLII" in caplog.text
 
 
@@ -329,10 +330,10 @@ def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
     how = {"spec": spec_of(tuple(CLASSES), name="table"), "lowest": None, "split": "column:fold", "record_column": "patient"}
     divided = write(tmp_path / "b.csv", OTHER.assign(fold="test")[[*OTHER.columns[:-1], "fold", "label"]])
     for path in (divided, write(tmp_path / "c.csv", OTHER), write(tmp_path / "d.csv", OTHER.drop(columns="patient"))):
-        _, found = table.whole(path, tmp_path, **how)
+        _, found = table.undivided(path, tmp_path, **how)
         assert found.x.shape == (60, 1, T)
     with pytest.raises(Exception, match="no such column"):
-        table.whole(path, tmp_path, **how, typed=["record_column"])
+        table.undivided(path, tmp_path, **how, typed=["record_column"])
 
 
 def test_digests_tell_rows_apart_by_their_bytes() -> None:
@@ -402,7 +403,7 @@ def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
 def test_a_short_run_is_tested_on_all_rows_of_a_dataset(tmp_path: Path) -> None:
     spec = get_data("synth", tmp_path).spec
     short, full = (
-        whole.load("synth", tmp_path, dataset="synth", spec=spec, options=OPTIONS | {"short_batch": size}) for size in (8, None)
+        undivided.load("synth", tmp_path, dataset="synth", spec=spec, options=OPTIONS | {"short_batch": size}) for size in (8, None)
     )
     assert short.whole is None
     assert len(short.test) == len(full.test) > 80

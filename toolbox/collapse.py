@@ -55,5 +55,5 @@ def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | Non
         return None
     return (
         f"the accuracy on training rows is {float(learned['accuracy']):.3f}, the balanced accuracy on validation {reached:.3f}, "
-        f"and guessing has {chance:.3f}: the network knows its training rows and nothing that holds for others"
+        f"and guessing has {chance:.3f}: the network fits its training rows alone, or its batch norms need more steps"
     )

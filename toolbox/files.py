@@ -21,8 +21,8 @@ LONGEST = 200  # bytes of a name that a temporary name takes over; a file system
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content. Raises OSError."""
-    with open(path, "rb") as file:
+    """The SHA-256 of the content of a regular file. Raises OSError."""
+    with regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

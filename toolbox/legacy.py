@@ -7,7 +7,6 @@
 It holds no state of the optimizer. Nothing of the file is run: what its pickle names becomes a `Stub`, or the file is refused.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolbox import checkpoints, fitting
+from toolbox import checkpoints, files, fitting
 from toolbox.errors import CheckpointError
 
 
@@ -80,9 +79,7 @@ def read(path: Path) -> Legacy:
     except (LookupError, StopIteration) as error:
         some = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise _refused(f"its network is none that is known here, {len(tensors)} tensors: {some}, ...", path) from error
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Legacy(network, weights, classes, following - 1, sha256, flags)
+    return Legacy(network, weights, classes, following - 1, files.sha256(path), flags)
 
 
 def _refused(why: str, path: Path) -> CheckpointError:

@@ -9,7 +9,6 @@ written through or replaced.
 """
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -24,7 +23,6 @@ from toolbox import files
 from toolbox.errors import ResourceError, UsageError
 
 MARKER, MADE_BY = ".ecg-commander", "ECG Commander"
-LARGEST = 2**26  # bytes of a marker
 LONGEST = 150  # bytes of a name, which leaves room for numbers and endings
 FORBIDDEN = '/\\:*?"<>|'  # in names, by one system or another
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
@@ -189,13 +187,13 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         return None
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST:
+        if path.is_symlink():
             raise ValueError
-        marker = json.loads(path.read_bytes())
+        marker = files.read_json(path)
         inside = not any({"..", "/"} & {*PurePosixPath(name).parts} for name in marker["files"])
         if marker["made_by"] == MADE_BY and isinstance(marker["of"], dict) and inside:
             return marker
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         pass
     raise UsageError(f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away")
 

@@ -3,7 +3,6 @@
 `done` are the summaries of `toolbox/rhythm.py` with their `folder` and, where there are annotations, their `score`.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,10 +59,12 @@ def claim(folder: Path) -> Claim:
 def _is_own(path: Path) -> bool:
     """Whether an earlier version of this program wrote a file of `claim`."""
     try:
+        if path.name == "score.json":
+            return files.read_json(path).keys() >= SCORE
         text = path.read_text("utf-8") if path.stat().st_size < LARGEST else ""
         own = {"index.html": all(part in text for part in (NOTICE, RULE)), "summary.csv": text.startswith(TABLE) or text == "\n"}
-        return own[path.name] if path.name in own else json.loads(text).keys() >= SCORE
-    except (OSError, ValueError, AttributeError, RecursionError):
+        return own[path.name]
+    except (OSError, ValueError, AttributeError):
         return False
 
 

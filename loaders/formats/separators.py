@@ -1,40 +1,32 @@
-"""A table whose columns are separated by something else than commas is recognised, with how pandas reads it."""
+"""A table of rows whose columns are separated by something else than commas is recognised, with how pandas reads it."""
 
-from typing import NamedTuple
+from itertools import product
 
-from loaders.formats.columnnames import is_number
+from loaders.formats.csv_dialect import DECIMALS, DELIMITERS, Dialect
 
-NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 SHARE = 0.5  # of the cells are numbers between the right separators
 
 
-class Separator(NamedTuple):
-    """What stands between the columns, whether numbers have decimal commas, and both in words."""
-
-    mark: str
-    decimal: bool
-
-    @property
-    def what(self) -> str:
-        """In words."""
-        return f"the columns are separated by {NAMES[self.mark]}" + ", the numbers have decimal commas" * self.decimal
-
-    @property
-    def how(self) -> str:
-        """As arguments of pandas.read_csv."""
-        mark = r"\s+" if self.mark == " " else self.mark
-        return f"sep={mark!r}" + ", decimal=','" * self.decimal
-
-    def split(self, line: str) -> list[str]:
-        """The cells of a line, numbers with decimal points."""
-        return (line.replace(",", ".") if self.decimal else line).split(None if self.mark == " " else self.mark)
-
-
-def other(line: str) -> Separator | None:
-    """What separates the columns of a line of numbers where it is no comma; None where it is, or where nothing does."""
-    by_comma = sum(map(is_number, line.split(",")))
-    for mark in NAMES:
-        numbers = [is_number(cell) for cell in Separator(mark, decimal=True).split(line)]
-        if sum(numbers) >= max(2, by_comma + 1, SHARE * len(numbers)):
-            return Separator(mark, decimal="," in line)
+def other(line: str) -> Dialect | None:
+    """The dialect of a line of numbers that are not separated by commas; None where they are, or where nothing separates them."""
+    by_comma = _numbers(Dialect(","), line)
+    for mark, decimal in product(";\t| ", DECIMALS):
+        dialect = Dialect(mark, decimal)
+        if _numbers(dialect, line) >= max(2, by_comma + 1, SHARE * len(dialect.cells(line))):
+            return dialect
     return None
+
+
+def _numbers(dialect: Dialect, line: str) -> int:
+    return sum(map(dialect.is_number, dialect.cells(line)))
+
+
+def in_words(dialect: Dialect) -> str:
+    """The separator and the decimal sign."""
+    return f"the separator is {DELIMITERS[dialect.delimiter]}, the decimal sign {DECIMALS[dialect.decimal]}"
+
+
+def as_arguments(dialect: Dialect) -> str:
+    """The dialect as arguments of pandas.read_csv."""
+    mark = r"\s+" if dialect.delimiter == " " else dialect.delimiter
+    return f"sep={mark!r}" + ", decimal=','" * (dialect.decimal == ",")

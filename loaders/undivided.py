@@ -1,6 +1,6 @@
 """All rows of a file or of a dataset, divided into no sides, as rows that a trained run can be tested on.
 
-    data = whole.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
+    data = undivided.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
 
 The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate have to be those of the run.
 """
@@ -44,7 +44,7 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
     elif path.is_file() and path.name.lower().endswith(tuple(table.READERS)):
         asked = {name: options[name] for name in OF_A_TABLE if name in typed or dataset == "table"}
         how = {"bad_rows": options["bad_rows"], "split": options["split"] if dataset == "table" else None, "typed": typed}
-        name, (found, rows) = path.name, table.whole(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how)
+        name, (found, rows) = path.name, table.undivided(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how)
         by_name = found.spec.split_rule
     else:
         name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
@@ -52,12 +52,12 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
     rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
-    whole = replace(
+    every = replace(
         found.spec, name=spec.name, classes=spec.classes, importance=spec.importance, scored=spec.scored, split_rule=rule
     )
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
-    return _view(Data(whole, none, none, lambda: rows, checksum), root, options)
+    return _view(Data(every, none, none, lambda: rows, checksum), root, options)
 
 
 def _all_rows(dataset: str, root: Path, path: Path | None, options: Mapping[str, Any]) -> tuple[Data, Signals]:
