@@ -132,9 +132,13 @@ def export_charts(flags: SimpleNamespace) -> Path:
 
 
 def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder, config: Mapping[str, Any]) -> Data:
-    """All rows of what --test-on names, as the test side of the run; a detector has its own rows beside them, to be fitted to."""
+    """All rows of what --test-on names, ten batches where --short-run is typed, as the test side of the run.
+
+    A detector has its own rows beside them, to be fitted to.
+    """
     spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
-    how = {"dataset": spec.name, "spec": spec, "options": data_options(flags), "typed": typed}
+    options = data_options(flags) | ({} if "short_run" in given else {"short_batch": None})
+    how = {"dataset": spec.name, "spec": spec, "options": options, "typed": typed}
     data = undivided.load(flags.test_on, flags.root_dir, **how)
     if flags.task != "detect":
         return data

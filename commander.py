@@ -199,11 +199,11 @@ def go_on(
     given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
     flags = choices.settle(assembly.resume_flags(given, config))
     differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
+    shortened = bool(flags.test and differences.pop("short_run", None))
+    differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
     if flags.test_on:
         test_on(flags, given, run, config, differences=differences)
         return
-    shortened = bool(flags.test and differences.pop("short_run", None))
-    differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
     assembly.permit(differences, flags, run)
     assembly.tell_short(given, flags, run)
     which = flags.resume or "best"
@@ -296,7 +296,8 @@ def test_on(
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
             trainer.load_state_dict(state, anew=True)
-        name = f"{which}{'-override' * bool(differences)}-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
+        how = "-short" * ("short_run" in given) + "-override" * bool(differences)
+        name = f"{which}{how}-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
         with closing(board) if (board := make_test_board(given, trainer, run, name)) else nullcontext():
             evaluation.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,7 +91,8 @@ def _test(
     if fixed and run.writable:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     costs = _costs(flags, trainer)
-    overrides = run.read_json("config.json").get("overrides", [])
+    config = run.read_json("config.json")
+    overrides = config.get("overrides", [])
     test = data.test  # the test set is opened here, and not before
     overlap = _overlap(flags, test, exposure)
     if overlap:
@@ -99,7 +100,7 @@ def _test(
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, overrides, overlap), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    remarks = [*_remarks(data, config, overlap), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
     how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     if not flags.no_figures:
@@ -161,16 +162,17 @@ def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     return cost.size_and_work(model, spec) | measured
 
 
-def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap | None) -> list[str]:
+def _remarks(data: Data, config: Mapping[str, Any], overlap: Overlap | None) -> list[str]:
     """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained."""
-    remarks = [f"a short run: {_covered(data.covers)}, trained on ten batches an epoch"] if data.whole else []
+    trained = ", trained on ten batches an epoch" if config["flags"].get("short_run") else ""
+    remarks = [f"a short run: {_covered(data.covers)}{trained}"] if data.whole else []
     if not overlap:
         remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
         if len(data.shared_rows):
             log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
-    for note in overrides:
+    for note in config.get("overrides", []):
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
     return remarks
@@ -178,7 +180,7 @@ def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap |
 
 def _covered(covers: dict[str, list[int]]) -> str:
     """How much of validation and test the figures cover."""
-    parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in covers.items()]
+    parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in covers.items() if whole]
     return f"the figures cover {' and '.join(parts)}"
 
 

@@ -25,7 +25,8 @@ DIVIDED = {"mitdb": "random", "synth_patients": "random"}
 # The number of the first class, where a table numbers the classes of a run that was trained on another dataset.
 LOWEST = {"ecg": 0, "ptbdb": 0, "ecg5000": 1}
 OF_A_TABLE = ("label_column", "record_column", "rate_hz")
-OF_SIDES = ("split", "fold", "val_fraction", "detect", "normal_class", "data_file", "seed", "short_batch")
+OF_SIDES = ("split", "fold", "val_fraction", "detect", "normal_class", "data_file", "seed")
+OF_A_VIEW = ("view", "workers", "short_batch")
 UNKNOWN = "as given"  # the unit of a table that states none
 
 
@@ -62,7 +63,7 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
 
 def _all_rows(dataset: str, root: Path, path: Path | None, options: Mapping[str, Any]) -> tuple[Data, Signals]:
     """A dataset, and the rows of all its sides, each once."""
-    kept = {name: value for name, value in options.items() if name not in (*OF_SIDES, *OF_A_TABLE, "view", "workers")}
+    kept = {name: value for name, value in options.items() if name not in (*OF_SIDES, *OF_A_TABLE, *OF_A_VIEW)}
     kept = {name: value for name, value in kept.items() if not name.startswith(OF_CHARTS)}
     data = get_data(dataset, root, data_file=path, val_fraction=0.0, seed=options["seed"], split=DIVIDED.get(dataset), **kept)
     return data, data.train.with_sides(data.val, data.test)
@@ -97,6 +98,7 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
 
 
 def _view(data: Data, root: Path, options: Mapping[str, Any]) -> Data:
-    """The rows as the run sees them, signals or charts."""
+    """The rows as the run sees them, signals or charts; with a `short_batch` ten batches of them."""
     drawn = {name.removeprefix(OF_CHARTS): value for name, value in options.items() if name.startswith(OF_CHARTS)}
-    return VIEWS[options["view"]](data, root, options={}, workers=options["workers"], short_batch=None, **drawn)
+    how = {name: options[name] for name in OF_A_VIEW if name != "view"}
+    return VIEWS[options["view"]](data, root, options={}, **how, **drawn)

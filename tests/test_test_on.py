@@ -13,19 +13,18 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import get_data, splits, table, undivided
+from loaders import splits, table, undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.crops import Crops, Store
 from loaders.stack import Stack, Stacked
 from toolbox.errors import CheckpointError, DataError
 from toolbox.exposure import Exposure
-from toolbox.outputs import safe_name
 from toolbox.runs import RunFolder
 
 T, CLASSES = 48, "ABC"
 RUN = "table_cnn1d_3_1"
 BASE = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
-OPTIONS = dict.fromkeys(("bad_rows", "split", "label_column", "record_column", "rate_hz")) | {
+OPTIONS = dict.fromkeys(("bad_rows", "split", "label_column", "short_batch", "record_column", "rate_hz")) | {
     "view": "signal",
     "workers": 0,
     "seed": 42,
@@ -223,7 +222,21 @@ def test_the_flag_is_a_test_and_changes_nothing_of_the_run(copy: SimpleNamespace
     assert args.parse(["--test-on", "b.csv"]) == {"test_on": "b.csv", "test": True}
     ended = copy.command("--test-on", copy.own, "--seed", "7")
     assert (ended.code, "--seed is 7, the run has" in ended.err) == (2, True)
+    ended = copy.command("--test-on", copy.own, "--lr", "0.5", "--deterministic", "--no-figures")
+    assert (ended.code, "--lr" in ended.err) == (0, True), ended.err
     assert carried_out("--test-on", copy.own, "--predict", "x.hea").code == 2
+
+
+def test_a_short_run_on_another_file_takes_ten_batches_beside_the_whole_test(copy: SimpleNamespace) -> None:
+    path = write(copy.path / "b.csv", pd.concat([OTHER] * 6))
+    whole = copy.command("--test-on", path, "--no-figures")
+    short = copy.command("--test-on", path, "--no-figures", "--short-run")
+    assert (whole.code, short.code) == (0, 0), short.err
+    rows, most = 6 * len(OTHER), 10 * json.loads((copy.run / "config.json").read_text())["flags"]["batch_size"]
+    assert most < rows
+    assert short.result["covers"]["test_rows"] == [most, rows]
+    assert f"the figures cover {most} of {rows} test rows\n" in short.err
+    assert {folder.name.partition("-on-")[0] for folder in (copy.run / "pred").glob("*-on-*")} == {"best", "best-short"}
 
 
 def test_a_run_that_goes_on_keeps_what_it_knew_before(copy: SimpleNamespace) -> None:
@@ -398,12 +411,3 @@ def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError):
         Exposure.of_run(RunFolder(tmp_path))
-
-
-def test_a_short_run_is_tested_on_all_rows_of_a_dataset(tmp_path: Path) -> None:
-    spec = get_data("synth", tmp_path).spec
-    short, full = (
-        undivided.load("synth", tmp_path, dataset="synth", spec=spec, options=OPTIONS | {"short_batch": size}) for size in (8, None)
-    )
-    assert short.whole is None
-    assert len(short.test) == len(full.test) > 80
