@@ -75,6 +75,7 @@ APPLE = "Name,A B\nDate of Birth,Jan 1, 1970\nRecorded Date,2024-01-01 10:00:00 
 APPLE += 'Software Version,1.90\nDevice,"Watch6,1"\nSample Rate,250 hertz\n\n\nLead,Lead I\nUnit,µV\n\n'
 GERMAN = "Name,A B\nGeburtsdatum,01.01.1970\nKlassifizierung,Sinusrhythmus\nMessrate,250 Hertz\n\n\n"
 GERMAN += "Ableitung,Ableitung I\nEinheit,µV\n\n"
+APPLE_WORDS = "X,A B\n{0},250 {1}\n\n\n{2},{2} I\n{3},µV\n\n"
 POLAR = "Phone timestamp;sensor timestamp [ns];timestamp [ms];ecg [uV]"
 OPEN_SIGNALS = (
     '# OpenSignals Text File Format\n# {"00:07:80": {"sensor": ["ECG"], "column": ["nSeq", "I1", "A1"], "label": ["A1"], '
@@ -201,6 +202,19 @@ UNITS: dict[str, tuple[str | bytes, float | None]] = {
     "Apple Health": (APPLE + table(UV), 1e-3),
     "Apple Health, German": (GERMAN + "\n".join(f'"{comma(f"{1000 * v:.3f}")}"' for v in ECG), 1e-3),
     "Apple Health, a comma behind each number": (APPLE.replace("1.90", "1.70") + table(UV, end=",\n"), 1e-3),
+    **{
+        f"Apple Health, {language}": (APPLE_WORDS.format(*words) + table(UV), 1e-3)
+        for language, words in {
+            "Portuguese": ("Taxa de amostragem", "hertz", "Derivação", "Unidade"),
+            "Danish": ("Samplingfrekvens", "hertz", "Afledning", "Enhed"),
+            "Polish": ("Częstotliwość próbkowania", "Hz", "Odprowadzenie", "Jednostka"),
+            "Japanese": ("サンプルレート", "ヘルツ", "リード", "単位"),
+            "Korean": ("샘플률", "헤르츠", "리드", "단위"),
+            "Russian": ("Частота дискретизации", "герц", "Отведение", "Единица измерения"),
+            "Chinese": ("采样率", "赫兹", "导联", "单位"),
+        }.items()
+    },
+    "a unit for a key": (table(ECG, header="Sample Rate: 250 Hz\nEnhet: mV"), MV),
     "Polar": (
         table(
             times(lambda t: t.isoformat(timespec="milliseconds")),
@@ -219,6 +233,8 @@ UNITS: dict[str, tuple[str | bytes, float | None]] = {
     "PhysioBank in seconds": (table(T_S, ECG, OTHER, header="'Elapsed time','MLII','V5'\n'seconds','mV','mV'"), MV),
     "units in brackets below the names": (table(PRINTED_S, UV, header="Time,ECG\n[s],[uV]"), 1e-3),
     "PhysioBank, raw": (table(T_S, UV, UV, header="'Elapsed time','MLII','V5'\n'seconds','adu','adu'"), UNKNOWN),
+    "PhysioBank, row numbers": (table(COUNTS, ECG, header="'sample interval','V5'\n'0.004 sec','mV'"), MV),
+    "steps below the names": (table(PRINTED_S, UV, header="time,ECG\ns,adu"), UNKNOWN),
     "PhysioBank with dates": (
         table(
             times(lambda t: f"'[{t:%H:%M:%S}.{t.microsecond // 1000:03d} 01/01/2024]'"),
@@ -416,6 +432,14 @@ def test_times_that_do_not_run_evenly_are_doubted(tmp_path: Path) -> None:
     packets = table([f"{k // 73 * 0.292:.3f}" for k in COUNTS], ECG, header="time,ECG")
     recording = opened(tmp_path, packets, RATE_HZ)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
+    footer = opened(tmp_path, table(T_S, ECG, header="time,ECG") + "Mean,0.01\n")
+    assert footer.doubts == ("column 'time' has no time in a row, which is placed by the rows beside",)
+    unread = table([f"{k // 250} s and {k % 250}" for k in COUNTS], ECG, header="time,ECG")
+    recording = opened(tmp_path, unread, RATE_HZ)
+    assert (recording.leads, recording.samples) == (("ECG",), SAMPLES)
+    assert "'0 s and 0'" in recording.doubts[0]
+    with pytest.raises(DataError, match="does not say how often"):
+        opened(tmp_path, table([f"{t / 60:.8f}" for t in T_S], ECG, header="time,ECG"))  # minutes, no seconds at 15 kHz
     still = table([1700000000000] * SAMPLES, ECG, header="time,ECG")
     assert opened(tmp_path, still, RATE_HZ).leads == ("ECG",)
 

@@ -7,7 +7,21 @@ from loaders.formats import lead_names
 from loaders.formats.lead_names import Kind
 
 SPELLINGS = {
-    "I": ["i", "Lead I", "LEAD_I", "leadI", "DI", "D1", "ECG I", "ECG_I", "MDC_ECG_LEAD_I", "Lead I (Einthoven)", "ECG LA-RA"],
+    "I": [
+        "i",
+        "Lead I",
+        "LEAD_I",
+        "leadI",
+        "DI",
+        "D1",
+        "ECG I",
+        "ECG_I",
+        "Dérivation I",
+        "I 导联",
+        "MDC_ECG_LEAD_I",
+        "Lead I (Einthoven)",
+        "ECG LA-RA",
+    ],
     "II": ["ii", "II,", "Lead II", "Lead-II", "DII", "LII", "ECG_II", "ECG II", "EKG-II", "ECG(II)", "MDC_ECG_ELEC_POTL_II", "Ⅱ"],
     "MLII": ["mlii", "ML II", "modified lead II", "mod. II", "ECG MLII"],
     "aVR": ["AVR", "avr", "aVr", "ECG aVR", "lead_aVR", "MDC_ECG_LEAD_AVR"],

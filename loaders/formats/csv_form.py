@@ -141,8 +141,19 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
         columns=columns,
         clock=clock,
         stated_hz=header.rate_hz or _rate_in(header, layout, rows),
-        doubts=layout.doubts,
+        doubts=(*layout.doubts, *([] if clock else _unread_times(columns, rows))),
     )
+
+
+def _unread_times(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A doubt for each column of text that is called as times are, and changes."""
+    texts = [column for column in columns if column.role == "text" and csv_time.TIME.fullmatch(column.name)]
+    cells = {column.name: list(dict.fromkeys(row[column.place] for row in rows if column.place < len(row))) for column in texts}
+    return [
+        f"the times in column {name!r}, such as {found[0][:40]!r}, are in a form that is not read: gaps between rows are not seen"
+        for name, found in cells.items()
+        if len(found) > 1
+    ]
 
 
 def _lines(text: TableText) -> list[Line]:

@@ -88,6 +88,9 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
     if timeline.backwards:
         often = "once" if timeline.backwards == 1 else f"{timeline.backwards} times"
         doubts.append(f"{source} goes back {often}, first after {timeline.first_back} rows: the rows are read in their order")
+    if timeline.untimed:
+        rows = "a row, which is" if timeline.untimed == 1 else f"{timeline.untimed} rows, which are"
+        doubts.append(f"{source} has no time in {rows} placed by the rows beside")
     is_even = clock.quality != IRREGULAR and not (clock.quality == REGULAR and timeline.is_uneven)
     if clock.counts and TIME.fullmatch(clock.name):
         doubts.append(f"{source} rises by 1 per row: it is taken as a row number, not as time")

@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import isclose
 
 from loaders.formats import csv_time, units
 from loaders.formats.csv_dialect import AROUND, Layout
@@ -18,12 +20,18 @@ RATE = re.compile(
     re.IGNORECASE,
 )
 HERTZ = re.compile(
-    r"(\d+(?:[.,]\d+)?)\s*(k?)(?:hz|hertz|herz|гц|赫兹|sps|samples?\s*(?:/|per)\s*s(?:ec(?:ond)?)?)", re.IGNORECASE
+    r"(\d+(?:[.,]\d+)?)\s*(k?)(?:hz|hertz|herz|hercios?|гц|герц|赫兹|赫茲|ヘルツ|헤르츠|sps|"
+    r"samples?\s*(?:/|per)\s*s(?:ec(?:ond)?)?)",
+    re.IGNORECASE,
 )
-INTERVAL = re.compile(r"sampl\w*[\s_-]*(?:interval|period)\w*(.*?)(\d+(?:[.,]\d+)?(?:e-?\d+)?)(.*)", re.IGNORECASE)
+INTERVAL = re.compile(r"sampl\w*[\s_-]*(?:interval|period)\w*(.*?)(?<!\w)(\d+(?:[.,]\d+)?(?:e-?\d+)?)(.*)", re.IGNORECASE)
 NO_RATE = re.compile(r"filter|notch|pass|mains|cut", re.IGNORECASE)
 UNIT_KEY = re.compile(r"units?|einheit|unit[eéà]|unidad|eenheid|enhet", re.IGNORECASE)
-LEAD_KEY = re.compile(r"leads?|labels?|channels?|ableitung|d[eé]rivation|derivaci[oó]n|derivazione|afleiding", re.IGNORECASE)
+LEAD_KEY = re.compile(
+    r"leads?|labels?|channels?|ableitung|d[eé]rivation|derivaci[oó]n|derivazione|deriva[cç][aã]o|afleiding|av?f?ledning|"
+    r"odprowadzenie|отведение|导联|導程|リード|誘導|리드",
+    re.IGNORECASE,
+)
 RATE_COLUMN = re.compile(r"(?:sampl\w*[\s_-]*(?:rate|freq\w*)|fs)[\s_-]*[\[(]?(?:hz)?[\])]?", re.IGNORECASE)
 LEAST_HZ, MOST_HZ = 10, 1e5
 KEYED = re.compile(r"[^,;\t:=]*\w\s*[:=]\s*[,;\t]")  # as LabChart writes a key
@@ -37,6 +45,7 @@ OTHER_UNITS = ("%", "bpm", "1/min", "mmhg", "kpa", "c", "°c", "degc", "g", "mg"
 OTHER_UNITS += ("ohms", "hz", "l/min", "rpm", "nu/min", *csv_time.SPELLINGS)
 RAW_UNITS = ("", "adu", "a.u.", "au", "nu", "raw", "counts", "count", "digit", "digits", "lsb", "bits", "adc", "-")
 UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
+STEP = re.compile(r"(\d*\.?\d+(?:e-?\d+)?)\s*sec", re.IGNORECASE)  # below `sample #`, as PhysioBank writes it
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ def facts_in(lines: Sequence[str], width: int) -> Facts:
             rate_hz, leads = found
         elif (hz := _rate(line)) is not None:
             rate_hz = hz
-        elif UNIT_KEY.fullmatch(key) and value:
+        elif value and (UNIT_KEY.fullmatch(key) or (width == 1 and _is_voltage(value) and not LEAD.fullmatch(key))):
             unit = value.strip("[]()")
         elif LEAD_KEY.fullmatch(key) and value and (width == 1 or is_comment):
             leads = tuple(value.split() if width > 1 else [value])
@@ -87,9 +96,22 @@ def _rate(line: str) -> float | None:
     if interval := INTERVAL.search(line):
         unit = csv_time.unit_of(f"{interval[1]} {interval[3]}", "") or "s"
         period = float(interval[2].replace(",", ".")) * csv_time.UNITS_S[unit]
-        return 1 / period if period else None
+        return _of_step(period)
     found = RATE.search(line) or next((whole for cell in cells if (whole := HERTZ.fullmatch(cell))), None)
     return hertz(found) if found else None
+
+
+def _of_step(step_s: float) -> float | None:
+    """The rate of a step in seconds, whole where its six digits allow that; None where it can be none."""
+    rate_hz = 1 / step_s if step_s > 0 else 0.0
+    if not LEAST_HZ <= rate_hz <= MOST_HZ:
+        return None
+    return float(round(rate_hz)) if isclose(rate_hz, round(rate_hz), rel_tol=1e-5) else rate_hz
+
+
+def _is_voltage(text: str) -> bool:
+    """Whether a text is a unit of voltage, of more letters than V."""
+    return len(text) > 1 and units.millivolts(text) is not None
 
 
 def hertz(found: re.Match[str]) -> float | None:
@@ -121,8 +143,10 @@ class Header:
 
     @property
     def rate_hz(self) -> float | None:
-        """The rate that the lines above the rows or the names state."""
-        return self.facts.rate_hz or next((hertz(found) for name in self.names if (found := IN_A_NAME.search(name))), None)
+        """The rate that the lines above the rows, the names or the units state."""
+        named = (hertz(found) for name in self.names if (found := IN_A_NAME.search(name)))
+        steps = (_of_step(float(found[1])) for unit in self.units if (found := STEP.fullmatch(unit)))
+        return self.facts.rate_hz or next(chain(named, steps), None)
 
     def shown(self, k: int) -> str:
         """How column `k` is called in messages."""
@@ -158,9 +182,12 @@ def _names(line: str, layout: Layout) -> tuple[str, ...] | None:
 
 def _are_units(cells: Sequence[str]) -> bool:
     """Whether the cells of a line are units, as PhysioBank writes them below the names."""
-    known = [units.millivolts(cell) is not None or UNIT_ROW.fullmatch(cell) is not None for cell in cells]
-    others = [cell.lower() in (*OTHER_UNITS, *RAW_UNITS) for cell in cells]
-    return any(known) and all(a or b for a, b in zip(known, others, strict=True))
+    forms = (UNIT_ROW, STEP)
+    known = [units.millivolts(cell) is not None or any(form.fullmatch(cell) for form in forms) for cell in cells]
+    raw = [cell.lower() in RAW_UNITS for cell in cells]
+    others = [cell.lower() in OTHER_UNITS for cell in cells]
+    stated = any(known) or any(cell.strip("-") for cell, is_raw in zip(cells, raw, strict=True) if is_raw)
+    return stated and all(any(each) for each in zip(known, raw, others, strict=True))
 
 
 def counts_names(rows: Sequence[Sequence[str]]) -> bool:

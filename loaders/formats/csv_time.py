@@ -34,10 +34,10 @@ TIME = re.compile(
 )
 COUNT = re.compile(
     r"|(?:unnamed.*|index|idx|samples?|points?|no|nr|num|number|row|rows|id|n|i|#|n?seq\w*|frames?|count|counter|ticks?|packet)"
-    r"(?:[ _]*(?:#|no|nr|num|number|index|idx|id|count))?",
+    r"(?:[ _]*(?:#|no|nr|num|number|index|idx|id|count|interval))?",
     re.IGNORECASE,
 )
-SLOWEST_HZ, FASTEST_HZ = 20, 20_000  # that a column without a unit may mean
+SLOWEST_HZ, FASTEST_HZ = 20, 5_000  # that a column without a unit may mean
 EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))  # seconds since 1970 in our time
 DATES = (
     "ISO8601",
@@ -223,7 +223,7 @@ class Timeline:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.rows = self.backwards = self.first_back = self.odd = 0
+        self.rows = self.untimed = self.backwards = self.first_back = self.odd = 0
         self._last = math.nan
         self._sum, self._count, self._days_s = 0.0, 0, 0.0
         self._jumps: list[tuple[NDArray[np.int64], Seconds]] = []
@@ -257,6 +257,7 @@ class Timeline:
         there = np.isfinite(seconds)
         if there.all():
             return seconds
+        self.untimed += int((~there).sum())
         place = np.arange(len(seconds))
         if not there.any():
             return (self._last - self._days_s if self.rows else 0.0) + self.clock.period_s * (place + 1)

@@ -39,7 +39,8 @@ KIN |= {other: own for own, other in reversed(KIN.items())}  # leads of the same
 
 LOOSE = ("hr", "heart", "heart rate", "heartrate")  # a figure of other leads, or the signal of the heart where it is alone
 HEART = ("ecg", "ekg", "electrocardio", "elektrokardio")
-AROUND = {"mdc", "elec", "potl", "lead", "leads", "ableitung", "derivation", "derivacion", "channel", "ch", "eeg", "pol", "ref"}
+AROUND = {"mdc", "elec", "potl", "lead", "leads", "channel", "ch", "eeg", "pol", "ref", "ableitung", "afleiding", "avledning"}
+AROUND |= {"afledning", "derivation", "derivacion", "derivazione", "derivacao", "odprowadzenie", "отведение", "导联"}
 AROUND |= {"einthoven", "goldberger", "wilson", "raw", "filtered", "clean", "chest", "limb", "signal", "standard", "augmented"}
 # Words for a signal of another kind; beside ECG the first are figures drawn from it, the second only say where it was taken.
 OTHER = re.compile(
@@ -101,7 +102,8 @@ def _key(name: str) -> str:
 
 def _words(name: str) -> list[str]:
     """The words and numbers of a name in small letters; where the case changes another word begins."""
-    return WORDS.findall(CASES.sub(" ", unicodedata.normalize("NFKC", name)).lower())
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    return WORDS.findall(CASES.sub(" ", plain).lower())
 
 
 def _known(name: str) -> str | None:
