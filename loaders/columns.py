@@ -4,6 +4,7 @@ A column is asked for by its name in the header, or by its number counted from 1
 the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -159,7 +160,7 @@ def _check_names(there: Sequence[str], where: str) -> None:
     strange, sample = columnnames.odd(there)
     if strange:
         what = f"{', '.join(there[column] for column in strange)[:100]} among samples that are called {sample} and the like"
-        name = there[strange[0]][:40]
+        name = shlex.quote(there[strange[0]][:40])
         raise DataError(what, where=where, hint=f"--label-column {name}, --record-column {name}, or a file without it")
 
 

@@ -403,6 +403,7 @@ COUNTED = {
     "with gaps": np.sort(np.random.default_rng(2).choice(150, N, replace=False)),
     "shuffled with gaps": np.random.default_rng(2).choice(100, N, replace=False),
     "of records": np.arange(N) // 2,
+    "of shuffled records": np.random.default_rng(2).permutation(N) // 10,
 }
 
 
@@ -740,3 +741,12 @@ def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, kind: 
             assert np.isfinite(together(data, "x")).all()
 
     holds()
+
+
+def test_a_table_in_utf_16_is_named_so(tmp_path: Path) -> None:
+    rows = frame(label=LABEL)
+    for encoding in ("utf-16", "utf-16-le"):
+        (tmp_path / "my.csv").write_bytes(rows.to_csv(index=False).encode(encoding))
+        error = refused(tmp_path / "my.csv")
+        assert error.what == "the text is in UTF-16, not in UTF-8"
+        assert "iconv -f UTF-16 -t UTF-8" in error.hint

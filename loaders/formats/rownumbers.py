@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 20  # rows, or different values; below them samples may be in order by chance
+FEW_WHOLE = 0.1  # of samples with decimals
 CERTAIN = 14  # -log of the probability that as many random values as there are rows would all be different
 
 
 def counting(x: NDArray[np.float32]) -> list[int]:
-    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has a number for each row.
+    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has numbers of rows or records.
 
     A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, as numbers of rows have
-    of which some were left out. Shuffled numbers of rows are all different, though they have few values to choose from.
+    of which some were left out. Shuffled numbers of rows are all different, though they have few values to choose from; those of
+    records are whole beside samples with decimals.
     """
     if len(x) < FEWEST:
         return []
     found = {column for column in _ordered(x) if len(np.unique(x[:, column])) >= FEWEST}
-    found |= {column for column in (0, x.shape[1] - 1) if _all_different(x[:, column])}
+    found |= {column for column in (0, x.shape[1] - 1) if _all_different(x[:, column]) or _alone_whole(x, column)}
     return sorted(found)
 
 
@@ -32,6 +34,15 @@ def _ordered(x: NDArray[np.float32]) -> list[int]:
         steps = np.diff(rows[:, columns], axis=0)
         columns = columns[(steps >= 0).all(0) | (steps <= 0).all(0)]
     return columns.tolist()
+
+
+def _alone_whole(x: NDArray[np.float32], column: int) -> bool:
+    """Whether a column has three or more whole numbers and nothing else, and the other columns hardly any."""
+    different = np.unique(x[:, column])
+    if len(different) < 3 or (different != np.floor(different)).any() or x.shape[1] < 2:
+        return False
+    others = np.delete(x, column, axis=1)
+    return bool((others == np.floor(others)).mean() < FEW_WHOLE)
 
 
 def _all_different(values: NDArray[np.float32]) -> bool:

@@ -5,6 +5,7 @@ import io
 from typing import BinaryIO
 
 from loaders.archives import MOST_RATIO, SMALL
+from loaders.formats.csv_text import HEAD, encoding_of
 from toolbox.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -23,11 +24,22 @@ def text_stream(file: BinaryIO, where: str) -> BinaryIO:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if not packed:
-        return io.BufferedReader(Limited(file, where), CHUNK)
+        return _in_utf_8(io.BufferedReader(Limited(file, where), CHUNK), where)
     stream = io.BufferedReader(Limited(gzip.GzipFile(fileobj=file), where, most=max(SMALL, MOST_RATIO * size)), CHUNK)
     while stream.read(CHUNK):
         pass
     stream.seek(0)
+    return _in_utf_8(stream, where)
+
+
+def _in_utf_8(stream: io.BufferedReader, where: str) -> io.BufferedReader:
+    """The same stream; DataError for one with two bytes or more a character."""
+    encoding = encoding_of(stream.peek(HEAD)[:HEAD])
+    if encoding.startswith(("utf-16", "utf-32")):
+        name = encoding[:6].upper()
+        raise DataError(
+            f"the text is in {name}, not in UTF-8", where=f"{where}, line 1", hint=f"iconv -f {name} -t UTF-8 FILE > my.csv"
+        )
     return stream
 
 
