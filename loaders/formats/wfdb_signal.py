@@ -43,6 +43,8 @@ def room(header: Path, number: int, leads: Sequence[Lead], samples: int | None) 
     else:
         most = (_compressed(path) - lead.offset) // lead.frame
     found = most if samples is None else samples
+    if most < 1:
+        raise ValueError(f"{lead.file} has no whole sample of each lead")
     if not 0 < found <= most:
         raise ValueError(f"{lead.file} has room for {most} samples of each lead, the header says {samples}")
     if any(each.skew >= found for each in beside):
