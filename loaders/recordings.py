@@ -82,6 +82,8 @@ def _below(folder: Path) -> list[Path]:
     record, and a text is a recording only where there is nothing else.
     """
     files = [path for path in _files(folder) if not path.name.startswith(".")]
+    if packed := [str(path.relative_to(folder)) for path in files if path.suffix.lower() == ".zip"]:
+        log.warning("zips are not looked into, unpack those with recordings: %s", ", ".join(packed)[:200])
     found = _unlisted([path for path in files if _is_record(path)], folder)
     segments = {segment for path in found if path.suffix.lower() == ".hea" for segment in _segments(path)}
     found = [path for path in found if path not in segments]
@@ -120,7 +122,10 @@ def _unlisted(found: list[Path], folder: Path) -> list[Path]:
     for index in sorted({above / LIST for path in found for above in path.parents if above.is_relative_to(folder)}):
         if not index.is_file():
             continue
-        named = {_of_list(index.parent, name) for name in index.read_text(errors="replace").split()}
+        names = index.read_text(errors="replace").split()
+        named = {_of_list(index.parent, name) for name in names}
+        if missing := [name for name in names if not (_of_list(index.parent, name).is_file() or (index.parent / name).is_dir())]:
+            log.warning("%d recordings that %s names are not here: %s", len(missing), index, ", ".join(missing)[:200])
         left = [path for path in found if index.parent in path.parent.parents and path not in named]
         if left and named & {*found}:
             places = ", ".join(sorted({str(path.parent.relative_to(folder)) for path in left}))

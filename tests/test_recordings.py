@@ -176,6 +176,18 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
     return tmp_path
 
 
+def test_a_folder_tells_what_its_list_names_in_vain_and_which_zips_it_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir()
+    there = write_wfdb(tmp_path / "a")
+    written(tmp_path / "RECORDS", f"a/{there.stem}\na/r7\n/r8\na/\n")
+    written(tmp_path / "a" / "more.zip", "")
+    assert recordings.find(tmp_path) == [there]
+    assert f"2 recordings that {tmp_path / 'RECORDS'} names are not here: a/r7, /r8" in caplog.messages
+    assert "zips are not looked into, unpack those with recordings: a/more.zip" in caplog.messages
+
+
 def test_a_folder_has_its_records_and_not_the_table_about_them(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "b.hea", "a.hea", "a.dat", "aa.EDF", "REFERENCE.csv", "._a.hea")
     assert [path.name for path in recordings.find(folder)] == ["a.hea", "aa.EDF", "b.hea"]
