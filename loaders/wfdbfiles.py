@@ -88,6 +88,8 @@ def _reference(path: Path, rate_hz: float, samples: int) -> tuple[tuple[list[str
     if not path.with_suffix(".atr").exists():
         return None, []
     with records.naming(path, "annotations", "the record without its .atr"):
+        if path.with_suffix(".atr").is_file() and not path.with_suffix(".atr").stat().st_size:
+            return None, [f"{path.stem}.atr is empty: there are no annotations to compare with"]
         symbols, places = records.marks(path, rate_hz, samples)
     beyond = int((places >= samples).sum())
     if not beyond:

@@ -176,6 +176,14 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
     return tmp_path
 
 
+def test_an_empty_annotation_file_does_not_refuse_the_signal(tmp_path: Path) -> None:
+    header = write_wfdb(tmp_path)
+    header.with_suffix(".atr").write_bytes(b"")
+    recording = recordings.open_recording(header)
+    assert recording.reference is None
+    assert recording.doubts == (f"{header.stem}.atr is empty: there are no annotations to compare with",)
+
+
 def test_a_folder_tells_what_its_list_names_in_vain_and_which_zips_it_has(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
