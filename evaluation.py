@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,15 +84,16 @@ def _test(
     data, title = trainer.data, f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
     if flags.test_on:
         title += f" on {Path(flags.test_on).name}"
+    config = run.read_json("config.json")
+    overrides = config.get("overrides", [])
+    short = "a short run" if config["flags"].get("short_run") else "a short test"
     if data.whole:
-        title += " (a short run)"
+        title += f" ({short})"
     seen = trainer.predict(data.val) if len(data.val) else _validated(run, trainer.epoch)
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed and run.writable:
         files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
     costs = _costs(flags, trainer)
-    config = run.read_json("config.json")
-    overrides = config.get("overrides", [])
     test = data.test  # the test set is opened here, and not before
     overlap = _overlap(flags, test, exposure)
     if overlap:
@@ -100,7 +101,7 @@ def _test(
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, config, overlap), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
     how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     if not flags.no_figures:
@@ -162,17 +163,20 @@ def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     return cost.size_and_work(model, spec) | measured
 
 
-def _remarks(data: Data, config: Mapping[str, Any], overlap: Overlap | None) -> list[str]:
-    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained."""
-    trained = ", trained on ten batches an epoch" if config["flags"].get("short_run") else ""
-    remarks = [f"a short run: {_covered(data.covers)}{trained}"] if data.whole else []
+def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap | None, short: str) -> list[str]:
+    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained.
+
+    `short` names what covers only a part of its rows.
+    """
+    trained = ", trained on ten batches an epoch" if short == "a short run" else ""
+    remarks = [f"{short}: {_covered(data.covers)}{trained}"] if data.whole else []
     if not overlap:
         remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
         if len(data.shared_rows):
             log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
-    for note in config.get("overrides", []):
+    for note in overrides:
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
     return remarks

@@ -43,18 +43,24 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return command
 
 
+def state(run: Path) -> str:
+    """How a study has a run that it started with the flags of its config.json."""
+    config, root = json.loads((run / "config.json").read_text()), run.parents[2]
+    given = {name: config["flags"][name] for name in config["given"]}
+    return Ledger(run, root).state({"run": os.path.relpath(run, root), "state": STARTED, "given": given})
+
+
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_a_finished_run_that_is_extended_and_killed_is_not_taken_for_finished(copied_run: Path, killed: Any, epochs: int) -> None:
     before = contents(copied_run)
-    record = {"run": os.path.relpath(copied_run, copied_run.parents[2]), "state": STARTED}
-    assert Ledger(copied_run, copied_run.parents[2]).state(record) == DONE
+    assert state(copied_run) == DONE
     killed(copied_run, epochs, "--resume", "latest", "--epochs", "4")
     assert not (copied_run / "results.json").exists()
     assert not list((copied_run / "pred").iterdir())
-    assert Ledger(copied_run, copied_run.parents[2]).state(record) == STARTED
+    assert state(copied_run) == STARTED
     kept = contents(copied_run / "before" / "epoch2")
     assert kept == {name: before[name] for name in before if name == "results.json" or name.startswith("pred/")}
-    assert_error(carried_out("--compare", str(copied_run), str(copied_run)), 4, "metrics.json")
+    assert_error(carried_out("--compare", str(copied_run), str(copied_run)), 4, "no results of a test", "--test")
     assert on(copied_run, "--test").code == 0
     assert not (copied_run / "results.json").exists()  # tested, but not trained to its end
     ended = on(copied_run, "--resume", "latest")

@@ -411,3 +411,11 @@ def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError):
         Exposure.of_run(RunFolder(tmp_path))
+
+
+def test_a_short_test_of_a_whole_run_does_not_call_it_short(copy: SimpleNamespace) -> None:
+    ended = copy.command("--test", "--short-run")
+    assert ended.code == 0, ended.err
+    report = (copy.run / "pred" / "best-short" / "report.txt").read_text()
+    assert "a short test: the figures cover" in report
+    assert "trained on ten batches" not in report

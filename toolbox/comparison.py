@@ -23,7 +23,7 @@ from toolbox.runs import RunFolder
 
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
-PREDICTIONS = "pred/predictions.npz"
+PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
 # What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py, patients.py,
@@ -47,7 +47,10 @@ class Tested:
 
 def load(run: RunFolder) -> Tested:
     """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of classes."""
-    config, values, path = run.read_json("config.json"), run.read_json("pred/metrics.json"), run / PREDICTIONS
+    if not (run / METRICS).exists():
+        what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
+        raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
+    config, values, path = run.read_json("config.json"), run.read_json(METRICS), run / PREDICTIONS
     if why := schema.misfit({"config": config, "metrics": values}, READ):
         raise CheckpointError(f"the run's files do not say what is compared: {why}", where=str(run.path), hint="--test again")
     try:
