@@ -88,8 +88,10 @@ def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str
     """The arrays that `build` makes, mapped into memory from `folder`, and the SHA-256 of their content.
 
     They are built and stored where they are not there or not what was stored, which is logged. The folder appears only when it
-    is complete. Arrays `by_record` that are large are not compared here: `blocks.check` does that for the records that are read.
-    Raises ResourceError if the folder cannot be read or written, DataError if it does not keep what is written.
+    is complete; where it may not be written the arrays stay in memory. Arrays `by_record` that are large are not compared here:
+    `blocks.check` does that for the records that are read.
+    Raises ResourceError if the folder cannot be read, or not be written for another reason, DataError if it does not keep what
+    is written.
     """
     _sweep(folder.parent)
     if os.path.lexists(folder):
@@ -99,7 +101,9 @@ def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str
             raise ResourceError("the parsed arrays may not be read", where=str(folder), hint="check the permissions") from error
         except BROKEN as error:
             log.warning("the parsed data in %s are damaged (%s) and built again", folder, _reason(error))
-    _store(folder, build(), by_record)
+    arrays = build()
+    if not _store(folder, arrays, by_record):
+        return arrays, checksum(arrays)
     try:
         return _opened(folder, by_record)
     except BROKEN as error:
@@ -178,7 +182,8 @@ def gathered(parts: Iterable[NDArray[Any]], folder: Path) -> NDArray[Any] | None
         ) from error
 
 
-def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> None:
+def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> bool:
+    """Whether the arrays are in their folder, which they are not where that may not be written. Raises ResourceError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with temporary.folder(folder.parent, HIDDEN) as place:
@@ -186,7 +191,11 @@ def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> None:
             whole.mkdir()
             _write(whole, arrays, by_record)
             _replace(whole, folder, place / "damaged", by_record)
+        return True
     except OSError as error:
+        if error.errno in files.NOT_WRITABLE:
+            log.info("the parsed data are not kept: %s (%s)", error.strerror, folder)
+            return False
         raise ResourceError(
             f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
         ) from error

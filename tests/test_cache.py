@@ -1,5 +1,6 @@
 """Parsed arrays on disk: built once, mapped afterwards, whole or not there."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -354,6 +355,19 @@ def test_a_place_that_cannot_be_written_is_a_resource_error_that_names_it(tmp_pa
     with pytest.raises(ResourceError, match="cannot store") as caught:
         cached(tmp_path / "file" / "a", arrays)
     assert str(tmp_path / "file" / "a") in caught.value.where
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_what_may_not_be_written_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    _, digest = cached(tmp_path / "a", arrays)
+    monkeypatch.setattr(temporary.tempfile, "mkdtemp", refused)
+    found = cached(tmp_path / "b", arrays)
+    assert_equal(found[0], arrays())
+    assert found[1] == digest
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_fingerprint_is_of_names_and_contents_and_of_how_they_are_read(tmp_path: Path) -> None:

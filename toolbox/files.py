@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST = 200  # bytes of a name that a temporary name takes over; a file system allows 255
 
 

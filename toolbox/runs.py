@@ -4,7 +4,6 @@
 is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
 """
 
-import errno
 import fcntl
 import json
 import logging
@@ -31,7 +30,6 @@ PARTS = ("res", "pred", "tensorboard")
 RESULTS = "results.json"
 OF_A_TEST = (RESULTS, "pred", "temperature.json", "threshold.json")  # the first says that the run is finished
 BEFORE = "before"
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 log = logging.getLogger("commander")
 
 
@@ -205,7 +203,7 @@ class RunFolder:
 
 def _refused(what: str, error: OSError, path: Path, *, hint: str) -> ResourceError:
     """What the system does not do in a run folder; a ReadOnlyError where that is not to be written at all."""
-    kind = ReadOnlyError if error.errno in NOT_WRITABLE else ResourceError
+    kind = ReadOnlyError if error.errno in files.NOT_WRITABLE else ResourceError
     return kind(f"{what}: {error.strerror}", where=str(path), hint=hint)
 
 
