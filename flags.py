@@ -24,7 +24,7 @@ def _data_flags(flag: Any) -> None:
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is, none "
          "without (default the one called patient, subject, record or group)")  # fmt: skip
-    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or with --predict of what states none")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or with --predict of recordings that state none")
     flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
@@ -47,7 +47,7 @@ def _recording_flags(flag: Any) -> None:
 
 def _prediction_flags(flag: Any) -> None:
     flag("--predict", metavar="REC", nargs="+", help="find the beats of recordings and classify them with a trained run: WFDB "
-         "(.hea), EDF, BDF, CSV with --rate-hz, a folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that "
+         "(.hea), EDF, BDF, a text table, a folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that "
          "is upside down")  # fmt: skip
     flag("--beats", metavar="HOW", default="detect", help="where the beats are: detect, or the ending of an annotation file "
          "beside the recording, such as atr")  # fmt: skip

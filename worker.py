@@ -40,7 +40,7 @@ STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 # Flags in a hint for a single run that a study has no use for, and what helps there.
 OF_A_RUN = ("--version", "--resume", "--override", "--test", "--import-legacy")
-RETRY = "--retry runs it again; another --name begins the study anew"
+RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
 

@@ -39,7 +39,7 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
     path, by_name = Path(what), ""
     if what not in DATASETS and not path.exists():
         known = ", ".join(DATASETS)
-        raise DataError("no dataset is called so, and there is no such file", where=what, hint=f"a file, or one of {known}")
+        raise DataError("no dataset has this name, and there is no such file", where=what, hint=f"a file, or one of {known}")
     if what in DATASETS:
         name, found, rows = what, *_all_rows(what, root, None, options)
     elif path.is_file() and path.name.lower().endswith(tuple(table.READERS)):

@@ -186,7 +186,7 @@ REFUSED = {
     "channels": (lambda path: npz(path / "o.npz", np.stack([X, X], 1)), "2 channels, the run was trained on 1"),
     "rate": (lambda path: npz(path / "o.npz", X, rate_hz=250), "250 Hz, the run was trained on 100"),
     "labels": (lambda path: write(path / "o.csv", OTHER.assign(label=np.arange(60) % 3)), "the run knows no class 0 (20 rows)"),
-    "nothing": (lambda path: path / "o.csv", "no dataset is called so, and there is no such file"),
+    "nothing": (lambda path: path / "o.csv", "no dataset has this name, and there is no such file"),
 }
 
 

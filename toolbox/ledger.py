@@ -162,7 +162,7 @@ class Ledger:
             return {stage: _plan(plan) for stage, plan in plans.items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             what = f"the cells of this research cannot be read: {type(error).__name__}, {error}"
-            hint = f"remove this file, then research.py GRID --name {self.path.name} with the grid: it is written anew"
+            hint = f"remove this file, then research.py GRID --name {self.path.name} with the grid, which writes it again"
             raise CheckpointError(what, where=str(path), hint=hint) from error
 
     def plan(self, stage: str = FIRST) -> dict[str, Any]:

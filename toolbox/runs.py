@@ -134,7 +134,7 @@ class RunFolder:
         """The rows of logger.json; a CheckpointError where they are no history."""
         rows = self.read_json(HISTORY)
         if why := history.objection(rows):
-            hint = "move the file away: --resume latest writes it anew from the checkpoint"
+            hint = "move the file away: --resume latest writes it again from the checkpoint"
             raise CheckpointError(f"{HISTORY} is no history of a run: {why}", where=str(self.path / HISTORY), hint=hint)
         return rows
 
