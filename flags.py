@@ -24,7 +24,7 @@ def _data_flags(flag: Any) -> None:
     flag("--label-column", metavar="C", help="name or number of a table's column of labels, none without (default the last)")
     flag("--record-column", metavar="C", help="name or number of a table's column that says whose row it is, none "
          "without (default the one called patient, subject, record or group)")  # fmt: skip
-    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows, or with --predict of recordings that state none")
+    flag("--rate-hz", type=float, metavar="HZ", help="sampling rate of a table's rows; with --predict of recordings without one")
     flag("--bad-rows", metavar="HOW", help="rows or records that cannot be used: error (default), or drop (default of chapman)")
     flag("--strict-split", help="refuse data of which a test row stands in train or validation too; else such rows are counted")
     flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")

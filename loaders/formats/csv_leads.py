@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, CELLS = 2**17, 2**20  # in memory at a time
-MISSING = ("-", "--", "---", "?", "*", "Nan", "NAN", "nil", "missing", "Missing", "#VALUE!")  # beside the words that pandas knows
+MISSING = sorted({form for word in WORDS for form in (word, word.upper(), word.title())} - {""})  # as pandas compares them
 TOO_LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 NO_DELIMITER = "\x1f"  # in a table of one column
 
