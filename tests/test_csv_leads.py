@@ -554,7 +554,7 @@ def test_a_table_that_is_none_is_one_line_of_exit_code_3(tmp_path: Path, fault: 
 
 def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_text, "SMALL", 2**20)
-    monkeypatch.setattr(csv_text, "MOST_LINE", 2**20)
+    monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**20)
     with pytest.raises(DataError, match="unpacks to more than"):
         opened(tmp_path, gzip.compress(b"0.5\n" * 2**20), RATE_HZ, name="bomb.csv.gz")
     with pytest.raises(DataError, match="more than 1048576 characters"):

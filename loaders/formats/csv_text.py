@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from loaders.archives import MOST_RATIO, SMALL, reading
+from loaders.formats.stream import GZIP_MAGIC, LONGEST_LINE
 from toolbox.errors import DataError
 
-GZIP = b"\x1f\x8b"
 BOMS = {  # the longer first: that of UTF-32 begins as that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -31,7 +31,6 @@ OTHER_FILES = {
 ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})  # a minus sign, spaces of other widths
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
 HEAD = 2**16  # characters that are looked at first
-MOST_LINE = 2**24  # characters
 HINT = "a text table with a column per lead and a row per sample"
 END = re.compile(r"\r\n|\n|\r")
 LONE_BLANK = re.compile(r"(?<=[^\n])\n\n(?=[^\n]|\Z)")
@@ -104,8 +103,8 @@ class TableText:
         if self._length > self._most:
             what = f"the gzip file unpacks to more than {self._most / 2**20:.0f} MB, {MOST_RATIO} times its size"
             raise DataError(what, where=str(self._path), hint="the file unpacked, if that is right")
-        if self._line > MOST_LINE:
-            raise DataError(f"a line has more than {MOST_LINE} characters", where=str(self._path), hint=HINT)
+        if self._line > LONGEST_LINE:
+            raise DataError(f"a line has more than {LONGEST_LINE} characters", where=str(self._path), hint=HINT)
         if not part.isascii():
             part = part.translate(ODD)
         if "\0" in part:
@@ -117,7 +116,7 @@ class TableText:
 def opened(path: Path) -> Iterator[TableText]:
     """The text of a table. Raises DataError for what is no text or damaged, ResourceError for what may not be read."""
     with reading(path), open(path, "rb") as file:
-        packed = file.read(len(GZIP)) == GZIP
+        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         raw = gzip.GzipFile(fileobj=file) if packed else file
         begin = raw.read(HEAD)

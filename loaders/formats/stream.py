@@ -9,7 +9,7 @@ from loaders.formats.csv_text import HEAD, encoding_of
 from toolbox.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
-LONGEST_LINE = 2**24  # bytes: a row of 100,000 samples has a million
+LONGEST_LINE = 2**24  # bytes or characters: a row of 100,000 samples has a million
 CHUNK = 2**16
 
 
