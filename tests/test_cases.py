@@ -78,7 +78,7 @@ REFUSED = {  # by what the one line names
     "77-edf-comma-decimal": "-5,5",
     "90c-table-index-noheader": "column 1",
     "97-table-label-first-ints": "--label-column 1",
-    "98-table-semicolon-decimal-comma": "decimal commas",
+    "98-table-semicolon-decimal-comma": "decimal sign comma",
 }
 EVERY = {*BEATS, *REFUSED}
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not here (set ECG_SHARED_DATA)")

@@ -219,7 +219,7 @@ class Ledger:
             return Found()
         folder = self._place(record["run"])
         if folder is None:
-            return Found(why=f"{str(record['run'])[:80]!r} is no run folder of {self.root}")
+            return Found(why=f"{str(record['run'])[:200]!r} is no run folder of {self.root}")
         if not folder.is_dir():
             return Found(why=f"its run {folder} is gone")
         if not (folder / CONFIG).is_file():

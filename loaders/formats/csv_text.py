@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TextIO
 
 from loaders.archives import MOST_RATIO, SMALL, reading
-from loaders.formats.stream import GZIP_MAGIC, LONGEST_LINE
 from toolbox.errors import DataError
 
 BOMS = {  # the longer first: that of UTF-32 begins as that of UTF-16
@@ -30,6 +29,8 @@ OTHER_FILES = {
 }
 ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})  # a minus sign, spaces of other widths
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
+GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_LINE = 2**24  # bytes or characters: a row of 100,000 samples has a million
 HEAD = 2**16  # characters that are looked at first
 HINT = "a text table with a column per lead and a row per sample"
 END = re.compile(r"\r\n|\n|\r")

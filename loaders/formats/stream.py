@@ -5,11 +5,9 @@ import io
 from typing import BinaryIO
 
 from loaders.archives import MOST_RATIO, SMALL
-from loaders.formats.csv_text import HEAD, encoding_of
+from loaders.formats.csv_text import GZIP_MAGIC, HEAD, LONGEST_LINE, encoding_of
 from toolbox.errors import DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
-LONGEST_LINE = 2**24  # bytes or characters: a row of 100,000 samples has a million
 CHUNK = 2**16
 
 
