@@ -14,7 +14,7 @@ from test_faults import bound_by_permissions
 from conftest import SHORT, Page, carried_out, commander, finish, launch
 
 EXPLORED = {f"{name}.{kind}" for name in ("classes", "examples", "mean") for kind in ("png", "html")}
-EXPLORED |= {"index.html", "augmentations.png", "plotly.min.js"}
+EXPLORED |= {"index.html", "augmentations.png", "plotly.min.js", ".ecg-commander"}
 
 
 def files(folder: Path) -> set[str]:

@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values, saved whole or not at all, loaded without running any code."""
 
+import errno
 import io
 import logging
 import mmap
@@ -125,6 +126,8 @@ def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) ->
         with torch.serialization.safe_globals([*known]), warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
+        if error.errno == errno.EINVAL and path.is_file():  # torch seeks before the beginning of a file that was cut off
+            raise _refusal(path, error, older=not known) from error
         raise CheckpointError(f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
         raise _refusal(path, error, older=not known) from error
