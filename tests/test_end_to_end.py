@@ -3,17 +3,18 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn import metrics as reference
 
 from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders import DATASETS
+from toolbox.errors import Interrupted
 from toolbox.metrics import METRICS
 
 CURVES = ("roc", "precision_recall", "history", "loss_per_step")
@@ -191,12 +192,13 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(root: Path, flags: tuple[str
         assert ended.err.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_a_run_without_a_whole_epoch_cannot_be_tested(short_run: SimpleNamespace, root: Path) -> None:
-    run = root / "synth" / "runs" / short_run.path.name
-    shutil.copytree(short_run.path, run)
-    state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
-    torch.save(state | {"epoch": 0, "best": None, "history": []}, run / "checkpoint.pth.tar")
-    (run / "logger.json").write_text("[]")
+def test_a_run_without_a_whole_epoch_cannot_be_tested(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended_at_once(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.Trainer.fit", ended_at_once)
+        assert carried_out(*SHORT, "--root-dir", root).code == 143
     ended = carried_out("--model-name", "cnn1d_3", "--test", "--resume", "latest", "--root-dir", root)
     assert ended.code == 4
     assert "no epoch of this run is complete" in ended.err

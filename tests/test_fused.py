@@ -47,7 +47,8 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     assert score["from_s"] == 60
     assert f"scored from 0:01:00 of each record on: {score['beats_left_out']:,} beats before are left out" in text
     table = pd.read_csv(Path(trained.result["run_folder"]) / "pred" / "by_record.csv")
-    assert table["beats"].sum() + score["beats_left_out"] == 12 * synth_patients.BEATS
+    tested, whole = later.result["covers"]["test_rows"]
+    assert (table["beats"].sum() + score["beats_left_out"], whole) == (tested, 12 * synth_patients.BEATS)
     assert later.result["test"]["accuracy"] == trained.result["test"]["accuracy"]  # of all rows
     gone = carried_out(*run, "--test", "--from", "3:00:00")
     assert "no test beat is at or after --from 3:00:00" in gone.err

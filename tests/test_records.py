@@ -46,7 +46,7 @@ EDITS = {
     "a thousand samples a frame": ("212", "212x200", "room for 7 samples"),
     "no samples a frame": ("212", "212x0", "format of lead 1 is '212x0'"),
     "a long skew": ("212", "212:999999999", "lead 1 is skewed"),
-    "a far offset": ("212", "212+999999999999999", "room for -"),
+    "a far offset": ("212", "212+999999999999999", "no whole sample of each lead"),
     "a skew that leaves nothing whole": ("212", "212:7", "samples of lead 1 are missing"),
     "a gain of zero": ("200(0)", "0(0)", "gain of lead 1 is 0 or not stated"),
     "a gain of text": ("200(0)", "high", "described as .* not as file, format, gain"),
@@ -135,7 +135,7 @@ def spoil(header: Path, what: str) -> None:
 
 SPOILT = {
     "no .dat": r"signal: \S+.dat is missing or no plain file",
-    "an empty .dat": "signal: .* room for 0 samples",
+    "an empty .dat": "signal: .* no whole sample of each lead",
     "half a .dat": "signal: .* has room for",
     "a .dat one byte short": "signal: .* has room for",
     "half a .dat and no length in the header": "signal: .* checksum",
