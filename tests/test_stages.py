@@ -126,8 +126,10 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
     rows = gridtable.rows(ledger)
     assert [row["stage"] for row in rows if row.get("test/macro_f1") is not None] == ["final"] * 2
     assert told.count("\n*  ") == 2  # the best of head and of all
-    assert "validation is fold 1 of 2 of train, stratified by class, seed 42; the other folds validate in turn" in told
-    assert "no row validates, all that are not test are trained on; each repetition has its own seed" in told
+    short = "a short run: at most 640 rows of validation and of test, drawn by a fixed seed"
+    rule = "validation is fold 1 of 2 of train, stratified by class, seed 42"
+    assert f"{rule}; {short}; the other folds validate in turn" in told
+    assert f"no row validates, all that are not test are trained on; {short}; each repetition has its own seed" in told
 
 
 TINY = """
