@@ -1,7 +1,8 @@
 """What was typed becomes flags, and what may not go together is said; the flags themselves are declared in `flags`.
 
-`parse` returns only what was typed; `resolve` puts it over a run's own config and the defaults; `complaints` checks it all.
-Imports the standard library alone, so that --help answers at once. Names (models, datasets, ...) are looked up later.
+`parse` returns only what was typed; `resolve` puts it over a run's own config and the defaults; `complaints` checks it
+all. Imports the standard library alone, so that --help answers at once. Names (models, datasets, ...) are looked up
+later.
 """
 
 import argparse
@@ -144,7 +145,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _meant(word: str, known: Sequence[str]) -> list[str]:
-    """The flags that an unknown one may stand for: another spelling, the name that other tools give it, or one like it."""
+    """The flags that an unknown one may stand for: another spelling, the name that other tools give it, or one like
+    it."""
     plain = word.strip("-").replace("_", "-").lower()
     spelled = [name for name in known if name.strip("-") == plain]
     named = [name for name in (f"--{flag}" for flag in ELSEWHERE.get(plain, ())) if name in known]
@@ -155,7 +157,8 @@ def _meant(word: str, known: Sequence[str]) -> list[str]:
 def build_parser(
     program: str, groups: Mapping[str, Callable[..., None]], *, description: str, epilog: str | None = None
 ) -> tuple[Parser, dict[str, Any]]:
-    """The flags of a program, and the defaults apart from them, so that what was typed can be told from what was not."""
+    """The flags of a program, and the defaults apart from them, so that what was typed can be told from what was
+    not."""
     how = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
     parser = Parser(program, description=description, epilog=epilog, **how)
     defaults: dict[str, Any] = {}
@@ -165,7 +168,9 @@ def build_parser(
         def flag(*names: str, default: Any = None, help: str, section: Any = section, **how: Any) -> None:
             switch = "type" not in how and "metavar" not in how
             shown = "" if default is None else f" (default {default})"
-            action = section.add_argument(*names, help=help + shown, **how, **({"action": "store_true"} if switch else {}))
+            action = section.add_argument(
+                *names, help=help + shown, **how, **({"action": "store_true"} if switch else {})
+            )
             defaults[action.dest] = False if switch else default
 
         declare(flag)
@@ -232,9 +237,12 @@ def is_path(name: str, value: str | None) -> bool:
 
 
 def changed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What was typed differently from the run it is to go on, where that would make it another run: [the run's, typed]."""
+    """What was typed differently from the run it is to go on, where that would make it another run: [the run's,
+    typed]."""
     before = DEFAULTS | stored
-    return {key: [before[key], value] for key, value in given.items() if key not in FREE_ON_RESUME and before[key] != value}
+    return {
+        key: [before[key], value] for key, value in given.items() if key not in FREE_ON_RESUME and before[key] != value
+    }
 
 
 def misfits(stored: Mapping[str, Any]) -> list[str]:
@@ -249,15 +257,20 @@ def _fits(key: str, value: Any) -> bool:
 
 
 def complaints(given: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the flags as typed, quoting each flag and its range. Touches no disk and no device."""
+    """Everything that is wrong with the flags as typed, quoting each flag and its range. Touches no disk and no
+    device."""
     flags = resolve(given)
     wrong = [f"{_quote(flags, name)}, must be {rule}" for name, (rule, holds) in RANGES.items()
              if getattr(flags, name) is not None and not holds(getattr(flags, name))]  # fmt: skip
     wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
               if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
-    wrong += [f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))]
+    wrong += [
+        f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))
+    ]
     wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
-    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (not flags.beats.isalnum())
+    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (
+        not flags.beats.isalnum()
+    )
     wrong += [f"{flag_name(name)} goes with {flag_name(command)}" for command, own in OF_ONE_COMMAND.items()
               if not getattr(flags, command) for name in own if name in given]  # fmt: skip
     start = getattr(flags, "from")
@@ -277,16 +290,31 @@ def _together(given: Mapping[str, Any]) -> list[str]:
             (True, f"{flag_name(one)} and {flag_name(other)} exclude each other")
             for one, other in combinations(_weighing(flags), 2)
         ),
-        (flags.resume and flags.start_epoch and "start_epoch" in given, "--resume and --start-epoch exclude each other"),
+        (
+            flags.resume and flags.start_epoch and "start_epoch" in given,
+            "--resume and --start-epoch exclude each other",
+        ),
         (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (flags.resume and flags.version == "bump", "--version bump makes a new run, --resume goes on with one that is there"),
+        (
+            flags.resume and flags.version == "bump",
+            "--version bump makes a new run, --resume goes on with one that is there",
+        ),
         *(
             (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
             for name in ("predict", "explain")
         ),
-        (not going_on and flags.version == "latest", "--version latest is a run that is there, say --test or --resume with it"),
-        (flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"], "--val-fold and --val-fraction exclude each other"),
-        (flags.import_legacy and not flags.val_fraction, "--import-legacy needs validation rows, --val-fraction 0 keeps none"),
+        (
+            not going_on and flags.version == "latest",
+            "--version latest is a run that is there, say --test or --resume with it",
+        ),
+        (
+            flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"],
+            "--val-fold and --val-fraction exclude each other",
+        ),
+        (
+            flags.import_legacy and not flags.val_fraction,
+            "--import-legacy needs validation rows, --val-fraction 0 keeps none",
+        ),
         *(
             (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
@@ -309,7 +337,10 @@ def _together(given: Mapping[str, Any]) -> list[str]:
             (flags.import_legacy and getattr(flags, name), f"--import-legacy and {flag_name(name)} exclude each other")
             for name in ("pretrained", "weights_file")
         ),
-        (flags.start_epoch >= flags.epochs > 0, f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}"),
+        (
+            flags.start_epoch >= flags.epochs > 0,
+            f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}",
+        ),
     )
     return [text for broken, text in together if broken]
 
@@ -329,7 +360,11 @@ def words(text: str | None) -> list[str] | None:
 
 def _weighing(flags: SimpleNamespace) -> list[str]:
     """The flags that give classes other shares; a draw by record leaves them theirs."""
-    return [name for name in ("sampler", "class_balance", "class_weights") if getattr(flags, name) not in (None, "", "records")]
+    return [
+        name
+        for name in ("sampler", "class_balance", "class_weights")
+        if getattr(flags, name) not in (None, "", "records")
+    ]
 
 
 def _quote(flags: SimpleNamespace, name: str) -> str:
@@ -342,7 +377,9 @@ def _unusable(value: Any) -> str:
         return ""
     if not value or "\0" in value:
         return "is empty" if not value else "has a NUL in it"
-    return "has a name of over 255 bytes in it" if max(len(os.fsencode(part)) for part in value.split("/")) > 255 else ""
+    return (
+        "has a name of over 255 bytes in it" if max(len(os.fsencode(part)) for part in value.split("/")) > 255 else ""
+    )
 
 
 def _bad(weights: str | None) -> bool:

@@ -38,10 +38,15 @@ OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {
-    DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task", "decision_weights",
+    DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task",
+    "decision_weights",
     *OF_DATA,
 }  # fmt: skip
-OF_ROWS = OF_VALIDATION - {"monitor", "criterion", "decision_weights"}  # what decides which rows train, validate and test
+OF_ROWS = OF_VALIDATION - {
+    "monitor",
+    "criterion",
+    "decision_weights",
+}  # what decides which rows train, validate and test
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # What is read from a config.json, as far as it is not a flag.
 CONFIG = {
@@ -81,7 +86,8 @@ def load_data(flags: SimpleNamespace) -> Data:
 
 
 def batch_size(flags: SimpleNamespace, data: Data) -> int:
-    """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is smaller."""
+    """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is
+    smaller."""
     rows = len(data.train)
     size = shortrun.batch_size(flags.batch_size, rows)
     if not flags.batch_size and size < shortrun.BATCH_SIZE:
@@ -117,7 +123,9 @@ def _find_data(flags: SimpleNamespace) -> Data:
         return get_data(first, flags.root_dir, **how)
     except DownloadError as error:
         log.warning(
-            "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s", fallback, error.hint
+            "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s",
+            fallback,
+            error.hint,
         )
         return get_data(fallback, flags.root_dir, **how)
 
@@ -128,7 +136,9 @@ def export_charts(flags: SimpleNamespace) -> Path:
 
     data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal", "short_run": False}))
     how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
-    return chartfiles.export(data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None)
+    return chartfiles.export(
+        data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None
+    )
 
 
 def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder, config: Mapping[str, Any]) -> Data:
@@ -142,7 +152,9 @@ def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder
     data = undivided.load(flags.test_on, flags.root_dir, **how)
     if flags.task != "detect":
         return data
-    detection.check_told_apart(data.test, spec.classes, detection.normal_class(spec.classes, flags.normal_class), flags.test_on)
+    detection.check_told_apart(
+        data.test, spec.classes, detection.normal_class(spec.classes, flags.normal_class), flags.test_on
+    )
     own = load_data(SimpleNamespace(**{**vars(flags), **{name: config["flags"].get(name) for name in typed}}))
     if own.checksum != config["data"]["checksum"]:
         what = f"{DATA} is {own.checksum[:12]}, the run has {config['data']['checksum'][:12]}"
@@ -161,7 +173,8 @@ def for_a_test(flags: SimpleNamespace) -> SimpleNamespace:
 
 
 def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
-    """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else synth."""
+    """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else
+    synth."""
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
     dataset = flags.dataset or next(iter(there), DATASETS_BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
@@ -171,7 +184,9 @@ def read_config(run: RunFolder) -> dict[str, Any]:
     """The run's config.json, with the parts that are needed to go on, and flags that can be used."""
     config = run.read_json("config.json")
     if what := schema.misfit(config, CONFIG) or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
-        raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version")
+        raise CheckpointError(
+            f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version"
+        )
     return config
 
 
@@ -193,11 +208,14 @@ def stored_spec(run: RunFolder, config: Mapping[str, Any]) -> DataSpec:
         return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except KeyError as error:
         what = f"config.json lacks {error} of the data"
-        raise CheckpointError(what, where=str(run / "config.json"), hint="mend the file, or another --version") from error
+        raise CheckpointError(
+            what, where=str(run / "config.json"), hint="mend the file, or another --version"
+        ) from error
 
 
 def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
-    """What was typed over what the run has; another optimizer takes its own rates, not those the run settled on by default."""
+    """What was typed over what the run has; another optimizer takes its own rates, not those the run settled on by
+    default."""
     stored = dict(config["flags"])
     if given.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
         stored |= {name: None for name in ("lr", "weight_decay") if name not in config.get("given", ())}
@@ -222,20 +240,27 @@ def check_classes(flags: SimpleNamespace, name: str, classes: Sequence[str]) -> 
 
 
 def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short one."""
+    """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short
+    one."""
     if flags.short_run and not given.get("short_run"):
-        what = "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a whole one"
+        what = (
+            "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
+            " whole one"
+        )
         log.warning(what, run.path.name, shortrun.BATCHES)
 
 
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Raise where a run would go on as another one, unless --override says that it shall; of other weights it cannot."""
+    """Raise where a run would go on as another one, unless --override says that it shall; of other weights it
+    cannot."""
     told = [
         f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
         for name, (before, now) in differences.items()
     ]
     if differences.keys() & OF_THE_BEGINNING:
-        raise UsageError("; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights")
+        raise UsageError(
+            "; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights"
+        )
     if told and not flags.override:
         hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
         raise UsageError("; ".join(told), where=str(run.path), hint=hint)
@@ -294,7 +319,9 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
     if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
         log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.class_balance:
-        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(device)
+        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(
+            device
+        )
     if flags.class_weights:
         weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
@@ -328,17 +355,22 @@ def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None:
-    """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept here."""
+    """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept
+    here."""
     try:
         config = source.read_json("config.json")
         there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
     except (CheckpointError, LookupError, TypeError):
         return
     here = dividing(vars(flags))
-    differ = [name for name, value in here.items() if value != there[name] and (len(data.val) or not name.startswith("val"))]
+    differ = [
+        name for name, value in here.items() if value != there[name] and (len(data.val) or not name.startswith("val"))
+    ]
     if same and differ:
         told = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
-        log.warning("the weights of %s may have been trained on rows that validate or test here: %s", source.path.name, told)
+        log.warning(
+            "the weights of %s may have been trained on rows that validate or test here: %s", source.path.name, told
+        )
 
 
 TASK_BUILDERS = {"classify": _classify, "detect": _detect}
@@ -352,7 +384,8 @@ def kept(flags: SimpleNamespace) -> dict[str, Any]:
 
 
 def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays one."""
+    """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays
+    one."""
     paths = [name for name in args.PATHS if args.is_path(name, flags.get(name))]
     paths += ["pretrained"] if flags.get("pretrained") and os.path.isabs(flags["pretrained"]) else []
     return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
@@ -381,7 +414,8 @@ def exposure(run: RunFolder, config: Mapping[str, Any], differences: Mapping[str
 
 
 def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
-    """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights were."""
+    """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights
+    were."""
     known = [Exposure.of(data.train, data.val), *before]
     if flags.pretrained and flags.pretrained != transfer.IMAGENET:
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)
@@ -390,7 +424,11 @@ def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequenc
 
 
 def gone_on(
-    config: dict[str, Any], flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer, differences: Mapping[str, Any]
+    config: dict[str, Any],
+    flags: SimpleNamespace,
+    given: Mapping[str, Any],
+    trainer: Trainer,
+    differences: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The config of a run that goes on: as it was, or, overridden, as it is now with a note of what changed when.
 
@@ -398,7 +436,9 @@ def gone_on(
     """
     if not differences:
         free = {name: getattr(flags, name) for name in ("epochs", "patience", "start_epoch")}
-        notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in config.get("overrides", [])]
+        notes = [
+            {**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in config.get("overrides", [])
+        ]
         return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
     note = {"after_epoch": trainer.epoch, "changed": differences}
     begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}

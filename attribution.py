@@ -75,9 +75,10 @@ class Subject:
 class Seen:
     """Rows `which` (n,), what was said of each and which class is explained (n,), and their attribution.
 
-    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks are known,
-    `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them, of the `room` for signals. `within`
-    (n, 1, ...) is where something is: not what fills a row up, not blank paper. A row of which nothing is marked has zeros.
+    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks
+    are known, `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them, of the `room` for
+    signals. `within` (n, 1, ...) is where something is: not what fills a row up, not blank paper. A row of which
+    nothing is marked has zeros.
     """
 
     which: Array
@@ -128,7 +129,9 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else explainers.inside(inputs[0])
     within = within.cpu().numpy()
     marked = torch.from_numpy(doubts.marked(found, within)).to(found.device)
-    found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)  # a map that is the same everywhere marks nothing
+    found = torch.where(
+        marked.view(-1, *[1] * (found.dim() - 1)), found, 0
+    )  # a map that is the same everywhere marks nothing
     seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:

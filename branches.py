@@ -1,11 +1,12 @@
-"""Runs of one process that are stepped in turn on the same batches: B cells of a grid, which differ in all but their data.
+"""Runs of one process that are stepped in turn on the same batches: B cells of a grid, which differ in all but their
+data.
 
     branches = Branches(2)
     outcomes = branches.run([one, other])       # each trains on `branches.sharing(data)`
 
-Each call has a thread of its own, and one of them runs at a time. The turn is passed on where a loop asks for its next batch,
-to the run that is furthest behind, and each finds torch's random numbers as it left them: so a run makes the same steps as
-alone, and the trainer knows nothing of it.
+Each call has a thread of its own, and one of them runs at a time. The turn is passed on where a loop asks for its next
+batch, to the run that is furthest behind, and each finds torch's random numbers as it left them: so a run makes the
+same steps as alone, and the trainer knows nothing of it.
 """
 
 import threading
@@ -60,7 +61,8 @@ class Branches:
         self.gates[self.turn].release()
 
     def pass_on(self, place: Place, device: torch.device) -> None:
-        """Called by the run whose turn it is, before it makes the step at `place`: returns when it is its turn again."""
+        """Called by the run whose turn it is, before it makes the step at `place`: returns when it is its turn
+        again."""
         own, self.places[self.turn] = self.turn, place
         state, since_s = devices.random_state(device), time.perf_counter()
         self._furthest_behind()
@@ -75,7 +77,10 @@ class Branches:
     def sharing(self, data: Data) -> Data:
         """The same data, of whose training batches each is made once for all runs that ask for it."""
         if data is not self.source:
-            self.source, self.data = data, replace(data, train=SharedRows(data.train, self), open_test=lambda: data.test)
+            self.source, self.data = (
+                data,
+                replace(data, train=SharedRows(data.train, self), open_test=lambda: data.test),
+            )
         return self.data
 
 
@@ -109,9 +114,11 @@ class Kept(NamedTuple):
 
 
 class SharedBatches:
-    """Batches of which the last is kept for whoever asks for the same; a run that asks for the next passes its turn on first.
+    """Batches of which the last is kept for whoever asks for the same; a run that asks for the next passes its turn on
+    first.
 
-    Whether two ask for the same is seen by the order of the rows itself. A batch that a network changed in place is made again.
+    Whether two ask for the same is seen by the order of the rows itself. A batch that a network changed in place is
+    made again.
     """
 
     def __init__(self, batches: Batches, device: torch.device, branches: Branches) -> None:

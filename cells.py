@@ -1,4 +1,5 @@
-"""A cell of a grid becomes the flags of a run: read by the commander's own parser, checked as its own, named, and counted."""
+"""A cell of a grid becomes the flags of a run: read by the commander's own parser, checked as its own, named, and
+counted."""
 
 import hashlib
 import json
@@ -45,24 +46,30 @@ class Experiment:
 
 
 def experiments(cells: Sequence[Cell], beside: Given = NOTHING) -> list[Experiment]:
-    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin with.
+    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin
+    with.
 
     `beside` are flags that a run has beside its cell's.
     """
     found: dict[str, Experiment] = {}
     axes = varying(cells)
     if "seed" in axes:
-        raise UsageError("seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}")
+        raise UsageError(
+            "seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}"
+        )
     for number, cell in enumerate(cells, start=1):
         try:
             one = experiment(cell, beside)
         except UsageError as error:
-            raise UsageError(error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint) from error
+            raise UsageError(
+                error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint
+            ) from error
         if one.name in found:
             equal = said(found[one.name].cell, axes)
             if one.given.get("batch_size") != found[one.name].given.get("batch_size"):
                 what = (
-                    f"cell {number} ({said(cell, axes)}) has batches of {shortrun.BATCH_SIZE}, and ({equal}) of the default size"
+                    f"cell {number} ({said(cell, axes)}) has batches of {shortrun.BATCH_SIZE}, and ({equal}) of the"
+                    " default size"
                 )
                 raise UsageError(f"{what}: a study does not tell these apart", hint="batch-size in both cells")
             log.warning("cell %d (%s) is equal to (%s), and merged with it", number, said(cell, axes), equal)
@@ -74,7 +81,9 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
     """One cell, with every check that the commander makes of its flags; a UsageError where they are not a new run's."""
     given = args.parse(typed(cell)) | {"no_figures": True}
     if beside and (own := OF_THE_SERIES & given.keys()):
-        raise UsageError(f"{args.flag_name(min(own))} is not for a cell where folds validate in turn", hint="leave it out")
+        raise UsageError(
+            f"{args.flag_name(min(own))} is not for a cell where folds validate in turn", hint="leave it out"
+        )
     if wrong := args.complaints({**given, **beside}):
         raise UsageError("; ".join(wrong), hint="python commander.py --help")
     choices.settle(args.resolve({**given, **beside}))
@@ -92,7 +101,8 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
 
 
 def repeated(one: Experiment, rep: int, *, stage: str = "grid", tested: bool = True, seeds: int = 0) -> Task:
-    """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed over."""
+    """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed
+    over."""
     seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
     length = {name: args.DEFAULTS[name] for name in LENGTH}
     return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested, length)
@@ -192,7 +202,8 @@ def networks(
 
 
 def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]:
-    """A line for each two values of an axis of networks that build identical ones wherever both occur; `told` is by name."""
+    """A line for each two values of an axis of networks that build identical ones wherever both occur; `told` is by
+    name."""
     lines = []
     for key in varying([one.cell for one in found]):
         if key.partition(".")[0] not in OF_THE_NETWORK:
@@ -203,7 +214,9 @@ def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]
             groups.setdefault(rest, {})[one.cell.get(key, "")] = told[one.name]
         values = list(dict.fromkeys(value for group in groups.values() for value in group))
         for one_value, other in combinations(values, 2):
-            pairs = [(group[one_value], group[other]) for group in groups.values() if {one_value, other} <= group.keys()]
+            pairs = [
+                (group[one_value], group[other]) for group in groups.values() if {one_value, other} <= group.keys()
+            ]
             if pairs and all(one == beside for one, beside in pairs):
                 lines.append(f"{key}={one_value} and {key}={other} build identical networks")
     return lines

@@ -1,10 +1,12 @@
-"""A research of several stages, in one file: each begins from what the one before found best, the last trains that anew.
+"""A research of several stages, in one file: each begins from what the one before found best, the last trains that
+anew.
 
     head    a grid, the network's head alone
     all     from head: a search and a grid around its best, begun with the head's weights of the same seed and fold
     final   from all, seeds: the whole way again on all training rows, and one test a seed
 
-The same command again goes on: what is done is passed over, and a stage that would begin from another best cell is refused.
+The same command again goes on: what is done is passed over, and a stage that would begin from another best cell is
+refused.
 """
 
 import logging
@@ -37,9 +39,12 @@ class Chain:
 
 
 def read(flags: SimpleNamespace, plan: Plan) -> Chain:
-    """The stages of a plan, each seen to be one that could begin, as far as that can be told before the first is done."""
+    """The stages of a plan, each seen to be one that could begin, as far as that can be told before the first is
+    done."""
     if typed := [name for name in NOT_WITH if getattr(flags, name) not in (None, False)]:
-        raise UsageError(f"--{typed[0]} is for a grid without stages, here the file says it", hint=f"{typed[0]}: in a stage")
+        raise UsageError(
+            f"--{typed[0]} is for a grid without stages, here the file says it", hint=f"{typed[0]}: in a stage"
+        )
     found = stagefile.read(plan.stages, reps=plan.reps)
     tried: dict[str, Cell] = {}  # a cell of each stage, in place of its best
     monitors = {}
@@ -61,7 +66,8 @@ def read(flags: SimpleNamespace, plan: Plan) -> Chain:
 
 
 def _tried(flags: SimpleNamespace, plan: Plan, stage: Stage, tried: dict[str, Cell], *, again: bool) -> Cell:
-    """A cell of the stage; every value of it is seen to be one that a run could begin with, on all rows too where it may be."""
+    """A cell of the stage; every value of it is seen to be one that a run could begin with, on all rows too where it
+    may be."""
     if stage.seeds:
         return tried[stage.source]
     how, own = of_stage(flags, stage), replace(plan, grid=grid_of(plan, stage, tried))
@@ -79,7 +85,10 @@ def _check_weights(stage: Stage, cell: Cell, found: list[Stage]) -> None:
     begun = stagefile.named(cell, [other.name for other in found])
     source = next((other for other in found if begun and other.name == begun[0]), stage)
     if stage.reps > source.reps:
-        what = f"stage {stage.name} has {stage.reps} repetitions, {source.name}, whose weights it begins with, has {source.reps}"
+        what = (
+            f"stage {stage.name} has {stage.reps} repetitions, {source.name}, whose weights it begins with, has"
+            f" {source.reps}"
+        )
         raise UsageError(what, hint="as many in both")
 
 
@@ -90,7 +99,8 @@ def of_stage(flags: SimpleNamespace, stage: Stage) -> SimpleNamespace:
 
 
 def grid_of(plan: Plan, stage: Stage, best: dict[str, Cell], names: dict[str, str] | None = None) -> Grid:
-    """The grid of a stage; `best` has the best cell of earlier stages, `names` what each is called, to begin with its weights."""
+    """The grid of a stage; `best` has the best cell of earlier stages, `names` what each is called, to begin with its
+    weights."""
     names = names or {name: f"{name}-00000000" for name in best}
     return stage.whole(best[stage.source] if stage.source else plan.base, names)
 
@@ -161,7 +171,8 @@ def listed(flags: SimpleNamespace, chain: Chain) -> Iterator[str]:
             around = f", then the best and its neighbours, {runs}" if stage.refine else ""
             yield f"{stage.name}: {stage.trials} trials by {stage.search}{since}, {replace(runs, reps=1)}{around}"
             yield from (
-                f"      {name}: {axis if not isinstance(axis, dict) else ', '.join(axis)}" for name, axis in space.drawn().items()
+                f"      {name}: {axis if not isinstance(axis, dict) else ', '.join(axis)}"
+                for name, axis in space.drawn().items()
             )
             tried[stage.name] = next(space.probes())
             continue

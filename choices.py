@@ -99,7 +99,8 @@ def look_up(flags: SimpleNamespace) -> None:
 
 
 def settle(flags: SimpleNamespace) -> SimpleNamespace:
-    """Look up every name, so that an unknown one is an error before anything is made or read; fill in what the task decides."""
+    """Look up every name, so that an unknown one is an error before anything is made or read; fill in what the task
+    decides."""
     look_up(flags)
     flags.task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
     foreign, why, hint = FOREIGN[flags.task]
@@ -115,10 +116,15 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:
         known = ", ".join(NETWORKS[flags.task])
-        raise UsageError(f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task")
+        raise UsageError(
+            f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task"
+        )
     if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
         typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
-        what = f"{typed} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for {flags.model_name}"
+        what = (
+            f"{typed} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for"
+            f" {flags.model_name}"
+        )
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
     parse_args(flags.model_name, flags.model_args)
     thresholds.parse(flags.threshold)
@@ -131,7 +137,8 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
 
 
 def _without_validation(flags: SimpleNamespace) -> None:
-    """Take the last epoch for the best; a UsageError where something is asked for that only validation rows can decide."""
+    """Take the last epoch for the best; a UsageError where something is asked for that only validation rows can
+    decide."""
     needs = {
         f"--monitor {flags.monitor}": flags.monitor not in (None, LAST),
         "--calibrate": flags.calibrate,
@@ -153,7 +160,10 @@ def _settle_charts(flags: SimpleNamespace) -> None:
     for name, (what, hint) in OF_SIGNALS.items():
         if charts and getattr(flags, name):
             raise UsageError(f"{what}, not with --view chart", hint=hint)
-    if any(getattr(flags, name) for name in ("test", "resume", "predict", "explain", "download", "explore", "export_charts")):
+    if any(
+        getattr(flags, name)
+        for name in ("test", "resume", "predict", "explain", "download", "explore", "export_charts")
+    ):
         return  # a run that is there knows its view, and data alone needs no network
     check_view(flags.model_name, charts=charts)
     if flags.augment:

@@ -34,7 +34,8 @@ log = logging.getLogger("commander")
 class Classifier:
     """The weights of a run's `checkpoint` and all that its rows are made by.
 
-    `records` are those that its weights ("train") and its epoch ("val") were chosen on, None where the run does not say.
+    `records` are those that its weights ("train") and its epoch ("val") were chosen on, None where the run does not
+    say.
     """
 
     run: RunFolder
@@ -67,7 +68,8 @@ class Classifier:
 def _batches(
     parts: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], upright: list[NDArray[np.bool_]]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Rows in batches of one size, which torch prepares itself for once and keeps in memory for each; and the first row of each.
+    """Rows in batches of one size, which torch prepares itself for once and keeps in memory for each; and the first row
+    of each.
 
     What else comes with the parts is added to `upright`.
     """
@@ -128,7 +130,8 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
 
 
 def _temperature(run: RunFolder, which: str, *, fitted: bool) -> float:
-    """That which a test of this checkpoint fitted on validation; 1 of a run whose probabilities are not to be calibrated."""
+    """That which a test of this checkpoint fitted on validation; 1 of a run whose probabilities are not to be
+    calibrated."""
     name = _temperature_file(which)
     test = f"--test --resume {which} to fit it"
     if not (run / name).exists():

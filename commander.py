@@ -33,8 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(argv, lambda argv, stop: run_command(args.parse(argv), stop), args.SHORT_HELP)
 
 
-def guarded(argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str) -> int:
-    """The exit code of `command` with streams and signals as every program here has them; without words the short help."""
+def guarded(
+    argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
+) -> int:
+    """The exit code of `command` with streams and signals as every program here has them; without words the short
+    help."""
     argv = sys.argv[1:] if argv is None else argv
     terminal.open_closed_streams()
     stop = StopRequest()
@@ -110,7 +113,8 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 
 def look_at_data(flags: SimpleNamespace) -> None:
-    """Fetch and parse a dataset, and draw it where --explore or --export-charts ask for that; where to goes to stdout."""
+    """Fetch and parse a dataset, and draw it where --explore or --export-charts ask for that; where to goes to
+    stdout."""
     import assembly
     import choices
 
@@ -150,7 +154,8 @@ def start(
     claimed: "Callable[[RunFolder], None] | None" = None,
     tested: bool = True,
 ) -> None:
-    """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not tested."""
+    """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not
+    tested."""
     import assembly
     import choices
     from loaders import shortrun
@@ -170,9 +175,13 @@ def start(
         run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
         assembly.remember(flags, run, data)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
-        log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val))
+        log.info(
+            "%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val)
+        )
         if flags.short_run:
-            log.info("a short run: ten batches of %d rows of training an epoch, of validation and of test", flags.batch_size)
+            log.info(
+                "a short run: ten batches of %d rows of training an epoch, of validation and of test", flags.batch_size
+            )
         train(flags, trainer, run, stop, tested=tested)
 
 
@@ -184,7 +193,8 @@ def go_on(
     tested: bool = True,
     run: "RunFolder | None" = None,
 ) -> None:
-    """Test a run that is there, or go on training it, with the flags of its config.json; `load` and `tested` as in `start`.
+    """Test a run that is there, or go on training it, with the flags of its config.json; `load` and `tested` as in
+    `start`.
 
     `run` is its folder, where that is known; else the flags say which it is.
     """
@@ -242,7 +252,8 @@ def _prepare(
     differences: dict[str, list[Any]],
     anew: bool,
 ) -> None:
-    """Bring the files of a run to the state from which its training goes on, with the optimizer begun `anew` or as it was.
+    """Bring the files of a run to the state from which its training goes on, with the optimizer begun `anew` or as it
+    was.
 
     UsageError for an imported run.
     """
@@ -256,7 +267,10 @@ def _prepare(
     if differences.keys() & decisive:
         trainer.best = None
     if "imported" in config:
-        why = "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were trained on"
+        why = (
+            "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were"
+            " trained on"
+        )
         raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
     if not differences:
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
@@ -266,7 +280,10 @@ def _prepare(
     if differences.keys() & assembly.OF_ROWS or not (run / KEPT).exists():
         assembly.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
-        what = "this checkpoint is from before --override changed the run; optimizer and schedule begin anew after epoch %d"
+        what = (
+            "this checkpoint is from before --override changed the run; optimizer and schedule begin anew after"
+            " epoch %d"
+        )
         log.warning(what, trainer.epoch)
     if anew:  # the optimizer that is begun anew and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
@@ -276,7 +293,12 @@ def _prepare(
 
 
 def test_on(
-    flags: SimpleNamespace, given: Mapping[str, Any], run: "RunFolder", config: Mapping[str, Any], *, differences: dict[str, Any]
+    flags: SimpleNamespace,
+    given: Mapping[str, Any],
+    run: "RunFolder",
+    config: Mapping[str, Any],
+    *,
+    differences: dict[str, Any],
 ) -> None:
     """Test a run on all rows of another file or dataset; its own results stay as they are."""
     import assembly
@@ -302,7 +324,9 @@ def test_on(
             evaluation.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 
 
-def train(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True) -> None:
+def train(
+    flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True
+) -> None:
     """Fit, saving what every epoch gave; then test the best weights, once, where the run is to be `tested`."""
     import assembly
     import evaluation
@@ -354,7 +378,8 @@ def make_board(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder") -> 
 
 
 def make_test_board(given: Mapping[str, Any], trainer: "Trainer", run: "RunFolder", which: str) -> "Board | None":
-    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own folder.
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own
+    folder.
 
     None on a root that cannot be written.
     """

@@ -41,7 +41,10 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
     some = _some(seen, marked)
     cascade, curves = _weights(subject, some), _curves(subject, some)
     sentences += _told(cascade, curves)
-    values |= {"rows_checked": len(some.which), "weights": dict(zip(("layers_new", "rank_correlation"), cascade, strict=True))}
+    values |= {
+        "rows_checked": len(some.which),
+        "weights": dict(zip(("layers_new", "rank_correlation"), cascade, strict=True)),
+    }
     values |= {f"{name}_area": float(area.mean()) for name, area in curves.areas().items()}
     if subject.flags.explain == "integrated-gradients":
         how = {"attribution": some.attribution, "blank": some.blank}
@@ -74,7 +77,8 @@ def _some(seen: Seen, marked: Array) -> Seen:
 
 
 def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
-    """The parts of the layers that are made anew, and the rank correlations then; of signals all are made anew three times."""
+    """The parts of the layers that are made anew, and the rank correlations then; of signals all are made anew three
+    times."""
     parts, correlations = [], []
     for part, model in doubts.cascade(subject.model, _fresh(subject, 1)):
         parts.append(part)
@@ -105,7 +109,9 @@ def _curves(subject: Subject, seen: Seen) -> doubts.Curves:
     @torch.inference_mode()
     def score(changed: Tensor, row: Tensor) -> Array:
         parts = [
-            subject.said(subject.model(each, *(feature[of] for feature in features))).gather(1, seen.target[of, None])[:, 0]
+            subject.said(subject.model(each, *(feature[of] for feature in features))).gather(1, seen.target[of, None])[
+                :, 0
+            ]
             for each, of in zip(changed.split(subject.at_once), row.split(subject.at_once), strict=True)
         ]
         return torch.cat(parts).cpu().numpy()

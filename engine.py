@@ -5,7 +5,8 @@
         engine.submit(task)
         key, outcome = engine.next()
 
-A worker that dies is replaced, and what it was at goes on from its checkpoint with another; no engine of our own does that.
+A worker that dies is replaced, and what it was at goes on from its checkpoint with another; no engine of our own does
+that.
 """
 
 import logging
@@ -59,8 +60,8 @@ def gpus() -> str:
 def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
     """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here.
 
-    The cluster here has keys of its own that exist in memory alone, listens on the loopback, and answers no HTTP request. A
-    scheduler elsewhere is asked with the keys that Dask's configuration names (`write_keys`).
+    The cluster here has keys of its own that exist in memory alone, listens on the loopback, and answers no HTTP
+    request. A scheduler elsewhere is asked with the keys that Dask's configuration names (`write_keys`).
     """
     import distributed
 
@@ -104,20 +105,26 @@ def _local(workers: int, gpus: str | None) -> Iterator[Any]:
 
 
 def write_keys(folder: Path) -> None:
-    """Make the keys of a cluster of several machines, in a folder that its owner alone can read, for Dask's configuration."""
+    """Make the keys of a cluster of several machines, in a folder that its owner alone can read, for Dask's
+    configuration."""
     import distributed
 
     made = distributed.Security.temporary()
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    for name, text in (("ca.pem", made.tls_ca_file), ("key.pem", made.tls_worker_key), ("cert.pem", made.tls_worker_cert)):
+    for name, text in (
+        ("ca.pem", made.tls_ca_file),
+        ("key.pem", made.tls_worker_key),
+        ("cert.pem", made.tls_worker_cert),
+    ):
         with open(folder / name, "x", opener=lambda path, how: os.open(path, how, 0o600)) as file:
             file.write(text)
 
 
 @contextmanager
 def one_for_all(workers: int) -> Iterator[Callable[..., Any]]:
-    """What is called as `connected` is, again and again, with one cluster of `workers` for all, made when it is first needed."""
+    """What is called as `connected` is, again and again, with one cluster of `workers` for all, made when it is first
+    needed."""
     with ExitStack() as stack:
         made: list[Any] = []
 
@@ -136,7 +143,8 @@ def _closed(part: Any, *, timeout: float) -> None:
 
 
 class Engine:
-    """Tasks go in, alone or as branches; outcomes come out as they are done; a worker has one or a group of branches at a time.
+    """Tasks go in, alone or as branches; outcomes come out as they are done; a worker has one or a group of branches at
+    a time.
 
     So those submitted first are begun first, and a cell that kills its worker brings no other into discredit.
     """
@@ -200,7 +208,9 @@ class Engine:
             return
         self.asked_s = time.monotonic()
         try:
-            told = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=PATIENCE_S)["workers"]
+            told = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=PATIENCE_S)[
+                "workers"
+            ]
             at = self.client.sync(self.client.scheduler.processing, callback_timeout=PATIENCE_S)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             raise self._gone() from error
@@ -211,13 +221,15 @@ class Engine:
     def doing(self) -> dict[str, str]:
         """What each worker is at, by its name."""
         return {
-            self.workers[address]: f"{keys[0]}{self.ledger.epoch(keys[0])}" + f" and {len(keys) - 1} beside" * (len(keys) > 1)
+            self.workers[address]: f"{keys[0]}{self.ledger.epoch(keys[0])}"
+            + f" and {len(keys) - 1} beside" * (len(keys) > 1)
             for address, keys in self.at.items()
             if address in self.workers
         }
 
     def _free(self, task: Task) -> None:
-        """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is alive."""
+        """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is
+        alive."""
         record = self.ledger.known(task)
         holder = self.ledger.holder(record)
         if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
@@ -225,7 +237,8 @@ class Engine:
             (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
 
     def _outcomes(self, future: Any, tasks: Group) -> list[tuple[Task, Outcome]]:
-        """How each task ended; those of a group that ended as a whole are gone on with one by one, to see which it was."""
+        """How each task ended; those of a group that ended as a whole are gone on with one by one, to see which it
+        was."""
         if future.status == "finished":
             return list(zip(tasks, future.result(), strict=True))
         if future.status == "error" and len(tasks) > 1:

@@ -1,4 +1,5 @@
-"""A trained run meets its test set: once, with everything decided before; what it showed becomes predictions, figures, report."""
+"""A trained run meets its test set: once, with everything decided before; what it showed becomes predictions, figures,
+report."""
 
 import json
 import logging
@@ -42,18 +43,27 @@ OF_PATIENTS = (
     "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
     "influence", "calibration", "from_s", "beats_left_out",
 )  # fmt: skip
-NO_PATIENTS = "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
+NO_PATIENTS = (
+    "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
+)
 NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
 def test(
-    flags: SimpleNamespace, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
+    flags: SimpleNamespace,
+    trainer: Trainer,
+    run: RunFolder,
+    which: str,
+    *,
+    board: Board | None,
+    exposure: Exposure | None,
 ) -> dict[str, Any]:
-    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best, results.
+    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
+    results.
 
-    What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own split,
-    `exposure` says what the run was trained and validated on.
+    What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own
+    split, `exposure` says what the run was trained and validated on.
     """
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
@@ -97,7 +107,9 @@ def _test(
     test = data.test  # the test set is opened here, and not before
     overlap = _overlap(flags, test, exposure)
     if overlap:
-        data = replace(data, spec=replace(data.spec, split_rule=overlap.rule(data.spec.split_rule)), open_test=lambda: test)
+        data = replace(
+            data, spec=replace(data.spec, split_rule=overlap.rule(data.spec.split_rule)), open_test=lambda: test
+        )
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
@@ -115,7 +127,14 @@ def _test(
         "dropped_rows": dropped,
     }
     facts |= ({"covers": data.covers} if data.whole else {}) | ({"doubts": doubts} if doubts else {})
-    results = {**facts, **({"overrides": overrides} if overrides else {}), **fixed, "cost": costs, "val": val, "test": values}
+    results = {
+        **facts,
+        **({"overrides": overrides} if overrides else {}),
+        **fixed,
+        "cost": costs,
+        "val": val,
+        "test": values,
+    }
     if board:
         SHOWN[flags.task](board, trainer, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
@@ -150,7 +169,9 @@ def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> O
     """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
-        raise DataError(overlap.sentence, where=flags.test_on or "", hint="take these rows out, or leave --strict-split out")
+        raise DataError(
+            overlap.sentence, where=flags.test_on or "", hint="take these rows out, or leave --strict-split out"
+        )
     if overlap and (overlap.any or overlap.shared is None):
         log.warning(overlap.sentence)
     return overlap
@@ -164,7 +185,8 @@ def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
 
 
 def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap | None, short: str) -> list[str]:
-    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was trained.
+    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was
+    trained.
 
     `short` names what covers only a part of its rows.
     """
@@ -189,9 +211,14 @@ def _covered(covers: dict[str, list[int]]) -> str:
 
 
 def memorised(history: Sequence[dict[str, Any]]) -> str | None:
-    """A sentence where the accuracy on the training rows of the last epoch is near 1 and validation is at chance, else None."""
+    """A sentence where the accuracy on the training rows of the last epoch is near 1 and validation is at chance, else
+    None."""
     matrices = [history[-1][side].get("confusion_matrix") for side in ("train", "val")] if history else [None]
-    return None if any(matrix is None for matrix in matrices) else collapse.memorised(*(np.array(matrix) for matrix in matrices))
+    return (
+        None
+        if any(matrix is None for matrix in matrices)
+        else collapse.memorised(*(np.array(matrix) for matrix in matrices))
+    )
 
 
 def _classes(
@@ -263,7 +290,12 @@ def _anomalies(
         errors = trainer.predict(train).loss
         x = data.test.x
         detection_report.draw(
-            folder, predictions, errors, before["threshold"], rows=lambda which: (x[which], trainer.outputs(x[which])), **how
+            folder,
+            predictions,
+            errors,
+            before["threshold"],
+            rows=lambda which: (x[which], trainer.outputs(x[which])),
+            **how,
         )
         panels.save_panels(plotter.history_panels(history), folder / "history", columns=2, title=title)
     return values
@@ -273,16 +305,22 @@ def _flat(split: Rows) -> NDArray[np.float32]:
     return split.x.reshape(len(split), -1)
 
 
-def _show_classes(board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+def _show_classes(
+    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
+) -> None:
     """The test of a classifier on TensorBoard."""
     matrix = np.array(values["confusion_matrix"])
     figures = _floats(values) | {
         f"{name}/{part}": of for name, parts in values["per_class"].items() for part, of in _floats(parts).items()
     }
-    board.test(figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes)
+    board.test(
+        figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes
+    )
 
 
-def _show_anomalies(board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+def _show_anomalies(
+    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
+) -> None:
     """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
     ranked, matrix = detection_report.ranked(predictions, trainer.task.normal, values["threshold"])
     curves = () if matrix is None else detection_report.CLASSES[:1]

@@ -61,7 +61,8 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 
 def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
-    """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those named."""
+    """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
+    named."""
     flags, rows = subject.flags, subject.rows
     among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records))
     if flags.records is not None and len(among) <= MOST_NAMED:

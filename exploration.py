@@ -1,4 +1,5 @@
-"""A dataset as pictures: its classes, examples, mean and spread, and a row under each augmentation. The test rows stay closed."""
+"""A dataset as pictures: its classes, examples, mean and spread, and a row under each augmentation. The test rows stay
+closed."""
 
 from pathlib import Path
 

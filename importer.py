@@ -27,7 +27,8 @@ RULE = (
 
 
 def import_legacy(flags: SimpleNamespace, given: Mapping[str, Any]) -> None:
-    """Make a new run of the file that --import-legacy names: its weights, measured on validation, and where they came from."""
+    """Make a new run of the file that --import-legacy names: its weights, measured on validation, and where they came
+    from."""
     path = Path(flags.import_legacy)
     old = legacy.read(path)
     flags.model_name = given.get("model_name", old.network)
@@ -52,7 +53,8 @@ def import_legacy(flags: SimpleNamespace, given: Mapping[str, Any]) -> None:
 
 
 def take_over(trainer: Trainer, old: legacy.Legacy, name: str, where: str) -> Predictions:
-    """Put the old weights into the trainer's network, called `name`, as an epoch that nobody saw here but on validation.
+    """Put the old weights into the trainer's network, called `name`, as an epoch that nobody saw here but on
+    validation.
 
     Returns what the network says of validation; a network or classes of other shapes are a CheckpointError.
     """
@@ -66,7 +68,10 @@ def take_over(trainer: Trainer, old: legacy.Legacy, name: str, where: str) -> Pr
     trainer.model.load_state_dict(old.weights)
     predictions = trainer.predict(trainer.data.val)
     val = trainer.task.measure(predictions)
-    trainer.epoch, trainer.best = old.epoch, {"epoch": old.epoch, "value": {**val, LAST: old.epoch}[trainer.task.monitor]}
+    trainer.epoch, trainer.best = (
+        old.epoch,
+        {"epoch": old.epoch, "value": {**val, LAST: old.epoch}[trainer.task.monitor]},
+    )
     unseen = {**dict.fromkeys(("lr", "seconds", "samples_per_s")), "train": dict.fromkeys(METRICS)}
     trainer.history = [{"epoch": old.epoch, **unseen, "val": val}]
     return predictions

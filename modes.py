@@ -1,9 +1,10 @@
 """What a command needs of the flags that were typed with it: the others are ignored, with one line that names them.
 
-The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change the results, or that
-contradicts the run (its data, split, labels, network, task, thresholds, ...), is compared with the run and refused where it
-differs; so is, with --resume alone, everything that would make another run. An output that was asked for and is not made is
-named as such in the line. People append `--test --resume best` to the line that they trained with, and it works as it stands.
+The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change the results,
+or that contradicts the run (its data, split, labels, network, task, thresholds, ...), is compared with the run and
+refused where it differs; so is, with --resume alone, everything that would make another run. An output that was asked
+for and is not made is named as such in the line. People append `--test --resume best` to the line that they trained
+with, and it works as it stands.
 """
 
 import logging
@@ -16,8 +17,10 @@ TOGETHER = {("download", "explore")}
 OF_THE_MACHINE = frozenset({"root_dir", "device", "disable_cuda", "workers", "deterministic", "verbose", "debug"})
 # What decides how the weights come about, and nothing once they are there.
 OF_TRAINING = frozenset({
-    "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum", "weight_decay",
-    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment", "mixed_precision",
+    "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
+    "weight_decay",
+    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
+    "mixed_precision",
 })  # fmt: skip
 # What a training or a test writes on request.
 OUTPUTS = frozenset({"calibrate", "cost", "confusion_video", "baseline", "tensorboard"})
@@ -25,8 +28,10 @@ NOT_DONE = OUTPUTS | {"pretrained", "weights_file"}  # --download fetches no wei
 OF_A_TEST = OUTPUTS | {"macro_over", "no_figures"}
 # What decides which rows a dataset has, and on which side each stands.
 OF_THE_DATA = frozenset({
-    "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split", "fold",
-    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves",
+    "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
+    "fold",
+    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features",
+    "p_waves",
     "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view", "chart_layout", "chart_leads",
     "chart_size", "chart_style", "task", "model_name", "normal_class",
 })  # fmt: skip
@@ -40,7 +45,9 @@ NEEDED: dict[str, frozenset[str]] = {
 }
 # Commands with a run ignore these, and compare all others with the run.
 IDLE: dict[str, frozenset[str]] = {
-    "predict": OF_TRAINING | OF_A_TEST - {"calibrate"} | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
+    "predict": OF_TRAINING
+    | OF_A_TEST - {"calibrate"}
+    | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
     "explain": OF_TRAINING | OF_A_TEST | {"short_run", "from"},
     "test": OF_TRAINING,
     "import_legacy": OF_TRAINING | {"short_run", "tensorboard"},
@@ -55,7 +62,8 @@ def flag_name(name: str) -> str:
 
 
 def idle(given: Mapping[str, Any], *, charts: bool = True) -> list[str]:
-    """The typed flags that the command does not need, in order; `charts` is whether the rows of its run may be charts."""
+    """The typed flags that the command does not need, in order; `charts` is whether the rows of its run may be
+    charts."""
     found: set[str] = set()
     for mode in [mode for mode in MODES if given.get(mode)]:
         if mode in NEEDED:

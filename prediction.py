@@ -83,7 +83,11 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: SimpleNamespace, failed: list[dict[str, str]]
+    network: Classifier,
+    paths: Sequence[Path],
+    places: Sequence[Claim],
+    flags: SimpleNamespace,
+    failed: list[dict[str, str]],
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
     done, start_s = [], args.seconds(getattr(flags, "from"))
@@ -122,7 +126,9 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
         log.warning("%s", doubt)
     how = {"gaps": lead.gaps, "start": recording.start}
     label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
-    beats = Beats(recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how)
+    beats = Beats(
+        recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how
+    )
     return lead, beats, doubts
 
 
@@ -133,7 +139,10 @@ def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, 
         annotated, at = records.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=frames_hz)
     is_beat, inside = np.isin(annotated, list(symbols.BEATS)), at < lead.samples
     beyond = int((is_beat & ~inside).sum())
-    what = f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are left out"
+    what = (
+        f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are"
+        " left out"
+    )
     return np.unique(at[is_beat & inside].astype(np.int64)), [what] if beyond else []
 
 
@@ -152,10 +161,17 @@ def _write(
     place.take()
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
     reference = _reference(network, recording)
-    found = rhythm.summary(beats) | {"folder": place.within, "page": written[".html"].name, "run": network.run.path.name}
+    found = rhythm.summary(beats) | {
+        "folder": place.within,
+        "page": written[".html"].name,
+        "run": network.run.path.name,
+    }
     found |= {"checkpoint": network.checkpoint, "epoch": network.epoch, "beats_by": how}
     found |= {"source": place.of["source"], "doubts": list(doubts)}
-    remarks = [f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}", *doubts]
+    remarks = [
+        f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}",
+        *doubts,
+    ]
     shown = None
     if reference:
         at, label, flutter = reference
@@ -173,8 +189,8 @@ def _write(
 
 
 def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
-    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none, and segments of flutter (E, 2); None for no beats, and
-    where classes are not known."""
+    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none, and segments of flutter (E, 2); None for no
+    beats, and where classes are not known."""
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
@@ -207,7 +223,8 @@ def _trained_on(network: Classifier, beats: Beats) -> str:
 
 
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
-    """Where the index of all recordings and the files of each are written; UsageError where something else stands there."""
+    """Where the index of all recordings and the files of each are written; UsageError where something else stands
+    there."""
     sources, names = [parts.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
@@ -230,6 +247,10 @@ def _known(path: Path, summary: str) -> dict[str, Any] | None:
     """What an earlier version of this program wrote a file of, by the summary beside it."""
     try:
         found = files.read_json(path.with_name(summary))
-        return {"output": "prediction", "source": dict(found["source"])} if found["run"] and found["notice"] == NOTICE else None
+        return (
+            {"output": "prediction", "source": dict(found["source"])}
+            if found["run"] and found["notice"] == NOTICE
+            else None
+        )
     except (ValueError, LookupError, TypeError):
         return None

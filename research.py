@@ -81,7 +81,10 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
         (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
         (bool(flags.engine_address and flags.workers), "--workers is for this machine, the scheduler has its own"),
-        (bool(flags.engine_address and flags.gpus), "--gpus is for this machine, the scheduler's workers have their own"),
+        (
+            bool(flags.engine_address and flags.gpus),
+            "--gpus is for this machine, the scheduler's workers have their own",
+        ),
         (bool(flags.best is not None and not (flags.results or flags.seeds)), "--best goes with --results, or --seeds"),
         (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
         (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
@@ -89,13 +92,17 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool(flags.search and not flags.trials), "--search needs --trials"),
         (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
-        (bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")), "--gpus are numbers"),
+        (
+            bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")),
+            "--gpus are numbers",
+        ),
     )
     return counts + [text for broken, text in together if broken]
 
 
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
-    """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without effect."""
+    """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without
+    effect."""
     import cells
     import chain
     import stages
@@ -129,7 +136,9 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
         asked = [(chain.read, chain.carry_out)]
     else:
         flags.reps = flags.reps or plan.reps
-    prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]  # what is wrong is said before a folder is made
+    prepared = [
+        (carry, prepare(flags, plan)) for prepare, carry in asked
+    ]  # what is wrong is said before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), progress.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)

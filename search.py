@@ -1,9 +1,10 @@
-"""A search over a grid that has ranges: Optuna is asked for cells and told what validation showed; the test set stays closed.
+"""A search over a grid that has ranges: Optuna is asked for cells and told what validation showed; the test set stays
+closed.
 
-The study lies beside the runs, `study.log` in the research's folder, and is gone on with: a trial that was under way when the
-driver ended is the same run still. Every ask draws with its own seed, so that one worker, stopped or not, tries the same cells.
-Where folds validate in turn a trial is worth the mean over them. Its first fold runs alone, its epochs are what a pruner sees,
-and the others run only when that is done.
+The study lies beside the runs, `study.log` in the research's folder, and is gone on with: a trial that was under way
+when the driver ended is the same run still. Every ask draws with its own seed, so that one worker, stopped or not,
+tries the same cells. Where folds validate in turn a trial is worth the mean over them. Its first fold runs alone, its
+epochs are what a pruner sees, and the others run only when that is done.
 """
 
 import logging
@@ -88,7 +89,9 @@ class UnderWay:
 class Search:
     """Asks for trials, has them run, reports their epochs, and tells how they ended."""
 
-    def __init__(self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str | None, trials: int) -> None:
+    def __init__(
+        self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str | None, trials: int
+    ) -> None:
         self.make_sampler = SAMPLERS[sampler]
         flags = cells.settled(runs.experiment(next(space.probes())))
         self.ledger, self.space, self.runs, self.metric, self.seed = ledger, space, runs, flags.monitor, flags.seed
@@ -165,7 +168,8 @@ class Search:
         engine.submit(self.runs.task(one, 0, self.ledger))
 
     def _tell(self, engine: "Engine", task: Task, outcome: Mapping[str, Any], bar: "Progress") -> None:
-        """A run has ended: after a trial's first fold its others begin, after its last it is told, unless it was stopped."""
+        """A run has ended: after a trial's first fold its others begin, after its last it is told, unless it was
+        stopped."""
         trial = self.under[task.cell]
         trial.ended.append(outcome["state"])
         if trial.ended == [DONE] and len(self.runs) > 1:
@@ -183,7 +187,8 @@ class Search:
             bar.ended(task.key, outcome)
 
     def _value(self, cell: str) -> float | None:
-        """The mean over the runs of a cell of the best epoch's score, as the trainer chose it; None where a run has none."""
+        """The mean over the runs of a cell of the best epoch's score, as the trainer chose it; None where a run has
+        none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
         best = [gridtable.best_epoch(self._history(key), self.metric) for key in keys]
         scores = [epoch and epoch["val"].get(self.metric) for epoch in best]

@@ -1,7 +1,9 @@
-"""The runs of a cell: repetitions with a seed each, one a fold of the training rows, or some that are trained on all of them.
+"""The runs of a cell: repetitions with a seed each, one a fold of the training rows, or some that are trained on all of
+them.
 
-Run n of a cell has the same seed and fold in every cell, so that cells are compared in pairs, and so that a run that begins with
-the weights of another, run n of another cell, was not begun with weights that its validation rows were trained on.
+Run n of a cell has the same seed and fold in every cell, so that cells are compared in pairs, and so that a run that
+begins with the weights of another, run n of another cell, was not begun with weights that its validation rows were
+trained on.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ ALL_ROWS = {"val_fraction": 0.0, "monitor": LAST, "patience": None, "calibrate":
 class Series:
     """Runs of a `stage`: of each cell `reps` with seeds of their own, each on `folds` folds, 1 for none.
 
-    `seeds` are passed over; `whole` trains on all rows. `after` stands before the name of a stage whose weights are begun with.
+    `seeds` are passed over; `whole` trains on all rows. `after` stands before the name of a stage whose weights are
+    begun with.
     """
 
     stage: str = "grid"
@@ -43,7 +46,9 @@ class Series:
 
     def __str__(self) -> str:
         often = f"{self.reps} repetitions"
-        return often if self.folds == 1 else f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
+        return (
+            often if self.folds == 1 else f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
+        )
 
     def experiment(self, cell: Cell) -> Experiment:
         """The cell, seen to be a run that could begin."""
@@ -58,7 +63,8 @@ class Series:
         return [self.task(one, number, ledger) for number in range(len(self)) for one in found]
 
     def task(self, one: Experiment, number: int, ledger: Ledger) -> Task:
-        """Run `number`, from 0, of a cell; of a cell that begins with a stage's weights, with those of the run that it may."""
+        """Run `number`, from 0, of a cell; of a cell that begins with a stage's weights, with those of the run that it
+        may."""
         task = cells.repeated(one, number // self.folds, stage=self.stage, tested=self.tested, seeds=self.seeds)
         task = replace(task, rep=number, given={**task.given, **self._beside(number)})
         if self.seeds:  # the sides stay those that the cell was chosen on, so that no choice has seen a row that tests
@@ -72,7 +78,8 @@ class Series:
         return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}
 
     def _weights(self, task: Task, begun: tuple[str, str], ledger: Ledger) -> str:
-        """The name of the run whose weights a run begins with; a UsageError where it is not done, or divided other rows."""
+        """The name of the run whose weights a run begins with; a UsageError where it is not done, or divided other
+        rows."""
         key = f"{self.after}{begun[0]}-{begun[1]}_{task.rep}"
         record = ledger.record(key)
         if record is None or ledger.state(record, tested=record["tested"]) != DONE:

@@ -1,7 +1,7 @@
 """What a research does: a grid, a search, a small grid around the best, the best cell on unseen seeds.
 
-Each is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a flag; of a
-file with stages `chain` carries out each by them, with `flags.stage` for a name.
+Each is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a
+flag; of a file with stages `chain` carries out each by them, with `flags.stage` for a name.
 """
 
 import logging
@@ -30,7 +30,8 @@ log = logging.getLogger("commander")
 
 
 def series(flags: SimpleNamespace, name: str, *, tested: bool = False) -> Series:
-    """The runs of a cell, of the stage that is carried out or else of `name`. Where there are folds the test stays closed."""
+    """The runs of a cell, of the stage that is carried out or else of `name`. Where there are folds the test stays
+    closed."""
     tested = tested and not flags.no_test and flags.folds == 1
     return Series(flags.stage or name, flags.reps, flags.folds, tested)
 
@@ -39,7 +40,9 @@ def checked(flags: SimpleNamespace, plan: Plan) -> list[Experiment]:
     """The cells of a plan, each seen to be a run that could begin."""
     runs, found = series(flags, FIRST), plan.grid.cells()
     if len(found) * len(runs) > MOST_RUNS:
-        what = f"{len(found):,} cells, {runs}, are {len(found) * len(runs):,} runs; a research has at most {MOST_RUNS:,}"
+        what = (
+            f"{len(found):,} cells, {runs}, are {len(found) * len(runs):,} runs; a research has at most {MOST_RUNS:,}"
+        )
         raise UsageError(what, hint="fewer cells or repetitions")
     return runs.experiments(found)
 
@@ -98,7 +101,8 @@ def run_refine(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopR
 
 
 def run_best(flags: SimpleNamespace, plan: Plan, ledger: Ledger, stop: StopRequest) -> None:
-    """The best cell on seeds that no choice has seen, each run tested once; after folds, trained on all training rows."""
+    """The best cell on seeds that no choice has seen, each run tested once; after folds, trained on all training
+    rows."""
     runs = again(flags, gridtable.BEST)
     one = runs.experiment(best_cell(ledger, FIRST, flags.best))
     log.info("the best cell is %s: %s", one.name, cells.said(one.cell, one.cell))
@@ -112,7 +116,11 @@ def again(flags: SimpleNamespace, name: str, *, tested: bool = True, after: str 
 
 # What a flag asks for: what is made of the plan before anything is written, and what is done with it.
 GRID = (checked, run_grid)
-STAGES = {"search": (space_of, run_search), "refine": (space_of, run_refine), "seeds": (lambda flags, plan: plan, run_best)}
+STAGES = {
+    "search": (space_of, run_search),
+    "refine": (space_of, run_refine),
+    "seeds": (lambda flags, plan: plan, run_best),
+}
 
 
 def best_cell(ledger: Ledger, stage: str, metric: str | None) -> Cell:
@@ -121,7 +129,11 @@ def best_cell(ledger: Ledger, stage: str, metric: str | None) -> Cell:
     metric = gridtable.judged_by(ledger, rows, metric)
     best = gridcells.best(gridcells.cells(rows, metric), metric, stage)
     if best is None:
-        what = "no cell of this research is done, so none is the best" if stage == FIRST else f"no cell of stage {stage} is done"
+        what = (
+            "no cell of this research is done, so none is the best"
+            if stage == FIRST
+            else f"no cell of stage {stage} is done"
+        )
         raise UsageError(what, where=str(ledger.path), hint="the grid first; --retry where runs have failed")
     return ledger.flags_of(best["stage"], best["cell"])
 
@@ -138,7 +150,10 @@ def carry_out_all(flags: SimpleNamespace, ledger: Ledger, tasks: Sequence[Task],
         log.warning("%d failed before and are left so (--retry runs them again): %s", len(failed), ", ".join(failed))
     if left:
         groups = cells.groups(left, branches(flags, len(left)))
-        with at_work(flags, ledger, len(tasks), done=len(tasks) - len(left), most=len(groups)) as (made, bar), stop.deferred():
+        with (
+            at_work(flags, ledger, len(tasks), done=len(tasks) - len(left), most=len(groups)) as (made, bar),
+            stop.deferred(),
+        ):
             engine.carry_out(made, groups, bar, stop)
         stop.check()
 
@@ -150,9 +165,14 @@ def branches(flags: SimpleNamespace, runs: int) -> int:
 
 
 @contextmanager
-def at_work(flags: SimpleNamespace, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple[Engine, Progress]]:
+def at_work(
+    flags: SimpleNamespace, ledger: Ledger, total: int, *, done: int, most: int
+) -> Iterator[tuple[Engine, Progress]]:
     """An engine with no more workers than are of use, and a bar."""
     workers, gpus = min(flags.workers or engine.cores(), most), flags.gpus or engine.gpus()
     connected = flags.connected or engine.connected
-    with connected(workers=workers, gpus=gpus, address=flags.engine_address) as client, Progress(total, done=done) as bar:
+    with (
+        connected(workers=workers, gpus=gpus, address=flags.engine_address) as client,
+        Progress(total, done=done) as bar,
+    ):
         yield engine.Engine(client, ledger), bar

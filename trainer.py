@@ -1,7 +1,7 @@
 """The only loop and the only backward(): fit, train_epoch, predict.
 
-A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in the
-epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
+A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in
+the epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
 """
 
 import math
@@ -87,7 +87,8 @@ class Trainer:
         stop: Stop,
         patience: int | None = None,
     ) -> None:
-        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch gave."""
+        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch
+        gave."""
         while not self.finished(epochs, patience) and stop.requested is None:
             if self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
                 row, predictions = self._close_epoch()
@@ -157,14 +158,18 @@ class Trainer:
         self.meter.add(rows, loss)
 
     def _clip(self) -> Tensor:
-        """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the members'."""
+        """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the
+        members'."""
         limit = self.grad_clip / len(self.learners)
         return sum(nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners)
 
     def _check_begun(self) -> None:
-        """Raise where a parameter that learns came without its state of the optimizer; one that nothing asks for has none."""
+        """Raise where a parameter that learns came without its state of the optimizer; one that nothing asks for has
+        none."""
         if any(each.grad is not None for each in self.unbegun):
-            name = next(name for name, each in self.model.named_parameters() if any(each is other for other in self.unbegun))
+            name = next(
+                name for name, each in self.model.named_parameters() if any(each is other for other in self.unbegun)
+            )
             what = f"the checkpoint does not fit this run: optimizer: the state of {name} is missing"
             raise CheckpointError(what, hint="another checkpoint: the best or an epoch that was kept")
         self.unbegun = []
@@ -190,7 +195,8 @@ class Trainer:
         )
 
     def _close_epoch(self) -> tuple[dict[str, Any], Predictions | None]:
-        """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a row."""
+        """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a
+        row."""
         meter, rates = self.meter, self.rates
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             raise NumericsError(
@@ -231,7 +237,8 @@ class Trainer:
         return self._predictions(split, batches.rows, torch.cat(outputs))
 
     def _predictions(self, split: Rows, which: Tensor, outputs: Tensor) -> Predictions:
-        """What the task makes of outputs of the rows `which` of a split; the pieces of a record become one prediction."""
+        """What the task makes of outputs of the rows `which` of a split; the pieces of a record become one
+        prediction."""
         rows = which.cpu().numpy()
         if split.pooled:
             _, first, whose = np.unique(split.index[rows], return_index=True, return_inverse=True)
@@ -284,11 +291,18 @@ class Trainer:
             self.meter.load_state_dict(state["meter"])
         devices.set_random_state(state["rng"], self.device)
         begun = self.optimizer.state
-        self.unbegun = [each for group in self.optimizer.param_groups for each in group["params"] if begun and each not in begun]
+        self.unbegun = [
+            each for group in self.optimizer.param_groups for each in group["params"] if begun and each not in begun
+        ]
 
     def _misfit(self, state: dict[str, Any]) -> str:
         """What of a checkpoint is not of this run, which is as it was built."""
-        how = {"start": self.epoch, "epoch": state["epoch"], "rows": len(self._begin_epoch().order), "kept": self.task.kept}
+        how = {
+            "start": self.epoch,
+            "epoch": state["epoch"],
+            "rows": len(self._begin_epoch().order),
+            "kept": self.task.kept,
+        }
         progress = fitting.Progress(**how, batch_size=self.batch_size)
         return fitting.misfit(state, self.model, self.optimizer, self.schedule, progress)
 

@@ -1,7 +1,7 @@
 """What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
 
-Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is stopped from
-outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is
+stopped from outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
 """
 
 import contextlib
@@ -34,7 +34,9 @@ GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-ALONE = threading.Lock()  # torch has one random state a process, so a worker with several threads still does one run at a time
+ALONE = (
+    threading.Lock()
+)  # torch has one random state a process, so a worker with several threads still does one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
@@ -54,7 +56,8 @@ def dask_setup(worker: Any) -> None:
 
 
 def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in turn."""
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in
+    turn."""
     ledger = Ledger(Path(path), Path(root))
     with ALONE, _quietly():
         if len(tasks) == 1:
@@ -95,7 +98,9 @@ def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None
     return outcome
 
 
-def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> dict[str, Any]:
+def _attempt(
+    ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None"
+) -> dict[str, Any]:
     try:
         _run(ledger, driver, task, request, branches)
         return {"state": DONE}
@@ -112,7 +117,8 @@ def _attempt(ledger: Ledger, driver: str, task: Task, request: StopRequest, bran
 
 
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
-    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is held."""
+    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
+    held."""
     import commander
     from toolbox.runs import RunFolder
 
@@ -137,10 +143,13 @@ def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches
 
 
 def _begun(ledger: Ledger, task: Task) -> Path | None:
-    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left alone."""
+    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left
+    alone."""
     record = ledger.known(task)
     found = ledger.found(record)
-    why = found.why or ("" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root")
+    why = found.why or (
+        "" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root"
+    )
     if why:
         log.warning("%s: %s; it is left alone, and the cell is run again", task.key, why)
     if why or not found.folder:
@@ -153,7 +162,8 @@ def _begun(ledger: Ledger, task: Task) -> Path | None:
 
 
 def _memo(driver: str) -> Any:
-    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files changed."""
+    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files
+    changed."""
     if driver not in DATA:
         from cells import Memo
 

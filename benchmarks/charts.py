@@ -2,8 +2,8 @@
 
     python benchmarks/charts.py [--charts 500] [--size 224] [--layout v1] [--root-dir DIR]
 
-Generated twelve-lead records of 10 s at 500 Hz (`synth_rhythms`). Drawing is timed on one core, in CPU seconds of this process,
-so that other work on the machine counts less; building and reading are timed as a user waits, by the clock.
+Generated twelve-lead records of 10 s at 500 Hz (`synth_rhythms`). Drawing is timed on one core, in CPU seconds of this
+process, so that other work on the machine counts less; building and reading are timed as a user waits, by the clock.
 """
 
 import argparse
@@ -78,7 +78,9 @@ def drawn(sheet: Sheet, signals: list[np.ndarray], style: Style) -> None:
     pen.ink(signals[0])
     with_matplotlib(sheet, signals[0], style)
     rounds = [timed(lambda: [packed(pen.ink(each), each) for each in signals]) / len(signals) for _ in range(3)]
-    theirs = timed(lambda: [with_matplotlib(sheet, each, style) for each in signals[:MATPLOTLIB_CHARTS]]) / MATPLOTLIB_CHARTS
+    theirs = (
+        timed(lambda: [with_matplotlib(sheet, each, style) for each in signals[:MATPLOTLIB_CHARTS]]) / MATPLOTLIB_CHARTS
+    )
     ours = float(np.median(rounds))
     say("drawn and packed on one core, charts a CPU second", f"{1 / ours:,.0f}")
     say("the same by matplotlib, charts a CPU second", f"{1 / theirs:,.1f}")

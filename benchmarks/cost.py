@@ -2,8 +2,8 @@
 
     python benchmarks/cost.py [--dataset synth] [--batch-size 128] [--image 224 224] [--chart-batch-size 8]
 
-Parameters, file and multiply-accumulates are exact; times and memory are of this machine, a median each. Networks for charts get
-them of `--image` pixels, in batches of their own.
+Parameters, file and multiply-accumulates are exact; times and memory are of this machine, a median each. Networks for
+charts get them of `--image` pixels, in batches of their own.
 """
 
 import argparse
@@ -44,7 +44,9 @@ def built(name: str, spec: DataSpec, image: Sequence[int]) -> tuple[nn.Module, D
 def line(name: str, values: dict[str, Any]) -> str:
     """A row of the table."""
     cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs']:,}", cost.shown(values["file_bytes"] / 1000)]
-    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")] + [cost.shown(values["activation_bytes"] / 1000)]
+    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")] + [
+        cost.shown(values["activation_bytes"] / 1000)
+    ]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -56,7 +58,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--image", type=int, nargs=2, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--chart-batch-size", type=int, default=8)
-    parser.add_argument("--processor-time", action="store_true", help="not the clock's: for one thread of a machine that is busy")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="not the clock's: for one thread of a machine that is busy"
+    )
     parser.add_argument("--names", nargs="+", default=list(MODELS))
     asked = parser.parse_args()
     clock = time.process_time if asked.processor_time else time.perf_counter

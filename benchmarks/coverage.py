@@ -1,11 +1,13 @@
-"""How often an interval over records holds the truth: simulated tests of 22 records, by each way to make a 95 % interval.
+"""How often an interval over records holds the truth: simulated tests of 22 records, by each way to make a 95 %
+interval.
 
     python benchmarks/coverage.py [--datasets 2000] [--records 22] [--replicates 1000] [--studentised 300]
 
-A population is a way to draw records: beats, shares of the classes, and of each beat what a classifier calls it, all of which
-differ from record to record. Zeros, means and spreads of the shares are those of the annotations of DS1 (22 records of MIT-BIH:
-zeros 6, 5 and 12 of 22; standard deviations of the logit 2.1, 2.1 and 1.8 for S, V and F). The truth is the gross figure of
-400,000 records. The second classifier of a paired difference shares half of the variance of the first one's record effects.
+A population is a way to draw records: beats, shares of the classes, and of each beat what a classifier calls it, all of
+which differ from record to record. Zeros, means and spreads of the shares are those of the annotations of DS1 (22
+records of MIT-BIH: zeros 6, 5 and 12 of 22; standard deviations of the logit 2.1, 2.1 and 1.8 for S, V and F). The
+truth is the gross figure of 400,000 records. The second classifier of a paired difference shares half of the variance
+of the first one's record effects.
 """
 
 import argparse
@@ -28,16 +30,24 @@ CLASSES = ("N", "S", "V", "F", "Q")
 FIGURES = ("accuracy", "SVEB Se", "SVEB +P", "VEB Se", "VEB +P", "macro_f1")
 TRUTH = 400_000  # records
 BEATS = (7.73, 0.2)  # mean and standard deviation of the logarithm
-SHARES = {"S": (0.27, -5.12, 2.06), "V": (0.23, -3.35, 2.12), "F": (0.55, -6.15, 1.78)}  # of records without any; of the logit
+SHARES = {
+    "S": (0.27, -5.12, 2.06),
+    "V": (0.23, -3.35, 2.12),
+    "F": (0.55, -6.15, 1.78),
+}  # of records without any; of the logit
 FALSE = {"S": (-6.5, 1.7), "V": (-7.0, 1.5), "F": (-7.5, 1.5)}  # logit of the share of normal beats called so
 RIGHT = {"S": (0.8, 1.5), "V": (2.5, 1.2), "F": (-1.0, 1.5)}  # logit of Se in a record
-MISSED = {"S": (0.8, 0, 0.2, 0), "V": (0.7, 0.1, 0, 0.2), "F": (0.5, 0, 0.5, 0)}  # what the others are called: N, S, V, F
+MISSED = {
+    "S": (0.8, 0, 0.2, 0),
+    "V": (0.7, 0.1, 0, 0.2),
+    "F": (0.5, 0, 0.5, 0),
+}  # what the others are called: N, S, V, F
 
 
 @dataclass(frozen=True)
 class Population:
-    """Records whose shares spread `spread` times as DS1's do on the logit scale, what they are called `effect` times as above; a
-    record in 1 / `full` is mostly S, as 232 of MIT-BIH is."""
+    """Records whose shares spread `spread` times as DS1's do on the logit scale, what they are called `effect` times as
+    above; a record in 1 / `full` is mostly S, as 232 of MIT-BIH is."""
 
     spread: float = 1.0
     effect: float = 1.0
@@ -191,7 +201,8 @@ def of_differences(one: Array, two: Array) -> tuple[Array, Array]:
 
 
 def simulate(population: Population, asked: argparse.Namespace) -> dict[str, tuple[Array, Array]]:
-    """Of each method the percent of intervals (6,) that held the truth, of those that there are, and their median widths."""
+    """Of each method the percent of intervals (6,) that held the truth, of those that there are, and their median
+    widths."""
     truth = [figures(of.sum(0)) for of in population.draw(np.random.default_rng(0), TRUTH)]
     rng, found = np.random.default_rng(asked.seed), {name: [] for name in [*METHODS, "difference, jackknife t"]}
     for _ in range(asked.datasets):
@@ -229,7 +240,10 @@ def main() -> None:
         sys.stdout.flush()
         taken.append(results["jackknife t, effective (taken)"][0])
     least, most = np.min(taken, 0), np.max(taken, 0)
-    stated = {name: (round(float(low), 1), round(float(high), 1)) for name, low, high in zip(FIGURES, least, most, strict=True)}
+    stated = {
+        name: (round(float(low), 1), round(float(high), 1))
+        for name, low, high in zip(FIGURES, least, most, strict=True)
+    }
     sys.stdout.write(f"\nCOVERAGE = {stated}\n")
 
 

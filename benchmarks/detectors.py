@@ -1,9 +1,12 @@
-"""Which detector tells a patient's normal beats from the others: methods of scikit-learn and autoencoders, a patient at a time.
+"""Which detector tells a patient's normal beats from the others: methods of scikit-learn and autoencoders, a patient at
+a time.
 
-    python benchmarks/detectors.py --data-file mit-bih-arrhythmia-database-1.0.0.zip [--epochs 60] [--names conv_ae lstm_ae ...]
+    python benchmarks/detectors.py --data-file mit-bih-arrhythmia-database-1.0.0.zip [--epochs 60] [--names conv_ae
+    lstm_ae ...]
 
-Of each of eight records of MIT-BIH with ectopic beats the normal beats are divided 85/7.5/7.5, as `ecg5000` is; the threshold is
-the default one. Only rows that are training rows of `ecg` are used, so that defaults may be chosen by this table.
+Of each of eight records of MIT-BIH with ectopic beats the normal beats are divided 85/7.5/7.5, as `ecg5000` is; the
+threshold is the default one. Only rows that are training rows of `ecg` are used, so that defaults may be chosen by this
+table.
 """
 
 import argparse
@@ -56,7 +59,9 @@ def main() -> None:
     parser.add_argument("--data-file", type=Path, required=True)
     parser.add_argument("--root-dir", type=Path, default=Path("ecg_data"))
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--names", nargs="+", default=[*BASELINES, *(name for name in AUTOENCODERS if name != "lstm_ae")])
+    parser.add_argument(
+        "--names", nargs="+", default=[*BASELINES, *(name for name in AUTOENCODERS if name != "lstm_ae")]
+    )
     asked = parser.parse_args()
     whole = get_data("ecg", asked.root_dir, data_file=asked.data_file)
     everything, threshold = Split.joined(whole.train, whole.val), thresholds.parse(thresholds.DEFAULT)

@@ -1,11 +1,13 @@
 """What a grid saves over separate commands: the same short runs, as many at a time, by commander.py and by research.py.
 
-    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid] [--branches 1 2 4 8]
+    python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid] [--branches
+    1 2 4 8]
 
-The flags of the runs are the same (no figures in either). Separate commands are timed as they are typed, each with all cores for
-its threads, and with each its share (OMP_NUM_THREADS), which has to be known and set by hand. An empty run is one whose training
-takes no time: what is left is the engine, the records and the claim of a run folder. The grid is carried out with each number of
-branches that is named; a worker gets no more than its share of the runs. Prints a table; asserts nothing.
+The flags of the runs are the same (no figures in either). Separate commands are timed as they are typed, each with all
+cores for its threads, and with each its share (OMP_NUM_THREADS), which has to be known and set by hand. An empty run is
+one whose training takes no time: what is left is the engine, the records and the claim of a run folder. The grid is
+carried out with each number of branches that is named; a worker gets no more than its share of the runs. Prints a
+table; asserts nothing.
 """
 
 import argparse
@@ -44,7 +46,8 @@ class Cost:
 
 
 def measured(work: Callable[[], None]) -> Cost:
-    """Wall and processor seconds of the children that `work` starts and waits for, and the most memory they held together."""
+    """Wall and processor seconds of the children that `work` starts and waits for, and the most memory they held
+    together."""
     peaks, over = [0.0], threading.Event()
 
     def watch() -> None:
@@ -150,12 +153,16 @@ def main() -> None:
     for _ in range(typed.rounds):
         for name, work in how.items():
             with tempfile.TemporaryDirectory() as folder:
-                separate([*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share)  # the data is parsed
+                separate(
+                    [*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share
+                )  # the data is parsed
                 costs[name].append(measured(lambda work=work, folder=folder: work(Path(folder))))
     said = f"{typed.runs} runs of {typed.epochs} epochs, {typed.workers} at a time, medians of {typed.rounds} rounds"
     sys.stdout.write(f"{said}\n{'':24}{'s a run':>10}{'runs/h':>10}{'CPU s/run':>12}{'peak MiB':>12}\n")
     for name, each in costs.items():
-        wall_s, cpu_s, peak = (statistics.median(getattr(cost, key) for cost in each) for key in ("wall_s", "cpu_s", "peak_mib"))
+        wall_s, cpu_s, peak = (
+            statistics.median(getattr(cost, key) for cost in each) for key in ("wall_s", "cpu_s", "peak_mib")
+        )
         pace = f"{wall_s * typed.workers / typed.runs:10.1f}{3600 * typed.runs / wall_s:10.0f}"
         sys.stdout.write(f"{name:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,11 @@ def generated() -> Data:
     data = get_data("synth", Path(tempfile.mkdtemp()))
     arrays = synth.beats(ROWS, seed=1)
     return Data(
-        data.spec, Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(ROWS)), data.val, data.open_test, ""
+        data.spec,
+        Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(ROWS)),
+        data.val,
+        data.open_test,
+        "",
     )
 
 
@@ -101,7 +105,12 @@ def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
 
     def epoch() -> float:
         kind = "gpu" if device.startswith("cuda") else "cpu"
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
+        quiet = {
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+        }
         trainer = L.Trainer(max_epochs=1, accelerator=kind, devices=1, **quiet)
         begun = time.perf_counter()
         trainer.fit(module, loader)
@@ -113,7 +122,10 @@ def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
 def epochs(data: Data, device: str, models: list[str], rounds: int) -> None:
     """A row a model: seconds of each column, and the ratio of each to the bare loop, as medians over rounds."""
     columns = {"bare": bare, "ours": ours} | ({"lightning": lightning} if importlib.util.find_spec("lightning") else {})
-    say(f"\nOne epoch of {len(data.train):,} rows, batch {BATCH}, on {device_name(device)}; medians of {rounds} rounds [range]")
+    say(
+        f"\nOne epoch of {len(data.train):,} rows, batch {BATCH}, on {device_name(device)}; medians of {rounds} rounds"
+        " [range]"
+    )
     say(
         "model".ljust(16)
         + "".join(f"{name + ' s':>24}" for name in columns)
@@ -127,7 +139,9 @@ def epochs(data: Data, device: str, models: list[str], rounds: int) -> None:
         for _ in range(rounds):
             for column, run in runs.items():
                 times[column].append(run())
-        ratios = {column: [a / b for a, b in zip(times[column], times["bare"], strict=True)] for column in list(columns)[1:]}
+        ratios = {
+            column: [a / b for a, b in zip(times[column], times["bare"], strict=True)] for column in list(columns)[1:]
+        }
         say(
             name.ljust(16)
             + "".join(f"{spread(times[c], 2):>24}" for c in columns)
@@ -136,13 +150,16 @@ def epochs(data: Data, device: str, models: list[str], rounds: int) -> None:
 
 
 def commands(data_file: Path | None) -> None:
-    """What a person waits for: --help, parsing the recordings, start to first step from a warm cache; and the memory it takes."""
+    """What a person waits for: --help, parsing the recordings, start to first step from a warm cache; and the memory it
+    takes."""
     with tempfile.TemporaryDirectory() as folder:
         where = ["--root-dir", folder, *(["--data-file", str(data_file)] if data_file else ["--dataset", "synth"])]
         seconds, _ = timed("--help")
         say(f"\n--help                             {seconds:6.2f} s")
         seconds, _ = (
-            timed("--download", *where) if data_file else timed("--short-run", "--epochs", "1", "--model-name", "cnn1d_3", *where)
+            timed("--download", *where)
+            if data_file
+            else timed("--short-run", "--epochs", "1", "--model-name", "cnn1d_3", *where)
         )
         say(f"data parsed or made, first start   {seconds:6.2f} s")
         first = [first_step(where) for _ in range(3)]
@@ -166,12 +183,9 @@ def timed(*flags: str) -> tuple[float, float]:
 def first_step(where: list[str]) -> float:
     """Seconds from the start of the process to the end of its first training step."""
     probe = (
-        "import sys, time, trainer, commander\n"
-        "step = trainer.Trainer._step\n"
-        "def once(self, x, y):\n"
-        "    step(self, x, y); sys.stderr.flush(); sys.stdout.write('first'); sys.stdout.flush(); import os; os._exit(0)\n"
-        "trainer.Trainer._step = once\n"
-        "commander.main(sys.argv[1:])\n"
+        "import sys, time, trainer, commander\nstep = trainer.Trainer._step\ndef once(self, x, y):\n    step(self, x,"
+        " y); sys.stderr.flush(); sys.stdout.write('first'); sys.stdout.flush(); import os;"
+        " os._exit(0)\ntrainer.Trainer._step = once\ncommander.main(sys.argv[1:])\n"
     )
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", probe, *where], cwd=ROOT, capture_output=True, check=True)

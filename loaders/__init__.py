@@ -1,6 +1,7 @@
 """A name becomes Data(spec, train, val, test).
 
-A new dataset is one file with a `load` and one line here; it is then in --list datasets, in the README's table and in the tests.
+A new dataset is one file with a `load` and one line here; it is then in --list datasets, in the README's table and in
+the tests.
 """
 
 import inspect
@@ -69,13 +70,13 @@ def get_data(
     short_batch: int | None = None,
     **options: Any,
 ) -> Data:
-    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with `seed`,
-    as a part of it or a `Fold`.
+    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with
+    `seed`, as a part of it or a `Fold`.
 
     `view` is of VIEWS; options that begin with chart_, and `workers`, are of `charts.as_charts`.
-    `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are those that
-    only some datasets have, None for their own default; a UsageError where `name` does not have one. Of a short run `short_batch`
-    is the batch size, 0 for the default: validation and test are then a part of their sides.
+    `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are
+    those that only some datasets have, None for their own default; a UsageError where `name` does not have one. Of a
+    short run `short_batch` is the batch size, 0 for the default: validation and test are then a part of their sides.
     """
     load, look = pick("dataset", DATASETS, name), pick("view", VIEWS, view)
     known = inspect.signature(load).parameters
@@ -85,7 +86,9 @@ def get_data(
     for option in options.keys() - known.keys():
         having = [other for other, loader in DATASETS.items() if option in inspect.signature(loader).parameters]
         flag = f"--{option.replace('_', '-')}"
-        raise UsageError(f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out")
+        raise UsageError(
+            f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out"
+        )
     if detect and "normal_class" in known:  # a dataset that divides its rows another way then
         options |= {"detect": True, "normal_class": normal_class}
     data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)

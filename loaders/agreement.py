@@ -1,4 +1,5 @@
-"""What a dataset of the user's own must hold to: its rows are those that its DataSpec states; the first that is not is named."""
+"""What a dataset of the user's own must hold to: its rows are those that its DataSpec states; the first that is not is
+named."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +44,9 @@ def _of_spec(spec: Any) -> str:
     if odd := next(((field, n) for field, n in counts if len(getattr(spec, field)) != n), None):
         return f"spec has {len(getattr(spec, odd[0]))} {odd[0]}, it must have {odd[1]}"
     numbers = {"channels": spec.channels, "samples": spec.samples, "rate_hz": spec.rate_hz}
-    odd = [field for field, value in numbers.items() if not isinstance(value, int | float) or not 0 < value < float("inf")]
+    odd = [
+        field for field, value in numbers.items() if not isinstance(value, int | float) or not 0 < value < float("inf")
+    ]
     return f"spec.{odd[0]} is {numbers[odd[0]]!r}, it must be above 0" if odd else ""
 
 
@@ -65,6 +68,12 @@ def _of_rows(rows: Any, side: str, spec: DataSpec) -> str:
 
 def _of_samples(x: Any, shape: tuple[int, ...], side: str) -> str:
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape != shape:
-        return f"{side}.x is {np.shape(x)} {getattr(x, 'dtype', type(x).__name__)}, by its spec it must be {shape} float32"
+        return (
+            f"{side}.x is {np.shape(x)} {getattr(x, 'dtype', type(x).__name__)}, by its spec it must be {shape} float32"
+        )
     finite = isinstance(x, np.memmap) or np.isfinite(x).all()
-    return "" if finite else f"{side}.x is not finite, first in row {int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))}"
+    return (
+        ""
+        if finite
+        else f"{side}.x is not finite, first in row {int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))}"
+    )

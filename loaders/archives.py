@@ -1,4 +1,5 @@
-"""A zip is looked over before anything in it is read: what could leave its folder, hide a file or fill the disk is refused."""
+"""A zip is looked over before anything in it is read: what could leave its folder, hide a file or fill the disk is
+refused."""
 
 import gzip
 import re
@@ -18,14 +19,17 @@ from toolbox.files import sha256
 CHECKSUMS = "SHA256SUMS.txt"
 MOST_BYTES = 100 * 2**30  # of all that a zip holds: ten times the largest database of heartbeats that comes as one
 MOST_RATIO, SMALL = 100, 2**28  # recordings shrink to a half, tables of beats to a tenth; some hundred MB harm nobody
-STRANGE = re.compile(r"[a-zA-Z]:|.*[\\\0]", re.DOTALL)  # a drive, or what another system takes for the end of a name's part
+STRANGE = re.compile(
+    r"[a-zA-Z]:|.*[\\\0]", re.DOTALL
+)  # a drive, or what another system takes for the end of a name's part
 # RuntimeError: a version or method that zipfile does not know; UnicodeDecodeError: a member's name.
 DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a ResourceError."""
+    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a
+    ResourceError."""
     try:
         yield
     except DAMAGED as error:
@@ -33,7 +37,9 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise ResourceError(
-            f"cannot be read: {reason}", where=str(error.filename or path), hint="check the permissions and the free space"
+            f"cannot be read: {reason}",
+            where=str(error.filename or path),
+            hint="check the permissions and the free space",
         ) from error
 
 
@@ -52,7 +58,9 @@ def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
     """
     with zipfile.ZipFile(archive) as file:
         if fault := _unsafe(file.infolist(), archive.stat().st_size):
-            raise DownloadError(f"the zip is not safe to read: {fault}", where=str(archive), hint="a copy from the publisher")
+            raise DownloadError(
+                f"the zip is not safe to read: {fault}", where=str(archive), hint="a copy from the publisher"
+            )
         yield file
 
 
@@ -60,8 +68,8 @@ def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
 def unpacked(archive: Path) -> Iterator[Path]:
     """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one.
 
-    Raises DataError for a damaged zip, DownloadError for other sums and, before a byte is written, for an unsafe zip. An error
-    in the use of the folder names the zip in its place.
+    Raises DataError for a damaged zip, DownloadError for other sums and, before a byte is written, for an unsafe zip.
+    An error in the use of the folder names the zip in its place.
     """
     with temporary.folder() as folder:
         with reading(archive), opened(archive) as file:
@@ -71,7 +79,9 @@ def unpacked(archive: Path) -> Iterator[Path]:
         try:
             yield folder
         except CommanderError as error:
-            raise type(error)(error.what, where=error.where.replace(str(folder), str(archive)), hint=error.hint) from error
+            raise type(error)(
+                error.what, where=error.where.replace(str(folder), str(archive)), hint=error.hint
+            ) from error
 
 
 def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:
@@ -91,10 +101,16 @@ def _fault(member: zipfile.ZipInfo, files: Counter[PurePosixPath]) -> str:
     faults = (
         (place.is_absolute() or ".." in place.parts or STRANGE.match(member.orig_filename), "leads out of the folder"),
         (is_file and not place.parts, "has no name"),
-        (stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR), "is neither a file nor a folder"),
+        (
+            stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR),
+            "is neither a file nor a folder",
+        ),
         (member.flag_bits & 1, "is encrypted"),
         # Of the other methods a few bytes become a gigabyte in memory, whatever the stated size.
-        (member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), "is packed by another method than deflate"),
+        (
+            member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            "is packed by another method than deflate",
+        ),
         (member.header_offset < 0, "begins before the zip"),
         (files[place] > is_file or any(folder in files for folder in place.parents[:-1]), "is there twice"),
     )
@@ -116,5 +132,7 @@ def _check_sums(sums: Path, archive: Path) -> None:
         found = sha256(path)
         if found != known.lower():
             raise DownloadError(
-                f"{path.name} has the SHA-256 {found}, its publisher states {known}", where=str(archive), hint="fetch it again"
+                f"{path.name} has the SHA-256 {found}, its publisher states {known}",
+                where=str(archive),
+                hint="fetch it again",
             )

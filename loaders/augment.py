@@ -3,9 +3,10 @@
     augment = Augment("noise:0.05:0.5,shift,mixup:0.2", rate_hz=125, seed=42)
     x, mix = augment(x, epoch=3, step=17)
 
-An augmentation is `name[:strength[:probability]]`; what is left out or empty is its default. Each changes every row with its
-probability, on its own, in the order given, mixup last. All chance comes from (seed, epoch, step): a run that is resumed within
-an epoch sees the same batches, and nothing is stored. Signals (`transforms`) and charts (`imaging`) have their own.
+An augmentation is `name[:strength[:probability]]`; what is left out or empty is its default. Each changes every row
+with its probability, on its own, in the order given, mixup last. All chance comes from (seed, epoch, step): a run that
+is resumed within an epoch sees the same batches, and nothing is stored. Signals (`transforms`) and charts (`imaging`)
+have their own.
 """
 
 import math
@@ -24,8 +25,8 @@ from toolbox.registry import pick
 
 
 class Augmentation(NamedTuple):
-    """What changes a batch; default, meaning and range of its strength; default probability; the rate that data must exceed; the
-    rows it is for.
+    """What changes a batch; default, meaning and range of its strength; default probability; the rate that data must
+    exceed; the rows it is for.
     """
 
     change: Callable[[Tensor, float, Chance], Tensor | Mix]
@@ -57,7 +58,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "move": Augmentation(imaging.move, 0.03, "largest part of the shorter side", _PART, rows=("charts",)),
     "tilt": Augmentation(imaging.tilt, 2, "largest angle, degrees", _ANGLE, rows=("charts",)),
     "brightness": Augmentation(imaging.brightness, 0.1, "largest change, of 1", _PART, rows=("charts",)),
-    "contrast": Augmentation(imaging.contrast, 0.1, "standard deviation of the factor's logarithm", _SPREAD, rows=("charts",)),
+    "contrast": Augmentation(
+        imaging.contrast, 0.1, "standard deviation of the factor's logarithm", _SPREAD, rows=("charts",)
+    ),
     "blur": Augmentation(imaging.blur, 0.7, "largest standard deviation, pixels", _BLUR, rows=("charts",)),
     "grain": Augmentation(imaging.grain, 0.03, "standard deviation, of 1", _SPREAD, rows=("charts",)),
     "fade": Augmentation(imaging.fade, 0.3, "largest part of the ink", _PART, rows=("charts",)),
@@ -75,7 +78,8 @@ def names(rows: str) -> list[str]:
 
 
 def parse(text: str) -> list[tuple[str, float, float]]:
-    """(name, strength, probability) of what `text` asks for, in its order, mixup last; a UsageError if it cannot be read."""
+    """(name, strength, probability) of what `text` asks for, in its order, mixup last; a UsageError if it cannot be
+    read."""
     steps = [_step(part.strip()) for part in text.split(",")]
     names = [name for name, *_ in steps]
     for name in names:
@@ -88,7 +92,9 @@ def _step(part: str) -> tuple[str, float, float]:
     name, *numbers = part.split(":")
     entry = pick("augment", AUGMENTATIONS, name)
     if len(numbers) > 2:
-        raise UsageError(f"--augment {part[:60]} has more than strength and probability", hint=f"{name}:STRENGTH:PROBABILITY")
+        raise UsageError(
+            f"--augment {part[:60]} has more than strength and probability", hint=f"{name}:STRENGTH:PROBABILITY"
+        )
     strength, probability = (*numbers, "", "")[:2]
     return (
         name,
@@ -147,7 +153,8 @@ class Augment:
 
 
 def examples(beats: NDArray[np.float32], *, rate_hz: float, seed: int) -> dict[str, NDArray[np.float32]]:
-    """The first of `beats` (N, T) as each augmentation that `rate_hz` can carry changes it, (T,) by what would be typed.
+    """The first of `beats` (N, T) as each augmentation that `rate_hz` can carry changes it, (T,) by what would be
+    typed.
 
     Each is at three times its default strength, to be seen. Mixup takes its partner from the other beats.
     """
@@ -155,4 +162,6 @@ def examples(beats: NDArray[np.float32], *, rate_hz: float, seed: int) -> dict[s
     entries = {name: AUGMENTATIONS[name] for name in names("signals")}
     able = {name: SHOWN * entry.strength for name, entry in entries.items() if rate_hz > entry.above_hz}
     texts = [f"{name}:{strength:g}" for name, strength in able.items()]
-    return {text: Augment(f"{text}:1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for text in texts}
+    return {
+        text: Augment(f"{text}:1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for text in texts
+    }

@@ -19,10 +19,10 @@ from toolbox.errors import UsageError
 class DataSpec:
     """The facts of a dataset, which size the models and stand beside the results.
 
-    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a class;
-    `features` one name for each number that stands beside a row's samples; `scored` the classes whose mean F1 is the score that
-    the data's publisher asks for; `image` the height and width in pixels of rows that are pictures, drawn from `channels` leads
-    of `samples` each.
+    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a
+    class; `features` one name for each number that stands beside a row's samples; `scored` the classes whose mean F1 is
+    the score that the data's publisher asks for; `image` the height and width in pixels of rows that are pictures,
+    drawn from `channels` leads of `samples` each.
     """
 
     name: str
@@ -52,7 +52,8 @@ class DataSpec:
 
 
 class Batches(Protocol):
-    """Rows on the device, in batches. `y` (N,) is a label a row; `rows` (M,) says of which row each output in source order is."""
+    """Rows on the device, in batches. `y` (N,) is a label a row; `rows` (M,) says of which row each output in source
+    order is."""
 
     y: Tensor
     rows: Tensor
@@ -107,7 +108,8 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows.
+    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped`
+    rows.
 
     position (N,) int64 is the sample of its record at which a row's R peak stands, -1 where that is not known; features
     (N, F) float32 are numbers that stand beside the samples, of which there may be none.
@@ -131,7 +133,8 @@ class Split:
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Split":
-        """Parsed arrays x (N, T) or (N, C, T), y, and where known the others; of dropped rows there is a text for each."""
+        """Parsed arrays x (N, T) or (N, C, T), y, and where known the others; of dropped rows there is a text for
+        each."""
         x, y = arrays["x"], arrays["y"]
         x = x if x.ndim == 3 else x[:, None, :]
         record, index = arrays.get("record", np.full(len(y), "")), arrays.get("index", np.arange(len(y)))
@@ -179,7 +182,8 @@ class Split:
         return splits.digests(self.x)
 
     def with_sides(self, *others: "Split") -> "Split":
-        """These rows and those of other sides of the same source; a side that counts its rows anew is of another file."""
+        """These rows and those of other sides of the same source; a side that counts its rows anew is of another
+        file."""
         both = self
         for other in others:
             shift = both.index.max() + 1 if np.intersect1d(both.index, other.index).size else 0
@@ -216,7 +220,8 @@ class Data:
         return self.test.index[self.test.shared(self.train, self.val)]
 
     def part(self, most: int | None) -> "Data":
-        """The same data with at most `most` rows of validation and of test, as a short run measures; None for all rows."""
+        """The same data with at most `most` rows of validation and of test, as a short run measures; None for all
+        rows."""
         if most is None:
             return self
         spec = replace(self.spec, split_rule=f"{self.spec.split_rule}; {shortrun.rule(most)}")
@@ -225,7 +230,8 @@ class Data:
 
     @property
     def covers(self) -> dict[str, list[int]]:
-        """Rows of validation and of test that are measured, and of the whole sides; {} where these are all. Opens the test."""
+        """Rows of validation and of test that are measured, and of the whole sides; {} where these are all. Opens the
+        test."""
         if self.whole is None:
             return {}
         return {f"{side}_rows": [_count(getattr(of, side)) for of in (self, self.whole)] for side in ("val", "test")}
@@ -238,8 +244,8 @@ class Data:
         return self.rates
 
     def test_times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds from the beginning of its record (M,) to the R peak of each of the test rows with this `index` (M,) in the
-        source. Raises UsageError where the dataset does not know them."""
+        """Seconds from the beginning of its record (M,) to the R peak of each of the test rows with this `index` (M,)
+        in the source. Raises UsageError where the dataset does not know them."""
         rates = self.known_rates()()
         order = np.argsort(self.test.index)
         which = order[np.searchsorted(self.test.index, index, sorter=order)]

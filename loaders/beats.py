@@ -43,17 +43,27 @@ class Recipe:
 
     @classmethod
     def of(
-        cls, *, window: str | None = None, rate: float | None = None, filter: str | None = None, normalise: str | None = None
+        cls,
+        *,
+        window: str | None = None,
+        rate: float | None = None,
+        filter: str | None = None,
+        normalise: str | None = None,
     ) -> "Recipe":
-        """What the texts ask for, None for -0.4,0.8 s, 125 Hz, no filter and no normalisation; UsageError for what is none."""
+        """What the texts ask for, None for -0.4,0.8 s, 125 Hz, no filter and no normalisation; UsageError for what is
+        none."""
         rate_hz = RATE_HZ if rate is None else rate
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
-            raise UsageError(f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ:g}")
+            raise UsageError(
+                f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ:g}"
+            )
         filters.parse(filter or "none")
         pick("normalise", NORMALISATIONS, normalise or "none")
         recipe = cls(*_window(window or WINDOW), rate_hz, filter or "none", normalise or "none")
         if recipe.samples < 2:
-            raise UsageError(f"--window {window} has {recipe.samples} samples at {rate_hz:g} Hz", hint=f"--window={WINDOW}")
+            raise UsageError(
+                f"--window {window} has {recipe.samples} samples at {rate_hz:g} Hz", hint=f"--window={WINDOW}"
+            )
         return recipe
 
     @property
@@ -74,8 +84,8 @@ class Recipe:
     def rows(self, signal: Signal, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.float32]:
         """Rows (N, C, samples) of the signal (C, T) in mV around the `peaks` (N,), samples of it at `rate_hz`.
 
-        Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and after the
-        last sample of the signal these two go on, so that no beat is lost.
+        Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and
+        after the last sample of the signal these two go on, so that no beat is lost.
         """
         return self.normalised(self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz))
 
@@ -92,7 +102,8 @@ class Recipe:
         return filters.resample(signal, rate_hz, self.rate_hz)
 
     def windows(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as they are."""
+        """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as
+        they are."""
         return around(signal, places, -self.r_peak, self.samples)
 
     def cut(self, signal: Signal, places: NDArray[np.floating], known: Signal | None) -> NDArray[np.float32]:
@@ -112,8 +123,8 @@ class Recipe:
 
 
 def around(signal: Signal, places: NDArray[np.floating], first: int, samples: int) -> NDArray[np.float32]:
-    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on, or before where it is
-    below 0; before the first and after the last sample of the signal these two go on."""
+    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on, or before
+    where it is below 0; before the first and after the last sample of the signal these two go on."""
     starts = np.round(places).astype(int) + first
     time = (starts[:, None] + np.arange(samples)).clip(0, signal.shape[1] - 1)
     return signal.astype(np.float32)[:, time].swapaxes(0, 1)
@@ -122,7 +133,8 @@ def around(signal: Signal, places: NDArray[np.floating], first: int, samples: in
 def settled(places: NDArray[np.floating]) -> NDArray[np.int64]:
     """Which of the beats at ascending `places` (N,) a typical one is made of: not early against the mean RR interval.
 
-    Where ectopic beats outnumber the others they are still early, so that these are what they are compared with. Of many, 2,000.
+    Where ectopic beats outnumber the others they are still early, so that these are what they are compared with. Of
+    many, 2,000.
     """
     rr = np.diff(places)
     late = np.flatnonzero(np.concatenate([rr[:1], rr]) >= EARLY * rr.mean()) if len(rr) else np.arange(len(places))
@@ -160,6 +172,9 @@ def _window(text: str) -> tuple[float, float]:
     except ValueError:
         start_s = end_s = math.nan
     if not -LONGEST_S <= start_s <= 0 < end_s <= LONGEST_S:
-        what = f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s away"
+        what = (
+            f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s"
+            " away"
+        )
         raise UsageError(what, hint=f"--window={WINDOW}")
     return start_s, end_s

@@ -1,6 +1,8 @@
-"""A large array on disk is compared with the digests of its records as these are read, and not as a whole when it is opened.
+"""A large array on disk is compared with the digests of its records as these are read, and not as a whole when it is
+opened.
 
-`digests(array)` are stored beside it; `watch(array, folder)` keeps them in memory; `check(array, rows)` compares those of `rows`.
+`digests(array)` are stored beside it; `watch(array, folder)` keeps them in memory; `check(array, rows)` compares those
+of `rows`.
 """
 
 import hashlib
@@ -42,7 +44,9 @@ class Watched:
                 with suppress(OSError):
                     (self.folder / "meta.json").unlink()  # without it the next command builds the folder again
                 what = f"the parsed data are damaged about record {block * self.rows}"
-                raise DataError(what, where=str(self.array.filename), hint="the same command again, which parses them again")
+                raise DataError(
+                    what, where=str(self.array.filename), hint="the same command again, which parses them again"
+                )
             self.sound[block] = True
 
 
@@ -63,7 +67,8 @@ def watch(array: NDArray[Any], folder: Path) -> None:
 
 
 def check(array: NDArray[Any], rows: Rows | None = None) -> None:
-    """Raise a DataError where `rows` of an array, None for all, are not what was stored; each is looked at once in a process."""
+    """Raise a DataError where `rows` of an array, None for all, are not what was stored; each is looked at once in a
+    process."""
     if (watched := WATCHED.get(str(getattr(array, "filename", None)))) is not None:
         watched.check(rows)
 

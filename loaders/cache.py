@@ -1,4 +1,5 @@
-"""What was parsed once is kept as arrays on disk, beside what it was parsed from, and mapped into memory at the next start.
+"""What was parsed once is kept as arrays on disk, beside what it was parsed from, and mapped into memory at the next
+start.
 
     <root>/<dataset>/cache/<name>/    an NPY file an array, and meta.json: the SHA-256 of their content and of each file
 
@@ -37,7 +38,9 @@ LEFT_BEFORE = re.compile(rf"\.(.+)\.{temporary.RANDOM}")  # how an earlier versi
 Arrays = dict[str, NDArray[Any]]
 Facts = tuple[tuple[str, int, int, int, int], ...]
 DIGESTS: dict[tuple[int, ...], str] = {}  # of files that this process has read, by device, inode, size and times
-SOUND: dict[Path, Facts] = {}  # folders that this process has compared with their meta.json, and their files at that time
+SOUND: dict[
+    Path, Facts
+] = {}  # folders that this process has compared with their meta.json, and their files at that time
 
 
 class Damaged(Exception):
@@ -52,8 +55,8 @@ BROKEN = (Damaged, OSError, ValueError, *UNUSUAL)
 def fingerprint(*paths: Path, **how: str | None) -> str:
     """A name for the content of some files and for `how` they are read.
 
-    Of more than a gigabyte only head and tail are read; their SHA-256, resolved path, inode, size and times stand for the
-    content. Raises ResourceError.
+    Of more than a gigabyte only head and tail are read; their SHA-256, resolved path, inode, size and times stand for
+    the content. Raises ResourceError.
     """
     with reading(paths[0] if paths else Path()):
         states = [path.stat() for path in paths]
@@ -87,18 +90,20 @@ def _large(path: Path, state: os.stat_result, edge: int) -> tuple[Any, ...]:
 def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str] = ()) -> tuple[Arrays, str]:
     """The arrays that `build` makes, mapped into memory from `folder`, and the SHA-256 of their content.
 
-    They are built and stored where they are not there or not what was stored, which is logged. The folder appears only when it
-    is complete; where it may not be written the arrays stay in memory. Arrays `by_record` that are large are not compared here:
-    `blocks.check` does that for the records that are read.
-    Raises ResourceError if the folder cannot be read, or not be written for another reason, DataError if it does not keep what
-    is written.
+    They are built and stored where they are not there or not what was stored, which is logged. The folder appears only
+    when it is complete; where it may not be written the arrays stay in memory. Arrays `by_record` that are large are
+    not compared here: `blocks.check` does that for the records that are read.
+    Raises ResourceError if the folder cannot be read, or not be written for another reason, DataError if it does not
+    keep what is written.
     """
     _sweep(folder.parent)
     if os.path.lexists(folder):
         try:
             return _opened(folder, by_record)
         except PermissionError as error:
-            raise ResourceError("the parsed arrays may not be read", where=str(folder), hint="check the permissions") from error
+            raise ResourceError(
+                "the parsed arrays may not be read", where=str(folder), hint="check the permissions"
+            ) from error
         except BROKEN as error:
             log.warning("the parsed data in %s are damaged (%s) and built again", folder, _reason(error))
     arrays = build()
@@ -108,7 +113,9 @@ def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str
         return _opened(folder, by_record)
     except BROKEN as error:
         what = f"the parsed arrays are damaged: {error}"
-        raise DataError(what, where=str(folder), hint="another --root-dir: this disk does not keep what is written") from error
+        raise DataError(
+            what, where=str(folder), hint="another --root-dir: this disk does not keep what is written"
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -164,7 +171,8 @@ def _seal(meta: Mapping[str, Any]) -> str:
 
 
 def gathered(parts: Iterable[NDArray[Any]], folder: Path) -> NDArray[Any] | None:
-    """Parts of one shape as one array (N, ...), None for none: written one after the other to a temporary file in `folder`.
+    """Parts of one shape as one array (N, ...), None for none: written one after the other to a temporary file in
+    `folder`.
 
     So the memory that is needed is that of a part. The file is gone when nobody holds the array. Raises ResourceError.
     """
@@ -178,12 +186,15 @@ def gathered(parts: Iterable[NDArray[Any]], folder: Path) -> NDArray[Any] | None
             return None if part is None else np.memmap(file, part.dtype, "r", shape=(count, *part.shape))
     except OSError as error:
         raise ResourceError(
-            f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
+            f"cannot store the parsed data: {error.strerror}",
+            where=str(folder),
+            hint="free space, or another --root-dir",
         ) from error
 
 
 def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> bool:
-    """Whether the arrays are in their folder, which they are not where that may not be written. Raises ResourceError."""
+    """Whether the arrays are in their folder, which they are not where that may not be written. Raises
+    ResourceError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with temporary.folder(folder.parent, HIDDEN) as place:
@@ -197,7 +208,9 @@ def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> bool:
             log.info("the parsed data are not kept: %s (%s)", error.strerror, folder)
             return False
         raise ResourceError(
-            f"cannot store the parsed data: {error.strerror}", where=str(folder), hint="free space, or another --root-dir"
+            f"cannot store the parsed data: {error.strerror}",
+            where=str(folder),
+            hint="free space, or another --root-dir",
         ) from error
 
 
@@ -221,7 +234,8 @@ def _describe(folder: Path, arrays: Arrays, checksum: str, by_record: Sequence[s
 
 
 def _replace(whole: Path, folder: Path, aside: Path, by_record: Sequence[str]) -> None:
-    """Put the folder `whole` in the place of `folder`, which goes `aside` unless another process has stored a sound one there."""
+    """Put the folder `whole` in the place of `folder`, which goes `aside` unless another process has stored a sound one
+    there."""
     try:
         whole.rename(folder)
     except OSError:
@@ -237,7 +251,8 @@ def _replace(whole: Path, folder: Path, aside: Path, by_record: Sequence[str]) -
 
 
 def _sweep(cache: Path) -> None:
-    """Remove what killed processes have left: of stored arrays in `cache`, of unpacked archives in the temporary folder."""
+    """Remove what killed processes have left: of stored arrays in `cache`, of unpacked archives in the temporary
+    folder."""
     temporary.sweep(cache, HIDDEN)
     temporary.sweep()
     with suppress(OSError):
@@ -251,5 +266,7 @@ def checksum(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.shape}\n".encode())
-        digest.update("\n".join(array).encode() if array.dtype.kind == "U" else np.ascontiguousarray(array).view(np.uint8))
+        digest.update(
+            "\n".join(array).encode() if array.dtype.kind == "U" else np.ascontiguousarray(array).view(np.uint8)
+        )
     return digest.hexdigest()

@@ -1,8 +1,10 @@
-"""Dataset `chapman`: twelve leads, 10 s at 500 Hz, of 10,646 patients with a rhythm each; or any WFDB records with SNOMED codes.
+"""Dataset `chapman`: twelve leads, 10 s at 500 Hz, of 10,646 patients with a rhythm each; or any WFDB records with
+SNOMED codes.
 
 The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare, collection 4560497: a CSV a patient in
 ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on PhysioNet
-(ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx, and MAT files.
+(ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx, and MAT
+files.
 """
 
 import csv
@@ -29,7 +31,10 @@ LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 QUALITY_HEAD = ("record", "fault")
 SITE = "https://ndownloader.figshare.com/files"
 REMOTES = (Remote(LABELS, f"{SITE}/15653771"), Remote("ECGDataDenoised.zip", f"{SITE}/15652862"))
-HELP = "put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497) into {}, or --data-file"
+HELP = (
+    "put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497) into {}, or"
+    " --data-file"
+)
 LICENCE = "CC BY 4.0"
 SOURCES = {
     CSV: "Chapman-Shaoxing twelve-lead database, figshare collection 4560497",
@@ -54,9 +59,10 @@ def load(
 ) -> Data:
     """The records from `data_file`, else from <root>/chapman, else fetched into it; options as of `twelve.Choices`.
 
-    A record that fails the checks of `tracing` is left out, which is told, as in the published study; with `bad_rows` "error" it
-    is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what cannot be asked for, DataError for
-    what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of permission.
+    A record that fails the checks of `tracing` is left out, which is told, as in the published study; with `bad_rows`
+    "error" it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what cannot be
+    asked for, DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack
+    of permission.
     """
     how = {"leads": leads, "rate": rate, "filter": filter, "normalise": normalise, "label_map": label_map}
     choices, folder = twelve.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "chapman"
@@ -69,14 +75,22 @@ def load(
     arrays, absent = _labelled(arrays, source, data_file, folder)
     _report(arrays, absent, source, folder, bad_rows=bad_rows)
     facts = {"source": SOURCES[source.kind], "licence": LICENCE}
-    how = {"choices": choices, "cache": cache, "facts": facts, "refused": len(arrays["failed"]), "where": str(source.path)}
+    how = {
+        "choices": choices,
+        "cache": cache,
+        "facts": facts,
+        "refused": len(arrays["failed"]),
+        "where": str(source.path),
+    }
     return twelve.as_data("chapman", arrays, checksum, **how)
 
 
 def _find(data_file: Path | None, folder: Path) -> Source:
     """The recordings; fetched where no place is named and none are there."""
     if data_file and not data_file.exists():
-        raise DataError("there is no such file or folder", where=str(data_file), hint=f"--data-file with {tracings.WOULD_DO}")
+        raise DataError(
+            "there is no such file or folder", where=str(data_file), hint=f"--data-file with {tracings.WOULD_DO}"
+        )
     with reading(data_file or folder):
         source = tracings.find(data_file) if data_file else tracings.find(folder, pointed_at=False)
     if source is None and data_file:
@@ -96,7 +110,9 @@ def _fetched(folder: Path) -> Source:
     with reading(folder):
         source = tracings.find(folder, pointed_at=False)
     if source is None:
-        raise DataError("there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder))
+        raise DataError(
+            "there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder)
+        )
     return source
 
 
@@ -122,7 +138,9 @@ def _workbook(source: Source, data_file: Path | None, folder: Path) -> Path:
     there += topmost(data_file, LABELS) if data_file and data_file.is_dir() else []
     there += topmost(folder, LABELS)
     if not there:
-        raise DataError(f"{LABELS} with the rhythms is missing", where=str(source.path), hint=f"put it beside {source.path.name}")
+        raise DataError(
+            f"{LABELS} with the rhythms is missing", where=str(source.path), hint=f"put it beside {source.path.name}"
+        )
     return there[0]
 
 
@@ -140,7 +158,9 @@ def _report(arrays: Arrays, absent: dict[str, str], source: Source, folder: Path
     if faults and bad_rows == "error":
         name, fault = next(iter(faults.items()))
         what = f"{of}, the first {name}: {fault}"
-        raise DataError(what, where=str(source.path), hint=f"--bad-rows drop leaves them out; all are in {folder / QUALITY}")
+        raise DataError(
+            what, where=str(source.path), hint=f"--bad-rows drop leaves them out; all are in {folder / QUALITY}"
+        )
     if faults:
         kinds = Counter(fault.partition(":")[0] for fault in faults.values())
         told = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())

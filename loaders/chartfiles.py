@@ -2,8 +2,8 @@
 
     table = export(data, folder, layout="v1", style="line=0.4")
 
-writes <folder>/train and <folder>/validation with a PNG and a PDF for each chart, named by record and layout, and charts.csv,
-which says of each whose it is, from when, and of which class. The test rows stay closed.
+writes <folder>/train and <folder>/validation with a PNG and a PDF for each chart, named by record and layout, and
+charts.csv, which says of each whose it is, from when, and of which class. The test rows stay closed.
 """
 
 import csv
@@ -33,7 +33,8 @@ TABLE, ENDINGS = "charts.csv", (".png", ".pdf")
 
 @dataclass(frozen=True)
 class Kind:
-    """A layout at the resolution of print: what draws its traces, and its paper (H, W, 3) and the colour (3,) of the ink."""
+    """A layout at the resolution of print: what draws its traces, and its paper (H, W, 3) and the colour (3,) of the
+    ink."""
 
     sheet: Sheet
     pen: Pen
@@ -62,7 +63,8 @@ def export(
 ) -> Path:
     """Write the charts of train and validation, of the first `most` rows of each; the table that lists them.
 
-    `data` are signals; `layout`, `leads` and `style` as of `charts.as_charts`. Raises UsageError, DataError, ResourceError.
+    `data` are signals; `layout`, `leads` and `style` as of `charts.as_charts`. Raises UsageError, DataError,
+    ResourceError.
     """
     looks = Style.of(style)
     asked = [None] if layout is None else [one.name for one in layouts.parse(layout)]  # each on a paper of its own
@@ -112,7 +114,9 @@ def _planned(rows: Rows, spec: DataSpec, kinds: list[Kind]) -> list[Chart]:
     """The charts of one side, under names that differ from each other."""
     whole, named = cut(rows, [kind.sheet.samples(spec.rate_hz) for kind in kinds]).T.tolist(), _names(rows)
     layout = [re.sub(r"[^A-Za-z0-9.+-]", "_", kind.sheet.layout.name) for kind in kinds]
-    names = distinct(f"{named[row]}_{layout[of]}" + (f"_{number + 1}" if number else "") for row, of, _, number in whole)
+    names = distinct(
+        f"{named[row]}_{layout[of]}" + (f"_{number + 1}" if number else "") for row, of, _, number in whole
+    )
     return [Chart(name, *place) for name, (*place, _) in zip(names, whole, strict=True)]
 
 
@@ -126,11 +130,21 @@ def _side(
         signal = window(rows, row, chart.begin, kind.sheet.samples(spec.rate_hz))
         layout = kind.sheet.layout.name
         _save_png(folder / f"{chart.name}.png", kind, signal)
-        begin_s, end_s = (at / spec.rate_hz for at in (chart.begin, min(chart.begin + signal.shape[1], int(rows.lengths[row]))))
+        begin_s, end_s = (
+            at / spec.rate_hz for at in (chart.begin, min(chart.begin + signal.shape[1], int(rows.lengths[row])))
+        )
         title = f"{spec.name}: {named[row]}, {begin_s:g} to {end_s:g} s, layout {layout}"
         chartpdf.save(folder / f"{chart.name}.pdf", kind.sheet, signal, rate_hz=spec.rate_hz, style=style, title=title)
         label = spec.classes[rows.y[row]]
-        yield f"{chart.name}.png", str(rows.record[row]), int(rows.index[row]), label, layout, f"{begin_s:g}", f"{end_s:g}"
+        yield (
+            f"{chart.name}.png",
+            str(rows.record[row]),
+            int(rows.index[row]),
+            label,
+            layout,
+            f"{begin_s:g}",
+            f"{end_s:g}",
+        )
 
 
 def _save_png(path: Path, kind: Kind, signal: NDArray[np.float32]) -> None:

@@ -23,7 +23,8 @@ def papers(charts: Charts) -> NDArray[np.float32]:
 
 
 def at_peaks(charts: Charts, peaks: Sequence[NDArray[np.int64]], rate_hz: float) -> tuple[Mask, Mask]:
-    """Which pixels (N, 1, H, W) lie within 60 ms of an R peak, in the row of the lead, and which where a lead is drawn."""
+    """Which pixels (N, 1, H, W) lie within 60 ms of an R peak, in the row of the lead, and which where a lead is
+    drawn."""
     near, room = (np.zeros((len(charts), 1, *charts.kinds[0].sheet.image), bool) for _ in range(2))
     for row, own in enumerate(peaks):
         sheet = charts.kinds[charts.kind[row]].sheet

@@ -1,7 +1,7 @@
 """One LMDB file of charts: the part that is under way, written by one process, or a whole part, which is only read.
 
-A whole part is opened without a lock, once in each process, and read by any number of threads. The file is compared then
-with the SHA-256 that it had when it became whole; of a file above a gigabyte only the checksum of each chart is.
+A whole part is opened without a lock, once in each process, and read by any number of threads. The file is compared
+then with the SHA-256 that it had when it became whole; of a file above a gigabyte only the checksum of each chart is.
 """
 
 import os
@@ -42,7 +42,9 @@ class Building:
         (path / SEAL).unlink(missing_ok=True)
         try:
             there = os.path.getsize(path / DATA) if path.exists() else 0
-            self.environment = lmdb.open(str(path), map_size=there + size + ROOM, lock=False)  # as large as it may become
+            self.environment = lmdb.open(
+                str(path), map_size=there + size + ROOM, lock=False
+            )  # as large as it may become
         except lmdb.Error as error:
             raise _refused(path, str(error), 0) from error
 

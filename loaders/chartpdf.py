@@ -1,4 +1,5 @@
-"""A chart as a page of PDF on which a mm of the paper is a mm: A4 where it fits, lines as lines, to be printed at 100 %."""
+"""A chart as a page of PDF on which a mm of the paper is a mm: A4 where it fits, lines as lines, to be printed at 100
+%."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

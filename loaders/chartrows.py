@@ -1,7 +1,8 @@
-"""Rows of pictures: one side of a dataset whose charts lie in a `ChartStore`, read in threads while the network computes.
+"""Rows of pictures: one side of a dataset whose charts lie in a `ChartStore`, read in threads while the network
+computes.
 
-`Charts` stands in place of the `Split` it was drawn from. A chart is a window of one of its rows in one layout; all charts of a
-row have its index, so that they become one prediction.
+`Charts` stands in place of the `Split` it was drawn from. A chart is a window of one of its rows in one layout; all
+charts of a row have its index, so that they become one prediction.
 """
 
 from collections import deque
@@ -28,8 +29,8 @@ AHEAD = 2  # batches that each thread has read before they are asked for
 
 @dataclass(frozen=True)
 class Kind:
-    """One layout of a dataset: its sheet, how many samples it shows, its paper (H, W, 3) and the colour (3,) of its traces, and
-    where its charts are kept."""
+    """One layout of a dataset: its sheet, how many samples it shows, its paper (H, W, 3) and the colour (3,) of its
+    traces, and where its charts are kept."""
 
     sheet: Sheet
     samples: int
@@ -62,8 +63,8 @@ def window(rows: Rows, row: int, begin: int, samples: int) -> NDArray[np.float32
 
 @dataclass(frozen=True)
 class Charts:
-    """Chart i is of row `whose[i]` of the signals, in the layout `kinds[kind[i]]`, from its sample `begin[i]` on: window
-    `number[i]` of the two. `workers` threads read, one at least."""
+    """Chart i is of row `whose[i]` of the signals, in the layout `kinds[kind[i]]`, from its sample `begin[i]` on:
+    window `number[i]` of the two. `workers` threads read, one at least."""
 
     signals: Rows
     kinds: list[Kind]
@@ -169,7 +170,9 @@ class ChartBatches:
         self.charts, self.device = charts, device
         self.y = torch.tensor(charts.y, device=device)
         self.rows = torch.arange(len(charts), device=device)
-        self.papers = torch.stack([self._unit(kind.paper).permute(2, 0, 1) for kind in charts.kinds])  # (kinds, 3, H, W)
+        self.papers = torch.stack(
+            [self._unit(kind.paper).permute(2, 0, 1) for kind in charts.kinds]
+        )  # (kinds, 3, H, W)
         self.colour = self._unit(charts.kinds[0].colour)[:, None, None]
         features = getattr(charts.signals, "features", None)
         beside = features is not None and features.shape[1]

@@ -2,9 +2,9 @@
 
     data = as_charts(get_data(...), root, layout="v1,v2", size=224)
 
-A row is a chart: one row of the signals in one layout, and of what is longer than the layout one of the windows that lie over it
-from its first sample to its last. The sides are those of the signals, so that all charts of a row stand on one side, and they
-become one prediction. A unit that is not mV is drawn as if it were, which the spec says.
+A row is a chart: one row of the signals in one layout, and of what is longer than the layout one of the windows that
+lie over it from its first sample to its last. The sides are those of the signals, so that all charts of a row stand on
+one side, and they become one prediction. A unit that is not mV is drawn as if it were, which the spec says.
 """
 
 import hashlib
@@ -43,17 +43,21 @@ def as_charts(
     options: Mapping[str, Any] | None = None,
     short_batch: int | None = None,
 ) -> Data:
-    """The charts of `data`, drawn into <root>/<dataset>/charts where they are not there yet; those of the test when it is opened.
+    """The charts of `data`, drawn into <root>/<dataset>/charts where they are not there yet; those of the test when it
+    is opened.
 
-    `layout` and `style` are texts of --chart-layout and --chart-style, `leads` names with commas, `size` the height in pixels;
-    `options` are those of the loader. As many processes draw, and threads read, as `workers` says; 0 stands for a process a core
-    and one thread. Of validation and test only what a short run with batches of `short_batch` measures is drawn. Raises
-    UsageError for what cannot be drawn, DataError for a store that cannot be used, ResourceError.
+    `layout` and `style` are texts of --chart-layout and --chart-style, `leads` names with commas, `size` the height in
+    pixels; `options` are those of the loader. As many processes draw, and threads read, as `workers` says; 0 stands for
+    a process a core and one thread. Of validation and test only what a short run with batches of `short_batch` measures
+    is drawn. Raises UsageError for what cannot be drawn, DataError for a store that cannot be used, ResourceError.
     """
     spec, looks, sheets = data.spec, Style.of(style), laid_out(data.spec, layout=layout, leads=leads, size=size or SIZE)
     told = {name: value for name, value in (options or {}).items() if name not in OF_SIDES}
     kinds = {
-        side: [_kind(sheet, spec, looks, root, {"side": side, "source": data.checksum, "options": told}) for sheet in sheets]
+        side: [
+            _kind(sheet, spec, looks, root, {"side": side, "source": data.checksum, "options": told})
+            for sheet in sheets
+        ]
         for side in (FIT, TEST)
     }
     train, val = (Charts.of(side, kinds[FIT], workers) for side in (data.train, data.val))
@@ -77,7 +81,8 @@ def as_charts(
 
 
 def laid_out(spec: DataSpec, *, layout: str | None, leads: str | None, size: int) -> list[Sheet]:
-    """The sheets that are asked for, `size` pixels high; what is not typed is as it suits the data. Raises UsageError."""
+    """The sheets that are asked for, `size` pixels high; what is not typed is as it suits the data. Raises
+    UsageError."""
     chosen = tuple(name.strip() for name in leads.split(",")) if leads else None
     asked = layouts.parse(layout) if layout else [layouts.by_default(chosen or spec.leads, spec.samples / spec.rate_hz)]
     return layouts.sheets(asked, spec.leads, chosen=chosen, size=size)
@@ -85,7 +90,14 @@ def laid_out(spec: DataSpec, *, layout: str | None, leads: str | None, size: int
 
 def _kind(sheet: Sheet, spec: DataSpec, style: Style, root: Path, source: Mapping[str, Any]) -> Kind:
     samples = sheet.samples(spec.rate_hz)
-    facts = {"drawing": VERSION, "dataset": spec.name, **source, "rate_hz": spec.rate_hz, "unit": spec.unit, "leads": spec.leads}
+    facts = {
+        "drawing": VERSION,
+        "dataset": spec.name,
+        **source,
+        "rate_hz": spec.rate_hz,
+        "unit": spec.unit,
+        "leads": spec.leads,
+    }
     facts |= {"sheet": asdict(sheet), "image": sheet.image, "samples": samples, "line_mm": style.line}
     return Kind(sheet, samples, *blank(sheet, style), ChartStore(root / spec.name / "charts", facts, sheet.image))
 
@@ -94,7 +106,10 @@ def _spec(spec: DataSpec, sheets: list[Sheet]) -> DataSpec:
     """The facts of the charts."""
     drawn = sorted({cell.channel for sheet in sheets for cell in sheet.cells})
     names = " and ".join(sheet.layout.name for sheet in sheets)
-    rule = f"{spec.split_rule}; drawn as ECG paper ({names}) after the split, and scored once a row by the mean over its charts"
+    rule = (
+        f"{spec.split_rule}; drawn as ECG paper ({names}) after the split, and scored once a row by the mean over its"
+        " charts"
+    )
     return replace(
         spec,
         view="chart",
@@ -117,4 +132,6 @@ def _draw(sides: tuple[Charts, ...], spec: DataSpec, style: Style, workers: int)
         kind.store.check(checked, (side.window(row) for side, row in map(wanted.get, checked)))
         if missing:
             how = Drawing(kind.sheet, spec.rate_hz, kind.samples, style.line)
-            fill(kind.store, list(missing), lambda each, of=wanted: of[each][0].window(of[each][1]), how, workers=workers)
+            fill(
+                kind.store, list(missing), lambda each, of=wanted: of[each][0].window(of[each][1]), how, workers=workers
+            )

@@ -1,11 +1,12 @@
-"""Drawn charts on disk: the ink of each, packed, by a key of 12 bytes, in LMDB files that are never changed once they are whole.
+"""Drawn charts on disk: the ink of each, packed, by a key of 12 bytes, in LMDB files that are never changed once they
+are whole.
 
     <root>/<dataset>/charts/<digest>/manifest.json    what was drawn, and how: another layout is another folder
                                      part-000/        an LMDB of charts; what is asked for later goes into another part
                                      building/        the part that is under way; an interrupted one is gone on with
 
-Kept is not the picture but its ink (H, W) uint8, packed by `drawing`: the paper is the same for all. Readers take no lock, and
-each process opens the files itself.
+Kept is not the picture but its ink (H, W) uint8, packed by `drawing`: the paper is the same for all. Readers take no
+lock, and each process opens the files itself.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ def key(index: int, window: int) -> bytes:
 
 
 class ChartStore:
-    """The charts that `facts` describe, in a folder of their own below `root`; the ink of each is (H, W) as `image` says.
+    """The charts that `facts` describe, in a folder of their own below `root`; the ink of each is (H, W) as `image`
+    says.
 
     Raises DataError for a folder that is damaged or has other charts in it.
     """
@@ -93,7 +95,8 @@ class ChartStore:
 
     @contextmanager
     def building(self, charts: int) -> Iterator["Building"]:
-        """Hold the folder against other processes that draw into it, until as many `charts`, at most, are put into a part of it.
+        """Hold the folder against other processes that draw into it, until as many `charts`, at most, are put into a
+        part of it.
 
         An exception leaves the part under way for the next time; without one its charts can be read from here on.
         """
@@ -112,7 +115,9 @@ class ChartStore:
                     under_way.close()
                 self._add(charts)
         except OSError as error:
-            raise ResourceError(f"cannot keep charts: {error.strerror}", where=str(self.folder), hint="free space") from error
+            raise ResourceError(
+                f"cannot keep charts: {error.strerror}", where=str(self.folder), hint="free space"
+            ) from error
 
     def _add(self, charts: int) -> None:
         if not charts:  # another process was faster
@@ -142,9 +147,15 @@ class ChartStore:
 
 
 def fill(
-    store: ChartStore, keys: Sequence[bytes], window: Callable[[bytes], NDArray[np.float32]], how: Drawing, *, workers: int = 0
+    store: ChartStore,
+    keys: Sequence[bytes],
+    window: Callable[[bytes], NDArray[np.float32]],
+    how: Drawing,
+    *,
+    workers: int = 0,
 ) -> None:
-    """Draw the charts of `keys`, of the signals that `window` gives, into the store, by as many processes as `workers` says.
+    """Draw the charts of `keys`, of the signals that `window` gives, into the store, by as many processes as `workers`
+    says.
 
     Raises ResourceError where the disk has no room or a process is killed; what was drawn until then is kept.
     """

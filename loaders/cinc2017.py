@@ -1,8 +1,10 @@
-"""Dataset `cinc2017`: 8,528 strips of one lead, 9 to 61 s at 300 Hz, of four rhythms: normal, atrial fibrillation, other, noise.
+"""Dataset `cinc2017`: 8,528 strips of one lead, 9 to 61 s at 300 Hz, of four rhythms: normal, atrial fibrillation,
+other, noise.
 
-The training set of the PhysioNet/Computing in Cardiology Challenge 2017, recorded with a hand-held device (Clifford et al.,
-Computing in Cardiology 44, 2017; Goldberger et al., Circulation 101(23), 2000): `training2017`, a folder or zip of WFDB headers,
-MAT files of version 4, and REFERENCE.csv with a label a record. The labels were revised twice; which revision is named.
+The training set of the PhysioNet/Computing in Cardiology Challenge 2017, recorded with a hand-held device (Clifford et
+al., Computing in Cardiology 44, 2017; Goldberger et al., Circulation 101(23), 2000): `training2017`, a folder or zip of
+WFDB headers, MAT files of version 4, and REFERENCE.csv with a label a record. The labels were revised twice; which
+revision is named.
 """
 
 from collections.abc import Sequence
@@ -26,9 +28,14 @@ from toolbox.errors import DataError, DownloadError
 RATE_HZ = 300
 LABELS = ("N", "A", "O", "~")
 SCORED = ("N", "A", "O")  # of the challenge
-REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")  # the third revision goes before the other, also where it is beside a zip
+REFERENCES = (
+    "REFERENCE-v3.csv",
+    "REFERENCE.csv",
+)  # the third revision goes before the other, also where it is beside a zip
 # By SHA-256 of its file, and of the whole set by how many records have each of LABELS.
-REVISIONS = {"7d637aa12a29e2e7be82ed18c383ab44e71aecae28035ed65ef49d4440dc69f9": "third revision, records A00001 to A02000"}
+REVISIONS = {
+    "7d637aa12a29e2e7be82ed18c383ab44e71aecae28035ed65ef49d4440dc69f9": "third revision, records A00001 to A02000"
+}
 COUNTS = {
     (5154, 771, 2557, 46): "first revision",
     (5050, 738, 2456, 284): "second revision",
@@ -40,7 +47,9 @@ SUFFIXES = (".hea", ".mat", ".dat", ".csv")
 RECORD, ORIGINAL = "A*", "REFERENCE-original.csv"
 SITE = "https://physionet.org/files/challenge-2017/1.0.0"
 REMOTES = (Remote("training2017.zip", f"{SITE}/training2017.zip"),)
-NEWEST = Remote(REFERENCES[0], f"{SITE}/{REFERENCES[0]}")  # stands beside the zip, whose own labels may be an older revision
+NEWEST = Remote(
+    REFERENCES[0], f"{SITE}/{REFERENCES[0]}"
+)  # stands beside the zip, whose own labels may be an older revision
 HELP = "put training2017.zip of physionet.org (challenge-2017), or its folder, into {}, or name it with --data-file"
 WANTED = Wanted(
     files=(f"{RECORD}.hea",),
@@ -66,9 +75,9 @@ def load(
 ) -> Data:
     """The records from `data_file`, else from <root>/cinc2017, else fetched into it; options as of `strips.Choices`.
 
-    `seed` draws the test records, 20 % of each class, and `val_fraction` of the others for validation. Raises UsageError for
-    what cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a
-    lack of permission.
+    `seed` draws the test records, 20 % of each class, and `val_fraction` of the others for validation. Raises
+    UsageError for what cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be
+    fetched, ResourceError for a lack of permission.
     """
     view = {"normalise": normalise, "polarity": polarity, "crops": crops, "resample": resample}
     how = {"drop_labels": drop_labels, "rename_labels": rename_labels, "val_fraction": val_fraction, "seed": seed}
@@ -102,7 +111,8 @@ def _located(path: Path) -> Path:
 
 
 def _fetched(folder: Path) -> Path:
-    """The zip from its publisher, and beside it the newest labels; without these the zip's own are used, which is said."""
+    """The zip from its publisher, and beside it the newest labels; without these the zip's own are used, which is
+    said."""
     source = fetch_first(REMOTES, folder, WANTED, HELP.format(folder))
     try:
         download(NEWEST, folder)
@@ -152,7 +162,9 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
     ):
         if those:
             more = f", and {len(those) - 1} more" if len(those) > 1 else ""
-            raise DataError(f"record {min(those)} {what}{more}", where=str(reference), hint="a whole copy of the dataset")
+            raise DataError(
+                f"record {min(those)} {what}{more}", where=str(reference), hint="a whole copy of the dataset"
+            )
     read = [read_record(header) for header in terminal.bar(iterable=headers, desc="records", unit="record")]
     how = {"record": names, "label": [labels[name] for name in names], "gain": [gain for _, gain in read]}
     arrays = strips.together([signal for signal, _ in read], RATE_HZ, **how)
@@ -165,13 +177,17 @@ def _no_labels(folder: Path) -> DataError:
     if not (folder / ORIGINAL).is_file():
         return DataError(f"{REFERENCES[-1]} with the labels is missing", where=str(folder), hint=newest)
     what = f"{REFERENCES[-1]} with the labels is missing; {ORIGINAL} has the first ones, which were revised twice"
-    return DataError(what, where=str(folder), hint=f"{newest}; or a copy of {ORIGINAL} as {REFERENCES[-1]} to use the first ones")
+    return DataError(
+        what, where=str(folder), hint=f"{newest}; or a copy of {ORIGINAL} as {REFERENCES[-1]} to use the first ones"
+    )
 
 
 def read_labels(reference: Path) -> dict[str, str]:
     """The label of each record, from lines like "A00001,N"; a DataError names the line that is not like that."""
     if reference.stat().st_size > LARGEST_REFERENCE:
-        raise DataError(f"it has more than {LARGEST_REFERENCE} bytes", where=str(reference), hint="REFERENCE.csv of the dataset")
+        raise DataError(
+            f"it has more than {LARGEST_REFERENCE} bytes", where=str(reference), hint="REFERENCE.csv of the dataset"
+        )
     labels: dict[str, str] = {}
     for number, line in enumerate(reference.read_text("utf-8-sig", errors="replace").splitlines(), 1):
         name, comma, label = (part.strip() for part in line.partition(","))
@@ -181,13 +197,16 @@ def read_labels(reference: Path) -> dict[str, str]:
             what, hint = f"{line[:60]!r} is not a record and one of {', '.join(LABELS)}", "correct the line"
             raise DataError(what, where=f"{reference}, line {number}", hint=hint)
         if name in labels:
-            raise DataError(f"record {name[:40]} has two labels", where=f"{reference}, line {number}", hint="one of them")
+            raise DataError(
+                f"record {name[:40]} has two labels", where=f"{reference}, line {number}", hint="one of them"
+            )
         labels[name] = label
     return labels
 
 
 def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
-    """The only lead of a record (T,) in steps, and how many of them are a mV; raises DataError that names the record."""
+    """The only lead of a record (T,) in steps, and how many of them are a mV; raises DataError that names the
+    record."""
     with records.naming(header, "header"):
         rate_hz, samples, leads = records.facts(header)
         _check(rate_hz, leads)

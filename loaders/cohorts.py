@@ -1,7 +1,7 @@
 """Beats of several records, cut alike, become Data: labels by a map, features beside the signal, sides by patient.
 
-What `mitdb` and `synth_patients` have in common; the arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and
-features (N, F).
+What `mitdb` and `synth_patients` have in common; the arrays are x (N, C, T), symbol (N,), record (N,), position (N,)
+and features (N, F).
 """
 
 import hashlib
@@ -54,7 +54,8 @@ class Choices:
 def record_arrays(
     name: str, signal: Signal, rate_hz: float, annotated: NDArray[np.str_], places: NDArray[np.int64], *, recipe: Recipe
 ) -> Arrays:
-    """The arrays of one record: its signal (C, T) in mV at `rate_hz`, the symbols (M,) and samples (M,) of its annotations."""
+    """The arrays of one record: its signal (C, T) in mV at `rate_hz`, the symbols (M,) and samples (M,) of its
+    annotations."""
     is_beat = np.isin(annotated, list(symbols.BEATS))
     annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
     signal, at = recipe.prepared(signal, rate_hz), peaks * (recipe.rate_hz / rate_hz)
@@ -85,7 +86,8 @@ def as_data(
     where: str,
     rates: Callable[[], Mapping[str, float]],
 ) -> Data:
-    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `rates` are those of the records in Hz.
+    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `rates` are those of the
+    records in Hz.
 
     Beats without a class are left out."""
     y, kept = labelled(arrays["symbol"], choices.labels)
@@ -96,7 +98,9 @@ def as_data(
     labels = choices.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
     y = labels.of(arrays["symbol"])
     features = arrays["features"][:, [beside.ALL.index(name) for name in choices.features]]
-    everything = Split(arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features)
+    everything = Split(
+        arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features
+    )
     spec = DataSpec(
         name=name,
         view="beat",

@@ -1,7 +1,7 @@
 """A user's own CSV: which of its columns are samples, and which the label, the record and the side of the split.
 
-A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row. Files of
-the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`.
+A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row.
+Files of the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`.
 """
 
 import shlex
@@ -26,12 +26,16 @@ from toolbox.registry import pick
 FEWEST_SAMPLES = 2
 LISTED = 12  # of the columns, in an error
 FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
-HINT = "numbers in every column but those of --label-column, --record-column and --split column:NAME; no column of row numbers"
+HINT = (
+    "numbers in every column but those of --label-column, --record-column and --split column:NAME; no column of row"
+    " numbers"
+)
 WITHOUT = "a file without it: pandas writes none with to_csv(path, index=False)"
 
 
 class Columns(NamedTuple):
-    """The column, counted from 0, of each part that is text; columns not read; the name of a record column nobody asked for."""
+    """The column, counted from 0, of each part that is text; columns not read; the name of a record column nobody asked
+    for."""
 
     texts: dict[str, int]
     unread: list[int]
@@ -39,10 +43,12 @@ class Columns(NamedTuple):
 
 
 def read_csv(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
-    """x (N, T) float32, and as text (N,) label, record and split, those that are not None; see `rows.BAD_ROWS` for the rest.
+    """x (N, T) float32, and as text (N,) label, record and split, those that are not None; see `rows.BAD_ROWS` for the
+    rest.
 
-    A record of None is in the column that is called so, if there is one, and `recognised` (1,) is its name; of "none" it is not
-    read. Raises UsageError for a column that is not there, DataError, naming line and column, for what is no such table.
+    A record of None is in the column that is called so, if there is one, and `recognised` (1,) is its name; of "none"
+    it is not read. Raises UsageError for a column that is not there, DataError, naming line and column, for what is no
+    such table.
     """
     asked = {part: name for part, name in (("label", label), ("record", record), ("split", split)) if name is not None}
     with reading(path), open(path, "rb") as raw:
@@ -60,7 +66,10 @@ def read_csv(path: Path, *, label: str | None, record: str | None, split: str | 
         _tell(path, cells, columns, header=header)
         arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=str(path), skip=[line] if header else [])
     if label == "" and stand_first(arrays["x"][:, 0], arrays["label"]):
-        what = f"column 1 has a few whole numbers, and the label would be in column {columns.texts['label'] + 1}, which has many"
+        what = (
+            f"column 1 has a few whole numbers, and the label would be in column {columns.texts['label'] + 1}, which"
+            " has many"
+        )
         hint = f"--label-column 1, or --label-column {columns.texts['label'] + 1} if that is the label"
         raise DataError(what, where=str(path), hint=hint)
     places = [column for column in range(len(cells)) if column not in {*columns.texts.values(), *columns.unread}]
@@ -73,7 +82,10 @@ def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool)
     aside = {*columns.texts.values(), *columns.unread}
     layout = Layout(len(cells) - len(aside), texts=columns.texts, unread=columns.unread, hint=HINT)
     if layout.samples < FEWEST_SAMPLES:
-        what = f"a row has {len(cells)} columns, of them {max(layout.samples, 0)} samples, expected {FEWEST_SAMPLES} or more"
+        what = (
+            f"a row has {len(cells)} columns, of them {max(layout.samples, 0)} samples, expected {FEWEST_SAMPLES} or"
+            " more"
+        )
         raise DataError(what, where=where, hint="commas between the columns")
     if header:
         _check_names([cell for column, cell in enumerate(cells) if column not in aside], where)
@@ -89,7 +101,8 @@ def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -
 
 
 def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
-    """Whether the first line is names: it has one that is asked for, or nothing but names, or numbers that just count up."""
+    """Whether the first line is names: it has one that is asked for, or nothing but names, or numbers that just count
+    up."""
     numbers = [cell for cell in cells if is_number(cell)]
     if any(name in cells for name in asked.values() if name and not is_number(name)):
         return True
@@ -103,7 +116,8 @@ def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
 def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool, where: str) -> Columns:
     """The columns of the parts that are asked for; a label asked for as "" is in the last that is left.
 
-    With a header, a record that is not asked for is in the column that is called so; others that are called so are not read.
+    With a header, a record that is not asked for is in the column that is called so; others that are called so are not
+    read.
     """
     explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
     found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
@@ -115,7 +129,9 @@ def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool
     recognised = bool(whose) and "record" not in asked
     found |= {"record": whose[0]} if recognised else {}
     if len(set(found.values())) < len(found):
-        raise UsageError(f"one column cannot be {' and '.join(found)} at once", where=where, hint="another column for each")
+        raise UsageError(
+            f"one column cannot be {' and '.join(found)} at once", where=where, hint="another column for each"
+        )
     return Columns(found, sorted(set(whose) - set(found.values())), cells[whose[0]] if recognised else "")
 
 
@@ -132,12 +148,16 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
     if header and cells.count(name) == 1:
         return cells.index(name)
     if header and name in cells:
-        raise UsageError(f"{flag} {name}: {cells.count(name)} columns have that name", where=where, hint="the column's number")
+        raise UsageError(
+            f"{flag} {name}: {cells.count(name)} columns have that name", where=where, hint="the column's number"
+        )
     if name.isdecimal() and 0 < int(name) <= len(cells):
         return int(name) - 1
     listed = ", ".join(cells[:LISTED]) + (f", ... {cells[-1]}" if len(cells) > LISTED else "")
     there = f"there are {listed}" if header else "there is no header"
-    raise UsageError(f"{flag} {name[:60]}: no such column; {there}", where=where, hint=f"a name, or a number in 1..{len(cells)}")
+    raise UsageError(
+        f"{flag} {name[:60]}: no such column; {there}", where=where, hint=f"a name, or a number in 1..{len(cells)}"
+    )
 
 
 def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
@@ -159,7 +179,10 @@ def _check_names(there: Sequence[str], where: str) -> None:
         raise DataError(what, where=where, hint=WITHOUT)
     strange, sample = columnnames.odd(there)
     if strange:
-        what = f"{', '.join(there[column] for column in strange)[:100]} among samples that are called {sample} and the like"
+        what = (
+            f"{', '.join(there[column] for column in strange)[:100]} among samples that are called {sample} and the"
+            " like"
+        )
         name = shlex.quote(there[strange[0]][:40])
         raise DataError(what, where=where, hint=f"--label-column {name}, --record-column {name}, or a file without it")
 
@@ -180,10 +203,14 @@ def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str)
 
 
 def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
-    """Refuse a column among the samples that numbers the rows or their records; `places` are the columns of the samples."""
+    """Refuse a column among the samples that numbers the rows or their records; `places` are the columns of the
+    samples."""
     if counting := rownumbers.counting(x):
         column, values = places[counting[0]], x[:, counting[0]]
         name = f" ({cells[column][:40]})" if cells else ""
-        what = f"column {column + 1}{name} is no sample, it numbers the rows or their records: {values[0]:g}, {values[1]:g}, ... "
+        what = (
+            f"column {column + 1}{name} is no sample, it numbers the rows or their records: {values[0]:g},"
+            f" {values[1]:g}, ... "
+        )
         hint = f"{WITHOUT}; --record-column {column + 1} if it numbers the records"
         raise DataError(f"{what}{values[-1]:g}", where=where, hint=hint)

@@ -1,9 +1,9 @@
 """Records of unequal length, kept once as whole numbers, out of which rows are cut on the device as they are asked for.
 
-A `Store` holds the samples of all records one after the other, mapped into memory and so shared by every process; `Crops` is one
-side of a dataset made of it, in place of a `Split`. In training a row is a crop that starts anywhere in its record; its chance
-comes from (seed, epoch, step) alone, so that nothing is stored to go on exactly. Without an order, as in validation and test,
-nothing is random: windows lie over each record from its first sample to its last.
+A `Store` holds the samples of all records one after the other, mapped into memory and so shared by every process;
+`Crops` is one side of a dataset made of it, in place of a `Split`. In training a row is a crop that starts anywhere in
+its record; its chance comes from (seed, epoch, step) alone, so that nothing is stored to go on exactly. Without an
+order, as in validation and test, nothing is random: windows lie over each record from its first sample to its last.
 """
 
 import warnings
@@ -26,7 +26,8 @@ SHOWN = 512  # crops cut at a time where all are asked for
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Records of one lead: `flat` (S,) int16, and of each record (R,) the first sample and how many, and a hash of them.
+    """Records of one lead: `flat` (S,) int16, and of each record (R,) the first sample and how many, and a hash of
+    them.
 
     Samples enter a network as (flat - zero) * factor, with `zero` and `factor` (R,) of the record.
     """
@@ -53,8 +54,8 @@ class Store:
 class Crops:
     """Rows of `samples` samples: row i is cut out of record `of[i]` of the store and has the label `y[i]`.
 
-    A record may stand in `of` several times, which is how often it is cropped in an epoch. `spread` is the standard deviation of
-    the factor by which a training crop's rate is changed, 0 for none.
+    A record may stand in `of` several times, which is how often it is cropped in an epoch. `spread` is the standard
+    deviation of the factor by which a training crop's rate is changed, 0 for none.
     """
 
     store: Store
@@ -127,7 +128,8 @@ class Crops:
 
 
 def windows(length: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As few windows of `samples` as cover each record of `length` (R,), evenly spread: whose each is and where it begins (M,).
+    """As few windows of `samples` as cover each record of `length` (R,), evenly spread: whose each is and where it
+    begins (M,).
 
     The first window begins with its record and the last ends with it; a record shorter than a window has one.
     """
@@ -158,8 +160,8 @@ class CropBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches of `size` crops of the rows in `order`, from batch number `start` of the `epoch` on; None for the windows of
-        every record, of which output i is of row `rows[i]`."""
+        """Batches of `size` crops of the rows in `order`, from batch number `start` of the `epoch` on; None for the
+        windows of every record, of which output i is of row `rows[i]`."""
         if order is None:
             for begin in range(start * size, len(self.rows), size):
                 rows = self.rows[begin : begin + size]
@@ -178,7 +180,9 @@ class CropBatches:
         step = None
         if self.crops.spread:
             step = 1 / (1 + self.crops.spread * chance.normal(len(of))).clamp(SLOWEST, FASTEST)
-        reach = (self.crops.samples - 1) * (1.0 if step is None else step)  # (B,) samples of the record from first to last
+        reach = (self.crops.samples - 1) * (
+            1.0 if step is None else step
+        )  # (B,) samples of the record from first to last
         room = (self.length[of] - 1 - reach).floor().clamp(min=0)
         start = torch.minimum((chance.uniform(len(of)) * (room + 1)).floor(), room).long()
         return self.cut(of, start, step)

@@ -33,12 +33,15 @@ class Form(Protocol):
         """A signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """R peaks (N,), samples at `rate_hz`, in samples of a row; as in training to the last bit, so that ties round alike."""
+        """R peaks (N,), samples at `rate_hz`, in samples of a row; as in training to the last bit, so that ties round
+        alike."""
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Any:
         """What has to be known of whole leads, and all their R peaks (N,), before a row is cut."""
 
-    def cut(self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Any) -> NDArray[np.float32]:
+    def cut(
+        self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Any
+    ) -> NDArray[np.float32]:
         """Rows (N, C, T) of a prepared signal; R peaks (N,) and the distances (N,) to the next, in samples of it."""
 
 
@@ -81,7 +84,8 @@ KNOWN = {"record": _quartiles, "typical": _typical}
 
 
 class AsKaggle:
-    """From the R peak over 1.2 of the distance to the next, scaled to [0, 1]; of the last beat that from the one before."""
+    """From the R peak over 1.2 of the distance to the next, scaled to [0, 1]; of the last beat that from the one
+    before."""
 
     rate_hz = float(kaggle.RATE_HZ)
 
@@ -97,7 +101,9 @@ class AsKaggle:
         """The span of the lead."""
         return leads[0].span_mv
 
-    def cut(self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: float) -> NDArray[np.float32]:
+    def cut(
+        self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: float
+    ) -> NDArray[np.float32]:
         """As the Kaggle files are cut."""
         return kaggle.cut(signal[0], peaks, rr, span=known)[:, None]
 
@@ -111,7 +117,10 @@ def _by_recipe(**options: Any) -> Form:
 
 
 # The datasets whose rows can be cut from a recording.
-FORMS = {**dict.fromkeys(("ecg", "ecg_bin", "synth"), _as_kaggle), **dict.fromkeys(("mitdb", "synth_patients"), _by_recipe)}
+FORMS = {
+    **dict.fromkeys(("ecg", "ecg_bin", "synth"), _as_kaggle),
+    **dict.fromkeys(("mitdb", "synth_patients"), _by_recipe),
+}
 TWO = {"normal": symbols.AAMI["N"], "abnormal": "".join(own for name, own in symbols.AAMI.items() if name != "N")}
 
 
@@ -123,7 +132,9 @@ def form(dataset: str, **options: Any) -> Form:
     return FORMS[dataset](**options)
 
 
-def classes_of(dataset: str, annotated: Sequence[str], classes: Sequence[str], label_map: str | None) -> NDArray[np.int64]:
+def classes_of(
+    dataset: str, annotated: Sequence[str], classes: Sequence[str], label_map: str | None
+) -> NDArray[np.int64]:
     """The number in `classes` (N,) of each annotated symbol (N,) as `dataset` has it, -1 where it is of none of them.
 
     Raises as `symbols.label_map`.
@@ -171,9 +182,11 @@ def _together(
 def _blocks(
     leads: Sequence[Lead], to_hz: float, peaks: Samples | None = None
 ) -> Iterator[tuple[int, int, int, NDArray[np.float64]]]:
-    """First sample of a block, the one after its last, and the signal (C, T) from `start` on, which reaches a minute further.
+    """First sample of a block, the one after its last, and the signal (C, T) from `start` on, which reaches a minute
+    further.
 
-    Every start is a sample of the rate `to_hz` too. Blocks without one of the `peaks` are passed over, where these are given.
+    Every start is a sample of the rate `to_hz` too. Blocks without one of the `peaks` are passed over, where these are
+    given.
     """
     rate_hz, samples = leads[0].rate_hz, leads[0].samples
     step = filters.resampling(rate_hz, to_hz).denominator

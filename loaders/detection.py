@@ -1,4 +1,5 @@
-"""A labelled dataset becomes one for detection: one class is learned, and the test shows whether the others stand out."""
+"""A labelled dataset becomes one for detection: one class is learned, and the test shows whether the others stand
+out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +14,15 @@ UNLABELLED = "unlabelled"
 
 
 def normal_class(classes: Sequence[str], named: str | None) -> str:
-    """The class that is normal: the one `named`, else the only one there is or one that is called so; UsageError for neither."""
+    """The class that is normal: the one `named`, else the only one there is or one that is called so; UsageError for
+    neither."""
     if named is not None and named not in classes:
         raise UsageError(f"unknown --normal-class '{named[:60]}'; classes are {', '.join(classes)}", hint=classes[0])
     found = [name for name in classes if name.lower() in NORMAL_NAMES or len(classes) == 1]
     if named is None and not found:
-        raise UsageError(f"which class is normal? It is one of {', '.join(classes)}", hint=f"--normal-class {classes[0]}")
+        raise UsageError(
+            f"which class is normal? It is one of {', '.join(classes)}", hint=f"--normal-class {classes[0]}"
+        )
     return named or found[0]
 
 
@@ -31,7 +35,8 @@ def check_told_apart(test: Rows, classes: Sequence[str], normal: str, where: str
 
 
 def only_normal(data: Data, named: str | None) -> Data:
-    """`data` with the rows of one class, `named` or the obvious one, in train and validation; the test split stays as it is.
+    """`data` with the rows of one class, `named` or the obvious one, in train and validation; the test split stays as
+    it is.
 
     Raises DataError where one of them would be empty, and, once the test is opened, where it holds one side only.
     """
@@ -41,7 +46,9 @@ def only_normal(data: Data, named: str | None) -> Data:
     for name, split in (("train", train), ("validation", val)):
         if not len(split):
             raise DataError(
-                f"no row of {normal} is in {name}", where=data.spec.name, hint="another --normal-class or --val-fraction"
+                f"no row of {normal} is in {name}",
+                where=data.spec.name,
+                hint="another --normal-class or --val-fraction",
             )
     left_out = len(data.train) + len(data.val) - len(train) - len(val)
 
@@ -50,7 +57,11 @@ def only_normal(data: Data, named: str | None) -> Data:
         check_told_apart(test, data.spec.classes, normal, data.spec.name)
         return test
 
-    rule = "no row has a label, all are taken for normal" if normal == UNLABELLED else f"trained and validated on {normal} alone"
+    rule = (
+        "no row has a label, all are taken for normal"
+        if normal == UNLABELLED
+        else f"trained and validated on {normal} alone"
+    )
     rule = f"{data.spec.split_rule}; {rule}"
     rule += f", {left_out:,} other rows of theirs left out" if left_out else ""
     return replace(data, spec=replace(data.spec, split_rule=rule), train=train, val=val, open_test=open_test)

@@ -1,11 +1,13 @@
-"""What was diagnosed in a twelve-lead record becomes its rhythm, and the rhythm a class: by a map that has a name, or a file's.
+"""What was diagnosed in a twelve-lead record becomes its rhythm, and the rhythm a class: by a map that has a name, or a
+file's.
 
     rhythm = diagnoses.of_codes(["164934002", "426177001"])          # "SB"
     y = diagnoses.rhythm_map("rhythm4").of(np.array([rhythm]))       # 2
 
-Acronyms as in the Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020), in which AF is atrial flutter and AFIB atrial
-fibrillation, and whose four groups `rhythm4` are. SNOMED CT codes as in ConditionNames_SNOMED-CT.csv of PhysioNet's
-ecg-arrhythmia 1.0.0; two rhythms have another code in the tables of the PhysioNet/CinC Challenge 2021 (dx_mapping_unscored.csv).
+Acronyms as in the Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020), in which AF is atrial flutter and AFIB
+atrial fibrillation, and whose four groups `rhythm4` are. SNOMED CT codes as in ConditionNames_SNOMED-CT.csv of
+PhysioNet's ecg-arrhythmia 1.0.0; two rhythms have another code in the tables of the PhysioNet/CinC Challenge 2021
+(dx_mapping_unscored.csv).
 """
 
 import json
@@ -39,7 +41,12 @@ CODES = {
     "17366009": "SAAWR",  # of the challenge
 }
 EACH = {name: (name,) for name in RHYTHMS}
-FOUR = {"AFIB": ("AFIB", "AF"), "GSVT": ("ST", "SVT", "AT", "AVNRT", "SAAWR", "AVRT"), "SB": ("SB",), "SR": ("SR", "SA")}
+FOUR = {
+    "AFIB": ("AFIB", "AF"),
+    "GSVT": ("ST", "SVT", "AT", "AVNRT", "SAAWR", "AVRT"),
+    "SB": ("SB",),
+    "SR": ("SR", "SA"),
+}
 # By name, the rhythms of each class.
 MAPS: dict[str, Mapping[str, tuple[str, ...]]] = {"rhythm4": FOUR, "rhythm11": EACH}
 SEVERAL = "+"  # between the rhythms of a record that has more than one
@@ -47,7 +54,8 @@ HINT = 'a line SB,slow for each rhythm, or {"SB": "slow", ...}'
 
 
 def of_codes(codes: Iterable[str]) -> str:
-    """The rhythm that SNOMED CT codes name, "" for none, "ST+AT" for more than one; others than rhythms do not count."""
+    """The rhythm that SNOMED CT codes name, "" for none, "ST+AT" for more than one; others than rhythms do not
+    count."""
     return together(CODES[code] for code in codes if code in CODES)
 
 
@@ -71,7 +79,8 @@ class RhythmMap:
         return json.dumps(dict(self.classes))
 
     def of(self, rhythms: NDArray[np.str_]) -> NDArray[np.int64]:
-        """The class (N,) of each rhythm (N,); -1 where it has none, or where several rhythms are of different classes."""
+        """The class (N,) of each rhythm (N,); -1 where it has none, or where several rhythms are of different
+        classes."""
         numbers = {rhythm: k for k, own in enumerate(self.classes.values()) for rhythm in own}
         names, inverse = np.unique(rhythms, return_inverse=True)
         found = [{numbers.get(part, -1) for part in str(name).split(SEVERAL)} for name in names]

@@ -1,6 +1,7 @@
 """How a user's rows become train, validation and test: by class, by whole records, or as a column of theirs says.
 
-Each function takes the rows and the texts of the split column, and returns three ascending index arrays and the rule in words.
+Each function takes the rows and the texts of the split column, and returns three ascending index arrays and the rule in
+words.
 """
 
 from collections.abc import Callable
@@ -40,24 +41,31 @@ def by_record(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, 
     rest, test = splits.by_record(rows.record, TEST_FRACTION, seed, where=where)
     train, val, drawn = holdout.of_records(rows.record[rest], rows.y[rest], val_fraction, seed, where=where)
     counts = [len(np.unique(rows.record[side])) for side in (rest[train], rest[val], test)]
-    rule = "whole records: {} train, {} validation, {} test, seed {}; no record stands on two sides".format(*counts, seed)
+    rule = "whole records: {} train, {} validation, {} test, seed {}; no record stands on two sides".format(
+        *counts, seed
+    )
     rule += "" if holdout.is_part(val_fraction) else f"; {drawn}"
     return rest[train], rest[val], test, rule
 
 
 def by_column(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
-    """As the column says; where it has no validation rows they are drawn from train, whole records where these are known."""
+    """As the column says; where it has no validation rows they are drawn from train, whole records where these are
+    known."""
     side = _sides(rows, column, where)
     train, val, test = (np.flatnonzero(side == k) for k in range(3))
     if missing := next((name for name, part in (("train", train), ("test", test)) if not len(part)), None):
-        raise DataError(f"no row is {missing} in the split column", where=where, hint="train and test, and val where you have it")
+        raise DataError(
+            f"no row is {missing} in the split column", where=where, hint="train and test, and val where you have it"
+        )
     rule = "as the split column says"
     if knows_records(rows):
         _check_records(rows.record, side, where)
         rule += ", no record stands on two sides"
     if len(val) and not holdout.is_part(val_fraction):
         raise UsageError(
-            "the split column says which rows validate", where=where, hint="no --val-fold, or a column of train and test"
+            "the split column says which rows validate",
+            where=where,
+            hint="no --val-fold, or a column of train and test",
         )
     if len(val):
         return train, val, test, f"{rule}, validation too"
@@ -86,6 +94,8 @@ def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str
     on = np.zeros((len(names), 3), bool)
     on[inverse, side] = True
     if (several := np.flatnonzero(on.sum(1) > 1)).size:
-        sides = " and ".join(name for name, there in zip(("train", "val", "test"), on[several[0]], strict=True) if there)
+        sides = " and ".join(
+            name for name, there in zip(("train", "val", "test"), on[several[0]], strict=True) if there
+        )
         what = f"the record {names[several[0]]} stands in {sides} at once; such records: {len(several)}"
         raise DataError(what, where=where, hint="a split column that keeps records whole, or --record-column none")

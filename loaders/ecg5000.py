@@ -1,8 +1,9 @@
 """Dataset `ecg5000`: 5,000 beats of one patient with heart failure, five classes, for classification or as anomalies.
 
-Of the UCR archive (Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019; Chen et al. 2015), from record chf07 of the BIDMC
-Congestive Heart Failure Database (Goldberger et al., Circulation 101(23), 2000). Each beat was interpolated to 140 samples and
-brought to mean 0 and variance 1, however long and high it was: its rate is lost. `rate_hz` is nominal, as if a beat lasted 1 s.
+Of the UCR archive (Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019; Chen et al. 2015), from record chf07 of
+the BIDMC Congestive Heart Failure Database (Goldberger et al., Circulation 101(23), 2000). Each beat was interpolated
+to 140 samples and brought to mean 0 and variance 1, however long and high it was: its rate is lost. `rate_hz` is
+nominal, as if a beat lasted 1 s.
 """
 
 import hashlib
@@ -29,7 +30,9 @@ SAMPLES, RATE_HZ = 140, 140.0
 CLASSES = ("Normal", "R-on-T PVC", "PVC", "SP", "UB")
 TEST_FRACTION = 0.2  # of the train file, where it is all there is
 REMOTES = (Remote("ECG5000.zip", "https://timeseriesclassification.com/aeon-toolkit/ECG5000.zip"),)
-HELP = "put ECG5000_TRAIN and ECG5000_TEST (.ts, .tsv, .txt or .arff), or their zip, into {}, or name it with --data-file"
+HELP = (
+    "put ECG5000_TRAIN and ECG5000_TEST (.ts, .tsv, .txt or .arff), or their zip, into {}, or name it with --data-file"
+)
 WANTED = Wanted(
     files=tuple(f"{side}{suffix}" for side in (TRAIN, TEST) for suffix in ucr.FORMS),
     enough=lambda names: any(f"{TRAIN}{suffix}" in names for suffix in ucr.FORMS),
@@ -51,12 +54,14 @@ def load(
     detect: bool = False,
     normal_class: str | None = None,
 ) -> Data:
-    """The beats from `data_file`, else from <root>/ecg5000, else fetched into it: x (N, 1, 140) float32, y (N,) in 0..4.
+    """The beats from `data_file`, else from <root>/ecg5000, else fetched into it: x (N, 1, 140) float32, y (N,) in
+    0..4.
 
-    `split` is "official" (the train file trains and validates, the test file tests) or "pooled" (both are divided with `seed`
-    into 85, 7.5 and 7.5 %). To `detect` anomalies pooled is the default: it divides the rows of `normal_class` alone, all others
-    are in the test. Where the test file is missing and no split was asked for, the train file is divided, with a warning.
-    Raises UsageError for a name that is none, DataError, DownloadError or ResourceError for files that cannot be had or used.
+    `split` is "official" (the train file trains and validates, the test file tests) or "pooled" (both are divided with
+    `seed` into 85, 7.5 and 7.5 %). To `detect` anomalies pooled is the default: it divides the rows of `normal_class`
+    alone, all others are in the test. Where the test file is missing and no split was asked for, the train file is
+    divided, with a warning. Raises UsageError for a name that is none, DataError, DownloadError or ResourceError for
+    files that cannot be had or used.
     """
     divide = pick("split", SPLITS, split or ("pooled" if detect else "official"))
     normal = CLASSES.index(detection.normal_class(CLASSES, normal_class)) if detect else None
@@ -99,14 +104,22 @@ def _spec(rule: str) -> DataSpec:
         leads=("ECG",),
         classes=CLASSES,
         importance=(1.0,) * len(CLASSES),
-        source="ECG5000 of the UCR archive, from record chf07 of BIDMC CHF; the rate is nominal, as if a beat lasted 1 s",
+        source=(
+            "ECG5000 of the UCR archive, from record chf07 of BIDMC CHF; the rate is nominal, as if a beat lasted 1 s"
+        ),
         licence="UCR archive: to be cited; BIDMC: ODC-By 1.0",
         split_rule=f"{rule}; all beats are one patient's",
     )
 
 
 def _official(
-    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: Holdout, seed: int, where: str
+    train: Split,
+    open_test: Callable[[], Split] | None,
+    *,
+    normal: int | None,
+    val_fraction: Holdout,
+    seed: int,
+    where: str,
 ) -> Sides:
     """The files as they are; where there is but one, 20 % of it is the test set."""
     rule = "the archive's train and test files"
@@ -120,7 +133,13 @@ def _official(
 
 
 def _pooled(
-    train: Split, open_test: Callable[[], Split] | None, *, normal: int | None, val_fraction: Holdout, seed: int, where: str
+    train: Split,
+    open_test: Callable[[], Split] | None,
+    *,
+    normal: int | None,
+    val_fraction: Holdout,
+    seed: int,
+    where: str,
 ) -> Sides:
     """All rows, or all of the normal class, in three; a `val_fraction` above 0 does not count."""
     pool = Split.joined(train, open_test()) if open_test else train
@@ -135,7 +154,10 @@ def _pooled(
     train, val, held = splits.three(pool.y[which], seed, where=where)
     test = pool.rows(np.sort(np.concatenate([which[held], others])))
     rows = "rows" if normal is None else f"{CLASSES[normal]} rows"
-    rule = f"{rows} of {'both files pooled' if open_test else 'the train file alone'}, 85 % train, 7.5 % validation, 7.5 % test"
+    rule = (
+        f"{rows} of {'both files pooled' if open_test else 'the train file alone'}, 85 % train, 7.5 % validation, 7.5 %"
+        " test"
+    )
     rule += ", stratified by class" if normal is None else f", the {len(others):,} rows of other classes all in test"
     rule += f", seed {seed}"
     if not holdout.is_part(val_fraction):
@@ -149,7 +171,8 @@ SPLITS: dict[str, Callable[..., Sides]] = {"official": _official, "pooled": _poo
 
 
 def _files(source: Path, chosen: Path | None) -> dict[str, str]:
-    """The train and the test file in a source, by side; the form of the file that was `chosen`, where one was, comes first."""
+    """The train and the test file in a source, by side; the form of the file that was `chosen`, where one was, comes
+    first."""
     there = names_in(source, WANTED)
     forms = sorted(ucr.FORMS, key=lambda suffix: not (chosen and chosen.name in (TRAIN + suffix, TEST + suffix)))
     found = {side: [side + suffix for suffix in forms if side + suffix in there] for side in (TRAIN, TEST)}

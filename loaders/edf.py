@@ -1,4 +1,5 @@
-"""EDF, EDF+, BDF and BDF+ files open as recordings, read in pieces through the package edfio; each signal has its own rate."""
+"""EDF, EDF+, BDF and BDF+ files open as recordings, read in pieces through the package edfio; each signal has its own
+rate."""
 
 import warnings
 from contextlib import suppress
@@ -26,7 +27,9 @@ def open_edf(path: Path) -> Recording:
     try:
         import edfio
     except ModuleNotFoundError as error:
-        raise ResourceError("EDF files are read with the package edfio", where=str(path), hint="pip install edfio") from error
+        raise ResourceError(
+            "EDF files are read with the package edfio", where=str(path), hint="pip install edfio"
+        ) from error
     with naming(path, "EDF", HINT):
         header = edf_header.read(path)
         edf = _opened(edfio, header)

@@ -23,21 +23,26 @@ BAND_HZ = (0.5, 40.0)
 
 
 def parse(text: str) -> list[Step]:
-    """What `text` asks for, in its order: none, or baseline, bandpass:LOW:HIGH, several with + between; UsageError otherwise."""
+    """What `text` asks for, in its order: none, or baseline, bandpass:LOW:HIGH, several with + between; UsageError
+    otherwise."""
     steps = []
     for part in text.split("+"):
         name, *numbers = part.strip().split(":")
         build = pick("filter", FILTERS, name)
         if (name == "none" and text.strip() != "none") or (numbers and name != "bandpass"):
-            raise UsageError(f"--filter {text[:60]} cannot be read", hint="none, baseline, bandpass:0.5:40 or the two with +")
+            raise UsageError(
+                f"--filter {text[:60]} cannot be read", hint="none, baseline, bandpass:0.5:40 or the two with +"
+            )
         steps += build(*numbers)
     return steps
 
 
 def remove_baseline(signal: Signal, rate_hz: float) -> Signal:
-    """The signal (C, T) less its baseline: a median filter of 200 ms takes P waves and QRS out, one of 600 ms the T waves.
+    """The signal (C, T) less its baseline: a median filter of 200 ms takes P waves and QRS out, one of 600 ms the T
+    waves.
 
-    de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004. At the ends the first and last sample go on.
+    de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004. At the ends the first and last sample go
+    on.
     """
     from scipy.ndimage import median_filter
 
@@ -49,7 +54,8 @@ def remove_baseline(signal: Signal, rate_hz: float) -> Signal:
 
 
 def band_pass(signal: Signal, rate_hz: float, *, low_hz: float, high_hz: float) -> Signal:
-    """The signal (C, T) from `low_hz` to `high_hz`: a Butterworth filter forwards and backwards, so that no wave is delayed."""
+    """The signal (C, T) from `low_hz` to `high_hz`: a Butterworth filter forwards and backwards, so that no wave is
+    delayed."""
     from scipy.signal import butter, sosfiltfilt
 
     if high_hz >= rate_hz / 2:
@@ -65,7 +71,10 @@ def _band(low: str = str(BAND_HZ[0]), high: str = str(BAND_HZ[1]), *more: str) -
     except ValueError:
         low_hz = high_hz = math.nan
     if more or not 0 < low_hz < high_hz < math.inf:
-        what = f"--filter bandpass:{':'.join((low, high, *more))[:60]}, expected two frequencies in Hz, the lower one first"
+        what = (
+            f"--filter bandpass:{':'.join((low, high, *more))[:60]}, expected two frequencies in Hz, the lower one"
+            " first"
+        )
         raise UsageError(what, hint="bandpass:0.5:40")
     return [partial(band_pass, low_hz=low_hz, high_hz=high_hz)]
 

@@ -1,7 +1,9 @@
-"""Datasets `ecg` (classes N S V F Q) and `ecg_bin` (normal, abnormal): beats in the layout of the Kaggle heartbeat files.
+"""Datasets `ecg` (classes N S V F Q) and `ecg_bin` (normal, abnormal): beats in the layout of the Kaggle heartbeat
+files.
 
 A row is 187 samples at 125 Hz in [0, 1] and a label (Kachuee et al., arXiv 1805.00794). They are read from
-mitbih_train.csv and mitbih_test.csv, loose or in their zip, or built from the records of the PhysioNet MIT-BIH database.
+mitbih_train.csv and mitbih_test.csv, loose or in their zip, or built from the records of the PhysioNet MIT-BIH
+database.
 """
 
 from collections.abc import Callable
@@ -30,7 +32,10 @@ REMOTES = (
     Remote("heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY"),
     Remote("mit-bih-arrhythmia-database-1.0.0.zip", "https://physionet.org/content/mitdb/get-zip/1.0.0/"),
 )
-HELP = "put mitbih_train.csv and mitbih_test.csv, or the MIT-BIH zip of physionet.org, into {}, or name it with --data-file"
+HELP = (
+    "put mitbih_train.csv and mitbih_test.csv, or the MIT-BIH zip of physionet.org, into {}, or name it with"
+    " --data-file"
+)
 WANTED = Wanted(
     files=(TRAIN, TEST),
     others=("*.hea",),
@@ -45,12 +50,15 @@ VARIANTS = {
 }
 
 
-def load(name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error") -> Data:
+def load(
+    name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error"
+) -> Data:
     """`ecg` or `ecg_bin` from `data_file`, else from <root>/ecg, else fetched into it.
 
-    x (N, 1, 187) float32 in [0, 1]; validation is `val_fraction` of train, drawn with `seed`; the test rows depend on neither.
-    `bad_rows` says what is done about rows of a CSV that cannot be used: error or drop.
-    Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of permission.
+    x (N, 1, 187) float32 in [0, 1]; validation is `val_fraction` of train, drawn with `seed`; the test rows depend on
+    neither. `bad_rows` says what is done about rows of a CSV that cannot be used: error or drop.
+    Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of
+    permission.
     """
     folder = root / "ecg"
     with reading(data_file or folder):
@@ -78,7 +86,9 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout
     def relabelled(split: Split) -> Split:
         return replace(split, y=relabel[split.y])
 
-    return Data(spec, relabelled(train.rows(rest)), relabelled(train.rows(val)), lambda: relabelled(open_test()), checksum)
+    return Data(
+        spec, relabelled(train.rows(rest)), relabelled(train.rows(val)), lambda: relabelled(open_test()), checksum
+    )
 
 
 def _from_rows(source: Path, cache: Path, *, bad_rows: str) -> tuple[Split, Callable[[], Split], str, str]:
@@ -89,7 +99,9 @@ def _from_rows(source: Path, cache: Path, *, bad_rows: str) -> tuple[Split, Call
 
     missing = [name for name in (TRAIN, TEST) if source.is_dir() and not (source / name).is_file()]
     if missing:
-        raise DataError(f"{missing[0]} is missing", where=str(source), hint="both files of the Kaggle dataset in one folder")
+        raise DataError(
+            f"{missing[0]} is missing", where=str(source), hint="both files of the Kaggle dataset in one folder"
+        )
     train, checksum = split(TRAIN)
     return train, lambda: split(TEST)[0], checksum, "beats split at random by the publisher (Kaggle's two files)"
 
@@ -108,7 +120,12 @@ def _from_records(source: Path, cache: Path) -> tuple[Split, Callable[[], Split]
     everything = Split.of(arrays)
     test_beats = round(TEST_BEATS / 109_446 * len(everything))
     train, test = splits.stratified(everything.y, test_beats, SPLIT_SEED, where=str(source))
-    return everything.rows(train), lambda: everything.rows(test), checksum, "beats split at random, stratified by class, 80/20"
+    return (
+        everything.rows(train),
+        lambda: everything.rows(test),
+        checksum,
+        "beats split at random, stratified by class, 80/20",
+    )
 
 
 def _has_rows(source: Path) -> bool:

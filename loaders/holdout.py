@@ -2,7 +2,8 @@
 
     train, val, rule = holdout.drawn(y, Fold(2, 5), 42, record=record)
 
-The folds of one seed have no row in common and hold every training row between them; the test side knows nothing of them.
+The folds of one seed have no row in common and hold every training row between them; the test side knows nothing of
+them.
 """
 
 from dataclasses import dataclass
@@ -49,14 +50,19 @@ def is_part(holdout: Holdout) -> bool:
 def drawn(
     labels: NDArray[np.int64], holdout: Holdout, seed: int, *, record: NDArray[np.str_] | None = None, where: str = ""
 ) -> tuple[Indices, Indices, str]:
-    """Ascending index arrays of those rows (N,) that train and those that validate, classes in like shares, and the rule.
+    """Ascending index arrays of those rows (N,) that train and those that validate, classes in like shares, and the
+    rule.
 
-    A fold has whole records where `record` (N,) names them and one has several rows. Raises DataError, with `where`, where a side
-    would be empty that is asked for.
+    A fold has whole records where `record` (N,) names them and one has several rows. Raises DataError, with `where`,
+    where a side would be empty that is asked for.
     """
     if isinstance(holdout, Fold):
         whole = record is not None and bool((record != "").all()) and len(np.unique(record)) < len(record)
-        number = of_groups(record, labels, holdout, seed, where=where) if whole else _of_rows(labels, holdout, seed, where=where)
+        number = (
+            of_groups(record, labels, holdout, seed, where=where)
+            if whole
+            else _of_rows(labels, holdout, seed, where=where)
+        )
         rule = f"validation is {holdout} of train, {'whole records, ' * whole}stratified by class, seed {seed}"
         return np.flatnonzero(number != holdout.number), np.flatnonzero(number == holdout.number), rule
     if not holdout:
@@ -76,7 +82,8 @@ def of_records(
 
 
 def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str = "") -> Indices:
-    """The fold (N,) from 1 on of each row, all rows of one of the `groups` (N,) in one, with like shares of each class."""
+    """The fold (N,) from 1 on of each row, all rows of one of the `groups` (N,) in one, with like shares of each
+    class."""
     names, of = np.unique(groups, return_inverse=True)
     _check(fold, len(names), "records", where)
     counts = np.zeros((len(names), labels.max() + 1), np.int64)
@@ -85,7 +92,8 @@ def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int,
 
 
 def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) -> Indices:
-    """The fold (N,) from 1 on of each row: those of a class are dealt in random order, where the class before left off."""
+    """The fold (N,) from 1 on of each row: those of a class are dealt in random order, where the class before left
+    off."""
     _check(fold, len(labels), "rows", where)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
     number = np.empty(len(labels), np.int64)
@@ -95,4 +103,6 @@ def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) ->
 
 def _check(fold: Fold, there: int, what: str, where: str) -> None:
     if fold.folds > there:
-        raise DataError(f"{there} {what} cannot be put into {fold.folds} folds", where=where, hint="fewer folds, or more data")
+        raise DataError(
+            f"{there} {what} cannot be put into {fold.folds} folds", where=where, hint="fewer folds, or more data"
+        )

@@ -1,8 +1,9 @@
-"""What can be done to a batch of charts on its device: (x (B, 3, H, W) in [0, 1], strength, chance) -> changed x in [0, 1].
+"""What can be done to a batch of charts on its device: (x (B, 3, H, W) in [0, 1], strength, chance) -> changed x in [0,
+1].
 
-What a scanner, a camera or years in a folder do to paper, and nothing that changes what is drawn on it: no mirror image, no
-stretching of time against voltage, no piece of a chart shown larger. Every row is changed, each in its own way, and x itself is
-left as it is. What lies beyond the paper's edge, and covers it, has the chart's mean colour.
+What a scanner, a camera or years in a folder do to paper, and nothing that changes what is drawn on it: no mirror
+image, no stretching of time against voltage, no piece of a chart shown larger. Every row is changed, each in its own
+way, and x itself is left as it is. What lies beyond the paper's edge, and covers it, has the chart's mean colour.
 """
 
 import math
@@ -21,7 +22,10 @@ def move(x: Tensor, most: float, chance: Chance) -> Tensor:
     height, width = x.shape[2:]
     pixels = int(most * min(height, width))
     down, across = chance.whole(-pixels, pixels, len(x), 1), chance.whole(-pixels, pixels, len(x), 1)
-    rows, columns = torch.arange(height, device=x.device) - down, torch.arange(width, device=x.device) - across  # (B, H), (B, W)
+    rows, columns = (
+        torch.arange(height, device=x.device) - down,
+        torch.arange(width, device=x.device) - across,
+    )  # (B, H), (B, W)
     beyond = _outside(rows, height)[:, None, :, None] | _outside(columns, width)[:, None, None, :]
     taken = x.gather(2, rows.clamp(0, height - 1)[:, None, :, None].expand_as(x))
     taken = taken.gather(3, columns.clamp(0, width - 1)[:, None, None, :].expand_as(x))
@@ -45,7 +49,8 @@ def brightness(x: Tensor, most: float, chance: Chance) -> Tensor:
 
 
 def contrast(x: Tensor, spread: float, chance: Chance) -> Tensor:
-    """Further from the chart's own mean or nearer to it, by a lognormal factor of this standard deviation of its logarithm."""
+    """Further from the chart's own mean or nearer to it, by a lognormal factor of this standard deviation of its
+    logarithm."""
     mean = x.mean((1, 2, 3), keepdim=True)
     return (mean + torch.exp(spread * chance.normal(len(x), 1, 1, 1)) * (x - mean)).clamp(0, 1)
 
@@ -81,7 +86,8 @@ def age(x: Tensor, most: float, chance: Chance) -> Tensor:
 
 
 def patch(x: Tensor, most: float, chance: Chance) -> Tensor:
-    """A sticker of the chart's mean colour, up to `most` of its height and width, anywhere on it (DeVries & Taylor 2017)."""
+    """A sticker of the chart's mean colour, up to `most` of its height and width, anywhere on it (DeVries & Taylor
+    2017)."""
     inside = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
     for axis in (2, 3):
         length = x.shape[axis]

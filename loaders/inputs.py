@@ -1,4 +1,5 @@
-"""Which leads of a recording a network is given: those it was trained on, those that are named, or the next best, with a doubt.
+"""Which leads of a recording a network is given: those it was trained on, those that are named, or the next best, with
+a doubt.
 
 leads = inputs.leads_of(recording, ("MLII",), asked=None)    # a Lead a channel
 """
@@ -17,10 +18,11 @@ MORE = "expect more mistakes"
 
 
 def leads_of(recording: Recording, trained: Sequence[str], asked: str | None, *, unit: str | None = None) -> list[Lead]:
-    """A lead for each channel of a network that was `trained` on such ones; `asked` is as --leads, a - before a name turns it.
+    """A lead for each channel of a network that was `trained` on such ones; `asked` is as --leads, a - before a name
+    turns it.
 
-    `unit` is as --unit. Raises UsageError where other than as many are asked for, DataError where one is not there, flat, of
-    another rate or in another unit.
+    `unit` is as --unit. Raises UsageError where other than as many are asked for, DataError where one is not there,
+    flat, of another rate or in another unit.
     """
     channels = parse_leads(asked or ",".join(trained))
     if len(channels) != len(trained):
@@ -45,7 +47,9 @@ def turn(name: str) -> str:
     return name.removeprefix(TURNED) if name.startswith(TURNED) else f"{TURNED}{name}"
 
 
-def _find(recording: Recording, name: str, taken: Sequence[int] | dict[int, Lead], *, sure: bool) -> tuple[str, int, bool] | None:
+def _find(
+    recording: Recording, name: str, taken: Sequence[int] | dict[int, Lead], *, sure: bool
+) -> tuple[str, int, bool] | None:
     """A name, the place of its lead and whether that is to be turned; None where there is none.
 
     Nothing but an ECG is meant where nobody is `sure`.
@@ -60,7 +64,11 @@ def _find(recording: Recording, name: str, taken: Sequence[int] | dict[int, Lead
 def _named(recording: Recording, name: str, place: int, turned: bool, unit: str | None) -> tuple[int, Lead]:
     """The lead at a place; of several with its name the first in which something was recorded."""
     names, doubts = recording.leads, []
-    same = [place] if name in POSITIONS else [place, *(k for k in range(place + 1, len(names)) if names[k] == names[place])]
+    same = (
+        [place]
+        if name in POSITIONS
+        else [place, *(k for k in range(place + 1, len(names)) if names[k] == names[place])]
+    )
     place, lead = _first_moving(recording, same, turned=turned, unit=unit)
     if len(same) > 1:
         doubts.append(f"{len(same)} leads of {recording.name} are called {names[place]}; lead {place + 1} is taken")

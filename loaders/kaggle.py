@@ -1,6 +1,7 @@
 """MIT-BIH Arrhythmia Database records become beats in the layout of the Kaggle heartbeat files.
 
-Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI EC57.
+Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI
+EC57.
 """
 
 from pathlib import Path
@@ -29,7 +30,9 @@ def beats(folder: Path) -> dict[str, NDArray[Any]]:
     Raises DataError for a record that cannot be read or is not whole, ResourceError for one that may not be read.
     """
     headers = find_records(folder)
-    parts = [record_beats(header) for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")]
+    parts = [
+        record_beats(header) for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")
+    ]
     names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
     return {
         "x": np.concatenate([x for x, _ in parts]),
@@ -52,8 +55,8 @@ def cut(
 ) -> NDArray[np.float32]:
     """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
 
-    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant is zeros.
-    `span` is from the lowest to the highest value of the record, where `signal` is not the whole of it.
+    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant
+    is zeros. `span` is from the lowest to the highest value of the record, where `signal` is not the whole of it.
     """
     starts = np.round(peaks).astype(int)
     lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)

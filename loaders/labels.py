@@ -1,4 +1,5 @@
-"""Labels as a user writes them, names or whole numbers, become classes in order; what is no classification is refused."""
+"""Labels as a user writes them, names or whole numbers, become classes in order; what is no classification is
+refused."""
 
 from collections.abc import Sequence
 
@@ -10,7 +11,10 @@ from toolbox.errors import DataError
 
 NO_LABEL, UNLABELLED = "none", "unlabelled"
 LARGEST = 2**53  # above, neighbouring numbers are one
-FEW, MANY = 50, 10  # classes at most, and values of a sample at least, where it is asked which of two columns is the label
+FEW, MANY = (
+    50,
+    10,
+)  # classes at most, and values of a sample at least, where it is asked which of two columns is the label
 
 
 def coded(arrays: Arrays, where: str) -> Arrays:
@@ -33,15 +37,17 @@ def coded(arrays: Arrays, where: str) -> Arrays:
         raise DataError(what, where=where, hint=f"--label-column {NO_LABEL} to detect anomalies")
     if (there == 1).any():
         what = f"the class {names[(counts == 1).argmax()][:40]} has a single row, which cannot be trained on and tested"
-        raise DataError(what, where=where, hint="more rows of it, or none; or --label-column with the column of classes")
+        raise DataError(
+            what, where=where, hint="more rows of it, or none; or --label-column with the column of classes"
+        )
     return {name: values for name, values in arrays.items() if name != "label"} | {"y": y, "classes": names}
 
 
 def among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | None) -> Arrays:
     """The same for rows that are to be of known classes, of which there may be any number, or none of some.
 
-    Numbers stand for named classes, from `lowest` on, where that is given and no name is there. A DataError for rows without
-    labels, unless all rows are of one class.
+    Numbers stand for named classes, from `lowest` on, where that is given and no name is there. A DataError for rows
+    without labels, unless all rows are of one class.
     """
     if "label" not in arrays:
         if len(classes) > 1:
@@ -82,7 +88,8 @@ def _numbered(labels: NDArray[np.str_], classes: NDArray[np.str_], where: str) -
 
 
 def stand_first(first: NDArray[np.float32], last: NDArray[np.str_]) -> bool:
-    """Whether the first column (N,) holds classes and not the last (N,): few whole numbers, where the last has many numbers."""
+    """Whether the first column (N,) holds classes and not the last (N,): few whole numbers, where the last has many
+    numbers."""
     kinds, counts = np.unique(first, return_counts=True)
     if not 2 <= len(kinds) <= FEW or counts.min() < 2 or (kinds != np.round(kinds)).any():
         return False

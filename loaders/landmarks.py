@@ -1,7 +1,7 @@
 """Where in a row the R peaks stand: as its dataset cuts rows, or else found in its first lead.
 
-peaks = landmarks.r_peaks("mitdb", x, 125, window="-0.4,0.8")    # for each row of x (N, C, T) the samples (M,) of its R peaks
-near = landmarks.near(peaks, 150, 125)                           # (N, 1, T), within 60 ms of one
+peaks = landmarks.r_peaks("mitdb", x, 125, window="-0.4,0.8")    # for each row of x (N, C, T) the samples (M,) of its R
+peaks near = landmarks.near(peaks, 150, 125)                           # (N, 1, T), within 60 ms of one
 """
 
 from collections.abc import Callable, Sequence

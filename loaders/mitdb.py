@@ -1,7 +1,8 @@
 """Dataset `mitdb`: every beat of the MIT-BIH Arrhythmia Database in mV, cut from its WFDB records, divided by patient.
 
-48 half-hour records of two leads at 360 Hz: Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; Goldberger et al., Circulation
-101(23), 2000. The published division DS1/DS2: de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004.
+48 half-hour records of two leads at 360 Hz: Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; Goldberger et al.,
+Circulation 101(23), 2000. The published division DS1/DS2: de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng
+51(7):1196-1206, 2004.
 """
 
 from collections.abc import Sequence
@@ -62,15 +63,19 @@ def load(
     p_waves: bool | None = None,
     label_map: str | None = None,
 ) -> Data:
-    """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T) float32.
+    """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T)
+    float32.
 
-    `split` and `fold` are those of `patients`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`, `label_map` of
-    `symbols`. `leads` are names with commas, with | between alternatives, see `chosen`; records that lack one are left out.
-    Raises UsageError for what cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be fetched,
-    ResourceError for a lack of permission.
+    `split` and `fold` are those of `patients`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`,
+    `label_map` of `symbols`. `leads` are names with commas, with | between alternatives, see `chosen`; records that
+    lack one are left out. Raises UsageError for what cannot be asked for, DataError for what cannot be used,
+    DownloadError where nothing can be fetched, ResourceError for a lack of permission.
     """
     how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
-    recipe, channels = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise), parse_leads(leads or LEADS)
+    recipe, channels = (
+        Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise),
+        parse_leads(leads or LEADS),
+    )
     choices = cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
     folder, sibling = root / "mitdb", root / "ecg"
     with reading(data_file or folder):
@@ -87,7 +92,8 @@ def load(
 
 
 def parse_leads(text: str) -> list[list[str]]:
-    """The alternatives for each channel; UsageError where there is none, or where two channels have but the same one."""
+    """The alternatives for each channel; UsageError where there is none, or where two channels have but the same
+    one."""
     channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
     if not all(name for channel in channels for name in channel):
         raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
@@ -100,8 +106,9 @@ def parse_leads(text: str) -> list[list[str]]:
 def chosen(channels: Sequence[Sequence[str]], names: Sequence[str]) -> list[int] | None:
     """The lead of a record for each channel, None where it lacks one.
 
-    A channel takes the first of its alternatives that the record has and no channel before has taken. An alternative is the name
-    of a lead in any usual spelling, or `first` or `second` for the place it has in the record: 114 has V5 first and MLII second.
+    A channel takes the first of its alternatives that the record has and no channel before has taken. An alternative is
+    the name of a lead in any usual spelling, or `first` or `second` for the place it has in the record: 114 has V5
+    first and MLII second.
     """
     taken: list[int] = []
     for channel in channels:
@@ -141,7 +148,9 @@ def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
     used = [header for header in headers if numbers[header] is not None]
     if not used:
         there = ", ".join(sorted({name for names in leads.values() for name in names}))
-        raise UsageError(f"no record has what --leads asks for; there are {there[:200]}", where=str(folder), hint="--leads first")
+        raise UsageError(
+            f"no record has what --leads asks for; there are {there[:200]}", where=str(folder), hint="--leads first"
+        )
     parts = []
     for header in terminal.bar(iterable=used, desc="beats from records", unit="record"):
         signal, hz, annotated, places = read_leads(header, numbers[header])

@@ -1,9 +1,11 @@
-"""Index arrays that divide beats by patient, under protocols by name; validation is always whole patients of the training side.
+"""Index arrays that divide beats by patient, under protocols by name; validation is always whole patients of the
+training side.
 
     protocol = patients.parse("kfold-patient:5", fold=2)
     train, val, test, rule = patients.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
 
-A patient whose records stand on two sides is an error under every protocol but those that are published so; these say it.
+A patient whose records stand on two sides is an error under every protocol but those that are published so; these say
+it.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +30,8 @@ OTHER_SPLIT = "the whole database, --leads with | between alternatives until eve
 
 @dataclass(frozen=True)
 class Cohort:
-    """Whose records a database has: a published division in `words`, and the record that stands for each person of several."""
+    """Whose records a database has: a published division in `words`, and the record that stands for each person of
+    several."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -85,7 +88,8 @@ class Sides(NamedTuple):
 
 
 def parse(split: str | None, fold: int | None = None) -> Protocol:
-    """The protocol that is asked for, `inter-patient` where none is; a UsageError for one that is not known or not complete."""
+    """The protocol that is asked for, `inter-patient` where none is; a UsageError for one that is not known or not
+    complete."""
     name, _, argument = (split or DEFAULT).partition(":")
     entry = pick("split", SPLITS, name)
     if bool(argument) > entry.takes_argument:
@@ -93,20 +97,31 @@ def parse(split: str | None, fold: int | None = None) -> Protocol:
     if fold is not None and (not entry.folds or fold < 1 or (name == "leave-one-record-out" and argument)):
         several = " or ".join(key for key, other in SPLITS.items() if other.folds)
         raise UsageError(
-            f"--fold is {fold}, it goes from 1 on, with --split {several}, of no record", hint="--split kfold-patient:5 --fold 1"
+            f"--fold is {fold}, it goes from 1 on, with --split {several}, of no record",
+            hint="--split kfold-patient:5 --fold 1",
         )
     if name in KFOLDS and not (argument.isdecimal() and 2 <= int(argument[:9]) < 10**6):
-        raise UsageError(f"--split {name}:{argument[:40]} should state how many folds, 2 or more", hint="kfold-patient:5")
+        raise UsageError(
+            f"--split {name}:{argument[:40]} should state how many folds, 2 or more", hint="kfold-patient:5"
+        )
     return Protocol(name, argument, fold)
 
 
 def divide(
-    protocol: Protocol, record: NDArray[np.str_], y: Indices, *, cohort: Cohort, val_fraction: Holdout, seed: int, where: str = ""
+    protocol: Protocol,
+    record: NDArray[np.str_],
+    y: Indices,
+    *,
+    cohort: Cohort,
+    val_fraction: Holdout,
+    seed: int,
+    where: str = "",
 ) -> tuple[Indices, Indices, Indices, str]:
-    """Ascending index arrays of train, validation and test rows, of `record` (N,) and class y (N,), and the rule in words.
+    """Ascending index arrays of train, validation and test rows, of `record` (N,) and class y (N,), and the rule in
+    words.
 
-    Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty and for a
-    patient on two sides.
+    Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty
+    and for a patient on two sides.
     """
     beats, entry = Beats.whose(record, y, cohort), SPLITS[protocol.name]
     sides = entry.divide(beats, protocol, cohort, seed=seed, where=where)
@@ -154,7 +169,9 @@ def _random(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, wher
     place = (np.arange(len(order)) - first) * TEST_FRACTION + 0.5
     test = np.zeros(len(order), bool)
     test[order] = np.floor(place + TEST_FRACTION + 1e-9) > np.floor(place + 1e-9)
-    return Sides(~test, test, f"beats split at random within patients, stratified by class and record, 80/20, seed {seed}")
+    return Sides(
+        ~test, test, f"beats split at random within patients, stratified by class and record, 80/20, seed {seed}"
+    )
 
 
 def _leave_one_record_out(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
@@ -187,7 +204,9 @@ def _fold_of(beats: Beats, side: Mask, protocol: Protocol, *, seed: int, where: 
     """One of K folds of the patients of a side (N,)."""
     (persons, counts), folds = beats.counts(side), int(protocol.argument)
     if folds > len(counts):
-        raise UsageError(f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds")
+        raise UsageError(
+            f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds"
+        )
     fold = _fold(protocol, folds, where)
     test = side & np.isin(beats.patients(), persons[shares.folds(counts, folds, seed) == fold - 1])
     named = " ".join(beats.names[np.unique(beats.of[test])])
@@ -196,7 +215,8 @@ def _fold_of(beats: Beats, side: Mask, protocol: Protocol, *, seed: int, where: 
 
 
 class Entry(NamedTuple):
-    """How a protocol divides; whether it is a published one, a person may be on both sides, a colon follows, it has folds."""
+    """How a protocol divides; whether it is a published one, a person may be on both sides, a colon follows, it has
+    folds."""
 
     divide: Callable[..., Sides]
     published: bool = False
@@ -218,7 +238,9 @@ SPLITS: dict[str, Entry] = {
 def _fold(protocol: Protocol, folds: int, where: str) -> int:
     fold = protocol.fold or 1
     if fold > folds:
-        raise UsageError(f"--fold is {fold}, --split {protocol.name} has {folds} folds here", where=where, hint=f"1 to {folds}")
+        raise UsageError(
+            f"--fold is {fold}, --split {protocol.name} has {folds} folds here", where=where, hint=f"1 to {folds}"
+        )
     return fold
 
 
@@ -227,7 +249,8 @@ def _validation(beats: Beats, side: Mask, val_fraction: Holdout, seed: int, *, w
     if isinstance(val_fraction, Fold):
         validates = np.zeros(len(side), bool)
         validates[side] = (
-            holdout.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where) == val_fraction.number
+            holdout.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where)
+            == val_fraction.number
         )
         return validates
     if not val_fraction:

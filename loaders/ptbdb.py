@@ -1,8 +1,10 @@
-"""Dataset `ptbdb`: beats of healthy people and of patients, most after a myocardial infarction, in the Kaggle heartbeat layout.
+"""Dataset `ptbdb`: beats of healthy people and of patients, most after a myocardial infarction, in the Kaggle heartbeat
+layout.
 
-A row is 187 samples at 125 Hz in [0, 1] and a label (Kachuee et al., arXiv 1805.00794), from lead II of the PTB Diagnostic ECG
-Database (Bousseljot et al., Biomedizinische Technik 40, S1, 1995; Goldberger et al., Circulation 101(23), 2000). The files are
-ptbdb_normal.csv (4,046 rows) and ptbdb_abnormal.csv (10,506), loose or in the zip that has those of `ecg` as well.
+A row is 187 samples at 125 Hz in [0, 1] and a label (Kachuee et al., arXiv 1805.00794), from lead II of the PTB
+Diagnostic ECG Database (Bousseljot et al., Biomedizinische Technik 40, S1, 1995; Goldberger et al., Circulation
+101(23), 2000). The files are ptbdb_normal.csv (4,046 rows) and ptbdb_abnormal.csv (10,506), loose or in the zip that
+has those of `ecg` as well.
 """
 
 import hashlib
@@ -31,10 +33,12 @@ WANTED = Wanted(
 
 
 def load(root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error") -> Data:
-    """The beats from `data_file`, else from <root>/ptbdb or <root>/ecg, else fetched into <root>/ecg: x (N, 1, 187) in [0, 1].
+    """The beats from `data_file`, else from <root>/ptbdb or <root>/ecg, else fetched into <root>/ecg: x (N, 1, 187) in
+    [0, 1].
 
-    There is no official split: `seed` draws the test rows, 20 % of each class, and `val_fraction` of the others for validation.
-    Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack of permission.
+    There is no official split: `seed` draws the test rows, 20 % of each class, and `val_fraction` of the others for
+    validation. Raises DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for
+    a lack of permission.
     """
     folder, beside = root / "ptbdb", root / "ecg"
     with reading(data_file or folder):
@@ -43,7 +47,9 @@ def load(root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int
     everything, checksum = _both(source, folder / "cache", bad_rows)
     where = str(source)
     rest, test = splits.stratified(everything.y, round(TEST_FRACTION * len(everything)), seed, where=where)
-    train, val, drawn = holdout.drawn(everything.y[rest], val_fraction, seed, record=everything.record[rest], where=where)
+    train, val, drawn = holdout.drawn(
+        everything.y[rest], val_fraction, seed, record=everything.record[rest], where=where
+    )
     rule = f"beats split at random, stratified by class, 80/20, seed {seed}; one patient's beats stand on both sides"
     spec = DataSpec(
         name="ptbdb",
@@ -63,13 +69,16 @@ def load(root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int
 
 
 def _both(source: Path, cache: Path, bad_rows: str) -> tuple[Split, str]:
-    """The rows of the normal file, then of the abnormal one, and a checksum of both; each file may hold its own label only."""
+    """The rows of the normal file, then of the abnormal one, and a checksum of both; each file may hold its own label
+    only."""
     with reading(source):
         there = names_in(source, WANTED)
     parts, checksums = [], []
     for label, name in enumerate(FILES):
         if name not in there:
-            raise DataError(f"{name} is missing", where=str(source), hint="both ptbdb files of the Kaggle dataset in one folder")
+            raise DataError(
+                f"{name} is missing", where=str(source), hint="both ptbdb files of the Kaggle dataset in one folder"
+            )
         layout = Layout(kaggle.SAMPLES, CLASSES[label : label + 1], lowest=label)
         rows, checksum = read_file(source, name, cache, layout=layout, bad_rows=bad_rows)
         parts.append(replace(rows, y=rows.y + label))

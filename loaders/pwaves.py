@@ -1,4 +1,5 @@
-"""P waves against those of the beats before: whether these are alike, as they are not in fibrillation, and how like them one is.
+"""P waves against those of the beats before: whether these are alike, as they are not in fibrillation, and how like
+them one is.
 
 features = p_features(rows(signal, 125, places), usable)    # (N, 2)
 """
@@ -34,10 +35,10 @@ def rows(signal: Signal, rate_hz: float, places: NDArray[np.floating]) -> NDArra
 def p_features(rows: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
     """FEATURES (N, 2) of beats whose `rows` (N, C, W) are as above, the means of the leads.
 
-    Against the last 30 beats before each that are `usable` (N,), such as those that are not early. Coherence is the power of the
-    mean of their rows by the mean of their powers, less what chance gives rows with nothing in common, and 0.3 at most. Likeness
-    is the cosine of a beat's own row and that mean, from -1 to 1. Of fewer than 5 beats they are 0.3 and 0. That P waves are
-    absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
+    Against the last 30 beats before each that are `usable` (N,), such as those that are not early. Coherence is the
+    power of the mean of their rows by the mean of their powers, less what chance gives rows with nothing in common, and
+    0.3 at most. Likeness is the cosine of a beat's own row and that mean, from -1 to 1. Of fewer than 5 beats they are
+    0.3 and 0. That P waves are absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
     """
     until = np.concatenate([[0], usable.cumsum()])[: len(rows)]  # usable beats before each
     first = (until - RECENT).clip(0)

@@ -1,6 +1,7 @@
 """A recording of any format once it is open: its leads, and a way to read a piece of one in mV.
 
-`recording.lead("MLII")` is looked over once, in blocks: Lead(name, rate_hz, samples, read, gaps), memory apart from its length.
+`recording.lead("MLII")` is looked over once, in blocks: Lead(name, rate_hz, samples, read, gaps), memory apart from its
+length.
 """
 
 from collections.abc import Callable, Collection
@@ -26,7 +27,8 @@ class FlatError(DataError):
 
 @dataclass(frozen=True)
 class Lead:
-    """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps` (G, 2).
+    """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps`
+    (G, 2).
 
     `span_mv` is from its lowest to its highest value; `doubts` are sentences about it, for the report.
     """
@@ -44,11 +46,11 @@ class Lead:
 class Recording:
     """An open recording. `read(k, first, last)` gives samples of its lead `leads[k]` in mV.
 
-    `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the annotations
-    that stand beside it, None where there are none; `start` is when it begins, where that is known. `doubts` are sentences about
-    the whole recording, for the report. For the leads in `unit_unknown` the file states no unit of voltage, and `read` gives its
-    own numbers; `units` are the units of all leads as it states them, "" for none. `shapes` are rate and samples of each lead,
-    where leads differ in them.
+    `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the
+    annotations that stand beside it, None where there are none; `start` is when it begins, where that is known.
+    `doubts` are sentences about the whole recording, for the report. For the leads in `unit_unknown` the file states no
+    unit of voltage, and `read` gives its own numbers; `units` are the units of all leads as it states them, "" for
+    none. `shapes` are rate and samples of each lead, where leads differ in them.
     """
 
     path: Path
@@ -84,7 +86,9 @@ class Recording:
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
             raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
         span_mv = found.high - found.low
-        doubts = self._doubts_of_size(number, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
+        doubts = self._doubts_of_size(
+            number, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None
+        )
         if self.units and number in self.unit_unknown and unit is None:
             doubts = (f"{self.name} states no unit of lead {name}; mV is assumed, which --unit changes", *doubts)
         return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
@@ -104,10 +108,11 @@ class Recording:
         return replace(self, rate_hz=lead.rate_hz, samples=lead.samples, reference=reference)
 
     def candidates(self, directions: Collection[str] = ()) -> list[int]:
-        """The places of the leads that may be taken for an ECG by their names, the most likely first; DataError for none.
+        """The places of the leads that may be taken for an ECG by their names, the most likely first; DataError for
+        none.
 
-        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one, and a loose
-        one where there is no other lead.
+        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one, and
+        a loose one where there is no other lead.
         """
         kinds = [lead_names.kind(name) for name in self.leads]
         hearts = [k for k, kind in enumerate(kinds) if kind is Kind.ECG]
@@ -133,7 +138,9 @@ class Recording:
         if number in self.unit_unknown:
             if own and unit is None:
                 hint = "--unit with what it is, such as uV, or 200/mV for 200 steps a mV"
-                raise DataError(f"lead {name} is in {own[:20]!r}, which is no unit of voltage", where=str(self.path), hint=hint)
+                raise DataError(
+                    f"lead {name} is in {own[:20]!r}, which is no unit of voltage", where=str(self.path), hint=hint
+                )
             return (unit and millivolts(unit)) or 1.0
         if unit is not None and (not own or millivolts(own) != millivolts(unit)):
             what = f"lead {name} is in {own or 'mV'} as the file states, not in {unit}"
@@ -141,9 +148,11 @@ class Recording:
         return 1.0
 
     def _doubts_of_size(self, number: int, typical_mv: float | None, span_mv: float, *, sure: bool) -> tuple[str, ...]:
-        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is `sure`.
+        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is
+        `sure`.
 
-        Little is no error where the file states the unit: a lead that was off has nothing but the noise of its amplifier.
+        Little is no error where the file states the unit: a lead that was off has nothing but the noise of its
+        amplifier.
         """
         if typical_mv is not None and not amplitude.is_plausible(typical_mv):
             shown = f"{typical_mv:.3g}" if typical_mv < 1000 else f"{typical_mv:,.0f}"

@@ -66,7 +66,9 @@ def _listed(path: Path) -> list[Path]:
     missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
     if missing or not files:
         what = f"not here: {' '.join(missing)[:200]}" if files else "the list is empty"
-        raise DataError(f"of the recordings that are listed, {what}" if files else what, where=str(path), hint="a whole copy")
+        raise DataError(
+            f"of the recordings that are listed, {what}" if files else what, where=str(path), hint="a whole copy"
+        )
     return files
 
 
@@ -77,9 +79,9 @@ def _of_list(folder: Path, name: str) -> Path:
 def _below(folder: Path) -> list[Path]:
     """The recordings in a folder and in all folders below it, sorted.
 
-    What a RECORDS list does not name in the folders below it (MIT-BIH has such a folder of excerpts) is passed over, as are the
-    segments of a record, and what this program has written. A table in the folder of a record, above or below it, is about the
-    record, and a text is a recording only where there is nothing else.
+    What a RECORDS list does not name in the folders below it (MIT-BIH has such a folder of excerpts) is passed over, as
+    are the segments of a record, and what this program has written. A table in the folder of a record, above or below
+    it, is about the record, and a text is a recording only where there is nothing else.
     """
     files = [path for path in _files(folder) if not path.name.startswith(".")]
     if packed := [str(path.relative_to(folder)) for path in files if path.suffix.lower() == ".zip"]:
@@ -91,17 +93,22 @@ def _below(folder: Path) -> list[Path]:
     with_records = where | {above for each in where for above in each.parents}
     files = [path for path in files if not _is_own(path)]
     found += [
-        path for path in files if _ending(path) in TABLES and path.parent not in with_records and not where & {*path.parents}
+        path
+        for path in files
+        if _ending(path) in TABLES and path.parent not in with_records and not where & {*path.parents}
     ]
     return sorted(found or [path for path in files if _ending(path) in TEXTS])
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    """All files below a folder but results of this program; raises where it may not be read, and passes over hidden folders."""
+    """All files below a folder but results of this program; raises where it may not be read, and passes over hidden
+    folders."""
     own = outputs.marked(folder)
     for path in sorted(folder.iterdir()):
         if path.is_dir():
-            if not path.name.startswith(".") and not folder.resolve().is_relative_to(path.resolve()):  # as a link to above is
+            if not path.name.startswith(".") and not folder.resolve().is_relative_to(
+                path.resolve()
+            ):  # as a link to above is
                 yield from _files(path)
         elif path.is_file() and path.name not in own:
             yield path
@@ -118,13 +125,16 @@ def _is_record(path: Path) -> bool:
 
 
 def _unlisted(found: list[Path], folder: Path) -> list[Path]:
-    """The records without those in folders below a RECORDS list that does not name them; a line says how many these are."""
+    """The records without those in folders below a RECORDS list that does not name them; a line says how many these
+    are."""
     for index in sorted({above / LIST for path in found for above in path.parents if above.is_relative_to(folder)}):
         if not index.is_file():
             continue
         names = index.read_text(errors="replace").split()
         named = {_of_list(index.parent, name) for name in names}
-        if missing := [name for name in names if not (_of_list(index.parent, name).is_file() or (index.parent / name).is_dir())]:
+        if missing := [
+            name for name in names if not (_of_list(index.parent, name).is_file() or (index.parent / name).is_dir())
+        ]:
             log.warning("%d recordings that %s names are not here: %s", len(missing), index, ", ".join(missing)[:200])
         left = [path for path in found if index.parent in path.parent.parents and path not in named]
         if left and named & {*found}:
@@ -144,13 +154,15 @@ def _segments(header: Path) -> list[Path]:
 
 
 def _is_own(table: Path) -> bool:
-    """Whether a table or text is what a prediction of an earlier version left: the beats of a recording, or a summary."""
+    """Whether a table or text is what a prediction of an earlier version left: the beats of a recording, or a
+    summary."""
     summary = table.name == "summary.csv" and table.with_name("index.html").is_file()
     return summary or (table.with_suffix(".pred").is_file() and table.with_suffix(".json").is_file())
 
 
 def open_recording(path: Path, *, rate_hz: float | None = None) -> Recording:
-    """The recording in a file that `find` gave; `rate_hz` is for those that do not say it. Raises DataError, ResourceError."""
+    """The recording in a file that `find` gave; `rate_hz` is for those that do not say it. Raises DataError,
+    ResourceError."""
     recording = OPENERS[_ending(path)](path, rate_hz)
     stated = {rate for rate, _ in recording.shapes} or {recording.rate_hz}
     if rate_hz is not None and rate_hz not in {*stated, recording.rate_hz}:

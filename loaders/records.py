@@ -1,6 +1,8 @@
-"""A WFDB record of a database is read where its header, signal and annotations fit each other; a fault has record and field.
+"""A WFDB record of a database is read where its header, signal and annotations fit each other; a fault has record and
+field.
 
-Files as in header(5), signal(5) and annot(5) of the WFDB Applications Guide (physionet.org); see `formats/wfdb_header.py`.
+Files as in header(5), signal(5) and annot(5) of the WFDB Applications Guide (physionet.org); see
+`formats/wfdb_header.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +20,22 @@ from toolbox.errors import DataError, ResourceError
 
 LARGEST_ANNOTATIONS = 2**22  # bytes; those of MIT-BIH have less than 2**15
 DEFAULT_HZ = 250
-FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # wfdb raises them all
+FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # wfdb raises them all
 
 
 def find_records(folder: Path) -> list[Path]:
     """The headers of the records in `folder`, sorted; what its index RECORDS names and is not there is said.
 
-    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in. Raises
-    DataError where there is none.
+    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in.
+    Raises DataError where there is none.
     """
     headers = topmost(folder, "*.hea")
     if not headers:
@@ -55,7 +65,9 @@ def read_record(header: Path, name: str) -> tuple[NDArray[np.floating], float, l
     return signal[0], *rest
 
 
-def read_leads(header: Path, numbers: Sequence[int]) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
+def read_leads(
+    header: Path, numbers: Sequence[int]
+) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
     """The leads of these `numbers` in mV (C, T); their rate in Hz; the symbols and sample numbers of the annotations.
 
     Raises DataError that names the record and what is wrong in it, ResourceError for a file that may not be read.
@@ -82,7 +94,9 @@ def naming(header: Path, part: str, hint: str = "fetch the database again") -> I
             f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
         ) from error
     except FAULTS as error:
-        raise DataError(f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint) from error
+        raise DataError(
+            f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint
+        ) from error
 
 
 def facts(header: Path) -> tuple[float, int | None, Sequence[Lead]]:
@@ -120,7 +134,8 @@ def annotations(
 def marks(
     header: Path, rate_hz: float, samples: int, ending: str = "atr", *, frames_hz: float | None = None
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """Symbols and places, in order, of the annotations beside a record, in samples at `rate_hz` of a signal of that many.
+    """Symbols and places, in order, of the annotations beside a record, in samples at `rate_hz` of a signal of that
+    many.
 
     Their file counts them in frames of the record (`frames_hz`), or in the time resolution that it states.
     """

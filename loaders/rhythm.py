@@ -1,4 +1,5 @@
-"""What the times of a record's beats tell beside the signal: RR intervals and their ratios, looking one beat ahead at most."""
+"""What the times of a record's beats tell beside the signal: RR intervals and their ratios, looking one beat ahead at
+most."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -39,10 +40,11 @@ def known_only(rr: Intervals, unknown: NDArray[np.bool_]) -> Intervals:
 
 
 def intervals(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> tuple[Intervals, Intervals]:
-    """The RR interval in s before each of the beats of one record at the ascending `times_s` (N,), and the one after it.
+    """The RR interval in s before each of the beats of one record at the ascending `times_s` (N,), and the one after
+    it.
 
-    The first beat takes the interval after it for the one before too, the last the one before it for the one after. Intervals are
-    held within 0.1 and 5 s; those `unknown` (N-1,), as beats in a gap are, as in `known_only`.
+    The first beat takes the interval after it for the one before too, the last the one before it for the one after.
+    Intervals are held within 0.1 and 5 s; those `unknown` (N-1,), as beats in a gap are, as in `known_only`.
     """
     rr = np.diff(times_s).clip(SHORTEST_S, LONGEST_S)
     rr = rr if unknown is None else known_only(rr, unknown)
@@ -60,10 +62,10 @@ def is_early(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = 
 def rr_features(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """FEATURES (N, 7) of the beats of one record, as natural logarithms; beats and intervals as in `intervals`.
 
-    The RR interval before a beat and the one after, in s; both against the mean of all up to the one before; the one before
-    against the one after, and against the mean of the ten before it; how irregular these ten are, as log(1 + 10 times the median
-    distance from their median, by their mean). Means, unlike medians, tell early beats in a record that is full of them. Nothing
-    after the next beat is looked at.
+    The RR interval before a beat and the one after, in s; both against the mean of all up to the one before; the one
+    before against the one after, and against the mean of the ten before it; how irregular these ten are, as log(1 + 10
+    times the median distance from their median, by their mean). Means, unlike medians, tell early beats in a record
+    that is full of them. Nothing after the next beat is looked at.
     """
     previous, following = intervals(times_s, unknown)
     mean = _running_mean(previous)

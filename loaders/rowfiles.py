@@ -1,4 +1,5 @@
-"""A file of rows, loose or in a zip, becomes a split: parsed once, then mapped into memory; dropped rows are told of."""
+"""A file of rows, loose or in a zip, becomes a split: parsed once, then mapped into memory; dropped rows are told
+of."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +24,9 @@ def read_file(
 ) -> tuple[Split, str]:
     """The rows of the file `name` in `source`, a folder or zip, and the checksum of their content; parsed into `cache`.
 
-    `bad_rows` says what is done about rows that cannot be used; `as_csv` makes the CSV of a file in another form, of which it
-    gets the path as well. Raises DataError that names file, line and column, ResourceError for what may not be read.
+    `bad_rows` says what is done about rows that cannot be used; `as_csv` makes the CSV of a file in another form, of
+    which it gets the path as well. Raises DataError that names file, line and column, ResourceError for what may not be
+    read.
     """
     key = fingerprint(source / name if source.is_dir() else source)
     build = partial(_parse, source, name, layout=layout, bad_rows=bad_rows, as_csv=as_csv)

@@ -1,6 +1,8 @@
-"""A CSV of numbers, a row of samples and a label each, is read at full speed; what is wrong in it is named by line and column.
+"""A CSV of numbers, a row of samples and a label each, is read at full speed; what is wrong in it is named by line and
+column.
 
-What a row is made of is a `Layout`: `BAD_ROWS["error"](file, Layout(187, ("N", "S", "V", "F", "Q")), where="train.csv")`.
+What a row is made of is a `Layout`: `BAD_ROWS["error"](file, Layout(187, ("N", "S", "V", "F", "Q")),
+where="train.csv")`.
 """
 
 import csv
@@ -28,9 +30,9 @@ PLAIN = "rows of numbers with commas between them, no header"
 class Layout:
     """What a row is made of: `samples` numbers, and a label or text.
 
-    The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes there
-    is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets; the columns `unread`
-    may hold anything. `hint` is shown where the first row is wrong.
+    The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes
+    there is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets; the
+    columns `unread` may hold anything. `hint` is shown where the first row is wrong.
     """
 
     samples: int
@@ -71,10 +73,11 @@ class Layout:
 
 
 def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
-    """x (N, samples) float32, y (N,) from 0 on, and each text (N,), of a CSV, plain or gzipped; y only if there are classes.
+    """x (N, samples) float32, y (N,) from 0 on, and each text (N,), of a CSV, plain or gzipped; y only if there are
+    classes.
 
-    Blank lines and the lines `skip` are passed over; for anything else that is no such row it raises DataError with `where`,
-    line and column. All are counted from 1. `file` is open for reading and can be sought.
+    Blank lines and the lines `skip` are passed over; for anything else that is no such row it raises DataError with
+    `where`, line and column. All are counted from 1. `file` is open for reading and can be sought.
     """
     import pandas as pd
 
@@ -92,7 +95,9 @@ def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int]
         raise _first_wrong(file, 0, layout, where, skip=skip) from error
     if table.shape[1] != layout.columns:
         raise _first_wrong(file, 0, layout, where, skip=skip)
-    texts = {name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()}
+    texts = {
+        name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()
+    }
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
     good = np.isfinite(numbers).all(1)
     good &= np.all([text != "" for text in texts.values()], 0)
@@ -109,8 +114,8 @@ def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int]
 def read_good_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
     """As `read_rows`, without the rows that it would refuse; DataError where none would be left.
 
-    Where rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for each that
-    was not: its line, column and what is wrong.
+    Where rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for
+    each that was not: its line, column and what is wrong.
     """
     try:
         return read_rows(file, layout, where=where, skip=skip)
@@ -159,7 +164,9 @@ def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int
         text.detach()  # or the file would be closed with it
 
 
-def _first_wrong(file: BinaryIO, row: int, layout: Layout, where: str, *, skip: Sequence[int] = (), also: str = "") -> DataError:
+def _first_wrong(
+    file: BinaryIO, row: int, layout: Layout, where: str, *, skip: Sequence[int] = (), also: str = ""
+) -> DataError:
     """What is wrong in the first wrong row, from row number `row` on."""
     for line, cells in islice(_rows(file, skip, where), row, None):
         what, column = _complaint(cells, layout)
@@ -181,7 +188,9 @@ def _complaint(cells: Sequence[str], layout: Layout) -> tuple[str, int]:
     for column, cell in enumerate(cells):
         if column in layout.unread:
             continue
-        what = _text_fault(cell, texts[column]) if column in texts else _number_fault(cell, layout, column == layout.label)
+        what = (
+            _text_fault(cell, texts[column]) if column in texts else _number_fault(cell, layout, column == layout.label)
+        )
         if what:
             return what, column + 1
     return "", 0

@@ -1,4 +1,5 @@
-"""Patients, each with a count of rows by class (P, K), are put together so that classes stand on every side in like shares."""
+"""Patients, each with a count of rows by class (P, K), are put together so that classes stand on every side in like
+shares."""
 
 import numpy as np
 
@@ -6,7 +7,10 @@ from loaders.splits import Indices
 
 DRAWS = 256  # of patients in random order, from which the best is taken
 LEAST_SHARE = 1e-3  # of the beats, for a class to count
-MOST, SIZE_COUNTS = 2.0, 3.0  # times the fraction that may validate; how much that size counts against the share of one class
+MOST, SIZE_COUNTS = (
+    2.0,
+    3.0,
+)  # times the fraction that may validate; how much that size counts against the share of one class
 NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 
 
@@ -26,11 +30,12 @@ def folds(counts: Indices, number: int, seed: int) -> Indices:
 
 
 def part(counts: Indices, fraction: float, seed: int) -> Indices:
-    """Which of P persons make up about `fraction` of the rows, with the classes in them and in the others if that can be had.
+    """Which of P persons make up about `fraction` of the rows, with the classes in them and in the others if that can
+    be had.
 
-    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of many
-    persons first, and among such those whose shares of the rows and of each class are nearest to `fraction` by their ratio.
-    A class that is all but absent does not count.
+    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of
+    many persons first, and among such those whose shares of the rows and of each class are nearest to `fraction` by
+    their ratio. A class that is all but absent does not count.
     """
     counts = counts[:, counts.sum(0) >= LEAST_SHARE * counts.sum()]
     rng, total = np.random.default_rng(seed), counts.sum(0)

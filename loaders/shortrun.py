@@ -1,8 +1,9 @@
-"""The default batch size, which depends on the number of training rows, and the rows that --short-run validates and tests on.
+"""The default batch size, which depends on the number of training rows, and the rows that --short-run validates and
+tests on.
 
-A short run takes ten batches of every side: of training in each epoch, of validation and of test. The rows of validation and
-test are drawn once, by a fixed seed, from the whole side: not its first rows, which a file may keep by class or by patient, and
-not every k-th row, which may fall in step with how the file is ordered.
+A short run takes ten batches of every side: of training in each epoch, of validation and of test. The rows of
+validation and test are drawn once, by a fixed seed, from the whole side: not its first rows, which a file may keep by
+class or by patient, and not every k-th row, which may fall in step with how the file is ordered.
 """
 
 import numpy as np
@@ -25,12 +26,14 @@ def batch_size(typed: int | None, train_rows: int) -> int:
 
 
 def measured_rows(short_batch: int | None, train_rows: int) -> int | None:
-    """Rows of validation and of test in a short run with batches of `short_batch`, 0 for the default; None for a whole run."""
+    """Rows of validation and of test in a short run with batches of `short_batch`, 0 for the default; None for a whole
+    run."""
     return None if short_batch is None else BATCHES * batch_size(short_batch, train_rows)
 
 
 def drawn(index: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` positions in `index` (N,), ascending; positions of equal index, the pieces of one row, stay together."""
+    """At most `most` positions in `index` (N,), ascending; positions of equal index, the pieces of one row, stay
+    together."""
     if len(index) <= most:
         return np.arange(len(index))
     rows, whose, pieces = np.unique(index, return_inverse=True, return_counts=True)

@@ -1,6 +1,7 @@
 """Find, download and verify what a dataset is made from.
 
-`Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a server.
+`Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a
+server.
 """
 
 import logging
@@ -34,7 +35,8 @@ class Remote:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a dataset is read from: a folder with a file like one of `files` or `others`, or a zip whose names are `enough`.
+    """What a dataset is read from: a folder with a file like one of `files` or `others`, or a zip whose names are
+    `enough`.
 
     One of `files` stands for its folder. `what` they are and what `would_do` are words for the user.
     """
@@ -67,7 +69,8 @@ def search(folder: Path, wanted: Wanted) -> Path | None:
 
 
 def fetch_first(remotes: Sequence[Remote], folder: Path, wanted: Wanted, hint: str) -> Path:
-    """What is `wanted` from the first of `remotes` that brings it into `folder`; a DownloadError has the reasons of all."""
+    """What is `wanted` from the first of `remotes` that brings it into `folder`; a DownloadError has the reasons of
+    all."""
     reasons = []
     for remote in remotes:
         try:
@@ -105,7 +108,8 @@ def opened_in(source: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _is_usable(archive: Path, wanted: Wanted) -> bool:
-    """Whether a zip that stands in a searched folder holds what is wanted; a damaged one is passed over, which is said."""
+    """Whether a zip that stands in a searched folder holds what is wanted; a damaged one is passed over, which is
+    said."""
     try:
         with reading(archive):
             return wanted.enough(names_in(archive, wanted))
@@ -115,7 +119,8 @@ def _is_usable(archive: Path, wanted: Wanted) -> bool:
 
 
 def topmost(folder: Path, pattern: str) -> list[Path]:
-    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels down.
+    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels
+    down.
 
     Hidden ones do not count: macOS leaves a `._100.hea` beside every 100.hea on a disk that is not its own.
     """
@@ -131,8 +136,9 @@ def topmost(folder: Path, pattern: str) -> list[Path]:
 def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | None = None) -> Path:
     """Fetch `remote` into `folder`; the file appears there only once it is whole and verified.
 
-    An interrupted transfer is gone on with. A second process waits for the first and takes what it brought, which `find` finds
-    where that may be another file. Raises DownloadError, or ResourceError where the folder cannot be written.
+    An interrupted transfer is gone on with. A second process waits for the first and takes what it brought, which
+    `find` finds where that may be another file. Raises DownloadError, or ResourceError where the folder cannot be
+    written.
     """
     from loaders.transfers import fetch
 
@@ -151,7 +157,9 @@ def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | Non
                 part.unlink(missing_ok=True)
     except OSError as error:
         raise ResourceError(
-            f"cannot store {remote.name}: {error.strerror or error}", where=str(folder), hint="free space, or another --root-dir"
+            f"cannot store {remote.name}: {error.strerror or error}",
+            where=str(folder),
+            hint="free space, or another --root-dir",
         ) from error
     return path
 
@@ -186,7 +194,9 @@ def _verify(part: Path, remote: Remote) -> None:
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
             raise DownloadError(
-                f"{remote.name} came with {what} {found}, it should be {known}", where=remote.url, hint="--download again"
+                f"{remote.name} came with {what} {found}, it should be {known}",
+                where=remote.url,
+                hint="--download again",
             )
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
         came = f"a web page of {size} bytes, often a quota notice" if is_page(part) else f"{size} bytes that are no zip"

@@ -1,4 +1,5 @@
-"""Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are found."""
+"""Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are
+found."""
 
 import hashlib
 import math
@@ -17,8 +18,8 @@ PART = 0.075  # of all rows, in validation and in test, where one set of rows is
 def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
     """Two ascending index arrays, the second of `second` rows, with each class in proportion (largest remainder).
 
-    A class of two rows or more has at least one on either side as far as the total allows. Raises DataError, with `where`,
-    where a side would be empty.
+    A class of two rows or more has at least one on either side as far as the total allows. Raises DataError, with
+    `where`, where a side would be empty.
     """
     if not 0 < second < len(labels):
         raise DataError(
@@ -95,7 +96,8 @@ def _content(words: NDArray[np.uint32]) -> NDArray[np.void]:
 
 
 def digests(rows: Samples) -> NDArray[np.uint64]:
-    """Eight bytes (N,) of the BLAKE2b digest of each of `rows` (N, C, T); a quarter of a second for 100,000 heartbeats."""
+    """Eight bytes (N,) of the BLAKE2b digest of each of `rows` (N, C, T); a quarter of a second for 100,000
+    heartbeats."""
     size = math.prod(rows.shape[1:]) * rows.itemsize
     content = memoryview(np.ascontiguousarray(rows)).cast("B") if rows.size else b""
     parts = [hashlib.blake2b(content[k : k + size], digest_size=8).digest() for k in range(0, len(content), size)]
@@ -111,7 +113,9 @@ def numbered(content: NDArray[np.str_]) -> NDArray[np.uint64]:
 def sharing(which: Indices, rows: int) -> str:
     """How many of the `rows` test rows are shared, and the first of them, for the report."""
     first = ", ".join(map(str, which[:NAMED])) + (", ..." if len(which) > NAMED else "")
-    return f"{len(which):,} of {rows:,} test rows stand in train or validation too" + (f": rows {first}" if first else "")
+    return f"{len(which):,} of {rows:,} test rows stand in train or validation too" + (
+        f": rows {first}" if first else ""
+    )
 
 
 def validation_rule(fraction: float, seed: int) -> str:

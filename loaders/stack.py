@@ -1,7 +1,7 @@
 """Records of one length, kept once as whole numbers, out of which batches become float32 on the device.
 
-A `Stack` holds the samples of all records, mapped into memory and so shared by every process; `Stacked` is one side of a dataset
-made of it, in place of a `Split`. Ten thousand records of twelve leads are 1.3 GB so, and 2.6 GB as float32.
+A `Stack` holds the samples of all records, mapped into memory and so shared by every process; `Stacked` is one side of
+a dataset made of it, in place of a `Split`. Ten thousand records of twelve leads are 1.3 GB so, and 2.6 GB as float32.
 """
 
 import math
@@ -26,7 +26,8 @@ IN_MEMORY = 2**27  # samples: half a gigabyte of float32
 class Stack:
     """Records of the same leads: `samples` (R, C, T) int16, and of each record (R,) its name and a hash of its samples.
 
-    A network gets the `leads`, numbers of channels, in their order, as (sample - zero) * factor; both are (R, leads) float32.
+    A network gets the `leads`, numbers of channels, in their order, as (sample - zero) * factor; both are (R, leads)
+    float32.
     """
 
     samples: NDArray[np.int16]
@@ -50,7 +51,8 @@ class Stack:
 
 @dataclass(frozen=True)
 class Stacked:
-    """Rows: row i is record `of[i]` of the stack and has the label `y[i]`; `dropped` records of the source could not be used."""
+    """Rows: row i is record `of[i]` of the stack and has the label `y[i]`; `dropped` records of the source could not be
+    used."""
 
     stack: Stack
     of: NDArray[np.int64]
@@ -116,7 +118,8 @@ class Stacked:
 
 
 class StackedBatches:
-    """Rows on a device, as batches of (inputs, y): x (B, C, T) float32 made of the whole numbers as they are asked for."""
+    """Rows on a device, as batches of (inputs, y): x (B, C, T) float32 made of the whole numbers as they are asked
+    for."""
 
     def __init__(self, side: Stacked, device: torch.device) -> None:
         self.stack = stack = side.stack

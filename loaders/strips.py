@@ -1,7 +1,8 @@
 """Strips, short recordings of one lead with one label each, become Data: labels, view, sides by record, crops.
 
-What `cinc2017` and `synth_strips` have in common. The arrays of a set of strips are flat (S,) int16, all samples one strip after
-the other, and of each strip (R,) length, record, label, gain in steps of a mV, median and iqr in steps, down and content.
+What `cinc2017` and `synth_strips` have in common. The arrays of a set of strips are flat (S,) int16, all samples one
+strip after the other, and of each strip (R,) length, record, label, gain in steps of a mV, median and iqr in steps,
+down and content.
 """
 
 import hashlib
@@ -61,8 +62,9 @@ class Choices:
         val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
-        """From the options of a loader whose strips have these `labels`, None for all labels as they are, center, upright, one
-        crop of 3,000 samples a record at a rate spread by 10 Hz; UsageError for what cannot be read or is not there."""
+        """From the options of a loader whose strips have these `labels`, None for all labels as they are, center,
+        upright, one crop of 3,000 samples a record at a rate spread by 10 Hz; UsageError for what cannot be read or is
+        not there."""
         classes = parse_labels(labels, drop_labels, rename_labels)
         samples, times = parse_crops(crops or CROPS, list(dict.fromkeys(classes.values())))
         normalise, polarity = normalise or "center", polarity or "upright"
@@ -107,12 +109,19 @@ def parse_crops(text: str, classes: Sequence[str]) -> tuple[int, dict[str, int]]
 def _whole(text: str, what: str, low: int, high: int) -> int:
     number = int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else math.nan
     if not low <= number <= high:
-        raise UsageError(f"{what} {text.strip()[:40]!r}, must be a whole number from {low} to {high}", hint="--crops 3000:A=6")
+        raise UsageError(
+            f"{what} {text.strip()[:40]!r}, must be a whole number from {low} to {high}", hint="--crops 3000:A=6"
+        )
     return int(number)
 
 
 def together(
-    signals: Sequence[NDArray[np.int16]], rate_hz: float, *, record: Sequence[str], label: Sequence[str], gain: Sequence[float]
+    signals: Sequence[NDArray[np.int16]],
+    rate_hz: float,
+    *,
+    record: Sequence[str],
+    label: Sequence[str],
+    gain: Sequence[float],
 ) -> Arrays:
     """The arrays of strips, each a signal (T,) in steps, of which there are `gain` in a mV."""
     low, median, high = np.array([np.percentile(signal, [25, 50, 75]) for signal in signals]).T
@@ -130,10 +139,11 @@ def together(
 
 
 def points_down(signal: NDArray[np.integer], rate_hz: float) -> bool:
-    """Whether the QRS complexes of a lead (T,) point down: in the median second the lowest sample is further from the middle.
+    """Whether the QRS complexes of a lead (T,) point down: in the median second the lowest sample is further from the
+    middle.
 
-    Each whole second has a highest and a lowest sample, measured from its own median; of either the median over the seconds is
-    taken, so that a few seconds of noise decide nothing. False for less than a second.
+    Each whole second has a highest and a lowest sample, measured from its own median; of either the median over the
+    seconds is taken, so that a few seconds of noise decide nothing. False for less than a second.
     """
     second = round(rate_hz)
     seconds = signal[: len(signal) // second * second].reshape(-1, second).astype(np.float64)

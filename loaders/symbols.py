@@ -3,9 +3,9 @@
     labels = symbols.label_map("aami")
     y = labels.of(np.array(["N", "A", "/"]))    # 0, 1, 4
 
-Symbols as in WFDB's table of annotation codes. `aami-s` is the map of ANSI/AAMI EC57, as its reference program `bxb` of the WFDB
-software has it. `aami` differs in e and j, atrial and nodal escape beats, which are N in it: de Chazal et al., IEEE TBME
-51(7):1196-1206, 2004, and the Kaggle heartbeat files have them so.
+Symbols as in WFDB's table of annotation codes. `aami-s` is the map of ANSI/AAMI EC57, as its reference program `bxb` of
+the WFDB software has it. `aami` differs in e and j, atrial and nodal escape beats, which are N in it: de Chazal et al.,
+IEEE TBME 51(7):1196-1206, 2004, and the Kaggle heartbeat files have them so.
 """
 
 import csv
@@ -23,7 +23,8 @@ from toolbox.errors import DataError
 from toolbox.registry import pick
 
 BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; between any two of them is an RR interval
-# In the order of the text that enters a checksum; RARE symbols, which MIT-BIH does not have, enter it only where they occur.
+# In the order of the text that enters a checksum; RARE symbols, which MIT-BIH does not have, enter it only where they
+# occur.
 AAMI = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
 RARE = "Bnr?"
 IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
@@ -53,8 +54,8 @@ class LabelMap:
         return np.array([numbers.get(name, -1) for name in names], np.int64)[inverse]
 
     def among(self, symbols: NDArray[np.str_]) -> "LabelMap":
-        """The map as data with only these `symbols` need it: without the rare ones that are not there, and where every symbol is
-        a class without those; a map of the user's as it is."""
+        """The map as data with only these `symbols` need it: without the rare ones that are not there, and where every
+        symbol is a class without those; a map of the user's as it is."""
         there = set(np.unique(symbols).tolist())
         if self.symbols is EACH:
             return LabelMap(self.name, {name: own for name, own in self.symbols.items() if name in there})
@@ -71,9 +72,11 @@ class LabelMap:
 
 
 def flutter(annotated: NDArray[np.str_], at: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
-    """First and last sample (E, 2) of the ventricular flutter or fibrillation among annotations (M,) at the samples `at` (M,).
+    """First and last sample (E, 2) of the ventricular flutter or fibrillation among annotations (M,) at the samples
+    `at` (M,).
 
-    It is from [ to ], to the end of a recording of so many samples where ] is missing, and over flutter waves ! in a row.
+    It is from [ to ], to the end of a recording of so many samples where ] is missing, and over flutter waves ! in a
+    row.
     """
     begins, ends = at[annotated == "["], at[annotated == "]"]
     last = np.searchsorted(ends, begins)
@@ -92,7 +95,9 @@ def _merged(segments: NDArray[np.int64]) -> NDArray[np.int64]:
     reach = np.maximum.accumulate(segments[:, 1])
     first = np.concatenate([np.ones(len(reach[:1]), bool), segments[1:, 0] > reach[:-1]])
     return (
-        np.stack([segments[first, 0], np.maximum.reduceat(segments[:, 1], np.flatnonzero(first))], 1) if len(reach) else segments
+        np.stack([segments[first, 0], np.maximum.reduceat(segments[:, 1], np.flatnonzero(first))], 1)
+        if len(reach)
+        else segments
     )
 
 
@@ -141,7 +146,10 @@ def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str
     classes: dict[str, str] = {}
     for place, symbol, name in pairs:
         faults = (
-            (len(symbol) != 1 or symbol not in BEATS, f"'{symbol[:40]}' is no symbol of a beat, those are {' '.join(BEATS)}"),
+            (
+                len(symbol) != 1 or symbol not in BEATS,
+                f"'{symbol[:40]}' is no symbol of a beat, those are {' '.join(BEATS)}",
+            ),
             (any(symbol in own for own in classes.values()), f"the symbol {symbol} is there twice"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
@@ -155,7 +163,9 @@ def _csv(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, st
     pairs = []
     for line, cells in enumerate(csv.reader(text.splitlines(), quoting=csv.QUOTE_NONE), 1):
         if len(cells) != 2 and any(cells):
-            raise DataError(f"{len(cells)} columns, expected {what} and class", where=f"{where}, line {line}", hint=hint)
+            raise DataError(
+                f"{len(cells)} columns, expected {what} and class", where=f"{where}, line {line}", hint=hint
+            )
         if any(cells) and [cell.strip().lower() for cell in cells] != [what, "class"]:
             pairs.append((f", line {line}", *(cell.strip() for cell in cells)))
     return pairs

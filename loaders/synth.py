@@ -1,9 +1,9 @@
 """Generated heartbeats in the layout, scale and imbalance of the real ones, from a published dynamical model.
 
-McSharry et al., IEEE Trans Biomed Eng 50(3):289-294, 2003: on the unit circle the phase turns once a beat, and every wave
-(P, Q, R, S, T) pulls the trace towards its own bump, dz/dt = -sum a_i dtheta_i exp(-dtheta_i^2 / 2 b_i^2) - z, here scaled by
-the angular velocity, so that a fast beat is as tall as a slow one. Ectopic beats differ in the waves' heights a_i and widths
-b_i and in the pause that follows. Shapes overlap between classes on purpose.
+McSharry et al., IEEE Trans Biomed Eng 50(3):289-294, 2003: on the unit circle the phase turns once a beat, and every
+wave (P, Q, R, S, T) pulls the trace towards its own bump, dz/dt = -sum a_i dtheta_i exp(-dtheta_i^2 / 2 b_i^2) - z,
+here scaled by the angular velocity, so that a fast beat is as tall as a slow one. Ectopic beats differ in the waves'
+heights a_i and widths b_i and in the pause that follows. Shapes overlap between classes on purpose.
 """
 
 from functools import partial
@@ -81,7 +81,9 @@ def _shape(y: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.f
     return height * rng.lognormal(0, JITTER, height.shape), width * rng.lognormal(0, JITTER, width.shape)
 
 
-def _integrate(rr_s: NDArray[np.floating], next_rr_s: NDArray[np.floating], own: tuple, following: tuple) -> NDArray[np.floating]:
+def _integrate(
+    rr_s: NDArray[np.floating], next_rr_s: NDArray[np.floating], own: tuple, following: tuple
+) -> NDArray[np.floating]:
     """The traces (N, samples) at 125 Hz from 0.2 s before the R peak, by exponential Euler steps of 4 ms."""
     step_s = 1 / (RATE_HZ * OVERSAMPLING)
     z = np.zeros(len(rr_s))
@@ -106,15 +108,22 @@ def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float
     """Muscle noise, baseline wander and mains hum, different in strength from beat to beat."""
     rows = (shape[0], 1)
     time_s = np.arange(shape[1]) / RATE_HZ
-    wander = rng.gamma(1.5, 0.035, rows) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5, rows) * time_s + rng.uniform(0, 1, rows)))
+    wander = rng.gamma(1.5, 0.035, rows) * np.sin(
+        2 * np.pi * (rng.uniform(0.1, 0.5, rows) * time_s + rng.uniform(0, 1, rows))
+    )
     hum = rng.gamma(1, 0.008, rows) * np.sin(2 * np.pi * (50 * time_s + rng.uniform(0, 1, rows)))
     return rng.gamma(1.5, 0.02, rows) * rng.normal(size=shape) + wander + hum
 
 
-def load(name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error") -> Data:
-    """12,000 training and 3,000 test beats, the same at every start; `seed` only draws the validation rows, and none is bad."""
+def load(
+    name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout, seed: int, bad_rows: str = "error"
+) -> Data:
+    """12,000 training and 3,000 test beats, the same at every start; `seed` only draws the validation rows, and none is
+    bad."""
     if data_file:
-        raise UsageError("--data-file goes with a dataset that is read from files; synth is generated", hint="--dataset ecg")
+        raise UsageError(
+            "--data-file goes with a dataset that is read from files; synth is generated", hint="--dataset ecg"
+        )
 
     def split(part: str, rows: int, data_seed: int) -> tuple[Split, str]:
         arrays, checksum = cached(
@@ -138,4 +147,6 @@ def load(name: str, root: Path, *, data_file: Path | None, val_fraction: Holdout
         licence="as the program",
         split_rule=f"test beats generated apart from train; {drawn}",
     )
-    return Data(spec, everything.rows(rest), everything.rows(val), lambda: split("test", TEST_ROWS, TEST_SEED)[0], checksum)
+    return Data(
+        spec, everything.rows(rest), everything.rows(val), lambda: split("test", TEST_ROWS, TEST_SEED)[0], checksum
+    )

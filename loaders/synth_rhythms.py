@@ -1,8 +1,10 @@
-"""Dataset `synth_rhythms`: generated twelve-lead records of four rhythms laid out as those of `chapman`, to try things out with.
+"""Dataset `synth_rhythms`: generated twelve-lead records of four rhythms laid out as those of `chapman`, to try things
+out with.
 
-Each record is of another patient, with a heart vector, rate and noise of its own. What is typical of a rhythm: AFIB has no P
-wave, RR intervals without an order and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave before it; SVT
-has no P wave, or one after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, SA too, swaying with the breath.
+Each record is of another patient, with a heart vector, rate and noise of its own. What is typical of a rhythm: AFIB has
+no P wave, RR intervals without an order and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave
+before it; SVT has no P wave, or one after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, SA too,
+swaying with the breath.
 """
 
 from pathlib import Path
@@ -43,7 +45,9 @@ def load(
 ) -> Data:
     """240 records of 10 s at 500 Hz in mV, the same at every start; options as of `twelve.Choices`."""
     if data_file:
-        raise UsageError("--data-file goes with a dataset that is read from files; synth_rhythms is generated", hint="chapman")
+        raise UsageError(
+            "--data-file goes with a dataset that is read from files; synth_rhythms is generated", hint="chapman"
+        )
     how = {"leads": leads, "rate": rate, "filter": filter, "normalise": normalise, "label_map": label_map}
     choices, cache = twelve.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "synth_rhythms" / "cache"
     arrays, checksum = cached(cache / f"records-v{VERSION}", generated)
@@ -75,7 +79,9 @@ def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:
     return np.round(dipole.twelve(eight)).clip(-twelve.LARGEST, twelve.LARGEST).astype(np.int16)
 
 
-def _patient(rhythm: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _patient(
+    rhythm: str, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The patient's own waves: vector (6, 3) in mV, when (6,) and width (6,) in s."""
     waves = len(dipole.WAVES)
     vector = dipole.turned(dipole.VECTOR_MV, rng.normal(0, (8, 8, 14)))

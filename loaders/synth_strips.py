@@ -1,8 +1,10 @@
-"""Dataset `synth_strips`: generated strips of unequal length laid out as those of `cinc2017`, to try out what is meant for them.
+"""Dataset `synth_strips`: generated strips of unequal length laid out as those of `cinc2017`, to try out what is meant
+for them.
 
-Beats are bumps around each R peak. What is typical of a label: N beats come regularly after a P wave; A (atrial fibrillation)
-beats come irregularly, without a P wave, over a fine trembling of the baseline; of O every third beat comes early and is wide;
-~ is noise in which no beat can be told. Some strips are upside down, all stand on an offset of their own.
+Beats are bumps around each R peak. What is typical of a label: N beats come regularly after a P wave; A (atrial
+fibrillation) beats come irregularly, without a P wave, over a fine trembling of the baseline; of O every third beat
+comes early and is wide; ~ is noise in which no beat can be told. Some strips are upside down, all stand on an offset of
+their own.
 """
 
 from pathlib import Path
@@ -47,7 +49,9 @@ def load(
 ) -> Data:
     """260 strips of 6 to 20 s, the same at every start; options as of `strips.Choices`, `seed` only draws the sides."""
     if data_file:
-        raise UsageError("--data-file goes with a dataset that is read from files; synth_strips is generated", hint="cinc2017")
+        raise UsageError(
+            "--data-file goes with a dataset that is read from files; synth_strips is generated", hint="cinc2017"
+        )
     view = {"normalise": normalise, "polarity": polarity, "crops": crops, "resample": resample}
     how = {"drop_labels": drop_labels, "rename_labels": rename_labels, "val_fraction": val_fraction, "seed": seed}
     choices = strips.Choices.of(LABELS, **view, **how)
@@ -60,7 +64,9 @@ def generated() -> Arrays:
     """All strips, their labels in random order."""
     rng = np.random.default_rng(SEED)
     label = rng.permutation(np.repeat(LABELS, COUNTS))
-    signals = [strip(str(each), np.random.default_rng(seeds)) for each, seeds in zip(label, rng.spawn(len(label)), strict=True)]
+    signals = [
+        strip(str(each), np.random.default_rng(seeds)) for each, seeds in zip(label, rng.spawn(len(label)), strict=True)
+    ]
     names = [f"s{number:03}" for number in range(1, len(label) + 1)]
     return strips.together(signals, RATE_HZ, record=names, label=label, gain=[STEPS_PER_MV] * len(label))
 

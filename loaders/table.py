@@ -1,6 +1,8 @@
-"""Dataset `table`: a user's own rows, from a CSV (`columns`) or an NPZ (`npz`) that --data-file names, without any code.
+"""Dataset `table`: a user's own rows, from a CSV (`columns`) or an NPZ (`npz`) that --data-file names, without any
+code.
 
-A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for detection.
+A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for
+detection.
 """
 
 import math
@@ -26,7 +28,8 @@ READERS: dict[str, Callable[..., Arrays]] = {
 }
 READING = "2"  # raised when the same file is read in another way, so that older caches are not taken
 WOULD_DO = (
-    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x and y)"
+    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x"
+    " and y)"
 )
 RATE_HZ = 1.0  # where nobody says it: frequencies are then in cycles a sample
 
@@ -43,13 +46,14 @@ def load(
     record_column: str | None = None,
     rate_hz: float | None = None,
 ) -> Data:
-    """The rows of `data_file`: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted labels.
+    """The rows of `data_file`: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted
+    labels.
 
-    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is: without one a column that is called
-    patient, subject, record, group or the like, and "none" takes none. `split` is "stratified" (20 % of each class test),
-    "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test in that column).
-    `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what is asked for and not there,
-    DataError for what the file lacks.
+    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is: without one a column that
+    is called patient, subject, record, group or the like, and "none" takes none. `split` is "stratified" (20 % of each
+    class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test
+    in that column). `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what
+    is asked for and not there, DataError for what the file lacks.
     """
     if not data_file:
         raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
@@ -80,10 +84,11 @@ def undivided(
     rate_hz: float | None = None,
     typed: Sequence[str] = (),
 ) -> tuple[Data, Split]:
-    """All rows of a table with the classes of `spec`, divided into no sides; the rate is that of `spec` where nobody states one.
+    """All rows of a table with the classes of `spec`, divided into no sides; the rate is that of `spec` where nobody
+    states one.
 
-    A split or record column that was not `typed`, but is the run's own, may be missing. `lowest` is the number of the first class
-    where numbers stand for the names of classes, None where they do not. Raises as `load`.
+    A split or record column that was not `typed`, but is the run's own, may be missing. `lowest` is the number of the
+    first class where numbers stand for the names of classes, None where they do not. Raises as `load`.
     """
     label = None if label_column == NO_LABEL else label_column or ""
     asked = {"label": label, "record": record_column, "split": (split or "").partition(":")[2] or None}
@@ -116,11 +121,16 @@ def _first_readable(
 
 
 def _tell_recognised(arrays: Arrays, path: Path) -> str:
-    """Log which column is taken for the record because it is called so; the same for the split rule, "" where none is."""
+    """Log which column is taken for the record because it is called so; the same for the split rule, "" where none
+    is."""
     if "recognised" not in arrays:
         return ""
     name = str(arrays["recognised"][0])
-    log.info("the rows of one %s stay together: the record column of %s, by its name; --record-column none for none", name, path)
+    log.info(
+        "the rows of one %s stay together: the record column of %s, by its name; --record-column none for none",
+        name,
+        path,
+    )
     return f"; records are those of the column {name}, by its name"
 
 
@@ -146,19 +156,28 @@ def _spec(arrays: Arrays, rows: Split, path: Path, *, rate_hz: float | None, rul
 
 
 def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:
-    """The rate that was typed, else the file's, else 1, which is said: what works in Hz then works in cycles a sample."""
+    """The rate that was typed, else the file's, else 1, which is said: what works in Hz then works in cycles a
+    sample."""
     if rate_hz is not None and not (math.isfinite(rate_hz) and rate_hz > 0):
         raise UsageError(f"--rate-hz is {rate_hz}, expected a number above 0", hint="samples a second")
     if rate_hz is None and "rate_hz" not in arrays:
-        log.warning("the rate of %s is not known and taken as %g Hz, a sample a second; --rate-hz states it", path, RATE_HZ)
+        log.warning(
+            "the rate of %s is not known and taken as %g Hz, a sample a second; --rate-hz states it", path, RATE_HZ
+        )
         return RATE_HZ
     return float(rate_hz if rate_hz is not None else arrays["rate_hz"][0])
 
 
 def _parsed(
-    path: Path, cache: Path, asked: dict[str, str | None], *, classes: Sequence[str] | None = None, lowest: int | None = None
+    path: Path,
+    cache: Path,
+    asked: dict[str, str | None],
+    *,
+    classes: Sequence[str] | None = None,
+    lowest: int | None = None,
 ) -> tuple[Arrays, str]:
-    """The arrays of a file, coded, among `classes` where they are known, parsed once for each way; and their checksum."""
+    """The arrays of a file, coded, among `classes` where they are known, parsed once for each way; and their
+    checksum."""
     with reading(path):
         if not path.is_file():
             what = "a folder is no table" if path.is_dir() else "there is no such file"

@@ -45,7 +45,8 @@ class Fault(Exception):
 
 
 def of_csv(content: bytes) -> Samples:
-    """The samples (12, 5000) of a CSV in microvolts: names above the columns, or none and the leads in the standard order."""
+    """The samples (12, 5000) of a CSV in microvolts: names above the columns, or none and the leads in the standard
+    order."""
     import pandas as pd
 
     first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
@@ -71,7 +72,9 @@ def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fau
     for lead, place in zip(twelve.LEADS, places, strict=True):
         for row, cell in enumerate(table[place].dropna()):
             if not _is_number(cell.strip(AROUND)):
-                return Fault(UNREADABLE, f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number")
+                return Fault(
+                    UNREADABLE, f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number"
+                )
     return Fault(UNREADABLE, "it has columns of different lengths")
 
 
@@ -93,7 +96,8 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
 
 
 def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places: list[int]) -> NDArray[np.float64]:
-    """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header says."""
+    """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header
+    says."""
     first = leads[0]
     same = {(lead.file, lead.format, lead.frame, lead.offset) for lead in leads}
     if len(same) > 1 or (first.format, first.frame, *{lead.skew for lead in leads}) != ("16", 1, 0):

@@ -1,4 +1,5 @@
-"""The twelve-lead recordings of a folder or zip, read side by side and once; what cannot be used is told, with its fault.
+"""The twelve-lead recordings of a folder or zip, read side by side and once; what cannot be used is told, with its
+fault.
 
     source = tracings.find(folder)
     arrays = tracings.read_all(source, cache)
@@ -33,12 +34,15 @@ CSV, WFDB = ".csv", ".hea"
 SIGNALS = (WFDB, ".mat", ".dat")
 COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
-WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
+WOULD_DO = (
+    "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Recordings in a folder or zip: by name, sorted, the file of each, below the folder or in the zip, all of one `kind`."""
+    """Recordings in a folder or zip: by name, sorted, the file of each, below the folder or in the zip, all of one
+    `kind`."""
 
     path: Path
     kind: str
@@ -53,7 +57,9 @@ class Source:
         if self.kind == CSV:
             return [path for path in given if path.is_file()]
         folders = dict.fromkeys(path.parent for path in given)  # a header may name a signal file of another stem
-        return [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SIGNALS and path.is_file()]
+        return [
+            path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SIGNALS and path.is_file()
+        ]
 
 
 def find(place: Path, *, pointed_at: bool = True) -> Source | None:
@@ -100,7 +106,9 @@ def _in_zip(path: Path) -> Source:
                 folders.setdefault("" if kind == WFDB else str(PurePosixPath(name).parent), []).append(name)
         if folders:
             denoised = [folder for folder in folders if PurePosixPath(folder).name == "ECGDataDenoised"]
-            return _named(path, kind, folders[denoised[0] if denoised else max(folders, key=lambda name: len(folders[name]))])
+            return _named(
+                path, kind, folders[denoised[0] if denoised else max(folders, key=lambda name: len(folders[name]))]
+            )
     raise DataError("there are no recordings in the zip", where=str(path), hint=WOULD_DO)
 
 
@@ -124,7 +132,8 @@ BESIDE: dict[str, Callable[[Path], Source | None]] = {
 
 
 def read_all(source: Source, folder: Path) -> Arrays:
-    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be used.
+    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be
+    used.
 
     Of records with the same samples the first is used. The samples lie in a temporary file in `folder`.
     Raises DataError where no recording can be used.
@@ -132,7 +141,9 @@ def read_all(source: Source, folder: Path) -> Arrays:
     told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
 
     def usable() -> Iterator[tracing.Samples]:
-        first: dict[str, str] = {}  # of the records with some content, which on two sides would be known before it is tested
+        first: dict[
+            str, str
+        ] = {}  # of the records with some content, which on two sides would be known before it is tested
         with reading(source.path):
             for name, found in _read(source):
                 content = "" if isinstance(found, str) else twelve.content(found[0])

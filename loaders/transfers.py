@@ -1,4 +1,5 @@
-"""One file comes over the network, from Google Drive or any address; what breaks is gone on with, asked for again where it helps.
+"""One file comes over the network, from Google Drive or any address; what breaks is gone on with, asked for again where
+it helps.
 
 Imported only once something is to be fetched: gdown and requests take their time.
 """
@@ -28,7 +29,8 @@ LONGEST_WAIT_S = 30  # that a server may ask for
 def fetch(remote: Remote, part: Path) -> None:
     """Bring `remote` to `part`, not verified; what a broken attempt brought is kept beside it and gone on with.
 
-    A server that cannot be reached, refuses, or sends a page is not asked again. Raises DownloadError, and OSError of the disk.
+    A server that cannot be reached, refuses, or sends a page is not asked again. Raises DownloadError, and OSError of
+    the disk.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -39,7 +41,9 @@ def fetch(remote: Remote, part: Path) -> None:
             if wait_s is None:
                 wait_s = BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
             if attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S or not _may_pass(error, first=attempt == 1):
-                raise DownloadError(f"cannot fetch {remote.name}: {_reason(error)}", where=remote.url, hint=LATER) from error
+                raise DownloadError(
+                    f"cannot fetch {remote.name}: {_reason(error)}", where=remote.url, hint=LATER
+                ) from error
             log.info("%s; attempt %d of %d in %.0f s", _reason(error), attempt + 1, ATTEMPTS, wait_s)
             time.sleep(wait_s)
 
@@ -75,7 +79,8 @@ def _may_pass(error: Exception, *, first: bool) -> bool:
 
 
 def _never_connected(error: Exception) -> bool:
-    """Whether there is no name, nobody listening, no proxy or no trust: urllib3 gives a reason to that, and to nothing else."""
+    """Whether there is no name, nobody listening, no proxy or no trust: urllib3 gives a reason to that, and to nothing
+    else."""
     return any(hasattr(cause, "reason") for cause in error.args)
 
 
@@ -93,7 +98,9 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, requests.HTTPError):
         asked_s = _asked_wait_s(error)
-        return f"the server answers {error.response.status_code}" + (f" and asks for {asked_s:.0f} s" if asked_s else "")
+        return f"the server answers {error.response.status_code}" + (
+            f" and asks for {asked_s:.0f} s" if asked_s else ""
+        )
     if isinstance(error, FileURLRetrievalError):
         return "Google Drive sends a web page in its place, often a quota notice"
     if isinstance(error, DriveError):

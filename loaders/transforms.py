@@ -1,7 +1,7 @@
 """What can be done to a batch on its device: (x (B, C, T), strength, chance) -> changed x, or how its rows are mixed.
 
-Every row is changed, each in its own way, and x itself is left as it is. Rows may be padded with zeros at their end, which
-recurrent networks mask: what is added leaves the padding as it is, and what moves in is zero.
+Every row is changed, each in its own way, and x itself is left as it is. Rows may be padded with zeros at their end,
+which recurrent networks mask: what is added leaves the padding as it is, and what moves in is zero.
 """
 
 import math
@@ -35,7 +35,8 @@ class Mix(NamedTuple):
 
 
 class Chance:
-    """The random numbers of one batch, made on its device from `numbers`, and the rate that turns seconds into samples."""
+    """The random numbers of one batch, made on its device from `numbers`, and the rate that turns seconds into
+    samples."""
 
     def __init__(self, device: torch.device, rate_hz: float, numbers: tuple[int, ...]) -> None:
         self.device, self.rate_hz = device, rate_hz
@@ -74,7 +75,8 @@ def shift(x: Tensor, most: float, chance: Chance) -> Tensor:
 
 
 def scale(x: Tensor, spread: float, chance: Chance) -> Tensor:
-    """Times a lognormal factor whose logarithm has standard deviation `spread`; the leads of a row keep their proportion."""
+    """Times a lognormal factor whose logarithm has standard deviation `spread`; the leads of a row keep their
+    proportion."""
     return x * torch.exp(spread * chance.normal(len(x), 1, 1))
 
 
@@ -104,7 +106,8 @@ def stretch(x: Tensor, most: float, chance: Chance) -> Tensor:
 
 
 def cutout(x: Tensor, longest_s: float, chance: Chance) -> Tensor:
-    """A window of up to `longest_s` seconds set to zero in every lead, anywhere before the padding (DeVries & Taylor 2017)."""
+    """A window of up to `longest_s` seconds set to zero in every lead, anywhere before the padding (DeVries & Taylor
+    2017)."""
     time = torch.arange(x.shape[2], device=x.device)
     width = (chance.uniform(len(x), 1) * round(longest_s * chance.rate_hz)).ceil()
     room = (last_sample(x)[:, None] + 1 - width).clamp(min=0)

@@ -1,7 +1,8 @@
 """Twelve-lead records of ten seconds with one rhythm each become Data: labels, leads, filters, sides by record.
 
-What `chapman` and `synth_rhythms` have in common. Their arrays are samples (R, 12, 5000) int16 in microvolts, the leads in the
-order of `LEADS`, and of each record (R,) name, rhythm ("" where none is known) and content, a hash of its samples.
+What `chapman` and `synth_rhythms` have in common. Their arrays are samples (R, 12, 5000) int16 in microvolts, the leads
+in the order of `LEADS`, and of each record (R,) name, rhythm ("" where none is known) and content, a hash of its
+samples.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ NORMALISATIONS = {
 
 @dataclass(frozen=True)
 class Choices:
-    """What is asked of the records: classes, leads by their number in LEADS, rate, filter, normalisation, and the sides."""
+    """What is asked of the records: classes, leads by their number in LEADS, rate, filter, normalisation, and the
+    sides."""
 
     labels: RhythmMap
     leads: tuple[int, ...]
@@ -63,15 +65,24 @@ class Choices:
         val_fraction: Holdout,
         seed: int,
     ) -> "Choices":
-        """From the options of a loader, None for rhythm4, all leads, 500 Hz, no filter and mV; UsageError for what is none."""
+        """From the options of a loader, None for rhythm4, all leads, 500 Hz, no filter and mV; UsageError for what is
+        none."""
         rate_hz = RATE_HZ if rate is None else rate
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
-            raise UsageError(f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ}")
+            raise UsageError(
+                f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ}"
+            )
         for step in filters.parse(filter or "none"):
             step(np.zeros((1, RATE_HZ)), RATE_HZ)  # what it cannot do is said before anything is read
         pick("normalise", NORMALISATIONS, normalise or "none")
         how = {"rate_hz": rate_hz, "filter": filter or "none", "normalise": normalise or "none"}
-        return cls(diagnoses.rhythm_map(label_map or "rhythm4"), parse_leads(leads), **how, val_fraction=val_fraction, seed=seed)
+        return cls(
+            diagnoses.rhythm_map(label_map or "rhythm4"),
+            parse_leads(leads),
+            **how,
+            val_fraction=val_fraction,
+            seed=seed,
+        )
 
     @property
     def view(self) -> str:
@@ -80,7 +91,8 @@ class Choices:
 
 
 def parse_leads(text: str | None) -> tuple[int, ...]:
-    """The numbers of the leads that are asked for, in that order, all for None; UsageError for one that there is not."""
+    """The numbers of the leads that are asked for, in that order, all for None; UsageError for one that there is
+    not."""
     names = [name.strip() for name in text.split(",")] if text is not None else list(LEADS)
     known = {name.lower(): k for k, name in enumerate(LEADS)}
     for name in names:
@@ -107,10 +119,11 @@ def as_data(
     where: str,
     refused: int = 0,
 ) -> Data:
-    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `refused` records could not be used.
+    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `refused` records could not be
+    used.
 
-    What a rate and a filter make of the samples is kept in `cache`. The test records are drawn by rhythm with a seed of their
-    own, so that they are the same under every label map and --seed. Raises DataError where a side would be empty.
+    What a rate and a filter make of the samples is kept in `cache`. The test records are drawn by rhythm with a seed of
+    their own, so that they are the same under every label map and --seed. Raises DataError where a side would be empty.
     """
     rhythm, labels = arrays["rhythm"], choices.labels.among(arrays["rhythm"])
     y = labels.of(rhythm)
@@ -176,7 +189,9 @@ def _filtered(samples: NDArray[np.int16], choices: Choices, cache: Path) -> Arra
 def _quartiles(samples: NDArray[np.int16]) -> Arrays:
     """Those (3, R, 12) of each lead."""
     bar = terminal.bar(iterable=_sound(samples), desc="medians", unit="record")
-    return {"quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)}
+    return {
+        "quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)
+    }
 
 
 def _rule(choices: Choices, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> str:
@@ -193,7 +208,8 @@ def _told(records: int, what: str) -> str:
 
 
 def ordered(names: Sequence[str]) -> list[int]:
-    """The place of each of LEADS among `names`, whatever their case; a ValueError names those that are not there, or twice."""
+    """The place of each of LEADS among `names`, whatever their case; a ValueError names those that are not there, or
+    twice."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name.strip().lower(), []).append(place)

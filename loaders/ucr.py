@@ -1,7 +1,7 @@
 """The forms in which the UCR archive ships a dataset, .ts .arff .tsv .txt, each read as the CSV that it nearly is.
 
-What is not a row becomes a blank line, so that a fault in a row keeps its line and column. Formats as in Bagnall et al.,
-arXiv 1811.00075 (.ts), and Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019 (the archive).
+What is not a row becomes a blank line, so that a fault in a row keeps its line and column. Formats as in Bagnall et
+al., arXiv 1811.00075 (.ts), and Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019 (the archive).
 """
 
 import io
@@ -23,7 +23,8 @@ RATE = "--rate-hz HZ"
 
 
 def as_csv(file: BinaryIO, where: str, *, suffix: str, name: str = "", samples: int | None = None) -> BinaryIO:
-    """A file of the form `suffix` as a CSV of the same lines; DataError where its header tells of another `name` or size.
+    """A file of the form `suffix` as a CSV of the same lines; DataError where its header tells of another `name` or
+    size.
 
     Without a `name` and `samples` any will do.
     """
@@ -77,7 +78,9 @@ def _body(lines: list[bytes], where: str, asked: dict[str, str]) -> list[bytes]:
         if (wanted := asked.get(key.lower()) or value.lower()) != value.lower():
             what, place = f"{key} is {value[:40]}, expected {wanted}", f"{where}, line {number}"
             raise DataError(what, where=place, hint="the file as the archive ships it")
-    return [b""] * (start + 1) + [b"" if line.lstrip().startswith((b"%", b"#")) else line for line in lines[start + 1 :]]
+    return [b""] * (start + 1) + [
+        b"" if line.lstrip().startswith((b"%", b"#")) else line for line in lines[start + 1 :]
+    ]
 
 
 # In the order in which they are looked for; the archive of 2015 has files without a suffix.
@@ -115,7 +118,9 @@ def _check_loose(path: Path, name: str) -> None:
     stated = stated or _by_name(path.name)
     if stated is None or stated.lower() != name.lower():
         what = f"the file is of {stated}, not of {name}" if stated else f"the file does not state that it is of {name}"
-        raise DataError(what, where=str(path), hint=f"{_as_table(path)}; a file of {name} is called {name}_TRAIN{path.suffix}")
+        raise DataError(
+            what, where=str(path), hint=f"{_as_table(path)}; a file of {name} is called {name}_TRAIN{path.suffix}"
+        )
     if not re.fullmatch(rf"{name}_(TRAIN|TEST)\..+", path.name):
         what = f"a file of {name} is called {name}_TRAIN{path.suffix} or {name}_TEST{path.suffix}"
         raise DataError(what, where=str(path), hint="rename it")

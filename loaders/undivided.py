@@ -2,7 +2,8 @@
 
     data = undivided.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
 
-The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate have to be those of the run.
+The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate have to be those of the
+run.
 """
 
 import hashlib
@@ -30,22 +31,35 @@ OF_A_VIEW = ("view", "workers", "short_batch")
 UNKNOWN = "as given"  # the unit of a table that states none
 
 
-def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mapping[str, Any], typed: Sequence[str] = ()) -> Data:
-    """All rows of the dataset or file `what` as the test side of a run on `dataset`, with the facts `spec` of the run's data.
+def load(
+    what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mapping[str, Any], typed: Sequence[str] = ()
+) -> Data:
+    """All rows of the dataset or file `what` as the test side of a run on `dataset`, with the facts `spec` of the run's
+    data.
 
-    `options` are the run's own of `get_data`, of which those of a table are used where they were `typed`, or the run's data was a
-    table. Train and validation are empty. Raises DataError for classes, leads, samples, a rate or a unit that are not the run's.
+    `options` are the run's own of `get_data`, of which those of a table are used where they were `typed`, or the run's
+    data was a table. Train and validation are empty. Raises DataError for classes, leads, samples, a rate or a unit
+    that are not the run's.
     """
     path, by_name = Path(what), ""
     if what not in DATASETS and not path.exists():
         known = ", ".join(DATASETS)
-        raise DataError("no dataset has this name, and there is no such file", where=what, hint=f"a file, or one of {known}")
+        raise DataError(
+            "no dataset has this name, and there is no such file", where=what, hint=f"a file, or one of {known}"
+        )
     if what in DATASETS:
         name, found, rows = what, *_all_rows(what, root, None, options)
     elif path.is_file() and path.name.lower().endswith(tuple(table.READERS)):
         asked = {name: options[name] for name in OF_A_TABLE if name in typed or dataset == "table"}
-        how = {"bad_rows": options["bad_rows"], "split": options["split"] if dataset == "table" else None, "typed": typed}
-        name, (found, rows) = path.name, table.undivided(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how)
+        how = {
+            "bad_rows": options["bad_rows"],
+            "split": options["split"] if dataset == "table" else None,
+            "typed": typed,
+        }
+        name, (found, rows) = (
+            path.name,
+            table.undivided(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how),
+        )
         by_name = found.spec.split_rule
     else:
         name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
@@ -54,7 +68,12 @@ def load(what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mappin
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
     every = replace(
-        found.spec, name=spec.name, classes=spec.classes, importance=spec.importance, scored=spec.scored, split_rule=rule
+        found.spec,
+        name=spec.name,
+        classes=spec.classes,
+        importance=spec.importance,
+        scored=spec.scored,
+        split_rule=rule,
     )
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
@@ -65,7 +84,9 @@ def _all_rows(dataset: str, root: Path, path: Path | None, options: Mapping[str,
     """A dataset, and the rows of all its sides, each once."""
     kept = {name: value for name, value in options.items() if name not in (*OF_SIDES, *OF_A_TABLE, *OF_A_VIEW)}
     kept = {name: value for name, value in kept.items() if not name.startswith(OF_CHARTS)}
-    data = get_data(dataset, root, data_file=path, val_fraction=0.0, seed=options["seed"], split=DIVIDED.get(dataset), **kept)
+    data = get_data(
+        dataset, root, data_file=path, val_fraction=0.0, seed=options["seed"], split=DIVIDED.get(dataset), **kept
+    )
     return data, data.train.with_sides(data.val, data.test)
 
 
@@ -88,13 +109,21 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
         "Hz": (there.rate_hz, own.rate_hz),
         "features beside the samples": (len(there.features), len(own.features)),
     }
-    wrong = [f"{found:g} {name}, the run was trained on {wanted:g}" for name, (found, wanted) in facts.items() if found != wanted]
+    wrong = [
+        f"{found:g} {name}, the run was trained on {wanted:g}"
+        for name, (found, wanted) in facts.items()
+        if found != wanted
+    ]
     if there.unit != own.unit and UNKNOWN not in (there.unit, own.unit) and there.name == "table":
         wrong.append(f"samples in {there.unit}, the run was trained on {own.unit}")
     if wrong:
-        raise DataError(f"the rows have {'; '.join(wrong)}", where=where, hint="rows cut and sampled as those of the run")
+        raise DataError(
+            f"the rows have {'; '.join(wrong)}", where=where, hint="rows cut and sampled as those of the run"
+        )
     if there.leads != own.leads and not any(lead.startswith("lead ") for lead in (*there.leads, *own.leads)):
-        log.warning("the leads of %s are %s, the run was trained on %s", where, ", ".join(there.leads), ", ".join(own.leads))
+        log.warning(
+            "the leads of %s are %s, the run was trained on %s", where, ", ".join(there.leads), ", ".join(own.leads)
+        )
 
 
 def _view(data: Data, root: Path, options: Mapping[str, Any]) -> Data:

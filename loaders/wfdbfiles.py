@@ -1,4 +1,5 @@
-"""WFDB records (.hea with its signal files, the .mat of the PhysioNet challenges too) open as recordings, read in pieces.
+"""WFDB records (.hea with its signal files, the .mat of the PhysioNet challenges too) open as recordings, read in
+pieces.
 
 The header is held against the files first, as `loaders/formats/wfdb_signal.py` does for a database.
 """
@@ -80,11 +81,16 @@ def _uncalibrated(leads: list[Lead]) -> list[str]:
     names = ", ".join(lead.name for lead in leads if not lead.is_calibrated)
     if not names:
         return []
-    return [f"the header states no gain of {names[:120]}; {wfdb_header.DEFAULT_GAIN:g} steps a mV are assumed, as WFDB does"]
+    return [
+        f"the header states no gain of {names[:120]}; {wfdb_header.DEFAULT_GAIN:g} steps a mV are assumed, as WFDB does"
+    ]
 
 
-def _reference(path: Path, rate_hz: float, samples: int) -> tuple[tuple[list[str], NDArray[np.int64]] | None, list[str]]:
-    """The annotations of the .atr beside a record, None where there are none or some stand after its end, and doubts."""
+def _reference(
+    path: Path, rate_hz: float, samples: int
+) -> tuple[tuple[list[str], NDArray[np.int64]] | None, list[str]]:
+    """The annotations of the .atr beside a record, None where there are none or some stand after its end, and
+    doubts."""
     if not path.with_suffix(".atr").exists():
         return None, []
     with records.naming(path, "annotations", "the record without its .atr"):
@@ -94,7 +100,10 @@ def _reference(path: Path, rate_hz: float, samples: int) -> tuple[tuple[list[str
     beyond = int((places >= samples).sum())
     if not beyond:
         return (symbols, places), []
-    what = f"{beyond} of {len(places)} annotations in {path.stem}.atr stand after the end of the signal: they are not compared"
+    what = (
+        f"{beyond} of {len(places)} annotations in {path.stem}.atr stand after the end of the signal: they are not"
+        " compared"
+    )
     return None, [what]
 
 
@@ -102,5 +111,7 @@ def beside(signal: Path) -> Path:
     """The header of a signal file."""
     header = signal.with_suffix(".hea")
     if not header.is_file():
-        raise DataError(f"there is no {header.name} beside it", where=str(signal), hint="the record's header (.hea) too")
+        raise DataError(
+            f"there is no {header.name} beside it", where=str(signal), hint="the record's header (.hea) too"
+        )
     return header

@@ -1,4 +1,5 @@
-"""Diagnostics.xlsx of the Chapman-Shaoxing database becomes the rhythm of each recording; faults are named by row and column."""
+"""Diagnostics.xlsx of the Chapman-Shaoxing database becomes the rhythm of each recording; faults are named by row and
+column."""
 
 from collections.abc import Iterable
 from pathlib import Path

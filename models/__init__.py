@@ -38,7 +38,11 @@ CLASSIFIERS = {
     "resnet1d_v2": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
     "resnet1d_v2_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=_V2),
     "resnet1d_v2_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
-    **{f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers) for kind in ("lstm", "gru") for layers in (1, 2, 3)},
+    **{
+        f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers)
+        for kind in ("lstm", "gru")
+        for layers in (1, 2, 3)
+    },
     **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
     "inception1d": Inception1d,
     "inception1d_small": partial(Inception1d, filters=8, depth=3, kernels=(19, 9, 5), bottleneck=8),
@@ -55,12 +59,14 @@ AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_
 MODELS = CLASSIFIERS | AUTOENCODERS
 
 
-def get_model(name: str, spec: DataSpec, *, model_args: str | None = None, members: int = 1, **choices: Any) -> nn.Module:
+def get_model(
+    name: str, spec: DataSpec, *, model_args: str | None = None, members: int = 1, **choices: Any
+) -> nn.Module:
     """Build the network called `name`, sized for the data `spec` describes; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several `members` are a
-    committee of such networks. Raises UsageError for what the network does not take, for charts where it takes signals or the
-    other way round, and where such a network cannot be built.
+    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several
+    `members` are a committee of such networks. Raises UsageError for what the network does not take, for charts where
+    it takes signals or the other way round, and where such a network cannot be built.
     """
     if members > 1:
         return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))

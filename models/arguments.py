@@ -1,9 +1,10 @@
 """What one network alone understands, as typed with --model-args, becomes keyword arguments of that network.
 
-    parse("resnet1d_grid", CLASSIFIERS["resnet1d_grid"], "filters=4-8,layout=cna")  ->  {"filters": (4, 8), "layout": "cna"}
+    parse("resnet1d_grid", CLASSIFIERS["resnet1d_grid"], "filters=4-8,layout=cna")  ->  {"filters": (4, 8), "layout":
+    "cna"}
 
-Commas stand between the arguments, `-` between the numbers of a list. Which there are and of what type says the network's own
-signature; a `partial` only gives other defaults.
+Commas stand between the arguments, `-` between the numbers of a list. Which there are and of what type says the
+network's own signature; a `partial` only gives other defaults.
 """
 
 import inspect
@@ -18,7 +19,8 @@ HINT = "--model-args filters=64-128,dropout=0.4"
 
 
 def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
-    """Values by argument; a UsageError for what the network does not take, twice the same, or a value of another type."""
+    """Values by argument; a UsageError for what the network does not take, twice the same, or a value of another
+    type."""
     known = kinds(network)
     if not known:
         raise UsageError(f"{name} takes no --model-args", hint="leave them out")
@@ -45,7 +47,9 @@ def _value(key: str, kind: Any, text: str) -> Any:
         return _one(key, kind, text)
     items = text.split("-")
     if len(items) > LONGEST:
-        raise UsageError(f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read", hint=f"{key}=64-128")
+        raise UsageError(
+            f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read", hint=f"{key}=64-128"
+        )
     return tuple(_one(key, get_args(kind)[0], item) for item in items)
 
 
@@ -61,7 +65,11 @@ def _one(key: str, kind: Any, text: str) -> Any:
 
 
 READERS: dict[Any, tuple[Callable[[str], Any], str, Callable[[Any], bool]]] = {
-    int: (int, f"a whole number from 1 to {LARGEST} (of a list: with - between them)", lambda number: 1 <= number <= LARGEST),
+    int: (
+        int,
+        f"a whole number from 1 to {LARGEST} (of a list: with - between them)",
+        lambda number: 1 <= number <= LARGEST,
+    ),
     float: (float, f"a number from 0 to {LARGEST}", lambda number: 0 <= number <= LARGEST),
     bool: ({"true": True, "false": False}.__getitem__, "true or false", lambda _: True),
     str: (str, "a word", lambda word: word.isprintable()),

@@ -1,4 +1,5 @@
-"""Autoencoders: (B, C, T) -> (B, C, T) through a code too small to copy. Trained on one class, they fail on the others."""
+"""Autoencoders: (B, C, T) -> (B, C, T) through a code too small to copy. Trained on one class, they fail on the
+others."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from models.recurrent import start_able_to_remember
 class LSTMAutoencoder(nn.Module):
     """An LSTM reads the row into its last hidden state, which another unrolls over time (Srivastava et al., ICML 2015).
 
-    Encoder C -> 2 `code` -> `code`; the code is repeated for every sample; decoder `code` -> `code` -> 2 `code`; a linear layer
-    gives the sample. With one lead and a code of 64: 116,736 and 132,737 parameters.
+    Encoder C -> 2 `code` -> `code`; the code is repeated for every sample; decoder `code` -> `code` -> 2 `code`; a
+    linear layer gives the sample. With one lead and a code of 64: 116,736 and 132,737 parameters.
     """
 
     def __init__(self, spec: DataSpec, *, code: int = 64) -> None:
@@ -37,7 +38,13 @@ class ConvAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, spec: DataSpec, *, widths: tuple[int, ...] = (16, 32, 64), code: int = 8, kernel: int = 7, noise: float = 0.1
+        self,
+        spec: DataSpec,
+        *,
+        widths: tuple[int, ...] = (16, 32, 64),
+        code: int = 8,
+        kernel: int = 7,
+        noise: float = 0.1,
     ) -> None:
         super().__init__()
         self.noise = noise
@@ -53,7 +60,9 @@ class ConvAutoencoder(nn.Module):
             width_in = width
         flat = width_in * self.lengths[-1]
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, code))
-        self.decoder = nn.Sequential(nn.Linear(code, flat), nn.Unflatten(1, (width_in, self.lengths[-1])), nn.GELU(), *up)
+        self.decoder = nn.Sequential(
+            nn.Linear(code, flat), nn.Unflatten(1, (width_in, self.lengths[-1])), nn.GELU(), *up
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(_noisy(x, self.noise) if self.training else x))

@@ -9,8 +9,8 @@ from toolbox.errors import UsageError
 class CNN1d(nn.Module):
     """(B, C, T) -> logits (B, K) by two convolutions without padding, each with ReLU and max-pooling by 3.
 
-    The first is batch-normalised, which the published count of 4,789 parameters for 187 samples and five classes includes.
-    Raises UsageError for rows that are too short for them.
+    The first is batch-normalised, which the published count of 4,789 parameters for 187 samples and five classes
+    includes. Raises UsageError for rows that are too short for them.
     """
 
     def __init__(self, spec: DataSpec, *, widths: tuple[int, int] = (8, 32), kernel: int = 7, pool: int = 3) -> None:

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 
 class Committee(nn.Module):
-    """Inputs (B, ...) -> logits (B, K): the logarithm of the members' mean probabilities (deep ensembles, arXiv 1612.01474).
+    """Inputs (B, ...) -> logits (B, K): the logarithm of the members' mean probabilities (deep ensembles, arXiv
+    1612.01474).
 
-    In training a batch is dealt out: each row goes to one member, which alone learns from it, so that the loss of a step is that
-    of every member by itself. Batches are made for that (`samplers.epoch_order`): each member gets every row once an epoch, in
-    an order of its own, as if it were trained alone. Members differ in that order and in their first weights.
+    In training a batch is dealt out: each row goes to one member, which alone learns from it, so that the loss of a
+    step is that of every member by itself. Batches are made for that (`samplers.epoch_order`): each member gets every
+    row once an epoch, in an order of its own, as if it were trained alone. Members differ in that order and in their
+    first weights.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:

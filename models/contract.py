@@ -1,4 +1,5 @@
-"""What the loop asks of a network, seen on a few rows before a network of the user's own is trained: the shape of its outputs."""
+"""What the loop asks of a network, seen on a few rows before a network of the user's own is trained: the shape of its
+outputs."""
 
 import copy
 

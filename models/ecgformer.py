@@ -1,4 +1,5 @@
-"""Transformer encoders over the samples of a beat, or over patches of samples (Vaswani et al. 2017; Dosovitskiy et al. 2021)."""
+"""Transformer encoders over the samples of a beat, or over patches of samples (Vaswani et al. 2017; Dosovitskiy et al.
+2021)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +8,9 @@ from torch.nn import functional as F
 from loaders.base import DataSpec
 
 WIDENING = 4  # of the hidden layer in each block
-CODE_SD = 0.2  # macro F1 of ecgformer_patch after an epoch of generated beats: 0.23 with 0.02, 0.50 with 0.2, 0.40 with 1
+CODE_SD = (
+    0.2  # macro F1 of ecgformer_patch after an epoch of generated beats: 0.23 with 0.02, 0.50 with 0.2, 0.40 with 1
+)
 
 
 class Attention(nn.Module):
@@ -20,7 +23,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, width / heads) each
+        q, k, v = (
+            self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # (B, heads, N, width / heads) each
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
@@ -47,9 +52,9 @@ class ECGFormer(nn.Module):
 
     A class token comes first, and one learned position code is added before every layer. `patch` samples make a token;
     zeros fill up the last one. The published formulation divides the attention by its scale after the softmax, which
-    shrinks the output and leaves the weights unscaled; here the scores are scaled before it, which changes no parameter:
-    2,744,645 for one lead, 187 samples and five classes. The embedding keeps torch's own start: with small weights and
-    no bias, the norm after it would take the height of a sample away.
+    shrinks the output and leaves the weights unscaled; here the scores are scaled before it, which changes no
+    parameter: 2,744,645 for one lead, 187 samples and five classes. The embedding keeps torch's own start: with small
+    weights and no bias, the norm after it would take the height of a sample away.
     """
 
     def __init__(

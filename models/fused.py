@@ -1,4 +1,5 @@
-"""Numbers beside the samples, such as RR intervals, enter every network in one way: where its head reads what it made of them."""
+"""Numbers beside the samples, such as RR intervals, enter every network in one way: where its head reads what it made
+of them."""
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,11 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class Fused(nn.Module):
-    """(B, C, T) and features (B, F) -> logits (B, K): `network` without its head, beside the features, into one new head.
+    """(B, C, T) and features (B, F) -> logits (B, K): `network` without its head, beside the features, into one new
+    head.
 
-    The features are brought to mean 0 and variance 1 as seen in training, and pass a hidden layer of their own. What the network
-    is after is changed: its `head` no longer exists.
+    The features are brought to mean 0 and variance 1 as seen in training, and pass a hidden layer of their own. What
+    the network is after is changed: its `head` no longer exists.
     """
 
     def __init__(self, network: nn.Module, features: int, classes: int) -> None:

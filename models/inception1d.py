@@ -1,4 +1,5 @@
-"""InceptionTime: convolutions of three lengths side by side, with residual connections (Ismail Fawaz et al., DMKD 34, 2020)."""
+"""InceptionTime: convolutions of three lengths side by side, with residual connections (Ismail Fawaz et al., DMKD 34,
+2020)."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ class InceptionModule(nn.Module):
         super().__init__()
         squeezed = bottleneck if width_in > bottleneck else width_in
         self.squeeze = nn.Conv1d(width_in, squeezed, 1, bias=False) if width_in > bottleneck else nn.Identity()
-        self.branches = nn.ModuleList(nn.Conv1d(squeezed, filters, kernel, padding=kernel // 2, bias=False) for kernel in kernels)
+        self.branches = nn.ModuleList(
+            nn.Conv1d(squeezed, filters, kernel, padding=kernel // 2, bias=False) for kernel in kernels
+        )
         self.pooled = nn.Sequential(nn.MaxPool1d(3, 1, 1), nn.Conv1d(width_in, filters, 1, bias=False))
         self.norm = nn.BatchNorm1d(filters * (len(kernels) + 1))
 

@@ -11,8 +11,8 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 class Recurrent(nn.Module):
     """(B, C, T) -> logits (B, K) from the last layer's outputs, averaged over the samples before the zero padding.
 
-    The network is causal: what comes after the last sample cannot reach the outputs before it, so leaving the later ones
-    out of the mean masks the padding, without packing. Each row is brought to unit variance first: a
+    The network is causal: what comes after the last sample cannot reach the outputs before it, so leaving the later
+    ones out of the mean masks the padding, without packing. Each row is brought to unit variance first: a
     cell's gates hardly notice a beat's few tenths. `flat` feeds the whole row as a single step of C * T values, as
     some published code does.
     """

@@ -11,7 +11,8 @@ KERNEL = 5
 
 
 class BasicBlock(nn.Module):
-    """(B, width_in, T) -> (B, width, T / stride): two convolutions and a shortcut, projected where the shape changes."""
+    """(B, width_in, T) -> (B, width, T / stride): two convolutions and a shortcut, projected where the shape
+    changes."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()

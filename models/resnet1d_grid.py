@@ -1,4 +1,5 @@
-"""A residual network whose every size is a choice, for grids over sizes; nothing stands between a sum and the next block.
+"""A residual network whose every size is a choice, for grids over sizes; nothing stands between a sum and the next
+block.
 
     resnet1d_grid --model-args filters=4-8-16-32-64-128-256,blocks=1-1-1-1-1-1-1,layout=cna,stem=32
 
@@ -16,14 +17,17 @@ STEM_KERNEL, KERNEL = 7, 3
 
 
 class GridBlock(nn.Module):
-    """(B, width_in, T) -> (B, width, T / stride): the path that `layout` spells plus the input, or a bare 1x1 convolution of it.
+    """(B, width_in, T) -> (B, width, T / stride): the path that `layout` spells plus the input, or a bare 1x1
+    convolution of it.
 
     The convolution stands in where stride or width change the shape. The first convolution of the path has the stride.
     """
 
     def __init__(self, width_in: int, width: int, stride: int, layout: str) -> None:
         super().__init__()
-        self.shortcut = nn.Identity() if stride == 1 and width_in == width else nn.Conv1d(width_in, width, 1, stride, bias=False)
+        self.shortcut = (
+            nn.Identity() if stride == 1 and width_in == width else nn.Conv1d(width_in, width, 1, stride, bias=False)
+        )
         path: list[nn.Module] = []
         for letter in layout:
             if letter == "c":
@@ -40,8 +44,8 @@ class GridBlock(nn.Module):
 class ResNet1dGrid(nn.Module):
     """(B, C, T) -> logits (B, K): stem, a group of blocks for each of `filters`, mean over time, dropout, linear.
 
-    `filters` and `blocks` have one entry a group; every group but the first halves the time axis. Raises UsageError for sizes
-    that do not fit each other, or a layout of other letters or without a convolution.
+    `filters` and `blocks` have one entry a group; every group but the first halves the time axis. Raises UsageError for
+    sizes that do not fit each other, or a layout of other letters or without a convolution.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The one place that imports torchvision, which is asked for when a network of it is built and not before.
 
-With a torch for CPUs alone the compiled operators of the build that is on PyPI cannot be loaded, and the import ends where
-torchvision describes two of them that torch then does not know. No network here uses them: they are declared, and the import is
-tried again.
+With a torch for CPUs alone the compiled operators of the build that is on PyPI cannot be loaded, and the import ends
+where torchvision describes two of them that torch then does not know. No network here uses them: they are declared, and
+the import is tried again.
 """
 
 import functools

@@ -1,7 +1,8 @@
-"""Networks that learned on photographs, for ECG charts: (B, 3, H, W) in [0, 1] -> logits (B, K), of torchvision by its own names.
+"""Networks that learned on photographs, for ECG charts: (B, 3, H, W) in [0, 1] -> logits (B, K), of torchvision by its
+own names.
 
-The last layer is replaced by `head`; everything before it is `body`, whose tensors are called as torchvision calls them, so that
-its published weights fit. Pictures of any size and proportion pass.
+The last layer is replaced by `head`; everything before it is `body`, whose tensors are called as torchvision calls
+them, so that its published weights fit. Pictures of any size and proportion pass.
 """
 
 import math
@@ -35,8 +36,8 @@ POSITIONS = "encoder.pos_embedding"
 class Vision(nn.Module):
     """torchvision's network `name`, with random weights: pictures (B, 3, H, W) in [0, 1] -> logits (B, K).
 
-    `dropout` is the part of the features that the head does not see in a training step, beside any that the network has itself.
-    Raises UsageError for pictures that are too small.
+    `dropout` is the part of the features that the head does not see in a training step, beside any that the network has
+    itself. Raises UsageError for pictures that are too small.
     """
 
     def __init__(self, name: str, spec: DataSpec, *, dropout: float = 0.0) -> None:
@@ -61,7 +62,8 @@ class Vision(nn.Module):
         return self.head(F.dropout(self.body(x), self.dropout, self.training))  # (B, K)
 
     def fitted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published `weights` as tensors of `body`: without the last layer, positions brought to the size of the pictures."""
+        """Published `weights` as tensors of `body`: without the last layer, positions brought to the size of the
+        pictures."""
         fitted = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{self.last}.")}
         if isinstance(self.body, Patches) and POSITIONS in fitted:
             fitted[POSITIONS] = resized(fitted[POSITIONS], self.body.grid)
@@ -71,8 +73,9 @@ class Vision(nn.Module):
 class Patches(nn.Module):
     """A vision transformer of torchvision for pictures of another size and proportion, its tensors called as there.
 
-    A picture is cut into squares from its upper left corner; its last column and row are repeated where the squares end beyond
-    them. What each square's place adds is that of the square pictures which the network was made for, interpolated.
+    A picture is cut into squares from its upper left corner; its last column and row are repeated where the squares end
+    beyond them. What each square's place adds is that of the square pictures which the network was made for,
+    interpolated.
     """
 
     def __init__(self, network: nn.Module, image: tuple[int, int]) -> None:
@@ -85,12 +88,15 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         below, beside = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
         x = self.conv_proj(F.pad(x, (0, beside, 0, below), mode="replicate"))  # (B, D, rows, columns)
-        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
+        x = torch.cat(
+            [self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1
+        )  # (B, 1 + squares, D)
         return self.encoder(x)[:, 0]
 
 
 def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embeddings (1, 1 + s * s, D) of s * s squares for `grid` (rows, columns) squares; the class token's is the first.
+    """Position embeddings (1, 1 + s * s, D) of s * s squares for `grid` (rows, columns) squares; the class token's is
+    the first.
 
     Bicubic between the corners, as torchvision's `interpolate_embeddings` does it for square pictures.
     """

@@ -1,7 +1,9 @@
-"""Weights that torchvision publishes for its networks: fetched or read from a file, checked, and put into all but the head.
+"""Weights that torchvision publishes for its networks: fetched or read from a file, checked, and put into all but the
+head.
 
-They are kept where torch.hub keeps them, `$TORCH_HOME/hub/checkpoints` (~/.cache/torch without it), so that what any program of
-this user has fetched is not fetched again; a transfer goes to a name of its own there, and nothing of one that breaks is left.
+They are kept where torch.hub keeps them, `$TORCH_HOME/hub/checkpoints` (~/.cache/torch without it), so that what any
+program of this user has fetched is not fetched again; a transfer goes to a name of its own there, and nothing of one
+that breaks is left.
 """
 
 import logging
@@ -25,15 +27,20 @@ from toolbox import checkpoints, files, fitting
 from toolbox.errors import CheckpointError, DownloadError
 
 TIMEOUT_S = 30  # for a server that says nothing any more
-LICENCE = "BSD-3-Clause, of torchvision; learned on ImageNet-1K, whose pictures are for research and teaching without commerce"
+LICENCE = (
+    "BSD-3-Clause, of torchvision; learned on ImageNet-1K, whose pictures are for research and teaching without"
+    " commerce"
+)
 COUNTERS = "num_batches_tracked"  # which older files lack, and nothing here reads
 log = logging.getLogger("commander")
 
 
 def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
-    """Put the weights in `path`, or torchvision's own, into a network of vision but for its head; what they are, for config.json.
+    """Put the weights in `path`, or torchvision's own, into a network of vision but for its head; what they are, for
+    config.json.
 
-    All members of a committee get the same. Raises DownloadError, and CheckpointError for a file that is not of this network.
+    All members of a committee get the same. Raises DownloadError, and CheckpointError for a file that is not of this
+    network.
     """
     networks = [part for part in model.modules() if isinstance(part, Vision)]
     network = networks[0]
@@ -63,7 +70,8 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
 
 
 def fetched(url: str) -> Path:
-    """The file behind `url` in torch.hub's folder, fetched where it is not there: whole, and verified by the sum in its name."""
+    """The file behind `url` in torch.hub's folder, fetched where it is not there: whole, and verified by the sum in its
+    name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
@@ -97,7 +105,9 @@ def _sum(path: Path) -> str:
     try:
         sha256 = files.sha256(path)
     except OSError as error:
-        raise CheckpointError(f"the weights cannot be read: {error.strerror}", where=str(path), hint="another file") from error
+        raise CheckpointError(
+            f"the weights cannot be read: {error.strerror}", where=str(path), hint="another file"
+        ) from error
     if not sha256.startswith(_prefix(path.name)):
         what = f"the file has the SHA-256 {sha256[:8]}..., by its name it is {_prefix(path.name)}..."
         raise CheckpointError(what, where=str(path), hint="fetch it again, this one is damaged or was changed")

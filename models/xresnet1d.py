@@ -30,7 +30,8 @@ class XBlock(nn.Module):
 
 
 class XResNet1d(nn.Module):
-    """(B, C, T) -> logits (B, K): stem, a group of blocks for each width, mean and maximum over time side by side, linear.
+    """(B, C, T) -> logits (B, K): stem, a group of blocks for each width, mean and maximum over time side by side,
+    linear.
 
     Every group but the first halves the time axis.
     """
@@ -40,7 +41,12 @@ class XResNet1d(nn.Module):
     ) -> None:
         super().__init__()
         stem = widths[0]
-        layers = [*_conv(spec.channels, stem // 2, kernel, 2), nn.ReLU(), *_conv(stem // 2, stem // 2, kernel), nn.ReLU()]
+        layers = [
+            *_conv(spec.channels, stem // 2, kernel, 2),
+            nn.ReLU(),
+            *_conv(stem // 2, stem // 2, kernel),
+            nn.ReLU(),
+        ]
         self.stem = nn.Sequential(*layers, *_conv(stem // 2, stem, kernel), nn.ReLU())
         groups, width_in = [], stem
         for group, (count, width) in enumerate(zip(blocks, widths, strict=True)):

@@ -1,4 +1,5 @@
-"""What several test files share: a tiny dataset, the real recordings where they are, and the command as a real process."""
+"""What several test files share: a tiny dataset, the real recordings where they are, and the command as a real
+process."""
 
 import io
 import json
@@ -48,7 +49,15 @@ def make_spec(
 
 
 # What can be seen of these without seconds of work is in test_vision.py.
-BIG = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b3", "convnext_tiny", "convnext_base", "vit_b_16")
+BIG = (
+    "resnet50",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "efficientnet_b3",
+    "convnext_tiny",
+    "convnext_base",
+    "vit_b_16",
+)
 
 
 def spec_for(name: str, **facts: Any) -> DataSpec:
@@ -67,7 +76,8 @@ def tiny() -> Data:
 
 @pytest.fixture(scope="session")
 def tiny_charts(tiny: Data) -> Data:
-    """35 training, 20 validation and 20 test pictures of 32 x 48 pixels: paper on which a beat's column has its samples' ink."""
+    """35 training, 20 validation and 20 test pictures of 32 x 48 pixels: paper on which a beat's column has its
+    samples' ink."""
 
     def drawn(split: Split, rows: int) -> Split:
         ink = np.clip(split.x[:rows, :, None, :144:3], 0, 1)  # (N, 1, 1, 48)
@@ -122,7 +132,11 @@ class Page(HTMLParser):
 def offline() -> dict[str, str]:
     """An environment in which no server can be reached, on any machine."""
     nowhere = "http://127.0.0.1:9"
-    return {**os.environ, **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere), "no_proxy": ""}
+    return {
+        **os.environ,
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
+        "no_proxy": "",
+    }
 
 
 STARTED: list[subprocess.Popen] = []
@@ -130,7 +144,8 @@ SIGNALS = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signa
 
 
 def hear_signals() -> None:
-    """A command that was carried out in this process ignores them since its end, and what is started here would for good."""
+    """A command that was carried out in this process ignores them since its end, and what is started here would for
+    good."""
     for signum, answer in SIGNALS.items():
         signal.signal(signum, answer)
 
@@ -152,7 +167,11 @@ def nothing_left_running() -> Iterator[None]:
 
 
 def launch(
-    *flags: object, program: Path = ROOT, script: str = "commander.py", env: Mapping[str, str] = MappingProxyType({}), **how: Any
+    *flags: object,
+    program: Path = ROOT,
+    script: str = "commander.py",
+    env: Mapping[str, str] = MappingProxyType({}),
+    **how: Any,
 ) -> subprocess.Popen:
     """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen."""
     command = [sys.executable, *([str(program / script)] if script else []), *map(str, flags)]
@@ -179,14 +198,20 @@ def commander(*flags: object, **how: Any) -> SimpleNamespace:
 
 
 def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -> SimpleNamespace:
-    """Run the command to its end in this process: all that `commander` gives, without the seconds of a new one's imports.
+    """Run the command to its end in this process: all that `commander` gives, without the seconds of a new one's
+    imports.
 
-    For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams, imports.
+    For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams,
+    imports.
     """
     from commander import main
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
-    handlers, level, root.handlers = root.handlers, root.level, []  # so that the command sets up its own, as it does alone
+    handlers, level, root.handlers = (
+        root.handlers,
+        root.level,
+        [],
+    )  # so that the command sets up its own, as it does alone
     root.setLevel(logging.WARNING)
     try:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):

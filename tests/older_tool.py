@@ -1,4 +1,5 @@
-"""What the older tool leaves behind: networks of its structure, and checkpoints pickled by a process that has its classes."""
+"""What the older tool leaves behind: networks of its structure, and checkpoints pickled by a process that has its
+classes."""
 
 import subprocess
 import sys
@@ -29,7 +30,8 @@ class ConfusionMeter:
     def __init__(self): self.conf, self.k = numpy.eye(5, dtype=numpy.int32), 5
 """,
 }
-# Each file of plain values becomes a checkpoint in both formats; the one with a mark creates that file when it is unpickled.
+# Each file of plain values becomes a checkpoint in both formats; the one with a mark creates that file when it is
+# unpickled.
 MAKE = """
 import pathlib, sys, numpy, torch
 from toolbox import logger, metrics
@@ -52,7 +54,8 @@ for path in map(pathlib.Path, sys.argv[1:]):
 
 
 def write(folder: Path, files: Mapping[str, dict[str, Any]]) -> None:
-    """<name>.zip.pth.tar and <name>.old.pth.tar in `folder` from each name's state_dict, options and mark; saved in epoch 7."""
+    """<name>.zip.pth.tar and <name>.old.pth.tar in `folder` from each name's state_dict, options and mark; saved in
+    epoch 7."""
     package = folder / "package"
     (package / "toolbox").mkdir(parents=True)
     for name, text in PACKAGE.items():
@@ -134,7 +137,8 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def network(name: str, classes: int = 5) -> nn.Module:
-    """The older tool's `name` as after some training: seeded weights, and statistics of beats in every norm that it calls."""
+    """The older tool's `name` as after some training: seeded weights, and statistics of beats in every norm that it
+    calls."""
     torch.manual_seed(1)
     model = NETWORKS[name](classes)
     model(torch.rand(64, 1, 187))

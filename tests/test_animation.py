@@ -1,4 +1,5 @@
-"""The confusion matrices of a run as moving pictures: every epoch or 60 of them, the last held, train beside validation."""
+"""The confusion matrices of a run as moving pictures: every epoch or 60 of them, the last held, train beside
+validation."""
 
 import json
 import shutil
@@ -25,7 +26,11 @@ def matrix(epoch: int, classes: int) -> list[list[int]]:
 def history(epochs: int, classes: int = 3, *, lacking: int = 0) -> list[dict[str, Any]]:
     """As logger.json has it; the first `lacking` rows have no matrix of train."""
     rows = [
-        {"epoch": i, "train": {"confusion_matrix": matrix(i, classes)}, "val": {"confusion_matrix": matrix(i + 1, classes)}}
+        {
+            "epoch": i,
+            "train": {"confusion_matrix": matrix(i, classes)},
+            "val": {"confusion_matrix": matrix(i + 1, classes)},
+        }
         for i in range(1, epochs + 1)
     ]
     for row in rows[:lacking]:
@@ -135,8 +140,12 @@ def test_without_ffmpeg_mp4_is_refused_in_one_line(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("script", ["exit 1", "cat > /dev/null; echo no such codec >&2; exit 1"], ids=["at once", "at the end"])
-def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+@pytest.mark.parametrize(
+    "script", ["exit 1", "cat > /dev/null; echo no such codec >&2; exit 1"], ids=["at once", "at the end"]
+)
+def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
     program, out = tmp_path / "ffmpeg", tmp_path / "out"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -152,7 +161,14 @@ def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(tmp_path: Path, monkey
 def test_a_film_lasts_as_long_as_the_gif(tmp_path: Path, epochs: int) -> None:
     path = tmp_path / "run.mp4"
     animation.save_confusion_video(history(epochs), "NSV", path, title="a run")
-    command = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=width,height,nb_read_frames,r_frame_rate"]
+    command = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-count_frames",
+        "-show_entries",
+        "stream=width,height,nb_read_frames,r_frame_rate",
+    ]
     said = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, check=True)
     (stream,) = json.loads(said.stdout)["streams"]
     above, below = map(int, stream["r_frame_rate"].split("/"))

@@ -151,7 +151,10 @@ def encrypted(content: bytes) -> bytes:
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="'a' is encrypted"), unpacked(archive_of(tmp_path, encrypted(zipped({"a": "1"})))):
+    with (
+        pytest.raises(DownloadError, match="'a' is encrypted"),
+        unpacked(archive_of(tmp_path, encrypted(zipped({"a": "1"})))),
+    ):
         pass
 
 

@@ -89,17 +89,28 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
     assert all(f"--{name.replace('_', '-')}" in line for line in excluded for name in (one, other))
 
 
-# The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What follows
-# states it flag by flag, so that whoever derives the lists of `modes` anew can tell whether they are the same.
-HEEDED_ALWAYS = {"root_dir", "device", "disable_cuda", "deterministic", "verbose", "debug"}  # of the machine; and --workers
+# The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What
+# follows states it flag by flag, so that whoever derives the lists of `modes` anew can tell whether they are the same.
+HEEDED_ALWAYS = {
+    "root_dir",
+    "device",
+    "disable_cuda",
+    "deterministic",
+    "verbose",
+    "debug",
+}  # of the machine; and --workers
 HOW_WEIGHTS_COME_ABOUT = {
-    "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum", "weight_decay",
-    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment", "mixed_precision",
+    "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
+    "weight_decay",
+    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
+    "mixed_precision",
 }  # fmt: skip
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
 WHICH_ROWS = {
-    "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split", "fold",
-    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves",
+    "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
+    "fold",
+    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features",
+    "p_waves",
     "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view", "chart_layout", "chart_leads",
     "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
@@ -117,7 +128,8 @@ OF_ONE_COMMAND = {
     "records",
     "explain_random_labels",
 }
-KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK, WHAT_IS_JUDGED,
+KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK,
+WHAT_IS_JUDGED,
          WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
 EVERY = set().union(*KINDS)
 IGNORED = {
@@ -177,7 +189,10 @@ def test_a_run_that_is_there_is_taken_where_the_line_of_its_training_asked_for_a
 
 
 def test_what_an_output_depends_on_is_not_ignored_beside_it() -> None:
-    for given in ({"test": True, "cost": True, "batch_size": 8}, {"explain": "x", "explain_random_labels": 2, "lr": 0.1}):
+    for given in (
+        {"test": True, "cost": True, "batch_size": 8},
+        {"explain": "x", "explain_random_labels": 2, "lr": 0.1},
+    ):
         assert modes.needed(given) == given
     assert modes.needed({"test": True, "workers": 2}, charts=False) == {"test": True}
     assert modes.needed({"explain": "x", "workers": 2}, charts=True) == {"explain": "x", "workers": 2}
@@ -186,10 +201,12 @@ def test_what_an_output_depends_on_is_not_ignored_beside_it() -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("--predict 100.hea --cost --lr 0.1", "ignored, --predict does not depend on it: --cost, --lr; not done by this command: "
+        ("--predict 100.hea --cost --lr 0.1", "ignored, --predict does not depend on it: --cost, --lr; not done "
+                                              "by this command: "
          "--cost"),
         ("--test --lr 0.1 --version bump", "ignored, --test does not depend on it: --lr, --version bump"),
-        ("--download --explore --pretrained", "ignored, --download --explore does not depend on it: --pretrained; not done by "
+        ("--download --explore --pretrained", "ignored, --download --explore does not depend on it: "
+                                              "--pretrained; not done by "
          "this command: --pretrained"),
         ("--list models --lr 0.1", "ignored, --list does not depend on it: --lr"),
     ],
@@ -205,7 +222,10 @@ def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pyt
 @pytest.mark.parametrize(
     "typed",
     [
-        "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250 --out x",
+        (
+            "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --rate-hz 250"
+            " --out x"
+        ),
         "--predict 100.csv --dataset mitdb --model-name cnn1d_3 --rate-hz 250 --unit 200/mV",
         "--compare one other --macro-over N,S --root-dir x --debug",
         "--explain saliency --dataset synth --data-file x --records 1",
@@ -242,7 +262,9 @@ def test_flags_that_are_ignored_cannot_contradict_each_other(typed: str) -> None
 
 
 def test_every_complaint_comes_at_once() -> None:
-    typed = "--lr nan --epochs 0 --workers -1 --version ../../x --resume junk --sampler equal --class-balance importance"
+    typed = (
+        "--lr nan --epochs 0 --workers -1 --version ../../x --resume junk --sampler equal --class-balance importance"
+    )
     found = args.complaints(args.parse(typed.split()))
     assert len(found) == 6
     for flag in ("--lr", "--epochs", "--workers", "--version", "--resume", "--sampler"):
@@ -250,7 +272,9 @@ def test_every_complaint_comes_at_once() -> None:
 
 
 def test_nothing_is_wrong_with_the_defaults_nor_with_what_the_help_names() -> None:
-    typed = "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0"
+    typed = (
+        "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0"
+    )
     assert args.complaints({}) == []
     assert args.complaints(args.parse(["--model-name", "cnn1d_3", "--lr", "0.1", "--list", "optimizers"])) == []
     assert args.complaints(args.parse(typed.split())) == []
@@ -341,7 +365,8 @@ def test_a_config_has_every_flag_and_its_defaults_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [("", "is empty"), ("a\0b", "has a NUL in it"), ("a/" + "é" * 128, "has a name of over 255 bytes in it")]
+    ("value", "what"),
+    [("", "is empty"), ("a\0b", "has a NUL in it"), ("a/" + "é" * 128, "has a name of over 255 bytes in it")],
 )
 @pytest.mark.parametrize("flag", ["model_name", "root_dir", "data_file"])
 def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what: str) -> None:
@@ -352,7 +377,8 @@ def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what:
     ("typed", "near"),
     [
         ("--learning-rate", "--lr"), ("--learning_rate", "--lr"), ("--LR", "--lr"), ("--batch_size", "--batch-size"),
-        ("--batchsize", "--batch-size"), ("--bs", "--batch-size"), ("--model", "--model-name"), ("--arch", "--model-name"),
+        ("--batchsize", "--batch-size"), ("--bs", "--batch-size"), ("--model", "--model-name"), ("--arch",
+        "--model-name"),
         ("--optim", "--optimizer"), ("--loss", "--criterion"), ("--gpu", "--device"), ("--num-epochs", "--epochs"),
         ("--num_epochs", "--epochs"), ("--data", "--data-file or --root-dir"), ("--ckpt", "--resume or --pretrained"),
         ("--num_workers", "--workers"), ("--eval", "--test"), ("-lr", "--lr"),
@@ -393,7 +419,9 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
     assert args.resolve({"root_dir": str(after)}, stored).label_map == "aami-s"
 
 
-@pytest.mark.parametrize("typed", ["", "--view chart --chart-size 96", "--val-fold 2/5", "--val-fraction 0 --monitor epoch"])
+@pytest.mark.parametrize(
+    "typed", ["", "--view chart --chart-size 96", "--val-fold 2/5", "--val-fraction 0 --monitor epoch"]
+)
 def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
     flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
     assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []
@@ -401,7 +429,11 @@ def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("short", "given", "told"),
-    [(True, {"resume": "latest"}, True), (True, {"resume": "latest", "short_run": True}, False), (False, {"test": True}, False)],
+    [
+        (True, {"resume": "latest"}, True),
+        (True, {"resume": "latest", "short_run": True}, False),
+        (False, {"test": True}, False),
+    ],
     ids=["not typed again", "typed again", "a whole run"],
 )
 def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
@@ -414,7 +446,8 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("5:00", 300), ("0:30", 30), ("1:00:00", 3600), ("300", 300), ("2.5", 2.5), ("1:2.5", 62.5), (None, 0)]
+    ("text", "seconds"),
+    [("5:00", 300), ("0:30", 30), ("1:00:00", 3600), ("300", 300), ("2.5", 2.5), ("1:2.5", 62.5), (None, 0)],
 )
 def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None:
     assert args.seconds(text) == seconds
@@ -423,4 +456,6 @@ def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None
 
 @pytest.mark.parametrize("text", ["5:60", "-1", "five", "1:2:3:4", "5:", ":30", "1e3", "5;00", "nan", "\u0665"])
 def test_what_is_no_time_is_named_with_what_is_allowed(text: str) -> None:
-    assert args.complaints({"from": text}) == [f"--from is {text}, must be minutes:seconds, hours:minutes:seconds or seconds"]
+    assert args.complaints({"from": text}) == [
+        f"--from is {text}, must be minutes:seconds, hours:minutes:seconds or seconds"
+    ]

@@ -1,4 +1,5 @@
-"""Every augmentation: the statistics it promises, chance from (seed, epoch, step) alone, and padding that stays padding."""
+"""Every augmentation: the statistics it promises, chance from (seed, epoch, step) alone, and padding that stays
+padding."""
 
 from typing import Any
 
@@ -52,7 +53,9 @@ def peak_hz(rows: Tensor, rate_hz: float) -> np.ndarray:
 @every_rate
 @every_name
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_shape_and_kind_of_numbers_stay_and_the_batch_given_is_not_touched(name: str, rate_hz: float, dtype: torch.dtype) -> None:
+def test_shape_and_kind_of_numbers_stay_and_the_batch_given_is_not_touched(
+    name: str, rate_hz: float, dtype: torch.dtype
+) -> None:
     for x in (beats().to(dtype), beats(1, 1, 40).to(dtype), torch.zeros(2, 2, 50, dtype=dtype)):
         before = x.clone()
         out = augmented(f"{name}::1", x, rate_hz=rate_hz)
@@ -83,7 +86,9 @@ def test_each_row_is_changed_with_the_probability(name: str, probability: float)
     strength = {"mixup": 1}.get(name, "")  # of the default's shares many are nearly 0 or 1
     changed = (augmented(f"{name}:{strength}:{probability}", x) != x).flatten(1).any(1)
     expected = probability * (20 / 21 if name == "shift" else 1)  # one shift in 21 is by 0 samples
-    assert float(changed.double().mean()) == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 3000) + 0.003)
+    assert float(changed.double().mean()) == pytest.approx(
+        expected, abs=4 * np.sqrt(expected * (1 - expected) / 3000) + 0.003
+    )
     pair = (changed[1:] & changed[:-1]).double().mean()
     assert float(pair) == pytest.approx(expected**2, abs=0.03)
 
@@ -291,7 +296,9 @@ def operations(rows: int) -> list[str]:
 def test_nothing_is_done_by_row_and_nothing_is_read_back_from_the_device() -> None:
     few, many = operations(2), operations(300)
     assert few == many
-    assert not [name for name in many if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default"))]
+    assert not [
+        name for name in many if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default"))
+    ]
 
 
 def test_what_is_left_out_is_the_default_of_the_augmentation() -> None:
@@ -316,7 +323,10 @@ def test_the_defaults_are_within_what_is_allowed(name: str) -> None:
         ("", "unknown --augment ''; known are noise, shift"),
         ("noise,", "unknown --augment ''"),
         ("nose", "unknown --augment 'nose'.*Try: noise"),
-        ("noise:loud", r"strength of noise \(standard deviation, data's unit\) is loud, must be from 0 to a million. Try: 0.05"),
+        (
+            "noise:loud",
+            r"strength of noise \(standard deviation, data's unit\) is loud, must be from 0 to a million. Try: 0.05",
+        ),
         ("noise:nan", "strength of noise .* is nan"),
         ("noise:inf", "strength of noise .* is inf"),
         ("noise:-1", "strength of noise .* is -1, must be from 0"),

@@ -1,4 +1,5 @@
-"""Rows around R peaks: where the peak stands, what is filtered, resampled and normalised, and which choices are refused."""
+"""Rows around R peaks: where the peak stands, what is filtered, resampled and normalised, and which choices are
+refused."""
 
 import numpy as np
 import pytest
@@ -88,7 +89,9 @@ def test_filters_run_in_the_order_given() -> None:
     signal = ecg()
     one, two = filters.parse("baseline+bandpass:1:30")
     expected = Recipe.of(rate=360).rows(two(one(signal, 360), 360), 360, PEAKS)
-    np.testing.assert_array_equal(Recipe.of(rate=360, filter="baseline+bandpass:1:30").rows(signal, 360, PEAKS), expected)
+    np.testing.assert_array_equal(
+        Recipe.of(rate=360, filter="baseline+bandpass:1:30").rows(signal, 360, PEAKS), expected
+    )
     assert filters.parse("none") == []
 
 

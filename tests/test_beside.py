@@ -22,7 +22,9 @@ def test_a_dataset_has_the_numbers_that_are_asked_for(folder: Path, rr_features:
     names = (*rhythm.FEATURES[: 7 * rr_features], *pwaves.FEATURES[: 2 * p_waves])
     assert data.spec.features == names
     assert data.train.features.shape == (len(data.train), len(names))
-    np.testing.assert_array_equal(data.train.features, everything.features[:, [beside.ALL.index(name) for name in names]])
+    np.testing.assert_array_equal(
+        data.train.features, everything.features[:, [beside.ALL.index(name) for name in names]]
+    )
 
 
 def test_supraventricular_beats_come_after_p_waves_of_another_kind(folder: Path) -> None:

@@ -26,7 +26,13 @@ DROPOUT = {"model-name": "ecgformer", "model-args": "width=16,layers=1,heads=2,p
 CELLS = (
     {"model-name": "cnn1d_3", "optimizer": "sgd", "epochs": "3"},
     {**DROPOUT, "criterion": "focal", "epochs": "2"},
-    {"model-name": "resnet1d_10", "optimizer": "adamw", "augment": "noise,mixup", "scheduler": "OneCycleLR", "epochs": "2"},
+    {
+        "model-name": "resnet1d_10",
+        "optimizer": "adamw",
+        "augment": "noise,mixup",
+        "scheduler": "OneCycleLR",
+        "epochs": "2",
+    },
     {**DROPOUT, "optimizer": "adam", "class-balance": "equal", "lr": "0.002", "epochs": "2"},
 )
 BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "3"}
@@ -51,7 +57,8 @@ def folder(ledger: Ledger, task: Task) -> Path:
 
 
 def assert_same(mine: Path, theirs: Path) -> None:
-    """Weights, history, optimizer and random state of the checkpoints, and every prediction, are equal to the last bit."""
+    """Weights, history, optimizer and random state of the checkpoints, and every prediction, are equal to the last
+    bit."""
     states = [torch.load(run / "checkpoint.pth.tar", weights_only=True) for run in (mine, theirs)]
     for state in states:
         for row in state["history"]:
@@ -125,7 +132,9 @@ def test_branches_that_stand_at_different_places_meet_and_end_as_alone(
     monkeypatch.undo()
     steps = []
     pass_on = Branches.pass_on
-    monkeypatch.setattr(Branches, "pass_on", lambda self, place, device: (steps.append(place), pass_on(self, place, device)))
+    monkeypatch.setattr(
+        Branches, "pass_on", lambda self, place, device: (steps.append(place), pass_on(self, place, device))
+    )
     assert [outcome["state"] for outcome in carried_out(ledger, ahead, behind)] == [DONE] * 2
     assert steps[0] > (0, 0)  # it went on within an epoch, and then waited for the other
     assert steps[-10:] == [(2, step) for step in range(10)]
@@ -156,7 +165,13 @@ class StopAfter:
 
 def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
     alike = [{"lr": "0.1"}, {"model-name": "cnn1d_3"}, {"criterion": "focal"}, {"epochs": "9"}, {"augment": "noise"}]
-    other = [{"batch-size": "8"}, {"sampler": "equal"}, {"val-fraction": "0.2"}, {"dataset": "ecg"}, {"deterministic": "true"}]
+    other = [
+        {"batch-size": "8"},
+        {"sampler": "equal"},
+        {"val-fraction": "0.2"},
+        {"dataset": "ecg"},
+        {"deterministic": "true"},
+    ]
     tasks = [task(cell) for pair in zip(alike, other, strict=True) for cell in pair]
     found = cells.groups(tasks, 3)
     assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]

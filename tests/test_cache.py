@@ -138,7 +138,9 @@ def test_a_folder_without_meta_json_or_with_a_damaged_one_heals(
 
 
 @pytest.mark.parametrize("name", ["x.npy", "y.npy", "record.npy"])
-def test_one_changed_bit_is_reported_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_one_changed_bit_is_reported_and_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     cached(tmp_path / "a", arrays)
     spoil(tmp_path / "a" / name)
     assert_heals(tmp_path / "a", caplog, f"{name} is not what was stored")
@@ -158,7 +160,9 @@ def test_a_checksum_that_was_changed_is_found(tmp_path: Path, caplog: pytest.Log
 
 
 @pytest.mark.parametrize("size", [None, 0, 20, 130], ids=["gone", "empty", "half a header", "half the data"])
-def test_an_array_that_is_not_whole_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int | None) -> None:
+def test_an_array_that_is_not_whole_is_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int | None
+) -> None:
     cached(tmp_path / "a", arrays)
     path = tmp_path / "a" / "x.npy"
     path.unlink() if size is None else os.truncate(path, size)
@@ -176,10 +180,14 @@ def test_a_file_in_the_place_of_the_folder_is_put_aside(tmp_path: Path, caplog: 
     assert_heals(tmp_path / "a", caplog, "Not a directory")
 
 
-def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_array = files.write_array
     monkeypatch.setattr(files, "write_array", lambda path, array: write_array(path, array[:1]))
-    monkeypatch.setattr(files, "sha256", lambda path: "0" if path.parent.name == "a" and path.parent.parent == tmp_path else "1")
+    monkeypatch.setattr(
+        files, "sha256", lambda path: "0" if path.parent.name == "a" and path.parent.parent == tmp_path else "1"
+    )
     with pytest.raises(DataError, match="damaged"):
         cached(tmp_path / "a", arrays)
 
@@ -297,7 +305,9 @@ def test_a_process_that_is_killed_while_it_stores_leaves_nothing_after_the_next_
     assert os.listdir(tmp_path) == ["b"]
 
 
-def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scratch, path = tmp_path / "scratch", tmp_path / "some.zip"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))

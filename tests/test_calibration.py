@@ -1,4 +1,5 @@
-"""Calibration against scikit-learn and by hand; a temperature finds what was done to the logits, and changes no decision."""
+"""Calibration against scikit-learn and by hand; a temperature finds what was done to the logits, and changes no
+decision."""
 
 import numpy as np
 import pytest
@@ -96,7 +97,9 @@ def test_a_temperature_is_never_worse_on_the_rows_it_was_fitted_to(seed: int, fa
     logits, target = calibrated(rows, seed=seed)
     scores = softmax(factor * logits, axis=1)
     temperature = calibration.fit_temperature(calibration.log_probabilities(scores), target)
-    before, after = (calibration.negative_log_likelihood(of, target) for of in (scores, calibration.apply(scores, temperature)))
+    before, after = (
+        calibration.negative_log_likelihood(of, target) for of in (scores, calibration.apply(scores, temperature))
+    )
     assert after <= before + 1e-9
 
 
@@ -110,7 +113,9 @@ def test_a_probability_of_0_for_the_truth_is_finite_and_can_be_warmed() -> None:
 def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     named = {"as trained": (SCORES, TARGET), "temperature 1.70": (softmax(LOGITS, axis=1), TARGET)}
     curve, often = calibration.reliability_panels(named)
-    for (label, said, share), (_, _, rows), (scores, target) in zip(curve.lines, often.lines, named.values(), strict=True):
+    for (label, said, share), (_, _, rows), (scores, target) in zip(
+        curve.lines, often.lines, named.values(), strict=True
+    ):
         assert f"ECE {calibration.score(scores, target)['ece']:.4f}" in label
         assert np.isfinite([said, share]).all()
         assert (np.diff(said) > 0).all()
@@ -123,7 +128,8 @@ def test_a_replicate_of_rows_is_the_score_of_what_it_drew() -> None:
     assert not lacking
     (drawn,) = bootstrap.draws(4000, 2, seed=4)
     by_hand = [
-        calibration.score(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET))) for often in drawn
+        calibration.score(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET)))
+        for often in drawn
     ]
     for name in set(calibration.FIGURES) - {"adaptive_ece"}:  # whose bins are those of all rows
         assert intervals[name] == pytest.approx(np.percentile([of[name] for of in by_hand], [2.5, 97.5]))

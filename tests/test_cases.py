@@ -1,4 +1,5 @@
-"""The inputs of the shared folder of cases, as people have them: each gets its right number of beats, or one clear line.
+"""The inputs of the shared folder of cases, as people have them: each gets its right number of beats, or one clear
+line.
 
 Every kind among them has a test of its own that builds its input; these skip where the folder is not there.
 """

@@ -1,4 +1,5 @@
-"""chapman from its files: every sample and rhythm as they are there, in CSV and WFDB; faults counted, listed and named."""
+"""chapman from its files: every sample and rhythm as they are there, in CSV and WFDB; faults counted, listed and
+named."""
 
 import csv
 import logging
@@ -26,10 +27,13 @@ from toolbox.errors import CommanderError, DataError, DownloadError, unforeseen
 SIDES = ("train", "val", "test")
 SAMPLES_ZIP, METADATA = "twelve-lead-samples.zip", "chapman-metadata"
 OF_THE_PAPER = {
-    "SB": 3889, "SR": 1826, "AFIB": 1780, "ST": 1568, "SVT": 587, "AF": 445, "SA": 399, "AT": 121, "AVNRT": 16, "AVRT": 8,
+    "SB": 3889, "SR": 1826, "AFIB": 1780, "ST": 1568, "SVT": 587, "AF": 445, "SA": 399, "AT": 121, "AVNRT": 16,
+    "AVRT": 8,
     "SAAWR": 7,
 }  # fmt: skip
-RHYTHMS = {f"MUSE_{number:02}": rhythm for number, rhythm in enumerate(["AFIB", "ST", "SVT", "SB", "SB", "SR", "SA"] * 3)}
+RHYTHMS = {
+    f"MUSE_{number:02}": rhythm for number, rhythm in enumerate(["AFIB", "ST", "SVT", "SB", "SB", "SR", "SA"] * 3)
+}
 SPOILT = "MUSE_07"
 
 
@@ -70,7 +74,9 @@ def write_record(
         total = int(own.astype(np.int16).sum(dtype=np.int64))
         checksum = how.get("checksum", (total + 2**15) % 2**16 - 2**15)
         lines.append(f"{name}.mat 16+24 {how['gain']} 16 {how['zero']} {int(own[0])} {checksum} 0 {lead}")
-    (folder / f"{name}.hea").write_text("\n".join([*lines, "#Age: 85", "#Sex: Male", f"#Dx: {codes}", "#Rx: Unknown"]) + "\n")
+    (folder / f"{name}.hea").write_text(
+        "\n".join([*lines, "#Age: 85", "#Sex: Male", f"#Dx: {codes}", "#Rx: Unknown"]) + "\n"
+    )
 
 
 def code(rhythm: str) -> str:
@@ -98,7 +104,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as WFDB records, in folders of folders with a table above them; to be left as they are."""
     folder = tmp_path_factory.mktemp("wfdb")
     for number, (name, rhythm) in enumerate(RHYTHMS.items()):
-        write_record(folder / "db" / "WFDBRecords" / f"0{number % 2}" / f"{number % 3}", name, samples_of(name), code(rhythm))
+        write_record(
+            folder / "db" / "WFDBRecords" / f"0{number % 2}" / f"{number % 3}", name, samples_of(name), code(rhythm)
+        )
     (folder / "db" / "ConditionNames_SNOMED-CT.csv").write_text(
         "Acronym Name,Full Name,Snomed_CT\nSB,Sinus Bradycardia,426177001\n"
     )
@@ -125,7 +133,10 @@ def quality(root: Path) -> dict[str, str]:
 
 def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[str], Path]) -> None:
     labels = workbook.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
-    assert dict(zip(*(each.tolist() for each in np.unique(labels["rhythm"], return_counts=True)), strict=True)) == OF_THE_PAPER
+    assert (
+        dict(zip(*(each.tolist() for each in np.unique(labels["rhythm"], return_counts=True)), strict=True))
+        == OF_THE_PAPER
+    )
     assert len(set(labels["record"].tolist())) == 10_646
     y = diagnoses.rhythm_map("rhythm4").of(labels["rhythm"])
     assert np.bincount(y).tolist() == [2225, 2307, 3889, 2225]
@@ -187,7 +198,9 @@ def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path
     (own / "ECGDataDenoised").rename(own / "mine")
     for path in (own / "mine").iterdir():
         path.rename(path.with_name(path.name.removeprefix("MUSE_")))
-    write_labels(own / "Diagnostics.xlsx", [(name.removeprefix("MUSE_"), rhythm, "") for name, rhythm in RHYTHMS.items()])
+    write_labels(
+        own / "Diagnostics.xlsx", [(name.removeprefix("MUSE_"), rhythm, "") for name, rhythm in RHYTHMS.items()]
+    )
     for place in (own, own / "mine"):
         assert load(tmp_path, place).train.stack.name.tolist() == [name.removeprefix("MUSE_") for name in RHYTHMS]
 
@@ -199,7 +212,9 @@ def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp
     assert_is_what_was_written(load(tmp_path, own))
 
 
-def test_the_store_is_a_memory_map_that_is_made_once(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_a_memory_map_that_is_made_once(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = load(tmp_path, written)
     monkeypatch.setattr(tracings, "read_all", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr(workbook, "read_rhythms", lambda *_: pytest.fail("read again"))
@@ -270,16 +285,28 @@ def cell(text: str) -> Callable[[str], str]:
 ELEVEN = list(twelve.LEADS[:11])
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "eleven columns": (with_samples(lambda x: x[:11]), "leads are missing: it has 11 columns without names"),
-    "eleven named leads": (with_samples(lambda x: x[:11], ELEVEN), "leads are missing: of the twelve leads V6 is missing"),
-    "thirteen columns": (with_samples(lambda x: np.vstack([x, x[:1]])), "leads are missing: it has 13 columns without names"),
+    "eleven named leads": (
+        with_samples(lambda x: x[:11], ELEVEN),
+        "leads are missing: of the twelve leads V6 is missing",
+    ),
+    "thirteen columns": (
+        with_samples(lambda x: np.vstack([x, x[:1]])),
+        "leads are missing: it has 13 columns without names",
+    ),
     "a lead twice": (
         with_samples(lambda x: np.vstack([x, x[:1]]), [*twelve.LEADS, "v1"]),
         "leads are missing: lead V1 is there twice",
     ),
-    "another name": (with_samples(lambda x: x, [*ELEVEN, "V7"]), "leads are missing: of the twelve leads V6 is missing"),
+    "another name": (
+        with_samples(lambda x: x, [*ELEVEN, "V7"]),
+        "leads are missing: of the twelve leads V6 is missing",
+    ),
     "names of another kind": (
         with_samples(lambda x: x, [f"Lead {lead}" for lead in twelve.LEADS]),
-        "leads are missing: no lead is called I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6; they are called Lead I, ",
+        (
+            "leads are missing: no lead is called I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6; they are called"
+            " Lead I, "
+        ),
     ),
     "a value that is missing": (rewritten(cell("")), "values are missing: 1, the first in lead I, sample 2"),
     "NaN": (with_samples(changed((4, 17), np.nan)), "values are missing: 1, the first in lead aVL, sample 17"),
@@ -291,8 +318,14 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "millivolts": (with_samples(lambda x: x / 1000), "no microvolts: the values lie between"),
     "nanovolts": (with_samples(lambda x: x * 1000), "no microvolts: the values lie between"),
     "a row too long": (rewritten(cell("1,2")), "cannot be read: it is no table"),
-    "a row too short": (rewritten(lambda text: text.rpartition(",")[0] + "\n"), "values are missing: 1, the first in lead V6"),
-    "bytes": (lambda own: (own / "ECGDataDenoised" / f"{SPOILT}.csv").write_bytes(bytes(range(256)) * 99), "leads are missing"),
+    "a row too short": (
+        rewritten(lambda text: text.rpartition(",")[0] + "\n"),
+        "values are missing: 1, the first in lead V6",
+    ),
+    "bytes": (
+        lambda own: (own / "ECGDataDenoised" / f"{SPOILT}.csv").write_bytes(bytes(range(256)) * 99),
+        "leads are missing",
+    ),
 }
 
 
@@ -355,9 +388,15 @@ def no_workbook(own: Path) -> None:
 
 LABEL_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (no_workbook, "Diagnostics.xlsx with the rhythms is missing"),
-    "no zip": (lambda own: (own / "Diagnostics.xlsx").write_text("FileName,Rhythm\n"), "it is no workbook that can be read"),
+    "no zip": (
+        lambda own: (own / "Diagnostics.xlsx").write_text("FileName,Rhythm\n"),
+        "it is no workbook that can be read",
+    ),
     "another zip": (lambda own: make_zip(own / "Diagnostics.xlsx", {"a": "b"}), "it is no workbook that can be read"),
-    "empty": (lambda own: Workbook().save(own / "Diagnostics.xlsx"), "has no column FileName and Rhythm; the first row is empty"),
+    "empty": (
+        lambda own: Workbook().save(own / "Diagnostics.xlsx"),
+        "has no column FileName and Rhythm; the first row is empty",
+    ),
     "no rows": (lambda own: write_labels(own / "Diagnostics.xlsx", []), "the workbook has no rows"),
     "other columns": (
         lambda own: write_labels(own / "Diagnostics.xlsx", columns=("FileName", "Rhythms", "Beat")),
@@ -386,7 +425,9 @@ def test_a_fault_of_the_workbook_is_named_with_its_row(own: Path, tmp_path: Path
         assert caught.value.where.endswith("row 3")
 
 
-def test_without_openpyxl_it_is_said_what_to_install(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openpyxl_it_is_said_what_to_install(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(ModuleNotFoundError) as caught:
         load(tmp_path, written)
@@ -413,7 +454,9 @@ def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
 
 
 def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recorded: Path, tmp_path: Path) -> None:
-    archive = make_zip(tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))})
+    archive = make_zip(
+        tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))}
+    )
     data = [load(tmp_path, place) for place in (recorded, recorded / "db", archive)]
     assert list(tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == ["MUSE_01", SPOILT, "MUSE_13", "MUSE_19"]
     for each in data:
@@ -440,7 +483,10 @@ def other_record(**how: Any) -> Callable[[Path], None]:
 RECORD_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another rate": (other_record(rate=250), "another rate: 250 Hz, not 500"),
     "another checksum": (other_record(checksum=77), "cannot be read: record MUSE_07 cannot be read, signal: lead 1"),
-    "another unit": (other_record(gain="1000/mmHg"), "cannot be read: record MUSE_07 cannot be read, signal: lead I is in mmHg"),
+    "another unit": (
+        other_record(gain="1000/mmHg"),
+        "cannot be read: record MUSE_07 cannot be read, signal: lead I is in mmHg",
+    ),
     "no mat": (
         lambda own: (own / f"{SPOILT}.mat").unlink(),
         "cannot be read: record MUSE_07 cannot be read, signal: MUSE_07.mat is",
@@ -496,7 +542,8 @@ def test_the_real_records_are_read_as_they_are(
     wfdb = pytest.importorskip("wfdb")
     archive = shared(SAMPLES_ZIP)
     data = load(tmp_path, archive)
-    # Counted by hand in the 50 headers; 6 have no rhythm, JS20004 and JS20008 three flat leads, and E07510 is E07509 again.
+    # Counted by hand in the 50 headers; 6 have no rhythm, JS20004 and JS20008 three flat leads, and E07510 is E07509
+    # again.
     assert sum(np.bincount(getattr(data, side).y, minlength=4) for side in SIDES).tolist() == [0, 22, 6, 13]
     flat = dict.fromkeys(("JS20004", "JS20008"), "a lead is flat: V2, V4, V6")
     assert quality(tmp_path) == {"E07510": "a copy: of E07509", **flat}
@@ -553,7 +600,9 @@ def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeyp
 
 
 def test_it_has_the_options_of_the_generated_records(written: Path, tmp_path: Path) -> None:
-    data = get_data("chapman", tmp_path, data_file=written, rate=100, filter="bandpass:0.5:40", leads="II,V1", normalise="center")
+    data = get_data(
+        "chapman", tmp_path, data_file=written, rate=100, filter="bandpass:0.5:40", leads="II,V1", normalise="center"
+    )
     assert data.train.x.shape[1:] == (2, 1000)
     assert data.spec.unit == twelve.NORMALISATIONS["center"]
 

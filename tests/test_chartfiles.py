@@ -54,7 +54,9 @@ def lines(text: str) -> list[np.ndarray]:
     ]
 
 
-def saved(folder: Path, sheet: Sheet, signal: np.ndarray, rate_hz: float) -> tuple[tuple[float, float], list[np.ndarray]]:
+def saved(
+    folder: Path, sheet: Sheet, signal: np.ndarray, rate_hz: float
+) -> tuple[tuple[float, float], list[np.ndarray]]:
     chartpdf.save(folder / "x.pdf", sheet, signal, rate_hz=rate_hz, style=Style(), title="x_$1")
     size, text = page(folder / "x.pdf")
     return size, lines(text)
@@ -102,7 +104,9 @@ def test_gaps_are_gaps_on_the_page_too(tmp_path: Path) -> None:
     signal = np.zeros((1, 1000), np.float32)
     signal[0, 300:600] = np.nan
     _, drawn = saved(tmp_path, sheet, signal, 100)
-    long = sorted(np.ptp(line[:, 0]) / MM for line in drawn if np.ptp(line[:, 1]) == 0 and 50 < np.ptp(line[:, 0]) / MM < 120)
+    long = sorted(
+        np.ptp(line[:, 0]) / MM for line in drawn if np.ptp(line[:, 1]) == 0 and 50 < np.ptp(line[:, 0]) / MM < 120
+    )
     assert long == pytest.approx([299 / 4 - 0.0, 399 / 4], abs=0.01)
 
 
@@ -127,7 +131,11 @@ def test_windows_of_a_strip_are_numbered_and_say_from_when_they_are(tmp_path: Pa
     data = few(strips([250, 100, 60, 101, 731, 1]))
     rows = list(csv.DictReader(export(data, tmp_path).read_text().splitlines()))
     first = [(row["file"], row["begin_s"], row["end_s"]) for row in rows[:3]]
-    assert first == [("train/r0_1x1.png", "0", "1"), ("train/r0_1x1_2.png", "0.75", "1.75"), ("train/r0_1x1_3.png", "1.5", "2.5")]
+    assert first == [
+        ("train/r0_1x1.png", "0", "1"),
+        ("train/r0_1x1_2.png", "0.75", "1.75"),
+        ("train/r0_1x1_3.png", "1.5", "2.5"),
+    ]
     assert (rows[4]["record"], rows[4]["end_s"]) == ("r2", "0.6")
 
 

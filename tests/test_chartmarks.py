@@ -1,4 +1,5 @@
-"""What is explained of charts: their paper, where R peaks stand on it, and every check and picture of a network for charts."""
+"""What is explained of charts: their paper, where R peaks stand on it, and every check and picture of a network for
+charts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,11 @@ class Small(nn.Module):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.map = nn.Sequential(
-            nn.Conv2d(3, 8, 7, 4, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU(inplace=True)
+            nn.Conv2d(3, 8, 7, 4, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 8, 3, 1, 1),
+            nn.ReLU(inplace=True),
         )
         self.head = nn.Linear(8, len(spec.classes))
 

@@ -1,4 +1,5 @@
-"""The view chart: rows of signals become rows of pictures, on the sides they were on, one prediction a row, exact to resume."""
+"""The view chart: rows of signals become rows of pictures, on the sides they were on, one prediction a row, exact to
+resume."""
 
 import threading
 from dataclasses import replace
@@ -43,7 +44,9 @@ def make_split(rows: int, first: int = 0, *, samples: int = RATE_HZ, **columns: 
 
 
 def make_data(**columns: Any) -> Data:
-    spec = replace(make_spec(channels=12, samples=RATE_HZ, classes=("a", "b", "c")), rate_hz=RATE_HZ, leads=layouts.TWELVE)
+    spec = replace(
+        make_spec(channels=12, samples=RATE_HZ, classes=("a", "b", "c")), rate_hz=RATE_HZ, leads=layouts.TWELVE
+    )
     return Data(spec, make_split(40, **columns), make_split(10, 100), lambda: make_split(12, 200), "none")
 
 
@@ -95,7 +98,9 @@ def test_however_many_threads_read_the_batches_are_the_same(drawn: Data, workers
     np.testing.assert_array_equal(seen(side, order), drawn.train.x[::-1])
 
 
-def test_the_next_batch_is_read_in_another_thread_while_this_one_is_used(drawn: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_batch_is_read_in_another_thread_while_this_one_is_used(
+    drawn: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     side, by = drawn.train.batches(CPU), []
     read = side._ink
     monkeypatch.setattr(side, "_ink", lambda rows: by.append(threading.current_thread()) or read(rows))
@@ -167,7 +172,9 @@ def test_a_chart_shows_its_own_signal(tmp_path: Path) -> None:
     x = np.broadcast_to(rows[:, None, None], (40, 1, RATE_HZ))
     spec = replace(make_spec(samples=RATE_HZ, classes=("a", "b")), rate_hz=RATE_HZ, leads=("II",))
     split = Split(x, np.arange(40) % 2, np.full(40, ""), np.arange(40))
-    data = as_charts(Data(spec, split, split.rows(np.arange(3)), lambda: split, "x"), tmp_path, size=200, style="line=0.3")
+    data = as_charts(
+        Data(spec, split, split.rows(np.arange(3)), lambda: split, "x"), tmp_path, size=200, style="line=0.3"
+    )
     (kind,) = data.train.kinds
     scale, zero = kind.sheet.pixels_per_mm, kind.sheet.rows_mm[0]
     for row, mv in enumerate(rows):
@@ -177,7 +184,9 @@ def test_a_chart_shows_its_own_signal(tmp_path: Path) -> None:
 
 
 def strips(lengths: list[int]) -> Data:
-    spec = replace(make_spec(samples=100, classes=("a", "b")), rate_hz=100, leads=("ECG",), view="record", unit="counts")
+    spec = replace(
+        make_spec(samples=100, classes=("a", "b")), rate_hz=100, leads=("ECG",), view="record", unit="counts"
+    )
     store = make_store(np.array(lengths), factor=1e-3)
     sides = [Crops(store, np.array(of), np.array(of) % 2, 100) for of in ([0, 1, 2], [3], [4, 5])]
     return Data(spec, sides[0], sides[1], lambda: sides[2], "strips")
@@ -197,7 +206,9 @@ def test_strips_are_drawn_as_windows_of_the_layout_from_their_first_sample_to_th
             shown = side.window(row)
             np.testing.assert_array_equal(shown[:, : expected.shape[1]], expected)
             assert np.isnan(shown[:, expected.shape[1] :]).all()
-    np.testing.assert_array_equal(data.train.window(3)[0], (1000 + np.arange(1, 101)).astype(np.float32) * np.float32(1e-3))
+    np.testing.assert_array_equal(
+        data.train.window(3)[0], (1000 + np.arange(1, 101)).astype(np.float32) * np.float32(1e-3)
+    )
 
 
 def test_rows_that_are_cropped_several_times_an_epoch_are_drawn_once(tmp_path: Path) -> None:
@@ -216,7 +227,9 @@ def test_a_row_without_a_sample_is_a_data_error(tmp_path: Path) -> None:
 def test_flat_leads_and_leads_of_no_numbers_are_drawn(tmp_path: Path) -> None:
     data = make_data()
     data.train.x[0], data.train.x[1], data.train.x[2, 4] = 0, np.nan, np.nan
-    ink = as_charts(data, tmp_path, **SMALL).train.kinds[0].store.read(as_charts(data, tmp_path, **SMALL).train.keys[:3])
+    ink = (
+        as_charts(data, tmp_path, **SMALL).train.kinds[0].store.read(as_charts(data, tmp_path, **SMALL).train.keys[:3])
+    )
     assert ink[0].any()
     assert not ink[1].any()
     assert ink[2].any()
@@ -265,7 +278,13 @@ def test_colours_and_grid_are_put_on_when_read_and_what_is_drawn_is_another_stor
     assert folders() == 1
     assert blue.train.picture(0)[0, -1].tolist() == [255, 255, 255]
     assert not np.array_equal(plain.train.x[:2], blue.train.x[:2])
-    for how in ({"style": "line=1"}, {"size": 41}, {"layout": "1x1"}, {"leads": "I,II"}, {"options": {"polarity": "recorded"}}):
+    for how in (
+        {"style": "line=1"},
+        {"size": 41},
+        {"layout": "1x1"},
+        {"leads": "I,II"},
+        {"options": {"polarity": "recorded"}},
+    ):
         before = folders()
         other = as_charts(make_data(), tmp_path, **{**SMALL, **how})
         assert folders() == before + 1
@@ -286,7 +305,9 @@ class Tiny(torch.nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(2))
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 5, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(2)
+        )
         self.head = torch.nn.Linear(16, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

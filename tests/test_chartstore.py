@@ -1,4 +1,5 @@
-"""Charts on disk: drawn once, by as many processes as there are, gone on with where it stopped, and never taken for others."""
+"""Charts on disk: drawn once, by as many processes as there are, gone on with where it stopped, and never taken for
+others."""
 
 import json
 import multiprocessing
@@ -129,7 +130,9 @@ def test_a_process_that_dies_while_drawing_leaves_what_can_be_gone_on_with(tmp_p
     assert len(store) == 150
 
 
-def test_a_process_that_draws_and_is_killed_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_draws_and_is_killed_is_a_resource_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "ALONE", 100)
 
     def kills(each: bytes) -> np.ndarray:

@@ -20,7 +20,13 @@ CPU = torch.device("cpu")
 
 
 def state(epoch: int = 3, **more: Any) -> dict[str, Any]:
-    return {"model": {"w": torch.arange(40.0) + epoch}, "epoch": epoch, "best": None, "history": [{"loss": 0.5}], **more}
+    return {
+        "model": {"w": torch.arange(40.0) + epoch},
+        "epoch": epoch,
+        "best": None,
+        "history": [{"loss": 0.5}],
+        **more,
+    }
 
 
 def write(path: Path, content: Any) -> Path:
@@ -128,7 +134,9 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     assert refused > 200
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)])
+@pytest.mark.parametrize(
+    "content", [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)]
+)
 def test_a_foreign_file_is_a_checkpoint_error(tmp_path: Path, content: Any) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
         checkpoints.load(write(tmp_path / "x.pth.tar", content))
@@ -164,7 +172,9 @@ def test_weights_of_the_same_model_are_taken_over() -> None:
 def test_weights_of_another_model_are_refused_with_the_keys_and_shapes_that_differ() -> None:
     model = nn.Linear(3, 2)
     before = model.weight.clone()
-    with pytest.raises(CheckpointError, match=r"weight is \(5, 3\), the model has \(2, 3\).*bias is missing.*gain is not in"):
+    with pytest.raises(
+        CheckpointError, match=r"weight is \(5, 3\), the model has \(2, 3\).*bias is missing.*gain is not in"
+    ):
         checkpoints.load_weights(model, {"weight": torch.zeros(5, 3), "gain": torch.zeros(1)}, "here")
     assert torch.equal(model.weight, before)
 

@@ -1,4 +1,5 @@
-"""cinc2017 from its files: every sample and label as they are there, views by their rules, faults named by record and line."""
+"""cinc2017 from its files: every sample and label as they are there, views by their rules, faults named by record and
+line."""
 
 import hashlib
 import logging
@@ -114,7 +115,9 @@ def test_every_form_and_place_of_the_files_gives_the_same_data(written: Path, tm
         assert_same(data, expected)
 
 
-def test_the_store_is_a_memory_map_that_is_made_once(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_a_memory_map_that_is_made_once(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = load(tmp_path, written)
     monkeypatch.setattr(cinc2017, "_read", lambda *_: pytest.fail("decoded again"))
     again = load(tmp_path, written, drop_labels="~", polarity="recorded", crops="500")
@@ -153,7 +156,9 @@ def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_t
     monkeypatch.setattr(cinc2017, "download", bring)
     for _ in range(2):  # fetched, then found
         data = load(tmp_path)
-        labels = {name: data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)}
+        labels = {
+            name: data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)
+        }
         assert labels["A00001"] == ("O" if newest else "N")
     site = "https://physionet.org/files/challenge-2017/1.0.0"
     assert fetched == [f"{site}/training2017.zip", f"{site}/REFERENCE-v3.csv"]
@@ -210,7 +215,9 @@ def test_labels_are_dropped_and_renamed_before_anything_is_divided(written: Path
     data = load(tmp_path, written, drop_labels="~", rename_labels="N:NO,O:NO")
     assert data.spec.classes == ("NO", "A")
     assert data.spec.scored == ()
-    names = {str(name): data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)}
+    names = {
+        str(name): data.spec.classes[k] for side in SIDES for name, k in zip(*record_and_y(data, side), strict=True)
+    }
     assert names == {name: "A" if label == "A" else "NO" for name, label in LABELS.items() if label != "~"}
     assert "6 records of ~ in no side; N is NO, O is NO" in data.spec.split_rule
     assert data.checksum != load(tmp_path, written).checksum
@@ -230,12 +237,18 @@ def test_train_has_as_many_crops_of_a_record_as_its_class_asks_for_and_the_other
 
 
 @pytest.mark.parametrize("normalise", strips.NORMALISATIONS)
-def test_a_record_is_brought_to_its_unit_by_its_own_median_and_spread(written: Path, tmp_path: Path, normalise: str) -> None:
+def test_a_record_is_brought_to_its_unit_by_its_own_median_and_spread(
+    written: Path, tmp_path: Path, normalise: str
+) -> None:
     data = load(tmp_path, written, normalise=normalise, polarity="recorded", crops="64")
     for name, x in zip(data.val.record, data.val.x[:, 0], strict=True):
         signal = signal_of(str(name)).astype(np.float64)
         low, middle, high = np.percentile(signal, [25, 50, 75])
-        expected = {"none": signal / 1000, "center": (signal - middle) / 1000, "record": (signal - middle) / (high - low)}
+        expected = {
+            "none": signal / 1000,
+            "center": (signal - middle) / 1000,
+            "record": (signal - middle) / (high - low),
+        }
         start = (len(signal) - 64) // 2
         np.testing.assert_allclose(x, expected[normalise][start : start + 64], atol=1e-3)
     assert data.spec.unit == strips.NORMALISATIONS[normalise]
@@ -270,7 +283,9 @@ def test_polarity_is_decided_by_the_median_second_and_a_record_of_less_than_one_
     assert not strips.points_down(np.zeros(3000, np.int16), 300)
 
 
-def test_a_header_that_states_no_number_of_samples_has_all_of_the_file(written: Path, own: Path, tmp_path: Path) -> None:
+def test_a_header_that_states_no_number_of_samples_has_all_of_the_file(
+    written: Path, own: Path, tmp_path: Path
+) -> None:
     spoil_header(own, f" 300 {len(signal_of('A00007'))} ", " 300 0 ")  # 0 is unspecified: header(5) of WFDB
     assert_same(load(tmp_path / "stated", written), load(tmp_path / "unstated", own))
 
@@ -310,12 +325,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda own: [header.unlink() for header in own.glob("*.hea")],
         "recordings have no header: A00001.hea is missing beside A00001.mat",
     ),
-    "a record without a label": (lambda own: write_record(own, "A00099", signal_of("A00001")), "record A00099 has no label"),
+    "a record without a label": (
+        lambda own: write_record(own, "A00099", signal_of("A00001")),
+        "record A00099 has no label",
+    ),
     "a label without a record": (lambda own: append(own, "A00098,N\n"), "record A00098 has a label and is not here"),
     "two labels": (lambda own: append(own, "A00001,A\n"), "record A00001 has two labels"),
     "an unknown label": (lambda own: append(own, "A00098,X\n"), "'A00098,X' is not a record and one of N, A, O, ~"),
     "no comma": (lambda own: append(own, "A00098 N\n"), "'A00098 N' is not a record and one of"),
-    "no .mat": (lambda own: (own / "A00007.mat").unlink(), "record A00007 cannot be read, signal: A00007.mat is missing"),
+    "no .mat": (
+        lambda own: (own / "A00007.mat").unlink(),
+        "record A00007 cannot be read, signal: A00007.mat is missing",
+    ),
     "a truncated .mat": (
         lambda own: (own / "A00007.mat").write_bytes((own / "A00007.mat").read_bytes()[:-9]),
         "record A00007 cannot be read, signal: A00007.mat has room for",
@@ -335,8 +356,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no gain": (lambda own: spoil_header(own, " 1000/mV ", " 0/mV "), "the gain of lead 1 is 0"),
     "another record's header": (lambda own: spoil_header(own, "A00007 1", "A00008 1"), "it is that of record 'A00008'"),
-    "an empty header": (lambda own: (own / "A00007.hea").write_text(""), "record A00007 cannot be read, header: it is empty"),
-    "a sample that is none": (lambda own: with_value(own, -(2**15)), "record A00007 cannot be read, signal: sample 5 is missing"),
+    "an empty header": (
+        lambda own: (own / "A00007.hea").write_text(""),
+        "record A00007 cannot be read, header: it is empty",
+    ),
+    "a sample that is none": (
+        lambda own: with_value(own, -(2**15)),
+        "record A00007 cannot be read, signal: sample 5 is missing",
+    ),
 }
 
 
@@ -369,7 +396,9 @@ def test_a_fault_is_named_with_its_record_or_line(own: Path, tmp_path: Path, fau
     ],
     ids=str,
 )
-def test_what_cannot_be_asked_for_is_said_before_anything_is_read(tmp_path: Path, how: dict[str, str], what: str) -> None:
+def test_what_cannot_be_asked_for_is_said_before_anything_is_read(
+    tmp_path: Path, how: dict[str, str], what: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         load(tmp_path, tmp_path / "nothing here", **how)
     assert what in str(caught.value)
@@ -436,13 +465,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, strips_cache: Path) ->
     (root / "synth_strips" / "cache").symlink_to(strips_cache)
     ended = carried_out(*SMALL, "--epochs", "3", "--no-figures", "--root-dir", root)
     assert ended.code == 0, ended.err
-    return SimpleNamespace(root=root, path=root / "synth_strips" / "runs" / "synth_strips_resnet1d_grid_1", **vars(ended))
+    return SimpleNamespace(
+        root=root, path=root / "synth_strips" / "runs" / "synth_strips_resnet1d_grid_1", **vars(ended)
+    )
 
 
-def test_a_run_reports_each_record_once_with_f1_by_class_and_the_score_of_the_challenge(undisturbed: SimpleNamespace) -> None:
+def test_a_run_reports_each_record_once_with_f1_by_class_and_the_score_of_the_challenge(
+    undisturbed: SimpleNamespace,
+) -> None:
     table, test = pd.read_csv(undisturbed.path / "pred" / "predictions.csv"), undisturbed.result["test"]
     assert (len(table), table.record.nunique()) == (52, 52)
-    f1 = dict(zip("NAO~", f1_score(table.true, table.predicted, labels=list("NAO~"), average=None, zero_division=0), strict=True))
+    f1 = dict(
+        zip(
+            "NAO~",
+            f1_score(table.true, table.predicted, labels=list("NAO~"), average=None, zero_division=0),
+            strict=True,
+        )
+    )
     assert {name: parts["f1"] for name, parts in test["per_class"].items()} == pytest.approx(f1)
     assert test["challenge_f1"] == pytest.approx(np.mean([f1[name] for name in "NAO"]))
     for name, ends in test["f1_intervals"].items():
@@ -484,7 +523,9 @@ def test_the_records_are_explored_as_crops_and_the_test_stays_closed(strips_root
     assert "record, 3,000 samples at 300 Hz = 10 s" in page
 
 
-@pytest.mark.parametrize("option", [{"drop_labels": "N"}, {"crops": "100"}, {"polarity": "upright"}, {"resample": 5.0}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"drop_labels": "N"}, {"crops": "100"}, {"polarity": "upright"}, {"resample": 5.0}], ids=str
+)
 def test_another_dataset_refuses_what_is_for_strips(tmp_path: Path, option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="is not for --dataset synth, it goes with cinc2017, synth_strips"):
         get_data("synth", tmp_path, **option)

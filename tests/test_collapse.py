@@ -1,4 +1,5 @@
-"""A collapsed run is told by its confusion matrix, counted, shown with its reason, and left out of no mean in silence."""
+"""A collapsed run is told by its confusion matrix, counted, shown with its reason, and left out of no mean in
+silence."""
 
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def ledger(tmp_path: Path) -> Ledger:
         for rep, score in enumerate(values):
             spoilt = rep == 1 or cell == "c"
             folder = runs / f"tiny_m_{cell}{rep}"
-            sides = {"a": (ONE_CLASS, GOOD), "b": (GOOD, ONE_CLASS), "c": (None, GOOD)}[cell] if spoilt else (GOOD, GOOD)
+            sides = (
+                {"a": (ONE_CLASS, GOOD), "b": (GOOD, ONE_CLASS), "c": (None, GOOD)}[cell] if spoilt else (GOOD, GOOD)
+            )
             val = {"macro_f1": score, "confusion_matrix": sides[0]} if sides[0] else {}
             epoch = {"epoch": 1, "seconds": 1.0, "val": val, "train": {"confusion_matrix": ONE_CLASS}}
             write_json(folder / "logger.json", [epoch])

@@ -30,7 +30,10 @@ def test_each_row_of_a_batch_trains_one_member_alone(rows: int) -> None:
     for row in range(rows):
         committee.zero_grad()
         logits[row].sum().backward(retain_graph=True)
-        learnt = [any(each.grad is not None and each.grad.any() for each in member.parameters()) for member in committee.members]
+        learnt = [
+            any(each.grad is not None and each.grad.any() for each in member.parameters())
+            for member in committee.members
+        ]
         assert sum(learnt) == 1
         teachers.append(learnt.index(True))
     assert len(set(teachers)) == min(3, rows)
@@ -52,14 +55,28 @@ def test_each_member_gets_every_batch_of_an_order_of_its_own(sampler: str | None
 
 
 def test_a_member_is_the_network_that_is_trained_alone(root: Path) -> None:
-    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures", "--short-run", "--epochs", "2")
+    run = (
+        "--dataset",
+        "synth",
+        "--model-name",
+        "cnn1d_3",
+        "--root-dir",
+        root,
+        "--no-figures",
+        "--short-run",
+        "--epochs",
+        "2",
+    )
     for members in ("1", "2"):
         assert carried_out(*run, "--members", members, "--grad-clip", "0.1").code == 0
     alone, both = (
-        checkpoints.load(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" / "checkpoint.pth.tar")["model"] for number in (1, 2)
+        checkpoints.load(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" / "checkpoint.pth.tar")["model"]
+        for number in (1, 2)
     )
     assert len(both) == 2 * len(alone)
-    first, second = ({name: both[f"members.{member}.{name}"] - weight for name, weight in alone.items()} for member in (0, 1))
+    first, second = (
+        {name: both[f"members.{member}.{name}"] - weight for name, weight in alone.items()} for member in (0, 1)
+    )
     for name in ("head.weight", "features.0.weight"):  # but for rounding, which Adam makes larger
         assert first[name].abs().max() < 0.01 * second[name].abs().max()
 

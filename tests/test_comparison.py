@@ -1,4 +1,5 @@
-"""Runs side by side: paired over the same records, nothing where they are the same, and refused where they cannot be compared."""
+"""Runs side by side: paired over the same records, nothing where they are the same, and refused where they cannot be
+compared."""
 
 import json
 import re
@@ -56,7 +57,12 @@ def test_a_run_against_itself_differs_by_nothing(tmp_path_factory: pytest.TempPa
     run = finished(tmp_path_factory.mktemp("runs"), "a", rows(seed))
     (against,) = comparison.compare([run, run])["against_the_first"]
     for name, of in against.items():
-        assert (of["difference"], of["interval"], of["without_interval"], of["above_0"]) == (0, None, "no spread", None), name
+        assert (of["difference"], of["interval"], of["without_interval"], of["above_0"]) == (
+            0,
+            None,
+            "no spread",
+            None,
+        ), name
 
 
 def test_a_difference_is_that_of_the_figures_and_its_interval_holds_it(tmp_path: Path) -> None:
@@ -124,9 +130,12 @@ OTHERS = {
     "classes": ({"classes": ("N", "S", "V", "F", "X")}, FIRST, r"classes are N, S, V, F, Q and N, S, V, F, X"),
     "rule": ({"rule": "at random"}, FIRST, rf"divided by '{RULE}' and by 'at random'"),
     "rows": ({}, rows(1, records=14), r"450 and 420 rows"),
-    "records": ({}, changed(FIRST, record=np.where(FIRST.record == "r3", "r33", FIRST.record)), r"30 places.*row 90 of .*r3"),
+    "records": (
+        {}, changed(FIRST, record=np.where(FIRST.record == "r3", "r33", FIRST.record)),
+ r"30 places.*row 90 of .*r3"),
     "index": ({}, changed(FIRST, index=FIRST.index + (FIRST.index == 449)), r"test rows differ in 1 places.*row 449 "),
-    "labels": ({}, changed(FIRST, target=np.where(FIRST.index == 7, 4 - FIRST.target, FIRST.target)), r"labels differ.*row 7"),
+    "labels": ({}, changed(FIRST, target=np.where(FIRST.index == 7, 4 - FIRST.target, FIRST.target)), r"labels "
+                                                                                                      r"differ.*row 7"),
 }  # fmt: skip
 
 
@@ -197,12 +206,18 @@ def test_a_seed_that_decides_the_test_rows_stays_in_their_rule() -> None:
 
 def test_runs_that_differ_in_who_validates_are_compared_and_a_line_says_so(tmp_path: Path) -> None:
     rules = [in_two_files(*of) for of in ((0.1, 1), (0.1, 2), (0.0, 1))]
-    runs = [finished(tmp_path, name, rows(seed), rule=rule) for seed, (name, rule) in enumerate(zip("abc", rules, strict=True))]
+    runs = [
+        finished(tmp_path, name, rows(seed), rule=rule)
+        for seed, (name, rule) in enumerate(zip("abc", rules, strict=True))
+    ]
     values = comparison.compare(runs)
     assert values["split_rule"] == "the archive's train and test files"
     text = comparison.summary(values).splitlines()
     drawn = "validation is 0.1 of train, stratified by class, seed"
-    said = f"validation differs: in a, {drawn} 1; in b, {drawn} 2; in c, no row validates, all that are not test are trained on"
+    said = (
+        f"validation differs: in a, {drawn} 1; in b, {drawn} 2; in c, no row validates, all that are not test are"
+        " trained on"
+    )
     assert text[:2] == ["split: the archive's train and test files", said]
     same = comparison.compare([runs[0], runs[0]], replicates=50)
     assert same["split_rule"] == rules[0]
@@ -241,7 +256,8 @@ def test_a_run_without_a_readable_test_is_a_checkpoint_error(tmp_path: Path, spo
 
 def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path) -> None:
     runs = [
-        finished(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
+        finished(tmp_path, name, rows(seed, right=right))
+        for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
     ]
     values = comparison.compare(runs, replicates=100)
     text = comparison.summary(values)
@@ -253,7 +269,13 @@ def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path
     line = next(line for line in text.splitlines() if line.startswith("accuracy"))
     of = values["against_the_first"][0]["accuracy"]
     figures = [f"{run['figures']['accuracy']:.4f}" for run in values["runs"][:2]]
-    assert line.split() == ["accuracy", *figures, f"{of['difference']:+.4f}", *line.split()[4:7], f"{of['above_0']:.1%}"]
+    assert line.split() == [
+        "accuracy",
+        *figures,
+        f"{of['difference']:+.4f}",
+        *line.split()[4:7],
+        f"{of['above_0']:.1%}",
+    ]
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -261,14 +283,17 @@ def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path
 def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int, lacks: str) -> None:
     """Also where every record is better, which was an interval above 0 and 100 % above 0."""
     runs = [
-        finished(tmp_path, name, rows(seed, right=right, records=records)) for name, seed, right in (("a", 1, 0.3), ("b", 2, 0.8))
+        finished(tmp_path, name, rows(seed, right=right, records=records))
+        for name, seed, right in (("a", 1, 0.3), ("b", 2, 0.8))
     ]
     values = comparison.compare(runs)
     of = values["against_the_first"][0]["accuracy"]
     assert of["difference"] > 0.2
     assert (of["interval"], of["without_interval"], of["above_0"]) == (None, lacks, None)
     files.write_json(tmp_path / "comparison.json", values)
-    assert json.loads((tmp_path / "comparison.json").read_text())["against_the_first"][0]["accuracy"]["interval"] is None
+    assert (
+        json.loads((tmp_path / "comparison.json").read_text())["against_the_first"][0]["accuracy"]["interval"] is None
+    )
     text = comparison.summary(values)
     line = next(line for line in text.splitlines() if line.startswith("accuracy"))
     assert line.endswith(f"n/a: {lacks}         -")

@@ -34,7 +34,11 @@ LAYERS = {
     "lstm, projected": (nn.LSTM(3, 10, proj_size=4), (50, 1, 3), 50 * (4 * 10 * (3 + 4) + 10 * 4)),
     "gru": (nn.GRU(3, 10), (50, 1, 3), 50 * 3 * 10 * (3 + 10)),
     "gru and a layer after it": (nn.Sequential(nn.GRU(3, 10), nn.Identity()), (50, 1, 3), 50 * 3 * 10 * (3 + 10)),
-    "transformer layer": (nn.TransformerEncoderLayer(D, 4, 2 * D, batch_first=True), (1, N, D), ATTENTION + 4 * N * D**2),
+    "transformer layer": (
+        nn.TransformerEncoderLayer(D, 4, 2 * D, batch_first=True),
+        (1, N, D),
+        ATTENTION + 4 * N * D**2,
+    ),
     "norms and activations": (nn.Sequential(nn.BatchNorm1d(3), nn.GELU(), nn.MaxPool1d(2)), (1, 3, 40), 0),
 }
 every_network = pytest.mark.parametrize("name", [name for name in MODELS if name not in BIG])
@@ -51,7 +55,8 @@ PUBLISHED = {  # billions for 1,000 classes, as torchvision states them
 
 
 def empty(name: str) -> tuple[nn.Module, DataSpec]:
-    """The network without its weights, which its work does not depend on, and its rows: of vision charts of 224 pixels."""
+    """The network without its weights, which its work does not depend on, and its rows: of vision charts of 224
+    pixels."""
     spec = make_spec(image=(224, 224) if name in VISION else None)
     with torch.device("meta"):
         return get_model(name, spec), spec
@@ -123,7 +128,9 @@ def test_inputs_are_what_networks_get_features_and_pictures_too() -> None:
     assert [each.shape for each in cost.inputs(replace(spec, image=(32, 48)), 1)] == [(1, 3, 32, 48)]
     fused = get_model("cnn1d_3", replace(spec, features=("a", "b")))
     plain = get_model("cnn1d_3", spec)
-    assert cost.size_and_work(fused, replace(spec, features=("a", "b")))["macs"] != cost.size_and_work(plain, spec)["macs"]
+    assert (
+        cost.size_and_work(fused, replace(spec, features=("a", "b")))["macs"] != cost.size_and_work(plain, spec)["macs"]
+    )
 
 
 def test_activations_are_the_tensors_that_live_at_once() -> None:
@@ -152,7 +159,12 @@ def test_time_and_memory_say_what_they_were_measured_on(monkeypatch: pytest.Monk
     assert 0 < low <= measured["latency_ms"] <= high
     assert measured["rows_per_s"] > 0
     facts = {name: measured[name] for name in ("batch_size", "threads", "dtype", "torch")}
-    assert facts == {"batch_size": 7, "threads": torch.get_num_threads(), "dtype": "float32", "torch": torch.__version__}
+    assert facts == {
+        "batch_size": 7,
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "torch": torch.__version__,
+    }
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
     exact, times = cost.said(cost.size_and_work(model, spec) | measured)
     assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
@@ -167,7 +179,17 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
     assert commander.main([*SHORT, "--epochs", "1", "--root-dir", str(root)]) == 0
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     assert json.loads((run / "results.json").read_text())["cost"].keys() == EXACT
-    again = ["--dataset", "synth", "--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", str(root), "--cost"]
+    again = [
+        "--dataset",
+        "synth",
+        "--model-name",
+        "cnn1d_3",
+        "--test",
+        "--no-figures",
+        "--root-dir",
+        str(root),
+        "--cost",
+    ]
     assert commander.main(again) == 0
     measured = json.loads((run / "results.json").read_text())["cost"]
     assert measured.keys() > EXACT | {"latency_ms", "rows_per_s", "activation_bytes"}
@@ -192,7 +214,10 @@ def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
     assert {name for name, *_ in rows} == set(MODELS)
     for name, parameters, work, file in rows:
         model, spec = empty(name) if name in VISION else (get_model(name, make_spec()), make_spec())
-        size, x = sum(each.numel() for each in model.parameters()), cost.inputs(spec, 1, next(model.parameters()).device)
+        size, x = (
+            sum(each.numel() for each in model.parameters()),
+            cost.inputs(spec, 1, next(model.parameters()).device),
+        )
         assert (parameters, work) == (f"{size:,}", f"{macs.count(model, x):,}"), name
         assert 4 * size < 1000 * float(file.replace(",", "")) < 4.3 * size + 32_000, name
 

@@ -1,4 +1,5 @@
-"""Crops of records of unequal length: what is cut, that chance depends on nothing but its numbers, and that no record is lost."""
+"""Crops of records of unequal length: what is cut, that chance depends on nothing but its numbers, and that no record
+is lost."""
 
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def make_data(*, spread: float = 0.03) -> Data:
     lengths, y = rng.integers(60, 400, 84), np.arange(84) % 2
     waves = [400 * np.sin(np.arange(n) / (3 + 2 * k)) + rng.normal(0, 150, n) for n, k in zip(lengths, y, strict=True)]
     store = make_store(lengths, factor=1 / 400)
-    store = Store(np.concatenate(waves).astype(np.int16), store.first, lengths, store.name, store.name, store.zero, store.factor)
+    store = Store(
+        np.concatenate(waves).astype(np.int16), store.first, lengths, store.name, store.name, store.zero, store.factor
+    )
     sides = [Crops(store, of, y[of], T, seed=1) for of in np.split(np.arange(84), [60, 72])]
     train = Crops(store, sides[0].of, sides[0].y, T, 1, spread).repeated(np.array([1, 2]))
     return Data(make_spec(samples=T, classes=("fast", "slow")), train, sides[1], lambda: sides[2], "crops")
@@ -165,7 +168,9 @@ def make_data(*, spread: float = 0.03) -> Data:
     "flags", [{}, {"sampler": "equal"}, {"augment": "noise,mixup"}, {"short_run": True, "batch_size": 4}], ids=str
 )
 @pytest.mark.parametrize("looks", [2, 7])
-def test_stopped_in_an_epoch_and_resumed_equals_never_stopped(tmp_path: Path, flags: dict[str, Any], looks: int) -> None:
+def test_stopped_in_an_epoch_and_resumed_equals_never_stopped(
+    tmp_path: Path, flags: dict[str, Any], looks: int
+) -> None:
     flags = {"batch_size": 20, **flags}
     undisturbed = fit(build(make_data(), **flags), 3)
     stopped = fit(build(make_data(), **flags), 3, StopAfter(looks))
@@ -212,7 +217,9 @@ def test_a_detector_of_crops_has_one_error_a_record() -> None:
     trainer = fit(build(data, batch_size=20, model_name="conv_ae", normal_class="fast"), 1)
     said, (x, rows) = trainer.predict(data.val), seen(data.val)
     with torch.inference_mode():
-        errors = trainer.task.per_row(trainer.model.eval()(torch.from_numpy(x)[:, None]), torch.from_numpy(x)[:, None]).numpy()
+        errors = trainer.task.per_row(
+            trainer.model.eval()(torch.from_numpy(x)[:, None]), torch.from_numpy(x)[:, None]
+        ).numpy()
     np.testing.assert_allclose(said.loss, [errors[rows == row].mean() for row in range(12)], rtol=1e-4)
 
 

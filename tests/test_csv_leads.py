@@ -1,4 +1,5 @@
-"""A text table of any usual form opens as the recording that was written into it: leads in mV, rate, gaps; else a line of why."""
+"""A text table of any usual form opens as the recording that was written into it: leads in mV, rate, gaps; else a line
+of why."""
 
 import gzip
 import logging
@@ -71,15 +72,18 @@ def samples(recording: Recording, k: int = 0) -> np.ndarray:
 
 
 ONE = table(ECG, header="II")
-APPLE = "Name,A B\nDate of Birth,Jan 1, 1970\nRecorded Date,2024-01-01 10:00:00 +0100\nClassification,Sinus Rhythm\nSymptoms,\n"
+APPLE = (
+    "Name,A B\nDate of Birth,Jan 1, 1970\nRecorded Date,2024-01-01 10:00:00 +0100\nClassification,Sinus"
+    " Rhythm\nSymptoms,\n"
+)
 APPLE += 'Software Version,1.90\nDevice,"Watch6,1"\nSample Rate,250 hertz\n\n\nLead,Lead I\nUnit,µV\n\n'
 GERMAN = "Name,A B\nGeburtsdatum,01.01.1970\nKlassifizierung,Sinusrhythmus\nMessrate,250 Hertz\n\n\n"
 GERMAN += "Ableitung,Ableitung I\nEinheit,µV\n\n"
 APPLE_WORDS = "X,A B\n{0},250 {1}\n\n\n{2},{2} I\n{3},µV\n\n"
 POLAR = "Phone timestamp;sensor timestamp [ns];timestamp [ms];ecg [uV]"
 OPEN_SIGNALS = (
-    '# OpenSignals Text File Format\n# {"00:07:80": {"sensor": ["ECG"], "column": ["nSeq", "I1", "A1"], "label": ["A1"], '
-    '"sampling rate": 250, "resolution": [10]}}\n# EndOfHeader\n'
+    '# OpenSignals Text File Format\n# {"00:07:80": {"sensor": ["ECG"], "column": ["nSeq", "I1", "A1"], "label":'
+    ' ["A1"], "sampling rate": 250, "resolution": [10]}}\n# EndOfHeader\n'
 )
 COUNTS = np.arange(SAMPLES)
 UV = np.round(1000 * ECG).astype(int)
@@ -120,10 +124,19 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
     "a counter that begins anew": (table(COUNTS % 16, ECG, header="nSeq,A1"), RATE_HZ, "A1"),
     "a counter without a name that begins anew": (table(COUNTS % 16, ECG), RATE_HZ, "lead 2"),
     "dates": (table(times(lambda t: str(t)), ECG, header="datetime,hr"), None, "hr"),
-    "dates as ISO": (table(times(lambda t: t.isoformat(timespec="milliseconds") + "Z"), ECG, header="date,hr"), None, "hr"),
+    "dates as ISO": (
+        table(times(lambda t: t.isoformat(timespec="milliseconds") + "Z"), ECG, header="date,hr"),
+        None,
+        "hr",
+    ),
     "dates of Germans": (
         comma(
-            table(times(lambda t: f"{t:%d.%m.%Y %H:%M:%S},{t.microsecond // 1000:03d}"), ECG, header="Zeit;EKG", between=";")
+            table(
+                times(lambda t: f"{t:%d.%m.%Y %H:%M:%S},{t.microsecond // 1000:03d}"),
+                ECG,
+                header="Zeit;EKG",
+                between=";",
+            )
         ).replace("01,01,2024", "01.01.2024"),
         None,
         "EKG",
@@ -164,7 +177,11 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
     "the rate in a line": (table(ECG, OTHER, header="Recorder 7\nSampling frequency: 250 Hz\n\nI,II"), None, "I"),
     "the interval in a line": (table(ECG, OTHER, header="Sampling interval (ms): 4\nI,II"), None, "I"),
     "a notch filter is no rate": (table(ECG, OTHER, header="Notch filter: 50 Hz\nI,II"), RATE_HZ, "I"),
-    "OpenSignals": (OPEN_SIGNALS + table(COUNTS % 16, np.zeros(SAMPLES, int), ECG, between="\t", end="\t\n"), None, "ECG"),
+    "OpenSignals": (
+        OPEN_SIGNALS + table(COUNTS % 16, np.zeros(SAMPLES, int), ECG, between="\t", end="\t\n"),
+        None,
+        "ECG",
+    ),
     "a marker": (table(ECG, ["" if k % 400 else "PVC" for k in COUNTS], header="ECG,marker"), RATE_HZ, "ECG"),
     "a marker in some rows": (
         table(T_S, [f"{v:.4f}" + ("" if k % 40 else ",PVC") for k, v in enumerate(ECG)], header="time,ECG"),
@@ -172,12 +189,20 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
         "ECG",
     ),
     "a label before the lead": (table(COUNTS // 300, ECG, header="label,signal"), RATE_HZ, "signal"),
-    "a heart rate beside the lead": (table([72, 73] * (SAMPLES // 2), ECG, header="HR (bpm),signal"), RATE_HZ, "signal"),
+    "a heart rate beside the lead": (
+        table([72, 73] * (SAMPLES // 2), ECG, header="HR (bpm),signal"),
+        RATE_HZ,
+        "signal",
+    ),
     "a patient's number beside the lead": (table([17] * SAMPLES, ECG, header="case,signal"), RATE_HZ, "signal"),
     "a column of text first": (table(["rest"] * SAMPLES, ECG, header="phase,signal"), RATE_HZ, "signal"),
     "a header in quotation marks": (table(COUNTS, ECG, header="'sample #','MLII'"), RATE_HZ, "MLII"),
     "the minus sign of a typesetter": (ONE.replace("-", "\u2212"), RATE_HZ, "II"),
-    "LabChart": (table(T_S, ECG, header="Interval=\t0.004 s\nChannelTitle=\tECG\nRange=\t10 mV", between="\t"), None, "lead 2"),
+    "LabChart": (
+        table(T_S, ECG, header="Interval=\t0.004 s\nChannelTitle=\tECG\nRange=\t10 mV", between="\t"),
+        None,
+        "lead 2",
+    ),
     "the rate in a name": (table(ECG, OTHER, header="ECG (250 Hz),V1"), None, "ECG (250 Hz)"),
     "the rate in a column": (table([RATE_HZ] * SAMPLES, ECG, header="sampling_rate,ECG"), None, "ECG"),
     "times of the lead": (table(4 * COUNTS, ECG, header="ecg_timestamp_ms,ecg_value"), None, "ecg_value"),
@@ -282,7 +307,9 @@ def test_what_was_understood_is_one_line_of_the_log(tmp_path: Path, caplog: pyte
     caplog.set_level(logging.INFO, "commander")
     opened(tmp_path, comma(table(PRINTED_S, UV, ["x"] * SAMPLES, header="Zeit;EKG [uV];Notiz", between=";")))
     (line,) = caplog.messages
-    told = "r1.csv is read as: utf-8; semicolon; decimal comma; names in line 1; time column 'Zeit' (s); leads EKG in uV; "
+    told = (
+        "r1.csv is read as: utf-8; semicolon; decimal comma; names in line 1; time column 'Zeit' (s); leads EKG in uV; "
+    )
     assert line == told + "left out 'Notiz'; 250 Hz (column 'Zeit')"
 
 
@@ -297,7 +324,9 @@ def test_beats_are_those_that_were_written(tmp_path: Path) -> None:
     signal = beats_of(40, every_s=40 / 49)
     t_s = [comma(f"{k / 250:.3f}") for k in range(len(signal))]
     header = "sep=;\n;Zeit (s);EKG (µV)"
-    rows = table(range(len(signal)), t_s, [comma(f"{1000 * v:.1f}") for v in signal], header=header, between=";", end="\r\n")
+    rows = table(
+        range(len(signal)), t_s, [comma(f"{1000 * v:.1f}") for v in signal], header=header, between=";", end="\r\n"
+    )
     recording = opened(tmp_path, gzip.compress(rows.encode("utf-16")), name="r1.txt.gz")
     lead = recording.lead()
     assert len(rpeaks.detect(lead.read, lead.samples, lead.rate_hz)) == 49
@@ -355,12 +384,24 @@ def test_steps_that_may_be_rounded_are_doubted(tmp_path: Path) -> None:
         (table(4 * COUNTS, ECG, header="time,ECG"), 360, r"gives 250 Hz, --rate-hz is 360 Hz"),
         (table(times(str), ECG, header="datetime,ECG"), 128, r"gives 250 Hz, --rate-hz is 128 Hz"),
         (APPLE + table(UV), 512, r"the lines above the rows state 250 Hz, --rate-hz is 512 Hz"),
-        (table(PRINTED_S, ECG, header="# sampling rate: 500 Hz\ntime,ECG"), None, r"contradicts itself: .* 250 Hz, .* 500 Hz"),
+        (
+            table(PRINTED_S, ECG, header="# sampling rate: 500 Hz\ntime,ECG"),
+            None,
+            r"contradicts itself: .* 250 Hz, .* 500 Hz",
+        ),
         (table(ECG, header="ECG@500Hz"), RATE_HZ, r"state 500 Hz, --rate-hz is 250 Hz"),
-        (table(COUNTS, ECG, header="index,ECG"), None, r"how often it was sampled: column 'index' counts rows .*--rate-hz HZ"),
+        (
+            table(COUNTS, ECG, header="index,ECG"),
+            None,
+            r"how often it was sampled: column 'index' counts rows .*--rate-hz HZ",
+        ),
         (table(ECG, header="ECG"), None, r"how often it was sampled .*--rate-hz HZ"),
         (table(T_S[::-1].copy(), ECG, header="time,ECG"), RATE_HZ, r"column 'time' runs backwards"),
-        (table(np.where(COUNTS < 800, T_S, T_S + 9e6), ECG, header="time,ECG"), None, r"jumps by 2500 h after 800 rows"),
+        (
+            table(np.where(COUNTS < 800, T_S, T_S + 9e6), ECG, header="time,ECG"),
+            None,
+            r"jumps by 2500 h after 800 rows",
+        ),
     ],
 )
 def test_a_file_that_contradicts_itself_or_the_command_is_refused(
@@ -386,7 +427,10 @@ GAPS: dict[str, tuple[str, np.ndarray]] = {
     "times without a name": (table([f"{k / RATE_HZ:.3f}" for k in LATER], ECG), LATER),
     "times in ms": (table(4 * LATER, ECG, header="ms,ECG"), LATER),
     "row numbers": (table(LATER, ECG, header=",ECG"), LATER),
-    "dates": (table([str(START + timedelta(seconds=k / 250)) for k in LATER.tolist()], ECG, header="datetime,ECG"), LATER),
+    "dates": (
+        table([str(START + timedelta(seconds=k / 250)) for k in LATER.tolist()], ECG, header="datetime,ECG"),
+        LATER,
+    ),
     "over midnight": (
         table(
             [f"{START + timedelta(hours=13, minutes=59, seconds=58 + k / 250):%H:%M:%S.%f}" for k in LATER.tolist()],
@@ -428,7 +472,9 @@ def test_times_that_do_not_run_evenly_are_doubted(tmp_path: Path) -> None:
     again = table([f"{k % 500 / 250:.3f}" for k in COUNTS], ECG, header="time,ECG")
     recording = opened(tmp_path, again)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
-    assert recording.doubts == ("column 'time' goes back 2 times, first after 500 rows: the rows are read in their order",)
+    assert recording.doubts == (
+        "column 'time' goes back 2 times, first after 500 rows: the rows are read in their order",
+    )
     packets = table([f"{k // 73 * 0.292:.3f}" for k in COUNTS], ECG, header="time,ECG")
     recording = opened(tmp_path, packets, RATE_HZ)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
@@ -450,7 +496,9 @@ def test_numbers_far_outside_the_signal_are_missing_samples(tmp_path: Path, code
     coded = [str(code) if gone else f"{v:.4f}" for gone, v in zip(lost, ECG, strict=True)]
     recording = opened(tmp_path, table(coded, OTHER, header="II,V1"), RATE_HZ)
     assert np.isnan(samples(recording)).tolist() == lost.tolist()
-    assert recording.doubts == (f"403 samples of lead II are {code:g}, far outside the signal, and are taken as missing",)
+    assert recording.doubts == (
+        f"403 samples of lead II are {code:g}, far outside the signal, and are taken as missing",
+    )
     assert recording.lead("II").span_mv < 2
 
 
@@ -508,7 +556,10 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "binary": (bytes(range(256)) * 40, "the file is binary"),
     "an Excel workbook": (b"PK\x03\x04" + bytes(100), "a zip archive or an Excel workbook"),
     "a page": ("<!DOCTYPE html>\n<html>\n<body>404</body></html>\n", "the file has no samples"),
-    "on its side": (table(*np.random.default_rng(0).normal(size=(500, 8))), r"lies on its side .*: 8 rows of 500 numbers"),
+    "on its side": (
+        table(*np.random.default_rng(0).normal(size=(500, 8))),
+        r"lies on its side .*: 8 rows of 500 numbers",
+    ),
     "on its side, one row": (",".join(f"{v:.4f}" for v in ECG), r"lies on its side .*: 1 row of 1500 numbers"),
     "too many columns": (
         "\n".join([",".join(f"c{k}" for k in range(1100))] + [",".join(["1.5"] * 1100)] * 400),
@@ -552,7 +603,9 @@ def test_a_table_that_is_none_is_one_line_of_exit_code_3(tmp_path: Path, fault: 
     assert str(tmp_path) in caught.value.where
 
 
-def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(csv_text, "SMALL", 2**20)
     monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**20)
     with pytest.raises(DataError, match="unpacks to more than"):

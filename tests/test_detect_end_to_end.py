@@ -1,4 +1,5 @@
-"""Detection as its users run it: a real process and one that is stopped, the run folder they leave behind, what is refused."""
+"""Detection as its users run it: a real process and one that is stopped, the run folder they leave behind, what is
+refused."""
 
 import json
 import shutil
@@ -72,7 +73,11 @@ def test_train_and_validation_hold_the_normal_class_alone_and_the_split_rule_say
     everything = synth.TRAIN_ROWS * (synth.SHARES[0] / sum(synth.SHARES))
     assert data["train_rows"] + data["val_rows"] == pytest.approx(everything, abs=2)
     assert not Predictions.load(detector.path / "res" / "epoch1.npz").target.any()
-    for said in (data["split_rule"], detector.result["split_rule"], (detector.path / "pred" / "report.txt").read_text()):
+    for said in (
+        data["split_rule"],
+        detector.result["split_rule"],
+        (detector.path / "pred" / "report.txt").read_text(),
+    ):
         assert "trained and validated on N alone" in said
 
 
@@ -109,7 +114,9 @@ def test_the_figures_are_those_of_the_saved_predictions(detector: SimpleNamespac
     assert {name: detector.result["test"][name] for name in FIGURES} == {name: test[name] for name in FIGURES}
 
 
-def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_every_class(detector: SimpleNamespace) -> None:
+def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_every_class(
+    detector: SimpleNamespace,
+) -> None:
     text, test = (detector.path / "pred" / "report.txt").read_text(), detector.result["test"]
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     for name in FIGURES:
@@ -145,22 +152,32 @@ def test_a_short_run_covers_ten_batches_of_both_sides(detector: SimpleNamespace)
     assert "the figures cover" in (detector.path / "pred" / "report.txt").read_text()
 
 
-def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(run: Path, detector: SimpleNamespace) -> None:
+def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(
+    run: Path, detector: SimpleNamespace
+) -> None:
     flags = (*AGAIN, "--test", "--resume", "best", "--root-dir", run.parents[2])
     again = carried_out(*flags)
     assert again.code == 0, again.err
     assert again.result == {**detector.result, "run_folder": str(run)}
     before = {name: (run / name).read_bytes() for name in ("threshold.json", "results.json", "pred/metrics.json")}
-    assert_error(carried_out(*flags, "--threshold", "sd:3"), 2, "--threshold is sd:3, the run has percentile:98", "--override")
+    assert_error(
+        carried_out(*flags, "--threshold", "sd:3"), 2, "--threshold is sd:3, the run has percentile:98", "--override"
+    )
     other = carried_out(*flags, "--threshold", "value:0", "--override")
     assert other.code == 0, other.err
-    assert read(run / "pred" / "best-override" / "threshold.json")["threshold"] == 0 == other.result["test"]["normals_kept"]
+    assert (
+        read(run / "pred" / "best-override" / "threshold.json")["threshold"]
+        == 0
+        == other.result["test"]["normals_kept"]
+    )
     assert other.result["test"]["anomalies_caught"] == 1
     assert other.result["test"]["auroc"] == detector.result["test"]["auroc"]
     assert {name: (run / name).read_bytes() for name in before} == before
 
 
-def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(detector: SimpleNamespace, root: Path) -> None:
+def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(
+    detector: SimpleNamespace, root: Path
+) -> None:
     flags, runs = (*DETECT, "--epochs", "15", "--root-dir", root), root / "synth" / "runs"
     stopped = launch(*flags, "--tensorboard")
     wait_for((runs / "synth_conv_ae_1" / "res" / "epoch2.npz").exists, stopped)
@@ -175,7 +192,18 @@ def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(de
 
 
 def test_any_class_can_be_the_normal_one_and_a_recurrent_network_learns_it(root: Path) -> None:
-    how = ("--model-name", "lstm_ae", "--epochs", "1", "--batch-size", "16", "--normal-class", "V", "--threshold", "sd:2")
+    how = (
+        "--model-name",
+        "lstm_ae",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--normal-class",
+        "V",
+        "--threshold",
+        "sd:2",
+    )
     ended = carried_out(
         "--dataset", "synth", "--short-run", "--no-figures", *how, "--baseline", "isolation_forest", "--root-dir", root
     )
@@ -202,7 +230,15 @@ def kaggle(folder: Path, test: bytes | None = None) -> Path:
 
 
 def test_the_threshold_is_fixed_before_the_test_file_is_opened(root: Path, tmp_path: Path) -> None:
-    how = ("--task", "detect", "--data-file", kaggle(tmp_path / "kaggle", test=b"0.5,0.5\n"), "--short-run", "--epochs", "1")
+    how = (
+        "--task",
+        "detect",
+        "--data-file",
+        kaggle(tmp_path / "kaggle", test=b"0.5,0.5\n"),
+        "--short-run",
+        "--epochs",
+        "1",
+    )
     ended, run = carried_out(*how, "--root-dir", root), root / "ecg" / "runs" / "ecg_conv_ae_1"
     assert_error(ended, 3, "mitbih_test.csv, line 1")
     fixed = read(run / "threshold.json")
@@ -269,7 +305,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a task that is none": (("--task", "detekt"), ("--task", "detect")),
     "a threshold to classify": (("--task", "classify", "--threshold", "sd:3"), ("--threshold is for --task detect",)),
     "a baseline to classify": (("--task", "classify", "--baseline", "pca"), ("--baseline is for --task detect",)),
-    "a normal class to classify": (("--task", "classify", "--normal-class", "N"), ("--normal-class is for --task detect",)),
+    "a normal class to classify": (
+        ("--task", "classify", "--normal-class", "N"),
+        ("--normal-class is for --task detect",),
+    ),
 }
 
 

@@ -56,7 +56,9 @@ def test_the_intervals_hold_the_figures_and_are_the_spread_of_resampled_rows() -
 
 
 def test_every_class_is_counted_with_what_lies_above_the_threshold() -> None:
-    counts = detection.by_class(np.array([0, 0, 1, 2, 2]), np.array([0.1, 0.6, 0.7, 0.2, 0.9]), 0.5, ("N", "S", "V", "F"))
+    counts = detection.by_class(
+        np.array([0, 0, 1, 2, 2]), np.array([0.1, 0.6, 0.7, 0.2, 0.9]), 0.5, ("N", "S", "V", "F")
+    )
     assert counts == {
         "N": {"rows": 2, "flagged": 1},
         "S": {"rows": 1, "flagged": 1},
@@ -96,7 +98,9 @@ def test_any_class_can_be_the_normal_one(tiny: Data) -> None:
     (("abnormal", "normal"), None, "normal"), (("N", "S"), None, "N"), (("Normal", "PVC"), None, "Normal"),
     (("a", "b"), "b", "b"), (("unlabelled",), None, "unlabelled"),
 ])  # fmt: skip
-def test_the_normal_class_is_the_named_or_the_obvious_one(classes: tuple[str, ...], named: str | None, normal: str) -> None:
+def test_the_normal_class_is_the_named_or_the_obvious_one(
+    classes: tuple[str, ...], named: str | None, normal: str
+) -> None:
     assert data_detection.normal_class(classes, named) == normal
 
 

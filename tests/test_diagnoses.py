@@ -55,7 +55,10 @@ def test_every_rhythm_has_one_class_in_every_map() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("own.csv", "rhythm,class\nSB, slow\nST,fast\nSI,fast\n"), ("own.json", '{"SB": "slow", "ST": "fast", "SI": "fast"}')],
+    [
+        ("own.csv", "rhythm,class\nSB, slow\nST,fast\nSI,fast\n"),
+        ("own.json", '{"SB": "slow", "ST": "fast", "SI": "fast"}'),
+    ],
 )
 def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -84,7 +87,9 @@ def test_a_file_that_is_no_map_is_named_with_its_line(tmp_path: Path, text: str,
 
 
 def test_an_unknown_map_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"unknown --label-map 'rhythm5'; known are rhythm4, rhythm11, FILE.csv, FILE.json"):
+    with pytest.raises(
+        UsageError, match=r"unknown --label-map 'rhythm5'; known are rhythm4, rhythm11, FILE.csv, FILE.json"
+    ):
         diagnoses.rhythm_map("rhythm5")
     with pytest.raises(DataError, match="there is no such file"):
         diagnoses.rhythm_map(tmp_path / "none.csv")

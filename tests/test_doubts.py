@@ -24,7 +24,9 @@ def test_rank_correlations_are_spearmans_of_the_sizes_where_there_is_something()
     where = np.ones((3, 1, 40), bool)
     where[:, :, 30:] = False
     found = doubts.rank_correlation(one, other, where)
-    expected = [spearmanr(a[:, :30].abs().flatten(), b[:, :30].abs().flatten())[0] for a, b in zip(one, other, strict=True)]
+    expected = [
+        spearmanr(a[:, :30].abs().flatten(), b[:, :30].abs().flatten())[0] for a, b in zip(one, other, strict=True)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.isnan(doubts.rank_correlation(torch.zeros(3, 2, 40), other, where)).all()
 
@@ -83,7 +85,9 @@ def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
     parts = model.head.weight.view(3, 1, 187)[target] * x
     exact = doubts.completeness(model, [x], target, attribution=parts, blank=blank)
     np.testing.assert_allclose(exact, 0, atol=1e-4)
-    np.testing.assert_allclose(doubts.completeness(model, [x], target, attribution=1.2 * parts, blank=blank), 0.2, rtol=1e-3)
+    np.testing.assert_allclose(
+        doubts.completeness(model, [x], target, attribution=1.2 * parts, blank=blank), 0.2, rtol=1e-3
+    )
 
 
 def planted() -> tuple[nn.Module, Tensor]:
@@ -99,9 +103,7 @@ def curves(attribution: Tensor, model: nn.Module, x: Tensor) -> doubts.Curves:
     return doubts.curves(score, x, attribution, blank=torch.zeros_like(x), piece=(5,), seed=1, orders=20)
 
 
-def test_a_planted_bump_is_deleted_and_inserted_faster_by_what_marks_it_than_by_chance_and_slower_by_what_marks_the_rest() -> (
-    None
-):
+def test_a_planted_bump_is_deleted_and_inserted_faster_by_a_map_of_it_and_slower_by_one_of_the_rest() -> None:
     model, x = planted()
     right, wrong = x.clone(), -x
     for attribution, better in ((right, True), (wrong, False)):

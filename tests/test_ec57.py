@@ -17,9 +17,17 @@ from toolbox.errors import UsageError
 CLASSES = ("N", "S", "V", "F", "Q")
 # The test records of de Chazal et al. 2004, rows N S V F Q.
 PUBLISHED = np.array(
-    [[38444, 1904, 303, 3509, 98], [173, 1395, 252, 16, 1], [117, 321, 2504, 176, 103], [33, 1, 7, 347, 0], [4, 0, 3, 0, 0]]
+    [
+        [38444, 1904, 303, 3509, 98],
+        [173, 1395, 252, 16, 1],
+        [117, 321, 2504, 176, 103],
+        [33, 1, 7, 347, 0],
+        [4, 0, 3, 0, 0],
+    ]
 )
-matrices_of_records = arrays(np.int64, st.tuples(st.integers(2, 12), st.just(5), st.just(5)), elements=st.integers(0, 40))
+matrices_of_records = arrays(
+    np.int64, st.tuples(st.integers(2, 12), st.just(5), st.just(5)), elements=st.integers(0, 40)
+)
 pooled_shares = ["accuracy", *(f"{of} {part}" for of in ("SVEB", "VEB", *CLASSES) for part in ec57.PARTS)]
 
 
@@ -30,7 +38,9 @@ def rows(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return cell // size % size, cell % size, np.char.add("r", (cell // size**2 + 100).astype(str))
 
 
-def drawn_rows(seed: int, *, records: int = 8, per_record: int = 60, classes: int = 5) -> tuple[NDArray, NDArray, NDArray]:
+def drawn_rows(
+    seed: int, *, records: int = 8, per_record: int = 60, classes: int = 5
+) -> tuple[NDArray, NDArray, NDArray]:
     rng = np.random.default_rng(seed)
     target = rng.integers(classes, size=records * per_record)
     predicted = np.where(rng.random(len(target)) < 0.7, target, rng.integers(classes, size=len(target)))
@@ -86,7 +96,9 @@ def test_figures_are_scikit_learns(seed: int) -> None:
     values = ec57.measure(target, predicted, record, classes=CLASSES)["gross"]
     table = sk.precision_recall_fscore_support(target, predicted, labels=range(5))
     for k, name in enumerate(CLASSES):
-        assert [values[f"{name} {part}"] for part in ("+P", "Se", "F1")] == pytest.approx([column[k] for column in table[:3]])
+        assert [values[f"{name} {part}"] for part in ("+P", "Se", "F1")] == pytest.approx(
+            [column[k] for column in table[:3]]
+        )
         (tn, fp), _ = sk.confusion_matrix(target == k, predicted == k)
         assert values[f"{name} FPR"] == pytest.approx(fp / (fp + tn))
     assert values["kappa"] == pytest.approx(sk.cohen_kappa_score(target, predicted))
@@ -94,7 +106,9 @@ def test_figures_are_scikit_learns(seed: int) -> None:
     assert values["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, labels=range(4), average="macro"))
 
 
-@pytest.mark.parametrize("classes", [("N", "S", "V", "F", "Q"), ("normal", "abnormal"), ("SVEB", "VEB", "N"), ("a b", "S")])
+@pytest.mark.parametrize(
+    "classes", [("N", "S", "V", "F", "Q"), ("normal", "abnormal"), ("SVEB", "VEB", "N"), ("a b", "S")]
+)
 def test_every_set_of_classes_has_its_figures_and_only_s_and_v_the_tasks(classes: tuple[str, ...]) -> None:
     values = ec57.measure(*drawn_rows(1, classes=len(classes)), classes=classes)
     assert ("jk" in values["gross"]) == bool(values["counts"]) == ({"S", "V"} <= set(classes))
@@ -121,7 +135,8 @@ def averages(matrices: NDArray) -> dict[str, float]:
 
 
 def test_an_average_is_the_mean_over_the_records_in_which_the_figure_is_defined_as_sumstats_has_it() -> None:
-    """By `sumstats`: Se over records with TP + FN above 0, +P over those with TP + FP above 0, false alarms alone included."""
+    """By `sumstats`: Se over records with TP + FN above 0, +P over those with TP + FP above 0, false alarms alone
+    included."""
     matrices = np.zeros((4, 5, 5), int)
     matrices[0, 2, 2], matrices[0, 2, 0], matrices[0, 0, 0] = 3, 1, 6  # Se of V 0.75
     matrices[1, 2, 2], matrices[1, 0, 0], matrices[1, 0, 2] = 1, 8, 1  # Se 1, +P 0.5, FPR 1 of 9
@@ -195,7 +210,10 @@ def test_a_figure_without_a_record_is_the_figure_of_the_others() -> None:
     values = ec57.measure(target, predicted, record, classes=CLASSES)
     assert set(values["influence"]) == set(ec57.headline(CLASSES))
     for name, of in values["influence"].items():
-        others = {r: ec57.measure(*(a[record != r] for a in (target, predicted, record)), classes=CLASSES) for r in set(record)}
+        others = {
+            r: ec57.measure(*(a[record != r] for a in (target, predicted, record)), classes=CLASSES)
+            for r in set(record)
+        }
         moved = {r: abs(other["gross"][name] - values["gross"][name]) for r, other in others.items()}
         assert of["without"] == pytest.approx(others[of["record"]]["gross"][name])
         assert moved[of["record"]] == pytest.approx(max(moved.values()))
@@ -206,7 +224,8 @@ def test_a_figure_without_a_record_is_the_figure_of_the_others() -> None:
 
 
 def test_an_interval_is_the_t_interval_of_the_jackknife_by_hand() -> None:
-    """Twelve records of 100 beats, 4 of them without an error: effective records from the influences, on the logit scale."""
+    """Twelve records of 100 beats, 4 of them without an error: effective records from the influences, on the logit
+    scale."""
     wrong = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 30])
     matrices = np.zeros((12, 2, 2), int)
     matrices[:, 0, 0], matrices[:, 0, 1] = 100 - wrong, wrong
@@ -251,10 +270,16 @@ def test_a_class_of_few_records_has_no_interval_though_there_are_many_records() 
     values = ec57.measure(*rows(matrices), classes=CLASSES)
     assert values["intervals"]["gross"]["SVEB Se"] is None
     assert values["without_interval"]["gross"]["SVEB Se"] == "4 records"
-    assert values["intervals"]["gross"]["VEB Se"] is None  # no V is missed anywhere: what the next record does nobody knows
+    assert (
+        values["intervals"]["gross"]["VEB Se"] is None
+    )  # no V is missed anywhere: what the next record does nobody knows
     assert values["without_interval"]["gross"]["VEB Se"] == "no spread"
     assert values["without_interval"]["gross"]["F Se"] == "0 records"
-    assert values["intervals"]["gross"]["VEB +P"][0] < values["gross"]["VEB +P"] < values["intervals"]["gross"]["VEB +P"][1]
+    assert (
+        values["intervals"]["gross"]["VEB +P"][0]
+        < values["gross"]["VEB +P"]
+        < values["intervals"]["gross"]["VEB +P"][1]
+    )
 
 
 def test_nothing_undefined_warns_or_counts_as_zero() -> None:

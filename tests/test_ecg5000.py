@@ -40,7 +40,10 @@ def content(rows: np.ndarray, form: str) -> str:
     labels = [f"{row[0]:.0f}" for row in rows]
     both = list(zip(labels, numbers, strict=True))
     if form == ".ts":
-        head = "@problemName ECG5000\n@timeStamps false\n@missing false\n@univariate true\n@equalLength true\n@seriesLength 140\n"
+        head = (
+            "@problemName ECG5000\n@timeStamps false\n@missing false\n@univariate true\n@equalLength"
+            " true\n@seriesLength 140\n"
+        )
         return f"#beats\n{head}@classLabel true 1 2 3 4 5\n@data\n" + "".join(f"{','.join(x)}:{y}\n" for y, x in both)
     if form == ".arff":
         head = "".join(f"@attribute att{i} numeric\n" for i in range(1, 141)) + "@attribute target {1,2,3,4,5}\n"
@@ -206,7 +209,9 @@ def test_the_official_split_cannot_be_had_without_the_test_file(tmp_path: Path, 
 
 
 def test_unknown_names_are_usage_errors_that_list_the_known(both: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown --normal-class 'normal'; classes are Normal, R-on-T PVC, PVC, SP, UB"):
+    with pytest.raises(
+        UsageError, match="unknown --normal-class 'normal'; classes are Normal, R-on-T PVC, PVC, SP, UB"
+    ):
         load(tmp_path, both, detect=True, normal_class="normal")
     with pytest.raises(UsageError, match="unknown --split 'random'; known are official, pooled"):
         load(tmp_path, both, split="random")
@@ -282,7 +287,9 @@ def test_a_series_of_another_length_is_named_by_its_line(tmp_path: Path, form: s
     folder = write(tmp_path / "a", form, **SMALL)
     path = folder / f"{TRAIN}{form}"
     mark = "\t" if form == ".tsv" else ","
-    longer = (lambda line: line + "   0.5") if form == ".txt" else lambda line: line.replace(mark, f"{mark}0.5{mark}", 1)
+    longer = (
+        (lambda line: line + "   0.5") if form == ".txt" else lambda line: line.replace(mark, f"{mark}0.5{mark}", 1)
+    )
     text, line = spoil(path.read_text(), 3, longer)
     path.write_text(text)
     expected = "a label and 140 samples" if form in (".txt", ".tsv") else "140 samples and a label"
@@ -356,7 +363,10 @@ def test_another_set_of_the_archive_is_answered_with_the_way_to_read_it(tmp_path
     assert caught.value.what == what
     assert caught.value.hint.startswith(f"--dataset table --data-file {path}{first} --rate-hz HZ")
     path = path.rename(path.with_name(f"ECG200_TRAIN{form}"))
-    sources = ((path.parent, path, ""), (make_zip(tmp_path / "a.zip", {path.name: path}), Path(path.name), "unpack it, and "))
+    sources = (
+        (path.parent, path, ""),
+        (make_zip(tmp_path / "a.zip", {path.name: path}), Path(path.name), "unpack it, and "),
+    )
     for source, named, before in sources:
         with pytest.raises(DataError) as caught:
             load(tmp_path, source)
@@ -409,7 +419,9 @@ def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, form: 
     holds()
 
 
-def test_without_a_network_one_line_says_how_to_place_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_line_says_how_to_place_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, NOWHERE)
     monkeypatch.setenv("no_proxy", "")

@@ -61,7 +61,9 @@ def test_a_tenth_is_dropped_everywhere(name: str) -> None:
     assert set(dropped) == {part.dropout for part in model.modules() if isinstance(part, Attention)} == {0.1}
 
 
-@pytest.mark.parametrize(("samples", "patch", "tokens"), [(187, 1, 187), (187, 11, 17), (188, 11, 18), (250, 11, 23), (5, 11, 1)])
+@pytest.mark.parametrize(
+    ("samples", "patch", "tokens"), [(187, 1, 187), (187, 11, 17), (188, 11, 18), (250, 11, 23), (5, 11, 1)]
+)
 def test_a_token_is_a_patch_and_zeros_fill_up_the_last(samples: int, patch: int, tokens: int) -> None:
     torch.manual_seed(0)
     model = small(make_spec(channels=2, samples=samples), patch=patch).eval()

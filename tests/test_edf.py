@@ -1,4 +1,5 @@
-"""EDF and BDF: every signal at its own rate, pauses kept, what is whole of a file that was cut off; faulty fields are named."""
+"""EDF and BDF: every signal at its own rate, pauses kept, what is whole of a file that was cut off; faulty fields are
+named."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,14 @@ RECORDS, RATE_HZ = 10, 200
 ECG = np.sin(np.arange(RECORDS * RATE_HZ) / 9.0)
 
 
-def write(folder: Path, *, ending: str = "edf", unit: str = "mV", factor: float = 1.0, annotations: bool = False) -> Path:
+def write(
+    folder: Path, *, ending: str = "edf", unit: str = "mV", factor: float = 1.0, annotations: bool = False
+) -> Path:
     """An EEG of 256 Hz and an ECG of 200 Hz, in data records of a second."""
     signal = edfio.BdfSignal if ending == "bdf" else edfio.EdfSignal
-    eeg = signal(np.cos(np.arange(RECORDS * 256) / 5.0), 256, label="EEG Fp1", physical_dimension="uV", physical_range=(-2, 2))
+    eeg = signal(
+        np.cos(np.arange(RECORDS * 256) / 5.0), 256, label="EEG Fp1", physical_dimension="uV", physical_range=(-2, 2)
+    )
     ecg = signal(ECG * factor, RATE_HZ, label="II", physical_dimension=unit, physical_range=(-2 * factor, 2 * factor))
     file, how = (edfio.Bdf if ending == "bdf" else edfio.Edf), {"annotations": []} if annotations else {}
     path = folder / f"r1.{ending}"
@@ -55,7 +60,9 @@ def test_every_signal_has_its_own_rate(tmp_path: Path, ending: str) -> None:
     assert recording.timed_as(lead).rate_hz == RATE_HZ
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("uV", 1000), ("\xb5V", 1000), ("\xc2\xb5V", 1000), ("V", 0.001), ("mV", 1)])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("uV", 1000), ("\xb5V", 1000), ("\xc2\xb5V", 1000), ("V", 0.001), ("mV", 1)]
+)
 def test_a_unit_is_known_in_latin_1_and_utf_8(tmp_path: Path, unit: str, factor: float) -> None:
     path = edit(write(tmp_path, factor=factor), "unit", unit, 1)
     np.testing.assert_allclose(open_edf(path).lead("II").read(0, 2000), ECG, atol=1e-3)
@@ -82,7 +89,9 @@ def test_a_number_of_records_of_minus_1_is_that_of_the_file(tmp_path: Path) -> N
     ],
     ids=["cut off", "not closed", "records missing"],
 )
-def test_what_is_whole_is_read_and_the_rest_is_doubted(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
+def test_what_is_whole_is_read_and_the_rest_is_doubted(
+    tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
     path = write(tmp_path)
     spoil(path)
     recording = open_edf(path)
@@ -95,9 +104,18 @@ FAULTS = {
     "a decimal comma": (("physical minimum", "-2,0", 1), "the physical minimum of signal 'II' is '-2,0', no number"),
     "an empty maximum": (("physical maximum", "", 1), "the physical maximum of signal 'II' is '', no number"),
     "an infinite maximum": (("physical maximum", "inf", 1), "the physical maximum of signal 'II' is 'inf', no number"),
-    "an empty physical range": (("physical maximum", "-2", 1), "the physical range of signal 'II' is -2 to -2, which is empty"),
-    "an empty digital range": (("digital maximum", "-32768", 1), "the digital range of signal 'II' is -32768 to -32768"),
-    "a digital range of text": (("digital minimum", "low", 1), "the digital minimum of signal 'II' is 'low', no number"),
+    "an empty physical range": (
+        ("physical maximum", "-2", 1),
+        "the physical range of signal 'II' is -2 to -2, which is empty",
+    ),
+    "an empty digital range": (
+        ("digital maximum", "-32768", 1),
+        "the digital range of signal 'II' is -32768 to -32768",
+    ),
+    "a digital range of text": (
+        ("digital minimum", "low", 1),
+        "the digital minimum of signal 'II' is 'low', no number",
+    ),
     "a duration of 0": (("duration", "0"), "a data record has a duration of '0' s"),
     "a duration of text": (("duration", "one"), "a data record has a duration of 'one' s"),
     "no samples": (("samples", "0", 1), "the samples of signal 'II' is '0'"),

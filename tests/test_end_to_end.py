@@ -1,4 +1,5 @@
-"""The command as its users run it: a real process, one that is killed, the run folder they leave behind, what is refused."""
+"""The command as its users run it: a real process, one that is killed, the run folder they leave behind, what is
+refused."""
 
 import json
 import os
@@ -24,7 +25,13 @@ def test_the_run_folder_has_everything_the_design_names(short_run: SimpleNamespa
     made = {str(path.relative_to(short_run.path)) for path in short_run.path.rglob("*") if path.is_file()}
     figures = {f"pred/{name}.{kind}" for name in CURVES for kind in ("png", "html")}
     matrices = {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png"}
-    tables = {"pred/predictions.csv", "pred/predictions.npz", "pred/metrics.json", "pred/report.txt", "pred/plotly.min.js"}
+    tables = {
+        "pred/predictions.csv",
+        "pred/predictions.npz",
+        "pred/metrics.json",
+        "pred/report.txt",
+        "pred/plotly.min.js",
+    }
     root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "trained_on.npz"}
     root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
     assert made - {name for name in made if name.startswith("tensorboard/")} == (
@@ -70,7 +77,9 @@ def test_the_loss_of_every_step_is_kept_and_its_mean_is_the_epochs(short_run: Si
 
 
 def test_testing_again_gives_the_same_results(short_run: SimpleNamespace) -> None:
-    again = commander("--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", short_run.root)
+    again = commander(
+        "--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", short_run.root
+    )
     assert again.code == 0, again.err
     assert again.result == short_run.result
 
@@ -89,7 +98,9 @@ def test_classes_of_macro_f1_by_patient_are_said_to_have_no_effect_without_patie
     ended = carried_out(*SHORT, "--epochs", "1", "--root-dir", root, "--macro-over", "N,V")
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.err.splitlines() if "--macro-over" in line]
-    assert line.startswith("--macro-over N,V has no effect here: figures by patient need rows that all name their record")
+    assert line.startswith(
+        "--macro-over N,V has no effect here: figures by patient need rows that all name their record"
+    )
 
 
 def test_tensorboard_events_hold_what_was_promised(short_run: SimpleNamespace) -> None:
@@ -130,7 +141,9 @@ def test_a_killed_run_goes_on_from_its_last_epoch(root: Path) -> None:
 def test_a_finished_run_can_be_made_longer(root: Path) -> None:
     flags = (*SHORT, "--scheduler", "StepLR", "--root-dir", root)
     assert carried_out(*flags, "--epochs", "1").code == 0
-    longer = carried_out("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root)
+    longer = carried_out(
+        "--model-name", "cnn1d_3", "--no-figures", "--resume", "latest", "--epochs", "3", "--root-dir", root
+    )
     assert longer.code == 0, longer.err
     assert longer.err.startswith("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one")
     whole = carried_out(*flags, "--epochs", "3")

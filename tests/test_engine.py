@@ -1,4 +1,5 @@
-"""What workers and their driver do at the edges: a run that is held, a lock of the dead, a cell that kills, what is said."""
+"""What workers and their driver do at the edges: a run that is held, a lock of the dead, a cell that kills, what is
+said."""
 
 import http.client
 import logging
@@ -57,7 +58,9 @@ def stopped_early(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -
     return ledger.folder(ledger.record(task.key))
 
 
-def test_a_run_that_is_held_is_told_busy_and_left_as_it_is(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_held_is_told_busy_and_left_as_it_is(
+    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     before = ledger.record(task.key)
     with held(folder / "lock"):
@@ -77,7 +80,9 @@ def test_a_run_without_results_is_gone_on_with_where_they_are_asked_for(ledger: 
     assert len(list((ledger.root / "synth" / "runs").iterdir())) == 1
 
 
-def test_a_folder_without_a_checkpoint_is_begun_anew(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_checkpoint_is_begun_anew(
+    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     (folder / "checkpoint.pth.tar").unlink()
     assert carried_out(ledger, task) == {"state": DONE}

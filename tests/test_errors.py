@@ -8,7 +8,10 @@ from toolbox.errors import CommanderError, DataError, ResourceError, unforeseen
 
 
 def test_an_error_is_one_line_of_what_where_and_how() -> None:
-    assert str(DataError("label 7", where="a.csv, line 2", hint="correct it")) == "label 7 (a.csv, line 2). Try: correct it"
+    assert (
+        str(DataError("label 7", where="a.csv, line 2", hint="correct it"))
+        == "label 7 (a.csv, line 2). Try: correct it"
+    )
     assert str(DataError("only what")) == "only what"
 
 

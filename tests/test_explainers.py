@@ -1,4 +1,5 @@
-"""Attributions are what they are said to be: by hand where a network is simple, by property for every method and network."""
+"""Attributions are what they are said to be: by hand where a network is simple, by property for every method and
+network."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,7 +62,9 @@ def beats(channels: int = 1, samples: int = 187) -> Tensor:
     return x
 
 
-def test_of_a_linear_network_saliency_is_its_weights_and_integrated_gradients_are_weights_times_the_difference() -> None:
+def test_of_a_linear_network_saliency_is_its_weights_and_integrated_gradients_are_weights_times_the_difference() -> (
+    None
+):
     model, x = explainers.prepared(Linear((2, 187))), beats(2)
     weight = model.head.weight.view(3, 2, 187)[ROWS]
     torch.testing.assert_close(EXPLAINERS["saliency"](model, [x], ROWS), weight.abs())
@@ -127,7 +130,11 @@ class Modules(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.map = nn.Sequential(
-            nn.Conv1d(2, 6, 5, 2, 2), nn.ReLU(inplace=True), nn.Conv1d(6, 8, 5, 2, 2), nn.BatchNorm1d(8), nn.ReLU(inplace=True)
+            nn.Conv1d(2, 6, 5, 2, 2),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(6, 8, 5, 2, 2),
+            nn.BatchNorm1d(8),
+            nn.ReLU(inplace=True),
         )
         self.head = nn.Linear(8, 3)
 
@@ -165,7 +172,9 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
         logits = model(x)
     expected = explainers.captum().LayerGradCam(model, model.map).attribute(x, target=ROWS, relu_attributions=True)
     heat = EXPLAINERS["gradcam"](model, [x], ROWS)
-    torch.testing.assert_close(heat[:, :1, ::4], expected)  # two halvings with the middle of their kernels on every fourth sample
+    torch.testing.assert_close(
+        heat[:, :1, ::4], expected
+    )  # two halvings with the middle of their kernels on every fourth sample
     assert torch.equal(heat[:, 0], heat[:, 1])
     assert seen.source.shape == (3, 8, 47)
     assert logits.shape == (3, 3)
@@ -176,7 +185,13 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
 
 @pytest.mark.parametrize(
     ("name", "first", "step"),
-    [("cnn1d_3", 13, 3), ("resnet1d_10", 0, 16), ("inception1d_small", 0, 1), ("resnet1d_grid", 0, 32), ("ecgformer_tiny", 1, 3)],
+    [
+        ("cnn1d_3", 13, 3),
+        ("resnet1d_10", 0, 16),
+        ("inception1d_small", 0, 1),
+        ("resnet1d_grid", 0, 32),
+        ("ecgformer_tiny", 1, 3),
+    ],
 )
 def test_cells_of_a_map_lie_where_the_network_saw_them(name: str, first: int, step: int) -> None:
     model, x = explainers.prepared(get_model(name, make_spec())), beats().requires_grad_()
@@ -207,7 +222,9 @@ def test_features_beside_the_signal_are_held_and_x_is_explained(method: str) -> 
     found = EXPLAINERS[method](model, [x, features], ROWS)
     assert found.shape == x.shape
     assert found.abs().sum() > 0
-    alone = torch.cat([EXPLAINERS[method](model, [x[i : i + 1], features[i : i + 1]], ROWS[i : i + 1]) for i in range(3)])
+    alone = torch.cat(
+        [EXPLAINERS[method](model, [x[i : i + 1], features[i : i + 1]], ROWS[i : i + 1]) for i in range(3)]
+    )
     torch.testing.assert_close(found, alone, rtol=1e-2, atol=1e-3 * float(found.abs().max()))
 
 
@@ -242,4 +259,6 @@ def test_a_prepared_network_says_what_the_network_says_and_lets_gradients_throug
     torch.testing.assert_close(model(x), network(x))
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())
-    assert all(part.training for part in model.modules() if isinstance(part, nn.RNNBase)), "cuDNN has no gradient without"
+    assert all(part.training for part in model.modules() if isinstance(part, nn.RNNBase)), (
+        "cuDNN has no gradient without"
+    )

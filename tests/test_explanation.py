@@ -1,4 +1,5 @@
-"""--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is refused."""
+"""--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is
+refused."""
 
 import contextlib
 import io
@@ -109,7 +110,9 @@ def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained
     assert names == ["Weights made anew", "Deletion", "Insertion", "Completeness", "At the QRS"]
 
 
-def test_the_arrays_are_what_the_network_says_and_their_sums_the_difference_of_its_logits(explained: SimpleNamespace) -> None:
+def test_the_arrays_are_what_the_network_says_and_their_sums_the_difference_of_its_logits(
+    explained: SimpleNamespace,
+) -> None:
     arrays = np.load(explained.folder / "attributions.npz", allow_pickle=False)
     assert arrays["attribution"].shape == arrays["x"].shape == (len(arrays["index"]), 1, 187)
     np.testing.assert_array_equal(arrays["predicted"], arrays["probabilities"].argmax(1))
@@ -186,7 +189,13 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
     """The run as it is loaded for --explain, with other flags."""
 
     def load(**flags: object) -> attribution.Subject:
-        given = {"root_dir": str(explained.root), "dataset": "synth", "model_name": "cnn1d_3", "explain": "saliency", **flags}
+        given = {
+            "root_dir": str(explained.root),
+            "dataset": "synth",
+            "model_name": "cnn1d_3",
+            "explain": "saliency",
+            **flags,
+        }
         run = assembly.find_run(args.resolve(given))
         config = assembly.read_config(run)
         return attribution.load(assembly.resume_flags(given, config), run, config)
@@ -239,7 +248,9 @@ def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) ->
     assert torch.equal(one.attribution, other.attribution)
 
 
-def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(explained: SimpleNamespace, tmp_path: Path) -> None:
+def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
+    explained: SimpleNamespace, tmp_path: Path
+) -> None:
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
     how = ("--explain-rows", "test", "--explain-count", 1)

@@ -1,4 +1,5 @@
-"""A dataset as pictures: every file is there for any data, counts are counts, names are text, and the test rows stay closed."""
+"""A dataset as pictures: every file is there for any data, counts are counts, names are text, and the test rows stay
+closed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,11 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
     page = looked_at(tmp_path / "a new" / "folder", replace(tiny, open_test=open_test))
     assert page.name == "index.html"
     files = {path.name for path in page.parent.iterdir()} - {MARKER}
-    assert files == {"index.html", "plotly.min.js", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "html"))}
+    assert files == {
+        "index.html",
+        "plotly.min.js",
+        *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "html")),
+    }
     for name in PICTURES:
         assert (page.parent / f"{name}.png").read_bytes()[:4] == PNG
         assert Page(page.parent / f"{name}.html").loaded == ["plotly.min.js"]
@@ -40,7 +45,14 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
     assert "beside them" not in text
     assert "150 train, 50 validation" in text
     assert "187 samples at 125 Hz = 1.496 s" in text
-    for fact in (tiny.spec.name, *tiny.spec.classes, *tiny.spec.leads, tiny.spec.unit, tiny.spec.split_rule, tiny.spec.source):
+    for fact in (
+        tiny.spec.name,
+        *tiny.spec.classes,
+        *tiny.spec.leads,
+        tiny.spec.unit,
+        tiny.spec.split_rule,
+        tiny.spec.source,
+    ):
         assert fact in text
 
 
@@ -71,7 +83,12 @@ NAMES = ("normal", "a class with quite a long name, longer than a line", "c", "n
 def test_pie_and_bars_say_counts_and_shares_of_train_and_validation_apart() -> None:
     pie, bars = explorer.classes_figure(COUNTS, NAMES, "a title").axes
     said = [text.get_text().replace("\n", " ") for text in pie.get_legend().get_texts()]
-    assert said == [f"{NAMES[0]}  88 (80.0%)", f"{NAMES[1]}  17 (15.5%)", f"{NAMES[2]}  5 (4.5%)", f"{NAMES[3]}  0 (0.0%)"]
+    assert said == [
+        f"{NAMES[0]}  88 (80.0%)",
+        f"{NAMES[1]}  17 (15.5%)",
+        f"{NAMES[2]}  5 (4.5%)",
+        f"{NAMES[3]}  0 (0.0%)",
+    ]
     labels = ["80 (80.0%)", "15 (15.0%)", "5 (5.0%)", "0 (0.0%)", "8 (80.0%)", "2 (20.0%)", "0 (0.0%)", "0 (0.0%)"]
     assert [text.get_text() for text in bars.texts] == labels
     np.testing.assert_allclose([bar.get_width() for bar in bars.patches], [80, 15, 5, 0, 80, 20, 0, 0])

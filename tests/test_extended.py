@@ -1,4 +1,5 @@
-"""A finished run that is trained on is finished no more, and its results are kept aside; what cannot be written is printed."""
+"""A finished run that is trained on is finished no more, and its results are kept aside; what cannot be written is
+printed."""
 
 import errno
 import json
@@ -51,7 +52,9 @@ def state(run: Path) -> str:
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_a_finished_run_that_is_extended_and_killed_is_not_taken_for_finished(copied_run: Path, killed: Any, epochs: int) -> None:
+def test_a_finished_run_that_is_extended_and_killed_is_not_taken_for_finished(
+    copied_run: Path, killed: Any, epochs: int
+) -> None:
     before = contents(copied_run)
     assert state(copied_run) == DONE
     killed(copied_run, epochs, "--resume", "latest", "--epochs", "4")
@@ -99,7 +102,8 @@ NO_HISTORY = {
     "other things": ([{"time": 1}], "row 1: epoch is missing"),
     "an epoch twice": ([2, 2], "row 2 is of epoch 2, the row before it of epoch 2"),
     "no metrics": ([{"epoch": 1, "lr": 0.1}], "row 1: train is missing"),
-    "text for a metric": ([{"epoch": 1, "lr": 1, "train": {"loss": "low"}, "val": {}}], "train.loss is a text, it must be"),
+    "text for a metric": ([{"epoch": 1, "lr": 1, "train": {"loss": "low"}, "val": {}}], "train.loss is a text, "
+                                                                                        "it must be"),
 }  # fmt: skip
 
 
@@ -123,11 +127,25 @@ def test_moved_away_it_is_written_anew_from_the_checkpoint(copied_run: Path) -> 
 
 
 def test_every_history_of_a_run_is_one() -> None:
-    row = {"epoch": 3, "lr": None, "seconds": None, "samples_per_s": None, "train": {"loss": None}, "val": {"loss": float("nan")}}
-    assert history.objection([]) == history.objection([row]) == history.objection([row, row | {"epoch": 9, "lr": 0.1}]) == ""
+    row = {
+        "epoch": 3,
+        "lr": None,
+        "seconds": None,
+        "samples_per_s": None,
+        "train": {"loss": None},
+        "val": {"loss": float("nan")},
+    }
+    assert (
+        history.objection([])
+        == history.objection([row])
+        == history.objection([row, row | {"epoch": 9, "lr": 0.1}])
+        == ""
+    )
 
 
-def test_the_test_of_a_run_that_may_not_be_written_prints_its_results(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_of_a_run_that_may_not_be_written_prints_its_results(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = json.loads((copied_run / "results.json").read_text())
     opened = os.open
 
@@ -169,7 +187,9 @@ def test_a_temperature_that_is_none_or_lost_is_named_and_not_taken_for_1(tmp_pat
         classifier._temperature(run, "best", fitted=True)
     for value in (None, True, "1", -1, 0, 1e9, [], {}):
         path.write_text(json.dumps({"temperature": value}))
-        with pytest.raises(CheckpointError, match=r"temperature.json: temperature is .*, it must be a number from 0.02 to 50"):
+        with pytest.raises(
+            CheckpointError, match=r"temperature.json: temperature is .*, it must be a number from 0.02 to 50"
+        ):
             classifier._temperature(run, "best", fitted=True)
     path.write_text('{"temperature": NaN}')
     with pytest.raises(CheckpointError, match="has the number NaN, which is not finite"):

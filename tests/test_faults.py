@@ -30,7 +30,19 @@ import pytest
 import torch
 from numpy.lib.format import open_memmap
 
-from conftest import BIG, ROOT, SHORT, assert_same_run, carried_out, commander, finish, launch, offline, wait_for, weights
+from conftest import (
+    BIG,
+    ROOT,
+    SHORT,
+    assert_same_run,
+    carried_out,
+    commander,
+    finish,
+    launch,
+    offline,
+    wait_for,
+    weights,
+)
 from loaders.base import Data
 from loaders.cache import _describe
 from models import MODELS, VISION, get_model
@@ -93,7 +105,9 @@ def test_without_arguments_the_three_lines_people_need_are_shown() -> None:
     ],
     ids=" ".join,
 )
-def test_an_unknown_name_or_flag_is_told_the_nearest_and_nothing_is_made(tmp_path: Path, flags: tuple, near: str) -> None:
+def test_an_unknown_name_or_flag_is_told_the_nearest_and_nothing_is_made(
+    tmp_path: Path, flags: tuple, near: str
+) -> None:
     ended = carried_out(*flags, "--root-dir", tmp_path / "data")
     assert_error(ended, 2, flags[0])
     assert near in ended.err.split("Try: ")[1]
@@ -101,7 +115,20 @@ def test_an_unknown_name_or_flag_is_told_the_nearest_and_nothing_is_made(tmp_pat
 
 
 def test_every_value_out_of_range_is_named_at_once_with_its_range(tmp_path: Path) -> None:
-    typed = ["--lr", "nan", "--epochs", "0", "--batch-size", "0", "--workers", "-1", "--seed", "-2", "--val-fraction", "1"]
+    typed = [
+        "--lr",
+        "nan",
+        "--epochs",
+        "0",
+        "--batch-size",
+        "0",
+        "--workers",
+        "-1",
+        "--seed",
+        "-2",
+        "--val-fraction",
+        "1",
+    ]
     ended = commander(*typed, "--root-dir", tmp_path / "data")
     assert_error(ended, 2, *(f"{flag} is " for flag in typed[::2]))
     assert ended.err.count("must be") == 6
@@ -110,7 +137,13 @@ def test_every_value_out_of_range_is_named_at_once_with_its_range(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("--version", "../../x"), ("--version", "1/2"), ("--model-name", "a/b"), ("--dataset", "../ecg"), ("--root-dir", "x" * 256)],
+    [
+        ("--version", "../../x"),
+        ("--version", "1/2"),
+        ("--model-name", "a/b"),
+        ("--dataset", "../ecg"),
+        ("--root-dir", "x" * 256),
+    ],
     ids=lambda value: value[:12],
 )
 def test_a_name_that_would_leave_its_place_is_refused(tmp_path: Path, flag: str, value: str) -> None:
@@ -120,7 +153,9 @@ def test_a_name_that_would_leave_its_place_is_refused(tmp_path: Path, flag: str,
 
 
 @pytest.mark.parametrize("link", ["the run folder", "a part of it"])
-def test_a_run_folder_that_leads_out_of_the_root_is_refused_and_left_alone(run: Path, tmp_path: Path, link: str) -> None:
+def test_a_run_folder_that_leads_out_of_the_root_is_refused_and_left_alone(
+    run: Path, tmp_path: Path, link: str
+) -> None:
     inside, outside = run if link == "the run folder" else run / "pred", tmp_path / "outside"
     inside.rename(outside)
     inside.symlink_to(outside)
@@ -152,7 +187,9 @@ def test_going_on_with_other_classes_names_the_first_shapes(run: Path) -> None:
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     state["model"] |= {"head.weight": torch.zeros(2, 576), "head.bias": torch.zeros(2)}
     torch.save(state, run / "checkpoint.pth.tar")
-    assert_error(on(run, "--resume", "latest"), 4, "head.weight is (2, 576), the model has (5, 576)", "head.bias is (2,)")
+    assert_error(
+        on(run, "--resume", "latest"), 4, "head.weight is (2, 576), the model has (5, 576)", "head.bias is (2,)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +201,9 @@ def test_going_on_with_other_classes_names_the_first_shapes(run: Path) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_going_on_as_another_run_is_refused_naming_both_values_unless_overridden(run: Path, flags: tuple, says: str) -> None:
+def test_going_on_as_another_run_is_refused_naming_both_values_unless_overridden(
+    run: Path, flags: tuple, says: str
+) -> None:
     before = contents(run)
     assert_error(on(run, "--resume", "latest", "--epochs", "3", *flags), 2, says, "--override")
     assert contents(run) == before
@@ -196,7 +235,9 @@ def test_another_optimizer_brings_its_own_rate_and_an_overridden_run_is_resumed_
 
 def test_going_on_with_another_dataset_is_refused_naming_both(run: Path, root: Path) -> None:
     shutil.copytree(run, root / "ecg" / "runs" / "ecg_cnn1d_3_1")
-    assert_error(on(run, "--dataset", "ecg", "--resume", "latest"), 2, "--dataset is ecg, the run has synth", "--override")
+    assert_error(
+        on(run, "--dataset", "ecg", "--resume", "latest"), 2, "--dataset is ecg, the run has synth", "--override"
+    )
 
 
 def test_other_data_is_refused_naming_both_checksums_unless_overridden(run: Path) -> None:
@@ -248,7 +289,9 @@ def test_the_lock_of_a_dead_process_is_broken_with_a_warning_and_that_of_another
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
-def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_undisturbed_run(root: Path, kills: int) -> None:
+def test_killed_at_any_moment_every_resume_is_sound_and_the_end_is_that_of_an_undisturbed_run(
+    root: Path, kills: int
+) -> None:
     flags = (*SHORT, "--epochs", 10 * kills, "--root-dir", root)
     chance, in_a_save = random.Random(kills), 0
     run, how = root / "synth" / "runs" / "synth_cnn1d_3_1", flags
@@ -356,7 +399,9 @@ def test_a_checkpoint_of_a_newer_format_names_both_versions(run: Path) -> None:
 def test_a_checkpoint_made_on_cuda_is_loaded_on_a_machine_without(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
-    torch.save({**state, "rng": {**state["rng"], "cuda": torch.zeros(16, dtype=torch.uint8)}}, run / "checkpoint.pth.tar")
+    torch.save(
+        {**state, "rng": {**state["rng"], "cuda": torch.zeros(16, dtype=torch.uint8)}}, run / "checkpoint.pth.tar"
+    )
     monkeypatch.undo()
     assert b"cuda:0" in (run / "checkpoint.pth.tar").read_bytes()
     ended = on(run, "--resume", "latest", "--epochs", "3", "--device", "cpu")
@@ -387,7 +432,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> 
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
-def test_stopped_by_a_signal_and_resumed_equals_undisturbed(root: Path, undisturbed: Path, signum: int, code: int) -> None:
+def test_stopped_by_a_signal_and_resumed_equals_undisturbed(
+    root: Path, undisturbed: Path, signum: int, code: int
+) -> None:
     stopped = launch(*LONG, "--root-dir", root)
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     wait_for((run / "logger.json").exists, stopped)
@@ -476,7 +523,14 @@ def test_a_file_that_may_not_grow_is_named_with_its_size_and_what_was_there_stay
 ) -> None:
     before = contents(run)
     ended = finish(
-        launch("--model-name", "cnn1d_3", "--root-dir", run.parents[2], *flags, preexec_fn=limited(resource.RLIMIT_FSIZE, limit))
+        launch(
+            "--model-name",
+            "cnn1d_3",
+            "--root-dir",
+            run.parents[2],
+            *flags,
+            preexec_fn=limited(resource.RLIMIT_FSIZE, limit),
+        )
     )
     assert_error(ended, 6, "File too large", name, "bytes written")
     assert not list(run.rglob(".*.tmp"))
@@ -568,7 +622,9 @@ def test_a_last_batch_of_one_row_is_trained_on_with_features_by_what_was_seen_of
     model(x, features)
     with torch.no_grad():
         alone = model.features[0](features[:1])
-    torch.testing.assert_close(alone, (features[:1] - 5 * 0.1) / (0.9 + 0.1 * features.var(0)).sqrt(), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(
+        alone, (features[:1] - 5 * 0.1) / (0.9 + 0.1 * features.var(0)).sqrt(), rtol=0.1, atol=0.1
+    )
     model(x[:1], features[:1]).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
@@ -577,7 +633,9 @@ def test_a_last_batch_of_one_row_is_trained_on_with_features_by_what_was_seen_of
 
 
 @pytest.mark.parametrize("name", ["config.json", "logger.json"])
-def test_json_that_was_edited_into_nonsense_is_named_by_position_and_the_weights_stay_usable(run: Path, name: str) -> None:
+def test_json_that_was_edited_into_nonsense_is_named_by_position_and_the_weights_stay_usable(
+    run: Path, name: str
+) -> None:
     whole = (run / name).read_text()
     (run / name).write_text(whole.replace(":", "", 1))
     for flags in (("--test",), ("--resume", "latest", "--epochs", "3")):
@@ -663,7 +721,9 @@ def test_streams_that_are_closed_or_full_lose_nothing_of_the_run(run: Path, clos
     assert json.loads((run / "results.json").read_text())["test"]
 
 
-@pytest.mark.parametrize(("terminal", "drawn"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)], ids=str)
+@pytest.mark.parametrize(
+    ("terminal", "drawn"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)], ids=str
+)
 def test_a_bar_is_drawn_on_a_terminal_that_can_and_wants(root: Path, terminal: dict[str, str], drawn: bool) -> None:
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
@@ -714,14 +774,18 @@ def test_one_thread_or_two_differ_by_rounding_alone(root: Path) -> None:
         flags = ("--dataset", "synth", "--model-name", "resnet1d_10", "--short-run", "--no-figures", "--epochs", "2")
         ended = finish(launch(*flags, "--root-dir", root, env={"OMP_NUM_THREADS": threads}))
         assert ended.code == 0, ended.err
-    one, two = (json.loads((root / "synth" / "runs" / f"synth_resnet1d_10_{n}" / "logger.json").read_text()) for n in (1, 2))
+    one, two = (
+        json.loads((root / "synth" / "runs" / f"synth_resnet1d_10_{n}" / "logger.json").read_text()) for n in (1, 2)
+    )
     for split in ("train", "val"):
         losses = [[row[split]["loss"] for row in history] for history in (one, two)]
         assert losses[0] == pytest.approx(losses[1], rel=THREADS_TOLERANCE)
 
 
 @pytest.mark.parametrize(
-    ("epochs", "flags"), [(40, ("--short-run",)), pytest.param(200, (), marks=pytest.mark.soak)], ids=["short", "200 epochs"]
+    ("epochs", "flags"),
+    [(40, ("--short-run",)), pytest.param(200, (), marks=pytest.mark.soak)],
+    ids=["short", "200 epochs"],
 )
 def test_memory_and_open_files_do_not_grow_with_the_epochs(root: Path, epochs: int, flags: tuple[str, ...]) -> None:
     process = launch(*RUN, *flags, "--epochs", epochs, "--root-dir", root)

@@ -1,4 +1,5 @@
-"""What is promised of charts when something goes wrong while they are drawn, with real processes, signals and limits."""
+"""What is promised of charts when something goes wrong while they are drawn, with real processes, signals and
+limits."""
 
 import os
 import shutil
@@ -92,7 +93,9 @@ def test_a_store_that_is_cut_off_is_an_error_that_says_what_to_remove(root: Path
     for path in root.rglob("data.mdb"):
         os.truncate(path, 50_000)
     ended = commander(*FLAGS, "--root-dir", root)
-    assert_error(ended, 3, "charts are cut off: 50,000 bytes of", str(root), "remove that folder; its charts are drawn again")
+    assert_error(
+        ended, 3, "charts are cut off: 50,000 bytes of", str(root), "remove that folder; its charts are drawn again"
+    )
 
 
 PARALLEL = """
@@ -133,5 +136,7 @@ def test_what_a_chart_needs_and_is_not_installed_is_said_with_how_to_get_it(root
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "lmdb.py").write_text("raise ModuleNotFoundError('hidden', name='lmdb')\n")
-    ended = commander(*FLAGS, "--root-dir", root, env={"PYTHONPATH": f"{hidden}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})
+    ended = commander(
+        *FLAGS, "--root-dir", root, env={"PYTHONPATH": f"{hidden}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    )
     assert_error(ended, 6, "the package lmdb is not installed", "pip install -r requirements-vision.txt")

@@ -50,8 +50,12 @@ def test_an_imported_run_says_where_it_came_from(imported: SimpleNamespace, file
     assert kept == {"config.json", "logger.json", "checkpoint.pth.tar", "model_best.pth.tar"}
 
 
-def test_an_imported_run_is_tested_like_any_other_and_says_what_its_weights_have_seen(imported: SimpleNamespace) -> None:
-    tested = carried_out("--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", imported.root)
+def test_an_imported_run_is_tested_like_any_other_and_says_what_its_weights_have_seen(
+    imported: SimpleNamespace,
+) -> None:
+    tested = carried_out(
+        "--model-name", "cnn1d_3", "--test", "--resume", "best", "--no-figures", "--root-dir", imported.root
+    )
     assert tested.code == 0, tested.err
     assert tested.result["val"] == imported.result["val"]
     assert "older tool" in tested.result["split_rule"]
@@ -68,7 +72,9 @@ def test_an_imported_run_is_not_trained_on(imported: SimpleNamespace) -> None:
     assert (imported.run / "checkpoint.pth.tar").read_bytes() == before
 
 
-def test_a_checkpoint_of_the_older_tool_in_a_run_folder_is_explained(imported: SimpleNamespace, files: Path, root: Path) -> None:
+def test_a_checkpoint_of_the_older_tool_in_a_run_folder_is_explained(
+    imported: SimpleNamespace, files: Path, root: Path
+) -> None:
     run = root / "synth" / "runs" / imported.run.name
     shutil.copytree(imported.run, run)
     shutil.copy(files / "good.old.pth.tar", run / "model_best.pth.tar")
@@ -84,7 +90,11 @@ def test_a_checkpoint_of_the_older_tool_in_a_run_folder_is_explained(imported: S
         ("malicious.old", (), "nothing of it was run"),
         ("malicious.zip", (), "nothing of it was run"),
         ("binary.zip", (), "the file's resnet1d_10 has 2 classes, synth has 5: N, S, V, F, Q"),
-        ("good.zip", ("--model-name", "resnet1d_10"), "cnn1d_3 does not fit resnet1d_10 on synth: head.weight is (5, 576)"),
+        (
+            "good.zip",
+            ("--model-name", "resnet1d_10"),
+            "cnn1d_3 does not fit resnet1d_10 on synth: head.weight is (5, 576)",
+        ),
     ],
 )
 def test_what_cannot_be_imported_is_one_line_and_leaves_no_folder(

@@ -1,4 +1,5 @@
-"""Faults in tables of beats, as users meet them: refused in one line; dropped, shared and constant rows are accounted for."""
+"""Faults in tables of beats, as users meet them: refused in one line; dropped, shared and constant rows are accounted
+for."""
 
 import gzip
 import json
@@ -42,7 +43,11 @@ def with_header(path: Path) -> None:
 FILES = {
     "missing": (Path.unlink, "mitbih_train.csv is missing"),
     "empty": (lambda path: path.write_text(""), "the file is empty", "mitbih_train.csv)"),
-    "one row": (lambda path: path.write_text(path.read_text().splitlines()[0]), "cannot set 0 of 1 rows aside", "kaggle)"),
+    "one row": (
+        lambda path: path.write_text(path.read_text().splitlines()[0]),
+        "cannot set 0 of 1 rows aside",
+        "kaggle)",
+    ),
     "a header row": (with_header, "'t0' is not a finite number", "line 1, column 1)", "no header"),
     "187 columns": (
         lambda path: path.write_text("\n".join(map(shortened, path.read_text().splitlines()))),
@@ -108,7 +113,8 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
     ended = carried_out(*TRY, "--data-file", kaggle, "--root-dir", root, "--bad-rows", "drop")
     assert ended.code == 0, ended.err
     assert (
-        f"rows dropped from {kaggle / TRAIN}: 9; line 1, column 1: 't0' is not a finite number; line 2: 187 columns" in ended.err
+        f"rows dropped from {kaggle / TRAIN}: 9; line 1, column 1: 't0' is not a finite number; line 2: 187 columns"
+        in ended.err
     )
     assert f"rows dropped from {kaggle / TEST}: 2; line 5: 187 columns" in ended.err
     config = json.loads((root / RUN / "config.json").read_text())
@@ -129,11 +135,16 @@ def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Pat
     assert ended.result["dropped_rows"] == {"train": 0, "test": 1}
 
 
-def test_a_file_that_would_lose_all_of_its_rows_is_an_error_also_where_bad_rows_are_dropped(root: Path, kaggle: Path) -> None:
+def test_a_file_that_would_lose_all_of_its_rows_is_an_error_also_where_bad_rows_are_dropped(
+    root: Path, kaggle: Path
+) -> None:
     (kaggle / TRAIN).write_text((kaggle / TRAIN).read_text().replace(",", ";"))
     ended = carried_out("--data-file", kaggle, "--download", "--root-dir", root, "--bad-rows", "drop")
     assert ended.code == 3
-    assert f"error: no row can be kept: 1 columns, expected 187 samples and a label ({kaggle / TRAIN}, line 1)" in ended.err
+    assert (
+        f"error: no row can be kept: 1 columns, expected 187 samples and a label ({kaggle / TRAIN}, line 1)"
+        in ended.err
+    )
 
 
 def test_an_unknown_way_with_bad_rows_is_refused_with_the_known_ones(root: Path, kaggle: Path) -> None:
@@ -146,7 +157,9 @@ def constant_in_rows(folder: Path) -> Path:
     for name, rows in ((TRAIN, 60), (TEST, 20)):
         write_csv(folder / name, rows)
         for row, level in ((0, 0.0), (6, 0.5), (12, 1.0)):
-            change_row(folder / name, row, lambda line, level=level: ",".join([str(level)] * 187 + [line.rpartition(",")[2]]))
+            change_row(
+                folder / name, row, lambda line, level=level: ",".join([str(level)] * 187 + [line.rpartition(",")[2]])
+            )
     return folder
 
 
@@ -157,7 +170,9 @@ def constant_in_records(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [constant_in_rows, constant_in_records])
-def test_a_constant_signal_is_trained_on_and_tested_without_nan(root: Path, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_a_constant_signal_is_trained_on_and_tested_without_nan(
+    root: Path, tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
     data, network = make(tmp_path / "data"), "lstm_1"  # which divides by the deviation of each row
     ended = carried_out(*DRAWN, "--model-name", network, "--data-file", data, "--root-dir", root)
     assert ended.code == 0, ended.err
@@ -168,7 +183,9 @@ def test_a_constant_signal_is_trained_on_and_tested_without_nan(root: Path, tmp_
         assert np.isfinite(predictions["scores"]).all()
 
 
-def test_rows_on_both_sides_are_counted_and_named_and_refused_before_training_where_asked(root: Path, kaggle: Path) -> None:
+def test_rows_on_both_sides_are_counted_and_named_and_refused_before_training_where_asked(
+    root: Path, kaggle: Path
+) -> None:
     rows = (kaggle / TRAIN).read_text().splitlines()
     change_row(kaggle / TEST, 3, lambda _: rows[40])
     change_row(kaggle / TEST, 9, lambda _: rows[41])

@@ -26,7 +26,8 @@ DRIVE, PHYSIONET = "drive.google.com", "physionet.org"
 
 
 class Internet:
-    """What the command finds behind its proxy: each host with its answer, and with a certificate that `environment` trusts."""
+    """What the command finds behind its proxy: each host with its answer, and with a certificate that `environment`
+    trusts."""
 
     def __init__(self, folder: Path) -> None:
         subject = ["-subj", "/CN=tests", "-addext", f"subjectAltName=DNS:{DRIVE},DNS:{PHYSIONET}"]
@@ -104,14 +105,18 @@ def assert_refused(ended: SimpleNamespace, code: int, *says: str) -> None:
 # Downloads
 
 
-def test_a_quota_page_in_place_of_the_file_is_recognised_and_not_asked_for_again(internet: Internet, tmp_path: Path) -> None:
+def test_a_quota_page_in_place_of_the_file_is_recognised_and_not_asked_for_again(
+    internet: Internet, tmp_path: Path
+) -> None:
     ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
     assert_refused(ended, 7, "heartbeat.zip", "mit-bih-arrhythmia-database", "quota notice", "--data-file")
     assert internet.asked == [(DRIVE, None), (PHYSIONET, None)]
     assert not (tmp_path / "data").exists()
 
 
-def test_a_busy_server_is_asked_again_and_a_broken_transfer_resumed(internet: Internet, tmp_path: Path, beats: bytes) -> None:
+def test_a_busy_server_is_asked_again_and_a_broken_transfer_resumed(
+    internet: Internet, tmp_path: Path, beats: bytes
+) -> None:
     broken = cut_off(beats, len(beats) // 2)
     internet.answers[PHYSIONET] = in_turn(refusal(503, Retry_After=0), broken, in_ranges(beats))
     ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
@@ -153,7 +158,9 @@ def test_a_wait_for_the_server_ends_with_a_signal(internet: Internet, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("first_fails", [False, True], ids=["the first brings it", "the first fails and takes its folder away"])
+@pytest.mark.parametrize(
+    "first_fails", [False, True], ids=["the first brings it", "the first fails and takes its folder away"]
+)
 def test_of_two_that_download_one_waits_for_the_other(
     internet: Internet, tmp_path: Path, beats: bytes, first_fails: bool
 ) -> None:
@@ -221,7 +228,9 @@ def edited(old: str, new: str) -> Callable[[Path], object]:
     ],
     ids=["no .dat", "short .dat", "format", "rate", "lead", "annotation past the end"],
 )
-def test_a_record_that_is_not_whole_is_named_with_its_field(tmp_path: Path, damage: Callable[[Path], object], says: str) -> None:
+def test_a_record_that_is_not_whole_is_named_with_its_field(
+    tmp_path: Path, damage: Callable[[Path], object], says: str
+) -> None:
     write_record(tmp_path / "db", "201")
     damage(write_record(tmp_path / "db", "202"))
     ended = carried_out("--data-file", tmp_path / "db", "--root-dir", tmp_path / "data")

@@ -1,4 +1,5 @@
-"""A user's own table and the UCR files through the command itself: trained on, or refused in one line with an exit code."""
+"""A user's own table and the UCR files through the command itself: trained on, or refused in one line with an exit
+code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,12 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Path | None], int, tuple[str, ...]
         3,
         ("the array y holds Python objects", "my.npz"),
     ),
-    "lengths": ("table", lambda folder: save(folder / "my.npz", x=X, y=Y[1:]), 3, ("x has 60 rows, y has the shape (59,)",)),
+    "lengths": (
+        "table",
+        lambda folder: save(folder / "my.npz", x=X, y=Y[1:]),
+        3,
+        ("x has 60 rows, y has the shape (59,)",),
+    ),
     "a value": ("table", lambda folder: write(folder / "my.csv", frame(age=np.arange(N))), 3, ("60 different labels",)),
     "another length": ("ecg5000", other_length, 3, ("@seriesLength is 96, expected 140", "line 7")),
 }

@@ -25,7 +25,12 @@ def strict(text: str) -> Any:
 def test_nan_and_infinities_become_null_everywhere(tmp_path: Path) -> None:
     value = {"a": float("nan"), "b": [1.5, float("inf"), (float("-inf"), 2)], "c": {"d": np.float64("nan")}, 3: True}
     files.write_json(tmp_path / "x.json", value)
-    assert strict((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": None}, "3": True}
+    assert strict((tmp_path / "x.json").read_text()) == {
+        "a": None,
+        "b": [1.5, None, [None, 2]],
+        "c": {"d": None},
+        "3": True,
+    }
 
 
 def test_finite_leaves_what_is_finite_as_it_is() -> None:

@@ -1,4 +1,5 @@
-"""No checkpoint that is not sound, or not of its run, is used: every value in it, replaced by odd ones, is named and refused."""
+"""No checkpoint that is not sound, or not of its run, is used: every value in it, replaced by odd ones, is named and
+refused."""
 
 import copy
 import json
@@ -18,7 +19,22 @@ from toolbox import checkpoints, fitting, history
 from toolbox.errors import CheckpointError
 from trainer import Trainer
 
-ODD = (None, True, "x", float("nan"), float("-inf"), -1, 10**30, 10**400, [], [1], {}, {"x": 1}, torch.zeros(3), torch.zeros(()))
+ODD = (
+    None,
+    True,
+    "x",
+    float("nan"),
+    float("-inf"),
+    -1,
+    10**30,
+    10**400,
+    [],
+    [1],
+    {},
+    {"x": 1},
+    torch.zeros(3),
+    torch.zeros(()),
+)
 CHECKED = ("epoch", "best", "seconds", "history", "optimizer", "scheduler", "meter", "rng")
 
 
@@ -80,10 +96,16 @@ def is_lawful(path: tuple, value: Any) -> bool:
 
 @pytest.mark.parametrize(
     "flags",
-    [{}, {"optimizer": "sgd", "scheduler": "ReduceLROnPlateau"}, {"optimizer": "adam", "scheduler": "StepLR", "step": 1}],
+    [
+        {},
+        {"optimizer": "sgd", "scheduler": "ReduceLROnPlateau"},
+        {"optimizer": "adam", "scheduler": "StepLR", "step": 1},
+    ],
     ids=["adamw, OneCycleLR", "sgd, ReduceLROnPlateau", "adam, StepLR"],
 )
-def test_every_value_of_a_checkpoint_that_is_odd_is_refused_before_any_is_used(tiny: Data, flags: dict[str, Any]) -> None:
+def test_every_value_of_a_checkpoint_that_is_odd_is_refused_before_any_is_used(
+    tiny: Data, flags: dict[str, Any]
+) -> None:
     state = copy.deepcopy(fit(build(tiny, **flags), 3, StopAfter(9)).state_dict())
     assert state["meter"]
     assert state["epoch"] == 1
@@ -129,9 +151,11 @@ def test_a_parameter_that_no_step_asked_for_has_no_state_and_may_lack_one(tiny: 
 
 WEIGHTS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = {
     "NaN": ("features.0.weight", lambda weight: weight * torch.nan, "features.0.weight is not finite"),
-    "one infinity": ("head.bias", lambda bias: bias.index_fill(0, torch.tensor(2), torch.inf), "head.bias is not finite"),
+    "one infinity": ("head.bias", lambda bias: bias.index_fill(0, torch.tensor(2), torch.inf), "head.bias is "
+                                                                                               "not finite"),
     "a negative variance": ("features.1.running_var", lambda of: -of - 1, "features.1.running_var is negative"),
-    "doubles": ("head.weight", lambda weight: weight.double(), "head.weight is (5, 576) float64, the model has (5, 576) float32"),
+    "doubles": ("head.weight", lambda weight: weight.double(), "head.weight is (5, 576) float64, the model has "
+                                                               "(5, 576) float32"),
     "sparse": ("head.bias", lambda bias: bias.to_sparse(), "head.bias is no plain tensor"),
     "a bomb": ("head.bias", lambda bias: bias[:1].expand(10**11), "head.bias is larger than what is stored of it"),
 }  # fmt: skip
@@ -145,7 +169,9 @@ def test_weights_that_cannot_be_used_are_named_with_their_file_by_every_command(
         torch.save(state | {"model": state["model"] | {name: spoilt(state["model"][name])}}, copied_run / checkpoint)
     before = contents(copied_run)
     for flags in (("--test",), ("--resume", "latest", "--epochs", "3"), ("--explain", "saliency")):
-        assert_error(carried_out("--model-name", "cnn1d_3", "--root-dir", copied_run.parents[2], *flags), 4, says, "pth.tar")
+        assert_error(
+            carried_out("--model-name", "cnn1d_3", "--root-dir", copied_run.parents[2], *flags), 4, says, "pth.tar"
+        )
     ended = carried_out(*SHORT, "--pretrained", copied_run.name, "--root-dir", copied_run.parents[2])
     assert_error(ended, 4, says if "model has" not in says else "float64", "model_best.pth.tar")
     assert contents(copied_run) == before
@@ -164,12 +190,16 @@ def test_a_state_of_the_optimizer_in_another_shape_is_an_error_and_no_crash(copi
 
 
 def test_finite_values_whose_sum_is_not_are_sound() -> None:
-    assert fitting.unsound({"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)}) == ""
+    assert (
+        fitting.unsound({"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)}) == ""
+    )
     assert fitting.unsound({"weight": torch.tensor([3e38, 3e38, torch.nan])}) == "weight is not finite"
     assert fitting.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
 
 
-def test_an_overridden_run_can_be_resumed_from_its_first_moment(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overridden_run_can_be_resumed_from_its_first_moment(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--optimizer", "sgd")
@@ -179,7 +209,9 @@ def test_an_overridden_run_can_be_resumed_from_its_first_moment(copied_run: Path
     assert json.loads((copied_run / "logger.json").read_text())[-1]["epoch"] == 3
 
 
-def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with_a_new_optimizer(copied_run: Path) -> None:
+def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with_a_new_optimizer(
+    copied_run: Path,
+) -> None:
     state = torch.load(copied_run / "model_best.pth.tar", weights_only=True)
     ended = on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--lr", "0.0001")
     assert ended.code == 0, ended.err

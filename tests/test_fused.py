@@ -28,7 +28,16 @@ def test_every_network_reads_samples_and_features_alike(name: str) -> None:
 
 def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_result(tmp_path: Path) -> None:
     run = ("--dataset", "synth_patients", "--model-name", "cnn1d_3", "--root-dir", tmp_path, "--no-figures")
-    flags = ("--rr-features", "--augment", "noise,mixup", "--calibrate", "--tensorboard", "--short-run", "--epochs", "2")
+    flags = (
+        "--rr-features",
+        "--augment",
+        "noise,mixup",
+        "--calibrate",
+        "--tensorboard",
+        "--short-run",
+        "--epochs",
+        "2",
+    )
     trained = carried_out(*run, *flags)
     assert trained.code == 0, trained.err
     assert {"gross", "average", "intervals", "calibration"} <= trained.result["test"]["by_patient"].keys()
@@ -38,7 +47,11 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     assert again.code == 0, again.err
     assert again.result == trained.result
     by_patient = trained.result["test"]["by_patient"]
-    assert (by_patient["interval_method"], by_patient["from_s"], by_patient["beats_left_out"]) == (jackknife.METHOD, 0, 0)
+    assert (by_patient["interval_method"], by_patient["from_s"], by_patient["beats_left_out"]) == (
+        jackknife.METHOD,
+        0,
+        0,
+    )
     assert by_patient["influence"]["accuracy"]["record"] in synth_patients.NAMES
     later = carried_out(*run, "--test", "--from", "1:00")
     assert later.code == 0, later.err

@@ -88,7 +88,9 @@ def test_any_bytes_as_a_table_of_beats(tmp_path: Path, examples: int) -> None:
         (folder / "mitbih_test.csv").write_bytes(TABLE)
         assert_answers("--download", "--data-file", folder, "--root-dir", tmp_path / "data", "--bad-rows", mode)
 
-    odd = some.one_of(some.binary(max_size=300), mutated(TABLE), some.text('0123456789.,eE+-nainf\n\r"; ').map(str.encode))
+    odd = some.one_of(
+        some.binary(max_size=300), mutated(TABLE), some.text('0123456789.,eE+-nainf\n\r"; ').map(str.encode)
+    )
     explore(examples, holds, train=odd, mode=some.sampled_from(["error", "drop"]))
 
 
@@ -110,7 +112,9 @@ def test_any_values_in_a_checkpoint(short_run: SimpleNamespace, root: Path, exam
     run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
     state = torch.load(run / "checkpoint.pth.tar", weights_only=True)
     plain = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5)
-    odd = some.recursive(plain, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(plain, inner, max_size=3))
+    odd = some.recursive(
+        plain, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(plain, inner, max_size=3)
+    )
 
     def holds(key: str, value: Any) -> None:
         torch.save(state | {key: value}, run / "checkpoint.pth.tar")
@@ -126,7 +130,9 @@ def typed(action: Any) -> some.SearchStrategy[list[str]]:
         return some.just([flag])
     numbers = some.sampled_from(["0", "1", "2", "-1", "64", "0.5", "1e-3", "nan", "inf", "1e400", "9" * 20, ""])
     words = some.sampled_from(["none", "best", "latest", "bump", "../x", "a/b", "é", "x" * 300, "--", "cpu", "cuda:9"])
-    known = some.sampled_from([name for table in CHOICES.values() for name in table if name not in CHOICES["model-name"]])
+    known = some.sampled_from(
+        [name for table in CHOICES.values() for name in table if name not in CHOICES["model-name"]]
+    )
     return some.tuples(some.just(flag), some.one_of(numbers, words, known)).map(list)
 
 
@@ -142,13 +148,32 @@ def test_any_flags_together(root: Path, examples: int) -> None:
     explore(examples, holds, extra=some.lists(flags, min_size=1, max_size=4))
 
 
-NUMBERS = ("1", "0", "0.5", "", "-1", "1e-9", "1e-50", "1e39", "1e400", "nan", "inf", "-inf", "0x1", "1_0", "é", "9" * 20, " 2 ")
+NUMBERS = (
+    "1",
+    "0",
+    "0.5",
+    "",
+    "-1",
+    "1e-9",
+    "1e-50",
+    "1e39",
+    "1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "0x1",
+    "1_0",
+    "é",
+    "9" * 20,
+    " 2 ",
+)
 number = some.one_of(some.sampled_from(("1", "0.5", "0", "2")), some.sampled_from(NUMBERS))
 step = some.builds("{}:{}:{}".format, some.sampled_from(augment.names("signals")), number, number)
 # Texts that a flag of this program takes apart, from the parts they are made of and from others.
 GRAMMARS: dict[str, some.SearchStrategy[str]] = {
     "--augment": some.lists(step, min_size=1, max_size=3).map(",".join),
-    "--class-weights": some.lists(number, min_size=5, max_size=5).map(",".join) | some.lists(number, max_size=7).map(",".join),
+    "--class-weights": some.lists(number, min_size=5, max_size=5).map(",".join)
+    | some.lists(number, max_size=7).map(",".join),
     "--threshold": some.builds("{}:{}".format, some.sampled_from([*thresholds.THRESHOLDS, "", "percent"]), number),
 }
 
@@ -168,9 +193,11 @@ def test_any_text_that_a_flag_takes_apart(flag: str, root: Path, examples: int) 
 
 
 WRONG = {
-    "--class-weights": ("1,2,3,4", "1,2,3,4,5,6", "1", "1,2,3,4,-5", "1,2,3,4,five", "1,,2,3,4", "0,0,0,0,0", "nan,1,1,1,1",
+    "--class-weights": ("1,2,3,4", "1,2,3,4,5,6", "1", "1,2,3,4,-5", "1,2,3,4,five", "1,,2,3,4", "0,0,0,0,0",
+    "nan,1,1,1,1",
                         "inf,1,1,1,1", "1e39,1,1,1,1", "1e-60,0,0,0,0", "1;2;3;4;5", ""),
-    "--augment": ("nois", "noise:-1", "noise:loud", "noise:nan", "noise:inf", "noise:0.1:2", "noise:0.1:-0.1", "noise:0.1:0.5:1",
+    "--augment": ("nois", "noise:-1", "noise:loud", "noise:nan", "noise:inf", "noise:0.1:2", "noise:0.1:-0.1",
+    "noise:0.1:0.5:1",
                   "shift:2.5", "noise,noise", "noise,", ",", "mixup:0", "cutout:1e9", ""),
     "--pretrained": ("", "a\0b", "x" * 300),
 }  # fmt: skip
@@ -188,7 +215,9 @@ def test_a_text_that_cannot_be_carried_out_names_its_flag_and_makes_nothing(flag
 def test_any_values_in_a_checkpoint_to_start_from(short_run: SimpleNamespace, root: Path, examples: int) -> None:
     run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
     state = torch.load(run / "model_best.pth.tar", weights_only=True)
-    tensors = some.sampled_from([*state["model"].values(), torch.zeros(()), torch.full((5, 576), torch.nan), torch.zeros(5) * 1j])
+    tensors = some.sampled_from(
+        [*state["model"].values(), torch.zeros(()), torch.full((5, 576), torch.nan), torch.zeros(5) * 1j]
+    )
     odd = some.none() | some.integers() | some.text(max_size=5) | tensors
 
     def holds(changed: dict[str, Any], config: str) -> None:

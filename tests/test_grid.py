@@ -1,4 +1,5 @@
-"""The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in Python."""
+"""The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in
+Python."""
 
 from functools import reduce
 from itertools import product
@@ -15,7 +16,9 @@ from toolbox import gridfile
 from toolbox.errors import ResourceError, UsageError
 from toolbox.grid import Grid, Option, Range, fixed, parse_range, varying
 
-A, B, C, D = (Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False])))
+A, B, C, D = (
+    Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False]))
+)
 grids = st.sampled_from([A, B, C, D, A + C, B + D, Option.product(A, D), C + A + D])
 
 
@@ -119,7 +122,11 @@ def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
         {**base, "optimizer": optimizer, "weight-decay": decay, "model-name": model, "epochs": "5"}
         for (optimizer, decay), model in product(sides, ("cnn1d_3", "lstm_1"))
     ]
-    assert plan.grid.cells() == other.grid.cells() == [*first, {**base, "criterion": "no"}, {**base, "criterion": "12:30"}, base]
+    assert (
+        plan.grid.cells()
+        == other.grid.cells()
+        == [*first, {**base, "criterion": "no"}, {**base, "criterion": "12:30"}, base]
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,10 @@ def test_too_many_cells_are_counted_and_not_made() -> None:
 
 def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
     text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
-    assert gridfile.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
+    assert gridfile.read(written(tmp_path, text)).grid.cells() == [
+        {"drop-labels": "~", "d": "null"},
+        {"drop-labels": "~"},
+    ]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

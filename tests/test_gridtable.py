@@ -1,4 +1,5 @@
-"""The table of a research: typed rows, means, sds and intervals as scipy has them, differences in pairs, and the page."""
+"""The table of a research: typed rows, means, sds and intervals as scipy has them, differences in pairs, and the
+page."""
 
 from html import escape
 from pathlib import Path
@@ -28,7 +29,10 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
         for rep, score in enumerate(values):
             folder = root / "tiny" / "runs" / f"tiny_m_{cell}{rep}"
             folder.mkdir(parents=True)
-            history = [{"epoch": e, "seconds": 1.5, "val": {"macro_f1": score - 0.1 * (e - 1), "loss": 1.0 / e}} for e in (1, 2)]
+            history = [
+                {"epoch": e, "seconds": 1.5, "val": {"macro_f1": score - 0.1 * (e - 1), "loss": 1.0 / e}}
+                for e in (1, 2)
+            ]
             write_json(folder / "logger.json", history)
             config = {"flags": {"monitor": "macro_f1", "seed": 42 + rep}, "parameters": 100 * abs(ord(cell[0]) - 96)}
             write_json(folder / "config.json", config | {"data": {"split_rule": f"by {MARKUP}, seed {42 + rep}"}})
@@ -42,8 +46,10 @@ def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path:
     rows = gridtable.rows(make(tmp_path))
     assert len(rows) == 9
     first = rows[0]
-    assert {key: first[key] for key in ("cell", "rep", "seed", "state", "parameters", "epochs", "best_epoch", "seconds")} == {
-        "cell": "a", "rep": 0, "seed": 42, "state": "done", "parameters": 100, "epochs": 2, "best_epoch": 1, "seconds": 3.0
+    assert {key: first[key] for key in ("cell", "rep", "seed", "state", "parameters", "epochs", "best_epoch",
+    "seconds")} == {
+        "cell": "a", "rep": 0, "seed": 42, "state": "done", "parameters": 100, "epochs": 2, "best_epoch": 1,
+        "seconds": 3.0
     }  # fmt: skip
     assert (first["layout"], first["val/macro_f1"], first["test/macro_f1"]) == ("a", 0.7, pytest.approx(0.6))
     assert "lr" not in first  # every cell has the same
@@ -58,7 +64,9 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Pat
         assert (row["val_low"], row["val_high"]) == pytest.approx(interval)
     difference = np.subtract(SCORES["b"], SCORES["a"])
     interval = stats.t.interval(0.95, 2, difference.mean(), stats.sem(difference))
-    assert (b["difference_mean"], b["difference_low"], b["difference_high"]) == pytest.approx((difference.mean(), *interval))
+    assert (b["difference_mean"], b["difference_low"], b["difference_high"]) == pytest.approx(
+        (difference.mean(), *interval)
+    )
     assert a["difference_mean"] is None
     assert (c["n"], c["left"], c["val_sd"], c["val_low"]) == (1, 2, None, None)
     assert c["difference_mean"] == pytest.approx(0.99 - 0.7)
@@ -130,7 +138,9 @@ def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> N
     assert "&lt;script&gt;" in text
 
 
-def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_table_and_on_the_page(tmp_path: Path) -> None:
+def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_table_and_on_the_page(
+    tmp_path: Path,
+) -> None:
     ledger = make(tmp_path)
     first, judged, notice = gridtext.remarks(gridtable.rows(ledger), "macro_f1")
     assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
@@ -151,7 +161,9 @@ def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path
 def test_a_cell_of_switches_is_named_by_them_and_one_without_any_says_so() -> None:
     row = {"stage": "grid", "cell": "c", "rr-features": "true", "normalise": None}
     assert gridpage.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
-    assert gridpage.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
+    assert (
+        gridpage.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
+    )
     assert gridpage.name_of(row, []) == "c"
 
 

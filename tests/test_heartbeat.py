@@ -22,7 +22,13 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def load(
-    root: Path, data_file: Path | None = None, *, name: str = "ecg", val_fraction: float = 0.1, seed: int = 42, **how: str
+    root: Path,
+    data_file: Path | None = None,
+    *,
+    name: str = "ecg",
+    val_fraction: float = 0.1,
+    seed: int = 42,
+    **how: str,
 ) -> Data:
     return heartbeat.load(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
@@ -112,7 +118,9 @@ def test_the_test_rows_of_the_real_records_do_not_depend_on_the_seed(records_roo
     assert first.checksum == other.checksum
 
 
-def test_ecg_bin_of_the_real_records_has_the_rows_of_ecg_with_normal_against_the_rest(records_root: Callable[..., Data]) -> None:
+def test_ecg_bin_of_the_real_records_has_the_rows_of_ecg_with_normal_against_the_rest(
+    records_root: Callable[..., Data],
+) -> None:
     five, two = records_root(), records_root(name="ecg_bin")
     for side in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(two, side).index, getattr(five, side).index)
@@ -156,7 +164,8 @@ def test_every_form_of_the_same_files_gives_the_same_data(kaggle: Path, tmp_path
     flat = make_zip(tmp_path / "flat.zip", both)
     nested = make_zip(
         tmp_path / "nested.zip",
-        {f"archive/{name}": path for name, path in both.items()} | {"ptbdb_normal.csv": "", f"__MACOSX/archive/._{TRAIN}": "x"},
+        {f"archive/{name}": path for name, path in both.items()}
+        | {"ptbdb_normal.csv": "", f"__MACOSX/archive/._{TRAIN}": "x"},
     )
     shutil.copytree(kaggle, tmp_path / "loose" / "ecg")
     shutil.copytree(kaggle, tmp_path / "deeper" / "ecg" / "archive")
@@ -208,7 +217,12 @@ def test_validation_is_drawn_from_train_by_class_with_the_seed(kaggle: Path, tmp
 
 def test_the_split_rule_says_how_the_sides_came_about(kaggle: Path, tmp_path: Path) -> None:
     rule = load(tmp_path, kaggle, val_fraction=0.25, seed=9).spec.split_rule
-    for words in ("by the publisher", "one patient's beats stand on both sides", "validation is 0.25 of train", "seed 9"):
+    for words in (
+        "by the publisher",
+        "one patient's beats stand on both sides",
+        "validation is 0.25 of train",
+        "seed 9",
+    ):
         assert words in rule
 
 
@@ -234,7 +248,9 @@ def test_dropped_rows_are_counted_and_named_at_every_start_and_the_others_keep_t
         data = load(tmp_path, kaggle, bad_rows="drop")
         index = np.concatenate([data.train.index, data.val.index])
         np.testing.assert_array_equal(np.sort(index), np.setdiff1d(np.arange(60), [3, 10, 20, 59]))
-        np.testing.assert_array_equal(np.concatenate([data.train.x, data.val.x]), [before[row] for row in index.tolist()])
+        np.testing.assert_array_equal(
+            np.concatenate([data.train.x, data.val.x]), [before[row] for row in index.tolist()]
+        )
         assert data.test.index.tolist() == list(range(1, 20))
         assert (data.train.dropped, data.val.dropped, data.test.dropped) == (4, 4, 1)
         of_train, of_test = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
@@ -254,7 +270,9 @@ def test_what_was_parsed_without_bad_rows_is_not_taken_for_the_whole_file(kaggle
         load(tmp_path, kaggle)
 
 
-def test_rows_of_train_and_of_validation_that_stand_in_test_are_found_by_their_row_there(kaggle: Path, tmp_path: Path) -> None:
+def test_rows_of_train_and_of_validation_that_stand_in_test_are_found_by_their_row_there(
+    kaggle: Path, tmp_path: Path
+) -> None:
     data = load(tmp_path, kaggle)
     assert data.shared_rows.tolist() == []
     lines = (kaggle / TRAIN).read_text().splitlines()
@@ -405,7 +423,9 @@ def test_an_unusable_zip_in_the_folder_does_not_hide_a_usable_one(
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("there", [None, "broken.zip"])
-def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files(tmp_path: Path, there: str | None) -> None:
+def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files(
+    tmp_path: Path, there: str | None
+) -> None:
     if there:
         (tmp_path / "ecg").mkdir()
         (tmp_path / "ecg" / there).write_bytes(b"PK")
@@ -418,4 +438,6 @@ def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files
         assert f"cannot fetch {remote.name}" in error.what
     for words in (TRAIN, TEST, "physionet.org", str(tmp_path / "ecg"), "--data-file"):
         assert words in error.hint
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == (["ecg", f"ecg/{there}"] if there else [])
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == (
+        ["ecg", f"ecg/{there}"] if there else []
+    )

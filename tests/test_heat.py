@@ -1,4 +1,5 @@
-"""Pictures of attributions and their page: drawn for every kind of row, to scale, and with nothing in a name that acts."""
+"""Pictures of attributions and their page: drawn for every kind of row, to scale, and with nothing in a name that
+acts."""
 
 import warnings
 from dataclasses import replace
@@ -23,7 +24,16 @@ def drawn(figure: object, path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("leads", "samples", "rate_hz"),
-    [(1, 187, 125), (2, 150, 125), (3, 187, 125), (12, 1000, 100), (1, 3000, 300), (12, 300, 1), (5, 140, 1), (1, 2, 125)],
+    [
+        (1, 187, 125),
+        (2, 150, 125),
+        (3, 187, 125),
+        (12, 1000, 100),
+        (1, 3000, 300),
+        (12, 300, 1),
+        (5, 140, 1),
+        (1, 2, 125),
+    ],
 )
 def test_rows_of_every_kind_are_drawn(leads: int, samples: int, rate_hz: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(leads)
@@ -70,7 +80,9 @@ def test_colours_are_full_at_the_strongest_fiftieth_whatever_the_unit() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 600)])
-def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(size: tuple[int, int], tmp_path: Path) -> None:
+def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
     image, said = np.full((3, *size), 0.97), np.zeros((3, *size))
     image[:, 30:34, :] = 0.1
     said[:, :, : size[1] // 2] = 1

@@ -1,4 +1,5 @@
-"""Validation rows by fold: disjoint, complete, whole records, classes in like shares, the test side untouched; or none at all."""
+"""Validation rows by fold: disjoint, complete, whole records, classes in like shares, the test side untouched; or none
+at all."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +64,9 @@ BY_PATIENT = ("mitdb",)  # of 48 records on disk; how it divides them is tried b
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in BY_PATIENT])
-def test_the_folds_of_every_dataset_hold_each_training_row_once_and_no_test_row(name: str, root: Path, tmp_path: Path) -> None:
+def test_the_folds_of_every_dataset_hold_each_training_row_once_and_no_test_row(
+    name: str, root: Path, tmp_path: Path
+) -> None:
     (tmp_path / "source").mkdir()
     how = SOURCES[name](tmp_path / "source") if name in SOURCES else {}
     whole, none = get_data(name, root, **how), get_data(name, root, val_fraction=0.0, **how)
@@ -87,12 +90,19 @@ def records(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, int]:
     seed, count = draw(st.integers(0, 2**31 - 1)), draw(st.integers(2, 30))
     rng = np.random.default_rng(seed)
     of = np.concatenate([np.arange(count), rng.integers(0, count, draw(st.integers(0, 200)))])
-    return np.array([f"r{i}" for i in of]), rng.integers(0, draw(st.integers(1, 4)), len(of)), draw(st.integers(2, count)), seed
+    return (
+        np.array([f"r{i}" for i in of]),
+        rng.integers(0, draw(st.integers(1, 4)), len(of)),
+        draw(st.integers(2, count)),
+        seed,
+    )
 
 
 @settings(deadline=None, max_examples=60)
 @given(records(), st.booleans())
-def test_folds_are_disjoint_complete_and_keep_records_whole(asked: tuple[np.ndarray, np.ndarray, int, int], whole: bool) -> None:
+def test_folds_are_disjoint_complete_and_keep_records_whole(
+    asked: tuple[np.ndarray, np.ndarray, int, int], whole: bool
+) -> None:
     record, labels, folds, seed = asked
     held = np.zeros(len(labels), int)
     for number in range(1, folds + 1):
@@ -134,14 +144,18 @@ def test_the_seed_decides_the_folds_and_a_part_is_drawn_as_before() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.sampled_from([split for split in ASKED if "kfold" not in split]), st.integers(0, 2**31 - 1), st.integers(2, 4))
+@given(
+    st.sampled_from([split for split in ASKED if "kfold" not in split]), st.integers(0, 2**31 - 1), st.integers(2, 4)
+)
 def test_the_folds_of_patients_hold_whole_persons_of_the_training_side(split: str, seed: int, folds: int) -> None:
     record, y = rows(seed % 50)
     how = {"cohort": PAIRED, "seed": seed}
     *_, test, _ = patients.divide(patients.parse(split), record, y, val_fraction=0.1, **how)
     held = []
     for number in range(1, folds + 1):
-        train, val, same, rule = patients.divide(patients.parse(split), record, y, val_fraction=Fold(number, folds), **how)
+        train, val, same, rule = patients.divide(
+            patients.parse(split), record, y, val_fraction=Fold(number, folds), **how
+        )
         np.testing.assert_array_equal(same, test)
         assert not persons(record[train]) & persons(record[val])
         assert f"validation is fold {number} of {folds}, whole records of the training side" in rule
@@ -153,7 +167,9 @@ def test_the_folds_of_patients_hold_whole_persons_of_the_training_side(split: st
 
 
 def test_a_split_column_that_says_which_rows_validate_has_no_folds(tmp_path: Path) -> None:
-    path = test_table.write(tmp_path / "my.csv", test_table.frame(label=test_table.NAMES[test_table.Y], side=test_table.SPLIT))
+    path = test_table.write(
+        tmp_path / "my.csv", test_table.frame(label=test_table.NAMES[test_table.Y], side=test_table.SPLIT)
+    )
     with pytest.raises(UsageError, match="says which rows validate"):
         test_table.load(tmp_path, path, label_column="label", split="column:side", val_fraction=Fold(1, 3))
 
@@ -208,7 +224,9 @@ def test_a_run_on_all_rows_ends_with_its_last_epoch_and_is_the_same_stopped_and_
 def test_figures_and_log_of_a_run_without_validation_show_training_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history = [{"epoch": e, "lr": 0.1, "seconds": 1.0, "train": {"loss": 1 / e, "macro_f1": 0.5}, "val": {}} for e in (1, 2)]
+    history = [
+        {"epoch": e, "lr": 0.1, "seconds": 1.0, "train": {"loss": 1 / e, "macro_f1": 0.5}, "val": {}} for e in (1, 2)
+    ]
     loss, f1, rate = plotter.history_panels(history)
     assert [[label for label, *_ in panel.lines] for panel in (loss, f1, rate)] == [["train"], ["train"], ["lr"]]
     with caplog.at_level("INFO"):

@@ -1,4 +1,5 @@
-"""Augmentations of charts: what each promises, pictures stay pictures, chance is of (seed, epoch, step), and physics stays."""
+"""Augmentations of charts: what each promises, pictures stay pictures, chance is of (seed, epoch, step), and physics
+stays."""
 
 from typing import Any
 
@@ -98,7 +99,9 @@ def test_nothing_is_done_by_row_and_nothing_is_read_back_from_the_device() -> No
 
     few, many = operations(2), operations(50)
     assert few == many
-    assert not [name for name in many if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default"))]
+    assert not [
+        name for name in many if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default"))
+    ]
 
 
 def test_paper_that_is_moved_is_that_of_numpy_with_its_mean_colour_beyond_the_edge() -> None:
@@ -126,7 +129,9 @@ def test_paper_that_is_tilted_is_turned_about_its_middle_by_one_angle_and_keeps_
         np.degrees(np.arctan2(*found.T) - np.arctan2(place[0] - 40, place[1] - 60))
         for place, found in zip((corner, other), turned, strict=True)
     ]
-    np.testing.assert_allclose(angles[0], angles[1], atol=0.6)  # time and voltage turn alike, though the paper is wider than high
+    np.testing.assert_allclose(
+        angles[0], angles[1], atol=0.6
+    )  # time and voltage turn alike, though the paper is wider than high
     assert np.abs(angles[0]).max() <= 10.5
     assert np.abs(angles[0]).max() > 8
     assert abs(np.mean(angles[0])) < 1.5
@@ -138,7 +143,8 @@ def test_blur_is_scipys_gaussian_of_a_width_up_to_the_one_asked_for() -> None:
     widths = np.linspace(0.05, 2, 80)
     for before, after in zip(x.numpy(), changed.numpy(), strict=True):
         errors = [
-            np.abs(ndimage.gaussian_filter(before, (0, sd, sd), mode="nearest", radius=(0, 6, 6)) - after).max() for sd in widths
+            np.abs(ndimage.gaussian_filter(before, (0, sd, sd), mode="nearest", radius=(0, 6, 6)) - after).max()
+            for sd in widths
         ]
         assert min(errors) < 0.03
     blurred = (changed.std((1, 2, 3)) / x.std((1, 2, 3))).numpy()

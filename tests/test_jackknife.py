@@ -1,4 +1,5 @@
-"""Intervals over records: their ends, their reasons for being none, and how often they hold the truth where that is known."""
+"""Intervals over records: their ends, their reasons for being none, and how often they hold the truth where that is
+known."""
 
 import re
 import sys

@@ -1,4 +1,5 @@
-"""Records become beats: where each starts and ends, from which lead, with which class, and which records are refused."""
+"""Records become beats: where each starts and ends, from which lead, with which class, and which records are
+refused."""
 
 import shutil
 import zipfile
@@ -60,7 +61,9 @@ def test_each_beat_is_the_signal_from_its_r_peak_over_1_2_rr_and_zeros_after(rec
     x, y = kaggle.record_beats(records / f"{name}.hea")
     record, annotation = wfdb.rdrecord(str(records / name)), wfdb.rdann(str(records / name), "atr")
     signal = record.p_signal[:, record.sig_name.index("MLII")].copy()
-    beats = [sample for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in kaggle.AAMI]
+    beats = [
+        sample for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in kaggle.AAMI
+    ]
     assert len(x) == len(y) == len(beats) - 1
     likeness, time = [], np.arange(float(len(signal)))
     for row, beat, following in zip(x, beats[:-1], beats[1:], strict=True):
@@ -89,11 +92,18 @@ def test_real_beats_lie_in_0_to_1_and_reach_both_ends(records: Path) -> None:
 def test_beats_carry_the_name_of_their_record(records: Path) -> None:
     arrays = kaggle.beats(records)
     names, counts = np.unique(arrays["record"], return_counts=True)
-    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"100": 2272, "102": 2186, "104": 2228, "114": 1878}
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {
+        "100": 2272,
+        "102": 2186,
+        "104": 2228,
+        "114": 1878,
+    }
 
 
 @pytest.mark.parametrize(("name", "lead"), [("100", 0), ("102", 0), ("104", 0), ("114", 1)])
-def test_the_lead_is_mlii_wherever_it_stands_and_else_the_first(records: Path, name: str, lead: int, tmp_path: Path) -> None:
+def test_the_lead_is_mlii_wherever_it_stands_and_else_the_first(
+    records: Path, name: str, lead: int, tmp_path: Path
+) -> None:
     for ending in (".dat", ".atr"):
         shutil.copy(records / (name + ending), tmp_path)
     header = tmp_path / f"{name}.hea"
@@ -135,13 +145,17 @@ def test_a_signal_that_is_constant_gives_zeros(tmp_path: Path) -> None:
 def test_a_lead_that_was_off_for_some_beats_gives_zeros_there_and_beats_elsewhere(tmp_path: Path) -> None:
     signal = 3 * ecg_like()
     signal[350:1045] = 4.5
-    x, _ = kaggle.record_beats(write_record(tmp_path, leads={"MLII": signal}, peaks=R_PEAKS[[0, 1, 2, 3, 4]], symbols=["N"] * 5))
+    x, _ = kaggle.record_beats(
+        write_record(tmp_path, leads={"MLII": signal}, peaks=R_PEAKS[[0, 1, 2, 3, 4]], symbols=["N"] * 5)
+    )
     assert [bool(row.any()) for row in x] == [True, False, True, True]
 
 
 def test_aami_classes_are_those_of_de_chazal() -> None:
     expected = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
-    assert {symbol: kaggle.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols} == kaggle.AAMI
+    assert {
+        symbol: kaggle.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols
+    } == kaggle.AAMI
 
 
 def test_cut_takes_the_span_scales_it_and_pads_with_zeros() -> None:
@@ -180,7 +194,9 @@ def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path)
 
 
-def test_records_that_the_index_names_and_that_are_not_there_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_that_the_index_names_and_that_are_not_there_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_record(tmp_path, "201")
     (tmp_path / "RECORDS").write_text("201\n202\n203\n")
     assert set(kaggle.beats(tmp_path)["record"]) == {"201"}

@@ -22,7 +22,20 @@ SPELLINGS = {
         "Lead I (Einthoven)",
         "ECG LA-RA",
     ],
-    "II": ["ii", "II,", "Lead II", "Lead-II", "DII", "LII", "ECG_II", "ECG II", "EKG-II", "ECG(II)", "MDC_ECG_ELEC_POTL_II", "Ⅱ"],
+    "II": [
+        "ii",
+        "II,",
+        "Lead II",
+        "Lead-II",
+        "DII",
+        "LII",
+        "ECG_II",
+        "ECG II",
+        "EKG-II",
+        "ECG(II)",
+        "MDC_ECG_ELEC_POTL_II",
+        "Ⅱ",
+    ],
     "MLII": ["mlii", "ML II", "modified lead II", "mod. II", "ECG MLII"],
     "aVR": ["AVR", "avr", "aVr", "ECG aVR", "lead_aVR", "MDC_ECG_LEAD_AVR"],
     "V1": ["v1", "V-1", "ECG V1", "Lead V1", "mdc_ecg_lead_v1", "ECG C1"],
@@ -44,13 +57,33 @@ HEARTS = [
     "V",
     "ECG I-II",
 ]
-OTHERS = """EEG|EEG Fp1|Fp1-F7|C3-A2|C4|O2|Cz|RESP|Resp|resp nasal|chest_resp|Respiration|PLETH|Pleth,|PPG|ABP|abp|ART|BP|PAP|CVP
-ICP|EMG|EMG chin|EOG(L)|LOC|SpO2|SaO2|EtCO2|HR|HeartRate|ECG HR|ECG_Rate|ECG_Quality|ECG_R_Peaks|ACC_x|accX|accelerometer y|gyro z
+OTHERS = """EEG|EEG Fp1|Fp1-F7|C3-A2|C4|O2|Cz|RESP|Resp|resp nasal|chest_resp|Respiration|PLETH|Pleth,|PPG
+ABP|abp|ART|BP|PAP
+CVP
+ICP|EMG|EMG chin|EOG(L)|LOC|SpO2|SaO2|EtCO2|HR|HeartRate|ECG HR|ECG_Rate|ECG_Quality|ECG_R_Peaks|ACC_x|accX
+accelerometer y
+gyro z
 GSR|foot GSR|EDA|temp|Thorax|Abdo|snore|Airflow|Position|marker|Leg L|noise1|pulse|NIBP""".replace("\n", "|").split("|")
-UNKNOWN = ["signal", "value", "ch1", "lead 1", "Lead 2", "0", "Unnamed: 3", "X", "C1", "A1", "col 1", "microvolts", "sine 8 Hz"]
+UNKNOWN = [
+    "signal",
+    "value",
+    "ch1",
+    "lead 1",
+    "Lead 2",
+    "0",
+    "Unnamed: 3",
+    "X",
+    "C1",
+    "A1",
+    "col 1",
+    "microvolts",
+    "sine 8 Hz",
+]
 
 
-@pytest.mark.parametrize(("lead", "spelling"), [(lead, each) for lead, those in SPELLINGS.items() for each in (lead, *those)])
+@pytest.mark.parametrize(
+    ("lead", "spelling"), [(lead, each) for lead, those in SPELLINGS.items() for each in (lead, *those)]
+)
 def test_a_lead_has_its_standard_name_in_every_spelling(lead: str, spelling: str) -> None:
     assert lead_names.standard(spelling) == lead
     assert lead_names.kind(spelling) is Kind.ECG
@@ -58,7 +91,8 @@ def test_a_lead_has_its_standard_name_in_every_spelling(lead: str, spelling: str
 
 
 @pytest.mark.parametrize(("kind", "name"), [
-    *((Kind.ECG, name) for name in HEARTS), *((Kind.OTHER, name) for name in OTHERS), *((Kind.UNKNOWN, name) for name in UNKNOWN)
+    *((Kind.ECG, name) for name in HEARTS), *((Kind.OTHER, name) for name in OTHERS), *((Kind.UNKNOWN,
+    name) for name in UNKNOWN)
 ])  # fmt: skip
 def test_a_name_says_whether_it_is_an_ecg(kind: Kind, name: str) -> None:
     assert lead_names.kind(name) is kind

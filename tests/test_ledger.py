@@ -106,7 +106,9 @@ def test_a_run_that_is_not_the_cells_is_left_alone_and_the_cell_is_run_again(
 
 
 @pytest.mark.parametrize("linked", ["synth", "synth/runs", RUN])
-def test_a_link_is_not_followed(ledger: Ledger, task: Task, begun: list[Path | None], tmp_path: Path, linked: str) -> None:
+def test_a_link_is_not_followed(
+    ledger: Ledger, task: Task, begun: list[Path | None], tmp_path: Path, linked: str
+) -> None:
     victim = made(tmp_path / "elsewhere" / Path(RUN).relative_to(linked), config(task))
     (ledger.root / linked).parent.mkdir(parents=True, exist_ok=True)
     (ledger.root / linked).symlink_to(tmp_path / "elsewhere")
@@ -148,7 +150,9 @@ def test_how_a_run_is_carried_out_is_no_difference(ledger: Ledger, task: Task) -
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart_and_a_root_may_move_with_them(tmp_path: Path) -> None:
-    one, other = (cells.experiment({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab")
+    one, other = (
+        cells.experiment({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab"
+    )
     task, another = (cells.repeated(each, 0, tested=False) for each in (one, other))
     ledger = Ledger.open(tmp_path / "data", "x")
     folder = made(ledger.root / "table/runs/table_m_1", config(task, data_file="../a/fold.npz"))
@@ -214,7 +218,15 @@ BROKEN_RUNS = {
         DEEP,
         "\\xff",
     ],
-    "logger.json": ["{", "7", "[1]", '[{"epoch": 1}]', '[{"epoch": "1", "val": {}}]', DEEP, '[{"epoch": 1, "val": {}}]'],
+    "logger.json": [
+        "{",
+        "7",
+        "[1]",
+        '[{"epoch": 1}]',
+        '[{"epoch": "1", "val": {}}]',
+        DEEP,
+        '[{"epoch": 1, "val": {}}]',
+    ],
     "config.json": ["{", "[]", "{}", DEEP, f'{{"flags": {LONG}}}', '{"flags": {"seed": 42}, "parameters": "many"}'],
 }
 
@@ -248,7 +260,19 @@ def test_results_that_cannot_be_read_are_made_again(ledger: Ledger, task: Task) 
         assert ledger.state(ledger.record(task.key)) == state
 
 
-BROKEN_RECORDS = ["", "{", "[]", "{}", "null", DEEP, '{"cell": "a"}', f'{{"rep": {LONG}}}', "another's", "no state", "a number"]
+BROKEN_RECORDS = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    "null",
+    DEEP,
+    '{"cell": "a"}',
+    f'{{"rep": {LONG}}}',
+    "another's",
+    "no state",
+    "a number",
+]
 BROKEN_RECORDS += ["a list among flags", "a list for a seed"]
 
 
@@ -261,8 +285,15 @@ def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
     ledger = make(tmp_path)
     path = ledger.path / "runs" / "a_0.json"
     record = json.loads(path.read_text())
-    changed = {"another's": {**record, "rep": 1}, "no state": {**record, "state": None}, "a number": {**record, "spent_s": "x"}}
-    changed |= {"a list among flags": {**record, "flags": {"lr": [1]}}, "a list for a seed": {**record, "given": {"seed": []}}}
+    changed = {
+        "another's": {**record, "rep": 1},
+        "no state": {**record, "state": None},
+        "a number": {**record, "spent_s": "x"},
+    }
+    changed |= {
+        "a list among flags": {**record, "flags": {"lr": [1]}},
+        "a list for a seed": {**record, "given": {"seed": []}},
+    }
     path.write_text(json.dumps(changed[text]) if text in changed else text)
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
     assert str(path) in caplog.text
@@ -289,9 +320,18 @@ def test_a_file_that_is_no_record_is_a_row_of_its_own(tmp_path: Path, capsys: py
     assert gridtable.axes(rows) == gridtable.axes(before)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"stages": []}', '{"stages": {"grid": {"reps": "x", "cells": []}}}', DEEP,
-                                  '{"reps": 1, "cells": [{"name": "a", "cell": {"lr": [1]}}]}',
-                                  '{"reps": 1000000, "cells": [{"name": "a", "cell": {}}], "folds": 1000}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"stages": []}',
+        '{"stages": {"grid": {"reps": "x", "cells": []}}}',
+        DEEP,
+        '{"reps": 1, "cells": [{"name": "a", "cell": {"lr": [1]}}]}',
+        '{"reps": 1000000, "cells": [{"name": "a", "cell": {}}], "folds": 1000}',
+    ],
+)
 def test_cells_that_cannot_be_read_end_with_the_way_to_write_them_anew(ledger: Ledger, text: str) -> None:
     (ledger.path / "grid.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"research\.py GRID --name x") as raised:

@@ -1,4 +1,5 @@
-"""Checkpoints of the older tool: the same outputs from the same weights, or a refusal; nothing in a file is ever run."""
+"""Checkpoints of the older tool: the same outputs from the same weights, or a refusal; nothing in a file is ever
+run."""
 
 import hashlib
 import subprocess
@@ -145,8 +146,13 @@ def test_another_file_is_a_checkpoint_error(tmp_path: Path, content: Any) -> Non
 def test_a_damaged_file_of_the_old_format_is_a_checkpoint_error(files: Path, tmp_path: Path) -> None:
     path, refused = tmp_path / "x.pth.tar", 0
     whole = (files / "cnn1d_3.old.pth.tar").read_bytes()
-    places = np.linspace(0, whole.index(b"res_list"), 200).astype(int)  # the pickle; a flip in a weight is another weight
-    for damaged in [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in places] + [whole[:-1], b""]:
+    places = np.linspace(0, whole.index(b"res_list"), 200).astype(
+        int
+    )  # the pickle; a flip in a weight is another weight
+    for damaged in [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in places] + [
+        whole[:-1],
+        b"",
+    ]:
         path.write_bytes(damaged)
         try:
             legacy.read(path)

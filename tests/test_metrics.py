@@ -15,9 +15,11 @@ K = 4
 CLASSES = ("N", "S", "V", "F")
 
 
-def draw(seed: int, *, rows: int = 200, ties: bool = False, absent: tuple[int, ...] = (), unseen: bool = False) -> tuple:
-    """target (N,), scores (N, K) that know something of it, row losses (N,); `absent` classes have no rows, and if `unseen`
-    are not predicted either."""
+def draw(
+    seed: int, *, rows: int = 200, ties: bool = False, absent: tuple[int, ...] = (), unseen: bool = False
+) -> tuple:
+    """target (N,), scores (N, K) that know something of it, row losses (N,); `absent` classes have no rows, and if
+    `unseen` are not predicted either."""
     rng = np.random.default_rng(seed)
     target = rng.choice([k for k in range(K) if k not in absent], rows)
     logits = rng.normal(size=(rows, K)) + 1.2 * np.eye(K)[target]
@@ -63,8 +65,12 @@ def expected(target: NDArray, scores: NDArray, row_loss: NDArray) -> dict[str, f
 def test_every_metric_is_scikit_learns(case: str) -> None:
     target, scores, row_loss = CASES[case]
     values = metrics.score(target, scores, row_loss)
-    assert {name: values[name] for name in metrics.METRICS} == pytest.approx(expected(target, scores, row_loss), rel=1e-9)
-    np.testing.assert_array_equal(values["confusion_matrix"], sk.confusion_matrix(target, scores.argmax(1), labels=range(K)))
+    assert {name: values[name] for name in metrics.METRICS} == pytest.approx(
+        expected(target, scores, row_loss), rel=1e-9
+    )
+    np.testing.assert_array_equal(
+        values["confusion_matrix"], sk.confusion_matrix(target, scores.argmax(1), labels=range(K))
+    )
 
 
 def test_macro_auroc_and_average_precision_are_scikit_learns_multiclass_ones() -> None:
@@ -93,9 +99,13 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
     assume(len(np.unique(rows[0])) > 1)
     values = metrics.Ranking(target, scores).metrics(weight)
     assert values["macro_auroc"] == pytest.approx(one_against_rest(*rows, sk.roc_auc_score, weight[kept]))
-    assert values["macro_average_precision"] == pytest.approx(one_against_rest(*rows, sk.average_precision_score, weight[kept]))
+    assert values["macro_average_precision"] == pytest.approx(
+        one_against_rest(*rows, sk.average_precision_score, weight[kept])
+    )
     matrix = metrics.confusion_matrix(target, scores.argmax(1), K, weight)
-    np.testing.assert_array_equal(matrix, sk.confusion_matrix(target, scores.argmax(1), labels=range(K), sample_weight=weight))
+    np.testing.assert_array_equal(
+        matrix, sk.confusion_matrix(target, scores.argmax(1), labels=range(K), sample_weight=weight)
+    )
 
 
 def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
@@ -170,6 +180,8 @@ def test_an_interval_over_records_is_of_the_metrics_without_each_record() -> Non
 
 def test_four_records_have_no_interval_however_many_rows() -> None:
     target, scores, row_loss = draw(7, rows=400)
-    intervals, lacking = jackknife.over_records(metrics.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={})
+    intervals, lacking = jackknife.over_records(
+        metrics.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={}
+    )
     assert set(intervals.values()) == {None}
     assert set(lacking.values()) == {"4 records"}

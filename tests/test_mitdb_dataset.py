@@ -1,4 +1,5 @@
-"""Records become the dataset `mitdb`: the published tables of beats, the lead asked for, positions, and what is refused."""
+"""Records become the dataset `mitdb`: the published tables of beats, the lead asked for, positions, and what is
+refused."""
 
 import shutil
 import zipfile
@@ -141,7 +142,9 @@ def load(small: Path, **options: object) -> Data:
         ("MLII,first|second", [1, -1], "123"),
     ],
 )
-def test_a_lead_is_taken_by_its_name_wherever_it_stands(small: Path, leads: str | None, signs: list[int], records: str) -> None:
+def test_a_lead_is_taken_by_its_name_wherever_it_stands(
+    small: Path, leads: str | None, signs: list[int], records: str
+) -> None:
     data = load(small, leads=leads)
     assert np.sign(data.test.x[0, :, 72]).tolist() == signs  # record 2, of V5 and MLII
     assert {*data.train.record, *data.val.record, *data.test.record} == set(records)

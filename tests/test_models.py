@@ -96,7 +96,11 @@ def test_it_ends_in_logits_and_not_in_probabilities(name: str) -> None:
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     model, x = build(name)
     outputs = model(x)
-    loss = outputs.square().mean() if name in AUTOENCODERS else nn.functional.cross_entropy(outputs, torch.tensor([0, 1, 2]))
+    loss = (
+        outputs.square().mean()
+        if name in AUTOENCODERS
+        else nn.functional.cross_entropy(outputs, torch.tensor([0, 1, 2]))
+    )
     loss.backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key

@@ -1,4 +1,5 @@
-"""Where results are written: never over a file of somebody else, never out of the folder, under names that every system takes."""
+"""Where results are written: never over a file of somebody else, never out of the folder, under names that every system
+takes."""
 
 import json
 import os
@@ -205,7 +206,9 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path, monkey
 def test_places_are_numbered_where_others_have_them(tmp_path: Path) -> None:
     written(tmp_path, of=OTHER)
     (tmp_path / "R2").mkdir()
-    claims = placed(tmp_path, ["r1", "R1", "r2", "index.html", "r1"], lambda _, name: claim(tmp_path, name), ["index.html"])
+    claims = placed(
+        tmp_path, ["r1", "R1", "r2", "index.html", "r1"], lambda _, name: claim(tmp_path, name), ["index.html"]
+    )
     assert [each.within for each in claims] == ["r1_2", "R1_3", "r2_2", "index.html_2", "r1_4"]
     assert len({outputs.folded(each.within) for each in claims}) == 5
 

@@ -1,4 +1,5 @@
-"""ECG paper true to scale: pulses, grid and traces cover the pixels that 25 mm/s and 10 mm/mV say, at every size and layout."""
+"""ECG paper true to scale: pulses, grid and traces cover the pixels that 25 mm/s and 10 mm/mV say, at every size and
+layout."""
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ def ink_of(sheet: Sheet, signal: np.ndarray, line_mm: float = 0.35) -> np.ndarra
 
 
 def stretches(profile: np.ndarray) -> list[tuple[float, float]]:
-    """Begin and end in pixels of each stretch of ink along a line of pixels: of its first and last pixel it covers a part."""
+    """Begin and end in pixels of each stretch of ink along a line of pixels: of its first and last pixel it covers a
+    part."""
     there = np.flatnonzero(np.diff(np.concatenate([[0], profile > 0.001, [0]]).astype(int)))
     found = []
     for begin, end in there.reshape(-1, 2):
@@ -58,7 +60,9 @@ def test_a_mm_has_as_many_pixels_across_as_down_and_the_size_is_the_height(name:
 
 
 @pytest.mark.parametrize(("name", "image", "scale"), [("v1", (224, 540), 2.0), ("v2", (224, 378), 1.4)])
-def test_the_presets_have_whole_pixels_a_square_at_the_usual_size(name: str, image: tuple[int, int], scale: float) -> None:
+def test_the_presets_have_whole_pixels_a_square_at_the_usual_size(
+    name: str, image: tuple[int, int], scale: float
+) -> None:
     assert sheet(name).image == image
     assert sheet(name).pixels_per_mm == pytest.approx(scale)
 
@@ -140,7 +144,9 @@ def test_heights_and_times_are_drawn_without_distortion(size: int) -> None:
 def test_what_a_line_covers_is_its_length_times_its_width(width: float, rise: int) -> None:
     ends = np.array([10.0, 90.0])
     ink = covered((400, 100), [(Stroke(ends, width), np.array([[350.0, 350.0 - rise]], np.float32))]) / 255
-    assert ink.sum() == pytest.approx(np.hypot(80, rise) * width + np.pi * width**2 / 4, rel=0.01 if rise == 0 else 0.08)
+    assert ink.sum() == pytest.approx(
+        np.hypot(80, rise) * width + np.pi * width**2 / 4, rel=0.01 if rise == 0 else 0.08
+    )
 
 
 def test_an_upright_line_is_drawn_and_a_point_is_a_dot() -> None:
@@ -223,7 +229,9 @@ def test_names_are_found_however_they_are_written_and_any_leads_can_be_drawn() -
     assert [(cell.lead, cell.channel) for cell in some.cells] == [("V1", 6), ("II", 1), ("I", 0), ("V1", 6)]
 
 
-@pytest.mark.parametrize("text", ["", "v3", "4x", "0x2.5", "4x0.1", "4x20", "4x2.5+", "v1,v1", "-1x10", "1x1e9", "v1 v2"])
+@pytest.mark.parametrize(
+    "text", ["", "v3", "4x", "0x2.5", "4x0.1", "4x20", "4x2.5+", "v1,v1", "-1x10", "1x1e9", "v1 v2"]
+)
 def test_a_layout_that_cannot_be_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--chart-layout"):
         layouts.parse(text)

@@ -1,4 +1,5 @@
-"""The report by patient: every figure with its interval, the protocol in every title, files that read without a network."""
+"""The report by patient: every figure with its interval, the protocol in every title, files that read without a
+network."""
 
 import csv
 import json
@@ -67,7 +68,9 @@ def test_the_text_has_every_figure_beside_its_interval_and_a_line_a_record() -> 
     assert f"The intervals are over the 12 records, not their beats: {jackknife.METHOD}." in text
     for name, of in VALUES["influence"].items():
         figures = [shown(of["value"]), of["record"], shown(of["without"])]
-        assert any(line.split()[-3:] == figures for line in text.splitlines() if line.startswith(ec57.LABELS.get(name, name)))
+        assert any(
+            line.split()[-3:] == figures for line in text.splitlines() if line.startswith(ec57.LABELS.get(name, name))
+        )
     assert text.count(PROTOCOL) == 2
 
 

@@ -1,4 +1,5 @@
-"""Beats divided by patient: no person on two sides, nothing lost that a protocol does not leave out, decided by the seed."""
+"""Beats divided by patient: no person on two sides, nothing lost that a protocol does not leave out, decided by the
+seed."""
 
 from itertools import combinations
 
@@ -43,7 +44,9 @@ def test_every_protocol_is_tried_here() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(ASKED), st.integers(0, 2**31 - 1), st.integers(1, 4), st.floats(0.02, 0.5))
-def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(split: str, seed: int, fold: int, fraction: float) -> None:
+def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(
+    split: str, seed: int, fold: int, fraction: float
+) -> None:
     record, y = rows(seed % 50)
     asked, _, argument = split.partition(":")
     folds = int(argument) if argument.isdecimal() else fold
@@ -62,7 +65,9 @@ def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(split: str,
 
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(ASKED), st.integers(0, 99))
-def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_rule_names_them(split: str, seed: int) -> None:
+def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_rule_names_them(
+    split: str, seed: int
+) -> None:
     record, y = rows(seed)
     train, val, _, rule = patients.divide(patients.parse(split), record, y, cohort=PAIRED, val_fraction=0.2, seed=seed)
     named = set(rule.split("training side, ")[1].split(" (")[0].split())
@@ -82,7 +87,9 @@ def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_
 @pytest.mark.parametrize("split", ASKED)
 def test_the_same_seed_divides_alike(split: str) -> None:
     record, y = rows(3)
-    once, again = (patients.divide(patients.parse(split), record, y, cohort=PAIRED, val_fraction=0.1, seed=5) for _ in range(2))
+    once, again = (
+        patients.divide(patients.parse(split), record, y, cohort=PAIRED, val_fraction=0.1, seed=5) for _ in range(2)
+    )
     assert once[3] == again[3]
     assert all(np.array_equal(one, other) for one, other in zip(once[:3], again[:3], strict=True))
 
@@ -90,7 +97,9 @@ def test_the_same_seed_divides_alike(split: str) -> None:
 def test_another_seed_makes_other_folds() -> None:
     record, y = rows(3)
     tests = {
-        patients.divide(patients.parse("kfold-patient:4"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)[2].tobytes()
+        patients.divide(patients.parse("kfold-patient:4"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)[
+            2
+        ].tobytes()
         for seed in range(5)
     }
     assert len(tests) > 1
@@ -101,7 +110,9 @@ def test_another_seed_makes_other_folds() -> None:
 def test_each_row_is_tested_in_exactly_one_fold_and_every_fold_has_a_patient(folds: int, seed: int) -> None:
     record, y = rows(seed)
     tests = [
-        patients.divide(patients.parse(f"kfold-patient:{folds}", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)[2]
+        patients.divide(
+            patients.parse(f"kfold-patient:{folds}", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed
+        )[2]
         for fold in range(1, folds + 1)
     ]
     assert sorted(np.concatenate(tests).tolist()) == list(range(len(y)))
@@ -146,7 +157,9 @@ def test_the_published_lists_are_22_records_each_without_paced_ones_and_strictly
     record, y = np.repeat(DS1.split() + DS2.split() + ["102", "107"], 2), np.tile([0, 1], 46)
     sides = {}
     for split in ("inter-patient", "inter-patient-strict"):
-        train, val, test, rule = patients.divide(patients.parse(split), record, y, cohort=MITDB, val_fraction=0.1, seed=1)
+        train, val, test, rule = patients.divide(
+            patients.parse(split), record, y, cohort=MITDB, val_fraction=0.1, seed=1
+        )
         sides[split] = {*record[train], *record[val]}, set(record[test])
         assert ("one person stands on both sides, records 201 and 202" in rule) == (split == "inter-patient")
     assert sides["inter-patient"] == (set(DS1.split()), set(DS2.split()))
@@ -163,7 +176,11 @@ def test_validation_and_train_have_every_class_where_any_choice_of_patients_can(
         )
         side = np.concatenate([train, val])
         subsets = (np.isin(record[side], names) for size in (1, 2, 3) for names in combinations(NAMES[:6], size))
-        good = [own for own in subsets if own.mean() <= 2 * fraction and set(y[side[own]]) == set(y[side[~own]]) == {0, 1, 2}]
+        good = [
+            own
+            for own in subsets
+            if own.mean() <= 2 * fraction and set(y[side[own]]) == set(y[side[~own]]) == {0, 1, 2}
+        ]
         could.append(bool(good))
         assert (set(y[train]) == set(y[val]) == {0, 1, 2}) or not good
     assert any(could)
@@ -213,7 +230,9 @@ def test_what_cannot_be_asked_for_is_a_usage_error(split: str, fold: int | None,
 def test_a_side_that_would_be_empty_is_a_data_error(names: list[str], split: str, says: str) -> None:
     record = np.repeat(names, 5)
     with pytest.raises(DataError, match=says):
-        patients.divide(patients.parse(split), record, np.zeros(len(record), int), cohort=PAIRED, val_fraction=0.1, seed=1)
+        patients.divide(
+            patients.parse(split), record, np.zeros(len(record), int), cohort=PAIRED, val_fraction=0.1, seed=1
+        )
 
 
 def test_a_person_on_two_sides_is_refused_where_the_protocol_does_not_say_so() -> None:

@@ -43,12 +43,16 @@ def test_a_dataset_is_drawn_the_pages_path_is_all_of_stdout_and_nothing_else_is_
 
 def test_the_test_file_stays_closed_while_the_rest_is_drawn(root: Path, tmp_path: Path) -> None:
     folder = kaggle(tmp_path / "kaggle Ä", test=b"0.5,0.5\n")
-    ended = carried_out("--explore", "--data-file", folder, "--task", "detect", "--normal-class", "V", "--root-dir", root)
+    ended = carried_out(
+        "--explore", "--data-file", folder, "--task", "detect", "--normal-class", "V", "--root-dir", root
+    )
     assert ended.code == 0, ended.err
     page = Path(ended.out.strip())
     assert page == root / "ecg" / "explore" / "index.html"
     assert "trained and validated on V alone" in page.read_text()
-    assert_error(carried_out("--explore", "--download", "--data-file", folder, "--root-dir", root), 3, "mitbih_test.csv, line 1")
+    assert_error(
+        carried_out("--explore", "--download", "--data-file", folder, "--root-dir", root), 3, "mitbih_test.csv, line 1"
+    )
 
 
 @pytest.mark.parametrize("rate_hz", [None, 125.0], ids=["no rate", "a rate"])
@@ -123,7 +127,9 @@ def test_a_film_of_the_epochs_is_made_also_without_figures_and_later_and_changes
     assert_film(later / "pred" / "latest", 2, later.name)
 
 
-def test_a_history_that_cannot_be_drawn_is_named_and_the_tables_are_there(short_run: SimpleNamespace, root: Path) -> None:
+def test_a_history_that_cannot_be_drawn_is_named_and_the_tables_are_there(
+    short_run: SimpleNamespace, root: Path
+) -> None:
     run = shutil.copytree(short_run.path, root / "synth" / "runs" / "synth_cnn1d_3_1")
     history = json.loads((run / "logger.json").read_text())
     history[0]["val"]["confusion_matrix"] = [[1, 2], [3, 4]]
@@ -138,7 +144,9 @@ def test_a_run_that_was_trained_without_figures_is_drawn_by_a_test(root: Path, s
     shutil.rmtree(run / "pred")
     config = json.loads((run / "config.json").read_text())
     assert "no_figures" not in config["flags"]
-    (run / "config.json").write_text(json.dumps(config | {"flags": config["flags"] | {"no_figures": True}}))  # as it once was
+    (run / "config.json").write_text(
+        json.dumps(config | {"flags": config["flags"] | {"no_figures": True}})
+    )  # as it once was
     ended = carried_out("--model-name", "cnn1d_3", "--root-dir", root, "--test")
     assert ended.code == 0, ended.err
     assert {"confusion_matrix.png", "roc.html", "history.png"} <= files(run / "pred")

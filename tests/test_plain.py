@@ -1,4 +1,5 @@
-"""A name that would steer a terminal, a log, a report or a page is shown as text, wherever it comes out; letters stay letters."""
+"""A name that would steer a terminal, a log, a report or a page is shown as text, wherever it comes out; letters stay
+letters."""
 
 import html
 import io
@@ -81,7 +82,9 @@ def test_figures_and_their_pages_show_names_as_text(tmp_path: Path) -> None:
     panel = Panel(EVIL, EVIL, EVIL, lines=[(EVIL, [0, 1], [0, 1])], ticks=([0, 1], [EVIL, "ü"]))
     panels.save_panels([panel], tmp_path / "page", columns=1, title=f"{EVIL}\nsecond line")
     assert not UNSEEN.search(read(tmp_path / "page.html"))
-    panels.save_png(plotter.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png")
+    panels.save_png(
+        plotter.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png"
+    )
 
 
 def read(page: Path) -> str:

@@ -53,7 +53,9 @@ def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) 
 
 @pytest.mark.parametrize("absent", [(), (1,), (1, 2)], ids=["all classes", "one absent", "one alone"])
 @pytest.mark.parametrize("panels", [plotter.roc_panels, plotter.precision_recall_panels])
-def test_curves_are_drawn_for_the_classes_that_can_have_one(tmp_path: Path, panels: Any, absent: tuple[int, ...]) -> None:
+def test_curves_are_drawn_for_the_classes_that_can_have_one(
+    tmp_path: Path, panels: Any, absent: tuple[int, ...]
+) -> None:
     rows = predictions(absent=absent)
     (panel,) = panels(rows, CLASSES)
     there = [name for k, name in enumerate(CLASSES) if k not in absent and len(absent) < 2]
@@ -78,7 +80,9 @@ def test_curves_and_areas_are_scikit_learns(digits: int) -> None:
         y, x, _ = sk.precision_recall_curve(positive, scores, drop_intermediate=True)
         np.testing.assert_allclose(recall.lines[k][1:], (x[::-1], y[::-1]))
         assert roc.lines[k][0] == f"{name} (AUROC {sk.roc_auc_score(positive, scores):.4f}, n={positive.sum()})"
-        assert recall.lines[k][0] == f"{name} (AP {sk.average_precision_score(positive, scores):.4f}, n={positive.sum()})"
+        assert (
+            recall.lines[k][0] == f"{name} (AP {sk.average_precision_score(positive, scores):.4f}, n={positive.sum()})"
+        )
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -88,7 +92,10 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
     panels = plotter.history_panels(rows)
     assert [panel.title for panel in panels] == [name.replace("_", " ") for name in METRICS] + ["learning rate"]
     for panel in panels[:-1]:
-        assert [(name, len(x), len(y)) for name, x, y in panel.lines] == [("train", epochs, epochs), ("val", epochs, epochs)]
+        assert [(name, len(x), len(y)) for name, x, y in panel.lines] == [
+            ("train", epochs, epochs),
+            ("val", epochs, epochs),
+        ]
     assert np.isnan(panels[METRICS.index("macro_auroc")].lines[1][2][0])
 
 
@@ -118,8 +125,12 @@ def test_losses_of_steps_are_read_as_they_were_written_and_nothing_else_is(tmp_p
         "epoch": [3, 3, 4],
         "loss": [0.5, 0.25, 0.125],
     }
-    for arrays in ({"loss": np.zeros(2)}, {"epoch": np.zeros(2), "loss": np.zeros(2)}, {"epoch": np.zeros(1, np.int32),
-                   "loss": np.zeros(2, np.float32)}, {"epoch": np.array([{}]), "loss": np.zeros(1, np.float32)}):  # fmt: skip
+    for arrays in (
+        {"loss": np.zeros(2)},
+        {"epoch": np.zeros(2), "loss": np.zeros(2)},
+        {"epoch": np.zeros(1, np.int32), "loss": np.zeros(2, np.float32)},
+        {"epoch": np.array([{}]), "loss": np.zeros(1, np.float32)},
+    ):
         np.savez(path, **arrays)
         with pytest.raises(ValueError, match=r"losses"):
             StepLosses.load(path)
@@ -159,7 +170,15 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     text = (tmp_path / "pred" / "report.txt").read_text()
     assert text in caplog.text
     assert "macro_auroc                      -" in text
-    assert {path.suffix for path in (tmp_path / "pred").iterdir()} == {".npz", ".csv", ".json", ".txt", ".png", ".html", ".js"}
+    assert {path.suffix for path in (tmp_path / "pred").iterdir()} == {
+        ".npz",
+        ".csv",
+        ".json",
+        ".txt",
+        ".png",
+        ".html",
+        ".js",
+    }
 
 
 @pytest.mark.parametrize(

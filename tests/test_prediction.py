@@ -1,4 +1,5 @@
-"""Recordings meet a trained run: what is written is what was found, in every format, of any length; what cannot be is a line."""
+"""Recordings meet a trained run: what is written is what was found, in every format, of any length; what cannot be is a
+line."""
 
 import json
 import shutil
@@ -62,7 +63,12 @@ def patient(number: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write(
-    folder: Path, name: str = "r1", *, leads: dict[str, np.ndarray] | None = None, atr: bool = True, rate_hz: float = RATE_HZ
+    folder: Path,
+    name: str = "r1",
+    *,
+    leads: dict[str, np.ndarray] | None = None,
+    atr: bool = True,
+    rate_hz: float = RATE_HZ,
 ) -> Path:
     """A WFDB record, of the first test patient where no leads are given; its header."""
     folder.mkdir(exist_ok=True)
@@ -80,7 +86,9 @@ def write(
 def predict(run: Path, *flags: object) -> None:
     """The command, in this process, with the run's dataset, network and folder."""
     dataset, model = run.parents[1].name, run.name.removeprefix(f"{run.parents[1].name}_").rpartition("_")[0]
-    given = args.parse(["--dataset", dataset, "--model-name", model, "--root-dir", str(run.parents[2]), *map(str, flags)])
+    given = args.parse(
+        ["--dataset", dataset, "--model-name", model, "--root-dir", str(run.parents[2]), *map(str, flags)]
+    )
     assert args.complaints(given) == []
     prediction.predict(given)
 
@@ -181,13 +189,16 @@ def test_the_pages_need_no_network_and_the_index_leads_to_the_strip(predicted: S
 
 
 @needs_browser
-def test_a_click_on_a_beat_of_the_strip_shows_what_the_csv_says_of_it(predicted: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_click_on_a_beat_of_the_strip_shows_what_the_csv_says_of_it(
+    predicted: SimpleNamespace, tmp_path: Path
+) -> None:
     page = shutil.copy(predicted.page, tmp_path)
     found = in_browser(
         Path(page),
         """const i = 30; view.t = time(i) - 1; draw();
         const box = strip.getBoundingClientRect(), x = (time(i) - view.t) * perSecond();
-        const event = name => strip.dispatchEvent(new PointerEvent(name, { clientX: box.left + x + 2, clientY: box.top + 100,
+        const event = name => strip.dispatchEvent(new PointerEvent(name,
+            { clientX: box.left + x + 2, clientY: box.top + 100,
           bubbles: true, cancelable: true, pointerId: 1 }));
         strip.setPointerCapture = () => {};
         event("pointerdown"); event("pointerup");
@@ -290,7 +301,9 @@ def write_edf(folder: Path) -> Path:
     edfio = pytest.importorskip("edfio")
     signal = patient()[0]
     signal = signal[: len(signal) // RATE_HZ * RATE_HZ]
-    lead = edfio.EdfSignal(1000 * signal, RATE_HZ, label="ECG II", physical_dimension="uV", physical_range=(-8000, 8000))
+    lead = edfio.EdfSignal(
+        1000 * signal, RATE_HZ, label="ECG II", physical_dimension="uV", physical_range=(-8000, 8000)
+    )
     edfio.Edf([lead]).write(folder / "r1.edf")
     return folder / "r1.edf"
 
@@ -325,12 +338,16 @@ def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace
 def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
     for _ in range(2):
         predict(run, "--predict", header := write(tmp_path, "again"))
-    predict(run, "--predict", header, header.with_suffix(".dat"), header.with_suffix(""))  # one recording, however it is named
+    predict(
+        run, "--predict", header, header.with_suffix(".dat"), header.with_suffix("")
+    )  # one recording, however it is named
     assert [path.name for path in (run / "predict").glob("again*")] == ["again"]
     assert not (run / "lock").exists()
 
 
-def test_recordings_of_one_name_do_not_overwrite_each_other(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_recordings_of_one_name_do_not_overwrite_each_other(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     signal = patient()[0]
     first, second = write(tmp_path / "a"), write(tmp_path / "b", leads={"II": signal[: len(signal) // 2]}, atr=False)
     predict(run, "--predict", first, second, "--out", tmp_path / "out")
@@ -401,7 +418,9 @@ TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
 
 
 @pytest.mark.parametrize("case", TAKEN)
-def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(run: Path, tmp_path: Path, case: str) -> None:
+def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(
+    run: Path, tmp_path: Path, case: str
+) -> None:
     make, says = TAKEN[case]
     flags = make(tmp_path)
     before = stolen(tmp_path)
@@ -488,7 +507,9 @@ def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: s
     recording = recordings.open_recording(write(tmp_path, leads={"I": signal, name: -signal}))
     (lead,) = inputs.leads_of(recording, ("MLII",), None)
     assert lead.name == name
-    assert lead.doubts == (f"r1 has no lead MLII, which the network was trained on; taking {name}: expect more mistakes",)
+    assert lead.doubts == (
+        f"r1 has no lead MLII, which the network was trained on; taking {name}: expect more mistakes",
+    )
 
 
 @pytest.mark.parametrize(
@@ -612,7 +633,9 @@ def test_an_inverted_lead_is_noticed_and_can_be_turned(
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.3], ids=["missing", "the lead off"])
-def test_a_gap_has_no_beats_and_counts_as_lost(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+def test_a_gap_has_no_beats_and_counts_as_lost(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
     unknown, features = [], rhythm.rr_features
     monkeypatch.setattr(rhythm, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over))
     signal = patient()[0]
@@ -635,7 +658,9 @@ def test_no_beats_are_said_and_written(run: Path, tmp_path: Path, caplog: pytest
     assert len(wfdb.rdann(str(tmp_path / "out" / "r1" / "r1"), "pred").sample) == 0
 
 
-def test_beats_found_in_noise_are_doubted_everywhere(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_beats_found_in_noise_are_doubted_everywhere(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     noise = 0.05 * np.random.default_rng(0).normal(size=10_000)
     predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
     doubt = "lead II of r1 looks like noise: what was found in it may be no beats"
@@ -661,11 +686,26 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[Commander
     "another rate": (write, ("--rate-hz", 360), DataError, "sampled at 250 Hz, not at 360 Hz"),
     "flat": (lambda folder: write(folder, leads={"II": np.zeros(9000)}, atr=False), (), DataError, "lead II is flat"),
     "wrong lead": (write, ("--leads", "V9"), DataError, "there is no lead 'V9'.*II"),
-    "too many leads": (write, ("--leads", "II,V1"), UsageError, "--leads names 2, the network has a channel each for synthetic"),
+    "too many leads": (
+        write,
+        ("--leads", "II,V1"),
+        UsageError,
+        "--leads names 2, the network has a channel each for synthetic",
+    ),
     "truncated": (truncated, (), DataError, "has room for 500 samples"),
     "no such annotations": (write, ("--beats", "qrs"), DataError, "r1.qrs is missing"),
-    "slow": (lambda folder: write(folder, rate_hz=25, atr=False), (), DataError, r"not found in a signal of 25 Hz \(.*r1\.hea\)"),
-    "another window": (write, ("--window=-0.2,0.2",), UsageError, "--window is -0.2,0.2, the run was trained with None"),
+    "slow": (
+        lambda folder: write(folder, rate_hz=25, atr=False),
+        (),
+        DataError,
+        r"not found in a signal of 25 Hz \(.*r1\.hea\)",
+    ),
+    "another window": (
+        write,
+        ("--window=-0.2,0.2",),
+        UsageError,
+        "--window is -0.2,0.2, the run was trained with None",
+    ),
     "no folder": (lambda folder: folder, (), DataError, "there are no recordings in the folder"),
 }
 
@@ -699,7 +739,9 @@ def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path:
     write(folder, "a"), write(folder, "b"), write(folder, "c")
     (folder / "b.dat").write_bytes(b"short")
     out = tmp_path / "out"
-    ended = carried_out(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out)
+    ended = carried_out(
+        *PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out
+    )
     assert ended.code == 3
     assert [line for line in ended.err.splitlines() if line.startswith("not predicted: b.hea")]
     assert "error: 2 of 4 recordings could not be predicted" in ended.err.splitlines()[-1]
@@ -740,20 +782,32 @@ import re, sys, time
 import commander, prediction, scipy.signal, scipy.ndimage, wfdb, pandas
 start = time.process_time()
 code = commander.main(sys.argv[1:])
-print(code, time.process_time() - start, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
+print(code, time.process_time() - start,
+      int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
 
 
 def measure(run: Path, path: Path) -> tuple[float, int]:
     """CPU seconds after start-up, and the highest memory in MiB, of predicting one recording on one thread."""
-    command = [sys.executable, "-c", MEASURED, *PATIENTS, "--root-dir", str(run.parents[2]), "--out", str(path.parent / "out")]
+    command = [
+        sys.executable,
+        "-c",
+        MEASURED,
+        *PATIENTS,
+        "--root-dir",
+        str(run.parents[2]),
+        "--out",
+        str(path.parent / "out"),
+    ]
     ended = subprocess.run([*command, "--predict", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     code, seconds, mebibytes = ended.stdout.splitlines()[-1].split()
     assert code == "0", ended.stderr
     return float(seconds), int(mebibytes)
 
 
-def test_half_an_hour_takes_less_than_five_seconds_and_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None:
+def test_half_an_hour_takes_less_than_five_seconds_and_memory_does_not_grow_with_the_length(
+    run: Path, tmp_path: Path
+) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is asked of Linux")
     signal = patient()[0]
@@ -769,7 +823,9 @@ def test_half_an_hour_takes_less_than_five_seconds_and_memory_does_not_grow_with
 # Real recordings
 
 
-def test_of_real_recordings_the_beats_are_found_in_seconds(run: Path, tmp_path: Path, shared: Callable[[str], Path]) -> None:
+def test_of_real_recordings_the_beats_are_found_in_seconds(
+    run: Path, tmp_path: Path, shared: Callable[[str], Path]
+) -> None:
     shutil.unpack_archive(shared(MITDB_ZIP), tmp_path)
     paths = [next(tmp_path.rglob(f"{name}.hea")) for name in ("100", "208")]
     predict(run, "--predict", *paths, "--out", tmp_path / "out")

@@ -117,7 +117,9 @@ def test_other_things_are_refused_and_the_hint_says_what_would_do(tmp_path: Path
         assert NORMAL in caught.value.hint
 
 
-def test_without_a_network_one_line_says_how_to_place_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_line_says_how_to_place_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, NOWHERE)
     monkeypatch.setenv("no_proxy", "")

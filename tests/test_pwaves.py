@@ -91,7 +91,9 @@ def test_where_nothing_can_be_compared_nothing_is_said_against_the_beat() -> Non
 
 def test_of_real_records_it_is_fibrillation_that_has_no_p_waves(shared: Callable[[str], Path], tmp_path: Path) -> None:
     """Record 203 of DS1 fibrillates throughout, 101 and 115 never."""
-    train = get_data("mitdb", tmp_path, data_file=shared(MITDB_ZIP), val_fraction=0, filter="baseline", p_waves=True).train
+    train = get_data(
+        "mitdb", tmp_path, data_file=shared(MITDB_ZIP), val_fraction=0, filter="baseline", p_waves=True
+    ).train
     coherence, likeness = train.features.T
     medians = {name: np.median(coherence[train.record == name]) for name in ("101", "115", "203")}
     assert medians["203"] < 0.1 < ENOUGH == pytest.approx(min(medians["101"], medians["115"]))

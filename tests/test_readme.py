@@ -130,7 +130,9 @@ def test_what_is_imported_is_required() -> None:
     own = {path.stem for path in ROOT.glob("*.py")} | {*PACKAGES}
     product = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
     text = "\n".join(path.read_text() for path in product)
-    imported = set(re.findall(r"^\s*(?:from (?=\S+ import )|import )(?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE))
+    imported = set(
+        re.findall(r"^\s*(?:from (?=\S+ import )|import )(?:torch\.utils\.(?=tensorboard))?(\w+)", text, re.MULTILINE)
+    )
     imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
     assert required(*REQUIREMENTS[:2]) <= imported - sys.stdlib_module_names - own <= required(*REQUIREMENTS[:-1])
 

@@ -1,4 +1,5 @@
-"""A path of any format becomes the same leads in mV, read in pieces of any size; what cannot be read is a line of why."""
+"""A path of any format becomes the same leads in mV, read in pieces of any size; what cannot be read is a line of
+why."""
 
 import re
 from collections.abc import Callable
@@ -34,11 +35,14 @@ def write_wfdb(folder: Path, form: str = "16", *, units: str = "mV", leads: dict
 
 
 def write_mat(folder: Path) -> Path:
-    """As in the PhysioNet challenges of 2017 and 2020/21: a matrix of version 4, whose 24 bytes of heading the header skips."""
+    """As in the PhysioNet challenges of 2017 and 2020/21: a matrix of version 4, whose 24 bytes of heading the header
+    skips."""
     digital = np.round(1000 * np.stack(list(LEADS.values()))).astype(np.int16)
     savemat(folder / "r1.mat", {"val": digital}, format="4")
     lines = [f"r1.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {name}" for name, row in zip(LEADS, digital, strict=True)]
-    (folder / "r1.hea").write_text("\n".join([f"r1 2 {RATE_HZ} {SAMPLES} 05:06:07 4/03/2020 ", *lines, "# Dx: none"]) + "\n")
+    (folder / "r1.hea").write_text(
+        "\n".join([f"r1 2 {RATE_HZ} {SAMPLES} 05:06:07 4/03/2020 ", *lines, "# Dx: none"]) + "\n"
+    )
     return folder / "r1.mat"
 
 
@@ -85,7 +89,12 @@ def open_one(path: Path, rate_hz: float | None = None) -> Recording:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_format_gives_the_same_leads_in_mv(tmp_path: Path, kind: str) -> None:
     recording = open_one(WRITERS[kind](tmp_path), RATE_HZ if "csv" in kind else None)
-    assert (recording.name, recording.leads, recording.rate_hz, recording.samples) == ("r1", ("II", "V1"), RATE_HZ, SAMPLES)
+    assert (recording.name, recording.leads, recording.rate_hz, recording.samples) == (
+        "r1",
+        ("II", "V1"),
+        RATE_HZ,
+        SAMPLES,
+    )
     assert recording.start == (None if "csv" in kind else datetime(2020, 3, 4, 5, 6, 7))
     for name, values in LEADS.items():
         lead = recording.lead(name)
@@ -119,7 +128,12 @@ def test_other_units_become_mv(tmp_path: Path, units: str) -> None:
     scaled = {name: values / factor for name, values in LEADS.items()}
     how = {"fmt": ["32"] * 2, "adc_gain": [1000 * factor] * 2, "baseline": [0] * 2, "units": ["mV"] * 2}
     wfdb.wrsamp(
-        "r1", RATE_HZ, p_signal=np.stack(list(scaled.values()), axis=1), sig_name=list(LEADS), write_dir=str(tmp_path), **how
+        "r1",
+        RATE_HZ,
+        p_signal=np.stack(list(scaled.values()), axis=1),
+        sig_name=list(LEADS),
+        write_dir=str(tmp_path),
+        **how,
     )
     text = (tmp_path / "r1.hea").read_text().replace("/mV", f"/{units}")
     for encoding in ("utf-8", "latin-1"):
@@ -130,7 +144,9 @@ def test_other_units_become_mv(tmp_path: Path, units: str) -> None:
 
 def test_a_gain_of_as_many_digits_as_wfdb_chooses_is_read(tmp_path: Path) -> None:
     signal = np.stack(list(LEADS.values()), axis=1)
-    wfdb.wrsamp("r1", RATE_HZ, p_signal=signal, sig_name=list(LEADS), units=["mV"] * 2, fmt=["16"] * 2, write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "r1", RATE_HZ, p_signal=signal, sig_name=list(LEADS), units=["mV"] * 2, fmt=["16"] * 2, write_dir=str(tmp_path)
+    )
     assert max(len(digits) for digits in re.findall(r"\.(\d+)", (tmp_path / "r1.hea").read_text())) > 9
     assert np.abs(open_one(tmp_path / "r1.hea").lead("II").read(0, SAMPLES) - LEADS["II"]).max() < 0.001
 
@@ -204,7 +220,16 @@ def test_a_folder_has_its_records_and_not_the_table_about_them(tmp_path: Path) -
 def test_a_folder_of_patients_has_every_recording_below_it(tmp_path: Path) -> None:
     for place in ("p1", "p2/night", "p3", "p3/.trash"):
         (tmp_path / place).mkdir(parents=True)
-    names = ("p1/r.hea", "p1/r.dat", "p1/about.csv", "p2/night/r.edf", "p3/r.csv", "p3/.trash/x.edf", "top.hea", "notes.rec")
+    names = (
+        "p1/r.hea",
+        "p1/r.dat",
+        "p1/about.csv",
+        "p2/night/r.edf",
+        "p3/r.csv",
+        "p3/.trash/x.edf",
+        "top.hea",
+        "notes.rec",
+    )
     folder_of(tmp_path, *names)
     (tmp_path / "p2" / "sleep.REC").write_bytes(b"0       ")
     (tmp_path / "p2" / "loop").symlink_to(tmp_path)
@@ -215,7 +240,9 @@ def test_a_folder_of_patients_has_every_recording_below_it(tmp_path: Path) -> No
     assert found == ["p1/r.hea", "p2/night/r.edf", "p2/sleep.REC", "p3/r.csv"]
 
 
-def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "x_db").mkdir()
     folder_of(tmp_path, "a.hea", "b.hea", "x_db/x_a.hea")
     (tmp_path / "RECORDS").write_text("a\n")
@@ -227,7 +254,9 @@ def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(tmp_path:
 
 def test_what_a_prediction_left_is_no_recording(tmp_path: Path) -> None:
     (tmp_path / "found" / "r").mkdir(parents=True)
-    folder_of(tmp_path, "r.csv", "found/r/r.csv", "found/r/r.pred", "found/r/r.json", "found/summary.csv", "found/index.html")
+    folder_of(
+        tmp_path, "r.csv", "found/r/r.csv", "found/r/r.pred", "found/r/r.json", "found/summary.csv", "found/index.html"
+    )
     assert recordings.find(tmp_path) == [tmp_path / "r.csv"]
 
 
@@ -284,16 +313,25 @@ FAULTS = {
     "nothing there": (lambda folder: folder / "r2.hea", "no such recording"),
     "an empty folder": (lambda folder: folder, "no recordings in the folder"),
     "a file of another kind": (lambda folder: written(folder / "a.xml", "x"), "it is an XML file"),
-    "no signal file": (lambda folder: without(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "r1.dat is missing"),
+    "no signal file": (
+        lambda folder: without(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"),
+        "r1.dat is missing",
+    ),
     "no header": (lambda folder: without(write_wfdb(folder)).with_suffix(".dat"), "there is no r1.hea beside it"),
-    "cut off": (lambda folder: cut_off(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"), "room for 300 samples"),
+    "cut off": (
+        lambda folder: cut_off(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"),
+        "room for 300 samples",
+    ),
     "a mat cut off": (lambda folder: cut_off(write_mat(folder)), "room for 294 samples"),
     "an edf cut off": (lambda folder: cut_off(write_edf(folder), 1500), "no whole data record"),
     "an edf header cut off": (lambda folder: cut_off(write_edf(folder), 800), "header is cut off"),
     "an edf of nothing": (lambda folder: written(folder / "r1.edf", "x" * 500), "cannot be read, EDF"),
     "an edf in no volts": (lambda folder: write_edf(folder, "mmHg"), "no signal is in volts: SpO2 in %, II in mmHg"),
     "no rate": (lambda folder: edited(write_wfdb(folder), "r1 2 250", "r1 2 0"), "rate is '0'"),
-    "another offset": (lambda folder: edited(write_wfdb(folder), "r1.dat 16", "r1.dat 16+2"), "differ in format or offset"),
+    "another offset": (
+        lambda folder: edited(write_wfdb(folder), "r1.dat 16", "r1.dat 16+2"),
+        "differ in format or offset",
+    ),
     "no lead in volts": (lambda folder: write_wfdb(folder, units="mmHg"), "no lead is in volts: II in mmHg"),
     "a flat lead": (lambda folder: write_wfdb(folder, leads=FLAT), "lead II is flat.*--leads with one of V1"),
     "a mat of version 5": (lambda folder: _mat_5(folder), "MAT file of version 5"),
@@ -334,7 +372,9 @@ def test_what_cannot_be_read_is_one_line_of_exit_code_3(tmp_path: Path, fault: s
     assert str(tmp_path) in caught.value.where
 
 
-def test_samples_that_do_not_have_the_sum_of_the_header_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_that_do_not_have_the_sum_of_the_header_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_wfdb(tmp_path)
     monkeypatch.setattr("loaders.formats.wfdb_signal.BLOCK", 1000)
     assert open_one(path).lead("V1").samples == SAMPLES
@@ -382,7 +422,9 @@ def test_a_record_whose_header_states_no_rate_has_the_one_it_is_given(
             open_one(path, 500)
 
 
-def test_a_record_whose_header_states_no_length_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_whose_header_states_no_length_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_wfdb(tmp_path)
     stated = open_one(path).lead("V1").read(0, SAMPLES)
     path.write_text(re.sub(r"^r1 2 .*", f"r1 2 {RATE_HZ}", path.read_text()))
@@ -391,7 +433,9 @@ def test_a_record_whose_header_states_no_length_is_read_in_pieces(tmp_path: Path
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1000, "uV"), (0.001, "V"), (200, "200/mV"), (0.001, "volts")])
-def test_numbers_that_cannot_be_mv_are_refused_until_their_unit_is_given(tmp_path: Path, factor: float, unit: str) -> None:
+def test_numbers_that_cannot_be_mv_are_refused_until_their_unit_is_given(
+    tmp_path: Path, factor: float, unit: str
+) -> None:
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(f"{factor * value + 7:.9g}" for value in LEADS["II"]))
     with pytest.raises(DataError, match=r"lead MLII of raw spans .* mV in most of its pieces.*Try: --unit") as caught:
         open_one(path, RATE_HZ).lead()
@@ -407,7 +451,9 @@ def test_a_unit_that_is_given_stands_though_it_is_doubted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("write", [write_wfdb, write_edf])
-def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
     recording = open_one(write(tmp_path))
     own, other = ("mV", "uV") if recording.units[0] == "mV" else ("microvolts", "mV")
     assert recording.lead("II", unit=own).doubts == ()
@@ -425,7 +471,9 @@ def test_a_signal_that_is_called_heart_rate_is_taken_only_where_it_is_alone(tmp_
 
 def test_artefacts_refuse_no_recording(tmp_path: Path) -> None:
     signal = np.tile(LEADS["II"], 3)
-    signal[::900] = 500 + np.arange(len(signal[::900])) / 100  # one number over and over would stand for missing samples
+    signal[::900] = (
+        500 + np.arange(len(signal[::900])) / 100
+    )  # one number over and over would stand for missing samples
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(map(str, signal)))
     *_, doubt = open_one(path, RATE_HZ).lead().doubts
     assert "spans 501 mV: there are artefacts in it, or it is not in mV" in doubt
@@ -468,7 +516,9 @@ def test_records_of_mit_bih_are_those_that_wfdb_reads(shared: Callable[[str], Pa
 @pytest.mark.parametrize(
     ("name", "count", "rate_hz"), [("training2017-first2000.zip", 2000, 300), ("twelve-lead-samples.zip", 50, 500)]
 )
-def test_records_of_the_challenges_are_read(shared: Callable[[str], Path], name: str, count: int, rate_hz: float) -> None:
+def test_records_of_the_challenges_are_read(
+    shared: Callable[[str], Path], name: str, count: int, rate_hz: float
+) -> None:
     with unpacked(shared(name)) as folder:
         found = recordings.find(folder)
         assert len(found) == count

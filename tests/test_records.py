@@ -1,4 +1,5 @@
-"""A record whose header, signal and annotations do not fit each other is refused, by its name and the field that is wrong."""
+"""A record whose header, signal and annotations do not fit each other is refused, by its name and the field that is
+wrong."""
 
 import os
 import zipfile
@@ -15,7 +16,8 @@ from conftest import MITDB_ZIP
 from loaders.records import read_record
 from toolbox.errors import DataError, ResourceError
 
-# What is replaced in the header "202 1 360 1440 / 202.dat 212 200(0)/mV 12 0 34 -17513 0 MLII", and what the error says of it.
+# What is replaced in the header "202 1 360 1440 / 202.dat 212 200(0)/mV 12 0 34 -17513 0 MLII", and what the error says
+# of it.
 EDITS = {
     "of another record": ("202 1", "201 1", "that of record '201'"),
     "of segments": ("202 1", "202/1 1", "segments"),
@@ -118,7 +120,9 @@ def spoil(header: Path, what: str) -> None:
             os.truncate(signal, signal.stat().st_size // 2),
         ),
         "a changed byte": lambda: replace(signal, bytes([signal.read_bytes()[0] ^ 1]) + signal.read_bytes()[1:]),
-        "missing samples": lambda: signal.write_bytes(b"\x00\x88\x00" * (signal.stat().st_size // 3)),  # -2048, in format 212
+        "missing samples": lambda: signal.write_bytes(
+            b"\x00\x88\x00" * (signal.stat().st_size // 3)
+        ),  # -2048, in format 212
         "a pipe for a .dat": lambda: (signal.unlink(), os.mkfifo(signal)),
         "no .atr": annotations.unlink,
         "an empty .atr": lambda: os.truncate(annotations, 0),
@@ -127,9 +131,13 @@ def spoil(header: Path, what: str) -> None:
         "an .atr of something else": lambda: annotations.write_bytes(b"\xff" * 99 + b"\0\0"),
         "a huge .atr": lambda: os.truncate(annotations, 2**23),
         "a pipe for an .atr": lambda: (annotations.unlink(), os.mkfifo(annotations)),
-        "annotations past the end": lambda: annotations.write_bytes(whole[:end] + b"\x00\xec\x10\x00\x00\x00\x01\x04\0\0"),
+        "annotations past the end": lambda: annotations.write_bytes(
+            whole[:end] + b"\x00\xec\x10\x00\x00\x00\x01\x04\0\0"
+        ),
         "annotations before the begin": lambda: annotations.write_bytes(b"\x00\xec\xff\xff\x00\x00\x01\x04" + whole),
-        "annotations out of order": lambda: annotations.write_bytes(whole[:end] + b"\x00\xec\xff\xff\xf0\xff\x01\x04\0\0"),
+        "annotations out of order": lambda: annotations.write_bytes(
+            whole[:end] + b"\x00\xec\xff\xff\xf0\xff\x01\x04\0\0"
+        ),
     }[what]()
 
 

@@ -1,4 +1,5 @@
-"""Grids that survive: real workers, drivers and schedulers are killed, and the table is that of an undisturbed research."""
+"""Grids that survive: real workers, drivers and schedulers are killed, and the table is that of an undisturbed
+research."""
 
 import contextlib
 import json
@@ -101,14 +102,29 @@ def assert_as_undisturbed(root: Path, undisturbed: Ledger) -> None:
 
 
 def test_a_cell_is_the_run_that_the_commander_makes_of_its_flags(undisturbed: Ledger, root: Path) -> None:
-    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--epochs", 6, "--lr", 0.001, "--no-figures")
+    flags = (
+        "--dataset",
+        "synth",
+        "--model-name",
+        "cnn1d_3",
+        "--short-run",
+        "--epochs",
+        6,
+        "--lr",
+        0.001,
+        "--no-figures",
+    )
     ended = commander(*flags, "--root-dir", root)
     assert ended.code == 0, ended.err
-    first = undisturbed.folder(next(record for record in undisturbed.records().values() if record["flags"]["lr"] == "0.001"))
+    first = undisturbed.folder(
+        next(record for record in undisturbed.records().values() if record["flags"]["lr"] == "0.001")
+    )
     assert_same_run(Path(ended.result["run_folder"]), first)
 
 
-def test_a_killed_worker_and_a_killed_driver_lose_nothing_and_nothing_is_done_twice(root: Path, undisturbed: Ledger) -> None:
+def test_a_killed_worker_and_a_killed_driver_lose_nothing_and_nothing_is_done_twice(
+    root: Path, undisturbed: Ledger
+) -> None:
     grid = written(root)
     driver = begin(root, grid, "--workers", 1)
     wait_for(lambda: begun(root) is not None, driver)
@@ -162,7 +178,9 @@ def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -
     assert_as_undisturbed(root, undisturbed)
 
 
-def test_cells_in_turn_are_the_cells_one_by_one_and_a_signal_lets_each_save_its_place(root: Path, undisturbed: Ledger) -> None:
+def test_cells_in_turn_are_the_cells_one_by_one_and_a_signal_lets_each_save_its_place(
+    root: Path, undisturbed: Ledger
+) -> None:
     grid = written(root)
     driver = begin(root, grid, "--workers", 1, "--branches", 2)
     wait_for(lambda: len(list(root.glob("synth/runs/*/logger.json"))) == 2, driver)
@@ -308,7 +326,14 @@ def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
     base = {"dataset": "table", "data-file": str(tmp_path / "a.csv")}
     first = cells.experiment(base)
     monkeypatch.chdir(tmp_path)
-    same = ({"data-file": "a.csv"}, {"device": "cpu"}, {"lr": "5e-3"}, {"wd": "0.010"}, {"batch-size": "128"}, {"seed": "42"})
+    same = (
+        {"data-file": "a.csv"},
+        {"device": "cpu"},
+        {"lr": "5e-3"},
+        {"wd": "0.010"},
+        {"batch-size": "128"},
+        {"seed": "42"},
+    )
     assert {cells.experiment(base | other).name for other in same} == {first.name}
     assert cells.experiment(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
     others = (

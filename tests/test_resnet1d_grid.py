@@ -1,4 +1,5 @@
-"""resnet1d_grid and --model-args: the published sizes, blocks as they are spelled, refusals of what a network does not take."""
+"""resnet1d_grid and --model-args: the published sizes, blocks as they are spelled, refusals of what a network does not
+take."""
 
 import inspect
 import json
@@ -63,7 +64,9 @@ def sizes(model_args: str) -> list[tuple[str, object]]:
 
 
 def test_its_defaults_are_the_first_of_these_sizes() -> None:
-    default, typed = (get_model("resnet1d_grid", TWO_CLASSES, model_args=text) for text in (None, next(iter(PARAMETERS))))
+    default, typed = (
+        get_model("resnet1d_grid", TWO_CLASSES, model_args=text) for text in (None, next(iter(PARAMETERS)))
+    )
     assert {key: each.shape for key, each in default.state_dict().items()} == {
         key: each.shape for key, each in typed.state_dict().items()
     }

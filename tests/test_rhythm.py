@@ -77,7 +77,13 @@ def test_an_interval_over_a_gap_is_not_known_and_takes_nothing_with_it() -> None
 
 @pytest.mark.parametrize(
     ("unknown", "taken"),
-    [([0, 0, 0], [1, 2, 3]), ([0, 1, 0], [1, 1, 3]), ([1, 1, 0], [3, 3, 3]), ([0, 1, 1], [1, 1, 1]), ([1, 1, 1], [1, 2, 3])],
+    [
+        ([0, 0, 0], [1, 2, 3]),
+        ([0, 1, 0], [1, 1, 3]),
+        ([1, 1, 0], [3, 3, 3]),
+        ([0, 1, 1], [1, 1, 1]),
+        ([1, 1, 1], [1, 2, 3]),
+    ],
 )
 def test_an_unknown_interval_is_as_the_last_known_one(unknown: list[int], taken: list[float]) -> None:
     assert known_only(np.array([1.0, 2.0, 3.0]), np.array(unknown, bool)).tolist() == taken

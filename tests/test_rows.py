@@ -79,7 +79,9 @@ def test_the_label_may_stand_first_count_from_one_and_other_columns_be_text(bad_
     assert "y" not in arrays
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"])
+@pytest.mark.parametrize(
+    "content", ["", "\n\n", "\ufeff"], ids=["no bytes", "only blank lines", "only a byte order mark"]
+)
 @bad_rows
 def test_an_empty_file_is_called_empty(content: str, bad_rows: str) -> None:
     error = refused(content, bad_rows)
@@ -143,7 +145,9 @@ def test_a_ragged_row_is_named_by_its_line(row: int, columns: int) -> None:
     ],
 )
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 100), (4, 187)])
-def test_a_cell_that_is_no_finite_number_is_named_by_line_and_column(cell: str, what: str, row: int, column: int) -> None:
+def test_a_cell_that_is_no_finite_number_is_named_by_line_and_column(
+    cell: str, what: str, row: int, column: int
+) -> None:
     rows = cells()
     rows[row][column] = cell
     error = refused(text(rows))
@@ -181,7 +185,9 @@ def test_a_long_wrong_cell_is_cut_short_in_the_message() -> None:
     assert len(str(refused(text(rows)))) < 300
 
 
-@pytest.mark.parametrize("content", [GOOD.encode("utf-16"), b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe"], ids=["UTF-16", "an image"])
+@pytest.mark.parametrize(
+    "content", [GOOD.encode("utf-16"), b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe"], ids=["UTF-16", "an image"]
+)
 def test_a_file_that_is_no_text_is_refused(content: bytes) -> None:
     assert refused(content).where.startswith("train.csv, line 1")
 
@@ -217,7 +223,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("wrong", [(0,), (2,), (4,), (0, 1, 4)], ids=str)
-def test_a_wrong_row_can_be_dropped_and_the_others_keep_their_values_and_numbers(fault: str, wrong: tuple[int, ...]) -> None:
+def test_a_wrong_row_can_be_dropped_and_the_others_keep_their_values_and_numbers(
+    fault: str, wrong: tuple[int, ...]
+) -> None:
     rows, (spoil, what) = cells(), FAULTS[fault]
     for row in wrong:
         rows[row] = spoil(rows[row])
@@ -225,7 +233,9 @@ def test_a_wrong_row_can_be_dropped_and_the_others_keep_their_values_and_numbers
     kept = [row for row in range(5) if row not in wrong]
     np.testing.assert_array_equal(arrays["x"], VALUES[kept])
     assert arrays["y"].tolist() == arrays["index"].tolist() == kept
-    assert all(told.startswith(f"line {row + 1}") and what in told for row, told in zip(wrong, arrays["dropped"], strict=True))
+    assert all(
+        told.startswith(f"line {row + 1}") and what in told for row, told in zip(wrong, arrays["dropped"], strict=True)
+    )
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r", "\n\n", "\n \t\n"], ids=repr)

@@ -97,7 +97,11 @@ def test_the_noise_of_a_lead_that_was_off_is_no_beats() -> None:
 @pytest.mark.parametrize("rate_hz", [125, 360])
 def test_noise_is_told_from_beats(rate_hz: int) -> None:
     rng, samples, (signal, _) = np.random.default_rng(0), 60 * rate_hz, ecg(60, rate_hz)
-    leads = {"white": rng.normal(0, 0.05, samples), "walk": np.cumsum(rng.normal(0, 0.01, samples)), "short": signal[:500]}
+    leads = {
+        "white": rng.normal(0, 0.05, samples),
+        "walk": np.cumsum(rng.normal(0, 0.01, samples)),
+        "short": signal[:500],
+    }
     leads["beats"] = signal
     told = {name: rpeaks.is_noise(lambda i, j, x=x: x[i:j], len(x), rate_hz) for name, x in leads.items()}
     assert told == {"white": True, "walk": True, "short": False, "beats": False}
@@ -169,5 +173,6 @@ def test_of_mit_bih_more_than_99_5_percent_are_found_and_as_many_are_beats(
     for name in ("106", "203", "232"):
         signal, _ = mitdb[name]
         assert (
-            rpeaks.detect(lambda i, j, signal=signal: signal[i:j], len(signal), 360, block_s=240).tolist() == found[name].tolist()
+            rpeaks.detect(lambda i, j, signal=signal: signal[i:j], len(signal), 360, block_s=240).tolist()
+            == found[name].tolist()
         )

@@ -1,4 +1,5 @@
-"""Whatever stands in a file that the program reads of a run, it is read as it is meant or refused in one line that names it."""
+"""Whatever stands in a file that the program reads of a run, it is read as it is meant or refused in one line that
+names it."""
 
 import copy
 import json
@@ -133,7 +134,8 @@ FORMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "not UTF-8": (lambda path: path.write_bytes(b'{"a": "\xff"}'), "is not text: invalid start byte, byte 7"),
     "deep": (lambda path: path.write_text("[" * 100_000 + "]" * 100_000), "is nested more than 64 deep"),
     "deep objects": (lambda path: path.write_text('{"a":' * 70 + "1" + "}" * 70), "is nested more than 64 deep"),
-    "digits": (lambda path: path.write_text(f"[{'9' * 5000}]"), "has a whole number of 5000 digits, at most 18 are read"),
+    "digits": (lambda path: path.write_text(f"[{'9' * 5000}]"), "has a whole number of 5000 digits, at most 18 "
+                                                                "are read"),
     "too large": (lambda path: path.write_text("[1e999]"), "has the number 1e999, which is not finite"),
     "NaN": (lambda path: path.write_text('{"a": NaN}'), "has the number NaN, which is not finite"),
     "a name twice": (lambda path: path.write_text('{"seed": 1, "seed": 2}'), "names seed twice in an object"),
@@ -155,7 +157,9 @@ def test_a_json_file_of_any_form_is_refused_in_a_line(tmp_path: Path, form: str)
 
 
 def test_json_as_people_write_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"µ": [1, -2.5, None, {"x": [True]}], "big": 10**17}).encode())
+    (tmp_path / "a.json").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"µ": [1, -2.5, None, {"x": [True]}], "big": 10**17}).encode()
+    )
     assert files.read_json(tmp_path / "a.json") == {"µ": [1, -2.5, None, {"x": [True]}], "big": 10**17}
     (tmp_path / "b.json").write_text("[" * 63 + "1" + "]" * 63)
     assert files.read_json(tmp_path / "b.json")
@@ -204,7 +208,9 @@ def test_a_form_names_the_first_place_that_has_not_it() -> None:
     assert schema.misfit({"a": [True]}, form) == "a[0] is true, it must be a whole number from 1 to 9"
     assert schema.misfit({"b": {}}, form) == "a is missing"
     assert schema.misfit({"a": [], "b": {"x": [1, -1]}}, form) == "b.x[1] is -1, it must be a number from 0"
-    assert schema.misfit({"a": [], "b": {"x": [1]}}, form) == "b.x is a list, it must be two values, each a number from 0"
+    assert (
+        schema.misfit({"a": [], "b": {"x": [1]}}, form) == "b.x is a list, it must be two values, each a number from 0"
+    )
     assert schema.misfit({"a": [], "c": 1.5}, form) == "c is 1.5, it must be a text"
     assert schema.misfit([], form) == "it is a list, it must be an object"
 

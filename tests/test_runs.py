@@ -166,7 +166,9 @@ def test_a_lock_says_who_holds_it_and_goes_when_it_is_let_go(tmp_path: Path) -> 
     assert not (tmp_path / "lock").exists()
 
 
-def test_the_lock_of_a_killed_process_is_taken_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_lock_of_a_killed_process_is_taken_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     process = python(HOLD, tmp_path)
     process.kill()
     process.communicate()

@@ -78,7 +78,9 @@ def test_class_weights_average_one_over_the_rows(balance: str) -> None:
 def test_class_weights_by_importance_are_those_computed_by_hand() -> None:
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
     # shares 1 : 2 : 0.5 over 4, 2 and 2 rows are 0.25, 1 and 0.25 a row, together 3.5 over 8 rows
-    assert class_weights("importance", labels, IMPORTANCE).tolist() == pytest.approx([w * 8 / 3.5 for w in (0.25, 1, 0.25)])
+    assert class_weights("importance", labels, IMPORTANCE).tolist() == pytest.approx(
+        [w * 8 / 3.5 for w in (0.25, 1, 0.25)]
+    )
     assert class_weights("equal", labels, IMPORTANCE).tolist() == pytest.approx([8 / 12, 8 / 6, 8 / 6])
 
 

@@ -46,7 +46,9 @@ def through_a_file(name: str, saved: tuple[Optimizer, Schedule], epochs: int) ->
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("batch", [0, 5, 8, 23], ids=["at the start", "in an epoch", "after an epoch", "before the end"])
+@pytest.mark.parametrize(
+    "batch", [0, 5, 8, 23], ids=["at the start", "in an epoch", "after an epoch", "before the end"]
+)
 def test_a_state_loaded_midway_gives_the_same_rates_afterwards(name: str, batch: int) -> None:
     undisturbed = rates(*build(name, 6), 0, 24)
     saved = build(name, 6)

@@ -1,4 +1,5 @@
-"""Searches: what is drawn and what is told, gone on with after a kill, given up early, and never a look at the test set."""
+"""Searches: what is drawn and what is told, gone on with after a kill, given up early, and never a look at the test
+set."""
 
 import json
 from pathlib import Path
@@ -193,7 +194,11 @@ def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monk
 
 
 def test_a_small_grid_around_the_best_stays_within_the_ranges(tmp_path: Path) -> None:
-    ranges = {"lr": Range("loguniform", 1e-4, 1e-2), "batch-size": Range("randint", 32, 64), "momentum": Range("uniform", 0, 1)}
+    ranges = {
+        "lr": Range("loguniform", 1e-4, 1e-2),
+        "batch-size": Range("randint", 32, 64),
+        "momentum": Range("uniform", 0, 1),
+    }
     found = Space({**ranges, "optimizer": {"sgd": {"optimizer": "sgd"}}})
     best = {"lr": "0.008", "batch-size": "64", "momentum": "0.5", "optimizer": "sgd"}
     near = around(best, found)
@@ -201,7 +206,9 @@ def test_a_small_grid_around_the_best_stays_within_the_ranges(tmp_path: Path) ->
     assert all(cell["optimizer"] == "sgd" for cell in near)
     differing = [{key: cell[key] for key in best if cell[key] != best[key]} for cell in near[1:]]
     assert [list(each) for each in differing] == [["lr"], ["lr"], ["batch-size"], ["momentum"], ["momentum"]]
-    assert [float(value) for each in differing for value in each.values()] == pytest.approx([0.008 / 1.5, 0.01, 63, 0.4, 0.6])
+    assert [float(value) for each in differing for value in each.values()] == pytest.approx(
+        [0.008 / 1.5, 0.01, 63, 0.4, 0.6]
+    )
     with pytest.raises(UsageError, match="no range"):
         around(best, Space({"optimizer": found.axes["optimizer"]}))
 
@@ -235,14 +242,18 @@ def test_flags_of_a_search_are_checked_before_anything_starts(
     assert not (closed / "research").exists()
 
 
-def test_a_value_that_no_run_could_have_is_found_before_anything_starts(closed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_value_that_no_run_could_have_is_found_before_anything_starts(
+    closed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     space(GRID.replace("randint(32, 64)", "randint(0, 64)"), closed.parent)
     flags = ["--root-dir", str(closed), "--search", "tpe", "--trials", "2"]
     assert research.main([str(closed.parent / "s.yaml"), *flags]) == 2
     assert "--batch-size is 0" in capsys.readouterr().err
 
 
-def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
     ledger.freeze(3, space=str(found))
     told(ledger, found, sampler="random", trials=2)

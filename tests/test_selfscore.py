@@ -18,7 +18,9 @@ def found(at: list[int], classes: str) -> Beats:
 
 def reference(at: list[int], classes: str) -> tuple[np.ndarray, np.ndarray]:
     """A dot is a beat of no class."""
-    return np.array(at, np.int64), np.array([CLASSES.index(name) if name in CLASSES else -1 for name in classes], np.int64)
+    return np.array(at, np.int64), np.array(
+        [CLASSES.index(name) if name in CLASSES else -1 for name in classes], np.int64
+    )
 
 
 def test_flutter_is_from_bracket_to_bracket_over_waves_in_a_row_and_to_the_end_where_it_is_not_closed() -> None:
@@ -31,9 +33,12 @@ def test_flutter_is_from_bracket_to_bracket_over_waves_in_a_row_and_to_the_end_w
 
 
 def test_flutter_is_left_out_as_bxb_does() -> None:
-    """bxb skips what is annotated from [ to ] and does not count beats found there; one that fits a beat outside is its match."""
+    """bxb skips what is annotated from [ to ] and does not count beats found there; one that fits a beat outside is its
+    match."""
     beats = found([100, 205, 310, 395, 500], "NVVNN")
-    at, label = reference([100, 300, 405, 500], "NVNN")  # a beat annotated in the flutter, at 300, and one just behind it
+    at, label = reference(
+        [100, 300, 405, 500], "NVNN"
+    )  # a beat annotated in the flutter, at 300, and one just behind it
     values = selfscore.score(beats, at, label, flutter=np.array([[200, 400]]))
     assert values["detection"] == {"matched": 3, "missed": 0, "extra": 0, "Se": 1, "+P": 1}
     assert values["classification"]["VEB"]["beats"] == 0
@@ -44,8 +49,8 @@ def test_flutter_is_left_out_as_bxb_does() -> None:
 
 
 def test_a_score_that_begins_later_leaves_out_what_bxb_does() -> None:
-    """From 3 s on: the beat found at 2.95 s is the match of the one at 3.05 s; those of before, and their matches, do not count;
-    nor does an unmatched one in the first 150 ms, whose partner may lie before."""
+    """From 3 s on: the beat found at 2.95 s is the match of the one at 3.05 s; those of before, and their matches, do
+    not count; nor does an unmatched one in the first 150 ms, whose partner may lie before."""
     beats = found([100, 295, 310, 400, 512, 600], "NNVNSN")
     at, label = reference([100, 200, 305, 400, 500, 700], "NVNNSN")
     values = selfscore.score(beats, at, label, start=300)

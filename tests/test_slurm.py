@@ -1,4 +1,5 @@
-"""The script for SLURM, run as it is with plain processes in place of srun: scheduler, workers, and a job that is preempted."""
+"""The script for SLURM, run as it is with plain processes in place of srun: scheduler, workers, and a job that is
+preempted."""
 
 import os
 import signal
@@ -37,7 +38,12 @@ def cluster(tmp_path: Path) -> dict[str, str]:
     for name, text in (("srun", SRUN), ("scontrol", f"#!/bin/bash\necho $@ >{tmp_path}/scontrol\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    own = {"ECG_PROGRAM": str(ROOT), "ECG_PYTHON": os.sys.executable, "ECG_HOST": "127.0.0.1", "ECG_PORT": str(free_port())}
+    own = {
+        "ECG_PROGRAM": str(ROOT),
+        "ECG_PYTHON": os.sys.executable,
+        "ECG_HOST": "127.0.0.1",
+        "ECG_PORT": str(free_port()),
+    }
     own["ECG_KEYS"] = str(tmp_path)
     return own | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
 
@@ -53,7 +59,14 @@ def test_a_job_that_is_preempted_saves_its_runs_is_requeued_and_ends_when_it_com
 ) -> None:
     (tmp_path / "s.yaml").write_text(FILE)
     ledger = Ledger(root / "research" / "s", root)
-    job = ("-c", 'import os, sys; os.execvp("bash", ["bash", *sys.argv[1:]])', SCRIPT, tmp_path / "s.yaml", "--root-dir", root)
+    job = (
+        "-c",
+        'import os, sys; os.execvp("bash", ["bash", *sys.argv[1:]])',
+        SCRIPT,
+        tmp_path / "s.yaml",
+        "--root-dir",
+        root,
+    )
     how = {"script": "", "env": cluster, "cwd": tmp_path, "start_new_session": True, "stderr": subprocess.STDOUT}
     first = launch(*job, **how)
     wait_for(lambda: ledger.path.exists() and bool(ledger.records()), first)

@@ -66,11 +66,15 @@ def test_a_network_that_learned_its_rows_by_heart_is_warned_about_in_log_report_
         ([[900, 0], [0, 30]], [[300, 0], [10, 0]], True),  # right on 97 % of validation, which is the share of a class
     ],
 )
-def test_training_rows_known_by_heart_are_told_from_rows_that_were_learned(train: list, val: list, doubted: bool) -> None:
+def test_training_rows_known_by_heart_are_told_from_rows_that_were_learned(
+    train: list, val: list, doubted: bool
+) -> None:
     assert bool(collapse.memorised(np.array(train), np.array(val))) == doubted
 
 
-def test_a_typed_batch_size_is_kept_and_many_rows_have_the_usual_one(tiny: Data, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_typed_batch_size_is_kept_and_many_rows_have_the_usual_one(
+    tiny: Data, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         assert assembly.batch_size(args.resolve({"batch_size": 128}), tiny) == 128
         assert not caplog.messages

@@ -233,7 +233,9 @@ def test_bytes_that_are_no_zip_are_refused(server: Server, tmp_path: Path) -> No
     assert "no zip" in caught[0].what
 
 
-@pytest.mark.parametrize(("status", "asked"), [(403, 1), (404, 1), (429, transfers.ATTEMPTS), (500, transfers.ATTEMPTS)])
+@pytest.mark.parametrize(
+    ("status", "asked"), [(403, 1), (404, 1), (429, transfers.ATTEMPTS), (500, transfers.ATTEMPTS)]
+)
 def test_a_refusal_is_one_line_with_status_and_address_after_as_many_attempts_as_may_help(
     server: Server, tmp_path: Path, status: int, asked: int
 ) -> None:
@@ -256,7 +258,9 @@ def test_a_server_under_load_is_asked_again_and_it_is_said(
     assert f"the server answers {status}; attempt 2 of {transfers.ATTEMPTS} in 0 s" in caplog.text
 
 
-def test_the_wait_that_a_server_asks_for_is_kept(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_that_a_server_asks_for_is_kept(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr(transfers.time, "sleep", waits.append)
     server.answer = in_turn(refusal(503, Retry_After=7), whole(CONTENT))
@@ -315,7 +319,9 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Answer
     done.set()
 
 
-def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer]) -> None:
+def test_a_server_that_never_answers_is_given_up(
+    server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer]
+) -> None:
     server.answer = stalls(b"")
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
@@ -358,7 +364,9 @@ def test_a_broken_transfer_is_gone_on_with_and_its_checksum_is_of_the_whole(serv
 
 
 @pytest.mark.parametrize("sent", [1_000_000, len(CONTENT)], ids=["a part", "all but its last move"])
-def test_a_broken_transfer_starts_again_where_the_server_cannot_go_on(server: Server, tmp_path: Path, sent: int) -> None:
+def test_a_broken_transfer_starts_again_where_the_server_cannot_go_on(
+    server: Server, tmp_path: Path, sent: int
+) -> None:
     (tmp_path / ".beats.zip.part12345678.part").write_bytes(CONTENT[:sent])
     path = download(server.remote(sha256=SHA256), tmp_path)
     assert path.read_bytes() == CONTENT

@@ -1,4 +1,5 @@
-"""Stages in one file: each from the best of the one before, on folds, with weights that never saw what they are validated on."""
+"""Stages in one file: each from the best of the one before, on folds, with weights that never saw what they are
+validated on."""
 
 import json
 import os
@@ -238,7 +239,11 @@ def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyP
 def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:
     below = {"lr": "1", "model-args": "width=4,dropout=0.1", "train": "head"}
     assert stagefile.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
-    assert stagefile.over(below, {"model-args.dropout": "0.2"}) == {"lr": "1", "train": "head", "model-args.dropout": "0.2"}
+    assert stagefile.over(below, {"model-args.dropout": "0.2"}) == {
+        "lr": "1",
+        "train": "head",
+        "model-args.dropout": "0.2",
+    }
     (stage,) = stagefile.read([{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}], reps=1)
     assert stage.whole(below, {}).cells() == [{"model-args": "width=4,dropout=0.1", "lr": rate} for rate in "23"]
 
@@ -296,7 +301,9 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 ) -> None:
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(gridfile.read(closed.parent / "s.yaml").grid)
-    made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", pruner=None, trials=1)
+    made = search.Search(
+        ledger, found, Series("search", folds=3, tested=False), sampler="random", pruner=None, trials=1
+    )
     waiting: list[int] = []
 
     def outcome(ledger: Ledger, task: Task) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""The page of a recording shows its beats as they are, needs no network, and answers to clicks and keys in a real browser."""
+"""The page of a recording shows its beats as they are, needs no network, and answers to clicks and keys in a real
+browser."""
 
 import json
 import re
@@ -101,10 +102,12 @@ def test_keys_go_from_beat_to_beat_move_and_zoom(page: Path) -> None:
     beats, _ = make_beats()
     found = in_browser(
         page,
-        """const press = (key, shiftKey = false) => document.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey }));
+        """const press = (key, shiftKey = false) =>
+        document.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey }));
         const seen = [], look = () => seen.push([view.chosen, view.t, view.speed, page()]);
         press("n"); look(); press("n"); look(); press("p"); look(); press("End"); look(); press("Home"); look();
-        press("ArrowRight", true); look(); press("ArrowLeft", true); look(); press("+"); look(); press("-"); press("-"); look();
+        press("ArrowRight", true); look(); press("ArrowLeft", true); look();
+        press("+"); look(); press("-"); press("-"); look();
         return seen;""",
     )
     ectopic = np.flatnonzero(beats.label == 2)
@@ -122,7 +125,9 @@ def test_the_trace_is_that_of_the_recording_and_a_gap_is_a_gap(tmp_path: Path) -
     beats, signal = make_beats(gaps=np.array([[2000, 4000]]))
     signal[2000:4000] = np.nan
     path = write(tmp_path / "r1.html", beats, signal)
-    found = in_browser(path, "return Array.from({ length: shown }, (_, i) => Number.isNaN(value(i)) ? null : value(i));")
+    found = in_browser(
+        path, "return Array.from({ length: shown }, (_, i) => Number.isNaN(value(i)) ? null : value(i));"
+    )
     drawn = np.array(found, dtype=float)
     assert len(drawn) == len(signal)
     assert np.isnan(drawn).tolist() == np.isnan(signal).tolist()
@@ -154,7 +159,8 @@ def test_the_paper_has_a_line_every_tenth_and_half_millivolt_and_ectopic_beats_t
 @needs_browser
 @pytest.mark.parametrize("referred", [False, True], ids=["without a reference", "with one"])
 def test_a_pulse_of_one_millivolt_stands_beside_the_trace(tmp_path: Path, referred: bool) -> None:
-    """Its upright strokes are 10 mm at 10 mm/mV and end above the line of the reference; the trace there is elsewhere."""
+    """Its upright strokes are 10 mm at 10 mm/mV and end above the line of the reference; the trace there is
+    elsewhere."""
     beats, signal = make_beats()
     path = write(tmp_path / "r1.html", beats, signal, reference=(beats.sample, beats.label) if referred else None)
     found = in_browser(
@@ -172,7 +178,8 @@ def test_a_pulse_of_one_millivolt_stands_beside_the_trace(tmp_path: Path, referr
 def test_the_wheel_zooms_about_the_pointer_a_drag_moves_and_a_click_chooses(page: Path) -> None:
     found = in_browser(
         page,
-        """const box = strip.getBoundingClientRect(), event = (kind, name, x, more = {}) => strip.dispatchEvent(new kind(name,
+        """const box = strip.getBoundingClientRect(), event = (kind, name, x, more = {}) =>
+        strip.dispatchEvent(new kind(name,
           { clientX: box.left + x, clientY: box.top + 100, bubbles: true, cancelable: true, pointerId: 1, ...more }));
         strip.setPointerCapture = () => {};
         view.t = 40; draw();
@@ -181,8 +188,10 @@ def test_the_wheel_zooms_about_the_pointer_a_drag_moves_and_a_click_chooses(page
         const t = view.t; event(PointerEvent, "pointerdown", 500); event(PointerEvent, "pointermove", 400);
         event(PointerEvent, "pointerup", 400); seen.drag = (view.t - t) * perSecond();
         const i = first(view.t + span() / 2), x = (time(i) - view.t) * perSecond();
-        event(PointerEvent, "pointerdown", x + 2); event(PointerEvent, "pointerup", x + 2); seen.click = view.chosen === i;
-        event(PointerEvent, "pointerdown", 100, { shiftKey: true }); event(PointerEvent, "pointermove", 300, { shiftKey: true });
+        event(PointerEvent, "pointerdown", x + 2); event(PointerEvent, "pointerup", x + 2);
+        seen.click = view.chosen === i;
+        event(PointerEvent, "pointerdown", 100, { shiftKey: true });
+        event(PointerEvent, "pointermove", 300, { shiftKey: true });
         seen.ruler = view.measure !== null;
         return seen;""",
     )
@@ -215,7 +224,9 @@ def test_classes_are_listed_or_not_and_the_reference_is_compared(tmp_path: Path)
 def test_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
     name = "<img src=x onerror=\"document.title='run'\"></script>@DATA@"
     path = write(tmp_path / "page.html", *make_beats(record=name))
-    found = in_browser(path, 'return [document.title, document.querySelector("h1").textContent, document.images.length];')
+    found = in_browser(
+        path, 'return [document.title, document.querySelector("h1").textContent, document.images.length];'
+    )
     assert found == [f"{name}, lead MLII", f"{name}, lead MLII", 0]
 
 
@@ -224,7 +235,9 @@ def test_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
 def test_a_recording_of_hardly_a_beat_has_a_page_too(tmp_path: Path, beats: int) -> None:
     none = np.zeros(beats, dtype=np.int64)
     few = Beats("r1", "I", RATE_HZ, 500, CLASSES, none + 100, none, np.ones((beats, 5)) / 5)
-    found = in_browser(write(tmp_path / "r1.html", few, np.zeros(500)), "return document.documentElement.dataset.ready;")
+    found = in_browser(
+        write(tmp_path / "r1.html", few, np.zeros(500)), "return document.documentElement.dataset.ready;"
+    )
     assert found == "yes"
 
 
@@ -240,7 +253,10 @@ def test_what_is_longer_than_an_hour_is_drawn_at_a_lower_rate_with_its_peaks_in_
     beats, signal = make_beats(4000)
     text = write(tmp_path / "r1.html", beats, signal).read_text()
     pieces = re.findall('class="piece" data-step="([^"]*)" data-zero="([^"]*)">([^<]*)<', text)
-    values = [np.frombuffer(strip.base64.b64decode(data), dtype="<i2") * float(step) + float(zero) for step, zero, data in pieces]
+    values = [
+        np.frombuffer(strip.base64.b64decode(data), dtype="<i2") * float(step) + float(zero)
+        for step, zero, data in pieces
+    ]
     drawn = np.concatenate(values)
     assert json.loads(re.search('id="data">(.*?)</script>', text)[1])["every"] == 2
     assert len(drawn) == len(signal) // 2

@@ -41,7 +41,8 @@ def test_every_beat_has_a_class_in_the_maps_of_the_standards() -> None:
 
 
 def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
-    """The text is part of the checksum of data, and so of every run that was stored before these symbols had a class."""
+    """The text is part of the checksum of data, and so of every run that was stored before these symbols had a
+    class."""
     before = '{"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}'
     mitbih = np.array(list("NLRAaJSVFejE/fQ"))
     assert symbols.label_map("aami").among(mitbih).content == before

@@ -1,4 +1,5 @@
-"""Generated patients: the same at every start, laid out as mitdb's beats, with what makes a protocol and RR features matter."""
+"""Generated patients: the same at every start, laid out as mitdb's beats, with what makes a protocol and RR features
+matter."""
 
 import inspect
 from pathlib import Path
@@ -51,7 +52,9 @@ def test_the_beats_are_the_same_at_every_start(data: Data, tmp_path: Path) -> No
         np.testing.assert_array_equal(one.x, again.x)
 
 
-@pytest.mark.parametrize("options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "typical"}])
+@pytest.mark.parametrize(
+    "options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "typical"}]
+)
 def test_each_option_gives_other_rows_and_another_checksum(data: Data, folder: Path, options: dict) -> None:
     other = get_data("synth_patients", folder, **options)
     assert other.checksum != data.checksum

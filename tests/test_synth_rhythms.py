@@ -1,4 +1,5 @@
-"""Generated twelve-lead records: the same at every start, of their rhythm by the project's own detector, true to the leads."""
+"""Generated twelve-lead records: the same at every start, of their rhythm by the project's own detector, true to the
+leads."""
 
 import inspect
 from pathlib import Path
@@ -36,7 +37,9 @@ def data(folder: Path) -> Data:
 @pytest.fixture(scope="module")
 def rr_s(made: Arrays) -> list[np.ndarray]:
     """The RR intervals of each record, of the peaks that are found in lead II."""
-    return [np.diff(rpeaks.in_signal(samples[1] / 1000, twelve.RATE_HZ)) / twelve.RATE_HZ for samples in made["samples"]]
+    return [
+        np.diff(rpeaks.in_signal(samples[1] / 1000, twelve.RATE_HZ)) / twelve.RATE_HZ for samples in made["samples"]
+    ]
 
 
 def sides(data: Data) -> tuple[Rows, Rows, Rows]:
@@ -88,7 +91,9 @@ def test_the_chest_leads_turn_from_down_to_up_as_dower_has_it(made: Arrays) -> N
 def test_eight_leads_see_the_vector_by_the_published_matrix() -> None:
     assert dipole.DOWER.shape == (8, 3)
     np.testing.assert_allclose(dipole.twelve(dipole.DOWER)[2], [-0.397, 1.301, -0.191])  # as printed there
-    bump = dipole.beats(np.array([1.0]), 1000, 500, vector=np.eye(6, 3), when_s=np.zeros((1, 6)), width_s=np.full(6, 0.01))
+    bump = dipole.beats(
+        np.array([1.0]), 1000, 500, vector=np.eye(6, 3), when_s=np.zeros((1, 6)), width_s=np.full(6, 0.01)
+    )
     np.testing.assert_allclose(bump[:, 500], 1)
     np.testing.assert_allclose(bump[:, 505], np.exp(-0.5))
 
@@ -103,13 +108,17 @@ def test_a_beat_outside_of_the_record_leaves_what_reaches_into_it() -> None:
 @pytest.mark.parametrize(
     ("rhythm", "low", "high"), [("SB", 35, 60), ("SR", 60, 100), ("SA", 60, 100), ("ST", 100, 155), ("SVT", 140, 195)]
 )
-def test_the_rate_is_that_of_the_rhythm(made: Arrays, rr_s: list[np.ndarray], rhythm: str, low: float, high: float) -> None:
+def test_the_rate_is_that_of_the_rhythm(
+    made: Arrays, rr_s: list[np.ndarray], rhythm: str, low: float, high: float
+) -> None:
     rates = np.array([60 / rr.mean() for rr, own in zip(rr_s, made["rhythm"], strict=True) if own == rhythm])
     assert len(rates) == synth_rhythms.COUNTS[rhythm]
     assert ((rates > low) & (rates < high)).all()
 
 
-def test_fibrillation_is_irregular_sinus_arrhythmia_sways_and_the_rest_is_regular(made: Arrays, rr_s: list[np.ndarray]) -> None:
+def test_fibrillation_is_irregular_sinus_arrhythmia_sways_and_the_rest_is_regular(
+    made: Arrays, rr_s: list[np.ndarray]
+) -> None:
     spread = np.array([rr.std() / rr.mean() for rr in rr_s])
     by_rhythm = {rhythm: spread[made["rhythm"] == rhythm] for rhythm in synth_rhythms.COUNTS}
     assert by_rhythm["AFIB"].min() > 0.1
@@ -202,7 +211,18 @@ def test_it_has_the_options_of_the_real_database_and_no_other() -> None:
 def test_a_network_trains_and_tests_on_it_end_to_end(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "synth_rhythms").mkdir()
     (tmp_path / "synth_rhythms" / "cache").symlink_to(folder / "synth_rhythms" / "cache")
-    flags = ("--dataset", "synth_rhythms", "--model-name", "cnn1d_3", "--rate", "100", "--leads", "II,V1", "--epochs", "3")
+    flags = (
+        "--dataset",
+        "synth_rhythms",
+        "--model-name",
+        "cnn1d_3",
+        "--rate",
+        "100",
+        "--leads",
+        "II,V1",
+        "--epochs",
+        "3",
+    )
     ended = carried_out(*flags, "--no-figures", "--batch-size", "32", "--root-dir", tmp_path)
     assert ended.code == 0, ended.err
     assert ended.result["test"]["macro_auroc"] > 0.6

@@ -1,4 +1,5 @@
-"""A user's own CSV or NPZ: every way to write the same rows is read, every fault is named, every split keeps its word."""
+"""A user's own CSV or NPZ: every way to write the same rows is read, every fault is named, every split keeps its
+word."""
 
 import gzip
 import io
@@ -81,7 +82,10 @@ LABEL = NAMES[Y]
 FORMS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "header, label last": (lambda path: write(path, frame(label=LABEL)), {}),
     "no header": (lambda path: write(path, frame(label=LABEL), header=False), {}),
-    "header, label first": (lambda path: write(path, frame(label=LABEL)[["label", *frame()]]), {"label_column": "label"}),
+    "header, label first": (
+        lambda path: write(path, frame(label=LABEL)[["label", *frame()]]),
+        {"label_column": "label"},
+    ),
     "label first by number": (lambda path: write(path, frame(label=LABEL)[["label", *frame()]]), {"label_column": "1"}),
     "no header, label first": (
         lambda path: write(path, frame(label=LABEL)[["label", *frame()]], header=False),
@@ -99,8 +103,14 @@ FORMS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
         {"label_column": "1"},
     ),
     "spaces": (lambda path: path.write_text(write(path, frame(label=LABEL)).read_text().replace(",", " , ")), {}),
-    "blank lines": (lambda path: path.write_text("\n\n" + write(path, frame(label=LABEL)).read_text().replace("\n", "\n\n")), {}),
-    "gzip under the plain name": (lambda path: path.write_bytes(gzip.compress(write(path, frame(label=LABEL)).read_bytes())), {}),
+    "blank lines": (
+        lambda path: path.write_text("\n\n" + write(path, frame(label=LABEL)).read_text().replace("\n", "\n\n")),
+        {},
+    ),
+    "gzip under the plain name": (
+        lambda path: path.write_bytes(gzip.compress(write(path, frame(label=LABEL)).read_bytes())),
+        {},
+    ),
 }
 
 
@@ -181,7 +191,9 @@ def test_an_npz_gives_its_rows(tmp_path: Path, channels: int | None, dtype: str,
     assert data.spec.leads == tuple(f"lead {i + 1}" for i in range(channels or 1))
 
 
-@pytest.mark.parametrize("y", [Y, Y.astype(np.uint8), Y.astype(float), Y.astype(str), Y.astype("S1")], ids=lambda y: y.dtype.str)
+@pytest.mark.parametrize(
+    "y", [Y, Y.astype(np.uint8), Y.astype(float), Y.astype(str), Y.astype("S1")], ids=lambda y: y.dtype.str
+)
 def test_labels_of_an_npz_are_whole_numbers_or_text(tmp_path: Path, y: np.ndarray) -> None:
     data = load(tmp_path, save(tmp_path / "my.npz", x=X, y=y))
     assert data.spec.classes == ("0", "1", "2")
@@ -291,7 +303,9 @@ def test_a_column_decides_the_split(tmp_path: Path, record_column: str | None) -
 def test_without_validation_in_the_column_it_is_drawn_from_train(tmp_path: Path, record_column: str | None) -> None:
     columns = {"label": LABEL, "fold": np.where(SPLIT == "test", "test", "train")}
     path = write(tmp_path / "my.csv", frame(**columns | ({"patient": RECORD} if record_column else {})))
-    data = load(tmp_path, path, label_column="label", split="column:fold", record_column=record_column, val_fraction=0.2)
+    data = load(
+        tmp_path, path, label_column="label", split="column:fold", record_column=record_column, val_fraction=0.2
+    )
     assert set(SPLIT[data.test.index]) == {"test"}
     assert (len(data.train), len(data.val), len(data.test)) == (32, 8, 20)
     if record_column:
@@ -327,7 +341,9 @@ CELLS = {
 
 
 @pytest.mark.parametrize("fault", CELLS)
-def test_a_wrong_cell_is_named_by_line_and_column_and_its_row_can_be_dropped(csv: Path, tmp_path: Path, fault: str) -> None:
+def test_a_wrong_cell_is_named_by_line_and_column_and_its_row_can_be_dropped(
+    csv: Path, tmp_path: Path, fault: str
+) -> None:
     column, cell, what, place = CELLS[fault]
     changed(8, column, cell)(csv)
     error = refused(csv)
@@ -418,7 +434,8 @@ def test_a_column_that_counts_rows_is_refused_without_a_header(tmp_path: Path, k
     path = save(tmp_path / "my.npz", x=np.column_stack([COUNTED[kind], X]), y=LABEL)
     assert refused(path).what.startswith("x[:, 0, 0] is no sample")
     named = write(
-        tmp_path / "named.csv", frame(label=LABEL).iloc[:, 7:].assign(label=LABEL).assign(t1=COUNTED[kind])[["t1", "t8", "label"]]
+        tmp_path / "named.csv",
+        frame(label=LABEL).iloc[:, 7:].assign(label=LABEL).assign(t1=COUNTED[kind])[["t1", "t8", "label"]],
     )
     assert refused(named).what.startswith("column 1 (t1) is no sample")
 
@@ -433,7 +450,11 @@ def test_a_counting_column_is_found_wherever_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_samples_are_not_taken_for_row_numbers(kind: str, seed: int) -> None:
     random = np.random.default_rng(seed)
-    x = random.standard_t(2, size=(int(random.integers(20, 500)), 200)) if kind == "heavy" else random.normal(size=(300, 200))
+    x = (
+        random.standard_t(2, size=(int(random.integers(20, 500)), 200))
+        if kind == "heavy"
+        else random.normal(size=(300, 200))
+    )
     made = {"whole": (x * 50).round(), "coarse": x.round(1), "padded": np.where(x > 0, 0, x)}
     assert rownumbers.counting(made.get(kind, x).astype(np.float32)) == []
 
@@ -443,7 +464,18 @@ PATIENTS = np.array([f"p{i % 15:02d}" for i in range(N)])  # 15 of 4 rows, not o
 
 @pytest.mark.parametrize(
     "name",
-    ["patient", "Patient ID", "patient_id", "subject", "SubjectID", "record", "record_name", "recording", "group", "id_patient"],
+    [
+        "patient",
+        "Patient ID",
+        "patient_id",
+        "subject",
+        "SubjectID",
+        "record",
+        "record_name",
+        "recording",
+        "group",
+        "id_patient",
+    ],
 )
 def test_a_column_that_is_called_a_record_keeps_its_rows_together(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
@@ -533,7 +565,8 @@ def test_files_of_the_archive_are_read_as_tables(tmp_path: Path, form: str) -> N
     mark, colon = {".tsv": "\t", ".txt": "  "}.get(form, ","), ":" if form == ".ts" else ","
     rows = [mark.join(map(repr, row.tolist())) for row in X]
     lines = [
-        f"{label}{mark}{row}" if form in (".tsv", ".txt") else f"{row}{colon}{label}" for row, label in zip(rows, Y, strict=True)
+        f"{label}{mark}{row}" if form in (".tsv", ".txt") else f"{row}{colon}{label}"
+        for row, label in zip(rows, Y, strict=True)
     ]
     path = tmp_path / f"Mine_TRAIN{form}"
     path.write_text(UCR[form] + "\n".join(lines) + "\n")
@@ -550,7 +583,9 @@ def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
 # Ceilings
 
 
-def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "SMALL", 2**20)
     path = tmp_path / "my.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,3,0\n" * 2**18))
@@ -560,7 +595,9 @@ def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(tmp_path
     assert "unpacks" in refused(path, bad_rows="drop").what
 
 
-def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("loaders.archives.SMALL", 2**10)
     np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
     assert "unpack to" in refused(tmp_path / "my.npz").what
@@ -573,7 +610,10 @@ def test_a_line_that_no_table_has_is_refused(tmp_path: Path, packed: bool, monke
     for content in (b"1," * 2**17, rows + b"1" * 2**18 + b"\n", rows + b"0," * 2**17):
         (tmp_path / "my.csv").write_bytes(gzip.compress(content) if packed else content)
         for bad_rows in ("error", "drop"):
-            assert refused(tmp_path / "my.csv", bad_rows=bad_rows).what == "a line has over 131,072 bytes: no row of a table"
+            assert (
+                refused(tmp_path / "my.csv", bad_rows=bad_rows).what
+                == "a line has over 131,072 bytes: no row of a table"
+            )
 
 
 def test_more_columns_than_a_table_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,7 +637,9 @@ LABELS = {
 @pytest.mark.parametrize("kind", ["csv", "npz"])
 def test_labels_that_are_no_classes_are_refused(tmp_path: Path, fault: str, kind: str) -> None:
     labels, what = LABELS[fault]
-    path = write(tmp_path / "my.csv", frame(label=labels)) if kind == "csv" else save(tmp_path / "my.npz", x=X, y=labels)
+    path = (
+        write(tmp_path / "my.csv", frame(label=labels)) if kind == "csv" else save(tmp_path / "my.npz", x=X, y=labels)
+    )
     error = refused(path)
     assert error.what.startswith(what)
     assert error.where == str(path)
@@ -614,7 +656,9 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, fault: str, kind
     ],
 )
 @pytest.mark.parametrize("header", [True, False])
-def test_an_unknown_column_is_a_usage_error_that_lists_the_columns(tmp_path: Path, how: dict[str, str], header: bool) -> None:
+def test_an_unknown_column_is_a_usage_error_that_lists_the_columns(
+    tmp_path: Path, how: dict[str, str], header: bool
+) -> None:
     error = refused(write(tmp_path / "my.csv", frame(x=RECORD, label=LABEL), header=header), UsageError, **how)
     assert "no such column" in error.what
     assert ("t0, t1, t2" in error.what and "label" in error.what) == header
@@ -631,7 +675,10 @@ def test_a_column_is_asked_for_once_and_has_one_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["random", "column", "column:", "record:x"])
 def test_an_unknown_split_is_a_usage_error(csv: Path, split: str) -> None:
-    assert refused(csv, UsageError, split=split).what == f"unknown --split '{split}'; known are stratified, record, column:NAME"
+    assert (
+        refused(csv, UsageError, split=split).what
+        == f"unknown --split '{split}'; known are stratified, record, column:NAME"
+    )
 
 
 def test_whole_records_need_records(csv: Path, tmp_path: Path) -> None:
@@ -708,14 +755,20 @@ def test_rows_of_an_npz_that_are_not_finite_can_be_dropped(tmp_path: Path) -> No
     assert data.train.dropped == 1
 
 
-def test_leads_and_samples_the_wrong_way_round_are_asked_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_leads_and_samples_the_wrong_way_round_are_asked_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     load(tmp_path, save(tmp_path / "my.npz", x=X[:, :, None].repeat(2, 2), y=Y))
     assert "the wrong way round" in caplog.text
 
 
 def test_a_file_that_is_none_of_these_is_refused_and_the_hint_says_what_would_do(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "my.xlsx").write_text("")
-    for path, what in ((tmp_path / "my.xlsx", "none of"), (tmp_path / "no.csv", "no such file"), (tmp_path, "a folder")):
+    for path, what in (
+        (tmp_path / "my.xlsx", "none of"),
+        (tmp_path / "no.csv", "no such file"),
+        (tmp_path, "a folder"),
+    ):
         error = refused(path)
         assert what in error.what
         assert "my.csv" in error.hint
@@ -732,7 +785,10 @@ def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, kind: 
     whole = packed.getvalue() if kind == "npz" else frame(label=LABEL).round(2).to_csv(index=False).encode()
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(some.one_of(mutated(whole), some.binary(max_size=200), some.text('01.,-enaif\n"').map(str.encode)), some.booleans())
+    @given(
+        some.one_of(mutated(whole), some.binary(max_size=200), some.text('01.,-enaif\n"').map(str.encode)),
+        some.booleans(),
+    )
     def holds(content: bytes, drop: bool) -> None:
         path = tmp_path / f"my.{kind}"
         path.write_bytes(content)

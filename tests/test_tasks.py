@@ -42,7 +42,9 @@ def test_a_weighed_decision_multiplies_probabilities_and_leaves_the_losses() -> 
     expected = before.scores * WEIGHTS.numpy()
     np.testing.assert_allclose(weighed.scores, expected / expected.sum(1, keepdims=True), rtol=1e-5)
     np.testing.assert_array_equal(weighed.loss, before.loss)
-    never = Classify(CLASSES, "crossentropy", decision=torch.tensor([1.0, 0.0, 1.0])).predictions(index, record, LABELS, LOGITS)
+    never = Classify(CLASSES, "crossentropy", decision=torch.tensor([1.0, 0.0, 1.0])).predictions(
+        index, record, LABELS, LOGITS
+    )
     assert not (never.scores.argmax(1) == 1).any()
 
 
@@ -60,7 +62,9 @@ def test_what_is_measured_is_what_was_predicted() -> None:
     task = Classify(CLASSES, "crossentropy")
     values = task.measure(task.predictions(np.arange(20), np.full(20, ""), LABELS, LOGITS))
     right = LOGITS.argmax(1) == LABELS
-    assert values["accuracy"] == pytest.approx(float(right.float().mean())) == float(task.running(LOGITS, LABELS)["acc"])
+    assert (
+        values["accuracy"] == pytest.approx(float(right.float().mean())) == float(task.running(LOGITS, LABELS)["acc"])
+    )
     assert values["loss"] == pytest.approx(float(F.cross_entropy(LOGITS, LABELS)))
     assert values["per_class"]["V"]["recall"] == pytest.approx(float(right[LABELS == 2].float().mean()))
     assert {*METRICS, "confusion_matrix", "per_class"} == values.keys()

@@ -52,7 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A run on 25 patients, 20 of which train and validate; to be left as it is."""
     folder = tmp_path_factory.mktemp("trained")
     root, own = folder / "root", write(folder / "own.csv", OWN)
-    ended = carried_out(*BASE, "--root-dir", root, "--data-file", own, "--rate-hz", 100, "--epochs", 2, "--batch-size", 32)
+    ended = carried_out(
+        *BASE, "--root-dir", root, "--data-file", own, "--rate-hz", 100, "--epochs", 2, "--batch-size", 32
+    )
     assert ended.code == 0, ended.err
     run = root / "table" / "runs" / RUN
     config = json.loads((run / "config.json").read_text())
@@ -72,7 +74,8 @@ def copy(trained: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
 
 
 def counted(copy: SimpleNamespace, tested: pd.DataFrame) -> dict[str, Any]:
-    """How many of the rows stand on which side of the run, by their patients: a row is known where it is one of the run's own."""
+    """How many of the rows stand on which side of the run, by their patients: a row is known where it is one of the
+    run's own."""
     own = pd.merge(tested, OWN, how="left", indicator=True)["_merge"] == "both"
     sides = {side: own & tested["patient"].isin(copy.data[f"{side}_records"]).to_numpy() for side in ("train", "val")}
     return {"trained_rows": int(sides["train"].sum()), "validated_rows": int(sides["val"].sum())}
@@ -94,7 +97,9 @@ def test_all_rows_of_another_file_are_tested_and_the_own_results_stay(copy: Simp
     assert ended.result["trained_on"] == known
     assert ended.result["shared_rows"] == 0
     assert "two sides" not in ended.result["split_rule"]
-    assert ended.result["split_rule"].startswith("all 60 rows of b.csv, not divided; records are those of the column patient")
+    assert ended.result["split_rule"].startswith(
+        "all 60 rows of b.csv, not divided; records are those of the column patient"
+    )
     folder = written(copy)
     assert folder.name.startswith("best-on-b.csv-")
     assert json.loads((folder / "results.json").read_text())["trained_on"] == known
@@ -185,7 +190,10 @@ REFUSED = {
     "samples": (lambda path: npz(path / "o.npz", X[:, :40]), "40 samples a row, the run was trained on 48"),
     "channels": (lambda path: npz(path / "o.npz", np.stack([X, X], 1)), "2 channels, the run was trained on 1"),
     "rate": (lambda path: npz(path / "o.npz", X, rate_hz=250), "250 Hz, the run was trained on 100"),
-    "labels": (lambda path: write(path / "o.csv", OTHER.assign(label=np.arange(60) % 3)), "the run knows no class 0 (20 rows)"),
+    "labels": (
+        lambda path: write(path / "o.csv", OTHER.assign(label=np.arange(60) % 3)),
+        "the run knows no class 0 (20 rows)",
+    ),
     "nothing": (lambda path: path / "o.csv", "no dataset has this name, and there is no such file"),
 }
 
@@ -202,7 +210,9 @@ def test_rows_that_are_not_as_the_run_was_trained_on_are_refused(copy: SimpleNam
 
 def test_a_file_needs_no_class_twice_and_columns_may_have_other_names(copy: SimpleNamespace) -> None:
     few = OTHER.iloc[:4].rename(columns={"label": "diagnosis", "patient": "who"})
-    ended = copy.command("--test-on", write(copy.path / "few.csv", few), "--label-column", "diagnosis", "--record-column", "who")
+    ended = copy.command(
+        "--test-on", write(copy.path / "few.csv", few), "--label-column", "diagnosis", "--record-column", "who"
+    )
     assert ended.code == 0, ended.err
     assert ended.result["trained_on"]["rows"] == 4
     one = copy.command("--test-on", write(copy.path / "one.csv", OTHER[OTHER["label"] == "B"].drop(columns="patient")))
@@ -247,7 +257,10 @@ def test_a_run_that_goes_on_keeps_what_it_knew_before(copy: SimpleNamespace) -> 
     (copy.run / "trained_on.npz").unlink()  # as an older run, which goes on with the same rows
     carried_out(*BASE, "--root-dir", copy.path / "root", "--resume", "latest", "--epochs", 2)
     assert len(Exposure.of_run(RunFolder(copy.run)).train) == copy.data["train_rows"]
-    path, how = write(copy.path / "b.csv", OTHER), ("--root-dir", copy.path / "root", "--resume", "latest", "--override")
+    path, how = (
+        write(copy.path / "b.csv", OTHER),
+        ("--root-dir", copy.path / "root", "--resume", "latest", "--override"),
+    )
     ended = carried_out(*BASE, *how, "--epochs", 3, "--data-file", path)
     assert ended.code == 0, ended.err
     both = Exposure.of_run(RunFolder(copy.run))
@@ -267,7 +280,17 @@ def test_a_run_that_starts_from_another_knows_what_that_one_knew(copy: SimpleNam
 
 
 def test_a_detector_is_tested_on_another_file_with_its_own_threshold(tmp_path: Path) -> None:
-    base = ("--dataset", "table", "--task", "detect", "--normal-class", "A", "--no-figures", "--root-dir", tmp_path / "root")
+    base = (
+        "--dataset",
+        "table",
+        "--task",
+        "detect",
+        "--normal-class",
+        "A",
+        "--no-figures",
+        "--root-dir",
+        tmp_path / "root",
+    )
     own = carried_out(*base, "--data-file", write(tmp_path / "own.csv", OWN), "--rate-hz", 100, "--epochs", 1)
     assert own.code == 0, own.err
     ended = carried_out(*base, "--test-on", write(tmp_path / "b.csv", OTHER))
@@ -282,7 +305,15 @@ def test_a_detector_is_tested_on_another_file_with_its_own_threshold(tmp_path: P
 
 
 def spec_of(classes: tuple[str, ...], **facts: Any) -> DataSpec:
-    how = {"name": "ecg", "view": "beat", "channels": 1, "samples": T, "rate_hz": 125.0, "unit": "mV", "leads": ("MLII",)}
+    how = {
+        "name": "ecg",
+        "view": "beat",
+        "channels": 1,
+        "samples": T,
+        "rate_hz": 125.0,
+        "unit": "mV",
+        "leads": ("MLII",),
+    }
     how |= {"importance": (1.0,) * len(classes), "source": "", "licence": "", "split_rule": ""}
     return DataSpec(classes=classes, **how | facts)
 
@@ -340,7 +371,12 @@ def test_other_leads_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
-    how = {"spec": spec_of(tuple(CLASSES), name="table"), "lowest": None, "split": "column:fold", "record_column": "patient"}
+    how = {
+        "spec": spec_of(tuple(CLASSES), name="table"),
+        "lowest": None,
+        "split": "column:fold",
+        "record_column": "patient",
+    }
     divided = write(tmp_path / "b.csv", OTHER.assign(fold="test")[[*OTHER.columns[:-1], "fold", "label"]])
     for path in (divided, write(tmp_path / "c.csv", OTHER), write(tmp_path / "d.csv", OTHER.drop(columns="patient"))):
         _, found = table.undivided(path, tmp_path, **how)
@@ -390,7 +426,13 @@ def test_rows_of_every_kind_are_found_again_and_joined(make: Any) -> None:
     joined = train.with_sides(val, test)
     assert (np.sort(joined.index).tolist(), len(joined)) == (list(range(6)), 6)
     found = exposure.overlap(joined)
-    assert (found.rows, found.trained, found.validated, found.records, found.known) == (6, 3, 1, 6, ("r0", "r1", "r3", "r4"))
+    assert (found.rows, found.trained, found.validated, found.records, found.known) == (
+        6,
+        3,
+        1,
+        6,
+        ("r0", "r1", "r3", "r4"),
+    )
     repeated = everything.rows(np.array([0, 0, 1, 5]))
     assert exposure.overlap(repeated) == replace(found, rows=3, trained=1, validated=1, records=3, known=("r0", "r1"))
 

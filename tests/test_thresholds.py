@@ -19,7 +19,11 @@ ERRORS = np.random.default_rng(0).gamma(2, 0.1, 500)
     ],
 )
 def test_a_rule_gives_its_threshold_and_says_what_it_was_taken_from(rule: str, expected: float) -> None:
-    assert thresholds.parse(rule)(ERRORS) == {"rule": rule, "threshold": pytest.approx(expected), "validation_rows": 500}
+    assert thresholds.parse(rule)(ERRORS) == {
+        "rule": rule,
+        "threshold": pytest.approx(expected),
+        "validation_rows": 500,
+    }
 
 
 def test_the_default_is_a_rule_and_lets_most_of_validation_pass() -> None:

@@ -98,7 +98,12 @@ COMBINATIONS = (
     + [{"augment": f"{name}::1"} for name in augment.names("signals")]
     + [{"augment": ",".join(augment.names("charts")), "model_name": "mobilenet_v3_small", "batch_size": 10}]
     + [{"augment": MIXED}, {"augment": MIXED, "model_name": "conv_ae", "criterion": "mse", "batch_size": 10}]
-    + [{"class_weights": "1,2,0,4,5"}, {"class_weights": "1,2,0,4,5", "augment": "mixup"}, {"train": "head"}, {"members": 3}]
+    + [
+        {"class_weights": "1,2,0,4,5"},
+        {"class_weights": "1,2,0,4,5", "augment": "mixup"},
+        {"train": "head"},
+        {"members": 3},
+    ]
     + [{"sampler": name} for name in CHOICES["sampler"]]
     + [{"class_balance": name} for name in CHOICES["class-balance"]]
     + [{"optimizer": name, "grad_clip": 0.5} for name in CHOICES["optimizer"]]
@@ -113,7 +118,9 @@ COMBINATIONS = (
 def test_stopped_and_resumed_equals_never_stopped(
     tiny: Data, tiny_charts: Data, tmp_path: Any, flags: dict[str, Any], looks: int
 ) -> None:
-    data = tiny_charts if flags.get("model_name") in VISION else few(tiny) if "model_name" in flags else of_records(tiny)
+    data = (
+        tiny_charts if flags.get("model_name") in VISION else few(tiny) if "model_name" in flags else of_records(tiny)
+    )
     undisturbed = fit(build(data, **flags), 3)
     stopped = fit(build(data, **flags), 3, StopAfter(looks))
     assert stopped.epoch < 3
@@ -190,14 +197,18 @@ def test_a_blended_rows_train_metrics_are_of_its_own_label(tiny: Data) -> None:
     np.testing.assert_array_equal(train["confusion_matrix"], matrix)
 
 
-@pytest.mark.parametrize("flags", [{"batch_size": 1}, {"batch_size": 149}], ids=["each row alone", "the last row alone"])
+@pytest.mark.parametrize(
+    "flags", [{"batch_size": 1}, {"batch_size": 149}], ids=["each row alone", "the last row alone"]
+)
 def test_a_class_may_weigh_nothing_though_a_batch_is_all_of_it(tiny: Data, flags: dict[str, int]) -> None:
     trainer = fit(build(few(tiny) if flags["batch_size"] == 1 else tiny, class_weights="0,1,1,1,1", **flags), 1)
     assert np.isfinite(trainer.history[0]["train"]["loss"])
 
 
 def test_the_loop_is_the_plain_loop(tiny: Data) -> None:
-    trainer = build(tiny, optimizer="sgd", momentum=0.0, scheduler="none", lr=0.1, weight_decay=0.0, grad_clip=0.0, epochs=1)
+    trainer = build(
+        tiny, optimizer="sgd", momentum=0.0, scheduler="none", lr=0.1, weight_decay=0.0, grad_clip=0.0, epochs=1
+    )
     plain = build(tiny, seed=42).model
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     order = trainer._begin_epoch().order
@@ -205,7 +216,9 @@ def test_the_loop_is_the_plain_loop(tiny: Data) -> None:
     plain.train()
     for begin in range(0, len(order), 32):
         rows = order[begin : begin + 32]
-        loss = torch.nn.functional.cross_entropy(plain(torch.tensor(tiny.train.x)[rows]), torch.tensor(tiny.train.y)[rows])
+        loss = torch.nn.functional.cross_entropy(
+            plain(torch.tensor(tiny.train.x)[rows]), torch.tensor(tiny.train.y)[rows]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -220,7 +233,9 @@ def test_every_row_is_seen_once_an_epoch_and_measured(tiny: Data) -> None:
     assert np.sum(row["train"]["confusion_matrix"], 1).tolist() == np.bincount(tiny.train.y, minlength=5).tolist()
 
 
-@pytest.mark.parametrize("flags", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2,3,4,0"}], ids=str)
+@pytest.mark.parametrize(
+    "flags", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2,3,4,0"}], ids=str
+)
 def test_balancing_never_touches_validation(tiny: Data, flags: dict[str, str]) -> None:
     trainer = build(tiny, **flags)
     trainer.model.eval()
@@ -240,7 +255,9 @@ def test_predictions_come_in_the_order_of_the_source(tiny: Data) -> None:
 def test_a_loss_that_is_not_finite_stops_before_the_step(tiny: Data) -> None:
     x = tiny.train.x.copy()
     x[17] = np.nan
-    trainer = build(Data(tiny.spec, Split(x, tiny.train.y, tiny.train.record, tiny.train.index), tiny.val, tiny.open_test, ""))
+    trainer = build(
+        Data(tiny.spec, Split(x, tiny.train.y, tiny.train.record, tiny.train.index), tiny.val, tiny.open_test, "")
+    )
     with pytest.raises(NumericsError, match=r"epoch 1, batch \d+, rows") as caught:
         fit(trainer, 1)
     assert caught.value.code == 5

@@ -48,7 +48,9 @@ def kept(trainer: object) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
 
-def test_where_the_classes_agree_every_tensor_is_taken_and_the_outputs_are_the_sources(tiny: Data, tmp_path: Path) -> None:
+def test_where_the_classes_agree_every_tensor_is_taken_and_the_outputs_are_the_sources(
+    tiny: Data, tmp_path: Path
+) -> None:
     path = saved(tmp_path / "source", tiny)
     trainer = build(tiny, seed=7)
     source = transfer.load(trainer.model, path, tiny.spec.classes)
@@ -58,7 +60,9 @@ def test_where_the_classes_agree_every_tensor_is_taken_and_the_outputs_are_the_s
     np.testing.assert_array_equal(trainer.outputs(tiny.val.x), same.outputs(tiny.val.x))
 
 
-@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c", "d", "e")], ids=["another number", "as many, other names"])
+@pytest.mark.parametrize(
+    "classes", [("a", "b"), ("a", "b", "c", "d", "e")], ids=["another number", "as many, other names"]
+)
 def test_of_other_classes_the_head_alone_is_begun_anew(tiny: Data, tmp_path: Path, classes: tuple[str, ...]) -> None:
     path = saved(tmp_path / "source", tiny)
     other = of_classes(tiny, *classes)
@@ -127,7 +131,13 @@ def test_only_a_name_in_full_is_a_name(text: str, tiny: Data, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "edit",
-    [{"model": None}, {"model": [1]}, {"model": {}}, {"model": {"head.weight": "text"}}, {"model": {1: torch.zeros(1)}}],
+    [
+        {"model": None},
+        {"model": [1]},
+        {"model": {}},
+        {"model": {"head.weight": "text"}},
+        {"model": {1: torch.zeros(1)}},
+    ],
     ids=str,
 )
 def test_a_checkpoint_of_odd_values_is_refused_in_a_line(edit: dict, tiny: Data, tmp_path: Path) -> None:
@@ -164,7 +174,9 @@ def config(ended: SimpleNamespace) -> dict:
 
 
 @pytest.mark.parametrize("form", ["run", "folder", "file"])
-def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(source: Path, tmp_path: Path, form: str) -> None:
+def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(
+    source: Path, tmp_path: Path, form: str
+) -> None:
     elsewhere = shutil.copytree(source, tmp_path / "Ä b" / "心电 1")
     typed = {"run": RUN, "folder": elsewhere, "file": elsewhere / "checkpoint.pth.tar"}[form]
     ended = carried_out(
@@ -186,7 +198,17 @@ def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(so
 
 def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(source: Path, two_classes: Path) -> None:
     root = source.parents[2]
-    flags = ("--dataset", "table", "--data-file", two_classes, "--model-name", "cnn1d_3", "--no-figures", "--root-dir", root)
+    flags = (
+        "--dataset",
+        "table",
+        "--data-file",
+        two_classes,
+        "--model-name",
+        "cnn1d_3",
+        "--no-figures",
+        "--root-dir",
+        root,
+    )
     how = ("--pretrained", RUN, "--train", "head", "--epochs", "40", "--batch-size", "16")
     undisturbed = carried_out(*flags, *how)
     assert "begun anew: head.weight is its own; head.bias is its own" in undisturbed.err
@@ -226,7 +248,8 @@ def test_a_run_that_goes_on_otherwise_still_says_where_it_came_from_and_takes_no
 
 def legacy(folder: Path) -> Path:
     older_tool.write(
-        folder / "older", {"good": {"state_dict": older_tool.network("cnn1d_3").state_dict(), "options": {}, "mark": ""}}
+        folder / "older",
+        {"good": {"state_dict": older_tool.network("cnn1d_3").state_dict(), "options": {}, "mark": ""}},
     )
     return folder / "older" / "good.zip.pth.tar"
 
@@ -244,7 +267,12 @@ REFUSED = {
     "a damaged file": (damaged, (), 4, "damaged"),
     "a file of text": (lambda folder, source: source / "config.json", (), 4, "config.json"),
     "the older tool's": (lambda folder, source: legacy(folder), (), 4, "--import-legacy"),
-    "no head": (lambda folder, source: RUN, ("--task", "detect", "--model-name", "conv_ae", "--train", "head"), 2, "has none"),
+    "no head": (
+        lambda folder, source: RUN,
+        ("--task", "detect", "--model-name", "conv_ae", "--train", "head"),
+        2,
+        "has none",
+    ),
     "a part that is none": (lambda folder, source: RUN, ("--train", "heads"), 2, "head"),
 }
 

@@ -1,4 +1,5 @@
-"""The command lines that people type, as they type them: those of the older tool's page, on a table in the Kaggle layout."""
+"""The command lines that people type, as they type them: those of the older tool's page, on a table in the Kaggle
+layout."""
 
 import json
 import shlex
@@ -58,7 +59,8 @@ def shown(folder: Path) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A folder in which every training line was typed, in turn; epochs that a line does not name are two, not twenty."""
+    """A folder in which every training line was typed, in turn; epochs that a line does not name are two, not
+    twenty."""
     folder = tmp_path_factory.mktemp("home")
     kaggle(folder / "ecg_data" / "ecg", ROWS)
     (folder / "x.csv").write_text("MLII\n" + "0.1\n" * 1000)
@@ -85,7 +87,9 @@ def test_every_training_line_trains_a_run_of_its_own(home: SimpleNamespace) -> N
 
 
 @pytest.mark.parametrize("line", TESTS)
-def test_every_line_that_tests_works_as_typed_and_shows_the_test_on_tensorboard(here: SimpleNamespace, line: str) -> None:
+def test_every_line_that_tests_works_as_typed_and_shows_the_test_on_tensorboard(
+    here: SimpleNamespace, line: str
+) -> None:
     trained = home_result(here, "ecg_cnn1d_3_2")
     ended = typed(line)
     assert ended.code == 0, ended.err
@@ -102,7 +106,9 @@ def home_result(home: SimpleNamespace, name: str) -> dict:
     return next(ended.result for ended in home.ended if ended.result["run_folder"].endswith(name))
 
 
-@pytest.mark.parametrize("added", ["", " --version latest", " --lr 0.5 --optimizer sgd --epochs 3 --augment noise --cost"])
+@pytest.mark.parametrize(
+    "added", ["", " --version latest", " --lr 0.5 --optimizer sgd --epochs 3 --augment noise --cost"]
+)
 def test_the_line_of_the_training_with_test_behind_it_tests_that_run(here: SimpleNamespace, added: str) -> None:
     before = {path: path.read_bytes() for path in (here.runs / "ecg_resnet1d_10_2").glob("*.pth.tar")}
     line = FULL.replace(" --batch-size 128", "") if "--cost" in added else FULL
@@ -156,7 +162,9 @@ def test_a_run_without_a_typed_batch_size_keeps_the_one_that_suits_its_rows(here
 
 def test_a_short_run_measures_ten_batches_of_every_side_and_its_results_say_so(tmp_path: Path) -> None:
     kaggle(tmp_path / "ecg", {"mitbih_train.csv": 400, "mitbih_test.csv": 150})
-    line = f"--dataset ecg --model-name cnn1d_3 --short-run --batch-size 3 --epochs 2 --no-figures --root-dir {tmp_path}"
+    line = (
+        f"--dataset ecg --model-name cnn1d_3 --short-run --batch-size 3 --epochs 2 --no-figures --root-dir {tmp_path}"
+    )
     ended = typed(line)
     assert ended.code == 0, ended.err
     run = Path(ended.result["run_folder"])

@@ -1,4 +1,5 @@
-"""Networks for charts: torchvision's own outputs for its own weights, any proportion, sizes as published, and no signals."""
+"""Networks for charts: torchvision's own outputs for its own weights, any proportion, sizes as published, and no
+signals."""
 
 import re
 import sys
@@ -35,7 +36,9 @@ def test_it_has_the_published_number_of_parameters_but_for_the_last_layer(name: 
     published, width = PUBLISHED[name]
     with torch.device("meta"):
         model = get_model(name, make_spec(classes=FOUR, image=(224, 224)))
-    assert sum(parameter.numel() for parameter in model.parameters()) == published - (width + 1) * 1000 + (width + 1) * 4
+    assert (
+        sum(parameter.numel() for parameter in model.parameters()) == published - (width + 1) * 1000 + (width + 1) * 4
+    )
     assert [child for child, _ in model.named_children()] == ["body", "head"]
     assert (model.head.in_features, model.head.out_features) == (width, 4)
     assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 4)
@@ -91,7 +94,9 @@ def test_pictures_are_kept_with_the_channels_last(name: str) -> None:
 
 @every_name
 def test_signals_are_refused_by_a_network_for_charts(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"{name} is a network for charts, the rows are signals \(tiny\)\. Try: --view chart"):
+    with pytest.raises(
+        UsageError, match=rf"{name} is a network for charts, the rows are signals \(tiny\)\. Try: --view chart"
+    ):
         get_model(name, make_spec())
 
 
@@ -127,7 +132,17 @@ def test_nothing_but_its_networks_needs_torchvision() -> None:
 
 
 def test_what_to_install_is_said_in_a_line_where_torchvision_is_missing(tmp_path: Path) -> None:
-    flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64", "--root-dir", str(tmp_path)]
+    flags = [
+        "--dataset",
+        "synth_rhythms",
+        "--view",
+        "chart",
+        "--short-run",
+        "--chart-size",
+        "64",
+        "--root-dir",
+        str(tmp_path),
+    ]
     ended = without(f"import commander; sys.exit(commander.main({flags}))")
     assert ended.code == 6
     assert ended.err.strip().splitlines()[-1] == (
@@ -137,7 +152,9 @@ def test_what_to_install_is_said_in_a_line_where_torchvision_is_missing(tmp_path
 
 def test_only_one_file_imports_torchvision() -> None:
     files = [path for part in (".", "loaders", "models", "toolbox", "tests") for path in (ROOT / part).glob("*.py")]
-    importing = [path.name for path in files if re.search(r"^\s*(import|from) torchvision\b", path.read_text(), re.MULTILINE)]
+    importing = [
+        path.name for path in files if re.search(r"^\s*(import|from) torchvision\b", path.read_text(), re.MULTILINE)
+    ]
     assert importing == ["torchvision_import.py"]
 
 
@@ -149,7 +166,9 @@ def test_an_import_that_works_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tensor() -> None:
-    plain, hiding = (get_model("resnet18", make_spec(classes=FOUR, image=(32, 32)), dropout=part) for part in (0.0, 0.5))
+    plain, hiding = (
+        get_model("resnet18", make_spec(classes=FOUR, image=(32, 32)), dropout=part) for part in (0.0, 0.5)
+    )
     assert plain.state_dict().keys() == hiding.state_dict().keys()
     hiding.load_state_dict(plain.state_dict())
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,5 @@
-"""Training networks for charts: what is frozen stays and costs nothing, two rates, bfloat16, and a run as a user types it."""
+"""Training networks for charts: what is frozen stays and costs nothing, two rates, bfloat16, and a run as a user types
+it."""
 
 import json
 import logging
@@ -39,7 +40,9 @@ def state(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
-def test_with_the_head_alone_no_statistic_moves_nothing_drops_out_and_no_graph_is_made(name: str, tiny_charts: Data) -> None:
+def test_with_the_head_alone_no_statistic_moves_nothing_drops_out_and_no_graph_is_made(
+    name: str, tiny_charts: Data
+) -> None:
     trainer = build(tiny_charts, model_name=name, train="head", batch_size=10)
     before, seen = state(trainer), []
     drops = [part for part in trainer.model.modules() if type(part).__name__ in ("Dropout", "StochasticDepth")]
@@ -65,7 +68,9 @@ def test_patience_ends_a_run_on_charts(tiny_charts: Data) -> None:
     assert trainer.epoch == trainer.best["epoch"] + 2 < 30
 
 
-@pytest.mark.parametrize(("device", "image", "rows"), [("cuda", (224, 224), 167), ("cpu", (224, 224), 10), ("cuda", None, 512)])
+@pytest.mark.parametrize(
+    ("device", "image", "rows"), [("cuda", (224, 224), 167), ("cpu", (224, 224), 10), ("cuda", None, 512)]
+)
 def test_how_many_rows_are_predicted_at_once(
     device: str, image: tuple[int, int] | None, rows: int, tiny: Data, tiny_charts: Data
 ) -> None:
@@ -128,11 +133,15 @@ def test_the_same_rate_for_both_is_the_run_without_it(tiny: Data) -> None:
 def test_a_network_without_a_head_and_a_frozen_backbone_have_no_rate_of_it(tiny: Data) -> None:
     with pytest.raises(UsageError, match="--backbone-lr is for a network with a head, this one has none"):
         build(tiny, model_name="conv_ae", normal_class="N", backbone_lr=0.1)
-    assert args.complaints({"backbone_lr": 0.1, "train": "head"}) == ["--backbone-lr and --train head exclude each other"]
+    assert args.complaints({"backbone_lr": 0.1, "train": "head"}) == [
+        "--backbone-lr and --train head exclude each other"
+    ]
     assert args.complaints({"backbone_lr": 0.0}) == ["--backbone-lr is 0.0, must be above 0 and finite"]
 
 
-def test_both_rates_are_in_the_log_and_the_picture(tiny: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_both_rates_are_in_the_log_and_the_picture(
+    tiny: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     history = fit(build(tiny, lr=0.01, backbone_lr=0.001, scheduler="none"), 1).history
     logger.log_epoch(RunFolder(tmp_path), history, 4)
@@ -180,7 +189,9 @@ def test_what_the_device_cannot_do_is_said_and_done_in_float32(
 
 def test_weights_losses_and_figures_are_float32_and_predictions_are_those_of_the_weights(tiny_charts: Data) -> None:
     trainer, seen = mixed(tiny_charts, **QUICK), []
-    trainer.model.head.register_forward_hook(lambda _, __, outputs: seen.append((trainer.model.training, outputs.dtype)))
+    trainer.model.head.register_forward_hook(
+        lambda _, __, outputs: seen.append((trainer.model.training, outputs.dtype))
+    )
     loss = trainer.task.loss
 
     def watched(rows: torch.Tensor, *more: Any) -> torch.Tensor:

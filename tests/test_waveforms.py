@@ -26,7 +26,9 @@ def spec_of(counts: tuple[int, ...], leads: int = 1) -> DataSpec:
 
 @pytest.mark.parametrize("leads", [1, 2, 12])
 @pytest.mark.parametrize("counts", [(30, 8), (9, 1, 0), (3,), (2,) * 10], ids=str)
-def test_examples_are_different_rows_of_their_class_over_seconds_and_the_unit(counts: tuple[int, ...], leads: int) -> None:
+def test_examples_are_different_rows_of_their_class_over_seconds_and_the_unit(
+    counts: tuple[int, ...], leads: int
+) -> None:
     x, y, index = rows(counts, leads)
     spec = spec_of(counts, leads)
     grid = waveforms.example_panels(x, y, index, spec=spec, seed=1, examples=3)
@@ -76,7 +78,9 @@ def test_the_step_between_leads_is_round_and_near_their_range(span: float) -> No
 
 @pytest.mark.parametrize("block", [1, 60, 10**6], ids=["a row at a time", "a few", "at once"])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
-def test_mean_and_spread_are_numpys_however_they_are_read(monkeypatch: pytest.MonkeyPatch, block: int, offset: float) -> None:
+def test_mean_and_spread_are_numpys_however_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, block: int, offset: float
+) -> None:
     monkeypatch.setattr(waveforms, "BLOCK", block)
     x, y, _ = rows((20, 1, 0, 7), leads=2, samples=30)
     x = x.astype(float) + offset
@@ -97,7 +101,9 @@ def test_rows_that_are_none_have_no_mean() -> None:
 
 @pytest.mark.parametrize("leads", [1, 12])
 @pytest.mark.parametrize("counts", [(30, 8), (9, 1, 0), (2,) * 10], ids=str)
-def test_a_mean_lies_in_the_middle_of_a_band_of_two_deviations_to_either_side(counts: tuple[int, ...], leads: int) -> None:
+def test_a_mean_lies_in_the_middle_of_a_band_of_two_deviations_to_either_side(
+    counts: tuple[int, ...], leads: int
+) -> None:
     x, y, _ = rows(counts, leads)
     spec = spec_of(counts, leads)
     grid = waveforms.mean_panels(x, y, spec)

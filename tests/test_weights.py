@@ -32,7 +32,9 @@ SMALL = "mobilenet_v3_small"
 def published(folder: Path, name: str = SMALL, file: str = "weights.pth", **changed: Any) -> Path:
     """A file as torchvision publishes it, with random weights; `changed` tensors, None for one that lacks."""
     torch.manual_seed(5)
-    state = torchvision_import.models().get_model(name).state_dict() | {k.replace("__", "."): v for k, v in changed.items()}
+    state = torchvision_import.models().get_model(name).state_dict() | {
+        k.replace("__", "."): v for k, v in changed.items()
+    }
     torch.save({key: tensor for key, tensor in state.items() if tensor is not None}, folder / file)
     return folder / file
 
@@ -65,7 +67,8 @@ def test_a_published_file_is_known_by_its_sum_and_its_name_and_terms_are_stated(
     path = published(tmp_path)
     (entry,) = torchvision_import.models().get_model_weights(SMALL)
     mine = replace(
-        entry.value, url=f"https://download.pytorch.org/models/x-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
+        entry.value,
+        url=f"https://download.pytorch.org/models/x-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth",
     )
     monkeypatch.setattr(entry, "_value_", mine)
     said = weights.load(get_model(SMALL, make_spec(image=(64, 64))), path)
@@ -78,7 +81,9 @@ def test_positions_of_a_transformer_are_brought_to_the_size_of_the_charts() -> N
     with torch.device("meta"):
         model = get_model("vit_b_16", make_spec(image=(32, 64)))
     theirs = torch.rand(1, 197, 768)
-    fitted = model.fitted({POSITIONS: theirs, "heads.head.weight": torch.zeros(1000, 768), "class_token": torch.ones(1)})
+    fitted = model.fitted(
+        {POSITIONS: theirs, "heads.head.weight": torch.zeros(1000, 768), "class_token": torch.ones(1)}
+    )
     assert fitted.keys() == {POSITIONS, "class_token"}
     assert torch.equal(fitted[POSITIONS], resized(theirs, (2, 4)))
     assert model.body.encoder.pos_embedding.shape == fitted[POSITIONS].shape
@@ -95,7 +100,10 @@ def test_a_file_without_counters_of_batches_is_taken_as_older_ones_are(tmp_path:
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the older format"])
 def test_a_state_dict_is_taken_as_torch_writes_it_in_either_format(zipped: bool, tmp_path: Path) -> None:
-    theirs, model = torchvision_import.models().get_model(SMALL).state_dict(), get_model(SMALL, make_spec(image=(64, 64)))
+    theirs, model = (
+        torchvision_import.models().get_model(SMALL).state_dict(),
+        get_model(SMALL, make_spec(image=(64, 64))),
+    )
     torch.save(theirs, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     assert weights.load(model, tmp_path / "w.pth")["tensors_loaded"] == len(theirs) - 2
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.body.state_dict().items())
@@ -198,7 +206,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(server: Server, hub: Path, fault: str) -> None:
+def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(
+    server: Server, hub: Path, fault: str
+) -> None:
     server.answer, says = BROKEN[fault]
     url = server.url.replace("beats.zip", NAMED)
     with pytest.raises(DownloadError, match=says) as caught:
@@ -209,7 +219,9 @@ def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(server
     assert list(hub.iterdir()) == []
 
 
-def test_a_server_that_says_nothing_more_is_given_up(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_says_nothing_more_is_given_up(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "TIMEOUT_S", 0.2)
     given_up = threading.Event()
     server.answer = lambda request: given_up.wait(60)  # its own socket would lose patience too
@@ -247,7 +259,9 @@ def test_a_network_without_published_weights_refuses_them(given: dict[str, str])
 
 def test_a_file_and_a_run_exclude_each_other() -> None:
     given = {"model_name": "resnet18", "weights_file": "w.pth"}
-    assert args.complaints({**given, "pretrained": "some_run"}) == ["--weights-file and --pretrained of a run exclude each other"]
+    assert args.complaints({**given, "pretrained": "some_run"}) == [
+        "--weights-file and --pretrained of a run exclude each other"
+    ]
     assert args.complaints({**given, "pretrained": "imagenet"}) == []
 
 
@@ -258,13 +272,17 @@ def test_no_network_and_no_copy_is_a_line_with_the_address_and_the_way_out(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(DownloadError) as caught:
-        assembly.pretrain(settled(model_name="resnet18", pretrained="imagenet"), build(tiny_charts, model_name="resnet18"))
+        assembly.pretrain(
+            settled(model_name="resnet18", pretrained="imagenet"), build(tiny_charts, model_name="resnet18")
+        )
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in str(caught.value)
     assert "Try: --weights-file" in str(caught.value)
     assert not list((tmp_path / "hub" / "checkpoints").iterdir())
 
 
-def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stopped(tiny_charts: Data, tmp_path: Path) -> None:
+def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stopped(
+    tiny_charts: Data, tmp_path: Path
+) -> None:
     path, flags = published(tmp_path, "resnet18"), {"model_name": "resnet18", "train": "head", "batch_size": 10}
     undisturbed, stopped = build(tiny_charts, **flags), build(tiny_charts, **flags)
     for trainer in (undisturbed, stopped):
@@ -285,5 +303,8 @@ def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None
 def test_signals_with_a_network_for_charts_are_a_line_and_no_folder_is_made(tmp_path: Path) -> None:
     ended = carried_out("--dataset", "synth", "--model-name", "resnet18", "--short-run", "--root-dir", tmp_path)
     assert ended.code == 2, ended.err
-    assert "resnet18 is a network for charts, the rows are signals. Try: --view chart" in ended.err.strip().splitlines()[-1]
+    assert (
+        "resnet18 is a network for charts, the rows are signals. Try: --view chart"
+        in ended.err.strip().splitlines()[-1]
+    )
     assert not list(tmp_path.glob("*/runs"))

@@ -22,7 +22,9 @@ NAMES = ["II", "V5"]
 WRITTEN = ("80", "212", "16", "24", "32", "508", "516", "524")  # by wfdb; the others by hand
 
 
-def write(folder: Path, form: str = "16", name: str = "r1", *, steps: np.ndarray = STEPS, names: list[str] = NAMES) -> Path:
+def write(
+    folder: Path, form: str = "16", name: str = "r1", *, steps: np.ndarray = STEPS, names: list[str] = NAMES
+) -> Path:
     count = steps.shape[1]
     how = {"fmt": [form] * count, "adc_gain": [200.0] * count, "baseline": [3] * count, "units": ["mV"] * count}
     wfdb.wrsamp(name, RATE_HZ, d_signal=steps, sig_name=names, write_dir=str(folder), **how)
@@ -103,7 +105,9 @@ def test_several_samples_a_frame_have_their_own_rate_and_annotations_are_placed_
     (lead,) = inputs.leads_of(recording, ("II",), None)
     assert recording.timed_as(lead).reference[1].tolist() == [30, 1497]
     assert records.marks(path, lead.rate_hz, lead.samples, frames_hz=RATE_HZ)[1].tolist() == [30, 1497]
-    with pytest.raises(DataError, match="leads of different rates are not classified together: II at 750 Hz, V5 at 250 Hz"):
+    with pytest.raises(
+        DataError, match="leads of different rates are not classified together: II at 750 Hz, V5 at 250 Hz"
+    ):
         inputs.leads_of(recording, ("II", "V5"), None)
 
 
@@ -148,7 +152,12 @@ def test_segments_of_several_layouts_have_gaps_where_a_lead_is_not_there(tmp_pat
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("m_2", f"{RATE_HZ} 500", f"{RATE_HZ} 499", "segment m_2: its header says 499 samples at 250.0 Hz, not 500 at 250.0 Hz"),
+        (
+            "m_2",
+            f"{RATE_HZ} 500",
+            f"{RATE_HZ} 499",
+            "segment m_2: its header says 499 samples at 250.0 Hz, not 500 at 250.0 Hz",
+        ),
         ("m_2", f" {RATE_HZ} ", " 360 ", "segment m_2: its header says 500 samples at 360.0 Hz"),
         ("m_2", "V5", "V6", "its segments differ in their leads: II, V6 in m_2"),
         ("m", f" {SAMPLES}", " 999", "its segments have 1000 samples, the header says 999"),
@@ -250,10 +259,17 @@ def test_an_annotation_past_the_end_leaves_the_signal_and_is_doubted(tmp_path: P
 
 
 @pytest.mark.parametrize(("fs", "placed"), [(500, [5, 250, 999]), (125, [20, 1000, 3998]), (None, [10, 500, 1999])])
-def test_annotations_are_placed_by_their_own_time_resolution(tmp_path: Path, fs: float | None, placed: list[int]) -> None:
+def test_annotations_are_placed_by_their_own_time_resolution(
+    tmp_path: Path, fs: float | None, placed: list[int]
+) -> None:
     path = write(tmp_path)
     wfdb.wrann(
-        "r1", "qrs", np.array([10, 500, 1999]), symbol=["N", "V", "N"], write_dir=str(tmp_path), **({"fs": fs} if fs else {})
+        "r1",
+        "qrs",
+        np.array([10, 500, 1999]),
+        symbol=["N", "V", "N"],
+        write_dir=str(tmp_path),
+        **({"fs": fs} if fs else {}),
     )
     assert records.marks(path, RATE_HZ, SAMPLES, "qrs")[1].tolist() == placed
 

@@ -1,4 +1,5 @@
-"""A dataset and a network of one's own are the file and the line that the README shows: they are put into a copy and run."""
+"""A dataset and a network of one's own are the file and the line that the README shows: they are put into a copy and
+run."""
 
 import re
 import shutil
@@ -46,7 +47,18 @@ def test_they_are_listed_trained_and_tested(program: Path, root: Path) -> None:
 
 
 def test_the_new_network_starts_from_another_run_and_the_new_dataset_detects(program: Path, root: Path) -> None:
-    first = ("--dataset", "synth", "--model-name", "mine", "--short-run", "--epochs", "1", "--no-figures", "--root-dir", root)
+    first = (
+        "--dataset",
+        "synth",
+        "--model-name",
+        "mine",
+        "--short-run",
+        "--epochs",
+        "1",
+        "--no-figures",
+        "--root-dir",
+        root,
+    )
     assert commander(*first, program=program).code == 0
     then = ("--dataset", "mine", "--model-name", "mine", "--pretrained", "synth_mine_1", "--train", "head")
     ended = commander(*then, "--epochs", "1", "--no-figures", "--root-dir", root, program=program)

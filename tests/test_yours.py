@@ -1,4 +1,5 @@
-"""A fault in a network or a dataset of the user's own is called theirs, with file and line; the program's own stays its own."""
+"""A fault in a network or a dataset of the user's own is called theirs, with file and line; the program's own stays its
+own."""
 
 import textwrap
 from collections.abc import Callable
@@ -36,7 +37,10 @@ class Mine(nn.Module):
         {}
 """
 FORWARDS = {
-    "too many columns": ("return self.head(x[:, 0])[:, :3]", r"gives \(2, 3\) for 2 rows in training, it must give \(2, 5\)"),
+    "too many columns": (
+        "return self.head(x[:, 0])[:, :3]",
+        r"gives \(2, 3\) for 2 rows in training, it must give \(2, 5\)",
+    ),
     "a tuple": ("return self.head(x[:, 0]), x", "gives no tensor but a tuple"),
     "another batch": ("return self.head(x[:2, 0])", r"gives \(2, 5\) for 3 rows in training, it must give \(3, 5\)"),
     "one row alone": ("return self.head(x[:, 0]).mean(0)", r"gives \(5,\) for 2 rows"),
@@ -82,13 +86,15 @@ def load() -> None:
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "nothing": (lambda: None, "it gives NoneType, it must give loaders.base.Data"),
-    "other samples": (lambda: data(samples=90), r"train.x is (20, 1, 187) float32, by its spec it must be (20, 1, 90) float32"),
+    "other samples": (lambda: data(samples=90), r"train.x is (20, 1, 187) float32, by its spec it must be (20, "
+                                                r"1, 90) float32"),
     "more leads": (lambda: data(channels=2), "spec has 1 leads, it must have 2"),
     "float64": (lambda: data(split(x=np.zeros((20, 1, 187)))), "train.x is (20, 1, 187) float64"),
     "labels NaN": (lambda: data(split(y=np.full(20, np.nan))), "train.y is float64, labels must be whole numbers"),
     "a label too many": (lambda: data(split(y=np.arange(20))), "train.y goes from 0 to 19, the classes are 0 to 4"),
     "fewer labels": (lambda: data(split(record=np.full(7, ""))), "train.record has the shape (7,), it must be (20,)"),
-    "samples NaN": (lambda: data(split(x=np.full((20, 1, 187), np.nan, np.float32))), "train.x is not finite, first in row 0"),
+    "samples NaN": (lambda: data(split(x=np.full((20, 1, 187), np.nan, np.float32))), "train.x is not finite, "
+                                                                                      "first in row 0"),
     "no rows": (lambda: data(split(0, y=np.empty(0, int))), "train has no row"),
     "a list": (lambda: data([1, 2]), "train is list, it must be rows"),
     "a class twice": (lambda: data(classes=("a",) * 5), "spec has 5 classes, it must have 1"),
@@ -149,7 +155,9 @@ def test_what_comes_with_the_program_is_what_the_readme_lists() -> None:
     """A new file of the program is a line in toolbox/shipped.txt, and in the README's tree."""
     listed = (ROOT / "toolbox" / "shipped.txt").read_text().split()
     assert listed == sorted(set(listed))
-    there = {path.relative_to(ROOT).as_posix() for package in yours.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")}
+    there = {
+        path.relative_to(ROOT).as_posix() for package in yours.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
+    }
     assert set(listed) <= there
     assert not [path for path in there - {*listed} if Path(path).name in TREE]
 
@@ -157,4 +165,6 @@ def test_what_comes_with_the_program_is_what_the_readme_lists() -> None:
 def test_a_module_of_theirs_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SyntaxError) as found:
         module(tmp_path / "mine.py", "x = 1\nclass Mine(\n")
-    assert f"your mine.py failed, SyntaxError: '(' was never closed ({tmp_path / 'mine.py'}, line 2)" in str(seen(found.value))
+    assert f"your mine.py failed, SyntaxError: '(' was never closed ({tmp_path / 'mine.py'}, line 2)" in str(
+        seen(found.value)
+    )

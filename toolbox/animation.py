@@ -1,7 +1,9 @@
-"""How the confusion matrices of a run grew from epoch to epoch: train on the left, validation on the right, to watch or to page.
+"""How the confusion matrices of a run grew from epoch to epoch: train on the left, validation on the right, to watch or
+to page.
 
-`save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF, or with the suffix .mp4 a film through ffmpeg;
-`save_confusion_page` writes the same as an HTML page with a slider. `history` is the list of a run's logger.json.
+`save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF, or with the suffix .mp4 a film through
+ffmpeg; `save_confusion_page` writes the same as an HTML page with a slider. `history` is the list of a run's
+logger.json.
 """
 
 import shutil
@@ -80,12 +82,18 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
     size = 2.2 + 0.75 * len(classes)
     width, height = size * len(sides) + 1.2, size + 0.4
     figure, letters = Figure(figsize=(width, height), layout="constrained"), int(11 * width)
-    images = [plotter.ConfusionImage(axes, classes, normalised=True) for axes in figure.subplots(1, len(sides), squeeze=False)[0]]
+    images = [
+        plotter.ConfusionImage(axes, classes, normalised=True)
+        for axes in figure.subplots(1, len(sides), squeeze=False)[0]
+    ]
     figure.colorbar(images[0].shades, ax=[image.axes for image in images], label="share of the true class")
     for name, image in zip(sides, images, strict=True):
         image.axes.set_title(name)
     heading = figure.suptitle(" \n" * (len(title) // letters + 1), fontsize=10)
-    moving = [heading, *(artist for image in images for artist in (image.shades, *image.axes.spines.values(), *image.texts))]
+    moving = [
+        heading,
+        *(artist for image in images for artist in (image.shades, *image.axes.spines.values(), *image.texts)),
+    ]
     for artist in moving:
         artist.set_animated(True)  # left out when the rest is drawn, which is once
     panels.pixels(figure)
@@ -101,7 +109,8 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
 
 
 def save_confusion_video(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Write the matrices of `history` as moving pictures, whole or not at all, of the kind that `path` ends in: gif or mp4.
+    """Write the matrices of `history` as moving pictures, whole or not at all, of the kind that `path` ends in: gif or
+    mp4.
 
     Raises ResourceError where MP4 is asked for and there is no ffmpeg, CheckpointError where there is nothing to draw.
     """
@@ -115,7 +124,9 @@ def save_confusion_video(history: History, classes: Sequence[str], path: Path, *
 def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
     from PIL import Image
 
-    first = Image.fromarray(next(pictures)).quantize(dither=Image.Dither.NONE)  # its colour bar has every shade there is
+    first = Image.fromarray(next(pictures)).quantize(
+        dither=Image.Dither.NONE
+    )  # its colour bar has every shade there is
     rest = (Image.fromarray(picture).quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0)
 
@@ -125,11 +136,25 @@ def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: 
     program = shutil.which("ffmpeg")
     first = next(pictures)
     height, width = (length // 2 * 2 for length in first.shape[:2])  # the codec wants even sides
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"1000/{shown_ms[0]}", "-i", "pipe:0"]
+    source = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        f"1000/{shown_ms[0]}",
+        "-i",
+        "pipe:0",
+    ]
     # In fragments, since a pipe cannot be gone back in.
     target = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
     command = [program, "-loglevel", "error", *source, *target]
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=said) as process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=said) as process,
+    ):
         with suppress(BrokenPipeError), process.stdin:
             for picture, ms in zip(chain([first], pictures), shown_ms, strict=True):
                 for _ in range(-(-ms // shown_ms[0])):
@@ -137,7 +162,9 @@ def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: 
         if process.wait():
             said.seek(0)
             where = said.read().decode(errors="replace")[-200:]
-            raise ResourceError("ffmpeg could not write the film", where=where, hint="free space, or a path that ends in .gif")
+            raise ResourceError(
+                "ffmpeg could not write the film", where=where, hint="free space, or a path that ends in .gif"
+            )
 
 
 WRITERS = {"gif": _write_gif, "mp4": _write_mp4}

@@ -1,6 +1,7 @@
 """A name becomes a method of scikit-learn that learns normal rows and scores others: what a network has to beat.
 
-`BASELINES[name](train)` is fitted to rows (N, D) and gives a function from rows (M, D) to scores (M,), higher the odder.
+`BASELINES[name](train)` is fitted to rows (N, D) and gives a function from rows (M, D) to scores (M,), higher the
+odder.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def isolation_forest(train: Rows) -> Scores:
 
 
 def one_class_svm(train: Rows) -> Scores:
-    """Distance to the border around the training rows in an RBF kernel's space (Schölkopf et al., Neural Comput 2001)."""
+    """Distance to the border around the training rows in an RBF kernel's space (Schölkopf et al., Neural Comput
+    2001)."""
     from sklearn.svm import OneClassSVM
 
     border = OneClassSVM(nu=0.05).fit(_drawn(train))

@@ -54,7 +54,8 @@ class Beats:
 
     @cached_property
     def ectopic(self) -> tuple[int, ...]:
-        """The classes that are ectopic beats: S, V, F and their symbols, or all but the first where none has such a name."""
+        """The classes that are ectopic beats: S, V, F and their symbols, or all but the first where none has such a
+        name."""
         named = tuple(k for k, name in enumerate(self.classes) if name in ECTOPIC)
         return named or tuple(range(1, len(self.classes)))
 
@@ -73,7 +74,9 @@ def save_annotation(beats: Beats, path: Path) -> None:
         if len(beats.sample):
             symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
             notes = np.array(["" if name in SYMBOLS else name for name in beats.classes])[beats.label].tolist()
-            how = {"symbol": symbols, "fs": beats.rate_hz, "write_dir": str(there)} | ({"aux_note": notes} if any(notes) else {})
+            how = {"symbol": symbols, "fs": beats.rate_hz, "write_dir": str(there)} | (
+                {"aux_note": notes} if any(notes) else {}
+            )
             wfdb.wrann("beats", extension, beats.sample, **how)
             content = (there / f"beats.{extension}").read_bytes()
         else:

@@ -1,7 +1,8 @@
-"""How sure one can be of a figure: it is computed again for units drawn with replacement (Efron & Tibshirani 1993, ch. 13).
+"""How sure one can be of a figure: it is computed again for units drawn with replacement (Efron & Tibshirani 1993, ch.
+13).
 
-A unit is what is independent of the others: a record, or a row where nobody knows whose it is. A statistic is given how often
-each unit was drawn, and is a product of matrices; nothing is looped over but blocks that fit the memory.
+A unit is what is independent of the others: a record, or a row where nobody knows whose it is. A statistic is given how
+often each unit was drawn, and is a product of matrices; nothing is looped over but blocks that fit the memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +19,16 @@ METHOD = "percentile bootstrap over rows"
 
 
 def units(record: Array) -> tuple[Array, str]:
-    """Which unit each row of `record` (N,) is of, (N,) from 0, and what the units are: records, or rows where none is known."""
+    """Which unit each row of `record` (N,) is of, (N,) from 0, and what the units are: records, or rows where none is
+    known."""
     if (record == "").any():
         return np.arange(len(record)), "rows"
     return np.unique(record, return_inverse=True)[1], "records"
 
 
 def draws(count: int, replicates: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, (b, count), in blocks of b replicates; none where there are no two units."""
+    """How often each of `count` units is drawn, (b, count), in blocks of b replicates; none where there are no two
+    units."""
     rng, block = np.random.default_rng(seed), max(MOST // max(count, 1), 1)
     if count < 2:
         yield np.empty((0, count))
@@ -51,13 +54,15 @@ def interval(values: Array) -> list[float]:
 def percentiles(
     statistic: Callable[[Array], dict[str, Array]], count: int, *, replicates: int = 1000, seed: int = 0
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The percentile interval of every figure of `statistic` over `count` rows, and why a figure has none: too few rows."""
+    """The percentile interval of every figure of `statistic` over `count` rows, and why a figure has none: too few
+    rows."""
     spread = replicated(statistic, count, replicates=replicates, seed=seed)
     return allowed({name: interval(column) for name, column in spread.items()}, jackknife.too_few(count, "rows"))
 
 
 def several_rows_a_record(record: Array) -> bool:
-    """Whether every row (N,) names its record, and records have more rows than one: then an interval is over records."""
+    """Whether every row (N,) names its record, and records have more rows than one: then an interval is over
+    records."""
     unit, what = units(record)
     return what == "records" and int(unit.max(initial=-1)) + 1 < len(unit)
 

@@ -1,7 +1,8 @@
 """Arrays in, floats out: whether a probability of 0.9 is right nine times in ten, and one number that makes it truer.
 
-Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the adaptive and classwise errors Nixon et al.,
-CVPR Workshops 2019; the Brier score is Brier's own (1950), over all classes. A temperature is fitted on validation rows alone.
+Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the adaptive and classwise errors Nixon
+et al., CVPR Workshops 2019; the Brier score is Brier's own (1950), over all classes. A temperature is fitted on
+validation rows alone.
 """
 
 from typing import Any
@@ -29,8 +30,8 @@ def score(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]
 def intervals(
     scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int = 1000, seed: int = 0
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """95 % intervals [low, high] over records, and why a figure has none; percentiles of resampled rows where no record (N,) is
-    known. Bins stay.
+    """95 % intervals [low, high] over records, and why a figure has none; percentiles of resampled rows where no record
+    (N,) is known. Bins stay.
 
     Chance adds to a calibration error, so that replicates of a small one lie above it.
     """
@@ -53,8 +54,8 @@ def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> 
 
 
 def brier(scores: Array, target: Array) -> float:
-    """Mean squared distance of `scores` (N, K) from the truth, summed over classes: 0 to 2. (Of two classes twice the half of
-    it that is often given.)"""
+    """Mean squared distance of `scores` (N, K) from the truth, summed over classes: 0 to 2. (Of two classes twice the
+    half of it that is often given.)"""
     return float(_squares(scores, target).mean())
 
 
@@ -64,7 +65,8 @@ def negative_log_likelihood(scores: Array, target: Array) -> float:
 
 
 def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
-    """Of each bin of equal width (bins,): its rows, their mean probability, and their share of events; NaN where it is empty."""
+    """Of each bin of equal width (bins,): its rows, their mean probability, and their share of events; NaN where it is
+    empty."""
     place = _equal_width(probability, bins)
     rows, said, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -72,7 +74,8 @@ def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[s
 
 
 def fit_temperature(logits: Array, target: Array) -> float:
-    """The temperature that makes `target` (N,) likeliest when it divides `logits` (N, K), or log-probabilities; 0.02 to 50.
+    """The temperature that makes `target` (N,) likeliest when it divides `logits` (N, K), or log-probabilities; 0.02 to
+    50.
 
     It is 1 where nothing is likelier than the logits as they are.
     """
@@ -97,15 +100,20 @@ def apply(scores: Array, temperature: float) -> Array:
 
 
 def log_probabilities(scores: Array) -> Array:
-    """The logarithm of probabilities (N, K), which are logits; of one that was rounded to 0 that of the least there is."""
+    """The logarithm of probabilities (N, K), which are logits; of one that was rounded to 0 that of the least there
+    is."""
     return np.log(np.maximum(scores, LEAST, dtype=float))
 
 
 def reliability_panels(named: dict[str, tuple[Array, Array]], *, bins: int = BINS) -> list[Panel]:
-    """What came true against what was said, and below how often it was said, for each (scores (N, K), target (N,)) by name."""
+    """What came true against what was said, and below how often it was said, for each (scores (N, K), target (N,)) by
+    name."""
     edges = np.linspace(0, 1, bins + 1)
     curve = Panel(
-        "reliability, on the dashed line what is said comes true", "confidence", "share that is right", guide=([0, 1], [0, 1])
+        "reliability, on the dashed line what is said comes true",
+        "confidence",
+        "share that is right",
+        guide=([0, 1], [0, 1]),
     )
     often = Panel("how often it is said", "confidence", "share of the rows")
     for name, (scores, target) in named.items():
@@ -120,8 +128,8 @@ def reliability_panels(named: dict[str, tuple[Array, Array]], *, bins: int = BIN
 
 
 def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
-    """Rows of each unit (U,), and for each figure what its units add, (U, tables, bins): events less what was said of each bin,
-    or a loss as a bin of its own."""
+    """Rows of each unit (U,), and for each figure what its units add, (U, tables, bins): events less what was said of
+    each bin, or a loss as a bin of its own."""
     confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
     of_class = [(scores[:, k], target == k, _equal_width(scores[:, k], bins)) for k in range(scores.shape[1])]
     binned = {

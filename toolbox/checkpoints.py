@@ -24,7 +24,9 @@ from toolbox.schema import is_count
 FORMAT = 1
 KEEP_EVERY = 5
 NUMBERS = ("format", "epoch")
-OLDER_TOOL = b"ctoolbox.logger\nExperiment\n"  # how a pickle names the logger that the older tool put into its checkpoints
+OLDER_TOOL = (
+    b"ctoolbox.logger\nExperiment\n"  # how a pickle names the logger that the older tool put into its checkpoints
+)
 ANOTHER = "another checkpoint: the best or an epoch that was kept"
 log = logging.getLogger("commander")
 
@@ -50,7 +52,8 @@ def save(run: RunFolder, state: dict[str, Any], *, is_best: bool, epoch_done: bo
 def find(run: RunFolder, which: str) -> tuple[Path, dict[str, Any]]:
     """Path and state of the checkpoint "latest", "best" or of an epoch's number.
 
-    A damaged latest is set aside as .corrupt and the newest sound one of the run taken, which is said; no other is replaced.
+    A damaged latest is set aside as .corrupt and the newest sound one of the run taken, which is said; no other is
+    replaced.
     """
     path = run / LATEST
     try:
@@ -67,7 +70,9 @@ def find(run: RunFolder, which: str) -> tuple[Path, dict[str, Any]]:
     epochs = sorted(run.path.glob(EPOCH.format("*")), key=lambda path: (len(path.name), path.name), reverse=True)
     sound = [next(filter(None, map(_sound, epochs)), None), _sound(run / BEST)]
     if not any(sound):
-        raise CheckpointError("no sound checkpoint is left of this run", where=str(run.path), hint="--version bump for a new run")
+        raise CheckpointError(
+            "no sound checkpoint is left of this run", where=str(run.path), hint="--version bump for a new run"
+        )
     path, state = max(filter(None, sound), key=lambda found: found[1]["epoch"])
     log.warning("going on from %s, the newest sound checkpoint, of epoch %d", path.name, state["epoch"])
     return path, state
@@ -82,12 +87,15 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a CheckpointError."""
+    """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a
+    CheckpointError."""
     state = read(path)
     whole = isinstance(state, dict) and all(is_count(state.get(name), most=MOST_EPOCHS) for name in NUMBERS)
     if not (whole and is_weights(state.get("model"))):
         raise CheckpointError(
-            "the file is not a checkpoint of this program", where=str(path), hint="--resume latest, or --import-legacy FILE"
+            "the file is not a checkpoint of this program",
+            where=str(path),
+            hint="--resume latest, or --import-legacy FILE",
         )
     if why := fitting.unsound(state["model"]):
         raise CheckpointError(f"the checkpoint's weights cannot be used: {why}", where=str(path), hint=ANOTHER)
@@ -101,11 +109,15 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def predates(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of its run as it was before --override last changed it, with that run's optimizer and schedule.
+    """Whether a checkpoint is of its run as it was before --override last changed it, with that run's optimizer and
+    schedule.
 
-    The epoch of that change is the run's `start_epoch`; of the checkpoints of this very epoch the latest was made after it.
+    The epoch of that change is the run's `start_epoch`; of the checkpoints of this very epoch the latest was made after
+    it.
     """
-    return bool(config.get("overrides")) and state["epoch"] < config["flags"].get("start_epoch", 0) + (path.name != LATEST)
+    return bool(config.get("overrides")) and state["epoch"] < config["flags"].get("start_epoch", 0) + (
+        path.name != LATEST
+    )
 
 
 def is_weights(value: Any) -> bool:
@@ -116,19 +128,26 @@ def is_weights(value: Any) -> bool:
 def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:
     """The tensors and plain values of a file, on the CPU, in torch's zip format or the older one.
 
-    `known` pairs a stand-in with the full name of a global that a pickle may hold; it is called in the global's place. Any other
-    global is a CheckpointError, and damage a DamagedError; nothing of either is run.
+    `known` pairs a stand-in with the full name of a global that a pickle may hold; it is called in the global's place.
+    Any other global is a CheckpointError, and damage a DamagedError; nothing of either is run.
     """
     try:
         files.regular(path).close()
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        with torch.serialization.safe_globals([*known]), warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
+        with (
+            torch.serialization.safe_globals([*known]),
+            warnings.catch_warnings(action="ignore"),
+        ):  # of its pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        if error.errno == errno.EINVAL and path.is_file():  # torch seeks before the beginning of a file that was cut off
+        if (
+            error.errno == errno.EINVAL and path.is_file()
+        ):  # torch seeks before the beginning of a file that was cut off
             raise _refusal(path, error, older=not known) from error
-        raise CheckpointError(f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER) from error
+        raise CheckpointError(
+            f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER
+        ) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
         raise _refusal(path, error, older=not known) from error
 
@@ -170,7 +189,9 @@ def restoring(path: Path) -> Iterator[None]:
         raise CheckpointError(error.what, where=error.where or str(path), hint=error.hint or ANOTHER) from error
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"the checkpoint does not fit this run: {reason}", where=str(path), hint=ANOTHER) from error
+        raise CheckpointError(
+            f"the checkpoint does not fit this run: {reason}", where=str(path), hint=ANOTHER
+        ) from error
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:

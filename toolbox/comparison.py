@@ -1,8 +1,8 @@
 """Runs tested on the same rows, side by side: how much better one is than the first, and whether that could be chance.
 
-`compare([RunFolder(...), RunFolder(...)])` reads what their tests left in pred/; `summary` is the text of what it returns. The
-interval of a difference is paired: each record is left out of both runs at once (`toolbox/jackknife.py`); where no record is
-known, every bootstrap replicate draws the same rows for both.
+`compare([RunFolder(...), RunFolder(...)])` reads what their tests left in pred/; `summary` is the text of what it
+returns. The interval of a difference is paired: each record is left out of both runs at once (`toolbox/jackknife.py`);
+where no record is known, every bootstrap replicate draws the same rows for both.
 """
 
 import re
@@ -26,10 +26,11 @@ Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
-# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py, patients.py,
-# divisions.py and ecg5000.py.
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/holdout.py,
+# patients.py, divisions.py and ecg5000.py.
 VALIDATION = re.compile(
-    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)|\d+ train, \d+ validation, "
+    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)|\d+ train, \d+"
+    r" validation, "
 )
 
 
@@ -46,13 +47,16 @@ class Tested:
 
 
 def load(run: RunFolder) -> Tested:
-    """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of classes."""
+    """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of
+    classes."""
     if not (run / METRICS).exists():
         what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
     config, values, path = run.read_json("config.json"), run.read_json(METRICS), run / PREDICTIONS
     if why := schema.misfit({"config": config, "metrics": values}, READ):
-        raise CheckpointError(f"the run's files do not say what is compared: {why}", where=str(run.path), hint="--test again")
+        raise CheckpointError(
+            f"the run's files do not say what is compared: {why}", where=str(run.path), hint="--test again"
+        )
     try:
         classes, split_rule = tuple(config["data"]["classes"]), values["split_rule"]
         predictions = Predictions.load(path)
@@ -80,8 +84,9 @@ def compare(
 
     An interval that few records do not allow is None, with the reason beside it.
 
-    Raises UsageError where fewer than two runs are given or their classes, test rows or what the split rules say of these differ,
-    CheckpointError where one was not tested. `split_rule` lacks its part on validation where that is another in another run.
+    Raises UsageError where fewer than two runs are given or their classes, test rows or what the split rules say of
+    these differ, CheckpointError where one was not tested. `split_rule` lacks its part on validation where that is
+    another in another run.
     """
     first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
@@ -101,7 +106,9 @@ def compare(
     else:
         against = [_over_rows(figures, matrices[0], of, replicates=replicates, seed=seed) for of in matrices[1:]]
     return {
-        "split_rule": first.split_rule if len({of.split_rule for of in (first, *others)}) == 1 else test_side(first.split_rule),
+        "split_rule": first.split_rule
+        if len({of.split_rule for of in (first, *others)}) == 1
+        else test_side(first.split_rule),
         "rows": len(unit),
         "units": len(matrices[0]),
         "of_units": what,
@@ -120,8 +127,8 @@ def compare(
 def _over_records(
     names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Of each figure of matrices (R, K, K) the difference, its interval, the confidence that it is above 0, and the record whose
-    absence moves it most."""
+    """Of each figure of matrices (R, K, K) the difference, its interval, the confidence that it is above 0, and the
+    record whose absence moves it most."""
     one, two = (figures(of.sum(0)) for of in (base, other))
     one_without, two_without = (figures(of.sum(0) - of) for of in (base, other))
     found = {}
@@ -139,7 +146,8 @@ def _over_records(
 
 
 def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
-    """The same of rows, matrices (N, K, K) of one count each, by the percentiles and the share of bootstrap replicates."""
+    """The same of rows, matrices (N, K, K) of one count each, by the percentiles and the share of bootstrap
+    replicates."""
 
     def differences(drawn: Array) -> dict[str, Array]:
         one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))
@@ -168,16 +176,21 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
     for other in others:
         if difference := _difference(first, other):
             hint = "runs tested on the same rows, drawn by the same rule"
-            raise UsageError(f"{first.name} and {other.name} cannot be compared, {difference}", where=other.where, hint=hint)
+            raise UsageError(
+                f"{first.name} and {other.name} cannot be compared, {difference}", where=other.where, hint=hint
+            )
     return [first, *others]
 
 
 def summary(values: dict[str, Any]) -> str:
-    """What `compare` returned as a person reads it: for each run but the first a table, its figures beside the first's."""
+    """What `compare` returned as a person reads it: for each run but the first a table, its figures beside the
+    first's."""
     first, *others = values["runs"]
     lines = [f"split: {values['split_rule']}", *_validations(values["runs"])]
     lines.append(f"test rows: {values['rows']:,}, the same for all")
-    lines.append(f"intervals over {values['units']:,} {values['of_units']}, the same for both: {values['interval_method']}")
+    lines.append(
+        f"intervals over {values['units']:,} {values['of_units']}, the same for both: {values['interval_method']}"
+    )
     lines += ec57.rules(values)
     labels = {name: ec57.LABELS.get(name, name) for name in first["figures"]}
     wide = max(map(len, labels.values())) + 4
@@ -185,7 +198,9 @@ def summary(values: dict[str, Any]) -> str:
         lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
         lines.append(" " * wide + FIGURE.format("A", "B", "B - A", "95 % interval", "above 0"))
         for name, of in against.items():
-            between = f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+            between = (
+                f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+            )
             share = "-" if of["above_0"] is None else f"{of['above_0']:.1%}"
             figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
             lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, between, share))
@@ -197,7 +212,8 @@ def _influence_lines(against: dict[str, Any], classes: Sequence[str]) -> list[st
     """Of each headline difference the record whose absence moves it most, and the difference without it."""
     known = [(name, of) for name in ec57.headline(classes) if (of := against[name].get("influence"))]
     told = [
-        f"{ec57.LABELS.get(name, name):<12} without record {of['record']}: {signed(of['without'])}, with it {signed(of['value'])}"
+        f"{ec57.LABELS.get(name, name):<12} without record {of['record']}: {signed(of['without'])}, with it"
+        f" {signed(of['value'])}"
         for name, of in known
     ]
     return ["", "B - A, most moved by one record", *told] if told else []
@@ -207,7 +223,9 @@ def _legend(values: dict[str, Any]) -> list[str]:
     """What the columns mean, and where there is no interval."""
     lines = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
-        lines.append(f"n/a: no interval, which needs {jackknife.FEW} {values['of_units']} in which the figure is known.")
+        lines.append(
+            f"n/a: no interval, which needs {jackknife.FEW} {values['of_units']} in which the figure is known."
+        )
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [
         *lines,

@@ -1,7 +1,8 @@
-"""What a network costs beside what it scores: its size and its work, which are exact, and time and memory, which are measured.
+"""What a network costs beside what it scores: its size and its work, which are exact, and time and memory, which are
+measured.
 
-`size_and_work(model, spec)` is the same on every machine; `time_and_memory(model, spec, ...)` is of the device that the model is
-on. Rows are random, of the shape that `spec` says.
+`size_and_work(model, spec)` is the same on every machine; `time_and_memory(model, spec, ...)` is of the device that the
+model is on. Rows are random, of the shape that `spec` says.
 """
 
 import platform
@@ -75,7 +76,9 @@ class _Counter:
         """There is nothing to flush."""
 
 
-def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
+def time_and_memory(
+    model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Milliseconds of one row alone, rows a second in batches, bytes of activations, and what this was measured on."""
     weights = next(model.parameters())
     device = weights.device
@@ -98,7 +101,8 @@ def time_and_memory(model: nn.Module, spec: Facts, *, batch_size: int, clock: Cl
 
 
 def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
-    """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left out."""
+    """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left
+    out."""
     taken: list[float] = []
     for number in range(WARM_UPS + MOST):
         _wait(device)
@@ -120,8 +124,9 @@ def _wait(device: torch.device) -> None:
 def activation_bytes(model: nn.Module, inputs: list[Tensor]) -> int:
     """The most memory that tensors take at once while `inputs` pass, beside the weights and the inputs themselves.
 
-    On CUDA by torch's own record of its memory, work spaces of its libraries included; elsewhere by the tensors that live at the
-    same time. What Python, torch and a device's driver take for themselves, hundreds of megabytes, is in neither.
+    On CUDA by torch's own record of its memory, work spaces of its libraries included; elsewhere by the tensors that
+    live at the same time. What Python, torch and a device's driver take for themselves, hundreds of megabytes, is in
+    neither.
     """
     device = inputs[0].device
     if device.type == "cuda":
@@ -132,7 +137,12 @@ def activation_bytes(model: nn.Module, inputs: list[Tensor]) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     living = _Living([*model.parameters(), *model.buffers(), *inputs])
-    with answering(model), torch.inference_mode(False), torch.no_grad(), living:  # inference would hide what ops are made of
+    with (
+        answering(model),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        living,
+    ):  # inference would hide what ops are made of
         model(*inputs)
     return living.most
 
@@ -185,12 +195,18 @@ def shown(value: float) -> str:
 
 def said(cost: dict[str, Any]) -> list[str]:
     """The lines of a report."""
-    size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained), {shown(cost['file_bytes'] / 1000)} kB"
+    size = (
+        f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained),"
+        f" {shown(cost['file_bytes'] / 1000)} kB"
+    )
     lines = [f"cost: {size}, {shown(cost['macs'] / 1e6)} million multiply-accumulates a row"]
     if "latency_ms" not in cost:
         return lines
     spread = f"({shown(cost['latency_p10_ms'])} - {shown(cost['latency_p90_ms'])})"
     memory = f"{shown(cost['activation_bytes'] / 1000)} kB of activations"
     batches = f"{shown(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
-    where = f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch {cost['torch']}"
+    where = (
+        f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch"
+        f" {cost['torch']}"
+    )
     return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}, {memory}; {batches}; {where}"]

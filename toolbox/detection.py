@@ -1,7 +1,7 @@
 """Arrays in, floats out: how well reconstruction errors tell anomalies from normal rows, by rank and at a threshold.
 
-Anomalies are the positive class of AUROC, average precision (both as in scikit-learn) and F1. A row is called an anomaly where
-its error is above the threshold. An undefined figure is NaN (null in JSON).
+Anomalies are the positive class of AUROC, average precision (both as in scikit-learn) and F1. A row is called an
+anomaly where its error is above the threshold. An undefined figure is NaN (null in JSON).
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,9 @@ def bootstrap_intervals(
     """95 % percentile intervals [low, high] of every figure over resampled rows; the threshold stays as it is."""
     rng, statistic = np.random.default_rng(seed), of_weights(anomaly, errors, threshold)
     blocks = (statistic(weights) for weights in metrics.resamplings(rng, len(errors), replicates))
-    return metrics.percentile_intervals(FIGURES, np.concatenate([np.stack(list(block.values())) for block in blocks], 1))
+    return metrics.percentile_intervals(
+        FIGURES, np.concatenate([np.stack(list(block.values())) for block in blocks], 1)
+    )
 
 
 def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:

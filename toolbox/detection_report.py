@@ -18,7 +18,9 @@ from toolbox.report import between, of_intervals, shown
 log = logging.getLogger("commander")
 FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
 MEASURED = "Normals are kept and anomalies caught at the threshold, which no test row had a say in."
-UNMEASURED = "Nothing can be measured: no row has a label. What lies above the threshold is odd; what it is, nobody has said."
+UNMEASURED = (
+    "Nothing can be measured: no row has a label. What lies above the threshold is odd; what it is, nobody has said."
+)
 BINS = 60
 SHOWN = 3  # rows of each kind whose reconstructions are drawn
 CURVES = {"roc": plotter.roc_panels, "precision_recall": plotter.precision_recall_panels}
@@ -47,10 +49,11 @@ def write(
     title: str,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Put into `folder` what the test set showed at the threshold `fixed` on validation; return the figures with intervals.
+    """Put into `folder` what the test set showed at the threshold `fixed` on validation; return the figures with
+    intervals.
 
-    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Of rows without labels
-    nothing can be measured: what is returned says how many lie above the threshold, and no more.
+    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Of rows without
+    labels nothing can be measured: what is returned says how many lie above the threshold, and no more.
     """
     predictions.save(folder / "predictions.npz")
     _save_csv(folder / "predictions.csv", predictions, fixed["threshold"], spec.classes)
@@ -97,21 +100,29 @@ def _save_csv(path: Path, predictions: Predictions, threshold: float, classes: S
 
 
 def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
-    """The figures with their intervals, a baseline's beside them, and a line a class; no figures where none is `normal`."""
+    """The figures with their intervals, a baseline's beside them, and a line a class; no figures where none is
+    `normal`."""
     figures, end = ([UNMEASURED], [])
     if normal:
-        figures, end = _figures(values), [MEASURED, *of_intervals(values["interval_method"], values["without_interval"])]
+        figures, end = (
+            _figures(values),
+            [MEASURED, *of_intervals(values["interval_method"], values["without_interval"])],
+        )
     lines = [title, *rules, "", *figures, "", f"{'class':<24}{'rows':>8}{'above':>8}{'share':>9}"]
     for name, counts in values["classes"].items():
         share = f"{counts['flagged'] / counts['rows']:.4f}" if counts["rows"] else "-"
-        lines.append(f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}")
+        lines.append(
+            f"{name + (' (normal)' if name == normal else ''):<24}{counts['rows']:>8,}{counts['flagged']:>8,}{share:>9}"
+        )
     return plain.lines([*lines, "", *end, NOTICE]) + "\n"
 
 
 def _figures(values: Mapping[str, Any]) -> list[str]:
     """A line a figure, under their heads."""
     baseline = values.get("baseline")
-    lines = [FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", "")))]
+    lines = [
+        FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", "")))
+    ]
     for name in detection.FIGURES:
         cells = [cell for of in (values, baseline) if of for cell in _cells(of, name)]
         lines.append(FIGURE.format(name, *cells, *[""] * (4 - len(cells))).rstrip())
@@ -133,16 +144,19 @@ def draw(
     spec: Facts,
     title: str,
 ) -> None:
-    """Draw into `folder` the errors with the threshold, ROC and precision-recall, and the best and worst reconstructions.
+    """Draw into `folder` the errors with the threshold, ROC and precision-recall, and the best and worst
+    reconstructions.
 
-    `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T) each.
-    Where no row has a label there is one kind of row, and no curve.
+    `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T)
+    each. Where no row has a label there is one kind of row, and no curve.
     """
     under = f"{title}\n{fill(spec.split_rule, 80)}"
     anomaly = predictions.target != normal
     told = detection.both_sides(anomaly)
     kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
-    panel = errors_panel({"train": train, **{f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}}, threshold)
+    panel = errors_panel(
+        {"train": train, **{f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}}, threshold
+    )
     panels.save_panels([panel], folder / "errors", columns=1, title=under)
     by_error = ranked(predictions, normal, threshold)[0]
     for name, curves in CURVES.items() if told else ():
@@ -154,8 +168,8 @@ def draw(
 
 
 def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
-    """The rows as those of two CLASSES, with the rank of the error, from 0 to 1, as the score of an anomaly; and the confusion
-    matrix (2, 2) at the threshold, None where no row has a label."""
+    """The rows as those of two CLASSES, with the rank of the error, from 0 to 1, as the score of an anomaly; and the
+    confusion matrix (2, 2) at the threshold, None where no row has a label."""
     from scipy.stats import rankdata
 
     anomaly, errors = predictions.target != normal, predictions.loss
@@ -167,11 +181,14 @@ def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Pre
 
 
 def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
-    """Histograms of the errors of each group as shares of it, and the threshold as a line; the last bin has all beyond."""
+    """Histograms of the errors of each group as shares of it, and the threshold as a line; the last bin has all
+    beyond."""
     everything = np.concatenate(list(groups.values()))
     top = max(np.percentile(everything, 99), 1.5 * threshold)
     edges = np.linspace(0, top, BINS + 1)
-    panel = Panel(f"reconstruction errors, threshold {threshold:.4g}", "error (the last bin has all beyond)", "share of the rows")
+    panel = Panel(
+        f"reconstruction errors, threshold {threshold:.4g}", "error (the last bin has all beyond)", "share of the rows"
+    )
     for name, errors in groups.items():
         if len(errors):
             share = np.histogram(np.minimum(errors, top), edges)[0] / len(errors)

@@ -34,14 +34,18 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}", hint="--device cpu") from error
+        raise UsageError(
+            f"--device {name} cannot be used here: {str(error).splitlines()[0]}", hint="--device cpu"
+        ) from error
     return device
 
 
 def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractContextManager]:
-    """What a network is run in while it is trained: bfloat16 where that is good for its layers if `mixed`, else float32.
+    """What a network is run in while it is trained: bfloat16 where that is good for its layers if `mixed`, else
+    float32.
 
-    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device that does not compute in it is named.
+    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device that does not compute in it is
+    named.
     """
     if not mixed:
         return nullcontext
@@ -53,10 +57,14 @@ def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractConte
 
 @contextmanager
 def enough_memory(batch_size: int) -> Iterator[None]:
-    """Make a ResourceError that names the memory and the batch size of a lack of memory, on the device or on the host."""
+    """Make a ResourceError that names the memory and the batch size of a lack of memory, on the device or on the
+    host."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's lack has no class
+    except (
+        RuntimeError,
+        MemoryError,
+    ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's lack has no class
         asked = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
         if not (asked or isinstance(error, torch.OutOfMemoryError | MemoryError)):
             raise

@@ -1,4 +1,5 @@
-"""What tells an attribution from a picture that only looks like one: numbers a row, from the network alone, without a label.
+"""What tells an attribution from a picture that only looks like one: numbers a row, from the network alone, without a
+label.
 
 Adebayo et al., NeurIPS 2018 (weights made anew, from the head on); Petsiuk et al., BMVC 2018 (deletion and insertion);
 Sundararajan et al., ICML 2017 (completeness); and, for heartbeats, how much of the evidence lies at the QRS.
@@ -37,7 +38,8 @@ def marked(attribution: Tensor, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
-    """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where` something is.
+    """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where` something
+    is.
 
     NaN for a row of which one attribution is the same everywhere.
     """
@@ -54,16 +56,21 @@ def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Ar
 
 
 def cascade(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[float, nn.Module]]:
-    """`model` with more and more of the layers of `fresh`, from the head on: the part of them that is new, and the network."""
+    """`model` with more and more of the layers of `fresh`, from the head on: the part of them that is new, and the
+    network."""
     trained, new = model.state_dict(), fresh.state_dict()
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in trained))[::-1]
     for count in sorted({1, *(math.ceil(len(layers) * stage / STAGES) for stage in range(1, STAGES + 1))}):
         mixed = copy.deepcopy(model)
-        mixed.load_state_dict({key: (new if key.rpartition(".")[0] in layers[:count] else trained)[key] for key in trained})
+        mixed.load_state_dict(
+            {key: (new if key.rpartition(".")[0] in layers[:count] else trained)[key] for key in trained}
+        )
         yield count / len(layers), mixed
 
 
-def completeness(model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, attribution: Tensor, blank: Tensor) -> Array:
+def completeness(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, attribution: Tensor, blank: Tensor
+) -> Array:
     """How far attributions miss the difference (B,) of the logits of x and of the blank row, as a part of it."""
     x, *features = inputs
     with torch.no_grad():
@@ -94,8 +101,8 @@ def curves(
 ) -> Curves:
     """The curves of rows x (B, ...), cut into pieces of the size `piece` along their axes.
 
-    `score(x, row)` gives probabilities (n,) of rows x (n, ...) that are made of the rows `row` (n,). Pieces in which x is as
-    blank say nothing and are in no order, so that chance is not made to look worse than it is.
+    `score(x, row)` gives probabilities (n,) of rows x (n, ...) that are made of the rows `row` (n,). Pieces in which x
+    is as blank say nothing and are in no order, so that chance is not made to look worse than it is.
     """
     rng, found = np.random.default_rng(seed), []
     for row in range(len(x)):
@@ -117,7 +124,9 @@ def _pieces(values: Tensor, piece: Sequence[int]) -> Tensor:
     """Sums of values (1, C, T) or (1, 3, H, W) over pieces; of a picture over its colours, too."""
     if values.dim() == 4:
         values = values.sum(1, keepdim=True)
-    padding = [amount for length, size in zip(values.shape[:1:-1], piece[::-1], strict=True) for amount in (0, -length % size)]
+    padding = [
+        amount for length, size in zip(values.shape[:1:-1], piece[::-1], strict=True) for amount in (0, -length % size)
+    ]
     values = F.pad(values, padding)
     pool = F.avg_pool2d if values.dim() == 4 else F.avg_pool1d
     return pool(values, tuple(piece), tuple(piece)) * float(np.prod(piece))
@@ -135,9 +144,11 @@ def _changed(x: Tensor, empty: Tensor, order: NDArray[np.int64], grid: Sequence[
 
 
 def at_qrs(attribution: Array, near: NDArray[np.bool_], within: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) that lies `near` R peaks, and the share of room there.
+    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) that lies `near` R peaks, and the share of room
+    there.
 
-    `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive is.
+    `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive
+    is.
     """
     axes = tuple(range(1, near.ndim))
     positive = np.maximum(attribution, 0).sum(1, keepdims=True, dtype=float) * within

@@ -1,7 +1,8 @@
 """Many charts are drawn in parallel processes; however many draw, every chart is the same to the last byte.
 
-`drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), processes)` gives the packed charts of each chunk of signals, in order.
-A value is 8 bytes that tell which signal was drawn, and its ink (H, W) uint8 as deflated by zlib, with a checksum.
+`drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), processes)` gives the packed charts of each chunk of signals,
+in order. A value is 8 bytes that tell which signal was drawn, and its ink (H, W) uint8 as deflated by zlib, with a
+checksum.
 """
 
 import hashlib
@@ -73,14 +74,16 @@ def told(signal: NDArray[np.float32]) -> bytes:
 
 
 def processes(charts: int, workers: int) -> int:
-    """How many processes draw, where `workers` were asked for, 0 for one a core; a worker of a grid may not start any."""
+    """How many processes draw, where `workers` were asked for, 0 for one a core; a worker of a grid may not start
+    any."""
     if charts < ALONE or multiprocessing.current_process().daemon:
         return 1
     return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
-    """What `how` makes of each chunk, in their order, by so many processes; ResourceError where one of them is killed."""
+    """What `how` makes of each chunk, in their order, by so many processes; ResourceError where one of them is
+    killed."""
     if count == 1:
         yield from map(how, chunks)
         return

@@ -1,14 +1,14 @@
 """Arrays in, floats out: what a beat classifier is worth by patient, counted as ANSI/AAMI EC57:1998/(R)2008 counts.
 
-Every figure is read from confusion matrices, one a record, so that leaving a record out is one subtraction. Gross figures pool
-the beats of all records; average figures are means over the records in which a figure is defined, as `sumstats` of the WFDB
-software has them. Their intervals are over records, not beats (`toolbox/jackknife.py`): the beats of one patient resemble each
-other. Records of one patient (201 and 202 of MIT-BIH) want one name.
+Every figure is read from confusion matrices, one a record, so that leaving a record out is one subtraction. Gross
+figures pool the beats of all records; average figures are means over the records in which a figure is defined, as
+`sumstats` of the WFDB software has them. Their intervals are over records, not beats (`toolbox/jackknife.py`): the
+beats of one patient resemble each other. Records of one patient (201 and 202 of MIT-BIH) want one name.
 
-`S` and `V` are detected as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software, and in
-de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q that is called V is neither right nor
-wrong, nor is a Q that is called S; such beats leave the count of the task. A V or S that is called Q is missed. The rule
-"one_vs_rest" counts every beat instead. The figures of each class are always one against the rest.
+`S` and `V` are detected as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software,
+and in de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q that is called V is
+neither right nor wrong, nor is a Q that is called S; such beats leave the count of the task. A V or S that is called Q
+is missed. The rule "one_vs_rest" counts every beat instead. The figures of each class are always one against the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,10 +40,14 @@ MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has
 
 
 def rules(values: Mapping[str, Any]) -> list[str]:
-    """What stands beside the figures in `values`: the classes of macro F1, those left out, and how SVEB and VEB are counted."""
+    """What stands beside the figures in `values`: the classes of macro F1, those left out, and how SVEB and VEB are
+    counted."""
     classes, macro = values["classes"], values["macro_over"]
     left_out = [name for name in classes if name not in macro]
-    lines = [f"macro F1 over {', '.join(macro)}" + (f"; {', '.join(left_out)} reported but left out of it" if left_out else "")]
+    lines = [
+        f"macro F1 over {', '.join(macro)}"
+        + (f"; {', '.join(left_out)} reported but left out of it" if left_out else "")
+    ]
     if tasks(classes):
         lines.append(f"SVEB and VEB: {RULES_IN_WORDS[values['rule']]}")
     return lines
@@ -78,7 +82,8 @@ def by_unit(target: Array, predicted: Array, unit: Array, classes: int) -> Array
 
 
 def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Array]:
-    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of the classes `neither` that are called k are left out."""
+    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of the classes `neither` that are called k are left
+    out."""
     hits, said = matrix[..., k, k], matrix[..., :, k].sum(-1)
     left_out = matrix[..., list(neither), k].sum(-1)
     missed, false = matrix[..., k, :].sum(-1) - hits, said - hits - left_out
@@ -111,15 +116,16 @@ def kappa(matrix: Array) -> Array:
 def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Array]) -> Array:
     """kappa / 2 + (Se + +P of SVEB + Se + +P of VEB) / 8, from 0 to 1 for what is better than chance.
 
-    Mar et al., IEEE TBME 58(8):2168-2177, 2011; Mondejar-Guerra et al., Biomed. Signal Process. Control 47:41-48, 2019. A +P is 0
-    here where the class is never said; the index is NaN where there is no such beat to be found.
+    Mar et al., IEEE TBME 58(8):2168-2177, 2011; Mondejar-Guerra et al., Biomed. Signal Process. Control 47:41-48, 2019.
+    A +P is 0 here where the class is never said; the index is NaN where there is no such beat to be found.
     """
     j = sum(task["Se"] + np.nan_to_num(task["+P"]) for task in (sveb, veb))
     return agreement / 2 + j / 8
 
 
 def class_figures(matrix: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
-    """Se, +P, FPR, F1 of SVEB and VEB by `rule`, then of each class against the rest, named "VEB Se", "N +P" and so on."""
+    """Se, +P, FPR, F1 of SVEB and VEB by `rule`, then of each class against the rest, named "VEB Se", "N +P" and so
+    on."""
     counted = _all_counts(matrix, classes, rule)
     return {f"{of} {part}": values for of, four in counted.items() for part, values in detection(four).items()}
 
@@ -173,7 +179,13 @@ def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
 def headline(classes: Sequence[str]) -> list[str]:
     """The gross figures that a result is quoted by."""
     if tasks(classes):
-        return ["accuracy", "kappa", "jk", "macro_f1", *(f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1"))]
+        return [
+            "accuracy",
+            "kappa",
+            "jk",
+            "macro_f1",
+            *(f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1")),
+        ]
     return ["accuracy", "kappa", "macro_f1", *(f"{name} F1" for name in classes)]
 
 
@@ -186,11 +198,11 @@ def measure(
     macro_over: Sequence[str] | None = None,
     rule: str = "ec57",
 ) -> dict[str, Any]:
-    """Gross and average figures of rows (N,) with 95 % intervals over records, the record that moves each headline figure most,
-    and the table by record: plain values.
+    """Gross and average figures of rows (N,) with 95 % intervals over records, the record that moves each headline
+    figure most, and the table by record: plain values.
 
-    An interval that few records do not allow is None, with the reason in `without_interval`. Raises UsageError for an unknown
-    rule or class.
+    An interval that few records do not allow is None, with the reason in `without_interval`. Raises UsageError for an
+    unknown rule or class.
     """
     macro = macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))
@@ -207,7 +219,10 @@ def measure(
         "macro_over": list(macro),
         "classes": list(classes),
         "confusion_matrix": pooled.tolist(),
-        "counts": {task: {name: int(n) for name, n in four.items()} for task, four in task_counts(pooled, classes, rule).items()},
+        "counts": {
+            task: {name: int(n) for name, n in four.items()}
+            for task, four in task_counts(pooled, classes, rule).items()
+        },
         "gross": gross,
         "average": average,
         "interval_method": jackknife.METHOD,
@@ -223,7 +238,8 @@ def measure(
 
 
 def table(names: Array, matrices: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, list[Any]]:
-    """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each class."""
+    """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each
+    class."""
     columns = {"record": names, "beats": matrices.sum((1, 2)), "accuracy": _accuracy(matrices)}
     columns |= {f"{name} beats": matrices[:, k].sum(-1) for k, name in enumerate(classes)}
     for of, four in _all_counts(matrices, classes, rule).items():

@@ -11,7 +11,9 @@ from toolbox import yours
 from toolbox.plain import escaped
 
 OF_AN_EXTRA = {
-    **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "pip install -r requirements-research.txt"),
+    **dict.fromkeys(
+        ("dask", "distributed", "cryptography", "yaml", "optuna"), "pip install -r requirements-research.txt"
+    ),
     **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "pip install -r requirements-vision.txt"),
     "captum": "pip install -r requirements-explain.txt",
 }
@@ -85,12 +87,17 @@ class Interrupted(BaseException):
 
 
 def unforeseen(error: Exception) -> CommanderError:
-    """What no part of the program expected, in a line: the machine's refusals, faults of the user's code and of the program."""
+    """What no part of the program expected, in a line: the machine's refusals, faults of the user's code and of the
+    program."""
     if not isinstance(error, MemoryError | ModuleNotFoundError) and (place := yours.place(error)):
         what = f"your {os.path.basename(place[0])} failed, {type(error).__name__}: {getattr(error, 'msg', error)}"
-        return OwnPartError(what, where=f"{place[0]}, line {place[1]}", hint="mend it there; --debug shows how it was called")
+        return OwnPartError(
+            what, where=f"{place[0]}, line {place[1]}", hint="mend it there; --debug shows how it was called"
+        )
     if isinstance(error, OSError):
-        return ResourceError(error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions")
+        return ResourceError(
+            error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions"
+        )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         hint = OF_AN_EXTRA.get(package, "make train, or pip install -r requirements.txt")

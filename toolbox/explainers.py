@@ -3,9 +3,10 @@
     explain = pick("explain", EXPLAINERS, "integrated-gradients")
     attribution = explain(prepared(model), [x], target)        # x (B, C, T) or (B, 3, H, W), target (B,), a class a row
 
-`inputs` are what the network is called with: x and, where there are, features (B, F), which are held as they are. Explained is
-the logit of `target`. `blank` is a row in which nothing is seen, of x's shape; `window` the size of what occlusion covers at a
-time, in samples or (height, width) in pixels. Several parts of one method explain the same target.
+`inputs` are what the network is called with: x and, where there are, features (B, F), which are held as they are.
+Explained is the logit of `target`. `blank` is a row in which nothing is seen, of x's shape; `window` the size of what
+occlusion covers at a time, in samples or (height, width) in pixels. Several parts of one method explain the same
+target.
 """
 
 import copy
@@ -28,16 +29,31 @@ MOST_VALUES = 2**19  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 OTHERS = (
-    *(F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish, F.elu, F.selu, F.celu, F.leaky_relu, F.prelu, F.softplus, F.hardtanh),
+    *(
+        F.gelu,
+        F.silu,
+        F.hardswish,
+        F.hardsigmoid,
+        F.mish,
+        F.elu,
+        F.selu,
+        F.celu,
+        F.leaky_relu,
+        F.prelu,
+        F.softplus,
+        F.hardtanh,
+    ),
     *(torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, torch.lstm, torch.gru, torch.rnn_tanh),
     *(F.scaled_dot_product_attention, F.multi_head_attention_forward),
 )
 
 
 def prepared(model: nn.Module) -> nn.Module:
-    """A copy to look into: as it predicts, nothing in it trained, no operation in place that would spoil what is looked at.
+    """A copy to look into: as it predicts, nothing in it trained, no operation in place that would spoil what is looked
+    at.
 
-    Recurrent cells are in training mode, without which cuDNN computes no gradient; without dropout that changes no output.
+    Recurrent cells are in training mode, without which cuDNN computes no gradient; without dropout that changes no
+    output.
     """
     model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     for part in model.modules():
@@ -56,7 +72,8 @@ def inside(x: Tensor) -> Tensor:
 
 
 def blank(x: Tensor) -> Tensor:
-    """Rows in which nothing is seen: medians of the leads of x (B, C, T), the zeros around them as they are; or white paper."""
+    """Rows in which nothing is seen: medians of the leads of x (B, C, T), the zeros around them as they are; or white
+    paper."""
     if x.dim() == 4:
         return torch.ones_like(x)
     within = inside(x)
@@ -67,7 +84,8 @@ def blank(x: Tensor) -> Tensor:
 def saliency(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """How much a small change of each sample would matter, either way: |d logit / d x| (Simonyan et al., ICLR workshop 2014)."""
+    """How much a small change of each sample would matter, either way: |d logit / d x| (Simonyan et al., ICLR workshop
+    2014)."""
     x, features = _leaf(inputs)
     return captum().Saliency(model).attribute(x, target=target, additional_forward_args=features)
 
@@ -75,7 +93,8 @@ def saliency(
 def integrated_gradients(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """What each sample adds on the way from the blank row to x: sums to the difference of the logits (Sundararajan et al. 2017).
+    """What each sample adds on the way from the blank row to x: sums to the difference of the logits (Sundararajan et
+    al. 2017).
 
     The path has more steps for rows whose sum would otherwise miss that difference by over half a percent.
     """
@@ -113,7 +132,8 @@ def occlusion(
 def gradcam(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """Where the last map speaks for the class: its channels by their mean gradients, rectified (Selvaraju et al., ICCV 2017).
+    """Where the last map speaks for the class: its channels by their mean gradients, rectified (Selvaraju et al., ICCV
+    2017).
 
     It does not tell leads, or colours, apart. Raises UsageError for a network without a map.
     """
@@ -146,7 +166,8 @@ def guided(model: nn.Module, inputs: Sequence[Tensor], target: Tensor) -> Tensor
 
 
 class _Guided(TorchFunctionMode):
-    """Lets only positive gradients back through rectifiers, as modules or as functions; no other unit has a guided gradient."""
+    """Lets only positive gradients back through rectifiers, as modules or as functions; no other unit has a guided
+    gradient."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in OTHERS:

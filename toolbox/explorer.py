@@ -1,7 +1,8 @@
-"""A dataset as pictures: how many rows a class has, what they look like, their mean and spread, and one page that shows it all.
+"""A dataset as pictures: how many rows a class has, what they look like, their mean and spread, and one page that shows
+it all.
 
-`explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html. It is
-given training and validation rows only: the test rows stay closed.
+`explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html.
+It is given training and validation rows only: the test rows stay closed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,17 +85,24 @@ def explore(
 ) -> Path:
     """Write the pictures of a dataset into `folder`; return the page that shows them.
 
-    `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source, are the training rows; `y_val` (M,) are of validation.
-    `examples` rows a class are drawn with `seed`; `augmented` is what `save_augmentations` takes. Raises ResourceError.
+    `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source, are the training rows; `y_val` (M,) are of
+    validation. `examples` rows a class are drawn with `seed`; `augmented` is what `save_augmentations` takes. Raises
+    ResourceError.
     """
     names = [f"{name}{ending}" for name in PICTURES for ending in (".png", ".html")]
     of = {"output": "exploration", "dataset": spec.name}
     Claim(folder, "", ["index.html", *names], of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
-    title, pictures = f"{spec.name}\n{CLOSED}", {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread"}
+    title, pictures = (
+        f"{spec.name}\n{CLOSED}",
+        {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread"},
+    )
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     panels.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
     panels.save_page(classes_page(counts, spec.classes, title), folder / "classes.html")
-    title, cell = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", waveforms.cell(len(spec.leads))
+    title, cell = (
+        f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}",
+        waveforms.cell(len(spec.leads)),
+    )
     rows = waveforms.example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
     panels.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)
     title = f"{spec.name}, {spec.view}s of train: mean, and two standard deviations to either side\n{CLOSED}"
@@ -147,7 +155,9 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
     from plotly.subplots import make_subplots
 
     titles = (f"train and validation together, {counts.sum():,} rows", "each split by itself: rows (share)")
-    figure = make_subplots(1, 2, specs=[[{"type": "domain"}, {"type": "xy"}]], subplot_titles=titles, column_widths=(0.4, 0.6))
+    figure = make_subplots(
+        1, 2, specs=[[{"type": "domain"}, {"type": "xy"}]], subplot_titles=titles, column_widths=(0.4, 0.6)
+    )
     names = [name.replace("\n", "<br>") for name in _broken(classes)]
     figure.add_pie(
         values=counts.sum(0),
@@ -174,7 +184,9 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
             row=1,
             col=2,
         )
-    figure.update_xaxes(title_text="share of the split's rows (%)", range=[0, 1.35 * _percent(counts).max()], row=1, col=2)
+    figure.update_xaxes(
+        title_text="share of the split's rows (%)", range=[0, 1.35 * _percent(counts).max()], row=1, col=2
+    )
     figure.update_yaxes(autorange="reversed", row=1, col=2)
     figure.update_layout(
         title=title.replace("\n", "<br>"),
@@ -202,7 +214,9 @@ def index_page(spec: Facts, rows: Array, samples: int, pictures: Mapping[str, st
     }
     shown = [_picture(name, heading, interactive=name != "augmentations") for name, heading in pictures.items()]
     lines = [f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items()]
-    return PAGE.format(title=escape(spec.name), closed=CLOSED, notice=NOTICE, facts="\n".join(lines), pictures="\n".join(shown))
+    return PAGE.format(
+        title=escape(spec.name), closed=CLOSED, notice=NOTICE, facts="\n".join(lines), pictures="\n".join(shown)
+    )
 
 
 def _picture(name: str, heading: str, *, interactive: bool) -> str:

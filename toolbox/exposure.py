@@ -3,8 +3,9 @@
     Exposure.of(data.train, data.val).save(run)         # before the first step
     Exposure.of_run(run).overlap(test_rows).sentence
 
-A row is known by eight bytes of the BLAKE2b digest of its samples, as float32 in mV or whatever the unit is, or as recorded where
-rows are whole records; a record is known by its name. Rows that are alike but not the same, to the last bit, are not found.
+A row is known by eight bytes of the BLAKE2b digest of its samples, as float32 in mV or whatever the unit is, or as
+recorded where rows are whole records; a record is known by its name. Rows that are alike but not the same, to the last
+bit, are not found.
 """
 
 import logging
@@ -43,7 +44,8 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of `rows` rows that are tested were trained on, and validated on, None where that is not known; their records."""
+    """How many of `rows` rows that are tested were trained on, and validated on, None where that is not known; their
+    records."""
 
     rows: int
     trained: int | None
@@ -65,9 +67,14 @@ class Overlap:
     def sentence(self) -> str:
         """For the report and the split rule."""
         if self.shared is None:
-            told = "how many rows the run trained or validated on is not known, as it kept no digests of its rows that fit these"
+            told = (
+                "how many rows the run trained or validated on is not known, as it kept no digests of its rows that fit"
+                " these"
+            )
         elif self.shared:
-            told = f"of {self.rows:,} tested rows the run trained on {self.trained:,} and validated on {self.validated:,}"
+            told = (
+                f"of {self.rows:,} tested rows the run trained on {self.trained:,} and validated on {self.validated:,}"
+            )
         else:
             told = f"the run trained and validated on none of the {self.rows:,} tested rows"
         return told + ("; " + self._of_records() if self.records else "")
@@ -90,7 +97,8 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Sorted digests of the rows that trained and that validated, None where none were kept; the names of their records.
+    """Sorted digests of the rows that trained and that validated, None where none were kept; the names of their
+    records.
 
     `digested` is what the digests are of: those of something else cannot be compared.
     """

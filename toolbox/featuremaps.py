@@ -6,8 +6,8 @@
     cells = seen.arranged(seen.source)  # (B, F, t) or (B, F, h, w)
     seen.spread(heat)                   # (B, t) -> (B, T), or (B, h, w) -> (B, H, W)
 
-A map is of convolutions, or of the tokens that the last attention reads where that comes after them. The operations are watched,
-not the modules alone: many networks add and rectify between modules.
+A map is of convolutions, or of the tokens that the last attention reads where that comes after them. The operations are
+watched, not the modules alone: many networks add and rectify between modules.
 """
 
 import math

@@ -1,4 +1,5 @@
-"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed. And the SHA-256 of a file."""
+"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed. And the SHA-256 of a
+file."""
 
 import errno
 import hashlib
@@ -63,7 +64,8 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all; what no UTF-8 has, a byte of a file's name that is no letter, as its escape."""
+    """Write `text` as UTF-8, whole or not at all; what no UTF-8 has, a byte of a file's name that is no letter, as its
+    escape."""
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
@@ -108,7 +110,8 @@ class UnreadableError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file of plain size, depth and numbers, whose objects name nothing twice; else an UnreadableError."""
+    """The value in a JSON file of plain size, depth and numbers, whose objects name nothing twice; else an
+    UnreadableError."""
     content = _bytes(path)
     try:
         text = content.decode("utf-8-sig")

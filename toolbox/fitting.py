@@ -1,7 +1,7 @@
 """Whether what a checkpoint holds is sound and of the run that would use it, seen before any of it is used.
 
-`unsound` looks at tensors alone; `misfit` compares optimizer, schedule, random state and counts with those of a run as built.
-Both return the first thing that is wrong, as words for an error, or "".
+`unsound` looks at tensors alone; `misfit` compares optimizer, schedule, random state and counts with those of a run as
+built. Both return the first thing that is wrong, as words for an error, or "".
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,7 +42,8 @@ class Progress:
 
 
 def unsound(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; empty where all can."""
+    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; empty where all
+    can."""
     return "; ".join(_first(f"{name} {why}" for name, tensor in tensors.items() if (why := _fault(name, tensor))))
 
 
@@ -76,7 +77,8 @@ def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, sch
 
 
 def unfinished(state: Mapping[str, Any], start: int) -> str:
-    """What is wrong with the epoch, the best epoch or the history of a checkpoint of a run that was begun at epoch `start`."""
+    """What is wrong with the epoch, the best epoch or the history of a checkpoint of a run that was begun at epoch
+    `start`."""
     epoch, best = state["epoch"], state["best"]
     if not is_count(epoch, most=history.MOST_EPOCHS):
         return f"epoch is {epoch!r}, it must be a whole number from 0"
@@ -113,7 +115,10 @@ def _fault(name: str, tensor: Tensor) -> str:
 
 def _all_finite(tensor: Tensor) -> bool:
     """A sum is one pass without a copy; only of numbers near the largest can it be infinite where none of them is."""
-    if not tensor.is_floating_point() or tensor.sum(dtype=torch.float32 if tensor.element_size() < 4 else None).isfinite():
+    if (
+        not tensor.is_floating_point()
+        or tensor.sum(dtype=torch.float32 if tensor.element_size() < 4 else None).isfinite()
+    ):
         return True
     return bool(tensor.isfinite().all())
 
@@ -131,7 +136,9 @@ def _forms(*tensors: Tensor) -> Iterator[str]:
 def _optimizer(state: Mapping[str, Any], own: Optimizer, names: Mapping[int, str], steps: int) -> str:
     built = own.state_dict()["param_groups"]
     groups, entries = state.get("param_groups"), state.get("state")
-    if not (isinstance(groups, list) and isinstance(entries, dict) and all(isinstance(group, dict) for group in groups)):
+    if not (
+        isinstance(groups, list) and isinstance(entries, dict) and all(isinstance(group, dict) for group in groups)
+    ):
         return "it has no groups of parameters with their state"
     if len(groups) != len(built):
         return f"it has {len(groups)} groups of parameters, the run has {len(built)}"
@@ -198,7 +205,9 @@ def _schedule(state: Mapping[str, Any], own: Mapping[str, Any], passed: int, gro
             return f"{name} is {value!r:.40}, the run has {own[name]!r:.40}"
     if not is_count(state["last_epoch"], passed, passed):
         return f"last_epoch is {state['last_epoch']!r:.40}, the run has made {passed} of its steps"
-    if odd := [name for name in ("_step_count", "num_bad_epochs", "cooldown_counter") if not is_count(state.get(name, 0))]:
+    if odd := [
+        name for name in ("_step_count", "num_bad_epochs", "cooldown_counter") if not is_count(state.get(name, 0))
+    ]:
         return f"{odd[0]} is {state[odd[0]]!r:.40}, it must be a whole number from 0"
     rates = state["_last_lr"]
     if not (isinstance(rates, list) and len(rates) == groups and all(map(is_finite, rates)) and min(rates) >= 0):
@@ -237,7 +246,12 @@ def _losses(losses: Any) -> str:
 def _random(states: Mapping[str, Any]) -> str:
     for name, own in devices.random_state(torch.device("cpu")).items():
         value = states.get(name)
-        if not (isinstance(value, Tensor) and value.shape == own.shape and value.dtype == own.dtype and not _fault(name, value)):
+        if not (
+            isinstance(value, Tensor)
+            and value.shape == own.shape
+            and value.dtype == own.dtype
+            and not _fault(name, value)
+        ):
             return f"rng: the random state of the {name} is none of torch"
     return ""
 

@@ -1,6 +1,8 @@
-"""What a network looks at as one page: a picture a row by class and outcome, with what makes one doubt them, needing no network.
+"""What a network looks at as one page: a picture a row by class and outcome, with what makes one doubt them, needing no
+network.
 
-`write(folder, examples, ...)` writes index.html, with every picture in it. An `Example` is one row with its picture's name.
+`write(folder, examples, ...)` writes index.html, with every picture in it. An `Example` is one row with its picture's
+name.
 """
 
 import base64
@@ -21,13 +23,18 @@ GROUPS = {
     "wrong-least": "wrong, least certain",
     "named": "named",
 }
-VERDICTS = {"good": "speaks for the pictures", "mind": "mind this", "bad": "speaks against the pictures", "none": "no verdict"}
+VERDICTS = {
+    "good": "speaks for the pictures",
+    "mind": "mind this",
+    "bad": "speaks against the pictures",
+    "none": "no verdict",
+}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the source, its class and the predicted one with its probability, the class that is explained, and whether
-    anything is marked."""
+    """A row of the source, its class and the predicted one with its probability, the class that is explained, and
+    whether anything is marked."""
 
     index: int
     record: str
@@ -119,8 +126,8 @@ def _image(path: Path, text: str) -> str:
 
 def _filter(name: str, label: str, values: Sequence[str], words: dict[str, str] | None = None) -> str:
     buttons = "".join(
-        f'<button data-filter="{name}" data-value="{escape(value)}" aria-pressed="true">{escape((words or {}).get(value, value))}'
-        "</button>"
+        f'<button data-filter="{name}" data-value="{escape(value)}"'
+        f' aria-pressed="true">{escape((words or {}).get(value, value))}</button>'
         for value in values
     )
     return f'<span class="filter">{label} {buttons}</span>'

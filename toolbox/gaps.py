@@ -1,6 +1,7 @@
 """Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap; so is a lead that was off.
 
-`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the gaps.
+`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the
+gaps.
 """
 
 from collections.abc import Callable
@@ -38,13 +39,18 @@ def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = 
         before = min(first, 1)  # the sample that the first of the block is compared with
         signal = read(first - before, min(first + BLOCK, samples))
         there = np.isfinite(signal)
-        low, high = min(low, signal.min(where=there, initial=np.inf)), max(high, signal.max(where=there, initial=-np.inf))
+        low, high = (
+            min(low, signal.min(where=there, initial=np.inf)),
+            max(high, signal.max(where=there, initial=-np.inf)),
+        )
         missing.append(runs(~there[before:]) + first)
         same = (signal[1:] == signal[:-1]) & there[1:]
         equal.append(_long(runs(same), len(same), still or samples) + first - before)
     gaps, flat = _joined(np.concatenate(missing)), _joined(np.concatenate(equal))
     flat[:, 1] += 1  # a run of equal neighbours ends one sample later
-    gaps = np.concatenate([gaps[gaps[:, 1] - gaps[:, 0] > longest], flat[flat[:, 1] - flat[:, 0] >= (still or samples)]])
+    gaps = np.concatenate(
+        [gaps[gaps[:, 1] - gaps[:, 0] > longest], flat[flat[:, 1] - flat[:, 0] >= (still or samples)]]
+    )
     return Survey(_joined(gaps[gaps[:, 0].argsort()]), float(low), float(high))
 
 
@@ -66,7 +72,8 @@ def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def bridged(signal: Signal, longest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`signal` (T,) with a straight line over each gap, zeros where nothing is there; and where gaps above `longest` are (T,)."""
+    """`signal` (T,) with a straight line over each gap, zeros where nothing is there; and where gaps above `longest`
+    are (T,)."""
     missing = ~np.isfinite(signal)
     filled = np.array(signal, dtype=np.float64)
     if missing.all():

@@ -4,8 +4,8 @@
     Option.product(Option("a", [1, 2]), Option("b", [3, 4]))                two cells, side by side
     one + other                                                             the cells of one, then those of the other
 
-A grid is a sum of products: `(a + b) * c` has the cells of `a * c + b * c`, and `a * (b + c)` those of `a * b + a * c`, in the
-same order (of the last, where `a` is a sum itself, in another). Repetitions stand outside: they are no axis.
+A grid is a sum of products: `(a + b) * c` has the cells of `a * c + b * c`, and `a * (b + c)` those of `a * b + a * c`,
+in the same order (of the last, where `a` is a sum itself, in another). Repetitions stand outside: they are no axis.
 A value is the text that would be typed; None leaves the flag out.
 """
 
@@ -64,7 +64,8 @@ class Grid:
         return Grid(tuple(_joined(left, right) for left in self.terms for right in other.terms))
 
     def cells(self) -> list[Cell]:
-        """The cells in order, the last axis running fastest; a UsageError where an axis is a range, or they are too many."""
+        """The cells in order, the last axis running fastest; a UsageError where an axis is a range, or they are too
+        many."""
         few_enough(sum(prod(len(axis.rows) for axis in term) for term in self.terms))
         return [cell for term in self.terms for cell in _cells(term)]
 
@@ -87,7 +88,9 @@ class Option(Grid):
         counts = {"+".join(_keys(table)): len(table) for table in tables}
         if len(set(counts.values())) != 1 or len(counts) != len(tables):
             told = ", ".join(f"{name} has {count}" for name, count in counts.items())
-            raise UsageError(f"what is zipped is not equally long: {told}", hint="as many values in each, and each flag once")
+            raise UsageError(
+                f"what is zipped is not equally long: {told}", hint="as many values in each, and each flag once"
+            )
         _apart([_keys(table) for table in tables])
         rows = tuple({key: value for cell in row for key, value in cell.items()} for row in zip(*tables, strict=True))
         return Grid(((Axis(rows),),))
@@ -130,7 +133,9 @@ def varying(cells: Iterable[Cell]) -> list[str]:
 def _cells(term: tuple[Axis, ...]) -> Iterator[Cell]:
     if drawn := [axis.drawn for axis in term if axis.drawn]:
         key, drawn_from = drawn[0]
-        raise UsageError(f"{key} is {drawn_from}, which only a search draws from", hint="--search tpe, or a list of values")
+        raise UsageError(
+            f"{key} is {drawn_from}, which only a search draws from", hint="--search tpe, or a list of values"
+        )
     for rows in product(*(axis.rows for axis in term)):
         yield {key: value for row in rows for key, value in row.items()}
 

@@ -1,7 +1,7 @@
 """The cells of a research, a row each: means over their runs, and which is the best of its contest.
 
-Which cell is best is decided by validation alone. Intervals are Student's over repetitions, 95 %; differences from the best cell
-are paired by repetition, which has one seed and one split in every cell.
+Which cell is best is decided by validation alone. Intervals are Student's over repetitions, 95 %; differences from the
+best cell are paired by repetition, which has one seed and one split in every cell.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ LEVEL = 0.95
 def cells(found: Sequence[Row], metric: str) -> list[Row]:
     """A row for each cell: how many runs, and of the `metric` mean, sd and interval on validation and test.
 
-    `val_sound_*` and `test_sound_*` are without the runs that have collapsed; `difference_*` is from the best cell of the contest
-    on validation, over the repetitions that both have, collapsed or not.
+    `val_sound_*` and `test_sound_*` are without the runs that have collapsed; `difference_*` is from the best cell of
+    the contest on validation, over the repetitions that both have, collapsed or not.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in found:
@@ -36,7 +36,8 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
 
 
 def contest(row: Row) -> str:
-    """Cells of one contest are compared: those of a stage, or of the grid and the search of a research without stages."""
+    """Cells of one contest are compared: those of a stage, or of the grid and the search of a research without
+    stages."""
     return FIRST if row["stage"] in STAGES else row["stage"]
 
 
@@ -44,7 +45,12 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     axes = {key: value for key, value in group[0].items() if key not in OF_A_RUN and "/" not in key}
     sound = [row for row in group if not row.get("collapsed")]
     done, states = [row for row in group if row["state"] == DONE], [row["state"] for row in group]
-    counts = {"n": len(done), "failed": states.count(FAILED), "pruned": states.count(PRUNED), "damaged": states.count(DAMAGED)}
+    counts = {
+        "n": len(done),
+        "failed": states.count(FAILED),
+        "pruned": states.count(PRUNED),
+        "damaged": states.count(DAMAGED),
+    }
     counts["left"] = len(group) - sum(counts.values())
     counts["collapsed"] = len(group) - len(sound)
     spreads: Row = {}
@@ -81,10 +87,11 @@ def _quantile(count: int) -> float:
 
 
 def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
-    """The cell of a contest with the best mean on validation, of those with half as many runs as the most; None without any.
+    """The cell of a contest with the best mean on validation, of those with half as many runs as the most; None without
+    any.
 
-    So a single lucky run does not outdo the mean of many; and where folds validate in turn, all of them count or none. What was
-    trained again because it was the best is no candidate. Runs that have collapsed count as they are.
+    So a single lucky run does not outdo the mean of many; and where folds validate in turn, all of them count or none.
+    What was trained again because it was the best is no candidate. Runs that have collapsed count as they are.
     """
     known = [row for row in table if row["val_mean"] is not None and not row["chosen"] and contest(row) == among]
     known = [row for row in known if row["n"] % row["folds"] == 0]

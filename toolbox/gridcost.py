@@ -1,4 +1,5 @@
-"""What the cells of a research cost beside what they score: columns of the table, the Pareto front, and a figure of both."""
+"""What the cells of a research cost beside what they score: columns of the table, the Pareto front, and a figure of
+both."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,8 @@ FRONT = "#888888"
 
 
 class Cost(NamedTuple):
-    """How a cost is told: above a column, under an axis, in what unit of the column, and whether more of it is better."""
+    """How a cost is told: above a column, under an axis, in what unit of the column, and whether more of it is
+    better."""
 
     head: str
     label: str
@@ -73,10 +75,13 @@ def shown(row: Row, name: str) -> str:
     return "" if row.get(name) is None else cost.shown(row[name] / COSTS[name].unit)
 
 
-def front(costs: Sequence[float], scores: Sequence[float], *, dearer_first: bool = False, mode: str = "max") -> list[int]:
+def front(
+    costs: Sequence[float], scores: Sequence[float], *, dearer_first: bool = False, mode: str = "max"
+) -> list[int]:
     """The points that no other beats in one of both without losing in the other (Pareto), from the cheapest on.
 
-    `dearer_first` is for a cost of which more is better, `mode` says which way a score is better. Of equal points one is named.
+    `dearer_first` is for a cost of which more is better, `mode` says which way a score is better. Of equal points one
+    is named.
     """
     sign, better = (-1 if dearer_first else 1), (1 if mode == "max" else -1)
     order = sorted(range(len(costs)), key=lambda i: (sign * costs[i], -better * scores[i]))
@@ -103,7 +108,9 @@ def figure(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: s
         for trace in _traces(table, names, metric, name):
             figure.add_trace({**trace, "showlegend": not i}, **place)
         way = "reversed" if COSTS[name].more_is_better else True
-        figure.update_xaxes(type="log", title_text=COSTS[name].label, autorange=way, exponentformat="SI", dtick="D2", **place)
+        figure.update_xaxes(
+            type="log", title_text=COSTS[name].label, autorange=way, exponentformat="SI", dtick="D2", **place
+        )
     figure.update_yaxes(range=_limits(table))
     figure.update_yaxes(title_text=metric, col=1)
     figure.update_layout(template="plotly_white", height=PANEL_HEIGHT * lines + 60, hovermode="closest")
@@ -112,7 +119,8 @@ def figure(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: s
 
 
 def _traces(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str, name: str) -> list[dict[str, Any]]:
-    """The points of both sides against one cost, below them the front of validation with its names, where no cell is."""
+    """The points of both sides against one cost, below them the front of validation with its names, where no cell
+    is."""
     sides = {side: _points(table, names, name, side) for side in SIDES}
     x, y, said = (sides["val"][key] for key in ("x", "y", "text"))
     best = front(x, y, dearer_first=COSTS[name].more_is_better, mode=mode(metric))
@@ -129,11 +137,15 @@ def _traces(table: Sequence[Row], names: Mapping[tuple[str, str], str], metric: 
         "textfont": {"size": 10, "color": FRONT},
         "hoverinfo": "skip",
     }
-    return [{**through, "name": "none is both cheaper and better on validation", "legendgroup": "front"}, *sides.values()]
+    return [
+        {**through, "name": "none is both cheaper and better on validation", "legendgroup": "front"},
+        *sides.values(),
+    ]
 
 
 def _limits(table: Sequence[Row]) -> list[float] | None:
-    """Of the axis of scores: all points and intervals, as far as a score can lie there, which is from 0 to 1 for most."""
+    """Of the axis of scores: all points and intervals, as far as a score can lie there, which is from 0 to 1 for
+    most."""
     means = [row[f"{side}_mean"] for row in table for side in SIDES if row[f"{side}_mean"] is not None]
     ends = [row[f"{side}_{part}"] for row in table for side in SIDES for part in ("low", "high")]
     if not means:
@@ -160,7 +172,9 @@ def _points(table: Sequence[Row], names: Mapping[tuple[str, str], str], name: st
             "arrayminus": [0 if bottom is None else middle - bottom for bottom, middle in zip(low, mean, strict=True)],
             "thickness": 1,
         },
-        "text": [f"{escape(names[row['stage'], row['cell']])}<br>{shown(row, name)} {COSTS[name].head}" for row in known],
+        "text": [
+            f"{escape(names[row['stage'], row['cell']])}<br>{shown(row, name)} {COSTS[name].head}" for row in known
+        ],
         "hovertemplate": "%{text}<br>" + said + " %{y:.4f}<extra></extra>",
         "mode": "markers",
         "marker": marker,

@@ -7,8 +7,9 @@
         cross: {model-name: [cnn1d_3, resnet1d_10]}          each with each
       - cross: {model-name: lstm_1}                          and these cells after those
 
-Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out.
-In place of `grid` there may be `stages` (`toolbox.stagefile`); `folds` says in how many the training rows validate in turn.
+Every value is read as the text it is, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the
+flag out. In place of `grid` there may be `stages` (`toolbox.stagefile`); `folds` says in how many the training rows
+validate in turn.
 """
 
 import runpy
@@ -45,7 +46,8 @@ class Plan:
 
 
 def read(path: Path) -> Plan:
-    """The plan of a .yaml, .yml or .py file; a UsageError says what in it is no grid, a ResourceError that it cannot be read."""
+    """The plan of a .yaml, .yml or .py file; a UsageError says what in it is no grid, a ResourceError that it cannot be
+    read."""
     try:
         if path.suffix == ".py":
             found = _ran(path)
@@ -73,7 +75,9 @@ def read(path: Path) -> Plan:
     except UsageError as error:
         raise UsageError(error.what, where=str(path), hint=error.hint) from error
     except OSError as error:
-        raise ResourceError(f"the grid cannot be read: {error.strerror}", where=str(path), hint="another path") from error
+        raise ResourceError(
+            f"the grid cannot be read: {error.strerror}", where=str(path), hint="another path"
+        ) from error
 
 
 def _ran(path: Path) -> dict[str, Any]:
@@ -83,7 +87,9 @@ def _ran(path: Path) -> dict[str, Any]:
     except (UsageError, OSError):
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"the file cannot be run, {type(error).__name__}: {error}", hint="python, and the file") from error
+        raise UsageError(
+            f"the file cannot be run, {type(error).__name__}: {error}", hint="python, and the file"
+        ) from error
 
 
 def _loaded(path: Path) -> dict[str, Any]:
@@ -99,13 +105,17 @@ def _loaded(path: Path) -> dict[str, Any]:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
             if twice := [key for key, count in keys.items() if count > 1]:
-                raise UsageError(f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}", hint="each once")
+                raise UsageError(
+                    f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}", hint="each once"
+                )
             return super().construct_mapping(node, deep)
 
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise UsageError(f"the file is larger than {MOST_BYTES:,} bytes", hint="a grid of fewer values, or several files")
+        raise UsageError(
+            f"the file is larger than {MOST_BYTES:,} bytes", hint="a grid of fewer values, or several files"
+        )
     try:
         loader = Loader(content.decode("utf-8-sig"))
         node = loader.get_single_node()
@@ -129,7 +139,8 @@ def _check_size(node: Any) -> None:
 
 
 def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node stands for, and how deep it is; `sizes` has those of the nodes met before, None within them."""
+    """How many values a node stands for, and how deep it is; `sizes` has those of the nodes met before, None within
+    them."""
     if id(node) not in sizes:
         sizes[id(node)] = None
         inner = node.value if isinstance(node.value, list) else []
@@ -154,7 +165,9 @@ def read_base(found: Any) -> Mapping[str, str | None]:
     """Flags with a value each, None for one that is left out."""
     base = mapping(found, "base")
     if odd := [key for key, value in base.items() if not (value is None or isinstance(value, str))]:
-        raise UsageError(f"{odd[0]} in base is not one value", hint=f'{odd[0]}: "one,other", commas and all as on a command line')
+        raise UsageError(
+            f"{odd[0]} in base is not one value", hint=f'{odd[0]}: "one,other", commas and all as on a command line'
+        )
     return {flag_key(key): value for key, value in base.items()}
 
 
@@ -210,5 +223,7 @@ def count(name: str, found: Any) -> int:
     """The number from 1 on that stands at `name`."""
     text = str(found)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MOST_COUNT):
-        raise UsageError(f"{name} is {text[:40]}, must be a number from 1 on, at most {MOST_COUNT:,}", hint=f"{name}: 5")
+        raise UsageError(
+            f"{name} is {text[:40]}, must be a number from 1 on, at most {MOST_COUNT:,}", hint=f"{name}: 5"
+        )
     return int(text)

@@ -124,7 +124,12 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
     kinds = sorted(kinds) if numbers else kinds
     labels = [escape(gridtext.shown(kind) or "none") for kind in kinds]
     places = list(range(len(kinds)))
-    return {"label": escape(axis), "values": [kinds.index(value) for value in values], "tickvals": places, "ticktext": labels}
+    return {
+        "label": escape(axis),
+        "values": [kinds.index(value) for value in values],
+        "tickvals": places,
+        "ticktext": labels,
+    }
 
 
 def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
@@ -148,11 +153,14 @@ def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Mapping[tuple[str,
 
 
 def boxes_figure(rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
-    """The validation scores of the repetitions of each cell, as boxes with their points; what has collapsed has a cross."""
+    """The validation scores of the repetitions of each cell, as boxes with their points; what has collapsed has a
+    cross."""
     figure = _figure("", f"validation {metric}")
     collapsed = [row for row in rows if row.get("collapsed") and row.get(f"val/{metric}") is not None]
     for i, (cell, name) in enumerate(names.items()):
-        values = [row.get(f"val/{metric}") for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE]
+        values = [
+            row.get(f"val/{metric}") for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE
+        ]
         figure.add_box(
             y=values,
             name=escape(name),

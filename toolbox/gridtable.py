@@ -1,7 +1,7 @@
 """The runs of a research as a table: one typed row a run, read from the run folders, whatever their state.
 
-A row is of a `stage`, and `chosen` where its cell was found best before it began; `gridcells` makes a row a cell of them.
-A run or a record that cannot be read is a row of state "damaged" without figures, and its `error` names the file.
+A row is of a `stage`, and `chosen` where its cell was found best before it began; `gridcells` makes a row a cell of
+them. A run or a record that cannot be read is a row of state "damaged" without figures, and its `error` names the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,8 @@ Row = dict[str, Any]
 BEST = "best"  # the stage of the best cell trained again, in a research without stages
 STAGES = (FIRST, "search", BEST)
 OF_A_RUN = {
-    "rep", "fold", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "collapsed", "split_rule", "run", "error"
+    "rep", "fold", "seed", "state", "parameters", "epochs", "best_epoch", "seconds", "collapsed", "split_rule",
+    "run", "error"
 }  # fmt: skip
 OF_ANY = OF_A_RUN | {"cell", "stage", "chosen", "folds"}
 LARGEST = 1e300  # of a figure
@@ -71,7 +72,8 @@ def _values(flags: Mapping[str, str], axes: Mapping[str, str]) -> Row:
 
 
 def columns(axes: Sequence[str]) -> dict[str, str]:
-    """The axes by the names of their columns: layout is enough for model-args.layout, where nothing else is called so."""
+    """The axes by the names of their columns: layout is enough for model-args.layout, where nothing else is called
+    so."""
     short = [axis.rpartition(".")[2] for axis in axes]
     taken = OF_ANY | {name for name in short if short.count(name) > 1}
     return {axis if name in taken else name: axis for name, axis in zip(short, axes, strict=True)}
@@ -97,12 +99,16 @@ def _figures(found: Found, *, done: bool) -> Row:
     """What the files of a run show; a DamagedRun names a file that is not as this program writes it."""
     config, results = found.config, _json(found.folder, "results.json")
     try:
-        if not isinstance({} if results is None else results, dict) or not isinstance((results or {}).get("test", {}), dict):
+        if not isinstance({} if results is None else results, dict) or not isinstance(
+            (results or {}).get("test", {}), dict
+        ):
             raise TypeError("results.json has no object of figures")
         history = epochs(found.folder)
         best = best_epoch(history, monitor(config)) or {}
         costs = gridcost.of_run(config, results)
-        _numbers({name: value for name, value in costs.items() if gridcost.is_measured(name) or not isinstance(value, str)})
+        _numbers(
+            {name: value for name, value in costs.items() if gridcost.is_measured(name) or not isinstance(value, str)}
+        )
         row: Row = {"epochs": len(history), **costs}
         row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
         row |= {f"val/{name}": value for name, value in _plain(best.get("val")).items()}
@@ -131,7 +137,8 @@ def epochs(folder: Path | None) -> list[dict[str, Any]]:
 
 
 def _collapsed(best: Mapping[str, Any], results: Mapping[str, Any]) -> str | None:
-    """Where and why a run has collapsed, on validation (on training where no row validates) or on test; None where it has not."""
+    """Where and why a run has collapsed, on validation (on training where no row validates) or on test; None where it
+    has not."""
     seen = {"validation": best.get("val"), "test": results.get("test")}
     sides = seen if best.get("val") else seen | {"training": best.get("train")}
     matrices = {name: side["confusion_matrix"] for name, side in sides.items() if side and side.get("confusion_matrix")}
@@ -141,7 +148,9 @@ def _collapsed(best: Mapping[str, Any], results: Mapping[str, Any]) -> str | Non
 
 def axes(found: Sequence[Row]) -> list[str]:
     """The flags that have a column."""
-    return [name for name in dict.fromkeys(name for row in found for name in row) if name not in OF_ANY and "/" not in name]
+    return [
+        name for name in dict.fromkeys(name for row in found for name in row) if name not in OF_ANY and "/" not in name
+    ]
 
 
 def split_rules(found: Sequence[Row]) -> list[str]:

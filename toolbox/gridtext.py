@@ -31,12 +31,18 @@ def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
 
 
 def remarks(found: Sequence[Row], metric: str) -> list[str]:
-    """What stands beside the numbers: how rows were divided, how cells are judged, what has collapsed, and what this is not."""
+    """What stands beside the numbers: how rows were divided, how cells are judged, what has collapsed, and what this is
+    not."""
     folds = any(row["folds"] > 1 for row in found)
     over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
     judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over {over}."
     rules = [f"split: {rule}" for rule in split_rules(found)]
-    return [*rules, f"{judged} Differences are paired by {'fold' if folds else 'repetition'}.", *_collapsed(found), NOTICE]
+    return [
+        *rules,
+        f"{judged} Differences are paired by {'fold' if folds else 'repetition'}.",
+        *_collapsed(found),
+        NOTICE,
+    ]
 
 
 def _collapsed(found: Sequence[Row]) -> list[str]:
@@ -51,17 +57,29 @@ def lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[s
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
     head = ["", *stage, "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
     return [head] + [
-        _line(row, axes, list(costs.values()), is_best=any(row is one for one in first), staged=bool(stage)) for row in table
+        _line(row, axes, list(costs.values()), is_best=any(row is one for one in first), staged=bool(stage))
+        for row in table
     ]
 
 
 def _line(row: Row, axes: Sequence[str], costs: Sequence[str], *, is_best: bool, staged: bool) -> list[str]:
     notes = [f"{row[name]} {name}" for name in ("failed", "damaged", "pruned", "left", "collapsed") if row[name]]
     notes += [row["stage"]] * (not staged and row["stage"] != FIRST)
-    numbers = [gridcost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
+    numbers = [gridcost.shown(row, name) for name in costs] + [
+        "" if row["seconds"] is None else f"{row['seconds']:,.0f}"
+    ]
     values = [shown(row.get(key)) for key in axes]
     sides = [said(row, side) for side in ("val", "test", "difference")]
-    return ["*" * is_best, *[row["stage"]] * staged, row["cell"], *values, str(row["n"]), *sides, *numbers, ", ".join(notes)]
+    return [
+        "*" * is_best,
+        *[row["stage"]] * staged,
+        row["cell"],
+        *values,
+        str(row["n"]),
+        *sides,
+        *numbers,
+        ", ".join(notes),
+    ]
 
 
 def shown(value: Any) -> str:
@@ -76,5 +94,7 @@ def said(row: Row, name: str) -> str:
     sign = "+" if name == "difference" else ""
     interval = "" if row[f"{name}_low"] is None else f" [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
     sound = row.get(f"{name}_sound_mean")
-    without = f" (without collapsed {'none' if sound is None else f'{sound:.4f}'})" if row["collapsed"] and not sign else ""
+    without = (
+        f" (without collapsed {'none' if sound is None else f'{sound:.4f}'})" if row["collapsed"] and not sign else ""
+    )
     return f"{row[f'{name}_mean']:{sign}.4f}{interval}{without}"

@@ -1,4 +1,5 @@
-"""A row and its attribution as one picture: leads on ECG paper, coloured by what speaks for a class and what against it.
+"""A row and its attribution as one picture: leads on ECG paper, coloured by what speaks for a class and what against
+it.
 
 figure = row_figure(x, attribution, spec=spec, title="row 12, V")      # x and attribution (C, T)
 figure = picture_figure(image, attribution, title="row 12, V")         # (3, H, W)
@@ -39,7 +40,8 @@ class Facts(Protocol):
 
 
 def scaled(attribution: Array) -> Array:
-    """Attribution from -1 to 1: 1 is the size that two cells in a hundred pass. One that is the same everywhere marks nothing."""
+    """Attribution from -1 to 1: 1 is the size that two cells in a hundred pass. One that is the same everywhere marks
+    nothing."""
     if not np.ptp(attribution) > 0:
         return np.zeros_like(attribution)
     return np.clip(attribution / np.percentile(np.abs(attribution[attribution != 0]), FULL), -1, 1)
@@ -63,17 +65,22 @@ def is_wide_picture(height: int, width: int) -> bool:
 
 
 def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: Array = ()) -> "Figure":
-    """Leads x (C, T) with their attribution, and R peaks as ticks; leads share the scales of amplitude and of colour."""
+    """Leads x (C, T) with their attribution, and R peaks as ticks; leads share the scales of amplitude and of
+    colour."""
     from matplotlib.figure import Figure
 
     heat, leads = scaled(attribution), len(x)
-    drawn = np.flatnonzero((x != 0).any(0) | (np.abs(heat) > FAINT).any(0))  # not the zeros after a signal where nothing is said
+    drawn = np.flatnonzero(
+        (x != 0).any(0) | (np.abs(heat) > FAINT).any(0)
+    )  # not the zeros after a signal where nothing is said
     end = drawn[-1] + 2 if len(drawn) else x.shape[1]
     x, heat = x[:, :end], heat[:, :end]
     columns = 1 if leads <= ONE_COLUMN else 2
     rows = -(-leads // columns)
     height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
-    figure = Figure(figsize=(WIDE if is_wide(x.shape[1], spec) else NARROW, height), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(WIDE if is_wide(x.shape[1], spec) else NARROW, height), layout="constrained", facecolor="white"
+    )
     figure.suptitle(title, fontsize=10)
     if leads == 1:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -87,7 +94,9 @@ def row_figure(x: Array, attribution: Array, *, spec: Facts, title: str, peaks: 
         _lead(axes, lead, warm, spec=spec, middle=_middle(lead), reach=_reach(x), peaks=marked, strip=True)
         if place % rows == rows - 1 or place == leads - 1:
             axes.set_xlabel("time (s)", fontsize=8)
-        axes.text(0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top", zorder=6, bbox=LABEL)
+        axes.text(
+            0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top", zorder=6, bbox=LABEL
+        )
     for axes in list(places)[leads:]:
         axes.remove()
     return figure
@@ -103,7 +112,15 @@ def _reach(x: Array) -> float:
 
 
 def _lead(
-    axes: "Axes", lead: Array, heat: Array, *, spec: Facts, middle: float, reach: float, peaks: Array, strip: bool = False
+    axes: "Axes",
+    lead: Array,
+    heat: Array,
+    *,
+    spec: Facts,
+    middle: float,
+    reach: float,
+    peaks: Array,
+    strip: bool = False,
 ) -> None:
     """A lead on paper, its line coloured and thickened by the heat; with a `strip` of the same colours below it."""
     from matplotlib.collections import LineCollection
@@ -124,7 +141,14 @@ def _lead(
     if strip:
         extent = (0, time_s[-1], low, low + 0.3 * reach)
         axes.imshow(
-            heat[None], extent=extent, aspect="auto", cmap=colours("white"), vmin=-1, vmax=1, zorder=2, interpolation="nearest"
+            heat[None],
+            extent=extent,
+            aspect="auto",
+            cmap=colours("white"),
+            vmin=-1,
+            vmax=1,
+            zorder=2,
+            interpolation="nearest",
         )
         axes.set_xlim(0, time_s[-1])
         axes.set_ylim(low, high)
@@ -165,7 +189,8 @@ def _area(axes: "Axes", heat: Array, spec: Facts) -> None:
 
 
 def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
-    """A picture (3, H, W) in [0, 1], grey, with its attribution (3, H, W), summed over colours, as light that falls onto it."""
+    """A picture (3, H, W) in [0, 1], grey, with its attribution (3, H, W), summed over colours, as light that falls
+    onto it."""
     from matplotlib.figure import Figure
 
     heat = scaled(attribution.sum(0))

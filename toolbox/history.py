@@ -44,7 +44,9 @@ def _of_side(values: Mapping[str, Any]) -> str:
 
 def _is_matrix(value: Any) -> bool:
     rows = value if isinstance(value, list) else []
-    return bool(rows) and all(isinstance(row, list) and len(row) == len(rows) and all(map(_is_share, row)) for row in rows)
+    return bool(rows) and all(
+        isinstance(row, list) and len(row) == len(rows) and all(map(_is_share, row)) for row in rows
+    )
 
 
 def _is_share(value: Any) -> bool:

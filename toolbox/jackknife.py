@@ -3,11 +3,12 @@
     of = jackknife.spread(value, without)            # without (R,): the figure without each record in turn
     jackknife.interval(of, (0, 1)), of.lacks         # [low, high], or None and the reason
 
-The interval is Student's on the logit scale of the figure's range, with the standard error of the jackknife (Efron & Tibshirani
-1993, ch. 11) and as many degrees of freedom as 1.25 times the effective number of records, (sum d^2)^2 / sum d^4 of the
-influences d: where one record holds most of a class, 22 records tell little more of it than one. `benchmarks/coverage.py`
-compares it with the percentile, the expanded percentile (Hesterberg, The American Statistician 69(4):371-386, 2015), BCa and
-bootstrap-t intervals; COVERAGE is what it found. A figure that is known in fewer than FEW records has no interval.
+The interval is Student's on the logit scale of the figure's range, with the standard error of the jackknife (Efron &
+Tibshirani 1993, ch. 11) and as many degrees of freedom as 1.25 times the effective number of records, (sum d^2)^2 / sum
+d^4 of the influences d: where one record holds most of a class, 22 records tell little more of it than one.
+`benchmarks/coverage.py` compares it with the percentile, the expanded percentile (Hesterberg, The American Statistician
+69(4):371-386, 2015), BCa and bootstrap-t intervals; COVERAGE is what it found. A figure that is known in fewer than FEW
+records has no interval.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,8 @@ COVERAGE: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure, the standard error and degrees of freedom of its jackknife, and why there is no interval ("" where there is)."""
+    """A figure, the standard error and degrees of freedom of its jackknife, and why there is no interval ("" where
+    there is)."""
 
     value: float
     error: float
@@ -56,7 +58,8 @@ def too_few(count: int, what: str = "records") -> str:
 
 
 def spread(value: float, without: Array, known: int | None = None) -> Spread:
-    """The spread of a figure from its values `without` (R,) each record; it is `known` in so many of them (None: in all)."""
+    """The spread of a figure from its values `without` (R,) each record; it is `known` in so many of them (None: in
+    all)."""
     count = len(without)
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
     lacks = too_few(count if known is None else min(known, count))
@@ -68,7 +71,8 @@ def spread(value: float, without: Array, known: int | None = None) -> Spread:
 
 
 def interval(of: Spread, bounds: Bounds) -> list[float] | None:
-    """The 95 % interval of a figure that lies between `bounds`, of which the upper may be infinite: then on the log scale."""
+    """The 95 % interval of a figure that lies between `bounds`, of which the upper may be infinite: then on the log
+    scale."""
     from scipy.special import expit, logit, stdtrit
 
     if of.lacks:
@@ -134,7 +138,8 @@ def lacking(of: Mapping[str, Spread]) -> dict[str, str]:
 def influence(
     values: Mapping[str, float], without: Mapping[str, Array], units: Sequence[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Of each of the figures `names` the unit whose absence moves it most, and the figure without it (NaN: undefined)."""
+    """Of each of the figures `names` the unit whose absence moves it most, and the figure without it (NaN:
+    undefined)."""
     found = {}
     for name in names:
         value, others = float(values[name]), without[name]

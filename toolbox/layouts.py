@@ -2,9 +2,9 @@
 
     v1, v2 = sheets(parse("v1,v2"), spec.leads, size=224)
 
-A layout is a preset or COLUMNSxSECONDS[+LEAD...]: the leads fill one column after the other, and each lead behind a + is a
-rhythm strip below them, over the whole time. Layouts that are drawn together share one paper, that of the largest. All lengths
-are in mm of paper from its upper left corner; mm 0 is the centre of the first pixel.
+A layout is a preset or COLUMNSxSECONDS[+LEAD...]: the leads fill one column after the other, and each lead behind a +
+is a rhythm strip below them, over the whole time. Layouts that are drawn together share one paper, that of the largest.
+All lengths are in mm of paper from its upper left corner; mm 0 is the centre of the first pixel.
 """
 
 import math
@@ -29,7 +29,8 @@ SMALLEST, LARGEST, WIDEST = 32, 4096, 32_767  # pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """`columns` of `seconds` each, and strips of the leads `rhythm`; `leads` are those it is for, () for all that there are."""
+    """`columns` of `seconds` each, and strips of the leads `rhythm`; `leads` are those it is for, () for all that there
+    are."""
 
     name: str
     columns: int
@@ -129,7 +130,9 @@ def by_default(leads: Sequence[str], length_s: float) -> Layout:
     return Layout(f"1x{length_s:.4g}", 1, max(length_s, SHORTEST_S))
 
 
-def sheets(layouts: Sequence[Layout], leads: Sequence[str], *, chosen: Sequence[str] | None = None, size: int) -> list[Sheet]:
+def sheets(
+    layouts: Sequence[Layout], leads: Sequence[str], *, chosen: Sequence[str] | None = None, size: int
+) -> list[Sheet]:
     """The layouts for data with these `leads`, or the `chosen` of them, on one paper `size` pixels high.
 
     Raises UsageError for a lead that is not there, and for a paper that is too wide.
@@ -157,7 +160,9 @@ def _placed(layout: Layout, shown: tuple[str, ...], leads: Sequence[str]) -> She
     for place, lead in enumerate(shown):
         column, row = divmod(place, deep)
         begin_s = column * layout.seconds
-        cells.append(Cell(lead, there[lead.casefold()], LEFT_MM + begin_s * MM_PER_S, rows_mm[row], begin_s, layout.seconds))
+        cells.append(
+            Cell(lead, there[lead.casefold()], LEFT_MM + begin_s * MM_PER_S, rows_mm[row], begin_s, layout.seconds)
+        )
     for lead, y_mm in zip(layout.rhythm, rows_mm[deep:], strict=True):
         cells.append(Cell(lead, there[lead.casefold()], LEFT_MM, y_mm, 0.0, layout.whole_s))
     width_mm = LEFT_MM + layout.whole_s * MM_PER_S + RIGHT_MM

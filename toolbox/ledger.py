@@ -5,9 +5,9 @@
     logs/CELL_REP.log   what the run said
     research.log        what the whole said; index.html and table.csv are read from the runs
 
-A run's folder is a normal one. Its results.json, not the record, says that it is done; so nothing that is finished is lost or
-done twice, whoever is killed. The run of a record is the run folder whose config.json has the flags and the seed of the cell; any
-other folder that a record names is left alone, and the cell is run again.
+A run's folder is a normal one. Its results.json, not the record, says that it is done; so nothing that is finished is
+lost or done twice, whoever is killed. The run of a record is the run folder whose config.json has the flags and the
+seed of the cell; any other folder that a record names is left alone, and the cell is run again.
 """
 
 import os
@@ -41,7 +41,8 @@ MOST_RUNS = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """One run to carry out: a cell, its repetition, the stage it is of, and what its command would have been typed with.
+    """One run to carry out: a cell, its repetition, the stage it is of, and what its command would have been typed
+    with.
 
     `length` has the flags of LENGTH, typed or not.
     """
@@ -66,7 +67,8 @@ def key_of(stage: str, cell: str, rep: int) -> str:
 
 
 def stage_of(key: str) -> str:
-    """What a run was for, which its key begins with: a stage, or without any a cell of the grid, of a search, or the best one."""
+    """What a run was for, which its key begins with: a stage, or without any a cell of the grid, of a search, or the
+    best one."""
     stage, dash, _ = key.partition("-")
     return stage if dash else FIRST
 
@@ -89,14 +91,19 @@ class Ledger:
 
     @classmethod
     def open(cls, root: Path, name: str, *, make: bool = True) -> "Ledger":
-        """The folder called `name`, made where it is not there; a UsageError lists those there are where it is to be."""
+        """The folder called `name`, made where it is not there; a UsageError lists those there are where it is to
+        be."""
         if not NAME.fullmatch(name):
             hint = "--name NAME" if make else "--results NAME"
-            raise UsageError(f"{name[:60]!r} is no name of a research", hint=f"{hint}, of letters, digits, dots and dashes")
+            raise UsageError(
+                f"{name[:60]!r} is no name of a research", hint=f"{hint}, of letters, digits, dots and dashes"
+            )
         path = root / "research" / name
         if not make and not (path / "grid.json").is_file():
             there = ", ".join(sorted(found.parent.name for found in root.glob("research/*/grid.json"))) or "none"
-            raise UsageError(f"no research is called {name}; there is {there}", where=str(root / "research"), hint="another name")
+            raise UsageError(
+                f"no research is called {name}; there is {there}", where=str(root / "research"), hint="another name"
+            )
         try:
             for part in ("runs", "logs") if make else ():
                 (path / part).mkdir(parents=True, exist_ok=True)
@@ -126,10 +133,11 @@ class Ledger:
         stage: str = FIRST,
         chosen: bool = False,
     ) -> int:
-        """Keep the cells, with a name each, or the space that is searched, the repetitions and folds; how many cells are new.
+        """Keep the cells, with a name each, or the space that is searched, the repetitions and folds; how many cells
+        are new.
 
-        `chosen` are cells that an earlier stage found best. A UsageError where a cell of before is not among them, or where space
-        or folds are others.
+        `chosen` are cells that an earlier stage found best. A UsageError where a cell of before is not among them, or
+        where space or folds are others.
         """
         path, plans, before = self.path / "grid.json", self.plans(), self.plan(stage)
         if plans and (stage == FIRST) != (FIRST in plans):
@@ -143,7 +151,9 @@ class Ledger:
         names = {cell["name"] for cell in cells}
         if lost := [cell for cell in before["cells"] if cell["name"] not in names]:
             what = f"{len(lost)} of {len(before['cells'])} cells of this research are not in the grid any more"
-            raise UsageError(what, where=str(path), hint="another --name, or the grid with its old cells beside the new")
+            raise UsageError(
+                what, where=str(path), hint="another --name, or the grid with its old cells beside the new"
+            )
         if space and before["space"] not in (None, space):
             what = "this research has searched another grid"
             raise UsageError(what, where=str(path), hint="another --name, or the grid as it was")
@@ -162,7 +172,9 @@ class Ledger:
             return {stage: _plan(plan) for stage, plan in plans.items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             what = f"the cells of this research cannot be read: {type(error).__name__}, {error}"
-            hint = f"remove this file, then research.py GRID --name {self.path.name} with the grid, which writes it again"
+            hint = (
+                f"remove this file, then research.py GRID --name {self.path.name} with the grid, which writes it again"
+            )
             raise CheckpointError(what, where=str(path), hint=hint) from error
 
     def plan(self, stage: str = FIRST) -> dict[str, Any]:
@@ -262,7 +274,8 @@ class Ledger:
         return WAITING if found.why and record["state"] in (STARTED, STOPPED) else record["state"]
 
     def trouble(self, task: Task) -> str:
-        """Why what was kept of a task's run is not used, so that it is run again; empty where it is used or nothing was kept."""
+        """Why what was kept of a task's run is not used, so that it is run again; empty where it is used or nothing was
+        kept."""
         path = self._record_path(task.key)
         try:
             record = _record(path) | asdict(task) if path.is_file() else None
@@ -338,7 +351,8 @@ def _lost(path: Path, error: Exception) -> str:
 
 
 def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set[str]) -> str:
-    """The first difference between a run's config.json and what its record asks for, in words; empty where there is none."""
+    """The first difference between a run's config.json and what its record asks for, in words; empty where there is
+    none."""
     flags, given = config["flags"], {key: value for key, value in record["given"].items() if key not in OF_THE_MACHINE}
     for name, value in {**record.get("length", {}), **given}.items():
         if name not in flags or not _same(name, flags[name], value, roots):
@@ -355,7 +369,9 @@ def _same(name: str, there: Any, value: Any, roots: set[str]) -> bool:
         return there == value
     if os.path.isabs(value):
         return there in {os.path.relpath(os.path.realpath(value), os.path.realpath(root)) for root in roots}
-    return name == "label_map" and os.path.basename(there) == os.path.basename(value)  # of older records, from any folder
+    return name == "label_map" and os.path.basename(there) == os.path.basename(
+        value
+    )  # of older records, from any folder
 
 
 def _has_results(folder: Path) -> bool:

@@ -1,10 +1,12 @@
-"""A checkpoint of the older tool (fv316/MAP583 on GitHub, "pytorch-ecg"): its weights under the names of this program's networks.
+"""A checkpoint of the older tool (fv316/MAP583 on GitHub, "pytorch-ecg"): its weights under the names of this program's
+networks.
 
     state_dict, epoch            what is taken
     exp_logger                   a pickled logger; of it only the flags of that run are read
     best_score, res_list         numpy scalars, and predictions a row; ignored
 
-It holds no state of the optimizer. Nothing of the file is run: what its pickle names becomes a `Stub`, or the file is refused.
+It holds no state of the optimizer. Nothing of the file is run: what its pickle names becomes a `Stub`, or the file is
+refused.
 """
 
 import re
@@ -53,7 +55,8 @@ BLOCK = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "do
 
 @dataclass(frozen=True)
 class Legacy:
-    """`network` by its name here, its `weights` under the names they have in it, the epochs done, and the older tool's flags."""
+    """`network` by its name here, its `weights` under the names they have in it, the epochs done, and the older tool's
+    flags."""
 
     network: str
     weights: dict[str, Tensor]
@@ -64,7 +67,8 @@ class Legacy:
 
 
 def read(path: Path) -> Legacy:
-    """What a file of the older tool holds; CheckpointError where it is damaged, of another tool, or of a network not here."""
+    """What a file of the older tool holds; CheckpointError where it is damaged, of another tool, or of a network not
+    here."""
     match checkpoints.read(path, known=KNOWN):
         case {"state_dict": dict(named), "epoch": int(following), **rest} if 1 < following < 2**31:
             flags = _flags(rest.get("exp_logger"))
@@ -84,7 +88,9 @@ def read(path: Path) -> Legacy:
 
 def _refused(why: str, path: Path) -> CheckpointError:
     return CheckpointError(
-        f"the file cannot be imported: {why}", where=str(path), hint="another checkpoint of the older tool, or a new training"
+        f"the file cannot be imported: {why}",
+        where=str(path),
+        hint="another checkpoint of the older tool, or a new training",
     )
 
 
@@ -127,7 +133,9 @@ def _cnn1d(tensors: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
     norm.running_var -= norm.eps
     names = {"conv1": "features.0", "conv2": "features.4", "fc1": "head"}
     used = {name: tensor for name, tensor in tensors.items() if not name.startswith("bn1.")}
-    return "cnn1d_3", _renamed(used, names) | {f"features.1.{name}": tensor for name, tensor in norm.state_dict().items()}
+    return "cnn1d_3", _renamed(used, names) | {
+        f"features.1.{name}": tensor for name, tensor in norm.state_dict().items()
+    }
 
 
 def _resnet1d(tensors: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:

@@ -41,7 +41,8 @@ def log_epoch(run: RunFolder, history: list[dict[str, Any]], epochs: int) -> Non
 
 
 class Board:
-    """TensorBoard events of one run, in its own event file; steps are epochs, and a resumed run hides what it redoes."""
+    """TensorBoard events of one run, in its own event file; steps are epochs, and a resumed run hides what it
+    redoes."""
 
     def __init__(self, folder: Path, classes: Sequence[str], *, epochs_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -102,8 +103,9 @@ class Board:
         matrix: NDArray[Any] | None,
         classes: Sequence[str],
     ) -> None:
-        """What the test showed: scalars, the confusion matrix (K, K) of `classes`, and of the classes `curves`, which are
-        the columns of the scores, precision-recall curves and the ROC. No curves and no matrix where no row has a label."""
+        """What the test showed: scalars, the confusion matrix (K, K) of `classes`, and of the classes `curves`, which
+        are the columns of the scores, precision-recall curves and the ROC. No curves and no matrix where no row has a
+        label."""
         from toolbox import panels, plotter
 
         with self._writing():
@@ -113,7 +115,9 @@ class Board:
                 figure = plotter.confusion_figure(matrix, classes, normalised=True, title=f"test, epoch {step}")
                 self._image("confusion_matrix/test", figure, step)
             for k, name in enumerate(curves):
-                self.writer.add_pr_curve(f"pr_curve_test/{name}", predictions.target == k, predictions.scores[:, k], step)
+                self.writer.add_pr_curve(
+                    f"pr_curve_test/{name}", predictions.target == k, predictions.scores[:, k], step
+                )
             if curves:
                 figure = panels.panels_figure(plotter.roc_panels(predictions, curves), 1, f"test, epoch {step}", CELL)
                 self._image("roc/test", figure, step)
@@ -128,7 +132,9 @@ class Board:
         """The run's flags beside the figures that its test has put there, in the run's own event file."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flags.items()}
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flags.items()
+        }
         figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
         with self._writing():
             for summary in hparams(plain, figures):

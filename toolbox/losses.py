@@ -1,4 +1,5 @@
-"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T) and its row.
+"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T) and its
+row.
 
 Weighting by class and averaging are the task's, so that they are the same for every loss.
 """

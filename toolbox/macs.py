@@ -1,5 +1,5 @@
-"""Multiply-accumulates of a network: one multiplication with its addition; those of convolutions, linear and recurrent layers and
-matrix products (attention) are counted, what is done value by value is not."""
+"""Multiply-accumulates of a network: one multiplication with its addition; those of convolutions, linear and recurrent
+layers and matrix products (attention) are counted, what is done value by value is not."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Multiply-accumulates of the rows `inputs` on their way through the network, as it is when it is used.
 
-    torch's counter sees neither recurrent layers nor the fused attention of a network that is not trained, so the first are
-    counted by formula and the second is carried out as the matrix products that it is.
+    torch's counter sees neither recurrent layers nor the fused attention of a network that is not trained, so the first
+    are counted by formula and the second is carried out as the matrix products that it is.
     """
     counter, cells = FlopCounterMode(display=False), []
 

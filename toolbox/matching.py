@@ -1,6 +1,7 @@
 """Detected beats are held against reference beats, as in ANSI/AAMI EC57: each is used once, at most 150 ms apart.
 
-`match(reference, detected, tolerance)` pairs them, `scores` counts the pairs, `confusion` compares the classes of the paired.
+`match(reference, detected, tolerance)` pairs them, `scores` counts the pairs, `confusion` compares the classes of the
+paired.
 """
 
 from typing import Any
@@ -21,7 +22,8 @@ def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.i
     pairs = [np.empty((0, 2), dtype=np.int64)]
     while len(left) and len(right):
         mine, theirs = reference[left], detected[right]
-        # Of two that are equally near the later detected and the earlier reference count, so that a chain of them falls apart.
+        # Of two that are equally near the later detected and the earlier reference count, so that a chain of them falls
+        # apart.
         chosen = _nearest(mine, theirs, later=True)
         mutual = _nearest(theirs, mine, later=False)[chosen] == np.arange(len(left))
         mutual &= np.abs(mine - theirs[chosen]) <= tolerance
@@ -34,7 +36,8 @@ def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.i
 
 
 def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int64]:
-    """Of each of `points` the place in `among` of the nearest; of two that are equally near, the later or the earlier."""
+    """Of each of `points` the place in `among` of the nearest; of two that are equally near, the later or the
+    earlier."""
     after = np.searchsorted(among, points)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(among) - 1)
     back, ahead = np.abs(points - among[before]), np.abs(among[after] - points)
@@ -42,7 +45,8 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
 
 
 def scores(reference: Samples, detected: Samples, tolerance: int) -> dict[str, float]:
-    """How well beats were found: true positives, missed, extra, sensitivity Se and positive predictivity +P (NaN of none)."""
+    """How well beats were found: true positives, missed, extra, sensitivity Se and positive predictivity +P (NaN of
+    none)."""
     found = len(match(reference, detected, tolerance))
     return summed([{"matched": found, "missed": len(reference) - found, "extra": len(detected) - found}])
 
@@ -61,7 +65,8 @@ def _share(part: int, whole: int) -> float:
 def confusion(
     reference: NDArray[np.integer], detected: NDArray[np.integer], pairs: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """Counts (K+1, K+1) of class against class, rows of reference (N,), columns of detected (L,), paired by `pairs` (M, 2).
+    """Counts (K+1, K+1) of class against class, rows of reference (N,), columns of detected (L,), paired by `pairs` (M,
+    2).
 
     The last column counts the reference beats that were missed, the last row those that are extra.
     """

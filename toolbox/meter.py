@@ -1,4 +1,5 @@
-"""The epoch under way, gathered on the device: nobody waits for it but whoever asks. And the losses of the epochs before it."""
+"""The epoch under way, gathered on the device: nobody waits for it but whoever asks. And the losses of the epochs
+before it."""
 
 import zipfile
 from pathlib import Path
@@ -58,7 +59,9 @@ class Meter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from `state`; losses that an older version did not keep stay NaN."""
         self.rows, self.steps = state["rows"], state["steps"]
-        self.outputs = state["outputs"].new_empty(len(self.order), *state["outputs"].shape[1:], device=self.order.device)
+        self.outputs = state["outputs"].new_empty(
+            len(self.order), *state["outputs"].shape[1:], device=self.order.device
+        )
         self.outputs[: self.rows] = state["outputs"]
         self.loss_sum.copy_(state["loss_sum"])
         if "losses" in state:
@@ -66,7 +69,8 @@ class Meter:
 
 
 class StepLosses:
-    """The training loss of every step of the epochs that are done, in order: `loss` (S,) and the `epoch` (S,) of each."""
+    """The training loss of every step of the epochs that are done, in order: `loss` (S,) and the `epoch` (S,) of
+    each."""
 
     def __init__(self) -> None:
         self.epochs: dict[int, NDArray[np.float32]] = {}

@@ -56,7 +56,8 @@ def per_class(matrix: Array) -> dict[str, Array]:
 
 
 class Ranking:
-    """The rows sorted once by the score of each class, so that AUROC and average precision of a reweighting are sums."""
+    """The rows sorted once by the score of each class, so that AUROC and average precision of a reweighting are
+    sums."""
 
     def __init__(self, target: Array, scores: Array) -> None:
         self._sorted = []
@@ -90,7 +91,9 @@ def score(target: Array, scores: Array, row_loss: Array) -> dict[str, Any]:
 def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """`values` of `score` with the precision, recall and F1 of each class under its name."""
     parts = per_class(np.array(values["confusion_matrix"]))
-    return values | {"per_class": {name: {part: float(row[k]) for part, row in parts.items()} for k, name in enumerate(classes)}}
+    return values | {
+        "per_class": {name: {part: float(row[k]) for part, row in parts.items()} for k, name in enumerate(classes)}
+    }
 
 
 def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array], dict[str, Array]]:
@@ -126,15 +129,19 @@ def resamplings(rng: np.random.Generator, rows: int, replicates: int) -> Iterato
 def percentile_intervals(names: Sequence[str], table: Array) -> dict[str, list[float]]:
     """95 % percentile intervals [low, high] of the replicates (len(names), replicates) in which a figure is defined."""
     bounds = {name: row[~np.isnan(row)] for name, row in zip(names, table, strict=True)}
-    return {name: np.percentile(row, [2.5, 97.5]).tolist() if len(row) else [np.nan] * 2 for name, row in bounds.items()}
+    return {
+        name: np.percentile(row, [2.5, 97.5]).tolist() if len(row) else [np.nan] * 2 for name, row in bounds.items()
+    }
 
 
 def f1_intervals(
     matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] of the F1 of each class over resampled rows, and of `challenge_f1` of the `scored`.
+    """95 % percentile intervals [low, high] of the F1 of each class over resampled rows, and of `challenge_f1` of the
+    `scored`.
 
-    A row drawn with replacement falls into a cell of the confusion matrix (K, K) with that cell's share, so cells are drawn.
+    A row drawn with replacement falls into a cell of the confusion matrix (K, K) with that cell's share, so cells are
+    drawn.
     """
     rows = round(matrix.sum())
     drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
@@ -162,7 +169,8 @@ def auroc(hits: Array, misses: Array) -> Array:
 
 
 def average_precision(hits: Array, misses: Array) -> Array:
-    """Mean precision (...,) over the steps in recall of the curves (..., n) of `Ranking.curve`; NaN where one side is empty."""
+    """Mean precision (...,) over the steps in recall of the curves (..., n) of `Ranking.curve`; NaN where one side is
+    empty."""
     steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
     return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 

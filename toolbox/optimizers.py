@@ -1,4 +1,5 @@
-"""A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on beats."""
+"""A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on
+beats."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,8 +14,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda parameters, lr, momentum, decay: SGD(
         parameters, lr, momentum, weight_decay=decay, nesterov=momentum > 0, fused=True
     ),
-    "adam": lambda parameters, lr, momentum, decay: Adam(parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True),
-    "adamw": lambda parameters, lr, momentum, decay: AdamW(parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True),
+    "adam": lambda parameters, lr, momentum, decay: Adam(
+        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
+    ),
+    "adamw": lambda parameters, lr, momentum, decay: AdamW(
+        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
+    ),
 }
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.005, "adamw": 0.005}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.01}

@@ -4,8 +4,8 @@
     claim.check()    # UsageError that names the file in the way; nothing is written
     claim.take()     # makes the folder and its marker, before the files themselves
 
-The marker of a folder, `.ecg-commander`, is JSON: the files that this program wrote there, and what they are of. A link is never
-written through or replaced.
+The marker of a folder, `.ecg-commander`, is JSON: the files that this program wrote there, and what they are of. A link
+is never written through or replaced.
 """
 
 import hashlib
@@ -33,9 +33,11 @@ Of = Mapping[str, Any]
 
 
 def safe_name(text: str, instead: str = "recording") -> str:
-    """`text` as a name of a file or folder on every system: one part, visible, at most `LONGEST` bytes, `instead` for nothing.
+    """`text` as a name of a file or folder on every system: one part, visible, at most `LONGEST` bytes, `instead` for
+    nothing.
 
-    Ordinary names stay as they are. Control characters, line ends, bidirectional marks and separators of paths become `_`.
+    Ordinary names stay as they are. Control characters, line ends, bidirectional marks and separators of paths become
+    `_`.
     """
     name = "".join(map(_letter, unicodedata.normalize("NFC", text))).lstrip(" .-").rstrip(" .") or instead
     if DEVICES.fullmatch(name):
@@ -80,8 +82,8 @@ def none_known(path: Path) -> Of | None:
 class Claim:
     """The `names` of files, relative to the folder `within` of `base`, that results `of` something are written to.
 
-    `known` says of a file without a marker what it is of, where an earlier version of this program wrote it, else None. `flag`
-    names the folder on the command line.
+    `known` says of a file without a marker what it is of, where an earlier version of this program wrote it, else None.
+    `flag` names the folder on the command line.
     """
 
     base: Path
@@ -107,7 +109,9 @@ class Claim:
     def earlier(self) -> list[Path]:
         """The files that an earlier command wrote for the same thing and that are still there."""
         marked = self._marker["files"] if self._marker["of"] == self.of else []
-        return [path for name in dict.fromkeys([*marked, *self.names]) if self._owner(path := self.folder / name) == self.of]
+        return [
+            path for name in dict.fromkeys([*marked, *self.names]) if self._owner(path := self.folder / name) == self.of
+        ]
 
     def is_of_another(self) -> bool:
         """Whether results of this program for something else stand there."""
@@ -116,12 +120,15 @@ class Claim:
         return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
 
     def check(self) -> None:
-        """Raise a UsageError that names the file in the way, if there is one; ResourceError where there can be no folder."""
+        """Raise a UsageError that names the file in the way, if there is one; ResourceError where there can be no
+        folder."""
         there = next(path for path in (self.base, *self.base.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise self._no_folder(f"{there.name} is a file", there)
         read_marker(self.folder)
-        folders = dict.fromkeys(part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1]))
+        folders = dict.fromkeys(
+            part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1])
+        )
         for part in folders:
             path = self.base / part
             if path.is_symlink():
@@ -130,7 +137,9 @@ class Claim:
                 raise self._refusal(path, "is no folder")
         for path in self._paths:
             if os.path.lexists(path) and self._owner(path) != self.of:
-                raise self._refusal(path, "is there already", "it is no earlier result of this command for the same data")
+                raise self._refusal(
+                    path, "is there already", "it is no earlier result of this command for the same data"
+                )
 
     def take(self) -> None:
         """Make the folder and mark the files as those of this program. Raises as `check`, ResourceError."""
@@ -165,7 +174,9 @@ class Claim:
         return self.known(path)
 
     def _no_folder(self, why: str, path: Path) -> ResourceError:
-        return ResourceError(f"cannot make the folder: {why}", where=str(path), hint=f"another {self.flag}, or free space")
+        return ResourceError(
+            f"cannot make the folder: {why}", where=str(path), hint=f"another {self.flag}, or free space"
+        )
 
     def _refusal(self, path: Path, what: str, why: str = "") -> UsageError:
         told = f"{path.name} {what}" + (f": {why}" if why else "")
@@ -195,7 +206,9 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
             return marker
     except (OSError, ValueError, LookupError, TypeError):
         pass
-    raise UsageError(f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away")
+    raise UsageError(
+        f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away"
+    )
 
 
 def marked(folder: Path) -> frozenset[str]:
@@ -206,8 +219,11 @@ def marked(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def placed(base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()) -> list[Claim]:
-    """A claim on a folder of `base` for each of `names`: the name, or with a number where results of something else have it.
+def placed(
+    base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()
+) -> list[Claim]:
+    """A claim on a folder of `base` for each of `names`: the name, or with a number where results of something else
+    have it.
 
     `claim(i, folder)` is that of name i. No two folders, and none of the `reserved` names, differ in capitals alone.
     """
@@ -217,7 +233,9 @@ def placed(base: Path, names: Sequence[str], claim: Callable[[int, str], Claim],
     claims = []
     for place, name in enumerate(names):
         own, key = name, folded(name)
-        while folded(own) in taken or there.get(folded(own), own) != own or (found := claim(place, own)).is_of_another():
+        while (
+            folded(own) in taken or there.get(folded(own), own) != own or (found := claim(place, own)).is_of_another()
+        ):
             number[key] = number.get(key, 1) + 1
             own = f"{name}_{number[key]}"
         taken.add(folded(own))
@@ -226,7 +244,8 @@ def placed(base: Path, names: Sequence[str], claim: Callable[[int, str], Claim],
 
 
 def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
-    """Raise a UsageError where an input lies in a folder that the results get for themselves, or is one of their files."""
+    """Raise a UsageError where an input lies in a folder that the results get for themselves, or is one of their
+    files."""
     claims = list(claims)
     own = {claim.folder.resolve(): claim for claim in claims if claim.within}
     written = {path.resolve(): claim for claim in claims for path in claim._paths}

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
-# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours for what has more lines.
+# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours for what has more
+# lines.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
     *("#882255", "#999933", "#332288", "#888888"),
@@ -30,8 +31,8 @@ WIDE = 1500  # dots from which a page is wider than the window rather than squee
 class Panel:
     """One plot: `lines` are (name, x, y), `bands` (x, low, high) filled in the colour of the line of the same place.
 
-    `guide` is a grey dashed line (x, y) behind; `ticks` are (heights, names) in place of the y axis' numbers, where heights
-    no longer mean values; `legend` names the lines.
+    `guide` is a grey dashed line (x, y) behind; `ticks` are (heights, names) in place of the y axis' numbers, where
+    heights no longer mean values; `legend` names the lines.
     """
 
     title: str
@@ -59,7 +60,8 @@ def save_png(figure: "Figure", path: Path) -> None:
 
 
 def _as_written(figure: "Figure") -> "Figure":
-    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its escape."""
+    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its
+    escape."""
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter
 
@@ -73,7 +75,8 @@ def _as_written(figure: "Figure") -> "Figure":
 
 
 def save_page(figure: "Page", path: Path, **how: Any) -> None:
-    """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's `to_html`."""
+    """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's
+    `to_html`."""
     page = figure.to_html(include_plotlyjs="directory", **how).replace(
         "</body>", f'<p style="font: 13px sans-serif; margin: 0 60px">{NOTICE}</p>\n</body>'
     )
@@ -128,7 +131,9 @@ def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple
 def _draw(panel: Panel, axes: Any) -> None:
     marker = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None
     for i, (name, x, y) in enumerate(panel.lines):
-        axes.plot(x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=0.8 if panel.ticks else 1.6, marker=marker)
+        axes.plot(
+            x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=0.8 if panel.ticks else 1.6, marker=marker
+        )
     for i, (x, low, high) in enumerate(panel.bands):
         axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
     if panel.guide:
@@ -153,13 +158,19 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     rows = -(-len(panels) // columns)
     titles = [_lines(panel.title) for panel in panels]
     # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
-    gap = 45 + 20 * any(panel.x_label for panel in panels[:-columns]) + 15 * max(title.count("<br>") + 1 for title in titles)
+    gap = (
+        45
+        + 20 * any(panel.x_label for panel in panels[:-columns])
+        + 15 * max(title.count("<br>") + 1 for title in titles)
+    )
     top = max(90, 20 + TITLE_LINE * (title.count("\n") + 1)) + gap
     height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
     figure.update_annotations(font_size=13)
     for place, panel in enumerate(panels):
-        _add(panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0)
+        _add(
+            panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0
+        )
     figure.update_layout(
         title={"text": _lines(title), "font_size": 14, "y": 1, "yanchor": "top", "pad_t": 30},
         margin_t=top,

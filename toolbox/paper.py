@@ -5,8 +5,9 @@
     paper, colour = blank(sheet, style)        # (H, W, 3) uint8 and (3,), made once: grid, names, calibration pulses
     picture = inked(paper, colour, ink)        # (H, W, 3) uint8
 
-A trace is a line with round joins and ends. A pixel is cut into SUB narrow columns; in each the trace reaches from a lowest to a
-highest point, which are moved apart by a disc as wide as the line, and what of each pixel lies between them is its ink.
+A trace is a line with round joins and ends. A pixel is cut into SUB narrow columns; in each the trace reaches from a
+lowest to a highest point, which are moved apart by a disc as wide as the line, and what of each pixel lies between them
+is its ink.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,18 @@ from toolbox.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when the same signal is drawn otherwise
 SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
-GRID_MM = {"minor": (1.0, 0.12), "major": (5.0, 0.28)}  # how far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV
+GRID_MM = {
+    "minor": (1.0, 0.12),
+    "major": (5.0, 0.28),
+}  # how far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV
 PULSE_MM = ((3.0, 0.0), (5.0, 0.0), (5.0, MM_PER_MV), (10.0, MM_PER_MV), (10.0, 0.0), (12.0, 0.0))  # 1 mV for 0.2 s
 TICKS_MM = ((-4.0, -2.0), (2.0, 4.0))  # above and below the zero line, where a lead ends and another begins
-NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = 3.6, 10.0, 2.6, 9.0  # height of the letters, and the least that can be read
+NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (
+    3.6,
+    10.0,
+    2.6,
+    9.0,
+)  # height of the letters, and the least that can be read
 NAME_AT_MM, SCALE_AT_MM = (1.0, -10.5), (3.0, -5.5)  # from the zero line's begin, and from the lower left corner
 SCALE = "25 mm/s   10 mm/mV"
 EXAMPLE = "grid=off,line=0.5,trace=000080"
@@ -34,7 +43,8 @@ Pixels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Style:
-    """How paper and traces look: colours as RRGGBB, and widths of lines in mm; a line is drawn at least a pixel wide."""
+    """How paper and traces look: colours as RRGGBB, and widths of lines in mm; a line is drawn at least a pixel
+    wide."""
 
     grid: bool = True
     line: float = 0.35
@@ -74,7 +84,8 @@ def _value(key: str, text: str, kind: type) -> Any:
 
 
 class Stroke:
-    """Lines through points at the same places `x` (n,) in pixels, ascending, of a width in pixels: where they have ink."""
+    """Lines through points at the same places `x` (n,) in pixels, ascending, of a width in pixels: where they have
+    ink."""
 
     def __init__(self, x: Pixels, width: float) -> None:
         first, last = int(np.floor((x[0] + 0.5) * SUB)), int(np.ceil((x[-1] + 0.5) * SUB))
@@ -84,7 +95,8 @@ class Stroke:
         after = np.minimum(before + 1, len(x) - 1)
         reach = x[after] - x[before]
         share = np.divide(edges - x[before], reach, out=np.zeros(len(edges)), where=reach > 0)
-        # Of an edge and points at the same place the points come first, so that upright lines are whole; not before the first.
+        # Of an edge and points at the same place the points come first, so that upright lines are whole; not before the
+        # first.
         own, late = np.arange(len(x)), np.concatenate([[-1], np.ones(len(edges) - 1), np.zeros(len(x))])
         order = np.lexsort([late, np.concatenate([edges, x])])
         self.before, self.after = np.concatenate([before, own])[order], np.concatenate([after, own])[order]
@@ -101,8 +113,9 @@ class Stroke:
         self.raised = width / 2 * np.concatenate([[1.0], np.sqrt((1 - away[1:] ** 2).clip(0))])
 
     def spans(self, y: NDArray[np.float32]) -> tuple[Pixels, Pixels]:
-        """The highest and the lowest place (m, columns) in pixels, downwards, that lines through y (m, n) cover in each narrow
-        column from `first - reach` on; where one is not a number there is no line, and the first is below the second."""
+        """The highest and the lowest place (m, columns) in pixels, downwards, that lines through y (m, n) cover in each
+        narrow column from `first - reach` on; where one is not a number there is no line, and the first is below the
+        second."""
         left = y[:, self.before]
         points = left + (y[:, self.after] - left) * self.share
         edges = points[:, self.edges]
@@ -124,7 +137,8 @@ class Stroke:
 
 
 def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.float32]]]) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) is covered, 255 for all of it, by lines through points y (m, n) in pixels from the top."""
+    """How much of each pixel (H, W) is covered, 255 for all of it, by lines through points y (m, n) in pixels from the
+    top."""
     height, width = image
     places, weights = [], []
     for stroke, y in strokes:
@@ -139,7 +153,9 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    ink = steps[: height * width].reshape(image).astype(np.float64, copy=False)  # of no line at all bincount gives whole numbers
+    ink = (
+        steps[: height * width].reshape(image).astype(np.float64, copy=False)
+    )  # of no line at all bincount gives whole numbers
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)
@@ -149,7 +165,8 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
 
 
 class Pen:
-    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; what does not depend on the samples is computed once."""
+    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; what does not depend on the samples is computed
+    once."""
 
     def __init__(self, sheet: Sheet, rate_hz: float, samples: int, *, line_mm: float) -> None:
         self.image, self.parts, scale = sheet.image, [], sheet.pixels_per_mm
@@ -173,7 +190,9 @@ def blank(sheet: Sheet, style: Style) -> tuple[NDArray[np.uint8], NDArray[np.uin
     paper, colour = np.broadcast_to(rgb(style.paper), (*sheet.image, 3)), rgb(style.trace)
     for name, (apart_mm, wide_mm) in GRID_MM.items() if style.grid else ():
         down, across = (_lines(side, apart_mm, wide_mm, sheet.pixels_per_mm) for side in sheet.image)
-        paper = inked(paper, rgb(getattr(style, name)), (255 * (1 - (1 - down[:, None]) * (1 - across))).astype(np.uint8))
+        paper = inked(
+            paper, rgb(getattr(style, name)), (255 * (1 - (1 - down[:, None]) * (1 - across))).astype(np.uint8)
+        )
     for ink in (_printed(sheet, style), _written(sheet)):
         paper = inked(paper, colour, ink)
     return paper, colour
@@ -193,7 +212,8 @@ def inked(paper: NDArray[np.uint8], colour: NDArray[np.uint8], ink: NDArray[np.u
 
 
 def _lines(pixels: int, apart_mm: float, wide_mm: float, scale: float) -> Pixels:
-    """How much (pixels,) grid lines every `apart_mm` darken: each a pixel wide at least, and as much paler as it is too wide."""
+    """How much (pixels,) grid lines every `apart_mm` darken: each a pixel wide at least, and as much paler as it is too
+    wide."""
     width, dark = max(wide_mm * scale, 1.0), min(wide_mm * scale, 1.0)
     centres = np.arange(0, pixels / scale + apart_mm, apart_mm) * scale
     low, high = centres[:, None] - width / 2, centres[:, None] + width / 2
@@ -223,7 +243,13 @@ def _written(sheet: Sheet) -> NDArray[np.uint8]:
     draw = ImageDraw.Draw(page)
     name, small = (_font(max(mm * scale, least)) for mm, least in ((NAME_MM, NAME_PIXELS), (SCALE_MM, SCALE_PIXELS)))
     for cell in sheet.cells:
-        draw.text(((cell.x_mm + NAME_AT_MM[0]) * scale, (cell.y_mm + NAME_AT_MM[1]) * scale), cell.lead, 255, name, anchor="lt")
+        draw.text(
+            ((cell.x_mm + NAME_AT_MM[0]) * scale, (cell.y_mm + NAME_AT_MM[1]) * scale),
+            cell.lead,
+            255,
+            name,
+            anchor="lt",
+        )
     corner = (SCALE_AT_MM[0] * scale, min((sheet.height_mm + SCALE_AT_MM[1]) * scale, sheet.image[0] - small.size))
     draw.text(corner, SCALE, 255, small, anchor="lt")
     return np.asarray(page)

@@ -1,7 +1,9 @@
-"""What a test showed by patient, as files that a person reads: a text, a table by record, and figures, each with its protocol.
+"""What a test showed by patient, as files that a person reads: a text, a table by record, and figures, each with its
+protocol.
 
-`measure` makes plain values of predictions, `write` puts them and their text into a folder, `draw` the figures. `protocol` is the
-name of the division of the records, which stands in every title. Only where all rows name their record.
+`measure` makes plain values of predictions, `write` puts them and their text into a folder, `draw` the figures.
+`protocol` is the name of the division of the records, which stands in every title. Only where all rows name their
+record.
 """
 
 import logging
@@ -56,7 +58,11 @@ def measure(
     calibrated = {}
     for name, of in _temperatures(scores, temperature).items():
         intervals, lacking = calibration.intervals(of, target, record)
-        calibrated[name] = {"figures": calibration.score(of, target), "intervals": intervals, "without_interval": lacking}
+        calibrated[name] = {
+            "figures": calibration.score(of, target),
+            "intervals": intervals,
+            "without_interval": lacking,
+        }
     return values | {"calibration": calibrated, **({} if temperature is None else {"temperature": temperature})}
 
 
@@ -81,7 +87,9 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
     lines += [_line(values, name) for name in overall]
     lines += ["", *_class_lines(values), "", *_calibration_lines(values["calibration"])]
     lines += ["", *_influence_lines(values), "", *_record_lines(values, protocol), ""]
-    lines.append("gross: the beats of all records pooled. average: the mean over the records in which the figure is defined.")
+    lines.append(
+        "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
+    )
     return plain.lines([*lines, *_interval_lines(values), NOTICE]) + "\n"
 
 
@@ -89,7 +97,10 @@ def _beginning(values: Mapping[str, Any]) -> list[str]:
     """A line where the score leaves out the beginning of each record."""
     if not values.get("from_s"):
         return []
-    return [f"scored from {clock(values['from_s'])} of each record on: {values['beats_left_out']:,} beats before are left out"]
+    return [
+        f"scored from {clock(values['from_s'])} of each record on: {values['beats_left_out']:,} beats before are"
+        " left out"
+    ]
 
 
 def _interval_lines(values: Mapping[str, Any]) -> list[str]:
@@ -106,9 +117,13 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
     ]
     if covered:
         counted = f"{values['simulated_coverage']['records']} records"
-        lines += fill(f"Of 100 in simulated tests of {counted} they held the truth in: {', '.join(covered)}.", WIDE).split("\n")
+        lines += fill(
+            f"Of 100 in simulated tests of {counted} they held the truth in: {', '.join(covered)}.", WIDE
+        ).split("\n")
     if any(of for of in values["without_interval"].values()):
-        lines.append(f"n/a: no interval; it needs {jackknife.FEW} records in which the figure is known, and which differ in it.")
+        lines.append(
+            f"n/a: no interval; it needs {jackknife.FEW} records in which the figure is known, and which differ in it."
+        )
     return lines
 
 
@@ -116,7 +131,9 @@ def _influence_lines(values: Mapping[str, Any]) -> list[str]:
     """Of each headline figure the record whose absence moves it most, and the figure without it."""
     lines = [INFLUENCE.format("most moved by", "gross", "record", "without it")] if values["influence"] else []
     for name, of in values["influence"].items():
-        lines.append(INFLUENCE.format(ec57.LABELS.get(name, name), shown(of["value"]), of["record"], shown(of["without"])))
+        lines.append(
+            INFLUENCE.format(ec57.LABELS.get(name, name), shown(of["value"]), of["record"], shown(of["without"]))
+        )
     return lines
 
 
@@ -129,17 +146,20 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
     table, remark = _listed(values["by_record"])
     height = 1.2 + 0.17 * (len(table["record"]) + 1)
     what = f"by record{remark}; a record's interval is of its beats, that of gross of the records"
-    panels.save_panels(record_panels(values), folder / "by_record", columns=2, title=f"{what}\n{under}", cell=(5.0, height))
+    panels.save_panels(
+        record_panels(values), folder / "by_record", columns=2, title=f"{what}\n{under}", cell=(5.0, height)
+    )
     scores = _temperatures(predictions.scores, values.get("temperature"))
     curves = calibration.reliability_panels({name: (of, predictions.target) for name, of in scores.items()})
     panels.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
 
 
 def record_panels(values: Mapping[str, Any]) -> list[Panel]:
-    """Se and +P of SVEB and VEB (else of each class of macro F1) a record a row, gross below; a panel each, Se left, +P right.
+    """Se and +P of SVEB and VEB (else of each class of macro F1) a record a row, gross below; a panel each, Se left, +P
+    right.
 
-    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where there is
-    one. A record without such a beat has no Se, one where none is called so no +P.
+    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where
+    there is one. A record without such a beat has no Se, one where none is called so no +P.
     """
     (table, _), counted = _listed(values["by_record"]), values["counts"]
     names = [*table["record"], "gross"]
@@ -156,7 +176,9 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
                 ("95 % interval", *_strokes(np.append(low, lowest), np.append(high, highest), heights, heights)),
                 ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
             ]
-            panel = Panel(f"{of} {part}, dashed: gross {shown(gross)}", f"{of} {part}", "", lines, ticks=(heights, names))
+            panel = Panel(
+                f"{of} {part}, dashed: gross {shown(gross)}", f"{of} {part}", "", lines, ticks=(heights, names)
+            )
             panel.guide, panel.legend = ([gross, gross], [heights[-1], heights[0]]), not found
             found.append(panel)
     return found
@@ -209,7 +231,11 @@ def _class_cell(values: Mapping[str, Any], name: str) -> str:
 
 
 def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
-    lines = [FIGURE.format("calibration", *(cell for name in calibrated for cell in (name, "95 % interval")), *[""] * 4).rstrip()]
+    lines = [
+        FIGURE.format(
+            "calibration", *(cell for name in calibrated for cell in (name, "95 % interval")), *[""] * 4
+        ).rstrip()
+    ]
     for name in calibration.FIGURES:
         cells = []
         for of in calibrated.values():
@@ -234,7 +260,9 @@ def _record_lines(values: Mapping[str, Any], protocol: str) -> list[str]:
 
 
 def _texts(column: Sequence[Any]) -> list[str]:
-    return [cell if isinstance(cell, str) else shown(cell) if isinstance(cell, float) else f"{cell:,}" for cell in column]
+    return [
+        cell if isinstance(cell, str) else shown(cell) if isinstance(cell, float) else f"{cell:,}" for cell in column
+    ]
 
 
 def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:

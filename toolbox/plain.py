@@ -1,7 +1,9 @@
-"""Names from files reach a terminal, a log, a text report or a page as text: what would steer those is shown as its escape.
+"""Names from files reach a terminal, a log, a text report or a page as text: what would steer those is shown as its
+escape.
 
-Leads, classes, records, files and runs may be called anything. Control characters (ESC, newline, NUL), marks that turn the order
-of reading, and what is no character become \\x1b, \\n, \\u202e, \\udcff; letters of any language stay. Standard library only.
+Leads, classes, records, files and runs may be called anything. Control characters (ESC, newline, NUL), marks that turn
+the order of reading, and what is no character become \\x1b, \\n, \\u202e, \\udcff; letters of any language stay.
+Standard library only.
 """
 
 import copy
@@ -42,7 +44,8 @@ def markup(text: Any, quote: bool = True) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Messages of this program in which what was filled in, or the whole where nothing was, is one line, but for a `Block`."""
+    """Messages of this program in which what was filled in, or the whole where nothing was, is one line, but for a
+    `Block`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, of a record."""

@@ -21,7 +21,8 @@ LABEL_WIDTH = 16  # letters of a class name before it is broken
 
 
 def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised: bool, title: str) -> "Figure":
-    """A confusion matrix (K, K) with class names; shades are always shares of the true class, texts shares or counts."""
+    """A confusion matrix (K, K) with class names; shades are always shares of the true class, texts shares or
+    counts."""
     from matplotlib.figure import Figure
 
     size = 2.2 + 0.75 * len(classes)
@@ -103,7 +104,10 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
-    epochs, sides = [row["epoch"] for row in history], [side for side in ("train", "val") if any(row[side] for row in history)]
+    epochs, sides = (
+        [row["epoch"] for row in history],
+        [side for side in ("train", "val") if any(row[side] for row in history)],
+    )
     panels = [
         Panel(
             name.replace("_", " "),
@@ -120,7 +124,8 @@ def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
 
 
 def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Panel]:
-    """The training loss of every step (S,), the means of many steps where there are more than MOST_POINTS, and of each epoch.
+    """The training loss of every step (S,), the means of many steps where there are more than MOST_POINTS, and of each
+    epoch.
 
     A band reaches from the least to the largest loss of the steps that a mean is over.
     """

@@ -1,4 +1,5 @@
-"""What was found in several recordings, side by side: a table, a CSV, a page that leads to each strip, and the pooled score.
+"""What was found in several recordings, side by side: a table, a CSV, a page that leads to each strip, and the pooled
+score.
 
 `done` are the summaries of `toolbox/rhythm.py` with their `folder` and, where there are annotations, their `score`.
 """
@@ -47,13 +48,18 @@ a {{ color: #0067A5; }}
 """
 
 
-TABLE, SCORE = "recording,lead,duration_s,beats,", {"recordings", "detection", "classes"}  # how they begin, and have in them
+TABLE, SCORE = (
+    "recording,lead,duration_s,beats,",
+    {"recordings", "detection", "classes"},
+)  # how they begin, and have in them
 
 
 def claim(folder: Path) -> Claim:
     """The claim on the files that `write` writes."""
     of = {"output": "predictions"}
-    return Claim(folder, "", ("index.html", "summary.csv", "score.json"), of, lambda path: of if _is_own(path) else None)
+    return Claim(
+        folder, "", ("index.html", "summary.csv", "score.json"), of, lambda path: of if _is_own(path) else None
+    )
 
 
 def _is_own(path: Path) -> bool:
@@ -62,7 +68,10 @@ def _is_own(path: Path) -> bool:
         if path.name == "score.json":
             return files.read_json(path).keys() >= SCORE
         text = path.read_text("utf-8") if path.stat().st_size < LARGEST else ""
-        own = {"index.html": all(part in text for part in (NOTICE, RULE)), "summary.csv": text.startswith(TABLE) or text == "\n"}
+        own = {
+            "index.html": all(part in text for part in (NOTICE, RULE)),
+            "summary.csv": text.startswith(TABLE) or text == "\n",
+        }
         return own[path.name]
     except (OSError, ValueError, AttributeError):
         return False
@@ -75,9 +84,16 @@ def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[st
     table = []
     for found in done:
         ectopic = found["ectopic"]
-        row = {"recording": found["folder"], "lead": found["lead"], "duration_s": found["duration_s"], "beats": found["beats"]}
+        row = {
+            "recording": found["folder"],
+            "lead": found["lead"],
+            "duration_s": found["duration_s"],
+            "beats": found["beats"],
+        }
         row |= {"rate_per_min": found["rate_per_min"]["mean"], "ectopic_per_hour": ectopic["per_hour"]}
-        row |= {f"{name}_per_hour": ectopic["of_class"][name]["per_hour"] for name in named if name in ectopic["of_class"]}
+        row |= {
+            f"{name}_per_hour": ectopic["of_class"][name]["per_hour"] for name in named if name in ectopic["of_class"]
+        }
         table.append(row | (_scores(found.get("score", {})) if scored else {}))
     return table
 
@@ -94,7 +110,10 @@ def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
     table = rows(done, classes)
     if not table:
         return NOTICE
-    cells = [[_head(name) for name in table[0]], *([_cell(name, value) for name, value in row.items()] for row in table)]
+    cells = [
+        [_head(name) for name in table[0]],
+        *([_cell(name, value) for name, value in row.items()] for row in table),
+    ]
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide, strict=True)))
@@ -161,7 +180,8 @@ def _page(
         table = rows(done, classes)
         links = [quote(f"{found['folder']}/{found['page']}") for found in done]
         lines = [
-            [f'<a href="{link}">{escape(row["recording"])}</a>', *_cells(row)] for link, row in zip(links, table, strict=True)
+            [f'<a href="{link}">{escape(row["recording"])}</a>', *_cells(row)]
+            for link, row in zip(links, table, strict=True)
         ]
         body.append(_table([_head(name) for name in table[0]], lines, kind="words"))
     doubts = [[escape(found["folder"]), escape(doubt)] for found in done for doubt in found.get("doubts", ())]
@@ -172,18 +192,26 @@ def _page(
     if failed:
         body.append(f"<h2>{len(failed):,} could not be predicted</h2>")
         body.append(
-            _table(["recording", "why"], [[escape(each["recording"]), escape(each["error"])] for each in failed], kind="words")
+            _table(
+                ["recording", "why"],
+                [[escape(each["recording"]), escape(each["error"])] for each in failed],
+                kind="words",
+            )
         )
     return PAGE.format(title=escape(title), rule=escape(rule), notice=NOTICE, body="\n".join(body))
 
 
 def _pooled(score: dict[str, Any]) -> list[str]:
-    """The pooled score: detection, and the classes of the recordings that the run was trained on apart from the others."""
+    """The pooled score: detection, and the classes of the recordings that the run was trained on apart from the
+    others."""
     body = [
-        f"<h2>Against the annotations of {score['recordings']:,} recording{'s' * (score['recordings'] != 1)}, beats pooled</h2>"
+        f"<h2>Against the annotations of {score['recordings']:,} recording{'s' * (score['recordings'] != 1)}, beats"
+        " pooled</h2>"
     ]
     if found := score["detection"]:
-        body.append(_table(["", "Se", "+P"], [["detection", selfscore.shown(found["Se"]), selfscore.shown(found["+P"])]]))
+        body.append(
+            _table(["", "Se", "+P"], [["detection", selfscore.shown(found["Se"]), selfscore.shown(found["+P"])]])
+        )
     for told, of in score["classes"].items():
         body.append(f"<p>{of['recordings']:,} of them: {selfscore.TRAINED_ON[told]}</p>")
         lines = [
@@ -213,4 +241,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], *, kind: str = "
     """Cells that are HTML as a table, whose second column has `kind`."""
     heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     rows = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
-    return f'<div class="wide"><table class="{kind}">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    return (
+        '<div class="wide"><table'
+        f' class="{kind}">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    )

@@ -12,12 +12,19 @@ from toolbox import files
 
 Array = NDArray[Any]
 CSV_DIGITS = 6
-FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}  # kinds of type, axes
+FORMS = {
+    "index": ("iu", 1),
+    "record": ("U", 1),
+    "target": ("iu", 1),
+    "scores": ("f", 2),
+    "loss": ("f", 1),
+}  # kinds of type, axes
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """`index` (N,) row in the source, `record` (N,) name or "", `target` (N,), `scores` (N, K) probabilities, `loss` (N,)."""
+    """`index` (N,) row in the source, `record` (N,) name or "", `target` (N,), `scores` (N, K) probabilities, `loss`
+    (N,)."""
 
     index: Array
     record: Array
@@ -63,7 +70,12 @@ class Predictions:
 
         names = np.array(classes)
         table = pd.DataFrame(
-            {"row": self.index, "record": self.record, "true": names[self.target], "predicted": names[self.scores.argmax(1)]}
+            {
+                "row": self.index,
+                "record": self.record,
+                "true": names[self.target],
+                "predicted": names[self.scores.argmax(1)],
+            }
         )
         table = table.join(pd.DataFrame(self.scores, columns=[f"p_{name}" for name in classes]))
         files.write_text(path, table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}f"))

@@ -35,7 +35,8 @@ def write(
     remarks: Sequence[str] = (),
     scored: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 % intervals.
+    """Put into `folder` what the test set showed, `remarks` below the split rule; return its metrics with 95 %
+    intervals.
 
     `scored` are the classes whose mean F1 is the score of the data's publisher, of which there may be none.
     """
@@ -83,7 +84,13 @@ def _f1_over_records(
 
 
 def draw(
-    folder: Path, predictions: Predictions, values: dict[str, Any], history: Sequence[dict[str, Any]], *, spec: Facts, title: str
+    folder: Path,
+    predictions: Predictions,
+    values: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    *,
+    spec: Facts,
+    title: str,
 ) -> None:
     """Draw into `folder` the test set's confusion matrices and curves, and the run's history."""
     under = f"{title}\n{fill(spec.split_rule, 80)}"
@@ -92,7 +99,9 @@ def draw(
             np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {under}"
         )
         panels.save_png(figure, folder / f"{name}.png")
-    panels.save_panels(plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}")
+    panels.save_panels(
+        plotter.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}"
+    )
     panels.save_panels(
         plotter.precision_recall_panels(predictions, spec.classes),
         folder / "precision_recall",
@@ -102,7 +111,9 @@ def draw(
     panels.save_panels(plotter.history_panels(history), folder / "history", columns=3, title=under)
 
 
-def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]) -> str:
+def summary(
+    test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]
+) -> str:
     """Metrics of the test set with their intervals, validation beside them, and a line a class."""
     lines = [title, *rules, "", FIGURE.format("metric", "test", "95 % interval", "validation")]
     of_f1 = test.get("f1_intervals", {})
@@ -115,8 +126,12 @@ def summary(test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Seq
     for k, name in enumerate(classes):
         parts, count = test["per_class"][name], sum(test["confusion_matrix"][k])
         figures = (shown(parts[part]) for part in ("recall", "precision", "f1"))
-        lines.append(FIGURE.format(name, *figures) + f"{between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}")
-    return plain.lines([*lines, "", *of_intervals(test.get("interval_method", bootstrap.METHOD), lacking), NOTICE]) + "\n"
+        lines.append(
+            FIGURE.format(name, *figures) + f"{between(of_f1[name]) if name in of_f1 else '':>20}{count:>10,.0f}"
+        )
+    return (
+        plain.lines([*lines, "", *of_intervals(test.get("interval_method", bootstrap.METHOD), lacking), NOTICE]) + "\n"
+    )
 
 
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:

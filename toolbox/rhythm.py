@@ -84,7 +84,9 @@ def patterns(beats: Beats, k: int) -> dict[str, Any]:
         "longest_run_time_s": None if longest is None else round(float(beats.time_s[first[longest]]), 3),
     }
     for name, period in (("bigeminy", 2), ("trigeminy", 3)):
-        found |= dict(zip((f"{name}_episodes", f"{name}_beats"), _every(first[length == 1], beats.rr_s, period), strict=True))
+        found |= dict(
+            zip((f"{name}_episodes", f"{name}_beats"), _every(first[length == 1], beats.rr_s, period), strict=True)
+        )
     return found
 
 
@@ -114,7 +116,11 @@ def pauses(beats: Beats) -> dict[str, Any]:
         return {"above_2_s": 0, "longest_s": None, "longest_time_s": None}
     longest = int(rr_s.argmax())
     begins = round(float(beats.time_s[longest - 1]), 3)
-    return {"above_2_s": int((rr_s > PAUSE_S).sum()), "longest_s": round(float(rr_s[longest]), 3), "longest_time_s": begins}
+    return {
+        "above_2_s": int((rr_s > PAUSE_S).sum()),
+        "longest_s": round(float(rr_s[longest]), 3),
+        "longest_time_s": begins,
+    }
 
 
 def hours(beats: Beats) -> list[dict[str, Any]]:
@@ -163,7 +169,9 @@ def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
         names = list(found["patterns"])
         lines += ["", _row("hour", ("beats", "rate", *names))]
         for hour in found["hours"]:
-            lines.append(_row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values())))
+            lines.append(
+                _row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values()))
+            )
     return plain.lines([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
 
 

@@ -1,9 +1,10 @@
 """R peaks of one lead, of any length and polarity: `detect(read, samples, rate_hz)`, or `in_signal(signal, rate_hz)`.
 
-The slope's energy, as in Pan & Tompkins (IEEE TBME 32(3):230-236, 1985), looking to both sides of every sample rather than
-back alone: filter, slope, moving mean; its peaks are beats where they reach a part of the local level; then what follows a beat
-as a T wave does and what stands between two beats in time is taken out, and where a beat is overdue a lower peak is taken. All
-of it sees a minute around a sample at most, so that a recording read in blocks gives the beats of one read at once.
+The slope's energy, as in Pan & Tompkins (IEEE TBME 32(3):230-236, 1985), looking to both sides of every sample rather
+than back alone: filter, slope, moving mean; its peaks are beats where they reach a part of the local level; then what
+follows a beat as a T wave does and what stands between two beats in time is taken out, and where a beat is overdue a
+lower peak is taken. All of it sees a minute around a sample at most, so that a recording read in blocks gives the beats
+of one read at once.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ BLOCK_S, AROUND_S = 600, 60
 BAND_HZ, FILTER_S, MEAN_S = (4, 20), 0.4, 0.14
 REFRACTORY_S = 0.2
 WAVE_S, WAVE_PART = 0.36, 0.4  # a T wave comes that soon after its beat and has less than this part of its energy
-LEVEL_S, LEVEL_AROUND_S, GRID_S = 1.5, 4, 0.25  # the level: median of the highest energy of 1.5 s, over 4 s to either side
+LEVEL_S, LEVEL_AROUND_S, GRID_S = (
+    1.5,
+    4,
+    0.25,
+)  # the level: median of the highest energy of 1.5 s, over 4 s to either side
 LOWEST_LEVEL = 1.0  # mV/s: a lead that was off has noise of a level of its own
 HIGH, LOW = 0.3, 0.18  # of the level: a beat, and one that is overdue
 BEATS = 15  # whose median RR interval is what is usual
@@ -52,9 +57,12 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
 
 
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
-    """The R peaks (N,) of a lead, of which `block_s` at a time are in memory. Raises DataError for a rate below 50 Hz."""
+    """The R peaks (N,) of a lead, of which `block_s` at a time are in memory. Raises DataError for a rate below 50
+    Hz."""
     if rate_hz < LOWEST_HZ:
-        raise DataError(f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more")
+        raise DataError(
+            f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more"
+        )
     step = _odd(GRID_S * rate_hz)
     block, around = (round(seconds * rate_hz / step) * step for seconds in (block_s, AROUND_S))
     found = [np.empty(0, dtype=np.int64)]
@@ -66,7 +74,8 @@ def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK
 
 
 def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
-    """Whether a lead looks like noise: its kurtosis in the band of a QRS, the median over pieces of 10 s (Li et al., 2008).
+    """Whether a lead looks like noise: its kurtosis in the band of a QRS, the median over pieces of 10 s (Li et al.,
+    2008).
 
     Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
     """
@@ -146,7 +155,9 @@ def _with_overdue(candidates: Candidates, rate_hz: float) -> None:
     inside = (interval >= 0) & (interval < len(overdue)) & ~candidates.taken & (candidates.part > LOW)
     places = np.flatnonzero(inside)
     before, after = at[interval[places]], at[interval[places] + 1]
-    late = (candidates.at[places] - before > WAVE_S * rate_hz) & (after - candidates.at[places] > REFRACTORY_S * rate_hz)
+    late = (candidates.at[places] - before > WAVE_S * rate_hz) & (
+        after - candidates.at[places] > REFRACTORY_S * rate_hz
+    )
     places = places[late & overdue[interval[places]]]
     places = places[np.lexsort((-candidates.part[places], interval[places]))]
     candidates.taken[places[np.diff(interval[places], prepend=-1) > 0]] = True
@@ -160,7 +171,8 @@ def _usual(at: Samples) -> NDArray[np.float64]:
 
 
 def _refined(filtered: NDArray[np.float64], at: Samples, rate_hz: float) -> Samples:
-    """From the energy's peaks to the R peaks: the way that the lead's beats point around, or the other where it is far larger."""
+    """From the energy's peaks to the R peaks: the way that the lead's beats point around, or the other where it is far
+    larger."""
     from scipy.ndimage import median_filter
 
     reach = round(PEAK_S * rate_hz)

@@ -1,7 +1,7 @@
 """The run folder: its name, its version, its lock and its paths.
 
-`<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. A version
-is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
+`<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. A
+version is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
 """
 
 import fcntl
@@ -91,7 +91,9 @@ class RunFolder:
             )
         path = root / dataset / "runs" / f"{dataset}_{model}_{int(version)}"
         if not path.resolve().is_relative_to(root.resolve()):
-            raise UsageError(f"the run folder is a link out of {root}", where=str(path), hint="a copy of the folder itself")
+            raise UsageError(
+                f"the run folder is a link out of {root}", where=str(path), hint="a copy of the folder itself"
+            )
         return cls(path)
 
     @classmethod
@@ -127,7 +129,11 @@ class RunFolder:
             return files.read_json(path)
         except files.UnreadableError as error:
             hint = "mend the file; the weights are in the *.pth.tar files" if path.exists() else "another --version"
-            what = error.what.replace("cannot be read", f"cannot read {name}") if not path.is_file() else f"{name} {error.what}"
+            what = (
+                error.what.replace("cannot be read", f"cannot read {name}")
+                if not path.is_file()
+                else f"{name} {error.what}"
+            )
             raise CheckpointError(what, where=f"{path}{error.place}", hint=hint) from error
 
     def read_history(self) -> list[dict[str, Any]]:
@@ -164,9 +170,11 @@ class RunFolder:
             yield
 
     def set_aside(self, epoch: int) -> None:
-        """Move what the last test left, results.json first, into before/epochN: the run is trained on, to other weights.
+        """Move what the last test left, results.json first, into before/epochN: the run is trained on, to other
+        weights.
 
-        So a run that is killed after this is not taken for finished, and has no figures, threshold or temperature of before.
+        So a run that is killed after this is not taken for finished, and has no figures, threshold or temperature of
+        before.
         """
         left = [self.path / name for name in OF_A_TEST if (self.path / name).exists()]
         left = [path for path in left if path.is_file() or any(path.iterdir())]
@@ -186,7 +194,8 @@ class RunFolder:
         log.info("the results of epoch %d are in %s/%s until the run is tested again", epoch, BEFORE, folder.name)
 
     def _make_ready(self) -> None:
-        """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the work."""
+        """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the
+        work."""
         for left_over in self.path.rglob(".*.tmp"):
             left_over.unlink()
         for part in PARTS:
@@ -196,7 +205,9 @@ class RunFolder:
             except OSError as error:
                 raise _refused(f"cannot make {part}", error, path, hint="check the folder") from error
             if path.resolve().parent != self.path.resolve():
-                raise UsageError(f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself")
+                raise UsageError(
+                    f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself"
+                )
             if not os.access(path, os.W_OK | os.X_OK):
                 raise ReadOnlyError("the run folder cannot be written", where=str(path), hint="check the permissions")
 
@@ -258,7 +269,9 @@ def _acquire(path: Path) -> int:
             hint="remove the lock file if that process is gone",
         )
     if holder:
-        logging.getLogger(__name__).warning("took over the lock of process %s, which is gone (%s)", holder.get("pid"), path)
+        logging.getLogger(__name__).warning(
+            "took over the lock of process %s, which is gone (%s)", holder.get("pid"), path
+        )
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
     return handle

@@ -1,9 +1,9 @@
 """A name becomes the order in which the rows of the training set are drawn in an epoch.
 
-Without a name every row is visited once. The others draw as many rows, with replacement: `equal` and `importance` so that the
-classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that a record's rows of a
-class count by the root of their number. The first two as weights of the loss are `--class-balance`. None ever touches
-validation or test data.
+Without a name every row is visited once. The others draw as many rows, with replacement: `equal` and `importance` so
+that the classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that a
+record's rows of a class count by the root of their number. The first two as weights of the loss are `--class-balance`.
+None ever touches validation or test data.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,15 +54,19 @@ SAMPLERS: dict[str, Callable[[Tensor, Sequence[float], NDArray[np.str_]], Tensor
 
 
 def row_weights(sampler: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
-    """How often each row (N,) is to be drawn, up to a factor. Raises UsageError where records are asked for and not known."""
+    """How often each row (N,) is to be drawn, up to a factor. Raises UsageError where records are asked for and not
+    known."""
     return pick("sampler", SAMPLERS, sampler)(labels, importance, records)
 
 
-def epoch_order(weights: Tensor | None, rows: int, *, seed: int, epoch: int, members: int = 1, batch: int = 1) -> Tensor:
-    """Indices (M * N,) into N rows of these weights, a pure function of its arguments: a resumed epoch has the same order.
+def epoch_order(
+    weights: Tensor | None, rows: int, *, seed: int, epoch: int, members: int = 1, batch: int = 1
+) -> Tensor:
+    """Indices (M * N,) into N rows of these weights, a pure function of its arguments: a resumed epoch has the same
+    order.
 
-    Of several members each has an order of its own, that of the first being that of one network alone; each batch of M * `batch`
-    rows has `batch` rows of every member, one member after the other.
+    Of several members each has an order of its own, that of the first being that of one network alone; each batch of M
+    * `batch` rows has `batch` rows of every member, one member after the other.
     """
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
     orders = torch.stack([_order(weights, rows, generator) for _ in range(members)])  # (M, N)

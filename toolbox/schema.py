@@ -3,8 +3,8 @@
 misfit(config, {"data": {"classes": [str], "channels": Count(1, 4096), "image?": Pair(Count(1))}})
     "data.channels is a text, it must be a whole number from 1 to 4,096"
 
-A form is a type, ANY, a `Count`, a `Number`, a `Pair`, a list with the form of its items, or a dict with the forms of its values:
-a name that ends in ? may be missing or null, * stands for every name, others may be there.
+A form is a type, ANY, a `Count`, a `Number`, a `Pair`, a list with the form of its items, or a dict with the forms of
+its values: a name that ends in ? may be missing or null, * stands for every name, others may be there.
 """
 
 import math
@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 LARGEST = 2**53  # whole numbers beyond are no counts, and no float holds each of them
-KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,9 @@ class Number:
     most: float = math.inf
 
     def __str__(self) -> str:
-        bounds = (f" {word} {value:g}" for word, value in (("from", self.least), ("to", self.most)) if math.isfinite(value))
+        bounds = (
+            f" {word} {value:g}" for word, value in (("from", self.least), ("to", self.most)) if math.isfinite(value)
+        )
         return "a number" + "".join(bounds)
 
 
@@ -62,7 +71,9 @@ ANY = Anything()
 def kind(value: Any) -> str:
     """What a value is, in a word or two; a short plain one as it is."""
     if isinstance(value, bool | int | float | None):
-        text = {None: "null", True: "true", False: "false"}.get(value if type(value) is not int else "", "") or repr(value)
+        text = {None: "null", True: "true", False: "false"}.get(value if type(value) is not int else "", "") or repr(
+            value
+        )
         return text if len(text) <= 20 else "a number of many digits"
     return KINDS.get(type(value), f"of type {type(value).__name__}")
 

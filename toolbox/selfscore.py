@@ -1,8 +1,10 @@
-"""Beats that were found and classified are held against the annotations of their recording: detection first, then classes.
+"""Beats that were found and classified are held against the annotations of their recording: detection first, then
+classes.
 
-`score(beats, at, label)` counts one recording, `pooled` several; SVEB and VEB as in ANSI/AAMI EC57 (`toolbox/ec57.py`), a beat
-that was not found being missed and one that is none a false alarm of its class. As in the standard's reference program, `bxb` of
-the WFDB software, beats of ventricular flutter are left out, and those before `start` where the score begins later.
+`score(beats, at, label)` counts one recording, `pooled` several; SVEB and VEB as in ANSI/AAMI EC57 (`toolbox/ec57.py`),
+a beat that was not found being missed and one that is none a false alarm of its class. As in the standard's reference
+program, `bxb` of the WFDB software, beats of ventricular flutter are left out, and those before `start` where the score
+begins later.
 """
 
 from collections.abc import Sequence
@@ -27,13 +29,20 @@ LINE = "{:<20}{:>10}{:>10}{:>10}"
 
 
 def score(
-    beats: Beats, at: Samples, label: Samples | None, *, given: bool = False, flutter: NDArray[np.int64] = NO_GAPS, start: int = 0
+    beats: Beats,
+    at: Samples,
+    label: Samples | None,
+    *,
+    given: bool = False,
+    flutter: NDArray[np.int64] = NO_GAPS,
+    start: int = 0,
 ) -> dict[str, Any]:
     """Counts and figures of one recording, as plain values.
 
-    The reference has beats at the samples `at` (M,) of the classes `label` (M,), -1 for one of no class, None where no class is
-    known. Where the beats are `given`, by an annotation file, how well they were found is no question. `flutter` (E, 2) are the
-    first and last samples of segments that are left out, `start` is the first sample that is scored.
+    The reference has beats at the samples `at` (M,) of the classes `label` (M,), -1 for one of no class, None where no
+    class is known. Where the beats are `given`, by an annotation file, how well they were found is no question.
+    `flutter` (E, 2) are the first and last samples of segments that are left out, `start` is the first sample that is
+    scored.
     """
     outside = ~_inside(at, flutter)
     at, label = at[outside], None if label is None else label[outside]
@@ -59,8 +68,8 @@ def _inside(at: Samples, segments: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _scored(
     sample: Samples, at: Samples, pairs: Samples, *, flutter: NDArray[np.int64], start: int, tolerance: int
 ) -> NDArray[np.bool_]:
-    """Which of the found beats (L,) count: those with a partner that counts, and those without one that are not in flutter and
-    come later than what a beat before `start` could have been matched with."""
+    """Which of the found beats (L,) count: those with a partner that counts, and those without one that are not in
+    flutter and come later than what a beat before `start` could have been matched with."""
     counts = ~_inside(sample, flutter) & (sample > start + tolerance)
     counts[pairs[:, 1]] = at[pairs[:, 0]] >= start
     return counts
@@ -73,7 +82,8 @@ def _renumbered(pairs: Samples, mine: NDArray[np.bool_], theirs: NDArray[np.bool
 
 
 def _confusion(label: Samples, own: Samples, pairs: Samples, classes: int) -> NDArray[np.int64]:
-    """Counts (K+1, K+1), reference by found; beats that the reference has without a class are left out with their partners."""
+    """Counts (K+1, K+1), reference by found; beats that the reference has without a class are left out with their
+    partners."""
     mine, theirs = label >= 0, np.ones(len(own), dtype=bool)
     theirs[pairs[~mine[pairs[:, 0]], 1]] = False
     return matching.confusion(label[mine], own[theirs], _renumbered(pairs, mine, theirs), classes)
@@ -84,7 +94,9 @@ def classification(values: dict[str, Any]) -> dict[str, Any]:
     if "confusion" not in values:
         return {}
     matrix, classes = np.array(values["confusion"]), (*values["classes"], NONE)
-    counted = ec57.task_counts(matrix, classes) | {name: ec57.counts(matrix, k) for k, name in enumerate(values["classes"])}
+    counted = ec57.task_counts(matrix, classes) | {
+        name: ec57.counts(matrix, k) for k, name in enumerate(values["classes"])
+    }
     return {
         "classification": {
             name: {"beats": int(four["TP"] + four["FN"])}
@@ -97,7 +109,11 @@ def classification(values: dict[str, Any]) -> dict[str, Any]:
 def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The gross figures of several recordings, from their counts: of detection over all, of classes by `trained_on`."""
     detected = [part["detection"] for part in parts if part["detection"]]
-    values = {"recordings": len(parts), "from_s": parts[0]["from_s"], "flutter_s": sum(part["flutter_s"] for part in parts)}
+    values = {
+        "recordings": len(parts),
+        "from_s": parts[0]["from_s"],
+        "flutter_s": sum(part["flutter_s"] for part in parts),
+    }
     values |= {"detection": matching.summed(detected) if detected else None, "classes": {}}
     for told in TRAINED_ON:
         among = [part for part in parts if part["trained_on"] == told and "confusion" in part]
@@ -107,8 +123,8 @@ def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gross figures of the classes, their averages over the recordings in which they are defined, as `sumstats` has them, and
-    the recording whose absence moves each most."""
+    """Gross figures of the classes, their averages over the recordings in which they are defined, as `sumstats` has
+    them, and the recording whose absence moves each most."""
     matrices = np.array([part["confusion"] for part in parts])
     of = {"recordings": len(parts), "classes": parts[0]["classes"], "confusion": matrices.sum(0).tolist()}
     of |= {"without_class": sum(part["without_class"] for part in parts)} | classification(of)
@@ -131,7 +147,9 @@ def lines(values: dict[str, Any]) -> list[str]:
     """The score as a person reads it."""
     told = [LINE.format("against annotations", "beats", "Se", "+P")]
     if found := values["detection"]:
-        told.append(LINE.format("detection", f"{found['matched'] + found['missed']:,}", *map(shown, (found["Se"], found["+P"]))))
+        told.append(
+            LINE.format("detection", f"{found['matched'] + found['missed']:,}", *map(shown, (found["Se"], found["+P"])))
+        )
     for name, of in values.get("classification", {}).items():
         told.append(LINE.format(name, f"{of['beats']:,}", shown(of["Se"]), shown(of["+P"])))
     return told + left_out(values, values)

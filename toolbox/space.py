@@ -39,7 +39,9 @@ class Space:
 
     def probes(self) -> Iterator[Cell]:
         """Cells in which every value of every axis, and both ends of every range, stand once."""
-        ends = {name: [axis.low, axis.high] if isinstance(axis, Range) else list(axis) for name, axis in self.axes.items()}
+        ends = {
+            name: [axis.low, axis.high] if isinstance(axis, Range) else list(axis) for name, axis in self.axes.items()
+        }
         whole = {name: isinstance(axis, Range) and axis.kind == "randint" for name, axis in self.axes.items()}
         ends = {name: [int(end) if whole[name] else end for end in found] for name, found in ends.items()}
         first = {name: found[0] for name, found in ends.items()}
@@ -62,7 +64,9 @@ def _words(row: Mapping[str, str]) -> str:
 def around(best: Cell, space: Space) -> list[Cell]:
     """A small grid: the best cell, and beside it those with one number a step smaller or larger, within its range."""
     if not (ranges := space.ranges()):
-        raise UsageError("--refine varies numbers, and the grid has no range", hint="loguniform(1e-4, 1e-2) in the grid")
+        raise UsageError(
+            "--refine varies numbers, and the grid has no range", hint="loguniform(1e-4, 1e-2) in the grid"
+        )
     grid = fixed(best)
     for name, values in ranges.items():
         rest = fixed({key: value for key, value in best.items() if key != name})
@@ -72,7 +76,8 @@ def around(best: Cell, space: Space) -> list[Cell]:
 
 
 def _steps(value: float, values: Range) -> Sequence[float]:
-    """A step down and one up: half as much again in a logarithmic range, a tenth of the width in another, 1 of whole numbers."""
+    """A step down and one up: half as much again in a logarithmic range, a tenth of the width in another, 1 of whole
+    numbers."""
     if values.kind == "loguniform":
         steps = [value / 1.5, value * 1.5]
     else:

@@ -8,8 +8,9 @@
          search: tpe, trials: 20, pruner: median, refine: true}
       - {name: final, from: all, seeds: 10}
 
-`from` begins with the flags of the best cell of an earlier stage. Where `pretrained` names one, a run begins with the weights of
-the run of that stage's best cell that has the same seed and fold, so that nothing it is validated on was trained on before.
+`from` begins with the flags of the best cell of an earlier stage. Where `pretrained` names one, a run begins with the
+weights of the run of that stage's best cell that has the same seed and fold, so that nothing it is validated on was
+trained on before.
 """
 
 import re
@@ -50,13 +51,16 @@ class Stage:
         `best` has the best cell of every earlier stage by the stage's name, for whoever begins with its weights.
         """
         axes = [key for term in self.grid.terms for axis in term for key in axis.keys]
-        own = {key: value for key, value in over(inherited, self.base).items() if not any(same(key, axis) for axis in axes)}
+        own = {
+            key: value for key, value in over(inherited, self.base).items() if not any(same(key, axis) for axis in axes)
+        }
         grid = fixed(own) * (self.grid if self.grid.terms else fixed({}))
         return Grid(tuple(tuple(_resolved(axis, best) for axis in term) for term in grid.terms))
 
 
 def over(below: Mapping[str, str | None], above: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Two sets of flags as one, in which those `above` count; a flag and a part of it (model-args.dropout) are the same."""
+    """Two sets of flags as one, in which those `above` count; a flag and a part of it (model-args.dropout) are the
+    same."""
     kept = {key: value for key, value in below.items() if not any(same(key, other) for other in above)}
     return {**kept, **above}
 
@@ -68,7 +72,8 @@ def same(key: str, other: str) -> bool:
 
 def _resolved(axis: Axis, best: Mapping[str, str]) -> Axis:
     rows = tuple(
-        {**row, PRETRAINED: best.get(row[PRETRAINED], row[PRETRAINED])} if PRETRAINED in row else row for row in axis.rows
+        {**row, PRETRAINED: best.get(row[PRETRAINED], row[PRETRAINED])} if PRETRAINED in row else row
+        for row in axis.rows
     )
     return replace(axis, rows=rows)
 
@@ -80,7 +85,8 @@ def named(cell: Cell, stages: Collection[str]) -> tuple[str, str] | None:
 
 
 def read(found: Sequence[Any], *, reps: int) -> list[Stage]:
-    """The stages as they are written, each `reps` times where it does not say; a UsageError says what in them is none."""
+    """The stages as they are written, each `reps` times where it does not say; a UsageError says what in them is
+    none."""
     stages: list[Stage] = []
     for number, written in enumerate(found, start=1):
         try:
@@ -100,10 +106,16 @@ def _stage(found: Mapping[str, Any], before: Sequence[Stage], reps: int) -> Stag
         raise UsageError(f"{'a stage with seeds' if last else 'a stage'} has no '{min(unknown)}'", hint=known)
     source, there = found.get("from"), [stage.name for stage in before if not stage.seeds]
     if source not in (None, *there) or (last and source is None):
-        told = f"no stage before is called {str(source)[:40]}" if source else "which stage's best cell is trained again?"
+        told = (
+            f"no stage before is called {str(source)[:40]}" if source else "which stage's best cell is trained again?"
+        )
         raise UsageError(told, hint=f"from: {', '.join(there) or 'nothing, in the first stage'}")
     numbers = {key: count(key, found[key]) if key in found else None for key in ("reps", "trials", "seeds")}
-    how = {"search": found.get("search"), "pruner": found.get("pruner"), "refine": _switch(found.get("refine", "false"))}
+    how = {
+        "search": found.get("search"),
+        "pruner": found.get("pruner"),
+        "refine": _switch(found.get("refine", "false")),
+    }
     if any((numbers["trials"], how["pruner"], how["refine"])) and not how["search"]:
         raise UsageError("trials, pruner and refine go with search", hint="search: tpe")
     if how["search"] and not numbers["trials"]:

@@ -1,7 +1,7 @@
 """A page on which the beats of a recording are read as on ECG paper: `save_strip(path, beats, read, summary=...)`.
 
-It needs no network. The trace lies in it as pieces of 16-bit numbers that a script draws (`toolbox/strip.html`), at a lower
-rate where it is longer than an hour, so that a day of it is some 30 MB.
+It needs no network. The trace lies in it as pieces of 16-bit numbers that a script draws (`toolbox/strip.html`), at a
+lower rate where it is longer than an hour, so that a day of it is some 30 MB.
 """
 
 import base64
@@ -35,11 +35,13 @@ NAMES = {"N": "normal", "S": "supraventricular", "V": "ventricular", "F": "fusio
 Reference = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 
-def save_strip(path: Path, beats: Beats, read: Reader, *, summary: dict[str, Any], reference: Reference | None = None) -> None:
+def save_strip(
+    path: Path, beats: Beats, read: Reader, *, summary: dict[str, Any], reference: Reference | None = None
+) -> None:
     """Write the page of a recording, whole or not at all. Raises ResourceError.
 
-    `read(first, last)` gives the lead in mV; `summary` is that of `rhythm.summary`; `reference` has samples (M,) and classes (M,)
-    of annotated beats, shown below the trace.
+    `read(first, last)` gives the lead in mV; `summary` is that of `rhythm.summary`; `reference` has samples (M,) and
+    classes (M,) of annotated beats, shown below the trace.
     """
     title = f"{beats.record}, lead {beats.lead}"
     parts = {"TITLE": escape(title), "FACTS": _facts(summary), "DATA": _data(beats, reference)}
@@ -160,7 +162,9 @@ def _facts(summary: dict[str, Any]) -> str:
             counts = f"{found['couplets']:,} couplets, {found['runs']:,} runs, {found['bigeminy_episodes']:,} bigeminy"
             lines.append(f"<span>{escape(name)} <b>{counts}</b></span>")
         if found["runs"]:
-            lines.append(_jump(f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"]))
+            lines.append(
+                _jump(f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"])
+            )
     return "\n".join(lines)
 
 

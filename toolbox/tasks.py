@@ -1,7 +1,8 @@
 """What a network is trained for: the loss of a batch, what is kept of its outputs, the metrics, and what "best" means.
 
-`classify` gives a row a class; `detect` reconstructs rows of the normal class alone, and what it cannot is an anomaly. The
-loop is the same: `rows = task.per_row(model(x), x)`, then `task.loss(rows, y)`, and in the end `task.predictions(..., rows)`.
+`classify` gives a row a class; `detect` reconstructs rows of the normal class alone, and what it cannot is an anomaly.
+The loop is the same: `rows = task.per_row(model(x), x)`, then `task.loss(rows, y)`, and in the end
+`task.predictions(..., rows)`.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ class Task(Protocol):
         """The value to descend, from what `per_row` gave and labels (B,)."""
 
     def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
-        """What `per_row` would have given for each of R whole records, from pieces of them; piece i is of record `whose[i]`."""
+        """What `per_row` would have given for each of R whole records, from pieces of them; piece i is of record
+        `whose[i]`."""
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """What `per_row` gave for the rows `index`, on the host."""
@@ -102,7 +104,8 @@ class Classify:
         return _means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
-        """Logits (N, K) of the rows `index` as probabilities, decided as asked for, and unweighted losses, on the host."""
+        """Logits (N, K) of the rows `index` as probabilities, decided as asked for, and unweighted losses, on the
+        host."""
         loss = self.row_loss(rows, target)
         scores = decided(rows, self.decision).softmax(1)
         return Predictions(index, record, target.cpu().numpy(), scores.cpu().numpy(), loss.cpu().numpy())
@@ -117,7 +120,8 @@ class Classify:
         return {"acc": (rows.argmax(1) == labels).float().mean()}
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """The temperature of the probabilities, where they are to be calibrated; it never changes which class is said."""
+        """The temperature of the probabilities, where they are to be calibrated; it never changes which class is
+        said."""
         if not self.calibrate:
             return {}
         logits = calibration.log_probabilities(val.scores)
@@ -125,10 +129,17 @@ class Classify:
 
 
 class Detect:
-    """Rows of the class `normal` reconstructed: outputs (B, C, T) against x; a row's error is its loss and its score."""
+    """Rows of the class `normal` reconstructed: outputs (B, C, T) against x; a row's error is its loss and its
+    score."""
 
     def __init__(
-        self, classes: Sequence[str], criterion: str, *, normal: str, monitor: str = "loss", threshold: str = thresholds.DEFAULT
+        self,
+        classes: Sequence[str],
+        criterion: str,
+        *,
+        normal: str,
+        monitor: str = "loss",
+        threshold: str = thresholds.DEFAULT,
     ) -> None:
         self.classes, self.normal = tuple(classes), tuple(classes).index(normal)
         self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)
@@ -171,7 +182,8 @@ class Detect:
 
 
 def decided(logits: Tensor, weights: Tensor | None) -> Tensor:
-    """Logits (N, K) whose probabilities are those before by the `weights` (K,), None for equal ones (Elkan, IJCAI 2001)."""
+    """Logits (N, K) whose probabilities are those before by the `weights` (K,), None for equal ones (Elkan, IJCAI
+    2001)."""
     return logits if weights is None else logits + weights.log()
 
 

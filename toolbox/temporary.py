@@ -2,9 +2,9 @@
 
     with temporary.folder(parent) as path: ...    # removed at the end; after SIGKILL by the next call of `sweep`
 
-A folder holds a lock file that its process keeps locked; the kernel unlocks it when the process dies. The file also names the
-boot of the kernel, because a lock on a network file system does not always reach other hosts: a folder of another boot is
-removed only when nothing in it has changed for a day.
+A folder holds a lock file that its process keeps locked; the kernel unlocks it when the process dies. The file also
+names the boot of the kernel, because a lock on a network file system does not always reach other hosts: a folder of
+another boot is removed only when nothing in it has changed for a day.
 """
 
 import fcntl
@@ -42,7 +42,8 @@ def folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
-    """Remove the folders of dead processes that begin with `prefix` below `parent`, as far as they belong to this user."""
+    """Remove the folders of dead processes that begin with `prefix` below `parent`, as far as they belong to this
+    user."""
     name = re.compile(re.escape(prefix) + RANDOM)
     with suppress(OSError), os.scandir(parent or tempfile.gettempdir()) as entries:
         for entry in [entry for entry in entries if name.fullmatch(entry.name)]:

@@ -1,6 +1,8 @@
-"""A rule becomes the reconstruction error from which on a row is an anomaly. It only ever reads validation rows, all normal.
+"""A rule becomes the reconstruction error from which on a row is an anomaly. It only ever reads validation rows, all
+normal.
 
-`percentile:98` lets 98 % of them pass, `sd:3` lies three standard deviations above their mean, `value:0.2` is given by hand.
+`percentile:98` lets 98 % of them pass, `sd:3` lies three standard deviations above their mean, `value:0.2` is given by
+hand.
 """
 
 import math

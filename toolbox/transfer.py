@@ -1,4 +1,5 @@
-"""A network starts from the weights of another run: what fits by name and shape is taken, the rest is said, and may be frozen."""
+"""A network starts from the weights of another run: what fits by name and shape is taken, the rest is said, and may be
+frozen."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -39,24 +40,30 @@ class Source:
 
 
 def find(source: str, root: Path) -> Path:
-    """The checkpoint that `source` means: a file, a run folder's best, or the best of the run called so below `root`."""
+    """The checkpoint that `source` means: a file, a run folder's best, or the best of the run called so below
+    `root`."""
     path = Path(source)
     if path.is_file():
         return path
-    there = sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
+    there = (
+        sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
+    )
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
         known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
         what = "no run and no checkpoint is called so" if folder is None else f"the folder has no {BEST}"
-        raise CheckpointError(f"{what}; runs with one are {known}", where=source, hint="--pretrained with a run, folder or file")
+        raise CheckpointError(
+            f"{what}; runs with one are {known}", where=source, hint="--pretrained with a run, folder or file"
+        )
     return folder / BEST
 
 
 def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
-    """Put what fits of the checkpoint at `path` into `model`; the other tensors stay as they were made. Says what was done.
+    """Put what fits of the checkpoint at `path` into `model`; the other tensors stay as they were made. Says what was
+    done.
 
-    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where nothing fits but
-    perhaps the head, which is another network's checkpoint.
+    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where
+    nothing fits but perhaps the head, which is another network's checkpoint.
     """
     state = checkpoints.load(path)
     own, weights = model.state_dict(), state["model"]
@@ -68,7 +75,9 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
     left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken)
     if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):
         raise CheckpointError(
-            f"no weight of it fits: {'; '.join(left[:NAMED])}", where=str(path), hint="the --model-name it was trained with"
+            f"no weight of it fits: {'; '.join(left[:NAMED])}",
+            where=str(path),
+            hint="the --model-name it was trained with",
         )
     model.load_state_dict(own | taken)
     source = Source(f"{path.parent.name}/{path.name}", state["epoch"], len(taken), left)
@@ -98,7 +107,8 @@ def only_head(model: nn.Module) -> None:
 
 
 def groups(model: nn.Module, backbone_lr: float | None) -> list[nn.Parameter] | list[dict[str, Any]]:
-    """What of `model` is trained, as an optimizer takes it; with `backbone_lr` the head, then all before it at that rate."""
+    """What of `model` is trained, as an optimizer takes it; with `backbone_lr` the head, then all before it at that
+    rate."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if backbone_lr is None:
         return trained

@@ -1,4 +1,5 @@
-"""Rows of a dataset become panels: examples of each class, its mean and spread, and one beat under each augmentation."""
+"""Rows of a dataset become panels: examples of each class, its mean and spread, and one beat under each
+augmentation."""
 
 import math
 from collections.abc import Mapping
@@ -74,7 +75,8 @@ def _step(span: float) -> float:
 
 
 def thinned(signal: Array) -> Array:
-    """The places of at most about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each stretch."""
+    """The places of at most about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each
+    stretch."""
     if len(signal) <= POINTS:
         return np.arange(len(signal))
     width = -(-2 * len(signal) // POINTS)
@@ -86,7 +88,9 @@ def thinned(signal: Array) -> Array:
 def mean_panels(x: Array, y: Array, spec: Facts) -> list[Panel]:
     """A panel for each class: the mean of its rows (N, C, T), and a band of two standard deviations to either side."""
     counts, mean, sd = moments(x, y, len(spec.classes))
-    titles = [f"{name}, {count:,} row{'' if count == 1 else 's'}" for name, count in zip(spec.classes, counts, strict=True)]
+    titles = [
+        f"{name}, {count:,} row{'' if count == 1 else 's'}" for name, count in zip(spec.classes, counts, strict=True)
+    ]
     grid = [_signal(mean[k], spec, title, 2 * sd[k]) if counts[k] else _panel(title) for k, title in enumerate(titles)]
     return _labelled(grid, ABREAST, spec.unit)
 
@@ -120,7 +124,9 @@ def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float,
         panel.guide = None if name == "original" else (time_s["original"], rows["original"])
         grid.append(panel)
     grid = _labelled(grid, columns, unit)
-    panels.save_png(panels.panels_figure(grid, columns, "a beat under each augmentation; as it is, in grey", CELL), path)
+    panels.save_png(
+        panels.panels_figure(grid, columns, "a beat under each augmentation; as it is, in grey", CELL), path
+    )
 
 
 def _panel(title: str, second: str = "") -> Panel:

@@ -1,7 +1,8 @@
-"""Which code is a user's own: a network or dataset put beside those of the program, or a file anywhere that these import.
+"""Which code is a user's own: a network or dataset put beside those of the program, or a file anywhere that these
+import.
 
-`shipped.txt` lists the files that come with the program. A fault below a frame of any other file is not called the program's.
-Standard library only.
+`shipped.txt` lists the files that come with the program. A fault below a frame of any other file is not called the
+program's. Standard library only.
 """
 
 import functools

@@ -1,4 +1,5 @@
-"""How large a lead is in most of its pieces: `typical_mv(read, samples, rate_hz)`. It tells volts and microvolts from mV."""
+"""How large a lead is in most of its pieces: `typical_mv(read, samples, rate_hz)`. It tells volts and microvolts from
+mV."""
 
 import numpy as np
 

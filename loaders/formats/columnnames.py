@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 COUNTING = 8  # so many names that count up from 0 or 1 are a header that pandas wrote, and no samples
 ALIKE = 0.9  # of the names of samples differ in their numbers only: then another name is no sample's
-# Words for whose row it is, those for a person first: rows of one person should stay together, whatever they are records of.
+# Words for whose row it is, those for a person first: rows of one person should stay together, whatever they are
+# records of.
 OF_RECORDS = (
     r"patients?|pat|subjects?|subj|participants?|persons?|people|individuals?|volunteers?|probands?|user",
     r"records?|recordings?|rec|ecg|study|exam|session|file",
@@ -18,7 +19,8 @@ BARE = "pat|rec|ecg|user|study|exam|session|file|case"  # these mean a record on
 
 
 def of_records(names: Sequence[str]) -> list[int]:
-    """The columns, counted from 0, that are called as records are: patient, Subject ID, record_name, group; persons first."""
+    """The columns, counted from 0, that are called as records are: patient, Subject ID, record_name, group; persons
+    first."""
     ranked = [(rank, column) for column, name in enumerate(names) if (rank := _rank(name)) is not None]
     return [column for _, column in sorted(ranked)]
 
@@ -35,7 +37,8 @@ def _rank(name: str) -> int | None:
 
 
 def odd(names: Sequence[str]) -> tuple[list[int], str]:
-    """The columns whose name is not like those of the samples, and such a name of a sample; none where names are too few."""
+    """The columns whose name is not like those of the samples, and such a name of a sample; none where names are too
+    few."""
     stems = [re.sub(r"[\d.]+", "", name) for name in names]
     usual, count = Counter(stems).most_common(1)[0]
     if len(names) <= COUNTING or count < ALIKE * len(names):

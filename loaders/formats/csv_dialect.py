@@ -1,6 +1,7 @@
 """How a text table separates its columns and writes its numbers: `choose(lines)` is a `Layout` with its `Dialect`.
 
-Every usual delimiter is tried with both decimal signs; the pair that fits the header and makes the most cells numbers is taken.
+Every usual delimiter is tried with both decimal signs; the pair that fits the header and makes the most cells numbers
+is taken.
 """
 
 import csv
@@ -17,7 +18,9 @@ DELIMITERS = {";": "semicolon", "\t": "tab", ",": "comma", "|": "vertical bar", 
 DECIMALS = {".": "point", ",": "comma"}
 GROUPS = {".": ",", ",": "."}  # the thousands separator that goes with a decimal sign
 PLAIN = {mark: re.compile(rf"[-+]?(?:\d+[{mark}]?\d*|[{mark}]\d+)(?:[eE][-+]?\d+)?") for mark in GROUPS}
-GROUPED = {mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:[{group}]\d{{3}})+(?:[{mark}]\d*)?") for mark, group in GROUPS.items()}
+GROUPED = {
+    mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:[{group}]\d{{3}})+(?:[{mark}]\d*)?") for mark, group in GROUPS.items()
+}
 MISSING = (
     "",
     "-",
@@ -109,12 +112,17 @@ class Layout:
         )
 
     def names_in(self, line: str) -> list[str] | None:
-        """The names of the columns in a line of text, whatever separates them; None where it has another number of them."""
+        """The names of the columns in a line of text, whatever separates them; None where it has another number of
+        them."""
         dialect, width = self.dialect, self.width
         tried = [dialect.cells(line)]
         if dialect.delimiter in (" ", "\t"):
             tried += [re.split(r"\t|\s{2,}", line.strip()), WITH_BRACKETS.findall(line)]
-        tried += [Dialect(other, quote=dialect.quote).cells(line) for other in DELIMITERS if other not in ("", dialect.delimiter)]
+        tried += [
+            Dialect(other, quote=dialect.quote).cells(line)
+            for other in DELIMITERS
+            if other not in ("", dialect.delimiter)
+        ]
         for cells in tried:
             spare = len(cells) - width
             if spare == 0 or (spare > 0 and not any(cells[width:])):
@@ -125,7 +133,8 @@ class Layout:
 
 
 def choose(lines: Sequence[str]) -> Layout | None:
-    """The layout that fits the lines of a table best, blank lines and comments left out; None where none has numbers."""
+    """The layout that fits the lines of a table best, blank lines and comments left out; None where none has
+    numbers."""
     quoted = any(SINGLE_QUOTED.search(line) for line in lines) and not any('"' in line for line in lines)
     tried = []
     for place, (delimiter, decimal) in enumerate(product(DELIMITERS, DECIMALS)):
@@ -150,7 +159,11 @@ def _fitted(dialect: Dialect, lines: Sequence[str]) -> tuple[tuple, Layout] | No
     most = max(map(len, rows)) if share >= MOSTLY and not any(map(dialect.is_number, over)) else width
     layout = Layout(dialect, most, numeric, spare=most - width + (width > 1 and not columns[-1]))
     first = next((k for k, line in enumerate(lines) if layout.is_row(dialect.cells(line))), 0)
-    score = (_fit(layout, lines[first - 1], end) if first else 1.0, share >= MOSTLY, round(sum(hits) / sum(map(len, columns)), 2))
+    score = (
+        _fit(layout, lines[first - 1], end) if first else 1.0,
+        share >= MOSTLY,
+        round(sum(hits) / sum(map(len, columns)), 2),
+    )
     doubts = _doubts(dialect, [cell for k in numeric for cell in columns[k]], has_header=first > 0)
     return (*score, len(numeric)), replace(layout, first=first, doubts=doubts)
 
@@ -188,7 +201,8 @@ def _doubts(dialect: Dialect, cells: Sequence[str], *, has_header: bool) -> tupl
 
 
 def _cuts_numbers(dialect: Dialect, rows: Sequence[Sequence[str]], columns: Sequence[Sequence[str]]) -> bool:
-    """Whether commas between columns stand inside numbers: whole parts such as -0, decimals such as 0132 are no numbers.
+    """Whether commas between columns stand inside numbers: whole parts such as -0, decimals such as 0132 are no
+    numbers.
 
     A comma can be both only where numbers are in quotation marks.
     """

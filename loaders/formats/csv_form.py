@@ -1,6 +1,7 @@
 """What a text table is, understood from its first rows before it is read: `form = understand(text, path)`.
 
-`form.columns` are its columns by what they hold, `form.clock` is the one that states time, `str(form)` is the whole in a line.
+`form.columns` are its columns by what they hold, `form.clock` is the one that states time, `str(form)` is the whole in
+a line.
 """
 
 import re
@@ -62,8 +63,8 @@ class Column:
 class Form:
     """A table understood: how its text is written, its columns, its clock, and the rate that stands above its rows.
 
-    The first row of data is in line `line`, counted from 1, `skipped` characters from the start. `blank_rows` says that blank
-    lines among the rows (of one column) are missing samples. `comment` begins lines without data.
+    The first row of data is in line `line`, counted from 1, `skipped` characters from the start. `blank_rows` says that
+    blank lines among the rows (of one column) are missing samples. `comment` begins lines without data.
     """
 
     encoding: str
@@ -97,12 +98,19 @@ class Form:
         for lead in self.leads:
             named.setdefault(lead.unit or "an unstated unit", []).append(lead.name)
         leads = ", ".join(f"{', '.join(names)[:150]} in {unit}" for unit, names in named.items())
-        aside = [column.name for column in self.columns if column.role != "lead" and not (clock and column.place == clock.place)]
-        return "; ".join([*parts, f"leads {leads[:400]}", *([f"left out {', '.join(map(repr, aside))[:200]}"] if aside else [])])
+        aside = [
+            column.name
+            for column in self.columns
+            if column.role != "lead" and not (clock and column.place == clock.place)
+        ]
+        return "; ".join(
+            [*parts, f"leads {leads[:400]}", *([f"left out {', '.join(map(repr, aside))[:200]}"] if aside else [])]
+        )
 
 
 def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
-    """The form of the table that `text` begins; `given_hz` decides where a column of time has no unit. Raises DataError."""
+    """The form of the table that `text` begins; `given_hz` decides where a column of time has no unit. Raises
+    DataError."""
     lines = _lines(text)
     comment = "".join(dict.fromkeys(line.text[0] for line in lines if line.text[0] in COMMENT))
     plain = [line for line in lines if line.text[0] not in COMMENT]
@@ -110,9 +118,13 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
     if layout is None:
         both = any(COMMAS.fullmatch(line.text.strip()) for line in plain)
         what = (
-            "commas are decimal signs and delimiters at once" if both else "the file has no samples: there is no row of numbers"
+            "commas are decimal signs and delimiters at once"
+            if both
+            else "the file has no samples: there is no row of numbers"
         )
-        raise DataError(what, where=str(path), hint="decimal points, or semicolons between the columns" if both else HINT)
+        raise DataError(
+            what, where=str(path), hint="decimal points, or semicolons between the columns" if both else HINT
+        )
     rows = [layout.dialect.cells(line.text) for line in plain[layout.first :]]
     _check_width(layout, rows, path)
     above = [line for line in lines if line.number < plain[layout.first].number]
@@ -148,9 +160,13 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
 def _unread_times(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
     """A doubt for each column of text that is called as times are, and changes."""
     texts = [column for column in columns if column.role == "text" and csv_time.TIME.fullmatch(column.name)]
-    cells = {column.name: list(dict.fromkeys(row[column.place] for row in rows if column.place < len(row))) for column in texts}
+    cells = {
+        column.name: list(dict.fromkeys(row[column.place] for row in rows if column.place < len(row)))
+        for column in texts
+    }
     return [
-        f"the times in column {name!r}, such as {found[0][:40]!r}, are in a form that is not read: gaps between rows are not seen"
+        f"the times in column {name!r}, such as {found[0][:40]!r}, are in a form that is not read: gaps between rows"
+        " are not seen"
         for name, found in cells.items()
         if len(found) > 1
     ]
@@ -184,7 +200,9 @@ def _check_width(layout: Layout, rows: Sequence[Sequence[str]], path: Path) -> N
             what = f"the table lies on its side (is transposed): {many} of {layout.width} numbers, a row per lead"
             raise DataError(what, where=str(path), hint=f"{HINT}; pandas.read_csv(FILE, header=None).T turns it")
     if layout.width > MOST_COLUMNS:
-        raise DataError(f"the table has {layout.width} columns, at most {MOST_COLUMNS} are read", where=str(path), hint=HINT)
+        raise DataError(
+            f"the table has {layout.width} columns, at most {MOST_COLUMNS} are read", where=str(path), hint=HINT
+        )
 
 
 def _rate_in(header: Header, layout: Layout, rows: Sequence[Sequence[str]]) -> float | None:
@@ -208,9 +226,14 @@ def _columns(
         column, clock = _column(k, header, layout, cells, given_hz=given_hz)
         columns.append(column)
         clocks += [clock] if clock else []
-    if not any(column.role == "lead" for column in columns):  # then a column of numbers is the signal, whatever its name
+    if not any(
+        column.role == "lead" for column in columns
+    ):  # then a column of numbers is the signal, whatever its name
         columns = [_lead(column.place, header) if column.role == "other" else column for column in columns]
-    best = {clock: (clock.quality, clock.counts, not clock.is_stated, clock.resolution_s / clock.period_s) for clock in clocks}
+    best = {
+        clock: (clock.quality, clock.counts, not clock.is_stated, clock.resolution_s / clock.period_s)
+        for clock in clocks
+    }
     return tuple(columns), min(best, key=best.get, default=None)
 
 
@@ -227,7 +250,12 @@ def _column(
     is_aside = ASIDE.fullmatch(short) or RATE_COLUMN.fullmatch(name) or unit in OTHER_UNITS
     find = partial(csv_time.clock_of, k, name, unit, dialect=layout.dialect, numeric=numeric, given_hz=given_hz)
     clock = find(cells=cells)
-    if LEAD.fullmatch(short or name) and (numeric or is_empty) and not is_aside and not (clock and (is_time or is_count)):
+    if (
+        LEAD.fullmatch(short or name)
+        and (numeric or is_empty)
+        and not is_aside
+        and not (clock and (is_time or is_count))
+    ):
         return _lead(k, header), None
     values = layout.dialect.numbers(cells) if numeric else np.empty(0)
     if clock and (is_time or is_count or not numeric or _is_ramp(values)):
@@ -240,7 +268,9 @@ def _column(
     if (csv_time.TIME.fullmatch(short) and len(cells) < LEAST_RAMP) or _is_ramp(values):
         return Column(k, shown, "time"), None
     return (
-        (Column(k, shown, "other"), None) if is_time or is_count or is_aside or _is_sawtooth(values) else (_lead(k, header), None)
+        (Column(k, shown, "other"), None)
+        if is_time or is_count or is_aside or _is_sawtooth(values)
+        else (_lead(k, header), None)
     )
 
 
@@ -267,4 +297,8 @@ def _is_ramp(values: np.ndarray) -> bool:
 def _is_sawtooth(values: np.ndarray) -> bool:
     """Whether numbers count up by one step, over and over."""
     steps = np.diff(values[np.isfinite(values)])
-    return len(steps) >= LEAST_RAMP and np.median(steps) > 0 and bool((steps == np.median(steps)).mean() >= csv_dialect.MOSTLY)
+    return (
+        len(steps) >= LEAST_RAMP
+        and np.median(steps) > 0
+        and bool((steps == np.median(steps)).mean() >= csv_dialect.MOSTLY)
+    )

@@ -1,6 +1,7 @@
 """The rate of a table of leads, and where its rows belong in time: `timing`, `rows_of`.
 
-A column of times is compared with `--rate-hz` and with the lines above the rows; where it jumps there is a gap in the signal.
+A column of times is compared with `--rate-hz` and with the lines above the rows; where it jumps there is a gap in the
+signal.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +27,8 @@ HZ = "--rate-hz with the one that is right"
 
 @dataclass(frozen=True)
 class Rows:
-    """Where rows are in time: from sample `samples_at[k]` on, those from row `rows_at[k]` on, without a gap. `samples` in all."""
+    """Where rows are in time: from sample `samples_at[k]` on, those from row `rows_at[k]` on, without a gap. `samples`
+    in all."""
 
     samples_at: NDArray[np.int64]
     rows_at: NDArray[np.int64]
@@ -52,7 +54,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Timing:
-    """The rate in Hz, where it is from, what is doubtful about it, and whether jumps of the clock are gaps in the signal."""
+    """The rate in Hz, where it is from, what is doubtful about it, and whether jumps of the clock are gaps in the
+    signal."""
 
     hz: float = 0.0
     source: str = ""
@@ -87,7 +90,9 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
     source, found = f"column {clock.name!r}", timeline.rate()
     if timeline.backwards:
         often = "once" if timeline.backwards == 1 else f"{timeline.backwards} times"
-        doubts.append(f"{source} goes back {often}, first after {timeline.first_back} rows: the rows are read in their order")
+        doubts.append(
+            f"{source} goes back {often}, first after {timeline.first_back} rows: the rows are read in their order"
+        )
     if timeline.untimed:
         rows = "a row, which is" if timeline.untimed == 1 else f"{timeline.untimed} rows, which are"
         doubts.append(f"{source} has no time in {rows} placed by the rows beside")
@@ -119,7 +124,9 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
     if is_rounded and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
         doubts.append(f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz; --rate-hz is taken")
         return Timing(given_hz, "--rate-hz", tuple(doubts))
-    raise DataError(f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=OTHERWISE.format(source))
+    raise DataError(
+        f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=OTHERWISE.format(source)
+    )
 
 
 def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) -> tuple[Rows, list[str]]:
@@ -139,4 +146,6 @@ def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) ->
     many = f"{len(at)} gaps" if len(at) > 1 else "a gap"
     told = f"column {clock.name!r} has {many}, {lost.sum() / times.hz:.4g} s without samples"
     rows_at = np.concatenate([start, at])
-    return Rows(rows_at + np.concatenate([start, lost.cumsum()]), rows_at, count + int(lost.sum())), [told] if len(at) else []
+    return Rows(rows_at + np.concatenate([start, lost.cumsum()]), rows_at, count + int(lost.sum())), [told] if len(
+        at
+    ) else []

@@ -24,7 +24,9 @@ HERTZ = re.compile(
     r"samples?\s*(?:/|per)\s*s(?:ec(?:ond)?)?)",
     re.IGNORECASE,
 )
-INTERVAL = re.compile(r"sampl\w*[\s_-]*(?:interval|period)\w*(.*?)(?<!\w)(\d+(?:[.,]\d+)?(?:e-?\d+)?)(.*)", re.IGNORECASE)
+INTERVAL = re.compile(
+    r"sampl\w*[\s_-]*(?:interval|period)\w*(.*?)(?<!\w)(\d+(?:[.,]\d+)?(?:e-?\d+)?)(.*)", re.IGNORECASE
+)
 NO_RATE = re.compile(r"filter|notch|pass|mains|cut", re.IGNORECASE)
 UNIT_KEY = re.compile(r"units?|einheit|unit[eéà]|unidad|eenheid|enhet", re.IGNORECASE)
 LEAD_KEY = re.compile(
@@ -41,7 +43,24 @@ LEAD = re.compile(
     r".*(?:ecg|ekg|lead|ableitung).*|d?i{1,3}|m?[lc]?i{1,3}|d[123]|ml\w{1,3}|a?v[rlf]|m?c?l?v\d{1,2}r?|v[xyz]|v|c[mc]\d",
     re.IGNORECASE,
 )
-OTHER_UNITS = ("%", "bpm", "1/min", "mmhg", "kpa", "c", "°c", "degc", "g", "mg", "m/s2", "m/s^2", "m/s²", "dps", "deg/s", "ohm")
+OTHER_UNITS = (
+    "%",
+    "bpm",
+    "1/min",
+    "mmhg",
+    "kpa",
+    "c",
+    "°c",
+    "degc",
+    "g",
+    "mg",
+    "m/s2",
+    "m/s^2",
+    "m/s²",
+    "dps",
+    "deg/s",
+    "ohm",
+)
 OTHER_UNITS += ("ohms", "hz", "l/min", "rpm", "nu/min", *csv_time.SPELLINGS)
 RAW_UNITS = ("", "adu", "a.u.", "au", "nu", "raw", "counts", "count", "digit", "digits", "lsb", "bits", "adc", "-")
 UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
@@ -134,7 +153,8 @@ def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
 
 @dataclass(frozen=True)
 class Header:
-    """Names and units of the columns, "" where there is none, the line of the names (0: none), what other lines state."""
+    """Names and units of the columns, "" where there is none, the line of the names (0: none), what other lines
+    state."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
@@ -154,7 +174,8 @@ class Header:
 
 
 def header_of(above: Sequence[Line], layout: Layout, facts: Facts) -> Header:
-    """The names right above the rows, which are names of columns, not a rate or a unit with its key; and units below them."""
+    """The names right above the rows, which are names of columns, not a rate or a unit with its key; and units below
+    them."""
     none = ("",) * layout.width
     known = tuple(facts.leads) + none[len(facts.leads) :] if len(facts.leads) == layout.width - layout.spare else None
     if known is None and len(facts.leads) == len(layout.numeric) == 1:
@@ -177,7 +198,11 @@ def _names(line: str, layout: Layout) -> tuple[str, ...] | None:
     names = layout.names_in(line.lstrip(COMMENT))
     if names and (not any(names) or any(layout.dialect.is_number(name) and not name.isdecimal() for name in names)):
         return None
-    return None if names and line[0] in COMMENT and layout.width == 1 and not LEAD.fullmatch(names[0]) else names and tuple(names)
+    return (
+        None
+        if names and line[0] in COMMENT and layout.width == 1 and not LEAD.fullmatch(names[0])
+        else names and tuple(names)
+    )
 
 
 def _are_units(cells: Sequence[str]) -> bool:
@@ -191,7 +216,8 @@ def _are_units(cells: Sequence[str]) -> bool:
 
 
 def counts_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row is the names that pandas gives to columns without: 0, 1, 2, ..., above numbers with decimals."""
+    """Whether the first row is the names that pandas gives to columns without: 0, 1, 2, ..., above numbers with
+    decimals."""
     first, rest = list(rows[0]), rows[1:]
     names = first[1:] if first and not first[0] else first
     if not rest or not names or names != [str(k) for k in range(len(names))]:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, CELLS = 2**17, 2**20  # in memory at a time
-MISSING = sorted({form for word in WORDS for form in (word, word.upper(), word.title())} - {""})  # as pandas compares them
+MISSING = sorted(
+    {form for word in WORDS for form in (word, word.upper(), word.title())} - {""}
+)  # as pandas compares them
 TOO_LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 NO_DELIMITER = "\x1f"  # in a table of one column
 
@@ -85,7 +87,9 @@ def _kept(form: Form, ranges: list[Range]) -> list[int]:
     return [k for k in range(len(ranges)) if moving[k] or named[k] or not any(moving)]
 
 
-def _parse(path: Path, text: TableText, form: Form, *, file: BinaryIO, ranges: list[Range], timeline: Timeline | None) -> int:
+def _parse(
+    path: Path, text: TableText, form: Form, *, file: BinaryIO, ranges: list[Range], timeline: Timeline | None
+) -> int:
     """Write the leads to `file` as float32, row by row, and note their ranges and times; how many rows there are."""
     rows, dialect = 0, form.layout.dialect
     text.skip(form.skipped)
@@ -108,14 +112,18 @@ def _blocks(path: Path, text: TableText, form: Form) -> Iterator["pd.DataFrame"]
     import pandas as pd
 
     dialect, width = form.layout.dialect, form.layout.width
-    texts = [column.place for column in form.columns if column.place not in form.layout.numeric and column.role != "lead"]
+    texts = [
+        column.place for column in form.columns if column.place not in form.layout.numeric and column.role != "lead"
+    ]
     how = {"header": None, "names": range(width), "index_col": False, "dtype": dict.fromkeys(texts, str)}
     marks = {"decimal": dialect.decimal, "thousands": dialect.thousands, "quotechar": dialect.quote}
     marks |= {"comment": form.comment or None, "skipinitialspace": True, "na_values": MISSING}
     separator = {"": NO_DELIMITER, " ": r"\s+"}.get(dialect.delimiter, dialect.delimiter)
     size = max(1, min(ROWS, CELLS // width))
     try:
-        yield from pd.read_csv(text, sep=separator, chunksize=size, skip_blank_lines=not form.blank_rows, **marks, **how)
+        yield from pd.read_csv(
+            text, sep=separator, chunksize=size, skip_blank_lines=not form.blank_rows, **marks, **how
+        )
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as error:
@@ -145,7 +153,11 @@ def _line_of(path: Path, form: Form, row: int) -> int:
     """The line of the file, counted from 1, that has a row of data, counted from 0."""
     with csv_text.opened(path) as text:
         for number, line in enumerate(text, 1):
-            if number >= form.line and (form.blank_rows or line.strip()) and not (form.comment and line.startswith(form.comment)):
+            if (
+                number >= form.line
+                and (form.blank_rows or line.strip())
+                and not (form.comment and line.startswith(form.comment))
+            ):
                 if not row:
                     return number
                 row -= 1

@@ -91,7 +91,8 @@ def _outside(values: NDArray[np.float32], low: float, high: float) -> dict[float
 
 
 def _isolated(others: dict[float, int], low: float, high: float) -> tuple[list[float], tuple[float, float]]:
-    """Whole numbers at either end of `others` that come often and are further out than any sample; and the range without them."""
+    """Whole numbers at either end of `others` that come often and are further out than any sample; and the range
+    without them."""
     rest, found = sorted({*others, low, high}), []
     for end in (0, -1):
         for _ in range(MOST):

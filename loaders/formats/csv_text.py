@@ -27,7 +27,9 @@ OTHER_FILES = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF",
 }
-ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})  # a minus sign, spaces of other widths
+ODD = str.maketrans(
+    {"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "}
+)  # a minus sign, spaces of other widths
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 2**24  # bytes or characters: a row of 100,000 samples has a million
@@ -38,10 +40,11 @@ LONE_BLANK = re.compile(r"(?<=[^\n])\n\n(?=[^\n]|\Z)")
 
 
 class TableText:
-    """The text of a table from its `head` on; `skip(n)` leaves out the first n characters, `read` gives the rest to pandas.
+    """The text of a table from its `head` on; `skip(n)` leaves out the first n characters, `read` gives the rest to
+    pandas.
 
-    With `blank_rows` (a table of one column) a run of blank lines is rows without a value; single blank lines and those at the
-    end are left out, and `lone_blanks` counts the single ones.
+    With `blank_rows` (a table of one column) a run of blank lines is rows without a value; single blank lines and those
+    at the end are left out, and `lone_blanks` counts the single ones.
     """
 
     def __init__(self, handle: TextIO, path: Path, *, most: float) -> None:
@@ -76,7 +79,9 @@ class TableText:
             return part
         part = self._held + part
         while part:
-            start = max(part.rstrip("\r\n").rfind(end) for end in "\r\n") + 1  # of the last line, whose end may be to come
+            start = (
+                max(part.rstrip("\r\n").rfind(end) for end in "\r\n") + 1
+            )  # of the last line, whose end may be to come
             if start:
                 self._held = part[start:]
                 return self._without_lone_blanks(part[:start])

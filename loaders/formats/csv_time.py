@@ -1,6 +1,8 @@
-"""A column of times, of a clock or of row numbers: its unit, and the rate, the gaps and the order of the rows it states.
+"""A column of times, of a clock or of row numbers: its unit, and the rate, the gaps and the order of the rows it
+states.
 
-`clock = clock_of(place, name, unit, cells, ...)` looks at the first rows; `Timeline(clock)` takes the seconds of all of them.
+`clock = clock_of(place, name, unit, cells, ...)` looks at the first rows; `Timeline(clock)` takes the seconds of all of
+them.
 """
 
 import math
@@ -30,7 +32,8 @@ SPELLINGS = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
 }
 TIME = re.compile(
-    r"t|.*(?:time|stamp|zeit|uhr|datum|date|elapsed|epoch|clock|temps|tiempo|tempo|utc|unix|hh:mm).*", re.IGNORECASE | re.DOTALL
+    r"t|.*(?:time|stamp|zeit|uhr|datum|date|elapsed|epoch|clock|temps|tiempo|tempo|utc|unix|hh:mm).*",
+    re.IGNORECASE | re.DOTALL,
 )
 COUNT = re.compile(
     r"|(?:unnamed.*|index|idx|samples?|points?|no|nr|num|number|row|rows|id|n|i|#|n?seq\w*|frames?|count|counter|ticks?|packet)"
@@ -38,7 +41,12 @@ COUNT = re.compile(
     re.IGNORECASE,
 )
 SLOWEST_HZ, FASTEST_HZ = 20, 5_000  # that a column without a unit may mean
-EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))  # seconds since 1970 in our time
+EPOCHS = (
+    (1e9, 1e10, "s"),
+    (1e12, 1e13, "ms"),
+    (1e15, 1e16, "us"),
+    (1e18, 1e19, "ns"),
+)  # seconds since 1970 in our time
 DATES = (
     "ISO8601",
     *(
@@ -62,9 +70,9 @@ LEFT_OPEN = 1e-5  # of a rate, by any clock: a second a day
 class Clock:
     """A column that states when its rows were recorded.
 
-    `kind` is number, date or time of day; `unit` that of a number, "rows" where it counts them. `is_stated` is false where the
-    unit is a guess. `period_s` is its usual step, `resolution_s` that of its last digit; a step above `jump_s` is a gap. Its
-    seconds begin at `origin`, of the cells; `start` is that of dates.
+    `kind` is number, date or time of day; `unit` that of a number, "rows" where it counts them. `is_stated` is false
+    where the unit is a guess. `period_s` is its usual step, `resolution_s` that of its last digit; a step above
+    `jump_s` is a gap. Its seconds begin at `origin`, of the cells; `start` is that of dates.
     """
 
     place: int
@@ -121,7 +129,11 @@ def clock_of(
     if stated is None:
         return None
     factor, origin = UNITS_S.get(stated, 1.0), float(np.floor(raw[there[0]]))
-    start = pd.to_datetime(_point(cells[there[0]]), format=form).to_pydatetime().replace(tzinfo=None) if kind == "date" else None
+    start = (
+        pd.to_datetime(_point(cells[there[0]]), format=form).to_pydatetime().replace(tzinfo=None)
+        if kind == "date"
+        else None
+    )
     lengths = (period * factor, resolution * factor, jump * factor)
     return Clock(place, name, kind, stated, is_stated, form, *lengths, quality, origin, start)
 
@@ -148,7 +160,8 @@ def _point(cell: str) -> str:
 def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: float) -> Seconds:
     """Cells (N,) from `origin` on: in seconds for dates and clocks, else in their own unit; NaN where there is none.
 
-    `origin` is taken off whole numbers before they are rounded to float64, which has room for days in ns and not for years.
+    `origin` is taken off whole numbers before they are rounded to float64, which has room for days in ns and not for
+    years.
     """
     import pandas as pd
 
@@ -169,7 +182,8 @@ def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: flo
 
 
 def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Dialect) -> float:
-    """The step of the last digit that cells have, or a larger one by which all of them go on, as a clock that stands still."""
+    """The step of the last digit that cells have, or a larger one by which all of them go on, as a clock that stands
+    still."""
     mark = dialect.decimal if kind == "number" else "."
     parts = [(cell if kind == "number" else _point(cell)).partition(mark)[2] for cell in cells]
     digit = 10.0 ** -max(len(re.match(r"\d*", part)[0]) for part in parts)
@@ -201,8 +215,11 @@ def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | Non
     return period, 3 * float(np.quantile(usual, 0.995)) + period, JITTERS if even else IRREGULAR
 
 
-def _unit(values: Seconds, period: float, name: str, stated: str | None, given_hz: float | None) -> tuple[str | None, bool]:
-    """The unit of a column of numbers that rise by `period`, and whether the file states it; None where nothing fits."""
+def _unit(
+    values: Seconds, period: float, name: str, stated: str | None, given_hz: float | None
+) -> tuple[str | None, bool]:
+    """The unit of a column of numbers that rise by `period`, and whether the file states it; None where nothing
+    fits."""
     if stated:
         return stated, True
     first, last = np.nanmin(values), np.nanmax(values)
@@ -214,7 +231,9 @@ def _unit(values: Seconds, period: float, name: str, stated: str | None, given_h
         return ("ms", False) if given_hz and isclose(given_hz, 1000) and TIME.fullmatch(name) else ("rows", False)
     guesses = [unit for unit in ("s", "ms", "us", "ns") if SLOWEST_HZ <= 1 / (period * UNITS_S[unit]) < FASTEST_HZ]
     if given_hz:
-        guesses = [unit for unit, size in UNITS_S.items() if isclose(period * size * given_hz, 1, rel_tol=0.01)] + guesses
+        guesses = [
+            unit for unit, size in UNITS_S.items() if isclose(period * size * given_hz, 1, rel_tol=0.01)
+        ] + guesses
     return (guesses[0], guesses[0] == "s" or TIME.fullmatch(name) is not None) if guesses else (None, False)
 
 
@@ -288,7 +307,8 @@ class Timeline:
         return self.odd > (1 - WITHIN) * self.rows
 
     def rate(self) -> tuple[float, float] | None:
-        """The rate in Hz, whole where the printed digits allow that, and by what part of it the digits leave it open."""
+        """The rate in Hz, whole where the printed digits allow that, and by what part of it the digits leave it
+        open."""
         clock = self.clock
         if clock.counts or not self._count or not self._sum > 0:
             return None

@@ -1,4 +1,5 @@
-"""What the header of an EDF or BDF file states, checked by field before edfio reads the file: `read(path)` gives a `Header`.
+"""What the header of an EDF or BDF file states, checked by field before edfio reads the file: `read(path)` gives a
+`Header`.
 
 Kemp et al., Electroenceph Clin Neurophysiol 82:391-393, 1992; Kemp & Olivan, Clin Neurophysiol 114:1755-1761, 2003.
 """
@@ -37,7 +38,8 @@ ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{1,12})?)(?:\x15\d[\d.]*)?\x14")
 class Header:
     """A file's header: whether it is BDF, seconds of a data record, and the fields of each signal as text.
 
-    `records` are the whole ones that the file has, `stated` is their number as the header has it, `left` bytes follow them.
+    `records` are the whole ones that the file has, `stated` is their number as the header has it, `left` bytes follow
+    them.
     """
 
     path: Path
@@ -82,7 +84,9 @@ class Header:
         for kind in ("physical", "digital"):
             low, high = ends[f"{kind} minimum"], ends[f"{kind} maximum"]
             if low == high or (kind == "digital" and low > high):
-                raise ValueError(f"the {kind} range of signal {signal['label']!r} is {low:g} to {high:g}, which is empty")
+                raise ValueError(
+                    f"the {kind} range of signal {signal['label']!r} is {low:g} to {high:g}, which is empty"
+                )
 
     def onsets_s(self) -> NDArray[np.float64] | None:
         """When each data record begins (R,), as its first annotation says; None where the file does not tell.
@@ -90,7 +94,8 @@ class Header:
         Raises ValueError where it has pauses and a record does not say when it begins.
         """
         place = next(
-            (k for k, signal in enumerate(self.signals) if signal["label"] in ("EDF Annotations", "BDF Annotations")), None
+            (k for k, signal in enumerate(self.signals) if signal["label"] in ("EDF Annotations", "BDF Annotations")),
+            None,
         )
         if place is None:
             if self.is_discontinuous:
@@ -105,7 +110,9 @@ class Header:
         if all(found):
             return np.array([float(each[1]) for each in found if each])
         if self.is_discontinuous:
-            raise ValueError(f"it has pauses (EDF+D), and data record {found.index(None) + 1} does not tell when it begins")
+            raise ValueError(
+                f"it has pauses (EDF+D), and data record {found.index(None) + 1} does not tell when it begins"
+            )
         return None
 
 
@@ -118,7 +125,9 @@ def read(path: Path) -> Header:
         fields = _fields(head[8:].decode("latin-1"), FILE, 1)[0]
         count = _whole(fields["signals"], "number of signals", least=1)
         if _whole(fields["bytes"], "number of header bytes") != FIXED + count * OF_A_SIGNAL:
-            raise ValueError(f"its header of {count} signals has {fields['bytes']} bytes, not {FIXED + count * OF_A_SIGNAL}")
+            raise ValueError(
+                f"its header of {count} signals has {fields['bytes']} bytes, not {FIXED + count * OF_A_SIGNAL}"
+            )
         raw = file.read(count * OF_A_SIGNAL)
     if len(raw) < count * OF_A_SIGNAL:
         raise ValueError("its header is cut off")
@@ -127,7 +136,9 @@ def read(path: Path) -> Header:
     stated = _whole(fields["records"], "number of data records", least=-1)
     duration_s = _duration(fields["duration"], signals)
     width = 3 if head[:8] == BDF else 2
-    each = width * sum(_whole(signal["samples"], f"samples of signal {signal['label']!r}", least=1) for signal in signals)
+    each = width * sum(
+        _whole(signal["samples"], f"samples of signal {signal['label']!r}", least=1) for signal in signals
+    )
     records, left = divmod(path.stat().st_size - FIXED - count * OF_A_SIGNAL, each)
     if not records:
         raise ValueError("it has no whole data record")
@@ -168,5 +179,7 @@ def _duration(text: str, signals: tuple[dict[str, str], ...]) -> float:
         duration_s = math.nan
     if not 0 < duration_s < math.inf:
         only = all(signal["label"].endswith("Annotations") for signal in signals)
-        raise ValueError("it has annotations only, and no signal" if only else f"a data record has a duration of {text!r} s")
+        raise ValueError(
+            "it has annotations only, and no signal" if only else f"a data record has a duration of {text!r} s"
+        )
     return duration_s

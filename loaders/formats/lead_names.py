@@ -1,6 +1,7 @@
 """Names of leads as files spell them: `standard("MDC_ECG_LEAD_II")` is "II", `kind("EEG Fp1")` is `Kind.OTHER`.
 
-Spellings of WFDB, EDF, SCP, HL7 aECG and DICOM files, of Holter and sleep recorders; electrodes of the EEG by the 10-20 system.
+Spellings of WFDB, EDF, SCP, HL7 aECG and DICOM files, of Holter and sleep recorders; electrodes of the EEG by the 10-20
+system.
 """
 
 import re
@@ -25,24 +26,75 @@ CHEST = ("v1", "v2", "v3", "v4", "v5", "v6")
 SPELLINGS = {
     **{name: name.upper() for name in (*CHEST, "v7", "v8", "v9", "v3r", "v4r", "v5r", "v6r", "v", "vx", "vy", "vz")},
     **{f"{before}{name}": name.upper() for before in ("", "d", "l") for name in ("i", "ii", "iii")},
-    **{"d1": "I", "d2": "II", "d3": "III", "lara": "I", "rala": "I", "llra": "II", "rall": "II", "llla": "III", "lall": "III"},
+    **{
+        "d1": "I",
+        "d2": "II",
+        "d3": "III",
+        "lara": "I",
+        "rala": "I",
+        "llra": "II",
+        "rall": "II",
+        "llla": "III",
+        "lall": "III",
+    },
     **{f"av{limb}": f"aV{limb.upper()}" for limb in "rlf"},
-    **{f"{modified}{roman}": f"ML{roman.upper()}" for modified in ("ml", "mod", "modified") for roman in ("i", "ii", "iii")},
+    **{
+        f"{modified}{roman}": f"ML{roman.upper()}"
+        for modified in ("ml", "mod", "modified")
+        for roman in ("i", "ii", "iii")
+    },
     **{f"ml{number}": lead for number, lead in (("1", "MLI"), ("2", "MLII"), ("3", "MLIII"), ("5", "ML5"))},
     **{f"{modified}{name}": f"M{name.upper()}" for modified in ("m", "mod", "modified") for name in CHEST},
     **{f"{pair}{number}": f"{pair}{number}".upper() for pair in ("mcl", "cm", "cc") for number in range(1, 7)},
     **{"mcl": "MCL", "mcli": "MCL1", "v1v2": "V1-V2", "v2v3": "V2-V3", "v4v5": "V4-V5"},
 }
-WITH_ECG = {**{f"c{name[1]}": name.upper() for name in CHEST}, "x": "VX", "y": "VY", "z": "VZ"}  # elsewhere an EEG, or a motion
+WITH_ECG = {
+    **{f"c{name[1]}": name.upper() for name in CHEST},
+    "x": "VX",
+    "y": "VY",
+    "z": "VZ",
+}  # elsewhere an EEG, or a motion
 KIN = {"MLI": "I", "MLII": "II", "MLIII": "III", "MCL1": "V1", **{f"M{name.upper()}": name.upper() for name in CHEST}}
 KIN |= {other: own for own, other in reversed(KIN.items())}  # leads of the same direction
 
-LOOSE = ("hr", "heart", "heart rate", "heartrate")  # a figure of other leads, or the signal of the heart where it is alone
+LOOSE = (
+    "hr",
+    "heart",
+    "heart rate",
+    "heartrate",
+)  # a figure of other leads, or the signal of the heart where it is alone
 HEART = ("ecg", "ekg", "electrocardio", "elektrokardio")
-AROUND = {"mdc", "elec", "potl", "lead", "leads", "channel", "ch", "eeg", "pol", "ref", "ableitung", "afleiding", "avledning"}
+AROUND = {
+    "mdc",
+    "elec",
+    "potl",
+    "lead",
+    "leads",
+    "channel",
+    "ch",
+    "eeg",
+    "pol",
+    "ref",
+    "ableitung",
+    "afleiding",
+    "avledning",
+}
 AROUND |= {"afledning", "derivation", "derivacion", "derivazione", "derivacao", "odprowadzenie", "отведение", "导联"}
-AROUND |= {"einthoven", "goldberger", "wilson", "raw", "filtered", "clean", "chest", "limb", "signal", "standard", "augmented"}
-# Words for a signal of another kind; beside ECG the first are figures drawn from it, the second only say where it was taken.
+AROUND |= {
+    "einthoven",
+    "goldberger",
+    "wilson",
+    "raw",
+    "filtered",
+    "clean",
+    "chest",
+    "limb",
+    "signal",
+    "standard",
+    "augmented",
+}
+# Words for a signal of another kind; beside ECG the first are figures drawn from it, the second only say where it was
+# taken.
 OTHER = re.compile(
     r"""emg|eog|ecog|ieeg|scg|bcg|pcg|icg|egg|resp|respiration|airflow|flow|nasal|cannula|effort|rip|capno
     |ppg|bvp|pulse|spo|sao|so|sp|co|etco|pressure|abp|art|ibp|nibp|pap|cvp|icp|bp|lvp|rvp|pcwp|paw|sv
@@ -52,7 +104,9 @@ OTHER = re.compile(
     |trigger|trig|stim|events?|markers?|mark|annotations?|labels?|class|hypnogram|timestamp""",
     re.VERBOSE,
 )
-PLACES = re.compile(r"noise|eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd")
+PLACES = re.compile(
+    r"noise|eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd"
+)
 BEGINNINGS = ("respir", "breath", "accel", "pleth", "photopleth", "gyro", "snor", "imped", "saturation")
 OXYGEN = ("spo2", "sao2", "so2", "co2", "etco2")
 EEG = re.compile(r"(?:fp|af|f|fc|ft|t|tp|cp|p|po|o)(?:\d{1,2}|z)|c[34z]|fpz|[in]z")
@@ -97,7 +151,9 @@ def _key(name: str) -> str:
     if name.strip().startswith(TURNED):
         return TURNED + _key(name.strip().removeprefix(TURNED))
     words = _words(name)
-    return (_known(name) or "".join(words[1:] if len(words) > 1 and words[0] in HEART else words) or name.strip()).lower()
+    return (
+        _known(name) or "".join(words[1:] if len(words) > 1 and words[0] in HEART else words) or name.strip()
+    ).lower()
 
 
 def _words(name: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Which files a recording consists of, and what tells it from every other: the SHA-256 of its header and of its samples."""
+"""Which files a recording consists of, and what tells it from every other: the SHA-256 of its header and of its
+samples."""
 
 import os
 from collections.abc import Collection
@@ -24,7 +25,8 @@ def of(path: Path) -> list[Path]:
 
 
 def _named(header: Path) -> list[str]:
-    """The names of files in a header: of signals, or of the headers of segments, of which an empty one is called `~`."""
+    """The names of files in a header: of signals, or of the headers of segments, of which an empty one is called
+    `~`."""
     if header.suffix.lower() != HEADER or not is_plain(header):
         return []
     try:
@@ -45,7 +47,8 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def source(path: Path) -> dict[str, Any]:
-    """A recording's file, its SHA-256 and, of a WFDB header, that of each file it names; None where it cannot be read."""
+    """A recording's file, its SHA-256 and, of a WFDB header, that of each file it names; None where it cannot be
+    read."""
     first, *rest = of(path)
     told: dict[str, Any] = {"file": first.name, "sha256": _sum(first)}
     if first.suffix.lower() == HEADER:

@@ -14,11 +14,12 @@ CERTAIN = 14  # -log of the probability that as many random values as there are 
 
 
 def counting(x: NDArray[np.float32]) -> list[int]:
-    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has numbers of rows or records.
+    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has numbers of rows or
+    records.
 
-    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, as numbers of rows have
-    of which some were left out. Shuffled numbers of rows are all different, though they have few values to choose from; those of
-    records are whole beside samples with decimals.
+    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, as numbers of
+    rows have of which some were left out. Shuffled numbers of rows are all different, though they have few values to
+    choose from; those of records are whole beside samples with decimals.
     """
     if len(x) < FEWEST:
         return []

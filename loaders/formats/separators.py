@@ -8,7 +8,8 @@ SHARE = 0.5  # of the cells are numbers between the right separators
 
 
 def other(line: str) -> Dialect | None:
-    """The dialect of a line of numbers that are not separated by commas; None where they are, or where nothing separates them."""
+    """The dialect of a line of numbers that are not separated by commas; None where they are, or where nothing
+    separates them."""
     by_comma = _numbers(Dialect(","), line)
     for mark, decimal in product(";\t| ", DECIMALS):
         dialect = Dialect(mark, decimal)

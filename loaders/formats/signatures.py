@@ -30,8 +30,17 @@ XML = (
     (b"restingecgdata", "a Philips file (XML)"),
 )
 ENDINGS = {".xml": "an XML file", ".dcm": "a DICOM file", ".scp": "an SCP-ECG file", ".ecg": "an ISHNE Holter file"}
-ENDINGS |= {".mat": "a MATLAB file without a WFDB header (.hea) beside it", ".h5": "an HDF5 file", ".fit": "a FIT file of Garmin"}
-ENDINGS |= {".xlsx": "a workbook of Excel", ".xls": "a workbook of Excel", ".json": "a JSON file", ".zip": "a zip archive"}
+ENDINGS |= {
+    ".mat": "a MATLAB file without a WFDB header (.hea) beside it",
+    ".h5": "an HDF5 file",
+    ".fit": "a FIT file of Garmin",
+}
+ENDINGS |= {
+    ".xlsx": "a workbook of Excel",
+    ".xls": "a workbook of Excel",
+    ".json": "a JSON file",
+    ".zip": "a zip archive",
+}
 
 
 def known(path: Path) -> str | None:

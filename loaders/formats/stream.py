@@ -12,8 +12,8 @@ CHUNK = 2**16
 
 
 def text_stream(file: BinaryIO, where: str) -> BinaryIO:
-    """`file` from its beginning, unpacked where it is gzipped; reading it raises DataError, with `where`, for a line or a content
-    beyond the limits.
+    """`file` from its beginning, unpacked where it is gzipped; reading it raises DataError, with `where`, for a line or
+    a content beyond the limits.
 
     A gzip is measured first, so that a bomb costs no more memory than a chunk.
     """
@@ -36,13 +36,16 @@ def _in_utf_8(stream: io.BufferedReader, where: str) -> io.BufferedReader:
     if encoding.startswith(("utf-16", "utf-32")):
         name = encoding[:6].upper()
         raise DataError(
-            f"the text is in {name}, not in UTF-8", where=f"{where}, line 1", hint=f"iconv -f {name} -t UTF-8 FILE > my.csv"
+            f"the text is in {name}, not in UTF-8",
+            where=f"{where}, line 1",
+            hint=f"iconv -f {name} -t UTF-8 FILE > my.csv",
         )
     return stream
 
 
 class Limited(io.RawIOBase):
-    """A stream of which no line is longer than LONGEST_LINE, and all of it at most `most` bytes, where that is given."""
+    """A stream of which no line is longer than LONGEST_LINE, and all of it at most `most` bytes, where that is
+    given."""
 
     def __init__(self, file: BinaryIO, where: str, *, most: int | None = None) -> None:
         self.file, self.where, self.most = file, where, most

@@ -9,7 +9,9 @@ SPELLING = re.compile(rf"({'|'.join(sorted(PREFIXES, key=len, reverse=True))})[ 
 IN_BRACKETS = re.compile(r"(?P<name>.*?)[\s_]*[\[(](?P<unit>[^\[\]()]*)[\])]")
 BEHIND = re.compile(r"(?P<name>.+?)[\s_/-]+(?P<unit>[^\s_/-]+)")
 STEPS = re.compile(r"(?P<steps>\d+(?:\.\d+)?)\s*/\s*(?P<unit>\w+)")  # as a WFDB header writes a gain
-ARBITRARY = re.compile(r"adu|nu|au|counts?|raw|steps?|bits?|lsb|digit|digital|levels?|code|unitless|none|unknown|na|[?-]*")
+ARBITRARY = re.compile(
+    r"adu|nu|au|counts?|raw|steps?|bits?|lsb|digit|digital|levels?|code|unitless|none|unknown|na|[?-]*"
+)
 
 
 def millivolts(unit: str) -> float | None:
@@ -26,7 +28,8 @@ def millivolts(unit: str) -> float | None:
 
 
 def is_arbitrary(unit: str) -> bool:
-    """Whether a unit only counts steps of a converter, of which nobody knows how many make a mV: adu, NU, counts, none."""
+    """Whether a unit only counts steps of a converter, of which nobody knows how many make a mV: adu, NU, counts,
+    none."""
     return ARBITRARY.fullmatch(re.sub(r"[\s./\"'_()\[\]]", "", unit.lower())) is not None
 
 

@@ -1,6 +1,8 @@
-"""A WFDB header as header(5) of the WFDB Applications Guide has it: `read(path)` gives a `Header`, or a ValueError by field.
+"""A WFDB header as header(5) of the WFDB Applications Guide has it: `read(path)` gives a `Header`, or a ValueError by
+field.
 
-It takes every header that wfdb reads as it was meant. What stands there in another way, as a rate of `2.5e2`, is refused.
+It takes every header that wfdb reads as it was meant. What stands there in another way, as a rate of `2.5e2`, is
+refused.
 """
 
 import re
@@ -19,7 +21,8 @@ RATE = re.compile(rf"({NUMBER})(?:/-?{NUMBER})?(?:\(-?{NUMBER}\))?")
 LEAD = re.compile(
     r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
     rf"(?: (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
-    r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?(?: (?P<name>.+))?)?"
+    r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?(?:"
+    r" (?P<name>.+))?)?"
 )
 UNNUMBERED = re.compile(r"(?=\S*[^\W\d])\S+(?: (?=\S*[^\W\d])\S+)*")  # a name where fields before it are left out
 LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
@@ -29,8 +32,9 @@ CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%M:%S", "%M:%S.%f", "%S", "%S.%f")
 
 @dataclass(frozen=True)
 class Lead:
-    """What a header says of a lead: its file and format, samples a frame, frames that it comes late, first byte in the file,
-    steps of a unit, whether these are stated, the unit, the step that is 0 units, its first step, 16 bits of its sum."""
+    """What a header says of a lead: its file and format, samples a frame, frames that it comes late, first byte in the
+    file, steps of a unit, whether these are stated, the unit, the step that is 0 units, its first step, 16 bits of its
+    sum."""
 
     file: str
     format: str
@@ -56,10 +60,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says: frames a second and frames, None where they are not stated, and leads, or the segments in their place.
+    """What a header says: frames a second and frames, None where they are not stated, and leads, or the segments in
+    their place.
 
-    `start` is when it begins, where time and date are known. `is_plain` tells whether wfdb takes the header as it stands;
-    `doubts` has what in it cannot be true.
+    `start` is when it begins, where time and date are known. `is_plain` tells whether wfdb takes the header as it
+    stands; `doubts` has what in it cannot be true.
     """
 
     path: Path
@@ -111,7 +116,8 @@ def _text(path: Path) -> str:
 
 
 def _segments(path: Path, name: str, lines: list[str]) -> tuple[Segment, ...]:
-    """The segments of a record that is made of them; none for another. A ValueError where it is that of another record."""
+    """The segments of a record that is made of them; none for another. A ValueError where it is that of another
+    record."""
     own, _, number = name.rpartition("/")
     found = [SEGMENT.fullmatch(line) for line in lines]
     if own and number.isdigit() and (all(found) or number != path.stem):
@@ -147,7 +153,10 @@ def _start(when: list[str]) -> tuple[datetime | None, str]:
             day = datetime.strptime(date, "%d/%m/%Y") if date else None
             return (datetime.combine(day, time) if day and clock.count(":") == 2 else None), ""
     what = " ".join(when)[:40]
-    return None, f"the header's time and date are {what!r}, not HH:MM:SS DD/MM/YYYY: when the recording begins is not known"
+    return (
+        None,
+        f"the header's time and date are {what!r}, not HH:MM:SS DD/MM/YYYY: when the recording begins is not known",
+    )
 
 
 def _lead(number: int, line: str) -> Lead:
@@ -156,7 +165,9 @@ def _lead(number: int, line: str) -> Lead:
         raise ValueError(f"lead {number} is described as {line[:80]!r}, not as {LEAD_FIELDS}")
     layout = (known["file"], known["format"]) == ("~", "0")
     if not layout and not re.fullmatch(r"[-\w]+(\.\w+)?", known["file"]):
-        raise ValueError(f"the signal file of lead {number} is {known['file'][:40]!r}, no name of a file beside the header")
+        raise ValueError(
+            f"the signal file of lead {number} is {known['file'][:40]!r}, no name of a file beside the header"
+        )
     if not layout and known["format"] not in FORMATS:
         raise ValueError(f"the format of lead {number} is {known['format'][:40]!r}, not one of {' '.join(FORMATS)}")
     gain = float(known["gain"] or 0)

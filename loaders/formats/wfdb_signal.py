@@ -89,7 +89,8 @@ def compare_sum(number: int, lead: Lead, total: int) -> None:
 
 
 def of(header: Header, wanted: Sequence[int]) -> "Single | Segmented":
-    """The signal that a header describes, in which the leads `wanted` are; raises ValueError where it does not fit its files."""
+    """The signal that a header describes, in which the leads `wanted` are; raises ValueError where it does not fit its
+    files."""
     return Segmented(header) if header.segments else Single(header, wanted)
 
 
@@ -109,7 +110,8 @@ class Single:
         self._whole = cache(partial(self._frames, first=0, last=self.samples))
 
     def read(self, k: int, first: int, last: int) -> NDArray[np.float64]:
-        """Samples of a lead, of its own rate, in mV or, where it is in no volts, in its unit; NaN where they are missing."""
+        """Samples of a lead, of its own rate, in mV or, where it is in no volts, in its unit; NaN where they are
+        missing."""
         import wfdb
 
         lead = self.leads[k]
@@ -160,14 +162,19 @@ def _mended(header: Header, samples: int) -> tempfile.TemporaryDirectory[str]:
 
 
 class Segmented:
-    """The signal of a record that is made of segments: all of one layout, or each with some of the leads of the first."""
+    """The signal of a record that is made of segments: all of one layout, or each with some of the leads of the
+    first."""
 
     def __init__(self, header: Header) -> None:
         self.samples = sum(segment.samples for segment in header.segments)
         if header.samples not in (None, self.samples):
             raise ValueError(f"its segments have {self.samples} samples, the header says {header.samples}")
         starts = np.cumsum([0, *(segment.samples for segment in header.segments)])[:-1].tolist()
-        parts = [(start, _part(header, each)) for start, each in zip(starts, header.segments, strict=True) if each.name != "~"]
+        parts = [
+            (start, _part(header, each))
+            for start, each in zip(starts, header.segments, strict=True)
+            if each.name != "~"
+        ]
         if not any(part.samples for _, part in parts):
             raise ValueError("none of its segments has a signal")
         described, layout = parts[0][1].leads, parts[0][1].is_layout
@@ -180,8 +187,12 @@ class Segmented:
         if len({each.frame for each in same}) > 1:
             raise ValueError(f"its segments differ in the samples a frame of lead {lead.name}")
         if len({millivolts(each.unit) is None for each in same}) > 1:
-            raise ValueError(f"lead {lead.name} is in {' and '.join(sorted({each.unit for each in same}))} in its segments")
-        return replace(same[0], name=lead.name, is_calibrated=all(each.is_calibrated for each in same)) if same else lead
+            raise ValueError(
+                f"lead {lead.name} is in {' and '.join(sorted({each.unit for each in same}))} in its segments"
+            )
+        return (
+            replace(same[0], name=lead.name, is_calibrated=all(each.is_calibrated for each in same)) if same else lead
+        )
 
     def read(self, k: int, first: int, last: int) -> NDArray[np.float64]:
         """As `Single.read`; NaN in a pause, and in a segment without the lead."""
@@ -201,14 +212,17 @@ class Segmented:
 
 
 class _Part:
-    """A segment from the frame `start` on: its signal, and the place in it of each lead of the record, None for none."""
+    """A segment from the frame `start` on: its signal, and the place in it of each lead of the record, None for
+    none."""
 
     def __init__(self, start: int, header: Header, leads: Sequence[Lead], layout: bool) -> None:
         self.start = start
         names = [lead.name for lead in header.leads]
         if not layout and names != [lead.name for lead in leads]:
             raise ValueError(f"its segments differ in their leads: {', '.join(names)[:120]} in {header.path.stem}")
-        self.places = [names.index(lead.name) if lead.name in names else None for lead in leads] if layout else range(len(leads))
+        self.places = (
+            [names.index(lead.name) if lead.name in names else None for lead in leads] if layout else range(len(leads))
+        )
         self.signal = Single(header, range(len(names)))
 
 
