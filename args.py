@@ -34,7 +34,6 @@ OF_THE_COMMAND = {
     "test",
     "test_on",
     "override",
-    "import_legacy",
     "list",
     "download",
     "explore",
@@ -311,10 +310,6 @@ def _together(given: Mapping[str, Any]) -> list[str]:
             flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"],
             "--val-fold and --val-fraction exclude each other",
         ),
-        (
-            flags.import_legacy and not flags.val_fraction,
-            "--import-legacy needs validation rows, --val-fraction 0 keeps none",
-        ),
         *(
             (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
             for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
@@ -332,11 +327,6 @@ def _together(given: Mapping[str, Any]) -> list[str]:
         ),
         (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not going_on, "--override goes with --resume or --test"),
-        (flags.resume and flags.import_legacy, "--import-legacy makes a new run, --resume needs one that is there"),
-        *(
-            (flags.import_legacy and getattr(flags, name), f"--import-legacy and {flag_name(name)} exclude each other")
-            for name in ("pretrained", "weights_file")
-        ),
         (
             flags.start_epoch >= flags.epochs > 0,
             f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}",

@@ -102,10 +102,6 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         import explanation
 
         explanation.explain(given, stop)
-    elif flags.import_legacy:
-        import importer
-
-        importer.import_legacy(flags, given)
     elif flags.test or flags.resume:
         go_on(given, stop)
     else:

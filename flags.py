@@ -280,11 +280,6 @@ def _model_flags(flag: Any) -> None:
         "of a dataset, not divided; rows that the run trained or validated on are counted",
     )
     flag(
-        "--import-legacy",
-        metavar="FILE",
-        help="make a new run of a checkpoint of the older tool (fv316/MAP583), to be tested",
-    )
-    flag(
         "--list",
         metavar="WHAT",
         help="print names and stop: datasets models optimizers schedulers losses samplers metrics "

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-MODES = ("list", "download", "explore", "export_charts", "compare", "predict", "explain", "test", "import_legacy")
+MODES = ("list", "download", "explore", "export_charts", "compare", "predict", "explain", "test")
 TOGETHER = {("download", "explore")}
 OF_THE_MACHINE = frozenset({"root_dir", "device", "disable_cuda", "workers", "deterministic", "verbose", "debug"})
 # What decides how the weights come about, and nothing once they are there.
@@ -50,7 +50,6 @@ IDLE: dict[str, frozenset[str]] = {
     | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
     "explain": OF_TRAINING | OF_A_TEST | {"short_run", "from"},
     "test": OF_TRAINING,
-    "import_legacy": OF_TRAINING | {"short_run", "tensorboard"},
 }
 TAKE_A_RUN = ("predict", "explain", "test")  # the latest, where --version bump is left from the line of the training
 log = logging.getLogger("commander")

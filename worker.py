@@ -41,7 +41,7 @@ RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 # Flags in a hint for a single run that a study has no use for, and what helps there.
-OF_A_RUN = ("--version", "--resume", "--override", "--test", "--import-legacy")
+OF_A_RUN = ("--version", "--resume", "--override", "--test")
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 

@@ -68,7 +68,6 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(flag: str, value
         ("--resume latest --start-epoch 1", ("--resume", "--start-epoch")),
         ("--disable-cuda --device cuda", ("--disable-cuda", "--device")),
         ("--resume best --version bump", ("--version bump", "--resume")),
-        ("--test --import-legacy x.pth.tar", ("--import-legacy", "--test")),
         ("--explore --predict 100.hea", ("--predict", "--explore")),
         ("--compare one other --explore", ("--explore", "--compare")),
         ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
@@ -142,7 +141,6 @@ IGNORED = {
     "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"}
     | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
     "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},
-    "import_legacy": HOW_WEIGHTS_COME_ABOUT | {"short_run", "tensorboard"},
 }  # fmt: skip
 
 
@@ -230,7 +228,6 @@ def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pyt
         "--compare one other --macro-over N,S --root-dir x --debug",
         "--explain saliency --dataset synth --data-file x --records 1",
         "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",
-        "--import-legacy x --dataset ecg --model-name cnn1d_3 --seed 1 --val-fraction 0.2 --version 7",
         "--download --dataset ecg --model-name cnn1d_3",
         "--download --explore --data-file x -j 2",
     ],
@@ -247,7 +244,6 @@ def test_what_has_a_say_or_describes_the_run_is_kept(typed: str) -> None:
         ("--out x", "--out goes with --predict"),
         ("--test --beats atr", "--beats goes with --predict"),
         ("--compare one other --records 1", "--records goes with --explain"),
-        ("--import-legacy x --pretrained y", "--import-legacy and --pretrained exclude each other"),
     ],
 )
 def test_what_asks_for_another_command_is_refused(typed: str, says: str) -> None:

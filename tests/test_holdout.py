@@ -189,7 +189,6 @@ def test_what_is_no_fold_is_refused(text: str) -> None:
         ("--val-fraction 0 --patience 2", "--patience needs validation rows"),
         ("--val-fraction 0 --scheduler ReduceLROnPlateau", "ReduceLROnPlateau needs validation rows"),
         ("--val-fraction 0 --task detect", "--task detect needs validation rows"),
-        ("--val-fraction 0 --import-legacy x", "--import-legacy needs validation rows"),
         ("--val-fold 4/3", "no fold N of K"),
     ],
 )

@@ -16,6 +16,7 @@ from test_fuzz import assert_answers
 import args
 import assembly
 import choices
+from conftest import carried_out
 from toolbox import checkpoints, comparison, files, history, schema
 from toolbox.errors import CheckpointError
 from toolbox.predictions import Predictions
@@ -221,3 +222,15 @@ def test_the_names_of_a_network_that_is_gone_are_an_error_of_the_config(plain_ru
     files.write_json(tmp_path / "config.json", config)
     with pytest.raises(CheckpointError, match=r"config\.json: .*Warmup"):
         assembly.read_config(RunFolder(tmp_path))
+
+
+def test_a_run_that_was_imported_by_an_earlier_version_is_tested_and_not_trained_on(
+    copied_run: Path, root: Path
+) -> None:
+    config = json.loads((copied_run / "config.json").read_text())
+    files.write_json(copied_run / "config.json", config | {"imported": {"file": "model_best.pth.tar"}})
+    flags = ("--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
+    resumed = carried_out(*flags, "--resume", "latest", "--epochs", "3")
+    assert resumed.code == 2
+    assert "an imported run is tested, not trained on" in resumed.err
+    assert carried_out(*flags, "--test").code == 0

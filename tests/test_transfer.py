@@ -11,7 +11,6 @@ import pytest
 import torch
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
-import older_tool
 from conftest import BIG, SHORT, carried_out, finish, launch, wait_for, weights
 from loaders import synth
 from loaders.base import Data
@@ -246,12 +245,9 @@ def test_a_run_that_goes_on_otherwise_still_says_where_it_came_from_and_takes_no
     assert again.code == 0, again.err
 
 
-def legacy(folder: Path) -> Path:
-    older_tool.write(
-        folder / "older",
-        {"good": {"state_dict": older_tool.network("cnn1d_3").state_dict(), "options": {}, "mark": ""}},
-    )
-    return folder / "older" / "good.zip.pth.tar"
+def pickled(folder: Path) -> Path:
+    torch.save({"state_dict": {}, "logger": SimpleNamespace()}, folder / "pickled.tar")
+    return folder / "pickled.tar"
 
 
 def damaged(folder: Path, source: Path) -> Path:
@@ -266,7 +262,7 @@ REFUSED = {
     "a folder that is no run": (lambda folder, source: folder, (), 4, "the folder has no model_best.pth.tar"),
     "a damaged file": (damaged, (), 4, "damaged"),
     "a file of text": (lambda folder, source: source / "config.json", (), 4, "config.json"),
-    "the older tool's": (lambda folder, source: legacy(folder), (), 4, "--import-legacy"),
+    "one with a pickled object": (lambda folder, source: pickled(folder), (), 4, "types.SimpleNamespace"),
     "no head": (
         lambda folder, source: RUN,
         ("--task", "detect", "--model-name", "conv_ae", "--train", "head"),

@@ -1,5 +1,4 @@
-"""The command lines that people type, as they type them: those of the older tool's page, on a table in the Kaggle
-layout."""
+"""The command lines that people type, as they type them, on a table in the Kaggle layout."""
 
 import json
 import shlex

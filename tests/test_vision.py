@@ -124,7 +124,7 @@ def without(code: str) -> object:
 
 
 def test_nothing_but_its_networks_needs_torchvision() -> None:
-    modules = "commander, choices, assembly, evaluation, prediction, trainer, importer, exploration"
+    modules = "commander, choices, assembly, evaluation, prediction, trainer, exploration"
     helped = "exit = commander.main(['--help']) or commander.main(['--list', 'models'])"
     ended = without(f"import {modules}; {helped}; sys.exit(exit)")
     assert ended.code == 0, ended.err

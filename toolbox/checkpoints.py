@@ -3,12 +3,11 @@
 import errno
 import io
 import logging
-import mmap
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,6 @@ from toolbox.schema import is_count
 FORMAT = 1
 KEEP_EVERY = 5
 NUMBERS = ("format", "epoch")
-OLDER_TOOL = (
-    b"ctoolbox.logger\nExperiment\n"  # how a pickle names the logger that the older tool put into its checkpoints
-)
 ANOTHER = "another checkpoint: the best or an epoch that was kept"
 log = logging.getLogger("commander")
 
@@ -92,11 +88,7 @@ def load(path: Path) -> dict[str, Any]:
     state = read(path)
     whole = isinstance(state, dict) and all(is_count(state.get(name), most=MOST_EPOCHS) for name in NUMBERS)
     if not (whole and is_weights(state.get("model"))):
-        raise CheckpointError(
-            "the file is not a checkpoint of this program",
-            where=str(path),
-            hint="--resume latest, or --import-legacy FILE",
-        )
+        raise CheckpointError("the file is not a checkpoint of this program", where=str(path), hint="--resume latest")
     if why := fitting.unsound(state["model"]):
         raise CheckpointError(f"the checkpoint's weights cannot be used: {why}", where=str(path), hint=ANOTHER)
     if state["format"] > FORMAT:
@@ -125,50 +117,34 @@ def is_weights(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
-def read(path: Path, *, known: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:
+def read(path: Path) -> Any:
     """The tensors and plain values of a file, on the CPU, in torch's zip format or the older one.
 
-    `known` pairs a stand-in with the full name of a global that a pickle may hold; it is called in the global's place.
-    Any other global is a CheckpointError, and damage a DamagedError; nothing of either is run.
+    Any other global of its pickle is a CheckpointError, and damage a DamagedError; nothing of either is run.
     """
     try:
         files.regular(path).close()
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        with (
-            torch.serialization.safe_globals([*known]),
-            warnings.catch_warnings(action="ignore"),
-        ):  # of its pickle's protocol
+        with warnings.catch_warnings(action="ignore"):  # of its pickle's protocol
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        if (
-            error.errno == errno.EINVAL and path.is_file()
-        ):  # torch seeks before the beginning of a file that was cut off
-            raise _refusal(path, error, older=not known) from error
+        if error.errno == errno.EINVAL and path.is_file():  # torch seeks before the beginning of a cut-off file
+            raise _refusal(path, error) from error
         raise CheckpointError(
             f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER
         ) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
-        raise _refusal(path, error, older=not known) from error
+        raise _refusal(path, error) from error
 
 
-def _refusal(path: Path, error: Exception, *, older: bool) -> CheckpointError:
-    """What a file is that torch did not load: the older tool's, one that holds more than it may, or damaged."""
-    unpickling = isinstance(error, pickle.UnpicklingError)
-    if unpickling and older and path.stat().st_size and _holds(path, OLDER_TOOL):
-        what = "the older tool wrote this checkpoint, and pickled its logger into it; nothing of it was run"
-        return CheckpointError(what, where=str(path), hint=f"--import-legacy {path}")
-    if unpickling and (held := re.search(r"GLOBAL (\S+)", str(error))):
+def _refusal(path: Path, error: Exception) -> CheckpointError:
+    """What a file is that torch did not load: one that holds more than it may, or damaged."""
+    if isinstance(error, pickle.UnpicklingError) and (held := re.search(r"GLOBAL (\S+)", str(error))):
         what = f"the checkpoint holds more than tensors and plain values ({held[1]}); nothing of it was run"
         return CheckpointError(what, where=str(path), hint=ANOTHER)
     reason = str(error).split("\n")[0] or type(error).__name__
     return DamagedError(f"the checkpoint is damaged: {reason}", where=str(path), hint=ANOTHER)
-
-
-def _holds(path: Path, words: bytes) -> bool:
-    """Whether a file has `words` in it, without reading it whole into memory."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(words) >= 0
 
 
 def _check_archive(path: Path) -> None:
