@@ -183,7 +183,10 @@ def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT)
 def read_config(run: RunFolder) -> dict[str, Any]:
     """The run's config.json, with the parts that are needed to go on, and flags that can be used."""
     config = run.read_json("config.json")
-    if what := schema.misfit(config, CONFIG) or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
+    what = schema.misfit(config, CONFIG)
+    if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
+        config["flags"]["confusion_video"] = "gif"
+    if what := what or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
         raise CheckpointError(
             f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version"
         )

@@ -40,7 +40,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "class-balance": samplers.BALANCES,
     "monitor": dict.fromkeys((*metrics.METRICS, LAST)),
     "baseline": baselines.BASELINES,
-    "confusion-video": animation.WRITERS,
+    "confusion-video": {"gif": animation.save_confusion_video},
     "explain": explainers.EXPLAINERS,
     "explain-rows": dict.fromkeys(("val", "test")),
 }
@@ -128,8 +128,6 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
     parse_args(flags.model_name, flags.model_args)
     thresholds.parse(flags.threshold)
-    if flags.confusion_video:
-        animation.check(flags.confusion_video)
     if flags.augment:
         augment.parse(flags.augment)
     _settle_charts(flags)

@@ -243,8 +243,7 @@ def _classes(
     elif flags.macro_over:
         log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
     if flags.confusion_video:
-        path = folder / f"confusion.{flags.confusion_video}"
-        animation.save_confusion_video(history, spec.classes, path, title=title)
+        animation.save_confusion_video(history, spec.classes, folder / "confusion.gif", title=title)
         animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
     return values
 

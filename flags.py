@@ -400,8 +400,7 @@ def _report_flags(flag: Any) -> None:
         metavar="KIND",
         nargs="?",
         const="gif",
-        help="show how the confusion matrices of train and "
-        "validation evolved, as a gif, or mp4 where ffmpeg is installed, and as a page",
+        help="show how the confusion matrices of train and validation evolved, as a gif and as a page",
     )
     flag("--no-figures", help="test without drawing figures; --test draws them later")
 

@@ -1,9 +1,6 @@
 """The confusion matrices of a run as moving pictures: every epoch or 60 of them, the last held, train beside
 validation."""
 
-import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from PIL import Image
 
 from conftest import Page
 from toolbox import animation
-from toolbox.errors import CheckpointError, CommanderError, ResourceError
+from toolbox.errors import CheckpointError
 
 LONG = ("Normal sinus rhythm", "Atrial fibrillation with a rapid ventricular response", "Supraventricular tachycardia")
 
@@ -130,51 +127,6 @@ def test_a_failure_on_the_way_leaves_the_file_before(tmp_path: Path, monkeypatch
         animation.save_confusion_video(history(3), "NSV", path, title="")
     assert path.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["run.gif"]
-
-
-def test_without_ffmpeg_mp4_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ResourceError, match="ffmpeg") as refused:
-        animation.save_confusion_video(history(2), "NSV", tmp_path / "run.mp4", title="")
-    assert "gif" in str(refused.value)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "script", ["exit 1", "cat > /dev/null; echo no such codec >&2; exit 1"], ids=["at once", "at the end"]
-)
-def test_a_failing_ffmpeg_is_an_error_that_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
-) -> None:
-    program, out = tmp_path / "ffmpeg", tmp_path / "out"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    out.mkdir()
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(CommanderError, match="ffmpeg could not"):
-        animation.save_confusion_video(history(3), "NSV", out / "run.mp4", title="")
-    assert not list(out.iterdir())
-
-
-@pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffmpeg is not installed")
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_a_film_lasts_as_long_as_the_gif(tmp_path: Path, epochs: int) -> None:
-    path = tmp_path / "run.mp4"
-    animation.save_confusion_video(history(epochs), "NSV", path, title="a run")
-    command = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-count_frames",
-        "-show_entries",
-        "stream=width,height,nb_read_frames,r_frame_rate",
-    ]
-    said = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, check=True)
-    (stream,) = json.loads(said.stdout)["streams"]
-    above, below = map(int, stream["r_frame_rate"].split("/"))
-    seconds = int(stream["nb_read_frames"]) * below / above
-    assert seconds == pytest.approx(sum(animation.frame_ms(epochs)) / 1000, abs=0.6)
-    assert stream["width"] % 2 == stream["height"] % 2 == 0
 
 
 def test_the_page_has_a_step_for_each_epoch_and_reads_without_a_network(tmp_path: Path) -> None:

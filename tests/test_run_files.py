@@ -234,3 +234,10 @@ def test_a_run_that_was_imported_by_an_earlier_version_is_tested_and_not_trained
     assert resumed.code == 2
     assert "an imported run is tested, not trained on" in resumed.err
     assert carried_out(*flags, "--test").code == 0
+
+
+def test_a_run_that_asked_an_earlier_version_for_a_film_gets_a_gif(plain_run: Path, tmp_path: Path) -> None:
+    config = json.loads((plain_run / "config.json").read_text())
+    config["flags"]["confusion_video"] = "mp4"
+    files.write_json(tmp_path / "config.json", config)
+    assert assembly.read_config(RunFolder(tmp_path))["flags"]["confusion_video"] == "gif"

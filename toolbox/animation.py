@@ -1,16 +1,11 @@
 """How the confusion matrices of a run grew from epoch to epoch: train on the left, validation on the right, to watch or
 to page.
 
-`save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF, or with the suffix .mp4 a film through
-ffmpeg; `save_confusion_page` writes the same as an HTML page with a slider. `history` is the list of a run's
-logger.json.
+`save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF; `save_confusion_page` writes the same as an
+HTML page with a slider. `history` is the list of a run's logger.json.
 """
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from textwrap import fill
@@ -20,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, panels, plotter
-from toolbox.errors import CheckpointError, ResourceError
+from toolbox.errors import CheckpointError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Heatmap
@@ -109,16 +104,14 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
 
 
 def save_confusion_video(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Write the matrices of `history` as moving pictures, whole or not at all, of the kind that `path` ends in: gif or
-    mp4.
+    """Write the matrices of `history` as a GIF, whole or not at all.
 
-    Raises ResourceError where MP4 is asked for and there is no ffmpeg, CheckpointError where there is nothing to draw.
+    Raises CheckpointError where there is nothing to draw.
     """
     rows = chosen(history)
-    write = WRITERS[path.suffix[1:]]
     pictures = frames(rows, classes, title=title)
     first = next(pictures)
-    files.write_whole(path, lambda file: write(file, chain([first], pictures), frame_ms(len(rows))))
+    files.write_whole(path, lambda file: _write_gif(file, chain([first], pictures), frame_ms(len(rows))))
 
 
 def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
@@ -129,51 +122,6 @@ def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: 
     )  # its colour bar has every shade there is
     rest = (Image.fromarray(picture).quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0)
-
-
-def _write_mp4(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
-    check("mp4")
-    program = shutil.which("ffmpeg")
-    first = next(pictures)
-    height, width = (length // 2 * 2 for length in first.shape[:2])  # the codec wants even sides
-    source = [
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{width}x{height}",
-        "-r",
-        f"1000/{shown_ms[0]}",
-        "-i",
-        "pipe:0",
-    ]
-    # In fragments, since a pipe cannot be gone back in.
-    target = ["-pix_fmt", "yuv420p", "-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
-    command = [program, "-loglevel", "error", *source, *target]
-    with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=said) as process,
-    ):
-        with suppress(BrokenPipeError), process.stdin:
-            for picture, ms in zip(chain([first], pictures), shown_ms, strict=True):
-                for _ in range(-(-ms // shown_ms[0])):
-                    process.stdin.write(picture[:height, :width].tobytes())
-        if process.wait():
-            said.seek(0)
-            where = said.read().decode(errors="replace")[-200:]
-            raise ResourceError(
-                "ffmpeg could not write the film", where=where, hint="free space, or a path that ends in .gif"
-            )
-
-
-WRITERS = {"gif": _write_gif, "mp4": _write_mp4}
-
-
-def check(kind: str) -> None:
-    """Raise ResourceError where moving pictures of that kind cannot be written on this machine."""
-    if kind == "mp4" and shutil.which("ffmpeg") is None:
-        raise ResourceError("mp4 is written by ffmpeg, which is not on the PATH", hint="install it, or gif")
 
 
 def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
