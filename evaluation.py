@@ -180,7 +180,7 @@ def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> O
 def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     """What the network costs: what is the same every time, and with --cost what has to be measured."""
     model, spec = trainer.model, trainer.data.spec
-    measured = cost.time_and_memory(model, spec, batch_size=flags.batch_size) if flags.cost else {}
+    measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}
     return cost.size_and_work(model, spec) | measured
 
 

@@ -388,7 +388,7 @@ def _report_flags(flag: Any) -> None:
         "leaves out the five minutes in which EC57 lets an algorithm learn (default the beginning)",
     )
     flag("--calibrate", help="fit a temperature on validation, and report calibration with and without it")
-    flag("--cost", help="measure what the network costs beside what it scores: time of a row, rows a second, memory")
+    flag("--cost", help="measure what the network costs beside what it scores: time of a row, rows a second")
     flag(
         "--compare",
         metavar="RUN",

@@ -2,7 +2,7 @@
 
     python benchmarks/cost.py [--dataset synth] [--batch-size 128] [--image 224 224] [--chart-batch-size 8]
 
-Parameters, file and multiply-accumulates are exact; times and memory are of this machine, a median each. Networks for
+Parameters, file and multiply-accumulates are exact; times are of this machine, a median each. Networks for
 charts get them of `--image` pixels, in batches of their own.
 """
 
@@ -26,8 +26,8 @@ from models import MODELS, get_model  # noqa: E402
 from toolbox import cost  # noqa: E402
 from toolbox.errors import UsageError  # noqa: E402
 
-HEAD = """| | parameters | MACs a row | file, kB | ms a row alone | rows a second | memory, kB |
-| --- | --- | --- | --- | --- | --- | --- |
+HEAD = """| | parameters | MACs a row | file, kB | ms a row alone | rows a second |
+| --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -44,9 +44,7 @@ def built(name: str, spec: DataSpec, image: Sequence[int]) -> tuple[nn.Module, D
 def line(name: str, values: dict[str, Any]) -> str:
     """A row of the table."""
     cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs']:,}", cost.shown(values["file_bytes"] / 1000)]
-    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")] + [
-        cost.shown(values["activation_bytes"] / 1000)
-    ]
+    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -69,7 +67,7 @@ def main() -> None:
     for name in asked.names:
         network, spec = built(name, data, asked.image)
         rows = asked.chart_batch_size if spec.image else asked.batch_size
-        measured = cost.time_and_memory(network, spec, batch_size=rows, clock=clock)
+        measured = cost.times(network, spec, batch_size=rows, clock=clock)
         sys.stdout.write(line(name, cost.size_and_work(network, spec) | measured))
         sys.stdout.flush()
     where = ("device", "threads", "dtype", "torch")

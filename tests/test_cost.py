@@ -133,16 +133,6 @@ def test_inputs_are_what_networks_get_features_and_pictures_too() -> None:
     )
 
 
-def test_activations_are_the_tensors_that_live_at_once() -> None:
-    model = nn.Sequential(nn.Linear(10, 1000), nn.ReLU(), nn.Linear(1000, 2))
-    x = torch.rand(1, 10)
-    assert cost.activation_bytes(model, [x]) == 2 * 4000  # before and after the ReLU
-    assert cost.activation_bytes(model, [torch.rand(8, 10)]) == 8 * 2 * 4000
-    in_place = nn.Sequential(nn.Linear(10, 1000), nn.ReLU(inplace=True), nn.Linear(1000, 2))
-    assert cost.activation_bytes(in_place, [x]) == 4000 + 8
-    assert cost.activation_bytes(nn.Flatten(), [x]) == 0
-
-
 def test_the_first_times_are_left_out_and_there_are_enough_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     taken = cost.seconds(lambda: calls.append(1), torch.device("cpu"))
@@ -151,10 +141,10 @@ def test_the_first_times_are_left_out_and_there_are_enough_of_them(monkeypatch: 
     assert len(cost.seconds(lambda: None, torch.device("cpu"))) == cost.FEWEST
 
 
-def test_time_and_memory_say_what_they_were_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_say_what_they_were_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "ENOUGH_S", -1.0)
     spec, model = make_spec(), get_model("cnn1d_3", make_spec())
-    measured = cost.time_and_memory(model, spec, batch_size=7)
+    measured = cost.times(model, spec, batch_size=7)
     low, high = measured["latency_p10_ms"], measured["latency_p90_ms"]
     assert 0 < low <= measured["latency_ms"] <= high
     assert measured["rows_per_s"] > 0
@@ -168,7 +158,6 @@ def test_time_and_memory_say_what_they_were_measured_on(monkeypatch: pytest.Monk
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
     exact, times = cost.said(cost.size_and_work(model, spec) | measured)
     assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
-    assert "13.8 kB of activations" in times
     assert "in batches of 7; " in times
 
 
@@ -192,7 +181,7 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
     ]
     assert commander.main(again) == 0
     measured = json.loads((run / "results.json").read_text())["cost"]
-    assert measured.keys() > EXACT | {"latency_ms", "rows_per_s", "activation_bytes"}
+    assert measured.keys() > EXACT | {"latency_ms", "rows_per_s"}
     assert measured["batch_size"] == 128
     assert "\n".join(cost.said(measured)) in (run / "pred" / "report.txt").read_text()
 

@@ -12,7 +12,7 @@ from toolbox.files import write_json
 from toolbox.ledger import Ledger
 
 COSTS = {"a": (2e5, 4.0), "b": (1e5, 1.0), "c": (4e5, 2.0)}
-BENEATH = {"file_bytes": 5000, "activation_bytes": 12_000, "device": "a processor"}
+BENEATH = {"file_bytes": 5000, "device": "a processor"}
 
 
 def measured(root: Path, reps: int = 3) -> Ledger:
@@ -66,7 +66,7 @@ def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
         head, first, *_ = gridtext.lines(table, ["layout"], "macro_f1")
         heads = [gridcost.COSTS[name].head for name in more]
         assert head[7:] == ["parameters", *heads, "s", ""]
-        assert first[7:-2] == (["100", "200,000", "5", "2", "4", "12"] if more else ["100"])
+        assert first[7:-2] == (["100", "200,000", "5", "2", "4"] if more else ["100"])
 
 
 def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(tmp_path: Path) -> None:

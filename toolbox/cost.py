@@ -1,13 +1,11 @@
-"""What a network costs beside what it scores: its size and its work, which are exact, and time and memory, which are
-measured.
+"""What a network costs beside what it scores: its size and its work, which are exact, and its time, which is measured.
 
-`size_and_work(model, spec)` is the same on every machine; `time_and_memory(model, spec, ...)` is of the device that the
-model is on. Rows are random, of the shape that `spec` says.
+`size_and_work(model, spec)` is the same on every machine; `times(model, spec, ...)` are of the device that the model is
+on. Rows are random, of the shape that `spec` says.
 """
 
 import platform
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from toolbox import macs
 from toolbox.macs import answering
@@ -76,10 +72,8 @@ class _Counter:
         """There is nothing to flush."""
 
 
-def time_and_memory(
-    model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter
-) -> dict[str, Any]:
-    """Milliseconds of one row alone, rows a second in batches, bytes of activations, and what this was measured on."""
+def times(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
+    """Milliseconds of one row alone, rows a second in batches, and what this was measured on."""
     weights = next(model.parameters())
     device = weights.device
     one, many = (inputs(spec, rows, device) for rows in (1, batch_size))
@@ -92,7 +86,6 @@ def time_and_memory(
         "latency_p90_ms": 1000 * float(high),
         "rows_per_s": batch_size / float(np.median(together)),
         "batch_size": batch_size,
-        "activation_bytes": activation_bytes(model, one),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "dtype": str(weights.dtype).removeprefix("torch."),
@@ -121,62 +114,6 @@ def _wait(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def activation_bytes(model: nn.Module, inputs: list[Tensor]) -> int:
-    """The most memory that tensors take at once while `inputs` pass, beside the weights and the inputs themselves.
-
-    On CUDA by torch's own record of its memory, work spaces of its libraries included; elsewhere by the tensors that
-    live at the same time. What Python, torch and a device's driver take for themselves, hundreds of megabytes, is in
-    neither.
-    """
-    device = inputs[0].device
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        with answering(model):
-            model(*inputs)
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    living = _Living([*model.parameters(), *model.buffers(), *inputs])
-    with (
-        answering(model),
-        torch.inference_mode(False),
-        torch.no_grad(),
-        living,
-    ):  # inference would hide what ops are made of
-        model(*inputs)
-    return living.most
-
-
-class _Living(TorchDispatchMode):
-    """Adds up the bytes of tensors for as long as they live, those of `known` apart."""
-
-    def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
-        self.bytes = self.most = 0
-        self.known = {each.untyped_storage().data_ptr() for each in known}
-        self.watched: dict[int, weakref.ref] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        for each in tree_leaves(answer):
-            if isinstance(each, Tensor):
-                self._watch(each.untyped_storage())
-        return answer
-
-    def _watch(self, storage: torch.UntypedStorage) -> None:
-        place, size = storage.data_ptr(), storage.nbytes()
-        if place in self.known or place in self.watched or not size:
-            return
-
-        def gone(_: weakref.ref) -> None:
-            self.bytes -= size
-            del self.watched[place]
-
-        self.watched[place] = weakref.ref(storage, gone)
-        self.bytes += size
-        self.most = max(self.most, self.bytes)
-
-
 def device_name(device: torch.device) -> str:
     """The model of a GPU or of the processor, as far as the system tells."""
     if device.type == "cuda":
@@ -203,10 +140,9 @@ def said(cost: dict[str, Any]) -> list[str]:
     if "latency_ms" not in cost:
         return lines
     spread = f"({shown(cost['latency_p10_ms'])} - {shown(cost['latency_p90_ms'])})"
-    memory = f"{shown(cost['activation_bytes'] / 1000)} kB of activations"
     batches = f"{shown(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
     where = (
         f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch"
         f" {cost['torch']}"
     )
-    return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}, {memory}; {batches}; {where}"]
+    return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}; {batches}; {where}"]

@@ -39,7 +39,6 @@ COSTS = {
     "file_bytes": Cost("file kB", "file of the weights (bytes)", 1000),
     "latency_ms": Cost("ms a row", "a row alone (ms)"),
     "rows_per_s": Cost("rows/s", "rows a second, in batches (more to the left)", more_is_better=True),
-    "activation_bytes": Cost("memory kB", "memory of a row's tensors (bytes)", 1000),
 }
 
 
