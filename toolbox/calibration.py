@@ -1,8 +1,7 @@
 """Arrays in, floats out: whether a probability of 0.9 is right nine times in ten, and one number that makes it truer.
 
-Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the adaptive and classwise errors Nixon
-et al., CVPR Workshops 2019; the Brier score is Brier's own (1950), over all classes. A temperature is fitted on
-validation rows alone.
+Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the Brier score is Brier's own (1950),
+over all classes. A temperature is fitted on validation rows alone.
 """
 
 from typing import Any
@@ -16,7 +15,7 @@ from toolbox.panels import Panel
 Array = NDArray[Any]
 BINS = 15
 BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures that are no shares
-FIGURES = ("ece", "adaptive_ece", "classwise_ece", "brier", "nll")
+FIGURES = ("ece", "brier", "nll")
 LEAST = float(np.finfo(np.float32).tiny)  # a probability that was rounded to 0
 COLDEST, HOTTEST = 0.02, 50.0
 
@@ -51,17 +50,6 @@ def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> 
     """Mean over rows (N,) of |share of events - mean probability| of the row's bin, of equal width."""
     gap = np.bincount(_equal_width(probability, bins), event - probability, bins)
     return float(np.abs(gap).sum() / len(probability))
-
-
-def brier(scores: Array, target: Array) -> float:
-    """Mean squared distance of `scores` (N, K) from the truth, summed over classes: 0 to 2. (Of two classes twice the
-    half of it that is often given.)"""
-    return float(_squares(scores, target).mean())
-
-
-def negative_log_likelihood(scores: Array, target: Array) -> float:
-    """Mean of -log of the probability (N, K) that the true class was given."""
-    return float(_surprise(scores, target).mean())
 
 
 def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
@@ -128,50 +116,39 @@ def reliability_panels(named: dict[str, tuple[Array, Array]], *, bins: int = BIN
 
 
 def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
-    """Rows of each unit (U,), and for each figure what its units add, (U, tables, bins): events less what was said of
-    each bin, or a loss as a bin of its own."""
+    """Rows of each unit (U,), and for each figure what its units add, (U, bins): events less what was said of each bin,
+    or a loss as a bin of its own."""
     confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
-    of_class = [(scores[:, k], target == k, _equal_width(scores[:, k], bins)) for k in range(scores.shape[1])]
-    binned = {
-        "ece": [(confidence, right, _equal_width(confidence, bins))],
-        "adaptive_ece": [(confidence, right, _equal_mass(confidence, bins))],
-        "classwise_ece": of_class,
-    }
 
     def sums(weight: Array, place: Array, width: int) -> Array:
         return np.bincount(unit * width + place, weight, len(rows) * width).reshape(-1, width)
 
-    added = {name: np.stack([sums(e - p, at, bins) for p, e, at in tables], 1) for name, tables in binned.items()}
+    added = {"ece": sums(right - confidence, _equal_width(confidence, bins), bins)}
     losses = {"brier": _squares(scores, target), "nll": _surprise(scores, target)}
-    return rows, added | {name: sums(loss, np.zeros(len(unit), int), 1)[:, None] for name, loss in losses.items()}
+    return rows, added | {name: sums(loss, np.zeros(len(unit), int), 1) for name, loss in losses.items()}
 
 
 def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Array]:
     """Every figure of each replicate in `drawn` (b, U)."""
-    gaps = {name: (drawn @ table.reshape(len(rows), -1)).reshape(-1, *table.shape[1:]) for name, table in added.items()}
-    return _means(gaps, drawn @ rows)
+    return _means({name: drawn @ table for name, table in added.items()}, drawn @ rows)
 
 
 def _means(gaps: dict[str, Array], rows: Array) -> dict[str, Array]:
-    """The mean over tables of the sizes of their sums (b, tables, bins), by `rows` (b,); NaN without a row."""
-    return {name: metrics.ratio(np.abs(gap).sum(2).mean(1), rows) for name, gap in gaps.items()}
+    """The sizes of the sums (b, bins) of all bins, by `rows` (b,); NaN without a row."""
+    return {name: metrics.ratio(np.abs(gap).sum(1), rows) for name, gap in gaps.items()}
 
 
 def _squares(scores: Array, target: Array) -> Array:
+    """The squared distance (N,) of `scores` from the truth, summed over classes: 0 to 2. (Of two classes twice the half
+    of it that is often given.)"""
     return np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
 
 
 def _surprise(scores: Array, target: Array) -> Array:
+    """-log (N,) of the probability that the true class was given."""
     return -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
 
 
 def _equal_width(probability: Array, bins: int) -> Array:
     """The bin of each row, its upper edge included."""
     return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)
-
-
-def _equal_mass(probability: Array, bins: int) -> Array:
-    """The bin of each row, where all have as many rows as can be."""
-    place = np.empty(len(probability), int)
-    place[np.argsort(probability, kind="stable")] = np.arange(len(probability)) * bins // len(probability)
-    return place

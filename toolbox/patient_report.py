@@ -26,13 +26,7 @@ log = logging.getLogger("commander")
 Array = NDArray[Any]
 FIGURE = "{:<24}{:>10}{:>22}{:>12}{:>22}"
 CLASS = "{:>9}{:>9}" + "{:>22}" * 4
-CALIBRATION = {
-    "ece": "ECE",
-    "adaptive_ece": "adaptive ECE",
-    "classwise_ece": "classwise ECE",
-    "brier": "Brier score",
-    "nll": "negative log likelihood",
-}
+CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likelihood"}
 Z = 1.959964  # of a 95 % interval
 INFLUENCE = "{:<24}{:>10}{:>22}{:>12}"
 WIDE = 120
