@@ -1,6 +1,7 @@
 """An attribution is put to the checks that could show it to be a mere picture: figures, sentences, curves."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import assembly
 from attribution import Array, Seen, Subject, attributed
 from loaders.base import Data, Rows
-from toolbox import doubts, explainers, verdicts
+from toolbox import doubts, explainers
 from toolbox.gallery import Doubt
 from toolbox.signals import StopRequest
 
@@ -34,8 +35,9 @@ class Found:
 def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
     """Put the attribution of the rows that were seen to every check that can be made of it."""
     marked = np.flatnonzero(seen.marked)
-    values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": len(seen.which) - len(marked)}
-    sentences = [verdicts.of_nothing(len(seen.which) - len(marked), len(seen.which))] * (len(marked) < len(seen.which))
+    empty = len(seen.which) - len(marked)
+    values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": empty}
+    sentences = [_nothing(empty, len(seen.which))] * (empty > 0)
     if not len(marked):
         return Found(values, sentences)
     some = _some(seen, marked)
@@ -50,7 +52,7 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
         how = {"attribution": some.attribution, "blank": some.blank}
         missed = doubts.completeness(subject.model, some.inputs, some.target, **how)
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
-        sentences.append(verdicts.of_completeness(missed))
+        sentences.append(_complete(missed))
     if seen.near is not None:
         sentences.append(_at_qrs(subject, seen, values))
     if subject.flags.explain_random_labels:
@@ -62,10 +64,48 @@ def _told(cascade: tuple[list[float], list[float]], curves: doubts.Curves) -> li
     """The sentences of the checks that every method meets."""
     areas = curves.areas()
     of_curves = [
-        verdicts.of_curve(name.capitalize(), areas[name], areas[f"random_{name}"], falls=name == "deletion")
+        _curve(name.capitalize(), areas[name], areas[f"random_{name}"], falls=name == "deletion")
         for name in ("deletion", "insertion")
     ]
-    return [verdicts.of_weights(*cascade), *of_curves]
+    return [_untrained(cascade[1]), *of_curves]
+
+
+def _nothing(empty: int, rows: int) -> Doubt:
+    """The rows without a mark, of all that are explained."""
+    meaning = "their maps are zero or the same everywhere: the pictures are empty, and the checks leave them out"
+    return Doubt("Nothing marked", f"{empty} of {rows} rows", meaning)
+
+
+def _untrained(correlations: Sequence[float]) -> Doubt:
+    """The attributions against those of the network with its layers reinitialised, first the head, in the end all."""
+    head, whole = correlations[0], correlations[-1]
+    meaning = (
+        "rank correlation with the maps of the same network untrained; near 1 the maps show the row, not what was"
+        " learned"
+    )
+    figure = _shown(whole) + (f" (head alone {head:.2f})" if np.isfinite(head) else "")
+    return Doubt("Weights made anew", figure, meaning)
+
+
+def _shown(correlation: float) -> str:
+    return "none, a map is the same everywhere" if np.isnan(correlation) else f"{correlation:.2f}"
+
+
+def _curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
+    """Areas (N,) below a deletion (`falls`) or insertion curve, against those in random order."""
+    better = float(np.mean(area < chance if falls else area > chance))
+    how = "removed" if falls else "added to a blank row"
+    meaning = (
+        f"area below the probability of the class while pieces are {how}, most marked first, against random order;"
+        f" {'lower' if falls else 'higher'} in {better:.0%} of the {len(area)} rows"
+    )
+    return Doubt(name, f"{area.mean():.2f} against {chance.mean():.2f}", meaning)
+
+
+def _complete(missed: Array) -> Doubt:
+    """The parts (N,) of the difference of logits that attributions miss."""
+    meaning = f"part of the difference of the logits that the maps miss, median row; {missed.max():.2%} in the worst"
+    return Doubt("Completeness", f"{np.median(missed):.2%}", meaning)
 
 
 def _some(seen: Seen, marked: Array) -> Seen:
@@ -125,7 +165,23 @@ def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
     shares, times = doubts.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
     spec, explained = subject.data.spec, seen.target.cpu().numpy()
     values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
-    return verdicts.of_qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
+    return _qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
+
+
+def _qrs(shares: Array, times: Array, classes: Mapping[str, Array]) -> Doubt:
+    """The share (N,) of positive attribution at the QRS and of time there, with which rows (N,) of each class are
+    explained."""
+    known = ~np.isnan(shares)
+    if not known.any():
+        return Doubt("At the QRS", "none", "no row has both an R peak and something that speaks for its class")
+    share, time = shares[known].mean(), times[known].mean()
+    of = {name: own & known for name, own in classes.items() if (own & known).any()}
+    each = ", ".join(f"{name} {shares[own].mean() / times[own].mean():.1f}" for name, own in of.items())
+    meaning = (
+        f"{share:.0%} of what speaks for the class lies within 60 ms of an R peak, {time:.0%} of the time; by class"
+        f" {each}. A class may also live in P, T or RR"
+    )
+    return Doubt("At the QRS", f"{share / time:.1f} times its share", meaning)
 
 
 def _mean(values: Array) -> float:
@@ -148,7 +204,11 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
     learned, share = trainer.history[-1]["train"]["accuracy"], float(np.bincount(y).max() / len(y))
     correlation = _alike(subject, explainers.prepared(trainer.model), seen)
     values["labels"] = {"rank_correlation": correlation, "epochs": epochs, "accuracy": learned, "largest_class": share}
-    return verdicts.of_labels(correlation, epochs=epochs, learned=learned, share=share)
+    meaning = (
+        f"rank correlation with the maps of a network trained on permuted labels, of which it predicts {learned:.0%}"
+        f" after {epochs} epochs (the largest class: {share:.0%}); near 1 the maps do not depend on the labels"
+    )
+    return Doubt("Labels permuted", _shown(correlation), meaning)
 
 
 def _permuted(rows: Rows, seed: int) -> Rows:

@@ -22,7 +22,7 @@ import doubting
 import modes
 from attribution import Array, Seen, Subject
 from doubting import Found
-from toolbox import devices, explainers, files, gallery, heat, panels, terminal, verdicts
+from toolbox import devices, explainers, files, gallery, heat, panels, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.gallery import Example
 from toolbox.notice import NOTICE
@@ -100,7 +100,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     folder = _folder(subject, [example.picture for example in examples])
     _draw(folder, examples, seen, subject)
     if found.curves:
-        panels.save_png(verdicts.figure(vars(found.curves), found.cascade), folder / "doubts.png")
+        panels.save_png(gallery.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
     of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
     arrays = {name: values[seen.which] for name, values in of_rows.items()}
     arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from conftest import make_spec
 from loaders import landmarks, synth
 from models import get_model
-from toolbox import doubts, explainers, verdicts
+from toolbox import doubts, explainers
 from toolbox.doubts import STEPS
 
 EVERYWHERE = np.ones((3, 1, 187), bool)
@@ -43,12 +43,6 @@ def test_a_map_that_is_the_same_everywhere_marks_nothing() -> None:
     assert np.isnan(doubts.rank_correlation(maps, torch.randn(6, 2, 40), where)[:5]).all()
 
 
-@pytest.mark.parametrize(("empty", "verdict"), [(3, "none"), (2, "mind")])
-def test_of_rows_of_which_nothing_is_marked_there_is_no_verdict(empty: int, verdict: str) -> None:
-    found = verdicts.of_nothing(empty, 3)
-    assert (found.name, found.figure, found.verdict) == ("Nothing marked", f"{empty} of 3 rows", verdict)
-
-
 def test_a_cascade_makes_layers_anew_from_the_head_on_and_leaves_the_trained_network_as_it_is() -> None:
     trained, fresh = (get_model("cnn1d_3", make_spec()) for _ in range(2))
     before = {key: value.clone() for key, value in trained.state_dict().items()}
@@ -72,11 +66,13 @@ def looking(model: nn.Module, x: Tensor) -> Tensor:
     return explainers.saliency(model, [x], torch.tensor([0, 1, 2]))
 
 
-@pytest.mark.parametrize(("method", "verdict"), [(ignoring, "bad"), (looking, "good")])
-def test_a_method_that_ignores_the_weights_is_found_out(method: Callable[..., Tensor], verdict: str) -> None:
+@pytest.mark.parametrize(("method", "least", "most"), [(ignoring, 0.999, 1), (looking, -0.3, 0.3)])
+def test_a_method_that_ignores_the_weights_is_found_out(
+    method: Callable[..., Tensor], least: float, most: float
+) -> None:
     trained, fresh, x = explainers.prepared(Linear((1, 187))), explainers.prepared(Linear((1, 187))), beats()
     found = doubts.rank_correlation(method(trained, x), method(fresh, x), EVERYWHERE)
-    assert verdicts.of_weights([1.0], [found.mean()]).verdict == verdict
+    assert least <= found.mean().round(6) <= most
 
 
 def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
@@ -197,14 +193,3 @@ def test_in_long_rows_of_other_datasets_beats_are_found_whatever_the_unit() -> N
     for scale in (0.01, 1.0, 500.0):
         found = landmarks.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
         np.testing.assert_allclose(found / 300, 0.45 + 0.9 * np.arange(11), atol=0.02)
-
-
-@pytest.mark.parametrize(
-    ("area", "chance", "verdict"),
-    [(0.2, 0.5, "good"), (0.5, 0.2, "bad"), (0.33, 0.331, "bad")],
-    ids=["faster", "slower", "alike"],
-)
-def test_a_curve_that_hardly_differs_from_chance_is_no_evidence(area: float, chance: float, verdict: str) -> None:
-    told = verdicts.of_curve("Deletion", np.full(5, area), np.full(5, chance), falls=True)
-    assert told.verdict == verdict
-    assert verdicts.of_curve("Insertion", np.full(5, -area), np.full(5, -chance), falls=False).verdict == verdict

@@ -20,6 +20,7 @@ import args
 import assembly
 import attribution
 import commander as program
+import doubting
 import explanation
 from conftest import Page, finish, launch
 from loaders.base import Data
@@ -220,7 +221,7 @@ def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) 
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -4.0])
-def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_get_no_verdict(
+def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_not_checked(
     explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
@@ -232,7 +233,10 @@ def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_get_no_verdict
     monkeypatch.setitem(explainers.EXPLAINERS, "saliency", flat)
     result = asked(root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
-    assert (only["name"], only["verdict"]) == ("Nothing marked", "none")
+    assert (only["name"], only["figure"]) == (
+        "Nothing marked",
+        f"{result['doubts']['rows']} of {result['doubts']['rows']} rows",
+    )
     assert result["doubts"]["rows_with_nothing_marked"] == result["doubts"]["rows"] > 0
     folder = root / "synth" / "runs" / explained.run.name / "explain" / "saliency"
     assert not (folder / "doubts.png").exists()
@@ -329,10 +333,17 @@ def test_without_captum_what_needs_it_says_how_to_have_it(
 
 
 def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data) -> None:
-    from doubting import _permuted
-
-    rows = _permuted(tiny.train, 3)
+    rows = doubting._permuted(tiny.train, 3)
     assert (rows.y != tiny.train.y).any()
     assert np.bincount(rows.y).tolist() == np.bincount(tiny.train.y).tolist()
     assert rows.x is tiny.train.x
-    np.testing.assert_array_equal(rows.y, _permuted(tiny.train, 3).y)
+    np.testing.assert_array_equal(rows.y, doubting._permuted(tiny.train, 3).y)
+
+
+@pytest.mark.parametrize(
+    ("falls", "says"), [(True, "lower in 75% of the 4 rows"), (False, "higher in 25% of the 4 rows")]
+)
+def test_a_curve_says_in_how_many_rows_what_is_marked_does_more_than_chance(falls: bool, says: str) -> None:
+    told = doubting._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)
+    assert told.figure == "0.38 against 0.50"
+    assert says in told.meaning

@@ -108,7 +108,7 @@ def test_names_are_text_on_the_page_and_every_row_stands_under_its_class_and_out
         example(tmp_path, classes[1], 2, "wrong-least", said=classes[0]),
         example(tmp_path, classes[1], 3, "wrong-most", said=classes[0]),
     ]
-    doubts = [Doubt("Deletion <b>", "0.1", "good", "a & b")]
+    doubts = [Doubt("Deletion <b>", "0.1", "a & b")]
     how = {"classes": classes, "title": "run <1>", "facts": [("split", "a < b")], "doubts": doubts, "wide": False}
     page = gallery.write(tmp_path, examples, **how)
     text = page.read_text()
@@ -120,10 +120,3 @@ def test_names_are_text_on_the_page_and_every_row_stands_under_its_class_and_out
     assert all(source.startswith("data:") for source in Page(page).loaded)
     assert "a &lt; b" in text
     assert not [name for name in ("@TITLE@", "@FACTS@", "@DOUBTS@", "@SECTIONS@", "@KIND@", "@CURVES@") if name in text]
-
-
-@pytest.mark.parametrize("verdict", gallery.VERDICTS)
-def test_a_doubt_is_a_line_with_its_verdict_in_words(verdict: str, tmp_path: Path) -> None:
-    how = {"classes": ("N",), "title": "run", "facts": [], "wide": True}
-    page = gallery.write(tmp_path, [], doubts=[Doubt("Deletion", "0.1", verdict, "meaning")], **how)
-    assert f'<span class="dot {verdict}"></span>{gallery.VERDICTS[verdict]}' in page.read_text()

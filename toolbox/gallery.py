@@ -6,14 +6,23 @@ name.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolbox import files
 from toolbox.notice import NOTICE
+from toolbox.panels import Panel, panels_figure
 from toolbox.plain import markup as escape
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
 TEMPLATE = Path(__file__).with_suffix(".html")
 # How sure a row's answer was, and whether it was right.
 GROUPS = {
@@ -23,12 +32,7 @@ GROUPS = {
     "wrong-least": "wrong, least certain",
     "named": "named",
 }
-VERDICTS = {
-    "good": "speaks for the pictures",
-    "mind": "mind this",
-    "bad": "speaks against the pictures",
-    "none": "no verdict",
-}
+CELL = (3.4, 2.7)  # inches of a panel
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Doubt:
-    """One check: its name, its figure as text, how it speaks (a key of VERDICTS), and what it means."""
+    """One check: its name, its figure as text, and what the figure measures."""
 
     name: str
     figure: str
-    verdict: str
     meaning: str
 
 
@@ -135,5 +138,29 @@ def _filter(name: str, label: str, values: Sequence[str], words: dict[str, str] 
 
 def _doubt(doubt: Doubt) -> str:
     cells = (f'<th scope="row">{escape(doubt.name)}</th>', f'<td class="figure">{escape(doubt.figure)}</td>')
-    verdict = f'<td><span class="dot {doubt.verdict}"></span>{VERDICTS[doubt.verdict]}</td>'
-    return f"<tr>{''.join(cells)}{verdict}<td>{escape(doubt.meaning)}</td></tr>"
+    return f"<tr>{''.join(cells)}<td>{escape(doubt.meaning)}</td></tr>"
+
+
+def curves_figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> "Figure":
+    """The panels with axes that make small differences look small."""
+    found = _panels(curves, cascade)
+    drawn = panels_figure(found, len(found), "", CELL)
+    for axes in drawn.axes[:2]:
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+    drawn.axes[2].set(xlim=(0, 1), ylim=(min(0, *cascade[1]) - 0.02, 1))
+    return drawn
+
+
+def _panels(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> list[Panel]:
+    """Mean curves (N, S) of deletion and insertion beside those of chance, and the cascade (parts, correlations)."""
+    found = []
+    for name in ("deletion", "insertion"):
+        taken = np.linspace(0, 1, curves[name].shape[1])
+        lines = [("as marked", taken, curves[name].mean(0)), ("by chance", taken, curves[f"random_{name}"].mean(0))]
+        found.append(Panel(name, "part of the row", "probability" if name == "deletion" else "", lines))
+    parts, correlations = cascade
+    line = ("with the trained", np.append(0, parts), np.append(1, correlations))
+    return [
+        *found,
+        Panel("weights made anew, from the head on", "part of the layers", "rank correlation", [line], legend=False),
+    ]
