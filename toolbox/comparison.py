@@ -73,12 +73,7 @@ def load(run: RunFolder) -> Tested:
 
 
 def compare(
-    runs: Sequence[RunFolder],
-    *,
-    macro_over: Sequence[str] | None = None,
-    rule: str = "ec57",
-    replicates: int = 2000,
-    seed: int = 0,
+    runs: Sequence[RunFolder], *, macro_over: Sequence[str] | None = None, replicates: int = 2000, seed: int = 0
 ) -> dict[str, Any]:
     """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
 
@@ -95,12 +90,12 @@ def compare(
     matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in said]
 
     def figures(of: Array) -> dict[str, Array]:
-        return ec57.figures(of, first.classes, macro, rule)
+        return ec57.figures(of, first.classes, macro)
 
     estimates = [{name: float(value) for name, value in figures(of.sum(0)).items()} for of in matrices]
     named = np.unique(first.predictions.record)
     if what == "records":
-        of_records = [ec57.figures_of_records(of, first.classes, rule) for of in matrices]
+        of_records = [ec57.figures_of_records(of, first.classes) for of in matrices]
         known = [ec57.known_in(of_records[0], of) for of in of_records[1:]]
         against = [_over_records(named, figures, matrices[0], *of) for of in zip(matrices[1:], known, strict=True)]
     else:
@@ -113,7 +108,7 @@ def compare(
         "units": len(matrices[0]),
         "of_units": what,
         "interval_method": jackknife.METHOD if what == "records" else f"{bootstrap.METHOD}, {replicates:,} replicates",
-        "rule": rule,
+        "rule": ec57.RULE,
         "classes": list(first.classes),
         "macro_over": list(macro),
         "runs": [

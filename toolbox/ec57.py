@@ -8,7 +8,7 @@ beats of one patient resemble each other. Records of one patient (201 and 202 of
 `S` and `V` are detected as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software,
 and in de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q that is called V is
 neither right nor wrong, nor is a Q that is called S; such beats leave the count of the task. A V or S that is called Q
-is missed. The rule "one_vs_rest" counts every beat instead. The figures of each class are always one against the rest.
+is missed. The figures of each class are always one against the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,20 +19,14 @@ from numpy.typing import NDArray
 
 from toolbox import jackknife
 from toolbox.errors import UsageError
-from toolbox.registry import pick
 
 Array = NDArray[Any]
 TASKS = {"SVEB": "S", "VEB": "V"}
 GATHERED = "AaJE"  # symbols of S and V; where they are classes, S and V are not all SVEB and VEB
-# Of each rule and task: true classes whose beats, called the task's class, count neither way.
-RULES: dict[str, dict[str, tuple[str, ...]]] = {
-    "ec57": {"SVEB": ("Q",), "VEB": ("F", "Q")},
-    "one_vs_rest": {"SVEB": (), "VEB": ()},
-}
-RULES_IN_WORDS = {
-    "ec57": "by ANSI/AAMI EC57: F or Q called V, and Q called S, count neither way",
-    "one_vs_rest": "one class against all others, every beat counted",
-}
+RULE = "ec57"
+RULE_IN_WORDS = "by ANSI/AAMI EC57: F or Q called V, and Q called S, count neither way"
+# Of each task: true classes whose beats, called the task's class, count neither way.
+NEITHER = {"SVEB": ("Q",), "VEB": ("F", "Q")}
 PARTS = ("Se", "+P", "FPR", "F1")
 LABELS = {"kappa": "Cohen's kappa", "jk": "j-kappa", "macro_f1": "macro F1"}
 BOUNDS = {"kappa": (-1.0, 1.0), "jk": (-0.5, 1.0)}  # of figures that are no shares
@@ -49,7 +43,7 @@ def rules(values: Mapping[str, Any]) -> list[str]:
         + (f"; {', '.join(left_out)} reported but left out of it" if left_out else "")
     ]
     if tasks(classes):
-        lines.append(f"SVEB and VEB: {RULES_IN_WORDS[values['rule']]}")
+        lines.append(f"SVEB and VEB: {RULE_IN_WORDS}")
     return lines
 
 
@@ -90,10 +84,10 @@ def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Arra
     return {"TP": hits, "FN": missed, "FP": false, "TN": matrix.sum((-2, -1)) - hits - missed - false - left_out}
 
 
-def task_counts(matrix: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, dict[str, Array]]:
-    """TP, FN, FP, TN of SVEB and VEB in matrices (..., K, K), by `rule`; nothing where the classes lack S or V."""
-    place, left_out = {name: k for k, name in enumerate(classes)}, pick("rule", RULES, rule)
-    neither = {task: [place[name] for name in left_out[task] if name in place] for task in tasks(classes)}
+def task_counts(matrix: Array, classes: Sequence[str]) -> dict[str, dict[str, Array]]:
+    """TP, FN, FP, TN of SVEB and VEB in matrices (..., K, K), by EC57; nothing where the classes lack S or V."""
+    place = {name: k for k, name in enumerate(classes)}
+    neither = {task: [place[name] for name in NEITHER[task] if name in place] for task in tasks(classes)}
     return {task: counts(matrix, place[TASKS[task]], neither[task]) for task in neither}
 
 
@@ -123,19 +117,19 @@ def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Arra
     return agreement / 2 + j / 8
 
 
-def class_figures(matrix: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
-    """Se, +P, FPR, F1 of SVEB and VEB by `rule`, then of each class against the rest, named "VEB Se", "N +P" and so
+def class_figures(matrix: Array, classes: Sequence[str]) -> dict[str, Array]:
+    """Se, +P, FPR, F1 of SVEB and VEB by EC57, then of each class against the rest, named "VEB Se", "N +P" and so
     on."""
-    counted = _all_counts(matrix, classes, rule)
+    counted = _all_counts(matrix, classes)
     return {f"{of} {part}": values for of, four in counted.items() for part, values in detection(four).items()}
 
 
-def figures(matrix: Array, classes: Sequence[str], macro_over: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
+def figures(matrix: Array, classes: Sequence[str], macro_over: Sequence[str]) -> dict[str, Array]:
     """Every figure of matrices (..., K, K), each (...).
 
     Macro F1 is the mean over those of `macro_over` that occur or are said.
     """
-    by_class = class_figures(matrix, classes, rule)
+    by_class = class_figures(matrix, classes)
     agreement = kappa(matrix)
     values = {"accuracy": _accuracy(matrix), "kappa": agreement}
     if tasks(classes):
@@ -151,9 +145,9 @@ def pooled(drawn: Array, matrices: Array) -> Array:
     return (drawn @ matrices.reshape(len(matrices), -1)).reshape(-1, *matrices.shape[1:])
 
 
-def figures_of_records(matrices: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, Array]:
+def figures_of_records(matrices: Array, classes: Sequence[str]) -> dict[str, Array]:
     """Accuracy, and Se, +P, FPR, F1 of each task and class, of each record (R,); NaN where undefined."""
-    return {"accuracy": _accuracy(matrices), **class_figures(matrices, classes, rule)}
+    return {"accuracy": _accuracy(matrices), **class_figures(matrices, classes)}
 
 
 def known_in(*of_records: Mapping[str, Array]) -> dict[str, int]:
@@ -190,38 +184,31 @@ def headline(classes: Sequence[str]) -> list[str]:
 
 
 def measure(
-    target: Array,
-    predicted: Array,
-    record: Array,
-    *,
-    classes: Sequence[str],
-    macro_over: Sequence[str] | None = None,
-    rule: str = "ec57",
+    target: Array, predicted: Array, record: Array, *, classes: Sequence[str], macro_over: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Gross and average figures of rows (N,) with 95 % intervals over records, the record that moves each headline
     figure most, and the table by record: plain values.
 
     An interval that few records do not allow is None, with the reason in `without_interval`. Raises UsageError for an
-    unknown rule or class.
+    unknown class.
     """
     macro = macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))
-    pooled, of_records = matrices.sum(0), figures_of_records(matrices, classes, rule)
-    gross = {name: float(value) for name, value in figures(pooled, classes, macro, rule).items()}
+    pooled, of_records = matrices.sum(0), figures_of_records(matrices, classes)
+    gross = {name: float(value) for name, value in figures(pooled, classes, macro).items()}
     average = averages(of_records)
-    without, known = figures(pooled - matrices, classes, macro, rule), known_in(of_records)
+    without, known = figures(pooled - matrices, classes, macro), known_in(of_records)
     spreads = {
         "gross": jackknife.spreads(gross, without, known),
         "average": jackknife.spreads(average, averages_without_each(of_records), known),
     }
     return {
-        "rule": rule,
+        "rule": RULE,
         "macro_over": list(macro),
         "classes": list(classes),
         "confusion_matrix": pooled.tolist(),
         "counts": {
-            task: {name: int(n) for name, n in four.items()}
-            for task, four in task_counts(pooled, classes, rule).items()
+            task: {name: int(n) for name, n in four.items()} for task, four in task_counts(pooled, classes).items()
         },
         "gross": gross,
         "average": average,
@@ -233,23 +220,23 @@ def measure(
         "without_interval": {kind: jackknife.lacking(table) for kind, table in spreads.items()},
         "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
         "influence": jackknife.influence(gross, without, names, headline(classes)),
-        "by_record": table(names, matrices, classes, rule),
+        "by_record": table(names, matrices, classes),
     }
 
 
-def table(names: Array, matrices: Array, classes: Sequence[str], rule: str = "ec57") -> dict[str, list[Any]]:
+def table(names: Array, matrices: Array, classes: Sequence[str]) -> dict[str, list[Any]]:
     """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each
     class."""
     columns = {"record": names, "beats": matrices.sum((1, 2)), "accuracy": _accuracy(matrices)}
     columns |= {f"{name} beats": matrices[:, k].sum(-1) for k, name in enumerate(classes)}
-    for of, four in _all_counts(matrices, classes, rule).items():
+    for of, four in _all_counts(matrices, classes).items():
         columns |= {f"{of} {name}": column for name, column in {**four, **detection(four)}.items()}
     return {name: column.tolist() for name, column in columns.items()}
 
 
-def _all_counts(matrix: Array, classes: Sequence[str], rule: str) -> dict[str, dict[str, Array]]:
-    """TP, FN, FP, TN of SVEB and VEB by `rule`, and of each class against the rest."""
-    return task_counts(matrix, classes, rule) | {name: counts(matrix, k) for k, name in enumerate(classes)}
+def _all_counts(matrix: Array, classes: Sequence[str]) -> dict[str, dict[str, Array]]:
+    """TP, FN, FP, TN of SVEB and VEB by EC57, and of each class against the rest."""
+    return task_counts(matrix, classes) | {name: counts(matrix, k) for k, name in enumerate(classes)}
 
 
 def _accuracy(matrix: Array) -> Array:

@@ -40,7 +40,6 @@ def measure(
     classes: Sequence[str],
     *,
     macro_over: Sequence[str] | None = None,
-    rule: str = "ec57",
     temperature: float | None = None,
 ) -> dict[str, Any]:
     """The figures of `ec57.measure`, and those of calibration as trained and, where there is one, at `temperature`.
@@ -48,7 +47,7 @@ def measure(
     Raises UsageError as `ec57.measure` does.
     """
     target, scores, record = predictions.target, predictions.scores, predictions.record
-    values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over, rule=rule)
+    values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over)
     calibrated = {}
     for name, of in _temperatures(scores, temperature).items():
         intervals, lacking = calibration.intervals(of, target, record)
