@@ -140,13 +140,13 @@ class Search:
         while len(engine) or (self.left() > 0 and stop.requested is None):
             engine.pass_on(stop)
             while stop.requested is None and self.left() > 0 and len(engine) < max(1, len(engine.workers)):
-                self._begin(engine, bar)
+                self._begin(engine)
             if ended := engine.next():
                 self._tell(engine, *ended, bar)
             self._report(engine)
             bar.show(engine.doing)
 
-    def _begin(self, engine: "Engine", bar: "Progress") -> None:
+    def _begin(self, engine: "Engine") -> None:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(self.seed + number)
         trial = self.study.ask(distributions(self.space))

@@ -112,7 +112,7 @@ def curves(
         among = np.flatnonzero(something.cpu().numpy())
         best = among[np.argsort(-worth.flatten().cpu().numpy()[among], kind="stable")]
         ways = [best, *(rng.permutation(among) for _ in range(orders))]
-        changed = [_changed(here, empty, way, worth.shape, piece) for way in ways]
+        changed = [_changed(here, way, worth.shape, piece) for way in ways]
         away = torch.cat([torch.where(gone, empty, here) for gone in changed])
         onto = torch.cat([torch.where(gone, here, empty) for gone in changed])
         both = [score(each, torch.full((len(each),), row)).reshape(len(ways), STEPS + 1) for each in (away, onto)]
@@ -132,7 +132,7 @@ def _pieces(values: Tensor, piece: Sequence[int]) -> Tensor:
     return pool(values, tuple(piece), tuple(piece)) * float(np.prod(piece))
 
 
-def _changed(x: Tensor, empty: Tensor, order: NDArray[np.int64], grid: Sequence[int], piece: Sequence[int]) -> Tensor:
+def _changed(x: Tensor, order: NDArray[np.int64], grid: Sequence[int], piece: Sequence[int]) -> Tensor:
     """Which cells (STEPS + 1, ...) of x (1, ...) the first pieces of `order` cover, more at every step."""
     step = torch.full((int(np.prod(grid)),), STEPS + 1.0)
     step[torch.from_numpy(order)] = torch.arange(1, len(order) + 1).div(max(len(order), 1) / STEPS).ceil()

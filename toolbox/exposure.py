@@ -8,7 +8,6 @@ recorded where rows are whole records; a record is known by its name. Rows that 
 bit, are not found.
 """
 
-import logging
 import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,7 +26,6 @@ KEPT = "trained_on.npz"
 LISTED = 5  # records in a sentence
 # What a split rule says of its own sides, which is not true of another run's.
 CLAIM = re.compile(r"[;,] no (?:record|person) (?:stands|is) on two sides")
-log = logging.getLogger("commander")
 
 
 class Rows(Protocol):

@@ -113,11 +113,7 @@ def spreads(
 
 
 def over_records(
-    statistic: Callable[[Array], Mapping[str, Array]],
-    unit: Array,
-    *,
-    bounds: Mapping[str, Bounds],
-    known: Mapping[str, int] | None = None,
+    statistic: Callable[[Array], Mapping[str, Array]], unit: Array, *, bounds: Mapping[str, Bounds]
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
     """The interval of every figure that `statistic` has of weights (1, N) of rows, and why a figure has none.
 
@@ -126,7 +122,7 @@ def over_records(
     group = unit % MOST
     values = {name: float(value[0]) for name, value in statistic(np.ones((1, len(unit)))).items()}
     parts = [statistic((group != left_out)[None].astype(float)) for left_out in range(int(group.max()) + 1)]
-    found = spreads(values, {name: np.array([float(part[name][0]) for part in parts]) for name in values}, known)
+    found = spreads(values, {name: np.array([float(part[name][0]) for part in parts]) for name in values})
     return {name: interval(of, bounds.get(name, SHARE)) for name, of in found.items()}, lacking(found)
 
 

@@ -44,15 +44,9 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
     return np.where((back < ahead) if later else (back <= ahead), before, after)
 
 
-def scores(reference: Samples, detected: Samples, tolerance: int) -> dict[str, float]:
-    """How well beats were found: true positives, missed, extra, sensitivity Se and positive predictivity +P (NaN of
-    none)."""
-    found = len(match(reference, detected, tolerance))
-    return summed([{"matched": found, "missed": len(reference) - found, "extra": len(detected) - found}])
-
-
 def summed(parts: list[dict[str, Any]]) -> dict[str, float]:
-    """The gross figures of several recordings, from the counts of each."""
+    """The gross figures of several recordings, from the counts of each: sensitivity Se and positive predictivity +P are
+    NaN where there are no beats."""
     counts = {name: sum(part[name] for part in parts) for name in ("matched", "missed", "extra")}
     found = counts["matched"]
     return counts | {"Se": _share(found, found + counts["missed"]), "+P": _share(found, found + counts["extra"])}

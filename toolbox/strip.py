@@ -50,7 +50,7 @@ def save_strip(
 
     def write(file: BinaryIO) -> None:
         file.write(before.encode())
-        for piece in _pieces(read, beats.samples, _every(beats), beats.rate_hz):
+        for piece in _pieces(read, beats.samples, _every(beats)):
             file.write(piece)
         file.write(after.encode())
 
@@ -63,7 +63,7 @@ def _every(beats: Beats) -> int:
     return max(1, math.ceil(beats.rate_hz / most))
 
 
-def _pieces(read: Reader, samples: int, every: int, rate_hz: float) -> Iterator[bytes]:
+def _pieces(read: Reader, samples: int, every: int) -> Iterator[bytes]:
     """The trace as elements of the page, a piece at a time."""
     around = 4 * every
     for first in range(0, samples, PIECE * every):

@@ -126,7 +126,7 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> Form:
             what, where=str(path), hint="decimal points, or semicolons between the columns" if both else HINT
         )
     rows = [layout.dialect.cells(line.text) for line in plain[layout.first :]]
-    _check_width(layout, rows, path)
+    _check_width(layout, path)
     above = [line for line in lines if line.number < plain[layout.first].number]
     facts = facts_in([line.text for line in above], layout.width)
     header = header_of(above, layout, facts)
@@ -190,7 +190,7 @@ def _is_spaced(lines: Sequence[Line]) -> bool:
     return bool(len(apart)) and np.median(apart) > 1 and bool((apart == np.median(apart)).mean() >= csv_dialect.MOSTLY)
 
 
-def _check_width(layout: Layout, rows: Sequence[Sequence[str]], path: Path) -> None:
+def _check_width(layout: Layout, path: Path) -> None:
     """Raise DataError for a table on its side and for one with too many columns."""
     if layout.width >= SIDEWAYS_COLUMNS:
         with csv_text.opened(path) as text:
