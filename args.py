@@ -16,10 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-import modes
-from flags import GROUPS
-from modes import flag_name
+from toolbox import modes
 from toolbox.errors import UsageError
+from toolbox.flags import GROUPS
+from toolbox.modes import flag_name
 
 SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
   python commander.py --model-name resnet1d_10 --sampler equal --version bump    train a new run, test its best epoch

@@ -13,16 +13,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-import modes
-from toolbox import errors, plain, terminal
+from toolbox import errors, modes, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
     from loaders.base import Data
-    from toolbox.logger import Board
-    from toolbox.predictions import Predictions
-    from toolbox.runs import RunFolder
+    from toolbox.reports.logger import Board
+    from toolbox.runs.folder import RunFolder
+    from toolbox.runs.predictions import Predictions
     from trainer import Trainer
 
 log = logging.getLogger("commander")
@@ -80,14 +79,14 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if modes.idle(given) and not (given.get("list") or given.get("compare")):
-        import choices
+        from commands import choices
 
         choices.look_up(args.resolve(given))  # an unknown name is an error where it is ignored too
     if not (given.get("test") or given.get("explain")):  # these know more once they know their run
         given = modes.without_idle(given)
     flags = args.resolve(given)
     if flags.list is not None:
-        import choices
+        from commands import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
     elif flags.download or flags.explore or flags.export_charts:
@@ -95,13 +94,13 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     elif flags.compare:
         compare(flags)
     elif flags.predict:
-        import prediction
+        from commands import predict
 
-        prediction.predict(given)
+        predict.predict(given)
     elif flags.explain:
-        import explanation
+        from commands import explain
 
-        explanation.explain(given, stop)
+        explain.explain(given, stop)
     elif flags.test or flags.resume:
         go_on(given, stop)
     else:
@@ -111,30 +110,29 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
 def look_at_data(flags: SimpleNamespace) -> None:
     """Fetch and parse a dataset, and draw it where --explore or --export-charts ask for that; where to goes to
     stdout."""
-    import assembly
-    import choices
+    from commands import build, choices
 
     choices.settle(flags)
     if flags.export_charts:
-        sys.stdout.write(f"{plain.escaped(assembly.export_charts(flags))}\n")
+        sys.stdout.write(f"{plain.escaped(build.export_charts(flags))}\n")
         return
-    data = assembly.load_data(flags)
+    data = build.load_data(flags)
     if flags.download:
         rows = (data.spec.name, len(data.train), len(data.val), len(data.test))
         log.info("%s is ready: %d train, %d validation, %d test rows", *rows)
     if flags.explore:
-        import exploration
+        from commands import explore
 
-        sys.stdout.write(f"{plain.escaped(exploration.draw(data, flags.root_dir, seed=flags.seed))}\n")
+        sys.stdout.write(f"{plain.escaped(explore.draw(data, flags.root_dir, seed=flags.seed))}\n")
 
 
 def compare(flags: SimpleNamespace) -> None:
     """Set tested runs side by side on stdout, as a table and as a last line of JSON."""
     import json
 
-    from toolbox import comparison
     from toolbox.files import finite
-    from toolbox.runs import RunFolder
+    from toolbox.reports import comparison
+    from toolbox.runs.folder import RunFolder
 
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
     values = comparison.compare(runs, macro_over=args.words(flags.macro_over))
@@ -152,24 +150,24 @@ def start(
 ) -> None:
     """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not
     tested."""
-    import assembly
-    import choices
+    from commands import build, choices
     from loaders import shortrun
-    from toolbox import checkpoints, devices
-    from toolbox.runs import RunFolder
+    from toolbox import devices
+    from toolbox.runs import checkpoints
+    from toolbox.runs.folder import RunFolder
 
     choices.settle(flags)
     with devices.enough_memory(flags.batch_size or shortrun.BATCH_SIZE):
-        data = (load or assembly.load_data)(flags)
-        flags.dataset, flags.batch_size = data.spec.name, assembly.batch_size(flags, data)
-        trainer = assembly.build(flags, data)
-        source = assembly.pretrain(flags, trainer)
+        data = (load or build.load_data)(flags)
+        flags.dataset, flags.batch_size = data.spec.name, build.batch_size(flags, data)
+        trainer = build.build(flags, data)
+        source = build.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
     if claimed:
         claimed(run)
     with run.locked(), devices.enough_memory(flags.batch_size):
-        run.write_json("config.json", assembly.describe(flags, given, trainer) | source)
-        assembly.remember(flags, run, data)
+        run.write_json("config.json", build.describe(flags, given, trainer) | source)
+        build.remember(flags, run, data)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
         log.info(
             "%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, len(data.train), len(data.val)
@@ -194,44 +192,43 @@ def go_on(
 
     `run` is its folder, where that is known; else the flags say which it is.
     """
-    import assembly
-    import choices
-    import evaluation
-    from toolbox import checkpoints, devices
-    from toolbox.runs import HISTORY
+    from commands import build, choices, evaluate
+    from toolbox import devices
+    from toolbox.runs import checkpoints
+    from toolbox.runs.folder import HISTORY
 
-    run = run or assembly.find_run(choices.settle(args.resolve(modes.needed(given))))
-    config = assembly.read_config(run)
+    run = run or build.find_run(choices.settle(args.resolve(modes.needed(given))))
+    config = build.read_config(run)
     given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
-    flags = choices.settle(assembly.resume_flags(given, config))
-    differences = args.changed(assembly.movable(given, flags.root_dir), config["flags"])
+    flags = choices.settle(build.resume_flags(given, config))
+    differences = args.changed(build.movable(given, flags.root_dir), config["flags"])
     shortened = bool(flags.test and differences.pop("short_run", None))
     differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
     if flags.test_on:
         test_on(flags, given, run, config, differences=differences)
         return
-    assembly.permit(differences, flags, run)
-    assembly.tell_short(given, flags, run)
+    build.permit(differences, flags, run)
+    build.tell_short(given, flags, run)
     which = flags.resume or "best"
     with run.locked_or_read_only() if flags.test else run.locked(), devices.enough_memory(flags.batch_size):
         path, state = checkpoints.find(run, which)
         if (run / HISTORY).exists():
             run.read_history()  # a file that is no history is a person's, and is not written over
-        data = (load or assembly.load_data)(flags)
+        data = (load or build.load_data)(flags)
         if data.checksum != config["data"]["checksum"]:
-            differences[assembly.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
-            assembly.permit(differences, flags, run)
+            differences[build.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
+            build.permit(differences, flags, run)
         anew = bool(differences) or checkpoints.predates(path, state, config)
         flags.start_epoch = state["epoch"] if anew else flags.start_epoch
-        trainer = assembly.build(flags, data if differences else assembly.ruled(data, config))
+        trainer = build.build(flags, data if differences else build.ruled(data, config))
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
             trainer.load_state_dict(state, anew=anew or shortened or "imported" in config)
         if flags.test:
             which += "-short" * shortened + "-override" * bool(differences)
-            exposure = assembly.exposure(run, config, differences)
+            exposure = build.exposure(run, config, differences)
             with closing(board) if (board := make_test_board(given, trainer, run, which)) else nullcontext():
-                evaluation.test(flags, trainer, run, which, board=board, exposure=exposure)
+                evaluate.test(flags, trainer, run, which, board=board, exposure=exposure)
             return
         _prepare(flags, given, trainer, run, config=config, differences=differences, anew=anew)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
@@ -253,13 +250,14 @@ def _prepare(
 
     UsageError for an imported run.
     """
-    import assembly
-    from toolbox import checkpoints, schedulers
-    from toolbox.exposure import KEPT
-    from toolbox.meter import LOSSES
-    from toolbox.runs import HISTORY
+    from commands import build
+    from toolbox.runs import checkpoints
+    from toolbox.runs.exposure import KEPT
+    from toolbox.runs.folder import HISTORY
+    from toolbox.training import schedulers
+    from toolbox.training.meter import LOSSES
 
-    decisive = assembly.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
+    decisive = build.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
     if differences.keys() & decisive:
         trainer.best = None
     if "imported" in config:
@@ -272,9 +270,9 @@ def _prepare(
         schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
-    known = assembly.exposure(run, config, differences)
-    if differences.keys() & assembly.OF_ROWS or not (run / KEPT).exists():
-        assembly.remember(flags, run, trainer.data, [known] if known else [])
+    known = build.exposure(run, config, differences)
+    if differences.keys() & build.OF_ROWS or not (run / KEPT).exists():
+        build.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
         what = (
             "this checkpoint is from before --override changed the run; optimizer and schedule begin anew after"
@@ -283,7 +281,7 @@ def _prepare(
         log.warning(what, trainer.epoch)
     if anew:  # the optimizer that is begun anew and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
-    run.write_json("config.json", assembly.gone_on(config, flags, given, trainer, differences))
+    run.write_json("config.json", build.gone_on(config, flags, given, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
     trainer.losses.save(run / LOSSES)
 
@@ -297,37 +295,37 @@ def test_on(
     differences: dict[str, Any],
 ) -> None:
     """Test a run on all rows of another file or dataset; its own results stay as they are."""
-    import assembly
-    import evaluation
-    from toolbox import checkpoints, devices
-    from toolbox.exposure import Exposure
+    from commands import build, evaluate
+    from toolbox import devices
     from toolbox.outputs import safe_name
+    from toolbox.runs import checkpoints
+    from toolbox.runs.exposure import Exposure
 
     differences = {name: both for name, both in differences.items() if name not in args.OF_THE_TESTED}
-    assembly.permit(differences, flags, run)
-    assembly.tell_short(given, flags, run)
+    build.permit(differences, flags, run)
+    build.tell_short(given, flags, run)
     which = flags.resume or "best"
     with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
         path, state = checkpoints.find(run, which)
-        data = assembly.tested_data(flags, given, run, config)
-        trainer = assembly.build(assembly.for_a_test(flags), data)
+        data = build.tested_data(flags, given, run, config)
+        trainer = build.build(build.for_a_test(flags), data)
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
             trainer.load_state_dict(state, anew=True)
         how = "-short" * ("short_run" in given) + "-override" * bool(differences)
         name = f"{which}{how}-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
         with closing(board) if (board := make_test_board(given, trainer, run, name)) else nullcontext():
-            evaluation.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
+            evaluate.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 
 
 def train(
     flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder", stop: StopRequest, *, tested: bool = True
 ) -> None:
     """Fit, saving what every epoch gave; then test the best weights, once, where the run is to be `tested`."""
-    import assembly
-    import evaluation
-    from toolbox import checkpoints, logger
-    from toolbox.meter import LOSSES
+    from commands import build, evaluate
+    from toolbox.reports import logger
+    from toolbox.runs import checkpoints
+    from toolbox.training.meter import LOSSES
 
     board = make_board(flags, trainer, run)
 
@@ -348,21 +346,21 @@ def train(
                 checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
                 log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
         stop.check()
-        if doubt := evaluation.memorised(trainer.history):
+        if doubt := evaluate.memorised(trainer.history):
             log.warning("%s", doubt)
         if not tested:
             return
         path = run.checkpoint("best")
         checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-        exposure = assembly.exposure(run, run.read_json("config.json"), {})
-        results = evaluation.test(flags, trainer, run, "best", board=board, exposure=exposure)
+        exposure = build.exposure(run, run.read_json("config.json"), {})
+        results = evaluate.test(flags, trainer, run, "best", board=board, exposure=exposure)
         if board:
-            board.hparams(assembly.kept(flags), results["test"])
+            board.hparams(build.kept(flags), results["test"])
 
 
 def make_board(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder") -> "Board | None":
     """TensorBoard with the network's graph drawn, where it is asked for."""
-    from toolbox.logger import Board
+    from toolbox.reports.logger import Board
 
     if not flags.tensorboard:
         return None
@@ -379,7 +377,7 @@ def make_test_board(given: Mapping[str, Any], trainer: "Trainer", run: "RunFolde
 
     None on a root that cannot be written.
     """
-    from toolbox.logger import Board
+    from toolbox.reports.logger import Board
 
     if not (given.get("tensorboard") and run.writable):
         return None

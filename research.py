@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import args
 import commander
-import researchflags
+from studies import researchflags
 from toolbox import plain
 from toolbox.errors import CommanderError, UsageError
 from toolbox.signals import StopRequest
 
 if TYPE_CHECKING:
-    from toolbox.gridfile import Plan
-    from toolbox.ledger import Ledger
+    from studies.ledger import Ledger
+    from studies.plans import Plan
 
 SHORT_HELP = """A table over many runs. Three lines to start with:
   python research.py grids/first.yaml --dry-run       what would be run
@@ -48,15 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     """What a command line asks for: a table, a list of cells, or the runs."""
-    from toolbox import progress, terminal
+    from studies import progress
+    from toolbox import terminal
 
     flags = understood(argv)
     terminal.log_to(progress.Above())
     if flags.results:
         return show(flags)
-    from toolbox import gridfile
+    from studies import plans
 
-    plan = gridfile.read(Path(flags.grid))
+    plan = plans.read(Path(flags.grid))
     flags.stage, flags.connected, flags.folds = None, None, flags.folds or plan.folds
     return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
 
@@ -103,10 +104,8 @@ def complaints(flags: SimpleNamespace) -> list[str]:
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without
     effect."""
-    import cells
-    import chain
-    import stages
-    from toolbox.grid import varying
+    from studies import cells, chain, stages
+    from studies.grid import varying
 
     if plan.stages:
         sys.stdout.write(plain.lines(chain.listed(flags, chain.read(flags, plan))) + "\n")
@@ -126,10 +125,8 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
 
 def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     """Carry out what is asked for and not done, a stage after the other, and show the table."""
-    import chain
-    import stages
-    from toolbox import progress
-    from toolbox.ledger import Ledger
+    from studies import chain, progress, stages
+    from studies.ledger import Ledger
 
     asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
     if plan.stages:
@@ -149,19 +146,19 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
 
 def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
     """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed or is damaged."""
-    from toolbox import gridcells, gridpage, gridtable, gridtext
-    from toolbox.ledger import DAMAGED, FAILED, Ledger
+    from studies import page, table_cells, table_text, tables
+    from studies.ledger import DAMAGED, FAILED, Ledger
 
     ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
-    rows = gridtable.where(gridtable.rows(ledger), flags.where or ())
-    metric = gridtable.judged_by(ledger, rows, flags.best)
-    axes, table = gridtable.axes(rows), gridcells.cells(rows, metric)
-    sys.stdout.write(f"{gridtext.text(table, axes, metric)}\n{plain.lines(gridtext.remarks(rows, metric))}\n")
+    rows = tables.where(tables.rows(ledger), flags.where or ())
+    metric = tables.judged_by(ledger, rows, flags.best)
+    axes, table = tables.axes(rows), table_cells.cells(rows, metric)
+    sys.stdout.write(f"{table_text.text(table, axes, metric)}\n{plain.lines(table_text.remarks(rows, metric))}\n")
     for row in [row for row in rows if row.get("error")]:
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
         log.warning("%s: cell %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
-    gridtext.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
-    log.info("page %s", gridpage.write(ledger, rows, table, axes=axes, metric=metric))
+    table_text.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
+    log.info("page %s", page.write(ledger, rows, table, axes=axes, metric=metric))
     return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
 
 

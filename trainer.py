@@ -19,12 +19,14 @@ from torch.optim import Optimizer
 from loaders import shortrun
 from loaders.augment import Augment
 from loaders.base import Data, Rows
-from toolbox import devices, fitting, samplers, terminal
+from toolbox import devices, terminal
 from toolbox.errors import CheckpointError, NumericsError
-from toolbox.meter import Meter, StepLosses
-from toolbox.predictions import Predictions
-from toolbox.schedulers import Schedule
+from toolbox.runs import fitting
+from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task, is_better
+from toolbox.training import samplers
+from toolbox.training.meter import Meter, StepLosses
+from toolbox.training.schedulers import Schedule
 
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples

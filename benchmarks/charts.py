@@ -18,16 +18,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from loaders import get_data  # noqa: E402
-from loaders.chartrows import ChartBatches, Charts, Kind  # noqa: E402
-from loaders.chartstore import ChartStore, fill, key  # noqa: E402
-from toolbox import drawing, layouts  # noqa: E402
-from toolbox.drawing import Drawing, packed  # noqa: E402
-from toolbox.layouts import Sheet  # noqa: E402
-from toolbox.paper import GRID_MM, PULSE_MM, Pen, Style, blank  # noqa: E402
+from loaders import get_data
+from loaders.charts.rows import ChartBatches, Charts, Kind
+from loaders.charts.store import ChartStore, fill, key
+from toolbox.paper import drawing, layouts
+from toolbox.paper.drawing import Drawing, packed
+from toolbox.paper.layouts import Sheet
+from toolbox.paper.pen import GRID_MM, PULSE_MM, Pen, Style, blank
 
 RATE_HZ, SAMPLES, BATCH = 500, 5000, 32
 MATPLOTLIB_CHARTS = 5

@@ -17,14 +17,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from loaders import get_data  # noqa: E402
-from loaders.base import DataSpec  # noqa: E402
-from models import MODELS, get_model  # noqa: E402
-from toolbox import cost  # noqa: E402
-from toolbox.errors import UsageError  # noqa: E402
+from loaders import get_data
+from loaders.base import DataSpec
+from models import MODELS, get_model
+from toolbox.errors import UsageError
+from toolbox.metrics import cost
 
 HEAD = """| | parameters | MACs a row | file, kB | ms a row alone | rows a second |
 | --- | --- | --- | --- | --- | --- |

@@ -19,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from scipy.special import expit, logit, ndtr, ndtri, stdtrit  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
-from toolbox import ec57, jackknife  # noqa: E402
+from toolbox.metrics import ec57, jackknife
 
 Array = NDArray[np.floating]
 CLASSES = ("N", "S", "V", "F", "Q")

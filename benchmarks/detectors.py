@@ -18,16 +18,17 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import args as commander_args  # noqa: E402
-import assembly  # noqa: E402
-import choices  # noqa: E402
-from loaders import get_data, splits  # noqa: E402
-from loaders.base import Data, DataSpec, Split  # noqa: E402
-from models import AUTOENCODERS  # noqa: E402
-from toolbox import detection, thresholds  # noqa: E402
-from toolbox.baselines import BASELINES  # noqa: E402
+import args as commander_args
+from commands import build, choices
+from loaders import get_data
+from loaders.base import Data, DataSpec, Split
+from loaders.splits import by_row
+from models import AUTOENCODERS
+from toolbox.metrics import detection
+from toolbox.tasks import thresholds
+from toolbox.training.baselines import BASELINES
 
 RECORDS = ("106", "119", "200", "203", "208", "221", "223", "233")
 NEVER = SimpleNamespace(requested=None)
@@ -37,7 +38,7 @@ def of_record(everything: Split, record: str, spec: DataSpec) -> Data:
     """The beats of one record: normal ones in three, all others in the test."""
     rows = everything.rows(np.flatnonzero(everything.record == record))
     normal, others = np.flatnonzero(rows.y == 0), np.flatnonzero(rows.y != 0)
-    train, val, test = (normal[side] for side in splits.three(rows.y[normal], 42))
+    train, val, test = (normal[side] for side in by_row.three(rows.y[normal], 42))
     held = rows.rows(np.sort(np.concatenate([test, others])))
     return Data(spec, rows.rows(train), rows.rows(val), lambda: held, "")
 
@@ -48,7 +49,7 @@ def errors_of(name: str, data: Data, epochs: int) -> tuple[np.ndarray, np.ndarra
         score = BASELINES[name](data.train.x[:, 0])
         return score(data.val.x[:, 0]), score(data.test.x[:, 0])
     flags = {"model_name": name, "epochs": epochs, "batch_size": 32, "device": "cpu"}
-    trainer = assembly.build(choices.settle(commander_args.resolve(flags)), data)
+    trainer = build.build(choices.settle(commander_args.resolve(flags)), data)
     trainer.fit(epochs, on_epoch=lambda *_: None, stop=NEVER)
     return trainer.predict(data.val).loss, trainer.predict(data.test).loss
 

@@ -26,10 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import psutil  # noqa: E402, comes with Dask
+import psutil  # comes with Dask
 
-import engine  # noqa: E402
-from toolbox.ledger import DONE, Ledger, Task  # noqa: E402
+from studies import engine
+from studies.ledger import DONE, Ledger, Task
 
 EMPTY = 200
 WAYS = {"typed": "separate, as typed", "threads": "separate, own threads", "grid": "research.py"}
@@ -103,7 +103,7 @@ def empty_run_s(root: Path, workers: int) -> float:
 
         sys.path.insert(0, program)
         import commander
-        from toolbox.runs import RunFolder
+        from toolbox.runs.folder import RunFolder
 
         def start(flags, given, stop, *, load, claimed, tested):
             claimed(RunFolder.claim(flags.root_dir, "empty", "empty", "bump"))

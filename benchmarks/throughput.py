@@ -21,15 +21,15 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-import args as commander_args  # noqa: E402
-import assembly  # noqa: E402
-import choices  # noqa: E402
-from loaders import get_data, synth  # noqa: E402
-from loaders.base import Data, Split  # noqa: E402
-from models import get_model  # noqa: E402
+import args as commander_args
+from commands import build, choices
+from loaders import get_data
+from loaders.base import Data, Split
+from loaders.synthetic import beats
+from models import get_model
 
 ROWS = 78_799  # training rows of ecg after validation is set aside
 BATCH = 128
@@ -39,7 +39,7 @@ NEVER = SimpleNamespace(requested=None)
 def generated() -> Data:
     """As many rows as ecg has, from the generator."""
     data = get_data("synth", Path(tempfile.mkdtemp()))
-    arrays = synth.beats(ROWS, seed=1)
+    arrays = beats.beats(ROWS, seed=1)
     return Data(
         data.spec,
         Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(ROWS)),
@@ -52,7 +52,7 @@ def generated() -> Data:
 def ours(name: str, data: Data, device: str) -> Callable[[], float]:
     """One epoch of the trainer: order, steps, meters, checks; without validation, like the others."""
     flags = commander_args.resolve({"model_name": name, "device": device, "batch_size": BATCH, "epochs": 1000})
-    trainer = assembly.build(choices.settle(flags), data)
+    trainer = build.build(choices.settle(flags), data)
 
     def epoch() -> float:
         trainer.meter, trainer.seconds = None, 0.0

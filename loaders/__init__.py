@@ -10,25 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import (
-    agreement,
-    chapman,
-    charts,
-    cinc2017,
-    detection,
-    ecg5000,
-    heartbeat,
-    mitdb,
-    ptbdb,
-    shortrun,
-    synth,
-    synth_patients,
-    synth_rhythms,
-    synth_strips,
-    table,
-)
+from loaders import agreement, shortrun
 from loaders.base import Data
-from loaders.holdout import Holdout
+from loaders.charts.view import as_charts
+from loaders.datasets import chapman, cinc2017, ecg5000, kaggle_heartbeat, kaggle_ptbdb, mitdb, table
+from loaders.families import one_class
+from loaders.splits.holdout import Holdout
+from loaders.synthetic import beats, patients, strips, twelve_lead
 from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -36,21 +24,21 @@ from toolbox.registry import pick
 DATASETS: dict[str, Callable[..., Data]] = {
     "chapman": chapman.load,
     "cinc2017": cinc2017.load,
-    "ecg": partial(heartbeat.load, "ecg"),
-    "ecg_bin": partial(heartbeat.load, "ecg_bin"),
+    "ecg": partial(kaggle_heartbeat.load, "ecg"),
+    "ecg_bin": partial(kaggle_heartbeat.load, "ecg_bin"),
     "ecg5000": ecg5000.load,
     "mitdb": mitdb.load,
-    "ptbdb": ptbdb.load,
-    "synth": partial(synth.load, "synth"),
-    "synth_patients": synth_patients.load,
-    "synth_rhythms": synth_rhythms.load,
-    "synth_strips": synth_strips.load,
+    "ptbdb": kaggle_ptbdb.load,
+    "synth": partial(beats.load, "synth"),
+    "synth_patients": patients.load,
+    "synth_rhythms": twelve_lead.load,
+    "synth_strips": strips.load,
     "table": table.load,
 }
 # By name, what a row becomes.
 VIEWS: dict[str, Callable[..., Data]] = {
     "signal": lambda data, *_, short_batch, **__: data.part(shortrun.measured_rows(short_batch, len(data.train))),
-    "chart": charts.as_charts,
+    "chart": as_charts,
 }
 OF_CHARTS = "chart_"
 
@@ -94,6 +82,6 @@ def get_data(
     data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
     if yours.is_yours(yours.source(load)[0]):
         data = agreement.checked(data, name, load)
-    data = detection.only_normal(data, normal_class) if detect else data
+    data = one_class.only_normal(data, normal_class) if detect else data
     how = {"options": options, "workers": workers, "short_batch": short_batch}
     return look(data, root, **how, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders import shortrun, splits
-from loaders.cache import Arrays
+from loaders import shortrun
+from loaders.files.cache import Arrays
+from loaders.splits import by_row
 from toolbox.errors import UsageError
 
 
@@ -174,12 +175,12 @@ class Split:
 
     def shared(self, *others: "Split") -> NDArray[np.int64]:
         """Which rows stand in one of `others` too, sample for sample."""
-        return splits.shared(self.x, *(other.x for other in others))
+        return by_row.shared(self.x, *(other.x for other in others))
 
     @property
     def digests(self) -> NDArray[np.uint64]:
         """Eight bytes (N,) of a digest of each row's samples."""
-        return splits.digests(self.x)
+        return by_row.digests(self.x)
 
     def with_sides(self, *others: "Split") -> "Split":
         """These rows and those of other sides of the same source; a side that counts its rows anew is of another

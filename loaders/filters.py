@@ -93,3 +93,11 @@ def resample(signal: Signal, rate_hz: float, to_hz: float) -> Signal:
 def resampling(rate_hz: float, to_hz: float) -> Fraction:
     """Samples at `to_hz` for each at `rate_hz`, as `resample` takes it."""
     return (Fraction(to_hz) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it
+
+
+def around(signal: Signal, places: NDArray[np.floating], first: int, samples: int) -> NDArray[np.float32]:
+    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on, or before
+    where it is below 0; before the first and after the last sample of the signal these two go on."""
+    starts = np.round(places).astype(int) + first
+    time = (starts[:, None] + np.arange(samples)).clip(0, signal.shape[1] - 1)
+    return signal.astype(np.float32)[:, time].swapaxes(0, 1)

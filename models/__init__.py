@@ -14,17 +14,17 @@ from torch import nn
 
 from loaders.base import DataSpec
 from models import arguments, contract
-from models.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
-from models.cnn1d import CNN1d
+from models.charts.vision import VISION
 from models.committee import Committee
-from models.ecgformer import ECGFormer
 from models.fused import Fused
-from models.inception1d import Inception1d
-from models.recurrent import Recurrent
-from models.resnet1d import ResNet1d
-from models.resnet1d_grid import ResNet1dGrid
-from models.vision import VISION
-from models.xresnet1d import XResNet1d
+from models.signals.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
+from models.signals.cnn1d import CNN1d
+from models.signals.ecgformer import ECGFormer
+from models.signals.inception1d import Inception1d
+from models.signals.recurrent import Recurrent
+from models.signals.resnet1d import ResNet1d
+from models.signals.resnet1d_grid import ResNet1dGrid
+from models.signals.xresnet1d import XResNet1d
 from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick

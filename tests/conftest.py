@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import synth
 from loaders.base import Data, DataSpec, Split
-from models.vision import VISION
+from loaders.synthetic import beats
+from models.charts.vision import VISION
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -68,7 +68,7 @@ def spec_for(name: str, **facts: Any) -> DataSpec:
 @pytest.fixture(scope="session")
 def tiny() -> Data:
     """150 training, 50 validation and 50 test beats of five classes: enough for a loop, not for learning."""
-    arrays = synth.beats(250, seed=7)
+    arrays = beats.beats(250, seed=7)
     everything = Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(250))
     train, val, test = (everything.rows(rows) for rows in np.split(np.arange(250), [150, 200]))
     return Data(make_spec(), train, val, lambda: test, "tiny")
@@ -105,7 +105,7 @@ def shared() -> Callable[[str], Path]:
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated dataset's arrays, made once."""
     root = tmp_path_factory.mktemp("synth_cache")
-    synth.load("synth", root, data_file=None, val_fraction=0.1, seed=42).test  # noqa: B018
+    beats.load("synth", root, data_file=None, val_fraction=0.1, seed=42).test  # noqa: B018
     return root / "synth" / "cache"
 
 

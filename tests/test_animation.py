@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from conftest import Page
-from toolbox import animation
 from toolbox.errors import CheckpointError
+from toolbox.reports import animation
 
 LONG = ("Normal sinus rhythm", "Atrial fibrillation with a rapid ventricular response", "Supraventricular tachycardia")
 
@@ -68,14 +68,14 @@ def test_of_many_epochs_sixty_are_shown_evenly_with_the_first_and_the_last(epoch
 
 def test_a_frame_shows_shares_of_the_true_class_with_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    draw = animation.plotter.ConfusionImage.show
+    draw = animation.plots.ConfusionImage.show
 
     def watched(image: Any, values: np.ndarray) -> None:
         draw(image, values)
         figure = image.axes.figure
         drawn.append((image.axes.get_title(), figure.get_suptitle(), [text.get_text() for text in image.texts]))
 
-    monkeypatch.setattr(animation.plotter.ConfusionImage, "show", watched)
+    monkeypatch.setattr(animation.plots.ConfusionImage, "show", watched)
     list(animation.frames(history(2), "NSV", title="a run"))
     assert [(side, heading) for side, heading, _ in drawn] == [
         (side, f"a run, epoch {epoch} of 2") for epoch in (1, 2) for side in ("train", "validation")
@@ -120,9 +120,9 @@ def test_what_cannot_be_drawn_is_named_and_leaves_no_file(
 def test_a_failure_on_the_way_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.gif"
     path.write_bytes(b"before")
-    shown = animation.plotter.ConfusionImage.show
+    shown = animation.plots.ConfusionImage.show
     calls = iter([shown] * 3)
-    monkeypatch.setattr(animation.plotter.ConfusionImage, "show", lambda *given: next(calls)(*given))
+    monkeypatch.setattr(animation.plots.ConfusionImage, "show", lambda *given: next(calls)(*given))
     with pytest.raises((StopIteration, RuntimeError)):
         animation.save_confusion_video(history(3), "NSV", path, title="")
     assert path.read_bytes() == b"before"

@@ -13,7 +13,7 @@ import pytest
 from test_sources import CONTENT, PAGE, unprivileged, zipped
 
 from conftest import MITDB_ZIP
-from loaders.archives import opened, unpacked
+from loaders.files.archives import opened, unpacked
 from toolbox.errors import DataError, DownloadError, ResourceError
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import args
-import assembly
-import modes
+from commands import build
 from conftest import ROOT
+from toolbox import modes
 from toolbox.errors import UsageError
-from toolbox.runs import RunFolder
+from toolbox.runs.folder import RunFolder
 
 OUT_OF_RANGE = [
     ("--lr", "nan", "above 0 and finite"),
@@ -403,15 +403,15 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     program = "import sys; before = set(sys.modules); import commander; print(*set(sys.modules) - before)"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = {name for name in told.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
-    assert {name.split(".")[0] for name in modules} == {"commander", "args", "flags", "modes", "toolbox"}
+    assert {name.split(".")[0] for name in modules} == {"commander", "args", "toolbox"}
 
 
 def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_names(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
-    stored = assembly.movable({"data_file": before / "beats.zip", "label_map": before / "maps" / "own.csv"}, before)
+    stored = build.movable({"data_file": before / "beats.zip", "label_map": before / "maps" / "own.csv"}, before)
     flags = args.resolve({"root_dir": str(after)}, stored)
     assert (flags.data_file, flags.label_map) == (after / "beats.zip", after / "maps" / "own.csv")
-    stored = assembly.movable({"data_file": None, "label_map": "aami-s"}, before)
+    stored = build.movable({"data_file": None, "label_map": "aami-s"}, before)
     assert args.resolve({"root_dir": str(after)}, stored).label_map == "aami-s"
 
 
@@ -436,7 +436,7 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
 ) -> None:
     flags = args.resolve(given, {"short_run": short})
-    assembly.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
+    build.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
     assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
     assert flags.short_run == short
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import wfdb
 
-from toolbox import beatlist, files, rhythm
-from toolbox.beatlist import Beats
+from toolbox import files
+from toolbox.ecg import beat_list, rhythm
+from toolbox.ecg.beat_list import Beats
 from toolbox.errors import ResourceError, UsageError
 
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -29,7 +30,7 @@ def make_beats(letters: str, *, rr: float = 0.8, classes: tuple[str, ...] = CLAS
 def test_wfdb_reads_the_beats_back(tmp_path: Path, rate_hz: float) -> None:
     beats = make_beats("NSVFQ" * 50)
     beats = Beats(**{**vars(beats), "rate_hz": rate_hz})
-    beatlist.save_annotation(beats, tmp_path / "r1.pred")
+    beat_list.save_annotation(beats, tmp_path / "r1.pred")
     read = wfdb.rdann(str(tmp_path / "r1"), "pred")
     assert read.sample.tolist() == beats.sample.tolist()
     assert "".join(read.symbol) == "NSVFQ" * 50
@@ -37,7 +38,7 @@ def test_wfdb_reads_the_beats_back(tmp_path: Path, rate_hz: float) -> None:
 
 
 def test_a_class_that_wfdb_does_not_know_is_a_note(tmp_path: Path) -> None:
-    beatlist.save_annotation(make_beats("nan", classes=("normal", "abnormal")), tmp_path / "r1.pred")
+    beat_list.save_annotation(make_beats("nan", classes=("normal", "abnormal")), tmp_path / "r1.pred")
     read = wfdb.rdann(str(tmp_path / "r1"), "pred")
     assert read.symbol == ["N", "Q", "N"]
     assert [note.strip("\0") for note in read.aux_note] == ["", "abnormal", ""]
@@ -45,15 +46,15 @@ def test_a_class_that_wfdb_does_not_know_is_a_note(tmp_path: Path) -> None:
 
 def test_where_each_symbol_is_a_class_it_is_written_as_it_is_and_premature_beats_are_ectopic(tmp_path: Path) -> None:
     beats = make_beats("NAVEL/", classes=tuple("NLAVE/"))
-    beatlist.save_annotation(beats, tmp_path / "r1.pred")
+    beat_list.save_annotation(beats, tmp_path / "r1.pred")
     assert wfdb.rdann(str(tmp_path / "r1"), "pred").symbol == list("NAVEL/")
     assert rhythm.summary(beats)["ectopic"]["beats"] == 3
 
 
 def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
     beats = make_beats("")
-    beatlist.save_annotation(beats, tmp_path / "r1.pred")
-    beatlist.save_csv(beats, tmp_path / "r1.csv")
+    beat_list.save_annotation(beats, tmp_path / "r1.pred")
+    beat_list.save_csv(beats, tmp_path / "r1.csv")
     assert len(wfdb.rdann(str(tmp_path / "r1"), "pred").sample) == 0
     assert len(pd.read_csv(tmp_path / "r1.csv")) == 0
     assert "-" in rhythm.text(rhythm.summary(beats))
@@ -62,17 +63,17 @@ def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extension", ["pred1", "", "a_b", "."])
 def test_an_ending_that_wfdb_would_not_read_is_refused(tmp_path: Path, extension: str) -> None:
     with pytest.raises(UsageError, match="letters only"):
-        beatlist.save_annotation(make_beats("N"), tmp_path / f"r1.{extension}")
+        beat_list.save_annotation(make_beats("N"), tmp_path / f"r1.{extension}")
 
 
 def test_a_folder_that_is_not_there_is_a_matter_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"cannot write .*r1\.pred"):
-        beatlist.save_annotation(make_beats("N"), tmp_path / "none" / "r1.pred")
+        beat_list.save_annotation(make_beats("N"), tmp_path / "none" / "r1.pred")
 
 
 def test_the_csv_has_a_line_a_beat(tmp_path: Path) -> None:
     beats = make_beats("NVNQ")
-    beatlist.save_csv(beats, tmp_path / "r1.csv")
+    beat_list.save_csv(beats, tmp_path / "r1.csv")
     table = pd.read_csv(tmp_path / "r1.csv", keep_default_na=False, na_values=[""])
     assert list(table) == ["time_s", "sample", "RR_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
     assert table["class"].tolist() == list("NVNQ")

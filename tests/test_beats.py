@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.signal import butter, medfilt, resample_poly, sosfiltfilt
 
 from loaders import filters
-from loaders.beats import NORMALISATIONS, Recipe, settled
+from loaders.families.beats import NORMALISATIONS, Recipe, settled
 from toolbox.errors import UsageError
 
 PEAKS = np.array([100, 400, 688, 1048, 1300])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from toolbox import bootstrap
+from toolbox.metrics import bootstrap
 
 
 def test_every_replicate_draws_as_many_units_as_there_are() -> None:

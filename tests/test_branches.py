@@ -10,15 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import branches
-import cells
-import engine
-import stages
-import worker
-from branches import Branches
 from conftest import weights
 from loaders.base import Data
-from toolbox.ledger import DONE, FAILED, STOPPED, Ledger, Task
+from studies import branches, cells, engine, stages, worker
+from studies.branches import Branches
+from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
 
 CPU = torch.device("cpu")
 BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}

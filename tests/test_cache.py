@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loaders import blocks, cache
-from loaders.archives import unpacked
-from loaders.cache import Arrays, cached, checksum, fingerprint
+from loaders.files import blocks, cache
+from loaders.files.archives import unpacked
+from loaders.files.cache import Arrays, cached, checksum, fingerprint
 from toolbox import files, temporary
 from toolbox.errors import DataError, ResourceError
 

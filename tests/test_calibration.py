@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from toolbox import bootstrap, calibration, jackknife
+from toolbox.metrics import bootstrap, calibration, jackknife
 
 
 def calibrated(rows: int, *, classes: int = 4, seed: int = 0) -> tuple[NDArray, NDArray]:

@@ -19,9 +19,13 @@ from test_heartbeat import make_zip
 from test_sources import Server, server, whole  # noqa: F401
 
 from conftest import carried_out
-from loaders import chapman, diagnoses, get_data, splits, synth_rhythms, tracing, tracings, twelve, workbook
+from loaders import get_data
 from loaders.base import Data
-from loaders.sources import Remote
+from loaders.datasets import chapman, chapman_tracing, chapman_tracings, chapman_workbook
+from loaders.families import labels_diagnoses, twelve_lead
+from loaders.files.sources import Remote
+from loaders.splits import by_row
+from loaders.synthetic import twelve_lead as synth_rhythms
 from toolbox.errors import CommanderError, DataError, DownloadError, unforeseen
 
 SIDES = ("train", "val", "test")
@@ -63,7 +67,7 @@ def write_labels(
 
 
 def write_record(
-    folder: Path, name: str, samples: np.ndarray, codes: str, leads: tuple[str, ...] = twelve.LEADS, **how: Any
+    folder: Path, name: str, samples: np.ndarray, codes: str, leads: tuple[str, ...] = twelve_lead.LEADS, **how: Any
 ) -> None:
     """A header and its MAT file of version 4, as of ecg-arrhythmia."""
     how = {"gain": "1000/mV", "zero": 0, "rate": 500} | how
@@ -80,7 +84,7 @@ def write_record(
 
 
 def code(rhythm: str) -> str:
-    return f"59118001,{next(code for code, name in diagnoses.CODES.items() if name == rhythm)}"
+    return f"59118001,{next(code for code, name in labels_diagnoses.CODES.items() if name == rhythm)}"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_is_what_was_written(data: Data) -> None:
-    stack, four = data.train.stack, diagnoses.rhythm_map("rhythm4")
+    stack, four = data.train.stack, labels_diagnoses.rhythm_map("rhythm4")
     assert stack.name.tolist() == list(RHYTHMS)
     for name, samples in zip(stack.name, stack.samples, strict=True):
         np.testing.assert_array_equal(samples, samples_of(str(name)))
@@ -132,24 +136,24 @@ def quality(root: Path) -> dict[str, str]:
 
 
 def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[str], Path]) -> None:
-    labels = workbook.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
+    labels = chapman_workbook.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
     assert (
         dict(zip(*(each.tolist() for each in np.unique(labels["rhythm"], return_counts=True)), strict=True))
         == OF_THE_PAPER
     )
     assert len(set(labels["record"].tolist())) == 10_646
-    y = diagnoses.rhythm_map("rhythm4").of(labels["rhythm"])
+    y = labels_diagnoses.rhythm_map("rhythm4").of(labels["rhythm"])
     assert np.bincount(y).tolist() == [2225, 2307, 3889, 2225]
-    rest, test = splits.stratified(labels["rhythm"], round(0.2 * len(y)), 42)
+    rest, test = by_row.stratified(labels["rhythm"], round(0.2 * len(y)), 42)
     assert (len(rest), np.bincount(y[test]).tolist()) == (8517, [445, 461, 778, 445])
     few = labels["rhythm"][:10_588]  # as many as passed the published checks
-    assert [len(side) for side in splits.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
+    assert [len(side) for side in by_row.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
 
 
 def test_the_acronyms_are_those_of_the_publisher(shared: Callable[[str], Path]) -> None:
     table = pd.read_excel(shared(METADATA) / "RhythmNames.xlsx")
     names = [name.strip() for name in table["Acronym Name"]]
-    assert {diagnoses.ALIASES.get(name, name) for name in names} == set(diagnoses.RHYTHMS)
+    assert {labels_diagnoses.ALIASES.get(name, name) for name in names} == set(labels_diagnoses.RHYTHMS)
     assert len(names) == 11
 
 
@@ -161,7 +165,11 @@ def test_every_sample_and_rhythm_is_that_of_the_files(written: Path, tmp_path: P
     assert_is_what_was_written(data)
     spec = data.spec
     assert (spec.view, spec.channels, spec.samples, spec.rate_hz, spec.unit) == ("record", 12, 5000, 500, "mV")
-    assert (spec.leads, spec.classes, spec.importance) == (twelve.LEADS, ("AFIB", "GSVT", "SB", "SR"), (1, 1, 1, 1))
+    assert (spec.leads, spec.classes, spec.importance) == (
+        twelve_lead.LEADS,
+        ("AFIB", "GSVT", "SB", "SR"),
+        (1, 1, 1, 1),
+    )
     np.testing.assert_allclose(data.val.x[0], samples_of(str(data.val.record[0])) / 1000, atol=1e-6)
     assert len(data.test) == round(0.2 * 21)
     assert not (tmp_path / "chapman" / "quality.csv").exists()
@@ -189,9 +197,9 @@ def test_every_form_and_place_of_the_files_gives_the_same_data(written: Path, tm
 
 def test_the_denoised_recordings_go_before_the_others(own: Path, tmp_path: Path) -> None:
     write_csv(own / "ECGData", SPOILT, samples_of(SPOILT) + 7)
-    assert tracings.find(own).path.name == "ECGDataDenoised"
+    assert chapman_tracings.find(own).path.name == "ECGDataDenoised"
     shutil.rmtree(own / "ECGDataDenoised")
-    assert tracings.find(own).path.name == "ECGData"
+    assert chapman_tracings.find(own).path.name == "ECGData"
 
 
 def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path) -> None:
@@ -207,7 +215,7 @@ def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path
 
 def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp_path: Path) -> None:
     order = [3, 11, 0, 7, 5, 1, 9, 2, 10, 4, 8, 6]
-    names = [twelve.LEADS[k].upper() for k in order]
+    names = [twelve_lead.LEADS[k].upper() for k in order]
     write_csv(own / "ECGDataDenoised", SPOILT, samples_of(SPOILT)[order] + 0.3, names)
     assert_is_what_was_written(load(tmp_path, own))
 
@@ -216,8 +224,8 @@ def test_the_store_is_a_memory_map_that_is_made_once(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(tmp_path, written)
-    monkeypatch.setattr(tracings, "read_all", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr(workbook, "read_rhythms", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(chapman_tracings, "read_all", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(chapman_workbook, "read_rhythms", lambda *_: pytest.fail("read again"))
     again = load(tmp_path, written, label_map="rhythm11", leads="II", normalise="record")
     for data in (first, again):
         assert isinstance(data.train.stack.samples, np.memmap)
@@ -282,7 +290,7 @@ def cell(text: str) -> Callable[[str], str]:
     return change
 
 
-ELEVEN = list(twelve.LEADS[:11])
+ELEVEN = list(twelve_lead.LEADS[:11])
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "eleven columns": (with_samples(lambda x: x[:11]), "leads are missing: it has 11 columns without names"),
     "eleven named leads": (
@@ -294,7 +302,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         "leads are missing: it has 13 columns without names",
     ),
     "a lead twice": (
-        with_samples(lambda x: np.vstack([x, x[:1]]), [*twelve.LEADS, "v1"]),
+        with_samples(lambda x: np.vstack([x, x[:1]]), [*twelve_lead.LEADS, "v1"]),
         "leads are missing: lead V1 is there twice",
     ),
     "another name": (
@@ -302,7 +310,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         "leads are missing: of the twelve leads V6 is missing",
     ),
     "names of another kind": (
-        with_samples(lambda x: x, [f"Lead {lead}" for lead in twelve.LEADS]),
+        with_samples(lambda x: x, [f"Lead {lead}" for lead in twelve_lead.LEADS]),
         (
             "leads are missing: no lead is called I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6; they are called"
             " Lead I, "
@@ -334,8 +342,8 @@ def test_what_is_wrong_with_a_csv_file_is_named(tmp_path: Path, fault: str) -> N
     spoil, what = FAULTS[fault]
     write_csv(tmp_path / "ECGDataDenoised", SPOILT, samples_of(SPOILT))
     spoil(tmp_path)
-    with pytest.raises(tracing.Fault) as caught:
-        tracing.of_csv((tmp_path / "ECGDataDenoised" / f"{SPOILT}.csv").read_bytes())
+    with pytest.raises(chapman_tracing.Fault) as caught:
+        chapman_tracing.of_csv((tmp_path / "ECGDataDenoised" / f"{SPOILT}.csv").read_bytes())
     assert str(caught.value).startswith(what)
 
 
@@ -458,7 +466,12 @@ def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recor
         tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))}
     )
     data = [load(tmp_path, place) for place in (recorded, recorded / "db", archive)]
-    assert list(tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == ["MUSE_01", SPOILT, "MUSE_13", "MUSE_19"]
+    assert list(chapman_tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == [
+        "MUSE_01",
+        SPOILT,
+        "MUSE_13",
+        "MUSE_19",
+    ]
     for each in data:
         assert_is_what_was_written(each)
     assert len({each.checksum for each in data}) == 1
@@ -470,7 +483,9 @@ def test_gain_offset_unit_and_order_of_the_leads_are_heeded(tmp_path: Path) -> N
         order = np.random.default_rng(number).permutation(12)
         how = {"gain": "0.5(-100)/uV", "zero": 3} if number % 2 else {"gain": "500/mV", "zero": -100}
         steps = samples_of(name)[order] / 2 - 100
-        write_record(tmp_path / "own", name, steps, code(RHYTHMS[name]), tuple(twelve.LEADS[k] for k in order), **how)
+        write_record(
+            tmp_path / "own", name, steps, code(RHYTHMS[name]), tuple(twelve_lead.LEADS[k] for k in order), **how
+        )
     stack = load(tmp_path, tmp_path / "own").train.stack
     for name, samples in zip(stack.name, stack.samples, strict=True):
         np.testing.assert_allclose(samples, samples_of(str(name)), atol=2)
@@ -504,7 +519,7 @@ RECORD_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "cannot be read: record MUSE_07 cannot be read, header",
     ),
     "eleven leads": (
-        lambda own: write_record(own, SPOILT, samples_of(SPOILT)[:11], code("SB"), twelve.LEADS[:11]),
+        lambda own: write_record(own, SPOILT, samples_of(SPOILT)[:11], code("SB"), twelve_lead.LEADS[:11]),
         "leads are missing: of the twelve leads V6",
     ),
     "a missing sample": (
@@ -522,10 +537,10 @@ RECORD_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_what_is_wrong_with_a_wfdb_record_is_named(tmp_path: Path, fault: str) -> None:
     spoil, what = RECORD_FAULTS[fault]
     write_record(tmp_path, SPOILT, samples_of(SPOILT), code("SB"))
-    assert tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")[1] == "SB"
+    assert chapman_tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")[1] == "SB"
     spoil(tmp_path)
-    with pytest.raises(tracing.Fault) as caught:
-        tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")
+    with pytest.raises(chapman_tracing.Fault) as caught:
+        chapman_tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")
     assert str(caught.value).startswith(what)
 
 
@@ -552,7 +567,7 @@ def test_the_real_records_are_read_as_they_are(
     stack = data.train.stack
     for name in ("JS20000", "E07509", "HR06003"):
         record = wfdb.rdrecord(str(tmp_path / "unpacked" / "twelve-lead-samples" / name))
-        assert tuple(record.sig_name) == twelve.LEADS
+        assert tuple(record.sig_name) == twelve_lead.LEADS
         np.testing.assert_allclose(stack.samples[stack.name.tolist().index(name)], 1000 * record.p_signal.T, atol=1e-6)
 
 
@@ -586,7 +601,7 @@ def test_what_is_not_here_is_fetched_once_as_the_publisher_has_it(
 def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("loaders.transfers.time.sleep", lambda _: None)
+    monkeypatch.setattr("loaders.files.transfers.time.sleep", lambda _: None)
     (tmp_path / "chapman" / "runs").mkdir(parents=True)
     for name in ("quality.csv", "runs/table.csv"):  # are no recordings
         (tmp_path / "chapman" / name).write_text("record,fault\n")
@@ -604,7 +619,7 @@ def test_it_has_the_options_of_the_generated_records(written: Path, tmp_path: Pa
         "chapman", tmp_path, data_file=written, rate=100, filter="bandpass:0.5:40", leads="II,V1", normalise="center"
     )
     assert data.train.x.shape[1:] == (2, 1000)
-    assert data.spec.unit == twelve.NORMALISATIONS["center"]
+    assert data.spec.unit == twelve_lead.NORMALISATIONS["center"]
 
 
 def test_a_network_trains_and_tests_end_to_end_and_a_fault_stops_it_where_asked_for(own: Path, tmp_path: Path) -> None:

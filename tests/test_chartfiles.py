@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from test_charts import make_data, make_split, strips
 
-from loaders import chartpdf
 from loaders.base import Data, Split
-from loaders.chartfiles import export
-from toolbox import layouts
+from loaders.charts import pdf
+from loaders.charts.export import export
 from toolbox.errors import ResourceError, UsageError
-from toolbox.layouts import TWELVE, Sheet
 from toolbox.outputs import MARKER
-from toolbox.paper import Style
+from toolbox.paper import layouts
+from toolbox.paper.layouts import TWELVE, Sheet
+from toolbox.paper.pen import Style
 
 MM = 72 / 25.4  # points
 
@@ -57,7 +57,7 @@ def lines(text: str) -> list[np.ndarray]:
 def saved(
     folder: Path, sheet: Sheet, signal: np.ndarray, rate_hz: float
 ) -> tuple[tuple[float, float], list[np.ndarray]]:
-    chartpdf.save(folder / "x.pdf", sheet, signal, rate_hz=rate_hz, style=Style(), title="x_$1")
+    pdf.save(folder / "x.pdf", sheet, signal, rate_hz=rate_hz, style=Style(), title="x_$1")
     size, text = page(folder / "x.pdf")
     return size, lines(text)
 

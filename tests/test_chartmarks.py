@@ -11,19 +11,17 @@ from test_charts import RATE_HZ, make_data
 from torch import nn
 
 import args
-import assembly
-import attribution
-import doubting
+from commands import attribution, build, doubting
+from commands.explain import _draw, _examples
 from conftest import make_spec
-from explanation import _draw, _examples
-from loaders import chartmarks
 from loaders.base import Data, DataSpec
-from loaders.charts import as_charts
+from loaders.charts import marks
+from loaders.charts.view import as_charts
 from models import get_model
-from toolbox import explainers
-from toolbox.featuremaps import FeatureMap
-from toolbox.layouts import MM_PER_S
-from toolbox.runs import RunFolder
+from toolbox.explain import methods
+from toolbox.explain.maps import FeatureMap
+from toolbox.paper.layouts import MM_PER_S
+from toolbox.runs.folder import RunFolder
 from toolbox.signals import StopRequest
 
 PEAKS = (12, 37)
@@ -64,7 +62,7 @@ def spiked(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def test_the_paper_of_a_chart_is_what_it_shows_without_a_trace(spiked: Data) -> None:
     charts = spiked.val
     x = torch.from_numpy(charts.x)
-    paper = chartmarks.papers(charts)
+    paper = marks.papers(charts)
     assert paper.shape == x.shape
     assert paper.dtype == np.float32
     traced = (np.abs(x.numpy() - paper) > 1e-6).any(1)
@@ -75,8 +73,8 @@ def test_the_paper_of_a_chart_is_what_it_shows_without_a_trace(spiked: Data) -> 
 
 def test_r_peaks_lie_where_the_spikes_are_drawn_in_each_layout(spiked: Data) -> None:
     charts = spiked.val
-    near, room = chartmarks.at_peaks(charts, [np.array(PEAKS)] * len(charts), RATE_HZ)
-    x, paper = charts.x, chartmarks.papers(charts)
+    near, room = marks.at_peaks(charts, [np.array(PEAKS)] * len(charts), RATE_HZ)
+    x, paper = charts.x, marks.papers(charts)
     for row in range(2):
         sheet = charts.kinds[charts.kind[row]].sheet
         traced = (np.abs(x[row] - paper[row]) > 0.2).any(0)
@@ -94,7 +92,7 @@ def test_r_peaks_lie_where_the_spikes_are_drawn_in_each_layout(spiked: Data) -> 
 
 
 def test_a_peak_outside_the_window_of_a_chart_marks_nothing(spiked: Data) -> None:
-    near, _ = chartmarks.at_peaks(spiked.val, [np.array([-40, 200])] * len(spiked.val), RATE_HZ)
+    near, _ = marks.at_peaks(spiked.val, [np.array([-40, 200])] * len(spiked.val), RATE_HZ)
     assert not near.any()
 
 
@@ -103,16 +101,16 @@ def subject(spiked: Data, tmp_path_factory: pytest.TempPathFactory) -> attributi
     """A small network for charts as it begins, asked about validation."""
     given = {"view": "chart", "model_name": "resnet18", "explain": "gradcam", "dataset": "tiny"}
     torch.manual_seed(0)
-    model = explainers.prepared(Small(spiked.spec))
+    model = methods.prepared(Small(spiked.spec))
     run = RunFolder(tmp_path_factory.mktemp("run"))
     return attribution.Subject(args.resolve(given), run, "best", 1, spiked, spiked.val, model, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("method", explainers.EXPLAINERS)
+@pytest.mark.parametrize("method", methods.EXPLAINERS)
 def test_every_method_explains_charts_and_can_be_checked(
     subject: attribution.Subject, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "network", lambda flags, spec: Small(spec))
+    monkeypatch.setattr(build, "network", lambda flags, spec: Small(spec))
     flags = args.resolve({**vars(subject.flags), "explain": method})
     own = replace(subject, flags=flags)
     which = np.array([0, 3])
@@ -133,7 +131,7 @@ def test_every_method_explains_charts_and_can_be_checked(
 def test_the_last_map_of_a_network_for_charts_is_found_and_laid_over_the_chart(name: str, step: int) -> None:
     spec = replace(make_spec(), view="chart", image=(64, 96))
     torch.manual_seed(0)
-    model, x = explainers.prepared(get_model(name, spec)), torch.rand(1, 3, 64, 96).requires_grad_()
+    model, x = methods.prepared(get_model(name, spec)), torch.rand(1, 3, 64, 96).requires_grad_()
     with FeatureMap(model, x) as seen:
         model(x)
     cells = seen.arranged(seen.source)
@@ -144,7 +142,7 @@ def test_the_last_map_of_a_network_for_charts_is_found_and_laid_over_the_chart(n
     assert heat.shape == (64, 96)
     top, left = np.unravel_index(int(heat.argmax()), heat.shape)
     assert (top, left) == (0, step), "strided convolutions with padding have their first cell at the first pixel"
-    found = explainers.EXPLAINERS["gradcam"](model, [x], torch.tensor([1]))
+    found = methods.EXPLAINERS["gradcam"](model, [x], torch.tensor([1]))
     assert found.shape == x.shape
     assert found.isfinite().all()
 

@@ -14,20 +14,19 @@ from test_crops import make_store
 from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
-import assembly
-import choices
-import classifier
+from commands import build, choices, classifier
 from conftest import make_spec
 from loaders import get_data
 from loaders.base import Data, Split
-from loaders.charts import as_charts
-from loaders.crops import Crops, windows
-from toolbox import checkpoints, layouts
+from loaders.charts.view import as_charts
+from loaders.records_crops import Crops, windows
 from toolbox.errors import DataError, UsageError
-from toolbox.optimizers import get_optimizer
-from toolbox.runs import RunFolder
-from toolbox.schedulers import Schedule, Shape
+from toolbox.paper import layouts
+from toolbox.runs import checkpoints
+from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify
+from toolbox.training.optimizers import get_optimizer
+from toolbox.training.schedulers import Schedule, Shape
 from trainer import Trainer
 
 RATE_HZ = 50
@@ -406,6 +405,6 @@ def test_a_run_does_not_go_on_with_other_charts(words: tuple[str, ...]) -> None:
 def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
-    run.write_json("config.json", {"flags": assembly.kept(typed("--view", "chart")), "data": data})
+    run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
     with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
         classifier.load(run, {"root_dir": tmp_path})

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import chartparts, chartstore
-from loaders.chartstore import ChartStore, fill, key
-from toolbox import drawing, layouts
-from toolbox.drawing import Drawing, packed
+from loaders.charts import parts
+from loaders.charts import store as chartstore
+from loaders.charts.store import ChartStore, fill, key
 from toolbox.errors import DataError, ResourceError
+from toolbox.paper import drawing, layouts
+from toolbox.paper.drawing import Drawing, packed
 
 RATE_HZ = 100
 (SHEET,) = layouts.sheets(layouts.parse("1x2"), ("II",), size=48)
@@ -213,7 +214,7 @@ def test_other_charts_are_another_folder(tmp_path: Path, facts: dict[str, object
 def test_charts_that_are_cut_off_are_named_with_what_to_remove(tmp_path: Path, size: int) -> None:
     store = filled(tmp_path)
     os.truncate(store.parts[0] / "data.mdb", size)
-    chartparts.OPENED.pop(store.parts[0])[1].close()
+    parts.OPENED.pop(store.parts[0])[1].close()
     with pytest.raises(DataError, match=r"charts (are cut off|cannot be read)") as caught:
         opened(tmp_path)
     assert str(store.folder) in caught.value.where
@@ -254,7 +255,7 @@ def test_one_changed_bit_of_a_part_is_found_before_it_is_opened(tmp_path: Path) 
     content = bytearray(path.read_bytes())
     content[content.index(key(3, 0)) + 7] ^= 4  # a chart under the number of another row
     path.write_bytes(content)
-    chartparts.OPENED.pop(store.parts[0])[1].close()
+    parts.OPENED.pop(store.parts[0])[1].close()
     with pytest.raises(DataError, match=r"charts are damaged: data.mdb is not what was stored") as caught:
         opened(tmp_path)
     assert "remove that folder" in caught.value.hint
@@ -264,7 +265,7 @@ def test_one_changed_bit_of_a_part_is_found_before_it_is_opened(tmp_path: Path) 
 
 def test_a_part_that_was_sealed_and_not_yet_put_in_its_place_is_gone_on_with(tmp_path: Path) -> None:
     store = filled(tmp_path)
-    chartparts.OPENED.pop(store.parts[0])[1].close()
+    parts.OPENED.pop(store.parts[0])[1].close()
     store.parts[0].rename(store.folder / "building")
     again = []
     fill(opened(tmp_path), keys(12), lambda each: again.append(each) or window(each), HOW)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from toolbox import checkpoints
 from toolbox.errors import CheckpointError, ResourceError
-from toolbox.runs import RunFolder
+from toolbox.runs import checkpoints
+from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
 

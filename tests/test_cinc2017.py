@@ -18,11 +18,14 @@ from scipy.io import loadmat, savemat
 from sklearn.metrics import f1_score
 from test_heartbeat import make_zip
 
-import exploration
+from commands import explore
 from conftest import assert_same_run, carried_out, finish, launch, wait_for
-from loaders import cinc2017, get_data, strips, synth_strips
+from loaders import get_data
 from loaders.base import Data
-from loaders.sources import Remote
+from loaders.datasets import cinc2017
+from loaders.families import strips
+from loaders.files.sources import Remote
+from loaders.synthetic import strips as synth_strips
 from toolbox.errors import DataError, DownloadError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -152,7 +155,7 @@ def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_t
         (folder / remote.name).write_text((written / "REFERENCE.csv").read_text().replace("A00001,N", "A00001,O"))
         return folder / remote.name
 
-    monkeypatch.setattr("loaders.sources.download", bring)
+    monkeypatch.setattr("loaders.files.sources.download", bring)
     monkeypatch.setattr(cinc2017, "download", bring)
     for _ in range(2):  # fetched, then found
         data = load(tmp_path)
@@ -417,7 +420,7 @@ def test_a_set_without_the_labels_that_are_kept_is_refused(written: Path, tmp_pa
 def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("loaders.transfers.time.sleep", lambda _: None)
+    monkeypatch.setattr("loaders.files.transfers.time.sleep", lambda _: None)
     with pytest.raises(DownloadError, match=r"training2017.zip of physionet.org .*--data-file"):
         load(tmp_path)
     assert cinc2017.REMOTES[0].url == "https://physionet.org/files/challenge-2017/1.0.0/training2017.zip"
@@ -518,7 +521,7 @@ def test_a_run_does_not_go_on_with_another_view(undisturbed: SimpleNamespace) ->
 def test_the_records_are_explored_as_crops_and_the_test_stays_closed(strips_root: Path) -> None:
     data = get_data("synth_strips", strips_root)
     closed = replace(data, open_test=lambda: pytest.fail("the test was opened"))
-    page = exploration.draw(closed, strips_root, seed=1).read_text()
+    page = explore.draw(closed, strips_root, seed=1).read_text()
     assert "187 train, 21 validation" in page
     assert "record, 3,000 samples at 300 Hz = 10 s" in page
 

@@ -8,7 +8,8 @@ import torch
 
 from conftest import carried_out, make_spec
 from models import CLASSIFIERS, get_model
-from toolbox import checkpoints, samplers
+from toolbox.runs import checkpoints
+from toolbox.training import samplers
 
 SMALL = ("cnn1d_3", "resnet1d_10", "lstm_1", "inception1d_small", "ecgformer_tiny")
 WITH_FEATURES = type(make_spec())(**{**make_spec(samples=61).as_dict(), "features": ("rr_previous", "rr_next")})

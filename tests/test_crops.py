@@ -11,8 +11,8 @@ from test_trainer import NEVER, StopAfter, assert_same, build, fit, through_a_fi
 
 from conftest import make_spec
 from loaders.base import Data, Rows
-from loaders.crops import CropBatches, Crops, Store, windows
-from toolbox.runs import RunFolder
+from loaders.records_crops import CropBatches, Crops, Store, windows
+from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
 T = 100

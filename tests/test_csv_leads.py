@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import recordings
-from loaders.formats import csv_leads, csv_text
-from loaders.recording import Recording
-from toolbox import rpeaks
+from loaders.formats import recordings
+from loaders.formats.csv import characters, leads
+from loaders.formats.recording import Recording
+from toolbox.ecg import rpeaks
 from toolbox.errors import DataError
 
 RATE_HZ, SECONDS = 250, 6
@@ -446,7 +446,7 @@ GAPS: dict[str, tuple[str, np.ndarray]] = {
 
 @pytest.mark.parametrize("form", GAPS)
 def test_a_jump_in_time_is_a_gap_in_the_signal(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_leads, "ROWS", 700)
+    monkeypatch.setattr(leads, "ROWS", 700)
     content, at = GAPS[form]
     recording = opened(tmp_path, content, RATE_HZ)
     known = np.full(int(at[-1]) + 1, np.nan)
@@ -606,8 +606,8 @@ def test_a_table_that_is_none_is_one_line_of_exit_code_3(tmp_path: Path, fault: 
 def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_text, "SMALL", 2**20)
-    monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**20)
+    monkeypatch.setattr(characters, "SMALL", 2**20)
+    monkeypatch.setattr(characters, "LONGEST_LINE", 2**20)
     with pytest.raises(DataError, match="unpacks to more than"):
         opened(tmp_path, gzip.compress(b"0.5\n" * 2**20), RATE_HZ, name="bomb.csv.gz")
     with pytest.raises(DataError, match="more than 1048576 characters"):

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
-import choices
+from commands import choices
 from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
-from loaders import synth
-from toolbox.detection import FIGURES
-from toolbox.predictions import Predictions
+from loaders.synthetic import beats as synth
+from toolbox.metrics.detection import FIGURES
+from toolbox.runs.predictions import Predictions
 
 DETECT = ("--dataset", "synth", "--task", "detect", "--short-run", "--no-figures")
 AGAIN = ("--model-name", "conv_ae", "--no-figures")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from loaders import detection as data_detection
 from loaders.base import Data
-from toolbox import detection
-from toolbox.baselines import BASELINES
+from loaders.families import one_class
 from toolbox.errors import DataError, UsageError
+from toolbox.metrics import detection
+from toolbox.training.baselines import BASELINES
 
 RNG = np.random.default_rng(3)
 ANOMALY = RNG.random(400) < 0.3
@@ -79,7 +79,7 @@ def test_a_baseline_gives_odd_rows_higher_scores(name: str) -> None:
 
 
 def test_train_and_validation_keep_one_class_and_the_test_keeps_all(tiny: Data) -> None:
-    data = data_detection.only_normal(tiny, None)
+    data = one_class.only_normal(tiny, None)
     label = tiny.spec.classes.index("N")
     for side in ("train", "val"):
         kept, before = getattr(data, side), getattr(tiny, side)
@@ -91,7 +91,7 @@ def test_train_and_validation_keep_one_class_and_the_test_keeps_all(tiny: Data) 
 
 
 def test_any_class_can_be_the_normal_one(tiny: Data) -> None:
-    assert set(data_detection.only_normal(tiny, "V").train.y) == {tiny.spec.classes.index("V")}
+    assert set(one_class.only_normal(tiny, "V").train.y) == {tiny.spec.classes.index("V")}
 
 
 @pytest.mark.parametrize(("classes", "named", "normal"), [
@@ -101,19 +101,19 @@ def test_any_class_can_be_the_normal_one(tiny: Data) -> None:
 def test_the_normal_class_is_the_named_or_the_obvious_one(
     classes: tuple[str, ...], named: str | None, normal: str
 ) -> None:
-    assert data_detection.normal_class(classes, named) == normal
+    assert one_class.normal_class(classes, named) == normal
 
 
 @pytest.mark.parametrize("named", [None, "c"])
 def test_a_normal_class_that_is_not_there_is_a_usage_error_with_the_classes(named: str | None) -> None:
     with pytest.raises(UsageError, match=r"a, b.*Try: "):
-        data_detection.normal_class(("a", "b"), named)
+        one_class.normal_class(("a", "b"), named)
 
 
 def test_a_test_set_of_one_side_is_an_error_once_it_is_opened(tiny: Data) -> None:
     for which, says in ((tiny.test.y == 0, "no anomaly"), (tiny.test.y != 0, "no row of N")):
         one_sided = replace(tiny, open_test=lambda which=which: tiny.test.rows(np.flatnonzero(which)))
-        data = data_detection.only_normal(one_sided, "N")
+        data = one_class.only_normal(one_sided, "N")
         with pytest.raises(DataError, match=says):
             _ = data.test
 
@@ -121,4 +121,4 @@ def test_a_test_set_of_one_side_is_an_error_once_it_is_opened(tiny: Data) -> Non
 def test_a_class_without_training_rows_cannot_be_learned(tiny: Data) -> None:
     without = replace(tiny, train=tiny.train.rows(np.flatnonzero(tiny.train.y != 0)))
     with pytest.raises(DataError, match="no row of N is in train"):
-        data_detection.only_normal(without, "N")
+        one_class.only_normal(without, "N")

@@ -11,10 +11,11 @@ from test_explainers import Bump, Linear, beats
 from torch import Tensor, nn
 
 from conftest import make_spec
-from loaders import landmarks, synth
+from loaders.families import row_forms_peaks
+from loaders.synthetic import beats as synth
 from models import get_model
-from toolbox import doubts, explainers
-from toolbox.doubts import STEPS
+from toolbox.explain import checks, methods
+from toolbox.explain.checks import STEPS
 
 EVERYWHERE = np.ones((3, 1, 187), bool)
 
@@ -23,12 +24,12 @@ def test_rank_correlations_are_spearmans_of_the_sizes_where_there_is_something()
     one, other = torch.randn(3, 2, 40), torch.randn(3, 2, 40)
     where = np.ones((3, 1, 40), bool)
     where[:, :, 30:] = False
-    found = doubts.rank_correlation(one, other, where)
+    found = checks.rank_correlation(one, other, where)
     expected = [
         spearmanr(a[:, :30].abs().flatten(), b[:, :30].abs().flatten())[0] for a, b in zip(one, other, strict=True)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert np.isnan(doubts.rank_correlation(torch.zeros(3, 2, 40), other, where)).all()
+    assert np.isnan(checks.rank_correlation(torch.zeros(3, 2, 40), other, where)).all()
 
 
 def test_a_map_that_is_the_same_everywhere_marks_nothing() -> None:
@@ -39,14 +40,14 @@ def test_a_map_that_is_the_same_everywhere_marks_nothing() -> None:
     maps[4] = 0.7 + 1e-7 * torch.rand(2, 40)  # as rounding leaves it
     maps[5, 1] = 0.5
     maps[:, :, 30:] = torch.randn(10)  # what fills a row up
-    assert doubts.marked(maps, where).tolist() == [False, False, False, False, False, True]
-    assert np.isnan(doubts.rank_correlation(maps, torch.randn(6, 2, 40), where)[:5]).all()
+    assert checks.marked(maps, where).tolist() == [False, False, False, False, False, True]
+    assert np.isnan(checks.rank_correlation(maps, torch.randn(6, 2, 40), where)[:5]).all()
 
 
 def test_a_cascade_makes_layers_anew_from_the_head_on_and_leaves_the_trained_network_as_it_is() -> None:
     trained, fresh = (get_model("cnn1d_3", make_spec()) for _ in range(2))
     before = {key: value.clone() for key, value in trained.state_dict().items()}
-    stages = list(doubts.cascade(trained, fresh))
+    stages = list(checks.cascade(trained, fresh))
     new = [{key.rpartition(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
            for _, model in stages]  # fmt: skip
     assert new[0] == {"head"}
@@ -63,40 +64,40 @@ def ignoring(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def looking(model: nn.Module, x: Tensor) -> Tensor:
-    return explainers.saliency(model, [x], torch.tensor([0, 1, 2]))
+    return methods.saliency(model, [x], torch.tensor([0, 1, 2]))
 
 
 @pytest.mark.parametrize(("method", "least", "most"), [(ignoring, 0.999, 1), (looking, -0.3, 0.3)])
 def test_a_method_that_ignores_the_weights_is_found_out(
     method: Callable[..., Tensor], least: float, most: float
 ) -> None:
-    trained, fresh, x = explainers.prepared(Linear((1, 187))), explainers.prepared(Linear((1, 187))), beats()
-    found = doubts.rank_correlation(method(trained, x), method(fresh, x), EVERYWHERE)
+    trained, fresh, x = methods.prepared(Linear((1, 187))), methods.prepared(Linear((1, 187))), beats()
+    found = checks.rank_correlation(method(trained, x), method(fresh, x), EVERYWHERE)
     assert least <= found.mean().round(6) <= most
 
 
 def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
-    model, x = explainers.prepared(Linear((1, 187))), beats()
+    model, x = methods.prepared(Linear((1, 187))), beats()
     target, blank = torch.tensor([0, 1, 2]), torch.zeros_like(x)
     parts = model.head.weight.view(3, 1, 187)[target] * x
-    exact = doubts.completeness(model, [x], target, attribution=parts, blank=blank)
+    exact = checks.completeness(model, [x], target, attribution=parts, blank=blank)
     np.testing.assert_allclose(exact, 0, atol=1e-4)
     np.testing.assert_allclose(
-        doubts.completeness(model, [x], target, attribution=1.2 * parts, blank=blank), 0.2, rtol=1e-3
+        checks.completeness(model, [x], target, attribution=1.2 * parts, blank=blank), 0.2, rtol=1e-3
     )
 
 
 def planted() -> tuple[nn.Module, Tensor]:
     x = torch.full((1, 1, 187), 0.01)
     x[..., 53:68] = 1
-    return explainers.prepared(Bump(1)), x
+    return methods.prepared(Bump(1)), x
 
 
-def curves(attribution: Tensor, model: nn.Module, x: Tensor) -> doubts.Curves:
+def curves(attribution: Tensor, model: nn.Module, x: Tensor) -> checks.Curves:
     def score(changed: Tensor, row: Tensor) -> np.ndarray:
         return model(changed).softmax(1)[:, 1].numpy()
 
-    return doubts.curves(score, x, attribution, blank=torch.zeros_like(x), piece=(5,), seed=1, orders=20)
+    return checks.curves(score, x, attribution, blank=torch.zeros_like(x), piece=(5,), seed=1, orders=20)
 
 
 def test_a_planted_bump_is_deleted_and_inserted_faster_by_a_map_of_it_and_slower_by_one_of_the_rest() -> None:
@@ -116,7 +117,7 @@ def test_curves_begin_and_end_with_the_row_and_the_blank_and_follow_the_order_of
         return (changed * weight).sum((1, 2)).numpy()
 
     how = {"blank": torch.zeros_like(x), "piece": (2,), "seed": 0, "orders": 1}
-    found = doubts.curves(score, x, weight[None, None], **how)
+    found = checks.curves(score, x, weight[None, None], **how)
     whole = weight.sum()
     best = np.concatenate([[0], weight.view(-1, 2).sum(1).flip(0).cumsum(0)])  # 20 pieces, the largest first
     np.testing.assert_allclose(found.insertion[0], best)
@@ -133,7 +134,7 @@ def test_where_a_row_is_as_blank_nothing_is_taken_away_and_chance_is_not_made_to
     def score(changed: Tensor, row: Tensor) -> np.ndarray:
         return changed.sum((1, 2)).numpy()
 
-    found = doubts.curves(score, x, x, blank=torch.zeros_like(x), piece=(1,), seed=0, orders=3)
+    found = checks.curves(score, x, x, blank=torch.zeros_like(x), piece=(1,), seed=0, orders=3)
     np.testing.assert_allclose(found.random_deletion[0], found.deletion[0])
     np.testing.assert_allclose(found.deletion[0], 10 - np.ceil(np.arange(STEPS + 1) / 2).clip(max=10), atol=1)
 
@@ -146,7 +147,7 @@ def test_pieces_of_pictures_are_squares_of_all_colours() -> None:
         seen.append(changed)
         return changed.mean((1, 2, 3)).numpy()
 
-    doubts.curves(score, x, x, blank=torch.ones_like(x), piece=(8, 8), seed=0, orders=1)
+    checks.curves(score, x, x, blank=torch.ones_like(x), piece=(8, 8), seed=0, orders=1)
     gone = (seen[0][1] == 1).all(0).double()
     assert 0 < gone.sum() <= 2 * 64
     tile = gone[:8, :8]
@@ -162,17 +163,17 @@ def test_the_share_at_the_qrs_is_counted_by_hand() -> None:
     attribution[:, 0, 10] = -5  # what speaks against is not counted
     where = np.ones((2, 1, 100), bool)
     where[:, :, 90:] = False
-    near = landmarks.near([np.array([50])] * 2, 100, 100)
-    shares, times = doubts.at_qrs(attribution, near, where)
+    near = row_forms_peaks.near([np.array([50])] * 2, 100, 100)
+    shares, times = checks.at_qrs(attribution, near, where)
     np.testing.assert_allclose(shares[0], 0.5)
     np.testing.assert_allclose(times[0], 13 / 90)  # 6 samples to either side and the peak itself
     assert np.isnan(shares[1])
-    assert np.isnan(doubts.at_qrs(attribution, landmarks.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
+    assert np.isnan(checks.at_qrs(attribution, row_forms_peaks.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
 
 
 def test_rows_of_beats_know_their_r_peaks() -> None:
     rows = synth.beats(50, seed=3)["x"][:, None]
-    found = landmarks.r_peaks("synth", rows, 125)
+    found = row_forms_peaks.r_peaks("synth", rows, 125)
     ended = [int(np.flatnonzero(row[0])[-1]) + 1 for row in rows]
     away = []
     for row, peaks, end in zip(rows, found, ended, strict=True):
@@ -182,14 +183,14 @@ def test_rows_of_beats_know_their_r_peaks() -> None:
             away.append(abs(int(near.argmax()) - 12))
     assert len(away) > 20
     assert np.median(away) <= 2
-    (own,) = landmarks.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, window="-0.25,0.5", rate=100.0)
+    (own,) = row_forms_peaks.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, window="-0.25,0.5", rate=100.0)
     assert own.tolist() == [25]
-    assert landmarks.r_peaks("ecg5000", rows, 125) is None
+    assert row_forms_peaks.r_peaks("ecg5000", rows, 125) is None
 
 
 def test_in_long_rows_of_other_datasets_beats_are_found_whatever_the_unit() -> None:
     time_s = np.arange(3000) / 300
     lead = np.exp(-(((time_s % 0.9) - 0.45) ** 2) / (2 * 0.012**2))
     for scale in (0.01, 1.0, 500.0):
-        found = landmarks.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
+        found = row_forms_peaks.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
         np.testing.assert_allclose(found / 300, 0.45 + 0.9 * np.arange(11), atol=0.02)

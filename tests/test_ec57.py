@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn import metrics as sk
 
-from toolbox import ec57, files, jackknife
+from toolbox import files
 from toolbox.errors import UsageError
+from toolbox.metrics import ec57, jackknife
 
 CLASSES = ("N", "S", "V", "F", "Q")
 # The test records of de Chazal et al. 2004, rows N S V F Q.

@@ -13,9 +13,11 @@ from hypothesis import strategies as some
 from test_fuzz import mutated
 from test_heartbeat import NOWHERE, assert_same_data, make_zip
 
-from loaders import ecg5000, get_data, ucr
+from loaders import get_data
 from loaders.base import Data
-from loaders.ecg5000 import CLASSES, TEST, TRAIN
+from loaders.datasets import ecg5000
+from loaders.datasets.ecg5000 import CLASSES, TEST, TRAIN
+from loaders.formats import ucr
 from toolbox.errors import CommanderError, DataError, DownloadError, UsageError
 
 COUNTS = [292, 177, 10, 19, 2]

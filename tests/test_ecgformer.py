@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from conftest import make_spec
 from models import MODELS, get_model
-from models.ecgformer import Attention, ECGFormer
+from models.signals.ecgformer import Attention, ECGFormer
 
 NAMES = [name for name in MODELS if name.startswith("ecgformer")]
 small = partial(ECGFormer, width=16, layers=2, heads=2)

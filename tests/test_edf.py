@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import inputs
-from loaders.edf import open_edf
-from loaders.formats import edf_header
+from loaders.formats import edf_header, inputs
+from loaders.formats.edf import open_edf
 from toolbox.errors import DataError
 
 edfio = pytest.importorskip("edfio")

@@ -16,7 +16,7 @@ from sklearn import metrics as reference
 from conftest import KAGGLE_SAMPLE, MITDB_ZIP, SHORT, assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders import DATASETS
 from toolbox.errors import Interrupted
-from toolbox.metrics import METRICS
+from toolbox.metrics.classification import METRICS
 
 CURVES = ("roc", "precision_recall", "history", "loss_per_step")
 

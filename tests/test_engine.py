@@ -17,14 +17,11 @@ import distributed
 import psutil  # comes with Dask
 import pytest
 
-import cells
-import engine
-import worker
-from toolbox import progress
+from studies import cells, engine, progress, worker
+from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
 from toolbox.errors import ResourceError
 from toolbox.files import write_json
-from toolbox.ledger import DONE, FAILED, STOPPED, Ledger, Task
-from toolbox.runs import held
+from toolbox.runs.folder import held
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from conftest import make_spec
 from models import get_model
-from toolbox import explainers
 from toolbox.errors import UsageError
-from toolbox.explainers import EXPLAINERS
-from toolbox.featuremaps import FeatureMap
+from toolbox.explain import methods
+from toolbox.explain.maps import FeatureMap
+from toolbox.explain.methods import EXPLAINERS
 
 ROWS = torch.tensor([0, 1, 2])
 # What each network cannot be asked.
@@ -65,16 +65,16 @@ def beats(channels: int = 1, samples: int = 187) -> Tensor:
 def test_of_a_linear_network_saliency_is_its_weights_and_integrated_gradients_are_weights_times_the_difference() -> (
     None
 ):
-    model, x = explainers.prepared(Linear((2, 187))), beats(2)
+    model, x = methods.prepared(Linear((2, 187))), beats(2)
     weight = model.head.weight.view(3, 2, 187)[ROWS]
     torch.testing.assert_close(EXPLAINERS["saliency"](model, [x], ROWS), weight.abs())
     found = EXPLAINERS["integrated-gradients"](model, [x], ROWS)
-    torch.testing.assert_close(found, weight * (x - explainers.blank(x)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, weight * (x - methods.blank(x)), rtol=1e-4, atol=1e-6)
 
 
 def test_of_a_linear_network_occlusion_is_the_mean_of_what_the_windows_over_a_sample_take_away() -> None:
-    model, x = explainers.prepared(Linear((1, 12))), beats(samples=12)
-    part = (model.head.weight.view(3, 1, 12)[ROWS] * (x - explainers.blank(x)))[:, 0].numpy()
+    model, x = methods.prepared(Linear((1, 12))), beats(samples=12)
+    part = (model.head.weight.view(3, 1, 12)[ROWS] * (x - methods.blank(x)))[:, 0].numpy()
     expected = np.zeros_like(part)
     for sample in range(12):
         starts = [start for start in range(0, 10) if start <= sample < start + 3]
@@ -90,7 +90,7 @@ def test_every_method_finds_a_planted_bump(method: str, axes: int) -> None:
     x = torch.zeros(shape) + (0 if axes == 1 else 1)
     where = (..., *(slice(at - 7, at + 8) for at in middle))
     x[where] = 1 if axes == 1 else 0
-    model = explainers.prepared(Bump(axes))
+    model = methods.prepared(Bump(axes))
     blank = torch.zeros_like(x) if axes == 1 else None
     if axes == 2:  # ink is dark: the bump is where the picture is 0
         model.features.register_forward_pre_hook(lambda _, inputs: (1 - inputs[0],))
@@ -108,7 +108,7 @@ def test_every_method_asks_every_network_or_says_why_it_cannot(method: str, name
     torch.manual_seed(0)
     original, x = get_model(name, make_spec()), beats()
     before = {key: value.clone() for key, value in original.state_dict().items()}
-    model = explainers.prepared(original)
+    model = methods.prepared(original)
     if method in REFUSED[name]:
         with pytest.raises(UsageError, match=REFUSED[name][method]):
             EXPLAINERS[method](model, [x], ROWS)
@@ -154,7 +154,7 @@ def both() -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(1)
     modules, functions = Modules(), Functions()
     functions.load_state_dict(modules.state_dict())
-    return explainers.prepared(modules), explainers.prepared(functions)
+    return methods.prepared(modules), methods.prepared(functions)
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
@@ -170,7 +170,7 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
     x = beats(2)
     with FeatureMap(model, x.requires_grad_()) as seen:
         logits = model(x)
-    expected = explainers.captum().LayerGradCam(model, model.map).attribute(x, target=ROWS, relu_attributions=True)
+    expected = methods.captum().LayerGradCam(model, model.map).attribute(x, target=ROWS, relu_attributions=True)
     heat = EXPLAINERS["gradcam"](model, [x], ROWS)
     torch.testing.assert_close(
         heat[:, :1, ::4], expected
@@ -178,8 +178,8 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
     assert torch.equal(heat[:, 0], heat[:, 1])
     assert seen.source.shape == (3, 8, 47)
     assert logits.shape == (3, 3)
-    guided = explainers.captum().GuidedBackprop(model).attribute(x, target=ROWS)
-    torch.testing.assert_close(explainers.guided(model, [x], ROWS), guided)
+    guided = methods.captum().GuidedBackprop(model).attribute(x, target=ROWS)
+    torch.testing.assert_close(methods.guided(model, [x], ROWS), guided)
     torch.testing.assert_close(EXPLAINERS["guided-gradcam"](model, [x], ROWS), guided * heat)
 
 
@@ -194,7 +194,7 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
     ],
 )
 def test_cells_of_a_map_lie_where_the_network_saw_them(name: str, first: int, step: int) -> None:
-    model, x = explainers.prepared(get_model(name, make_spec())), beats().requires_grad_()
+    model, x = methods.prepared(get_model(name, make_spec())), beats().requires_grad_()
     with FeatureMap(model, x) as seen:
         model(x)
     cells = seen.arranged(seen.source).shape[2]
@@ -207,7 +207,7 @@ def test_cells_of_a_map_lie_where_the_network_saw_them(name: str, first: int, st
 
 
 def test_cells_of_a_convolution_without_padding_are_seen_where_a_change_is_felt() -> None:
-    model, x = explainers.prepared(get_model("cnn1d_3", make_spec())), torch.zeros(1, 1, 187)
+    model, x = methods.prepared(get_model("cnn1d_3", make_spec())), torch.zeros(1, 1, 187)
     with FeatureMap(model, x.requires_grad_()) as seen:
         model(x)
     (gradient,) = torch.autograd.grad(seen.source[0, :, 20].sum(), x)
@@ -218,7 +218,7 @@ def test_cells_of_a_convolution_without_padding_are_seen_where_a_change_is_felt(
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_features_beside_the_signal_are_held_and_x_is_explained(method: str) -> None:
     spec = replace(make_spec(), features=("rr", "next"))
-    model, x, features = explainers.prepared(get_model("resnet1d_10", spec)), beats(), torch.randn(3, 2)
+    model, x, features = methods.prepared(get_model("resnet1d_10", spec)), beats(), torch.randn(3, 2)
     found = EXPLAINERS[method](model, [x, features], ROWS)
     assert found.shape == x.shape
     assert found.abs().sum() > 0
@@ -230,7 +230,7 @@ def test_features_beside_the_signal_are_held_and_x_is_explained(method: str) -> 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_a_committee_is_explained_as_a_whole_or_not_at_all(method: str) -> None:
-    model, x = explainers.prepared(get_model("cnn1d_3", make_spec(), members=2)), beats()
+    model, x = methods.prepared(get_model("cnn1d_3", make_spec(), members=2)), beats()
     if "gradcam" in method:
         with pytest.raises(UsageError, match="each member of a committee has a map of its own"):
             EXPLAINERS[method](model, [x], ROWS)
@@ -241,7 +241,7 @@ def test_a_committee_is_explained_as_a_whole_or_not_at_all(method: str) -> None:
 def test_a_blank_row_is_the_median_of_each_lead_and_what_fills_it_up_stays() -> None:
     x = beats(2)
     x[0, :, :20] = 0
-    empty = explainers.blank(x)
+    empty = methods.blank(x)
     for row, begin in enumerate((20, 0, 0)):
         for lead in range(2):
             inner = empty[row, lead, begin:150]
@@ -249,13 +249,13 @@ def test_a_blank_row_is_the_median_of_each_lead_and_what_fills_it_up_stays() -> 
             np.testing.assert_allclose(inner[0], x[row, lead, begin:150].median())
     assert not empty[:, :, 150:].any()
     assert not empty[0, :, :20].any()
-    assert not explainers.blank(torch.zeros(1, 1, 5)).any()
+    assert not methods.blank(torch.zeros(1, 1, 5)).any()
 
 
 @pytest.mark.parametrize("name", ["resnet1d_10", "lstm_1", "ecgformer_tiny"])
 def test_a_prepared_network_says_what_the_network_says_and_lets_gradients_through(name: str) -> None:
     network, x = get_model(name, make_spec()).eval(), beats()
-    model = explainers.prepared(network)
+    model = methods.prepared(network)
     torch.testing.assert_close(model(x), network(x))
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())

@@ -17,19 +17,16 @@ import torch
 from test_faults import assert_error, contents
 
 import args
-import assembly
-import attribution
 import commander as program
-import doubting
-import explanation
+from commands import attribution, build, doubting, explain
 from conftest import Page, finish, launch
 from loaders.base import Data
-from toolbox import explainers
 from toolbox.errors import UsageError
+from toolbox.explain import methods
 from toolbox.notice import NOTICE
 from toolbox.outputs import MARKER
-from toolbox.predictions import Predictions
-from toolbox.runs import RunFolder
+from toolbox.runs.folder import RunFolder
+from toolbox.runs.predictions import Predictions
 from toolbox.signals import StopRequest
 
 Loader = Callable[..., attribution.Subject]
@@ -83,13 +80,13 @@ class Asked:
 
 @pytest.mark.parametrize("marked", [True, False], ids=["", "by an earlier version"])
 def test_only_pictures_of_an_earlier_command_are_removed(tmp_path: Path, marked: bool) -> None:
-    folder = explanation._folder(Asked(tmp_path), ["row_1.png"])
+    folder = explain._folder(Asked(tmp_path), ["row_1.png"])
     summary = {"notice": NOTICE, "examples": [{"picture": "row_1.png"}]}
     for name, text in {"row_1.png": "", "mine.png": "", "explain.json": json.dumps(summary)}.items():
         (folder / name).write_text(text)
     if not marked:
         (folder / MARKER).unlink()
-    explanation._folder(Asked(tmp_path), ["row_2.png"])
+    explain._folder(Asked(tmp_path), ["row_2.png"])
     assert {path.name for path in folder.glob("*.png")} == ({"mine.png"} if marked else {"mine.png", "row_1.png"})
 
 
@@ -97,7 +94,7 @@ def test_a_page_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "explain" / "gradcam").mkdir(parents=True)
     (tmp_path / "explain" / "gradcam" / "index.html").write_text("theirs")
     with pytest.raises(UsageError, match=r"index.html is there already"):
-        explanation._folder(Asked(tmp_path), ["row_1.png"])
+        explain._folder(Asked(tmp_path), ["row_1.png"])
 
 
 def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
@@ -197,9 +194,9 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
             "explain": "saliency",
             **flags,
         }
-        run = assembly.find_run(args.resolve(given))
-        config = assembly.read_config(run)
-        return attribution.load(assembly.resume_flags(given, config), run, config)
+        run = build.find_run(args.resolve(given))
+        config = build.read_config(run)
+        return attribution.load(build.resume_flags(given, config), run, config)
 
     return load
 
@@ -230,7 +227,7 @@ def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_not_checked(
         """The same everywhere."""
         return torch.full_like(inputs[0], value)
 
-    monkeypatch.setitem(explainers.EXPLAINERS, "saliency", flat)
+    monkeypatch.setitem(methods.EXPLAINERS, "saliency", flat)
     result = asked(root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
     assert (only["name"], only["figure"]) == (
@@ -322,7 +319,7 @@ def test_without_captum_what_needs_it_says_how_to_have_it(
     explained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, method: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
-    monkeypatch.setattr(explanation.attribution, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(explain.attribution, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     how = [*FLAGS, "--root-dir", str(explained.root), "--explain", method]
     if method == "saliency":
         assert program.main(how) == 6

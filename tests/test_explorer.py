@@ -9,10 +9,10 @@ import pytest
 
 from conftest import Page, make_spec
 from loaders.base import Data
-from toolbox import explorer
+from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER
-from toolbox.rhythm import NOTICE
+from toolbox.reports import dataset
 
 PNG = b"\x89PNG"
 PICTURES = ("classes", "examples", "mean")
@@ -21,7 +21,7 @@ PICTURES = ("classes", "examples", "mean")
 def looked_at(folder: Path, data: Data, **how: object) -> Path:
     train = data.train
     how = {"seed": 42, "examples": 2} | how
-    return explorer.explore(folder, x=train.x, y=train.y, index=train.index, y_val=data.val.y, spec=data.spec, **how)
+    return dataset.explore(folder, x=train.x, y=train.y, index=train.index, y_val=data.val.y, spec=data.spec, **how)
 
 
 def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network(tmp_path: Path, tiny: Data) -> None:
@@ -41,7 +41,7 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
         assert Page(page.parent / f"{name}.html").loaded == ["plotly.min.js"]
     assert set(Page(page).loaded) == files - {"index.html", "plotly.min.js"}
     text = page.read_text()
-    assert f"{explorer.CLOSED} {NOTICE}" in text
+    assert f"{dataset.CLOSED} {NOTICE}" in text
     assert "beside them" not in text
     assert "150 train, 50 validation" in text
     assert "187 samples at 125 Hz = 1.496 s" in text
@@ -64,7 +64,7 @@ def test_any_number_of_leads_and_classes_is_drawn(tmp_path: Path, leads: int, cl
     y = np.minimum(np.arange(12), max(0, classes - 2))  # the last class has no row, the one before it all the rest
     x = rng.normal(size=(12, leads, 30)).astype(np.float32)
     how = {"index": np.arange(12), "y_val": np.empty(0, int), "spec": spec, "seed": 1, "examples": 2}
-    page = explorer.explore(tmp_path, x=x, y=y, **how)
+    page = dataset.explore(tmp_path, x=x, y=y, **how)
     assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in PICTURES)
     assert "12 train, 0 validation" in page.read_text()
 
@@ -81,7 +81,7 @@ NAMES = ("normal", "a class with quite a long name, longer than a line", "c", "n
 
 
 def test_pie_and_bars_say_counts_and_shares_of_train_and_validation_apart() -> None:
-    pie, bars = explorer.classes_figure(COUNTS, NAMES, "a title").axes
+    pie, bars = dataset.classes_figure(COUNTS, NAMES, "a title").axes
     said = [text.get_text().replace("\n", " ") for text in pie.get_legend().get_texts()]
     assert said == [
         f"{NAMES[0]}  88 (80.0%)",
@@ -95,7 +95,7 @@ def test_pie_and_bars_say_counts_and_shares_of_train_and_validation_apart() -> N
 
 
 def test_the_page_of_the_classes_has_the_same_numbers() -> None:
-    pie, train, val = explorer.classes_page(COUNTS, NAMES, "a title").data
+    pie, train, val = dataset.classes_page(COUNTS, NAMES, "a title").data
     assert list(pie["values"]) == [88, 17, 5, 0]
     assert (train.name, list(train.x)) == ("train", [80, 15, 5, 0])
     assert (val.name, list(val.x)) == ("validation", [80, 20, 0, 0])
@@ -105,14 +105,14 @@ def test_the_page_of_the_classes_has_the_same_numbers() -> None:
 def test_markup_in_the_facts_is_shown_and_not_run() -> None:
     script = "<script>document.title='ran'</script>"
     spec = replace(make_spec(classes=(script,)), name=script, source=script, leads=(script,))
-    page = explorer.index_page(spec, np.array([1, 1]), 187, {"classes": "Classes"})
+    page = dataset.index_page(spec, np.array([1, 1]), 187, {"classes": "Classes"})
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5
 
 
 def test_numbers_beside_the_samples_are_named() -> None:
     spec = replace(make_spec(), features=("rr_previous", "rr_next"))
-    assert "rr_previous, rr_next" in explorer.index_page(spec, np.array([1, 1]), 187, {})
+    assert "rr_previous, rr_next" in dataset.index_page(spec, np.array([1, 1]), 187, {})
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, tiny: Data) -> None:
@@ -129,7 +129,7 @@ def test_a_picture_of_somebody_else_is_refused(tmp_path: Path, tiny: Data) -> No
 
 
 def test_what_an_earlier_version_drew_is_known_by_its_page(tmp_path: Path, tiny: Data) -> None:
-    (tmp_path / "index.html").write_text(explorer.index_page(tiny.spec, np.array([3, 1]), 187, {"mean": "Mean"}))
-    assert explorer._is_own(tmp_path / "mean.png")
+    (tmp_path / "index.html").write_text(dataset.index_page(tiny.spec, np.array([3, 1]), 187, {"mean": "Mean"}))
+    assert dataset._is_own(tmp_path / "mean.png")
     (tmp_path / "index.html").write_text("theirs")
-    assert not explorer._is_own(tmp_path / "mean.png")
+    assert not dataset._is_own(tmp_path / "mean.png")

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from test_faults import assert_error, bound_by_permissions, contents, on
 
-import classifier
+from commands import classifier
 from conftest import carried_out, finish, launch
-from toolbox import history, runs
+from studies.ledger import DONE, STARTED, Ledger
 from toolbox.errors import CheckpointError
-from toolbox.ledger import DONE, STARTED, Ledger
-from toolbox.runs import RunFolder
+from toolbox.runs import folder as runs
+from toolbox.runs import history
+from toolbox.runs.folder import RunFolder
 from trainer import Trainer
 
 

@@ -44,10 +44,10 @@ from conftest import (
     weights,
 )
 from loaders.base import Data
-from loaders.cache import _describe
+from loaders.files.cache import _describe
 from models import MODELS, VISION, get_model
-from toolbox import panels
-from toolbox.panels import Panel
+from toolbox.reports import panels
+from toolbox.reports.panels import Panel
 
 RUN = (*SHORT[:4], "--no-figures")
 

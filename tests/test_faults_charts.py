@@ -14,7 +14,7 @@ from test_faults import assert_error, small_disk
 
 from conftest import ROOT, commander, finish, launch, wait_for
 from loaders import get_data
-from loaders.chartparts import reading
+from loaders.charts.parts import reading
 
 FLAGS = ("--dataset", "synth_strips", "--view", "chart", "--chart-size", "150", "--chart-layout", "1x5", "--download")
 
@@ -104,7 +104,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 if __name__ == "__main__":
     import test_chartstore as store
-    from toolbox import drawing
+    from toolbox.paper import drawing
     drawing.ALONE = 10
     store.fill(store.opened(Path({folder!r})), store.keys(10**6), store.window, store.HOW, workers=2)
 """

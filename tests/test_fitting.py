@@ -15,8 +15,8 @@ from test_trainer import StopAfter, assert_same, build, fit
 
 from conftest import SHORT, carried_out
 from loaders.base import Data
-from toolbox import checkpoints, fitting, history
 from toolbox.errors import CheckpointError
+from toolbox.runs import checkpoints, fitting, history
 from trainer import Trainer
 
 ODD = (

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from conftest import BIG, carried_out, spec_for
-from loaders import synth_patients
+from loaders.synthetic import patients
 from models import CLASSIFIERS, get_model
-from toolbox import jackknife
+from toolbox.metrics import jackknife
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in BIG])
@@ -52,7 +52,7 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
         0,
         0,
     )
-    assert by_patient["influence"]["accuracy"]["record"] in synth_patients.NAMES
+    assert by_patient["influence"]["accuracy"]["record"] in patients.NAMES
     later = carried_out(*run, "--test", "--from", "1:00")
     assert later.code == 0, later.err
     score = later.result["test"]["by_patient"]
@@ -61,7 +61,7 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     assert f"scored from 0:01:00 of each record on: {score['beats_left_out']:,} beats before are left out" in text
     table = pd.read_csv(Path(trained.result["run_folder"]) / "pred" / "by_record.csv")
     tested, whole = later.result["covers"]["test_rows"]
-    assert (table["beats"].sum() + score["beats_left_out"], whole) == (tested, 12 * synth_patients.BEATS)
+    assert (table["beats"].sum() + score["beats_left_out"], whole) == (tested, 12 * patients.BEATS)
     assert later.result["test"]["accuracy"] == trained.result["test"]["accuracy"]  # of all rows
     gone = carried_out(*run, "--test", "--from", "3:00:00")
     assert "no test beat is at or after --from 3:00:00" in gone.err

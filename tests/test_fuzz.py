@@ -19,10 +19,10 @@ from hypothesis import strategies as some
 
 import args
 import commander
-from choices import CHOICES
+from commands.choices import CHOICES
 from conftest import SHORT, offline
 from loaders import augment
-from toolbox import thresholds
+from toolbox.tasks import thresholds
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from toolbox import grid as grid_module
-from toolbox import gridfile
+from studies import grid as grid_module
+from studies import plans
+from studies.grid import Grid, Option, Range, fixed, parse_range, varying
 from toolbox.errors import ResourceError, UsageError
-from toolbox.grid import Grid, Option, Range, fixed, parse_range, varying
 
 A, B, C, D = (
     Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False]))
@@ -103,7 +103,7 @@ grid:
   - cross: {criterion: [no, 12:30, ~]}
 """
 PYTHON = """
-from toolbox.grid import Option
+from studies.grid import Option
 
 BASE = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
 REPS = 3
@@ -114,7 +114,7 @@ GRID = Option.product(Option("optimizer", ["sgd", "adam"]), Option("weight-decay
 
 
 def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
-    plan, other = gridfile.read(written(tmp_path, YAML)), gridfile.read(written(tmp_path, PYTHON, "x.py"))
+    plan, other = plans.read(written(tmp_path, YAML)), plans.read(written(tmp_path, PYTHON, "x.py"))
     assert plan.reps == other.reps == 3
     base = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
     sides = [("sgd", "0"), ("adam", "0.1")]
@@ -154,7 +154,7 @@ def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str, told: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(UsageError, match=told) as raised:
-        gridfile.read(path)
+        plans.read(path)
     assert str(path) in str(raised.value)
 
 
@@ -183,12 +183,12 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
 )
 def test_a_file_that_no_grid_needs_is_refused_before_it_is_built(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        gridfile.read(written(tmp_path, text))
+        plans.read(written(tmp_path, text))
 
 
 def test_an_alias_may_stand_for_a_few_values(tmp_path: Path) -> None:
     text = "grid:\n  - cross: {a: &values [1, 2], b: x}\n  - cross: {a: *values, b: y}"
-    assert len(gridfile.read(written(tmp_path, text)).grid.cells()) == 4
+    assert len(plans.read(written(tmp_path, text)).grid.cells()) == 4
 
 
 def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypat
         ("grid:\n" + "- cross: {a: 1}\n" * 51, "the grid has 51 cells, a research has at most 50"),
     ):
         with pytest.raises(UsageError, match=told):
-            gridfile.read(written(tmp_path, text))
+            plans.read(written(tmp_path, text))
 
 
 def test_too_many_cells_are_counted_and_not_made() -> None:
@@ -217,16 +217,13 @@ def test_too_many_cells_are_counted_and_not_made() -> None:
 
 def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
     text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
-    assert gridfile.read(written(tmp_path, text)).grid.cells() == [
-        {"drop-labels": "~", "d": "null"},
-        {"drop-labels": "~"},
-    ]
+    assert plans.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ("none.yaml", "none.py"):
         with pytest.raises(ResourceError, match=name):
-            gridfile.read(tmp_path / name)
+            plans.read(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -241,11 +238,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 )
 def test_a_python_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        gridfile.read(written(tmp_path, text, "x.py"))
+        plans.read(written(tmp_path, text, "x.py"))
 
 
 def test_the_cardiology_grid_is_the_published_one() -> None:
-    plan = gridfile.read(ROOT / "grids" / "cardio_resnet.yaml")
+    plan = plans.read(ROOT / "grids" / "cardio_resnet.yaml")
     cells = plan.grid.cells()
     sizes = [tuple(cell[f"model-args.{part}"] for part in ("layout", "stem", "blocks", "filters")) for cell in cells]
     classics = [("cnacna", "64", blocks, "64-128-256-512") for blocks in ("2-2-2-2", "3-4-6-3")]

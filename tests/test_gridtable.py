@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 
 from conftest import Page
-from toolbox import gridcells, gridpage, gridtable, gridtext
+from studies import page as gridpage
+from studies import table_cells, table_text, tables
+from studies.ledger import Ledger, Task
+from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import UsageError
 from toolbox.files import write_json
-from toolbox.ledger import Ledger, Task
-from toolbox.rhythm import NOTICE
 
 SCORES = {"a": [0.7, 0.8, 0.75], "b": [0.6, 0.85, 0.7], "c": [0.99]}
 MARKUP = "<script>alert(1)</script>"
@@ -43,7 +44,7 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
 
 
 def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path: Path) -> None:
-    rows = gridtable.rows(make(tmp_path))
+    rows = tables.rows(make(tmp_path))
     assert len(rows) == 9
     first = rows[0]
     assert {key: first[key] for key in ("cell", "rep", "seed", "state", "parameters", "epochs", "best_epoch",
@@ -57,7 +58,7 @@ def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path:
 
 
 def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Path) -> None:
-    a, b, c = gridcells.cells(gridtable.rows(make(tmp_path)), "macro_f1")
+    a, b, c = table_cells.cells(tables.rows(make(tmp_path)), "macro_f1")
     for row, scores in ((a, SCORES["a"]), (b, SCORES["b"])):
         interval = stats.t.interval(0.95, 2, np.mean(scores), stats.sem(scores))
         assert (row["val_mean"], row["val_sd"]) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)))
@@ -73,42 +74,42 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Pat
 
 
 def test_the_best_is_of_validation_and_no_single_lucky_run(tmp_path: Path) -> None:
-    rows = gridtable.rows(make(tmp_path))
-    assert gridcells.best(gridcells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    rows = tables.rows(make(tmp_path))
+    assert table_cells.best(table_cells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     for row in rows:
         row["test/macro_f1"] = {"b": 1.0}.get(row["cell"], 0.0)
-    assert gridcells.best(gridcells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    assert table_cells.best(table_cells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     few = [row for row in rows if row["rep"] == 0]
-    assert gridcells.best(gridcells.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
+    assert table_cells.best(table_cells.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
     for row in few:
         row["val/loss"] = {"a": 3.0, "b": 1.0, "c": 2.0}[row["cell"]]
-    assert gridcells.best(gridcells.cells(few, "loss"), "loss")["cell"] == "b"
-    assert gridcells.best([], "loss") is None
+    assert table_cells.best(table_cells.cells(few, "loss"), "loss")["cell"] == "b"
+    assert table_cells.best([], "loss") is None
 
 
 def test_the_best_epoch_is_the_trainers(tmp_path: Path) -> None:
     history = [{"epoch": e, "val": {"loss": loss}} for e, loss in ((1, 0.5), (2, None), (3, 0.4), (4, 0.4))]
-    assert gridtable.best_epoch(history, "loss")["epoch"] == 3
-    assert gridtable.best_epoch([], "loss") is None
+    assert tables.best_epoch(history, "loss")["epoch"] == 3
+    assert tables.best_epoch([], "loss") is None
 
 
 def test_runs_that_failed_or_were_given_up_are_counted_and_no_part_of_a_mean(tmp_path: Path) -> None:
-    rows = gridtable.rows(make(tmp_path))
+    rows = tables.rows(make(tmp_path))
     for row, state in zip(rows[:6:3], ("failed", "pruned"), strict=True):
         row["state"] = state
-    a, *_ = gridcells.cells(rows, "macro_f1")
+    a, *_ = table_cells.cells(rows, "macro_f1")
     assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
     assert a["val_mean"] == 0.75
-    assert "1 failed, 1 pruned" in gridtext.text([a], ["layout"], "macro_f1")
+    assert "1 failed, 1 pruned" in table_text.text([a], ["layout"], "macro_f1")
 
 
 def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
-    rows = gridtable.rows(make(tmp_path))
-    assert {row["cell"] for row in gridtable.where(rows, ["layout=b"])} == {"b"}
-    assert len(gridtable.where(rows, ["rep=1", "state=done"])) == 2
-    assert gridtable.where(rows, ["layout=z"]) == []
+    rows = tables.rows(make(tmp_path))
+    assert {row["cell"] for row in tables.where(rows, ["layout=b"])} == {"b"}
+    assert len(tables.where(rows, ["rep=1", "state=done"])) == 2
+    assert tables.where(rows, ["layout=z"]) == []
     with pytest.raises(UsageError, match="no run has a size"):
-        gridtable.where(rows, ["size=1"])
+        tables.where(rows, ["size=1"])
 
 
 @pytest.mark.parametrize(
@@ -120,13 +121,13 @@ def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
     ],
 )
 def test_a_part_of_a_flag_is_called_by_its_own_name_where_that_is_free(axes: list[str], named: dict[str, str]) -> None:
-    assert gridtable.columns(axes) == named
+    assert tables.columns(axes) == named
 
 
 def page_of(ledger: Ledger) -> Path:
-    rows = gridtable.rows(ledger)
-    how = {"axes": gridtable.axes(rows), "metric": "macro_f1"}
-    return gridpage.write(ledger, rows, gridcells.cells(rows, "macro_f1"), **how)
+    rows = tables.rows(ledger)
+    how = {"axes": tables.axes(rows), "metric": "macro_f1"}
+    return gridpage.write(ledger, rows, table_cells.cells(rows, "macro_f1"), **how)
 
 
 def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_tabl
     tmp_path: Path,
 ) -> None:
     ledger = make(tmp_path)
-    first, judged, notice = gridtext.remarks(gridtable.rows(ledger), "macro_f1")
+    first, judged, notice = table_text.remarks(tables.rows(ledger), "macro_f1")
     assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
     text = page_of(ledger).read_text()
     assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged, notice))
@@ -151,11 +152,11 @@ def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_tabl
 
 def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    rows = gridtable.rows(ledger)
-    assert gridtable.judged_by(ledger, rows, "loss") == "loss"
+    rows = tables.rows(ledger)
+    assert tables.judged_by(ledger, rows, "loss") == "loss"
     with pytest.raises(UsageError, match="unknown --best 'macro_f2'; known are macro_f1, loss"):
-        gridtable.judged_by(ledger, rows, "macro_f2")
-    assert gridtable.judged_by(ledger, [], "macro_f2") == "macro_f2"  # nothing has begun
+        tables.judged_by(ledger, rows, "macro_f2")
+    assert tables.judged_by(ledger, [], "macro_f2") == "macro_f2"  # nothing has begun
 
 
 def test_a_cell_of_switches_is_named_by_them_and_one_without_any_says_so() -> None:
@@ -171,8 +172,8 @@ def test_a_cell_of_switches_is_named_by_them_and_one_without_any_says_so() -> No
 def test_every_research_has_its_page_and_its_lines(tmp_path: Path, scores: dict[str, Any]) -> None:
     ledger = make(tmp_path, scores)
     assert page_of(ledger).stat().st_size > 1000
-    rows = gridtable.rows(ledger)
-    table = gridcells.cells(rows, "macro_f1")
-    lines = gridtext.text(table, gridtable.axes(rows), "macro_f1").splitlines()
+    rows = tables.rows(ledger)
+    table = table_cells.cells(rows, "macro_f1")
+    lines = table_text.text(table, tables.axes(rows), "macro_f1").splitlines()
     assert len(lines) == len(table) + 1
     assert sum(line.startswith("*") for line in lines) == bool(scores.get("a") or "a1" in scores)

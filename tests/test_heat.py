@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from conftest import Page, make_spec
-from toolbox import gallery, heat, panels
-from toolbox.gallery import Doubt, Example
-from toolbox.layouts import TWELVE
+from toolbox.paper.layouts import TWELVE
+from toolbox.reports import explanation, heat, panels
+from toolbox.reports.explanation import Doubt, Example
 
 
 def drawn(figure: object, path: Path) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_names_are_text_on_the_page_and_every_row_stands_under_its_class_and_out
     ]
     doubts = [Doubt("Deletion <b>", "0.1", "a & b")]
     how = {"classes": classes, "title": "run <1>", "facts": [("split", "a < b")], "doubts": doubts, "wide": False}
-    page = gallery.write(tmp_path, examples, **how)
+    page = explanation.write(tmp_path, examples, **how)
     text = page.read_text()
     assert "<script>alert" not in text
     assert "<b>" not in text

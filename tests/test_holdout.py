@@ -19,15 +19,16 @@ from test_heartbeat import TEST, TRAIN, write_csv
 from test_patients import ASKED, PAIRED, persons, rows
 
 import args
-import choices
 from commander import main
+from commands import choices
 from conftest import SHORT, assert_same_run, launch, wait_for
-from loaders import DATASETS, get_data, patients
-from loaders.holdout import Fold, drawn, of_records
-from toolbox import plotter
+from loaders import DATASETS, get_data
+from loaders.splits import by_patient
+from loaders.splits.holdout import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
-from toolbox.logger import log_epoch
-from toolbox.runs import RunFolder
+from toolbox.reports import plots
+from toolbox.reports.logger import log_epoch
+from toolbox.runs.folder import RunFolder
 
 FOLDS = 3
 
@@ -150,17 +151,17 @@ def test_the_seed_decides_the_folds_and_a_part_is_drawn_as_before() -> None:
 def test_the_folds_of_patients_hold_whole_persons_of_the_training_side(split: str, seed: int, folds: int) -> None:
     record, y = rows(seed % 50)
     how = {"cohort": PAIRED, "seed": seed}
-    *_, test, _ = patients.divide(patients.parse(split), record, y, val_fraction=0.1, **how)
+    *_, test, _ = by_patient.divide(by_patient.parse(split), record, y, val_fraction=0.1, **how)
     held = []
     for number in range(1, folds + 1):
-        train, val, same, rule = patients.divide(
-            patients.parse(split), record, y, val_fraction=Fold(number, folds), **how
+        train, val, same, rule = by_patient.divide(
+            by_patient.parse(split), record, y, val_fraction=Fold(number, folds), **how
         )
         np.testing.assert_array_equal(same, test)
         assert not persons(record[train]) & persons(record[val])
         assert f"validation is fold {number} of {folds}, whole records of the training side" in rule
         held.append(val)
-    train, val, _, rule = patients.divide(patients.parse(split), record, y, val_fraction=0.0, **how)
+    train, val, _, rule = by_patient.divide(by_patient.parse(split), record, y, val_fraction=0.0, **how)
     assert sorted(np.concatenate(held)) == train.tolist()
     assert len(val) == 0
     assert "no row validates" in rule
@@ -226,7 +227,7 @@ def test_figures_and_log_of_a_run_without_validation_show_training_alone(
     history = [
         {"epoch": e, "lr": 0.1, "seconds": 1.0, "train": {"loss": 1 / e, "macro_f1": 0.5}, "val": {}} for e in (1, 2)
     ]
-    loss, f1, rate = plotter.history_panels(history)
+    loss, f1, rate = plots.history_panels(history)
     assert [[label for label, *_ in panel.lines] for panel in (loss, f1, rate)] == [["train"], ["train"], ["lr"]]
     with caplog.at_level("INFO"):
         log_epoch(RunFolder(tmp_path), history, 2)

@@ -1,86 +1,49 @@
-"""The house rules that a machine can check: which way imports point, and what is not written here."""
+"""The rules of docs/architecture.md that a machine can check: places, layers, sizes and names."""
 
 import ast
+import collections
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from conftest import ROOT
 
-PACKAGES = ("toolbox", "loaders", "models")
-FILES = sorted((*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))))
-# What each layer may import of the others, itself apart.
+PACKAGES = ("toolbox", "loaders", "models", "commands", "studies")
+TOP = {"commander.py", "args.py", "trainer.py", "research.py"}
+# What each layer may import besides itself.
 MAY_IMPORT = {
     "toolbox": (),
-    "flags": (),
-    "modes": (),
-    "args": ("toolbox.errors", "flags", "modes"),
+    "args": ("toolbox.errors", "toolbox.flags", "toolbox.modes"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),
-    "choices": ("toolbox", "loaders", "models"),
-    "evaluation": ("toolbox", "loaders", "models", "trainer", "args"),
-    "exploration": ("toolbox", "loaders"),
-    "assembly": ("toolbox", "loaders", "models", "trainer", "args", "choices"),
-    "classifier": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "evaluation"),
-    "prediction": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "classifier"),
-    "attribution": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly"),
-    "doubting": ("toolbox", "loaders", "models", "trainer", "args", "choices", "assembly", "attribution"),
-    "explanation": (
-        "toolbox",
-        "loaders",
-        "models",
-        "trainer",
-        "args",
-        "modes",
-        "choices",
-        "assembly",
-        "attribution",
-        "doubting",
-    ),
-    "commander": (
-        "toolbox",
-        "loaders",
-        "models",
-        "trainer",
-        "args",
-        "modes",
-        "choices",
-        "assembly",
-        "prediction",
-        "explanation",
-        "evaluation",
-        "exploration",
-    ),
-    "researchflags": (),
-    "cells": ("toolbox", "loaders.base", "loaders.shortrun", "args", "choices", "assembly"),
-    "branches": ("toolbox", "loaders.base"),
-    "worker": ("toolbox", "loaders.base", "commander", "cells", "branches"),
-    "engine": ("toolbox", "worker"),
-    "series": ("toolbox", "args", "assembly", "cells"),
-    "search": ("toolbox", "cells", "series", "worker", "engine"),
-    "stages": ("toolbox", "cells", "series", "engine", "search"),
-    "chain": ("toolbox", "cells", "engine", "stages"),
-    "research": ("toolbox", "args", "commander", "researchflags", "cells", "stages", "chain"),
+    "commands": ("toolbox", "loaders", "models", "trainer", "args"),
+    "commander": ("toolbox", "loaders", "models", "trainer", "args", "commands"),
+    "studies": ("toolbox", "loaders.base", "args", "commands", "commander"),
+    "research": ("toolbox", "args", "commands", "commander", "studies"),
 }
-LONGEST_FUNCTION = 80
+FILES_OF_A_FOLDER = 26
+LINES_OF_A_FILE = 460
+LINES_OF_A_FUNCTION = 80
+SOURCES = {
+    path: path.read_text() for path in (*ROOT.glob("*.py"), *(p for d in PACKAGES for p in ROOT.glob(f"{d}/**/*.py")))
+}
+TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in TREES}
 
-every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-def nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_text()))
-
-
-def calls(path: Path, name: str) -> list[ast.Call]:
-    """The calls of `name`, as it is written, in a file."""
-    return [node for node in nodes(path) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+def nodes(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of a kind in the product, with its place."""
+    for path, tree in TREES.items():
+        yield from ((f"{name(path)}:{node.lineno}", node) for node in ast.walk(tree) if isinstance(node, kind))
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted name of everything a file imports, in functions too."""
-    for node in nodes(path):
+    """The dotted name of everything that a file imports, in functions too."""
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -92,50 +55,43 @@ def layer(path: Path) -> str:
     return package if package in PACKAGES else path.stem
 
 
-def test_the_files_of_every_package_are_looked_at() -> None:
-    assert {layer(path) for path in FILES} >= {"toolbox", "loaders", "models", "trainer", "commander", "args"}
-    assert len(FILES) > 30
+def test_the_top_level_holds_the_program_and_its_packages_only() -> None:
+    assert {path.name for path in TREES if path.parent == ROOT} == TOP
+    assert {layer(path) for path in TREES} == {*MAY_IMPORT}
 
 
-@every_file
-def test_imports_point_one_way(path: Path) -> None:
-    own = layer(path)
-    allowed = (own, *MAY_IMPORT[own])
-    for name in imports(path):
-        assert not name.startswith("."), f"{name} is relative"
-        if name.split(".")[0] in MAY_IMPORT:
-            assert any(f"{name}.".startswith(f"{part}.") for part in allowed), f"{own} may not import {name}"
+def test_imports_point_one_way() -> None:
+    for path in TREES:
+        allowed = (layer(path), *MAY_IMPORT[layer(path)])
+        for imported in imports(path):
+            assert not imported.startswith("."), f"{name(path)}: {imported} is relative"
+            if imported.split(".")[0] in MAY_IMPORT:
+                assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
 
 
-@every_file
-def test_nothing_is_printed_asserted_or_exited(path: Path) -> None:
-    for name in ("print", "exit", "quit", "breakpoint", "eval", "exec", "pickle.load", "pickle.loads"):
-        assert not calls(path, name), name
-    assert not [node.lineno for node in nodes(path) if isinstance(node, ast.Assert)]
-    assert not [node.lineno for node in nodes(path) if isinstance(node, ast.ExceptHandler) and node.type is None]
+def test_folders_files_and_functions_can_be_read() -> None:
+    folders = collections.Counter(path.parent for path in TREES if path.name != "__init__.py")
+    assert {name(folder): count for folder, count in folders.items() if count > FILES_OF_A_FOLDER} == {}
+    assert {name(path): text.count("\n") for path, text in SOURCES.items() if text.count("\n") > LINES_OF_A_FILE} == {}
+    functions = nodes((ast.FunctionDef, ast.AsyncFunctionDef))
+    assert [place for place, node in functions if node.end_lineno - node.lineno >= LINES_OF_A_FUNCTION] == []
 
 
-@every_file
-def test_what_is_loaded_is_never_run(path: Path) -> None:
-    for name, keyword, value in (("torch.load", "weights_only", True), ("np.load", "allow_pickle", False)):
-        for call in calls(path, name):
-            safe = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
-            assert safe.get(keyword) is value, f"{name}, line {call.lineno}"
+def test_every_module_says_what_it_is() -> None:
+    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
-@every_file
-def test_a_module_says_what_it_is(path: Path) -> None:
-    text = ast.get_docstring(ast.parse(path.read_text()))
-    assert text
-    assert text.splitlines()[0].endswith((".", ":", ",", "`", ")")) or len(text.splitlines()) > 1
+def test_nothing_is_printed_asserted_or_exited() -> None:
+    banned = {"print", "exit", "quit", "breakpoint", "eval", "exec", "pickle.load", "pickle.loads"}
+    assert [place for place, node in nodes(ast.Call) if ast.unparse(node.func) in banned] == []
+    assert [place for place, _ in nodes(ast.Assert)] == []
+    assert [place for place, node in nodes(ast.ExceptHandler) if node.type is None] == []
 
 
-@every_file
-def test_no_function_is_too_long_to_read(path: Path) -> None:
-    for node in nodes(path):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
-
-
-def test_weights_are_loaded_in_one_place() -> None:
-    assert [path.name for path in FILES if calls(path, "torch.load")] == ["checkpoints.py"]
+def test_loaded_files_cannot_run_code() -> None:
+    safe = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+    for place, node in nodes(ast.Call):
+        if (function := ast.unparse(node.func)) in safe:
+            keyword, value = safe[function]
+            stated = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
+            assert stated.get(keyword) is value, place

@@ -11,7 +11,7 @@ from test_augment import Recorder
 from torch import Tensor
 
 import args
-import choices
+from commands import choices
 from loaders.augment import AUGMENTATIONS, Augment, names
 from toolbox.errors import UsageError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from toolbox import ec57, jackknife
+from toolbox.metrics import ec57, jackknife
 
 
 def benchmark(name: str) -> ModuleType:

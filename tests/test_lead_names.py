@@ -2,7 +2,7 @@
 
 import pytest
 
-from loaders import mitdb
+from loaders.datasets import mitdb
 from loaders.formats import lead_names
 from loaders.formats.lead_names import Kind
 

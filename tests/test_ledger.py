@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 from test_stages import in_this_process
 
-import cells
 import commander
 import research
-import stages
-import worker
 from conftest import SHORT
 from conftest import carried_out as commanded
-from toolbox import gridtable
+from studies import cells, stages, tables, worker
+from studies.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Ledger, Task
 from toolbox.errors import BusyError, CheckpointError
 from toolbox.files import write_json
-from toolbox.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Ledger, Task
-from toolbox.runs import held
+from toolbox.runs.folder import held
 
 CELL = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "lr": "0.001"}
 
@@ -99,7 +96,7 @@ def test_a_run_that_is_not_the_cells_is_left_alone_and_the_cell_is_run_again(
     assert (victim / "precious.txt").read_text() == "mine"
     if case != "no config.json":  # as a run that was claimed a moment ago
         assert str(run).replace("{root}", "") in ledger.log(task.key).read_text()
-        (row,) = gridtable.rows(ledger)
+        (row,) = tables.rows(ledger)
         assert row["state"] in (WAITING, DAMAGED)
         assert row["error"]
         assert row["run"] is None if "run" in row else True
@@ -240,7 +237,7 @@ def test_a_damaged_run_is_a_row_that_says_so_and_the_others_are_shown(
     ledger = make(tmp_path)
     (tmp_path / "tiny" / "runs" / "tiny_m_a0" / name).write_text(text)
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
-    rows = {(row["cell"], row["rep"]): row for row in gridtable.rows(ledger)}
+    rows = {(row["cell"], row["rep"]): row for row in tables.rows(ledger)}
     damaged = rows["a", 0]
     assert damaged["state"] == DAMAGED
     assert name in damaged["error"]
@@ -298,7 +295,7 @@ def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
     assert str(path) in caplog.text
     assert "1 damaged" in capsys.readouterr().out
-    row = next(row for row in gridtable.rows(ledger) if (row["cell"], row["rep"]) == ("a", 0))
+    row = next(row for row in tables.rows(ledger) if (row["cell"], row["rep"]) == ("a", 0))
     assert (row["state"], row["layout"]) == (DAMAGED, "a")
     task = Task("a", 0, "grid", record["given"], record["flags"])
     assert ledger.record(task.key) is None
@@ -311,13 +308,13 @@ def test_a_file_that_is_no_record_is_a_row_of_its_own(tmp_path: Path, capsys: py
     from test_gridtable import make
 
     ledger = make(tmp_path)
-    before = gridtable.rows(ledger)
+    before = tables.rows(ledger)
     for name in ("notes.json", "other-a_0.json", "a_x.json"):
         (ledger.path / "runs" / name).write_text("{}")
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
-    rows = gridtable.rows(ledger)
+    rows = tables.rows(ledger)
     assert [row for row in rows if row["state"] != DAMAGED] == before
-    assert gridtable.axes(rows) == gridtable.axes(before)
+    assert tables.axes(rows) == tables.axes(before)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from toolbox.losses import LOSSES
+from toolbox.training.losses import LOSSES
 
 B, K = 32, 5
 LOGITS = torch.randn(B, K, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

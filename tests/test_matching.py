@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from wfdb import processing
 
-from toolbox import matching
+from toolbox.ecg import matching
 
 
 def greedy(reference: np.ndarray, detected: np.ndarray, tolerance: int) -> list[tuple[int, int]]:

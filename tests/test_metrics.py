@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from toolbox import jackknife, metrics
+from toolbox.metrics import classification, jackknife
 
 K = 4
 CLASSES = ("N", "S", "V", "F")
@@ -64,8 +64,8 @@ def expected(target: NDArray, scores: NDArray, row_loss: NDArray) -> dict[str, f
 @pytest.mark.parametrize("case", CASES)
 def test_every_metric_is_scikit_learns(case: str) -> None:
     target, scores, row_loss = CASES[case]
-    values = metrics.score(target, scores, row_loss)
-    assert {name: values[name] for name in metrics.METRICS} == pytest.approx(
+    values = classification.score(target, scores, row_loss)
+    assert {name: values[name] for name in classification.METRICS} == pytest.approx(
         expected(target, scores, row_loss), rel=1e-9
     )
     np.testing.assert_array_equal(
@@ -75,7 +75,7 @@ def test_every_metric_is_scikit_learns(case: str) -> None:
 
 def test_macro_auroc_and_average_precision_are_scikit_learns_multiclass_ones() -> None:
     target, scores, _ = CASES["random"]
-    values = metrics.Ranking(target, scores).metrics(np.ones(len(target)))
+    values = classification.Ranking(target, scores).metrics(np.ones(len(target)))
     assert values["macro_auroc"] == pytest.approx(sk.roc_auc_score(target, scores, multi_class="ovr", average="macro"))
     assert values["macro_average_precision"] == pytest.approx(sk.average_precision_score(np.eye(K)[target], scores))
 
@@ -83,7 +83,7 @@ def test_macro_auroc_and_average_precision_are_scikit_learns_multiclass_ones() -
 @pytest.mark.parametrize("case", CASES)
 def test_figures_of_each_class_are_scikit_learns(case: str) -> None:
     target, scores, row_loss = CASES[case]
-    named = metrics.name_classes(metrics.score(target, scores, row_loss), CLASSES)["per_class"]
+    named = classification.name_classes(classification.score(target, scores, row_loss), CLASSES)["per_class"]
     table = sk.precision_recall_fscore_support(target, scores.argmax(1), labels=range(K), zero_division=0)
     for k, name in enumerate(CLASSES):
         assert named[name] == pytest.approx({"precision": table[0][k], "recall": table[1][k], "f1": table[2][k]})
@@ -97,12 +97,12 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
     kept = weight > 0
     rows = (target[kept], scores[kept])
     assume(len(np.unique(rows[0])) > 1)
-    values = metrics.Ranking(target, scores).metrics(weight)
+    values = classification.Ranking(target, scores).metrics(weight)
     assert values["macro_auroc"] == pytest.approx(one_against_rest(*rows, sk.roc_auc_score, weight[kept]))
     assert values["macro_average_precision"] == pytest.approx(
         one_against_rest(*rows, sk.average_precision_score, weight[kept])
     )
-    matrix = metrics.confusion_matrix(target, scores.argmax(1), K, weight)
+    matrix = classification.confusion_matrix(target, scores.argmax(1), K, weight)
     np.testing.assert_array_equal(
         matrix, sk.confusion_matrix(target, scores.argmax(1), labels=range(K), sample_weight=weight)
     )
@@ -110,35 +110,37 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
 
 def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
     target, scores, row_loss = draw(0, absent=(1, 2, 3))
-    values = metrics.score(target, scores, row_loss)
+    values = classification.score(target, scores, row_loss)
     assert np.isnan([values["macro_auroc"], values["macro_average_precision"]]).all()
     assert np.isfinite([values["accuracy"], values["macro_f1"]]).all()
-    assert np.isnan(metrics.from_confusion(np.zeros((K, K)))["accuracy"])
-    assert np.isnan(metrics.bootstrap_intervals(target, scores, row_loss, replicates=5)["macro_auroc"]).all()
+    assert np.isnan(classification.from_confusion(np.zeros((K, K)))["accuracy"])
+    assert np.isnan(classification.bootstrap_intervals(target, scores, row_loss, replicates=5)["macro_auroc"]).all()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_replicate_is_the_score_of_the_rows_it_drew(case: str) -> None:
     target, scores, row_loss = CASES[case]
     drawn = np.random.default_rng(5).integers(len(target), size=len(target))
-    by_hand = metrics.score(target[drawn], scores[drawn], row_loss[drawn])
-    intervals = metrics.bootstrap_intervals(target, scores, row_loss, replicates=1, seed=5)
-    for name in metrics.METRICS:
+    by_hand = classification.score(target[drawn], scores[drawn], row_loss[drawn])
+    intervals = classification.bootstrap_intervals(target, scores, row_loss, replicates=1, seed=5)
+    for name in classification.METRICS:
         assert intervals[name] == pytest.approx([by_hand[name]] * 2)
 
 
 def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
     rows = CASES["random"]
-    values, intervals = metrics.score(*rows), metrics.bootstrap_intervals(*rows, replicates=300)
-    assert intervals == metrics.bootstrap_intervals(*rows, replicates=300)
-    assert intervals != metrics.bootstrap_intervals(*rows, replicates=300, seed=1)
-    assert intervals.keys() == set(metrics.METRICS)
+    values, intervals = classification.score(*rows), classification.bootstrap_intervals(*rows, replicates=300)
+    assert intervals == classification.bootstrap_intervals(*rows, replicates=300)
+    assert intervals != classification.bootstrap_intervals(*rows, replicates=300, seed=1)
+    assert intervals.keys() == set(classification.METRICS)
     for name, (low, high) in intervals.items():
         assert low < values[name] < high
 
 
 def test_intervals_narrow_with_the_root_of_the_rows() -> None:
-    few, many = (metrics.bootstrap_intervals(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600))
+    few, many = (
+        classification.bootstrap_intervals(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600)
+    )
     assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.35)
 
 
@@ -146,8 +148,8 @@ def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_
     rng, classes = np.random.default_rng(0), ["N", "A", "O", "~"]
     target = rng.integers(4, size=300)
     predicted = np.where(rng.random(300) < 0.7, target, rng.integers(4, size=300))
-    matrix = metrics.confusion_matrix(target, predicted, 4)
-    intervals = metrics.f1_intervals(matrix, classes, scored=["N", "A", "O"], replicates=4000)
+    matrix = classification.confusion_matrix(target, predicted, 4)
+    intervals = classification.f1_intervals(matrix, classes, scored=["N", "A", "O"], replicates=4000)
     drawn = [rng.integers(300, size=300) for _ in range(1000)]
     f1 = np.array([sk.f1_score(target[rows], predicted[rows], average=None, labels=range(4)) for rows in drawn])
     by_hand = dict(zip(classes, f1.T, strict=True)) | {"challenge_f1": f1[:, :3].mean(1)}
@@ -155,24 +157,28 @@ def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_
     for name, values in by_hand.items():
         assert intervals[name] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.015)
     parts = {name: {"f1": value} for name, value in zip(classes, (0.9, 0.6, 0.3, 0.1), strict=True)}
-    assert metrics.challenge_f1(parts, ["N", "A", "O"]) == {"challenge_f1": pytest.approx(0.6)}
-    assert metrics.challenge_f1(parts, []) == {}
-    assert "challenge_f1" not in metrics.f1_intervals(matrix, classes, replicates=10)
+    assert classification.challenge_f1(parts, ["N", "A", "O"]) == {"challenge_f1": pytest.approx(0.6)}
+    assert classification.challenge_f1(parts, []) == {}
+    assert "challenge_f1" not in classification.f1_intervals(matrix, classes, replicates=10)
 
 
 def test_intervals_of_f1_of_a_class_that_is_not_there_are_zero() -> None:
-    assert metrics.f1_intervals(np.diag([5, 0]), ["a", "b"], replicates=10) == {"a": [1, 1], "b": [0, 0]}
+    assert classification.f1_intervals(np.diag([5, 0]), ["a", "b"], replicates=10) == {"a": [1, 1], "b": [0, 0]}
 
 
 def test_an_interval_over_records_is_of_the_metrics_without_each_record() -> None:
     target, scores, row_loss = draw(7, rows=400)
     unit = np.arange(400) % 20
     bounds = {"loss": (0.0, np.inf)}
-    intervals, lacking = jackknife.over_records(metrics.of_weights(target, scores, row_loss), unit, bounds=bounds)
+    intervals, lacking = jackknife.over_records(
+        classification.of_weights(target, scores, row_loss), unit, bounds=bounds
+    )
     assert not lacking
-    whole = metrics.score(target, scores, row_loss)
-    others = [metrics.score(*(of[unit != left_out] for of in (target, scores, row_loss))) for left_out in range(20)]
-    for name in metrics.METRICS:
+    whole = classification.score(target, scores, row_loss)
+    others = [
+        classification.score(*(of[unit != left_out] for of in (target, scores, row_loss))) for left_out in range(20)
+    ]
+    for name in classification.METRICS:
         of = jackknife.spread(whole[name], np.array([other[name] for other in others]))
         assert intervals[name] == pytest.approx(jackknife.interval(of, bounds.get(name, (0, 1))), rel=1e-6)
         assert intervals[name][0] < whole[name] < intervals[name][1]
@@ -181,7 +187,7 @@ def test_an_interval_over_records_is_of_the_metrics_without_each_record() -> Non
 def test_four_records_have_no_interval_however_many_rows() -> None:
     target, scores, row_loss = draw(7, rows=400)
     intervals, lacking = jackknife.over_records(
-        metrics.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={}
+        classification.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={}
     )
     assert set(intervals.values()) == {None}
     assert set(lacking.values()) == {"4 records"}

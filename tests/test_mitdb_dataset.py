@@ -12,9 +12,10 @@ import wfdb
 from test_kaggle import R_PEAKS, ecg_like, write_record
 
 from conftest import MITDB_ZIP
-from loaders import get_data, symbols
+from loaders import get_data
 from loaders.base import Data, Split
-from loaders.mitdb import DS1, DS2
+from loaders.datasets.mitdb import DS1, DS2
+from loaders.families import labels_symbols
 from toolbox.errors import CommanderError, DataError, UsageError
 
 ANY_LEAD = "MLII|first"
@@ -41,7 +42,7 @@ def annotated(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
             if member.endswith(".atr") and Path(member).stem.isdigit() and member.count("/") < 2:
                 (target / Path(member).name).write_bytes(archive.read(member))
     read = {path.stem: wfdb.rdann(str(path.with_suffix("")), "atr").symbol for path in target.glob("*.atr")}
-    return {name: [symbol for symbol in own if symbol in symbols.BEATS] for name, own in read.items()}
+    return {name: [symbol for symbol in own if symbol in labels_symbols.BEATS] for name, own in read.items()}
 
 
 def table(data: Data, *sides: Split) -> dict[str, int]:
@@ -51,7 +52,7 @@ def table(data: Data, *sides: Split) -> dict[str, int]:
 
 def by_map(annotated: dict[str, list[str]], records: str, name: str = "aami") -> dict[str, int]:
     own = [symbol for record in records.split() for symbol in annotated[record]]
-    return {label: sum(symbol in of for symbol in own) for label, of in symbols.MAPS[name].items()}
+    return {label: sum(symbol in of for symbol in own) for label, of in labels_symbols.MAPS[name].items()}
 
 
 @pytest.mark.parametrize("name", ["aami", "aami-s"])
@@ -92,7 +93,7 @@ def test_strictly_the_test_is_ds2_without_202(real: Callable[..., Data]) -> None
 def test_every_symbol_is_a_class_if_asked_for(real: Callable[..., Data], annotated: dict[str, list[str]]) -> None:
     data = real(label_map="symbols")
     there = {symbol for record in (DS1 + " " + DS2).split() for symbol in annotated[record]}
-    assert data.spec.classes == tuple(symbol for symbol in symbols.BEATS if symbol in there)
+    assert data.spec.classes == tuple(symbol for symbol in labels_symbols.BEATS if symbol in there)
 
 
 def test_real_rows_are_the_signal_in_mv_with_the_r_peak_at_sample_50(real: Callable[..., Data]) -> None:

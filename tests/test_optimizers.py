@@ -8,7 +8,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from toolbox.errors import UsageError
-from toolbox.optimizers import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, OPTIMIZERS, get_optimizer, settle
+from toolbox.training.optimizers import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, OPTIMIZERS, get_optimizer, settle
 
 TARGET = torch.tensor([1.0, -2.0, 3.0])
 

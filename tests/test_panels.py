@@ -8,9 +8,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
 from conftest import Page
-from toolbox import panels, plotter
 from toolbox.notice import NOTICE
-from toolbox.panels import COLOURS, Panel
+from toolbox.reports import panels, plots
+from toolbox.reports.panels import COLOURS, Panel
 
 PNG = b"\x89PNG"
 CELL = (3.0, 2.0)
@@ -22,7 +22,7 @@ def banded() -> Panel:
 
 
 def test_a_figure_as_pixels_is_height_width_and_three_colours() -> None:
-    figure = plotter.confusion_figure(np.eye(3), "NSV", normalised=True, title="")
+    figure = plots.confusion_figure(np.eye(3), "NSV", normalised=True, title="")
     image = panels.pixels(figure)
     width, height = figure.get_size_inches() * figure.dpi
     assert image.shape == (int(height), int(width), 3)

@@ -12,10 +12,11 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 
 from conftest import Page
-from toolbox import calibration, ec57, jackknife, panels, patient_report
 from toolbox.errors import UsageError
-from toolbox.predictions import Predictions
-from toolbox.report import shown
+from toolbox.metrics import calibration, ec57, jackknife
+from toolbox.reports import classify_patients, panels
+from toolbox.reports.classify import shown
+from toolbox.runs.predictions import Predictions
 
 CLASSES = ("N", "S", "V", "F", "Q")
 OTHERS = ("normal beat", "premature atrial contraction", "other")
@@ -32,14 +33,14 @@ def said(classes: tuple[str, ...] = CLASSES, *, records: int = 12, rows: int = 9
 
 
 PREDICTIONS = said()
-VALUES = patient_report.measure(PREDICTIONS, CLASSES, temperature=1.5)
+VALUES = classify_patients.measure(PREDICTIONS, CLASSES, temperature=1.5)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pred")
-    patient_report.write(folder, VALUES, **HOW)
-    patient_report.draw(folder, PREDICTIONS, VALUES, **HOW)
+    classify_patients.write(folder, VALUES, **HOW)
+    classify_patients.draw(folder, PREDICTIONS, VALUES, **HOW)
     return folder
 
 
@@ -49,13 +50,13 @@ def test_what_is_measured_is_what_the_parts_say() -> None:
     assert {name: VALUES[name] for name in alone} == alone
     for name, scores in (("as trained", of.scores), ("T = 1.500", calibration.apply(of.scores, 1.5))):
         assert VALUES["calibration"][name]["figures"] == calibration.score(scores, of.target)
-    assert list(patient_report.measure(of, CLASSES)["calibration"]) == ["as trained"]
+    assert list(classify_patients.measure(of, CLASSES)["calibration"]) == ["as trained"]
     with pytest.raises(UsageError):
-        patient_report.measure(of, CLASSES, macro_over=("X",))
+        classify_patients.measure(of, CLASSES, macro_over=("X",))
 
 
 def test_the_text_has_every_figure_beside_its_interval_and_a_line_a_record() -> None:
-    text = patient_report.summary(VALUES, **HOW)
+    text = classify_patients.summary(VALUES, **HOW)
     for name, label in (("accuracy", "accuracy"), ("jk", "j-kappa"), ("VEB +P", "VEB +P")):
         line = next(line for line in text.splitlines() if line.startswith(label))
         low, high = VALUES["intervals"]["gross"][name]
@@ -79,9 +80,9 @@ def test_four_records_have_no_interval_in_text_and_json_but_a_reason(tmp_path: P
     target = np.tile([0] * 6 + [1] * 4, 4)
     scores = np.tile([[0.9, 0.1]], (40, 1))
     predictions = Predictions(np.arange(40), np.repeat(["a", "b", "c", "d"], 10), target, scores, -np.log(scores[:, 0]))
-    values = patient_report.measure(predictions, ("normal", "ill"), temperature=1.5)
-    patient_report.write(tmp_path, values, **HOW)
-    patient_report.draw(tmp_path, predictions, values, **HOW)
+    values = classify_patients.measure(predictions, ("normal", "ill"), temperature=1.5)
+    classify_patients.write(tmp_path, values, **HOW)
+    classify_patients.draw(tmp_path, predictions, values, **HOW)
     text = (tmp_path / "by_patient.txt").read_text()
     assert "0.6000        n/a: 4 records" in next(line for line in text.splitlines() if line.startswith("accuracy"))
     assert "0.6000 - 0.6000" not in text
@@ -96,7 +97,7 @@ def test_four_records_have_no_interval_in_text_and_json_but_a_reason(tmp_path: P
 
 @pytest.mark.parametrize("classes", [CLASSES, OTHERS, ("N", "S", "V")])
 def test_the_columns_of_every_table_stand_below_their_names(classes: tuple[str, ...]) -> None:
-    text = patient_report.summary(patient_report.measure(said(classes), classes), **HOW)
+    text = classify_patients.summary(classify_patients.measure(said(classes), classes), **HOW)
     for first in ("class, gross", "record "):
         lines = text.splitlines()
         at = next(i for i, line in enumerate(lines) if line.startswith(first))
@@ -107,8 +108,8 @@ def test_the_columns_of_every_table_stand_below_their_names(classes: tuple[str, 
 
 def test_many_records_are_listed_by_the_least_accurate_and_all_stand_in_the_csv(tmp_path: Path) -> None:
     predictions = said(records=80)
-    values = patient_report.measure(predictions, CLASSES)
-    patient_report.write(tmp_path, values, **HOW)
+    values = classify_patients.measure(predictions, CLASSES)
+    classify_patients.write(tmp_path, values, **HOW)
     text = (tmp_path / "by_patient.txt").read_text()
     assert "by record (the 60 least accurate of 80)" in text
     listed = {line.split()[0] for line in text.partition("by record (")[2].splitlines() if line.strip()} & set(
@@ -118,7 +119,7 @@ def test_many_records_are_listed_by_the_least_accurate_and_all_stand_in_the_csv(
     assert len(listed) == 60
     assert max(accuracy[name] for name in listed) <= min(accuracy[name] for name in accuracy.keys() - listed)
     assert len((tmp_path / "by_record.csv").read_text().splitlines()) == 81
-    assert all(len(panel.ticks[1]) == 61 for panel in patient_report.record_panels(values))
+    assert all(len(panel.ticks[1]) == 61 for panel in classify_patients.record_panels(values))
 
 
 def test_the_files_hold_the_protocol_and_the_same_figures(folder: Path) -> None:
@@ -143,7 +144,7 @@ def test_the_figures_are_there_and_read_without_a_network(folder: Path) -> None:
 def test_every_picture_carries_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, Figure] = {}
     monkeypatch.setattr(panels, "save_png", lambda figure, path: drawn.update({path.name: figure}))
-    patient_report.draw(tmp_path, PREDICTIONS, VALUES, **HOW)
+    classify_patients.draw(tmp_path, PREDICTIONS, VALUES, **HOW)
     assert {name: PROTOCOL in figure.get_suptitle() for name, figure in drawn.items()} == {
         "confusion_gross.png": True,
         "by_record.png": True,
@@ -152,7 +153,7 @@ def test_every_picture_carries_the_protocol(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_records_strokes_run_over_its_interval_through_its_estimate() -> None:
-    found = patient_report.record_panels(VALUES)
+    found = classify_patients.record_panels(VALUES)
     assert [panel.x_label for panel in found] == ["SVEB Se", "SVEB +P", "VEB Se", "VEB +P"]
     (_, x, y), (_, marked, _) = found[2].lines
     table = VALUES["by_record"]
@@ -167,8 +168,8 @@ def test_a_records_strokes_run_over_its_interval_through_its_estimate() -> None:
 
 
 def test_classes_without_s_and_v_have_their_own_panels() -> None:
-    values = patient_report.measure(said(OTHERS), OTHERS)
-    assert [panel.x_label for panel in patient_report.record_panels(values)] == [
+    values = classify_patients.measure(said(OTHERS), OTHERS)
+    assert [panel.x_label for panel in classify_patients.record_panels(values)] == [
         f"{of} {part}" for of in OTHERS for part in ("Se", "+P")
     ]
 
@@ -177,8 +178,8 @@ def test_a_record_without_the_beat_has_no_stroke() -> None:
     predictions = said()
     without = predictions.record == "103"
     target = np.where(without, 0, predictions.target)
-    values = patient_report.measure(Predictions(**{**vars(predictions), "target": target}), CLASSES)
-    (_, x, _), _ = patient_report.record_panels(values)[2].lines
+    values = classify_patients.measure(Predictions(**{**vars(predictions), "target": target}), CLASSES)
+    (_, x, _), _ = classify_patients.record_panels(values)[2].lines
     row = values["by_record"]["record"].index("103")
     assert np.isnan(x[3 * row : 3 * row + 2]).all()
     assert np.isfinite(x[:2]).all()

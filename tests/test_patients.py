@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders import patients, shares
-from loaders.mitdb import DS1, DS2, MITDB
-from loaders.patients import SPLITS, Cohort
+from loaders.datasets.mitdb import DS1, DS2, MITDB
+from loaders.splits import by_patient, shares
+from loaders.splits.by_patient import SPLITS, Cohort
 from toolbox.errors import CommanderError, DataError, UsageError
 
 NAMES = [f"r{i:02}" for i in range(12)]
@@ -50,8 +50,8 @@ def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(
     record, y = rows(seed % 50)
     asked, _, argument = split.partition(":")
     folds = int(argument) if argument.isdecimal() else fold
-    protocol = patients.parse(split, min(fold, folds) if SPLITS[asked].folds and "r08" not in split else None)
-    *sides, rule = patients.divide(protocol, record, y, cohort=PAIRED, val_fraction=fraction, seed=seed)
+    protocol = by_patient.parse(split, min(fold, folds) if SPLITS[asked].folds and "r08" not in split else None)
+    *sides, rule = by_patient.divide(protocol, record, y, cohort=PAIRED, val_fraction=fraction, seed=seed)
     train, val, test = sides
     assert all(len(side) and (np.diff(side) > 0).all() for side in sides)
     assert len(set(np.concatenate(sides).tolist())) == sum(map(len, sides))
@@ -69,7 +69,9 @@ def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_ru
     split: str, seed: int
 ) -> None:
     record, y = rows(seed)
-    train, val, _, rule = patients.divide(patients.parse(split), record, y, cohort=PAIRED, val_fraction=0.2, seed=seed)
+    train, val, _, rule = by_patient.divide(
+        by_patient.parse(split), record, y, cohort=PAIRED, val_fraction=0.2, seed=seed
+    )
     named = set(rule.split("training side, ")[1].split(" (")[0].split())
     assert set(record[val]) == named
     assert not set(record[train]) & named
@@ -78,7 +80,9 @@ def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_ru
 def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_of_the_test_side() -> None:
     record, y = rows(1)
     how = {"cohort": PAIRED, "val_fraction": 0.1, "seed": 1}
-    divided = [patients.divide(patients.parse("inter-patient-kfold:3", fold), record, y, **how) for fold in (1, 2, 3)]
+    divided = [
+        by_patient.divide(by_patient.parse("inter-patient-kfold:3", fold), record, y, **how) for fold in (1, 2, 3)
+    ]
     own = np.flatnonzero(np.isin(record, PAIRED.train))
     assert sorted(np.concatenate([test for *_, test, _ in divided]).tolist()) == own.tolist()
     assert all(np.array_equal(np.sort(np.concatenate(sides)), own) for *sides, _ in divided)
@@ -88,7 +92,7 @@ def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_
 def test_the_same_seed_divides_alike(split: str) -> None:
     record, y = rows(3)
     once, again = (
-        patients.divide(patients.parse(split), record, y, cohort=PAIRED, val_fraction=0.1, seed=5) for _ in range(2)
+        by_patient.divide(by_patient.parse(split), record, y, cohort=PAIRED, val_fraction=0.1, seed=5) for _ in range(2)
     )
     assert once[3] == again[3]
     assert all(np.array_equal(one, other) for one, other in zip(once[:3], again[:3], strict=True))
@@ -97,7 +101,7 @@ def test_the_same_seed_divides_alike(split: str) -> None:
 def test_another_seed_makes_other_folds() -> None:
     record, y = rows(3)
     tests = {
-        patients.divide(patients.parse("kfold-patient:4"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)[
+        by_patient.divide(by_patient.parse("kfold-patient:4"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)[
             2
         ].tobytes()
         for seed in range(5)
@@ -110,8 +114,8 @@ def test_another_seed_makes_other_folds() -> None:
 def test_each_row_is_tested_in_exactly_one_fold_and_every_fold_has_a_patient(folds: int, seed: int) -> None:
     record, y = rows(seed)
     tests = [
-        patients.divide(
-            patients.parse(f"kfold-patient:{folds}", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed
+        by_patient.divide(
+            by_patient.parse(f"kfold-patient:{folds}", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed
         )[2]
         for fold in range(1, folds + 1)
     ]
@@ -128,8 +132,8 @@ def test_folds_have_like_shares_of_each_class() -> None:
 def test_leaving_records_out_tests_each_once_and_leaves_the_rest_of_its_person_out_of_train() -> None:
     record, y = rows(0)
     for fold, name in enumerate(NAMES, 1):
-        train, val, test, rule = patients.divide(
-            patients.parse("leave-one-record-out", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=1
+        train, val, test, rule = by_patient.divide(
+            by_patient.parse("leave-one-record-out", fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=1
         )
         assert set(record[test]) == {name}
         person = {other for other in NAMES if persons(np.array([other])) == persons(np.array([name]))}
@@ -141,7 +145,7 @@ def test_leaving_records_out_tests_each_once_and_leaves_the_rest_of_its_person_o
 @given(st.integers(0, 2**31 - 1))
 def test_a_random_split_tests_a_fifth_of_each_class_of_each_record(seed: int) -> None:
     record, y = rows(seed % 50)
-    *_, test, _ = patients.divide(patients.parse("random"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)
+    *_, test, _ = by_patient.divide(by_patient.parse("random"), record, y, cohort=PAIRED, val_fraction=0.1, seed=seed)
     tested = np.isin(np.arange(len(y)), test)
     for k in range(3):
         assert abs(tested[y == k].sum() - 0.2 * (y == k).sum()) < 1
@@ -157,8 +161,8 @@ def test_the_published_lists_are_22_records_each_without_paced_ones_and_strictly
     record, y = np.repeat(DS1.split() + DS2.split() + ["102", "107"], 2), np.tile([0, 1], 46)
     sides = {}
     for split in ("inter-patient", "inter-patient-strict"):
-        train, val, test, rule = patients.divide(
-            patients.parse(split), record, y, cohort=MITDB, val_fraction=0.1, seed=1
+        train, val, test, rule = by_patient.divide(
+            by_patient.parse(split), record, y, cohort=MITDB, val_fraction=0.1, seed=1
         )
         sides[split] = {*record[train], *record[val]}, set(record[test])
         assert ("one person stands on both sides, records 201 and 202" in rule) == (split == "inter-patient")
@@ -171,8 +175,8 @@ def test_validation_and_train_have_every_class_where_any_choice_of_patients_can(
     could = []
     for seed in range(20):
         record, y = rows(seed)
-        train, val, *_ = patients.divide(
-            patients.parse("inter-patient"), record, y, cohort=PAIRED, val_fraction=fraction, seed=seed
+        train, val, *_ = by_patient.divide(
+            by_patient.parse("inter-patient"), record, y, cohort=PAIRED, val_fraction=fraction, seed=seed
         )
         side = np.concatenate([train, val])
         subsets = (np.isin(record[side], names) for size in (1, 2, 3) for names in combinations(NAMES[:6], size))
@@ -190,9 +194,9 @@ def test_validation_and_train_have_every_class_where_any_choice_of_patients_can(
 def test_a_missing_published_record_is_named(split: str) -> None:
     there = np.array([name for name in DS1.split() + DS2.split() if name not in ("101", "234")])
     with pytest.raises(DataError, match=r"needs records that are not here or lack the leads: 101 234 \(db\)") as caught:
-        patients.check_complete(patients.parse(split), there, MITDB, where="db")
+        by_patient.check_complete(by_patient.parse(split), there, MITDB, where="db")
     assert caught.value.code == 3
-    patients.check_complete(patients.parse("random"), there, MITDB)
+    by_patient.check_complete(by_patient.parse("random"), there, MITDB)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_a_missing_published_record_is_named(split: str) -> None:
 def test_what_cannot_be_asked_for_is_a_usage_error(split: str, fold: int | None, says: str) -> None:
     record, y = rows(0)
     with pytest.raises(UsageError, match=says) as caught:
-        patients.divide(patients.parse(split, fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=1)
+        by_patient.divide(by_patient.parse(split, fold), record, y, cohort=PAIRED, val_fraction=0.1, seed=1)
     assert "\n" not in str(caught.value)
 
 
@@ -230,12 +234,12 @@ def test_what_cannot_be_asked_for_is_a_usage_error(split: str, fold: int | None,
 def test_a_side_that_would_be_empty_is_a_data_error(names: list[str], split: str, says: str) -> None:
     record = np.repeat(names, 5)
     with pytest.raises(DataError, match=says):
-        patients.divide(
-            patients.parse(split), record, np.zeros(len(record), int), cohort=PAIRED, val_fraction=0.1, seed=1
+        by_patient.divide(
+            by_patient.parse(split), record, np.zeros(len(record), int), cohort=PAIRED, val_fraction=0.1, seed=1
         )
 
 
 def test_a_person_on_two_sides_is_refused_where_the_protocol_does_not_say_so() -> None:
-    beats = patients.Beats.whose(np.array(["r01", "r06"]), np.zeros(2, int), PAIRED)
+    beats = by_patient.Beats.whose(np.array(["r01", "r06"]), np.zeros(2, int), PAIRED)
     with pytest.raises(CommanderError, match="one person stands on two sides, records r01 r06"):
-        patients._check_apart(beats, (np.array([True, False]), np.array([False, True])), where="")
+        by_patient._check_apart(beats, (np.array([True, False]), np.array([False, True])), where="")

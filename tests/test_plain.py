@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from conftest import carried_out
-from toolbox import panels, plain, plotter, terminal
+from toolbox import plain, terminal
 from toolbox.errors import DataError
-from toolbox.panels import Panel
+from toolbox.reports import panels, plots
+from toolbox.reports.panels import Panel
 
 ESC, OSC, BIDI = "\x1b[31mred", "\x1b]0;owned\x07", "abc\u202edcba\u2066"
 EVIL = f"{ESC}{OSC}{BIDI}\r\nerror: forged\x00\x9b\u200b\udcff"
@@ -83,7 +84,7 @@ def test_figures_and_their_pages_show_names_as_text(tmp_path: Path) -> None:
     panels.save_panels([panel], tmp_path / "page", columns=1, title=f"{EVIL}\nsecond line")
     assert not UNSEEN.search(read(tmp_path / "page.html"))
     panels.save_png(
-        plotter.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png"
+        plots.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png"
     )
 
 

@@ -13,11 +13,12 @@ import torch
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
-from toolbox import jackknife, metrics, plotter, report
-from toolbox.meter import StepLosses
-from toolbox.metrics import METRICS
-from toolbox.panels import save_panels
-from toolbox.predictions import Predictions
+from toolbox.metrics import classification, jackknife
+from toolbox.metrics.classification import METRICS
+from toolbox.reports import classify, plots
+from toolbox.reports.panels import save_panels
+from toolbox.runs.predictions import Predictions
+from toolbox.training.meter import StepLosses
 
 CLASSES = ("N", "S", "V")
 PNG = b"\x89PNG"
@@ -31,8 +32,8 @@ def predictions(*, absent: tuple[int, ...] = (), rows: int = 40) -> Predictions:
 
 
 def measured(rows: Predictions) -> dict[str, Any]:
-    values = metrics.name_classes(metrics.score(rows.target, rows.scores, rows.loss), CLASSES)
-    intervals = metrics.bootstrap_intervals(rows.target, rows.scores, rows.loss, replicates=20)
+    values = classification.name_classes(classification.score(rows.target, rows.scores, rows.loss), CLASSES)
+    intervals = classification.bootstrap_intervals(rows.target, rows.scores, rows.loss, replicates=20)
     return values | {"intervals": intervals}
 
 
@@ -44,7 +45,7 @@ def history(epochs: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("normalised", [True, False])
 def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) -> None:
     matrix = np.array([[1200, 300, 0], [0, 0, 0], [1, 0, 3]])
-    figure = plotter.confusion_figure(matrix, CLASSES, normalised=normalised, title="a title")
+    figure = plots.confusion_figure(matrix, CLASSES, normalised=normalised, title="a title")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts[:6] == (["80.0%", "20.0%", "0.0%"] + ["0.0%"] * 3 if normalised else ["1,200", "300", "0"] + ["0"] * 3)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CLASSES)
@@ -52,7 +53,7 @@ def test_a_confusion_matrix_says_classes_and_shares_or_counts(normalised: bool) 
 
 
 @pytest.mark.parametrize("absent", [(), (1,), (1, 2)], ids=["all classes", "one absent", "one alone"])
-@pytest.mark.parametrize("panels", [plotter.roc_panels, plotter.precision_recall_panels])
+@pytest.mark.parametrize("panels", [plots.roc_panels, plots.precision_recall_panels])
 def test_curves_are_drawn_for_the_classes_that_can_have_one(
     tmp_path: Path, panels: Any, absent: tuple[int, ...]
 ) -> None:
@@ -72,7 +73,7 @@ def test_curves_are_drawn_for_the_classes_that_can_have_one(
 def test_curves_and_areas_are_scikit_learns(digits: int) -> None:
     rows = predictions(rows=200)
     rows = replace(rows, scores=np.round(rows.scores, digits))
-    (roc,), (recall,) = plotter.roc_panels(rows, CLASSES), plotter.precision_recall_panels(rows, CLASSES)
+    (roc,), (recall,) = plots.roc_panels(rows, CLASSES), plots.precision_recall_panels(rows, CLASSES)
     for k, name in enumerate(CLASSES):
         positive, scores = rows.target == k, rows.scores[:, k]
         x, y, _ = sk.roc_curve(positive, scores)
@@ -89,7 +90,7 @@ def test_curves_and_areas_are_scikit_learns(digits: int) -> None:
 def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: int) -> None:
     rows = history(epochs)
     rows[0]["val"] = rows[0]["val"] | {"macro_auroc": None}
-    panels = plotter.history_panels(rows)
+    panels = plots.history_panels(rows)
     assert [panel.title for panel in panels] == [name.replace("_", " ") for name in METRICS] + ["learning rate"]
     for panel in panels[:-1]:
         assert [(name, len(x), len(y)) for name, x, y in panel.lines] == [
@@ -101,12 +102,12 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
 
 def test_few_losses_of_steps_are_drawn_each_and_many_as_means_in_their_range() -> None:
     epoch, loss = np.repeat(np.arange(2, 5, dtype=np.int32), 4), np.arange(12, dtype=np.float32)
-    ((_, x, y), (_, middles, means)) = plotter.loss_panels(epoch, loss)[0].lines
+    ((_, x, y), (_, middles, means)) = plots.loss_panels(epoch, loss)[0].lines
     assert (x.tolist(), y.tolist()) == (list(range(1, 13)), loss.tolist())
     assert (middles.tolist(), means.tolist()) == ([2.5, 6.5, 10.5], [1.5, 5.5, 9.5])
     rng = np.random.default_rng(1)
     loss = rng.random(4321).astype(np.float32)
-    (panel,) = plotter.loss_panels(np.ones(4321, np.int32), loss)
+    (panel,) = plots.loss_panels(np.ones(4321, np.int32), loss)
     (name, x, y), ((_, low, high),) = panel.lines[0], panel.bands
     assert name == "mean of 5 steps, and their range"
     assert len(x) == 865
@@ -141,7 +142,7 @@ def test_losses_of_steps_are_read_as_they_were_written_and_nothing_else_is(tmp_p
 
 def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> None:
     values = measured(predictions())
-    text = report.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
+    text = classify.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
     assert text.startswith("a run\nsplit: by patient\n")
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     for name in METRICS:
@@ -160,8 +161,8 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     rows, spec = predictions(absent=(1, 2)), SimpleNamespace(classes=CLASSES, split_rule="by patient")
     (tmp_path / "pred").mkdir()
     with caplog.at_level(logging.INFO):
-        values = report.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
-    report.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
+        values = classify.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
+    classify.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
     written = json.loads((tmp_path / "pred" / "metrics.json").read_text())
     assert written["split_rule"] == "by patient"
     assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, None)
@@ -189,7 +190,7 @@ def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, rec
     rows, spec = predictions(), SimpleNamespace(classes=CLASSES, split_rule="by patient")
     record = np.array([f"r{i}" for i in range(records)])[np.arange(len(rows.index)) % records]
     rows = Predictions(**{**vars(rows), "record": record})
-    values = report.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
+    values = classify.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
     text = (tmp_path / "report.txt").read_text()
     assert says in text
     assert values["interval_method"] == jackknife.METHOD
@@ -200,6 +201,6 @@ def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, rec
 def test_few_rows_have_no_interval(tmp_path: Path) -> None:
     rows = predictions().of(np.arange(9))
     rows = Predictions(**{**vars(rows), "record": np.full(9, "")})
-    values = report.write(tmp_path, rows, {}, spec=SimpleNamespace(classes=CLASSES, split_rule="x"), title="a run")
+    values = classify.write(tmp_path, rows, {}, spec=SimpleNamespace(classes=CLASSES, split_rule="x"), title="a run")
     assert (values["intervals"]["accuracy"], values["without_interval"]["accuracy"]) == (None, "9 rows")
     assert "n/a: no interval, which needs 10 rows." in (tmp_path / "report.txt").read_text()

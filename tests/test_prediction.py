@@ -18,13 +18,16 @@ import wfdb
 from test_strip import in_browser, needs_browser
 
 import args
-import prediction
+from commands import predict as prediction
 from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
-from loaders import beside, cuts, inputs, kaggle, pwaves, recordings, rhythm, synth_patients
-from loaders.beats import Recipe
+from loaders.families import beat_features, beats_kaggle, features_pwaves, features_rr, row_forms
+from loaders.families.beats import Recipe
 from loaders.filters import resample
-from toolbox import calibration, outputs
+from loaders.formats import inputs, recordings
+from loaders.synthetic import patients
+from toolbox import outputs
 from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
+from toolbox.metrics import calibration
 
 RATE_HZ = 250
 NOTICE = "A research tool, not a medical device."
@@ -57,8 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def patient(number: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One of the generated patients, from 0 on: signal (T,) in mV, symbols and samples of the beats."""
-    seeds = np.random.SeedSequence(synth_patients.SEED).spawn(synth_patients.PATIENTS)[number]
-    signal, symbols, peaks = synth_patients.recording(np.random.default_rng(seeds))
+    seeds = np.random.SeedSequence(patients.SEED).spawn(patients.PATIENTS)[number]
+    signal, symbols, peaks = patients.recording(np.random.default_rng(seeds))
     return signal[0], symbols, peaks
 
 
@@ -140,7 +143,7 @@ def test_the_summary_counts_the_beats_and_scores_itself(predicted: SimpleNamespa
     assert score["detection"]["Se"] > 0.95
     assert score["trained_on"] == "no"
     matrix = np.array(score["confusion"])
-    assert matrix[:-1].sum() == synth_patients.BEATS
+    assert matrix[:-1].sum() == patients.BEATS
     assert matrix[:-1, -1].sum() == score["detection"]["missed"]
     assert matrix[-1].sum() == score["detection"]["extra"]
     assert score["classification"]["V"]["Se"] == pytest.approx(matrix[2, 2] / matrix[2].sum())
@@ -228,14 +231,16 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
-    monkeypatch.setattr(cuts, "BLOCK_S", 30)
-    monkeypatch.setattr(cuts, "AROUND_S", 20)
-    how = cuts.form("mitdb", **options)
-    parts = [x for x, _ in cuts.rows(how, [lead], peaks)]
+    monkeypatch.setattr(row_forms, "BLOCK_S", 30)
+    monkeypatch.setattr(row_forms, "AROUND_S", 20)
+    how = row_forms.form("mitdb", **options)
+    parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
     signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
-    numbers = beside.numbers(beside.ALL, peaks / RATE_HZ, pwaves.rows(signal, how.rate_hz, how.places(peaks, RATE_HZ)))
-    assert np.median(np.abs(cuts.features(beside.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
+    numbers = beat_features.numbers(
+        beat_features.ALL, peaks / RATE_HZ, features_pwaves.rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
+    )
+    assert np.median(np.abs(row_forms.features(beat_features.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
     assert len(parts) > 3
     assert np.abs(np.concatenate(parts) - whole)[:-2].max() < 0.02 * np.abs(whole).max()
     assert np.median(np.abs(np.concatenate(parts) - whole).max((1, 2))) < 1e-4 * np.abs(whole).max()
@@ -245,12 +250,15 @@ def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
-    monkeypatch.setattr(cuts, "BLOCK_S", 30)
-    (*parts,) = cuts.rows(cuts.form("ecg"), [lead], peaks)
+    monkeypatch.setattr(row_forms, "BLOCK_S", 30)
+    (*parts,) = row_forms.rows(row_forms.form("ecg"), [lead], peaks)
     found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
-    signal, places = resample(lead.read(0, lead.samples), RATE_HZ, kaggle.RATE_HZ), peaks * kaggle.RATE_HZ / RATE_HZ
-    whole = kaggle.cut(signal, places[:-1], np.diff(places))
-    assert found.shape == (len(peaks), 1, kaggle.SAMPLES)
+    signal, places = (
+        resample(lead.read(0, lead.samples), RATE_HZ, beats_kaggle.RATE_HZ),
+        peaks * beats_kaggle.RATE_HZ / RATE_HZ,
+    )
+    whole = beats_kaggle.cut(signal, places[:-1], np.diff(places))
+    assert found.shape == (len(peaks), 1, beats_kaggle.SAMPLES)
     assert np.abs(found[:-1, 0] - whole).max() < 0.01
     assert upright.mean() > 0.9
 
@@ -260,7 +268,7 @@ def test_the_probabilities_are_those_of_the_test_of_the_run(run: Path, tmp_path:
     found = read(tmp_path / "out", "p14")
     tested = pd.read_csv(run / "pred" / "predictions.csv", keep_default_na=False)
     tested = tested[tested["record"] == "p14"]
-    beats = tested["row"] - 13 * synth_patients.BEATS  # the short run tested some of them
+    beats = tested["row"] - 13 * patients.BEATS  # the short run tested some of them
     temperature = json.loads((run / "temperature.json").read_text())["temperature"]
     assert temperature != 1
     scores = found.table.filter(like="p_").to_numpy()[beats]
@@ -611,9 +619,9 @@ def test_beats_of_another_time_resolution_are_placed_at_the_rate_of_the_signal(r
 
 def test_symbols_become_classes_as_the_dataset_has_them() -> None:
     annotated = ["N", "L", "A", "V", "/", "!"]
-    assert cuts.classes_of("ecg", annotated, tuple("NSVFQ"), None).tolist() == [0, 0, 1, 2, 4, -1]
-    assert cuts.classes_of("ecg_bin", annotated, ("normal", "abnormal"), None).tolist() == [0, 0, 1, 1, 1, -1]
-    assert cuts.classes_of("mitdb", annotated, ("N", "A"), "symbols").tolist() == [0, -1, 1, -1, -1, -1]
+    assert row_forms.classes_of("ecg", annotated, tuple("NSVFQ"), None).tolist() == [0, 0, 1, 2, 4, -1]
+    assert row_forms.classes_of("ecg_bin", annotated, ("normal", "abnormal"), None).tolist() == [0, 0, 1, 1, 1, -1]
+    assert row_forms.classes_of("mitdb", annotated, ("N", "A"), "symbols").tolist() == [0, -1, 1, -1, -1, -1]
 
 
 def test_an_inverted_lead_is_noticed_and_can_be_turned(
@@ -636,8 +644,10 @@ def test_an_inverted_lead_is_noticed_and_can_be_turned(
 def test_a_gap_has_no_beats_and_counts_as_lost(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    unknown, features = [], rhythm.rr_features
-    monkeypatch.setattr(rhythm, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over))
+    unknown, features = [], features_rr.rr_features
+    monkeypatch.setattr(
+        features_rr, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over)
+    )
     signal = patient()[0]
     signal[10_000:20_000] = value
     pd.DataFrame({"II": signal}).to_csv(tmp_path / "r1.csv", index=False)
@@ -779,7 +789,8 @@ def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
 # The highest memory of the process itself: what resource.getrusage says is that of its parent too.
 MEASURED = """
 import re, sys, time
-import commander, prediction, scipy.signal, scipy.ndimage, wfdb, pandas
+import commander, scipy.signal, scipy.ndimage, wfdb, pandas
+from commands import predict as prediction
 start = time.process_time()
 code = commander.main(sys.argv[1:])
 print(code, time.process_time() - start,

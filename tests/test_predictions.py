@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolbox.predictions import Predictions
+from toolbox.runs.predictions import Predictions
 
 CLASSES = ("N", "S", "V")
 PREDICTIONS = Predictions(

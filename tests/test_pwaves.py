@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from conftest import MITDB_ZIP
 from loaders import get_data
-from loaders.pwaves import ENOUGH, FEATURES, FEWEST, RECENT, p_features, rows
+from loaders.families.features_pwaves import ENOUGH, FEATURES, FEWEST, RECENT, p_features, rows
 
 RATE_HZ = 125
 

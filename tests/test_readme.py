@@ -10,11 +10,12 @@ import torch
 
 import args
 import research
-from choices import CHOICES
+from commands.choices import CHOICES
 from conftest import ROOT, make_spec
 from models import VISION, get_model
 from toolbox import errors
 
+PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
 README = (ROOT / "README.md").read_text()
 LINES = [line.strip() for block in re.findall(r"(?:^    .+\n)+", README, re.MULTILINE) for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("python commander.py")]
@@ -28,7 +29,6 @@ REQUIREMENTS = (
     "requirements-dev.txt",
 )
 PROMISES = (ROOT / "docs" / "promises.md").read_text()
-PACKAGES = ("loaders", "models", "toolbox")
 CODES = {
     int(code)
     for codes in re.findall(r"^\| ([\d, ]+) \|", README.split("| exit code |")[1].split("\n\n")[0], re.MULTILINE)
@@ -109,9 +109,12 @@ def test_every_promise_ends_with_an_exit_code_that_there_is() -> None:
 
 
 def test_the_tree_is_the_tree() -> None:
-    named = set(re.findall(r"[\w]+\.py", TREE))
-    product = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
-    assert named == {path.name for path in product if path.name != "__init__.py"}
+    lines = [line for line in TREE.splitlines() if line.startswith("    ")]
+    packages = [folder for package in PACKAGES for folder in (ROOT / package).glob("*/") if any(folder.glob("*.py"))]
+    assert {word for line in lines for word in re.findall(r"^ {4}([\w]+\.py)", line)} == {
+        p.name for p in ROOT.glob("*.py")
+    }
+    assert {line.split("/")[0].strip() for line in lines if line.startswith("      ")} == {p.name for p in packages}
 
 
 def test_every_exit_code_is_named() -> None:

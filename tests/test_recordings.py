@@ -13,11 +13,11 @@ from scipy.io import savemat
 from test_sources import unprivileged
 
 from conftest import MITDB_ZIP
-from loaders import recordings
-from loaders.archives import unpacked
-from loaders.formats import csv_leads
-from loaders.recording import Recording
-from toolbox import gaps
+from loaders.files.archives import unpacked
+from loaders.formats import recordings
+from loaders.formats.csv import leads as csv_leads
+from loaders.formats.recording import Recording
+from toolbox.ecg import gaps
 from toolbox.errors import CommanderError, DataError, ResourceError
 
 RATE_HZ, SAMPLES = 250, 2500

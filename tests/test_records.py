@@ -13,7 +13,7 @@ from test_kaggle import ecg_like, write_record
 from test_sources import unprivileged
 
 from conftest import MITDB_ZIP
-from loaders.records import read_record
+from loaders.formats.wfdb import read_record
 from toolbox.errors import DataError, ResourceError
 
 # What is replaced in the header "202 1 360 1440 / 202.dat 212 200(0)/mV 12 0 34 -17513 0 MLII", and what the error says

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import args
-import choices
+from commands import choices
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 

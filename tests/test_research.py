@@ -16,13 +16,11 @@ from typing import Any
 
 import pytest
 
-import cells
 import research
-import worker
 from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
-from toolbox import gridfile, gridtable
+from studies import cells, plans, tables, worker
+from studies.ledger import DONE, FAILED, Ledger, Task
 from toolbox.errors import UsageError
-from toolbox.ledger import DONE, FAILED, Ledger, Task
 
 GRID = """
 base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 6}
@@ -48,7 +46,7 @@ def end(root: Path, *flags: object, **how: Any) -> SimpleNamespace:
 
 
 def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Task]:
-    found = cells.experiments(gridfile.read(path).grid.cells())
+    found = cells.experiments(plans.read(path).grid.cells())
     return [cells.repeated(one, rep, tested=tested) for rep in range(reps) for one in found]
 
 
@@ -59,7 +57,7 @@ def here(ledger: Ledger, tasks: list[Task]) -> list[dict[str, Any]]:
 
 def table(ledger: Ledger) -> list[dict[str, Any]]:
     """Every row without what differs from one carrying out to the next."""
-    return [{key: value for key, value in row.items() if key not in SECONDS} for row in gridtable.rows(ledger)]
+    return [{key: value for key, value in row.items() if key not in SECONDS} for row in tables.rows(ledger)]
 
 
 def plan(ledger: Ledger, tasks: list[Task]) -> Ledger:
@@ -249,7 +247,7 @@ def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(root: Path) -> 
     assert ended.code == 1, ended.err
     assert "not finite" in ended.err
     ledger = Ledger(root / "research" / "g", root)
-    good, bad = gridtable.rows(ledger)
+    good, bad = tables.rows(ledger)
     assert (good["state"], bad["state"]) == (DONE, FAILED)
     assert "not finite" in bad["error"]
     before = ledger.path.joinpath("runs", f"{bad['cell']}_0.json").read_text()

@@ -12,8 +12,8 @@ from torch import nn
 
 from conftest import ROOT, carried_out, make_spec
 from models import MODELS, arguments, get_model, parse_args
-from models.resnet1d_grid import GridBlock
-from toolbox import gridfile
+from models.signals.resnet1d_grid import GridBlock
+from studies import plans
 from toolbox.errors import UsageError
 
 TWO_CLASSES = make_spec(samples=3000, classes=("A", "NO"))
@@ -48,7 +48,7 @@ def test_it_has_the_published_number_of_parameters(model_args: str) -> None:
 
 
 def test_the_published_grid_has_the_sizes_of_the_published_table() -> None:
-    cells = gridfile.read(ROOT / "grids" / "cardio_resnet.yaml").grid.cells()
+    cells = plans.read(ROOT / "grids" / "cardio_resnet.yaml").grid.cells()
     typed = [cell["model-args"] for cell in map(whole, cells)]
     assert sorted(map(sizes, typed)) == sorted(map(sizes, PARAMETERS))
 

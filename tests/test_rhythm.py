@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.rhythm import FEATURES, is_early, known_only, over_gaps, rr_features
+from loaders.families.features_rr import FEATURES, is_early, known_only, over_gaps, rr_features
 
 
 def reference(times_s: list[float]) -> list[list[float]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loaders.rows import BAD_ROWS, Layout, read_rows
+from loaders.formats.csv.rows import BAD_ROWS, Layout, read_rows
 from toolbox.errors import DataError
 
 LAYOUT = Layout(187, ("N", "S", "V", "F", "Q"))

@@ -9,9 +9,9 @@ import pytest
 import wfdb
 
 from conftest import MITDB_ZIP
-from loaders.archives import unpacked
-from loaders.kaggle import AAMI
-from toolbox import gaps, matching, rpeaks
+from loaders.families.beats_kaggle import AAMI
+from loaders.files.archives import unpacked
+from toolbox.ecg import gaps, matching, rpeaks
 from toolbox.errors import DataError
 
 PACED = {"102", "104", "107", "217"}

@@ -13,12 +13,12 @@ import pytest
 
 from conftest import ROOT
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
-from toolbox.runs import RunFolder, versions
+from toolbox.runs.folder import RunFolder, versions
 
 HOLD = """
 import sys
 from pathlib import Path
-from toolbox.runs import RunFolder
+from toolbox.runs.folder import RunFolder
 with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.readline()
@@ -26,7 +26,7 @@ with RunFolder(Path(sys.argv[1])).locked():
 CLAIM = """
 import sys
 from pathlib import Path
-from toolbox.runs import RunFolder
+from toolbox.runs.folder import RunFolder
 print("ready", flush=True)
 sys.stdin.readline()
 print(RunFolder.claim(Path(sys.argv[1]), "ecg", "cnn1d_3", "bump").path.name)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from toolbox import samplers
 from toolbox.errors import UsageError
-from toolbox.samplers import BALANCES, SAMPLERS, class_weights
+from toolbox.training import samplers
+from toolbox.training.samplers import BALANCES, SAMPLERS, class_weights
 
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor([8000, 1500, 500]))
 IMPORTANCE = (1.0, 2.0, 0.5)

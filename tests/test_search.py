@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 
-import cells
 import research
-import stages
-import worker
 from conftest import finish, launch, wait_for
-from series import Series
-from toolbox import gridfile, gridtable
+from studies import cells, plans, stages, tables, worker
+from studies.grid import Option, Range, fixed
+from studies.ledger import DONE, PRUNED, Ledger, Task
+from studies.series import Series
+from studies.space import Space, around
 from toolbox.errors import UsageError
-from toolbox.grid import Option, Range, fixed
-from toolbox.ledger import DONE, PRUNED, Ledger, Task
-from toolbox.space import Space, around
 
 search = pytest.importorskip("search", reason="optuna is not installed")
 
@@ -92,7 +89,7 @@ test_set_is_closed.__test__ = False
 
 def space(text: str, folder: Path) -> Any:
     (folder / "s.yaml").write_text(text)
-    return Space.of(gridfile.read(folder / "s.yaml").grid)
+    return Space.of(plans.read(folder / "s.yaml").grid)
 
 
 def told(ledger: Ledger, found: Any, **how: Any) -> Any:
@@ -102,7 +99,7 @@ def told(ledger: Ledger, found: Any, **how: Any) -> Any:
 
 
 def rows(ledger: Ledger) -> dict[str, Any]:
-    return {row["cell"]: (row["state"], row["lr"], row.get("val/macro_f1")) for row in gridtable.rows(ledger)}
+    return {row["cell"]: (row["state"], row["lr"], row.get("val/macro_f1")) for row in tables.rows(ledger)}
 
 
 def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_opened(

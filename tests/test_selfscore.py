@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from loaders import symbols
-from toolbox import selfscore
-from toolbox.beatlist import Beats
+from loaders.families import labels_symbols
+from toolbox.ecg import selfscore
+from toolbox.ecg.beat_list import Beats
 
 CLASSES = ("N", "S", "V", "F", "Q")
 RATE_HZ = 100.0
@@ -26,10 +26,10 @@ def reference(at: list[int], classes: str) -> tuple[np.ndarray, np.ndarray]:
 def test_flutter_is_from_bracket_to_bracket_over_waves_in_a_row_and_to_the_end_where_it_is_not_closed() -> None:
     annotated = np.array(list("N[!!]N!!VN!N[N"))
     at = np.arange(len(annotated)) * 100
-    assert symbols.flutter(annotated, at, 5000).tolist() == [[100, 400], [600, 700], [1000, 1000], [1200, 4999]]
-    assert symbols.flutter(np.array(["N", "+"]), np.array([1, 2]), 5000).shape == (0, 2)
-    assert symbols.flutter(np.array([], str), np.array([], np.int64), 5000).shape == (0, 2)
-    assert symbols.flutter(np.array(list("]N[")), np.array([5, 10, 20]), 30).tolist() == [[20, 29]]
+    assert labels_symbols.flutter(annotated, at, 5000).tolist() == [[100, 400], [600, 700], [1000, 1000], [1200, 4999]]
+    assert labels_symbols.flutter(np.array(["N", "+"]), np.array([1, 2]), 5000).shape == (0, 2)
+    assert labels_symbols.flutter(np.array([], str), np.array([], np.int64), 5000).shape == (0, 2)
+    assert labels_symbols.flutter(np.array(list("]N[")), np.array([5, 10, 20]), 30).tolist() == [[20, 29]]
 
 
 def test_flutter_is_left_out_as_bxb_does() -> None:

@@ -11,8 +11,8 @@ from test_engine import is_refused
 from test_research import free_port
 
 from conftest import ROOT, finish, launch, wait_for
-from toolbox import gridtable
-from toolbox.ledger import DONE, Ledger
+from studies import tables
+from studies.ledger import DONE, Ledger
 
 SCRIPT = ROOT / "grids" / "slurm.sh"
 FILE = """
@@ -79,8 +79,8 @@ def test_a_job_that_is_preempted_saves_its_runs_is_requeued_and_ends_when_it_com
     assert ended.code == 143, ended.out
     assert not keys.exists()
     assert (tmp_path / "scontrol").read_text().split() == ["requeue", "7"]
-    assert {row["state"] for row in gridtable.rows(ledger)} <= {DONE, "stopped", "waiting"}
+    assert {row["state"] for row in tables.rows(ledger)} <= {DONE, "stopped", "waiting"}
     ended = finish(launch(*job, **how))
     assert ended.code == 0, ended.out
-    assert {row["state"] for row in gridtable.rows(ledger)} == {DONE}
-    assert [row["stage"] for row in gridtable.rows(ledger)] == ["head", "head", "final"]
+    assert {row["state"] for row in tables.rows(ledger)} == {DONE}
+    assert [row["stage"] for row in tables.rows(ledger)] == ["head", "head", "final"]

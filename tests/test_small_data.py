@@ -10,12 +10,12 @@ import torch
 from test_trainer import build, fit
 
 import args
-import assembly
-import cells
+from commands import build as assembly
 from conftest import carried_out
 from loaders.base import Data
-from toolbox import collapse
+from studies import cells
 from toolbox.errors import UsageError
+from toolbox.metrics import collapse
 
 FLAGS = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
 

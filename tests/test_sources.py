@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from loaders import sources, transfers
-from loaders.sources import Remote, download, topmost
+from loaders.files import sources, transfers
+from loaders.files.sources import Remote, download, topmost
 from toolbox.errors import CommanderError, DownloadError, ResourceError
 
 

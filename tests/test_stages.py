@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 import research
-import stages
 from conftest import assert_same_run, finish, launch, wait_for
-from series import Series
-from toolbox import gridcells, gridfile, gridtable, stagefile
+from studies import plans, plans_stages, stages, table_cells, tables
+from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task
+from studies.series import Series
+from studies.space import Space
 from toolbox.errors import UsageError
-from toolbox.ledger import DONE, FAILED, PRUNED, Ledger, Task
-from toolbox.predictions import Predictions
-from toolbox.space import Space
+from toolbox.runs.predictions import Predictions
 
 search = pytest.importorskip("search", reason="optuna is not installed")
 from test_search import BAR, NEVER, Here, run_of, test_set_is_closed  # noqa: E402
@@ -58,7 +57,7 @@ def carried_out(root: Path, monkeypatch: pytest.MonkeyPatch, text: str = FILE, *
 
 
 def of(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
-    return [row for row in gridtable.rows(ledger) if row["stage"] == stage]
+    return [row for row in tables.rows(ledger) if row["stage"] == stage]
 
 
 def validated(ledger: Ledger, key: str) -> list[int]:
@@ -94,8 +93,8 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
     assert test_set_is_closed(closed)
     head, after = of(ledger, "head"), of(ledger, "all")
     assert [row["fold"] for row in head] == ["1/2", "1/2", "2/2", "2/2"]
-    assert {row["state"] for row in gridtable.rows(ledger)} == {DONE}
-    best = gridcells.best(gridcells.cells(head, "macro_f1"), "macro_f1", "head")["cell"]
+    assert {row["state"] for row in tables.rows(ledger)} == {DONE}
+    best = table_cells.best(table_cells.cells(head, "macro_f1"), "macro_f1", "head")["cell"]
     assert {row["cell"]: row["val/macro_f1"] for row in head}.keys() == {row["cell"] for row in head}
     assert {row["pretrained"] for row in after} == {f"head-{best}"}
     folds = [validated(ledger, f"head-{best}_{number}") for number in (0, 1)]
@@ -107,7 +106,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
         assert validated(ledger, f"all-{row['cell']}_{row['rep']}") == folds[row["rep"]]
     assert len({row["cell"] for row in after}) == 4  # two trials, and two beside the best of them
     assert "may have been trained on" not in "".join(path.read_text() for path in (ledger.path / "logs").iterdir())
-    chosen = gridcells.best(gridcells.cells(after, "macro_f1"), "macro_f1", "all")["cell"]
+    chosen = table_cells.best(table_cells.cells(after, "macro_f1"), "macro_f1", "all")["cell"]
     for row in of(ledger, "final"):
         assert (row["cell"], row["chosen"], row["seed"]) == (chosen, True, 1042 + row["rep"])
         begun = ledger.folder(ledger.record(f"final.head-{best}_{row['rep']}"))
@@ -124,7 +123,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
     assert code == 0
     assert runs == sorted(path.name for path in (closed / "synth" / "runs").iterdir())
     told = capsys.readouterr().out
-    rows = gridtable.rows(ledger)
+    rows = tables.rows(ledger)
     assert [row["stage"] for row in rows if row.get("test/macro_f1") is not None] == ["final"] * 2
     assert told.count("\n*  ") == 2  # the best of head and of all
     short = "a short run: at most 640 rows of validation and of test, drawn by a fixed seed"
@@ -238,13 +237,15 @@ def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:
     below = {"lr": "1", "model-args": "width=4,dropout=0.1", "train": "head"}
-    assert stagefile.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
-    assert stagefile.over(below, {"model-args.dropout": "0.2"}) == {
+    assert plans_stages.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
+    assert plans_stages.over(below, {"model-args.dropout": "0.2"}) == {
         "lr": "1",
         "train": "head",
         "model-args.dropout": "0.2",
     }
-    (stage,) = stagefile.read([{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}], reps=1)
+    (stage,) = plans_stages.read(
+        [{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}], reps=1
+    )
     assert stage.whole(below, {}).cells() == [{"model-args": "width=4,dropout=0.1", "lr": rate} for rate in "23"]
 
 
@@ -264,15 +265,15 @@ def test_cells_are_compared_over_all_folds_and_the_best_is_trained_on_all_rows(
     code, ledger = carried_out(closed, monkeypatch, GRID)
     assert code == 0, capsys.readouterr().err
     assert test_set_is_closed(closed)
-    rows = gridtable.rows(ledger)
+    rows = tables.rows(ledger)
     assert [(row["rep"], row["fold"], row["seed"]) for row in rows[::2]] == [(n, f"{n + 1}/3", 42) for n in range(3)]
-    cells = gridcells.cells(rows, "loss")
+    cells = table_cells.cells(rows, "loss")
     scores = [[row["val/loss"] for row in rows if row["cell"] == cell["cell"]] for cell in cells]
     assert [cell["val_mean"] for cell in cells] == pytest.approx(np.mean(scores, axis=1))
     best = cells[int(np.argmin(np.mean(scores, axis=1)))]["cell"]
-    assert gridcells.best(cells, "loss")["cell"] == best
+    assert table_cells.best(cells, "loss")["cell"] == best
     rows[next(i for i, row in enumerate(rows) if row["cell"] == best)]["state"] = FAILED
-    assert gridcells.best(gridcells.cells(rows, "loss"), "loss")["cell"] != best  # two folds of three are no mean
+    assert table_cells.best(table_cells.cells(rows, "loss"), "loss")["cell"] != best  # two folds of three are no mean
     open_test(closed, synth_cache)
     code, _ = carried_out(closed, monkeypatch, GRID, "--best", "loss", "--seeds", "1")
     assert code == 0
@@ -300,7 +301,7 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
     closed: Path, outcomes: list[str], state: str, runs: int
 ) -> None:
     (closed.parent / "s.yaml").write_text(SPACE)
-    ledger, found = Ledger.open(closed, "s"), Space.of(gridfile.read(closed.parent / "s.yaml").grid)
+    ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
     made = search.Search(
         ledger, found, Series("search", folds=3, tested=False), sampler="random", pruner=None, trials=1
     )

@@ -16,8 +16,9 @@ from test_beatlist import CLASSES
 from test_rpeaks import ecg
 
 from conftest import Page
-from toolbox import rhythm, strip
-from toolbox.beatlist import Beats
+from toolbox.ecg import rhythm
+from toolbox.ecg.beat_list import Beats
+from toolbox.reports import strip
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import symbols
+from loaders.families import labels_symbols
 from toolbox.errors import DataError, UsageError
 
-EVERY = np.array(list(symbols.BEATS + "+~|"))
+EVERY = np.array(list(labels_symbols.BEATS + "+~|"))
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ EVERY = np.array(list(symbols.BEATS + "+~|"))
     [
         ("aami", {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
         ("aami-s", {"N": "NLRB", "S": "AaJSejn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
-        ("symbols", {symbol: symbol for symbol in symbols.BEATS}),
+        ("symbols", {symbol: symbol for symbol in labels_symbols.BEATS}),
     ],
 )
 def test_a_named_map_gives_each_symbol_its_class_and_others_none(name: str, classes: dict[str, str]) -> None:
-    labels = symbols.label_map(name)
+    labels = labels_symbols.label_map(name)
     assert tuple(labels.symbols) == tuple(classes)
     numbers = {symbol: k for k, own in enumerate(classes.values()) for symbol in own}
     assert labels.of(EVERY).tolist() == [numbers.get(symbol, -1) for symbol in EVERY]
@@ -31,13 +31,13 @@ def test_a_named_map_gives_each_symbol_its_class_and_others_none(name: str, clas
 
 def test_only_a_map_of_single_symbols_loses_the_classes_that_are_not_there() -> None:
     there = np.array(["V", "N", "N"])
-    assert tuple(symbols.label_map("symbols").among(there).symbols) == ("N", "V")
-    assert tuple(symbols.label_map("aami").among(there).symbols) == ("N", "S", "V", "F", "Q")
+    assert tuple(labels_symbols.label_map("symbols").among(there).symbols) == ("N", "V")
+    assert tuple(labels_symbols.label_map("aami").among(there).symbols) == ("N", "S", "V", "F", "Q")
 
 
 def test_every_beat_has_a_class_in_the_maps_of_the_standards() -> None:
     for name in ("aami", "aami-s"):
-        assert (symbols.label_map(name).of(np.array(list(symbols.BEATS))) >= 0).all()
+        assert (labels_symbols.label_map(name).of(np.array(list(labels_symbols.BEATS))) >= 0).all()
 
 
 def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
@@ -45,10 +45,12 @@ def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
     class."""
     before = '{"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}'
     mitbih = np.array(list("NLRAaJSVFejE/fQ"))
-    assert symbols.label_map("aami").among(mitbih).content == before
-    assert symbols.label_map("aami").among(np.array(["N"])).content == before
-    assert symbols.label_map("aami-s").among(mitbih).content == before.replace("NLRej", "NLR").replace("AaJS", "AaJSej")
-    with_rare = symbols.label_map("aami").among(np.array(list("NVBr")))
+    assert labels_symbols.label_map("aami").among(mitbih).content == before
+    assert labels_symbols.label_map("aami").among(np.array(["N"])).content == before
+    assert labels_symbols.label_map("aami-s").among(mitbih).content == before.replace("NLRej", "NLR").replace(
+        "AaJS", "AaJSej"
+    )
+    with_rare = labels_symbols.label_map("aami").among(np.array(list("NVBr")))
     assert with_rare.content == before.replace("NLRej", "NLRejB").replace('"VE"', '"VEr"')
     assert with_rare.of(np.array(list("NBrV"))).tolist() == [0, 0, 2, 2]
 
@@ -63,7 +65,7 @@ def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
 )
 def test_a_file_names_the_classes_in_its_order(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    labels = symbols.label_map(str(tmp_path / name))
+    labels = labels_symbols.label_map(str(tmp_path / name))
     assert dict(labels.symbols) == {"sinus": "N", "ectopic": "VA", "paced": "/"}
     assert labels.of(np.array(["A", "/", "L"])).tolist() == [1, 2, -1]
     assert labels.importance == (1, 1, 1)
@@ -74,7 +76,7 @@ def test_another_content_is_another_map(tmp_path: Path) -> None:
     contents = set()
     for text in ("N,a\nV,b\n", "N,a\nV,c\n", "N,a\nV,b\nA,b\n"):
         path.write_text(text)
-        contents.add(symbols.label_map(str(path)).content)
+        contents.add(labels_symbols.label_map(str(path)).content)
     assert len(contents) == 3
 
 
@@ -99,13 +101,13 @@ def test_another_content_is_another_map(tmp_path: Path) -> None:
 def test_a_file_that_is_no_map_is_a_data_error_in_one_line(tmp_path: Path, name: str, text: str, says: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=says) as caught:
-        symbols.label_map(str(tmp_path / name))
+        labels_symbols.label_map(str(tmp_path / name))
     assert str(tmp_path / name) in caught.value.where
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_missing_and_a_name_that_is_none_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
-        symbols.label_map(str(tmp_path / "map.csv"))
+        labels_symbols.label_map(str(tmp_path / "map.csv"))
     with pytest.raises(UsageError, match=r"unknown --label-map 'aamis'; known are aami, aami-s, symbols, FILE\.csv"):
-        symbols.label_map("aamis")
+        labels_symbols.label_map("aamis")

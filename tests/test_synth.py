@@ -12,18 +12,18 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from conftest import make_spec
-from loaders import synth
 from loaders.base import Data
+from loaders.synthetic import beats
 from toolbox.errors import UsageError
 
 
 @pytest.fixture(scope="module")
 def data(synth_cache: Path) -> Data:
-    return synth.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=42)
+    return beats.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=42)
 
 
 def test_the_same_seed_gives_the_same_beats_and_another_seed_others() -> None:
-    first, again, other = (synth.beats(300, seed) for seed in (5, 5, 6))
+    first, again, other = (beats.beats(300, seed) for seed in (5, 5, 6))
     for name in ("x", "y", "record"):
         np.testing.assert_array_equal(first[name], again[name], strict=True)
     assert not np.array_equal(first["y"], other["y"])
@@ -67,7 +67,7 @@ def test_no_beat_stands_on_two_sides(data: Data) -> None:
 
 
 def test_the_seed_draws_the_validation_rows_and_changes_nothing_else(data: Data, synth_cache: Path) -> None:
-    other = synth.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=43)
+    other = beats.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=43)
     assert not np.array_equal(other.val.index, data.val.index)
     np.testing.assert_array_equal(other.test.x, data.test.x)
     assert other.checksum == data.checksum
@@ -92,7 +92,7 @@ def lines_executed(rows: int) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        synth.beats(rows, 1)
+        beats.beats(rows, 1)
     finally:
         sys.settrace(before)
     return count
@@ -104,4 +104,4 @@ def test_generation_has_no_python_loop_over_rows() -> None:
 
 def test_a_data_file_makes_no_sense_for_generated_beats(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data-file"):
-        synth.load("synth", tmp_path, data_file=tmp_path / "x.zip", val_fraction=0.1, seed=42)
+        beats.load("synth", tmp_path, data_file=tmp_path / "x.zip", val_fraction=0.1, seed=42)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import get_data, mitdb, synth_patients
+from loaders import get_data
 from loaders.base import Data, Split
-from loaders.rhythm import FEATURES
+from loaders.datasets import mitdb
+from loaders.families.features_rr import FEATURES
+from loaders.synthetic import patients
 from toolbox.errors import UsageError
 
 
@@ -28,7 +30,7 @@ def sides(data: Data) -> tuple[Split, Split, Split]:
 
 
 def test_it_has_the_options_of_mitdb_but_for_the_leads() -> None:
-    generated, real = (set(inspect.signature(load).parameters) for load in (synth_patients.load, mitdb.load))
+    generated, real = (set(inspect.signature(load).parameters) for load in (patients.load, mitdb.load))
     assert real - generated == {"leads"}
     assert generated < real
 
@@ -69,7 +71,7 @@ def test_the_r_peak_of_a_normal_beat_stands_at_sample_50(data: Data) -> None:
 def test_positions_are_ascending_and_tell_the_rr_intervals(data: Data) -> None:
     for name in set(data.test.record):
         own = data.test.rows(np.flatnonzero(data.test.record == name))
-        rr = np.diff(own.position) / synth_patients.RATE_HZ
+        rr = np.diff(own.position) / patients.RATE_HZ
         assert (rr > 0).all()
         np.testing.assert_allclose(np.exp(own.features[:-1, 1]), rr.clip(0.1, 5), rtol=1e-5)
 

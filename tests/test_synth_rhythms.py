@@ -9,10 +9,14 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from conftest import carried_out
-from loaders import chapman, dipole, filters, get_data, synth_rhythms, twelve
+from loaders import filters, get_data
 from loaders.base import Data, Rows
-from loaders.cache import Arrays
-from toolbox import rpeaks
+from loaders.datasets import chapman
+from loaders.families import twelve_lead
+from loaders.files.cache import Arrays
+from loaders.synthetic import dipole
+from loaders.synthetic import twelve_lead as synth_rhythms
+from toolbox.ecg import rpeaks
 from toolbox.errors import UsageError
 
 SIDES = ("train", "val", "test")
@@ -38,7 +42,8 @@ def data(folder: Path) -> Data:
 def rr_s(made: Arrays) -> list[np.ndarray]:
     """The RR intervals of each record, of the peaks that are found in lead II."""
     return [
-        np.diff(rpeaks.in_signal(samples[1] / 1000, twelve.RATE_HZ)) / twelve.RATE_HZ for samples in made["samples"]
+        np.diff(rpeaks.in_signal(samples[1] / 1000, twelve_lead.RATE_HZ)) / twelve_lead.RATE_HZ
+        for samples in made["samples"]
     ]
 
 
@@ -136,7 +141,7 @@ def test_p_waves_precede_the_beats_of_a_sinus_rhythm_and_not_those_of_fibrillati
     height = {rhythm: [] for rhythm in ("AFIB", "SB")}
     for samples, rhythm in zip(made["samples"], made["rhythm"], strict=True):
         if rhythm in height:
-            peaks = rpeaks.in_signal(samples[1] / 1000, twelve.RATE_HZ)
+            peaks = rpeaks.in_signal(samples[1] / 1000, twelve_lead.RATE_HZ)
             peaks = peaks[(peaks > 150) & (peaks < 4900)]
             mean = samples[1, peaks[:, None] + np.arange(-130, -35)].mean(0) / 1000
             height[rhythm].append(mean[30:70].max() - np.median(mean[:20]))
@@ -160,14 +165,14 @@ def test_samples_are_resampled_and_filtered_as_asked(data: Data, folder: Path) -
     np.testing.assert_array_equal(other.test.record, data.test.record)
 
 
-@pytest.mark.parametrize("normalise", twelve.NORMALISATIONS)
+@pytest.mark.parametrize("normalise", twelve_lead.NORMALISATIONS)
 def test_each_lead_is_brought_to_its_unit(data: Data, folder: Path, normalise: str) -> None:
     other = get_data("synth_rhythms", folder, normalise=normalise)
     x = data.val.x
     low, middle, high = np.percentile(x, (25, 50, 75), axis=2, keepdims=True)
     expected = {"none": x, "center": x - middle, "record": (x - middle) / (high - low)}[normalise]
     np.testing.assert_allclose(other.val.x, expected, rtol=1e-3, atol=1e-5)
-    assert other.spec.unit == twelve.NORMALISATIONS[normalise]
+    assert other.spec.unit == twelve_lead.NORMALISATIONS[normalise]
 
 
 def test_under_another_label_map_the_same_records_test(data: Data, folder: Path, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from test_fuzz import mutated
 
-from loaders import table
 from loaders.base import Data
-from loaders.columns import is_header
-from loaders.formats import rownumbers, stream
+from loaders.datasets import table
+from loaders.formats.csv import rownumbers, stream
+from loaders.formats.csv.columns import is_header
 from toolbox.errors import CommanderError, DataError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -598,7 +598,7 @@ def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(
 def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loaders.archives.SMALL", 2**10)
+    monkeypatch.setattr("loaders.files.archives.SMALL", 2**10)
     np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
     assert "unpack to" in refused(tmp_path / "my.npz").what
 
@@ -617,7 +617,7 @@ def test_a_line_that_no_table_has_is_refused(tmp_path: Path, packed: bool, monke
 
 
 def test_more_columns_than_a_table_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loaders.rows.MOST_COLUMNS", 100)
+    monkeypatch.setattr("loaders.formats.csv.rows.MOST_COLUMNS", 100)
     (tmp_path / "my.csv").write_text(",".join("1" * 101) + "\n")
     error = refused(tmp_path / "my.csv")
     assert (error.what, error.where) == ("101 columns, at most 100 are read", f"{tmp_path / 'my.csv'}, line 1")

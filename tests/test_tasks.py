@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from toolbox.errors import UsageError
-from toolbox.metrics import METRICS
+from toolbox.metrics.classification import METRICS
 from toolbox.tasks import Classify, Detect, is_better, mode
 
 CLASSES = ("N", "S", "V")

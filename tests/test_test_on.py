@@ -13,13 +13,15 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import splits, table, undivided
+from loaders import undivided
 from loaders.base import Data, DataSpec, Split
-from loaders.crops import Crops, Store
-from loaders.stack import Stack, Stacked
+from loaders.datasets import table
+from loaders.records_crops import Crops, Store
+from loaders.records_stack import Stack, Stacked
+from loaders.splits import by_row
 from toolbox.errors import CheckpointError, DataError
-from toolbox.exposure import Exposure
-from toolbox.runs import RunFolder
+from toolbox.runs.exposure import Exposure
+from toolbox.runs.folder import RunFolder
 
 T, CLASSES = 48, "ABC"
 RUN = "table_cnn1d_3_1"
@@ -387,13 +389,13 @@ def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
 
 def test_digests_tell_rows_apart_by_their_bytes() -> None:
     x = np.random.default_rng(0).normal(size=(200, 2, 30)).astype(np.float32)
-    digests = splits.digests(x)
+    digests = by_row.digests(x)
     assert (digests.dtype, digests.shape, len(np.unique(digests))) == (np.uint64, (200,), 200)
     order = np.random.default_rng(1).permutation(200)
-    np.testing.assert_array_equal(splits.digests(x[order]), digests[order])
+    np.testing.assert_array_equal(by_row.digests(x[order]), digests[order])
     x[7, 1, 29] = np.nextafter(x[7, 1, 29], 9)
-    assert np.flatnonzero(splits.digests(x) != digests).tolist() == [7]
-    assert splits.digests(x[:0]).shape == (0,)
+    assert np.flatnonzero(by_row.digests(x) != digests).tolist() == [7]
+    assert by_row.digests(x[:0]).shape == (0,)
 
 
 def stacked() -> Stacked:

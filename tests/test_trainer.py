@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import args
-import assembly
-import choices
-from choices import CHOICES
+from commands import build as assembly
+from commands import choices
+from commands.choices import CHOICES
 from conftest import BIG
 from loaders import augment
 from loaders.base import Data, Split
 from models import MODELS, VISION
-from toolbox import checkpoints
 from toolbox.errors import NumericsError
-from toolbox.runs import RunFolder
+from toolbox.runs import checkpoints
+from toolbox.runs.folder import RunFolder
 from trainer import Trainer
 
 NEVER = SimpleNamespace(requested=None)

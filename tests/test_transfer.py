@@ -12,12 +12,13 @@ import torch
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
 from conftest import BIG, SHORT, carried_out, finish, launch, wait_for, weights
-from loaders import synth
 from loaders.base import Data
+from loaders.synthetic import beats
 from models import AUTOENCODERS, CLASSIFIERS, VISION
-from toolbox import checkpoints, transfer
 from toolbox.errors import CheckpointError, UsageError
-from toolbox.runs import RunFolder
+from toolbox.runs import checkpoints
+from toolbox.runs.folder import RunFolder
+from toolbox.training import transfer
 
 RUN = "synth_cnn1d_3_1"
 FRESH = ("--epochs", "1", "--version", "bump")  # after SHORT, a run beside the source
@@ -160,7 +161,7 @@ def source(root: Path, short_run: SimpleNamespace) -> Path:
 @pytest.fixture(scope="module")
 def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of 300 generated beats, named by what a person might want to know of them."""
-    arrays, path = synth.beats(1500, seed=11), tmp_path_factory.mktemp("table") / "my beats.npz"
+    arrays, path = beats.beats(1500, seed=11), tmp_path_factory.mktemp("table") / "my beats.npz"
     rows = np.concatenate([np.flatnonzero(arrays["y"] == k)[:150] for k in (0, 4)])
     rows = np.concatenate([rows[:150], rows[150:250]])
     np.savez(path, x=arrays["x"][rows], y=np.where(arrays["y"][rows] == 0, "normal", "paced"), rate_hz=125.0)

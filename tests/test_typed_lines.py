@@ -10,7 +10,8 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import shortrun, synth
+from loaders import shortrun
+from loaders.synthetic import beats as synth
 
 TRAINED = "--model-name cnn1d_3 --tensorboard --version bump"
 FULL = (
@@ -75,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture
 def here(home: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.chdir(home.folder)
-    monkeypatch.setattr("toolbox.report.draw", lambda *_, **__: None)
+    monkeypatch.setattr("toolbox.reports.classify.draw", lambda *_, **__: None)
     return home
 
 

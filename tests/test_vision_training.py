@@ -18,14 +18,15 @@ from test_weights import published
 from torch import nn
 
 import args
-import choices
+from commands import choices
 from conftest import carried_out, make_spec, weights
-from loaders import synth
 from loaders.base import Data
+from loaders.synthetic import beats as synth
 from models import get_model
-from toolbox import devices, logger, plotter
+from toolbox import devices
 from toolbox.errors import UsageError
-from toolbox.runs import RunFolder
+from toolbox.reports import logger, plots
+from toolbox.runs.folder import RunFolder
 
 QUICK = {"model_name": "mobilenet_v3_small", "batch_size": 10}
 HALF = partial(torch.autocast, "cpu", torch.bfloat16)
@@ -146,7 +147,7 @@ def test_both_rates_are_in_the_log_and_the_picture(
     history = fit(build(tiny, lr=0.01, backbone_lr=0.001, scheduler="none"), 1).history
     logger.log_epoch(RunFolder(tmp_path), history, 4)
     assert "lr 1.00e-02, backbone 1.00e-03" in caplog.text
-    assert [name for name, *_ in plotter.history_panels(history)[-1].lines] == ["lr", "backbone_lr"]
+    assert [name for name, *_ in plots.history_panels(history)[-1].lines] == ["lr", "backbone_lr"]
     assert json.loads((tmp_path / "logger.json").read_text())[0]["backbone_lr"] == pytest.approx(0.001)
 
 

@@ -14,16 +14,17 @@ from test_sources import Server, cut_off, refusal, server, whole
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
 import args
-import assembly
-import cells
-import choices
+from commands import build as assembly
+from commands import choices
 from conftest import carried_out, make_spec
 from loaders.base import Data
-from models import VISION, get_model, torchvision_import, weights
-from models.vision import POSITIONS, resized
-from toolbox import transfer
+from models import VISION, get_model
+from models.charts import torchvision_import, weights
+from models.charts.vision import POSITIONS, resized
+from studies import cells
 from toolbox.errors import CheckpointError, DownloadError, UsageError
-from toolbox.runs import RunFolder
+from toolbox.runs.folder import RunFolder
+from toolbox.training import transfer
 
 __all__ = ["server"]  # a fixture
 SMALL = "mobilenet_v3_small"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import wfdb
 
-from loaders import inputs, records
-from loaders.archives import unpacked
-from loaders.formats import wfdb_header
+from loaders.files.archives import unpacked
+from loaders.formats import inputs, wfdb_header
+from loaders.formats import wfdb as records
+from loaders.formats.recording import Recording
+from loaders.formats.recordings import find, open_recording
 from loaders.formats.units import is_arbitrary, millivolts
-from loaders.recording import Recording
-from loaders.recordings import find, open_recording
 from toolbox.errors import DataError
 
 RATE_HZ, SAMPLES = 250, 1000

@@ -13,7 +13,7 @@ from conftest import ROOT, commander
 SECTION = (ROOT / "README.md").read_text().split("## Your data, your model")[1].split("\n## ")[0]
 BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", SECTION, re.MULTILINE)]
 TABLES = {"loaders": "DATASETS: dict[str, Callable[..., Data]] = {", "models": "CLASSIFIERS = {"}
-ROWS = """from loaders import synth
+ROWS = """from loaders.synthetic import beats as synth
 
     beats = synth.beats(400, 1)
     x, y = beats["x"][:, None], (beats["y"] > 0).astype(int)"""  # in place of the README's dots
@@ -23,7 +23,7 @@ ROWS = """from loaders import synth
 def program(tmp_path: Path) -> Path:
     """A copy of the program with both added as shown."""
     copy = tmp_path / "program"
-    for part in ("loaders", "models", "toolbox"):
+    for part in ("commands", "loaders", "models", "studies", "toolbox"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("*.py"):
         shutil.copy(path, copy)

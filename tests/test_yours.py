@@ -12,8 +12,9 @@ from test_readme import TREE
 from torch import nn
 
 from conftest import ROOT, make_spec
-from loaders import DATASETS, agreement, get_data, splits
+from loaders import DATASETS, agreement, get_data
 from loaders.base import Data, Split
+from loaders.splits import by_row
 from models import contract
 from toolbox import errors, yours
 from toolbox.errors import CommanderError, DataError, OwnPartError
@@ -22,7 +23,7 @@ from toolbox.errors import CommanderError, DataError, OwnPartError
 def module(path: Path, text: str) -> dict:
     """What a file of the user's defines, wherever it lies."""
     path.write_text(textwrap.dedent(text))
-    found: dict = {"torch": torch, "nn": nn, "np": np, "splits": splits}
+    found: dict = {"torch": torch, "nn": nn, "np": np, "splits": by_row}
     exec(compile(path.read_text(), str(path), "exec"), found)  # noqa: S102
     return found
 
@@ -146,7 +147,7 @@ def test_a_fault_below_a_call_of_the_program_is_theirs_though_a_helper_of_the_pr
 
 def test_a_fault_of_the_program_is_the_programs() -> None:
     with pytest.raises(TypeError) as found:
-        splits.stratified(None, 3, 1)
+        by_row.stratified(None, 3, 1)
     assert str(seen(found.value)).startswith("a fault of the program, ")
     assert type(seen(found.value)) is CommanderError
 

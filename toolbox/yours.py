@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("loaders", "models", "toolbox")
+PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
 TABLES = ("loaders/__init__.py", "models/__init__.py")  # to whose names a user adds
 
 

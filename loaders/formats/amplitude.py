@@ -3,7 +3,7 @@ mV."""
 
 import numpy as np
 
-from toolbox.gaps import Reader
+from toolbox.ecg.gaps import Reader
 
 PIECE_S, PIECES = 10, 60  # pieces looked at, over the whole lead
 INNER = (0.2, 99.8)  # percentiles of a piece: an R peak reaches them, a spike does not

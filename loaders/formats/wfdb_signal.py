@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loaders.formats import wfdb_header
 from loaders.formats.units import millivolts
 from loaders.formats.wfdb_header import Header, Lead, Segment
-from toolbox.gaps import BLOCK
+from toolbox.ecg.gaps import BLOCK
 
 # Bytes that hold as many samples, by format; a compressed file tells itself how many it has.
 PACKED = {

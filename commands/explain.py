@@ -1,0 +1,183 @@
+"""A trained run is asked what it looks at: rows are chosen, attributed, drawn, and the pictures doubted.
+
+<run>/explain/<method>/    index.html, a PNG a row, attributions.npz, explain.json, doubts.png
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import args
+from commands import attribution, build, choices, doubting
+from commands.attribution import Array, Seen, Subject
+from commands.doubting import Found
+from toolbox import devices, files, modes, terminal
+from toolbox.errors import ResourceError, UsageError
+from toolbox.explain import methods
+from toolbox.notice import NOTICE
+from toolbox.outputs import Claim
+from toolbox.reports import explanation, heat, panels
+from toolbox.reports.explanation import Example
+from toolbox.signals import StopRequest
+
+SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
+SUMMARY = "explain.json"
+FILES = (SUMMARY, "index.html", "attributions.npz", "doubts.png")
+MOST_NAMED = 48  # rows that are all shown where records are named
+log = logging.getLogger("commander")
+
+
+def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
+    """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
+    run = build.find_run(choices.settle(args.resolve(modes.needed(given))))
+    config = build.read_config(run)
+    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
+    flags = choices.settle(build.resume_flags(given, config))
+    build.same_run(given, flags, config, run)
+    if flags.task != "classify":
+        what = "--explain asks why a class was said, and this run only knows which rows are not normal"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    methods.check(flags.explain)
+    build.tell_short(given, flags, run)
+    with run.locked(), devices.enough_memory(flags.batch_size):
+        subject = attribution.load(flags, run, config)
+        probabilities = subject.probabilities()
+        chosen = _chosen(subject, probabilities)
+        which = np.array([row for row, _ in chosen])
+        log.info("%s of %d rows of %s", flags.explain, len(which), flags.explain_rows)
+        seen = attribution.attribute(subject, which, probabilities[which].argmax(1))
+        found = doubting.doubt(subject, seen, stop)
+        values = _write(subject, seen, found, [group for _, group in chosen], probabilities[which])
+    sys.stdout.write(json.dumps(files.finite(values)) + "\n")
+
+
+def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
+    """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
+    named."""
+    flags, rows = subject.flags, subject.rows
+    among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records))
+    if flags.records is not None and len(among) <= MOST_NAMED:
+        return [(int(row), "named") for row in among]
+    said, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
+    for k in range(len(subject.data.spec.classes)):
+        for group, right in (("right", True), ("wrong", False)):
+            own = among[(rows.y[among] == k) & ((said[among] == k) == right)]
+            own = own[np.argsort(-sure[own], kind="stable")]
+            most, rest = own[: flags.explain_count], own[flags.explain_count :]
+            chosen += [(int(row), f"{group}-most") for row in most]
+            chosen += [(int(row), f"{group}-least") for row in rest[::-1][: flags.explain_count]]
+    return chosen
+
+
+def _named(subject: Subject, names: Sequence[str]) -> Array:
+    """The rows of the records called so, and those of these numbers in the source."""
+    rows = subject.rows
+    by_name = {name: rows.record == name for name in set(rows.record.tolist()) - {""}}
+    by_index = {str(index): rows.index == index for index in rows.index}
+    known, found = by_index | by_name, np.zeros(len(rows), bool)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.4)
+            what = f"no row of {subject.flags.explain_rows} is of record {name[:60]}, or has that number in the source"
+            raise UsageError(what, where=str(subject.run.path), hint=" or ".join(near) or "--explain-rows test")
+        found |= known[name]
+    return np.flatnonzero(found)
+
+
+def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
+    """Write everything into the run's folder; what stands on stdout."""
+    run, flags, spec = subject.run, subject.flags, subject.data.spec
+    examples = _examples(subject, seen, groups, probabilities)
+    folder = _folder(subject, [example.picture for example in examples])
+    _draw(folder, examples, seen, subject)
+    if found.curves:
+        panels.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
+    of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
+    arrays = {name: values[seen.which] for name, values in of_rows.items()}
+    arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
+    arrays |= {"predicted": seen.said, "probabilities": probabilities, "x": seen.inputs[0].cpu().numpy()}
+    files.write_whole(folder / "attributions.npz", lambda file: np.savez_compressed(file, **arrays))
+    facts = {
+        "run": f"{run.path.name}, {subject.checkpoint} checkpoint, of epoch {subject.epoch}",
+        "method": f"{flags.explain}: {methods.told(flags.explain)}",
+        "explained": {"predicted": "the class that was said", "true": "the true class"}.get(
+            flags.explain_class, flags.explain_class
+        ),
+        "rows": f"{len(examples)} of {len(subject.rows):,} of {SIDES[flags.explain_rows]}",
+        "split": spec.split_rule,
+        "data": f"{spec.source}; {spec.licence}",
+    }
+    how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
+    how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
+    page = explanation.write(folder, examples, title=f"What {run.path.name} looks at", **how)
+    values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
+    files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
+    return {"run_folder": str(run.path), "page": str(page), **values}
+
+
+def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
+    """The folder of the method, without the pictures of another command."""
+    name = subject.flags.explain if subject.checkpoint == "best" else f"{subject.flags.explain}-{subject.checkpoint}"
+    within, of = f"explain/{name}", {"output": "explanation"}
+    listed = _listed(subject.run / within / SUMMARY)
+    known = {"known": lambda path: of if path.name in listed else None, "flag": "--root-dir"}
+    claim = Claim(subject.run.path, within, [*FILES, *pictures], of, **known)
+    claim.check()
+    try:
+        for before in claim.earlier():
+            if before.suffix == ".png":
+                before.unlink()
+    except OSError as error:
+        what = f"cannot remove an earlier picture: {error.strerror}"
+        raise ResourceError(what, where=str(claim.folder), hint="check the permissions") from error
+    claim.take()
+    return claim.folder
+
+
+def _listed(summary: Path) -> set[str]:
+    """The files that an earlier version of this program, which marked nothing, wrote beside its summary."""
+    try:
+        found = files.read_json(summary)
+        return {*FILES, *(each["picture"] for each in found["examples"])} if found["notice"] == NOTICE else set()
+    except (ValueError, LookupError, TypeError):
+        return set()
+
+
+def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities: Array) -> list[Example]:
+    rows, classes, examples, marked = subject.rows, subject.data.spec.classes, [], seen.marked
+    alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
+    for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
+        said, index = int(seen.said[place]), int(rows.index[row])
+        examples.append(
+            Example(
+                index=index,
+                record=str(rows.record[row]),
+                true=classes[rows.y[row]],
+                said=classes[said],
+                probability=float(probabilities[place, said]),
+                explained=classes[int(seen.target[place])],
+                group=group,
+                picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
+                marked=bool(marked[place]),
+            )
+        )
+    return examples
+
+
+def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subject) -> None:
+    """A picture a row."""
+    spec, x, found = subject.data.spec, seen.inputs[0].cpu().numpy(), seen.attribution.cpu().numpy()
+    for row, example in enumerate(terminal.bar(iterable=examples, desc="pictures", unit="row")):
+        if spec.image:
+            figure = heat.picture_figure(x[row], found[row], title=example.title)
+        else:
+            peaks = () if seen.peaks is None else seen.peaks[row]
+            figure = heat.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
+        panels.save_png(figure, folder / example.picture)

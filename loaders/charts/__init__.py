@@ -1,0 +1,1 @@
+"""The view "chart": rows of signals become rows of pictures."""

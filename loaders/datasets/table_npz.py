@@ -1,0 +1,194 @@
+"""A user's own NPZ: x (N, C, T) or (N, T), and where there are any y, record, split (N,), rate_hz, classes, leads and
+unit.
+
+Nothing in it is run: arrays of Python objects are refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from loaders.files.archives import opened, reading
+from loaders.files.cache import Arrays
+from loaders.files.sources import log
+from loaders.formats.csv import rownumbers
+from loaders.formats.csv.columnnames import of_records
+from loaders.formats.csv.columns import FEWEST_SAMPLES
+from loaders.formats.labels import NO_LABEL
+from toolbox.errors import DataError, DownloadError
+
+FACTS = ("rate_hz", "classes", "leads", "unit")
+KNOWN = ("x", "y", "record", "split", *FACTS)
+
+
+def read_npz(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
+    """x (N, C, T) float32; as text label, record and split (N,); rate_hz, unit (1,), classes (K,), leads (C,); what
+    there is.
+
+    `label`, `record` and `split` name the arrays that hold them; a label of None is not read, one of "" is y.
+    `bad_rows` says what is done about rows of x that are not finite. Raises DataError that names the array and what is
+    wrong with it.
+    """
+    asked = {"label": label, "record": record, "split": split}
+    with reading(path), _safe(path), _loaded(path) as file:
+        names, recognised = _names(file.files, asked, path)
+        x = _samples(_array(file, "x", path), path)
+        texts = {part: _texts(_array(file, name, path), name, len(x), path) for part, name in names.items()}
+        facts = {name: _fact(_array(file, name, path), name, x.shape[1], path) for name in FACTS if name in file.files}
+    arrays = _finite({"x": x} | texts, bad_rows, path)
+    _check_samples(arrays["x"], path)
+    return arrays | facts | ({"recognised": np.array([recognised])} if recognised else {})
+
+
+@contextmanager
+def _safe(path: Path) -> Iterator[None]:
+    """An NPZ that unpacks to far more than its size is one of the user's own files, not a download: a DataError."""
+    try:
+        with opened(path):
+            yield
+    except DownloadError as error:
+        raise DataError(
+            error.what, where=error.where, hint="np.savez without compression, where it is a table"
+        ) from error
+
+
+def _check_samples(x: NDArray[np.float32], path: Path) -> None:
+    """Refuse a sample that numbers the rows or their records."""
+    if counting := rownumbers.counting(x.reshape(len(x), -1)):
+        lead, sample = divmod(counting[0], x.shape[2])
+        values = x[:, lead, sample]
+        what = (
+            f"x[:, {lead}, {sample}] is no sample, it numbers the rows or their records: {values[0]:g}, {values[1]:g},"
+            " ... "
+        )
+        raise DataError(
+            f"{what}{values[-1]:g}", where=str(path), hint="x without it; numbers of records as the array record"
+        )
+
+
+def _loaded(path: Path) -> NpzFile:
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:  # a zip with something before it
+        raise DataError("the file is no NPZ", where=str(path), hint="np.savez(path, x=..., y=...)") from error
+
+
+def _names(there: list[str], asked: dict[str, str | None], path: Path) -> tuple[dict[str, str], str]:
+    """The array of each part that is to be read, and the record's if nobody asked for it and it was recognised.
+
+    y and record are read unasked, split is not; a record of "none" is not read.
+    """
+    wanted = [name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)]
+    if missing := next((name for name in ("x", *wanted) if name not in there), None):
+        raise DataError(
+            f"there is no array {missing}, only {', '.join(there)[:200]}",
+            where=str(path),
+            hint="np.savez(path, x=..., y=...)",
+        )
+    others = [name for name in there if name not in (*KNOWN, *wanted)]
+    whose = [others[place] for place in of_records(others)]
+    if strange := sorted(set(others) - set(whose)):
+        known = f"the names {', '.join(KNOWN)}, or --label-column or --record-column with another"
+        raise DataError(f"unknown arrays: {', '.join(strange)[:200]}", where=str(path), hint=known)
+    if "split" in there and not asked["split"]:
+        log.info("the array split of %s is not used without --split column:split", path)
+    recognised = whose[0] if whose and not asked["record"] and "record" not in there else ""
+    defaults = {"label": "y", "record": recognised or "record", "split": ""}
+    names = {part: asked[part] or default for part, default in defaults.items()}
+    return {
+        part: name for part, name in names.items() if name in there and (part, asked[part]) != ("label", None)
+    }, recognised
+
+
+def _array(file: NpzFile, name: str, path: Path) -> NDArray:
+    """An array of the file, in full; DataError where it is none, or one of Python objects."""
+    try:
+        return file[name]
+    except (ValueError, MemoryError, SyntaxError) as error:
+        what = "holds Python objects, which are not read" if "pickle" in str(error) else f"cannot be read: {error}"
+        hint = "an array of numbers, or of text as np.array(names, dtype=str)"
+        raise DataError(f"the array {name} {what}", where=str(path), hint=hint) from error
+
+
+def _samples(x: NDArray, path: Path) -> NDArray[np.float32]:
+    """(N, C, T) float32; beyond its range a value becomes infinite."""
+    if x.dtype.kind not in "fiu":
+        raise DataError(
+            f"x is of the type {x.dtype}, expected real numbers", where=str(path), hint="x.astype(np.float32)"
+        )
+    if x.ndim not in (2, 3) or not x.size or x.shape[-1] < FEWEST_SAMPLES:
+        what = (
+            f"x has the shape {x.shape}, expected (rows, leads, samples) or (rows, samples), {FEWEST_SAMPLES} samples"
+            " or more"
+        )
+        raise DataError(what, where=str(path), hint="a row for each beat or recording")
+    x = x if x.ndim == 3 else x[:, None, :]
+    if x.shape[1] > x.shape[2]:
+        log.warning("x of %s has %d leads of %d samples: are they the wrong way round?", path, *x.shape[1:])
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(x, np.float32)
+
+
+def _texts(values: NDArray, name: str, rows: int, path: Path) -> NDArray[np.str_]:
+    """One text a row, of text or numbers."""
+    if values.shape != (rows,):
+        what = f"x has {rows} rows, {name} has the shape {values.shape}, expected ({rows},)"
+        raise DataError(what, where=str(path), hint=f"one {name} for each row of x")
+    texts = _text(values, name, path)
+    if (texts == "").any():
+        raise DataError(
+            f"{name}[{int((texts == '').argmax())}] is empty", where=str(path), hint=f"one {name} for each row of x"
+        )
+    return texts
+
+
+def _text(values: NDArray, name: str, path: Path) -> NDArray[np.str_]:
+    if values.dtype.kind not in "USiufb":
+        raise DataError(
+            f"{name} is of the type {values.dtype}, expected numbers or text", where=str(path), hint="another type"
+        )
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    return np.char.strip((values.astype(np.int64) if values.dtype.kind == "b" else values).astype(str))
+
+
+def _fact(value: NDArray, name: str, leads: int, path: Path) -> NDArray:
+    """A fact that the file states, checked: as (1,), or one text for each class or lead."""
+    value = np.atleast_1d(value)
+    sizes = {
+        "rate_hz": value.size == 1,
+        "unit": value.size == 1,
+        "leads": value.shape == (leads,),
+        "classes": value.ndim == 1,
+    }
+    value = value.astype(np.float64) if name == "rate_hz" and value.dtype.kind in "fiu" else _text(value, name, path)
+    if not sizes[name] or len(np.unique(value)) < value.size:
+        what = f"{name} has the shape {value.shape} or a value twice"
+        raise DataError(
+            what, where=str(path), hint={"leads": f"one name for each of the {leads} leads"}.get(name, "one of each")
+        )
+    if name == "rate_hz" and not (value.dtype.kind == "f" and np.isfinite(value).all() and (value > 0).all()):
+        raise DataError(
+            f"rate_hz is {value.flat[0]}, expected a number above 0", where=str(path), hint="samples a second"
+        )
+    return value.reshape(-1)
+
+
+def _finite(arrays: Arrays, bad_rows: str, path: Path) -> Arrays:
+    """The arrays, without the rows of x that are not finite where they are to be dropped; else DataError that names the
+    first."""
+    wrong = ~np.isfinite(arrays["x"]).all((1, 2))
+    if not wrong.any():
+        return arrays
+    if bad_rows != "drop" or wrong.all():
+        row = int(wrong.argmax())
+        lead, sample = np.argwhere(~np.isfinite(arrays["x"][row]))[0]
+        what = f"x[{row}, {lead}, {sample}] is {arrays['x'][row, lead, sample]}; wrong rows: {wrong.sum()}"
+        raise DataError(what, where=str(path), hint="correct the row, or --bad-rows drop")
+    index = np.flatnonzero(~wrong)
+    dropped = np.array([f"row {row}: not all of its samples are finite" for row in np.flatnonzero(wrong)])
+    return {name: values[index] for name, values in arrays.items()} | {"index": index, "dropped": dropped}

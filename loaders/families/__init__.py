@@ -1,0 +1,1 @@
+"""What several datasets share: options, arrays, rows."""

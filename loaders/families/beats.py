@@ -1,0 +1,172 @@
+"""Beats are cut from a recording around their R peaks: filtered, resampled, cut and normalised as a `Recipe` says.
+
+recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
+x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders import filters
+from loaders.families.features_rr import EARLY
+from loaders.filters import Signal
+from toolbox.errors import UsageError
+from toolbox.registry import pick
+
+WINDOW, RATE_HZ = "-0.4,0.8", 125.0
+LONGEST_S = 10.0  # of a window
+LOWEST_HZ, HIGHEST_HZ = 10.0, 1000.0
+QUARTILES = (25, 50, 75)
+FLAT = 1e-6  # a spread below is rounding, of a lead that was off
+# By name, the unit that samples have then.
+NORMALISATIONS = {
+    "none": "mV",
+    "record": "interquartile ranges from the median of the record's lead",
+    "beat": "standard deviations from the mean of the beat's lead",
+    "typical": "ranges of the record's typical beat, from that beat",
+}
+MOST_BEATS = 2000  # that a typical beat is the median of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How rows are cut: a window in s around the R peak, its rate in Hz, the filters and the normalisation by name."""
+
+    start_s: float
+    end_s: float
+    rate_hz: float
+    filter: str
+    normalise: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        window: str | None = None,
+        rate: float | None = None,
+        filter: str | None = None,
+        normalise: str | None = None,
+    ) -> "Recipe":
+        """What the texts ask for, None for -0.4,0.8 s, 125 Hz, no filter and no normalisation; UsageError for what is
+        none."""
+        rate_hz = RATE_HZ if rate is None else rate
+        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+            raise UsageError(
+                f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ:g}"
+            )
+        filters.parse(filter or "none")
+        pick("normalise", NORMALISATIONS, normalise or "none")
+        recipe = cls(*_window(window or WINDOW), rate_hz, filter or "none", normalise or "none")
+        if recipe.samples < 2:
+            raise UsageError(
+                f"--window {window} has {recipe.samples} samples at {rate_hz:g} Hz", hint=f"--window={WINDOW}"
+            )
+        return recipe
+
+    @property
+    def samples(self) -> int:
+        """Of a row."""
+        return round((self.end_s - self.start_s) * self.rate_hz)
+
+    @property
+    def r_peak(self) -> int:
+        """The sample of a row at which the R peak stands."""
+        return min(round(-self.start_s * self.rate_hz), self.samples - 1)
+
+    @property
+    def unit(self) -> str:
+        """Of the samples."""
+        return NORMALISATIONS[self.normalise]
+
+    def rows(self, signal: Signal, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows (N, C, samples) of the signal (C, T) in mV around the `peaks` (N,), samples of it at `rate_hz`.
+
+        Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and
+        after the last sample of the signal these two go on, so that no beat is lost.
+        """
+        return self.normalised(self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz))
+
+    def normalised(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The same of a whole prepared signal (C, T) and R peaks at `places` (N,), samples of it."""
+        return self.cut(
+            signal, places, OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
+        )
+
+    def prepared(self, signal: Signal, rate_hz: float) -> Signal:
+        """The signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
+        for step in filters.parse(self.filter):
+            signal = step(signal, rate_hz)
+        return filters.resample(signal, rate_hz, self.rate_hz)
+
+    def windows(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as
+        they are."""
+        return filters.around(signal, places, -self.r_peak, self.samples)
+
+    def cut(self, signal: Signal, places: NDArray[np.floating], known: Signal | None) -> NDArray[np.float32]:
+        """Rows (N, C, samples) as `windows` has them, normalised.
+
+        `known` is what has to be known of the whole record: quartiles (3, C, 1), or its typical beat (C, samples).
+        """
+        if self.normalise == "record":
+            low, middle, high = known
+            signal = _over(signal - middle, high - low)
+        rows = self.windows(signal, places)
+        if self.normalise == "beat":
+            rows = _over(rows - rows.mean(2, keepdims=True), rows.std(2, keepdims=True))
+        if self.normalise == "typical":
+            rows = _over(rows - known, np.ptp(known, axis=1, keepdims=True))
+        return np.ascontiguousarray(rows, np.float32)
+
+
+def settled(places: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of the beats at ascending `places` (N,) a typical one is made of: not early against the mean RR interval.
+
+    Where ectopic beats outnumber the others they are still early, so that these are what they are compared with. Of
+    many, 2,000.
+    """
+    rr = np.diff(places)
+    late = np.flatnonzero(np.concatenate([rr[:1], rr]) >= EARLY * rr.mean()) if len(rr) else np.arange(len(places))
+    return late[:: -(-len(late) // MOST_BEATS) or 1]
+
+
+def quartiles(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
+    """Those (3, C, 1) of a prepared signal (C, T)."""
+    return np.percentile(signal, QUARTILES, axis=1, keepdims=True)
+
+
+def typical_beat(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
+    """The median (C, samples) of a record's beats that are not early."""
+    return median_beat(recipe.windows(signal, places[settled(places)]))
+
+
+def median_beat(rows: NDArray[np.float32]) -> Signal:
+    """Of rows (N, C, samples), 0 where there are none."""
+    return np.median(rows, axis=0) if len(rows) else np.zeros(rows.shape[1:], np.float32)
+
+
+# What a normalisation has to know of a whole record.
+OF_RECORDS = {"record": quartiles, "typical": typical_beat}
+
+
+def _over(values: Signal, spread: Signal) -> Signal:
+    """Values by their spread, 0 where there is none."""
+    return np.divide(values, spread, out=np.zeros_like(values), where=spread > FLAT)
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Start and end in s, of which one is at or before the R peak and the other after it."""
+    try:
+        start_s, end_s = map(float, text.split(","))
+    except ValueError:
+        start_s = end_s = math.nan
+    if not -LONGEST_S <= start_s <= 0 < end_s <= LONGEST_S:
+        what = (
+            f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s"
+            " away"
+        )
+        raise UsageError(what, hint=f"--window={WINDOW}")
+    return start_s, end_s

@@ -1,0 +1,1 @@
+"""Files are found, downloaded, unpacked and cached."""

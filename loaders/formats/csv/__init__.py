@@ -1,0 +1,1 @@
+"""Tables of text: characters, columns, times and rows."""

@@ -1,0 +1,164 @@
+"""A text table with a column per lead opens as a recording: `open_table(path, rate_hz)`.
+
+It is understood first (`csv_form`), then parsed once, in blocks, to a temporary file from which pieces are read.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders.files.sources import log
+from loaders.formats.csv import characters
+from loaders.formats.csv.characters import HINT, TableText
+from loaders.formats.csv.clock import Timeline
+from loaders.formats.csv.dialect import AROUND
+from loaders.formats.csv.dialect import MISSING as WORDS
+from loaders.formats.csv.form import Form, understand
+from loaders.formats.csv.gaps import rows_of, timing
+from loaders.formats.csv.header import LEAD
+from loaders.formats.csv.sentinels import Range, sentinels
+from loaders.formats.recording import Recording
+from toolbox.ecg.gaps import Signal
+from toolbox.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS, CELLS = 2**17, 2**20  # in memory at a time
+MISSING = sorted(
+    {form for word in WORDS for form in (word, word.upper(), word.title())} - {""}
+)  # as pandas compares them
+TOO_LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+NO_DELIMITER = "\x1f"  # in a table of one column
+
+
+def open_table(path: Path, rate_hz: float | None) -> Recording:
+    """The leads of a text table, sampled as its times or `rate_hz` state. Raises DataError with line and column."""
+    with characters.opened(path) as text, tempfile.TemporaryFile() as file:
+        form = understand(text, path, rate_hz)
+        if not form.leads:
+            names = ", ".join(column.name for column in form.columns)
+            raise DataError(f"no column is a lead: {names[:200]}", where=str(path), hint=HINT)
+        timeline = Timeline(form.clock) if form.clock else None
+        ranges = [Range() for _ in form.leads]
+        count = _parse(path, text, form, file=file, ranges=ranges, timeline=timeline)
+        if not count:
+            raise DataError("the file has no samples", where=str(path), hint=HINT)
+        values = np.memmap(file, dtype=np.float32, mode="r", shape=(count, len(form.leads)))
+        lone_blanks = text.lone_blanks
+    kept = _kept(form, ranges)
+    leads = [form.leads[k] for k in kept]
+    aside = {column.place for k, column in enumerate(form.leads) if k not in kept}
+    form = replace(form, columns=tuple(replace(c, role="other") if c.place in aside else c for c in form.columns))
+    times = timing(path, form, timeline, rate_hz)
+    log.info("%s is read as: %s; %g Hz (%s)", path.name, form, times.hz, times.source)
+    rows, doubts = rows_of(path, timeline, times, count)
+    if lone_blanks:
+        doubts.append(f"{lone_blanks} single blank lines between the rows are taken for no samples")
+    codes = [sentinels(values[:, k], ranges[k]) for k in kept]
+    doubts += [told for lead, found in zip(leads, codes, strict=True) for told in found.doubts(lead.name)]
+
+    def read(k: int, first: int, last: int) -> Signal:
+        signal = codes[k].without(rows.read(values[:, kept[k]], first, last))
+        return signal * leads[k].mv if leads[k].mv else signal
+
+    unknown = frozenset(k for k, lead in enumerate(leads) if lead.mv is None)
+    names, start = tuple(lead.name for lead in leads), form.clock.start if form.clock else None
+    stated = tuple(lead.unit.strip(" -") for lead in leads)
+    how = {"start": start, "doubts": (*form.doubts, *times.doubts, *doubts), "unit_unknown": unknown, "units": stated}
+    return Recording(path, name_of(path), names, times.hz, rows.samples, read, **how)
+
+
+def name_of(path: Path) -> str:
+    """The name of the recording in a file, without `.csv` and `.csv.gz`."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+def _kept(form: Form, ranges: list[Range]) -> list[int]:
+    """The leads that are kept: a column of one value is none beside others, unless it has the name of a lead."""
+    moving = [bool(each.low < each.high) for each in ranges]
+    named = [LEAD.fullmatch(lead.name) is not None for lead in form.leads]
+    return [k for k in range(len(ranges)) if moving[k] or named[k] or not any(moving)]
+
+
+def _parse(
+    path: Path, text: TableText, form: Form, *, file: BinaryIO, ranges: list[Range], timeline: Timeline | None
+) -> int:
+    """Write the leads to `file` as float32, row by row, and note their ranges and times; how many rows there are."""
+    rows, dialect = 0, form.layout.dialect
+    text.skip(form.skipped)
+    text.blank_rows = form.blank_rows
+    for block in _blocks(path, text, form):
+        numbers = np.empty((len(block), len(form.leads)), np.float32)
+        for k, lead in enumerate(form.leads):
+            numbers[:, k] = _numbers(block[lead.place], path, form, lead.name, rows)
+            ranges[k].add(numbers[:, k])
+        numbers.tofile(file)
+        if timeline:
+            timeline.add(timeline.clock.seconds(block[timeline.clock.place], dialect))
+        rows += len(block)
+    file.flush()
+    return rows
+
+
+def _blocks(path: Path, text: TableText, form: Form) -> Iterator["pd.DataFrame"]:
+    """The rows in blocks, columns numbered."""
+    import pandas as pd
+
+    dialect, width = form.layout.dialect, form.layout.width
+    texts = [
+        column.place for column in form.columns if column.place not in form.layout.numeric and column.role != "lead"
+    ]
+    how = {"header": None, "names": range(width), "index_col": False, "dtype": dict.fromkeys(texts, str)}
+    marks = {"decimal": dialect.decimal, "thousands": dialect.thousands, "quotechar": dialect.quote}
+    marks |= {"comment": form.comment or None, "skipinitialspace": True, "na_values": MISSING}
+    separator = {"": NO_DELIMITER, " ": r"\s+"}.get(dialect.delimiter, dialect.delimiter)
+    size = max(1, min(ROWS, CELLS // width))
+    try:
+        yield from pd.read_csv(
+            text, sep=separator, chunksize=size, skip_blank_lines=not form.blank_rows, **marks, **how
+        )
+    except pd.errors.EmptyDataError:
+        return
+    except pd.errors.ParserError as error:
+        what = str(error)
+        if found := TOO_LONG.search(what):
+            what = f"line {form.line - 1 + int(found[2])} has {found[3]} cells, {found[1]} are expected"
+        raise DataError(f"it is no table: {what}", where=str(path), hint=HINT) from error
+
+
+def _numbers(column: "pd.Series", path: Path, form: Form, name: str, rows: int) -> NDArray[np.float32]:
+    """A column of a block as numbers, NaN where there is none; a DataError names the first cell that is a word."""
+    if column.dtype.kind in "iuf":
+        numbers = column.to_numpy(np.float32)
+    else:
+        there = column.notna().to_numpy()
+        cells = [str(cell).strip(AROUND) for cell in column]
+        numbers = form.layout.dialect.numbers(cells).astype(np.float32)
+        wrong = there & np.isnan(numbers) & ~np.isin([cell.lower() for cell in cells], WORDS)
+        if wrong.any():
+            row = int(wrong.argmax())
+            what = f"column {name[:40]!r} has {cells[row][:40]!r}, which is no number"
+            raise DataError(what, where=f"{path}, line {_line_of(path, form, rows + row)}", hint=HINT)
+    return np.where(np.isfinite(numbers), numbers, np.float32("nan"))
+
+
+def _line_of(path: Path, form: Form, row: int) -> int:
+    """The line of the file, counted from 1, that has a row of data, counted from 0."""
+    with characters.opened(path) as text:
+        for number, line in enumerate(text, 1):
+            if (
+                number >= form.line
+                and (form.blank_rows or line.strip())
+                and not (form.comment and line.startswith(form.comment))
+            ):
+                if not row:
+                    return number
+                row -= 1
+    return 0

@@ -1,0 +1,213 @@
+"""A CSV of numbers, a row of samples and a label each, is read at full speed; what is wrong in it is named by line and
+column.
+
+What a row is made of is a `Layout`: `BAD_ROWS["error"](file, Layout(187, ("N", "S", "V", "F", "Q")),
+where="train.csv")`.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from loaders.files.cache import Arrays
+from loaders.formats.csv.stream import text_stream
+from toolbox.errors import DataError
+
+MOST_COLUMNS = 100_000  # pandas needs a tenth of a millisecond for each
+LARGEST = float(np.finfo(np.float32).max)
+BLANK = " \t\r\n"
+AROUND_TEXT = ' \t\r\n"'  # spaces, and the quotation marks of a spreadsheet
+PLAIN = "rows of numbers with commas between them, no header"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a row is made of: `samples` numbers, and a label or text.
+
+    The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes
+    there is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets; the
+    columns `unread` may hold anything. `hint` is shown where the first row is wrong.
+    """
+
+    samples: int
+    classes: Sequence[str] = ()
+    lowest: int = 0
+    label_first: bool = False
+    texts: Mapping[str, int] = field(default_factory=dict)
+    unread: Sequence[int] = ()
+    hint: str = PLAIN
+
+    @cached_property
+    def columns(self) -> int:
+        """How many cells a row has."""
+        return self.samples + bool(self.classes) + len(self.texts) + len(self.unread)
+
+    @cached_property
+    def label(self) -> int:
+        """The column of the label, counted from 0; -1 where there is none."""
+        return (0 if self.label_first else self.columns - 1) if self.classes else -1
+
+    @cached_property
+    def labels(self) -> range:
+        """The numbers that are labels."""
+        return range(self.lowest, self.lowest + len(self.classes))
+
+    @cached_property
+    def allowed(self) -> str:
+        """The labels in words."""
+        first, last = self.labels[0], self.labels[-1]
+        names = (", " if any(" " in name for name in self.classes) else " ").join(self.classes)
+        return (f"one of {first}..{last}" if first < last else f"{first}") + f" ({names})"
+
+    @cached_property
+    def expected(self) -> str:
+        """A row in words."""
+        parts = [f"{self.samples} samples", *(["a label"] if self.classes else []), *self.texts]
+        return " and ".join(parts[::-1] if self.label_first else parts)
+
+
+def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """x (N, samples) float32, y (N,) from 0 on, and each text (N,), of a CSV, plain or gzipped; y only if there are
+    classes.
+
+    Blank lines and the lines `skip` are passed over; for anything else that is no such row it raises DataError with
+    `where`, line and column. All are counted from 1. `file` is open for reading and can be sought.
+    """
+    import pandas as pd
+
+    file = text_stream(file, where)
+    if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where), 1)):
+        raise _first_wrong(file, 0, layout, where, skip=skip)  # before pandas makes a column of each cell
+    file.seek(0)
+    how = {"header": None, "quoting": csv.QUOTE_NONE, "skiprows": [line - 1 for line in skip]}
+    try:
+        with np.errstate(over="ignore"):  # 1e39 becomes inf, which is refused below
+            table = pd.read_csv(file, **how, **_types(layout))
+    except pd.errors.EmptyDataError as error:
+        raise DataError("the file is empty", where=where, hint=f"rows of {layout.expected}") from error
+    except ValueError as error:  # text, ragged rows, bytes that are not UTF-8
+        raise _first_wrong(file, 0, layout, where, skip=skip) from error
+    if table.shape[1] != layout.columns:
+        raise _first_wrong(file, 0, layout, where, skip=skip)
+    texts = {
+        name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()
+    }
+    numbers = table.drop(columns=list(layout.unread)).to_numpy()
+    good = np.isfinite(numbers).all(1)
+    good &= np.all([text != "" for text in texts.values()], 0)
+    y = {}
+    if layout.classes:
+        good &= np.isin(numbers[:, layout.label], layout.labels)
+        y = {"y": np.where(good, numbers[:, layout.label], layout.lowest).astype(np.int64) - layout.lowest}
+        numbers = numbers[:, 1:] if layout.label_first else numbers[:, :-1]
+    if not good.all():
+        raise _first_wrong(file, int(good.argmin()), layout, where, skip=skip, also=f"; wrong rows: {(~good).sum()}")
+    return {"x": np.ascontiguousarray(numbers)} | y | texts
+
+
+def read_good_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """As `read_rows`, without the rows that it would refuse; DataError where none would be left.
+
+    Where rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for
+    each that was not: its line, column and what is wrong.
+    """
+    try:
+        return read_rows(file, layout, where=where, skip=skip)
+    except DataError as error:
+        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(text_stream(file, where), skip, where)]
+        index = np.flatnonzero([not what for _, what, _ in looked_at])
+        if len(index) == len(looked_at):
+            raise
+        if not len(index):
+            raise DataError(f"no row can be kept: {error.what}", where=error.where, hint=error.hint) from error
+    wrong = [(line, f"{_place(line, column)}: {what}") for line, what, column in looked_at if what]
+    kept = read_rows(file, layout, where=where, skip=[*skip, *(line for line, _ in wrong)])
+    return kept | {"index": index, "dropped": np.array([text for _, text in wrong])}
+
+
+# What is done about rows that cannot be used.
+BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
+
+
+def first_lines(file: BinaryIO, count: int, where: str) -> list[tuple[int, list[str]]]:
+    """Line, counted from 1, and cells of the first `count` lines that are not blank; DataError beyond the limits."""
+    return list(islice(_rows(text_stream(file, where), (), where), count))
+
+
+def _types(layout: Layout) -> dict[str, Any]:
+    """How pandas takes the columns; where some are text, the letters NA are text as well."""
+    texts = {*layout.texts.values(), *layout.unread}
+    if not texts:
+        return {"dtype": np.float32}
+    types = {column: str if column in texts else np.float32 for column in range(layout.columns)}
+    return {"dtype": types, "keep_default_na": False}
+
+
+def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
+    """Line, counted from 1, and cells of each row; blank lines and the lines `skip` are no rows."""
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+    try:
+        for line, content in enumerate(text, 1):
+            if line not in skip and content.strip(BLANK):
+                if (columns := content.count(",") + 1) > MOST_COLUMNS:
+                    what = f"{columns:,} columns, at most {MOST_COLUMNS:,} are read"
+                    raise DataError(what, where=f"{where}, line {line}", hint="a row of samples a line, or an NPZ")
+                yield line, content.strip(BLANK).split(",")
+    finally:
+        text.detach()  # or the file would be closed with it
+
+
+def _first_wrong(
+    file: BinaryIO, row: int, layout: Layout, where: str, *, skip: Sequence[int] = (), also: str = ""
+) -> DataError:
+    """What is wrong in the first wrong row, from row number `row` on."""
+    for line, cells in islice(_rows(file, skip, where), row, None):
+        what, column = _complaint(cells, layout)
+        if what:
+            hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
+            return DataError(what + also, where=f"{where}, {_place(line, column)}", hint=hint)
+    return DataError("the file cannot be read as a table of numbers", where=where, hint="a plain CSV in UTF-8")
+
+
+def _place(line: int, column: int) -> str:
+    return f"line {line}" + (f", column {column}" if column else "")
+
+
+def _complaint(cells: Sequence[str], layout: Layout) -> tuple[str, int]:
+    """What is wrong in a row and in which column, counted from 1 (0: in the row as a whole); "" if nothing is."""
+    if len(cells) != layout.columns:
+        return f"{len(cells)} columns, expected {layout.expected}", 0
+    texts = {column: name for name, column in layout.texts.items()}
+    for column, cell in enumerate(cells):
+        if column in layout.unread:
+            continue
+        what = (
+            _text_fault(cell, texts[column]) if column in texts else _number_fault(cell, layout, column == layout.label)
+        )
+        if what:
+            return what, column + 1
+    return "", 0
+
+
+def _text_fault(cell: str, name: str) -> str:
+    if "\ufffd" in cell:
+        return f"the {name} is not UTF-8"
+    return "" if cell.strip(AROUND_TEXT) else f"the {name} is empty"
+
+
+def _number_fault(cell: str, layout: Layout, is_label: bool) -> str:
+    try:
+        value = float(cell) if cell.isascii() and "_" not in cell else np.nan  # as the table is read
+    except ValueError:
+        value = np.nan
+    if not abs(value) <= LARGEST:
+        what = f"'{cell.strip()[:40]}' is not a finite number" if cell.strip() else "the cell is empty"
+        return what + (f", the label is {layout.allowed}" if is_label else "")
+    return f"label {value:g} is not {layout.allowed}" if is_label and value not in layout.labels else ""

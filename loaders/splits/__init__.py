@@ -1,0 +1,1 @@
+"""Index arrays of training, validation and test, by row or by patient."""

@@ -1,0 +1,1 @@
+"""Generated beats, patients, strips and twelve-lead records."""

@@ -1,0 +1,1 @@
+"""Networks for signals, one file an architecture."""

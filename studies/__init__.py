@@ -1,0 +1,1 @@
+"""Many runs: what is run, by whom, and the table of it."""

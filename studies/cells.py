@@ -1,0 +1,222 @@
+"""A cell of a grid becomes the flags of a run: read by the commander's own parser, checked as its own, named, and
+counted."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import args
+from commands import build, choices
+from loaders import shortrun
+from loaders.base import Data
+from studies.grid import Cell, varying
+from studies.ledger import LENGTH, OF_THE_MACHINE, Task
+from toolbox.errors import UsageError
+from toolbox.metrics import cost
+from toolbox.training import transfer
+
+SWITCH = {"true": True, "false": False}
+OF_PATHS = ("data_file", "pretrained", "weights_file")
+# A typed value that a cell's name does not tell from none: such was the default when cells were first named.
+NAMELESS = {"batch_size": shortrun.BATCH_SIZE}
+OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
+Given = Mapping[str, Any]
+NOTHING: Given = MappingProxyType({})
+OF_THE_NETWORK = ("model-name", "model-args")
+# Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
+OF_BATCHES = ("seed", "batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
+ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
+log = logging.getLogger("commander")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cell that was checked: `name` tells it from every other, `given` is what its run would have been typed with."""
+
+    name: str
+    cell: Cell
+    given: dict[str, Any]
+
+
+def experiments(cells: Sequence[Cell], beside: Given = NOTHING) -> list[Experiment]:
+    """The cells checked, equal ones merged, which is said; a UsageError names the first cell that no run could begin
+    with.
+
+    `beside` are flags that a run has beside its cell's.
+    """
+    found: dict[str, Experiment] = {}
+    axes = varying(cells)
+    if "seed" in axes:
+        raise UsageError(
+            "seed is no axis: repetition r has seed + r, in every cell", hint="--reps, and base: {seed: 42}"
+        )
+    for number, cell in enumerate(cells, start=1):
+        try:
+            one = experiment(cell, beside)
+        except UsageError as error:
+            raise UsageError(
+                error.what, where=f"cell {number} of {len(cells)}: {said(cell, axes)}", hint=error.hint
+            ) from error
+        if one.name in found:
+            equal = said(found[one.name].cell, axes)
+            if one.given.get("batch_size") != found[one.name].given.get("batch_size"):
+                what = (
+                    f"cell {number} ({said(cell, axes)}) has batches of {shortrun.BATCH_SIZE}, and ({equal}) of the"
+                    " default size"
+                )
+                raise UsageError(f"{what}: a study does not tell these apart", hint="batch-size in both cells")
+            log.warning("cell %d (%s) is equal to (%s), and merged with it", number, said(cell, axes), equal)
+        found.setdefault(one.name, one)
+    return list(found.values())
+
+
+def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
+    """One cell, with every check that the commander makes of its flags; a UsageError where they are not a new run's."""
+    given = args.parse(typed(cell)) | {"no_figures": True}
+    if beside and (own := OF_THE_SERIES & given.keys()):
+        raise UsageError(
+            f"{args.flag_name(min(own))} is not for a cell where folds validate in turn", hint="leave it out"
+        )
+    if wrong := args.complaints({**given, **beside}):
+        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+    choices.settle(args.resolve({**given, **beside}))
+    flags = choices.settle(args.resolve(given))
+    if not (flags.dataset or flags.data_file):
+        raise UsageError("the cell names no dataset", hint="base: {dataset: synth}")
+    for path in args.PATHS:
+        if args.is_path(path, given.get(path)):
+            given[path] = os.path.abspath(given[path])  # workers may stand in another folder
+    kept = build.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
+    usual = {**args.DEFAULTS, **(NAMELESS if kept["batch_size"] else {})}
+    facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return Experiment(name, cell, given)
+
+
+def repeated(one: Experiment, rep: int, *, stage: str = "grid", tested: bool = True, seeds: int = 0) -> Task:
+    """Repetition `rep` of a cell, from 0; it has the same seed, and so split, in every cell. `seeds` are passed
+    over."""
+    seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
+    length = {name: args.DEFAULTS[name] for name in LENGTH}
+    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested, length)
+
+
+def settled(one: Experiment) -> SimpleNamespace:
+    """Every flag of a cell."""
+    return choices.settle(args.resolve(one.given))
+
+
+def typed(cell: Cell) -> list[str]:
+    """The cell as a command line; parts of a flag (model-args.stem) are put together with commas."""
+    whole: dict[str, str] = {}
+    for key, value in cell.items():
+        flag, _, part = key.partition(".")
+        known(flag)
+        whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
+    dests = [ALL_NAMES[f"--{flag}"] for flag in whole]
+    if twice := [flag for flag, dest in zip(whole, dests, strict=True) if dests.count(dest) > 1]:
+        raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
+    return [word for flag, value in whole.items() for word in _words(flag, value)]
+
+
+def known(flag: str) -> None:
+    """Raise a UsageError where `flag` is none, or none that a grid may set."""
+    dest = ALL_NAMES.get(f"--{flag}")
+    if dest is None:
+        args.parse([f"--{flag}"])
+    if dest in args.OF_THE_COMMAND or dest not in args.DEFAULTS:
+        raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
+
+
+def _words(flag: str, value: str) -> list[str]:
+    if args.TYPES[ALL_NAMES[f"--{flag}"]] is not bool:
+        return [f"--{flag}={value}"]
+    if value not in SWITCH:
+        raise UsageError(f"{flag} is {value}, it is a switch", hint="true or false")
+    return [f"--{flag}"] * SWITCH[value]
+
+
+def said(cell: Cell, axes: Collection[str]) -> str:
+    """The cell in the words in which it differs from others."""
+    without = f"without {', '.join(axes)}" if axes else "the only one"
+    return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or without
+
+
+def groups(tasks: Sequence[Task], most: int) -> list[tuple[Task, ...]]:
+    """The tasks in groups of at most `most` that see the same rows in the same batches, those begun first first."""
+    if most == 1:
+        return [(task,) for task in tasks]
+    alike: dict[str, list[Task]] = {}
+    for task in tasks:
+        flags = choices.settle(args.resolve(task.given))
+        alike.setdefault(repr((_rows(flags), [getattr(flags, name) for name in OF_BATCHES])), []).append(task)
+    return [tuple(each[begin : begin + most]) for each in alike.values() for begin in range(0, len(each), most)]
+
+
+def _rows(flags: SimpleNamespace) -> tuple:
+    """What decides the rows that a run has."""
+    return (flags.root_dir, flags.dataset, flags.strict_split, *build.data_options(flags).items())
+
+
+class Memo:
+    """Loads data, and keeps the last that was loaded for whoever asks for the same."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.data: Data | None = None
+
+    def __call__(self, flags: SimpleNamespace) -> Data:
+        key = _rows(flags)
+        if key != self.key:
+            self.key = self.data = None  # two are not held at once
+            self.data = build.load_data(flags)
+            self.key = key
+        return self.data
+
+
+def networks(
+    found: Sequence[Experiment], root: Path, load: Callable[[SimpleNamespace], Data]
+) -> Iterator[tuple[dict[str, int], str]]:
+    """Of each experiment what its network costs, and what tells it from another: its parts and what it answers.
+
+    Networks are built with the same seed and asked for the same rows, so that equal ones answer alike.
+    """
+    import torch
+
+    for one in found:
+        flags = choices.settle(args.resolve(one.given | {"root_dir": str(root)}))
+        spec = load(flags).spec
+        model = build.network(flags, spec).eval()
+        transfer.TRAIN[flags.train](model)
+        with torch.inference_mode():
+            answer = model(*cost.inputs(spec, 2))
+        told = hashlib.sha256(str(model).encode() + answer.numpy().tobytes()).hexdigest()
+        yield cost.size_and_work(model, spec), told
+
+
+def idle_axes(found: Sequence[Experiment], told: Mapping[str, str]) -> list[str]:
+    """A line for each two values of an axis of networks that build identical ones wherever both occur; `told` is by
+    name."""
+    lines = []
+    for key in varying([one.cell for one in found]):
+        if key.partition(".")[0] not in OF_THE_NETWORK:
+            continue
+        groups: dict[tuple, dict[str, str]] = {}
+        for one in found:
+            rest = tuple(sorted((other, value) for other, value in one.cell.items() if other != key))
+            groups.setdefault(rest, {})[one.cell.get(key, "")] = told[one.name]
+        values = list(dict.fromkeys(value for group in groups.values() for value in group))
+        for one_value, other in combinations(values, 2):
+            pairs = [
+                (group[one_value], group[other]) for group in groups.values() if {one_value, other} <= group.keys()
+            ]
+            if pairs and all(one == beside for one, beside in pairs):
+                lines.append(f"{key}={one_value} and {key}={other} build identical networks")
+    return lines

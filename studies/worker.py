@@ -1,0 +1,205 @@
+"""What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
+
+Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is
+stopped from outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from toolbox import errors, plain
+from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.runs.folder import held
+from toolbox.signals import StopRequest
+
+if TYPE_CHECKING:
+    from loaders.base import Data
+    from studies.branches import Branches
+
+GPUS = "ECG_GPUS"  # the variable in which the driver names them
+BUSY = "busy"  # another process is at this run
+PRUNE = -1  # in place of a signal's number
+QUIET = ("matplotlib", "PIL", "urllib3", "torch")
+ALONE = (
+    threading.Lock()
+)  # torch has one random state a process, so a worker with several threads still does one run at a time
+RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
+STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
+DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
+# Flags in a hint for a single run that a study has no use for, and what helps there.
+OF_A_RUN = ("--version", "--resume", "--override", "--test")
+RETRY = "--retry runs it again; another --name starts a new study"
+log = logging.getLogger("commander")
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave the answer to Ctrl-C to the driver, and see one GPU of those that the driver names."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if gpus := os.environ.get(GPUS):
+        listed = gpus.split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
+
+
+def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in
+    turn."""
+    ledger = Ledger(Path(path), Path(root))
+    with ALONE, _quietly():
+        if len(tasks) == 1:
+            return [_outcome(ledger, driver, Task(**tasks[0]))]
+        from studies.branches import Branches
+
+        branches = Branches(len(tasks))
+        return branches.run([partial(_outcome, ledger, driver, Task(**task), branches) for task in tasks])
+
+
+def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
+    """Let a driver's runs with these keys end after their step; None is all of them, those still to come too."""
+    if keys is None:
+        STOPPED_FOR.add(driver)
+    for whose, key in list(RUNNING):
+        if whose == driver and (keys is None or key in keys) and (request := RUNNING.get((whose, key))):
+            request.requested = signum
+
+
+def me() -> dict[str, Any]:
+    """This process, as records and locks name it."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None" = None) -> dict[str, Any]:
+    state = ledger.state(ledger.known(task), tested=task.tested)
+    if state in (DONE, PRUNED) or driver in STOPPED_FOR:
+        return {"state": state if state in (DONE, PRUNED) else STOPPED}
+    request = RUNNING[driver, task.key] = StopRequest()
+    begun_s = time.perf_counter()
+    with _logged(ledger.log(task.key)):
+        outcome = _attempt(ledger, driver, task, request, branches)
+    del RUNNING[driver, task.key]
+    if outcome["state"] != BUSY:
+        spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        spent_s -= branches.waited_s() if branches else 0.0
+        ledger.write(task, **outcome, spent_s=round(spent_s, 3))
+    return outcome
+
+
+def _attempt(
+    ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None"
+) -> dict[str, Any]:
+    try:
+        _run(ledger, driver, task, request, branches)
+        return {"state": DONE}
+    except BusyError as error:
+        return {"state": BUSY, "error": str(error)}
+    except Interrupted as interrupted:
+        return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
+    except Exception as error:  # whatever a run ends with is a row of the table
+        log.error(plain.Block(traceback.format_exc()))
+        error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
+        if any(flag in error.hint for flag in OF_A_RUN):
+            error = type(error)(error.what, where=error.where, hint=RETRY)
+        return {"state": FAILED, "error": str(error), "code": error.code}
+
+
+def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
+    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
+    held."""
+    import commander
+    from toolbox.runs.folder import RunFolder
+
+    given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
+
+    def loaded(flags: SimpleNamespace) -> "Data":
+        data = memo(flags)
+        return branches.sharing(data) if branches else data
+
+    def claimed(run: RunFolder) -> None:
+        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
+
+    def load(flags: SimpleNamespace) -> "Data":
+        ledger.write(task, STARTED, by=me())
+        return loaded(flags)
+
+    if folder := _begun(ledger, task):
+        there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
+        commander.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
+        return
+    commander.start(commander.args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+
+
+def _begun(ledger: Ledger, task: Task) -> Path | None:
+    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left
+    alone."""
+    record = ledger.known(task)
+    found = ledger.found(record)
+    why = found.why or (
+        "" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root"
+    )
+    if why:
+        log.warning("%s: %s; it is left alone, and the cell is run again", task.key, why)
+    if why or not found.folder:
+        return None
+    if ledger.can_go_on(record):
+        return found.folder
+    with held(found.folder / "lock"):
+        shutil.rmtree(found.folder)  # killed between its first files and its first checkpoint
+    return None
+
+
+def _memo(driver: str) -> Any:
+    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files
+    changed."""
+    if driver not in DATA:
+        from studies.cells import Memo
+
+        DATA.clear()
+        DATA[driver] = Memo()
+    return DATA[driver]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Let what runs say reach no terminal."""
+    root, before = logging.getLogger(), {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
+    os.environ["TERM"] = "dumb"  # no bar
+    root.handlers[:] = [logging.NullHandler()]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = before["handlers"]
+        logging.captureWarnings(False)
+        os.environ["TERM"] = before["TERM"] or ""
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send all that a run says, which is what its thread says, into the file `path`."""
+    handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
+    handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
+    handler.addFilter(lambda record: record.thread == thread)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

@@ -1,0 +1,1 @@
+"""R peaks, gaps, beats against a reference, rhythm."""

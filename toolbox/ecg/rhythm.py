@@ -1,0 +1,196 @@
+"""Beats with classes become the figures of a report: rates, ectopic burden, couplets, runs, bigeminy, pauses.
+
+`summary(beats)` has them all as plain values for JSON, `text(summary)` as lines for a person.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import plain
+from toolbox.ecg.beat_list import Beats
+from toolbox.notice import NOTICE
+
+RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
+RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is
+PAUSE_S = 2.0
+LINE = "{:<34}{:>14}"
+
+
+def summary(beats: Beats) -> dict[str, Any]:
+    """What the beats show, over all and hour by hour; None stands for what there is not enough of."""
+    lost_s = float(np.diff(beats.gaps, axis=1).sum() / beats.rate_hz)
+    duration_s = beats.samples / beats.rate_hz
+    counts = np.bincount(beats.label, minlength=len(beats.classes))
+    return {
+        "record": beats.record,
+        "lead": beats.lead,
+        "start": beats.start.isoformat(sep=" ") if beats.start else None,
+        "duration_s": round(duration_s, 3),
+        "without_signal_s": round(lost_s, 3),
+        "beats": len(beats.sample),
+        "beats_of_class": dict(zip(beats.classes, counts.tolist(), strict=True)),
+        "rate_per_min": rates(beats.rr_s),
+        "ectopic": ectopy(beats, counts, duration_s - lost_s),
+        "patterns": {beats.classes[k]: patterns(beats, k) for k in beats.ectopic},
+        "pauses": pauses(beats),
+        "hours": hours(beats),
+        "notice": NOTICE,
+    }
+
+
+def rates(rr_s: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean rate, and lowest and highest mean over 8 RR intervals in a row without a gap among them, beats a minute."""
+    known = rr_s[np.isfinite(rr_s)]
+    found: dict[str, float | None] = {
+        "mean": round(60 / known.mean(), 1) if len(known) else None,
+        "lowest": None,
+        "highest": None,
+    }
+    if len(rr_s) >= RATE_BEATS:
+        means = np.lib.stride_tricks.sliding_window_view(rr_s, RATE_BEATS).mean(1)
+        means = means[np.isfinite(means)]
+        if len(means):
+            found |= {"lowest": round(60 / means.max(), 1), "highest": round(60 / means.min(), 1)}
+    return found
+
+
+def ectopy(beats: Beats, counts: NDArray[np.integer], seconds: float) -> dict[str, Any]:
+    """Ectopic beats, their share of all in percent and how many an hour, together and of each class."""
+
+    def burden(count: int) -> dict[str, Any]:
+        return {
+            "beats": count,
+            "percent": round(100 * count / len(beats.sample), 2) if len(beats.sample) else None,
+            "per_hour": round(3600 * count / seconds, 1) if seconds > 0 else None,
+        }
+
+    each = {beats.classes[k]: burden(int(counts[k])) for k in beats.ectopic}
+    return burden(int(counts[list(beats.ectopic)].sum())) | {"of_class": each}
+
+
+def patterns(beats: Beats, k: int) -> dict[str, Any]:
+    """How the beats of class `k` come: alone, as couplets, as runs of 3 and more, every second or every third beat."""
+    first, length = _rows(beats.label == k, beats.rr_s)
+    runs = length >= RUN
+    longest = int(length.argmax()) if runs.any() else None
+    found: dict[str, Any] = {
+        "single": int((length == 1).sum()),
+        "couplets": int((length == 2).sum()),
+        "runs": int(runs.sum()),
+        "longest_run_beats": None if longest is None else int(length[longest]),
+        "longest_run_time_s": None if longest is None else round(float(beats.time_s[first[longest]]), 3),
+    }
+    for name, period in (("bigeminy", 2), ("trigeminy", 3)):
+        found |= dict(
+            zip((f"{name}_episodes", f"{name}_beats"), _every(first[length == 1], beats.rr_s, period), strict=True)
+        )
+    return found
+
+
+def _rows(is_one: NDArray[np.bool_], rr_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Place of the first and number of the beats that are one, in a row and without a gap among them."""
+    places = np.flatnonzero(is_one)
+    begins = (np.diff(places, prepend=-2) > 1) | np.isnan(rr_s[places])
+    first = np.flatnonzero(begins)
+    return places[first], np.diff(np.append(first, len(places)))
+
+
+def _every(places: NDArray[np.int64], rr_s: NDArray[np.float64], period: int) -> tuple[int, int]:
+    """Episodes of at least three single beats that come every `period` beats, and the beats in them."""
+    if len(places) < EPISODE:
+        return 0, 0
+    parts = np.cumsum(np.isnan(rr_s))
+    begins = (np.diff(places, prepend=-period - 1) != period) | (np.diff(parts[places], prepend=-1) > 0)
+    length = np.diff(np.append(np.flatnonzero(begins), len(places)))
+    length = length[length >= EPISODE]
+    return len(length), int(length.sum())
+
+
+def pauses(beats: Beats) -> dict[str, Any]:
+    """RR intervals above 2 s, and the longest with the time at which it begins."""
+    rr_s = np.where(np.isfinite(beats.rr_s), beats.rr_s, 0)
+    if not rr_s.any():
+        return {"above_2_s": 0, "longest_s": None, "longest_time_s": None}
+    longest = int(rr_s.argmax())
+    begins = round(float(beats.time_s[longest - 1]), 3)
+    return {
+        "above_2_s": int((rr_s > PAUSE_S).sum()),
+        "longest_s": round(float(rr_s[longest]), 3),
+        "longest_time_s": begins,
+    }
+
+
+def hours(beats: Beats) -> list[dict[str, Any]]:
+    """Beats, mean rate and ectopic beats of each class, hour by hour from the beginning."""
+    hour = (beats.time_s // 3600).astype(int)
+    count = max(1, int(np.ceil(beats.samples / beats.rate_hz / 3600)))
+    known = np.isfinite(beats.rr_s)
+    spent = np.bincount(hour[known], beats.rr_s[known], minlength=count)
+    intervals = np.bincount(hour[known], minlength=count)
+    table = np.zeros((count, len(beats.classes)), dtype=int)
+    np.add.at(table, (hour, beats.label), 1)
+    return [
+        {
+            "hour": i,
+            "beats": int(table[i].sum()),
+            "rate_per_min": round(60 * float(intervals[i] / spent[i]), 1) if spent[i] else None,
+            "ectopic": {beats.classes[k]: int(table[i, k]) for k in beats.ectopic},
+        }
+        for i in range(count)
+    ]
+
+
+def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
+    """The summary for a person to read; `remarks` are lines below it."""
+    rate, pause = found["rate_per_min"], found["pauses"]
+    lines = [
+        f"{found['record']}, lead {found['lead']}" + (f", {found['start']}" if found["start"] else ""),
+        "",
+        LINE.format("duration", clock(found["duration_s"])),
+        LINE.format("without signal", clock(found["without_signal_s"])),
+        LINE.format("beats", f"{found['beats']:,}"),
+        *(LINE.format(f"  {name}", f"{count:,}") for name, count in found["beats_of_class"].items()),
+        LINE.format("mean rate (beats/min)", shown(rate["mean"])),
+        LINE.format(f"lowest, over {RATE_BEATS} beats", shown(rate["lowest"])),
+        LINE.format(f"highest, over {RATE_BEATS} beats", shown(rate["highest"])),
+        LINE.format("longest RR interval (s)", shown(pause["longest_s"]))
+        + (f"   at {clock(pause['longest_time_s'])}" if pause["longest_s"] else ""),
+        LINE.format(f"RR intervals above {PAUSE_S:g} s", pause["above_2_s"]),
+        LINE.format("ectopic beats (% of all)", shown(found["ectopic"]["percent"])),
+        LINE.format("ectopic beats an hour", shown(found["ectopic"]["per_hour"])),
+        "",
+        _row("class", ("burden %", "an hour", "single", "couplets", "runs", "longest", "bigeminy", "trigeminy")),
+        *(_pattern_line(name, found) for name in found["patterns"]),
+    ]
+    if len(found["hours"]) > 1:
+        names = list(found["patterns"])
+        lines += ["", _row("hour", ("beats", "rate", *names))]
+        for hour in found["hours"]:
+            lines.append(
+                _row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values()))
+            )
+    return plain.lines([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
+
+
+def _pattern_line(name: str, found: dict[str, Any]) -> str:
+    burden, pattern = found["ectopic"]["of_class"][name], found["patterns"][name]
+    counts = ("single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes")
+    return _row(name, (shown(burden["percent"]), shown(burden["per_hour"]), *(shown(pattern[key]) for key in counts)))
+
+
+def _row(name: str, cells: tuple[Any, ...]) -> str:
+    return f"{name:<10}" + "".join(f"{cell:>11}" for cell in cells)
+
+
+def shown(value: float | None) -> str:
+    """A figure; a dash where there is none."""
+    return "-" if value is None else f"{value:,g}"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,0 +1,1 @@
+"""Attributions, the maps they come from, and checks of them."""

@@ -1,0 +1,226 @@
+"""What in a row a network's answer comes from: (model, inputs, target) -> attribution of x's shape, by name.
+
+    explain = pick("explain", EXPLAINERS, "integrated-gradients")
+    attribution = explain(prepared(model), [x], target)        # x (B, C, T) or (B, 3, H, W), target (B,), a class a row
+
+`inputs` are what the network is called with: x and, where there are, features (B, F), which are held as they are.
+Explained is the logit of `target`. `blank` is a row in which nothing is seen, of x's shape; `window` the size of what
+occlusion covers at a time, in samples or (height, width) in pixels. Several parts of one method explain the same
+target.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from toolbox.errors import UsageError
+from toolbox.explain.maps import FeatureMap
+
+STEPS, STEPS_OF_PICTURES = (32, 128, 512), (32, 128)  # of the path of integrated gradients, as many as are needed
+COMPLETE, LEAST = 0.005, 0.1  # of the difference that attributions sum to, which they may miss; if it is a difference
+MOST_VALUES = 2**19  # of the rows that pass the network at once
+COVERED = 16, 7  # a window is this part of a row, of a picture's side
+RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
+OTHERS = (
+    *(
+        F.gelu,
+        F.silu,
+        F.hardswish,
+        F.hardsigmoid,
+        F.mish,
+        F.elu,
+        F.selu,
+        F.celu,
+        F.leaky_relu,
+        F.prelu,
+        F.softplus,
+        F.hardtanh,
+    ),
+    *(torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, torch.lstm, torch.gru, torch.rnn_tanh),
+    *(F.scaled_dot_product_attention, F.multi_head_attention_forward),
+)
+
+
+def prepared(model: nn.Module) -> nn.Module:
+    """A copy to look into: as it predicts, nothing in it trained, no operation in place that would spoil what is looked
+    at.
+
+    Recurrent cells are in training mode, without which cuDNN computes no gradient; without dropout that changes no
+    output.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    for part in model.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False
+        if isinstance(part, nn.RNNBase):
+            part.dropout = 0.0
+            part.train()
+    return model
+
+
+def inside(x: Tensor) -> Tensor:
+    """Which samples (B, 1, T) of x (B, C, T) are not the zeros that fill a row up, before or after its signal."""
+    there = (x != 0).any(1, keepdim=True).int()
+    return (there.cummax(2).values & there.flip(2).cummax(2).values.flip(2)).bool()
+
+
+def blank(x: Tensor) -> Tensor:
+    """Rows in which nothing is seen: medians of the leads of x (B, C, T), the zeros around them as they are; or white
+    paper."""
+    if x.dim() == 4:
+        return torch.ones_like(x)
+    within = inside(x)
+    median = x.masked_fill(~within, math.nan).nanmedian(2, keepdim=True).values.nan_to_num()
+    return median * within
+
+
+def saliency(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
+) -> Tensor:
+    """How much a small change of each sample would matter, either way: |d logit / d x| (Simonyan et al., ICLR workshop
+    2014)."""
+    x, features = _leaf(inputs)
+    return captum().Saliency(model).attribute(x, target=target, additional_forward_args=features)
+
+
+def integrated_gradients(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
+) -> Tensor:
+    """What each sample adds on the way from the blank row to x: sums to the difference of the logits (Sundararajan et
+    al. 2017).
+
+    The path has more steps for rows whose sum would otherwise miss that difference by over half a percent.
+    """
+    x, features = _leaf(inputs)
+    baseline, method = _blank(x, blank), captum().IntegratedGradients(model)
+    attribution, rows = torch.zeros_like(x), torch.arange(len(x), device=x.device)
+    for steps in STEPS if x.dim() == 3 else STEPS_OF_PICTURES:
+        some = tuple(each[rows] for each in features or ()) or None
+        how = {"target": target[rows], "additional_forward_args": some, "n_steps": steps}
+        how |= {"internal_batch_size": max(_at_once(x), len(rows)), "return_convergence_delta": True}
+        attribution[rows], missed = method.attribute(x.detach()[rows], baseline[rows], **how)
+        whole = attribution[rows].flatten(1).sum(1) - missed
+        rows = rows[missed.abs() > COMPLETE * whole.abs().clamp(min=LEAST)]
+        if not len(rows):
+            break
+    return attribution.detach()
+
+
+def occlusion(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
+) -> Tensor:
+    """How far the logit falls where a window of one lead, or of the picture, is blank (Zeiler & Fergus, ECCV 2014)."""
+    x, features = _leaf(inputs)
+    picture = x.dim() == 4
+    sizes = window or tuple(max(1, length // COVERED[picture]) for length in x.shape[2:])
+    covered = (3 if picture else 1, *sizes)
+    strides = (covered[0], *(max(1, size // (2 if picture else 3)) for size in sizes))
+    how = {"strides": strides, "baselines": _blank(x, blank), "target": target, "additional_forward_args": features}
+    at_once = max(1, _at_once(x) // len(x))
+    with torch.no_grad():
+        method = captum().Occlusion(model)
+        return method.attribute(x.detach(), sliding_window_shapes=covered, perturbations_per_eval=at_once, **how)
+
+
+def gradcam(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
+) -> Tensor:
+    """Where the last map speaks for the class: its channels by their mean gradients, rectified (Selvaraju et al., ICCV
+    2017).
+
+    It does not tell leads, or colours, apart. Raises UsageError for a network without a map.
+    """
+    x, features = _leaf(inputs)
+    with FeatureMap(model, x) as seen:
+        logits = model(x, *(features or ()))
+    (gradient,) = torch.autograd.grad(_chosen(logits, target), seen.source)
+    cells, gradient = seen.arranged(seen.source.detach()), seen.arranged(gradient)
+    weight = gradient.flatten(2).mean(2)
+    heat = torch.einsum("bf,bf...->b...", weight, cells).relu()
+    return seen.spread(heat)[:, None].expand_as(x).clone()
+
+
+def guided_gradcam(
+    model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
+) -> Tensor:
+    """Guided backpropagation where Grad-CAM is warm, both of the same class (Selvaraju et al., ICCV 2017).
+
+    Raises UsageError for a network without a map, and for one whose units are not all rectifiers.
+    """
+    return guided(model, inputs, target) * gradcam(model, inputs, target)
+
+
+def guided(model: nn.Module, inputs: Sequence[Tensor], target: Tensor) -> Tensor:
+    """The gradient that is positive all the way through rectifiers (Springenberg et al., ICLR workshop 2015)."""
+    x, features = _leaf(inputs)
+    with _Guided():
+        logits = model(x, *(features or ()))
+    return torch.autograd.grad(_chosen(logits, target), x)[0]
+
+
+class _Guided(TorchFunctionMode):
+    """Lets only positive gradients back through rectifiers, as modules or as functions; no other unit has a guided
+    gradient."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in OTHERS:
+            name = getattr(func, "__name__", "another unit")
+            what = f"guided backpropagation is defined for networks of rectifiers (ReLU), this one has {name}"
+            raise UsageError(what, hint="--explain integrated-gradients, or gradcam where it has a map")
+        if func not in RECTIFIERS:
+            return func(*args, **(kwargs or {}))
+        result = F.relu6(args[0]) if func is F.relu6 else F.relu(args[0])
+        if result.requires_grad:
+            result.register_hook(lambda gradient: gradient.clamp(min=0))
+        return result
+
+
+EXPLAINERS: dict[str, Callable[..., Tensor]] = {
+    "gradcam": gradcam,
+    "guided-gradcam": guided_gradcam,
+    "integrated-gradients": integrated_gradients,
+    "saliency": saliency,
+    "occlusion": occlusion,
+}
+
+
+def told(name: str) -> str:
+    """What a method says of itself, in a line."""
+    return (EXPLAINERS[name].__doc__ or "").strip().splitlines()[0]
+
+
+def check(name: str) -> None:
+    """Raise where a method needs a package that is not installed."""
+    if EXPLAINERS[name] in (saliency, integrated_gradients, occlusion):
+        captum()
+
+
+def captum() -> Any:
+    """captum's attributions, imported without its warnings."""
+    with warnings.catch_warnings(action="ignore"):
+        import captum.attr as attributions
+    return attributions
+
+
+def _leaf(inputs: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+    x, *features = inputs
+    return x.detach().clone().requires_grad_(), tuple(features) or None
+
+
+def _blank(x: Tensor, given: Tensor | None) -> Tensor:
+    return blank(x.detach()) if given is None else given
+
+
+def _at_once(x: Tensor) -> int:
+    return MOST_VALUES // max(1, x[0].numel())
+
+
+def _chosen(logits: Tensor, target: Tensor) -> Tensor:
+    return logits.gather(1, target[:, None]).sum()

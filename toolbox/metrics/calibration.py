@@ -1,0 +1,154 @@
+"""Arrays in, floats out: whether a probability of 0.9 is right nine times in ten, and one number that makes it truer.
+
+Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the Brier score is Brier's own (1950),
+over all classes. A temperature is fitted on validation rows alone.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox.metrics import bootstrap, classification, jackknife
+from toolbox.reports.panels import Panel
+
+Array = NDArray[Any]
+BINS = 15
+BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures that are no shares
+FIGURES = ("ece", "brier", "nll")
+LEAST = float(np.finfo(np.float32).tiny)  # a probability that was rounded to 0
+COLDEST, HOTTEST = 0.02, 50.0
+
+
+def score(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]:
+    """Every figure of `scores` (N, K), probabilities, for `target` (N,)."""
+    sums = _sums_of_units(scores, target, np.zeros(len(target), int), bins)
+    return {name: float(value[0]) for name, value in _figures(np.ones((1, 1)), *sums).items()}
+
+
+def intervals(
+    scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int = 1000, seed: int = 0
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """95 % intervals [low, high] over records, and why a figure has none; percentiles of resampled rows where no record
+    (N,) is known. Bins stay.
+
+    Chance adds to a calibration error, so that replicates of a small one lie above it.
+    """
+    unit, what = bootstrap.units(record)
+    rows, added = _sums_of_units(scores, target, unit, bins)
+    if what == "rows":
+        how = {"replicates": replicates, "seed": seed}
+        return bootstrap.percentiles(lambda drawn: _figures(drawn, rows, added), len(rows), **how)
+    values = {name: float(value[0]) for name, value in _figures(np.ones((1, len(rows))), rows, added).items()}
+    without = _means({name: table.sum(0) - table for name, table in added.items()}, rows.sum() - rows)
+    spreads = jackknife.spreads(values, without)
+    found = {name: jackknife.interval(of, BOUNDS.get(name, jackknife.SHARE)) for name, of in spreads.items()}
+    return found, jackknife.lacking(spreads)
+
+
+def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> float:
+    """Mean over rows (N,) of |share of events - mean probability| of the row's bin, of equal width."""
+    gap = np.bincount(_equal_width(probability, bins), event - probability, bins)
+    return float(np.abs(gap).sum() / len(probability))
+
+
+def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
+    """Of each bin of equal width (bins,): its rows, their mean probability, and their share of events; NaN where it is
+    empty."""
+    place = _equal_width(probability, bins)
+    rows, said, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"rows": rows, "probability": said / rows, "share": happened / rows}
+
+
+def fit_temperature(logits: Array, target: Array) -> float:
+    """The temperature that makes `target` (N,) likeliest when it divides `logits` (N, K), or log-probabilities; 0.02 to
+    50.
+
+    It is 1 where nothing is likelier than the logits as they are.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    rows = np.arange(len(target))
+
+    def loss(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[rows, target].mean()
+
+    logits = np.asarray(logits, dtype=float)
+    found = minimize_scalar(loss, bounds=np.log([COLDEST, HOTTEST]), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def apply(scores: Array, temperature: float) -> Array:
+    """`scores` (N, K), probabilities, at another temperature; their order in a row stays."""
+    from scipy.special import softmax
+
+    return softmax(log_probabilities(scores) / temperature, axis=1)
+
+
+def log_probabilities(scores: Array) -> Array:
+    """The logarithm of probabilities (N, K), which are logits; of one that was rounded to 0 that of the least there
+    is."""
+    return np.log(np.maximum(scores, LEAST, dtype=float))
+
+
+def reliability_panels(named: dict[str, tuple[Array, Array]], *, bins: int = BINS) -> list[Panel]:
+    """What came true against what was said, and below how often it was said, for each (scores (N, K), target (N,)) by
+    name."""
+    edges = np.linspace(0, 1, bins + 1)
+    curve = Panel(
+        "reliability, on the dashed line what is said comes true",
+        "confidence",
+        "share that is right",
+        guide=([0, 1], [0, 1]),
+    )
+    often = Panel("how often it is said", "confidence", "share of the rows")
+    for name, (scores, target) in named.items():
+        confidence, right = scores.max(1), scores.argmax(1) == target
+        binned = reliability(confidence, right, bins=bins)
+        there = binned["rows"] > 0
+        error = calibration_error(confidence, right, bins=bins)
+        curve.lines.append((f"{name} (ECE {error:.4f})", binned["probability"][there], binned["share"][there]))
+        share = binned["rows"] / len(target)
+        often.lines.append((name, np.repeat(edges, 2)[1:-1], np.repeat(share, 2)))
+    return [curve, often]
+
+
+def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
+    """Rows of each unit (U,), and for each figure what its units add, (U, bins): events less what was said of each bin,
+    or a loss as a bin of its own."""
+    confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
+
+    def sums(weight: Array, place: Array, width: int) -> Array:
+        return np.bincount(unit * width + place, weight, len(rows) * width).reshape(-1, width)
+
+    added = {"ece": sums(right - confidence, _equal_width(confidence, bins), bins)}
+    losses = {"brier": _squares(scores, target), "nll": _surprise(scores, target)}
+    return rows, added | {name: sums(loss, np.zeros(len(unit), int), 1) for name, loss in losses.items()}
+
+
+def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Array]:
+    """Every figure of each replicate in `drawn` (b, U)."""
+    return _means({name: drawn @ table for name, table in added.items()}, drawn @ rows)
+
+
+def _means(gaps: dict[str, Array], rows: Array) -> dict[str, Array]:
+    """The sizes of the sums (b, bins) of all bins, by `rows` (b,); NaN without a row."""
+    return {name: classification.ratio(np.abs(gap).sum(1), rows) for name, gap in gaps.items()}
+
+
+def _squares(scores: Array, target: Array) -> Array:
+    """The squared distance (N,) of `scores` from the truth, summed over classes: 0 to 2. (Of two classes twice the half
+    of it that is often given.)"""
+    return np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
+
+
+def _surprise(scores: Array, target: Array) -> Array:
+    """-log (N,) of the probability that the true class was given."""
+    return -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
+
+
+def _equal_width(probability: Array, bins: int) -> Array:
+    """The bin of each row, its upper edge included."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)

@@ -1,0 +1,148 @@
+"""What a network costs beside what it scores: its size and its work, which are exact, and its time, which is measured.
+
+`size_and_work(model, spec)` is the same on every machine; `times(model, spec, ...)` are of the device that the model is
+on. Rows are random, of the shape that `spec` says.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toolbox.metrics import cost_macs
+from toolbox.metrics.cost_macs import answering
+
+WARM_UPS = 3
+FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
+SPREAD = (10, 90)  # percentiles that stand beside a median
+Clock = Callable[[], float]  # seconds
+
+
+class Facts(Protocol):
+    """What a network's inputs look like."""
+
+    features: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def inputs(spec: Facts, rows: int, device: torch.device | str = "cpu") -> list[Tensor]:
+    """What a network is called with for `rows` rows: x of the shape of `spec` in [0, 1], and features (B, F)."""
+    chance = torch.Generator().manual_seed(0)
+    shapes = [spec.shape, (len(spec.features),)] if spec.features else [spec.shape]
+    return [torch.rand(rows, *shape, generator=chance).to(device) for shape in shapes]
+
+
+def size_and_work(model: nn.Module, spec: Facts) -> dict[str, int]:
+    """Parameters, bytes of a file of the weights alone, and multiply-accumulates of one row."""
+    parameters = list(model.parameters())
+    return {
+        "parameters": sum(each.numel() for each in parameters),
+        "trainable_parameters": sum(each.numel() for each in parameters if each.requires_grad),
+        "file_bytes": file_bytes(model),
+        "macs": cost_macs.count(model, inputs(spec, 1, parameters[0].device)),
+    }
+
+
+def file_bytes(model: nn.Module) -> int:
+    """The size of a file that torch.save writes of the weights, without writing one."""
+    file = _Counter()
+    torch.save(model.state_dict(), file)
+    return file.bytes
+
+
+class _Counter:
+    """A file that nothing is kept of but its size."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+def times(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
+    """Milliseconds of one row alone, rows a second in batches, and what this was measured on."""
+    weights = next(model.parameters())
+    device = weights.device
+    one, many = (inputs(spec, rows, device) for rows in (1, batch_size))
+    with answering(model):
+        alone, together = (seconds(partial(model, *rows), device, clock) for rows in (one, many))
+    low, high = np.percentile(alone, SPREAD)
+    return {
+        "latency_ms": 1000 * float(np.median(alone)),
+        "latency_p10_ms": 1000 * float(low),
+        "latency_p90_ms": 1000 * float(high),
+        "rows_per_s": batch_size / float(np.median(together)),
+        "batch_size": batch_size,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "dtype": str(weights.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+    }
+
+
+def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
+    """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left
+    out."""
+    taken: list[float] = []
+    for number in range(WARM_UPS + MOST):
+        _wait(device)
+        begun = clock()
+        work()
+        _wait(device)
+        if number >= WARM_UPS:
+            taken.append(clock() - begun)
+        if len(taken) >= FEWEST and sum(taken) > ENOUGH_S:
+            break
+    return taken
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU or of the processor, as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return name if device.type == "cpu" else f"{device.type}, {name}"
+
+
+def shown(value: float) -> str:
+    """A number as a person reads it: whole from 100 on, below that with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def said(cost: dict[str, Any]) -> list[str]:
+    """The lines of a report."""
+    size = (
+        f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained),"
+        f" {shown(cost['file_bytes'] / 1000)} kB"
+    )
+    lines = [f"cost: {size}, {shown(cost['macs'] / 1e6)} million multiply-accumulates a row"]
+    if "latency_ms" not in cost:
+        return lines
+    spread = f"({shown(cost['latency_p10_ms'])} - {shown(cost['latency_p90_ms'])})"
+    batches = f"{shown(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
+    where = (
+        f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch"
+        f" {cost['torch']}"
+    )
+    return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}; {batches}; {where}"]

@@ -1,0 +1,1 @@
+"""ECG paper: its layout, its pen, its drawing."""

@@ -1,0 +1,122 @@
+"""Many charts are drawn in parallel processes; however many draw, every chart is the same to the last byte.
+
+`drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), processes)` gives the packed charts of each chunk of signals,
+in order. A value is 8 bytes that tell which signal was drawn, and its ink (H, W) uint8 as deflated by zlib, with a
+checksum.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox.errors import ResourceError
+from toolbox.paper.layouts import Sheet
+from toolbox.paper.pen import Pen
+
+ALONE = 2000  # charts below which a second process takes longer to start than it saves
+AHEAD = 3  # chunks a process that are under way
+TOLD = 8  # bytes that tell of the signal
+LEVEL = 1  # of zlib: 0.4 ms a chart; the best one takes three times as long for a seventh less
+
+Signals = list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How signals (C, samples) at `rate_hz` are drawn: on which sheet, with lines how wide."""
+
+    sheet: Sheet
+    rate_hz: float
+    samples: int
+    line_mm: float
+
+    def __call__(self, signals: Signals) -> list[bytes]:
+        """The charts of signals (C, samples), packed."""
+        pen = _pen(self)
+        return [packed(pen.ink(each), each) for each in signals]
+
+
+@cache
+def _pen(how: Drawing) -> Pen:
+    """A pen is made once in each process."""
+    return Pen(how.sheet, how.rate_hz, how.samples, line_mm=how.line_mm)
+
+
+def packed(ink: NDArray[np.uint8], signal: NDArray[np.float32]) -> bytes:
+    """The ink (H, W) of a signal (C, T), as it is kept."""
+    return told(signal) + zlib.compress(ink.tobytes(), LEVEL)
+
+
+def unpacked(value: bytes, image: tuple[int, int]) -> NDArray[np.uint8]:
+    """The ink (H, W) of a chart; ValueError where its bytes are not those that were packed."""
+    try:
+        return np.frombuffer(zlib.decompress(value[TOLD:]), np.uint8).reshape(image)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
+def told(signal: NDArray[np.float32]) -> bytes:
+    """8 bytes that tell a signal from another."""
+    return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8), digest_size=TOLD).digest()
+
+
+def processes(charts: int, workers: int) -> int:
+    """How many processes draw, where `workers` were asked for, 0 for one a core; a worker of a grid may not start
+    any."""
+    if charts < ALONE or multiprocessing.current_process().daemon:
+        return 1
+    return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
+
+
+def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
+    """What `how` makes of each chunk, in their order, by so many processes; ResourceError where one of them is
+    killed."""
+    if count == 1:
+        yield from map(how, chunks)
+        return
+    waiting: deque[Future] = deque()
+    with _pool(count) as pool:
+        for signals in chunks:
+            waiting.append(pool.submit(how, signals))
+            if len(waiting) == AHEAD * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with this one, whatever ends it."""
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_attend)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        hint = "more memory, or --workers 1; the same command goes on where it stopped"
+        raise ResourceError("a process that drew charts was killed", hint=hint) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _attend() -> None:
+    """In a process that draws: leave Ctrl-C to the parent, and end when it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        parent.join()
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True).start()

@@ -1,0 +1,265 @@
+"""Whether what a checkpoint holds is sound and of the run that would use it, seen before any of it is used.
+
+`unsound` looks at tensors alone; `misfit` compares optimizer, schedule, random state and counts with those of a run as
+built. Both return the first thing that is wrong, as words for an error, or "".
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from toolbox import devices
+from toolbox.runs import history
+from toolbox.schema import is_count, is_finite, is_number, kind
+
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64, torch.uint8, torch.bool}
+NEVER_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq")
+PARTS = {"optimizer": dict, "scheduler": dict, "rng": dict, "history": list}
+# What a schedule counts; its other values are those that it was built with.
+COUNTED = {"last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter"}
+SEVERAL_STEPS = ("OneCycleLR",)  # the schedule makes a step a batch, not one an epoch
+OF_STEPS = {"epoch": torch.int32, "loss": torch.float32}  # what is kept of each step that was made
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run can be: `start` is the epoch that its optimizer began at, `epoch` that of the checkpoint."""
+
+    start: int
+    epoch: int
+    rows: int
+    batch_size: int
+    kept: tuple[int, ...]  # the shape of what is kept of a row while an epoch is under way
+
+    @property
+    def batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.rows // self.batch_size)
+
+
+def unsound(tensors: Mapping[str, Tensor]) -> str:
+    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; empty where all
+    can."""
+    return "; ".join(_first(f"{name} {why}" for name, tensor in tensors.items() if (why := _fault(name, tensor))))
+
+
+def differences(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+    """The first names, shapes or types in which `tensors` are not those of a network; empty where they fit."""
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = ("{} is {}, the model has {}".format(key, *_forms(tensors[key], own[key]))
+              for key in own if key in tensors and not _alike(own[key], tensors[key]))  # fmt: skip
+    lacking = (f"{key} is missing" for key in missing)
+    return "; ".join(_first([*shapes, *lacking, *(f"{key} is not in the model" for key in extra)]))
+
+
+def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, schedule: Any, progress: Progress) -> str:
+    """The first part of a checkpoint that is not of the run with these parts, all as built; empty where all are."""
+    if odd := [name for name, form in PARTS.items() if not isinstance(state[name], form)]:
+        return f"{odd[0]} is {kind(state[odd[0]])}"
+    steps = (progress.epoch - progress.start) * progress.batches
+    meter = state["meter"]
+    if why := "" if meter is None else _meter(meter, progress):
+        return f"the epoch under way: {why}"
+    done = steps + (meter["steps"] if meter else 0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    if why := _optimizer(state["optimizer"], optimizer, names, done):
+        return f"optimizer: {why}"
+    passed = done if schedule.name in SEVERAL_STEPS else progress.epoch - progress.start
+    if why := _schedule(state["scheduler"], schedule.state_dict(), passed, len(optimizer.param_groups)):
+        return f"schedule: {why}"
+    if not is_finite(state["seconds"]) or state["seconds"] < 0:
+        return f"seconds is {state['seconds']!r}, it must be a number from 0"
+    return _random(state["rng"])
+
+
+def unfinished(state: Mapping[str, Any], start: int) -> str:
+    """What is wrong with the epoch, the best epoch or the history of a checkpoint of a run that was begun at epoch
+    `start`."""
+    epoch, best = state["epoch"], state["best"]
+    if not is_count(epoch, most=history.MOST_EPOCHS):
+        return f"epoch is {epoch!r}, it must be a whole number from 0"
+    if why := history.objection(state["history"]):
+        return f"history: {why}"
+    if why := _losses(state["losses"]) if "losses" in state else "":
+        return why
+    last = state["history"][-1]["epoch"] if state["history"] else start
+    if last != epoch:
+        return f"history ends with epoch {last}, the checkpoint is of epoch {epoch}"
+    if best is None:
+        return ""
+    if not (isinstance(best, Mapping) and is_count(best.get("epoch"), 1) and is_number(best.get("value"))):
+        return "best is not an epoch with its value"
+    return f"best is epoch {best['epoch']}, the checkpoint is of epoch {epoch}" if best["epoch"] > epoch else ""
+
+
+def _first(whys: Iterable[str]) -> Iterator[str]:
+    for _, why in zip(range(MOST_NAMED), whys, strict=False):
+        yield why
+
+
+def _fault(name: str, tensor: Tensor) -> str:
+    if tensor.layout is not torch.strided or tensor.device.type == "meta" or tensor.dtype not in PLAIN:
+        return f"is no plain tensor ({tensor.dtype}, {tensor.layout})"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "is larger than what is stored of it"
+    if not _all_finite(tensor):
+        return "is not finite"
+    if name.rpartition(".")[2] in NEVER_NEGATIVE and tensor.numel() and tensor.min() < 0:
+        return "is negative"
+    return ""
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """A sum is one pass without a copy; only of numbers near the largest can it be infinite where none of them is."""
+    if (
+        not tensor.is_floating_point()
+        or tensor.sum(dtype=torch.float32 if tensor.element_size() < 4 else None).isfinite()
+    ):
+        return True
+    return bool(tensor.isfinite().all())
+
+
+def _alike(own: Tensor, other: Tensor) -> bool:
+    return own.shape == other.shape and own.dtype == other.dtype
+
+
+def _forms(*tensors: Tensor) -> Iterator[str]:
+    """The shapes of tensors, with their types where these differ."""
+    typed = len({tensor.dtype for tensor in tensors}) > 1
+    return (f"{tuple(each.shape)}" + (f" {each.dtype}".replace("torch.", "") if typed else "") for each in tensors)
+
+
+def _optimizer(state: Mapping[str, Any], own: Optimizer, names: Mapping[int, str], steps: int) -> str:
+    built = own.state_dict()["param_groups"]
+    groups, entries = state.get("param_groups"), state.get("state")
+    if not (
+        isinstance(groups, list) and isinstance(entries, dict) and all(isinstance(group, dict) for group in groups)
+    ):
+        return "it has no groups of parameters with their state"
+    if len(groups) != len(built):
+        return f"it has {len(groups)} groups of parameters, the run has {len(built)}"
+    for number, (group, mine) in enumerate(zip(groups, built, strict=True), 1):
+        if why := _group(group, mine):
+            return f"group {number}: {why}"
+    parameters = [parameter for group in own.param_groups for parameter in group["params"]]
+    if odd := [key for key in entries if not (type(key) is int and 0 <= key < len(parameters))]:
+        return f"it has an entry {odd[0]!r:.40}, the run has {len(parameters)} parameters"
+    kept = _kept(own)
+    for key, entry in entries.items():
+        if why := _entry(entry, parameters[key], kept, steps):
+            return f"{names.get(id(parameters[key]), key)}: {why}"
+    return ""
+
+
+def _group(group: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    if odd := [name for name in ("lr", "params") if name not in group] + [name for name in group if name not in own]:
+        return f"{odd[0]!s:.40} is {'missing' if odd[0] in own else 'not known'}"
+    if not is_finite(group["lr"]) or group["lr"] < 0:
+        return f"lr is {group['lr']!r:.40}, it must be a number from 0"
+    for name, value in group.items():
+        if name != "lr" and not _equal(value, own[name]):
+            return f"{name} is {value!r:.40}, the run has {own[name]!r:.40}"
+    return ""
+
+
+def _kept(own: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer of this kind keeps of a parameter (2, 3) after a step, as torch itself makes it."""
+    parameter = nn.Parameter(torch.ones(2, 3))
+    parameter.grad = torch.ones(2, 3)
+    twin = type(own)([parameter])
+    twin.param_groups[0] |= {name: value for name, value in own.param_groups[0].items() if name != "params"}
+    twin.step()
+    return twin.state[parameter]
+
+
+def _entry(entry: Any, parameter: Tensor, kept: Mapping[str, Tensor], steps: int) -> str:
+    if not isinstance(entry, dict) or entry.keys() != kept.keys():
+        held = ", ".join(map(str, entry)) if isinstance(entry, dict) else kind(entry)
+        return f"it holds {held or 'nothing':.80}, it must hold {', '.join(kept) or 'nothing'}"
+    for name, value in entry.items():
+        if why := _tensor(name, value, parameter if kept[name].dim() else kept[name]):
+            return why
+    if "step" in entry and not 1 <= float(entry["step"]) <= steps:
+        return f"step is {float(entry['step']):g}, the run has made {steps}"
+    return ""
+
+
+def _tensor(name: str, value: Any, like: Tensor) -> str:
+    """What is wrong with a value that must be a tensor `like` another in shape and type."""
+    if not isinstance(value, Tensor):
+        return f"{name} is {kind(value)}, it must be a tensor"
+    if not _alike(like, value):
+        return "{} is {}, it must be {}".format(name, *_forms(value, like))
+    return f"{name} {why}" if (why := _fault(name, value)) else ""
+
+
+def _schedule(state: Mapping[str, Any], own: Mapping[str, Any], passed: int, groups: int) -> str:
+    if odd := sorted(map(str, state.keys() ^ own.keys())):
+        return f"{odd[0]:.40} is {'missing' if odd[0] in own else 'not known'}"
+    for name, value in state.items():
+        if name not in COUNTED and not _equal(value, own[name]):
+            return f"{name} is {value!r:.40}, the run has {own[name]!r:.40}"
+    if not is_count(state["last_epoch"], passed, passed):
+        return f"last_epoch is {state['last_epoch']!r:.40}, the run has made {passed} of its steps"
+    if odd := [
+        name for name in ("_step_count", "num_bad_epochs", "cooldown_counter") if not is_count(state.get(name, 0))
+    ]:
+        return f"{odd[0]} is {state[odd[0]]!r:.40}, it must be a whole number from 0"
+    rates = state["_last_lr"]
+    if not (isinstance(rates, list) and len(rates) == groups and all(map(is_finite, rates)) and min(rates) >= 0):
+        return f"_last_lr is {rates!r:.40}, it must be {groups} numbers from 0"
+    best = state.get("best", 0)
+    return "" if is_finite(best) or _equal(best, own["best"]) else f"best is {best!r:.40}, it must be a number"
+
+
+def _meter(meter: Any, progress: Progress) -> str:
+    if not isinstance(meter, dict) or {"outputs", "loss_sum", "rows", "steps"} - meter.keys():
+        return "it lacks outputs, loss_sum, rows or steps"
+    rows, steps, outputs, loss = meter["rows"], meter["steps"], meter["outputs"], meter["loss_sum"]
+    if not (is_count(steps, 1) and steps <= progress.batches):
+        return f"steps is {steps!r:.40}, an epoch of the run has {progress.batches}"
+    if type(rows) is not int or rows != min(steps * progress.batch_size, progress.rows):
+        return f"rows is {rows!r:.40}, {steps} steps have {min(steps * progress.batch_size, progress.rows)}"
+    like = torch.empty(rows, *progress.kept, device="meta")
+    own = meter.get("losses", torch.empty(steps))  # older checkpoints are without, and then resumed ones have NaN
+    if not (isinstance(own, Tensor) and _alike(own, torch.empty(steps, device="meta"))):
+        return f"losses is {kind(own)}, it must be {steps} numbers"
+    if own.isinf().any():
+        return "losses is not finite"
+    return _tensor("outputs", outputs, like) or _tensor("loss_sum", loss, torch.empty((), device="meta"))
+
+
+def _losses(losses: Any) -> str:
+    """What is wrong with the losses of the steps of the epochs that are done."""
+    tensors = isinstance(losses, dict) and all(isinstance(each, Tensor) for each in losses.values())
+    if not (tensors and losses.keys() == OF_STEPS.keys()):
+        return f"losses is {kind(losses)}, it must be {' and '.join(OF_STEPS)} of each step"
+    steps = losses["loss"].numel()
+    odd = [name for name, dtype in OF_STEPS.items() if losses[name].shape != (steps,) or losses[name].dtype != dtype]
+    return f"losses: {odd[0]} is not one number a step" if odd else ""
+
+
+def _random(states: Mapping[str, Any]) -> str:
+    for name, own in devices.random_state(torch.device("cpu")).items():
+        value = states.get(name)
+        if not (
+            isinstance(value, Tensor)
+            and value.shape == own.shape
+            and value.dtype == own.dtype
+            and not _fault(name, value)
+        ):
+            return f"rng: the random state of the {name} is none of torch"
+    return ""
+
+
+def _equal(value: Any, own: Any) -> bool:
+    """Whether two plain values are the same; 1 and True are not, a tuple may have become a list."""
+    if isinstance(own, tuple | list) and isinstance(value, tuple | list):
+        return len(value) == len(own) and all(map(_equal, value, own))
+    plain = isinstance(value, bool | int | float | str | None)
+    return plain and isinstance(value, bool) is isinstance(own, bool) and value == own

@@ -1,0 +1,1 @@
+"""Optimizers, schedulers, losses, samplers, baselines and transfer."""

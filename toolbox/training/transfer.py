@@ -1,0 +1,126 @@
+"""A network starts from the weights of another run: what fits by name and shape is taken, the rest is said, and may be
+frozen."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from toolbox.errors import CheckpointError, UsageError
+from toolbox.runs import checkpoints, fitting
+from toolbox.runs.folder import BEST, RunFolder
+
+IMAGENET = "imagenet"  # in place of a run: the weights that are published with a network
+HEAD = "head."
+NAMED = 5  # of the tensors that are not taken over, in the log
+log = logging.getLogger("commander")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that weights came from, below the folder of its run, and what of it was taken."""
+
+    checkpoint: str
+    epoch: int
+    loaded: int
+    left: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return {
+            "checkpoint": self.checkpoint,
+            "epoch": self.epoch,
+            "tensors_loaded": self.loaded,
+            "tensors_left": list(self.left),
+        }
+
+
+def find(source: str, root: Path) -> Path:
+    """The checkpoint that `source` means: a file, a run folder's best, or the best of the run called so below
+    `root`."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    there = (
+        sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
+    )
+    folder = path if path.is_dir() else next(iter(there), None)
+    if folder is None or not (folder / BEST).is_file():
+        known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
+        what = "no run and no checkpoint is called so" if folder is None else f"the folder has no {BEST}"
+        raise CheckpointError(
+            f"{what}; runs with one are {known}", where=source, hint="--pretrained with a run, folder or file"
+        )
+    return folder / BEST
+
+
+def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
+    """Put what fits of the checkpoint at `path` into `model`; the other tensors stay as they were made. Says what was
+    done.
+
+    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where
+    nothing fits but perhaps the head, which is another network's checkpoint.
+    """
+    state = checkpoints.load(path)
+    own, weights = model.state_dict(), state["model"]
+    if _classes(path.parent) not in (None, list(classes)):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    if differ := fitting.differences({name: own[name] for name in taken}, taken):
+        raise CheckpointError(f"its weights are of another type: {differ}", where=str(path), hint="another checkpoint")
+    left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken)
+    if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):
+        raise CheckpointError(
+            f"no weight of it fits: {'; '.join(left[:NAMED])}",
+            where=str(path),
+            hint="the --model-name it was trained with",
+        )
+    model.load_state_dict(own | taken)
+    source = Source(f"{path.parent.name}/{path.name}", state["epoch"], len(taken), left)
+    log.info("took %d of %d tensors from %s, epoch %d", len(taken), len(own), source.checkpoint, source.epoch)
+    if left:
+        log.info("begun anew: %s", "; ".join(left[:NAMED]) + ("; ..." if len(left) > NAMED else ""))
+    return source
+
+
+def _difference(own: Tensor, other: Tensor | None) -> str:
+    return "is its own" if other is None else f"is {tuple(other.shape)} there, {tuple(own.shape)} here"
+
+
+def _classes(run: Path) -> list[str] | None:
+    """The classes of the run whose checkpoint this is; None where it does not say."""
+    try:
+        return list(RunFolder(run).read_json("config.json")["data"]["classes"])
+    except (CheckpointError, LookupError, TypeError):
+        return None
+
+
+def only_head(model: nn.Module) -> None:
+    """Leave nothing to train but the network's last part, `model.head`."""
+    head = _head(model, "--train head", hint="--train all")
+    model.requires_grad_(False)
+    head.requires_grad_(True)
+
+
+def groups(model: nn.Module, backbone_lr: float | None) -> list[nn.Parameter] | list[dict[str, Any]]:
+    """What of `model` is trained, as an optimizer takes it; with `backbone_lr` the head, then all before it at that
+    rate."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if backbone_lr is None:
+        return trained
+    last = set(map(id, _head(model, "--backbone-lr", hint="leave it out").parameters()))
+    head, backbone = ([each for each in trained if (id(each) in last) is wanted] for wanted in (True, False))
+    return [{"params": head}, {"params": backbone, "lr": backbone_lr}]
+
+
+def _head(model: nn.Module, flag: str, *, hint: str) -> nn.Module:
+    if not isinstance(getattr(model, "head", None), nn.Module):
+        raise UsageError(f"{flag} is for a network with a head, this one has none", hint=hint)
+    return model.head
+
+
+TRAIN: Mapping[str, Callable[[nn.Module], Any]] = {"all": lambda model: None, "head": only_head}
