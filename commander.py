@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import args
 from toolbox import errors, modes, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 if TYPE_CHECKING:
     from loaders.base import Data
@@ -151,13 +151,13 @@ def start(
     """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not
     tested."""
     from commands import build, choices
-    from loaders import shortrun
+    from loaders import base
     from toolbox import devices
     from toolbox.runs import checkpoints
     from toolbox.runs.folder import RunFolder
 
     choices.settle(flags)
-    with devices.enough_memory(flags.batch_size or shortrun.BATCH_SIZE):
+    with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = (load or build.load_data)(flags)
         flags.dataset, flags.batch_size = data.spec.name, build.batch_size(flags, data)
         trainer = build.build(flags, data)
@@ -254,8 +254,8 @@ def _prepare(
     from toolbox.runs import checkpoints
     from toolbox.runs.exposure import KEPT
     from toolbox.runs.folder import HISTORY
-    from toolbox.training import schedulers
-    from toolbox.training.meter import LOSSES
+    from toolbox.training import optimizers
+    from trainer import LOSSES
 
     decisive = build.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
     if differences.keys() & decisive:
@@ -267,7 +267,7 @@ def _prepare(
         )
         raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
     if not differences:
-        schedulers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
+        optimizers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
     known = build.exposure(run, config, differences)
@@ -325,7 +325,7 @@ def train(
     from commands import build, evaluate
     from toolbox.reports import logger
     from toolbox.runs import checkpoints
-    from toolbox.training.meter import LOSSES
+    from trainer import LOSSES
 
     board = make_board(flags, trainer, run)
 

@@ -4,6 +4,8 @@
     python research.py --results first                    the table
 
 What is done, stage by stage, stands in `stages`; what a run is, in `commander`.
+
+The flags of research.py, in groups, declared as `flags` declares the commander's; the standard library alone.
 """
 
 import logging
@@ -11,14 +13,99 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import args
 import commander
-from studies import researchflags
 from toolbox import plain
 from toolbox.errors import CommanderError, UsageError
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
+
+
+def _grid_flags(flag: Any) -> None:
+    flag(
+        "grid",
+        nargs="?",
+        metavar="GRID",
+        help="file of a grid, .yaml or .py (README); its keys are flags of commander.py",
+    )
+    flag("--name", metavar="NAME", help="name of the research (default that of the file)")
+    flag(
+        "--reps",
+        type=int,
+        metavar="N",
+        help="repetitions of every cell, each with its own seed and split (default the file's)",
+    )
+    flag(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="run every cell on each of K folds of the training rows, which validate in turn; "
+        "the test stays closed (default the file's)",
+    )
+    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
+    flag("--dry-run", help="list the cells with their parameters, and stop")
+    flag("--no-test", help="leave the test set closed; the same command without it opens it later, once a run")
+    flag("--retry", help="run again what failed before; else it stays a row that says why")
+
+
+def _engine_flags(flag: Any) -> None:
+    flag(
+        "--workers", type=int, metavar="N", help="processes of this machine, which share its cores (default one a core)"
+    )
+    flag(
+        "--branches",
+        type=int,
+        metavar="B",
+        help="cells that a worker steps in turn on the same batches, where they have the "
+        "same data and batch order (default 1)",
+    )
+    flag("--gpus", metavar="N,N,...", help="GPUs that the workers are pinned to, in turn (default all there are)")
+    flag("--engine-address", metavar="URL", help="a Dask scheduler, tcp://HOST:PORT, whose workers see these folders")
+
+
+def _search_flags(flag: Any) -> None:
+    flag(
+        "--search",
+        metavar="HOW",
+        help="draw cells from a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
+    )
+    flag("--trials", type=int, metavar="N", help="cells that are tried, in all")
+    flag("--pruner", metavar="HOW", help="give up runs that fall behind: median or hyperband (default none)")
+    flag("--refine", help="run the best cell and its nearest neighbours in every range, --reps times")
+    flag(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="with --best: train the best cell on N seeds not seen before, and test it",
+    )
+
+
+def _table_flags(flag: Any) -> None:
+    flag("--results", metavar="NAME", help="read the table of a research, and stop")
+    flag("--where", metavar="KEY=VALUE", nargs="+", help="only the runs of which this holds, with --results")
+    flag(
+        "--best",
+        metavar="METRIC",
+        nargs="?",
+        const="",
+        help="validation metric that cells are judged by (default the one that their best epochs were chosen by)",
+    )
+    flag("--csv", metavar="FILE", help="write the table, a row a run, with --results")
+
+
+def _output_flags(flag: Any) -> None:
+    flag("--debug", help="show the traceback of an error")
+
+
+GROUPS = {
+    "grid": _grid_flags,
+    "workers": _engine_flags,
+    "search": _search_flags,
+    "table": _table_flags,
+    "output": _output_flags,
+}
+
 
 if TYPE_CHECKING:
     from studies.ledger import Ledger
@@ -31,7 +118,7 @@ SHORT_HELP = """A table over many runs. Three lines to start with:
 """
 PARSER, DEFAULTS = args.build_parser(
     "research.py",
-    researchflags.GROUPS,
+    GROUPS,
     description="Many runs of the commander, as one table.",
     epilog="The same command again skips what is finished and goes on with what was begun.",
 )
@@ -48,11 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     """What a command line asks for: a table, a list of cells, or the runs."""
-    from studies import progress
+    from studies import runner
     from toolbox import terminal
 
     flags = understood(argv)
-    terminal.log_to(progress.Above())
+    terminal.log_to(runner.Above())
     if flags.results:
         return show(flags)
     from studies import plans
@@ -104,11 +191,11 @@ def complaints(flags: SimpleNamespace) -> list[str]:
 def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without
     effect."""
-    from studies import cells, chain, stages
+    from studies import cells, stages
     from studies.grid import varying
 
     if plan.stages:
-        sys.stdout.write(plain.lines(chain.listed(flags, chain.read(flags, plan))) + "\n")
+        sys.stdout.write(plain.lines(stages.listed(flags, stages.read(flags, plan))) + "\n")
         return 0
     flags.reps = flags.reps or plan.reps
     found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
@@ -125,19 +212,19 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
 
 def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     """Carry out what is asked for and not done, a stage after the other, and show the table."""
-    from studies import chain, progress, stages
+    from studies import runner, stages
     from studies.ledger import Ledger
 
     asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
     if plan.stages:
-        asked = [(chain.read, chain.carry_out)]
+        asked = [(stages.read, stages.carry_out)]
     else:
         flags.reps = flags.reps or plan.reps
     prepared = [
         (carry, prepare(flags, plan)) for prepare, carry in asked
     ]  # what is wrong is said before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
-    with ledger.locked(), progress.logged(ledger.path / "research.log"):
+    with ledger.locked(), runner.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)
         for carry, what in prepared:
             carry(flags, what, ledger, stop)
@@ -146,18 +233,18 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
 
 def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
     """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed or is damaged."""
-    from studies import page, table_cells, table_text, tables
+    from studies import page, tables
     from studies.ledger import DAMAGED, FAILED, Ledger
 
     ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
     rows = tables.where(tables.rows(ledger), flags.where or ())
     metric = tables.judged_by(ledger, rows, flags.best)
-    axes, table = tables.axes(rows), table_cells.cells(rows, metric)
-    sys.stdout.write(f"{table_text.text(table, axes, metric)}\n{plain.lines(table_text.remarks(rows, metric))}\n")
+    axes, table = tables.axes(rows), tables.cells(rows, metric)
+    sys.stdout.write(f"{page.text(table, axes, metric)}\n{plain.lines(page.remarks(rows, metric))}\n")
     for row in [row for row in rows if row.get("error")]:
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
         log.warning("%s: cell %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
-    table_text.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
+    page.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
     log.info("page %s", page.write(ledger, rows, table, axes=axes, metric=metric))
     return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
 

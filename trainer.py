@@ -2,12 +2,17 @@
 
 A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in
 the epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
+
+The epoch under way, gathered on the device: nobody waits for it but whoever asks. And the losses of the epochs
+before it.
 """
 
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,17 +21,116 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from loaders import shortrun
+from loaders import base
 from loaders.augment import Augment
 from loaders.base import Data, Rows
-from toolbox import devices, terminal
+from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.runs import fitting
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task, is_better
 from toolbox.training import samplers
-from toolbox.training.meter import Meter, StepLosses
-from toolbox.training.schedulers import Schedule
+from toolbox.training.optimizers import Schedule
+
+LOSSES = "loss_per_step.npz"  # in a run folder
+
+
+class Meter:
+    """The order of the rows, what the task keeps of each so far, the losses and their sum, and the first bad step.
+
+    `steps` is how many the epoch has.
+    """
+
+    def __init__(self, order: Tensor, steps: int) -> None:
+        self.order = order
+        self.outputs: Tensor | None = None
+        self.losses = torch.full((steps,), torch.nan, device=order.device)
+        self.loss_sum = torch.zeros((), device=order.device)
+        self.bad_step = torch.full((), -1, device=order.device)
+        self.rows = self.steps = 0
+
+    def add(self, outputs: Tensor, loss: Tensor) -> None:
+        """Take in a step without reading anything back."""
+        outputs, loss = outputs.detach(), loss.detach()
+        if self.outputs is None:
+            self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
+        self.outputs[self.rows : self.rows + len(outputs)] = outputs
+        self.losses[self.steps] = loss
+        self.loss_sum += loss * len(outputs)
+        self.rows += len(outputs)
+        self.steps += 1
+
+    def mark(self, value: Tensor) -> Tensor:
+        """Whether a step so far had a loss or gradient that is not finite; remembers the first, on the device."""
+        fresh = ~torch.isfinite(value) & (self.bad_step < 0)
+        self.bad_step = torch.where(fresh, self.steps, self.bad_step)
+        return self.bad_step >= 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was produced; the order is made again from seed and epoch."""
+        return {
+            "outputs": self.outputs[: self.rows].clone(),
+            "loss_sum": self.loss_sum.clone(),
+            "losses": self.losses[: self.steps].clone(),
+            "rows": self.rows,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from `state`; losses that an older version did not keep stay NaN."""
+        self.rows, self.steps = state["rows"], state["steps"]
+        self.outputs = state["outputs"].new_empty(
+            len(self.order), *state["outputs"].shape[1:], device=self.order.device
+        )
+        self.outputs[: self.rows] = state["outputs"]
+        self.loss_sum.copy_(state["loss_sum"])
+        if "losses" in state:
+            self.losses[: self.steps] = state["losses"]
+
+
+class StepLosses:
+    """The training loss of every step of the epochs that are done, in order: `loss` (S,) and the `epoch` (S,) of
+    each."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, NDArray[np.float32]] = {}
+
+    def add(self, epoch: int, losses: Tensor) -> None:
+        """Take in the losses (steps,) of an epoch; the one place where they are read from the device."""
+        self.epochs[epoch] = losses.float().cpu().numpy()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Both arrays by name."""
+        steps = [len(losses) for losses in self.epochs.values()]
+        epoch = np.repeat(np.fromiter(self.epochs, np.int32, len(steps)), steps)
+        return {"epoch": epoch, "loss": np.concatenate([np.empty(0, np.float32), *self.epochs.values()])}
+
+    def save(self, path: Path) -> None:
+        """Write both arrays as NPZ."""
+        files.write_whole(path, lambda file: np.savez(file, **self.arrays()))
+
+    @classmethod
+    def load(cls, path: Path) -> "StepLosses":
+        """Read what `save` wrote; a ValueError where it is anything else."""
+        losses = cls()
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                losses.load_state_dict({name: torch.from_numpy(arrays[name]) for name in losses.arrays()})
+        except (OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} does not hold the losses of steps: {error}") from error
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both arrays as tensors."""
+        return {name: torch.from_numpy(values) for name, values in self.arrays().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from `state`; a ValueError where it is not two tensors alike."""
+        epoch, loss = state["epoch"].numpy(), state["loss"].numpy()
+        if (epoch.dtype, loss.dtype) != (np.int32, np.float32) or not epoch.shape == loss.shape == (len(loss),):
+            raise ValueError("the losses of its steps are no numbers, or not one a step")
+        self.epochs = {int(number): loss[epoch == number] for number in np.unique(epoch)}
+
 
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
@@ -73,7 +177,7 @@ class Trainer:
         self.train = data.train.batches(device)
         labels = torch.from_numpy(data.train.y)
         self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
-        self.rows = self.batch_size * shortrun.BATCHES if short_run else None
+        self.rows = self.batch_size * base.BATCHES if short_run else None
         self.epoch, self.history, self.best = 0, [], None
         self.losses = StepLosses()
         self.rates: dict[str, float] = {}  # of the last step

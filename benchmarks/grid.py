@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # comes with Dask
 
-from studies import engine
+from studies import runner
 from studies.ledger import DONE, Ledger, Task
 
 EMPTY = 200
@@ -111,9 +111,9 @@ def empty_run_s(root: Path, workers: int) -> float:
         commander.start = start
 
     ledger = Ledger.open(root, "empty")
-    with engine.connected(workers=workers) as client:
+    with runner.connected(workers=workers) as client:
         client.run(emptied, str(ROOT))
-        made = engine.Engine(client, ledger)
+        made = runner.Engine(client, ledger)
         for number in range(EMPTY + workers):
             made.submit(Task(f"{number:08d}", 0, "grid", {"dataset": "synth"}, {}, tested=False))
         for _ in range(workers):
@@ -140,7 +140,7 @@ def main() -> None:
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "epochs": str(typed.epochs)}
     command = [word for key, value in flags.items() for word in (f"--{key}", value)] + ["--no-figures"]
     rates = [f"{0.001 * (1 + number):g}" for number in range(typed.runs)]
-    share = max(1, engine.cores() // typed.workers)
+    share = max(1, runner.cores() // typed.workers)
     how = {
         "typed": lambda root: separate(command, rates, root, workers=typed.workers, threads=None),
         "threads": lambda root: separate(command, rates, root, workers=typed.workers, threads=share),

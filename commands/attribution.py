@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from commands import build
 from loaders.base import Data, Rows
-from loaders.charts import marks
-from loaders.families import row_forms_peaks
+from loaders.charts import rows as marks
+from loaders.families import row_forms
 from toolbox import devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
@@ -142,13 +142,13 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     if spec.image:
         near, room = marks.at_peaks(rows, peaks, spec.rate_hz)
         return replace(seen, near=near, room=room)
-    return replace(seen, peaks=peaks, near=row_forms_peaks.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
+    return replace(seen, peaks=peaks, near=row_forms.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
 
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
     spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
-    find = partial(row_forms_peaks.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
+    find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
     if not spec.image:
         return find(x.cpu().numpy())
     found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]

@@ -15,22 +15,22 @@ from torch import nn
 
 import args
 from commands import choices
-from loaders import get_data, shortrun, undivided
+from loaders import base, get_data, undivided
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.families import one_class
 from loaders.splits import by_row
-from loaders.splits.holdout import Fold
+from loaders.splits.by_row import Fold
 from models import get_model
 from models.charts import weights
-from toolbox import devices, provenance, schema
+from toolbox import devices, schema
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder, versions
 from toolbox.tasks import Classify, Detect, mode
 from toolbox.training import optimizers, samplers, transfer
-from toolbox.training.schedulers import Schedule, Shape
+from toolbox.training.optimizers import Schedule, Shape
 from trainer import Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
@@ -94,10 +94,10 @@ def batch_size(flags: SimpleNamespace, data: Data) -> int:
     """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is
     smaller."""
     rows = len(data.train)
-    size = shortrun.batch_size(flags.batch_size, rows)
-    if not flags.batch_size and size < shortrun.BATCH_SIZE:
+    size = base.batch_size(flags.batch_size, rows)
+    if not flags.batch_size and size < base.BATCH_SIZE:
         what = "--batch-size is %d, not %d: %d training rows make %d steps an epoch so; a typed size is kept"
-        log.info(what, size, shortrun.BATCH_SIZE, rows, -(-rows // size))
+        log.info(what, size, base.BATCH_SIZE, rows, -(-rows // size))
     return size
 
 
@@ -253,7 +253,7 @@ def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder)
             "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
             " whole one"
         )
-        log.warning(what, run.path.name, shortrun.BATCHES)
+        log.warning(what, run.path.name, base.BATCHES)
 
 
 def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
@@ -285,9 +285,9 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     trained = transfer.groups(model, flags.backbone_lr)
     how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
     optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
-    size = shortrun.batch_size(flags.batch_size, len(data.train))
+    size = base.batch_size(flags.batch_size, len(data.train))
     batches = -(-len(data.train) // size) or 1
-    batches = min(batches, shortrun.BATCHES) if flags.short_run else batches
+    batches = min(batches, base.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
     how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
@@ -406,8 +406,8 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
     return {
         "flags": kept(flags),
         "given": sorted(given.keys() - args.OF_THE_COMMAND),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
+        "versions": devices.versions(),
+        "commit": devices.commit(),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
     }

@@ -6,8 +6,9 @@ from typing import Any
 
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
-from loaders.splits.holdout import Fold
+from loaders.splits.by_row import Fold
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
+from toolbox import tasks as thresholds
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.metrics import classification
@@ -15,8 +16,8 @@ from toolbox.paper import layouts
 from toolbox.paper.pen import Style
 from toolbox.registry import pick
 from toolbox.reports import animation
-from toolbox.tasks import LAST, TASKS, thresholds
-from toolbox.training import baselines, losses, optimizers, samplers, schedulers, transfer
+from toolbox.tasks import LAST, TASKS
+from toolbox.training import baselines, losses, optimizers, samplers, transfer
 
 CHOICES: dict[str, Mapping[str, Any]] = {
     "dataset": DATASETS,
@@ -26,7 +27,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "model-name": MODELS,
     "train": transfer.TRAIN,
     "optimizer": optimizers.OPTIMIZERS,
-    "scheduler": schedulers.SCHEDULERS,
+    "scheduler": optimizers.SCHEDULERS,
     "criterion": losses.LOSSES,
     "sampler": samplers.SAMPLERS,
     "class-balance": samplers.BALANCES,

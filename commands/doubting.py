@@ -15,7 +15,7 @@ from commands.attribution import Array, Seen, Subject, attributed
 from loaders.base import Data, Rows
 from toolbox.explain import checks, methods
 from toolbox.reports.explanation import Doubt
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
 ORDERS, ORDERS_OF_PICTURES = 5, 2  # of chance

@@ -14,20 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import args
-from loaders import shortrun
+from loaders import base
 from loaders.base import Data, Rows, part_of
 from loaders.splits import by_row
-from toolbox import files, temporary
+from toolbox import files
 from toolbox.errors import CheckpointError, DataError
-from toolbox.metrics import bootstrap, collapse, cost
-from toolbox.reports import animation, classify, classify_patients, detect, panels, plots
+from toolbox.metrics import bootstrap, classification, cost
+from toolbox.reports import animation, classify, classify_patients, detect, plots
 from toolbox.reports.logger import Board
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.training import baselines
-from toolbox.training.meter import LOSSES, StepLosses
-from trainer import Trainer
+from trainer import LOSSES, StepLosses, Trainer
 
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
 OF_PATIENTS = (
@@ -62,7 +61,7 @@ def test(
     if not history:
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
     if not run.writable:
-        with temporary.folder() as folder:
+        with files.folder() as folder:
             no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
             return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
     folder = run / "pred" if which == "best" else run / "pred" / which
@@ -147,7 +146,7 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
         log.warning("no figure of the loss of every step: %s", error)
         return
     if losses and len(losses["loss"]):
-        panels.save_panels(plots.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
+        plots.save_panels(plots.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
 
 
 def _validated(run: RunFolder, epoch: int) -> Predictions | None:
@@ -208,7 +207,7 @@ def memorised(history: Sequence[dict[str, Any]]) -> str | None:
     return (
         None
         if any(matrix is None for matrix in matrices)
-        else collapse.memorised(*(np.array(matrix) for matrix in matrices))
+        else classification.memorised(*(np.array(matrix) for matrix in matrices))
     )
 
 
@@ -271,7 +270,7 @@ def _anomalies(
 ) -> dict[str, Any]:
     """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
     data, task = trainer.data, trainer.task
-    train = part_of(data.train, shortrun.BATCHES * flags.batch_size) if data.whole else data.train
+    train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     score = baselines.BASELINES[flags.baseline](_flat(train))
     baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
     how = {"normal": task.normal, "spec": data.spec, "title": title}
@@ -287,7 +286,7 @@ def _anomalies(
             rows=lambda which: (x[which], trainer.outputs(x[which])),
             **how,
         )
-        panels.save_panels(plots.history_panels(history), folder / "history", columns=2, title=title)
+        plots.save_panels(plots.history_panels(history), folder / "history", columns=2, title=title)
     return values
 
 

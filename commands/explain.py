@@ -21,11 +21,11 @@ from commands.doubting import Found
 from toolbox import devices, files, modes, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
-from toolbox.notice import NOTICE
 from toolbox.outputs import Claim
-from toolbox.reports import explanation, heat, panels
+from toolbox.plain import NOTICE
+from toolbox.reports import explanation, heat, plots
 from toolbox.reports.explanation import Example
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
 SUMMARY = "explain.json"
@@ -98,7 +98,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     folder = _folder(subject, [example.picture for example in examples])
     _draw(folder, examples, seen, subject)
     if found.curves:
-        panels.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
+        plots.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
     of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
     arrays = {name: values[seen.which] for name, values in of_rows.items()}
     arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
@@ -180,4 +180,4 @@ def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subjec
         else:
             peaks = () if seen.peaks is None else seen.peaks[row]
             figure = heat.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
-        panels.save_png(figure, folder / example.picture)
+        plots.save_png(figure, folder / example.picture)

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 import args
 from commands import build, choices, classifier
 from commands.classifier import Classifier
-from loaders.families import labels_symbols, row_forms
-from loaders.formats import inputs, parts, recordings, units, wfdb
+from loaders.families import labels, row_forms
+from loaders.formats import parts, recordings, units, wfdb
 from loaders.formats.csv.leads import name_of
 from loaders.formats.recording import Lead, Recording
 from toolbox import devices, files, outputs
-from toolbox.ecg import beat_list, rhythm, rpeaks, selfscore
+from toolbox.ecg import beat_list, matching, rhythm, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError
-from toolbox.notice import NOTICE
 from toolbox.outputs import Claim
+from toolbox.plain import NOTICE
 from toolbox.reports import prediction, strip
 from trainer import PREDICT_ROWS
 
@@ -105,7 +105,7 @@ def _each(
 
 def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats, list[str]]:
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
-    leads = inputs.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
+    leads = recordings.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
     doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
     found, where = flags.beats == DETECT, str(recording.path)
@@ -120,7 +120,7 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
         doubts.append(f"lead {lead.name} of {recording.name} looks like noise: what was found in it may be no beats")
     elif upright.mean() < 0.5:
-        turned = f"if it was recorded upside down, --leads={inputs.turn(lead.name)} turns it"
+        turned = f"if it was recorded upside down, --leads={recordings.turn(lead.name)} turns it"
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
     for doubt in doubts:
         log.warning("%s", doubt)
@@ -137,7 +137,7 @@ def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, 
     frames_hz = recording.rate_hz if recording.path.suffix == ".hea" else None
     with wfdb.naming(recording.path, "annotations", f"--beats {DETECT}"):
         annotated, at = wfdb.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=frames_hz)
-    is_beat, inside = np.isin(annotated, list(labels_symbols.BEATS)), at < lead.samples
+    is_beat, inside = np.isin(annotated, list(labels.BEATS)), at < lead.samples
     beyond = int((is_beat & ~inside).sum())
     what = (
         f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are"
@@ -176,8 +176,8 @@ def _write(
     if reference:
         at, label, flutter = reference
         scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
-        found["score"] = selfscore.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
-        remarks += ["", *selfscore.lines(found["score"]), selfscore.TRAINED_ON[found["score"]["trained_on"]]]
+        found["score"] = matching.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
+        remarks += ["", *matching.lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beat_list.save_annotation(beats, written[".pred"])
     beat_list.save_csv(beats, written[".csv"])
@@ -194,18 +194,14 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samp
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
-    is_beat = np.isin(annotated, list(labels_symbols.BEATS))
+    is_beat = np.isin(annotated, list(labels.BEATS))
     if not is_beat.any():
         return None
     try:
         label = row_forms.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
     except CommanderError:
         label = None  # _uncompared says why
-    return (
-        at[is_beat].astype(np.int64),
-        label,
-        labels_symbols.flutter(annotated, at.astype(np.int64), recording.samples),
-    )
+    return (at[is_beat].astype(np.int64), label, labels.flutter(annotated, at.astype(np.int64), recording.samples))
 
 
 def _uncompared(network: Classifier, recording: Recording) -> list[str]:

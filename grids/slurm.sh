@@ -25,7 +25,7 @@ export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
 keys="$(mktemp -d "${ECG_KEYS:-$HOME}/.ecg-keys-XXXXXXXX")"
 trap 'rm -rf -- "$keys"' EXIT
-"$python" -c 'import pathlib, sys; from studies import engine; engine.write_keys(pathlib.Path(sys.argv[1]))' "$keys"
+"$python" -c 'import pathlib, sys; from studies import runner as engine; engine.write_keys(pathlib.Path(sys.argv[1]))' "$keys"
 export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=True DASK_DISTRIBUTED__COMM__TLS__CA_FILE="$keys/ca.pem"
 for role in SCHEDULER WORKER CLIENT; do
     export "DASK_DISTRIBUTED__COMM__TLS__${role}__KEY=$keys/key.pem" "DASK_DISTRIBUTED__COMM__TLS__${role}__CERT=$keys/cert.pem"

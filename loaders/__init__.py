@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loaders import agreement, shortrun
+from loaders import agreement, base
 from loaders.base import Data
 from loaders.charts.view import as_charts
-from loaders.datasets import chapman, cinc2017, ecg5000, kaggle_heartbeat, kaggle_ptbdb, mitdb, table
+from loaders.datasets import chapman, cinc2017, ecg5000, kaggle_beats, mitdb, table
 from loaders.families import one_class
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from loaders.synthetic import beats, patients, strips, twelve_lead
 from toolbox import yours
 from toolbox.errors import UsageError
@@ -24,11 +24,11 @@ from toolbox.registry import pick
 DATASETS: dict[str, Callable[..., Data]] = {
     "chapman": chapman.load,
     "cinc2017": cinc2017.load,
-    "ecg": partial(kaggle_heartbeat.load, "ecg"),
-    "ecg_bin": partial(kaggle_heartbeat.load, "ecg_bin"),
+    "ecg": partial(kaggle_beats.load_heartbeat, "ecg"),
+    "ecg_bin": partial(kaggle_beats.load_heartbeat, "ecg_bin"),
     "ecg5000": ecg5000.load,
     "mitdb": mitdb.load,
-    "ptbdb": kaggle_ptbdb.load,
+    "ptbdb": kaggle_beats.load_ptbdb,
     "synth": partial(beats.load, "synth"),
     "synth_patients": patients.load,
     "synth_rhythms": twelve_lead.load,
@@ -37,7 +37,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
 }
 # By name, what a row becomes.
 VIEWS: dict[str, Callable[..., Data]] = {
-    "signal": lambda data, *_, short_batch, **__: data.part(shortrun.measured_rows(short_batch, len(data.train))),
+    "signal": lambda data, *_, short_batch, **__: data.part(base.measured_rows(short_batch, len(data.train))),
     "chart": as_charts,
 }
 OF_CHARTS = "chart_"

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from loaders import DATASETS, OF_CHARTS, VIEWS, get_data, records_crops, records_stack
+from loaders import DATASETS, OF_CHARTS, VIEWS, get_data, records
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
 from loaders.files.sources import log
 from toolbox.errors import DataError
 
-Signals = Split | records_crops.Crops | records_stack.Stacked
+Signals = Split | records.Crops | records.Stacked
 # How a dataset is divided where all of it is wanted: a published division would leave records out, or need them all.
 DIVIDED = {"mitdb": "random", "synth_patients": "random"}
 # The number of the first class, where a table numbers the classes of a run that was trained on another dataset.

@@ -15,8 +15,7 @@ from torch import nn
 from loaders.base import DataSpec
 from models import arguments, contract
 from models.charts.vision import VISION
-from models.committee import Committee
-from models.fused import Fused
+from models.committee import Committee, Fused
 from models.signals.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
 from models.signals.cnn1d import CNN1d
 from models.signals.ecgformer import ECGFormer

@@ -1,20 +1,114 @@
 """A research on one page: the table of its cells, score against cost, parallel coordinates, learning curves, box plots.
 
 `write(ledger, rows, table, ...)` makes index.html in the research's folder; plotly's library lies beside it.
+
+The table of a research as text: CSV with a row a run, and aligned lines with one a cell.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies import table_cells, table_cost, table_text, tables
+from studies import cost, tables
 from studies.ledger import DONE, FIRST, Ledger
-from studies.tables import Row
-from toolbox import files
+from studies.tables import STAGES, Row, leaders, split_rules
+from toolbox import files, plain
+from toolbox.metrics import classification
+from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
-from toolbox.reports import panels
-from toolbox.reports.panels import COLOURS, LIBRARY
+from toolbox.reports import plots
+from toolbox.reports.plots import COLOURS, LIBRARY
+
+
+def write_csv(found: Sequence[Row], path: Path) -> None:
+    """Write the rows, a line each, with the columns that any of them has."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    files.write_text(path, text.getvalue())
+
+
+def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
+    """The cells as aligned lines; the best is marked."""
+    words = table_lines(table, axes, metric)
+    widths = [max(map(len, column)) for column in zip(*words, strict=True)]
+    aligned = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in words]
+    return plain.lines(line.rstrip() for line in aligned)
+
+
+def remarks(found: Sequence[Row], metric: str) -> list[str]:
+    """What stands beside the numbers: how rows were divided, how cells are judged, what has collapsed, and what this is
+    not."""
+    folds = any(row["folds"] > 1 for row in found)
+    over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
+    judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over {over}."
+    rules = [f"split: {rule}" for rule in split_rules(found)]
+    return [
+        *rules,
+        f"{judged} Differences are paired by {'fold' if folds else 'repetition'}.",
+        *_collapsed(found),
+        NOTICE,
+    ]
+
+
+def _collapsed(found: Sequence[Row]) -> list[str]:
+    """The rule, where a run has collapsed, and how many have."""
+    count = sum(bool(row.get("collapsed")) for row in found)
+    return (
+        [f"{count} runs have collapsed; means are given with and without them. {classification.RULE}"] if count else []
+    )
+
+
+def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
+    """The words of each line that a person reads, the head first; a star where the cell is the best of its stage."""
+    first, costs = leaders(table, metric), cost.heads(table)
+    stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
+    head = ["", *stage, "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
+    return [head] + [
+        _line(row, axes, list(costs.values()), is_best=any(row is one for one in first), staged=bool(stage))
+        for row in table
+    ]
+
+
+def _line(row: Row, axes: Sequence[str], costs: Sequence[str], *, is_best: bool, staged: bool) -> list[str]:
+    notes = [f"{row[name]} {name}" for name in ("failed", "damaged", "pruned", "left", "collapsed") if row[name]]
+    notes += [row["stage"]] * (not staged and row["stage"] != FIRST)
+    numbers = [cost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
+    values = [shown(row.get(key)) for key in axes]
+    sides = [said(row, side) for side in ("val", "test", "difference")]
+    return [
+        "*" * is_best,
+        *[row["stage"]] * staged,
+        row["cell"],
+        *values,
+        str(row["n"]),
+        *sides,
+        *numbers,
+        ", ".join(notes),
+    ]
+
+
+def shown(value: Any) -> str:
+    """The value of an axis, four digits of a number; nothing where the flag is left out."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def said(row: Row, name: str) -> str:
+    """A mean with its interval, in a few characters, and where runs have collapsed the mean without them."""
+    if row[f"{name}_mean"] is None:
+        return ""
+    sign = "+" if name == "difference" else ""
+    interval = "" if row[f"{name}_low"] is None else f" [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
+    sound = row.get(f"{name}_sound_mean")
+    without = (
+        f" (without collapsed {'none' if sound is None else f'{sound:.4f}'})" if row["collapsed"] and not sign else ""
+    )
+    return f"{row[f'{name}_mean']:{sign}.4f}{interval}{without}"
+
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -50,12 +144,12 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     """Write the page; its path."""
     names = {(row["stage"], row["cell"]): name_of(row, axes) for row in table}
     figures = {
-        "Score against cost": table_cost.figure(table, names, metric),
+        "Score against cost": cost.figure(table, names, metric),
         "Parallel coordinates": parallel_figure(table, axes, metric),
         "Learning curves": curves_figure(ledger, rows, names, metric),
         "Repetitions": boxes_figure(rows, names, metric),
     }
-    panels.save_library(ledger.path)
+    plots.save_library(ledger.path)
     text = PAGE.format(
         title=escape(f"research {ledger.path.name}"),
         library=LIBRARY,
@@ -71,7 +165,7 @@ def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> list[str]:
     """How many runs there are, in what states, how rows were divided and cells are judged."""
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return [f"{len(table)} cells, {len(rows)} runs: {counted}.", *table_text.remarks(rows, metric)]
+    return [f"{len(table)} cells, {len(rows)} runs: {counted}.", *remarks(rows, metric)]
 
 
 def name_of(row: Row, axes: Sequence[str]) -> str:
@@ -83,12 +177,12 @@ def name_of(row: Row, axes: Sequence[str]) -> str:
 
 def _value(axis: str, value: Any) -> str:
     """A value as it stands in a legend; a switch, which says nothing alone, with its name."""
-    return f"{axis}={value}" if value in ("true", "false") else table_text.shown(value)
+    return f"{axis}={value}" if value in ("true", "false") else shown(value)
 
 
 def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
-    best = table_cells.leaders(table, metric)
-    head, *lines = [line[1:] for line in table_text.lines(table, axes, metric)]
+    best = tables.leaders(table, metric)
+    head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
     marks = [' class="best"' if any(row is one for one in best) else "" for row in table]
     body = [f"<tr{mark}>{_cells(line, 'td')}</tr>" for mark, line in zip(marks, lines, strict=True)]
     return "\n".join([f"<tr>{_cells(head, 'th')}</tr>", *body])
@@ -124,7 +218,7 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
     if numbers and len(kinds) > 8:
         return {"label": escape(axis), "values": values}
     kinds = sorted(kinds) if numbers else kinds
-    labels = [escape(table_text.shown(kind) or "none") for kind in kinds]
+    labels = [escape(shown(kind) or "none") for kind in kinds]
     places = list(range(len(kinds)))
     return {
         "label": escape(axis),

@@ -18,18 +18,16 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from studies import cells, tables, worker
-from studies.grid import Range, few_enough
+from studies.cells import Series
+from studies.grid import Range, Space, few_enough
 from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task, key_of
-from studies.series import Series
-from studies.space import Space
 from toolbox import tasks
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
 if TYPE_CHECKING:
-    from studies.engine import Engine
-    from studies.progress import Progress
-    from toolbox.signals import StopRequest
+    from studies.runner import Engine, Progress
+    from toolbox.terminal import StopRequest
 
 SAMPLERS = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),

@@ -24,7 +24,7 @@ from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.runs.folder import held
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 if TYPE_CHECKING:
     from loaders.base import Data

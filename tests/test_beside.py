@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loaders import get_data
-from loaders.families import beat_features, features_pwaves, features_rr
+from loaders.families import beat_features
 from toolbox.errors import UsageError
 
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_dataset_has_the_numbers_that_are_asked_for(folder: Path, rr_features: bool, p_waves: bool) -> None:
     data = get_data("synth_patients", folder, rr_features=rr_features, p_waves=p_waves)
     everything = get_data("synth_patients", folder, rr_features=True, p_waves=True).train
-    names = (*features_rr.FEATURES[: 7 * rr_features], *features_pwaves.FEATURES[: 2 * p_waves])
+    names = (*beat_features.RR_FEATURES[: 7 * rr_features], *beat_features.P_FEATURES[: 2 * p_waves])
     assert data.spec.features == names
     assert data.train.features.shape == (len(data.train), len(names))
     np.testing.assert_array_equal(
@@ -31,7 +31,7 @@ def test_a_dataset_has_the_numbers_that_are_asked_for(folder: Path, rr_features:
 def test_supraventricular_beats_come_after_p_waves_of_another_kind(folder: Path) -> None:
     """Those of the generated patients have three fifths of a P wave: less like the others, but for noise the same."""
     train = get_data("synth_patients", folder, p_waves=True).train
-    likeness = train.features[:, features_pwaves.FEATURES.index("p_likeness")]
+    likeness = train.features[:, beat_features.P_FEATURES.index("p_likeness")]
     by_class = [np.median(likeness[train.y == k]) for k in range(5)]
     assert by_class[0] == max(by_class)
     assert by_class[2] < by_class[1] < by_class[0]

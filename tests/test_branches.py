@@ -12,7 +12,7 @@ import torch
 
 from conftest import weights
 from loaders.base import Data
-from studies import branches, cells, engine, stages, worker
+from studies import branches, cells, runner, stages, worker
 from studies.branches import Branches
 from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
 
@@ -235,7 +235,7 @@ def test_a_batch_that_a_network_changed_is_made_again_and_orders_are_told_apart(
 
 def test_a_group_that_takes_its_worker_with_it_is_tried_one_by_one(root: Path) -> None:
     tasks = (task(CELLS[0]), task(CELLS[1]))
-    made = engine.Engine(SimpleNamespace(scheduler=SimpleNamespace(address="x")), Ledger.open(root, "x"))
+    made = runner.Engine(SimpleNamespace(scheduler=SimpleNamespace(address="x")), Ledger.open(root, "x"))
     future = SimpleNamespace(status="error", exception=lambda: RuntimeError("killed"))
     assert made._outcomes(future, tasks) == []
     assert list(made.backlog) == [(each,) for each in tasks]

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loaders.files import blocks, cache
+from loaders.files import cache
 from loaders.files.archives import unpacked
 from loaders.files.cache import Arrays, cached, checksum, fingerprint
-from toolbox import files, temporary
+from toolbox import files
 from toolbox.errors import DataError, ResourceError
 
 
@@ -109,7 +109,7 @@ def spoil(path: Path) -> None:
 def another_process(folder: Path) -> None:
     """What this process knows about a folder is forgotten."""
     cache.SOUND.pop(folder, None)
-    blocks.WATCHED.clear()
+    cache.WATCHED.clear()
 
 
 def assert_heals(folder: Path, caplog: pytest.LogCaptureFixture, says: str) -> None:
@@ -230,8 +230,8 @@ def test_a_damaged_folder_of_an_earlier_version_heals(tmp_path: Path, caplog: py
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.int16]:
     """An array whose records are compared as they are read, two of them in a block."""
-    monkeypatch.setattr(blocks, "LARGE", 100)
-    monkeypatch.setattr(blocks, "LEAST", 16)
+    monkeypatch.setattr(cache, "LARGE_ARRAY", 100)
+    monkeypatch.setattr(cache, "LEAST_BLOCK", 16)
     stored, _ = cached(tmp_path / "a", lambda: {"x": np.arange(60, dtype=np.int16).reshape(15, 4)}, by_record=["x"])
     return stored["x"]
 
@@ -243,21 +243,21 @@ def test_of_a_large_array_a_damaged_record_is_found_when_it_is_read(tmp_path: Pa
     path.write_bytes(content)
     another_process(tmp_path / "a")
     read, _ = cached(tmp_path / "a", never, by_record=["x"])
-    blocks.check(read["x"], np.array([0, 3, 13]))
+    cache.check(read["x"], np.array([0, 3, 13]))
     with pytest.raises(DataError, match=r"about record 14 .*x\.npy") as caught:
-        blocks.check(read["x"])
+        cache.check(read["x"])
     assert "the same command again" in caught.value.hint
     assert cached(tmp_path / "a", lambda: {"x": large * 0}, by_record=["x"])[0]["x"].sum() == 0
 
 
 def test_a_block_is_compared_once(large: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks.check(large, np.array([3]))
-    seen, digest = [], blocks._digest
-    monkeypatch.setattr(blocks, "_digest", lambda block: seen.append(block[0, 0]) or digest(block))
-    blocks.check(large, np.array([2, 3, 4]))
+    cache.check(large, np.array([3]))
+    seen, digest = [], cache._block_digest
+    monkeypatch.setattr(cache, "_block_digest", lambda block: seen.append(block[0, 0]) or digest(block))
+    cache.check(large, np.array([2, 3, 4]))
     assert seen == [16]
-    blocks.check(large)
-    blocks.check(large)
+    cache.check(large)
+    cache.check(large)
     assert len(seen) == len(range(0, 15, 2)) - 1
 
 
@@ -326,7 +326,7 @@ def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(
 
 def test_what_a_living_process_stores_is_left_alone(tmp_path: Path) -> None:
     def store() -> Arrays:
-        with temporary.folder(tmp_path, cache.HIDDEN) as place:
+        with files.folder(tmp_path, cache.HIDDEN) as place:
             (place / "x").touch()
             cached(tmp_path / "other", arrays)
             assert (place / "x").exists()
@@ -340,7 +340,7 @@ def test_what_an_earlier_version_left_is_removed_after_a_day(tmp_path: Path, mon
     (tmp_path / ".mine.abcd_123" / "notes").mkdir(parents=True)
     cached(tmp_path / "a", arrays)
     assert len(os.listdir(tmp_path)) == 3
-    monkeypatch.setattr(temporary, "DAY_S", -1)
+    monkeypatch.setattr(files, "DAY_S", -1)
     cached(tmp_path / "a", arrays)
     assert sorted(os.listdir(tmp_path)) == [".mine.abcd_123", "a"]
 
@@ -373,7 +373,7 @@ def test_what_may_not_be_written_stays_in_memory(tmp_path: Path, monkeypatch: py
         raise OSError(code, os.strerror(code))
 
     _, digest = cached(tmp_path / "a", arrays)
-    monkeypatch.setattr(temporary.tempfile, "mkdtemp", refused)
+    monkeypatch.setattr(files.tempfile, "mkdtemp", refused)
     found = cached(tmp_path / "b", arrays)
     assert_equal(found[0], arrays())
     assert found[1] == digest

@@ -21,8 +21,9 @@ from test_sources import Server, server, whole  # noqa: F401
 from conftest import carried_out
 from loaders import get_data
 from loaders.base import Data
-from loaders.datasets import chapman, chapman_tracing, chapman_tracings, chapman_workbook
-from loaders.families import labels_diagnoses, twelve_lead
+from loaders.datasets import chapman, chapman_records
+from loaders.families import labels as labels_diagnoses
+from loaders.families import twelve_lead
 from loaders.files.sources import Remote
 from loaders.splits import by_row
 from loaders.synthetic import twelve_lead as synth_rhythms
@@ -136,7 +137,7 @@ def quality(root: Path) -> dict[str, str]:
 
 
 def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[str], Path]) -> None:
-    labels = chapman_workbook.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
+    labels = chapman.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
     assert (
         dict(zip(*(each.tolist() for each in np.unique(labels["rhythm"], return_counts=True)), strict=True))
         == OF_THE_PAPER
@@ -197,9 +198,9 @@ def test_every_form_and_place_of_the_files_gives_the_same_data(written: Path, tm
 
 def test_the_denoised_recordings_go_before_the_others(own: Path, tmp_path: Path) -> None:
     write_csv(own / "ECGData", SPOILT, samples_of(SPOILT) + 7)
-    assert chapman_tracings.find(own).path.name == "ECGDataDenoised"
+    assert chapman_records.find(own).path.name == "ECGDataDenoised"
     shutil.rmtree(own / "ECGDataDenoised")
-    assert chapman_tracings.find(own).path.name == "ECGData"
+    assert chapman_records.find(own).path.name == "ECGData"
 
 
 def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path) -> None:
@@ -224,8 +225,8 @@ def test_the_store_is_a_memory_map_that_is_made_once(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(tmp_path, written)
-    monkeypatch.setattr(chapman_tracings, "read_all", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr(chapman_workbook, "read_rhythms", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(chapman_records, "read_all", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(chapman, "read_rhythms", lambda *_: pytest.fail("read again"))
     again = load(tmp_path, written, label_map="rhythm11", leads="II", normalise="record")
     for data in (first, again):
         assert isinstance(data.train.stack.samples, np.memmap)
@@ -342,8 +343,8 @@ def test_what_is_wrong_with_a_csv_file_is_named(tmp_path: Path, fault: str) -> N
     spoil, what = FAULTS[fault]
     write_csv(tmp_path / "ECGDataDenoised", SPOILT, samples_of(SPOILT))
     spoil(tmp_path)
-    with pytest.raises(chapman_tracing.Fault) as caught:
-        chapman_tracing.of_csv((tmp_path / "ECGDataDenoised" / f"{SPOILT}.csv").read_bytes())
+    with pytest.raises(chapman_records.Fault) as caught:
+        chapman_records.of_csv((tmp_path / "ECGDataDenoised" / f"{SPOILT}.csv").read_bytes())
     assert str(caught.value).startswith(what)
 
 
@@ -466,7 +467,7 @@ def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recor
         tmp_path / "a.zip", {str(path.relative_to(recorded)): path for path in sorted(recorded.rglob("*.*"))}
     )
     data = [load(tmp_path, place) for place in (recorded, recorded / "db", archive)]
-    assert list(chapman_tracings.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == [
+    assert list(chapman_records.find(next(recorded.rglob(f"{SPOILT}.mat"))).files) == [
         "MUSE_01",
         SPOILT,
         "MUSE_13",
@@ -537,10 +538,10 @@ RECORD_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_what_is_wrong_with_a_wfdb_record_is_named(tmp_path: Path, fault: str) -> None:
     spoil, what = RECORD_FAULTS[fault]
     write_record(tmp_path, SPOILT, samples_of(SPOILT), code("SB"))
-    assert chapman_tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")[1] == "SB"
+    assert chapman_records.of_wfdb(tmp_path / f"{SPOILT}.hea")[1] == "SB"
     spoil(tmp_path)
-    with pytest.raises(chapman_tracing.Fault) as caught:
-        chapman_tracing.of_wfdb(tmp_path / f"{SPOILT}.hea")
+    with pytest.raises(chapman_records.Fault) as caught:
+        chapman_records.of_wfdb(tmp_path / f"{SPOILT}.hea")
     assert str(caught.value).startswith(what)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from test_charts import make_data, make_split, strips
 
 from loaders.base import Data, Split
-from loaders.charts import pdf
+from loaders.charts import export as pdf
 from loaders.charts.export import export
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER

@@ -15,14 +15,14 @@ from commands import attribution, build, doubting
 from commands.explain import _draw, _examples
 from conftest import make_spec
 from loaders.base import Data, DataSpec
-from loaders.charts import marks
+from loaders.charts import rows
 from loaders.charts.view import as_charts
 from models import get_model
 from toolbox.explain import methods
 from toolbox.explain.maps import FeatureMap
 from toolbox.paper.layouts import MM_PER_S
 from toolbox.runs.folder import RunFolder
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 PEAKS = (12, 37)
 
@@ -62,7 +62,7 @@ def spiked(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def test_the_paper_of_a_chart_is_what_it_shows_without_a_trace(spiked: Data) -> None:
     charts = spiked.val
     x = torch.from_numpy(charts.x)
-    paper = marks.papers(charts)
+    paper = rows.papers(charts)
     assert paper.shape == x.shape
     assert paper.dtype == np.float32
     traced = (np.abs(x.numpy() - paper) > 1e-6).any(1)
@@ -73,8 +73,8 @@ def test_the_paper_of_a_chart_is_what_it_shows_without_a_trace(spiked: Data) -> 
 
 def test_r_peaks_lie_where_the_spikes_are_drawn_in_each_layout(spiked: Data) -> None:
     charts = spiked.val
-    near, room = marks.at_peaks(charts, [np.array(PEAKS)] * len(charts), RATE_HZ)
-    x, paper = charts.x, marks.papers(charts)
+    near, room = rows.at_peaks(charts, [np.array(PEAKS)] * len(charts), RATE_HZ)
+    x, paper = charts.x, rows.papers(charts)
     for row in range(2):
         sheet = charts.kinds[charts.kind[row]].sheet
         traced = (np.abs(x[row] - paper[row]) > 0.2).any(0)
@@ -92,7 +92,7 @@ def test_r_peaks_lie_where_the_spikes_are_drawn_in_each_layout(spiked: Data) -> 
 
 
 def test_a_peak_outside_the_window_of_a_chart_marks_nothing(spiked: Data) -> None:
-    near, _ = marks.at_peaks(spiked.val, [np.array([-40, 200])] * len(spiked.val), RATE_HZ)
+    near, _ = rows.at_peaks(spiked.val, [np.array([-40, 200])] * len(spiked.val), RATE_HZ)
     assert not near.any()
 
 

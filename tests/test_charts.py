@@ -19,14 +19,13 @@ from conftest import make_spec
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.charts.view import as_charts
-from loaders.records_crops import Crops, windows
+from loaders.records import Crops, windows
 from toolbox.errors import DataError, UsageError
 from toolbox.paper import layouts
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify
-from toolbox.training.optimizers import get_optimizer
-from toolbox.training.schedulers import Schedule, Shape
+from toolbox.training.optimizers import Schedule, Shape, get_optimizer
 from trainer import Trainer
 
 RATE_HZ = 50

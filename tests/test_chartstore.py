@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.charts import parts
 from loaders.charts import store as chartstore
+from loaders.charts import store as parts
 from loaders.charts.store import ChartStore, fill, key
 from toolbox.errors import DataError, ResourceError
 from toolbox.paper import drawing, layouts

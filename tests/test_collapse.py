@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from test_gridtable import make, page_of
 
-from studies import table_cells, table_text, tables
+from studies import page as table_text
+from studies import tables
 from studies.ledger import Ledger
 from toolbox.files import write_json
-from toolbox.metrics import collapse
+from toolbox.metrics import classification
 
 ONE_CLASS = [[90, 0], [10, 0]]
 GOOD = [[85, 5], [2, 8]]
@@ -33,7 +34,7 @@ GOOD = [[85, 5], [2, 8]]
     ],
 )
 def test_a_network_that_says_one_class_or_guesses_has_collapsed(matrix: list[list[int]], why: str | None) -> None:
-    assert collapse.why(np.array(matrix)) == why
+    assert classification.why(np.array(matrix)) == why
 
 
 @settings(deadline=None, max_examples=100)
@@ -50,7 +51,7 @@ def test_the_score_of_the_rule_is_scikit_learns() -> None:
     matrix = np.zeros((3, 3), int)
     np.add.at(matrix, (target, said), 1)
     told = f"macro F1 {f1_score(target, said, average='macro'):.3f}, guessing 0.333"
-    assert collapse.why(matrix) == told
+    assert classification.why(matrix) == told
 
 
 @pytest.fixture
@@ -77,22 +78,22 @@ def test_collapsed_runs_are_counted_and_means_are_given_with_and_without_them(le
     whys = {(row["cell"], row["rep"]): row["collapsed"] for row in rows if row.get("collapsed")}
     one = "one class for 100.0 % of the rows"
     assert whys == {("a", 1): f"validation: {one}", ("b", 1): f"test: {one}", ("c", 0): f"training: {one}"}
-    a, b, c = table_cells.cells(rows, "macro_f1")
+    a, b, c = tables.cells(rows, "macro_f1")
     assert [row["collapsed"] for row in (a, b, c)] == [1, 1, 1]
     assert (a["n"], a["val_mean"], a["val_sound_mean"]) == (3, pytest.approx(0.75), pytest.approx(0.725))
     assert (b["test_mean"], b["test_sound_mean"]) == (pytest.approx(np.mean([0.5, 0.75, 0.6])), pytest.approx(0.55))
     assert (c["val_mean"], c["test_mean"], c["test_sound_mean"]) == (None, pytest.approx(0.89), None)
-    assert table_cells.best([a, b, c], "macro_f1") is a  # judged with them
+    assert tables.best([a, b, c], "macro_f1") is a  # judged with them
 
 
 def test_they_are_shown_in_the_table_on_the_page_and_in_the_csv(ledger: Ledger, tmp_path: Path) -> None:
     rows = tables.rows(ledger)
-    table = table_cells.cells(rows, "macro_f1")
+    table = tables.cells(rows, "macro_f1")
     text = table_text.text(table, ["layout"], "macro_f1")
     assert "(without collapsed 0.7250)" in text
     assert "(without collapsed none)" in text
     assert text.count("1 collapsed") == 3
-    rule = f"3 runs have collapsed; means are given with and without them. {collapse.RULE}"
+    rule = f"3 runs have collapsed; means are given with and without them. {classification.RULE}"
     assert rule in table_text.remarks(rows, "macro_f1")
     page = page_of(ledger).read_text()
     assert rule in page
@@ -104,4 +105,4 @@ def test_they_are_shown_in_the_table_on_the_page_and_in_the_csv(ledger: Ledger, 
 def test_nothing_is_said_of_collapse_where_no_run_has(tmp_path: Path) -> None:
     rows = tables.rows(make(tmp_path))
     assert not any("collapsed" in line for line in table_text.remarks(rows, "macro_f1"))
-    assert "collapsed" not in table_text.text(table_cells.cells(rows, "macro_f1"), ["layout"], "macro_f1")
+    assert "collapsed" not in table_text.text(tables.cells(rows, "macro_f1"), ["layout"], "macro_f1")

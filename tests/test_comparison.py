@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from loaders.base import Split
-from loaders.datasets import ecg5000, table_divisions
+from loaders.datasets import ecg5000, table
 from loaders.splits import by_patient as patients
-from loaders.splits import holdout
-from loaders.splits.holdout import Fold, Holdout
+from loaders.splits import by_row
+from loaders.splits.by_row import Fold, Holdout
 from toolbox import files
 from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import CheckpointError, UsageError
@@ -158,7 +158,7 @@ def by_patient(val_fraction: Holdout, seed: int) -> str:
 
 def as_a_column_says(val_fraction: Holdout, seed: int) -> str:
     column = np.where(np.arange(100) < 80, "train", "test")
-    return table_divisions.by_column(own_rows(), column, val_fraction=val_fraction, seed=seed, where="")[-1]
+    return table.by_column(own_rows(), column, val_fraction=val_fraction, seed=seed, where="")[-1]
 
 
 def in_two_files(val_fraction: Holdout, seed: int) -> str:
@@ -172,16 +172,16 @@ def pooled(val_fraction: Holdout, _: int) -> str:
 
 
 def whole_records(val_fraction: Holdout, _: int) -> str:
-    return table_divisions.by_record(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
+    return table.by_record(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
 
 
 def at_random(val_fraction: Holdout, _: int) -> str:
-    return table_divisions.stratified(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
+    return table.stratified(own_rows(), None, val_fraction=val_fraction, seed=1, where="")[-1]
 
 
 def followed(val_fraction: Holdout, seed: int) -> str:
     """As charts do, which have more to say behind it."""
-    return f"test apart; {holdout.drawn(own_rows().y, val_fraction, seed)[-1]}; drawn as ECG paper"
+    return f"test apart; {by_row.drawn(own_rows().y, val_fraction, seed)[-1]}; drawn as ECG paper"
 
 
 SPLITTERS = (by_patient, as_a_column_says, in_two_files, pooled, whole_records, at_random, followed)
@@ -198,13 +198,13 @@ def test_who_validates_is_no_part_of_the_rule_for_the_test(rule: Callable[[Holdo
 
 def test_a_column_that_says_who_validates_too_has_the_same_test_as_one_that_does_not() -> None:
     side = np.repeat(["train", "val", "test"], [60, 20, 20])
-    own = table_divisions.by_column(own_rows(), side, val_fraction=0.1, seed=1, where="")[-1]
+    own = table.by_column(own_rows(), side, val_fraction=0.1, seed=1, where="")[-1]
     assert comparison.test_side(own) == comparison.test_side(as_a_column_says(0.1, 1))
     assert comparison.validation(own) == "validation too"
 
 
 def test_a_seed_that_decides_the_test_rows_stays_in_their_rule() -> None:
-    rules = {table_divisions.by_record(own_rows(), None, val_fraction=0.1, seed=seed, where="")[-1] for seed in (1, 2)}
+    rules = {table.by_record(own_rows(), None, val_fraction=0.1, seed=seed, where="")[-1] for seed in (1, 2)}
     assert len({comparison.test_side(of) for of in rules}) == 2
 
 

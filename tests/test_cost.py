@@ -14,7 +14,7 @@ import commander
 from conftest import BIG, ROOT, SHORT, make_spec, spec_for
 from loaders.base import DataSpec
 from models import MODELS, VISION, get_model
-from toolbox.metrics import cost, cost_macs
+from toolbox.metrics import cost
 
 EXACT = {"parameters", "trainable_parameters", "file_bytes", "macs"}
 N, D = 17, 24  # tokens and their width
@@ -65,12 +65,12 @@ def empty(name: str) -> tuple[nn.Module, DataSpec]:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_work_of_a_layer_is_that_of_its_formula(layer: str) -> None:
     model, shape, expected = LAYERS[layer]
-    assert cost_macs.count(model, [torch.rand(shape)]) == expected
+    assert cost.count(model, [torch.rand(shape)]) == expected
 
 
 def test_attention_that_is_fused_where_nothing_is_trained_is_counted_whole() -> None:
     attention = nn.MultiheadAttention(D, 4, batch_first=True)
-    assert cost_macs.count(attention, [torch.rand(1, N, D)] * 3) == ATTENTION
+    assert cost.count(attention, [torch.rand(1, N, D)] * 3) == ATTENTION
     assert torch.backends.mha.get_fastpath_enabled()
 
 
@@ -105,7 +105,7 @@ def test_size_and_work_are_the_same_twice_and_leave_the_network_and_chance_as_th
 @every_network
 def test_work_grows_with_the_rows_and_the_file_is_as_large_as_one_that_is_written(name: str, tmp_path: Path) -> None:
     model, spec = get_model(name, spec_for(name)), spec_for(name)
-    assert cost_macs.count(model, cost.inputs(spec, 3)) == 3 * cost_macs.count(model, cost.inputs(spec, 1))
+    assert cost.count(model, cost.inputs(spec, 3)) == 3 * cost.count(model, cost.inputs(spec, 1))
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     written = (tmp_path / "weights.pth").stat().st_size
     assert abs(cost.file_bytes(model) - written) <= 1024  # a file's name stands in it once a tensor
@@ -207,7 +207,7 @@ def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
             sum(each.numel() for each in model.parameters()),
             cost.inputs(spec, 1, next(model.parameters()).device),
         )
-        assert (parameters, work) == (f"{size:,}", f"{cost_macs.count(model, x):,}"), name
+        assert (parameters, work) == (f"{size:,}", f"{cost.count(model, x):,}"), name
         assert 4 * size < 1000 * float(file.replace(",", "")) < 4.3 * size + 32_000, name
 
 
@@ -215,5 +215,5 @@ def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
 def test_the_work_of_a_network_for_charts_is_what_is_published(name: str) -> None:
     model, spec = empty(name)
     head = 995 * next(part for part in model.head.modules() if isinstance(part, nn.Linear)).in_features
-    counted = cost_macs.count(model, cost.inputs(spec, 1, "meta")) + head
+    counted = cost.count(model, cost.inputs(spec, 1, "meta")) + head
     assert counted / 1e9 == pytest.approx(PUBLISHED[name], abs=0.006)

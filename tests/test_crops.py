@@ -11,7 +11,7 @@ from test_trainer import NEVER, StopAfter, assert_same, build, fit, through_a_fi
 
 from conftest import make_spec
 from loaders.base import Data, Rows
-from loaders.records_crops import CropBatches, Crops, Store, windows
+from loaders.records import CropBatches, Crops, Store, windows
 from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")

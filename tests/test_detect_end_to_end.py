@@ -14,7 +14,7 @@ from sklearn import metrics as reference
 from commands import choices
 from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders.synthetic import beats as synth
-from toolbox.metrics.detection import FIGURES
+from toolbox.reports.detect import DETECTION_FIGURES as FIGURES
 from toolbox.runs.predictions import Predictions
 
 DETECT = ("--dataset", "synth", "--task", "detect", "--short-run", "--no-figures")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.families import labels_diagnoses
+from loaders.families import labels
 from toolbox.errors import DataError, UsageError
 
 # Of ConditionNames_SNOMED-CT.csv of ecg-arrhythmia 1.0.0, and of the two tables of the challenge of 2021.
@@ -17,14 +17,14 @@ CHALLENGE = {"AVNRT": "251166008", "SAAWR": "17366009"}
 
 
 def test_codes_are_those_of_the_publishers() -> None:
-    assert {PUBLISHED[rhythm]: rhythm for rhythm in labels_diagnoses.RHYTHMS} | {
+    assert {PUBLISHED[rhythm]: rhythm for rhythm in labels.RHYTHMS} | {
         code: rhythm for rhythm, code in CHALLENGE.items()
-    } == labels_diagnoses.CODES
+    } == labels.CODES
 
 
 def test_flutter_is_called_af_and_fibrillation_afib_as_in_the_database() -> None:
-    assert labels_diagnoses.of_codes(["164890007"]) == "AF"  # atrial flutter
-    assert labels_diagnoses.of_codes(["164889003"]) == "AFIB"  # atrial fibrillation
+    assert labels.of_codes(["164890007"]) == "AF"  # atrial flutter
+    assert labels.of_codes(["164889003"]) == "AFIB"  # atrial fibrillation
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,15 @@ def test_flutter_is_called_af_and_fibrillation_afib_as_in_the_database() -> None
     ],
 )
 def test_a_record_of_several_diagnoses_has_one_rhythm_or_none(codes: str, rhythm: str, four: str | None) -> None:
-    assert labels_diagnoses.of_codes(codes.split(",")) == rhythm
-    y = labels_diagnoses.rhythm_map("rhythm4").of(np.array([rhythm]))[0]
-    assert (list(labels_diagnoses.FOUR)[y] if y >= 0 else None) == four
+    assert labels.of_codes(codes.split(",")) == rhythm
+    y = labels.rhythm_map("rhythm4").of(np.array([rhythm]))[0]
+    assert (list(labels.FOUR)[y] if y >= 0 else None) == four
 
 
 def test_every_rhythm_has_one_class_in_every_map() -> None:
-    for name, classes in labels_diagnoses.MAPS.items():
-        assert sorted(rhythm for own in classes.values() for rhythm in own) == sorted(labels_diagnoses.RHYTHMS), name
-    assert list(labels_diagnoses.FOUR) == ["AFIB", "GSVT", "SB", "SR"]
+    for name, classes in labels.RHYTHM_MAPS.items():
+        assert sorted(rhythm for own in classes.values() for rhythm in own) == sorted(labels.RHYTHMS), name
+    assert list(labels.FOUR) == ["AFIB", "GSVT", "SB", "SR"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_rhythm_has_one_class_in_every_map() -> None:
 )
 def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    own = labels_diagnoses.rhythm_map(tmp_path / name)
+    own = labels.rhythm_map(tmp_path / name)
     assert (own.name, own.classes) == (name, {"slow": ("SB",), "fast": ("ST", "SA")})
     np.testing.assert_array_equal(own.of(np.array(["SA", "SB", "AFIB", "", "ST+SA"])), [1, 0, -1, -1, 1])
 
@@ -81,7 +81,7 @@ def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path,
 def test_a_file_that_is_no_map_is_named_with_its_line(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "own.csv").write_text(text)
     with pytest.raises(DataError) as caught:
-        labels_diagnoses.rhythm_map(tmp_path / "own.csv")
+        labels.rhythm_map(tmp_path / "own.csv")
     assert what in str(caught.value)
     assert "own.csv" in caught.value.where
 
@@ -90,6 +90,6 @@ def test_an_unknown_map_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"unknown --label-map 'rhythm5'; known are rhythm4, rhythm11, FILE.csv, FILE.json"
     ):
-        labels_diagnoses.rhythm_map("rhythm5")
+        labels.rhythm_map("rhythm5")
     with pytest.raises(DataError, match="there is no such file"):
-        labels_diagnoses.rhythm_map(tmp_path / "none.csv")
+        labels.rhythm_map(tmp_path / "none.csv")

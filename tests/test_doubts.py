@@ -11,7 +11,7 @@ from test_explainers import Bump, Linear, beats
 from torch import Tensor, nn
 
 from conftest import make_spec
-from loaders.families import row_forms_peaks
+from loaders.families import row_forms
 from loaders.synthetic import beats as synth
 from models import get_model
 from toolbox.explain import checks, methods
@@ -163,17 +163,17 @@ def test_the_share_at_the_qrs_is_counted_by_hand() -> None:
     attribution[:, 0, 10] = -5  # what speaks against is not counted
     where = np.ones((2, 1, 100), bool)
     where[:, :, 90:] = False
-    near = row_forms_peaks.near([np.array([50])] * 2, 100, 100)
+    near = row_forms.near([np.array([50])] * 2, 100, 100)
     shares, times = checks.at_qrs(attribution, near, where)
     np.testing.assert_allclose(shares[0], 0.5)
     np.testing.assert_allclose(times[0], 13 / 90)  # 6 samples to either side and the peak itself
     assert np.isnan(shares[1])
-    assert np.isnan(checks.at_qrs(attribution, row_forms_peaks.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
+    assert np.isnan(checks.at_qrs(attribution, row_forms.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
 
 
 def test_rows_of_beats_know_their_r_peaks() -> None:
     rows = synth.beats(50, seed=3)["x"][:, None]
-    found = row_forms_peaks.r_peaks("synth", rows, 125)
+    found = row_forms.r_peaks("synth", rows, 125)
     ended = [int(np.flatnonzero(row[0])[-1]) + 1 for row in rows]
     away = []
     for row, peaks, end in zip(rows, found, ended, strict=True):
@@ -183,14 +183,14 @@ def test_rows_of_beats_know_their_r_peaks() -> None:
             away.append(abs(int(near.argmax()) - 12))
     assert len(away) > 20
     assert np.median(away) <= 2
-    (own,) = row_forms_peaks.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, window="-0.25,0.5", rate=100.0)
+    (own,) = row_forms.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, window="-0.25,0.5", rate=100.0)
     assert own.tolist() == [25]
-    assert row_forms_peaks.r_peaks("ecg5000", rows, 125) is None
+    assert row_forms.r_peaks("ecg5000", rows, 125) is None
 
 
 def test_in_long_rows_of_other_datasets_beats_are_found_whatever_the_unit() -> None:
     time_s = np.arange(3000) / 300
     lead = np.exp(-(((time_s % 0.9) - 0.45) ** 2) / (2 * 0.012**2))
     for scale in (0.01, 1.0, 500.0):
-        found = row_forms_peaks.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
+        found = row_forms.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
         np.testing.assert_allclose(found / 300, 0.45 + 0.9 * np.arange(11), atol=0.02)

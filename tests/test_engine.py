@@ -17,7 +17,7 @@ import distributed
 import psutil  # comes with Dask
 import pytest
 
-from studies import cells, engine, progress, worker
+from studies import cells, runner, worker
 from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
 from toolbox.errors import ResourceError
 from toolbox.files import write_json
@@ -111,9 +111,9 @@ def test_a_worker_with_several_threads_does_one_run_at_a_time(
     assert max(most) == 1
 
 
-def an_engine(ledger: Ledger, alive: dict[str, Any]) -> engine.Engine:
+def an_engine(ledger: Ledger, alive: dict[str, Any]) -> runner.Engine:
     client = SimpleNamespace(run=lambda *order: alive, scheduler=SimpleNamespace(address="tcp://nowhere"))
-    return engine.Engine(client, ledger)
+    return runner.Engine(client, ledger)
 
 
 @pytest.mark.parametrize(("alive", "freed"), [({}, True), ({"a": {"host": "elsewhere", "pid": 7}}, False)])
@@ -154,11 +154,11 @@ def test_a_cell_that_kills_its_workers_is_a_row(ledger: Ledger, task: Task) -> N
 
 
 def test_threads_are_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "cores", lambda: 8)
+    monkeypatch.setattr(runner, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [engine.threads_each(workers) for workers in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+    assert [runner.threads_each(workers) for workers in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert engine.threads_each(2) == 3
+    assert runner.threads_each(2) == 3
 
 
 def test_workers_see_one_gpu_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,10 +173,10 @@ def test_workers_see_one_gpu_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LOG_S", -1.0)
-    monkeypatch.setattr(progress, "SHOW_S", -1.0)
+    monkeypatch.setattr(runner, "LOG_S", -1.0)
+    monkeypatch.setattr(runner, "SHOW_S", -1.0)
     logging.getLogger("commander").setLevel(logging.INFO)
-    with progress.logged(tmp_path / "log"), progress.Progress(5, done=2) as bar:
+    with runner.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
         bar.show(lambda: {"0": "a_0 epoch 3/20", "1": "b_0"})
         bar.ended("a_0", {"state": "done"})
         bar.ended("b_0", {"state": "failed", "error": "why"})
@@ -202,7 +202,7 @@ def test_the_workers_of_this_machine_are_nobody_elses() -> None:
     with suppress(OSError):
         taken.bind(("127.0.0.1", 8787))
     taken.listen()
-    with taken, warnings.catch_warnings(action="error", category=UserWarning), engine.connected(workers=1) as client:
+    with taken, warnings.catch_warnings(action="error", category=UserWarning), runner.connected(workers=1) as client:
         family = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [each.laddr for one in family for each in one.net_connections("tcp") if each.status == "LISTEN"]
         assert {place.ip for place in listening} == {"127.0.0.1"}

@@ -23,11 +23,11 @@ from conftest import Page, finish, launch
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.explain import methods
-from toolbox.notice import NOTICE
 from toolbox.outputs import MARKER
+from toolbox.plain import NOTICE
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
-from toolbox.signals import StopRequest
+from toolbox.terminal import StopRequest
 
 Loader = Callable[..., attribution.Subject]
 FLAGS = ("--dataset", "synth", "--model-name", "cnn1d_3")

@@ -46,8 +46,8 @@ from conftest import (
 from loaders.base import Data
 from loaders.files.cache import _describe
 from models import MODELS, VISION, get_model
-from toolbox.reports import panels
-from toolbox.reports.panels import Panel
+from toolbox.reports import plots
+from toolbox.reports.plots import Panel
 
 RUN = (*SHORT[:4], "--no-figures")
 
@@ -751,7 +751,7 @@ def test_without_a_terminal_there_is_no_bar(short_run: SimpleNamespace) -> None:
 def test_markup_in_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
     script = "</script><script>document.title='ran'</script><img src=x onerror=document.title='ran'>"
     panel = Panel(script, script, script, lines=[(script, [0, 1], [0, 1])])
-    panels.save_panels([panel], tmp_path / "page", columns=1, title=script)
+    plots.save_panels([panel], tmp_path / "page", columns=1, title=script)
     page = (tmp_path / "page.html").read_text()
     assert "ran" in page
     assert "<script>document" not in page

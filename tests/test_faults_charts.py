@@ -14,7 +14,7 @@ from test_faults import assert_error, small_disk
 
 from conftest import ROOT, commander, finish, launch, wait_for
 from loaders import get_data
-from loaders.charts.parts import reading
+from loaders.charts.store import reading
 
 FLAGS = ("--dataset", "synth_strips", "--view", "chart", "--chart-size", "150", "--chart-layout", "1x5", "--download")
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from test_gridtable import make, page_of
 
-from studies import table_cells, table_cost, table_text, tables
+from studies import cost as table_cost
+from studies import page as table_text
+from studies import tables
 from studies.ledger import Ledger
 from toolbox.files import write_json
 
@@ -52,7 +54,7 @@ def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) 
     assert rows[0]["cost/macs"] == 200_000
     assert rows[0]["cost/device"] == "a processor"
     assert "cost/macs" not in tables.axes(rows)
-    a, b, c = table_cells.cells(rows, "macro_f1")
+    a, b, c = tables.cells(rows, "macro_f1")
     assert [row["latency_ms"] for row in (a, b, c)] == [2.0, 1.0, 1.0]
     assert [row["parameters"] for row in (a, b, c)] == [100, 200, 300]
     table_text.write_csv(rows, tmp_path / "table.csv")
@@ -62,8 +64,8 @@ def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) 
 
 def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
     for ledger, more in ((make(tmp_path / "old"), []), (measured(tmp_path / "new"), list(table_cost.COSTS)[1:])):
-        table = table_cells.cells(tables.rows(ledger), "macro_f1")
-        head, first, *_ = table_text.lines(table, ["layout"], "macro_f1")
+        table = tables.cells(tables.rows(ledger), "macro_f1")
+        head, first, *_ = table_text.table_lines(table, ["layout"], "macro_f1")
         heads = [table_cost.COSTS[name].head for name in more]
         assert head[7:] == ["parameters", *heads, "s", ""]
         assert first[7:-2] == (["100", "200,000", "5", "2", "4"] if more else ["100"])
@@ -72,7 +74,7 @@ def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
 def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(tmp_path: Path) -> None:
     ledger = measured(tmp_path)
     rows = tables.rows(ledger)
-    table = table_cells.cells(rows, "macro_f1")
+    table = tables.cells(rows, "macro_f1")
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
     figure = table_cost.figure(table, names, "macro_f1")
     assert len(figure.data) == 3 * len(table_cost.COSTS)
@@ -90,7 +92,7 @@ def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(
 
 def test_a_score_of_which_less_is_better_has_its_front_below(tmp_path: Path) -> None:
     rows = tables.rows(measured(tmp_path))
-    table = table_cells.cells(rows, "loss")
+    table = tables.cells(rows, "loss")
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
     for row, loss in zip(table, (3.0, 7.0, 1.0), strict=True):
         row["val_mean"] = loss

@@ -11,7 +11,8 @@ from scipy import stats
 
 from conftest import Page
 from studies import page as gridpage
-from studies import table_cells, table_text, tables
+from studies import page as table_text
+from studies import tables
 from studies.ledger import Ledger, Task
 from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import UsageError
@@ -58,7 +59,7 @@ def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path:
 
 
 def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Path) -> None:
-    a, b, c = table_cells.cells(tables.rows(make(tmp_path)), "macro_f1")
+    a, b, c = tables.cells(tables.rows(make(tmp_path)), "macro_f1")
     for row, scores in ((a, SCORES["a"]), (b, SCORES["b"])):
         interval = stats.t.interval(0.95, 2, np.mean(scores), stats.sem(scores))
         assert (row["val_mean"], row["val_sd"]) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)))
@@ -75,16 +76,16 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Pat
 
 def test_the_best_is_of_validation_and_no_single_lucky_run(tmp_path: Path) -> None:
     rows = tables.rows(make(tmp_path))
-    assert table_cells.best(table_cells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    assert tables.best(tables.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     for row in rows:
         row["test/macro_f1"] = {"b": 1.0}.get(row["cell"], 0.0)
-    assert table_cells.best(table_cells.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
+    assert tables.best(tables.cells(rows, "macro_f1"), "macro_f1")["cell"] == "a"
     few = [row for row in rows if row["rep"] == 0]
-    assert table_cells.best(table_cells.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
+    assert tables.best(tables.cells(few, "macro_f1"), "macro_f1")["cell"] == "c"
     for row in few:
         row["val/loss"] = {"a": 3.0, "b": 1.0, "c": 2.0}[row["cell"]]
-    assert table_cells.best(table_cells.cells(few, "loss"), "loss")["cell"] == "b"
-    assert table_cells.best([], "loss") is None
+    assert tables.best(tables.cells(few, "loss"), "loss")["cell"] == "b"
+    assert tables.best([], "loss") is None
 
 
 def test_the_best_epoch_is_the_trainers(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_runs_that_failed_or_were_given_up_are_counted_and_no_part_of_a_mean(tmp
     rows = tables.rows(make(tmp_path))
     for row, state in zip(rows[:6:3], ("failed", "pruned"), strict=True):
         row["state"] = state
-    a, *_ = table_cells.cells(rows, "macro_f1")
+    a, *_ = tables.cells(rows, "macro_f1")
     assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
     assert a["val_mean"] == 0.75
     assert "1 failed, 1 pruned" in table_text.text([a], ["layout"], "macro_f1")
@@ -127,7 +128,7 @@ def test_a_part_of_a_flag_is_called_by_its_own_name_where_that_is_free(axes: lis
 def page_of(ledger: Ledger) -> Path:
     rows = tables.rows(ledger)
     how = {"axes": tables.axes(rows), "metric": "macro_f1"}
-    return gridpage.write(ledger, rows, table_cells.cells(rows, "macro_f1"), **how)
+    return gridpage.write(ledger, rows, tables.cells(rows, "macro_f1"), **how)
 
 
 def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_every_research_has_its_page_and_its_lines(tmp_path: Path, scores: dict[
     ledger = make(tmp_path, scores)
     assert page_of(ledger).stat().st_size > 1000
     rows = tables.rows(ledger)
-    table = table_cells.cells(rows, "macro_f1")
+    table = tables.cells(rows, "macro_f1")
     lines = table_text.text(table, tables.axes(rows), "macro_f1").splitlines()
     assert len(lines) == len(table) + 1
     assert sum(line.startswith("*") for line in lines) == bool(scores.get("a") or "a1" in scores)

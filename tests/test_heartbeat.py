@@ -13,11 +13,11 @@ from test_sources import unprivileged
 
 from conftest import KAGGLE_SAMPLE, MITDB_ZIP
 from loaders.base import Data
-from loaders.datasets import kaggle_heartbeat
-from loaders.formats.csv import rowfiles
+from loaders.datasets import kaggle_beats
+from loaders.formats.csv import rows as rowfiles
 from toolbox.errors import DataError, DownloadError, ResourceError
 
-TRAIN, TEST = kaggle_heartbeat.TRAIN, kaggle_heartbeat.TEST
+TRAIN, TEST = kaggle_beats.TRAIN, kaggle_beats.TEST
 COUNTS = [90_589, 2_779, 7_236, 803, 8_039]
 NOWHERE = "http://127.0.0.1:9"
 
@@ -31,7 +31,7 @@ def load(
     seed: int = 42,
     **how: str,
 ) -> Data:
-    return kaggle_heartbeat.load(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return kaggle_beats.load_heartbeat(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
@@ -435,7 +435,7 @@ def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files
     error = caught.value
     assert error.code == 7
     assert len(str(error).splitlines()) == 1
-    for remote in kaggle_heartbeat.REMOTES:
+    for remote in kaggle_beats.REMOTES:
         assert f"cannot fetch {remote.name}" in error.what
     for words in (TRAIN, TEST, "physionet.org", str(tmp_path / "ecg"), "--data-file"):
         assert words in error.hint

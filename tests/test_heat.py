@@ -11,14 +11,14 @@ from PIL import Image
 
 from conftest import Page, make_spec
 from toolbox.paper.layouts import TWELVE
-from toolbox.reports import explanation, heat, panels
+from toolbox.reports import explanation, heat, plots
 from toolbox.reports.explanation import Doubt, Example
 
 
 def drawn(figure: object, path: Path) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        panels.save_png(figure, path)
+        plots.save_png(figure, path)
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "studies": ("toolbox", "loaders.base", "args", "commands", "commander"),
     "research": ("toolbox", "args", "commands", "commander", "studies"),
 }
-FILES_OF_A_FOLDER = 26
+FILES_OF_A_FOLDER = 12
 LINES_OF_A_FILE = 460
 LINES_OF_A_FUNCTION = 80
 SOURCES = {
@@ -67,6 +67,19 @@ def test_imports_point_one_way() -> None:
             assert not imported.startswith("."), f"{name(path)}: {imported} is relative"
             if imported.split(".")[0] in MAY_IMPORT:
                 assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
+
+
+def test_a_module_with_one_importer_lives_in_its_folder() -> None:
+    importers = collections.defaultdict(set)
+    for path in TREES:
+        for imported in imports(path):
+            module = imported if imported in MODULES else imported.rpartition(".")[0]
+            if module in MODULES and MODULES[module] != path:
+                importers[MODULES[module]].add(path)
+    for module, paths in importers.items():
+        importer = next(iter(paths))
+        if len(paths) == 1 and layer(module) == layer(importer):
+            assert importer.parent in (module.parent, *module.parent.parents), f"{name(module)}: {name(importer)}"
 
 
 def test_folders_files_and_functions_can_be_read() -> None:

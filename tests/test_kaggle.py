@@ -11,7 +11,7 @@ import pytest
 import wfdb
 
 from conftest import MITDB_ZIP
-from loaders.families import beats_kaggle
+from loaders.families import row_forms
 from loaders.filters import resample
 from toolbox.errors import DataError
 
@@ -58,13 +58,11 @@ def ecg_like(samples: int = 1440) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["100", "114"])
 def test_each_beat_is_the_signal_from_its_r_peak_over_1_2_rr_and_zeros_after(records: Path, name: str) -> None:
-    x, y = beats_kaggle.record_beats(records / f"{name}.hea")
+    x, y = row_forms.kaggle_record_beats(records / f"{name}.hea")
     record, annotation = wfdb.rdrecord(str(records / name)), wfdb.rdann(str(records / name), "atr")
     signal = record.p_signal[:, record.sig_name.index("MLII")].copy()
     beats = [
-        sample
-        for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True)
-        if symbol in beats_kaggle.AAMI
+        sample for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in row_forms.AAMI
     ]
     assert len(x) == len(y) == len(beats) - 1
     likeness, time = [], np.arange(float(len(signal)))
@@ -78,13 +76,13 @@ def test_each_beat_is_the_signal_from_its_r_peak_over_1_2_rr_and_zeros_after(rec
 
 
 def test_the_highest_of_the_first_samples_of_a_real_normal_beat_is_its_r_peak(records: Path) -> None:
-    x, y = beats_kaggle.record_beats(records / "100.hea")
+    x, y = row_forms.kaggle_record_beats(records / "100.hea")
     highest = x[y == 0, :80].argmax(1)  # the next R peak comes later
     assert np.mean(highest <= 1) > 0.99
 
 
 def test_real_beats_lie_in_0_to_1_and_reach_both_ends(records: Path) -> None:
-    x = beats_kaggle.beats(records)["x"]
+    x = row_forms.kaggle_beats(records)["x"]
     assert x.shape[1:] == (187,)
     assert x.dtype == np.float32
     assert (x.min(), x.max()) == (0, 1)
@@ -92,7 +90,7 @@ def test_real_beats_lie_in_0_to_1_and_reach_both_ends(records: Path) -> None:
 
 
 def test_beats_carry_the_name_of_their_record(records: Path) -> None:
-    arrays = beats_kaggle.beats(records)
+    arrays = row_forms.kaggle_beats(records)
     names, counts = np.unique(arrays["record"], return_counts=True)
     assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {
         "100": 2272,
@@ -115,18 +113,18 @@ def test_the_lead_is_mlii_wherever_it_stands_and_else_the_first(
     lines[1:3] = [f"{line.rsplit(maxsplit=1)[0]} {'MLII' if i == lead else 'V9'}" for i, line in enumerate(lines[1:3])]
     header.write_text("\n".join(lines) + "\n")
     np.testing.assert_array_equal(
-        beats_kaggle.record_beats(records / header.name)[0], beats_kaggle.record_beats(header)[0]
+        row_forms.kaggle_record_beats(records / header.name)[0], row_forms.kaggle_record_beats(header)[0]
     )
 
 
 def test_a_record_without_mlii_uses_its_first_lead(tmp_path: Path) -> None:
     header = write_record(tmp_path / "two", leads={"V5": ecg_like(), "V2": -ecg_like()})
     alone = write_record(tmp_path / "one", leads={"V5": ecg_like()})
-    np.testing.assert_array_equal(beats_kaggle.record_beats(header)[0], beats_kaggle.record_beats(alone)[0])
+    np.testing.assert_array_equal(row_forms.kaggle_record_beats(header)[0], row_forms.kaggle_record_beats(alone)[0])
 
 
 def test_the_last_beat_and_what_is_no_beat_are_left_out(tmp_path: Path) -> None:
-    x, y = beats_kaggle.record_beats(write_record(tmp_path))
+    x, y = row_forms.kaggle_record_beats(write_record(tmp_path))
     assert y.tolist() == [0, 2, 1]
     lengths = [len(np.trim_zeros(row, "b")) for row in x]
     spans = 1.2 * np.diff(R_PEAKS[[0, 1, 3, 4]]) * 125 / 360  # the rhythm change between is no beat
@@ -136,12 +134,12 @@ def test_the_last_beat_and_what_is_no_beat_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("peaks", [[], [500]], ids=["no beat", "one beat"])
 def test_a_record_without_a_second_beat_has_no_rows(tmp_path: Path, peaks: list[int]) -> None:
     header = write_record(tmp_path, peaks=np.array([10, *peaks]), symbols=["+", "N"][: len(peaks) + 1])
-    x, y = beats_kaggle.record_beats(header)
+    x, y = row_forms.kaggle_record_beats(header)
     assert (x.shape, y.shape) == ((0, 187), (0,))
 
 
 def test_a_signal_that_is_constant_gives_zeros(tmp_path: Path) -> None:
-    x, y = beats_kaggle.record_beats(write_record(tmp_path, leads={"MLII": np.full(1440, 1.235)}))
+    x, y = row_forms.kaggle_record_beats(write_record(tmp_path, leads={"MLII": np.full(1440, 1.235)}))
     np.testing.assert_array_equal(x, np.zeros((3, 187)))
     assert len(y) == 3
 
@@ -149,7 +147,7 @@ def test_a_signal_that_is_constant_gives_zeros(tmp_path: Path) -> None:
 def test_a_lead_that_was_off_for_some_beats_gives_zeros_there_and_beats_elsewhere(tmp_path: Path) -> None:
     signal = 3 * ecg_like()
     signal[350:1045] = 4.5
-    x, _ = beats_kaggle.record_beats(
+    x, _ = row_forms.kaggle_record_beats(
         write_record(tmp_path, leads={"MLII": signal}, peaks=R_PEAKS[[0, 1, 2, 3, 4]], symbols=["N"] * 5)
     )
     assert [bool(row.any()) for row in x] == [True, False, True, True]
@@ -158,13 +156,13 @@ def test_a_lead_that_was_off_for_some_beats_gives_zeros_there_and_beats_elsewher
 def test_aami_classes_are_those_of_de_chazal() -> None:
     expected = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
     assert {
-        symbol: beats_kaggle.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols
-    } == beats_kaggle.AAMI
+        symbol: row_forms.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols
+    } == row_forms.AAMI
 
 
 def test_cut_takes_the_span_scales_it_and_pads_with_zeros() -> None:
     signal = np.array([9.0, 1, 3, 5, 2, 1, 9, 9])
-    rows = beats_kaggle.cut(signal, np.array([1.0]), np.array([5 / 1.2]))
+    rows = row_forms.kaggle_cut(signal, np.array([1.0]), np.array([5 / 1.2]))
     np.testing.assert_allclose(rows[0, :5], [0, 0.5, 1, 0.25, 0])
     assert rows.shape == (1, 187)
     assert rows.dtype == np.float32
@@ -173,7 +171,7 @@ def test_cut_takes_the_span_scales_it_and_pads_with_zeros() -> None:
 
 def test_cut_stops_at_the_end_of_the_signal_and_after_187_samples() -> None:
     signal = np.arange(1000.0)
-    short, long = beats_kaggle.cut(signal, np.array([990.0, 100.0]), np.array([500.0, 500.0]))
+    short, long = row_forms.kaggle_cut(signal, np.array([990.0, 100.0]), np.array([500.0, 500.0]))
     np.testing.assert_allclose(short[:10], np.arange(10) / 9)
     assert not short[10:].any()
     np.testing.assert_allclose(long, np.arange(187) / 186, rtol=1e-6)
@@ -181,7 +179,7 @@ def test_cut_stops_at_the_end_of_the_signal_and_after_187_samples() -> None:
 
 def test_cut_rounds_a_peak_between_two_samples_to_the_nearer() -> None:
     signal = np.array([0.0, 10, 7, 4, 1, 0, 0, 0])
-    rows = beats_kaggle.cut(signal, np.array([0.6, 1.4]), np.array([4 / 1.2, 4 / 1.2]))
+    rows = row_forms.kaggle_cut(signal, np.array([0.6, 1.4]), np.array([4 / 1.2, 4 / 1.2]))
     np.testing.assert_array_equal(rows[0], rows[1])
     assert rows[0, 0] == 1
 
@@ -189,12 +187,12 @@ def test_cut_rounds_a_peak_between_two_samples_to_the_nearer() -> None:
 def test_only_the_topmost_records_count(tmp_path: Path) -> None:
     write_record(tmp_path / "db", "1")
     write_record(tmp_path / "db" / "x_mitdb", "x_1")
-    assert set(beats_kaggle.beats(tmp_path)["record"]) == {"1"}
+    assert set(row_forms.kaggle_beats(tmp_path)["record"]) == {"1"}
 
 
 def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no WFDB records") as caught:
-        beats_kaggle.beats(tmp_path)
+        row_forms.kaggle_beats(tmp_path)
     assert caught.value.where == str(tmp_path)
 
 
@@ -203,11 +201,11 @@ def test_records_that_the_index_names_and_that_are_not_there_are_said(
 ) -> None:
     write_record(tmp_path, "201")
     (tmp_path / "RECORDS").write_text("201\n202\n203\n")
-    assert set(beats_kaggle.beats(tmp_path)["record"]) == {"201"}
+    assert set(row_forms.kaggle_beats(tmp_path)["record"]) == {"201"}
     assert "records that RECORDS names and that are not here: 202 203" in caplog.text
 
 
 @pytest.mark.parametrize("rate_hz", [10, 359.999999, 99999.999999])
 def test_a_rate_that_does_not_divide_well_costs_no_more(rate_hz: float) -> None:
-    resampled = resample(ecg_like(), rate_hz, beats_kaggle.RATE_HZ)
+    resampled = resample(ecg_like(), rate_hz, row_forms.RATE_HZ)
     assert len(resampled) == pytest.approx(1440 * 125 / rate_hz, abs=1)

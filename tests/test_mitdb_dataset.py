@@ -15,7 +15,7 @@ from conftest import MITDB_ZIP
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.datasets.mitdb import DS1, DS2
-from loaders.families import labels_symbols
+from loaders.families import labels as labels_symbols
 from toolbox.errors import CommanderError, DataError, UsageError
 
 ANY_LEAD = "MLII|first"
@@ -52,7 +52,7 @@ def table(data: Data, *sides: Split) -> dict[str, int]:
 
 def by_map(annotated: dict[str, list[str]], records: str, name: str = "aami") -> dict[str, int]:
     own = [symbol for record in records.split() for symbol in annotated[record]]
-    return {label: sum(symbol in of for symbol in own) for label, of in labels_symbols.MAPS[name].items()}
+    return {label: sum(symbol in of for symbol in own) for label, of in labels_symbols.SYMBOL_MAPS[name].items()}
 
 
 @pytest.mark.parametrize("name", ["aami", "aami-s"])

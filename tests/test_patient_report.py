@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from conftest import Page
 from toolbox.errors import UsageError
 from toolbox.metrics import calibration, ec57, jackknife
-from toolbox.reports import classify_patients, panels
+from toolbox.reports import classify_patients, plots
 from toolbox.reports.classify import shown
 from toolbox.runs.predictions import Predictions
 
@@ -143,7 +143,7 @@ def test_the_figures_are_there_and_read_without_a_network(folder: Path) -> None:
 
 def test_every_picture_carries_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr(panels, "save_png", lambda figure, path: drawn.update({path.name: figure}))
+    monkeypatch.setattr(plots, "save_png", lambda figure, path: drawn.update({path.name: figure}))
     classify_patients.draw(tmp_path, PREDICTIONS, VALUES, **HOW)
     assert {name: PROTOCOL in figure.get_suptitle() for name, figure in drawn.items()} == {
         "confusion_gross.png": True,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders.datasets.mitdb import DS1, DS2, MITDB
-from loaders.splits import by_patient, shares
+from loaders.splits import by_patient, by_row
 from loaders.splits.by_patient import SPLITS, Cohort
 from toolbox.errors import CommanderError, DataError, UsageError
 
@@ -124,7 +124,7 @@ def test_each_row_is_tested_in_exactly_one_fold_and_every_fold_has_a_patient(fol
 
 def test_folds_have_like_shares_of_each_class() -> None:
     counts = np.random.default_rng(0).integers(0, 100, (40, 3)) * [20, 2, 1]
-    fold = shares.folds(counts, 5, seed=1)
+    fold = by_row.folds(counts, 5, seed=1)
     found = np.stack([counts[fold == k].sum(0) for k in range(5)]) / counts.sum(0)
     np.testing.assert_allclose(found, 0.2, atol=0.05)
 

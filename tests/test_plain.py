@@ -15,8 +15,8 @@ import pytest
 from conftest import carried_out
 from toolbox import plain, terminal
 from toolbox.errors import DataError
-from toolbox.reports import panels, plots
-from toolbox.reports.panels import Panel
+from toolbox.reports import plots
+from toolbox.reports.plots import Panel
 
 ESC, OSC, BIDI = "\x1b[31mred", "\x1b]0;owned\x07", "abc\u202edcba\u2066"
 EVIL = f"{ESC}{OSC}{BIDI}\r\nerror: forged\x00\x9b\u200b\udcff"
@@ -81,11 +81,9 @@ def test_a_data_set_whose_classes_leads_and_records_are_called_so_is_shown_as_te
 
 def test_figures_and_their_pages_show_names_as_text(tmp_path: Path) -> None:
     panel = Panel(EVIL, EVIL, EVIL, lines=[(EVIL, [0, 1], [0, 1])], ticks=([0, 1], [EVIL, "ü"]))
-    panels.save_panels([panel], tmp_path / "page", columns=1, title=f"{EVIL}\nsecond line")
+    plots.save_panels([panel], tmp_path / "page", columns=1, title=f"{EVIL}\nsecond line")
     assert not UNSEEN.search(read(tmp_path / "page.html"))
-    panels.save_png(
-        plots.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png"
-    )
+    plots.save_png(plots.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png")
 
 
 def read(page: Path) -> str:

@@ -16,9 +16,9 @@ from sklearn import metrics as sk
 from toolbox.metrics import classification, jackknife
 from toolbox.metrics.classification import METRICS
 from toolbox.reports import classify, plots
-from toolbox.reports.panels import save_panels
+from toolbox.reports.plots import save_panels
 from toolbox.runs.predictions import Predictions
-from toolbox.training.meter import StepLosses
+from trainer import StepLosses
 
 CLASSES = ("N", "S", "V")
 PNG = b"\x89PNG"

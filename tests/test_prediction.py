@@ -20,10 +20,10 @@ from test_strip import in_browser, needs_browser
 import args
 from commands import predict as prediction
 from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
-from loaders.families import beat_features, beats_kaggle, features_pwaves, features_rr, row_forms
+from loaders.families import beat_features, row_forms
 from loaders.families.beats import Recipe
 from loaders.filters import resample
-from loaders.formats import inputs, recordings
+from loaders.formats import recordings
 from loaders.synthetic import patients
 from toolbox import outputs
 from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
@@ -238,7 +238,7 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
     signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
     numbers = beat_features.numbers(
-        beat_features.ALL, peaks / RATE_HZ, features_pwaves.rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
+        beat_features.ALL, peaks / RATE_HZ, beat_features.p_wave_rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
     )
     assert np.median(np.abs(row_forms.features(beat_features.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
     assert len(parts) > 3
@@ -254,11 +254,11 @@ def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it
     (*parts,) = row_forms.rows(row_forms.form("ecg"), [lead], peaks)
     found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
     signal, places = (
-        resample(lead.read(0, lead.samples), RATE_HZ, beats_kaggle.RATE_HZ),
-        peaks * beats_kaggle.RATE_HZ / RATE_HZ,
+        resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ),
+        peaks * row_forms.RATE_HZ / RATE_HZ,
     )
-    whole = beats_kaggle.cut(signal, places[:-1], np.diff(places))
-    assert found.shape == (len(peaks), 1, beats_kaggle.SAMPLES)
+    whole = row_forms.kaggle_cut(signal, places[:-1], np.diff(places))
+    assert found.shape == (len(peaks), 1, row_forms.SAMPLES)
     assert np.abs(found[:-1, 0] - whole).max() < 0.01
     assert upright.mean() > 0.9
 
@@ -501,10 +501,10 @@ def test_a_network_of_two_leads_is_given_two(
 ) -> None:
     recording = recordings.open_recording(write(tmp_path, leads=dict.fromkeys(names, patient()[0])))
     if isinstance(taken, list):
-        assert [lead.name for lead in inputs.leads_of(recording, TWO, asked)] == taken
+        assert [lead.name for lead in recordings.leads_of(recording, TWO, asked)] == taken
         return
     with pytest.raises(CommanderError) as caught:
-        inputs.leads_of(recording, TWO, asked)
+        recordings.leads_of(recording, TWO, asked)
     assert str(caught.value).startswith(taken)
     assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
 
@@ -513,7 +513,7 @@ def test_a_network_of_two_leads_is_given_two(
 def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: str) -> None:
     signal = patient()[0]
     recording = recordings.open_recording(write(tmp_path, leads={"I": signal, name: -signal}))
-    (lead,) = inputs.leads_of(recording, ("MLII",), None)
+    (lead,) = recordings.leads_of(recording, ("MLII",), None)
     assert lead.name == name
     assert lead.doubts == (
         f"r1 has no lead MLII, which the network was trained on; taking {name}: expect more mistakes",
@@ -546,9 +546,9 @@ def test_a_lead_is_taken_by_its_name_or_its_place(
     recording = recordings.open_recording(path)
     if taken is None:
         with pytest.raises(DataError, match=f"{doubts}.*--leads"):
-            inputs.leads_of(recording, ("MLII",), asked)
+            recordings.leads_of(recording, ("MLII",), asked)
         return
-    (lead,) = inputs.leads_of(recording, ("MLII",), asked)
+    (lead,) = recordings.leads_of(recording, ("MLII",), asked)
     assert lead.name == names[taken]
     assert doubts in "".join(lead.doubts)
     assert bool(doubts) == bool(lead.doubts)
@@ -558,18 +558,18 @@ def test_a_lead_is_taken_by_its_name_or_its_place(
 def test_a_network_that_was_trained_on_a_place_is_given_no_other_signal(tmp_path: Path) -> None:
     signal = patient()[0]
     recording = recordings.open_recording(write(tmp_path, leads={"RESP": signal, "V5": signal}))
-    assert [lead.name for lead in inputs.leads_of(recording, ("first",), None)] == ["V5"]
-    assert [lead.name for lead in inputs.leads_of(recording, ("second",), None)] == ["V5"]
+    assert [lead.name for lead in recordings.leads_of(recording, ("first",), None)] == ["V5"]
+    assert [lead.name for lead in recordings.leads_of(recording, ("second",), None)] == ["V5"]
 
 
 def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
     path = write(tmp_path, leads={"flat": np.zeros(5000), "ECG": patient()[0][:5000]})
     path.write_text(path.read_text().replace("flat", "ECG"))
     for asked in (None, "ECG"):
-        (lead,) = inputs.leads_of(recordings.open_recording(path), ("MLII",), asked)
+        (lead,) = recordings.leads_of(recordings.open_recording(path), ("MLII",), asked)
         assert "(lead 2;" in lead.doubts[0] or "lead 2 is taken" in lead.doubts[0]
     with pytest.raises(DataError, match="lead ECG is flat"):
-        inputs.leads_of(recordings.open_recording(path), ("MLII",), "first")
+        recordings.leads_of(recordings.open_recording(path), ("MLII",), "first")
 
 
 def test_doubts_are_in_every_output_and_a_unit_that_is_given_is_applied(
@@ -644,9 +644,9 @@ def test_an_inverted_lead_is_noticed_and_can_be_turned(
 def test_a_gap_has_no_beats_and_counts_as_lost(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    unknown, features = [], features_rr.rr_features
+    unknown, features = [], beat_features.rr_features
     monkeypatch.setattr(
-        features_rr, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over)
+        beat_features, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over)
     )
     signal = patient()[0]
     signal[10_000:20_000] = value

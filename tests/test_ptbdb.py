@@ -7,16 +7,16 @@ import pytest
 from test_heartbeat import NOWHERE, assert_same_data, change_row, make_zip
 
 from loaders.base import Data
-from loaders.datasets import kaggle_ptbdb
+from loaders.datasets import kaggle_beats
 from toolbox.errors import DataError, DownloadError
 
-NORMAL, ABNORMAL = kaggle_ptbdb.FILES
+NORMAL, ABNORMAL = kaggle_beats.FILES
 ROWS = {NORMAL: 40, ABNORMAL: 110}
 SIDES = ("train", "val", "test")
 
 
 def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.1, seed: int = 42, **how: str) -> Data:
-    return kaggle_ptbdb.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return kaggle_beats.load_ptbdb(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def samples(name: str, rows: int) -> np.ndarray:

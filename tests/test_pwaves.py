@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from conftest import MITDB_ZIP
 from loaders import get_data
-from loaders.families.features_pwaves import ENOUGH, FEATURES, FEWEST, RECENT, p_features, rows
+from loaders.families.beat_features import ENOUGH, p_features
+from loaders.families.beat_features import P_FEATURES as FEATURES
+from loaders.families.beat_features import P_FEWEST as FEWEST
+from loaders.families.beat_features import P_RECENT as RECENT
+from loaders.families.beat_features import p_wave_rows as rows
 
 RATE_HZ = 125
 

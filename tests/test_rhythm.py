@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.families.features_rr import FEATURES, is_early, known_only, over_gaps, rr_features
+from loaders.families.beat_features import RR_FEATURES as FEATURES
+from loaders.families.beat_features import is_early, known_only, over_gaps, rr_features
 
 
 def reference(times_s: list[float]) -> list[list[float]]:

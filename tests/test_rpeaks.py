@@ -9,7 +9,7 @@ import pytest
 import wfdb
 
 from conftest import MITDB_ZIP
-from loaders.families.beats_kaggle import AAMI
+from loaders.families.row_forms import AAMI
 from loaders.files.archives import unpacked
 from toolbox.ecg import gaps, matching, rpeaks
 from toolbox.errors import DataError

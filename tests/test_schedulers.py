@@ -10,7 +10,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 
 from toolbox.errors import UsageError
-from toolbox.training.schedulers import SCHEDULERS, SHAPED_BY_EPOCHS, Schedule, Shape, warn_if_reshaped
+from toolbox.training.optimizers import SCHEDULERS, SHAPED_BY_EPOCHS, Schedule, Shape, warn_if_reshaped
 
 BATCHES, LR = 4, 0.1
 MONITORED = [0.5, 0.6, 0.6, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]

@@ -11,10 +11,9 @@ import pytest
 import research
 from conftest import finish, launch, wait_for
 from studies import cells, plans, stages, tables, worker
-from studies.grid import Option, Range, fixed
+from studies.cells import Series
+from studies.grid import Option, Range, Space, around, fixed
 from studies.ledger import DONE, PRUNED, Ledger, Task
-from studies.series import Series
-from studies.space import Space, around
 from toolbox.errors import UsageError
 
 search = pytest.importorskip("search", reason="optuna is not installed")

@@ -15,7 +15,7 @@ from conftest import carried_out
 from loaders.base import Data
 from studies import cells
 from toolbox.errors import UsageError
-from toolbox.metrics import collapse
+from toolbox.metrics import classification
 
 FLAGS = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
 
@@ -69,7 +69,7 @@ def test_a_network_that_learned_its_rows_by_heart_is_warned_about_in_log_report_
 def test_training_rows_known_by_heart_are_told_from_rows_that_were_learned(
     train: list, val: list, doubted: bool
 ) -> None:
-    assert bool(collapse.memorised(np.array(train), np.array(val))) == doubted
+    assert bool(classification.memorised(np.array(train), np.array(val))) == doubted
 
 
 def test_a_typed_batch_size_is_kept_and_many_rows_have_the_usual_one(

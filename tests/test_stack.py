@@ -9,10 +9,10 @@ import torch
 from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 
 from conftest import make_spec
-from loaders import records_stack
+from loaders import records
 from loaders.base import Data, Split
 from loaders.files.cache import cached
-from loaders.records_stack import Stack, Stacked
+from loaders.records import Stack, Stacked
 from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def test_many_rows_are_a_map_of_a_file_that_nobody_sees(tmp_path: Path, monkeypa
     arrays, _ = cached(tmp_path / "cache" / "made", lambda: {"samples": rows.stack.samples})
     mapped = replace(rows, stack=replace(rows.stack, samples=arrays["samples"]))
     few = mapped.x
-    monkeypatch.setattr(records_stack, "IN_MEMORY", 1)
+    monkeypatch.setattr(records, "IN_MEMORY", 1)
     many = mapped.x
     assert isinstance(many, np.memmap)
     assert not isinstance(few, np.memmap)

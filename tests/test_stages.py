@@ -15,10 +15,10 @@ import pytest
 
 import research
 from conftest import assert_same_run, finish, launch, wait_for
-from studies import plans, plans_stages, stages, table_cells, tables
+from studies import plans, stages, tables
+from studies.cells import Series
+from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task
-from studies.series import Series
-from studies.space import Space
 from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
@@ -94,7 +94,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
     head, after = of(ledger, "head"), of(ledger, "all")
     assert [row["fold"] for row in head] == ["1/2", "1/2", "2/2", "2/2"]
     assert {row["state"] for row in tables.rows(ledger)} == {DONE}
-    best = table_cells.best(table_cells.cells(head, "macro_f1"), "macro_f1", "head")["cell"]
+    best = tables.best(tables.cells(head, "macro_f1"), "macro_f1", "head")["cell"]
     assert {row["cell"]: row["val/macro_f1"] for row in head}.keys() == {row["cell"] for row in head}
     assert {row["pretrained"] for row in after} == {f"head-{best}"}
     folds = [validated(ledger, f"head-{best}_{number}") for number in (0, 1)]
@@ -106,7 +106,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
         assert validated(ledger, f"all-{row['cell']}_{row['rep']}") == folds[row["rep"]]
     assert len({row["cell"] for row in after}) == 4  # two trials, and two beside the best of them
     assert "may have been trained on" not in "".join(path.read_text() for path in (ledger.path / "logs").iterdir())
-    chosen = table_cells.best(table_cells.cells(after, "macro_f1"), "macro_f1", "all")["cell"]
+    chosen = tables.best(tables.cells(after, "macro_f1"), "macro_f1", "all")["cell"]
     for row in of(ledger, "final"):
         assert (row["cell"], row["chosen"], row["seed"]) == (chosen, True, 1042 + row["rep"])
         begun = ledger.folder(ledger.record(f"final.head-{best}_{row['rep']}"))
@@ -237,13 +237,9 @@ def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:
     below = {"lr": "1", "model-args": "width=4,dropout=0.1", "train": "head"}
-    assert plans_stages.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
-    assert plans_stages.over(below, {"model-args.dropout": "0.2"}) == {
-        "lr": "1",
-        "train": "head",
-        "model-args.dropout": "0.2",
-    }
-    (stage,) = plans_stages.read(
+    assert plans.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
+    assert plans.over(below, {"model-args.dropout": "0.2"}) == {"lr": "1", "train": "head", "model-args.dropout": "0.2"}
+    (stage,) = plans.read_stages(
         [{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}], reps=1
     )
     assert stage.whole(below, {}).cells() == [{"model-args": "width=4,dropout=0.1", "lr": rate} for rate in "23"]
@@ -267,13 +263,13 @@ def test_cells_are_compared_over_all_folds_and_the_best_is_trained_on_all_rows(
     assert test_set_is_closed(closed)
     rows = tables.rows(ledger)
     assert [(row["rep"], row["fold"], row["seed"]) for row in rows[::2]] == [(n, f"{n + 1}/3", 42) for n in range(3)]
-    cells = table_cells.cells(rows, "loss")
+    cells = tables.cells(rows, "loss")
     scores = [[row["val/loss"] for row in rows if row["cell"] == cell["cell"]] for cell in cells]
     assert [cell["val_mean"] for cell in cells] == pytest.approx(np.mean(scores, axis=1))
     best = cells[int(np.argmin(np.mean(scores, axis=1)))]["cell"]
-    assert table_cells.best(cells, "loss")["cell"] == best
+    assert tables.best(cells, "loss")["cell"] == best
     rows[next(i for i, row in enumerate(rows) if row["cell"] == best)]["state"] = FAILED
-    assert table_cells.best(table_cells.cells(rows, "loss"), "loss")["cell"] != best  # two folds of three are no mean
+    assert tables.best(tables.cells(rows, "loss"), "loss")["cell"] != best  # two folds of three are no mean
     open_test(closed, synth_cache)
     code, _ = carried_out(closed, monkeypatch, GRID, "--best", "loss", "--seeds", "1")
     assert code == 0

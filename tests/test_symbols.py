@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.families import labels_symbols
+from loaders.families import labels as labels_symbols
 from toolbox.errors import DataError, UsageError
 
 EVERY = np.array(list(labels_symbols.BEATS + "+~|"))

@@ -10,7 +10,7 @@ import pytest
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.datasets import mitdb
-from loaders.families.features_rr import FEATURES
+from loaders.families.beat_features import RR_FEATURES as FEATURES
 from loaders.synthetic import patients
 from toolbox.errors import UsageError
 

@@ -14,7 +14,7 @@ from loaders.base import Data, Rows
 from loaders.datasets import chapman
 from loaders.families import twelve_lead
 from loaders.files.cache import Arrays
-from loaders.synthetic import dipole
+from loaders.synthetic import twelve_lead as dipole
 from loaders.synthetic import twelve_lead as synth_rhythms
 from toolbox.ecg import rpeaks
 from toolbox.errors import UsageError

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from toolbox import temporary
+from toolbox import files
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from toolbox import temporary
+from toolbox import files as temporary
 with temporary.folder(Path(sys.argv[1])) as path:
     (path / "half.npy").write_bytes(bytes(1000))
     print("ready", flush=True)
@@ -35,14 +35,14 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
 
 def left(parent: Path, boot: str) -> Path:
     """A folder that no process holds."""
-    path = parent / f"{temporary.PREFIX}abcd_123"
+    path = parent / f"{files.PREFIX}abcd_123"
     (path / "content").mkdir(parents=True)
-    (path / temporary.LOCK).write_text(boot)
+    (path / files.LOCK).write_text(boot)
     return path
 
 
 def test_a_folder_is_empty_and_gone_at_the_end(tmp_path: Path) -> None:
-    with temporary.folder(tmp_path) as path:
+    with files.folder(tmp_path) as path:
         assert list(path.iterdir()) == []
         (path / "a").touch()
     assert os.listdir(tmp_path) == []
@@ -52,12 +52,12 @@ def test_a_killed_process_leaves_a_folder_for_the_next_sweep_and_a_living_one_ke
     tmp_path: Path, holder: subprocess.Popen, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    temporary.sweep(tmp_path)
+    files.sweep(tmp_path)
     (there,) = tmp_path.iterdir()
     assert (there / "content" / "half.npy").exists()
     holder.kill()
     holder.wait()
-    temporary.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
     assert caplog.messages == [f"removing {there}, which a process left behind when it was killed"]
 
@@ -65,35 +65,35 @@ def test_a_killed_process_leaves_a_folder_for_the_next_sweep_and_a_living_one_ke
 @pytest.mark.parametrize("boot", ["another boot", ""])
 def test_a_folder_of_another_host_is_kept_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
     path = left(tmp_path, boot)
-    temporary.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert path.exists()
-    monkeypatch.setattr(temporary, "DAY_S", -1)
-    temporary.sweep(tmp_path)
+    monkeypatch.setattr(files, "DAY_S", -1)
+    files.sweep(tmp_path)
     assert not path.exists()
 
 
 def test_without_a_boot_id_and_without_locks_a_day_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = left(tmp_path, temporary._boot())
+    path = left(tmp_path, files._boot())
     monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(37, "no locks")))
-    with temporary.folder(tmp_path) as inner:
-        temporary.sweep(tmp_path)
+    with files.folder(tmp_path) as inner:
+        files.sweep(tmp_path)
         assert inner.exists()
     assert path.exists()
     monkeypatch.undo()
-    monkeypatch.setattr(temporary, "_boot", lambda: "")
-    temporary.sweep(tmp_path)
+    monkeypatch.setattr(files, "_boot", lambda: "")
+    files.sweep(tmp_path)
     assert path.exists()
 
 
 def test_folders_that_a_person_called_so_and_links_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(temporary, "DAY_S", -1)
+    monkeypatch.setattr(files, "DAY_S", -1)
     for name in ("training", "empty_12", "of_a_run_with_more"):
-        (tmp_path / f"{temporary.PREFIX}{name}").mkdir()
-    (tmp_path / f"{temporary.PREFIX}training" / "notes.txt").touch()
-    (left(tmp_path / "elsewhere", temporary._boot()).parent / "notes.txt").touch()
-    (tmp_path / f"{temporary.PREFIX}link_123").symlink_to(f"elsewhere/{temporary.PREFIX}abcd_123")
-    (left(tmp_path, temporary._boot()) / "notes.txt").touch()
-    (tmp_path / f"{temporary.PREFIX}file_123").touch()
+        (tmp_path / f"{files.PREFIX}{name}").mkdir()
+    (tmp_path / f"{files.PREFIX}training" / "notes.txt").touch()
+    (left(tmp_path / "elsewhere", files._boot()).parent / "notes.txt").touch()
+    (tmp_path / f"{files.PREFIX}link_123").symlink_to(f"elsewhere/{files.PREFIX}abcd_123")
+    (left(tmp_path, files._boot()) / "notes.txt").touch()
+    (tmp_path / f"{files.PREFIX}file_123").touch()
     before = sorted(tmp_path.rglob("*"))
-    temporary.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before

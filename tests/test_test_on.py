@@ -16,8 +16,7 @@ from conftest import carried_out
 from loaders import undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
-from loaders.records_crops import Crops, Store
-from loaders.records_stack import Stack, Stacked
+from loaders.records import Crops, Stack, Stacked, Store
 from loaders.splits import by_row
 from toolbox.errors import CheckpointError, DataError
 from toolbox.runs.exposure import Exposure

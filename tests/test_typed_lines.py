@@ -10,7 +10,7 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import shortrun
+from loaders import base
 from loaders.synthetic import beats as synth
 
 TRAINED = "--model-name cnn1d_3 --tensorboard --version bump"
@@ -209,13 +209,13 @@ def test_a_whole_run_is_tested_on_ten_batches_apart_from_its_results(here: Simpl
 
 def test_rows_that_are_measured_come_from_all_over_a_file_and_pieces_of_a_row_stay_together() -> None:
     index = np.repeat(np.arange(1000), 2)
-    drawn = shortrun.drawn(index, 100)
+    drawn = base.drawn(index, 100)
     assert len(drawn) == 100
     assert (np.bincount(index[drawn], minlength=1000) % 2 == 0).all()
     assert np.histogram(drawn, 4, (0, 2000))[0].min() > 10
     assert (np.diff(drawn) > 0).all()
-    assert np.array_equal(shortrun.drawn(index, 2000), np.arange(2000))
-    assert len(shortrun.drawn(index, 1)) == 2
+    assert np.array_equal(base.drawn(index, 2000), np.arange(2000))
+    assert len(base.drawn(index, 1)) == 2
 
 
 @pytest.mark.parametrize(
@@ -223,5 +223,5 @@ def test_rows_that_are_measured_come_from_all_over_a_file_and_pieces_of_a_row_st
     [(1, 8), (60, 8), (79, 8), (145, 16), (270, 16), (290, 32), (577, 64), (1152, 64), (1153, 128), (90_000, 128)],
 )
 def test_the_default_batch_size_is_halved_until_an_epoch_has_ten_steps(rows: int, size: int) -> None:
-    assert shortrun.batch_size(None, rows) == size
-    assert shortrun.batch_size(77, rows) == 77
+    assert base.batch_size(None, rows) == size
+    assert base.batch_size(77, rows) == 77

@@ -11,7 +11,7 @@ from torch import nn
 
 from conftest import ROOT, finish, launch, make_spec
 from models import MODELS, VISION, get_model
-from models.charts import torchvision_import
+from models.charts import vision
 from models.charts.vision import MEAN, SD, resized
 from toolbox.errors import UsageError
 
@@ -48,7 +48,7 @@ def test_it_has_the_published_number_of_parameters_but_for_the_last_layer(name: 
 @pytest.mark.parametrize("name", QUICK)
 def test_with_torchvisions_weights_it_says_what_torchvision_says(name: str) -> None:
     torch.manual_seed(0)
-    theirs = torchvision_import.models().get_model(name).eval()
+    theirs = vision.models().get_model(name).eval()
     ours = get_model(name, make_spec(classes=tuple(map(str, range(1000))), image=(224, 224))).eval()
     ours.body.load_state_dict(ours.fitted(theirs.state_dict()))
     last = theirs.get_submodule(ours.last)
@@ -74,7 +74,7 @@ def test_a_chart_of_any_proportion_passes_and_all_of_it_is_seen(name: str, image
 
 def test_positions_are_those_of_torchvision_for_square_pictures_and_keep_their_proportion() -> None:
     positions = torch.randn(1, 197, 8, generator=torch.Generator().manual_seed(0))
-    interpolate = torchvision_import.models().vision_transformer.interpolate_embeddings
+    interpolate = vision.models().vision_transformer.interpolate_embeddings
     theirs = interpolate(96, 16, {"encoder.pos_embedding": positions})["encoder.pos_embedding"]
     torch.testing.assert_close(resized(positions, (6, 6)), theirs)
     assert torch.equal(resized(positions, (14, 14)), positions)
@@ -125,7 +125,9 @@ def without(code: str) -> object:
 
 
 def test_nothing_but_its_networks_needs_torchvision() -> None:
-    modules = "commander, choices, assembly, evaluation, prediction, trainer, exploration"
+    modules = (
+        "commander, trainer, commands.choices, commands.build, commands.evaluate, commands.predict, commands.explore"
+    )
     helped = "exit = commander.main(['--help']) or commander.main(['--list', 'models'])"
     ended = without(f"import {modules}; {helped}; sys.exit(exit)")
     assert ended.code == 0, ended.err
@@ -156,14 +158,14 @@ def test_only_one_file_imports_torchvision() -> None:
     importing = [
         path.name for path in files if re.search(r"^\s*(import|from) torchvision\b", path.read_text(), re.MULTILINE)
     ]
-    assert importing == ["torchvision_import.py"]
+    assert importing == ["vision.py"]
 
 
 def test_an_import_that_works_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = sys.modules["torchvision"] if torchvision_import.models() else None
-    monkeypatch.setattr(torchvision_import.LIBRARY, "define", None)  # would be called
-    torchvision_import.models.cache_clear()
-    assert torchvision_import.models() is imported.models
+    imported = sys.modules["torchvision"] if vision.models() else None
+    monkeypatch.setattr(vision.LIBRARY, "define", None)  # would be called
+    vision.models.cache_clear()
+    assert vision.models() is imported.models
 
 
 def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tensor() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import make_spec
 from loaders.base import DataSpec
-from toolbox.reports import dataset_waveforms, panels
+from toolbox.reports import dataset, plots
 
 PNG = b"\x89PNG"
 
@@ -31,7 +31,7 @@ def test_examples_are_different_rows_of_their_class_over_seconds_and_the_unit(
 ) -> None:
     x, y, index = rows(counts, leads)
     spec = spec_of(counts, leads)
-    grid = dataset_waveforms.example_panels(x, y, index, spec=spec, seed=1, examples=3)
+    grid = dataset.example_panels(x, y, index, spec=spec, seed=1, examples=3)
     assert len(grid) == 3 * len(counts)
     for k, count in enumerate(counts):
         drawn = [panel for panel in grid[3 * k : 3 * k + 3] if panel.lines]
@@ -52,7 +52,7 @@ def test_examples_are_different_rows_of_their_class_over_seconds_and_the_unit(
 @pytest.mark.parametrize("leads", [1, 3])
 def test_the_unit_stands_at_the_axis_or_with_the_step_between_leads(leads: int) -> None:
     x, y, index = rows((5,), leads)
-    first, second = dataset_waveforms.example_panels(x, y, index, spec=spec_of((5,), leads), seed=1, examples=2)
+    first, second = dataset.example_panels(x, y, index, spec=spec_of((5,), leads), seed=1, examples=2)
     assert (first.y_label, second.y_label) == (("mV", "") if leads == 1 else ("", ""))
     if leads > 1:
         steps = np.diff(first.ticks[0])
@@ -63,10 +63,7 @@ def test_the_unit_stands_at_the_axis_or_with_the_step_between_leads(leads: int) 
 def test_the_same_seed_draws_the_same_examples() -> None:
     x, y, index = rows((40, 40))
     drawn = [
-        [
-            panel.title
-            for panel in dataset_waveforms.example_panels(x, y, index, spec=spec_of((40, 40)), seed=seed, examples=5)
-        ]
+        [panel.title for panel in dataset.example_panels(x, y, index, spec=spec_of((40, 40)), seed=seed, examples=5)]
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -74,7 +71,7 @@ def test_the_same_seed_draws_the_same_examples() -> None:
 
 @pytest.mark.parametrize("span", [0.0, 1e-3, 0.3, 1.0, 7.0, 9.9, 4000.0])
 def test_the_step_between_leads_is_round_and_near_their_range(span: float) -> None:
-    step = dataset_waveforms._step(span)
+    step = dataset._step(span)
     assert 0.7 * (span or 1) <= step <= 2 * (span or 1)
     assert f"{step:e}"[0] in "125"
 
@@ -84,10 +81,10 @@ def test_the_step_between_leads_is_round_and_near_their_range(span: float) -> No
 def test_mean_and_spread_are_numpys_however_they_are_read(
     monkeypatch: pytest.MonkeyPatch, block: int, offset: float
 ) -> None:
-    monkeypatch.setattr(dataset_waveforms, "BLOCK", block)
+    monkeypatch.setattr(dataset, "BLOCK", block)
     x, y, _ = rows((20, 1, 0, 7), leads=2, samples=30)
     x = x.astype(float) + offset
-    counts, mean, sd = dataset_waveforms.moments(x, y, 4)
+    counts, mean, sd = dataset.moments(x, y, 4)
     assert counts.tolist() == [20, 1, 0, 7]
     for k in (0, 1, 3):
         np.testing.assert_allclose(mean[k], x[y == k].mean(0), rtol=1e-6)
@@ -97,7 +94,7 @@ def test_mean_and_spread_are_numpys_however_they_are_read(
 
 
 def test_rows_that_are_none_have_no_mean() -> None:
-    counts, mean, sd = dataset_waveforms.moments(np.empty((0, 1, 5), np.float32), np.empty(0, int), 2)
+    counts, mean, sd = dataset.moments(np.empty((0, 1, 5), np.float32), np.empty(0, int), 2)
     assert counts.tolist() == [0, 0]
     assert mean.shape == sd.shape == (2, 1, 5)
 
@@ -109,7 +106,7 @@ def test_a_mean_lies_in_the_middle_of_a_band_of_two_deviations_to_either_side(
 ) -> None:
     x, y, _ = rows(counts, leads)
     spec = spec_of(counts, leads)
-    grid = dataset_waveforms.mean_panels(x, y, spec)
+    grid = dataset.mean_panels(x, y, spec)
     assert len(grid) == len(counts)
     for k, panel in enumerate(grid):
         assert panel.title.startswith(f"class {k}, {counts[k]:,} row")
@@ -127,8 +124,8 @@ def test_a_mean_lies_in_the_middle_of_a_band_of_two_deviations_to_either_side(
 def test_thinning_keeps_the_ends_of_every_stretch_and_hides_no_peak(samples: int) -> None:
     signal = np.random.default_rng(0).normal(size=samples)
     signal[samples // 3], signal[samples // 2] = 50, -50
-    kept = dataset_waveforms.thinned(signal)
-    assert len(kept) <= dataset_waveforms.POINTS
+    kept = dataset.thinned(signal)
+    assert len(kept) <= dataset.POINTS
     assert (np.diff(kept) > 0).all()
     assert (kept >= 0).all()
     assert (kept < samples).all()
@@ -137,10 +134,10 @@ def test_thinning_keeps_the_ends_of_every_stretch_and_hides_no_peak(samples: int
 
 def test_augmentations_are_drawn_over_the_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, drawn = np.sin(np.arange(50) / 5), []
-    figure: Callable = panels.panels_figure
-    monkeypatch.setattr(panels, "panels_figure", lambda grid, *how: drawn.extend(grid) or figure(grid, *how))
+    figure: Callable = plots.panels_figure
+    monkeypatch.setattr(plots, "panels_figure", lambda grid, *how: drawn.extend(grid) or figure(grid, *how))
     augmented = {"original": original, "baseline_wander": original + 0.1, "scale": 2 * original, "crop": original[:40]}
-    dataset_waveforms.save_augmentations(augmented, tmp_path / "augmentations.png", rate_hz=125, unit="mV")
+    dataset.save_augmentations(augmented, tmp_path / "augmentations.png", rate_hz=125, unit="mV")
     assert (tmp_path / "augmentations.png").read_bytes()[:4] == PNG
     assert [panel.title for panel in drawn] == ["original", "baseline wander", "scale", "crop"]
     assert drawn[0].guide is None

@@ -19,7 +19,7 @@ from commands import choices
 from conftest import carried_out, make_spec
 from loaders.base import Data
 from models import VISION, get_model
-from models.charts import torchvision_import, weights
+from models.charts import vision, weights
 from models.charts.vision import POSITIONS, resized
 from studies import cells
 from toolbox.errors import CheckpointError, DownloadError, UsageError
@@ -33,9 +33,7 @@ SMALL = "mobilenet_v3_small"
 def published(folder: Path, name: str = SMALL, file: str = "weights.pth", **changed: Any) -> Path:
     """A file as torchvision publishes it, with random weights; `changed` tensors, None for one that lacks."""
     torch.manual_seed(5)
-    state = torchvision_import.models().get_model(name).state_dict() | {
-        k.replace("__", "."): v for k, v in changed.items()
-    }
+    state = vision.models().get_model(name).state_dict() | {k.replace("__", "."): v for k, v in changed.items()}
     torch.save({key: tensor for key, tensor in state.items() if tensor is not None}, folder / file)
     return folder / file
 
@@ -66,7 +64,7 @@ def test_a_published_file_is_known_by_its_sum_and_its_name_and_terms_are_stated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = published(tmp_path)
-    (entry,) = torchvision_import.models().get_model_weights(SMALL)
+    (entry,) = vision.models().get_model_weights(SMALL)
     mine = replace(
         entry.value,
         url=f"https://download.pytorch.org/models/x-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth",
@@ -93,7 +91,7 @@ def test_positions_of_a_transformer_are_brought_to_the_size_of_the_charts() -> N
 def test_a_file_without_counters_of_batches_is_taken_as_older_ones_are(tmp_path: Path) -> None:
     lacking = {
         name.replace(".", "__"): None
-        for name in torchvision_import.models().get_model("resnet18").state_dict()
+        for name in vision.models().get_model("resnet18").state_dict()
         if name.endswith("num_batches_tracked")
     }
     assert weights.load(get_model("resnet18", make_spec(image=(64, 64))), published(tmp_path, "resnet18", **lacking))
@@ -101,10 +99,7 @@ def test_a_file_without_counters_of_batches_is_taken_as_older_ones_are(tmp_path:
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the older format"])
 def test_a_state_dict_is_taken_as_torch_writes_it_in_either_format(zipped: bool, tmp_path: Path) -> None:
-    theirs, model = (
-        torchvision_import.models().get_model(SMALL).state_dict(),
-        get_model(SMALL, make_spec(image=(64, 64))),
-    )
+    theirs, model = (vision.models().get_model(SMALL).state_dict(), get_model(SMALL, make_spec(image=(64, 64))))
     torch.save(theirs, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     assert weights.load(model, tmp_path / "w.pth")["tensors_loaded"] == len(theirs) - 2
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.body.state_dict().items())

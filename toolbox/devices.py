@@ -1,11 +1,19 @@
-"""A name becomes a device that was seen to work, and a lack of its memory an error that says what to do."""
+"""A name becomes a device that was seen to work, and a lack of its memory an error that says what to do.
 
+What a run was made with: versions of the libraries and the commit of this program.
+"""
+
+import functools
 import logging
 import os
+import platform
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -88,3 +96,28 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
     torch.set_rng_state(states["cpu"].cpu())
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of the program when first asked for, with "+" where its files were changed; None outside of git."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return told.stdout.strip() or None

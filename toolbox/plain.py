@@ -2,8 +2,10 @@
 escape.
 
 Leads, classes, records, files and runs may be called anything. Control characters (ESC, newline, NUL), marks that turn
-the order of reading, and what is no character become \\x1b, \\n, \\u202e, \\udcff; letters of any language stay.
+the order of reading, and what is no character become \x1b, \n, \u202e, \udcff; letters of any language stay.
 Standard library only.
+
+What every report and every page says of itself.
 """
 
 import copy
@@ -61,3 +63,6 @@ class Formatter(logging.Formatter):
 
 def _filled_in(value: Any) -> Any:
     return value if isinstance(value, int | float | Block) else escaped(value)
+
+
+NOTICE = "A research tool, not a medical device."

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from loaders import shortrun
+from loaders import base
 from loaders.base import Data, DataSpec, part_of
 from loaders.charts.rows import Charts, Kind
 from loaders.charts.store import ChartStore, fill
@@ -61,7 +61,7 @@ def as_charts(
         for side in (FIT, TEST)
     }
     train, val = (Charts.of(side, kinds[FIT], workers) for side in (data.train, data.val))
-    most = shortrun.measured_rows(short_batch, len(train))
+    most = base.measured_rows(short_batch, len(train))
     val = val if most is None else part_of(val, most)
     _draw((train, val), spec, looks, workers)
 
@@ -76,7 +76,7 @@ def as_charts(
     drawn = _spec(spec, sheets)
     if most is None:
         return Data(drawn, train, val, open_test, checksum)
-    drawn = replace(drawn, split_rule=f"{drawn.split_rule}; {shortrun.rule(most)}")
+    drawn = replace(drawn, split_rule=f"{drawn.split_rule}; {base.rule(most)}")
     return Data(drawn, train, val, open_test, checksum, whole=data)
 
 

@@ -5,27 +5,94 @@ The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare
 ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on PhysioNet
 (ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx, and MAT
 files.
+
+Diagnostics.xlsx of the Chapman-Shaoxing database becomes the rhythm of each recording; faults are named by row and
+column.
 """
 
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from loaders.base import Data
-from loaders.datasets import chapman_tracings, chapman_workbook
-from loaders.datasets.chapman_tracings import CSV, Source
+from loaders.datasets import chapman_records
+from loaders.datasets.chapman_records import CSV, Source
+from loaders.families import labels as labels_diagnoses
 from loaders.families import twelve_lead
-from loaders.files.archives import reading
+from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import Remote, download, log, topmost
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from toolbox import files
 from toolbox.errors import DataError, DownloadError
 from toolbox.outputs import begins, check_head
+
+NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
+HINT = "Diagnostics.xlsx as it is on figshare (collection 4560497)"
+DAMAGED = (BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)  # what openpyxl raises
+
+
+def read_rhythms(path: Path) -> Arrays:
+    """record (N,), as FileName has it, and rhythm (N,), "" where its cell is empty.
+
+    Raises DataError for what is no such workbook or has a rhythm that is not known.
+    """
+    from openpyxl import load_workbook
+
+    with reading(path):
+        try:
+            with opened(path):  # looked over before anything in it is unpacked
+                book = load_workbook(path, read_only=True, data_only=True)
+            try:
+                rows = list(book.worksheets[0].iter_rows(values_only=True))
+            finally:
+                book.close()
+        except DAMAGED as error:
+            raise DataError(f"it is no workbook that can be read: {error}", where=str(path), hint=HINT) from error
+    return _rhythms(rows, path)
+
+
+def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
+    names = [_text(cell) for cell in rows[0]] if rows else []
+    if missing := [column for column in COLUMNS if column not in names]:
+        there = f"there are {', '.join(filter(None, names))[:200]}" if any(names) else "the first row is empty"
+        raise DataError(f"the workbook has no column {' and '.join(missing)}; {there}", where=str(path), hint=HINT)
+    places = [names.index(column) for column in COLUMNS]
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        name, rhythm = (_text(row[place]) if place < len(row) else "" for place in places)
+        rhythm = labels_diagnoses.ALIASES.get(rhythm, rhythm)
+        faults = (
+            (not name and bool(rhythm), f"there is no {NAME}"),
+            (name in found, f"{name[:60]} is there twice"),
+            (
+                bool(rhythm) and rhythm not in labels_diagnoses.RHYTHMS,
+                f"{RHYTHM} {rhythm[:40]!r} is none of {_listed()}",
+            ),
+        )
+        if fault := next((text for is_so, text in faults if is_so), ""):
+            raise DataError(fault, where=f"{path}, row {number}", hint="correct the row")
+        if name:
+            found[name] = rhythm
+    if not found:
+        raise DataError("the workbook has no rows", where=str(path), hint=HINT)
+    return {"record": np.array(list(found), str), "rhythm": np.array(list(found.values()), str)}
+
+
+def _listed(names: Iterable[str] = labels_diagnoses.RHYTHMS) -> str:
+    return " ".join(names)
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else str(cell).strip()
+
 
 VERSION = 1  # raised when recordings or rows are read another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
@@ -39,7 +106,7 @@ HELP = (
 LICENCE = "CC BY 4.0"
 SOURCES = {
     CSV: "Chapman-Shaoxing twelve-lead database, figshare collection 4560497",
-    chapman_tracings.WFDB: "twelve-lead WFDB records with SNOMED CT codes (PhysioNet ecg-arrhythmia, or a challenge's)",
+    chapman_records.WFDB: "twelve-lead WFDB records with SNOMED CT codes (PhysioNet ecg-arrhythmia, or a challenge's)",
 }
 NAMED = 3  # records, in a warning
 WITHOUT = "without a row in Diagnostics.xlsx"
@@ -69,7 +136,7 @@ def load(
     choices, folder = twelve_lead.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "chapman"
     source = _find(data_file, folder)
     cache = folder / "cache"
-    read = partial(chapman_tracings.read_all, source, cache)
+    read = partial(chapman_records.read_all, source, cache)
     with reading(source.path):
         key = fingerprint(*source.paths)
     arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", read, by_record=["samples"])
@@ -90,16 +157,12 @@ def _find(data_file: Path | None, folder: Path) -> Source:
     """The recordings; fetched where no place is named and none are there."""
     if data_file and not data_file.exists():
         raise DataError(
-            "there is no such file or folder",
-            where=str(data_file),
-            hint=f"--data-file with {chapman_tracings.WOULD_DO}",
+            "there is no such file or folder", where=str(data_file), hint=f"--data-file with {chapman_records.WOULD_DO}"
         )
     with reading(data_file or folder):
-        source = chapman_tracings.find(data_file) if data_file else chapman_tracings.find(folder, pointed_at=False)
+        source = chapman_records.find(data_file) if data_file else chapman_records.find(folder, pointed_at=False)
     if source is None and data_file:
-        raise DataError(
-            "there are no twelve-lead recordings here", where=str(data_file), hint=chapman_tracings.WOULD_DO
-        )
+        raise DataError("there are no twelve-lead recordings here", where=str(data_file), hint=chapman_records.WOULD_DO)
     return source or _fetched(folder)
 
 
@@ -113,7 +176,7 @@ def _fetched(folder: Path) -> Source:
         what = f"the data is not here and cannot be fetched: {error.what}"
         raise DownloadError(what, hint=HELP.format(folder)) from error
     with reading(folder):
-        source = chapman_tracings.find(folder, pointed_at=False)
+        source = chapman_records.find(folder, pointed_at=False)
     if source is None:
         raise DataError(
             "there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder)
@@ -127,7 +190,7 @@ def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Pa
         return arrays, {}
     path = _workbook(source, data_file, folder)
     key = fingerprint(path)
-    labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(chapman_workbook.read_rhythms, path))
+    labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(read_rhythms, path))
     rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
     here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}
     absent = dict.fromkeys(sorted(here - rhythms.keys()), WITHOUT)

@@ -21,7 +21,7 @@ from loaders.files.sources import Remote, Wanted, download, fetch_first, locate,
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
 from loaders.formats.wfdb_header import Lead
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from toolbox import files, terminal
 from toolbox.errors import DataError, DownloadError
 

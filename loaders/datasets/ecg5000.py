@@ -19,10 +19,9 @@ from loaders.families import one_class
 from loaders.files.archives import reading
 from loaders.files.sources import Remote, Wanted, fetch_first, locate, log, names_in, search
 from loaders.formats import ucr
-from loaders.formats.csv.rowfiles import read_file
-from loaders.formats.csv.rows import Layout
-from loaders.splits import by_row, holdout
-from loaders.splits.holdout import Holdout
+from loaders.formats.csv.rows import Layout, read_file
+from loaders.splits import by_row
+from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError
 from toolbox.registry import pick
 
@@ -130,7 +129,7 @@ def _official(
         train, held = train.rows(rest), train.rows(picked)
         open_test = lambda: held  # noqa: E731
         rule = f"80/20 of the train file alone, stratified by class, seed {seed}"
-    rest, val, drawn = holdout.drawn(train.y, val_fraction, seed, where=where)
+    rest, val, drawn = by_row.drawn(train.y, val_fraction, seed, where=where)
     return train.rows(rest), train.rows(val), open_test, f"{rule}; {drawn}"
 
 
@@ -162,9 +161,9 @@ def _pooled(
     )
     rule += ", stratified by class" if normal is None else f", the {len(others):,} rows of other classes all in test"
     rule += f", seed {seed}"
-    if not holdout.is_part(val_fraction):
+    if not by_row.is_part(val_fraction):
         rest = np.union1d(train, val)
-        *sides, drawn = holdout.drawn(pool.y[which[rest]], val_fraction, seed, where=where)
+        *sides, drawn = by_row.drawn(pool.y[which[rest]], val_fraction, seed, where=where)
         train, val, rule = *(rest[side] for side in sides), f"{rule}; but of the first two {drawn}"
     return pool.rows(which[train]), pool.rows(which[val]), lambda: test, rule
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from loaders.base import Data
-from loaders.datasets import kaggle_heartbeat
-from loaders.families import beat_features, beats_cohorts
+from loaders.datasets import kaggle_beats
+from loaders.families import beat_features, beats
 from loaders.families.beats import Recipe
 from loaders.files.archives import reading, unpacked
 from loaders.files.cache import Arrays, cached, fingerprint
@@ -22,7 +22,7 @@ from loaders.formats import parts
 from loaders.formats.lead_names import place_of
 from loaders.formats.wfdb import find_records, lead_names, rate_hz, read_leads
 from loaders.splits.by_patient import Cohort
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from toolbox import terminal
 from toolbox.errors import UsageError
 
@@ -77,16 +77,16 @@ def load(
         Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise),
         parse_leads(leads or LEADS),
     )
-    choices = beats_cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
+    choices = beats.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
     folder, sibling = root / "mitdb", root / "ecg"
     with reading(data_file or folder):
         source = locate(data_file, WANTED) if data_file else search(folder, WANTED) or search(sibling, WANTED)
-    source = source or fetch_first(kaggle_heartbeat.REMOTES[1:], folder, WANTED, HELP.format(folder))
+    source = source or fetch_first(kaggle_beats.REMOTES[1:], folder, WANTED, HELP.format(folder))
     arrays, checksum = _cut(source, folder / "cache", recipe, channels)
     names = tuple("|".join(channel) for channel in channels)
     how = {"recipe": recipe, "cohort": MITDB, "leads": names, "facts": FACTS, "where": str(source)}
     how["rates"] = lambda: _rates(source)
-    data = beats_cohorts.as_data("mitdb", arrays, checksum, choices=choices, **how)
+    data = beats.as_data("mitdb", arrays, checksum, choices=choices, **how)
     if not len(arrays["left_out"]):
         return data
     return data.ruled(f"{data.spec.split_rule}; left out for lack of the leads: {' '.join(arrays['left_out'])}")
@@ -155,8 +155,6 @@ def _beats(folder: Path, recipe: Recipe, channels: list[list[str]]) -> Arrays:
     parts = []
     for header in terminal.bar(iterable=used, desc="beats from records", unit="record"):
         signal, hz, annotated, places = read_leads(header, numbers[header])
-        parts.append(
-            beats_cohorts.record_arrays(header.stem, signal, hz, np.array(annotated, str), places, recipe=recipe)
-        )
+        parts.append(beats.record_arrays(header.stem, signal, hz, np.array(annotated, str), places, recipe=recipe))
     left_out = [header.stem for header in headers if numbers[header] is None]
-    return beats_cohorts.together(parts) | {"left_out": np.array(left_out, str)}
+    return beats.together(parts) | {"left_out": np.array(left_out, str)}

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
-from loaders.formats.csv import rownumbers
-from loaders.formats.csv.columnnames import of_records
-from loaders.formats.csv.columns import FEWEST_SAMPLES
+from loaders.formats.csv import columns
+from loaders.formats.csv.columns import FEWEST_SAMPLES, of_records
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError, DownloadError
 
@@ -58,7 +57,7 @@ def _safe(path: Path) -> Iterator[None]:
 
 def _check_samples(x: NDArray[np.float32], path: Path) -> None:
     """Refuse a sample that numbers the rows or their records."""
-    if counting := rownumbers.counting(x.reshape(len(x), -1)):
+    if counting := columns.counting_columns(x.reshape(len(x), -1)):
         lead, sample = divmod(counting[0], x.shape[2])
         values = x[:, lead, sample]
         what = (

@@ -2,23 +2,95 @@
 
 form = cuts.form("mitdb", window="-0.4,0.8", filter="baseline")
 for rows, upright in cuts.rows(form, leads, peaks): ...    # rows (n, C, T), in the order of the peaks
+
+MIT-BIH Arrhythmia Database records become beats in the layout of the Kaggle heartbeat files.
+
+Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI
+EC57.
+
+Where in a row the R peaks stand: as its dataset cuts rows, or else found in its first lead.
+
+peaks = landmarks.r_peaks("mitdb", x, 125, window="-0.4,0.8")    # for each row of x (N, C, T) the samples (M,) of its R
+peaks near = landmarks.near(peaks, 150, 125)                           # (N, 1, T), within 60 ms of one
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders import filters
-from loaders.families import beat_features, beats, beats_kaggle, features_pwaves, labels_symbols
+from loaders.families import beat_features, beats
+from loaders.families import labels as labels_symbols
+from loaders.families.beat_features import ALONE_S, known_only, over_gaps
 from loaders.families.beats import Recipe
-from loaders.families.features_rr import ALONE_S, known_only, over_gaps
-from loaders.filters import Signal
+from loaders.filters import Signal, resample
 from loaders.formats.recording import Lead
+from loaders.formats.wfdb import find_records, read_record
+from toolbox import terminal
+from toolbox.ecg import rpeaks
 from toolbox.ecg.gaps import bridged
 from toolbox.errors import UsageError
+
+RATE_HZ = 125
+SAMPLES = 187
+SPAN = 1.2  # of the distance to the next R peak
+FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and no beat to be blown up
+SUFFIXES = (".hea", ".dat", ".atr")
+CLASSES = tuple(labels_symbols.AAMI)
+AAMI = {symbol: k for k, own in enumerate(labels_symbols.AAMI.values()) for symbol in own}
+
+
+def kaggle_beats(folder: Path) -> dict[str, NDArray[Any]]:
+    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,).
+
+    Raises DataError for a record that cannot be read or is not whole, ResourceError for one that may not be read.
+    """
+    headers = find_records(folder)
+    parts = [
+        kaggle_record_beats(header)
+        for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")
+    ]
+    names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
+    return {
+        "x": np.concatenate([x for x, _ in parts]),
+        "y": np.concatenate([y for _, y in parts]),
+        "record": np.concatenate(names),
+    }
+
+
+def kaggle_record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The beats of one record: x (N, 187) float32 and y (N,), the last annotated beat left out."""
+    signal, rate_hz, annotated, samples = read_record(header, "MLII")
+    keep = np.array([symbol in AAMI for symbol in annotated], dtype=bool)
+    labels = np.array([AAMI[symbol] for symbol in np.array(annotated)[keep]], dtype=np.int64)
+    peaks = samples[keep] * RATE_HZ / rate_hz
+    return kaggle_cut(resample(signal, rate_hz, RATE_HZ), peaks[:-1], np.diff(peaks)), labels[:-1]
+
+
+def kaggle_cut(
+    signal: NDArray[np.floating], peaks: NDArray[np.floating], rr: NDArray[np.floating], *, span: float | None = None
+) -> NDArray[np.float32]:
+    """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
+
+    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant
+    is zeros. `span` is from the lowest to the highest value of the record, where `signal` is not the whole of it.
+    """
+    starts = np.round(peaks).astype(int)
+    lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
+    time = np.arange(SAMPLES)
+    inside = (time < lengths[:, None]) & (starts[:, None] + time < len(signal))
+    rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
+    low = np.where(inside, rows, np.inf).min(1, keepdims=True)
+    height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
+    scaled = np.divide(
+        rows - low, height, out=np.zeros_like(rows), where=height > FLAT * (np.ptp(signal) if span is None else span)
+    )
+    return np.where(inside, scaled, 0).astype(np.float32)
+
 
 Samples = NDArray[np.int64]
 BLOCK_S, AROUND_S = 600, 60  # read at a time, and to either side of it: no filter and no window reaches further
@@ -58,7 +130,7 @@ class ByRecipe:
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
         """The quartiles (3, C, 1) of the leads, of a million values of each at most, or their typical beat (C, T)."""
-        return KNOWN[self.recipe.normalise](self, leads, peaks) if self.recipe.normalise in KNOWN else None
+        return NORMALISERS[self.recipe.normalise](self, leads, peaks) if self.recipe.normalise in NORMALISERS else None
 
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Signal | None
@@ -81,14 +153,14 @@ def _typical(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
     return beats.median_beat(_together(how, leads, peaks[beats.settled(peaks)], how.recipe.windows))
 
 
-KNOWN = {"record": _quartiles, "typical": _typical}
+NORMALISERS = {"record": _quartiles, "typical": _typical}
 
 
 class AsKaggle:
     """From the R peak over 1.2 of the distance to the next, scaled to [0, 1]; of the last beat that from the one
     before."""
 
-    rate_hz = float(beats_kaggle.RATE_HZ)
+    rate_hz = float(RATE_HZ)
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
         """At 125 Hz."""
@@ -96,7 +168,7 @@ class AsKaggle:
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
         """As `kaggle.record_beats` has them."""
-        return peaks * beats_kaggle.RATE_HZ / rate_hz
+        return peaks * RATE_HZ / rate_hz
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> float:
         """The span of the lead."""
@@ -106,7 +178,7 @@ class AsKaggle:
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: float
     ) -> NDArray[np.float32]:
         """As the Kaggle files are cut."""
-        return beats_kaggle.cut(signal[0], peaks, rr, span=known)[:, None]
+        return kaggle_cut(signal[0], peaks, rr, span=known)[:, None]
 
 
 def _as_kaggle(**_: Any) -> Form:
@@ -151,8 +223,10 @@ def classes_of(
 def features(names: Sequence[str], how: Form, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
     """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beside`."""
     p_waves = None
-    if set(names) & set(features_pwaves.FEATURES):
-        p_waves = _together(how, leads, peaks, lambda signal, places: features_pwaves.rows(signal, how.rate_hz, places))
+    if set(names) & set(beat_features.P_FEATURES):
+        p_waves = _together(
+            how, leads, peaks, lambda signal, places: beat_features.p_wave_rows(signal, how.rate_hz, places)
+        )
     return beat_features.numbers(names, peaks / leads[0].rate_hz, p_waves, over_gaps(peaks, leads[0].gaps))
 
 
@@ -205,3 +279,51 @@ def _blocks(
 def _inner(first: int, last: int, start: int, ratio: float) -> slice:
     """The place of a block in what was read around it, at another rate."""
     return slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
+
+
+Peaks = list[NDArray[np.int64]]
+QRS_S = 0.06  # to either side of an R peak
+SHORTEST_S = 2.0  # of a row in which beats are found
+
+
+def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, **options: Any) -> Peaks | None:
+    """The R peaks of each row; None where rows are too short, or too coarse, for beats to be found in them.
+
+    `options` are those of the dataset. In rows cut around one beat it is that beat's alone, others may stand beside it.
+    """
+    if dataset in PEAKS:
+        return PEAKS[dataset](x, **options)
+    if rate_hz < rpeaks.LOWEST_HZ or x.shape[2] < SHORTEST_S * rate_hz:
+        return None
+    return [rpeaks.in_signal(_as_mv(lead), rate_hz) for lead in x[:, 0]]
+
+
+def near(peaks: Peaks, samples: int, rate_hz: float) -> NDArray[np.bool_]:
+    """Which samples (N, 1, T) lie within 60 ms of an R peak."""
+    time = np.arange(samples)
+    away = [np.abs(time[:, None] - own).min(1, initial=2 * samples) for own in peaks]
+    return (np.stack(away) <= QRS_S * rate_hz)[:, None]
+
+
+def _as_mv(lead: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A lead (T,) of any unit as high as one in mV usually is."""
+    low, high = np.percentile(lead, [1, 99])
+    return (lead - low).astype(np.float64) * 1.5 / (high - low) if high > low else np.zeros(len(lead))
+
+
+def _of_kaggle(x: NDArray[np.float32], **_: Any) -> Peaks:
+    """Rows begin at an R peak and end after 1.2 of the distance to the next, or where they are full."""
+    samples = x.shape[2]
+    lengths = [int(np.flatnonzero(row.any(0)).max(initial=-1)) + 1 for row in x]
+    return [np.array([0, round(length / SPAN)] if 0 < length < samples else [0]) for length in lengths]
+
+
+def _of_recipe(x: NDArray[np.float32], **options: Any) -> Peaks:
+    recipe = Recipe.of(**{name: options.get(name) for name in ("window", "rate", "filter", "normalise")})
+    return [np.array([recipe.r_peak])] * len(x)
+
+
+PEAKS: dict[str, Callable[..., Sequence[NDArray[np.int64]]]] = {
+    **dict.fromkeys(("ecg", "ecg_bin", "ptbdb", "synth"), _of_kaggle),
+    **dict.fromkeys(("mitdb", "synth_patients"), _of_recipe),
+}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from loaders.base import Data, DataSpec
 from loaders.files.cache import Arrays
-from loaders.records_crops import Crops, Store
-from loaders.splits import by_row, holdout
-from loaders.splits.holdout import Holdout
+from loaders.records import Crops, Store
+from loaders.splits import by_row
+from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -175,7 +175,7 @@ def as_data(
     if not len(kept):
         raise DataError(f"no record is of {', '.join(choices.classes)}", where=where, hint="other --drop-labels")
     rest, test = by_row.stratified(y[kept], round(TEST_FRACTION * len(kept)), choices.seed, where=where)
-    train, val, drawn = holdout.drawn(y[kept[rest]], choices.val_fraction, choices.seed, where=where)
+    train, val, drawn = by_row.drawn(y[kept[rest]], choices.val_fraction, choices.seed, where=where)
     store, samples = _store(arrays, choices), choices.samples
     sides = [Crops(store, of, y[of], samples, choices.seed) for of in (kept[rest[train]], kept[rest[val]], kept[test])]
     times = np.array([choices.times[name] for name in classes])

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from loaders import filters
 from loaders.base import Data, DataSpec
-from loaders.families import labels_diagnoses
+from loaders.families import labels as labels_diagnoses
 from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
-from loaders.families.labels_diagnoses import RhythmMap
-from loaders.files import blocks
+from loaders.families.labels import RhythmMap
+from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
-from loaders.records_stack import Stack, Stacked
-from loaders.splits import by_row, holdout
-from loaders.splits.holdout import Holdout
+from loaders.records import Stack, Stacked
+from loaders.splits import by_row
+from loaders.splits.by_row import Holdout
 from toolbox import terminal
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
@@ -137,7 +137,7 @@ def as_data(
     rest, test = (side[y[side] >= 0] for side in (known[rest], known[test]))
     if not len(test):
         raise DataError("no record is in test", where=where, hint="more records, or another --label-map")
-    train, val, drawn = holdout.drawn(y[rest], choices.val_fraction, choices.seed, **where_known)
+    train, val, drawn = by_row.drawn(y[rest], choices.val_fraction, choices.seed, **where_known)
     stack = _stack(arrays, checksum, choices, cache)
     sides = [Stacked(stack, of, y[of], refused) for of in (rest[train], rest[val], test)]
     spec = DataSpec(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from toolbox import temporary
+from toolbox import files as temporary
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
 from toolbox.files import sha256
 

@@ -4,6 +4,12 @@ start.
     <root>/<dataset>/cache/<name>/    an NPY file an array, and meta.json: the SHA-256 of their content and of each file
 
 A process that opens a folder compares the files with meta.json; a folder that is damaged, or not whole, is built again.
+
+A large array on disk is compared with the digests of its records as these are read, and not as a whole when it is
+opened.
+
+`digests(array)` are stored beside it; `watch(array, folder)` keeps them in memory; `check(array, rows)` compares those
+of `rows`.
 """
 
 import hashlib
@@ -14,17 +20,83 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.files import blocks
 from loaders.files.archives import reading
 from loaders.files.sources import log
-from toolbox import files, temporary
+from toolbox import files
 from toolbox.errors import DataError, ResourceError
+
+LARGE_ARRAY = 2**30  # bytes; smaller arrays are compared when they are opened
+DIGESTS_SUFFIX = ".digests.npy"
+LEAST_BLOCK = 2**16  # bytes of a block
+DIGEST_SIZE = 16  # bytes of a digest
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Watched:
+    """An array, `rows` of which share a digest (B, SIZE), and which blocks (B,) are `sound`."""
+
+    array: NDArray[Any]
+    folder: Path
+    rows: int
+    digests: NDArray[np.uint8]
+    sound: NDArray[np.bool_]
+
+    def check(self, rows: Rows | None) -> None:
+        """Compare the blocks of `rows`, None for all, that have not been compared yet; DataError for a damaged one."""
+        if self.sound.all():
+            return
+        of = np.arange(len(self.sound)) if rows is None else np.unique(np.asarray(rows) // self.rows)
+        for block in of[~self.sound[of]]:
+            if _block_digest(self.array[block * self.rows : (block + 1) * self.rows]) != self.digests[block].tobytes():
+                with suppress(OSError):
+                    (self.folder / "meta.json").unlink()  # without it the next command builds the folder again
+                what = f"the parsed data are damaged about record {block * self.rows}"
+                raise DataError(
+                    what, where=str(self.array.filename), hint="the same command again, which parses them again"
+                )
+            self.sound[block] = True
+
+
+WATCHED: dict[str, Watched] = {}  # by file
+
+
+def digests(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The digests (B, SIZE) of the blocks of an array (N, ...)."""
+    rows = _rows(array)
+    found = [_block_digest(array[begin : begin + rows]) for begin in range(0, len(array), rows)]
+    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, DIGEST_SIZE)
+
+
+def watch(array: NDArray[Any], folder: Path) -> None:
+    """From here on `check` knows the digests of a mapped array, which lie beside it. Raises what `np.load` does."""
+    known = np.load(Path(str(array.filename)).with_suffix(DIGESTS_SUFFIX), allow_pickle=False)
+    WATCHED[str(array.filename)] = Watched(array, folder, _rows(array), known, np.zeros(len(known), bool))
+
+
+def check(array: NDArray[Any], rows: Rows | None = None) -> None:
+    """Raise a DataError where `rows` of an array, None for all, are not what was stored; each is looked at once in a
+    process."""
+    if (watched := WATCHED.get(str(getattr(array, "filename", None)))) is not None:
+        watched.check(rows)
+
+
+def _rows(array: NDArray[Any]) -> int:
+    """How many rows a block has: one record, or as many short ones as make the comparison worth its cost."""
+    return max(1, LEAST_BLOCK // max(1, array[:1].nbytes))
+
+
+def _block_digest(block: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(block).reshape(-1).view(np.uint8)).digest()[:DIGEST_SIZE]
+
 
 FORMAT = 1  # raised when the parsed arrays change, so that older caches are not read
 META = "meta.json"
@@ -32,8 +104,8 @@ LARGE = 2**30  # bytes of source files, beyond which they are not read for a fin
 EDGES = 2**24  # bytes that are read of them instead, of all together
 SHORTEST_EDGE = 2**12
 UNSETTLED_NS = 2 * 10**9  # two writes so close together may have one time stamp
-HIDDEN = f".{temporary.PREFIX}"
-LEFT_BEFORE = re.compile(rf"\.(.+)\.{temporary.RANDOM}")  # how an earlier version named what it was storing
+HIDDEN = f".{files.PREFIX}"
+LEFT_BEFORE = re.compile(rf"\.(.+)\.{files.RANDOM}")  # how an earlier version named what it was storing
 
 Arrays = dict[str, NDArray[Any]]
 Facts = tuple[tuple[str, int, int, int, int], ...]
@@ -154,7 +226,7 @@ def _watch(folder: Path, meta: Mapping[str, Any], arrays: Arrays) -> None:
     for name, facts in meta["blocks"].items():
         if [arrays[name].dtype.str, [*arrays[name].shape]] != facts:
             raise Damaged(f"{name}.npy is not what was stored")
-        blocks.watch(arrays[name], folder)
+        watch(arrays[name], folder)
 
 
 def _facts(folder: Path) -> Facts:
@@ -197,7 +269,7 @@ def _store(folder: Path, arrays: Arrays, by_record: Sequence[str]) -> bool:
     ResourceError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.folder(folder.parent, HIDDEN) as place:
+        with files.folder(folder.parent, HIDDEN) as place:
             whole = place / folder.name
             whole.mkdir()
             _write(whole, arrays, by_record)
@@ -225,10 +297,10 @@ def _describe(folder: Path, arrays: Arrays, checksum: str, by_record: Sequence[s
     meta: dict[str, Any] = {"arrays": list(arrays), "sha256": checksum, "files": {}, "blocks": {}}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        if name in by_record and array.nbytes > blocks.LARGE:
+        if name in by_record and array.nbytes > LARGE_ARRAY:
             meta["blocks"][name] = [array.dtype.str, [*array.shape]]
-            path = path.with_suffix(blocks.SUFFIX)
-            files.write_array(path, blocks.digests(array))
+            path = path.with_suffix(DIGESTS_SUFFIX)
+            files.write_array(path, digests(array))
         meta["files"][path.name] = files.sha256(path)
     files.write_json(folder / META, meta | {"seal": _seal(meta)})
 
@@ -253,12 +325,12 @@ def _replace(whole: Path, folder: Path, aside: Path, by_record: Sequence[str]) -
 def _sweep(cache: Path) -> None:
     """Remove what killed processes have left: of stored arrays in `cache`, of unpacked archives in the temporary
     folder."""
-    temporary.sweep(cache, HIDDEN)
-    temporary.sweep()
+    files.sweep(cache, HIDDEN)
+    files.sweep()
     with suppress(OSError):
         for path in cache.iterdir():
             if (name := LEFT_BEFORE.fullmatch(path.name)) and [name[1]] == os.listdir(path):
-                temporary.remove_if_old(path)
+                files.remove_if_old(path)
 
 
 def checksum(arrays: Arrays) -> str:

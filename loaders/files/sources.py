@@ -17,7 +17,7 @@ from typing import BinaryIO
 from loaders.files.archives import is_page, opened, reading
 from toolbox import files
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
-from toolbox.locks import lock
+from toolbox.files import lock
 
 log = logging.getLogger("commander")
 LATER = "again later, or --data-file with a copy of your own"

@@ -2,6 +2,9 @@
 
 `recording.lead("MLII")` is looked over once, in blocks: Lead(name, rate_hz, samples, read, gaps), memory apart from its
 length.
+
+How large a lead is in most of its pieces: `typical_mv(read, samples, rate_hz)`. It tells volts and microvolts from
+mV.
 """
 
 from collections.abc import Callable, Collection
@@ -12,11 +15,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.formats import amplitude, lead_names
+from loaders.formats import lead_names
 from loaders.formats.lead_names import Kind
 from loaders.formats.units import millivolts
 from toolbox.ecg.gaps import SHORT_S, STILL_S, Reader, Signal, survey
 from toolbox.errors import DataError
+
+PIECE_S, PIECES = 10, 60  # pieces looked at, over the whole lead
+INNER = (0.2, 99.8)  # percentiles of a piece: an R peak reaches them, a spike does not
+ECG_LEAST_MV, ECG_MOST_MV = 0.02, 30.0  # an ECG on the skin: low voltage is 0.5, the largest QRS complexes reach 10
+
+
+def typical_mv(read: Reader, samples: int, rate_hz: float) -> float | None:
+    """The median over pieces of 10 s of what a piece spans, without its outermost values; None where nothing moves."""
+    piece = max(1, min(round(PIECE_S * rate_hz), samples))
+    spans = []
+    for first in np.linspace(0, samples - piece, min(PIECES, samples // piece)).astype(np.int64):
+        values = read(int(first), int(first) + piece)
+        values = values[np.isfinite(values)]
+        if 2 * len(values) >= piece:
+            spans.append(np.ptp(np.percentile(values, INNER)))
+    moving = [span for span in spans if span > 0]
+    return float(np.median(moving)) if moving else None
+
+
+def is_plausible(span_mv: float) -> bool:
+    """Whether an ECG can be that large."""
+    return ECG_LEAST_MV <= span_mv <= ECG_MOST_MV
+
 
 MOST_MV = 100  # from the lowest to the highest value of a lead; above it there are artefacts, or another unit
 
@@ -86,9 +112,7 @@ class Recording:
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
             raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
         span_mv = found.high - found.low
-        doubts = self._doubts_of_size(
-            number, amplitude.typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None
-        )
+        doubts = self._doubts_of_size(number, typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
         if self.units and number in self.unit_unknown and unit is None:
             doubts = (f"{self.name} states no unit of lead {name}; mV is assumed, which --unit changes", *doubts)
         return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
@@ -154,11 +178,11 @@ class Recording:
         Little is no error where the file states the unit: a lead that was off has nothing but the noise of its
         amplifier.
         """
-        if typical_mv is not None and not amplitude.is_plausible(typical_mv):
+        if typical_mv is not None and not is_plausible(typical_mv):
             shown = f"{typical_mv:.3g}" if typical_mv < 1000 else f"{typical_mv:,.0f}"
             what = f"lead {self.leads[number]} of {self.name} spans {shown} mV in most of its pieces"
-            what += f", an ECG {amplitude.LEAST_MV:g} to {amplitude.MOST_MV:g}"
-            if sure or (typical_mv < amplitude.LEAST_MV and number not in self.unit_unknown):
+            what += f", an ECG {ECG_LEAST_MV:g} to {ECG_MOST_MV:g}"
+            if sure or (typical_mv < ECG_LEAST_MV and number not in self.unit_unknown):
                 return (f"{what}: its unit is another one, or no ECG was recorded",)
             hint = "--unit with what its numbers are in: V, uV, or 200/mV for 200 steps a mV"
             raise DataError(f"{what}: its numbers are in another unit", where=str(self.path), hint=hint)

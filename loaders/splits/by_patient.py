@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.splits import holdout, shares
-from loaders.splits.by_row import Indices
-from loaders.splits.holdout import Fold, Holdout
+from loaders.splits import by_row
+from loaders.splits.by_row import Fold, Holdout, Indices
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -208,7 +207,7 @@ def _fold_of(beats: Beats, side: Mask, protocol: Protocol, *, seed: int, where: 
             f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds"
         )
     fold = _fold(protocol, folds, where)
-    test = side & np.isin(beats.patients(), persons[shares.folds(counts, folds, seed) == fold - 1])
+    test = side & np.isin(beats.patients(), persons[by_row.folds(counts, folds, seed) == fold - 1])
     named = " ".join(beats.names[np.unique(beats.of[test])])
     rule = f"whole patients in {folds} folds with like shares of each class, seed {seed}; fold {fold} tests, {named}"
     return Sides(side & ~test, test, f"{rule}; no person is on two sides")
@@ -249,7 +248,7 @@ def _validation(beats: Beats, side: Mask, val_fraction: Holdout, seed: int, *, w
     if isinstance(val_fraction, Fold):
         validates = np.zeros(len(side), bool)
         validates[side] = (
-            holdout.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where)
+            by_row.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where)
             == val_fraction.number
         )
         return validates
@@ -258,13 +257,13 @@ def _validation(beats: Beats, side: Mask, val_fraction: Holdout, seed: int, *, w
     persons, counts = beats.counts(side)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    return side & np.isin(beats.patients(), persons[shares.part(counts, val_fraction, seed)])
+    return side & np.isin(beats.patients(), persons[by_row.part(counts, val_fraction, seed)])
 
 
 def _drawn(beats: Beats, side: Mask, val: Mask, val_fraction: Holdout, seed: int) -> str:
     """How the rows `val` (N,) of the training `side` were chosen, in words."""
     if not val_fraction:
-        return holdout.NONE
+        return by_row.NONE
     share, chosen = val.sum() / side.sum(), " ".join(beats.names[np.unique(beats.of[val])])
     fold = f"{val_fraction}, " if isinstance(val_fraction, Fold) else ""
     return f"validation is {fold}whole records of the training side, {chosen} ({share:.3g} of its beats), seed {seed}"

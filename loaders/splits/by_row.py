@@ -1,13 +1,25 @@
 """Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are
-found."""
+found.
+
+Patients, each with a count of rows by class (P, K), are put together so that classes stand on every side in like
+shares.
+
+Which of the training rows validate: a part of them, one of several folds, or none. Every dataset asks here.
+
+    train, val, rule = holdout.drawn(y, Fold(2, 5), 42, record=record)
+
+The folds of one seed have no row in common and hold every training row between them; the test side knows nothing of
+them.
+"""
 
 import hashlib
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.errors import DataError
+from toolbox.errors import DataError, UsageError
 
 Indices = NDArray[np.int64]
 Samples = NDArray[np.float32]
@@ -121,3 +133,140 @@ def sharing(which: Indices, rows: int) -> str:
 def validation_rule(fraction: float, seed: int) -> str:
     """How validation rows were chosen, for the split rule."""
     return f"validation is {fraction:.3g} of train, stratified by class, seed {seed}"
+
+
+DRAWS = 256  # of patients in random order, from which the best is taken
+LEAST_SHARE = 1e-3  # of the beats, for a class to count
+MOST, SIZE_COUNTS = (
+    2.0,
+    3.0,
+)  # times the fraction that may validate; how much that size counts against the share of one class
+NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
+
+
+def folds(counts: Indices, number: int, seed: int) -> Indices:
+    """The fold (P,) of each of P persons, from 0 on.
+
+    The largest shares come first, as chance has it, each to the fold with least of what it brings.
+    """
+    share = counts / counts.sum(0).clip(1)  # (P, K)
+    order = np.argsort(-share.max(1) * np.random.default_rng(seed).uniform(0.5, 1, len(counts)), kind="stable")
+    held, rows, fold = np.zeros((number, counts.shape[1])), np.zeros(number, int), np.zeros(len(counts), int)
+    for person in order:  # tens of them
+        fold[person] = np.lexsort((rows, held @ share[person]))[0]
+        held[fold[person]] += share[person]
+        rows[fold[person]] += counts[person].sum()
+    return fold
+
+
+def part(counts: Indices, fraction: float, seed: int) -> Indices:
+    """Which of P persons make up about `fraction` of the rows, with the classes in them and in the others if that can
+    be had.
+
+    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of
+    many persons first, and among such those whose shares of the rows and of each class are nearest to `fraction` by
+    their ratio. A class that is all but absent does not count.
+    """
+    counts = counts[:, counts.sum(0) >= LEAST_SHARE * counts.sum()]
+    rng, total = np.random.default_rng(seed), counts.sum(0)
+    drawn = np.stack([rng.permutation(len(counts)) for _ in range(DRAWS)])  # (D, P)
+    held = counts[drawn].cumsum(1)[:, :-1]  # (D, P - 1, K), of the first 1, 2, ... persons
+    share, size = held / total, held.sum(2) / total.sum()
+    lacking = ((share == 0) | (share == 1)) @ (counts > 0).sum(0)
+    too_many = (size > MOST * fraction) & (np.arange(len(counts) - 1) > 0)
+    off = np.abs(np.log((share + NEARLY_0) / fraction)).sum(2) + SIZE_COUNTS * np.abs(np.log(size / fraction))
+    draw, last = np.unravel_index(np.lexsort((off.ravel(), lacking.ravel(), too_many.ravel()))[0], off.shape)
+    return drawn[draw, : last + 1]
+
+
+MOST_FOLDS = 1000
+NONE = "no row validates, all that are not test are trained on"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Fold `number`, from 1 on, of `folds`, as --val-fold says it."""
+
+    number: int
+    folds: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Fold":
+        """The fold that "2/5" means; a UsageError for any other text."""
+        number, slash, folds = text.partition("/")
+        whole = slash and all(part.isascii() and part.isdigit() and len(part) < 5 for part in (number, folds))
+        if not (whole and 2 <= int(folds) <= MOST_FOLDS and 1 <= int(number) <= int(folds)):
+            raise UsageError(f"--val-fold {text[:40]} is no fold N of K, 2 or more of them", hint="--val-fold 1/5")
+        return cls(int(number), int(folds))
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.folds}"
+
+
+Holdout = float | Fold  # the part of the training rows that validates, 0 for none, or a fold of them
+
+
+def is_part(holdout: Holdout) -> bool:
+    """Whether a part of the training rows validates, as --val-fraction says it."""
+    return not isinstance(holdout, Fold) and holdout > 0
+
+
+def drawn(
+    labels: NDArray[np.int64], holdout: Holdout, seed: int, *, record: NDArray[np.str_] | None = None, where: str = ""
+) -> tuple[Indices, Indices, str]:
+    """Ascending index arrays of those rows (N,) that train and those that validate, classes in like shares, and the
+    rule.
+
+    A fold has whole records where `record` (N,) names them and one has several rows. Raises DataError, with `where`,
+    where a side would be empty that is asked for.
+    """
+    if isinstance(holdout, Fold):
+        whole = record is not None and bool((record != "").all()) and len(np.unique(record)) < len(record)
+        number = (
+            of_groups(record, labels, holdout, seed, where=where)
+            if whole
+            else _of_rows(labels, holdout, seed, where=where)
+        )
+        rule = f"validation is {holdout} of train, {'whole records, ' * whole}stratified by class, seed {seed}"
+        return np.flatnonzero(number != holdout.number), np.flatnonzero(number == holdout.number), rule
+    if not holdout:
+        return np.arange(len(labels)), np.arange(0), NONE
+    train, val = stratified(labels, round(holdout * len(labels)), seed, where=where)
+    return train, val, validation_rule(holdout, seed)
+
+
+def of_records(
+    record: NDArray[np.str_], labels: NDArray[np.int64], holdout: Holdout, seed: int, *, where: str = ""
+) -> tuple[Indices, Indices, str]:
+    """The same with whole records (N,) in any case; a part of the training rows is then a part of their records."""
+    if isinstance(holdout, Fold) or not holdout:
+        return drawn(labels, holdout, seed, record=record, where=where)
+    train, val = by_record(record, holdout, seed, where=where)
+    return train, val, f"validation is {holdout:.3g} of the train records, seed {seed}"
+
+
+def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str = "") -> Indices:
+    """The fold (N,) from 1 on of each row, all rows of one of the `groups` (N,) in one, with like shares of each
+    class."""
+    names, of = np.unique(groups, return_inverse=True)
+    _check(fold, len(names), "records", where)
+    counts = np.zeros((len(names), labels.max() + 1), np.int64)
+    np.add.at(counts, (of, labels), 1)
+    return folds(counts, fold.folds, seed)[of] + 1
+
+
+def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) -> Indices:
+    """The fold (N,) from 1 on of each row: those of a class are dealt in random order, where the class before left
+    off."""
+    _check(fold, len(labels), "rows", where)
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    number = np.empty(len(labels), np.int64)
+    number[order] = np.arange(len(labels)) % fold.folds + 1
+    return number
+
+
+def _check(fold: Fold, there: int, what: str, where: str) -> None:
+    if fold.folds > there:
+        raise DataError(
+            f"{there} {what} cannot be put into {fold.folds} folds", where=where, hint="fewer folds, or more data"
+        )

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data, DataSpec, Split
-from loaders.families.beats_kaggle import CLASSES, RATE_HZ, SAMPLES, cut
+from loaders.families.row_forms import CLASSES, RATE_HZ, SAMPLES
+from loaders.families.row_forms import kaggle_cut as cut
 from loaders.files.cache import cached
-from loaders.splits import holdout
-from loaders.splits.holdout import Holdout
+from loaders.splits import by_row
+from loaders.splits.by_row import Holdout
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the generated beats change
@@ -132,7 +133,7 @@ def load(
         return Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(rows)), checksum
 
     everything, checksum = split("train", TRAIN_ROWS, TRAIN_SEED)
-    rest, val, drawn = holdout.drawn(everything.y, val_fraction, seed)
+    rest, val, drawn = by_row.drawn(everything.y, val_fraction, seed)
     spec = DataSpec(
         name=name,
         view="beat",

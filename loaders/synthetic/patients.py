@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
-from loaders.families import beat_features, beats_cohorts
+from loaders.families import beat_features
+from loaders.families import beats as beats_cohorts
 from loaders.families.beats import Recipe
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.splits.by_patient import Cohort
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the recordings change

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loaders.base import Data
 from loaders.families import strips
 from loaders.files.cache import Arrays, cached
-from loaders.splits.holdout import Holdout
+from loaders.splits.by_row import Holdout
 from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the strips change

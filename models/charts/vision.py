@@ -3,19 +3,51 @@ own names.
 
 The last layer is replaced by `head`; everything before it is `body`, whose tensors are called as torchvision calls
 them, so that its published weights fit. Pictures of any size and proportion pass.
+
+The one place that imports torchvision, which is asked for when a network of it is built and not before.
+
+With a torch for CPUs alone the compiled operators of the build that is on PyPI cannot be loaded, and the import ends
+where torchvision describes two of them that torch then does not know. No network here uses them: they are declared, and
+the import is tried again.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
-from models.charts import torchvision_import
 from toolbox.errors import UsageError
+
+MISSING = "operator torchvision::nms does not exist"
+OPERATORS = ("nms", "qnms")
+SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # what is declared in it lasts as long as it is kept
+
+
+@functools.cache
+def models() -> ModuleType:
+    """torchvision.models."""
+    try:
+        return _imported()
+    except RuntimeError as error:
+        if MISSING not in str(error):
+            raise
+    for name in OPERATORS:
+        LIBRARY.define(f"{name}{SIGNATURE}")
+    return _imported()
+
+
+def _imported() -> ModuleType:
+    import torchvision
+
+    return torchvision.models
+
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
 NAMES = (
@@ -47,7 +79,7 @@ class Vision(nn.Module):
             raise UsageError(what, hint="larger charts")
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout is {dropout:g}, must be from 0 on and below 1", hint="--model-args dropout=0.3")
-        network = torchvision_import.models().get_model(name)
+        network = models().get_model(name)
         self.name, self.last = name, [key for key, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
         width = network.get_submodule(self.last).in_features
         network.set_submodule(self.last, nn.Identity())

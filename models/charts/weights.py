@@ -21,7 +21,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from models.charts import torchvision_import
+from models.charts import vision
 from models.charts.vision import Vision
 from toolbox import files
 from toolbox.errors import CheckpointError, DownloadError
@@ -45,7 +45,7 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
     """
     networks = [part for part in model.modules() if isinstance(part, Vision)]
     network = networks[0]
-    published = torchvision_import.models().get_model_weights(network.name)
+    published = vision.models().get_model_weights(network.name)
     path = path or fetched(published.DEFAULT.url)
     sha256 = _sum(path)
     weights = _read(path, f"a copy of {published.DEFAULT.url}")

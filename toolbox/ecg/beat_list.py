@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files, temporary
+from toolbox import files
 from toolbox.errors import UsageError
 
 SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
@@ -70,7 +70,7 @@ def save_annotation(beats: Beats, path: Path) -> None:
     extension = path.suffix.removeprefix(".")
     if not re.fullmatch("[a-zA-Z]+", extension):
         raise UsageError(f"{extension!r} cannot be the ending of an annotation file", hint="letters only, such as pred")
-    with temporary.folder() as there:
+    with files.folder() as there:
         if len(beats.sample):
             symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
             notes = np.array(["" if name in SYMBOLS else name for name in beats.classes])[beats.label].tolist()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolbox import plain
 from toolbox.ecg.beat_list import Beats
-from toolbox.notice import NOTICE
+from toolbox.plain import NOTICE
 
 RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
 RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.metrics import bootstrap, classification, jackknife
-from toolbox.reports.panels import Panel
+from toolbox.reports.plots import Panel
 
 Array = NDArray[Any]
 BINS = 15

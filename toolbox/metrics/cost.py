@@ -2,11 +2,15 @@
 
 `size_and_work(model, spec)` is the same on every machine; `times(model, spec, ...)` are of the device that the model is
 on. Rows are random, of the shape that `spec` says.
+
+Multiply-accumulates of a network: one multiplication with its addition; those of convolutions, linear and recurrent
+layers and matrix products (attention) are counted, what is done value by value is not.
 """
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +18,70 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from toolbox.metrics import cost_macs
-from toolbox.metrics.cost_macs import answering
+
+def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Multiply-accumulates of the rows `inputs` on their way through the network, as it is when it is used.
+
+    torch's counter sees neither recurrent layers nor the fused attention of a network that is not trained, so the first
+    are counted by formula and the second is carried out as the matrix products that it is.
+    """
+    counter, cells = FlopCounterMode(display=False), []
+
+    def before(layer: nn.RNNBase, _: Any) -> None:
+        cells.append(counter.get_total_flops())
+
+    def after(layer: nn.RNNBase, inputs: tuple[Any, ...], _: Any) -> None:
+        seen = counter.get_total_flops() - cells.pop()
+        recurrent.append(of_recurrent(layer, inputs[0]) - seen // 2)
+
+    recurrent: list[int] = []
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase)]
+    hooks = [layer.register_forward_pre_hook(before) for layer in layers]
+    hooks += [layer.register_forward_hook(after) for layer in layers]
+    try:
+        with answering(model), _unfused(), counter:
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return counter.get_total_flops() // 2 + sum(recurrent)
+
+
+def of_recurrent(layer: nn.RNNBase, x: Any) -> int:
+    """Multiply-accumulates of an LSTM or GRU: every matrix of its weights, once a step of each row."""
+    x = getattr(x, "data", x)  # of a packed sequence
+    steps = x.numel() // x.shape[-1]
+    return steps * sum(each.numel() for each in layer.parameters() if each.dim() == 2)
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Attention as matrix products, for as long as it lasts."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def answering(model: nn.Module) -> Iterator[None]:
+    """The network as it is when it is used, and not trained."""
+    trained = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part in trained:
+            part.training = True
+
 
 WARM_UPS = 3
 FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
@@ -47,7 +112,7 @@ def size_and_work(model: nn.Module, spec: Facts) -> dict[str, int]:
         "parameters": sum(each.numel() for each in parameters),
         "trainable_parameters": sum(each.numel() for each in parameters if each.requires_grad),
         "file_bytes": file_bytes(model),
-        "macs": cost_macs.count(model, inputs(spec, 1, parameters[0].device)),
+        "macs": count(model, inputs(spec, 1, parameters[0].device)),
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from toolbox import files
 from toolbox.errors import CheckpointError
-from toolbox.reports import panels, plots
+from toolbox.reports import plots
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Heatmap
@@ -92,7 +92,7 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
     ]
     for artist in moving:
         artist.set_animated(True)  # left out when the rest is drawn, which is once
-    panels.pixels(figure)
+    plots.pixels(figure)
     still = figure.canvas.copy_from_bbox(figure.bbox)
     for i, row in enumerate(history):
         figure.canvas.restore_region(still)
@@ -158,7 +158,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
         sliders=[_slider(names, below)],
         updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )
-    panels.save_page(figure, path, auto_play=False)
+    plots.save_page(figure, path, auto_play=False)
 
 
 def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":

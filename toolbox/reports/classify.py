@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from toolbox import files, plain
 from toolbox.metrics import bootstrap, classification, ec57, jackknife
-from toolbox.notice import NOTICE
-from toolbox.reports import panels, plots
+from toolbox.plain import NOTICE
+from toolbox.reports import plots
 from toolbox.runs.predictions import Predictions
 
 log = logging.getLogger("commander")
@@ -100,17 +100,17 @@ def draw(
         figure = plots.confusion_figure(
             np.array(values["confusion_matrix"]), spec.classes, normalised=normalised, title=f"test set, {under}"
         )
-        panels.save_png(figure, folder / f"{name}.png")
-    panels.save_panels(
+        plots.save_png(figure, folder / f"{name}.png")
+    plots.save_panels(
         plots.roc_panels(predictions, spec.classes), folder / "roc", columns=1, title=f"test set, {under}"
     )
-    panels.save_panels(
+    plots.save_panels(
         plots.precision_recall_panels(predictions, spec.classes),
         folder / "precision_recall",
         columns=1,
         title=f"test set, {under}",
     )
-    panels.save_panels(plots.history_panels(history), folder / "history", columns=3, title=under)
+    plots.save_panels(plots.history_panels(history), folder / "history", columns=3, title=under)
 
 
 def summary(

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from toolbox import files, plain
 from toolbox.ecg.rhythm import clock
 from toolbox.metrics import calibration, ec57, jackknife
-from toolbox.notice import NOTICE
-from toolbox.reports import panels, plots
+from toolbox.plain import NOTICE
+from toolbox.reports import plots
 from toolbox.reports.classify import between, shown
-from toolbox.reports.panels import Panel
+from toolbox.reports.plots import Panel
 from toolbox.runs.predictions import Predictions
 
 log = logging.getLogger("commander")
@@ -137,16 +137,16 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
     under, classes = f"{title}\n{fill(protocol, 80)}", values["classes"]
     gross = np.array(values["confusion_matrix"])
     figure = plots.confusion_figure(gross, classes, normalised=False, title=f"all records pooled, {under}")
-    panels.save_png(figure, folder / "confusion_gross.png")
+    plots.save_png(figure, folder / "confusion_gross.png")
     table, remark = _listed(values["by_record"])
     height = 1.2 + 0.17 * (len(table["record"]) + 1)
     what = f"by record{remark}; a record's interval is of its beats, that of gross of the records"
-    panels.save_panels(
+    plots.save_panels(
         record_panels(values), folder / "by_record", columns=2, title=f"{what}\n{under}", cell=(5.0, height)
     )
     scores = _temperatures(predictions.scores, values.get("temperature"))
     curves = calibration.reliability_panels({name: (of, predictions.target) for name, of in scores.items()})
-    panels.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
+    plots.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
 
 
 def record_panels(values: Mapping[str, Any]) -> list[Panel]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from toolbox import plain, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import bootstrap, ec57, jackknife
-from toolbox.notice import NOTICE
+from toolbox.plain import NOTICE
 from toolbox.reports.classify import shown
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
@@ -27,7 +27,7 @@ Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
-# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits/holdout.py,
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits/by_row.py,
 # patients.py, divisions.py and ecg5000.py.
 VALIDATION = re.compile(
     r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)|\d+ train, \d+"

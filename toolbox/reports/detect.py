@@ -1,4 +1,10 @@
-"""A tested detector as files that a person reads: predictions first, then figures and a text made from them."""
+"""A tested detector as files that a person reads: predictions first, then figures and a text made from them.
+
+Arrays in, floats out: how well reconstruction errors tell anomalies from normal rows, by rank and at a threshold.
+
+Anomalies are the positive class of AUROC, average precision (both as in scikit-learn) and F1. A row is called an
+anomaly where its error is above the threshold. An undefined figure is NaN (null in JSON).
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +16,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, plain
-from toolbox.metrics import bootstrap, classification, detection, jackknife
-from toolbox.notice import NOTICE
-from toolbox.reports import panels, plots
+from toolbox.metrics import bootstrap, classification, jackknife
+from toolbox.plain import NOTICE
+from toolbox.reports import plots
 from toolbox.reports.classify import between, of_intervals, shown
-from toolbox.reports.panels import Panel
+from toolbox.reports.plots import Panel
 from toolbox.runs.predictions import Predictions
+
+Array = NDArray[Any]
+BY_RANK = ("auroc", "average_precision")
+AT_THRESHOLD = ("normals_kept", "anomalies_caught", "balanced_accuracy", "f1")
+DETECTION_FIGURES = (*BY_RANK, *AT_THRESHOLD)
+
+
+def both_sides(anomaly: Array) -> bool:
+    """Whether there are normal rows and anomalies in `anomaly` (N,), without which there is nothing to measure."""
+    return bool(0 < anomaly.sum() < len(anomaly))
+
+
+def detection_score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
+    """Every figure of `errors` (N,), where `anomaly` (N,) says which rows are ones."""
+    values = _weighted(anomaly, errors > threshold, _ranking(anomaly, errors), np.ones(len(errors)))
+    return {name: float(value) for name, value in values.items()}
+
+
+def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Array], dict[str, Array]]:
+    """Every figure (b,) of weights (b, N) of the rows; the threshold stays as it is."""
+    ranking, flagged = _ranking(anomaly, errors), errors > threshold
+    return lambda weights: _weighted(anomaly, flagged, ranking, weights)
+
+
+def bootstrap_intervals(
+    anomaly: Array, errors: Array, threshold: float, *, replicates: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
+    """95 % percentile intervals [low, high] of every figure over resampled rows; the threshold stays as it is."""
+    rng, statistic = np.random.default_rng(seed), of_weights(anomaly, errors, threshold)
+    blocks = (statistic(weights) for weights in classification.resamplings(rng, len(errors), replicates))
+    return classification.percentile_intervals(
+        DETECTION_FIGURES, np.concatenate([np.stack(list(block.values())) for block in blocks], 1)
+    )
+
+
+def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many rows each class has in `target` (N,), and how many of them lie above the threshold."""
+    flagged = np.bincount(target[errors > threshold], minlength=len(classes))
+    rows = np.bincount(target, minlength=len(classes))
+    return {name: {"rows": int(rows[k]), "flagged": int(flagged[k])} for k, name in enumerate(classes)}
+
+
+def _ranking(anomaly: Array, errors: Array) -> classification.Ranking:
+    return classification.Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
+
+
+def _weighted(anomaly: Array, flagged: Array, ranking: classification.Ranking, weight: Array) -> dict[str, Array]:
+    """Every figure (...,) with `weight` (..., N) for the rows."""
+    curve = ranking.curve(0, weight)
+    normals, anomalies = weight @ ~anomaly, weight @ anomaly
+    caught, false_alarms = weight @ (anomaly & flagged), weight @ (~anomaly & flagged)
+    kept_share, caught_share = (
+        classification.ratio(normals - false_alarms, normals),
+        classification.ratio(caught, anomalies),
+    )
+    return {
+        "auroc": classification.auroc(*curve),
+        "average_precision": classification.average_precision(*curve),
+        "normals_kept": kept_share,
+        "anomalies_caught": caught_share,
+        "balanced_accuracy": (kept_share + caught_share) / 2,
+        "f1": classification.ratio(2 * caught, anomalies + caught + false_alarms),
+    }
+
 
 log = logging.getLogger("commander")
 FIGURE = "{:<20}{:>10}{:>22}{:>20}{:>22}"
@@ -27,7 +97,6 @@ BINS = 60
 SHOWN = 3  # rows of each kind whose reconstructions are drawn
 CURVES = {"roc": plots.roc_panels, "precision_recall": plots.precision_recall_panels}
 CLASSES = ("anomaly", "normal")  # a row with a label is one of these
-Array = NDArray[Any]
 
 
 class Facts(Protocol):
@@ -61,9 +130,9 @@ def write(
     _save_csv(folder / "predictions.csv", predictions, fixed["threshold"], spec.classes)
     target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
     anomaly, record = target != normal, predictions.record
-    told = detection.both_sides(anomaly)
+    told = both_sides(anomaly)
     values = _measured(anomaly, errors, threshold, record) if told else {}
-    values |= {"threshold": threshold, "classes": detection.by_class(target, errors, threshold, spec.classes)}
+    values |= {"threshold": threshold, "classes": by_class(target, errors, threshold, spec.classes)}
     if baseline and told:
         name, scores, of_baseline = baseline
         values["baseline"] = {
@@ -83,13 +152,13 @@ def write(
 def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) -> dict[str, Any]:
     if bootstrap.several_rows_a_record(record):
         unit, _ = bootstrap.units(record)
-        intervals, lacking = jackknife.over_records(detection.of_weights(anomaly, scores, threshold), unit, bounds={})
+        intervals, lacking = jackknife.over_records(of_weights(anomaly, scores, threshold), unit, bounds={})
         method = jackknife.METHOD
     else:
         lacks = jackknife.too_few(len(record), "rows")
-        intervals, lacking = bootstrap.allowed(detection.bootstrap_intervals(anomaly, scores, threshold), lacks)
+        intervals, lacking = bootstrap.allowed(bootstrap_intervals(anomaly, scores, threshold), lacks)
         method = bootstrap.METHOD
-    figures = detection.score(anomaly, scores, threshold)
+    figures = detection_score(anomaly, scores, threshold)
     return figures | {"interval_method": method, "intervals": intervals, "without_interval": lacking}
 
 
@@ -125,7 +194,7 @@ def _figures(values: Mapping[str, Any]) -> list[str]:
     lines = [
         FIGURE.format("", "test", "95 % interval", *((baseline["name"], "95 % interval") if baseline else ("", "")))
     ]
-    for name in detection.FIGURES:
+    for name in DETECTION_FIGURES:
         cells = [cell for of in (values, baseline) if of for cell in _cells(of, name)]
         lines.append(FIGURE.format(name, *cells, *[""] * (4 - len(cells))).rstrip())
     return lines
@@ -154,19 +223,19 @@ def draw(
     """
     under = f"{title}\n{fill(spec.split_rule, 80)}"
     anomaly = predictions.target != normal
-    told = detection.both_sides(anomaly)
+    told = both_sides(anomaly)
     kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
     panel = errors_panel(
         {"train": train, **{f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}}, threshold
     )
-    panels.save_panels([panel], folder / "errors", columns=1, title=under)
+    plots.save_panels([panel], folder / "errors", columns=1, title=under)
     by_error = ranked(predictions, normal, threshold)[0]
     for name, curves in CURVES.items() if told else ():
-        panels.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
+        plots.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
     chosen = _extremes(predictions.loss, kinds)
     which = np.concatenate(list(chosen.values()))
     pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
-    panels.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
+    plots.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
 
 
 def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
@@ -177,7 +246,7 @@ def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Pre
     anomaly, errors = predictions.target != normal, predictions.loss
     scores = (rankdata(errors) / len(errors))[:, None]
     rows = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), scores, errors)
-    if not detection.both_sides(anomaly):
+    if not both_sides(anomaly):
         return rows, None
     return rows, classification.confusion_matrix(rows.target, (errors <= threshold).astype(int), len(CLASSES))
 

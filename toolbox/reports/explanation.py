@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files
-from toolbox.notice import NOTICE
+from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
-from toolbox.reports.panels import Panel, panels_figure
+from toolbox.reports.plots import Panel, panels_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -106,7 +106,7 @@ class Board:
         """What the test showed: scalars, the confusion matrix (K, K) of `classes`, and of the classes `curves`, which
         are the columns of the scores, precision-recall curves and the ROC. No curves and no matrix where no row has a
         label."""
-        from toolbox.reports import panels, plots
+        from toolbox.reports import plots
 
         with self._writing():
             for name, value in figures.items():
@@ -119,14 +119,14 @@ class Board:
                     f"pr_curve_test/{name}", predictions.target == k, predictions.scores[:, k], step
                 )
             if curves:
-                figure = panels.panels_figure(plots.roc_panels(predictions, curves), 1, f"test, epoch {step}", CELL)
+                figure = plots.panels_figure(plots.roc_panels(predictions, curves), 1, f"test, epoch {step}", CELL)
                 self._image("roc/test", figure, step)
             self.writer.flush()
 
     def _image(self, tag: str, figure: "Figure", step: int) -> None:
-        from toolbox.reports import panels
+        from toolbox.reports import plots
 
-        self.writer.add_image(tag, panels.pixels(figure), step, dataformats="HWC")
+        self.writer.add_image(tag, plots.pixels(figure), step, dataformats="HWC")
 
     def hparams(self, flags: dict[str, Any], values: dict[str, Any]) -> None:
         """The run's flags beside the figures that its test has put there, in the run's own event file."""

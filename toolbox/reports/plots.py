@@ -1,17 +1,232 @@
-"""What a classifier said becomes figures: confusion matrices, and the panels of curves and of a run's history."""
+"""What a classifier said becomes figures: confusion matrices, and the panels of curves and of a run's history.
+
+Panels of lines become figures: PNG through matplotlib, and the same lines as interactive HTML through plotly.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import plain
+from toolbox import files, plain
 from toolbox.metrics import classification
 from toolbox.metrics.classification import METRICS
-from toolbox.reports.panels import Panel
+from toolbox.plain import NOTICE
 from toolbox.runs.predictions import Predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Page
+
+# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours for what has more
+# lines.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
+    *("#882255", "#999933", "#332288", "#888888"),
+)
+LIBRARY = "plotly.min.js"
+DOTS = 90  # of a page, an inch
+TITLE_LINE = 19  # dots of a line of a page's title
+WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
+
+
+@dataclass
+class Panel:
+    """One plot: `lines` are (name, x, y), `bands` (x, low, high) filled in the colour of the line of the same place.
+
+    `guide` is a grey dashed line (x, y) behind; `ticks` are (heights, names) in place of the y axis' numbers, where
+    heights no longer mean values; `legend` names the lines.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: list[tuple[str, Any, Any]] = field(default_factory=list)
+    bands: list[tuple[Any, Any, Any]] = field(default_factory=list)
+    guide: tuple[Any, Any] | None = None
+    ticks: tuple[Any, Sequence[str]] | None = None
+    legend: bool = True
+
+
+def pixels(figure: "Figure") -> NDArray[np.uint8]:
+    """The figure drawn, (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(_as_written(figure))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def save_png(figure: "Figure", path: Path) -> None:
+    """Write a figure at 150 dots an inch."""
+    files.write_whole(path, lambda file: _as_written(figure).savefig(file, format="png", dpi=150))
+
+
+def _as_written(figure: "Figure") -> "Figure":
+    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its
+    escape."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(names := axis.get_major_formatter(), FixedFormatter):
+            names.seq = [*map(plain.block, names.seq)]
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(plain.block(text.get_text()))
+    return figure
+
+
+def save_page(figure: "Page", path: Path, **how: Any) -> None:
+    """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's
+    `to_html`."""
+    page = figure.to_html(include_plotlyjs="directory", **how).replace(
+        "</body>", f'<p style="font: 13px sans-serif; margin: 0 60px">{NOTICE}</p>\n</body>'
+    )
+    save_library(path.parent)
+    files.write_text(path, page)
+
+
+def save_library(folder: Path) -> None:
+    """Put plotly's library into `folder`, for the pages there, where it is not yet."""
+    if not (folder / LIBRARY).exists():
+        from plotly.offline import get_plotlyjs
+
+        files.write_text(folder / LIBRARY, get_plotlyjs())
+
+
+def save_panels(
+    panels: Sequence[Panel], path: Path, *, columns: int, title: str, cell: tuple[float, float] | None = None
+) -> None:
+    """Draw `panels` in a grid, as `path`.png and, to zoom and hover, as `path`.html; both read without a network.
+
+    `cell` is the width and height of a panel in inches.
+    """
+    cell = cell or ((4.2, 3.0) if columns > 1 else (7.0, 6.0))
+    panels, title = [_seen(panel) for panel in panels], plain.block(title)
+    save_png(panels_figure(panels, columns, title, cell), path.with_suffix(".png"))
+    save_page(panels_page(panels, columns, title, cell), path.with_suffix(".html"))
+
+
+def _seen(panel: Panel) -> Panel:
+    """A panel whose every name is text."""
+    texts = {name: plain.block(getattr(panel, name)) for name in ("title", "x_label", "y_label")}
+    lines = [(plain.escaped(name), x, y) for name, x, y in panel.lines]
+    ticks = panel.ticks and (panel.ticks[0], [*map(plain.escaped, panel.ticks[1])])
+    return replace(panel, **texts, lines=lines, ticks=ticks)
+
+
+def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple[float, float]) -> "Figure":
+    """`panels` in a grid as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(7.0, cell[0] * columns), cell[1] * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for panel, axes in zip(panels, places, strict=False):
+        _draw(panel, axes)
+    for axes in places[len(panels) :]:
+        axes.remove()
+    return figure
+
+
+def _draw(panel: Panel, axes: Any) -> None:
+    marker = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None
+    for i, (name, x, y) in enumerate(panel.lines):
+        axes.plot(
+            x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=0.8 if panel.ticks else 1.6, marker=marker
+        )
+    for i, (x, low, high) in enumerate(panel.bands):
+        axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
+    if panel.guide:
+        axes.plot(*panel.guide, color="grey", linestyle="--", linewidth=1, zorder=1)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_title(panel.title, fontsize="medium")
+    if not panel.lines:
+        axes.set(xticks=[], yticks=[])
+    if panel.x_label in ("epoch", "step"):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if panel.ticks:
+        axes.set_yticks(*panel.ticks)
+    axes.grid(alpha=0.25)
+    if panel.lines and panel.legend:
+        axes.legend(fontsize=8)
+
+
+def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[float, float]) -> "Page":
+    """`panels` in a grid as a plotly figure."""
+    from plotly.subplots import make_subplots
+
+    rows = -(-len(panels) // columns)
+    titles = [_lines(panel.title) for panel in panels]
+    # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
+    gap = (
+        45
+        + 20 * any(panel.x_label for panel in panels[:-columns])
+        + 15 * max(title.count("<br>") + 1 for title in titles)
+    )
+    top = max(90, 20 + TITLE_LINE * (title.count("\n") + 1)) + gap
+    height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
+    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
+    figure.update_annotations(font_size=13)
+    for place, panel in enumerate(panels):
+        _add(
+            panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0
+        )
+    figure.update_layout(
+        title={"text": _lines(title), "font_size": 14, "y": 1, "yanchor": "top", "pad_t": 30},
+        margin_t=top,
+        template="plotly_white",
+        height=top + height + 80,
+        width=width + 160 if width > WIDE else None,
+    )
+    return figure
+
+
+def _lines(text: str) -> str:
+    return text.replace("\n", "<br>")
+
+
+def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) -> None:
+    for i, (x, low, high) in enumerate(panel.bands):
+        edges = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([low, high[::-1]])}
+        figure.add_scatter(
+            **edges,
+            fill="toself",
+            fillcolor=COLOURS[i % len(COLOURS)],
+            opacity=0.2,
+            line_width=0,
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+            **cell,
+        )
+    for i, (name, x, y) in enumerate(panel.lines):
+        figure.add_scatter(
+            x=x,
+            y=y,
+            name=name,
+            mode="lines+markers" if len(x) < 50 else "lines",
+            legendgroup=name,
+            showlegend=panel.legend and legend,
+            line_color=COLOURS[i % len(COLOURS)],
+            hoverinfo="x+name" if panel.ticks else None,
+            **cell,
+        )
+    if panel.guide:
+        line = {"color": "grey", "dash": "dash", "width": 1}
+        x, y = panel.guide
+        figure.add_scatter(x=x, y=y, mode="lines", showlegend=False, hoverinfo="skip", line=line, **cell)
+    figure.update_xaxes(title_text=panel.x_label, **cell)
+    figure.update_yaxes(title_text=_lines(panel.y_label), **cell)
+    if panel.ticks:
+        figure.update_yaxes(tickvals=panel.ticks[0], ticktext=panel.ticks[1], **cell)
+
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from toolbox import files, plain
-from toolbox.ecg import rhythm, selfscore
+from toolbox.ecg import matching, rhythm
 from toolbox.metrics import ec57
-from toolbox.notice import NOTICE
 from toolbox.outputs import Claim
+from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
 
 LARGEST = 2**26  # bytes of a file of an earlier version
@@ -133,7 +133,7 @@ def _cell(name: str, value: Any) -> str:
         return value
     if name == "duration_s":
         return rhythm.clock(value)
-    return selfscore.shown(value) if name.endswith(("Se", "+P")) else rhythm.shown(value)
+    return matching.shown(value) if name.endswith(("Se", "+P")) else rhythm.shown(value)
 
 
 def write(
@@ -150,7 +150,7 @@ def write(
     `rule` is how the rows of the run were divided.
     """
     parts = [found["score"] | {"recording": found["folder"]} for found in done if "score" in found]
-    score = selfscore.pooled(parts) if parts else None
+    score = matching.pooled(parts) if parts else None
     _save_csv(folder / "summary.csv", rows(done, classes))
     files.write_text(folder / "index.html", _page(done, failed, score, classes=classes, title=title, rule=rule))
     if score:
@@ -211,17 +211,15 @@ def _pooled(score: dict[str, Any]) -> list[str]:
         " pooled</h2>"
     ]
     if found := score["detection"]:
-        body.append(
-            _table(["", "Se", "+P"], [["detection", selfscore.shown(found["Se"]), selfscore.shown(found["+P"])]])
-        )
+        body.append(_table(["", "Se", "+P"], [["detection", matching.shown(found["Se"]), matching.shown(found["+P"])]]))
     for told, of in score["classes"].items():
-        body.append(f"<p>{of['recordings']:,} of them: {selfscore.TRAINED_ON[told]}</p>")
+        body.append(f"<p>{of['recordings']:,} of them: {matching.TRAINED_ON[told]}</p>")
         lines = [
-            [escape(name), f"{each['beats']:,}", *(selfscore.shown(each[part]) for part in ("Se", "+P", "F1"))]
+            [escape(name), f"{each['beats']:,}", *(matching.shown(each[part]) for part in ("Se", "+P", "F1"))]
             for name, each in of["classification"].items()
         ]
         body.append(_table(["", "beats", "Se", "+P", "F1"], lines))
-        body += [f"<p>{line}</p>" for line in selfscore.left_out(score, of)]
+        body += [f"<p>{line}</p>" for line in matching.left_out(score, of)]
         body.append(_influence(of["influence"]))
     return body
 
@@ -229,7 +227,7 @@ def _pooled(score: dict[str, Any]) -> list[str]:
 def _influence(moved: dict[str, Any]) -> str:
     """Which recording moves each pooled figure most, and the figure without it."""
     lines = [
-        [escape(name), selfscore.shown(of["value"]), escape(of["record"]), selfscore.shown(of["without"])]
+        [escape(name), matching.shown(of["value"]), escape(of["record"]), matching.shown(of["without"])]
         for name, of in moved.items()
     ]
     return _table(["most moved by one recording", "pooled", "recording", "without it"], lines) if lines else ""

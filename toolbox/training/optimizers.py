@@ -1,11 +1,19 @@
 """A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on
-beats."""
+beats.
 
+A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch.
+"""
+
+import logging
+import math
+import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import lr_scheduler as torch_schedules
 
 from toolbox.registry import pick
 
@@ -42,3 +50,84 @@ def get_optimizer(
     """Build the optimizer called `name` for parameters, or groups of them; `momentum` is beta 1 of the Adam family."""
     lr, weight_decay = settle(name, lr, weight_decay)
     return OPTIMIZERS[name](parameters, lr, momentum, weight_decay)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a schedule is built from: epochs between steps, factor a step, and the length of the run."""
+
+    step: int
+    lr_decay: float
+    epochs: int
+    batches: int
+    monitor_mode: str
+
+
+SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
+    "none": lambda optimizer, shape: torch_schedules.ConstantLR(optimizer, factor=1.0),
+    "StepLR": lambda optimizer, shape: torch_schedules.StepLR(optimizer, shape.step, shape.lr_decay),
+    "ExponentialLR": lambda optimizer, shape: torch_schedules.ExponentialLR(optimizer, shape.lr_decay),
+    "ReduceLROnPlateau": lambda optimizer, shape: torch_schedules.ReduceLROnPlateau(
+        optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step
+    ),
+    # torch's own steps from the rate before, and so stays at 0 where a run that reached it is made longer.
+    "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.LambdaLR(
+        optimizer, lambda epoch: (1 + math.cos(math.pi * epoch / max(1, shape.epochs))) / 2
+    ),
+    "OneCycleLR": lambda optimizer, shape: torch_schedules.OneCycleLR(
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        total_steps=max(1, shape.epochs * shape.batches) + 1,
+        cycle_momentum=False,
+    ),
+}
+# What of a schedule's state the number of epochs decides: it is never loaded, so that a longer run gets its own shape.
+SHAPED_BY_EPOCHS = {"CosineAnnealingLR": set(), "OneCycleLR": {"total_steps", "_schedule_phases"}}
+
+
+class Schedule:
+    """One interface for schedules that step by batch, by epoch, or on a plateau of the monitored value."""
+
+    def __init__(self, name: str, optimizer: Optimizer, shape: Shape) -> None:
+        self.inner = pick("scheduler", SCHEDULERS, name)(optimizer, shape)
+        self.name = name
+
+    def after_batch(self) -> None:
+        """Step what steps by batch."""
+        if self.name == "OneCycleLR":
+            self.inner.step()
+
+    def after_epoch(self, monitored: float) -> None:
+        """Step what steps by epoch; `monitored` is the validation value that decides a plateau."""
+        if self.name == "ReduceLROnPlateau":
+            self.inner.step(monitored)
+        elif self.name != "OneCycleLR":
+            self.inner.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        drop = SHAPED_BY_EPOCHS.get(self.name, set()) | {"optimizer", "_get_lr_called_within_step", "_is_initial"}
+        return {key: value for key, value in self.inner.state_dict().items() if key not in drop}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, in the shape this schedule was built with."""
+        self.inner.load_state_dict(state)
+        if self.name in SHAPED_BY_EPOCHS and self.inner.last_epoch <= getattr(self.inner, "total_steps", math.inf):
+            # The optimizer came with the rate of the shape before, as did get_last_lr(), which torch would have us ask.
+            with warnings.catch_warnings(action="ignore"):
+                rates = self.inner.get_lr()
+            for group, rate in zip(self.inner.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
+def warn_if_reshaped(name: str, before: int, now: int) -> None:
+    """Say that a schedule which is shaped by the number of epochs is another one when that changes."""
+    if before != now and name in SHAPED_BY_EPOCHS:
+        logging.getLogger("commander").warning(
+            "%s was shaped for %d epochs and is now for %d: the learning rate goes on from another place of its curve, "
+            "so the result is not that of a run started with %d epochs",
+            name,
+            before,
+            now,
+            now,
+        )

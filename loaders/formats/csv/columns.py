@@ -2,10 +2,22 @@
 
 A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row.
 Files of the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`.
+
+A table of rows whose columns are separated by something else than commas is recognised, with how pandas reads it.
+
+Columns of a table that tell rows apart rather than describe them: row numbers, time stamps, numbers of records.
+
+A network learns from such a column where a row stands in its file, and so its class where rows are sorted by class.
+
+What the names of a table's columns tell: which are of samples, and which say whose row it is.
 """
 
+import math
+import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +28,143 @@ from loaders.files.archives import reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.formats import ucr
-from loaders.formats.csv import columnnames, rownumbers, separators
-from loaders.formats.csv.columnnames import COUNTING, is_number
+from loaders.formats.csv.dialect import DECIMALS, DELIMITERS, Dialect
 from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, Layout, first_lines
 from loaders.formats.labels import NO_LABEL, stand_first
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
+
+SHARE = 0.5  # of the cells are numbers between the right separators
+
+
+def other(line: str) -> Dialect | None:
+    """The dialect of a line of numbers that are not separated by commas; None where they are, or where nothing
+    separates them."""
+    by_comma = _numbers(Dialect(","), line)
+    for mark, decimal in product(";\t| ", DECIMALS):
+        dialect = Dialect(mark, decimal)
+        if _numbers(dialect, line) >= max(2, by_comma + 1, SHARE * len(dialect.cells(line))):
+            return dialect
+    return None
+
+
+def _numbers(dialect: Dialect, line: str) -> int:
+    return sum(map(dialect.is_number, dialect.cells(line)))
+
+
+def in_words(dialect: Dialect) -> str:
+    """The separator and the decimal sign."""
+    return f"the separator is {DELIMITERS[dialect.delimiter]}, the decimal sign {DECIMALS[dialect.decimal]}"
+
+
+def as_arguments(dialect: Dialect) -> str:
+    """The dialect as arguments of pandas.read_csv."""
+    mark = r"\s+" if dialect.delimiter == " " else dialect.delimiter
+    return f"sep={mark!r}" + ", decimal=','" * (dialect.decimal == ",")
+
+
+FEWEST = 20  # rows, or different values; below them samples may be in order by chance
+FEW_WHOLE = 0.1  # of samples with decimals
+CERTAIN = 14  # -log of the probability that as many random values as there are rows would all be different
+
+
+def counting_columns(x: NDArray[np.float32]) -> list[int]:
+    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has numbers of rows or
+    records.
+
+    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, as numbers of
+    rows have of which some were left out. Shuffled numbers of rows are all different, though they have few values to
+    choose from; those of records are whole beside samples with decimals.
+    """
+    if len(x) < FEWEST:
+        return []
+    found = {column for column in _ordered(x) if len(np.unique(x[:, column])) >= FEWEST}
+    found |= {column for column in (0, x.shape[1] - 1) if _all_different(x[:, column]) or _alone_whole(x, column)}
+    return sorted(found)
+
+
+def _ordered(x: NDArray[np.float32]) -> list[int]:
+    """Columns that never fall, or never rise; the first rows rule out most of them."""
+    columns = np.arange(x.shape[1])
+    for rows in (x[:FEWEST], x):
+        steps = np.diff(rows[:, columns], axis=0)
+        columns = columns[(steps >= 0).all(0) | (steps <= 0).all(0)]
+    return columns.tolist()
+
+
+def _alone_whole(x: NDArray[np.float32], column: int) -> bool:
+    """Whether a column has three or more whole numbers and nothing else, and the other columns hardly any."""
+    different = np.unique(x[:, column])
+    if len(different) < 3 or (different != np.floor(different)).any() or x.shape[1] < 2:
+        return False
+    others = np.delete(x, column, axis=1)
+    return bool((others == np.floor(others)).mean() < FEW_WHOLE)
+
+
+def _all_different(values: NDArray[np.float32]) -> bool:
+    """Whether values (N,) are all different on so coarse a grid that random ones would not be.
+
+    N values drawn from P places are all different with the probability P! / ((P - N)! P**N), the birthday problem.
+    """
+    steps = np.diff(np.sort(values.astype(np.float64)))
+    if steps.min() <= 0:
+        return False
+    rows, places = len(values), max(steps.sum() / steps.min() + 1, len(values))
+    if places > rows**2:  # where they may well be, and lgamma is no longer exact
+        return False
+    return math.lgamma(places - rows + 1) + rows * math.log(places) - math.lgamma(places + 1) > CERTAIN
+
+
+COUNTING = 8  # so many names that count up from 0 or 1 are a header that pandas wrote, and no samples
+ALIKE = 0.9  # of the names of samples differ in their numbers only: then another name is no sample's
+# Words for whose row it is, those for a person first: rows of one person should stay together, whatever they are
+# records of.
+OF_RECORDS = (
+    r"patients?|pat|subjects?|subj|participants?|persons?|people|individuals?|volunteers?|probands?|user",
+    r"records?|recordings?|rec|ecg|study|exam|session|file",
+    r"groups?|case",
+)
+ALONE = ("pid", "sid", "mrn", "uid")
+NUMBERED = r"(?:ids?|identifiers?|no|nr|num|numbers?|names?|codes?|keys?|idx|index)"
+BARE = "pat|rec|ecg|user|study|exam|session|file|case"  # these mean a record only with a word for a number after them
+
+
+def of_records(names: Sequence[str]) -> list[int]:
+    """The columns, counted from 0, that are called as records are: patient, Subject ID, record_name, group; persons
+    first."""
+    ranked = [(rank, column) for column, name in enumerate(names) if (rank := _rank(name)) is not None]
+    return [column for _, column in sorted(ranked)]
+
+
+def _rank(name: str) -> int | None:
+    word = re.sub(r"[\W_]+", "", name).lower()
+    if word in ALONE:
+        return 0
+    for rank, stems in enumerate(OF_RECORDS):
+        found = re.fullmatch(rf"(?:id)?({stems})({NUMBERED})?", word)
+        if found and not (re.fullmatch(BARE, found[1]) and not (found[2] or word.startswith("id"))):
+            return rank
+    return None
+
+
+def odd(names: Sequence[str]) -> tuple[list[int], str]:
+    """The columns whose name is not like those of the samples, and such a name of a sample; none where names are too
+    few."""
+    stems = [re.sub(r"[\d.]+", "", name) for name in names]
+    usual, count = Counter(stems).most_common(1)[0]
+    if len(names) <= COUNTING or count < ALIKE * len(names):
+        return [], names[stems.index(usual)]
+    return [column for column, stem in enumerate(stems) if stem != usual], names[stems.index(usual)]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number as Python writes it."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
 
 FEWEST_SAMPLES = 2
 LISTED = 12  # of the columns, in an error
@@ -122,7 +265,7 @@ def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool
     explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
     found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
     left = [column for column in range(len(cells)) if column not in found.values()]
-    whose = [column for column in columnnames.of_records(cells) if column in left] if header else []
+    whose = [column for column in of_records(cells) if column in left] if header else []
     if asked.get("label") == "":
         found["label"] = _default_label(cells, left, whose)
     whose = [column for column in whose if column != found.get("label")]
@@ -138,7 +281,7 @@ def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool
 def _default_label(cells: Sequence[str], left: Sequence[int], whose: Sequence[int]) -> int:
     """The last column, or the last that is not called a record's where a name that is no sample's stands there."""
     others = [column for column in left if column not in whose]
-    strange, _ = columnnames.odd([cells[column] for column in others]) if others else ([], "")
+    strange, _ = odd([cells[column] for column in others]) if others else ([], "")
     if left and left[-1] in whose and strange and strange[-1] == len(others) - 1:
         return others[-1]
     return left[-1] if left else 0
@@ -162,14 +305,14 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
 
 def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
     """Refuse a file whose columns are not separated by commas, with the line of pandas that makes it a CSV."""
-    dialect = separators.other(",".join(lines[-1][1]))
+    dialect = other(",".join(lines[-1][1]))
     if dialect is None:
         return
     first = [cell.replace(dialect.decimal, ".") for cell in dialect.cells(",".join(lines[0][1]))]
     header, there = ("", "") if is_header(first, {}) else (", header=None", ", header=False")
-    read = f"pandas.read_csv({path.name!r}, {separators.as_arguments(dialect)}{header})"
+    read = f"pandas.read_csv({path.name!r}, {as_arguments(dialect)}{header})"
     hint = f"commas between the columns: {read}.to_csv('my.csv', index=False{there})"
-    raise DataError(separators.in_words(dialect), where=f"{path}, line {lines[-1][0]}", hint=hint)
+    raise DataError(in_words(dialect), where=f"{path}, line {lines[-1][0]}", hint=hint)
 
 
 def _check_names(there: Sequence[str], where: str) -> None:
@@ -177,7 +320,7 @@ def _check_names(there: Sequence[str], where: str) -> None:
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
         raise DataError(what, where=where, hint=WITHOUT)
-    strange, sample = columnnames.odd(there)
+    strange, sample = odd(there)
     if strange:
         what = (
             f"{', '.join(there[column] for column in strange)[:100]} among samples that are called {sample} and the"
@@ -205,7 +348,7 @@ def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str)
 def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
     """Refuse a column among the samples that numbers the rows or their records; `places` are the columns of the
     samples."""
-    if counting := rownumbers.counting(x):
+    if counting := counting_columns(x):
         column, values = places[counting[0]], x[:, counting[0]]
         name = f" ({cells[column][:40]})" if cells else ""
         what = (

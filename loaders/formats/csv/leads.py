@@ -20,9 +20,8 @@ from loaders.formats.csv.clock import Timeline
 from loaders.formats.csv.dialect import AROUND
 from loaders.formats.csv.dialect import MISSING as WORDS
 from loaders.formats.csv.form import Form, understand
-from loaders.formats.csv.gaps import rows_of, timing
+from loaders.formats.csv.gaps import Range, rows_of, sentinels, timing
 from loaders.formats.csv.header import LEAD
-from loaders.formats.csv.sentinels import Range, sentinels
 from loaders.formats.recording import Recording
 from toolbox.ecg.gaps import Signal
 from toolbox.errors import DataError

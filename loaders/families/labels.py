@@ -6,11 +6,22 @@
 Symbols as in WFDB's table of annotation codes. `aami-s` is the map of ANSI/AAMI EC57, as its reference program `bxb` of
 the WFDB software has it. `aami` differs in e and j, atrial and nodal escape beats, which are N in it: de Chazal et al.,
 IEEE TBME 51(7):1196-1206, 2004, and the Kaggle heartbeat files have them so.
+
+What was diagnosed in a twelve-lead record becomes its rhythm, and the rhythm a class: by a map that has a name, or a
+file's.
+
+    rhythm = diagnoses.of_codes(["164934002", "426177001"])          # "SB"
+    y = diagnoses.rhythm_map("rhythm4").of(np.array([rhythm]))       # 2
+
+Acronyms as in the Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020), in which AF is atrial flutter and AFIB
+atrial fibrillation, and whose four groups `rhythm4` are. SNOMED CT codes as in ConditionNames_SNOMED-CT.csv of
+PhysioNet's ecg-arrhythmia 1.0.0; two rhythms have another code in the tables of the PhysioNet/CinC Challenge 2021
+(dx_mapping_unscored.csv).
 """
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +39,15 @@ BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; between any tw
 AAMI = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
 RARE = "Bnr?"
 IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
-EACH = {symbol: symbol for symbol in BEATS}
+EACH_SYMBOL = {symbol: symbol for symbol in BEATS}
 # By name, the symbols of each class.
-MAPS: dict[str, Mapping[str, str]] = {"aami": AAMI, "aami-s": AAMI | {"N": "NLRB", "S": "AaJSejn"}, "symbols": EACH}
+SYMBOL_MAPS: dict[str, Mapping[str, str]] = {
+    "aami": AAMI,
+    "aami-s": AAMI | {"N": "NLRB", "S": "AaJSejn"},
+    "symbols": EACH_SYMBOL,
+}
 LARGEST_FILE, LONGEST_NAME = 2**16, 40
-HINT = 'a line N,normal for each symbol, or {"N": "normal", ...}'
+SYMBOL_HINT = 'a line N,normal for each symbol, or {"N": "normal", ...}'
 
 
 @dataclass(frozen=True)
@@ -57,9 +72,9 @@ class LabelMap:
         """The map as data with only these `symbols` need it: without the rare ones that are not there, and where every
         symbol is a class without those; a map of the user's as it is."""
         there = set(np.unique(symbols).tolist())
-        if self.symbols is EACH:
+        if self.symbols is EACH_SYMBOL:
             return LabelMap(self.name, {name: own for name, own in self.symbols.items() if name in there})
-        if self.name not in MAPS:
+        if self.name not in SYMBOL_MAPS:
             return self
         absent = str.maketrans("", "", "".join(set(RARE) - there))
         return LabelMap(self.name, {name: own.translate(absent) for name, own in self.symbols.items()})
@@ -107,9 +122,11 @@ def label_map(name: str | Path) -> LabelMap:
     Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
     """
     name = str(name)
-    if name in MAPS or not is_file(name):
-        return LabelMap(name, pick("label-map", MAPS | {f"FILE{ending}": EACH for ending in READERS}, name))
-    return LabelMap(Path(name).name, _classes(read_pairs(name, "symbol", HINT), name))
+    if name in SYMBOL_MAPS or not is_file(name):
+        return LabelMap(
+            name, pick("label-map", SYMBOL_MAPS | {f"FILE{ending}": EACH_SYMBOL for ending in READERS}, name)
+        )
+    return LabelMap(Path(name).name, _classes(read_pairs(name, "symbol", SYMBOL_HINT), name))
 
 
 def is_file(name: str) -> bool:
@@ -153,9 +170,9 @@ def _classes(pairs: Sequence[tuple[str, str, str]], where: str) -> dict[str, str
             (any(symbol in own for own in classes.values()), f"the symbol {symbol} is there twice"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
-            raise DataError(fault, where=f"{where}{place}", hint=HINT)
+            raise DataError(fault, where=f"{where}{place}", hint=SYMBOL_HINT)
         classes[name] = classes.get(name, "") + symbol
-    check_classes(classes, where, HINT)
+    check_classes(classes, where, SYMBOL_HINT)
     return classes
 
 
@@ -182,3 +199,99 @@ def _json(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, s
 
 
 READERS = {".csv": _csv, ".json": _json}
+
+
+RHYTHMS = ("SB", "SR", "AFIB", "ST", "AF", "SA", "SVT", "AT", "AVNRT", "AVRT", "SAAWR")
+ALIASES = {"SI": "SA"}  # sinus irregularity, called so in RhythmNames.xlsx
+SINUS = {"SB", "ST", "SA"}  # beside which "sinus rhythm" says nothing more
+CODES = {
+    "426177001": "SB",
+    "426783006": "SR",
+    "164889003": "AFIB",
+    "427084000": "ST",
+    "164890007": "AF",
+    "427393009": "SA",
+    "426761007": "SVT",
+    "713422000": "AT",
+    "233896004": "AVNRT",
+    "251166008": "AVNRT",  # of the challenge
+    "233897008": "AVRT",
+    "195101003": "SAAWR",
+    "17366009": "SAAWR",  # of the challenge
+}
+EACH_RHYTHM = {name: (name,) for name in RHYTHMS}
+FOUR = {
+    "AFIB": ("AFIB", "AF"),
+    "GSVT": ("ST", "SVT", "AT", "AVNRT", "SAAWR", "AVRT"),
+    "SB": ("SB",),
+    "SR": ("SR", "SA"),
+}
+# By name, the rhythms of each class.
+RHYTHM_MAPS: dict[str, Mapping[str, tuple[str, ...]]] = {"rhythm4": FOUR, "rhythm11": EACH_RHYTHM}
+SEVERAL = "+"  # between the rhythms of a record that has more than one
+RHYTHM_HINT = 'a line SB,slow for each rhythm, or {"SB": "slow", ...}'
+
+
+def of_codes(codes: Iterable[str]) -> str:
+    """The rhythm that SNOMED CT codes name, "" for none, "ST+AT" for more than one; others than rhythms do not
+    count."""
+    return together(CODES[code] for code in codes if code in CODES)
+
+
+def together(rhythms: Iterable[str]) -> str:
+    """Several rhythms as one name; sinus rhythm goes without saying where it is slow, fast or irregular."""
+    named = set(rhythms)
+    named -= {"SR"} if named & SINUS else set()
+    return SEVERAL.join(name for name in RHYTHMS if name in named)
+
+
+@dataclass(frozen=True)
+class RhythmMap:
+    """Which class each rhythm is of. `content` names all of it, for a checksum."""
+
+    name: str
+    classes: Mapping[str, tuple[str, ...]]
+
+    @property
+    def content(self) -> str:
+        """Classes and rhythms as text."""
+        return json.dumps(dict(self.classes))
+
+    def of(self, rhythms: NDArray[np.str_]) -> NDArray[np.int64]:
+        """The class (N,) of each rhythm (N,); -1 where it has none, or where several rhythms are of different
+        classes."""
+        numbers = {rhythm: k for k, own in enumerate(self.classes.values()) for rhythm in own}
+        names, inverse = np.unique(rhythms, return_inverse=True)
+        found = [{numbers.get(part, -1) for part in str(name).split(SEVERAL)} for name in names]
+        return np.array([each.pop() if len(each) == 1 else -1 for each in found], np.int64)[inverse]
+
+    def among(self, rhythms: NDArray[np.str_]) -> "RhythmMap":
+        """The map without classes that none of `rhythms` is of, where every rhythm is a class; else as it is."""
+        if self.classes is not EACH_RHYTHM:
+            return self
+        there = set(self.of(rhythms).tolist())
+        return RhythmMap(self.name, {name: own for k, (name, own) in enumerate(self.classes.items()) if k in there})
+
+
+def rhythm_map(name: str | Path) -> RhythmMap:
+    """The map called `name`, or that of the file `name`: JSON {rhythm: class} or a CSV of rhythm,class.
+
+    Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
+    """
+    name = str(name)
+    if name in RHYTHM_MAPS or not is_file(name):
+        return RhythmMap(
+            name, pick("label-map", RHYTHM_MAPS | {f"FILE{ending}": EACH_RHYTHM for ending in READERS}, name)
+        )
+    classes: dict[str, tuple[str, ...]] = {}
+    for place, written, own in read_pairs(name, "rhythm", RHYTHM_HINT):
+        rhythm = ALIASES.get(written, written)
+        faults = (
+            (rhythm not in RHYTHMS, f"'{written[:40]}' is no rhythm, those are {' '.join(RHYTHMS)}"),
+            (any(rhythm in others for others in classes.values()), f"the rhythm {rhythm} is there twice"),
+        )
+        if fault := next((text for is_so, text in faults if is_so), ""):
+            raise DataError(fault, where=f"{name}{place}", hint=RHYTHM_HINT)
+        classes[own] = (*classes.get(own, ()), rhythm)
+    check_classes(classes, name, RHYTHM_HINT)
+    return RhythmMap(Path(name).name, classes)

@@ -1,5 +1,6 @@
 """What the cells of a research cost beside what they score: columns of the table, the Pareto front, and a figure of
-both."""
+both.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from toolbox.metrics import cost
 from toolbox.plain import markup as escape
-from toolbox.reports.panels import COLOURS
+from toolbox.reports.plots import COLOURS
 from toolbox.tasks import mode
 
 if TYPE_CHECKING:

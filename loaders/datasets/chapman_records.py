@@ -5,28 +5,177 @@ fault.
     arrays = tracings.read_all(source, cache)
 
 CSV files of a folder, the denoised ones first, or WFDB records in folders of any depth.
+
+One twelve-lead recording, a CSV with a column a lead or a WFDB record, becomes samples in microvolts, checked.
+
+What cannot be used raises `Fault("a lead is flat: V3")`: its kind, by which faults are counted, and what it is.
 """
 
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
-from loaders.datasets import chapman_tracing
-from loaders.datasets.chapman_tracing import LARGEST_FILE
-from loaders.families import twelve_lead
+from loaders.families import labels, twelve_lead
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
-from toolbox import temporary, terminal
+from loaders.formats import wfdb, wfdb_signal
+from loaders.formats.units import millivolts
+from loaders.formats.wfdb_header import Lead
+from toolbox import files as temporary
+from toolbox import terminal
 from toolbox.errors import CommanderError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Samples = NDArray[np.int16]
+LARGEST_FILE = 2**23  # bytes; a CSV of the database has less than 2**20
+AROUND = " \t\r\n\"'"
+LEAST_UV = 20  # that a record spans; below it the numbers are of another unit
+DX = re.compile(r"^#\s*Dx:\s*(.*)$", re.MULTILINE)
+MISSING = -(2**15)  # what WFDB writes for a sample that is none
+UNREADABLE, LACKING, LENGTH, RATE, LEADS = (
+    "cannot be read",
+    "values are missing",
+    "another length",
+    "another rate",
+    "leads are missing",
+)
+FLAT, UNIT = "a lead is flat", "no microvolts"
+
+
+class Fault(Exception):
+    """Why a record is left out."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(f"{kind}: {what}")
+
+
+def of_csv(content: bytes) -> Samples:
+    """The samples (12, 5000) of a CSV in microvolts: names above the columns, or none and the leads in the standard
+    order."""
+    import pandas as pd
+
+    first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
+    cells = [cell.strip(AROUND) for cell in first.split(",")]
+    header = any(cell and not _is_number(cell) for cell in cells)
+    names = cells if header else list(twelve_lead.LEADS)
+    if len(cells) != len(names):
+        raise Fault(LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(twelve_lead.LEADS)}")
+    places = _ordered(names)
+    how = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
+    try:
+        try:
+            table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(places, np.float64), **how)
+        except ValueError:
+            raise _no_number(pd.read_csv(BytesIO(content), dtype=str, **how), places, header=header) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise Fault(UNREADABLE, f"it is no table: {error}") from None
+    return checked(table[places].to_numpy().T)
+
+
+def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fault:
+    """The first cell of a lead that is no number."""
+    for lead, place in zip(twelve_lead.LEADS, places, strict=True):
+        for row, cell in enumerate(table[place].dropna()):
+            if not _is_number(cell.strip(AROUND)):
+                return Fault(
+                    UNREADABLE, f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number"
+                )
+    return Fault(UNREADABLE, "it has columns of different lengths")
+
+
+def of_wfdb(header: Path) -> tuple[Samples, str]:
+    """The samples (12, 5000) of a record in microvolts, and the rhythm that the codes of its #Dx name."""
+    try:
+        with wfdb.naming(header, "header"):
+            rate_hz, stated, leads = wfdb.facts(header)
+            codes = DX.findall(header.read_text("ascii", errors="replace"))
+        places = _ordered([lead.name for lead in leads])
+        if rate_hz != twelve_lead.RATE_HZ:
+            raise Fault(RATE, f"{rate_hz:g} Hz, not {twelve_lead.RATE_HZ}")
+        with wfdb.naming(header, "signal"):
+            signal = _microvolts(header, stated, leads, places)
+    except DataError as error:
+        raise Fault(UNREADABLE, error.what) from None
+    rhythm = labels.of_codes(code.strip() for text in codes for code in text.split(","))
+    return checked(signal), rhythm
+
+
+def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places: list[int]) -> NDArray[np.float64]:
+    """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header
+    says."""
+    first = leads[0]
+    same = {(lead.file, lead.format, lead.frame, lead.offset) for lead in leads}
+    if len(same) > 1 or (first.format, first.frame, *{lead.skew for lead in leads}) != ("16", 1, 0):
+        raise ValueError("its leads are not together in one file of format 16, which alone is read")
+    if odd := [lead for lead in leads if millivolts(lead.unit) is None]:
+        raise ValueError(f"lead {odd[0].name} is in {odd[0].unit}, not in volts")
+    path = header.with_name(first.file)
+    wfdb_signal.not_mat_5(path)
+    samples = wfdb_signal.room(header, 0, leads, stated)
+    if samples > LARGEST_FILE // len(leads):
+        raise ValueError(f"{path.name} has {samples} samples of each lead")
+    digital = np.fromfile(path, "<i2", samples * len(leads), offset=first.offset).reshape(samples, len(leads)).T
+    for place in places:
+        wfdb_signal.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
+    zero, gain = (np.array([value(leads[place]) for place in places])[:, None] for value in (_zero, _gain))
+    signal = (digital[places] - zero) / gain
+    return np.where(digital[places] == MISSING, np.nan, signal)
+
+
+def _zero(lead: Lead) -> float:
+    return lead.zero
+
+
+def _gain(lead: Lead) -> float:
+    """Steps of a microvolt."""
+    return lead.gain / ((millivolts(lead.unit) or 1) * 1000)
+
+
+def checked(signal: NDArray[np.float64]) -> Samples:
+    """Microvolts (12, T), whole, where there is a value for each of 5,000 samples and something in each lead."""
+    if signal.shape[1] != twelve_lead.SAMPLES:
+        raise Fault(LENGTH, f"{signal.shape[1]} samples, not {twelve_lead.SAMPLES}")
+    lacking = ~np.isfinite(signal)
+    if lacking.any():
+        lead, sample = np.argwhere(lacking)[0]
+        raise Fault(LACKING, f"{lacking.sum()}, the first in lead {twelve_lead.LEADS[lead]}, sample {sample}")
+    span = np.ptp(signal, axis=1)
+    if flat := [lead for lead, own in zip(twelve_lead.LEADS, span, strict=True) if own == 0]:
+        raise Fault(FLAT, ", ".join(flat))
+    if span.max() < LEAST_UV or np.abs(signal).max() > twelve_lead.LARGEST:
+        raise Fault(UNIT, f"the values lie between {signal.min():g} and {signal.max():g}")
+    return np.round(signal).astype(np.int16)
+
+
+def _ordered(names: list[str]) -> list[int]:
+    try:
+        return twelve_lead.ordered(names)
+    except ValueError as error:
+        raise Fault(LEADS, str(error)) from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
 
 # In this order: a folder of CSV files or a zip; WFDB headers may stand in many folders, and tables beside them.
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
@@ -141,7 +290,7 @@ def read_all(source: Source, folder: Path) -> Arrays:
     """
     told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
 
-    def usable() -> Iterator[chapman_tracing.Samples]:
+    def usable() -> Iterator[Samples]:
         first: dict[
             str, str
         ] = {}  # of the records with some content, which on two sides would be known before it is tested
@@ -166,7 +315,7 @@ def read_all(source: Source, folder: Path) -> Arrays:
     return {"samples": samples} | {key: np.array(own, str) for key, own in told.items()}
 
 
-def _read(source: Source) -> Iterator[tuple[str, tuple[chapman_tracing.Samples, str] | str]]:
+def _read(source: Source) -> Iterator[tuple[str, tuple[Samples, str] | str]]:
     """Name by name samples and rhythm, or the fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
     with (
@@ -181,17 +330,15 @@ def _read(source: Source) -> Iterator[tuple[str, tuple[chapman_tracing.Samples, 
                 yield name, found
 
 
-def _attempt(
-    read: Callable[[str], tuple[chapman_tracing.Samples, str]], file: str
-) -> tuple[chapman_tracing.Samples, str] | str:
+def _attempt(read: Callable[[str], tuple[Samples, str]], file: str) -> tuple[Samples, str] | str:
     try:
         return read(file)
-    except chapman_tracing.Fault as fault:
+    except Fault as fault:
         return str(fault)
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[Callable[[str], tuple[chapman_tracing.Samples, str]]]:
+def _open(source: Source) -> Iterator[Callable[[str], tuple[Samples, str]]]:
     """What reads a file of the source."""
     if source.path.is_dir():
         yield partial(_from_folder, source.path)
@@ -200,30 +347,30 @@ def _open(source: Source) -> Iterator[Callable[[str], tuple[chapman_tracing.Samp
         yield partial(_from_zip, archive, there, source.kind)
 
 
-def _from_folder(folder: Path, file: str) -> tuple[chapman_tracing.Samples, str]:
+def _from_folder(folder: Path, file: str) -> tuple[Samples, str]:
     path = folder / file
     if path.suffix == WFDB:
-        return chapman_tracing.of_wfdb(path)
+        return of_wfdb(path)
     _check_size(path.stat().st_size if path.is_file() else 0)
-    return chapman_tracing.of_csv(path.read_bytes()), ""
+    return of_csv(path.read_bytes()), ""
 
 
-def _from_zip(archive: ZipFile, there: Path, kind: str, file: str) -> tuple[chapman_tracing.Samples, str]:
+def _from_zip(archive: ZipFile, there: Path, kind: str, file: str) -> tuple[Samples, str]:
     for member in (file, _mat(file)):
         if member in archive.NameToInfo:
             _check_size(archive.getinfo(member).file_size)
     if kind == CSV:
-        return chapman_tracing.of_csv(archive.read(file)), ""
+        return of_csv(archive.read(file)), ""
     with tempfile.TemporaryDirectory(dir=there) as name:
         for member in (file, _mat(file)):
             if member in archive.NameToInfo:
                 (Path(name) / PurePosixPath(member).name).write_bytes(archive.read(member))
-        return chapman_tracing.of_wfdb(Path(name) / PurePosixPath(file).name)
+        return of_wfdb(Path(name) / PurePosixPath(file).name)
 
 
 def _check_size(size: int) -> None:
     if not 0 < size <= LARGEST_FILE:
-        raise chapman_tracing.Fault(chapman_tracing.UNREADABLE, f"the file has {size} bytes")
+        raise Fault(UNREADABLE, f"the file has {size} bytes")
 
 
 def _mat(header: str) -> str:
