@@ -102,13 +102,13 @@ def empty_run_s(root: Path, workers: int) -> float:
         import sys
 
         sys.path.insert(0, program)
-        import commander
+        from commands import fit
         from toolbox.runs.folder import RunFolder
 
         def start(flags, given, stop, *, load, claimed, tested):
             claimed(RunFolder.claim(flags.root_dir, "empty", "empty", "bump"))
 
-        commander.start = start
+        fit.start = start
 
     ledger = Ledger.open(root, "empty")
     with runner.connected(workers=workers) as client:

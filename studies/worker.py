@@ -119,7 +119,8 @@ def _attempt(
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
     held."""
-    import commander
+    import args
+    from commands import fit
     from toolbox.runs.folder import RunFolder
 
     given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
@@ -137,9 +138,9 @@ def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches
 
     if folder := _begun(ledger, task):
         there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
-        commander.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
+        fit.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
         return
-    commander.start(commander.args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+    fit.start(args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
 
 
 def _begun(ledger: Ledger, task: Task) -> Path | None:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "trainer": ("toolbox", "loaders", "models"),
     "commands": ("toolbox", "loaders", "models", "trainer", "args"),
     "commander": ("toolbox", "loaders", "models", "trainer", "args", "commands"),
-    "studies": ("toolbox", "loaders.base", "args", "commands", "commander"),
+    "studies": ("toolbox", "loaders.base", "args", "commands"),
     "research": ("toolbox", "args", "commands", "commander", "studies"),
 }
 FILES_OF_A_FOLDER = 12

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from test_stages import in_this_process
 
-import commander
 import research
+from commands import fit
 from conftest import SHORT
 from conftest import carried_out as commanded
 from studies import cells, stages, tables, worker
@@ -38,8 +38,8 @@ def ledger(tmp_path: Path) -> Ledger:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """The runs that a worker resumes, by folder, None for one that it starts; nothing is trained."""
     calls: list[Path | None] = []
-    monkeypatch.setattr(commander, "start", lambda *_, **how: calls.append(None))
-    monkeypatch.setattr(commander, "go_on", lambda *_, run, **how: calls.append(run.path))
+    monkeypatch.setattr(fit, "start", lambda *_, **how: calls.append(None))
+    monkeypatch.setattr(fit, "go_on", lambda *_, run, **how: calls.append(run.path))
     return calls
 
 
@@ -354,7 +354,7 @@ def test_a_row_names_no_flag_that_a_study_does_not_take(
     def start(*_: Any, **__: Any) -> None:
         raise CheckpointError("no sound checkpoint is left", where="here", hint="--version bump for a new run")
 
-    monkeypatch.setattr(commander, "start", start)
+    monkeypatch.setattr(fit, "start", start)
     caplog.set_level(logging.CRITICAL)
     outcome = carried_out(ledger, task)
     assert outcome["error"].startswith("no sound checkpoint is left (here). Try: --retry")
