@@ -16,7 +16,7 @@ from studies.grid import Option, Range, Space, around, fixed
 from studies.ledger import DONE, PRUNED, Ledger, Task
 from toolbox.errors import UsageError
 
-search = pytest.importorskip("search", reason="optuna is not installed")
+search = pytest.importorskip("studies.search", reason="optuna is not installed")
 
 GRID = """
 base: {dataset: synth, short-run: true, epochs: 3, val-fraction: 0.02}

@@ -22,7 +22,7 @@ from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task
 from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
-search = pytest.importorskip("search", reason="optuna is not installed")
+search = pytest.importorskip("studies.search", reason="optuna is not installed")
 from test_search import BAR, NEVER, Here, run_of, test_set_is_closed  # noqa: E402
 
 FILE = """
@@ -313,7 +313,7 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
     engine = Here(ledger, outcome)
     stop = SimpleNamespace(requested=2) if "stopped" in outcomes else NEVER
     if stop is not NEVER:
-        made._begin(engine, BAR)
+        made._begin(engine)
     made.run(engine, BAR, stop)
     (trial,) = made.study.trials
     assert trial.state.name == state
