@@ -15,9 +15,10 @@ from torch import nn
 
 import args
 from commands import choices
-from loaders import base, get_data, undivided
+from loaders import DATASETS, as_view, base, get_data, option_names, options_of, undivided
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
+from loaders.declaration import ChartOptions
 from loaders.families import one_class
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold
@@ -36,11 +37,9 @@ from trainer import Trainer
 DATASETS_BY_DEFAULT = ("ecg", "synth")
 # What decides the validation rows and how they are judged: past values of another such setting are no rivals.
 DATA = "the data's checksum"
-OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves", "label_map")
-OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
 EXPORTED_IN_SHORT = 10  # rows of each side that --export-charts draws with --short-run
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
+OF_DATA = (*option_names(), "normal_class", *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
 OF_VALIDATION = {
     DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task",
@@ -108,14 +107,45 @@ def ruled(data: Data, config: Mapping[str, Any]) -> Data:
     return data.ruled(rule if short in rule else f"{rule}; {short}")
 
 
+def family_options(flags: SimpleNamespace) -> dict[str, Any]:
+    """The flags that are options of some dataset."""
+    return {name: getattr(flags, name) for name in option_names()}
+
+
+def options_for(name: str, flags: SimpleNamespace) -> Any:
+    """The options of the dataset `name`, None where it is not one of the program's."""
+    return options_of(name, family_options(flags))[0] if name in DATASETS else None
+
+
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
-    how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
-    how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
-    switches = {name: getattr(flags, name) or None for name in ("rr_features", "p_waves")}
-    short = {"short_batch": (flags.batch_size or 0) if flags.short_run else None}
-    return how | switches | short | {"detect": flags.task == "detect"}
+    return family_options(flags) | {
+        "data_file": flags.data_file,
+        "bad_rows": flags.bad_rows,
+        "seed": split_seed(flags),
+        "val_fraction": Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction,
+        "detect": flags.task == "detect",
+        "normal_class": flags.normal_class,
+        "view": flags.view,
+        "chart": chart_options(flags),
+        "workers": flags.workers,
+        "short_batch": short_batch(flags),
+    }
+
+
+def split_seed(flags: SimpleNamespace) -> int:
+    """The seed of train, validation and test."""
+    return flags.seed if flags.split_seed is None else flags.split_seed
+
+
+def short_batch(flags: SimpleNamespace) -> int | None:
+    """The batch size of a short run, 0 for the default; None for a whole run."""
+    return (flags.batch_size or 0) if flags.short_run else None
+
+
+def chart_options(flags: SimpleNamespace) -> ChartOptions:
+    """How rows are drawn."""
+    return ChartOptions(flags.chart_layout, flags.chart_leads, flags.chart_size, flags.chart_style)
 
 
 def _find_data(flags: SimpleNamespace) -> Data:
@@ -150,9 +180,12 @@ def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder
     A detector has its own rows beside them, to be fitted to.
     """
     spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
-    options = data_options(flags) | ({} if "short_run" in given else {"short_batch": None})
-    how = {"dataset": spec.name, "spec": spec, "options": options, "typed": typed}
-    data = undivided.load(flags.test_on, flags.root_dir, **how)
+    data = undivided.load(
+        flags.test_on, flags.root_dir, dataset=spec.name, spec=spec, options=family_options(flags),
+        seed=split_seed(flags), bad_rows=flags.bad_rows, typed=typed,
+    )  # fmt: skip
+    short = short_batch(flags) if "short_run" in given else None
+    data = as_view(data, flags.root_dir, flags.view, chart_options(flags), workers=flags.workers, short_batch=short)
     if flags.task != "detect":
         return data
     one_class.check_told_apart(

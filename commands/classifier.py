@@ -43,7 +43,7 @@ class Classifier:
     checkpoint: str
     epoch: int
     spec: DataSpec
-    form: row_forms.Form
+    form: row_forms.RowForm
     model: torch.nn.Module
     device: torch.device
     decision: torch.Tensor | None
@@ -99,7 +99,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in build.OF_RECORDINGS})
+    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

@@ -17,16 +17,16 @@ WANDER_HZ = (0.05, 0.5)
 MAINS_HZ = (50.0, 60.0)
 
 
-class Mix(NamedTuple):
+class MixedRows(NamedTuple):
     """Row i is share[i] of its own and 1 - share[i] of row partner[i]; partner (B,) int64, share (B,) float32."""
 
     partner: Tensor
     share: Tensor
 
-    def only(self, chosen: Tensor) -> "Mix":
+    def only(self, chosen: Tensor) -> "MixedRows":
         """The same where `chosen` (B,) holds; every other row is wholly its own."""
         own = torch.arange(len(chosen), device=chosen.device)
-        return Mix(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
+        return MixedRows(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
 
     def of(self, x: Tensor) -> Tensor:
         """The mixed rows of x (B, ...)."""
@@ -115,13 +115,13 @@ def cutout(x: Tensor, longest_s: float, chance: Chance) -> Tensor:
     return x.masked_fill(((time >= start) & (time < start + width))[:, None], 0)
 
 
-def mixup(x: Tensor, alpha: float, chance: Chance) -> Mix:
+def mixup(x: Tensor, alpha: float, chance: Chance) -> MixedRows:
     """Another row of the batch for each, and its share from Beta(alpha, alpha), drawn by row (Zhang et al., ICLR 2018).
 
     The rows are passed round a ring in random order, so that none meets itself in a batch of two or more.
     """
     ring = chance.uniform(len(x)).argsort()
-    return Mix(torch.empty_like(ring).scatter_(0, ring, ring.roll(1)), chance.beta(alpha, len(x)))
+    return MixedRows(torch.empty_like(ring).scatter_(0, ring, ring.roll(1)), chance.beta(alpha, len(x)))
 
 
 def _added(x: Tensor, change: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from enum import Enum
 
+from toolbox.errors import UsageError
+
 POSITIONS = {"first": 0, "second": 1}
 TURNED = "-"  # before the name of a lead that is read upside down
 
@@ -175,3 +177,15 @@ def _known(name: str) -> str | None:
         if lead := SPELLINGS.get(text) or (WITH_ECG.get(text) if heart else None):
             return lead
     return None
+
+
+def parse_leads(text: str) -> list[list[str]]:
+    """The alternatives for each channel; UsageError where there is none, or where two channels have but the same
+    one."""
+    channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
+    if not all(name for channel in channels for name in channel):
+        raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
+    alone = [channel[0].lower() for channel in channels if len(set(channel)) == 1]
+    if len(set(alone)) < len(alone):
+        raise UsageError(f"--leads {text[:60]} names a lead twice", hint="each lead once")
+    return channels

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loaders.datasets.mitdb import parse_leads
 from loaders.files.archives import reading
 from loaders.files.sources import log
 from loaders.formats import edf, lead_names, wfdb_header
 from loaders.formats.csv.leads import open_table
 from loaders.formats.edf import open_edf
-from loaders.formats.lead_names import POSITIONS, TURNED, Kind
+from loaders.formats.lead_names import POSITIONS, TURNED, Kind, parse_leads
 from loaders.formats.recording import FlatError, Lead, Recording
 from loaders.formats.wfdb import beside, open_wfdb
 from toolbox import outputs
