@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from commands import build
+from commands.data import options_for
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
 from loaders.families import row_forms
@@ -148,7 +149,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
     spec = subject.data.spec
-    options = build.options_for(spec.name, subject.flags)
+    options = options_for(spec.name, subject.flags)
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, options=options)
     if not spec.image:
         return find(x.cpu().numpy())

@@ -15,13 +15,12 @@ from torch import nn
 
 import args
 from commands import choices
-from loaders import DATASETS, as_view, base, get_data, option_names, options_of, undivided
+from commands.data import chart_options, data_options, family_options, short_batch, split_seed
+from loaders import as_view, base, get_data, option_names, undivided
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
-from loaders.declaration import ChartOptions
 from loaders.families import one_class
 from loaders.splits import by_row
-from loaders.splits.by_row import Fold
 from models import get_model
 from models.charts import weights
 from toolbox import devices, schema
@@ -46,11 +45,8 @@ OF_VALIDATION = {
     "decision_weights",
     *OF_DATA,
 }  # fmt: skip
-OF_ROWS = OF_VALIDATION - {
-    "monitor",
-    "criterion",
-    "decision_weights",
-}  # what decides which rows train, validate and test
+# What decides which rows train, validate and test.
+OF_ROWS = OF_VALIDATION - {"monitor", "criterion", "decision_weights"}
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # What is read from a config.json, as far as it is not a flag.
 CONFIG = {
@@ -105,47 +101,6 @@ def ruled(data: Data, config: Mapping[str, Any]) -> Data:
     rule = config["data"]["split_rule"]
     short = data.spec.split_rule.rpartition("; ")[2] if data.whole else ""
     return data.ruled(rule if short in rule else f"{rule}; {short}")
-
-
-def family_options(flags: SimpleNamespace) -> dict[str, Any]:
-    """The flags that are options of some dataset."""
-    return {name: getattr(flags, name) for name in option_names()}
-
-
-def options_for(name: str, flags: SimpleNamespace) -> Any:
-    """The options of the dataset `name`, None where it is not one of the program's."""
-    return options_of(name, family_options(flags))[0] if name in DATASETS else None
-
-
-def data_options(flags: SimpleNamespace) -> dict[str, Any]:
-    """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    return family_options(flags) | {
-        "data_file": flags.data_file,
-        "bad_rows": flags.bad_rows,
-        "seed": split_seed(flags),
-        "val_fraction": Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction,
-        "detect": flags.task == "detect",
-        "normal_class": flags.normal_class,
-        "view": flags.view,
-        "chart": chart_options(flags),
-        "workers": flags.workers,
-        "short_batch": short_batch(flags),
-    }
-
-
-def split_seed(flags: SimpleNamespace) -> int:
-    """The seed of train, validation and test."""
-    return flags.seed if flags.split_seed is None else flags.split_seed
-
-
-def short_batch(flags: SimpleNamespace) -> int | None:
-    """The batch size of a short run, 0 for the default; None for a whole run."""
-    return (flags.batch_size or 0) if flags.short_run else None
-
-
-def chart_options(flags: SimpleNamespace) -> ChartOptions:
-    """How rows are drawn."""
-    return ChartOptions(flags.chart_layout, flags.chart_leads, flags.chart_size, flags.chart_style)
 
 
 def _find_data(flags: SimpleNamespace) -> Data:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import args
 from commands import build, choices
+from commands.data import options_for
 from commands.evaluate import FIXED
 from loaders.base import DataSpec
 from loaders.families import row_forms
@@ -99,7 +100,7 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
+    form = row_forms.form_of(spec.name, options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

@@ -156,7 +156,7 @@ FAMILIES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: `target` ("module:function", or the function) makes `base.Data` of a `Request`, `family` names options.
+    """A dataset: `target` ("module:function", or the function) makes `base.Data` of a `Request`; `family`: its options.
 
     What is known before anything is read: `view` (what a row is), `leads`, `classes` with their `importance` (1 each
     where left out), `rate_hz`, `unit`, `source`, `licence`, `remark` on its split. `without` are options of the family
