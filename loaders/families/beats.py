@@ -243,7 +243,7 @@ class BeatPlan:
             rule += f"; left out for lack of the leads: {' '.join(left_out)}"
         spec = describe(
             request, rule, samples=self.recipe.samples, rate_hz=self.recipe.rate_hz, unit=self.recipe.unit,
-            leads=leads, classes=tuple(labels.symbols), importance=labels.importance, features=self.features,
+            leads=leads, classes=tuple(labels.classes), importance=labels.importance, features=self.features,
         )  # fmt: skip
         checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
         return Data(spec, rows.rows(train), rows.rows(val), lambda: rows.rows(test), checksum, rates)

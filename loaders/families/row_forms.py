@@ -220,7 +220,7 @@ def classes_of(
 
     Raises as `labels.label_map`.
     """
-    own = label_map(map_name).symbols if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
+    own = label_map(map_name).classes if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
     numbers = {symbol: classes.index(name) for name, those in own.items() if name in classes for symbol in those}
     return np.array([numbers.get(symbol, -1) for symbol in annotated], np.int64)
 

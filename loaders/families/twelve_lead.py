@@ -18,7 +18,7 @@ from loaders import filters
 from loaders.base import Data, describe
 from loaders.declaration import Request, TwelveLeadOptions
 from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
-from loaders.families.labels import RhythmMap, rhythm_map
+from loaders.families.labels import LabelMap, rhythm_map
 from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
 from loaders.records import RecordRows, RecordStore
@@ -46,7 +46,7 @@ class TwelveLeadPlan:
     """What is asked of twelve-lead records, looked up before anything is read; leads by their number in LEADS."""
 
     request: Request
-    labels: RhythmMap
+    labels: LabelMap
     leads: tuple[int, ...]
 
     @classmethod
