@@ -121,7 +121,7 @@ def _spec(spec: DataSpec, sheets: list[Sheet]) -> DataSpec:
 
 
 def _draw(sides: tuple[Charts, ...], spec: DataSpec, style: Style, workers: int) -> None:
-    """Draw the charts of `sides` that are in no store yet, and see that those that are there are of these signals."""
+    """Draw the charts of `sides` that are in no store yet, and check that the others are of these signals."""
     for number, kind in enumerate(sides[0].kinds):
         wanted = {side.keys[row]: (side, row) for side in sides for row in np.flatnonzero(side.kind == number)}
         missing = dict.fromkeys(kind.store.missing(wanted))

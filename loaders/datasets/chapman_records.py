@@ -224,7 +224,7 @@ def _headers(folder: Path) -> TwelveLeadFiles | None:
 
 
 def _usable(found: list[Path]) -> TwelveLeadFiles | None:
-    """The CSV files that were found, or the first zip with recordings; a damaged zip is passed over, which is said."""
+    """The CSV files that were found, or the first zip with recordings; a damaged zip is passed over with a warning."""
     if found and found[0].suffix.lower() == CSV:
         return _named(found[0].parent, CSV, [path.name for path in found])
     for path in found:

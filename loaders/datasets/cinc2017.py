@@ -68,7 +68,7 @@ def diagnose(path: Path, files: Files) -> None:
 
 
 def _revision(arrays: Arrays) -> str:
-    """Which revision the labels are; one that is not known is told of."""
+    """The revision of the labels; an unknown one is a warning."""
     sha256 = str(arrays["reference"][0])
     counts = tuple(int((arrays["label"] == label).sum()) for label in LABELS)
     if name := REVISIONS.get(sha256) or COUNTS.get(counts):

@@ -255,7 +255,7 @@ def together(parts: list[Arrays]) -> Arrays:
 
 
 def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The class (N,) of each beat, and which beats have one; others are told of."""
+    """The class (N,) of each beat, and which beats have one; the others are a warning."""
     y = labels.of(annotated)
     if (out := y < 0).any():
         names, counts = np.unique(annotated[out], return_counts=True)

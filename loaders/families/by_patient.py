@@ -1,11 +1,10 @@
 """Index arrays that divide beats by patient, under protocols by name; validation is always whole patients of the
 training side.
 
-    protocol = patients.parse("kfold-patient:5", fold=2)
-    train, val, test, rule = patients.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
+    protocol = by_patient.parse("kfold-patient:5", fold=2)
+    train, val, test, rule = by_patient.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
 
-A patient whose records stand on two sides is an error under every protocol but those that are published so; these say
-it.
+A patient with records in two splits is an error, except under a protocol that is published so; its rule states it.
 """
 
 from collections.abc import Callable
