@@ -32,7 +32,7 @@ def load(request: Request) -> Data:
     """
     plan, channels = BeatPlan.of(request), parse_leads(request.options.leads)
     build = partial(_beats, plan=plan, channels=channels)
-    key = plan.key | {"leads": repr(channels)}
+    key = {"leads": repr(channels)} | plan.key  # in this order, which names the cache
     arrays, checksum = parts.parsed(request.source, SUFFIXES, request.cache / "beats", build, **key)
     leads = tuple("|".join(channel) for channel in channels)
     return plan.data(arrays, checksum, leads=leads, rates=partial(_rates, request.source))
