@@ -26,8 +26,8 @@ from loaders import get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.splits import by_row
 from models import AUTOENCODERS
-from toolbox import tasks as thresholds
 from toolbox.reports import detect
+from toolbox.tasks import detect as thresholds
 from toolbox.training.baselines import BASELINES
 
 RECORDS = ("106", "119", "200", "203", "208", "221", "223", "233")

@@ -5,15 +5,15 @@
 
 Every command of `TABLE` is run by both trees (OLD_TREE twice where NEW_TREE is left out), each group of commands in an
 empty folder of its own, with relative paths; no module of either tree is imported. A group has two halves, separated by
-HANDOVER: what OLD_TREE made in the first half is also copied and used by NEW_TREE in the second ("old to new"), which has
-to give what OLD_TREE alone gives, and must not write any file of a cache or chart store again.
+HANDOVER: what OLD_TREE made in the first half is also copied and used by NEW_TREE in the second ("old to new"), which
+has to give what OLD_TREE alone gives, and must not write any file of a cache or chart store again.
 
 Compared are the exit code, the JSON on stdout, and every file that a command wrote: tensors and numbers of checkpoints,
 arrays of NPZ and NPY, values of JSON, columns of CSV, the bytes of all others. Times, commits, versions and what else
 `IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures.
---only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep the
-folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit and
-this file are the same. The exit code is 1 where anything differs.
+--only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep
+the folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit
+and this file are the same. The exit code is 1 where anything differs.
 """
 
 import argparse
@@ -108,9 +108,11 @@ TABLE: dict[str, dict[str, str]] = {
         "test with cost": f"{SHORT} --test --version 1 --cost",
         "transfer": f"{SHORT} --pretrained synth_cnn1d_3_2 --train head --epochs 1 --version 3",
         "other training": f"{SHORT} --version 4 --epochs 2 --augment noise,shift:10:0.5,cutout,mixup --sampler equal "
-        "--optimizer sgd --scheduler CosineAnnealingLR --criterion focal --monitor balanced_accuracy --members 2 --seed 3",
+        "--optimizer sgd --scheduler CosineAnnealingLR --criterion focal --monitor balanced_accuracy --members "
+        "2 --seed 3",
         "compare": f"{C} --compare synth_cnn1d_3_3 synth_cnn1d_3_4",
-        "integrated gradients": f"{SYNTH} --explain integrated-gradients --version 1 --explain-count 1 --explain-random-labels 1",
+        "integrated gradients": f"{SYNTH} --explain integrated-gradients --version 1 --explain-count 1 "
+        f"--explain-random-labels 1",
         "gradcam": f"{SYNTH} --explain gradcam --version 4 --explain-count 1 --explain-class V",
         "recurrent": f"{GRU} --epochs 1 --batch-size 16 --class-balance equal",
     },
@@ -220,17 +222,24 @@ TABLE: dict[str, dict[str, str]] = {
         "unknown list": f"{C} --list colours",
         "nothing": C,
     },
-    "lists": {what: f"{C} --list {what}" for what in LISTS} | {"help": f"{C} --help", "help of studies": "research.py --help"},
+    "lists": {what: f"{C} --list {what}" for what in LISTS}
+    | {"help": f"{C} --help", "help of studies": "research.py --help"},
 }
 
 
 def beats(rng: np.random.Generator, count: int, rate_hz: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A generated recording (T,) in mV with samples and symbols of its R peaks; every V is early and wide."""
     symbols = ["V" if draw < 0.2 else "A" if draw < 0.3 else "N" for draw in rng.random(count)]
-    peaks = (np.cumsum([{"N": 0.8, "V": 0.6, "A": 0.65}[each] + rng.normal(0, 0.02) for each in symbols]) * rate_hz).astype(int)
+    peaks = (
+        np.cumsum([{"N": 0.8, "V": 0.6, "A": 0.65}[each] + rng.normal(0, 0.02) for each in symbols]) * rate_hz
+    ).astype(int)
     time_s, signal = np.arange(peaks[-1] + rate_hz) / rate_hz, rng.normal(0, 0.02, peaks[-1] + rate_hz)
     for peak, symbol in zip(peaks, symbols, strict=True):
-        for after_s, high, wide_s in ((0, 1.2, 0.012 + 0.025 * (symbol == "V")), (0.26, 0.3, 0.05), (-0.17, 0.15, 0.02)):
+        for after_s, high, wide_s in (
+            (0, 1.2, 0.012 + 0.025 * (symbol == "V")),
+            (0.26, 0.3, 0.05),
+            (-0.17, 0.15, 0.02),
+        ):
             signal += high * np.exp(-(((time_s - peak / rate_hz - after_s) / wide_s) ** 2) / 2)
     return signal, peaks, symbols
 
@@ -243,9 +252,16 @@ def write_inputs(folder: Path) -> None:
     for name, count in (("rows", 320), ("other", 64)):
         y = rng.integers(0, 3, count)
         x = np.sin(np.arange(64) / (3 + 2 * y[:, None])) + rng.normal(0, 0.4, (count, 64))
-        lines = [f"{','.join(f'{v:.3f}' for v in row)},p{i % 16},{'NVS'[k]}" for i, (row, k) in enumerate(zip(x, y, strict=True))]
-        (folder / f"{name}.csv").write_text("\n".join([",".join(f"s{i}" for i in range(64)) + ",patient,label", *lines]))
-    np.savez(folder / "rows.npz", x=x.astype(np.float32)[:, None], y=y, record=np.array([f"p{i % 8}" for i in range(count)]))
+        lines = [
+            f"{','.join(f'{v:.3f}' for v in row)},p{i % 16},{'NVS'[k]}"
+            for i, (row, k) in enumerate(zip(x, y, strict=True))
+        ]
+        (folder / f"{name}.csv").write_text(
+            "\n".join([",".join(f"s{i}" for i in range(64)) + ",patient,label", *lines])
+        )
+    np.savez(
+        folder / "rows.npz", x=x.astype(np.float32)[:, None], y=y, record=np.array([f"p{i % 8}" for i in range(count)])
+    )
     (folder / "UCR_TRAIN.tsv").write_text(
         "\n".join(f"{k + 1}\t" + "\t".join(f"{v:.3f}" for v in row) for row, k in zip(x, y, strict=True))
     )
@@ -253,11 +269,19 @@ def write_inputs(folder: Path) -> None:
         (folder / target).mkdir(exist_ok=True)
         for name in names:
             signal, peaks, symbols = beats(rng, 60, rate_hz)
-            how = {"fmt": ["212"], "adc_gain": [200.0], "baseline": [0], "units": ["mV"], "write_dir": str(folder / target)}
+            how = {
+                "fmt": ["212"],
+                "adc_gain": [200.0],
+                "baseline": [0],
+                "units": ["mV"],
+                "write_dir": str(folder / target),
+            }
             wfdb.wrsamp(name, rate_hz, p_signal=signal[:, None], sig_name=["MLII"], **how)
             wfdb.wrann(name, "atr", peaks, symbol=symbols, fs=rate_hz, write_dir=str(folder / target))
     (folder / "mitdb" / "RECORDS").write_text("\n".join(("101", "106", "108", "109", "112", "114")) + "\n")
-    (folder / "ward.csv").write_text("time,MLII\n" + "".join(f"{i / rate_hz:.3f},{v:.4f}\n" for i, v in enumerate(signal)))
+    (folder / "ward.csv").write_text(
+        "time,MLII\n" + "".join(f"{i / rate_hz:.3f},{v:.4f}\n" for i, v in enumerate(signal))
+    )
     (folder / "strips").mkdir()
     labels = "NAO~" * 10
     (folder / "strips" / "REFERENCE.csv").write_text("".join(f"A{i:05},{label}\n" for i, label in enumerate(labels, 1)))
@@ -279,8 +303,12 @@ def write_inputs(folder: Path) -> None:
         )
         savemat(folder / "twelve" / f"{name}.mat", {"val": wave}, format="4")
         leads = ("I", "II", "III", "aVR", "aVL", "aVF", *(f"V{k}" for k in range(1, 7)))
-        rest = "".join(f"{name}.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {lead}\n" for row, lead in zip(wave, leads, strict=True))
-        (folder / "twelve" / f"{name}.hea").write_text(f"{name} 12 500 5000\n{rest}#Age: 50\n#Sex: Male\n#Dx: {codes[i % 4]}\n")
+        rest = "".join(
+            f"{name}.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {lead}\n" for row, lead in zip(wave, leads, strict=True)
+        )
+        (folder / "twelve" / f"{name}.hea").write_text(
+            f"{name} 12 500 5000\n{rest}#Age: 50\n#Sex: Male\n#Dx: {codes[i % 4]}\n"
+        )
 
 
 def short(content: bytes) -> str:
@@ -312,7 +340,11 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def table(content: bytes) -> dict[str, str]:
     """A CSV by its columns, without ignored ones."""
     rows = [*csv.reader(io.StringIO(content.decode(errors="replace")))]
-    columns = zip(*rows, strict=True) if len({len(row) for row in rows}) == 1 else [("lines", content.decode(errors="replace"))]
+    columns = (
+        zip(*rows, strict=True)
+        if len({len(row) for row in rows}) == 1
+        else [("lines", content.decode(errors="replace"))]
+    )
     return {name: short("\n".join(cells).encode()) for name, *cells in columns if name not in IGNORED}
 
 
@@ -359,11 +391,17 @@ def stored(seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 
 def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, str]:
-    """Exit code and stdout of one command; one to be `stopped` gets SIGTERM once a new run has an epoch in its history."""
+    """Exit code and stdout of one command; one to be `stopped` gets SIGTERM once a new run has an epoch in its
+    history."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     own = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TORCH_HOME": "torch", "COLUMNS": "120", "no_proxy": ""}
     program, *flags = words.split()
-    line = [sys.executable, str(tree / program), *flags, *(["--root-dir", "data"] if flags and "--help" not in flags else [])]
+    line = [
+        sys.executable,
+        str(tree / program),
+        *flags,
+        *(["--root-dir", "data"] if flags and "--help" not in flags else []),
+    ]
     histories = partial(folder.glob, "data/*/runs/*/logger.json")
     before = {*histories()}
     with open(folder / "stderr.log", "a") as errors:
@@ -383,8 +421,11 @@ def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, st
     return process.returncode, out
 
 
-def carry_out(tree: Path, root: Path, group: str, *, handed: Path | None = None, taken: bool = False) -> dict[str, Digests]:
-    """The digests of a group's commands; a copy is `handed` on at HANDOVER, or a tree begins there with what was `taken`."""
+def carry_out(
+    tree: Path, root: Path, group: str, *, handed: Path | None = None, taken: bool = False
+) -> dict[str, Digests]:
+    """The digests of a group's commands; a copy is `handed` on at HANDOVER, or a tree begins there with what was
+    `taken`."""
     folder, result = root / group, {}
     if not taken:
         folder.mkdir(parents=True)
@@ -438,7 +479,9 @@ def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]
     """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out."""
     found = []
     for path in sorted(old.keys() | new.keys()):
-        one, other = ({part: of for part, of in each.get(path, {}).items() if not part.startswith(prose)} for each in (old, new))
+        one, other = (
+            {part: of for part, of in each.get(path, {}).items() if not part.startswith(prose)} for each in (old, new)
+        )
         if (path in old) != (path in new) and (one or other):
             found.append(f"{path}: {'only in the new tree' if path in new else 'missing in the new tree'}")
         elif odd := sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part)):
@@ -458,7 +501,11 @@ def main() -> int:
     parser.add_argument("--pictures", action="store_true", help="compare pictures, too")
     given = parser.parse_args()
     old, new = given.old.resolve(), (given.new or given.old).resolve()
-    groups = [group for group in TABLE if any(fnmatch(f"{group}/{name}", each) for each in given.only for name in TABLE[group])]
+    groups = [
+        group
+        for group in TABLE
+        if any(fnmatch(f"{group}/{name}", each) for each in given.only for name in TABLE[group])
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
         of_table = short(Path(__file__).read_bytes())[:8]
@@ -483,7 +530,11 @@ def main() -> int:
         going_on = partial(carry_out, new, third, taken=True)
         results[" (old to new)"] = many(going_on, handed, given.jobs, third / "digests.json")
     prose = ("text",) * (not given.texts) + ("picture",) * (not given.pictures)
-    told = {f"{name}{how}": differences(kept[name], result[name], prose) for how, result in results.items() for name in result}
+    told = {
+        f"{name}{how}": differences(kept[name], result[name], prose)
+        for how, result in results.items()
+        for name in result
+    }
     width = max(map(len, told))
     for name, odd in told.items():
         code = kept[name.partition(" (")[0]].get("exit", {}).get("", "-")

@@ -332,8 +332,17 @@ def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Class
         weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
-    how = {"weights": weights, "decision": None if decision is None else decision.to(device)}
-    return Classify(spec.classes, flags.criterion, **how, monitor=flags.monitor, calibrate=flags.calibrate)
+    return Classify(
+        spec.classes,
+        flags.criterion,
+        weights=weights,
+        decision=None if decision is None else decision.to(device),
+        monitor=flags.monitor,
+        calibrate=flags.calibrate,
+        macro_over=args.words(flags.macro_over),
+        start_s=args.seconds(getattr(flags, "from")),
+        film=bool(flags.confusion_video),
+    )
 
 
 def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Tensor | None:
@@ -350,7 +359,14 @@ def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Te
 def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
     normal = one_class.normal_class(data.spec.classes, flags.normal_class)
-    return Detect(data.spec.classes, flags.criterion, normal=normal, monitor=flags.monitor, threshold=flags.threshold)
+    return Detect(
+        data.spec.classes,
+        flags.criterion,
+        normal=normal,
+        monitor=flags.monitor,
+        threshold=flags.threshold,
+        baseline=flags.baseline,
+    )
 
 
 def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
 from loaders.splits.by_row import Fold
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
-from toolbox import tasks as thresholds
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.metrics import classification
@@ -17,6 +16,7 @@ from toolbox.paper.pen import Style
 from toolbox.registry import pick
 from toolbox.reports import animation
 from toolbox.tasks import LAST, TASKS
+from toolbox.tasks import detect as thresholds
 from toolbox.training import baselines, losses, optimizers, samplers, transfer
 
 CHOICES: dict[str, Mapping[str, Any]] = {
@@ -37,12 +37,8 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "explain": methods.EXPLAINERS,
     "explain-rows": dict.fromkeys(("val", "test")),
 }
-# What each task has of its own, and what it takes where nothing is typed.
+# The networks of each task.
 NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
-DEFAULTS = {
-    "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
-    "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
-}
 ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
 OF_CLASSES = {
@@ -105,7 +101,7 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         _without_validation(flags)
     if flags.view == "chart":
         flags.model_name = flags.model_name or ON_CHARTS
-    for name, value in DEFAULTS[flags.task].items():
+    for name, value in TASKS[flags.task].defaults.items():
         setattr(flags, name, getattr(flags, name) or value)
     if flags.model_name not in NETWORKS[flags.task]:
         known = ", ".join(NETWORKS[flags.task])

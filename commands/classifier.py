@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 import args
 from commands import build, choices
-from commands.evaluate import FIXED
 from loaders.base import DataSpec
 from loaders.families import row_forms
 from loaders.formats.recording import Lead
@@ -25,7 +24,7 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import calibration
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RunFolder
-from toolbox.tasks import decided
+from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
 log = logging.getLogger("commander")
@@ -150,4 +149,5 @@ def _temperature(run: RunFolder, which: str, *, fitted: bool) -> float:
 
 def _temperature_file(which: str) -> str:
     """The name of the file in a run folder that has the temperature of a checkpoint."""
-    return FIXED["classify"] if which == "best" else f"pred/{which}/{FIXED['classify']}"
+    name = Classify.fixed_file
+    return name if which == "best" else f"pred/{which}/{name}"

@@ -11,31 +11,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-import args
 from loaders import base
 from loaders.base import Data, Rows, part_of
 from loaders.splits import by_row
 from toolbox import files
 from toolbox.errors import CheckpointError, DataError
-from toolbox.metrics import bootstrap, classification, cost
-from toolbox.reports import animation, classify, classify_patients, detect, plots
+from toolbox.metrics import classification, cost
+from toolbox.reports import plots
 from toolbox.reports.logger import Board
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
-from toolbox.training import baselines
+from toolbox.tasks import Tested
 from trainer import LOSSES, StepLosses, Trainer
 
-FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
-OF_PATIENTS = (
-    "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
-    "influence", "calibration", "from_s", "beats_left_out",
-)  # fmt: skip
-NO_PATIENTS = (
-    "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
-)
 NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
@@ -92,7 +82,7 @@ def _test(
     seen = trainer.predict(data.val) if len(data.val) else _validated(run, trainer.epoch)
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed and run.writable:
-        files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
+        files.write_json((run.path if which == "best" else folder) / trainer.task.fixed_file, fixed)
     costs = _costs(flags, trainer)
     test = data.test  # the test set is opened here, and not before
     overlap = _overlap(flags, test, exposure)
@@ -104,8 +94,21 @@ def _test(
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
     remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
-    how = {"title": title, "remarks": remarks, "history": history}
-    values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
+    tested = Tested(
+        folder,
+        predictions,
+        fixed,
+        val,
+        history,
+        data=data,
+        train=part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train,
+        predict=trainer.predict,
+        outputs=trainer.outputs,
+        title=title,
+        remarks=remarks,
+        figures=not flags.no_figures,
+    )
+    values = trainer.task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
@@ -126,7 +129,7 @@ def _test(
         "test": values,
     }
     if board:
-        SHOWN[flags.task](board, trainer, predictions, values, step=best if which == "best" else trainer.epoch)
+        trainer.task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
@@ -209,116 +212,3 @@ def memorised(history: Sequence[dict[str, Any]]) -> str | None:
         if any(matrix is None for matrix in matrices)
         else classification.memorised(*(np.array(matrix) for matrix in matrices))
     )
-
-
-def _classes(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    folder: Path,
-    predictions: Predictions,
-    before: dict[str, Any],
-    *,
-    title: str,
-    remarks: Sequence[str],
-    history: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """Metrics, report and figures of a classifier; `before` is what validation showed."""
-    spec = trainer.data.spec
-    how = {"title": title, "remarks": remarks, "scored": spec.scored}
-    values = classify.write(folder, predictions, before["val"], spec=spec, **how)
-    if not flags.no_figures:
-        classify.draw(folder, predictions, values, history, spec=spec, title=title)
-    if bootstrap.several_rows_a_record(predictions.record):
-        values |= _by_patient(flags, trainer.data, folder, predictions, before.get("temperature"), title)
-    elif flags.macro_over:
-        log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
-    if flags.confusion_video:
-        animation.save_confusion_video(history, spec.classes, folder / "confusion.gif", title=title)
-        animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
-    return values
-
-
-def _by_patient(
-    flags: SimpleNamespace, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
-) -> dict[str, Any]:
-    """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
-    spec, start_s = data.spec, args.seconds(getattr(flags, "from"))
-    scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
-    if not len(scored.index):
-        log.warning("no test beat is at or after --from %s: there are no figures by patient", getattr(flags, "from"))
-        return {}
-    macro_over = args.words(flags.macro_over)
-    values = classify_patients.measure(scored, spec.classes, macro_over=macro_over, temperature=temperature)
-    values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
-    how = {"protocol": spec.split_rule, "title": title}
-    classify_patients.write(folder, values, **how)
-    if not flags.no_figures:
-        classify_patients.draw(folder, scored, values, **how)
-    return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
-
-
-def _anomalies(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    folder: Path,
-    predictions: Predictions,
-    before: dict[str, Any],
-    *,
-    title: str,
-    remarks: Sequence[str],
-    history: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
-    data, task = trainer.data, trainer.task
-    train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
-    score = baselines.BASELINES[flags.baseline](_flat(train))
-    baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
-    how = {"normal": task.normal, "spec": data.spec, "title": title}
-    values = detect.write(folder, predictions, before, baseline=baseline, remarks=remarks, **how)
-    if not flags.no_figures:
-        errors = trainer.predict(train).loss
-        x = data.test.x
-        detect.draw(
-            folder,
-            predictions,
-            errors,
-            before["threshold"],
-            rows=lambda which: (x[which], trainer.outputs(x[which])),
-            **how,
-        )
-        plots.save_panels(plots.history_panels(history), folder / "history", columns=2, title=title)
-    return values
-
-
-def _flat(split: Rows) -> NDArray[np.float32]:
-    return split.x.reshape(len(split), -1)
-
-
-def _show_classes(
-    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
-) -> None:
-    """The test of a classifier on TensorBoard."""
-    matrix = np.array(values["confusion_matrix"])
-    figures = _floats(values) | {
-        f"{name}/{part}": of for name, parts in values["per_class"].items() for part, of in _floats(parts).items()
-    }
-    board.test(
-        figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes
-    )
-
-
-def _show_anomalies(
-    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
-) -> None:
-    """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
-    ranked, matrix = detect.ranked(predictions, trainer.task.normal, values["threshold"])
-    curves = () if matrix is None else detect.CLASSES[:1]
-    board.test(_floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detect.CLASSES)
-
-
-def _floats(values: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if isinstance(value, float)}
-
-
-REPORTS = {"classify": _classes, "detect": _anomalies}
-SHOWN = {"classify": _show_classes, "detect": _show_anomalies}

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
-from commands import choices
 from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders.synthetic import beats as synth
 from toolbox.reports.detect import DETECTION_FIGURES as FIGURES
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks import Detect
 
 DETECT = ("--dataset", "synth", "--task", "detect", "--short-run", "--no-figures")
 AGAIN = ("--model-name", "conv_ae", "--no-figures")
@@ -122,7 +122,7 @@ def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_ever
     for name in FIGURES:
         cells = [figure for of in (test, test["baseline"]) for figure in (of[name], *of["intervals"][name])]
         assert [float(cell) for cell in lines[name].split()[1:] if cell != "-"] == pytest.approx(cells, abs=1e-4)
-    assert test["baseline"]["name"] == choices.DEFAULTS["detect"]["baseline"]
+    assert test["baseline"]["name"] == Detect.defaults["baseline"]
     assert test["baseline"]["name"] in text
     assert "N (normal)" in text
     for name, counts in test["classes"].items():

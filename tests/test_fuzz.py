@@ -22,7 +22,7 @@ import commander
 from commands.choices import CHOICES
 from conftest import SHORT, offline
 from loaders import augment
-from toolbox import tasks as thresholds
+from toolbox.tasks import detect as thresholds
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 

@@ -8,6 +8,7 @@ import args
 from commands import choices
 from toolbox.errors import UsageError
 from toolbox.registry import pick
+from toolbox.tasks import TASKS
 
 ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in table]
 
@@ -57,7 +58,7 @@ def test_an_unknown_list_is_a_usage_error() -> None:
 def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name: str) -> None:
     flags = choices.settle(args.resolve({"model_name": name, "view": "chart" if name in choices.VISION else "signal"}))
     assert name in choices.NETWORKS[flags.task]
-    assert {key: getattr(flags, key) for key in choices.DEFAULTS[flags.task]} == choices.DEFAULTS[flags.task] | {
+    assert {key: getattr(flags, key) for key in TASKS[flags.task].defaults} == TASKS[flags.task].defaults | {
         "model_name": name
     }
 

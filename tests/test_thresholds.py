@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from toolbox import tasks as thresholds
 from toolbox.errors import UsageError
+from toolbox.tasks import detect as thresholds
 
 ERRORS = np.random.default_rng(0).gamma(2, 0.1, 500)
 

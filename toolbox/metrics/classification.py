@@ -250,3 +250,8 @@ def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | Non
         f" {reached:.3f}, and guessing has {chance:.3f}: the network fits its training rows alone, or its batch norms"
         " need more steps"
     )
+
+
+def floats(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among metrics."""
+    return {name: value for name, value in values.items() if isinstance(value, float)}
