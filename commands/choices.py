@@ -15,8 +15,7 @@ from toolbox.paper import layouts
 from toolbox.paper.pen import Style
 from toolbox.registry import pick
 from toolbox.reports import animation
-from toolbox.tasks import LAST, TASKS
-from toolbox.tasks import detect as thresholds
+from toolbox.tasks import LAST, TASKS, detect
 from toolbox.training import baselines, losses, optimizers, samplers, transfer
 
 CHOICES: dict[str, Mapping[str, Any]] = {
@@ -47,7 +46,7 @@ OF_CLASSES = {
     **dict.fromkeys(("rr_features", "p_waves"), (False,)),
     "view": ("signal",),
 }
-OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
+OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (detect.DEFAULT,)}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
     "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
@@ -116,7 +115,7 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
         )
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
     parse_args(flags.model_name, flags.model_args)
-    thresholds.parse(flags.threshold)
+    detect.parse(flags.threshold)
     if flags.augment:
         augment.parse(flags.augment)
     _settle_charts(flags)

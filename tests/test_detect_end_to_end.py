@@ -13,9 +13,9 @@ from sklearn import metrics as reference
 
 from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders.synthetic import beats as synth
-from toolbox.reports.detect import DETECTION_FIGURES as FIGURES
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Detect
+from toolbox.tasks.detect_report import DETECTION_FIGURES as FIGURES
 
 DETECT = ("--dataset", "synth", "--task", "detect", "--short-run", "--no-figures")
 AGAIN = ("--model-name", "conv_ae", "--no-figures")

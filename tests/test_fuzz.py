@@ -22,7 +22,7 @@ import commander
 from commands.choices import CHOICES
 from conftest import SHORT, offline
 from loaders import augment
-from toolbox.tasks import detect as thresholds
+from toolbox.tasks import detect
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 
@@ -174,7 +174,7 @@ GRAMMARS: dict[str, some.SearchStrategy[str]] = {
     "--augment": some.lists(step, min_size=1, max_size=3).map(",".join),
     "--class-weights": some.lists(number, min_size=5, max_size=5).map(",".join)
     | some.lists(number, max_size=7).map(",".join),
-    "--threshold": some.builds("{}:{}".format, some.sampled_from([*thresholds.THRESHOLDS, "", "percent"]), number),
+    "--threshold": some.builds("{}:{}".format, some.sampled_from([*detect.THRESHOLDS, "", "percent"]), number),
 }
 
 

@@ -14,9 +14,10 @@ from scipy.stats import binomtest
 from conftest import Page
 from toolbox.errors import UsageError
 from toolbox.metrics import calibration, ec57, jackknife
-from toolbox.reports import classify_patients, plots
-from toolbox.reports.classify import shown
+from toolbox.reports import plots
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks import classify_patients
+from toolbox.tasks.classify_report import shown
 
 CLASSES = ("N", "S", "V", "F", "Q")
 OTHERS = ("normal beat", "premature atrial contraction", "other")

@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture
 def here(home: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.chdir(home.folder)
-    monkeypatch.setattr("toolbox.reports.classify.draw", lambda *_, **__: None)
+    monkeypatch.setattr("toolbox.tasks.classify_report.draw", lambda *_, **__: None)
     return home
 
 

@@ -18,9 +18,9 @@ from toolbox import plain, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import bootstrap, ec57, jackknife
 from toolbox.plain import NOTICE
-from toolbox.reports.classify import shown
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks.classify_report import shown
 
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]

@@ -109,13 +109,14 @@ class Classify:
 
     def report(self, tested: Tested) -> dict[str, Any]:
         """Metrics, report and figures; by patient too where records have several rows."""
-        from toolbox.reports import animation, classify
+        from toolbox.reports import animation
+        from toolbox.tasks import classify_report
 
         folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
         said = {"title": title, "remarks": tested.remarks, "scored": spec.scored}
-        values = classify.write(folder, predictions, tested.val, spec=spec, **said)
+        values = classify_report.write(folder, predictions, tested.val, spec=spec, **said)
         if tested.figures:
-            classify.draw(folder, predictions, values, tested.history, spec=spec, title=title)
+            classify_report.draw(folder, predictions, values, tested.history, spec=spec, title=title)
         if bootstrap.several_rows_a_record(predictions.record):
             values |= self._by_patient(tested)
         elif self.macro_over:
@@ -127,7 +128,7 @@ class Classify:
 
     def _by_patient(self, tested: Tested) -> dict[str, Any]:
         """Figures by patient with intervals over records; the table, its text and pictures go into the folder."""
-        from toolbox.reports import classify_patients
+        from toolbox.tasks import classify_patients
 
         data, predictions, start_s = tested.data, tested.predictions, self.start_s
         scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions

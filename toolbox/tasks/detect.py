@@ -113,7 +113,8 @@ class Detect:
 
     def report(self, tested: Tested) -> dict[str, Any]:
         """Metrics at the threshold beside those of the baseline; report and figures."""
-        from toolbox.reports import detect, plots
+        from toolbox.reports import plots
+        from toolbox.tasks import detect_report
         from toolbox.training import baselines
 
         data, train, threshold = tested.data, tested.train, tested.fixed["threshold"]
@@ -121,7 +122,7 @@ class Detect:
         baseline = (self.baseline, score(_flat(data.test)), self.threshold(score(_flat(data.val)))["threshold"])
         said = {"normal": self.normal, "spec": data.spec, "title": tested.title}
         before = {**tested.fixed, "val": tested.val}
-        values = detect.write(
+        values = detect_report.write(
             tested.folder, tested.predictions, before, baseline=baseline, remarks=tested.remarks, **said
         )
         if tested.figures:
@@ -130,19 +131,24 @@ class Detect:
             def rows(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 return x[which], tested.outputs(x[which])
 
-            detect.draw(tested.folder, tested.predictions, errors, threshold, rows=rows, **said)
+            detect_report.draw(tested.folder, tested.predictions, errors, threshold, rows=rows, **said)
             panels = plots.history_panels(tested.history)
             plots.save_panels(panels, tested.folder / "history", columns=2, title=tested.title)
         return values
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars; rows without labels have no curve and no matrix."""
-        from toolbox.reports import detect
+        from toolbox.tasks import detect_report
 
-        ranked, matrix = detect.ranked(predictions, self.normal, values["threshold"])
-        curves = () if matrix is None else detect.CLASSES[:1]
+        ranked, matrix = detect_report.ranked(predictions, self.normal, values["threshold"])
+        curves = () if matrix is None else detect_report.CLASSES[:1]
         board.test(
-            classification.floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detect.CLASSES
+            classification.floats(values),
+            ranked,
+            step=step,
+            curves=curves,
+            matrix=matrix,
+            classes=detect_report.CLASSES,
         )
 
 

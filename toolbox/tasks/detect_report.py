@@ -19,9 +19,9 @@ from toolbox import files, plain
 from toolbox.metrics import bootstrap, classification, jackknife
 from toolbox.plain import NOTICE
 from toolbox.reports import plots
-from toolbox.reports.classify import between, of_intervals, shown
 from toolbox.reports.plots import Panel
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks.classify_report import between, of_intervals, shown
 
 Array = NDArray[Any]
 BY_RANK = ("auroc", "average_precision")

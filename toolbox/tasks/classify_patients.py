@@ -20,9 +20,9 @@ from toolbox.ecg.rhythm import clock
 from toolbox.metrics import calibration, ec57, jackknife
 from toolbox.plain import NOTICE
 from toolbox.reports import plots
-from toolbox.reports.classify import between, shown
 from toolbox.reports.plots import Panel
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks.classify_report import between, shown
 
 log = logging.getLogger("commander")
 Array = NDArray[Any]
