@@ -16,8 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-import commander
-from toolbox import plain
+from toolbox import plain, terminal
 from toolbox.errors import CommanderError, UsageError
 from toolbox.terminal import StopRequest
 
@@ -130,7 +129,7 @@ log = logging.getLogger("commander")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; 1 where a run failed, else as the commander."""
-    return commander.guarded(argv, carry_out, SHORT_HELP)
+    return terminal.guarded(argv, carry_out, SHORT_HELP)
 
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:

@@ -1,11 +1,10 @@
 """A trained run with the rows that are to be explained, and what its answers about them come from.
 
-subject = load(flags, run, config)
+subject = load(trained)
 seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from commands import build
+from commands.trained import TrainedRun
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
 from loaders.families import row_forms
-from toolbox import devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
 from toolbox.registry import pick
@@ -101,21 +100,21 @@ class Seen:
         return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
-def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
+def load(trained: TrainedRun) -> Subject:
     """The network with the weights of the checkpoint that --resume names, else the best, and the rows asked for.
 
     Raises UsageError for test rows of a run that has not met its test set, CheckpointError.
     """
-    which = flags.resume or "best"
+    flags, run, which = trained.flags, trained.run, trained.which
     path, state = checkpoints.find(run, which)
     if flags.explain_rows == "test" and not (run / RESULTS).exists():
         what = "the test set of this run has not been opened, and is not opened for pictures"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
-    data = build.ruled(build.load_data(flags), config)
-    if data.checksum != config["data"]["checksum"]:
+    data = trained.ruled(build.load_data(flags))
+    if trained.of_data(data):
         hint = "what it was trained on, with --root-dir or --data-file"
         raise CheckpointError("the data is not that of the run, its checksum differs", where=str(run.path), hint=hint)
-    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
+    device = build.device_of(flags)
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
     rows = data.test if flags.explain_rows == "test" else data.val

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +13,7 @@ import torch
 from torch import nn
 
 import args
-from commands import choices
-from loaders import base, get_data, undivided
+from loaders import base, get_data
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.families import one_class
@@ -23,11 +21,11 @@ from loaders.splits import by_row
 from loaders.splits.by_row import Fold
 from models import get_model
 from models.charts import weights
-from toolbox import devices, schema
+from toolbox import devices
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
-from toolbox.runs.folder import RunFolder, versions
+from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify, Detect, mode
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
@@ -38,7 +36,6 @@ DATASETS_BY_DEFAULT = ("ecg", "synth")
 DATA = "the data's checksum"
 OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves", "label_map")
 OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-EXPORTED_IN_SHORT = 10  # rows of each side that --export-charts draws with --short-run
 OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
 OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
 OF_THE_BEGINNING = {"pretrained", "weights_file"}
@@ -52,26 +49,6 @@ OF_ROWS = OF_VALIDATION - {
     "criterion",
     "decision_weights",
 }  # what decides which rows train, validate and test
-MOST_ROWS, MOST_CHANNELS = 10**10, 4096
-# What is read from a config.json, as far as it is not a flag.
-CONFIG = {
-    "flags": {"optimizer": str, "epochs": schema.Count(1)},
-    "given?": [str],
-    "data": {
-        "checksum": str,
-        "split_rule": str,
-        **dict.fromkeys(("name?", "view?", "unit?", "source?", "licence?"), str),
-        **{name: [str] for name in ("leads?", "classes?", "features?", "scored?", "train_records?", "val_records?")},
-        "channels?": schema.Count(1, MOST_CHANNELS),
-        "samples?": schema.Count(0, MOST_ROWS),
-        "rate_hz?": schema.Number(0),
-        "importance?": [schema.Number(0)],
-        "image?": schema.Pair(schema.Count(1, MOST_CHANNELS)),
-    },
-    "overrides?": [{"after_epoch": schema.Count(), "changed": {"*": schema.Pair(schema.ANY)}}],
-    "pretrained?": dict,
-    "imported?": dict,
-}
 log = logging.getLogger("commander")
 
 
@@ -101,13 +78,6 @@ def batch_size(flags: SimpleNamespace, data: Data) -> int:
     return size
 
 
-def ruled(data: Data, config: Mapping[str, Any]) -> Data:
-    """The data under the split rule of the run, and under that of a short run where only a part is measured."""
-    rule = config["data"]["split_rule"]
-    short = data.spec.split_rule.rpartition("; ")[2] if data.whole else ""
-    return data.ruled(rule if short in rule else f"{rule}; {short}")
-
-
 def data_options(flags: SimpleNamespace) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
     how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
@@ -135,109 +105,6 @@ def _find_data(flags: SimpleNamespace) -> Data:
         return get_data(fallback, flags.root_dir, **how)
 
 
-def export_charts(flags: SimpleNamespace) -> Path:
-    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
-    from loaders.charts import export
-
-    data = load_data(SimpleNamespace(**{**vars(flags), "view": "signal", "short_run": False}))
-    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
-    return export.export(data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None)
-
-
-def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder, config: Mapping[str, Any]) -> Data:
-    """All rows of what --test-on names, ten batches where --short-run is typed, as the test side of the run.
-
-    A detector has its own rows beside them, to be fitted to.
-    """
-    spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
-    options = data_options(flags) | ({} if "short_run" in given else {"short_batch": None})
-    how = {"dataset": spec.name, "spec": spec, "options": options, "typed": typed}
-    data = undivided.load(flags.test_on, flags.root_dir, **how)
-    if flags.task != "detect":
-        return data
-    one_class.check_told_apart(
-        data.test, spec.classes, one_class.normal_class(spec.classes, flags.normal_class), flags.test_on
-    )
-    own = load_data(SimpleNamespace(**{**vars(flags), **{name: config["flags"].get(name) for name in typed}}))
-    if own.checksum != config["data"]["checksum"]:
-        what = f"{DATA} is {own.checksum[:12]}, the run has {config['data']['checksum'][:12]}"
-        raise DataError(
-            what, where=str(run.path), hint="the run's own data: a detector is compared with a baseline fitted to them"
-        )
-    return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
-
-
-def for_a_test(flags: SimpleNamespace) -> SimpleNamespace:
-    """The flags without those that need the rows a run was trained on."""
-    if flags.task == "detect":
-        return flags
-    idle = {"sampler": None, "class_balance": None, "class_weights": None, "scheduler": "none"}
-    return SimpleNamespace(**{**vars(flags), **idle})
-
-
-def find_run(flags: SimpleNamespace, among: Sequence[str] = DATASETS_BY_DEFAULT) -> RunFolder:
-    """The run to go on with or to test; without --dataset that of the first `among` datasets that has one: ecg, else
-    synth."""
-    there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
-    dataset = flags.dataset or next(iter(there), DATASETS_BY_DEFAULT[0])
-    return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
-
-
-def read_config(run: RunFolder) -> dict[str, Any]:
-    """The run's config.json, with the parts that are needed to go on, and flags that can be used."""
-    config = run.read_json("config.json")
-    what = schema.misfit(config, CONFIG)
-    if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
-        config["flags"]["confusion_video"] = "gif"
-    if what := what or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
-        raise CheckpointError(
-            f"config.json: {what}", where=str(run / "config.json"), hint="mend the file, or another --version"
-        )
-    return config
-
-
-def _unusable(stored: Mapping[str, Any]) -> str:
-    """What no run can have been started with; empty where nothing is."""
-    try:
-        choices.settle(args.resolve({}, stored))
-    except UsageError as error:
-        return error.what
-    return ""
-
-
-def stored_spec(run: RunFolder, config: Mapping[str, Any]) -> DataSpec:
-    """The facts of the data that a run was trained on, without loading it."""
-    stored = config["data"]
-    try:
-        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
-        values = {name: stored[name] for name in known}
-        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except KeyError as error:
-        what = f"config.json lacks {error} of the data"
-        raise CheckpointError(
-            what, where=str(run / "config.json"), hint="mend the file, or another --version"
-        ) from error
-
-
-def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
-    """What was typed over what the run has; another optimizer takes its own rates, not those the run settled on by
-    default."""
-    stored = dict(config["flags"])
-    if given.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
-        stored |= {name: None for name in ("lr", "weight_decay") if name not in config.get("given", ())}
-    return args.resolve(given, stored)
-
-
-def same_run(given: Mapping[str, Any], flags: SimpleNamespace, config: Mapping[str, Any], run: RunFolder) -> None:
-    """Raise a UsageError where a typed flag is another than the run's, for commands that take the run as it is."""
-    differences = args.changed(movable(given, flags.root_dir), config["flags"])
-    differences.pop("deterministic", None)  # of the machine, not of the run
-    for name, (before, now) in differences.items():
-        what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
-        raise UsageError(what, where=str(run.path), hint="leave it out, or another --version")
-    check_classes(flags, config["data"].get("name", ""), config["data"].get("classes", ()))
-
-
 def check_classes(flags: SimpleNamespace, name: str, classes: Sequence[str]) -> None:
     """Raise a UsageError where --num-classes is another number than that of the classes of the dataset `name`."""
     if flags.num_classes not in (None, len(classes)):
@@ -245,39 +112,9 @@ def check_classes(flags: SimpleNamespace, name: str, classes: Sequence[str]) -> 
         raise UsageError(f"--num-classes is {flags.num_classes}, {name} has {known}", hint="leave --num-classes out")
 
 
-def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short
-    one."""
-    if flags.short_run and not given.get("short_run"):
-        what = (
-            "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
-            " whole one"
-        )
-        log.warning(what, run.path.name, base.BATCHES)
-
-
-def permit(differences: Mapping[str, list[Any]], flags: SimpleNamespace, run: RunFolder) -> None:
-    """Raise where a run would go on as another one, unless --override says that it shall; of other weights it
-    cannot."""
-    told = [
-        f"{name if name == DATA else args.flag_name(name)} is {now}, the run has {before}"
-        for name, (before, now) in differences.items()
-    ]
-    if differences.keys() & OF_THE_BEGINNING:
-        raise UsageError(
-            "; ".join(told), where=str(run.path), hint="--version bump: only a new run begins with other weights"
-        )
-    if told and not flags.override:
-        hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
-        raise UsageError("; ".join(told), where=str(run.path), hint=hint)
-    if told:
-        log.warning("overriding: %s; optimizer and schedule begin anew", "; ".join(told))
-
-
 def build(flags: SimpleNamespace, data: Data) -> Trainer:
     """Network, task, optimizer and schedule, from the flags and the facts of the data."""
-    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
-    spec = data.spec
+    device, spec = device_of(flags), data.spec
     check_classes(flags, spec.name, spec.classes)
     model = network(flags, spec).to(device)
     transfer.TRAIN[flags.train](model)
@@ -297,6 +134,11 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
     trainer.epoch = flags.start_epoch
     return trainer
+
+
+def device_of(flags: SimpleNamespace) -> torch.device:
+    """The device asked for, or the best there is."""
+    return devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
 
 
 def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
@@ -429,12 +271,6 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
     }
 
 
-def exposure(run: RunFolder, config: Mapping[str, Any], differences: Mapping[str, Any]) -> Exposure | None:
-    """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
-    changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
-    return Exposure.of_run(run) if changed & OF_ROWS else None
-
-
 def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
     """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights
     were."""
@@ -443,25 +279,3 @@ def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequenc
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)
         known.append(Exposure.of_run(source))
     reduce(Exposure.joined, known).save(run)
-
-
-def gone_on(
-    config: dict[str, Any],
-    flags: SimpleNamespace,
-    given: Mapping[str, Any],
-    trainer: Trainer,
-    differences: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The config of a run that goes on: as it was, or, overridden, as it is now with a note of what changed when.
-
-    Changes that came after the checkpoint from which it goes on hold from there.
-    """
-    if not differences:
-        free = {name: getattr(flags, name) for name in ("epochs", "patience", "start_epoch")}
-        notes = [
-            {**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in config.get("overrides", [])
-        ]
-        return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
-    note = {"after_epoch": trainer.epoch, "changed": differences}
-    begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
-    return describe(flags, given, trainer) | begun | {"overrides": [*config.get("overrides", []), note]}

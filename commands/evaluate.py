@@ -4,7 +4,8 @@ report."""
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,16 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from loaders import base
+import args
+from commands import build
+from commands.trained import TrainedRun, exposure
+from loaders import base, undivided
 from loaders.base import Data, Rows, part_of
+from loaders.families import one_class
 from loaders.splits import by_row
-from toolbox import files
+from toolbox import devices, files, modes
 from toolbox.errors import CheckpointError, DataError
 from toolbox.metrics import classification, cost
+from toolbox.outputs import safe_name
 from toolbox.reports import plots
 from toolbox.reports.logger import Board
+from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
-from toolbox.runs.folder import RESULTS, RunFolder
+from toolbox.runs.folder import HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Tested
 from trainer import LOSSES, StepLosses, Trainer
@@ -30,7 +37,94 @@ NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
-def test(
+def evaluate(trained: TrainedRun, *, load: Callable[[SimpleNamespace], Data] = build.load_data) -> None:
+    """Test an existing run, with a checkpoint or flags other than those of its own test in a folder of their own."""
+    flags, run, machine = trained.flags, trained.run, modes.OF_THE_MACHINE
+    differences = {name: both for name, both in trained.differences.items() if name not in {"short_run", *machine}}
+    if flags.test_on:
+        differences = {name: both for name, both in differences.items() if name not in args.OF_THE_TESTED}
+    trained.permit(differences)
+    trained.note_short_run()
+    with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
+        path, state = checkpoints.find(run, trained.which)
+        if flags.test_on:
+            data = _data_to_test_on(trained)
+            trainer = trained.restored(_without_training(flags), data, path, state, anew=True)
+            name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
+            which, known = _name(trained, differences, "short_run" in trained.typed) + name, Exposure.of_run(run)
+        else:
+            if (run / HISTORY).exists():
+                run.read_history()
+            data = load(flags)
+            if of_data := trained.of_data(data):
+                differences |= of_data
+                trained.permit(differences)
+            anew = bool(differences) or checkpoints.predates(path, state, trained.config)
+            flags.start_epoch = state["epoch"] if anew else flags.start_epoch
+            data = data if differences else trained.ruled(data)
+            shortened = "short_run" in trained.differences
+            anew = anew or shortened or "imported" in trained.config
+            trainer = trained.restored(flags, data, path, state, anew=anew)
+            which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
+        with closing(board) if (board := _board(trained, trainer, which)) else nullcontext():
+            _test(flags, trainer, run, which, board=board, exposure=known)
+
+
+def test_best(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
+    """Test the best weights of a training that has just ended."""
+    path = run.checkpoint("best")
+    checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
+    return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json("config.json")))
+
+
+def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str:
+    return trained.which + "-short" * short + "-override" * bool(differences)
+
+
+def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own
+    folder.
+
+    None on a root that cannot be written.
+    """
+    if not (trained.typed.get("tensorboard") and trained.run.writable):
+        return None
+    folder = trained.run / "tensorboard" / ("" if which == "best" else which)
+    return Board(folder, trainer.task.classes, epochs_done=0)
+
+
+def _data_to_test_on(trained: TrainedRun) -> Data:
+    """All rows of the file or dataset of --test-on, ten batches where --short-run is typed, as the test split of the
+    run.
+
+    A detector has its own rows beside them, to be fitted to.
+    """
+    flags, spec = trained.flags, trained.spec
+    typed = [name for name in args.OF_THE_TESTED if name in trained.typed]
+    options = build.data_options(flags) | ({} if "short_run" in trained.typed else {"short_batch": None})
+    data = undivided.load(flags.test_on, flags.root_dir, dataset=spec.name, spec=spec, options=options, typed=typed)
+    if flags.task != "detect":
+        return data
+    normal = one_class.normal_class(spec.classes, flags.normal_class)
+    one_class.check_told_apart(data.test, spec.classes, normal, flags.test_on)
+    stored = {name: trained.config["flags"].get(name) for name in typed}
+    own = build.load_data(SimpleNamespace(**{**vars(flags), **stored}))
+    for before, now in trained.of_data(own).values():
+        what = f"{build.DATA} is {now}, the run has {before}"
+        hint = "the run's own data: a detector is compared with a baseline fitted to them"
+        raise DataError(what, where=str(trained.run.path), hint=hint)
+    return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
+
+
+def _without_training(flags: SimpleNamespace) -> SimpleNamespace:
+    """The flags without those that need the rows a run was trained on."""
+    if flags.task == "detect":
+        return flags
+    idle = {"sampler": None, "class_balance": None, "class_weights": None, "scheduler": "none"}
+    return SimpleNamespace(**{**vars(flags), **idle})
+
+
+def _test(
     flags: SimpleNamespace,
     trainer: Trainer,
     run: RunFolder,
@@ -42,24 +136,25 @@ def test(
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
     results.
 
-    What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own
-    split, `exposure` says what the run was trained and validated on.
+    The metrics go to `board` too, where there is one. Where the test rows are not those of the run's own split,
+    `exposure` is what the run was trained and validated on.
     """
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
     history = run.read_history()
     if not history:
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
+    told = {"which": which, "history": history, "exposure": exposure}
     if not run.writable:
         with files.folder() as folder:
             no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
+            return _report(no_files, trainer, run, folder, board=None, **told)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)
+    return _report(flags, trainer, run, folder, board=board, **told)
 
 
-def _test(
+def _report(
     flags: SimpleNamespace,
     trainer: Trainer,
     run: RunFolder,

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 import args
-from commands import attribution, build, choices, doubting
+from commands import attribution, doubting
 from commands.attribution import Array, Seen, Subject
 from commands.doubting import Found
-from toolbox import devices, files, modes, terminal
+from commands.trained import TrainedRun
+from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
 from toolbox.outputs import Claim
@@ -36,18 +37,16 @@ log = logging.getLogger("commander")
 
 def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
-    run = build.find_run(choices.settle(args.resolve(modes.needed(given))))
-    config = build.read_config(run)
-    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
-    flags = choices.settle(build.resume_flags(given, config))
-    build.same_run(given, flags, config, run)
+    trained = TrainedRun.open(given)
+    run, flags = trained.run, trained.flags
+    trained.check_unchanged()
     if flags.task != "classify":
         what = "--explain asks why a class was said, and this run only knows which rows are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     methods.check(flags.explain)
-    build.tell_short(given, flags, run)
+    trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
-        subject = attribution.load(flags, run, config)
+        subject = attribution.load(trained)
         probabilities = subject.probabilities()
         chosen = _chosen(subject, probabilities)
         which = np.array([row for row, _ in chosen])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import args
 from commands import build, choices, classifier
 from commands.classifier import Classifier
+from commands.trained import TrainedRun
 from loaders.families import labels, row_forms
 from loaders.formats import parts, recordings, units, wfdb
 from loaders.formats.csv.leads import name_of
@@ -46,8 +47,8 @@ def predict(given: Mapping[str, Any]) -> None:
     choices.settle(flags)
     units.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
-    run = build.find_run(flags, tuple(AMONG))
-    network = classifier.load(run, given)
+    trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.OF_THE_RECORDING)
+    run, network = trained.run, classifier.load(trained)
     folder = Path(flags.out) if flags.out else run / "predict"
     log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
     with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):

@@ -121,6 +121,7 @@ def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches
     held."""
     import args
     from commands import fit
+    from commands.trained import TrainedRun
     from toolbox.runs.folder import RunFolder
 
     given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
@@ -138,7 +139,8 @@ def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches
 
     if folder := _begun(ledger, task):
         there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
-        fit.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
+        trained = TrainedRun.open(there, run=RunFolder(folder))
+        fit.resume(trained, request, load=load, tested=task.tested)
         return
     fit.start(args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
 

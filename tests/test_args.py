@@ -10,6 +10,7 @@ import pytest
 
 import args
 from commands import build
+from commands.trained import TrainedRun
 from conftest import ROOT
 from toolbox import modes
 from toolbox.errors import UsageError
@@ -436,7 +437,7 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
 ) -> None:
     flags = args.resolve(given, {"short_run": short})
-    build.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
+    TrainedRun(RunFolder(tmp_path / "synth_cnn1d_3_1"), {}, given, flags, {}).note_short_run()
     assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
     assert flags.short_run == short
 

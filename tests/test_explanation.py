@@ -18,7 +18,8 @@ from test_faults import assert_error, contents
 
 import args
 import commander as program
-from commands import attribution, build, doubting, explain
+from commands import attribution, doubting, explain
+from commands.trained import TrainedRun
 from conftest import Page, finish, launch
 from loaders.base import Data
 from toolbox.errors import UsageError
@@ -194,9 +195,7 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
             "explain": "saliency",
             **flags,
         }
-        run = build.find_run(args.resolve(given))
-        config = build.read_config(run)
-        return attribution.load(build.resume_flags(given, config), run, config)
+        return attribution.load(TrainedRun.open(given))
 
     return load
 

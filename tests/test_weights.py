@@ -16,6 +16,7 @@ from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 import args
 from commands import build as assembly
 from commands import choices
+from commands.trained import TrainedRun
 from conftest import carried_out, make_spec
 from loaders.base import Data
 from models import VISION, get_model
@@ -291,9 +292,9 @@ def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stoppe
 
 
 def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None:
-    flags = args.resolve({"override": True})
+    trained = TrainedRun(RunFolder(tmp_path), {}, {}, args.resolve({"override": True}), {})
     with pytest.raises(UsageError, match="only a new run begins with other weights"):
-        assembly.permit({"weights_file": ["a.pth", "b.pth"]}, flags, RunFolder(tmp_path))
+        trained.permit({"weights_file": ["a.pth", "b.pth"]})
 
 
 def test_signals_with_a_network_for_charts_are_a_line_and_no_folder_is_made(tmp_path: Path) -> None:
