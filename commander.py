@@ -7,12 +7,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import args
-from toolbox import errors, modes, plain, terminal
+from toolbox import errors, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
+from toolbox.flags import Flags
 from toolbox.terminal import StopRequest
 
 log = logging.getLogger("commander")
@@ -69,12 +69,12 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if modes.idle(given) and not (given.get("list") or given.get("compare")):
+    if args.unused(given) and not (given.get("list") or given.get("compare")):
         from commands import choices
 
         choices.look_up(args.resolve(given))  # an unknown name is an error where it is ignored too
     if not (given.get("test") or given.get("explain")):  # these know more once they know their run
-        given = modes.without_idle(given)
+        given = args.without_unused(given)
     flags = args.resolve(given)
     if flags.list is not None:
         from commands import choices
@@ -101,12 +101,12 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
             fit.start(flags, given, stop)
 
 
-def look_at_data(flags: SimpleNamespace) -> None:
+def look_at_data(flags: Flags) -> None:
     """Fetch and parse a dataset, and draw it where --explore or --export-charts ask for that; where to goes to
     stdout."""
     from commands import build, choices
 
-    choices.settle(flags)
+    flags = choices.settle(flags)
     if flags.export_charts:
         sys.stdout.write(f"{plain.escaped(build.export_charts(flags))}\n")
         return
@@ -120,7 +120,7 @@ def look_at_data(flags: SimpleNamespace) -> None:
         sys.stdout.write(f"{plain.escaped(explore.draw(data, flags.root_dir, seed=flags.seed))}\n")
 
 
-def compare(flags: SimpleNamespace) -> None:
+def compare(flags: Flags) -> None:
     """Set tested runs side by side on stdout, as a table and as a last line of JSON."""
     import json
 

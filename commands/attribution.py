@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import args
 from commands import build
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
@@ -23,6 +23,7 @@ from loaders.families import row_forms
 from toolbox import devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
+from toolbox.flags import Flags
 from toolbox.registry import pick
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RESULTS, RunFolder
@@ -38,7 +39,7 @@ Array = NDArray[Any]
 class Subject:
     """A trained network and the rows of one side of its data."""
 
-    flags: SimpleNamespace
+    flags: Flags
     run: RunFolder
     checkpoint: str
     epoch: int
@@ -101,7 +102,7 @@ class Seen:
         return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
-def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
+def load(flags: Flags, run: RunFolder, config: Mapping[str, Any]) -> Subject:
     """The network with the weights of the checkpoint that --resume names, else the best, and the rows asked for.
 
     Raises UsageError for test rows of a run that has not met its test set, CheckpointError.
@@ -147,7 +148,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
-    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
+    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in args.FLAGS.names(family="beats")}
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
     if not spec.image:
         return find(x.cpu().numpy())

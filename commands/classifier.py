@@ -92,14 +92,14 @@ def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
     Raises UsageError for a run that no recording can be cut for or that is typed otherwise, CheckpointError.
     """
     config = build.read_config(run)
-    own = {name: value for name, value in given.items() if name not in args.OF_THE_RECORDING}
+    own = {name: value for name, value in given.items() if name not in args.FLAGS.names("recording")}
     flags = choices.settle(build.resume_flags(own, config))
     build.same_run(own, flags, config, run)
     spec = build.stored_spec(run, config)
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in build.OF_RECORDINGS})
+    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in args.FLAGS.names(family="beats")})
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from loaders.base import Data, Rows, part_of
 from loaders.splits import by_row
 from toolbox import files
 from toolbox.errors import CheckpointError, DataError
+from toolbox.flags import Flags
 from toolbox.metrics import bootstrap, classification, cost
 from toolbox.reports import animation, classify, classify_patients, detect, plots
 from toolbox.reports.logger import Board
@@ -41,13 +41,7 @@ log = logging.getLogger("commander")
 
 
 def test(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    run: RunFolder,
-    which: str,
-    *,
-    board: Board | None,
-    exposure: Exposure | None,
+    flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
 ) -> dict[str, Any]:
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
     results.
@@ -62,15 +56,23 @@ def test(
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
     if not run.writable:
         with files.folder() as folder:
-            no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
+            return _test(
+                flags.replace(no_figures=True),
+                trainer,
+                run,
+                folder,
+                which=which,
+                history=history,
+                board=None,
+                exposure=exposure,
+            )
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
     return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)
 
 
 def _test(
-    flags: SimpleNamespace,
+    flags: Flags,
     trainer: Trainer,
     run: RunFolder,
     folder: Path,
@@ -155,7 +157,7 @@ def _validated(run: RunFolder, epoch: int) -> Predictions | None:
     return Predictions.load(path) if path.exists() else None
 
 
-def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> Overlap | None:
+def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
     """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
@@ -167,7 +169,7 @@ def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> O
     return overlap
 
 
-def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+def _costs(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """What the network costs: what is the same every time, and with --cost what has to be measured."""
     model, spec = trainer.model, trainer.data.spec
     measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}
@@ -212,7 +214,7 @@ def memorised(history: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _classes(
-    flags: SimpleNamespace,
+    flags: Flags,
     trainer: Trainer,
     folder: Path,
     predictions: Predictions,
@@ -239,7 +241,7 @@ def _classes(
 
 
 def _by_patient(
-    flags: SimpleNamespace, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
+    flags: Flags, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
 ) -> dict[str, Any]:
     """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
     spec, start_s = data.spec, args.seconds(getattr(flags, "from"))
@@ -258,7 +260,7 @@ def _by_patient(
 
 
 def _anomalies(
-    flags: SimpleNamespace,
+    flags: Flags,
     trainer: Trainer,
     folder: Path,
     predictions: Predictions,

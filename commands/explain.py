@@ -18,7 +18,7 @@ import args
 from commands import attribution, build, choices, doubting
 from commands.attribution import Array, Seen, Subject
 from commands.doubting import Found
-from toolbox import devices, files, modes, terminal
+from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
 from toolbox.outputs import Claim
@@ -36,9 +36,9 @@ log = logging.getLogger("commander")
 
 def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
-    run = build.find_run(choices.settle(args.resolve(modes.needed(given))))
+    run = build.find_run(choices.settle(args.resolve(args.needed(given))))
     config = build.read_config(run)
-    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
+    given = args.without_unused(given, charts=config["flags"].get("view") == "chart")
     flags = choices.settle(build.resume_flags(given, config))
     build.same_run(given, flags, config, run)
     if flags.task != "classify":

@@ -4,15 +4,15 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import args
 from commands import build, choices, evaluate
 from loaders import base
 from loaders.base import Data
-from toolbox import devices, modes
+from toolbox import devices
 from toolbox.errors import UsageError
+from toolbox.flags import MACHINE, Flags
 from toolbox.outputs import safe_name
 from toolbox.reports import logger
 from toolbox.reports.logger import Board
@@ -28,20 +28,20 @@ log = logging.getLogger("commander")
 
 
 def start(
-    flags: SimpleNamespace,
+    flags: Flags,
     given: Mapping[str, Any],
     stop: StopRequest,
     *,
-    load: Callable[[SimpleNamespace], Data] | None = None,
+    load: Callable[[Flags], Data] | None = None,
     claimed: Callable[[RunFolder], None] | None = None,
     tested: bool = True,
 ) -> None:
     """Train a new run; one of many may `load` its data itself, is told its folder when it is `claimed`, or is not
     tested."""
-    choices.settle(flags)
+    flags = choices.settle(flags)
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = (load or build.load_data)(flags)
-        flags.dataset, flags.batch_size = data.spec.name, build.batch_size(flags, data)
+        flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
@@ -65,7 +65,7 @@ def go_on(
     given: Mapping[str, Any],
     stop: StopRequest,
     *,
-    load: Callable[[SimpleNamespace], Data] | None = None,
+    load: Callable[[Flags], Data] | None = None,
     tested: bool = True,
     run: RunFolder | None = None,
 ) -> None:
@@ -74,13 +74,14 @@ def go_on(
 
     `run` is its folder, where that is known; else the flags say which it is.
     """
-    run = run or build.find_run(choices.settle(args.resolve(modes.needed(given))))
+    run = run or build.find_run(choices.settle(args.resolve(args.needed(given))))
     config = build.read_config(run)
-    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
+    given = args.without_unused(given, charts=config["flags"].get("view") == "chart")
     flags = choices.settle(build.resume_flags(given, config))
-    differences = args.changed(build.movable(given, flags.root_dir), config["flags"])
+    differences = args.FLAGS.changed(build.movable(given, flags.root_dir), config["flags"])
     shortened = bool(flags.test and differences.pop("short_run", None))
-    differences = {name: of for name, of in differences.items() if not (flags.test and name in modes.OF_THE_MACHINE)}
+    of_machine = args.FLAGS.names(kind=MACHINE) if flags.test else ()
+    differences = {name: both for name, both in differences.items() if name not in of_machine}
     if flags.test_on:
         test_on(flags, given, run, config, differences=differences)
         return
@@ -93,10 +94,10 @@ def go_on(
             run.read_history()  # a file that is no history is a person's, and is not written over
         data = (load or build.load_data)(flags)
         if data.checksum != config["data"]["checksum"]:
-            differences[build.DATA] = [config["data"]["checksum"][:12], data.checksum[:12]]
+            differences[build.CHECKSUM] = [config["data"]["checksum"][:12], data.checksum[:12]]
             build.permit(differences, flags, run)
         anew = bool(differences) or checkpoints.predates(path, state, config)
-        flags.start_epoch = state["epoch"] if anew else flags.start_epoch
+        flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
         trainer = build.build(flags, data if differences else build.ruled(data, config))
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
@@ -113,7 +114,7 @@ def go_on(
 
 
 def _prepare(
-    flags: SimpleNamespace,
+    flags: Flags,
     given: Mapping[str, Any],
     trainer: Trainer,
     run: RunFolder,
@@ -127,8 +128,7 @@ def _prepare(
 
     UsageError for an imported run.
     """
-    decisive = build.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
-    if differences.keys() & decisive:
+    if differences.keys() & build.of_validation(short=flags.short_run):
         trainer.best = None
     if "imported" in config:
         why = (
@@ -141,7 +141,7 @@ def _prepare(
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
     known = build.exposure(run, config, differences)
-    if differences.keys() & build.OF_ROWS or not (run / KEPT).exists():
+    if differences.keys() & build.of_rows() or not (run / KEPT).exists():
         build.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
         what = (
@@ -157,15 +157,10 @@ def _prepare(
 
 
 def test_on(
-    flags: SimpleNamespace,
-    given: Mapping[str, Any],
-    run: RunFolder,
-    config: Mapping[str, Any],
-    *,
-    differences: dict[str, Any],
+    flags: Flags, given: Mapping[str, Any], run: RunFolder, config: Mapping[str, Any], *, differences: dict[str, Any]
 ) -> None:
     """Test a run on all rows of another file or dataset; its own results stay as they are."""
-    differences = {name: both for name, both in differences.items() if name not in args.OF_THE_TESTED}
+    differences = {name: both for name, both in differences.items() if name not in args.FLAGS.names("other-file")}
     build.permit(differences, flags, run)
     build.tell_short(given, flags, run)
     which = flags.resume or "best"
@@ -182,7 +177,7 @@ def test_on(
             evaluate.test(flags, trainer, run, name, board=board, exposure=Exposure.of_run(run))
 
 
-def train(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool = True) -> None:
+def train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool = True) -> None:
     """Fit, saving what every epoch gave; then test the best weights, once, where the run is to be `tested`."""
     board = make_board(flags, trainer, run)
 
@@ -215,7 +210,7 @@ def train(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, stop: StopRe
             board.hparams(build.kept(flags), results["test"])
 
 
-def make_board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:
+def make_board(flags: Flags, trainer: Trainer, run: RunFolder) -> Board | None:
     """TensorBoard with the network's graph drawn, where it is asked for."""
     if not flags.tensorboard:
         return None

@@ -239,7 +239,7 @@ def settled(**given: Any) -> Any:
 def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() -> None:
     for words in (["--pretrained"], ["--pretrained", "imagenet"], ["--pretrained=imagenet"]):
         assert args.parse(["--model-name", "resnet18", *words])["pretrained"] == transfer.IMAGENET
-    assert {action.dest: action.const for action in args.PARSER._actions}["pretrained"] == transfer.IMAGENET
+    assert {action.dest: action.const for action in args.FLAGS.parser._actions}["pretrained"] == transfer.IMAGENET
     assert args.parse(["--pretrained", "--train", "head"]) == {"pretrained": "imagenet", "train": "head"}
     cell = {"dataset": "synth", "view": "chart", "model-name": "resnet18", "pretrained": "imagenet"}
     assert cells.experiment(cell).given["pretrained"] == transfer.IMAGENET
