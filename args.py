@@ -332,9 +332,9 @@ def build_parser(extra: Iterable[Flag] = ()) -> Parser:
     return FLAGS.parser
 
 
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """What was typed, by name; a UsageError for what cannot be read."""
-    typed = FLAGS.parse(argv)
+def parse(argv: Sequence[str], extra: Iterable[Flag] = ()) -> dict[str, Any]:
+    """What was typed, by name, `extra` flags of datasets and plug-ins too; a UsageError for what cannot be read."""
+    typed = vars(build_parser(extra).parse_args(argv))
     return typed | ({"test": True} if "test_on" in typed else {})
 
 
@@ -380,7 +380,10 @@ def _together(typed: Mapping[str, Any]) -> list[str]:
             for name in FLAGS.names(view="chart")
         ),
         *(
-            (flags.strict_split and getattr(flags, name), f"--strict-split opens the test rows, {flag_name(name)} not")
+            (
+                flags.strict_split and getattr(flags, name),
+                f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
+            )
             for name in ("explore", "export_charts")
         ),
         (

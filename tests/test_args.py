@@ -1,5 +1,6 @@
 """The flags: every complaint at once, nothing read that was not meant, and what a run keeps when it goes on."""
 
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 
 import args
-from commands import build
+import research
+from args import COUNT
+from commands import build, choices
 from conftest import ROOT
+from studies import cells
 from toolbox.errors import UsageError
+from toolbox.flags import TRAINING, Flag
 from toolbox.runs.folder import RunFolder
 
 COMMANDS = [flag.name for flag in args.FLAGS if flag.mode is not None]
@@ -311,6 +316,69 @@ def test_every_flag_and_command_that_a_declaration_names_exists() -> None:
     for flag in args.FLAGS:
         named = f"{flag.command} {flag.used_by} {flag.unused_by} {flag.used_with}".split()
         assert {*named} <= args.FLAGS.by_name.keys(), flag.typed
+
+
+WARMUP = Flag("--warmup", TRAINING, "epochs of rising learning rate", type=int, metavar="N", default=0, check=COUNT)
+
+
+def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cells.experiment({"dataset": "synth"}).name
+    monkeypatch.setattr(args, "FLAGS", args.FLAGS)
+    assert "--warmup N" in args.build_parser([WARMUP]).format_help()
+    assert args.parse(["--warmup", "3"]) == {"warmup": 3}
+    assert args.complaints({"warmup": 0}) == ["--warmup is 0, must be from 1 to a billion"]
+    assert args.needed({"test": True, "warmup": 3}) == {"test": True}  # the weights are there
+    flags = choices.settle(args.resolve({"warmup": 3}, {"seed": 1}))
+    stored = build.kept(flags)
+    assert (flags.warmup, stored["warmup"], list(stored)[-1]) == (3, 3, "warmup")
+    assert args.misfits(stored) == []
+    assert args.misfits({"warmup": "3"}) == ["warmup is '3'"]
+    assert args.FLAGS.changed({"warmup": 4}, stored) == {"warmup": [3, 4]}
+    assert args.FLAGS.changed({"warmup": 4}, {}) == {"warmup": [0, 4]}  # of a run before there was the flag
+    assert cells.experiment({"dataset": "synth"}).name == plain
+    assert cells.experiment({"dataset": "synth", "warmup": "3"}).name != plain
+
+
+def test_flags_are_not_changed_once_they_are_resolved() -> None:
+    flags = args.resolve({"lr": 0.5})
+    with pytest.raises(AttributeError):
+        flags.lr = 0.1
+    with pytest.raises(AttributeError):
+        del flags.lr
+    assert (flags.replace(lr=0.1).lr, flags.lr) == (0.1, 0.5)
+
+
+def test_rare_groups_stand_in_the_long_help_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    helped = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as ended:
+            args.parse([flag])
+        assert ended.value.code == 0
+        helped[flag] = capfd.readouterr().out
+    for group in args.FLAGS.groups:
+        for flag in group.flags:
+            assert (re.search(rf" {flag.typed}\b", helped["--help"]) is not None) or group.rare
+            assert re.search(rf" {flag.typed}\b", helped["--help-all"])
+        assert (f"{group.title}:\n" in helped["--help"]) == (not group.rare)
+    for line in args.DESCRIPTION.splitlines():
+        assert line in helped["--help"]
+    assert helped["--help"].endswith("docs/.\n")
+
+
+def test_the_five_examples_of_the_help_are_understood() -> None:
+    lines = [line.split()[1:] for line in args.DESCRIPTION.splitlines() if "python" in line]
+    assert [line.split()[0] for line in args.DESCRIPTION.splitlines()[2:]] == [
+        "train",
+        "test",
+        "predict",
+        "explain",
+        "study",
+    ]
+    for _, program, *words in lines:
+        if program == "commander.py":
+            assert args.complaints(args.parse(words)) == []
+        else:
+            assert research.understood(words).grid
 
 
 def test_only_what_was_typed_is_parsed() -> None:

@@ -398,7 +398,7 @@ def test_what_does_not_go_with_charts_is_said_in_one_line(words: tuple[str, ...]
 )
 def test_a_run_does_not_go_on_with_other_charts(words: tuple[str, ...]) -> None:
     stored = vars(typed("--view", "chart", "--chart-layout", "1x1"))
-    assert list(args.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
+    assert list(args.FLAGS.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
 
 
 def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:

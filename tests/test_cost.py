@@ -187,7 +187,7 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
 
 
 def test_a_run_that_goes_on_may_be_measured() -> None:
-    assert args.changed({"cost": True}, {"cost": False}) == {}
+    assert args.FLAGS.changed({"cost": True}, {"cost": False}) == {}
     assert args.FLAGS.by_name["cost"].kept  # so that a grid may say it
 
 

@@ -10,6 +10,7 @@ at once; names (models, datasets, ...) are looked up later.
 import argparse
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from difflib import get_close_matches
@@ -158,7 +159,7 @@ class Flag:
 class Flags(SimpleNamespace):
     """The value of every flag of one command, by name; `replace` gives a copy with other values."""
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
+    def __setattr__(self, name: str, *_: Any) -> NoReturn:
         raise AttributeError(f"flags are not changed once they are resolved ({name}); take a copy with replace")
 
     __delattr__ = __setattr__
@@ -252,7 +253,7 @@ class _Help(argparse.Action):
     """Print the help and end; --help leaves the rare groups out."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> NoReturn:
-        parser._print_message(parser.format_help(every=option_string == "--help-all"))
+        parser._print_message(parser.format_help(every=option_string == "--help-all"), sys.stdout)
         parser.exit()
 
 
