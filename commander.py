@@ -76,7 +76,11 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     if not (given.get("test") or given.get("explain")):  # these know more once they know their run
         given = args.without_unused(given)
     flags = args.resolve(given)
-    if flags.list is not None:
+    if flags.list == "models":  # the one list that needs no torch
+        import models
+
+        sys.stdout.write(f"{models.table()}\n")
+    elif flags.list is not None:
         from commands import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")

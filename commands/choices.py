@@ -7,7 +7,7 @@ import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
 from loaders.splits.by_row import Fold
-from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, check_view, parse_args
+from models import MODELS, VISION, check_view, parse_args
 from toolbox import tasks as thresholds
 from toolbox.errors import UsageError
 from toolbox.explain import methods
@@ -44,7 +44,7 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 }
 # By flag, as typed without its dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
-NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
+NETWORKS = {task: {name: one for name, one in MODELS.items() if one.task == task} for task in TASKS}
 ON_CHARTS = "resnet18"  # where nobody names a network
 
 
@@ -68,7 +68,7 @@ def task_defaults(task: str) -> dict[str, str]:
 def settle(flags: Flags) -> Flags:
     """The flags with what the task decides filled in; every name is looked up, before anything is made or read."""
     look_up(flags)
-    task = flags.task or ("detect" if flags.model_name in AUTOENCODERS else "classify")
+    task = flags.task or (MODELS[flags.model_name].task if flags.model_name else "classify")
     for flag in args.FLAGS:
         if flag.task not in ("", task) and getattr(flags, flag.name) != args.FLAGS.defaults[flag.name]:
             what = f"{flag.typed} is only valid with --task {flag.task}"

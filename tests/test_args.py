@@ -481,6 +481,16 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     assert {name.split(".")[0] for name in modules} == {"commander", "args", "toolbox"}
 
 
+@pytest.mark.parametrize("typed", [["--help"], ["--help-all"], ["--list", "models"]], ids=" ".join)
+def test_what_answers_at_once_imports_no_library(typed: list[str]) -> None:
+    program = f"import sys, commander; code = commander.main({typed}); print(code, *sys.modules, file=sys.stderr)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    code, *modules = told.stderr.split()
+    assert code == "0"
+    assert not {"torch", "numpy", "pandas", "loaders", "trainer"} & {*modules}
+    assert "classify" in told.stdout
+
+
 def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_names(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     stored = build.movable({"data_file": before / "beats.zip", "label_map": before / "maps" / "own.csv"}, before)

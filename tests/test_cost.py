@@ -208,6 +208,7 @@ def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
             cost.inputs(spec, 1, next(model.parameters()).device),
         )
         assert (parameters, work) == (f"{size:,}", f"{cost.count(model, x):,}"), name
+        assert MODELS[name].parameters == size, name
         assert 4 * size < 1000 * float(file.replace(",", "")) < 4.3 * size + 32_000, name
 
 

@@ -247,7 +247,7 @@ def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() 
 
 @pytest.mark.parametrize("given", [{"pretrained": "imagenet"}, {"weights_file": "w.pth"}], ids=str)
 def test_a_network_without_published_weights_refuses_them(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"with networks for charts.*resnet18.*not with cnn1d_3.*Try: --pretrained RUN"):
+    with pytest.raises(UsageError, match=r"networks for charts.*resnet18.*not with cnn1d_3.*Try: --pretrained RUN"):
         settled(model_name="cnn1d_3", **given)
     assert settled(model_name="resnet18", **given)
     assert settled(model_name="cnn1d_3", pretrained="a_run")
