@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import args
-from toolbox import modes, terminal
+from toolbox import terminal
 from toolbox.errors import UsageError
 from toolbox.terminal import StopRequest
 
@@ -29,14 +29,18 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if modes.idle(given) and not (given.get("list") or given.get("compare")):
+    if args.unused(given) and not (given.get("list") or given.get("compare")):
         from commands import choices
 
         choices.look_up(args.resolve(given))  # an unknown name is an error where it is ignored too
     if not (given.get("test") or given.get("explain")):  # these know more once they know their run
-        given = modes.without_idle(given)
+        given = args.without_unused(given)
     flags = args.resolve(given)
-    if flags.list is not None:
+    if flags.list == "models":  # the one list that needs no torch
+        import models
+
+        sys.stdout.write(f"{models.table()}\n")
+    elif flags.list is not None:
         from commands import choices
 
         sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")

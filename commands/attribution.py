@@ -7,7 +7,6 @@ seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import args
 from commands import build
 from commands.trained import TrainedRun
 from loaders.base import Data, Rows
@@ -22,6 +22,7 @@ from loaders.charts import rows as marks
 from loaders.families import row_forms
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
+from toolbox.flags import Flags
 from toolbox.registry import pick
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RESULTS, RunFolder
@@ -37,7 +38,7 @@ Array = NDArray[Any]
 class Subject:
     """A trained network and the rows of one side of its data."""
 
-    flags: SimpleNamespace
+    flags: Flags
     run: RunFolder
     checkpoint: str
     epoch: int
@@ -146,7 +147,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
-    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
+    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in args.FLAGS.names(family="beats")}
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
     if not spec.image:
         return find(x.cpu().numpy())

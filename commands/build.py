@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from models import get_model
 from models.charts import weights
 from toolbox import devices
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
+from toolbox.flags import DATA, Flags
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder
@@ -32,27 +32,11 @@ from toolbox.training.optimizers import Schedule, Shape
 from trainer import Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
-# What decides the validation rows and how they are judged: past values of another such setting are no rivals.
-DATA = "the data's checksum"
-OF_RECORDINGS = ("fold", "leads", "window", "rate", "filter", "normalise", "rr_features", "p_waves", "label_map")
-OF_STRIPS = ("drop_labels", "rename_labels", "polarity", "crops", "resample")
-OF_CHARTS = ("view", "chart_layout", "chart_leads", "chart_size", "chart_style")
-OF_DATA = ("split", "label_column", "record_column", "rate_hz", "normal_class", *OF_RECORDINGS, *OF_STRIPS, *OF_CHARTS)
-OF_THE_BEGINNING = {"pretrained", "weights_file"}
-OF_VALIDATION = {
-    DATA, "dataset", "val_fraction", "val_fold", "seed", "split_seed", "monitor", "criterion", "task",
-    "decision_weights",
-    *OF_DATA,
-}  # fmt: skip
-OF_ROWS = OF_VALIDATION - {
-    "monitor",
-    "criterion",
-    "decision_weights",
-}  # what decides which rows train, validate and test
+CHECKSUM = "the data's checksum"
 log = logging.getLogger("commander")
 
 
-def load_data(flags: SimpleNamespace) -> Data:
+def load_data(flags: Flags) -> Data:
     """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on.
 
     With --from a UsageError where nobody knows when the beats are.
@@ -67,7 +51,7 @@ def load_data(flags: SimpleNamespace) -> Data:
     return data
 
 
-def batch_size(flags: SimpleNamespace, data: Data) -> int:
+def batch_size(flags: Flags, data: Data) -> int:
     """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is
     smaller."""
     rows = len(data.train)
@@ -78,17 +62,17 @@ def batch_size(flags: SimpleNamespace, data: Data) -> int:
     return size
 
 
-def data_options(flags: SimpleNamespace) -> dict[str, Any]:
+def data_options(flags: Flags) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in ("data_file", "bad_rows", "workers", *OF_DATA)}
+    how = {name: getattr(flags, name) for name in args.FLAGS.names(family="any")}
     how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
     how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
-    switches = {name: getattr(flags, name) or None for name in ("rr_features", "p_waves")}
+    switches = {name: getattr(flags, name) or None for name in args.FLAGS.names(family="any", type=bool)}
     short = {"short_batch": (flags.batch_size or 0) if flags.short_run else None}
     return how | switches | short | {"detect": flags.task == "detect"}
 
 
-def _find_data(flags: SimpleNamespace) -> Data:
+def _find_data(flags: Flags) -> Data:
     """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
     how = data_options(flags)
     first, fallback = DATASETS_BY_DEFAULT
@@ -105,14 +89,14 @@ def _find_data(flags: SimpleNamespace) -> Data:
         return get_data(fallback, flags.root_dir, **how)
 
 
-def check_classes(flags: SimpleNamespace, name: str, classes: Sequence[str]) -> None:
+def check_classes(flags: Flags, name: str, classes: Sequence[str]) -> None:
     """Raise a UsageError where --num-classes is another number than that of the classes of the dataset `name`."""
     if flags.num_classes not in (None, len(classes)):
         known = f"{len(classes)}: {', '.join(classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {name} has {known}", hint="leave --num-classes out")
 
 
-def build(flags: SimpleNamespace, data: Data) -> Trainer:
+def build(flags: Flags, data: Data) -> Trainer:
     """Network, task, optimizer and schedule, from the flags and the facts of the data."""
     device, spec = device_of(flags), data.spec
     check_classes(flags, spec.name, spec.classes)
@@ -120,34 +104,46 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = transfer.groups(model, flags.backbone_lr)
-    how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
-    optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
+    optimizer = optimizers.get_optimizer(
+        flags.optimizer, trained, lr=flags.lr, momentum=flags.momentum, weight_decay=flags.weight_decay
+    )
     size = base.batch_size(flags.batch_size, len(data.train))
     batches = -(-len(data.train) // size) or 1
     batches = min(batches, base.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
-    augment = Augment(flags.augment, **how) if flags.augment else None
-    how = {name: getattr(flags, name) for name in ("seed", "sampler", "grad_clip", "short_run")} | {"batch_size": size}
-    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
+    charts = spec.image is not None
+    trainer = Trainer(
+        model,
+        task,
+        data,
+        optimizer,
+        schedule,
+        device=device,
+        seed=flags.seed,
+        sampler=flags.sampler,
+        grad_clip=flags.grad_clip,
+        short_run=flags.short_run,
+        batch_size=size,
+        augment=Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed, charts=charts) if flags.augment else None,
+        autocast=devices.autocast(device, mixed=flags.mixed_precision),
+    )
     trainer.epoch = flags.start_epoch
     return trainer
 
 
-def device_of(flags: SimpleNamespace) -> torch.device:
+def device_of(flags: Flags) -> torch.device:
     """The device asked for, or the best there is."""
     return devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
 
 
-def network(flags: SimpleNamespace, spec: DataSpec) -> nn.Module:
+def network(flags: Flags, spec: DataSpec) -> nn.Module:
     """The network asked for, with the weights that the seed gives it."""
     torch.manual_seed(flags.seed)
     return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
 
 
-def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
     if flags.weights_file or flags.pretrained == transfer.IMAGENET:
         return {"pretrained": weights.load(trainer.model, flags.weights_file)}
@@ -158,7 +154,7 @@ def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
     return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes).as_dict()}
 
 
-def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Classify:
+def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
     """The task with the weights of the classes, where they are asked for."""
     spec, weights = data.spec, None
     if len(spec.classes) < 2:
@@ -198,7 +194,7 @@ def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Te
     return weights
 
 
-def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
+def _detect(flags: Flags, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
     normal = one_class.normal_class(data.spec.classes, flags.normal_class)
     return Detect(
@@ -213,12 +209,12 @@ def _detect(flags: SimpleNamespace, data: Data, device: torch.device) -> Detect:
 
 def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
     """What decides which rows of a dataset train, validate and test, by flag; the seed is that of the rows."""
-    flags = {**args.DEFAULTS, **flags}
+    flags = {**args.FLAGS.defaults, **flags}
     seed = flags["seed"] if flags["split_seed"] is None else flags["split_seed"]
-    return {"seed": seed, **{name: flags[name] for name in ("val_fraction", "val_fold", "split", "fold")}}
+    return {"seed": seed, **{name: flags[name] for name in args.FLAGS.names("divides")}}
 
 
-def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None:
+def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
     """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept
     here."""
     try:
@@ -227,9 +223,8 @@ def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None
     except (CheckpointError, LookupError, TypeError):
         return
     here = dividing(vars(flags))
-    differ = [
-        name for name, value in here.items() if value != there[name] and (len(data.val) or not name.startswith("val"))
-    ]
+    without = () if len(data.val) else args.FLAGS.names("validates")
+    differ = [name for name, value in here.items() if value != there[name] and name not in without]
     if same and differ:
         told = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
         log.warning(
@@ -240,22 +235,22 @@ def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None
 TASK_BUILDERS = {"classify": _classify, "detect": _detect}
 
 
-def kept(flags: SimpleNamespace) -> dict[str, Any]:
+def kept(flags: Flags) -> dict[str, Any]:
     """The flags that describe the run, with what was left to the optimizer's defaults filled in, as plain values."""
-    of_the_run = {key: value for key, value in vars(flags).items() if key not in args.OF_THE_COMMAND}
     lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
-    return movable(of_the_run | {"lr": lr, "weight_decay": weight_decay}, flags.root_dir)
+    flags = flags.replace(lr=lr, weight_decay=weight_decay)
+    return movable({name: getattr(flags, name) for name in args.FLAGS.names(kept=True)}, flags.root_dir)
 
 
 def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays
     one."""
-    paths = [name for name in args.PATHS if args.is_path(name, flags.get(name))]
+    paths = [flag.name for flag in args.FLAGS if flag.is_path(flags.get(flag.name))]
     paths += ["pretrained"] if flags.get("pretrained") and os.path.isabs(flags["pretrained"]) else []
     return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
 
 
-def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
+def describe(flags: Flags, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     """What a run is: its flags, the versions it ran with, and the data it was trained on."""
     data = trainer.data
     rows = {"train_rows": len(data.train), "val_rows": len(data.val), "dropped_rows": data.train.dropped}
@@ -263,7 +258,7 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
         rows[f"{side}_records"] = np.unique(split.record[split.record != ""]).tolist()
     return {
         "flags": kept(flags),
-        "given": sorted(given.keys() - args.OF_THE_COMMAND),
+        "given": sorted(given.keys() & {*args.FLAGS.names(kept=True)}),
         "versions": devices.versions(),
         "commit": devices.commit(),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
@@ -271,7 +266,17 @@ def describe(flags: SimpleNamespace, given: Mapping[str, Any], trainer: Trainer)
     }
 
 
-def remember(flags: SimpleNamespace, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
+def of_rows() -> set[str]:
+    """The flags that decide which rows train, validate and test."""
+    return {CHECKSUM, *args.FLAGS.names(kind=DATA)}
+
+
+def of_validation(*, short: bool) -> set[str]:
+    """The flags that decide how validation judges an epoch: a change makes earlier epochs incomparable."""
+    return of_rows() | {*args.FLAGS.names("resets-best"), *(args.FLAGS.names("resets-best-short") if short else ())}
+
+
+def remember(flags: Flags, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
     """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights
     were."""
     known = [Exposure.of(data.train, data.val), *before]

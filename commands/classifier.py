@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import args
 from commands import build
 from commands.trained import TrainedRun
 from loaders.base import DataSpec
@@ -94,7 +95,7 @@ def load(trained: TrainedRun) -> Classifier:
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in build.OF_RECORDINGS})
+    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in args.FLAGS.names(family="beats")})
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

@@ -2,15 +2,15 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
 import args
 from toolbox.files import finite
+from toolbox.flags import Flags
 from toolbox.reports import comparison
 from toolbox.runs.folder import RunFolder
 
 
-def compare(flags: SimpleNamespace) -> None:
+def compare(flags: Flags) -> None:
     """Write a table of the runs to stdout, and a last line of JSON."""
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
     values = comparison.compare(runs, macro_over=args.words(flags.macro_over))

@@ -3,7 +3,6 @@
 import logging
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from commands import build, choices
 from loaders import augment
 from loaders.base import Data
 from toolbox import plain
+from toolbox.flags import Flags
 from toolbox.reports import dataset
 
 PARTNERS = 8  # rows that mixup may take its partner from
@@ -18,9 +18,9 @@ EXPORTED_IN_SHORT = 10  # rows of train and of validation that --export-charts d
 log = logging.getLogger("commander")
 
 
-def look(flags: SimpleNamespace) -> None:
+def look(flags: Flags) -> None:
     """Fetch and parse a dataset and draw it as asked; the path of the page or table of the pictures goes to stdout."""
-    choices.settle(flags)
+    flags = choices.settle(flags)
     if flags.export_charts:
         sys.stdout.write(f"{plain.escaped(export_charts(flags))}\n")
         return
@@ -44,10 +44,11 @@ def explore(data: Data, root: Path, *, seed: int) -> Path:
     return dataset.explore(root / spec.name / "explore", **of_rows, spec=spec, seed=seed, augmented=augmented)
 
 
-def export_charts(flags: SimpleNamespace) -> Path:
+def export_charts(flags: Flags) -> Path:
     """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
     from loaders.charts import export
 
-    data = build.load_data(SimpleNamespace(**{**vars(flags), "view": "signal", "short_run": False}))
-    how = {name: getattr(flags, f"chart_{name}") for name in ("layout", "leads", "style")}
-    return export.export(data, Path(flags.export_charts), **how, most=EXPORTED_IN_SHORT if flags.short_run else None)
+    data = build.load_data(flags.replace(view="signal", short_run=False))
+    most = EXPORTED_IN_SHORT if flags.short_run else None
+    looks = {"layout": flags.chart_layout, "leads": flags.chart_leads, "style": flags.chart_style}
+    return export.export(data, Path(flags.export_charts), **looks, most=most)

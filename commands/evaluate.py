@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,9 @@ from loaders import base, undivided
 from loaders.base import Data, Rows, part_of
 from loaders.families import one_class
 from loaders.splits import by_row
-from toolbox import devices, files, modes
+from toolbox import devices, files
 from toolbox.errors import CheckpointError, DataError
+from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.outputs import safe_name
 from toolbox.reports import plots
@@ -37,12 +37,11 @@ NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
-def evaluate(trained: TrainedRun, *, load: Callable[[SimpleNamespace], Data] = build.load_data) -> None:
+def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_data) -> None:
     """Test an existing run, with a checkpoint or flags other than those of its own test in a folder of their own."""
-    flags, run, machine = trained.flags, trained.run, modes.OF_THE_MACHINE
-    differences = {name: both for name, both in trained.differences.items() if name not in {"short_run", *machine}}
-    if flags.test_on:
-        differences = {name: both for name, both in differences.items() if name not in args.OF_THE_TESTED}
+    flags, run, aside = trained.flags, trained.run, {"short_run", *args.FLAGS.names(kind=MACHINE)}
+    aside |= {*args.FLAGS.names("other-file")} if flags.test_on else set()
+    differences = {name: both for name, both in trained.differences.items() if name not in aside}
     trained.permit(differences)
     trained.note_short_run()
     with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
@@ -60,7 +59,7 @@ def evaluate(trained: TrainedRun, *, load: Callable[[SimpleNamespace], Data] = b
                 differences |= of_data
                 trained.permit(differences)
             anew = bool(differences) or checkpoints.predates(path, state, trained.config)
-            flags.start_epoch = state["epoch"] if anew else flags.start_epoch
+            flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
             data = data if differences else trained.ruled(data)
             shortened = "short_run" in trained.differences
             anew = anew or shortened or "imported" in trained.config
@@ -70,7 +69,7 @@ def evaluate(trained: TrainedRun, *, load: Callable[[SimpleNamespace], Data] = b
             _test(flags, trainer, run, which, board=board, exposure=known)
 
 
-def test_best(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
+def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
     """Test the best weights of a training that has just ended."""
     path = run.checkpoint("best")
     checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
@@ -100,7 +99,7 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     A detector has its own rows beside them, to be fitted to.
     """
     flags, spec = trained.flags, trained.spec
-    typed = [name for name in args.OF_THE_TESTED if name in trained.typed]
+    typed = [name for name in args.FLAGS.names("other-file") if name in trained.typed]
     options = build.data_options(flags) | ({} if "short_run" in trained.typed else {"short_batch": None})
     data = undivided.load(flags.test_on, flags.root_dir, dataset=spec.name, spec=spec, options=options, typed=typed)
     if flags.task != "detect":
@@ -108,30 +107,23 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     normal = one_class.normal_class(spec.classes, flags.normal_class)
     one_class.check_told_apart(data.test, spec.classes, normal, flags.test_on)
     stored = {name: trained.config["flags"].get(name) for name in typed}
-    own = build.load_data(SimpleNamespace(**{**vars(flags), **stored}))
+    own = build.load_data(flags.replace(**stored))
     for before, now in trained.of_data(own).values():
-        what = f"{build.DATA} is {now}, the run has {before}"
+        what = f"{build.CHECKSUM} is {now}, the run has {before}"
         hint = "the run's own data: a detector is compared with a baseline fitted to them"
         raise DataError(what, where=str(trained.run.path), hint=hint)
     return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
 
 
-def _without_training(flags: SimpleNamespace) -> SimpleNamespace:
+def _without_training(flags: Flags) -> Flags:
     """The flags without those that need the rows a run was trained on."""
     if flags.task == "detect":
         return flags
-    idle = {"sampler": None, "class_balance": None, "class_weights": None, "scheduler": "none"}
-    return SimpleNamespace(**{**vars(flags), **idle})
+    return flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
 
 
 def _test(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    run: RunFolder,
-    which: str,
-    *,
-    board: Board | None,
-    exposure: Exposure | None,
+    flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
 ) -> dict[str, Any]:
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
     results.
@@ -147,7 +139,7 @@ def _test(
     told = {"which": which, "history": history, "exposure": exposure}
     if not run.writable:
         with files.folder() as folder:
-            no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
+            no_files = flags.replace(no_figures=True)
             return _report(no_files, trainer, run, folder, board=None, **told)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
@@ -155,7 +147,7 @@ def _test(
 
 
 def _report(
-    flags: SimpleNamespace,
+    flags: Flags,
     trainer: Trainer,
     run: RunFolder,
     folder: Path,
@@ -253,7 +245,7 @@ def _validated(run: RunFolder, epoch: int) -> Predictions | None:
     return Predictions.load(path) if path.exists() else None
 
 
-def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> Overlap | None:
+def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
     """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
@@ -265,7 +257,7 @@ def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> O
     return overlap
 
 
-def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+def _costs(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """What the network costs: what is the same every time, and with --cost what has to be measured."""
     model, spec = trainer.model, trainer.data.spec
     measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}

@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
+import args
 from commands import build, choices, evaluate
 from commands.trained import TrainedRun, exposure
 from loaders import base
 from loaders.base import Data
 from toolbox import devices
 from toolbox.errors import UsageError
+from toolbox.flags import Flags
 from toolbox.reports import logger
 from toolbox.reports.logger import Board
 from toolbox.runs import checkpoints
@@ -22,12 +24,12 @@ from toolbox.terminal import StopRequest
 from toolbox.training import optimizers
 from trainer import LOSSES, Trainer
 
-Load = Callable[[SimpleNamespace], Data]
+Load = Callable[[Flags], Data]
 log = logging.getLogger("commander")
 
 
 def start(
-    flags: SimpleNamespace,
+    flags: Flags,
     typed: Mapping[str, Any],
     stop: StopRequest,
     *,
@@ -39,10 +41,10 @@ def start(
 
     One of many may `load` its data itself, is told its folder when it is `claimed`, or is not `tested`.
     """
-    choices.settle(flags)
+    flags = choices.settle(flags)
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = load(flags)
-        flags.dataset, flags.batch_size = data.spec.name, build.batch_size(flags, data)
+        flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
@@ -75,10 +77,10 @@ def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_da
             differences |= of_data
             trained.permit(differences)
         anew = bool(differences) or checkpoints.predates(path, state, trained.config)
-        flags.start_epoch = state["epoch"] if anew else flags.start_epoch
+        flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
         data = data if differences else trained.ruled(data)
         trainer = trained.restored(flags, data, path, state, anew=anew or "imported" in trained.config)
-        _prepare(trained, trainer, differences, anew=anew)
+        _prepare(replace(trained, flags=flags), trainer, differences, anew=anew)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         _train(flags, trainer, run, stop, tested=tested)
 
@@ -90,8 +92,7 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     Raises UsageError for an imported run.
     """
     flags, run, config = trained.flags, trained.run, trained.config
-    decisive = build.OF_VALIDATION | ({"batch_size", "short_run"} if flags.short_run else set())
-    if differences.keys() & decisive:
+    if differences.keys() & build.of_validation(short=flags.short_run):
         trainer.best = None
     if "imported" in config:
         why = (
@@ -104,7 +105,7 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     if differences or not trainer.finished(flags.epochs, flags.patience):
         run.set_aside(trainer.epoch)
     known = exposure(run, config, differences)
-    if differences.keys() & build.OF_ROWS or not (run / KEPT).exists():
+    if differences.keys() & build.of_rows() or not (run / KEPT).exists():
         build.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
         what = (
@@ -127,7 +128,7 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
     config, flags = trained.config, trained.flags
     notes = config.get("overrides", [])
     if not differences:
-        free = {name: getattr(flags, name) for name in ("epochs", "patience", "start_epoch")}
+        free = {name: getattr(flags, name) for name in args.FLAGS.names("length")}
         notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in notes]
         return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
     begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
@@ -135,7 +136,7 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
     return build.describe(flags, trained.typed, trainer) | begun | {"overrides": [*notes, note]}
 
 
-def _train(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool) -> None:
+def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool) -> None:
     """Fit, saving after every epoch; then test the best weights, once, where the run is to be `tested`."""
     board = _board(flags, trainer, run)
 
@@ -164,7 +165,7 @@ def _train(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, stop: StopR
                 board.hparams(build.kept(flags), results["test"])
 
 
-def _board(flags: SimpleNamespace, trainer: Trainer, run: RunFolder) -> Board | None:
+def _board(flags: Flags, trainer: Trainer, run: RunFolder) -> Board | None:
     """TensorBoard with the network's graph drawn, where it is asked for."""
     if not flags.tensorboard:
         return None

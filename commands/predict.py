@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rhythm, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError
+from toolbox.flags import Flags
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, strip
@@ -43,11 +43,10 @@ Samples = NDArray[np.int64]
 
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
-    flags = args.resolve(given)
-    choices.settle(flags)
+    flags = choices.settle(args.resolve(given))
     units.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
-    trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.OF_THE_RECORDING)
+    trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
     run, network = trained.run, classifier.load(trained)
     folder = Path(flags.out) if flags.out else run / "predict"
     log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
@@ -84,11 +83,7 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    network: Classifier,
-    paths: Sequence[Path],
-    places: Sequence[Claim],
-    flags: SimpleNamespace,
-    failed: list[dict[str, str]],
+    network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
     done, start_s = [], args.seconds(getattr(flags, "from"))
@@ -104,7 +99,7 @@ def _each(
     return done
 
 
-def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats, list[str]]:
+def _classified(network: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
     leads = recordings.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]

@@ -9,15 +9,15 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import args
 from commands import build, choices
 from loaders import base
 from loaders.base import Data, DataSpec
-from toolbox import modes, schema
+from toolbox import schema
 from toolbox.errors import CheckpointError, UsageError
+from toolbox.flags import Flags
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder, versions
@@ -58,7 +58,7 @@ class TrainedRun:
     run: RunFolder
     config: dict[str, Any]
     typed: dict[str, Any]
-    flags: SimpleNamespace
+    flags: Flags
     differences: dict[str, list[Any]]
 
     @classmethod
@@ -76,12 +76,12 @@ class TrainedRun:
         the input of the command, not the run. Raises CheckpointError where there is no such run or its config.json
         cannot be used, UsageError for flags that cannot be.
         """
-        run = run or _find(choices.settle(args.resolve(modes.needed(typed))), among)
+        run = run or _find(choices.settle(args.resolve(args.needed(typed))), among)
         config = read_config(run)
-        typed = modes.without_idle(typed, charts=config["flags"].get("view") == "chart")
+        typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
         own = {name: value for name, value in typed.items() if name not in of_input}
         flags = choices.settle(_flags(own, config))
-        return cls(run, config, typed, flags, args.changed(build.movable(own, flags.root_dir), config["flags"]))
+        return cls(run, config, typed, flags, args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"]))
 
     @property
     def which(self) -> str:
@@ -114,7 +114,7 @@ class TrainedRun:
         """Raise a UsageError where the run would become another one, unless --override allows that; other initial
         weights it cannot have."""
         told = [
-            f"{name if name == build.DATA else args.flag_name(name)} is {now}, the run has {before}"
+            f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
             for name, (before, now) in differences.items()
         ]
         if differences.keys() & build.OF_THE_BEGINNING:
@@ -144,11 +144,9 @@ class TrainedRun:
     def of_data(self, data: Data) -> dict[str, list[Any]]:
         """The difference between loaded data and those of the run."""
         stored = self.config["data"]["checksum"]
-        return {} if data.checksum == stored else {build.DATA: [stored[:12], data.checksum[:12]]}
+        return {} if data.checksum == stored else {build.CHECKSUM: [stored[:12], data.checksum[:12]]}
 
-    def restored(
-        self, flags: SimpleNamespace, data: Data, path: Path, state: Mapping[str, Any], *, anew: bool
-    ) -> Trainer:
+    def restored(self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, anew: bool) -> Trainer:
         """A trainer with the weights of the checkpoint `state` at `path` and, unless `anew`, all of its state."""
         trainer = build.build(flags, data)
         with checkpoints.restoring(path):
@@ -160,7 +158,7 @@ class TrainedRun:
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:
     """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
     changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
-    return Exposure.of_run(run) if changed & build.OF_ROWS else None
+    return Exposure.of_run(run) if changed & build.of_rows() else None
 
 
 def read_config(run: RunFolder) -> dict[str, Any]:
@@ -184,15 +182,15 @@ def _unusable(stored: Mapping[str, Any]) -> str:
     return ""
 
 
-def _find(flags: SimpleNamespace, among: Sequence[str]) -> RunFolder:
+def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
     dataset = flags.dataset or next(iter(there), build.DATASETS_BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
 
 
-def _flags(typed: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
+def _flags(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Flags:
     """The typed flags over the run's; another optimizer takes its own default rates, not those of the run's."""
     stored = dict(config["flags"])
     if typed.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
-        stored |= {name: None for name in ("lr", "weight_decay") if name not in config.get("given", ())}
+        stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
     return args.resolve(typed, stored)

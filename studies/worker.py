@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import args
 from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
@@ -41,7 +42,7 @@ RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 # Flags in a hint for a single run that a study has no use for, and what helps there.
-OF_A_RUN = ("--version", "--resume", "--override", "--test")
+OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
@@ -119,7 +120,6 @@ def _attempt(
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
     held."""
-    import args
     from commands import fit
     from commands.trained import TrainedRun
     from toolbox.runs.folder import RunFolder

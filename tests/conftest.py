@@ -27,7 +27,7 @@ import torch
 
 from loaders.base import Data, DataSpec, Split
 from loaders.synthetic import beats
-from models.charts.vision import VISION
+from models import VISION
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))

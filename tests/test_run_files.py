@@ -84,7 +84,7 @@ def test_any_value_in_any_place_of_a_config_is_used_or_named(plain_run: Path, tm
                 assert "config.json" in error
                 continue
             choices.settle(args.resolve({}, found["flags"]))
-            args.changed({}, found["flags"])
+            args.FLAGS.changed({}, found["flags"])
     assert refused > used > 100
 
 

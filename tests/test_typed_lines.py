@@ -66,9 +66,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "x.csv").write_text("MLII\n" + "0.1\n" * 1000)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setitem(args.DEFAULTS, "epochs", 2)
-        for drawn in ("logger.Board._classes", "logger.Board.graph", "logger.Board.test", "report.draw"):
-            patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)  # a second each; other tests look at them
+        patch.setitem(args.FLAGS.defaults, "epochs", 2)
+        for drawn in ("logger.Board._classes", "logger.Board.graph", "logger.Board.test", "classify.draw"):
+            patch.setattr(f"toolbox.reports.{drawn}", lambda *_, **__: None)  # a second each; other tests look at them
         ended = [typed(line.replace("--epochs 20", "--epochs 2")) for line in TRAININGS]
     return SimpleNamespace(folder=folder, runs=folder / "ecg_data" / "ecg" / "runs", ended=ended)
 

@@ -240,7 +240,7 @@ def settled(**given: Any) -> Any:
 def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() -> None:
     for words in (["--pretrained"], ["--pretrained", "imagenet"], ["--pretrained=imagenet"]):
         assert args.parse(["--model-name", "resnet18", *words])["pretrained"] == transfer.IMAGENET
-    assert {action.dest: action.const for action in args.PARSER._actions}["pretrained"] == transfer.IMAGENET
+    assert {action.dest: action.const for action in args.FLAGS.parser._actions}["pretrained"] == transfer.IMAGENET
     assert args.parse(["--pretrained", "--train", "head"]) == {"pretrained": "imagenet", "train": "head"}
     cell = {"dataset": "synth", "view": "chart", "model-name": "resnet18", "pretrained": "imagenet"}
     assert cells.experiment(cell).given["pretrained"] == transfer.IMAGENET
@@ -248,7 +248,7 @@ def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() 
 
 @pytest.mark.parametrize("given", [{"pretrained": "imagenet"}, {"weights_file": "w.pth"}], ids=str)
 def test_a_network_without_published_weights_refuses_them(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"for networks for charts.*resnet18.*not for cnn1d_3.*Try: --pretrained RUN"):
+    with pytest.raises(UsageError, match=r"networks for charts.*resnet18.*not with cnn1d_3.*Try: --pretrained RUN"):
         settled(model_name="cnn1d_3", **given)
     assert settled(model_name="resnet18", **given)
     assert settled(model_name="cnn1d_3", pretrained="a_run")

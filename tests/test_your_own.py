@@ -27,7 +27,7 @@ def program(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("*.py"):
         shutil.copy(path, copy)
-    for kind, imported in (("loaders", "from loaders import mine"), ("models", "from models.mine import Mine")):
+    for kind, imported in (("loaders", "from loaders import mine"), ("models", "")):
         shown = next(block for block in BLOCKS if block.startswith(f"# {kind}/mine.py"))
         file, line = re.split(rf"# {kind}/__init__.py.*\n", shown)
         (copy / kind / "mine.py").write_text(file.replace("x, y = ...", ROWS))

@@ -33,7 +33,6 @@ class Classify:
     """
 
     name: ClassVar = "classify"
-    defaults: ClassVar = {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"}
     fixed_file: ClassVar = "temperature.json"
 
     def __init__(

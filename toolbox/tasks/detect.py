@@ -54,12 +54,6 @@ class Detect:
     """
 
     name: ClassVar = "detect"
-    defaults: ClassVar = {
-        "model_name": "conv_ae",
-        "criterion": "l1",
-        "monitor": "loss",
-        "baseline": "nearest_neighbours",
-    }
     fixed_file: ClassVar = "threshold.json"
 
     def __init__(
@@ -70,7 +64,7 @@ class Detect:
         normal: str,
         monitor: str = "loss",
         threshold: str = DEFAULT,
-        baseline: str = defaults["baseline"],
+        baseline: str = "nearest_neighbours",
     ) -> None:
         self.classes, self.normal = tuple(classes), tuple(classes).index(normal)
         self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)

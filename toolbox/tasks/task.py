@@ -49,7 +49,6 @@ class Task(Protocol):
     """What the loop asks of a task. `monitor` is the metric behind the best epoch."""
 
     name: ClassVar[str]
-    defaults: ClassVar[dict[str, str]]  # flags that the task decides where they are not typed
     fixed_file: ClassVar[str]  # in the run folder, of what validation fixed
     classes: tuple[str, ...]
     monitor: str
