@@ -117,7 +117,7 @@ class TrainedRun:
             f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
             for name, (before, now) in differences.items()
         ]
-        if differences.keys() & build.OF_THE_BEGINNING:
+        if differences.keys() & {*args.FLAGS.names(on_resume="never")}:
             hint = "--version bump: only a new run begins with other weights"
             raise UsageError("; ".join(told), where=str(self.run.path), hint=hint)
         if told and not self.flags.override:

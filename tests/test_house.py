@@ -35,7 +35,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
-    "commands/build.py": "what config.json must have",
+    "commands/trained.py": "the form of config.json",
     "commands/evaluate.py": "parts of results.json",
     "loaders/": "arguments of loaders, options of the families and facts of the data",
     "studies/cells.py": "a command line with its values",

@@ -209,7 +209,7 @@ class Parser(argparse.ArgumentParser):
             facts["action"] = "store_true"
         else:
             facts |= {"type": flag.type, "metavar": flag.metavar, "nargs": flag.nargs}
-            facts |= {"const": flag.const} if flag.const else {}
+            facts |= {"const": flag.const} if flag.const is not None else {}
         spellings = sorted((flag.typed, *flag.also), key=lambda word: word.startswith("--"))  # -j before --workers
         section.add_argument(*spellings, **facts)
         for word in flag.elsewhere.split():
