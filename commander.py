@@ -12,7 +12,7 @@ from typing import Any
 import args
 from toolbox import errors, plain, terminal
 from toolbox.errors import CommanderError, Interrupted, UsageError
-from toolbox.flags import Flags
+from toolbox.flags import Flags, words
 from toolbox.terminal import StopRequest
 
 log = logging.getLogger("commander")
@@ -133,7 +133,7 @@ def compare(flags: Flags) -> None:
     from toolbox.runs.folder import RunFolder
 
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
-    values = comparison.compare(runs, macro_over=args.words(flags.macro_over))
+    values = comparison.compare(runs, macro_over=words(flags.macro_over))
     sys.stdout.write(f"{comparison.summary(values)}\n{json.dumps(finite(values))}\n")
 
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import args
 from loaders import base
 from loaders.base import Data, Rows, part_of
 from loaders.splits import by_row
 from toolbox import files
 from toolbox.errors import CheckpointError, DataError
-from toolbox.flags import Flags
+from toolbox.flags import Flags, seconds, words
 from toolbox.metrics import bootstrap, classification, cost
 from toolbox.reports import animation, classify, classify_patients, detect, plots
 from toolbox.reports.logger import Board
@@ -244,12 +243,12 @@ def _by_patient(
     flags: Flags, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
 ) -> dict[str, Any]:
     """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
-    spec, start_s = data.spec, args.seconds(getattr(flags, "from"))
+    spec, start_s = data.spec, seconds(getattr(flags, "from"))
     scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
     if not len(scored.index):
         log.warning("no test beat is at or after --from %s: there are no figures by patient", getattr(flags, "from"))
         return {}
-    macro_over = args.words(flags.macro_over)
+    macro_over = words(flags.macro_over)
     values = classify_patients.measure(scored, spec.classes, macro_over=macro_over, temperature=temperature)
     values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
     how = {"protocol": spec.split_rule, "title": title}
