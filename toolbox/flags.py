@@ -238,6 +238,8 @@ class Declarations:
 
     def names(self, tag: str = "", *, family: str = "", **facts: Any) -> tuple[str, ...]:
         """The names of the flags with a tag, given to a family of datasets, with these facts; in their order."""
+        if tag and tag not in TAGS:
+            raise ValueError(f"{tag} is no tag")
         return tuple(
             flag.name
             for flag in self
