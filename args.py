@@ -5,50 +5,15 @@ and the defaults; `needed` leaves out what a command does not use. Names (models
 `commands.choices`.
 """
 
-import logging
-import re
+import logging  # noqa: I001 (three lines of names, not twenty)
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from toolbox.flags import (
-    COMMAND,
-    DATA,
-    LARGEST,
-    LOOK,
-    MACHINE,
-    MODEL,
-    POSITIVE,
-    REPORT,
-    TEST,
-    TRAINING,
-    USE,
-    Check,
-    Declarations,
-    Flag,
-    Flags,
-    Group,
-    Parser,
-    between,
-    flag_name,
-    word_or_number,
-)
-
-CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
-COUNT, NATURAL, SEED = between(1, LARGEST), between(0, LARGEST), between(0, 2**31 - 1)
-TIME = Check("minutes:seconds, hours:minutes:seconds or seconds", lambda text: bool(CLOCK.fullmatch(text)))
-BEATS = Check("detect or the letters of a file's ending", str.isalnum)
-
-
-def _are_weights(text: str) -> bool:
-    try:
-        numbers = [float(weight) for weight in text.split(",")]
-    except ValueError:
-        return False
-    return all(0 <= number <= LARGEST for number in numbers) and any(numbers)
-
-
-WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0", _are_weights)
+from toolbox.flags import COMMAND, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
+from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
+from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
+from toolbox.parser import Parser
 
 DESCRIPTION = """Train networks on ECG recordings and test them honestly.
 
@@ -284,7 +249,8 @@ FLAGS = Declarations("commander.py", DESCRIPTION, EPILOG, (
     )),
     Group("options of --predict", (
         Flag("--beats", COMMAND, "where the beats are: detect, or the ending of annotation files, such as atr",
-             metavar="HOW", default="detect", check=BEATS, command="predict"),
+             metavar="HOW", default="detect", command="predict",
+             check=Check("detect or the letters of a file's ending", str.isalnum)),
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
              metavar="U", command="predict"),
         Flag("--out", COMMAND, "output folder (default predict in the run's folder)", metavar="DIR", command="predict",
@@ -352,7 +318,7 @@ def misfits(stored: Mapping[str, Any]) -> list[str]:
 
 def complaints(typed: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with the flags as typed. Touches no disk and no device."""
-    pairs = combinations([command.name for command in _commands(typed)], 2)
+    pairs = combinations([command.name for command in FLAGS.commands(typed)], 2)
     crossed = [_apart(one, other) for one, other in pairs if {one, other} != {"download", "explore"}]
     return FLAGS.complaints(typed) + crossed + _together(needed(typed))
 
@@ -408,35 +374,13 @@ def _typed(flags: Flags, name: str) -> bool:
     return getattr(flags, name) != FLAGS.defaults[name]
 
 
-def _commands(typed: Mapping[str, Any]) -> list[Flag]:
-    return [flag for flag in FLAGS if flag.mode is not None and typed.get(flag.name)]
-
-
 def unused(typed: Mapping[str, Any], *, charts: bool = True) -> list[str]:
-    """The typed flags that the command does not use, in order; `charts` is whether the rows of its run may be charts.
-
-    The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change the
-    results, or that contradicts the run (its data, network, task, ...), is compared with the run and refused where it
-    differs; so is, with --resume alone, everything that would make another run. People append `--test --resume best` to
-    the line that they trained with, and it works as it stands.
-    """
-    found: set[str] = set()
-    for command in _commands(typed):
-        flags = [flag for flag in FLAGS if flag.name in typed and flag.mode is None]
-        found |= {flag.name for flag in flags if not (command.uses(flag) or _wanted(command, flag, typed))}
-        if command.mode in (TEST, USE):
-            found |= {"version"} if typed.get("version") == "bump" else set()  # of the training's line; the latest then
-            found |= {"workers"} & typed.keys() if not charts else set()
+    """The typed flags that the command does not use, in order; `charts`: whether the rows of its run may be charts."""
+    found = FLAGS.unused(typed)
+    if any(command.mode in (TEST, USE) for command in FLAGS.commands(typed)):
+        found |= {"version"} if typed.get("version") == "bump" else set()  # of the training's line; the latest then
+        found |= {"workers"} & typed.keys() if not charts else set()
     return sorted(found)
-
-
-def _wanted(command: Flag, flag: Flag, typed: Mapping[str, Any]) -> bool:
-    """Whether something else that was asked for depends on a flag of the training."""
-    trains = [name for name in FLAGS.names("trains") if flag.kind is TRAINING and "length" not in flag.tags.split()]
-    return any(
-        typed.get(name) and command.mode in (TEST, USE) and command.uses(FLAGS.by_name[name])
-        for name in (*flag.used_with.split(), *trains)
-    )
 
 
 def needed(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
@@ -448,22 +392,9 @@ def needed(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
 def without_unused(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
     """As `needed`, with a line of information where flags are ignored; an output that is not made is named as such."""
     if found := unused(typed, charts=charts):
-        commands = " ".join(command.typed for command in _commands(typed))
+        commands = " ".join(command.typed for command in FLAGS.commands(typed))
         undone = [flag_name(name) for name in found if name in FLAGS.names("output")]
         more = f"; not done by this command: {', '.join(undone)}" if undone else ""
         names = ", ".join("--version bump" if name == "version" else flag_name(name) for name in found)
         log.info("ignored, %s does not depend on it: %s%s", commands, names, more)
     return needed(typed, charts=charts)
-
-
-def seconds(text: str | None) -> float:
-    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
-    if not CLOCK.fullmatch(text or "0"):
-        raise ValueError(text)
-    parts = [float(part) for part in (text or "0").split(":")]
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
-
-
-def words(text: str | None) -> list[str] | None:
-    """What stands between the commas; None for None."""
-    return None if text is None else [word.strip() for word in text.split(",")]

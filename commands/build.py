@@ -22,7 +22,7 @@ from models import get_model
 from models.charts import weights
 from toolbox import devices
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
-from toolbox.flags import DATA, Flags
+from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder
@@ -169,7 +169,7 @@ def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
     if flags.class_weights:
         weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
-    ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
+    ec57.macro_classes(spec.classes, words(flags.macro_over))  # found wrong before the training, not after it
     return Classify(
         spec.classes,
         flags.criterion,
@@ -177,8 +177,8 @@ def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
         decision=None if decision is None else decision.to(device),
         monitor=flags.monitor,
         calibrate=flags.calibrate,
-        macro_over=args.words(flags.macro_over),
-        start_s=args.seconds(getattr(flags, "from")),
+        macro_over=words(flags.macro_over),
+        start_s=seconds(getattr(flags, "from")),
         film=bool(flags.confusion_video),
     )
 

@@ -3,9 +3,8 @@
 import json
 import sys
 
-import args
 from toolbox.files import finite
-from toolbox.flags import Flags
+from toolbox.flags import Flags, words
 from toolbox.reports import comparison
 from toolbox.runs.folder import RunFolder
 
@@ -13,5 +12,5 @@ from toolbox.runs.folder import RunFolder
 def compare(flags: Flags) -> None:
     """Write a table of the runs to stdout, and a last line of JSON."""
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
-    values = comparison.compare(runs, macro_over=args.words(flags.macro_over))
+    values = comparison.compare(runs, macro_over=words(flags.macro_over))
     sys.stdout.write(f"{comparison.summary(values)}\n{json.dumps(finite(values))}\n")

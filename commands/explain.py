@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-import args
 from commands import attribution, doubting
 from commands.attribution import Array, Seen, Subject
 from commands.doubting import Found
@@ -22,6 +21,7 @@ from commands.trained import TrainedRun
 from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
+from toolbox.flags import words
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import explanation, heat, plots
@@ -61,7 +61,7 @@ def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
     """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
     named."""
     flags, rows = subject.flags, subject.rows
-    among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records))
+    among = np.arange(len(rows)) if flags.records is None else _named(subject, words(flags.records))
     if flags.records is not None and len(among) <= MOST_NAMED:
         return [(int(row), "named") for row in among]
     said, sure, chosen = probabilities.argmax(1), probabilities.max(1), []

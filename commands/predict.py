@@ -28,7 +28,7 @@ from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rhythm, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError
-from toolbox.flags import Flags
+from toolbox.flags import Flags, seconds
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, strip
@@ -86,7 +86,7 @@ def _each(
     network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
-    done, start_s = [], args.seconds(getattr(flags, "from"))
+    done, start_s = [], seconds(getattr(flags, "from"))
     for path, place in zip(paths, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)

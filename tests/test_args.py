@@ -11,13 +11,13 @@ import pytest
 
 import args
 import research
-from args import COUNT
 from commands import build, choices
 from commands.trained import TrainedRun
 from conftest import ROOT
 from studies import cells
 from toolbox.errors import UsageError
-from toolbox.flags import TRAINING, Flag
+from toolbox.flags import COUNT, TRAINING, Flag
+from toolbox.flags import seconds as seconds_of
 from toolbox.runs.folder import RunFolder
 
 COMMANDS = [flag.name for flag in args.FLAGS if flag.mode is not None]
@@ -532,7 +532,7 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     [("5:00", 300), ("0:30", 30), ("1:00:00", 3600), ("300", 300), ("2.5", 2.5), ("1:2.5", 62.5), (None, 0)],
 )
 def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None:
-    assert args.seconds(text) == seconds
+    assert seconds_of(text) == seconds
     assert text is None or args.complaints({"from": text, "test": True}) == []
 
 

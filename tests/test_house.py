@@ -13,7 +13,7 @@ TOP = {"commander.py", "args.py", "trainer.py", "research.py"}
 # What each layer may import besides itself.
 MAY_IMPORT = {
     "toolbox": (),
-    "args": ("toolbox.errors", "toolbox.flags"),
+    "args": ("toolbox.errors", "toolbox.flags", "toolbox.parser"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),

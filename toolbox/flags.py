@@ -7,23 +7,21 @@ dataset or plug-in declares its own flags in the same words. Imports the standar
 at once; names (models, datasets, ...) are looked up later.
 """
 
-import argparse
 import math
 import os
-import sys
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
-from toolbox.errors import UsageError
+from toolbox.parser import Parser
 
 LARGEST = 10**9
+CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
 ROOT = "root_dir"  # the flag of the folder that stored paths are relative to
-ONE_MISSING = "expected one argument"  # as argparse says it
 OnResume = Literal["free", "override", "never"]
 TAGS = {
     "batches": "decides how rows are put into batches, and where these are computed",
@@ -84,7 +82,33 @@ def word_or_number(*words: str) -> Check:
     return Check(f"{', '.join(words)} or a number", holds)
 
 
+COUNT, NATURAL, SEED = between(1, LARGEST), between(0, LARGEST), between(0, 2**31 - 1)
 POSITIVE = Check("above 0 and finite", lambda value: 0 < value < math.inf)
+
+
+def seconds(text: str | None) -> float:
+    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
+    if not CLOCK.fullmatch(text or "0"):
+        raise ValueError(text)
+    parts = [float(part) for part in (text or "0").split(":")]
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def words(text: str | None) -> list[str] | None:
+    """What stands between the commas; None for None."""
+    return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def _are_weights(text: str) -> bool:
+    try:
+        numbers = [float(weight) for weight in text.split(",")]
+    except ValueError:
+        return False
+    return all(0 <= number <= LARGEST for number in numbers) and any(numbers)
+
+
+TIME = Check("minutes:seconds, hours:minutes:seconds or seconds", lambda text: bool(CLOCK.fullmatch(text)))
+WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0", _are_weights)
 
 
 @dataclass(frozen=True)
@@ -178,88 +202,6 @@ class Group:
     rare: bool = False
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are UsageErrors, and whose help has two lengths."""
-
-    def __init__(self, declared: "Declarations") -> None:
-        super().__init__(
-            declared.program,
-            description=declared.description,
-            epilog=declared.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
-            add_help=False,
-        )
-        self.elsewhere = {word: [] for flag in declared for word in flag.elsewhere.split()}
-        for group in declared.groups:
-            section = self.add_argument_group(group.title)
-            for flag in group.flags:
-                self._declare(section, flag)
-        self.rare = {group.title for group in declared.groups if group.rare}
-        section = self.add_argument_group("help")
-        section.add_argument("-h", "--help", **_HELP, help="this text")
-        if self.rare:
-            section.add_argument("--help-all", **_HELP, help="this text with all flags")
-
-    def _declare(self, section: Any, flag: Flag) -> None:
-        shown = "" if flag.default is None or flag.type is bool else f" (default {flag.default})"
-        facts: dict[str, Any] = {"help": (flag.help + shown).replace("%", "%%")}
-        if flag.type is bool:
-            facts["action"] = "store_true"
-        else:
-            facts |= {"type": flag.type, "metavar": flag.metavar, "nargs": flag.nargs}
-            facts |= {"const": flag.const} if flag.const is not None else {}
-        spellings = sorted((flag.typed, *flag.also), key=lambda word: word.startswith("--"))  # -j before --workers
-        section.add_argument(*spellings, **facts)
-        for word in flag.elsewhere.split():
-            self.elsewhere[word].append(flag.typed)
-
-    def format_help(self, *, every: bool = True) -> str:
-        """The help, with the rare groups where `every`."""
-        formatter = self._get_formatter()
-        formatter.add_text(self.description)
-        for group in self._action_groups:
-            if every or group.title not in self.rare:
-                formatter.start_section(group.title)
-                formatter.add_arguments(group._group_actions)
-                formatter.end_section()
-        formatter.add_text(self.epilog)
-        return formatter.format_help()
-
-    def error(self, message: str) -> NoReturn:
-        what, _, typed = message.partition("unrecognized arguments: ")
-        if what:
-            flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
-            hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
-            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
-        raise self.unknown(typed)
-
-    def unknown(self, typed: str) -> UsageError:
-        """The error of a flag that there is not, with those that it may stand for."""
-        near = self._meant(typed.split()[0].split("=")[0])
-        return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
-
-    def _meant(self, word: str) -> list[str]:
-        """Another spelling, the name that other tools give to a flag, or one like it."""
-        known = [name for action in self._actions for name in action.option_strings]
-        plain = word.strip("-").replace("_", "-").lower()
-        spelled = [name for name in known if name.strip("-") == plain]
-        begun = [name for name in known if name.startswith(f"--{plain}")]
-        return spelled or self.elsewhere.get(plain) or begun or get_close_matches(f"--{plain}", known)
-
-
-class _Help(argparse.Action):
-    """Print the help and end; --help leaves the rare groups out."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> NoReturn:
-        parser._print_message(parser.format_help(every=option_string == "--help-all"), sys.stdout)
-        parser.exit()
-
-
-_HELP: dict[str, Any] = {"action": _Help, "nargs": 0, "dest": "help", "default": argparse.SUPPRESS}
-
-
 @dataclass(frozen=True)
 class Declarations:
     """The flags of a program, in the order of its help and of config.json."""
@@ -296,6 +238,8 @@ class Declarations:
 
     def names(self, tag: str = "", *, family: str = "", **facts: Any) -> tuple[str, ...]:
         """The names of the flags with a tag, given to a family of datasets, with these facts; in their order."""
+        if tag and tag not in TAGS:
+            raise ValueError(f"{tag} is no tag")
         return tuple(
             flag.name
             for flag in self
@@ -332,6 +276,29 @@ class Declarations:
         wrong = [self.by_name[name].complaint(value) for name, value in typed.items()]
         lone = [flag for flag in self if flag.command and flag.name in typed and not typed.get(flag.command)]
         return [text for text in wrong if text] + [f"{flag.typed} goes with {flag_name(flag.command)}" for flag in lone]
+
+    def commands(self, typed: Mapping[str, Any]) -> list[Flag]:
+        """The commands that were typed; none is the training of a run, new or resumed."""
+        return [flag for flag in self if flag.mode is not None and typed.get(flag.name)]
+
+    def unused(self, typed: Mapping[str, Any]) -> set[str]:
+        """The typed flags that one of the commands does not use.
+
+        The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change them,
+        or that contradicts the run (its data, network, task, ...), is compared with the run and refused where it
+        differs; so is, with --resume alone, everything that would make another run. People append `--test --resume
+        best` to the line that they trained with, and it works as it stands.
+        """
+        flags = [flag for flag in self if flag.name in typed and flag.mode is None]
+        pairs = [(command, flag) for command in self.commands(typed) for flag in flags]
+        return {flag.name for command, flag in pairs if not (command.uses(flag) or self._wanted(command, flag, typed))}
+
+    def _wanted(self, command: Flag, flag: Flag, typed: Mapping[str, Any]) -> bool:
+        """Whether something else that was asked for depends on a flag."""
+        trains = flag.kind is TRAINING and "length" not in flag.tags.split()
+        wanting = [*flag.used_with.split(), *(self.names("trains") if trains else ())]
+        of_a_run = command.mode in (TEST, USE)
+        return any(of_a_run and typed.get(name) and command.uses(self.by_name[name]) for name in wanting)
 
     def fits(self, name: str, value: Any) -> bool:
         """Whether a stored value is of the type of its flag."""
