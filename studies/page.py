@@ -19,8 +19,9 @@ from toolbox import files, plain
 from toolbox.metrics import classification
 from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
-from toolbox.reports import plots
-from toolbox.reports.plots import COLOURS, LIBRARY
+from toolbox.reports import pages
+from toolbox.reports.pages import LIBRARY
+from toolbox.reports.plots import COLOURS
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
@@ -149,7 +150,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
         "Learning curves": curves_figure(ledger, rows, names, metric),
         "Repetitions": boxes_figure(rows, names, metric),
     }
-    plots.save_library(ledger.path)
+    pages.save_library(ledger.path)
     text = PAGE.format(
         title=escape(f"research {ledger.path.name}"),
         library=LIBRARY,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from toolbox import files
 from toolbox.errors import CheckpointError
-from toolbox.reports import plots
+from toolbox.reports import pages, plots
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Heatmap
@@ -158,7 +158,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
         sliders=[_slider(names, below)],
         updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )
-    plots.save_page(figure, path, auto_play=False)
+    pages.save_figure(path, figure, title=title, auto_play=False)
 
 
 def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":

@@ -21,7 +21,7 @@ from toolbox import files
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
-from toolbox.reports import plots
+from toolbox.reports import pages, plots
 from toolbox.reports.plots import COLOURS, Panel
 
 Array = NDArray[Any]
@@ -228,7 +228,7 @@ def explore(
     )
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     plots.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
-    plots.save_page(classes_page(counts, spec.classes, title), folder / "classes.html")
+    pages.save_figure(folder / "classes.html", classes_page(counts, spec.classes, title), title=title)
     title, cell = (f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", panel_size(len(spec.leads)))
     rows = example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
     plots.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from toolbox import files, plain
 from toolbox.metrics import classification
 from toolbox.metrics.classification import METRICS
-from toolbox.plain import NOTICE
+from toolbox.reports import pages
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
     *("#882255", "#999933", "#332288", "#888888"),
 )
-LIBRARY = "plotly.min.js"
 DOTS = 90  # of a page, an inch
 TITLE_LINE = 19  # dots of a line of a page's title
 WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
@@ -81,24 +80,6 @@ def _as_written(figure: "Figure") -> "Figure":
     return figure
 
 
-def save_page(figure: "Page", path: Path, **how: Any) -> None:
-    """Write a plotly figure as HTML that needs no network: the library lies beside it. `how` is of plotly's
-    `to_html`."""
-    page = figure.to_html(include_plotlyjs="directory", **how).replace(
-        "</body>", f'<p style="font: 13px sans-serif; margin: 0 60px">{NOTICE}</p>\n</body>'
-    )
-    save_library(path.parent)
-    files.write_text(path, page)
-
-
-def save_library(folder: Path) -> None:
-    """Put plotly's library into `folder`, for the pages there, where it is not yet."""
-    if not (folder / LIBRARY).exists():
-        from plotly.offline import get_plotlyjs
-
-        files.write_text(folder / LIBRARY, get_plotlyjs())
-
-
 def save_panels(
     panels: Sequence[Panel], path: Path, *, columns: int, title: str, cell: tuple[float, float] | None = None
 ) -> None:
@@ -109,7 +90,7 @@ def save_panels(
     cell = cell or ((4.2, 3.0) if columns > 1 else (7.0, 6.0))
     panels, title = [_seen(panel) for panel in panels], plain.block(title)
     save_png(panels_figure(panels, columns, title, cell), path.with_suffix(".png"))
-    save_page(panels_page(panels, columns, title, cell), path.with_suffix(".html"))
+    pages.save_figure(path.with_suffix(".html"), panels_page(panels, columns, title, cell), title=title)
 
 
 def _seen(panel: Panel) -> Panel:
