@@ -19,9 +19,9 @@ from toolbox.terminal import StopRequest
 
 if TYPE_CHECKING:
     from loaders.base import Data
-    from toolbox.reports.logger import Board
     from toolbox.runs.folder import RunFolder
     from toolbox.runs.predictions import Predictions
+    from toolbox.training.recorders import Board
     from trainer import Trainer
 
 log = logging.getLogger("commander")
@@ -323,8 +323,8 @@ def train(
 ) -> None:
     """Fit, saving what every epoch gave; then test the best weights, once, where the run is to be `tested`."""
     from commands import build, evaluate
-    from toolbox.reports import logger
-    from toolbox.runs import checkpoints
+    from toolbox.reports import plots
+    from toolbox.runs import checkpoints, history
     from trainer import LOSSES
 
     board = make_board(flags, trainer, run)
@@ -334,9 +334,9 @@ def train(
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
         checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
         trainer.losses.save(run / LOSSES)
-        logger.log_epoch(run, trainer.history, flags.epochs)
+        history.log_epoch(run, trainer.history, flags.epochs)
         if board:
-            board.epoch(row, trainer.model, predictions)
+            board.epoch(row, trainer.model, predictions, plots.epoch_images(row, trainer.task.classes))
 
     log.info("run folder %s", run.path)
     with closing(board) if board else nullcontext():
@@ -360,7 +360,7 @@ def train(
 
 def make_board(flags: SimpleNamespace, trainer: "Trainer", run: "RunFolder") -> "Board | None":
     """TensorBoard with the network's graph drawn, where it is asked for."""
-    from toolbox.reports.logger import Board
+    from toolbox.training.recorders import Board
 
     if not flags.tensorboard:
         return None
@@ -377,7 +377,7 @@ def make_test_board(given: Mapping[str, Any], trainer: "Trainer", run: "RunFolde
 
     None on a root that cannot be written.
     """
-    from toolbox.reports.logger import Board
+    from toolbox.training.recorders import Board
 
     if not (given.get("tensorboard") and run.writable):
         return None

@@ -20,12 +20,12 @@ from loaders.splits import by_row
 from toolbox import files
 from toolbox.errors import CheckpointError, DataError
 from toolbox.metrics import bootstrap, classification, cost
-from toolbox.reports import animation, classify, classify_patients, detect, plots
-from toolbox.reports.logger import Board
+from toolbox.reports import animation, classify, classify_patients, detect, plots, tables
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.training import baselines
+from toolbox.training.recorders import Board
 from trainer import LOSSES, StepLosses, Trainer
 
 FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
@@ -103,7 +103,11 @@ def _test(
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    remarks = [
+        *_remarks(data, overrides, overlap, short),
+        *(f"doubt: {doubt}" for doubt in doubts),
+        *tables.of_costs(costs),
+    ]
     how = {"title": title, "remarks": remarks, "history": history}
     values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
     if not flags.no_figures:
@@ -298,13 +302,12 @@ def _show_classes(
     board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
 ) -> None:
     """The test of a classifier on TensorBoard."""
-    matrix = np.array(values["confusion_matrix"])
+    matrix, classes = np.array(values["confusion_matrix"]), trainer.task.classes
     figures = _floats(values) | {
         f"{name}/{part}": of for name, parts in values["per_class"].items() for part, of in _floats(parts).items()
     }
-    board.test(
-        figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes
-    )
+    images = plots.test_images(predictions, matrix, classes, curves=classes, epoch=step)
+    board.test(figures, predictions, images, curves=classes, step=step)
 
 
 def _show_anomalies(
@@ -313,7 +316,8 @@ def _show_anomalies(
     """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
     ranked, matrix = detect.ranked(predictions, trainer.task.normal, values["threshold"])
     curves = () if matrix is None else detect.CLASSES[:1]
-    board.test(_floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detect.CLASSES)
+    images = plots.test_images(ranked, matrix, detect.CLASSES, curves=curves, epoch=step) if curves else {}
+    board.test(_floats(values), ranked, images, curves=curves, step=step)
 
 
 def _floats(values: dict[str, Any]) -> dict[str, float]:
