@@ -24,13 +24,13 @@ from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.outputs import safe_name
-from toolbox.reports import plots
-from toolbox.reports.logger import Board
+from toolbox.reports import plots, tables
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Tested
+from toolbox.training.recorders import Board
 from trainer import LOSSES, StepLosses, Trainer
 
 NAMES = {"val_rows": "validation", "test_rows": "test"}
@@ -180,7 +180,11 @@ def _report(
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
+    remarks = [
+        *_remarks(data, overrides, overlap, short),
+        *(f"doubt: {doubt}" for doubt in doubts),
+        *tables.of_costs(costs),
+    ]
     tested = Tested(
         folder,
         predictions,

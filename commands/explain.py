@@ -24,7 +24,7 @@ from toolbox.explain import methods
 from toolbox.flags import words
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import explanation, heat, plots
+from toolbox.reports import explanation, plots
 from toolbox.reports.explanation import Example
 from toolbox.terminal import StopRequest
 
@@ -114,7 +114,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
         "data": f"{spec.source}; {spec.licence}",
     }
     how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
-    how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
+    how["wide"] = explanation.is_wide_picture(*spec.image) if spec.image else explanation.is_wide(spec.samples, spec)
     page = explanation.write(folder, examples, title=f"What {run.path.name} looks at", **how)
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
@@ -175,8 +175,8 @@ def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subjec
     spec, x, found = subject.data.spec, seen.inputs[0].cpu().numpy(), seen.attribution.cpu().numpy()
     for row, example in enumerate(terminal.bar(iterable=examples, desc="pictures", unit="row")):
         if spec.image:
-            figure = heat.picture_figure(x[row], found[row], title=example.title)
+            figure = explanation.picture_figure(x[row], found[row], title=example.title)
         else:
             peaks = () if seen.peaks is None else seen.peaks[row]
-            figure = heat.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
+            figure = explanation.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
         plots.save_png(figure, folder / example.picture)

@@ -14,14 +14,14 @@ from loaders.base import Data
 from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.flags import Flags
-from toolbox.reports import logger
-from toolbox.reports.logger import Board
-from toolbox.runs import checkpoints
+from toolbox.reports import plots
+from toolbox.runs import checkpoints, history
 from toolbox.runs.exposure import KEPT
 from toolbox.runs.folder import HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 from toolbox.training import optimizers
+from toolbox.training.recorders import Board
 from trainer import LOSSES, Trainer
 
 Load = Callable[[Flags], Data]
@@ -145,9 +145,9 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
         checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
         trainer.losses.save(run / LOSSES)
-        logger.log_epoch(run, trainer.history, flags.epochs)
+        history.log_epoch(run, trainer.history, flags.epochs)
         if board:
-            board.epoch(row, trainer.model, predictions)
+            board.epoch(row, trainer.model, predictions, plots.epoch_images(row, trainer.task.classes))
 
     log.info("run folder %s", run.path)
     with closing(board) if board else nullcontext():

@@ -173,12 +173,12 @@ def _write(
         at, label, flutter = reference
         scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
         found["score"] = matching.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
-        remarks += ["", *matching.lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
+        remarks += ["", *prediction.score_lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beat_list.save_annotation(beats, written[".pred"])
     beat_list.save_csv(beats, written[".csv"])
     strip.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
-    files.write_text(written[".txt"], rhythm.text(found, remarks))
+    files.write_text(written[".txt"], prediction.text(found, remarks))
     files.write_json(written[".json"], found)
     log.info("%s: %s beats in lead %s, %s", place.within, f"{found['beats']:,}", lead.name, place.folder)
     return found

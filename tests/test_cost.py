@@ -15,6 +15,7 @@ from conftest import BIG, ROOT, SHORT, make_spec, spec_for
 from loaders.base import DataSpec
 from models import MODELS, VISION, get_model
 from toolbox.metrics import cost
+from toolbox.reports import tables
 
 EXACT = {"parameters", "trainable_parameters", "file_bytes", "macs"}
 N, D = 17, 24  # tokens and their width
@@ -156,7 +157,7 @@ def test_times_say_what_they_were_measured_on(monkeypatch: pytest.MonkeyPatch) -
         "torch": torch.__version__,
     }
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
-    exact, times = cost.said(cost.size_and_work(model, spec) | measured)
+    exact, times = tables.of_costs(cost.size_and_work(model, spec) | measured)
     assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
     assert "in batches of 7; " in times
 
@@ -183,7 +184,7 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
     measured = json.loads((run / "results.json").read_text())["cost"]
     assert measured.keys() > EXACT | {"latency_ms", "rows_per_s"}
     assert measured["batch_size"] == 128
-    assert "\n".join(cost.said(measured)) in (run / "pred" / "report.txt").read_text()
+    assert "\n".join(tables.of_costs(measured)) in (run / "pred" / "report.txt").read_text()
 
 
 def test_a_run_that_goes_on_may_be_measured() -> None:

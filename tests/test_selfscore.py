@@ -6,6 +6,7 @@ import pytest
 from loaders.families import labels
 from toolbox.ecg import matching
 from toolbox.ecg.beat_list import Beats
+from toolbox.reports import prediction
 
 CLASSES = ("N", "S", "V", "F", "Q")
 RATE_HZ = 100.0
@@ -72,8 +73,8 @@ def test_beats_without_a_class_are_counted_and_said() -> None:
     values = matching.score(beats, *reference([100, 200, 300, 900], "N.V."))
     assert values["without_class"] == 2
     assert np.array(values["confusion"]).sum() == 3  # the partner of one is left out, the extra at 4 s is not
-    assert any("2 annotated beats of no class" in line for line in matching.lines(values))
-    assert not any("no class" in line for line in matching.lines(matching.score(beats, *reference([100], "N"))))
+    assert any("2 annotated beats of no class" in line for line in prediction.score_lines(values))
+    assert not any("no class" in line for line in prediction.score_lines(matching.score(beats, *reference([100], "N"))))
     assert matching.score(beats, np.array([100]), None).get("without_class") is None
 
 

@@ -67,8 +67,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setitem(args.FLAGS.defaults, "epochs", 2)
-        for drawn in ("logger.Board._classes", "logger.Board.graph", "logger.Board.test", "classify.draw"):
-            patch.setattr(f"toolbox.reports.{drawn}", lambda *_, **__: None)  # a second each; other tests look at them
+        # A second each; other tests look at them.
+        for drawn in ("training.recorders.Board.graph", "tasks.classify_report.draw"):
+            patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)
+        for images in ("epoch_images", "test_images"):
+            patch.setattr(f"toolbox.reports.plots.{images}", lambda *_, **__: {})
         ended = [typed(line.replace("--epochs 20", "--epochs 2")) for line in TRAININGS]
     return SimpleNamespace(folder=folder, runs=folder / "ecg_data" / "ecg" / "runs", ended=ended)
 

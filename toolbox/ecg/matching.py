@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.ecg import rhythm
 from toolbox.ecg.beat_list import NO_GAPS, Beats
 from toolbox.metrics import ec57, jackknife
 
@@ -92,7 +91,6 @@ TRAINED_ON = {
     "unknown": "whether the run was trained on this recording is not known",
 }
 NONE = "none"  # stands in the confusion matrix for beats of one side alone
-LINE = "{:<20}{:>10}{:>10}{:>10}"
 
 
 def score(
@@ -208,31 +206,3 @@ def _figures(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any
     found = ec57.class_figures(matrix, classes)
     names = ec57.tasks(classes) or classes[:-1]
     return {f"{name} {part}": found[f"{name} {part}"] for name in names for part in ("Se", "+P", "F1")}
-
-
-def lines(values: dict[str, Any]) -> list[str]:
-    """The score as a person reads it."""
-    told = [LINE.format("against annotations", "beats", "Se", "+P")]
-    if found := values["detection"]:
-        told.append(
-            LINE.format("detection", f"{found['matched'] + found['missed']:,}", *map(shown, (found["Se"], found["+P"])))
-        )
-    for name, of in values.get("classification", {}).items():
-        told.append(LINE.format(name, f"{of['beats']:,}", shown(of["Se"]), shown(of["+P"])))
-    return told + left_out(values, values)
-
-
-def left_out(values: dict[str, Any], of_classes: dict[str, Any]) -> list[str]:
-    """A line for everything that the score leaves out: what comes before it begins, flutter, beats without a class."""
-    count = of_classes.get("without_class", 0)
-    told = [
-        (values["from_s"], f"scored from {rhythm.clock(values['from_s'])} on"),
-        (values["flutter_s"], f"{values['flutter_s']:.1f} s of flutter or fibrillation left out"),
-        (count, f"{count:,} annotated beats of no class of the run, left out of the classes"),
-    ]
-    return [line for amount, line in told if amount]
-
-
-def shown(value: float | None) -> str:
-    """A share; a dash where there is none."""
-    return "-" if value is None or value != value else f"{value:.4f}"

@@ -122,13 +122,16 @@ def over_records(
     group = unit % MOST
     values = {name: float(value[0]) for name, value in statistic(np.ones((1, len(unit)))).items()}
     parts = [statistic((group != left_out)[None].astype(float)) for left_out in range(int(group.max()) + 1)]
-    found = spreads(values, {name: np.array([float(part[name][0]) for part in parts]) for name in values})
-    return {name: interval(of, bounds.get(name, SHARE)) for name, of in found.items()}, lacking(found)
+    without = {name: np.array([float(part[name][0]) for part in parts]) for name in values}
+    return intervals(spreads(values, without), bounds)
 
 
-def lacking(of: Mapping[str, Spread]) -> dict[str, str]:
-    """Why figures have no interval, by name."""
-    return {name: each.lacks for name, each in of.items() if each.lacks}
+def intervals(
+    of: Mapping[str, Spread], bounds: Mapping[str, Bounds]
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """The interval of every figure, which lies from 0 to 1 or between its `bounds`, and why a figure has none."""
+    found = {name: interval(each, bounds.get(name, SHARE)) for name, each in of.items()}
+    return found, {name: each.lacks for name, each in of.items() if each.lacks}
 
 
 def influence(

@@ -146,13 +146,16 @@ class Classify:
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars of all classes and of each, the confusion matrix and the curves."""
+        from toolbox.reports import plots
+
         figures = classification.floats(values) | {
             f"{name}/{part}": of
             for name, parts in values["per_class"].items()
             for part, of in classification.floats(parts).items()
         }
         matrix = np.array(values["confusion_matrix"])
-        board.test(figures, predictions, step=step, curves=self.classes, matrix=matrix, classes=self.classes)
+        images = plots.test_images(predictions, matrix, self.classes, curves=self.classes, epoch=step)
+        board.test(figures, predictions, images, curves=self.classes, step=step)
 
 
 def decided(logits: Tensor, weights: Tensor | None) -> Tensor:

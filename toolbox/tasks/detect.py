@@ -132,18 +132,14 @@ class Detect:
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars; rows without labels have no curve and no matrix."""
+        from toolbox.reports import plots
         from toolbox.tasks import detect_report
 
         ranked, matrix = detect_report.ranked(predictions, self.normal, values["threshold"])
-        curves = () if matrix is None else detect_report.CLASSES[:1]
-        board.test(
-            classification.floats(values),
-            ranked,
-            step=step,
-            curves=curves,
-            matrix=matrix,
-            classes=detect_report.CLASSES,
-        )
+        classes = detect_report.CLASSES
+        curves = () if matrix is None else classes[:1]
+        images = plots.test_images(ranked, matrix, classes, curves=curves, epoch=step) if curves else {}
+        board.test(classification.floats(values), ranked, images, curves=curves, step=step)
 
 
 def _flat(rows: Any) -> np.ndarray:
