@@ -80,9 +80,9 @@ LISTS = (
     "baselines",
     "explainers",
 )
-GRID = "base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 2, device: cpu}\n"
+GRID = "base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 1, device: cpu}\n"
 QUICK = "--short-run --no-figures --epochs 1"
-PATIENTS_AE, STRIPS_AE, MINE_AE = (each.replace("cnn1d_3", "conv_ae") for each in (PATIENTS, STRIPS, MINE))
+PATIENTS_AE, MINE_AE = (each.replace("cnn1d_3", "conv_ae") for each in (PATIENTS, MINE))
 STRIPS_CHART, GRU = STRIPS.replace("cnn1d_3", "mobilenet_v3_small"), SHORT.replace("cnn1d_3", "gru_1")
 INPUTS = {
     "grid.yaml": f"{GRID}reps: 2\ngrid:\n  - cross: {{lr: [0.001, 0.005]}}\n",
@@ -103,7 +103,6 @@ TABLE: dict[str, dict[str, str]] = {
         "test": f"{SYNTH} --test --resume best --version 1 --confusion-video",
         "resume": f"{SHORT} --resume latest --version 1 --epochs 4",
         GO_ON: f"{SYNTH} --no-figures --resume latest --version 2",
-        "short test": f"{SHORT} --test --resume best --version 2",
         "override": f"{SYNTH} --no-figures --resume latest --version 1 --override --lr 0.001 --epochs 5",
         "test with cost": f"{SHORT} --test --version 1 --cost",
         "transfer": f"{SHORT} --pretrained synth_cnn1d_3_2 --train head --epochs 1 --version 3",
@@ -130,24 +129,22 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "strips": {
         "train": f"{STRIPS} --short-run --no-figures --epochs 2 --crops 600:A=2",
-        STOPPED: f"{STRIPS} --no-figures --epochs 3 --crops 1500:N=8,A=8,O=8,~=8 --version 2",
+        STOPPED: f"{STRIPS} --no-figures --epochs 2 --crops 1500:N=8,A=8,O=8,~=8 --version 2",
         HANDOVER: "",
         "test": f"{STRIPS} --no-figures --test --resume best --version 1",
         "resume": f"{STRIPS} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{STRIPS} --no-figures --resume latest --version 2",
-        "detect": f"{STRIPS_AE} --task detect {QUICK} --crops 300 --drop-labels ~",
         "charts": f"{STRIPS_CHART} --view chart --chart-layout 1x5 --chart-size 32 --short-run "
         "--no-figures --epochs 1 --rename-labels A:AF,O:rest,N:rest --batch-size 8 --chart-style grid=off",
     },
     "twelve": {
         "train": f"{TWELVE} --short-run --no-figures --epochs 2 --rate 100 --normalise record",
-        STOPPED: f"{TWELVE} --no-figures --epochs 3 --batch-size 1 --leads II,V5 --version 2",
+        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --version 2",
         HANDOVER: "",
         "test": f"{TWELVE} --no-figures --test --resume best --version 1",
         "resume": f"{TWELVE} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{TWELVE} --no-figures --resume latest --version 2",
-        "rhythms": f"{TWELVE} {QUICK} --rate 100 --label-map rhythm11 --filter bandpass:0.5:40 --version 3",
-        "explore": f"{TWELVE} --explore --rate 100",
+        "rhythms": f"{TWELVE} {QUICK} --rate 100 --label-map rhythm11 --leads II,V1 --version 3",
     },
     "table": {
         "train": f"{MINE} --data-file rows.csv --record-column patient --rate-hz 100 --epochs 2 --no-figures",
@@ -157,6 +154,7 @@ TABLE: dict[str, dict[str, str]] = {
         "test": f"{MINE} --test --version 1",
         "resume": f"{MINE} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{MINE} --no-figures --resume latest --version 3",
+        "explore": f"{MINE} --data-file rows.csv --rate-hz 100 --explore",
         "test on": f"{MINE} --no-figures --version 1 --test-on other.csv",
         "detect": f"{MINE_AE} --task detect --data-file rows.csv --normal-class N --epochs 2 --no-figures",
     },
@@ -171,7 +169,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "charts": {
         "train": f"{SMALL} --epochs 2",
-        STOPPED: f"{SMALL.replace('--short-run ', '')} --epochs 3 --version 2 --train head",
+        STOPPED: f"{SMALL.replace('--short-run ', '').replace(',1x10', '')} --epochs 2 --version 2 --train head",
         HANDOVER: "",
         "test": f"{CHART} --no-figures --test --resume best --version 1",
         "resume": f"{CHART} --no-figures --resume latest --version 1 --epochs 4",
