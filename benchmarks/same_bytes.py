@@ -53,6 +53,7 @@ SKIPPED = {".lock", ".mp4"}  # and events of TensorBoard
 STORES = ("cache", "charts")
 SENTENCE = 2  # spaces in a string that is prose, not a name
 TIMEOUT_S = 600
+SHOWN = 10  # differences of a command
 Digests = dict[str, dict[str, str]]
 
 STOPPED, GO_ON = "stopped", "go on"
@@ -374,7 +375,11 @@ def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, st
                 process.send_signal(signal.SIGTERM)
                 break
             time.sleep(0.01)
-        out, _ = process.communicate(timeout=TIMEOUT_S)
+        try:
+            out, _ = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
     return process.returncode, out
 
 
@@ -413,13 +418,20 @@ def carry_out(tree: Path, root: Path, group: str, *, handed: Path | None = None,
 
 
 def commit(tree: Path) -> str:
-    told = subprocess.run(["git", "-C", tree, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True)
-    return told.stdout.strip()
+    """The commit of a tree, with "+" where files were changed, or outside of git."""
+    line = ["git", "-C", str(tree), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "+"
 
 
-def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int) -> dict[str, Digests]:
+def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int, file: Path) -> dict[str, Digests]:
+    """The digests of all groups, which `file` has as well, added as each group ends."""
+    found = json.loads(file.read_text()) if file.exists() else {}
     with ThreadPoolExecutor(jobs) as pool:
-        return {name: value for part in pool.map(work, groups) for name, value in part.items()}
+        for part in pool.map(work, groups):
+            found |= part
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found, indent=0))
+    return found
 
 
 def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]:
@@ -450,35 +462,33 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
         of_table = short(Path(__file__).read_bytes())[:8]
-        first, kept = keep / f"old-{commit(old)}-{of_table}", {}
-        if (first / "digests.json").exists() and not commit(old).endswith("+"):
-            kept = json.loads((first / "digests.json").read_text())
+        first, second, third = keep / f"old-{commit(old)}-{of_table}", keep / "new", keep / "old-to-new"
+        for folder in (second, third, *[first] * commit(old).endswith("+")):
+            shutil.rmtree(folder, ignore_errors=True)
+        kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
         missing = [group for group in groups if f"{group}/stores used" not in kept]
         for group in missing:
             shutil.rmtree(first / group, ignore_errors=True)
             shutil.rmtree(first / "handed" / group, ignore_errors=True)
         begun = time.monotonic()
-        kept |= many(lambda group: carry_out(old, first, group, handed=first / "handed"), missing, given.jobs)
-        first.mkdir(parents=True, exist_ok=True)
-        (first / "digests.json").write_text(json.dumps(kept, indent=0))
+        with_copy = partial(carry_out, old, first, handed=first / "handed")
+        kept = many(with_copy, missing, given.jobs, first / "digests.json")
         print(f"{len(kept)} commands of the old tree, {time.monotonic() - begun:.0f} s")  # noqa: T201
         handed = [group for group in groups if HANDOVER in TABLE[group]]
-        second, third = keep / "new", keep / "old-to-new"
-        for folder in (second, third):
-            shutil.rmtree(folder, ignore_errors=True)
         for group in handed:
             shutil.copytree(first / "handed" / group, third / group, symlinks=True)
         begun = time.monotonic()
-        results = {"": many(partial(carry_out, new, second), groups, given.jobs)}
+        results = {"": many(partial(carry_out, new, second), groups, given.jobs, second / "digests.json")}
         print(f"{len(results[''])} commands of the new tree, {time.monotonic() - begun:.0f} s")  # noqa: T201
-        results[" (old to new)"] = many(partial(carry_out, new, third, taken=True), handed, given.jobs)
-        (second / "digests.json").write_text(json.dumps(results, indent=0))
+        going_on = partial(carry_out, new, third, taken=True)
+        results[" (old to new)"] = many(going_on, handed, given.jobs, third / "digests.json")
     prose = ("text",) * (not given.texts) + ("picture",) * (not given.pictures)
     told = {f"{name}{how}": differences(kept[name], result[name], prose) for how, result in results.items() for name in result}
     width = max(map(len, told))
     for name, odd in told.items():
-        print(f"{name:{width}}  exit {kept[name.partition(' (')[0]].get('exit', {}).get('', '-'):>3}  "  # noqa: T201
-              f"{'DIFFERS' if odd else 'same'}", *odd[:10], sep="\n      ")  # fmt: skip
+        code = kept[name.partition(" (")[0]].get("exit", {}).get("", "-")
+        rest = [f"and {len(odd) - SHOWN} more files"] * (len(odd) > SHOWN)
+        print(f"{name:{width}}  exit {code:>3}  {'DIFFERS' if odd else 'same'}", *odd[:SHOWN], *rest, sep="\n      ")  # noqa: T201
     wrong = sum(map(bool, told.values()))
     print(f"{len(told) - wrong} of {len(told)} the same" + f", {wrong} DIFFER" * bool(wrong))  # noqa: T201
     return 1 if wrong else 0
