@@ -18,6 +18,7 @@ this file are the same. The exit code is 1 where anything differs.
 
 import argparse
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -119,7 +120,7 @@ TABLE: dict[str, dict[str, str]] = {
         "--normalise record --filter baseline --decision-weights 1,2,1,1,0.5 --sampler records",
         STOPPED: f"{PATIENTS} --no-figures --epochs 2 --batch-size 16 --version 2",
         HANDOVER: "",
-        "test": f"{PATIENTS} --test --resume best --version 1",
+        "test": f"{PATIENTS} --no-figures --test --resume best --version 1",
         "resume": f"{PATIENTS} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{PATIENTS} --no-figures --resume latest --version 2",
         "fold": f"{PATIENTS} {QUICK} --split kfold-patient:4 --fold 2 --val-fold 1/3 --version 3",
@@ -140,12 +141,11 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "twelve": {
         "train": f"{TWELVE} --short-run --no-figures --epochs 2 --rate 100 --normalise record",
-        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --version 2",
+        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --label-map rhythm11 --version 2",
         HANDOVER: "",
         "test": f"{TWELVE} --no-figures --test --resume best --version 1",
         "resume": f"{TWELVE} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{TWELVE} --no-figures --resume latest --version 2",
-        "rhythms": f"{TWELVE} {QUICK} --rate 100 --label-map rhythm11 --leads II,V1 --version 3",
     },
     "table": {
         "train": f"{MINE} --data-file rows.csv --record-column patient --rate-hz 100 --epochs 2 --no-figures",
@@ -163,7 +163,7 @@ TABLE: dict[str, dict[str, str]] = {
         "train": f"{ANOMALY} --short-run --no-figures --epochs 2 --baseline pca",
         STOPPED: f"{ANOMALY} --no-figures --epochs 2 --batch-size 32 --version 2 --threshold sd:3",
         HANDOVER: "",
-        "test": f"{ANOMALY} --test --resume best --version 1",
+        "test": f"{ANOMALY} --no-figures --test --resume best --version 1",
         "resume": f"{ANOMALY} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{ANOMALY} --no-figures --resume latest --version 2",
         "patients": f"{PATIENTS_AE} --task detect --normal-class N {QUICK}",
@@ -462,17 +462,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
         of_table = short(Path(__file__).read_bytes())[:8]
-        first, second, third = keep / f"old-{commit(old)}-{of_table}", keep / "new", keep / "old-to-new"
-        for folder in (second, third, *[first] * commit(old).endswith("+")):
-            shutil.rmtree(folder, ignore_errors=True)
-        kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
-        missing = [group for group in groups if f"{group}/stores used" not in kept]
-        for group in missing:
-            shutil.rmtree(first / group, ignore_errors=True)
-            shutil.rmtree(first / "handed" / group, ignore_errors=True)
-        begun = time.monotonic()
-        with_copy = partial(carry_out, old, first, handed=first / "handed")
-        kept = many(with_copy, missing, given.jobs, first / "digests.json")
+        first, second, third = (keep / f"{name}-{of_table}" for name in (
+            f"old-{commit(old)}", f"new-{new.name}-{commit(new)}", f"old-to-{new.name}-{commit(new)}"))  # fmt: skip
+        keep.mkdir(parents=True, exist_ok=True)
+        with open(keep / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several comparisons may share the digests of the old tree
+            for folder in (second, third, *[first] * commit(old).endswith("+")):
+                shutil.rmtree(folder, ignore_errors=True)
+            kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
+            missing = [group for group in groups if f"{group}/stores used" not in kept]
+            for group in missing:
+                shutil.rmtree(first / group, ignore_errors=True)
+                shutil.rmtree(first / "handed" / group, ignore_errors=True)
+            begun, with_copy = time.monotonic(), partial(carry_out, old, first, handed=first / "handed")
+            kept = many(with_copy, missing, given.jobs, first / "digests.json")
         print(f"{len(kept)} commands of the old tree, {time.monotonic() - begun:.0f} s")  # noqa: T201
         handed = [group for group in groups if HANDOVER in TABLE[group]]
         for group in handed:
