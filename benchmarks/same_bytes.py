@@ -13,13 +13,14 @@ arrays of NPZ and NPY, values of JSON, columns of CSV, the bytes of all others. 
 `IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures.
 --only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep the
 folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit and
-this file are the same. The exit code is 1 where anything differs.
+the table are the same. The exit code is 1 where anything differs.
 """
 
 import argparse
 import csv
 import fcntl
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -44,9 +45,8 @@ from scipy.io import savemat
 
 # Times and the like, and what is to be removed from the program; keys of JSON and of checkpoints, and columns of CSV.
 IGNORED = (
-    "seconds", "samples_per_s", "commit", "versions", "created", "written", "by", "host", "pid", "program",
-    "latency_ms", "throughput", "rows_per_s", "activation_bytes", "measured", "time", "started", "ended",
-    "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
+    "seconds", "samples_per_s", "rows_per_s", "latency_ms", "latency_p10_ms", "latency_p90_ms", "commit", "versions", "by",
+    "activation_bytes", "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
 )  # fmt: skip
 TEXTS = {".txt", ".html", ".log", ".md", ".svg"}
 PICTURES = {".png", ".gif", ".jpg", ".pdf"}
@@ -291,8 +291,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """The values of nested dicts and lists by their paths; tensors, arrays and lists of numbers by a digest."""
     if isinstance(value, dict):
         for key, part in value.items():
-            if str(key) not in IGNORED:
-                yield from leaves(part, f"{path}/{key}")
+            yield from leaves(part, f"{path}/{key}")
     elif isinstance(value, torch.Tensor):
         yield from leaves(value.detach().cpu().contiguous().view(-1).numpy(), path)
         yield f"{path} shape", str(tuple(value.shape))
@@ -310,10 +309,10 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def table(content: bytes) -> dict[str, str]:
-    """A CSV by its columns, without ignored ones."""
+    """A CSV by its columns."""
     rows = [*csv.reader(io.StringIO(content.decode(errors="replace")))]
     columns = zip(*rows, strict=True) if len({len(row) for row in rows}) == 1 else [("lines", content.decode(errors="replace"))]
-    return {name: short("\n".join(cells).encode()) for name, *cells in columns if name not in IGNORED}
+    return {name: short("\n".join(cells).encode()) for name, *cells in columns}
 
 
 def digest(path: Path) -> dict[str, str]:
@@ -417,6 +416,9 @@ def carry_out(tree: Path, root: Path, group: str, *, handed: Path | None = None,
     return result
 
 
+DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, run, carry_out)  # what kept digests depend on
+
+
 def commit(tree: Path) -> str:
     """The commit of a tree, with "+" where files were changed, or outside of git."""
     line = ["git", "-C", str(tree), "describe", "--always", "--dirty=+", "--exclude=*"]
@@ -436,9 +438,13 @@ def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int
 
 def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]:
     """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out."""
+
+    def compared(part: str) -> bool:
+        return not (part.startswith(prose) or {*part.split("/")} & {*IGNORED})
+
     found = []
     for path in sorted(old.keys() | new.keys()):
-        one, other = ({part: of for part, of in each.get(path, {}).items() if not part.startswith(prose)} for each in (old, new))
+        one, other = ({part: value for part, value in each.get(path, {}).items() if compared(part)} for each in (old, new))
         if (path in old) != (path in new) and (one or other):
             found.append(f"{path}: {'only in the new tree' if path in new else 'missing in the new tree'}")
         elif odd := sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part)):
@@ -461,7 +467,7 @@ def main() -> int:
     groups = [group for group in TABLE if any(fnmatch(f"{group}/{name}", each) for each in given.only for name in TABLE[group])]
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
-        of_table = short(Path(__file__).read_bytes())[:8]
+        of_table = short("".join(map(inspect.getsource, DIGESTING)).encode() + json.dumps([TABLE, INPUTS]).encode())[:8]
         first, second, third = (keep / f"{name}-{of_table}" for name in (
             f"old-{commit(old)}", f"new-{new.name}-{commit(new)}", f"old-to-{new.name}-{commit(new)}"))  # fmt: skip
         keep.mkdir(parents=True, exist_ok=True)
