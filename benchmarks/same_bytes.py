@@ -13,12 +13,14 @@ arrays of NPZ and NPY, values of JSON, columns of CSV, the bytes of all others. 
 `IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures.
 --only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep
 the folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit
-and this file are the same. The exit code is 1 where anything differs.
+and the table are the same. The exit code is 1 where anything differs.
 """
 
 import argparse
 import csv
+import fcntl
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -43,9 +45,8 @@ from scipy.io import savemat
 
 # Times and the like, and what is to be removed from the program; keys of JSON and of checkpoints, and columns of CSV.
 IGNORED = (
-    "seconds", "samples_per_s", "commit", "versions", "created", "written", "by", "host", "pid", "program",
-    "latency_ms", "throughput", "rows_per_s", "activation_bytes", "measured", "time", "started", "ended",
-    "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
+    "seconds", "samples_per_s", "rows_per_s", "latency_ms", "latency_p10_ms", "latency_p90_ms", "commit", "versions", "by",
+    "activation_bytes", "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
 )  # fmt: skip
 TEXTS = {".txt", ".html", ".log", ".md", ".svg"}
 PICTURES = {".png", ".gif", ".jpg", ".pdf"}
@@ -121,7 +122,7 @@ TABLE: dict[str, dict[str, str]] = {
         "--normalise record --filter baseline --decision-weights 1,2,1,1,0.5 --sampler records",
         STOPPED: f"{PATIENTS} --no-figures --epochs 2 --batch-size 16 --version 2",
         HANDOVER: "",
-        "test": f"{PATIENTS} --test --resume best --version 1",
+        "test": f"{PATIENTS} --no-figures --test --resume best --version 1",
         "resume": f"{PATIENTS} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{PATIENTS} --no-figures --resume latest --version 2",
         "fold": f"{PATIENTS} {QUICK} --split kfold-patient:4 --fold 2 --val-fold 1/3 --version 3",
@@ -142,12 +143,11 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "twelve": {
         "train": f"{TWELVE} --short-run --no-figures --epochs 2 --rate 100 --normalise record",
-        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --version 2",
+        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --label-map rhythm11 --version 2",
         HANDOVER: "",
         "test": f"{TWELVE} --no-figures --test --resume best --version 1",
         "resume": f"{TWELVE} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{TWELVE} --no-figures --resume latest --version 2",
-        "rhythms": f"{TWELVE} {QUICK} --rate 100 --label-map rhythm11 --leads II,V1 --version 3",
     },
     "table": {
         "train": f"{MINE} --data-file rows.csv --record-column patient --rate-hz 100 --epochs 2 --no-figures",
@@ -165,7 +165,7 @@ TABLE: dict[str, dict[str, str]] = {
         "train": f"{ANOMALY} --short-run --no-figures --epochs 2 --baseline pca",
         STOPPED: f"{ANOMALY} --no-figures --epochs 2 --batch-size 32 --version 2 --threshold sd:3",
         HANDOVER: "",
-        "test": f"{ANOMALY} --test --resume best --version 1",
+        "test": f"{ANOMALY} --no-figures --test --resume best --version 1",
         "resume": f"{ANOMALY} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{ANOMALY} --no-figures --resume latest --version 2",
         "patients": f"{PATIENTS_AE} --task detect --normal-class N {QUICK}",
@@ -319,8 +319,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """The values of nested dicts and lists by their paths; tensors, arrays and lists of numbers by a digest."""
     if isinstance(value, dict):
         for key, part in value.items():
-            if str(key) not in IGNORED:
-                yield from leaves(part, f"{path}/{key}")
+            yield from leaves(part, f"{path}/{key}")
     elif isinstance(value, torch.Tensor):
         yield from leaves(value.detach().cpu().contiguous().view(-1).numpy(), path)
         yield f"{path} shape", str(tuple(value.shape))
@@ -338,14 +337,14 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def table(content: bytes) -> dict[str, str]:
-    """A CSV by its columns, without ignored ones."""
+    """A CSV by its columns."""
     rows = [*csv.reader(io.StringIO(content.decode(errors="replace")))]
     columns = (
         zip(*rows, strict=True)
         if len({len(row) for row in rows}) == 1
         else [("lines", content.decode(errors="replace"))]
     )
-    return {name: short("\n".join(cells).encode()) for name, *cells in columns if name not in IGNORED}
+    return {name: short("\n".join(cells).encode()) for name, *cells in columns}
 
 
 def digest(path: Path) -> dict[str, str]:
@@ -458,6 +457,9 @@ def carry_out(
     return result
 
 
+DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, run, carry_out)  # what kept digests depend on
+
+
 def commit(tree: Path) -> str:
     """The commit of a tree, with "+" where files were changed, or outside of git."""
     line = ["git", "-C", str(tree), "describe", "--always", "--dirty=+", "--exclude=*"]
@@ -477,10 +479,14 @@ def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int
 
 def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]:
     """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out."""
+
+    def compared(part: str) -> bool:
+        return not (part.startswith(prose) or {*part.split("/")} & {*IGNORED})
+
     found = []
     for path in sorted(old.keys() | new.keys()):
         one, other = (
-            {part: of for part, of in each.get(path, {}).items() if not part.startswith(prose)} for each in (old, new)
+            {part: value for part, value in each.get(path, {}).items() if compared(part)} for each in (old, new)
         )
         if (path in old) != (path in new) and (one or other):
             found.append(f"{path}: {'only in the new tree' if path in new else 'missing in the new tree'}")
@@ -508,18 +514,21 @@ def main() -> int:
     ]
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
-        of_table = short(Path(__file__).read_bytes())[:8]
-        first, second, third = keep / f"old-{commit(old)}-{of_table}", keep / "new", keep / "old-to-new"
-        for folder in (second, third, *[first] * commit(old).endswith("+")):
-            shutil.rmtree(folder, ignore_errors=True)
-        kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
-        missing = [group for group in groups if f"{group}/stores used" not in kept]
-        for group in missing:
-            shutil.rmtree(first / group, ignore_errors=True)
-            shutil.rmtree(first / "handed" / group, ignore_errors=True)
-        begun = time.monotonic()
-        with_copy = partial(carry_out, old, first, handed=first / "handed")
-        kept = many(with_copy, missing, given.jobs, first / "digests.json")
+        of_table = short("".join(map(inspect.getsource, DIGESTING)).encode() + json.dumps([TABLE, INPUTS]).encode())[:8]
+        first, second, third = (keep / f"{name}-{of_table}" for name in (
+            f"old-{commit(old)}", f"new-{new.name}-{commit(new)}", f"old-to-{new.name}-{commit(new)}"))  # fmt: skip
+        keep.mkdir(parents=True, exist_ok=True)
+        with open(keep / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several comparisons may share the digests of the old tree
+            for folder in (second, third, *[first] * commit(old).endswith("+")):
+                shutil.rmtree(folder, ignore_errors=True)
+            kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
+            missing = [group for group in groups if f"{group}/stores used" not in kept]
+            for group in missing:
+                shutil.rmtree(first / group, ignore_errors=True)
+                shutil.rmtree(first / "handed" / group, ignore_errors=True)
+            begun, with_copy = time.monotonic(), partial(carry_out, old, first, handed=first / "handed")
+            kept = many(with_copy, missing, given.jobs, first / "digests.json")
         print(f"{len(kept)} commands of the old tree, {time.monotonic() - begun:.0f} s")  # noqa: T201
         handed = [group for group in groups if HANDOVER in TABLE[group]]
         for group in handed:
