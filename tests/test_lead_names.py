@@ -4,7 +4,7 @@ import pytest
 
 from loaders.datasets import mitdb
 from loaders.formats import lead_names
-from loaders.formats.lead_names import Kind
+from loaders.formats.lead_names import SignalKind
 
 SPELLINGS = {
     "I": [
@@ -86,15 +86,15 @@ UNKNOWN = [
 )
 def test_a_lead_has_its_standard_name_in_every_spelling(lead: str, spelling: str) -> None:
     assert lead_names.standard(spelling) == lead
-    assert lead_names.kind(spelling) is Kind.ECG
+    assert lead_names.kind(spelling) is SignalKind.ECG
     assert lead_names.place_of(["V6", spelling], lead) == 1
 
 
 @pytest.mark.parametrize(("kind", "name"), [
-    *((Kind.ECG, name) for name in HEARTS), *((Kind.OTHER, name) for name in OTHERS), *((Kind.UNKNOWN,
+    *((SignalKind.ECG, name) for name in HEARTS), *((SignalKind.OTHER, name) for name in OTHERS), *((SignalKind.UNKNOWN,
     name) for name in UNKNOWN)
 ])  # fmt: skip
-def test_a_name_says_whether_it_is_an_ecg(kind: Kind, name: str) -> None:
+def test_a_name_says_whether_it_is_an_ecg(kind: SignalKind, name: str) -> None:
     assert lead_names.kind(name) is kind
 
 

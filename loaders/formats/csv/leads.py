@@ -67,16 +67,17 @@ def open_table(path: Path, rate_hz: float | None) -> Recording:
         signal = codes[k].without(rows.read(values[:, kept[k]], first, last))
         return signal * leads[k].mv if leads[k].mv else signal
 
-    unknown = frozenset(k for k, lead in enumerate(leads) if lead.mv is None)
-    names, start = tuple(lead.name for lead in leads), form.clock.start if form.clock else None
-    stated = tuple(lead.unit.strip(" -") for lead in leads)
-    how = {"start": start, "doubts": (*form.doubts, *times.doubts, *doubts), "unit_unknown": unknown, "units": stated}
-    return Recording(path, name_of(path), names, times.hz, rows.samples, read, **how)
-
-
-def name_of(path: Path) -> str:
-    """The name of the recording in a file, without `.csv` and `.csv.gz`."""
-    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    return Recording(
+        path,
+        leads=tuple(lead.name for lead in leads),
+        units=tuple(lead.unit.strip(" -") for lead in leads),
+        shapes=((times.hz, rows.samples),) * len(leads),
+        rate_hz=times.hz,
+        samples=rows.samples,
+        read=read,
+        start=form.clock.start if form.clock else None,
+        doubts=(*form.doubts, *times.doubts, *doubts),
+    )
 
 
 def _kept(form: Form, ranges: list[Range]) -> list[int]:
