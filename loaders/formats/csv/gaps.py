@@ -5,7 +5,7 @@ the signal (`rows_of`). A number such as -999 or -32768 is found by its distance
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 
@@ -160,53 +160,22 @@ FEWEST = 4  # different values of a signal
 MOST, OFTEN = 3, 3  # other whole numbers at an end: so many at most, so often at least
 
 
-@dataclass
-class ValueRange:
-    """The lowest and the highest value of a column, block by block."""
-
-    low: float = np.inf
-    high: float = -np.inf
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Take a block, NaN for no value."""
-        self.low = float(np.fmin.reduce(values, initial=self.low))
-        self.high = float(np.fmax.reduce(values, initial=self.high))
-
-
-@dataclass(frozen=True)
-class Sentinels:
-    """The values that stand for missing samples, and how often each does."""
-
-    counts: dict[float, int] = field(default_factory=dict)
-
-    def without(self, signal: Signal) -> Signal:
-        """`signal` with NaN for each of them."""
-        if self.counts:
-            signal[np.isin(signal, list(self.counts))] = np.nan
-        return signal
-
-    def doubts(self, name: str) -> list[str]:
-        """A sentence for each, about a lead of that name."""
-        what = "far outside the signal, and are taken as missing"
-        return [f"{count} samples of lead {name} are {value:g}, {what}" for value, count in self.counts.items()]
-
-
-def sentinels(values: NDArray[np.float32], own: ValueRange) -> Sentinels:
-    """Codes and whole numbers far outside the other values (N,) of a column with the range `own`."""
+def sentinels(values: NDArray[np.float32], lowest: float, highest: float) -> dict[float, int]:
+    """Codes and whole numbers far outside the other values (N,) of a column with this range, and the count of each."""
     some = np.unique(values[:: max(1, len(values) // SAMPLED)])
     some = some[np.isfinite(some)]
     usual = some[~np.isin(some, CODES)]
     if len(usual) < FEWEST:
-        return Sentinels()
+        return {}
     low, high = map(float, np.quantile(usual, (EDGE, 1 - EDGE)))
-    if not any(_is_suspect(edge, low, high) for edge in (own.low, own.high)):
-        return Sentinels()
+    if not any(_is_suspect(edge, low, high) for edge in (lowest, highest)):
+        return {}
     counts = _outside(values, low, high)
     others = {value: count for value, count in counts.items() if np.float32(value) not in CODES}
     found, (low, high) = _isolated(others, low, high)
     reach = FAR * (high - low)
     found += [value for value in counts if value not in others and not low - reach <= value <= high + reach]
-    return Sentinels({value: counts[value] for value in sorted(found)})
+    return {value: counts[value] for value in sorted(found)}
 
 
 def _is_suspect(edge: float, low: float, high: float) -> bool:

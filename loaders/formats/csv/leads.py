@@ -17,7 +17,7 @@ from loaders.files.sources import log
 from loaders.formats.csv import text as csv_text
 from loaders.formats.csv.clock import Timeline
 from loaders.formats.csv.form import TableForm, understand
-from loaders.formats.csv.gaps import ValueRange, rows_of, sentinels, timing
+from loaders.formats.csv.gaps import rows_of, sentinels, timing
 from loaders.formats.csv.text import AROUND, HINT, TableText
 from loaders.formats.csv.text import MISSING as WORDS
 from loaders.formats.lead_names import is_lead
@@ -42,13 +42,15 @@ def open_table(path: Path, rate_hz: float | None) -> Recording:
             names = ", ".join(column.name for column in form.columns)
             raise DataError(f"no column is a lead: {names[:200]}", where=str(path), hint=HINT)
         timeline = Timeline(form.clock) if form.clock else None
-        ranges = [ValueRange() for _ in form.leads]
-        count = _parse(path, text, form, file=file, ranges=ranges, timeline=timeline)
+        count = _parse(path, text, form, file=file, timeline=timeline)
         if not count:
             raise DataError("the file has no samples", where=str(path), hint=HINT)
         values = np.memmap(file, dtype=np.float32, mode="r", shape=(count, len(form.leads)))
         lone_blanks = text.lone_blanks
-    kept = _kept(form, ranges)
+    low, high = np.fmin.reduce(values), np.fmax.reduce(values)  # (leads,), without NaN
+    moving = low < high
+    # A column of one value is left out beside others, unless it has the name of a lead.
+    kept = [k for k, lead in enumerate(form.leads) if moving[k] or is_lead(lead.name) or not moving.any()]
     leads = [form.leads[k] for k in kept]
     columns = tuple(replace(c, role="other") if c.role == "lead" and c not in leads else c for c in form.columns)
     times = timing(path, timeline, stated_hz=form.stated_hz, given_hz=rate_hz)
@@ -56,11 +58,16 @@ def open_table(path: Path, rate_hz: float | None) -> Recording:
     rows, doubts = rows_of(path, timeline, times, count)
     if lone_blanks:
         doubts.append(f"{lone_blanks} single blank lines between the rows are taken for no samples")
-    codes = [sentinels(values[:, k], ranges[k]) for k in kept]
-    doubts += [told for lead, found in zip(leads, codes, strict=True) for told in found.doubts(lead.name)]
+    codes = [sentinels(values[:, k], float(low[k]), float(high[k])) for k in kept]
+    for lead, found in zip(leads, codes, strict=True):
+        for value, often in found.items():
+            what = f"{often} samples of lead {lead.name} are {value:g}, far outside the signal"
+            doubts.append(f"{what}, and are taken as missing")
 
     def read(k: int, first: int, last: int) -> Signal:
-        signal = codes[k].without(rows.read(values[:, kept[k]], first, last))
+        signal = rows.read(values[:, kept[k]], first, last)
+        if codes[k]:
+            signal[np.isin(signal, list(codes[k]))] = np.nan
         return signal * leads[k].mv if leads[k].mv else signal
 
     return Recording(
@@ -76,16 +83,8 @@ def open_table(path: Path, rate_hz: float | None) -> Recording:
     )
 
 
-def _kept(form: TableForm, ranges: list[ValueRange]) -> list[int]:
-    """The leads that are kept: a column of one value is left out beside others, unless it has the name of a lead."""
-    moving = [each.low < each.high for each in ranges]
-    return [k for k, lead in enumerate(form.leads) if moving[k] or is_lead(lead.name) or not any(moving)]
-
-
-def _parse(
-    path: Path, text: TableText, form: TableForm, *, file: BinaryIO, ranges: list[ValueRange], timeline: Timeline | None
-) -> int:
-    """Write the leads to `file` as float32, row by row, and note their ranges and times. Returns the number of rows."""
+def _parse(path: Path, text: TableText, form: TableForm, *, file: BinaryIO, timeline: Timeline | None) -> int:
+    """Write the leads to `file` as float32, row by row, and note their times. Returns the number of rows."""
     rows, dialect = 0, form.layout.dialect
     text.skip(form.skipped)
     text.blank_rows = form.blank_rows
@@ -93,7 +92,6 @@ def _parse(
         numbers = np.empty((len(block), len(form.leads)), np.float32)
         for k, lead in enumerate(form.leads):
             numbers[:, k] = _numbers(block[lead.place], path, form, lead.name, rows)
-            ranges[k].add(numbers[:, k])
         numbers.tofile(file)
         if timeline:
             timeline.add(timeline.clock.seconds(block[timeline.clock.place], dialect))
