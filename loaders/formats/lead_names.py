@@ -100,8 +100,10 @@ def is_lead(name: str) -> bool:
 
 def is_aside(name: str) -> bool:
     """Whether the name of a column is that of a figure or a label beside the signals: HR, ecg_quality, Patient ID."""
-    words = [word for word in _words(name) if not (LEAD.fullmatch(word) or word.startswith(HEART) or word.isdigit())]
-    return bool(words) and all(FIGURES.fullmatch(word) or ASIDE.fullmatch(word.removesuffix("s")) for word in words)
+    words = _words(name)
+    own = [word for word in words if not (LEAD.fullmatch(word) or word.startswith(HEART) or word.isdigit())]
+    aside = all(FIGURES.fullmatch(word) or ASIDE.fullmatch(word.removesuffix("s")) for word in own)
+    return (bool(own) and aside) or "".join(words).startswith(OXYGEN)
 
 
 def standard(name: str) -> str:

@@ -193,12 +193,11 @@ def _names(line: str, layout: TableLayout) -> tuple[str, ...] | None:
 
 def _are_units(cells: Sequence[str]) -> bool:
     """Whether the cells of a line are units, as PhysioBank writes them below the names."""
-    forms = (UNIT_ROW, STEP)
-    known = [units.millivolts(cell) is not None or any(form.fullmatch(cell) for form in forms) for cell in cells]
+    certain = [cell for cell in cells if units.millivolts(cell) or UNIT_ROW.fullmatch(cell) or STEP.fullmatch(cell)]
     raw = [cell for cell in cells if units.is_arbitrary(cell)]
-    others = [cell for cell in cells if cell.lower() in OTHER_UNITS]
-    stated = any(known) or any(cell.strip("-") for cell in raw)
-    return stated and all(one or cell in raw or cell in others for one, cell in zip(known, cells, strict=True))
+    if not certain and not any(cell.strip("-") for cell in raw):
+        return False
+    return all(cell in certain or cell in raw or cell.lower() in OTHER_UNITS for cell in cells)
 
 
 def counts_names(rows: Sequence[Sequence[str]]) -> bool:

@@ -70,11 +70,9 @@ class LimitedStream(io.RawIOBase):
         self.line = self.total = 0
 
     def readable(self) -> bool:
-        """True."""
         return True
 
-    def seekable(self) -> bool:
-        """True: parsers begin again to name a fault."""
+    def seekable(self) -> bool:  # parsers begin again to name a fault
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
