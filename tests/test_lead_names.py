@@ -40,11 +40,9 @@ def test_a_name_says_whether_it_is_an_ecg(kind: SignalKind, name: str) -> None:
     assert lead_names.kind(name) is kind
 
 
-ASIDE = (
-    "label|labels|HR|HR |heart rate|ecg_quality|Patient ID|beat_type|rr interval|acc_x|gyroX|SpO2|temperature|battery"
-)
+ASIDE = "label|labels|HR|HR |heart rate|ecg_quality|Patient ID|beat_type|rr interval|acc_x|gyroX|SpO2|heartrate|battery"
 LEADS = "II|ECG|lead 1|ecg_value|-aVR|ableitung 2"
-SIGNALS = "signal|value|PPG|resp|channel a|0|x y axis"
+SIGNALS = "signal|value|PPG|resp|CO2|channel a|0|x|Y|x y axis"
 
 
 @pytest.mark.parametrize("name", [*ASIDE.split("|"), *LEADS.split("|"), *SIGNALS.split("|")])

@@ -67,7 +67,8 @@ FIGURES = re.compile(
     |trigger|trig|stim|events?|markers?|mark|annotations?|labels?|class|classes""",
     re.VERBOSE,
 )
-ASIDE = re.compile(r"rate|interval|target|heart|beat|flag|off|patient|subject|record|group|age|sex|id|type|index|[xyz]")
+ASIDE = re.compile(r"rate|heartrate|leads?off|off|target|beat|flag|patient|subject|record|group|age|sex")
+NO_FIGURE = re.compile(rf"{LEAD.pattern}|interval|heart|id|type|index|[xyz]")  # X alone is a lead of Frank
 PLACES = re.compile(
     r"noise|eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd"
 )
@@ -101,9 +102,9 @@ def is_lead(name: str) -> bool:
 def is_aside(name: str) -> bool:
     """Whether the name of a column is that of a figure or a label beside the signals: HR, ecg_quality, Patient ID."""
     words = _words(name)
-    own = [word for word in words if not (LEAD.fullmatch(word) or word.startswith(HEART) or word.isdigit())]
+    own = [word for word in words if not (word.isdigit() or word.startswith(HEART) or NO_FIGURE.fullmatch(word))]
     aside = all(FIGURES.fullmatch(word) or ASIDE.fullmatch(word.removesuffix("s")) for word in own)
-    return (bool(own) and aside) or "".join(words).startswith(OXYGEN)
+    return (bool(own) and aside) or "".join(words).startswith("spo2")
 
 
 def standard(name: str) -> str:
