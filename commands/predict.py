@@ -22,8 +22,7 @@ from commands.classifier import Classifier
 from commands.trained import TrainedRun
 from loaders.families import labels, row_forms
 from loaders.formats import parts, recordings, units, wfdb
-from loaders.formats.csv.leads import name_of
-from loaders.formats.recording import Lead, Recording
+from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
 from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rhythm, rpeaks
 from toolbox.ecg.beat_list import Beats
@@ -101,7 +100,7 @@ def _each(
 
 def _classified(network: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
-    leads = recordings.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
+    leads = leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
     doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
     found, where = flags.beats == DETECT, str(recording.path)
@@ -116,7 +115,7 @@ def _classified(network: Classifier, recording: Recording, flags: Flags) -> tupl
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
         doubts.append(f"lead {lead.name} of {recording.name} looks like noise: what was found in it may be no beats")
     elif upright.mean() < 0.5:
-        turned = f"if it was recorded upside down, --leads={recordings.turn(lead.name)} turns it"
+        turned = f"if it was recorded upside down, --leads={turn(lead.name)} turns it"
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
     for doubt in doubts:
         log.warning("%s", doubt)

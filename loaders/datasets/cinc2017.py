@@ -20,7 +20,7 @@ from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import Remote, Wanted, download, fetch_first, locate, log, search, topmost
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead as Lead
 from loaders.splits.by_row import Holdout
 from toolbox import files, terminal
 from toolbox.errors import DataError, DownloadError
