@@ -45,8 +45,8 @@ from scipy.io import savemat
 
 # Times and the like, and what is to be removed from the program; keys of JSON and of checkpoints, and columns of CSV.
 IGNORED = (
-    "seconds", "samples_per_s", "rows_per_s", "latency_ms", "latency_p10_ms", "latency_p90_ms", "commit", "versions", "by",
-    "activation_bytes", "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
+    "seconds", "samples_per_s", "rows_per_s", "latency_ms", "latency_p10_ms", "latency_p90_ms", "commit", "versions",
+    "by", "root", "run", "spent_s", "activation_bytes", "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
 )  # fmt: skip
 TEXTS = {".txt", ".html", ".log", ".md", ".svg"}
 PICTURES = {".png", ".gif", ".jpg", ".pdf"}
@@ -57,7 +57,7 @@ TIMEOUT_S = 600
 SHOWN = 10  # differences of a command
 Digests = dict[str, dict[str, str]]
 
-STOPPED, GO_ON = "stopped", "go on"
+STOPPED, GO_ON, STUDIES = "stopped", "go on", "studies"
 HANDOVER = "-- from here on the other tree may go on --"
 C, R = "commander.py", "research.py --workers 1"
 SYNTH = f"{C} --device cpu --dataset synth --model-name cnn1d_3"
@@ -193,7 +193,7 @@ TABLE: dict[str, dict[str, str]] = {
         "--no-figures --device cpu",
         "chapman": f"{C} --dataset chapman --data-file twelve --download",
     },
-    "studies": {
+    STUDIES: {
         "grid": f"{R.replace('1', '2')} grid.yaml --branches 2",
         "folds": f"{R} folds.yaml",
         "search": f"{R} search.yaml --search tpe --trials 2",
@@ -389,6 +389,17 @@ def stored(seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     return {name: when for name, when in seen.items() if {*STORES} & {*Path(name).parts[:-1]} and "lock" not in name}
 
 
+def by_flags(path: str, folder: Path) -> str:
+    """A path with a digest of the run's flags in place of its number, which is chance where workers take them in turn."""
+    before, runs, rest = path.partition("/runs/")
+    config = folder / before / "runs" / rest.split("/")[0] / "config.json"
+    if not (runs and config.is_file()):
+        return path
+    number, _, file = rest.partition("/")
+    flags = json.dumps(json.loads(config.read_text())["flags"], sort_keys=True)
+    return f"{before}/runs/{number.rpartition('_')[0]}_{short(flags.encode())}/{file}"
+
+
 def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, str]:
     """Exit code and stdout of one command; one to be `stopped` gets SIGTERM once a new run has an epoch in its
     history."""
@@ -449,7 +460,9 @@ def carry_out(
             changed = [path for path in changed if "/runs/" not in path]
         if name == GO_ON:
             changed = [path for path in now if path in changed or f"_{words.split()[-1]}/" in path]
-        result[f"{group}/{name}"] |= {"stdout": of_stdout(out), **{path: digest(folder / path) for path in changed}}
+        name_of = by_flags if group == STUDIES else lambda path, folder: path
+        parts = {name_of(path, folder): digest(folder / path) for path in changed}
+        result[f"{group}/{name}"] |= {"stdout": of_stdout(out), **parts}
         seen = now
     after = stored(files(folder))
     again = [path for path, when in before.items() if after.get(path) != when]
@@ -457,7 +470,7 @@ def carry_out(
     return result
 
 
-DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, run, carry_out)  # what kept digests depend on
+DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, by_flags, run, carry_out)  # what kept digests depend on
 
 
 def commit(tree: Path) -> str:
