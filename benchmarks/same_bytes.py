@@ -390,7 +390,8 @@ def stored(seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 
 def by_flags(path: str, folder: Path) -> str:
-    """A path with a digest of the run's flags in place of its number, which is chance where workers take them in turn."""
+    """A path with a digest of the run's flags in place of its number, which is chance where workers take them in
+    turn."""
     before, runs, rest = path.partition("/runs/")
     config = folder / before / "runs" / rest.split("/")[0] / "config.json"
     if not (runs and config.is_file()):
@@ -470,7 +471,17 @@ def carry_out(
     return result
 
 
-DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, by_flags, run, carry_out)  # what kept digests depend on
+DIGESTING = (
+    write_inputs,
+    beats,
+    leaves,
+    table,
+    digest,
+    of_stdout,
+    by_flags,
+    run,
+    carry_out,
+)  # what kept digests depend on
 
 
 def commit(tree: Path) -> str:
