@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "studies": ("toolbox", "loaders.base", "args", "commands"),
     "research": ("toolbox", "args", "commands", "commander", "studies"),
 }
+# Inside toolbox a package imports those of a lower floor; modules beside the packages are on the ground floor.
+FLOORS = {"metrics": 1, "ecg": 2, "runs": 2, "paper": 3, "training": 3, "explain": 3, "reports": 4, "tasks": 5}
 FILES_OF_A_FOLDER = 12
 LINES_OF_A_FILE = 460
 LINES_OF_A_FUNCTION = 80
@@ -82,6 +84,15 @@ def test_imports_point_one_way() -> None:
             assert not imported.startswith("."), f"{name(path)}: {imported} is relative"
             if imported.split(".")[0] in MAY_IMPORT:
                 assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
+
+
+def test_imports_inside_the_toolbox_point_down() -> None:
+    for path in TREES:
+        if layer(path) == "toolbox":
+            own = path.relative_to(ROOT / "toolbox").parts[0]
+            for imported in imports(path):
+                other = [*imported.split("."), ""][1] if imported.startswith("toolbox.") else own
+                assert other == own or FLOORS.get(other, 0) < FLOORS.get(own, 0.5), f"{name(path)}: {imported}"
 
 
 def test_a_module_with_one_importer_lives_in_its_folder() -> None:

@@ -27,7 +27,7 @@ HEADS = ["class", "burden %", "an hour", "single", "couplets", "runs", "longest"
 def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
     """The summary of a recording; `remarks` are lines below it."""
     rate, pause, ectopic = found["rate_per_min"], found["pauses"], found["ectopic"]
-    longest = number(pause["longest_s"]) + (f" at {clock(pause['longest_time_s'])}" if pause["longest_s"] else "")
+    at = f", at {clock(pause['longest_time_s'])}" if pause["longest_s"] else ""
     facts = [
         ["duration", clock(found["duration_s"])],
         ["without signal", clock(found["without_signal_s"])],
@@ -36,7 +36,7 @@ def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
         ["mean rate (beats/min)", number(rate["mean"])],
         [f"lowest, over {rhythm.RATE_BEATS} beats", number(rate["lowest"])],
         [f"highest, over {rhythm.RATE_BEATS} beats", number(rate["highest"])],
-        ["longest RR interval (s)", longest],
+        [f"longest RR interval (s){at}", number(pause["longest_s"])],
         [f"RR intervals above {rhythm.PAUSE_S:g} s", number(pause["above_2_s"])],
         ["ectopic beats (% of all)", number(ectopic["percent"])],
         ["ectopic beats an hour", number(ectopic["per_hour"])],

@@ -85,14 +85,9 @@ def influences(
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines, the first column to the left and the others to the right; names in it are `plain.escaped`."""
-    import pandas as pd
-
-    (corner, *columns), cells = map(plain.escaped, head), [[*map(plain.escaped, row)] for row in rows]
-    if not cells:
-        return ["  ".join([corner, *columns])]
-    table = pd.DataFrame([row[1:] for row in cells], [row[0] for row in cells], columns)
-    lines = table.rename_axis(columns=corner).to_string().split("\n")
-    return [line.rstrip() for line in lines]
+    cells = [[*map(plain.escaped, row)] for row in (head, *rows)]
+    first, *widths = (max(map(len, column)) for column in zip(*cells, strict=True))
+    return ["  ".join([name.ljust(first), *map(str.rjust, rest, widths)]).rstrip() for name, *rest in cells]
 
 
 def text(lines: Sequence[str]) -> str:
