@@ -105,9 +105,8 @@ class StopRequest:
         if at_once:
             raise Interrupted(signum)
         with suppress(OSError):
-            os.write(
-                2, b"stopping after this step; once more to stop at once\n"
-            )  # a buffered stream may be in use right now
+            # Not through a buffered stream, which may be in use right now.
+            os.write(2, b"stopping after this step; once more to stop at once\n")
 
 
 def guarded(

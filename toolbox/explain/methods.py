@@ -29,20 +29,8 @@ MOST_VALUES = 2**19  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 OTHERS = (
-    *(
-        F.gelu,
-        F.silu,
-        F.hardswish,
-        F.hardsigmoid,
-        F.mish,
-        F.elu,
-        F.selu,
-        F.celu,
-        F.leaky_relu,
-        F.prelu,
-        F.softplus,
-        F.hardtanh,
-    ),
+    *(F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish, F.elu, F.selu, F.celu, F.leaky_relu, F.prelu, F.softplus),
+    F.hardtanh,
     *(torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, torch.lstm, torch.gru, torch.rnn_tanh),
     *(F.scaled_dot_product_attention, F.multi_head_attention_forward),
 )

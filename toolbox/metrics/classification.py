@@ -4,14 +4,9 @@ Definitions follow scikit-learn: balanced accuracy is the mean recall of the cla
 the classes that occur or are predicted, IoU is the Jaccard index, AUROC and average precision are one against the rest.
 An undefined metric is NaN (null in JSON).
 
-Whether a network has collapsed: says one class of nearly everything, or is no better than who does not look at the
-signal.
-
-And whether it has learned its training rows by heart: right on nearly all of these, and no better than chance on
-validation.
-
-A confusion matrix (K, K), rows by true class, is all that is asked; the rule is the same for every run and is stated
-with it.
+`why` tells whether a network has collapsed: it predicts one class for nearly every row, or is no better than a guess.
+`memorised` tells whether it fits its training rows alone: right on nearly all of them, at chance on validation. Both
+read confusion matrices (K, K), rows by true class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +19,8 @@ from toolbox.metrics import bootstrap
 
 Array = NDArray[Any]
 METRICS = (
-    "loss",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auroc",
-    "macro_average_precision",
-    "mean_iou",
-    "frequency_weighted_iou",
+    *("loss", "accuracy", "balanced_accuracy", "macro_f1"),
+    *("macro_auroc", "macro_average_precision", "mean_iou", "frequency_weighted_iou"),
 )
 LOWER_IS_BETTER = {"loss"}
 

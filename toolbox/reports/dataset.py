@@ -224,15 +224,8 @@ def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure
         pie.pie(total, colors=_colours(len(classes)), startangle=90, counterclock=False)
         wedges = [Patch(color=colour) for colour in _colours(len(classes))]
         names = [f"{name}  {label}" for name, label in zip(_broken(classes), labels, strict=True)]
-        pie.legend(
-            wedges,
-            names,
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            ncols=2 if len(classes) > 5 else 1,
-            fontsize=9,
-            frameon=False,
-        )
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2 if len(classes) > 5 else 1}
+        pie.legend(wedges, names, **place, fontsize=9, frameon=False)
     pie.set_title(f"train and validation together, {total.sum():,} rows")
     for i, (name, colour) in enumerate(SPLITS.items()):
         bar = bars.barh(np.arange(len(classes)) + 0.4 * i - 0.2, _percent(counts[i]), 0.36, label=name, color=colour)
@@ -251,39 +244,19 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
     from plotly.subplots import make_subplots
 
     titles = (f"train and validation together, {counts.sum():,} rows", "each split by itself: rows (share)")
-    figure = make_subplots(
-        1, 2, specs=[[{"type": "domain"}, {"type": "xy"}]], subplot_titles=titles, column_widths=(0.4, 0.6)
-    )
+    specs = [[{"type": "domain"}, {"type": "xy"}]]
+    figure = make_subplots(1, 2, specs=specs, subplot_titles=titles, column_widths=(0.4, 0.6))
     names = [name.replace("\n", "<br>") for name in _broken(classes)]
-    figure.add_pie(
-        values=counts.sum(0),
-        labels=names,
-        sort=False,
-        direction="clockwise",
-        marker_colors=_colours(len(classes)),
-        textposition="inside",
-        textinfo="percent",
-        hoverinfo="label+value+percent",
-        row=1,
-        col=1,
-    )
-    for i, (name, colour) in enumerate(SPLITS.items()):
-        figure.add_bar(
-            x=_percent(counts[i]),
-            y=names,
-            text=_labels(counts[i]),
-            name=name,
-            orientation="h",
-            marker_color=colour,
-            textposition="outside",
-            cliponaxis=False,
-            row=1,
-            col=2,
-        )
-    figure.update_xaxes(
-        title_text="share of the split's rows (%)", range=[0, 1.35 * _percent(counts).max()], row=1, col=2
-    )
-    figure.update_yaxes(autorange="reversed", row=1, col=2)
+    texts = {"textposition": "inside", "textinfo": "percent", "hoverinfo": "label+value+percent"}
+    pie = {"values": counts.sum(0), "labels": names, "marker_colors": _colours(len(classes)), **texts}
+    figure.add_pie(**pie, sort=False, direction="clockwise", row=1, col=1)
+    right = {"row": 1, "col": 2}
+    for rows, (name, colour) in zip(counts, SPLITS.items(), strict=True):
+        bars = {"x": _percent(rows), "y": names, "text": _labels(rows), "name": name, "marker_color": colour}
+        figure.add_bar(**bars, orientation="h", textposition="outside", cliponaxis=False, **right)
+    limits = [0, 1.35 * _percent(counts).max()]
+    figure.update_xaxes(title_text="share of the split's rows (%)", range=limits, **right)
+    figure.update_yaxes(autorange="reversed", **right)
     figure.update_layout(
         title=title.replace("\n", "<br>"),
         title_font_size=14,
