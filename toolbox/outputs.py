@@ -119,8 +119,7 @@ class Claim:
         return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
 
     def check(self) -> None:
-        """Raise a UsageError that names the file in the way, if there is one; ResourceError where there can be no
-        folder."""
+        """Raise a UsageError that names the file in the way; ResourceError where no folder can be made."""
         there = next(path for path in (self.base, *self.base.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise self._no_folder(f"{there.name} is a file", there)
@@ -237,8 +236,7 @@ def placed(
 
 
 def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
-    """Raise a UsageError where an input lies in a folder that the results get for themselves, or is one of their
-    files."""
+    """Raise a UsageError for an input that lies in a folder of the results, or is one of their files."""
     claims = list(claims)
     own = {claim.folder.resolve(): claim for claim in claims if claim.within}
     written = {path.resolve(): claim for claim in claims for path in claim._paths}

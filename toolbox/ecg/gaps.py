@@ -69,8 +69,7 @@ def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def bridged(signal: Signal, longest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`signal` (T,) with a straight line over each gap, zeros where nothing is there; and where gaps above `longest`
-    are (T,)."""
+    """`signal` (T,) with straight lines over its gaps, or zeros, and which samples (T,) lie in gaps above `longest`."""
     missing = ~np.isfinite(signal)
     filled = np.array(signal, dtype=np.float64)
     if missing.all():

@@ -48,8 +48,7 @@ def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.i
 
 
 def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int64]:
-    """Of each of `points` the place in `among` of the nearest; of two that are equally near, the later or the
-    earlier."""
+    """The place in `among` nearest to each of `points`; `later` decides between two equally near ones."""
     after = np.searchsorted(among, points)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(among) - 1)
     back, ahead = np.abs(points - among[before]), np.abs(among[after] - points)
@@ -57,8 +56,7 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
 
 
 def summed(parts: list[dict[str, Any]]) -> dict[str, float]:
-    """The gross figures of several recordings, from the counts of each: sensitivity Se and positive predictivity +P are
-    NaN where there are no beats."""
+    """Gross Se and +P of several recordings from the counts of each; NaN where there are no beats."""
     counts = {name: sum(part[name] for part in parts) for name in ("matched", "missed", "extra")}
     found = counts["matched"]
     return counts | {"Se": _share(found, found + counts["missed"]), "+P": _share(found, found + counts["extra"])}
@@ -147,8 +145,7 @@ def _renumbered(pairs: Samples, mine: NDArray[np.bool_], theirs: NDArray[np.bool
 
 
 def _confusion(label: Samples, own: Samples, pairs: Samples, classes: int) -> NDArray[np.int64]:
-    """Counts (K+1, K+1), reference by found; beats that the reference has without a class are left out with their
-    partners."""
+    """Counts (K+1, K+1), reference by detected; reference beats without a class are left out with their partners."""
     mine, theirs = label >= 0, np.ones(len(own), dtype=bool)
     theirs[pairs[~mine[pairs[:, 0]], 1]] = False
     return confusion(label[mine], own[theirs], _renumbered(pairs, mine, theirs), classes)
@@ -188,8 +185,7 @@ def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gross figures of the classes, their averages over the recordings in which they are defined, as `sumstats` has
-    them, and the recording whose absence moves each most."""
+    """Gross and average figures of the classes, as `sumstats` has them, and the most influential recordings."""
     matrices = np.array([part["confusion"] for part in parts])
     of = {"recordings": len(parts), "classes": parts[0]["classes"], "confusion": matrices.sum(0).tolist()}
     of |= {"without_class": sum(part["without_class"] for part in parts)} | classification(of)

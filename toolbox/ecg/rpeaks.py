@@ -57,8 +57,7 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
 
 
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
-    """The R peaks (N,) of a lead, of which `block_s` at a time are in memory. Raises DataError for a rate below 50
-    Hz."""
+    """The R peaks (N,) of a lead, read `block_s` at a time. Raises DataError for a rate below 50 Hz."""
     if rate_hz < LOWEST_HZ:
         raise DataError(
             f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more"
@@ -171,8 +170,7 @@ def _usual(at: Samples) -> NDArray[np.float64]:
 
 
 def _refined(filtered: NDArray[np.float64], at: Samples, rate_hz: float) -> Samples:
-    """From the energy's peaks to the R peaks: the way that the lead's beats point around, or the other where it is far
-    larger."""
+    """R peaks from the energy's peaks: the lead's usual polarity nearby, or the other where it is far larger."""
     from scipy.ndimage import median_filter
 
     reach = round(PEAK_S * rate_hz)

@@ -24,8 +24,7 @@ METHOD = "percentile bootstrap over rows"
 
 
 def units(record: Array) -> tuple[Array, str]:
-    """The unit of each row of `record` (N,), (N,) from 0, and what the units are: records, or rows where a row names
-    none."""
+    """The unit of each row of `record` (N,), (N,) from 0, and their kind: records, or rows where one names none."""
     if (record == "").any():
         return np.arange(len(record)), "rows"
     return np.unique(record, return_inverse=True)[1], "records"
@@ -38,8 +37,7 @@ def several_rows_a_record(record: Array) -> bool:
 
 
 def draws(count: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
-    """How often each of `count` units is drawn, (b, count), by multinomial draws; no replicate of fewer than two
-    units."""
+    """How often each of `count` units is drawn, (b, count), multinomial; no replicate of fewer than two units."""
     replicates = REPLICATES if replicates is None else replicates
     rng, block = np.random.default_rng(seed), max(MOST // max(count, 1), 1)
     if count < 2:
@@ -59,8 +57,7 @@ def row_draws(rows: int, replicates: int | None = None, seed: int = 0) -> Iterat
 
 
 def matrix_draws(matrix: Array, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
-    """Confusion matrices (b, K, K) of the rows of `matrix` (K, K), drawn by cell: a drawn row falls into a cell with
-    the cell's share."""
+    """Confusion matrices (b, K, K) of resampled rows of `matrix` (K, K): a row falls into a cell by its share."""
     replicates, rows = REPLICATES if replicates is None else replicates, round(matrix.sum())
     drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
     yield drawn.reshape(replicates, *matrix.shape)

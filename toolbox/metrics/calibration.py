@@ -50,8 +50,7 @@ def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> 
 
 
 def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
-    """Of each bin of equal width (bins,): its rows, their mean probability, and their share of events; NaN where it is
-    empty."""
+    """Rows, mean probability and share of events of each bin of equal width, (bins,); NaN where it is empty."""
     place = _equal_width(probability, bins)
     rows, expected, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
     ratio = classification.ratio
@@ -85,14 +84,12 @@ def apply(scores: Array, temperature: float) -> Array:
 
 
 def log_probabilities(scores: Array) -> Array:
-    """The logarithm of probabilities (N, K), which are logits; of one that was rounded to 0 that of the least there
-    is."""
+    """The logarithm of probabilities (N, K), which are logits; a probability of 0 counts as the smallest float32."""
     return np.log(np.maximum(scores, LEAST, dtype=float))
 
 
 def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
-    """Rows of each unit (U,), and for each figure what its units add, (U, bins): events less what was said of each bin,
-    or a loss as a bin of its own."""
+    """Rows of each unit (U,), and each figure's sums by unit and bin, (U, bins); a loss has one bin."""
     confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
 
     def sums(weight: Array, place: Array, width: int) -> Array:

@@ -55,8 +55,7 @@ def per_class(matrix: Array) -> dict[str, Array]:
 
 
 class Ranking:
-    """The rows sorted once by the score of each class, so that AUROC and average precision of a reweighting are
-    sums."""
+    """Rows sorted once by the score of each class, so that AUROC and average precision of weighted rows are sums."""
 
     def __init__(self, target: Array, scores: Array) -> None:
         self._sorted = []
@@ -111,8 +110,7 @@ def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array
 def f1_intervals(
     matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int | None = None
 ) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] over resampled rows of the F1 of each class, and of `challenge_f1` of the
-    `scored`, from a confusion matrix (K, K)."""
+    """95 % intervals over resampled rows of a matrix (K, K): F1 of each class, `challenge_f1` of the `scored`."""
     drawn = bootstrap.matrix_draws(matrix, replicates)
     return bootstrap.percentiles(lambda matrices: f1_of_classes(matrices, classes, scored), drawn)
 
@@ -137,8 +135,7 @@ def auroc(hits: Array, misses: Array) -> Array:
 
 
 def average_precision(hits: Array, misses: Array) -> Array:
-    """Mean precision (...,) over the steps in recall of the curves (..., n) of `Ranking.curve`; NaN where one side is
-    empty."""
+    """Average precision (...,) of the curves (..., n) of `Ranking.curve`; NaN where one side is empty."""
     steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
     return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 

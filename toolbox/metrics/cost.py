@@ -159,8 +159,7 @@ def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = tim
 
 
 def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
-    """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left
-    out."""
+    """How long `work` takes, each time until the device has finished; the slower first few times are left out."""
     taken: list[float] = []
     for number in range(WARM_UPS + MOST):
         _wait(device)

@@ -35,8 +35,7 @@ MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has
 
 
 def rules(values: Mapping[str, Any]) -> list[str]:
-    """What stands beside the figures in `values`: the classes of macro F1, those left out, and how SVEB and VEB are
-    counted."""
+    """Lines for a report: the classes of macro F1 and those left out, and how SVEB and VEB are counted."""
     classes, macro = values["classes"], values["macro_over"]
     left_out = [name for name in classes if name not in macro]
     remark = f"; {', '.join(left_out)} reported but left out of it" if left_out else ""
@@ -73,8 +72,7 @@ def by_unit(target: Array, predicted: Array, unit: Array, classes: int) -> Array
 
 
 def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Array]:
-    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of the classes `neither` that are called k are left
-    out."""
+    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of classes `neither` predicted as k are left out."""
     hits, said = matrix[..., k, k], matrix[..., :, k].sum(-1)
     left_out = matrix[..., list(neither), k].sum(-1)
     missed, false = matrix[..., k, :].sum(-1) - hits, said - hits - left_out
@@ -214,8 +212,7 @@ def measure(
 
 
 def table(names: Array, matrices: Array, classes: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each
-    class."""
+    """Columns (R,): record, beats, accuracy, beats of each class; counts and figures of SVEB, VEB and each class."""
     columns = {"record": names, "beats": matrices.sum((1, 2)), "accuracy": _accuracy(matrices)}
     columns |= {f"{name} beats": matrices[:, k].sum(-1) for k, name in enumerate(classes)}
     for of, four in _all_counts(matrices, classes).items():

@@ -58,8 +58,7 @@ def too_few(count: int, what: str = "records") -> str:
 
 
 def spread(value: float, without: Array, known: int | None = None) -> Spread:
-    """The spread of a figure from its values `without` (R,) each record; it is `known` in so many of them (None: in
-    all)."""
+    """The spread of a figure from its values `without` (R,) each record; `known` in so many (None: in all)."""
     count = len(without)
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
     lacks = too_few(count if known is None else min(known, count))
@@ -71,8 +70,7 @@ def spread(value: float, without: Array, known: int | None = None) -> Spread:
 
 
 def interval(of: Spread, bounds: Bounds) -> list[float] | None:
-    """The 95 % interval of a figure that lies between `bounds`, of which the upper may be infinite: then on the log
-    scale."""
+    """The 95 % interval of a figure between `bounds`; on the log scale where the upper one is infinite."""
     from scipy.special import expit, logit, stdtrit
 
     if of.lacks:
@@ -137,8 +135,7 @@ def intervals(
 def influence(
     values: Mapping[str, float], without: Mapping[str, Array], units: Sequence[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Of each of the figures `names` the unit whose absence moves it most, and the figure without it (NaN:
-    undefined)."""
+    """For each figure in `names` the unit whose absence moves it most, and its value without it (NaN: undefined)."""
     found = {}
     for name in names:
         value, others = float(values[name]), without[name]

@@ -29,8 +29,7 @@ SMALLEST, LARGEST, WIDEST = 32, 4096, 32_767  # pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """`columns` of `seconds` each, and strips of the leads `rhythm`; `leads` are those it is for, () for all that there
-    are."""
+    """`columns` of `seconds` each, and rhythm strips; `leads` are the leads it is for, () for any."""
 
     name: str
     columns: int

@@ -43,8 +43,7 @@ Pixels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Style:
-    """How paper and traces look: colours as RRGGBB, and widths of lines in mm; a line is drawn at least a pixel
-    wide."""
+    """Colours of paper and traces as RRGGBB, and widths of lines in mm; a line is at least a pixel wide."""
 
     grid: bool = True
     line: float = 0.35
@@ -84,8 +83,7 @@ def _value(key: str, text: str, kind: type) -> Any:
 
 
 class Stroke:
-    """Lines through points at the same places `x` (n,) in pixels, ascending, of a width in pixels: where they have
-    ink."""
+    """Lines of a width in pixels through points at the same ascending places `x` (n,) in pixels: their ink."""
 
     def __init__(self, x: Pixels, width: float) -> None:
         first, last = int(np.floor((x[0] + 0.5) * SUB)), int(np.ceil((x[-1] + 0.5) * SUB))
@@ -137,8 +135,7 @@ class Stroke:
 
 
 def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.float32]]]) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) is covered, 255 for all of it, by lines through points y (m, n) in pixels from the
-    top."""
+    """How much of each pixel (H, W), up to 255, lines through points y (m, n) in pixels from the top cover."""
     height, width = image
     places, weights = [], []
     for stroke, y in strokes:
@@ -165,8 +162,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
 
 
 class Pen:
-    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; what does not depend on the samples is computed
-    once."""
+    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; prepares all that does not depend on a signal."""
 
     def __init__(self, sheet: Sheet, rate_hz: float, samples: int, *, line_mm: float) -> None:
         self.image, self.parts, scale = sheet.image, [], sheet.pixels_per_mm
@@ -212,8 +208,7 @@ def inked(paper: NDArray[np.uint8], colour: NDArray[np.uint8], ink: NDArray[np.u
 
 
 def _lines(pixels: int, apart_mm: float, wide_mm: float, scale: float) -> Pixels:
-    """How much (pixels,) grid lines every `apart_mm` darken: each a pixel wide at least, and as much paler as it is too
-    wide."""
+    """How much (pixels,) grid lines every `apart_mm` darken: a line under a pixel wide is paler instead."""
     width, dark = max(wide_mm * scale, 1.0), min(wide_mm * scale, 1.0)
     centres = np.arange(0, pixels / scale + apart_mm, apart_mm) * scale
     low, high = centres[:, None] - width / 2, centres[:, None] + width / 2

@@ -36,8 +36,7 @@ VALIDATION = re.compile(
 
 @dataclass(frozen=True)
 class Tested:
-    """What a run's test left: its name and folder, the rules of its rows, its classes, and its predictions in order of
-    (record, index)."""
+    """A run's test: name, folder, split rule, classes, and predictions in order of (record, index)."""
 
     name: str
     where: str
@@ -47,8 +46,7 @@ class Tested:
 
 
 def load(run: RunFolder) -> Tested:
-    """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of
-    classes."""
+    """The test of a run's best checkpoint; CheckpointError for a run without one, or without classes."""
     if not (run / METRICS).exists():
         what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
@@ -121,8 +119,7 @@ def compare(
 def _over_records(
     names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Of each figure of matrices (R, K, K) the difference, its interval, the confidence that it is above 0, and the
-    record whose absence moves it most."""
+    """Difference, interval, confidence above 0 and most influential record of each figure of (R, K, K)."""
     one, two = (figures(of.sum(0)) for of in (base, other))
     one_without, two_without = (figures(of.sum(0) - of) for of in (base, other))
     found = {}
@@ -140,8 +137,7 @@ def _over_records(
 
 
 def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
-    """The same of rows, matrices (N, K, K) of one count each, by the percentiles and the share of bootstrap
-    replicates."""
+    """The same of rows, matrices (N, K, K) of one count each, from bootstrap replicates."""
 
     def differences(drawn: Array) -> dict[str, Array]:
         one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))

@@ -79,8 +79,7 @@ def _step(span: float) -> float:
 
 
 def thinned(signal: Array) -> Array:
-    """The places of at most about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each
-    stretch."""
+    """The places of about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each stretch."""
     if len(signal) <= POINTS:
         return np.arange(len(signal))
     width = -(-2 * len(signal) // POINTS)

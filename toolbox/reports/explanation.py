@@ -51,8 +51,7 @@ ONE_COLUMN = 3  # leads
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the source, its class and the predicted one with its probability, the class that is explained, and
-    whether anything is marked."""
+    """A row of the source with its true, predicted and explained class, and whether anything is marked."""
 
     index: int
     record: str
@@ -142,8 +141,7 @@ def _panels(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequenc
 
 
 def scaled(attribution: Array) -> Array:
-    """Attribution from -1 to 1: 1 is the size that two cells in a hundred pass. One that is the same everywhere marks
-    nothing."""
+    """Attribution from -1 to 1, full at the 98th percentile; zeros where it is the same everywhere."""
     if not np.ptp(attribution) > 0:
         return np.zeros_like(attribution)
     return np.clip(attribution / np.percentile(np.abs(attribution[attribution != 0]), FULL), -1, 1)
@@ -167,8 +165,7 @@ def is_wide_picture(height: int, width: int) -> bool:
 
 
 def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, peaks: Array = ()) -> "Figure":
-    """Leads x (C, T) with their attribution, and R peaks as ticks; leads share the scales of amplitude and of
-    colour."""
+    """Leads x (C, T) with their attribution and R peaks; leads share the scales of amplitude and colour."""
     from matplotlib.figure import Figure
 
     heat, leads = scaled(attribution), len(x)
@@ -291,8 +288,7 @@ def _area(axes: "Axes", heat: Array, spec: DataFacts) -> None:
 
 
 def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
-    """A picture (3, H, W) in [0, 1], grey, with its attribution (3, H, W), summed over colours, as light that falls
-    onto it."""
+    """A grey picture (3, H, W) in [0, 1] with its attribution (3, H, W), summed over colours, as light."""
     from matplotlib.figure import Figure
 
     heat = scaled(attribution.sum(0))

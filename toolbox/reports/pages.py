@@ -22,8 +22,7 @@ LIBRARY = "plotly.min.js"
 
 
 def save(path: Path, template: str, **values: Any) -> None:
-    """Write the page, whole or not at all; a value may be an iterator, which is used up part by part. Raises
-    ResourceError."""
+    """Write the page, whole or not at all; an iterator among the values is used up part by part."""
     parts = _environment().get_template(template).generate(values)
     files.write_whole(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
 

@@ -85,8 +85,7 @@ def save_png(figure: "Figure", path: Path) -> None:
 
 
 def _as_written(figure: "Figure") -> "Figure":
-    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its
-    escape."""
+    """`figure` with $ as a letter, not as the beginning of a formula, and control characters as escapes."""
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter
 
@@ -214,8 +213,7 @@ def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) ->
 
 
 def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised: bool, title: str) -> "Figure":
-    """A confusion matrix (K, K) with class names; shades are always shares of the true class, texts shares or
-    counts."""
+    """A confusion matrix (K, K); shades are shares of the true class, texts are shares or counts."""
     from matplotlib.figure import Figure
 
     size = 2.2 + 0.75 * len(classes)

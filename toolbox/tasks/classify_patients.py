@@ -115,8 +115,7 @@ def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
 
 
 def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
-    """A line a record: its beats, those of each class, its accuracy, and Se and +P of SVEB and VEB; and a remark where
-    some records are not listed."""
+    """Beats, accuracy, Se and +P of SVEB and VEB of each record; and a remark where some are not listed."""
     table, remark = _listed(values["by_record"])
     figures = ["accuracy", *(f"{task} {part}" for task in values["counts"] for part in ("Se", "+P"))]
     heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), *figures]
@@ -192,8 +191,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
 
 
 def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = calibration.BINS) -> list[Panel]:
-    """The share that is right against the confidence, and how often each confidence occurs, for (scores (N, K), target
-    (N,)) by name."""
+    """Reliability, and how often each confidence occurs, of (scores (N, K), target (N,)) by name."""
     edges = np.linspace(0, 1, bins + 1)
     right_share = "share that is right"
     curve = Panel("reliability; calibrated on the dashed line", "confidence", right_share, guide=([0, 1], [0, 1]))

@@ -55,8 +55,7 @@ def write(
 
 
 def _f1_intervals(predictions: Predictions, names: list[str], scored: Sequence[str]) -> dict[str, list[float] | None]:
-    """The interval of the F1 of each class, and of the mean of the `scored`: over records where rows share them, and
-    None for a class that stands in few of them."""
+    """Intervals of each class's F1 and of the mean of the `scored`, over records where rows share them."""
     target, predicted = predictions.target, predictions.scores.argmax(1)
     if not bootstrap.several_rows_a_record(predictions.record):
         matrix = classification.confusion_matrix(target, predicted, len(names))

@@ -114,8 +114,7 @@ def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) ->
 
 
 def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
-    """The figures with their intervals, a baseline's beside them, and a line a class; no figures where no class is
-    `normal`."""
+    """The figures beside a baseline's, and a line a class; no figures where no class is `normal`."""
     figures, end = [UNMEASURED], []
     if normal:
         baseline = values.get("baseline")
@@ -187,8 +186,7 @@ def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Pre
 
 
 def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
-    """Histograms of the errors of each group as shares of it, and the threshold as a line; the last bin has all
-    beyond."""
+    """Histograms of each group's errors as shares, and the threshold; the last bin has all beyond."""
     everything = np.concatenate(list(groups.values()))
     top = max(np.percentile(everything, 99), 1.5 * threshold)
     edges = np.linspace(0, top, BINS + 1)
