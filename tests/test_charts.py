@@ -15,6 +15,7 @@ from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
 from commands import build, choices, classifier
+from commands.trained import TrainedRun
 from conftest import make_spec
 from loaders import get_data
 from loaders.base import Data, Split
@@ -406,4 +407,4 @@ def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
     run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
     with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
-        classifier.load(run, {"root_dir": tmp_path})
+        classifier.load(TrainedRun.open({"root_dir": tmp_path}, run=run))

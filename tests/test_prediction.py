@@ -764,7 +764,7 @@ def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path:
 def test_without_predict_its_flags_are_refused_and_with_it_a_test() -> None:
     for flag, value in (("--beats", "atr"), ("--unit", "uV"), ("--out", "x")):
         assert f"{flag} goes with --predict" in args.complaints(args.parse([flag, value]))
-    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--predict and --test exclude each other"]
+    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--test and --predict exclude each other"]
     assert "--beats is ../x" in args.complaints(args.parse(["--predict", "r", "--beats", "../x"]))[0]
 
 
