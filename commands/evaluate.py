@@ -185,34 +185,22 @@ def _report(
         *(f"doubt: {doubt}" for doubt in doubts),
         *tables.of_costs(costs),
     ]
-    tested = Tested(
-        folder,
-        predictions,
-        fixed,
-        val,
-        history,
-        data=data,
-        train=part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train,
-        predict=trainer.predict,
-        outputs=trainer.outputs,
-        title=title,
-        remarks=remarks,
-        figures=not flags.no_figures,
-    )
+    train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
+    functions = {"predict": trainer.predict, "outputs": trainer.outputs}
+    told = {"title": title, "remarks": remarks, "figures": not flags.no_figures}
+    tested = Tested(folder, predictions, fixed, val, history, data=data, train=train, **functions, **told)
     values = trainer.task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
-    facts = {
+    results = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,
         "shared_rows": overlap.shared if overlap else len(data.shared_rows),
         **({"trained_on": overlap.as_dict()} if overlap else {}),
         "dropped_rows": dropped,
-    }
-    facts |= ({"covers": data.covers} if data.whole else {}) | ({"doubts": doubts} if doubts else {})
-    results = {
-        **facts,
+        **({"covers": data.covers} if data.whole else {}),
+        **({"doubts": doubts} if doubts else {}),
         **({"overrides": overrides} if overrides else {}),
         **fixed,
         "cost": costs,
@@ -221,13 +209,12 @@ def _report(
     }
     if board:
         trainer.task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
-    last = history[-1]["epoch"]
     if which != "best":
         results["epoch"] = trainer.epoch
-        if run.writable:
-            files.write_json(folder / RESULTS, results)
-    elif run.writable and (last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
-        run.write_json(RESULTS, results)
+    last = history[-1]["epoch"]
+    finished = last >= flags.epochs or (flags.patience and last - best >= flags.patience)
+    if run.writable and (which != "best" or finished):
+        files.write_json((run.path if which == "best" else folder) / RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
 

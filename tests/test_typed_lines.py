@@ -145,7 +145,7 @@ def test_the_line_of_the_training_with_test_behind_it_tests_that_run(here: Simpl
         ("--resume latest --lr 0.1", "--lr is 0.1, the run has 0.005"),
         ("--resume latest --batch-size 128", "--batch-size is 128, the run has 8"),
         ("--resume latest --sampler equal", "--sampler is equal, the run has None"),
-        ("--resume latest --version bump", "--version bump makes a new run, --resume goes on"),
+        ("--resume latest --version bump", "--version bump makes a new run, --resume takes an existing one"),
         ("--explain saliency --explain-random-labels 1 --lr 0.1", "--lr is 0.1, the run was trained with 0.005"),
         ("--predict x.csv --calibrate", "this run has no temperature"),
     ],

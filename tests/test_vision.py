@@ -125,9 +125,7 @@ def without(code: str) -> object:
 
 
 def test_nothing_but_its_networks_needs_torchvision() -> None:
-    modules = (
-        "commander, trainer, commands.choices, commands.build, commands.evaluate, commands.predict, commands.explore"
-    )
+    modules = "commander, trainer, commands.choices, commands.build, commands.evaluate, commands.predict, commands.data"
     helped = "exit = commander.main(['--help']) or commander.main(['--list', 'models'])"
     ended = without(f"import {modules}; {helped}; sys.exit(exit)")
     assert ended.code == 0, ended.err

@@ -52,6 +52,7 @@ def _environment() -> "Environment":
         finalize=lambda value: value if hasattr(value, "__html__") else plain.escaped(value),
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.globals |= {"notice": plain.NOTICE, "library": LIBRARY}
     environment.filters |= {"plotly": _plotly, "picture": _picture}

@@ -132,7 +132,7 @@ class Classify:
         data, predictions, start_s = tested.data, tested.predictions, self.start_s
         scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
         if not len(scored.index):
-            log.warning("no test beat is at or after %g s (--from): there are no figures by patient", start_s)
+            log.warning("no test beat is at or after --from, %g s: there are no figures by patient", start_s)
             return {}
         temperature = tested.fixed.get("temperature")
         values = classify_patients.measure(
