@@ -1,4 +1,4 @@
-"""Assemble one run from its flags: train it, or test it. `python commander.py --help` names every flag.
+"""Assemble one run from its flags: train it, or test it. `python commander.py --help-all` names every flag.
 
 Heavy imports stand inside the functions that need them, so that --help and a mistyped flag answer at once.
 """

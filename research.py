@@ -163,9 +163,8 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
     asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
     if plan.stages:
         asked = [(stages.read, stages.carry_out)]
-    prepared = [
-        (carry, prepare(flags, plan)) for prepare, carry in asked
-    ]  # what is wrong is said before a folder is made
+    # What is wrong is said before a folder is made.
+    prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), runner.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)

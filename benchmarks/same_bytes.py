@@ -471,17 +471,8 @@ def carry_out(
     return result
 
 
-DIGESTING = (
-    write_inputs,
-    beats,
-    leaves,
-    table,
-    digest,
-    of_stdout,
-    by_flags,
-    run,
-    carry_out,
-)  # what kept digests depend on
+# What kept digests depend on.
+DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, by_flags, run, carry_out)
 
 
 def commit(tree: Path) -> str:

@@ -132,9 +132,8 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
     within = within.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
-    found = torch.where(
-        marked.view(-1, *[1] * (found.dim() - 1)), found, 0
-    )  # a map that is the same everywhere marks nothing
+    # A map that is the same everywhere marks nothing.
+    found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)
     seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:

@@ -54,9 +54,10 @@ def names(what: str) -> list[str]:
 
 def look_up(flags: Flags) -> None:
     """Raise a UsageError where a name is not known, with the nearest ones."""
-    for flag in args.FLAGS:
-        if flag.choices and getattr(flags, flag.name) is not None:
-            pick(flag.typed.lstrip("-"), (TABLES | SHORT_TABLES)[flag.choices], getattr(flags, flag.name))
+    for flag, table in CHOICES.items():
+        name = getattr(flags, flag.replace("-", "_"))
+        if name is not None:
+            pick(flag, table, name)
 
 
 def task_defaults(task: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks import Tested
+from toolbox.tasks import Evaluation
 from toolbox.training.recorders import Board
 from trainer import LOSSES, StepLosses, Trainer
 
@@ -188,7 +188,7 @@ def _report(
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     functions = {"predict": trainer.predict, "outputs": trainer.outputs}
     told = {"title": title, "remarks": remarks, "figures": not flags.no_figures}
-    tested = Tested(folder, predictions, fixed, val, history, data=data, train=train, **functions, **told)
+    tested = Evaluation(folder, predictions, fixed, val, history, data=data, train=train, **functions, **told)
     values = trainer.task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)

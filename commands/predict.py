@@ -210,7 +210,7 @@ def _uncompared(network: Classifier, recording: Recording) -> list[str]:
 
 
 def _trained_on(network: Classifier, beats: Beats) -> str:
-    """What the run has to do with the recording, as far as its name tells: a key of `selfscore.TRAINED_ON`."""
+    """What the run has to do with the recording, as far as its name tells: a key of `matching.TRAINED_ON`."""
     if network.records is None:
         return "unknown"
     sides = {"yes": "train", "epoch": "val"}

@@ -370,9 +370,8 @@ def _same(name: str, there: Any, value: Any, roots: set[str]) -> bool:
         return there == value
     if os.path.isabs(value):
         return there in {os.path.relpath(os.path.realpath(value), os.path.realpath(root)) for root in roots}
-    return name == "label_map" and os.path.basename(there) == os.path.basename(
-        value
-    )  # of older records, from any folder
+    # Of older records, from any folder.
+    return name == "label_map" and os.path.basename(there) == os.path.basename(value)
 
 
 def _has_results(folder: Path) -> bool:

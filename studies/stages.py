@@ -1,7 +1,7 @@
 """What a research does: a grid, a search, a small grid around the best, the best cell on unseen seeds.
 
 Each is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a
-flag; of a file with stages `chain` carries out each by them, with `flags.stage` for a name.
+flag; a file with stages is carried out by them one after another, with `flags.stage` for a name.
 
 A research of several stages, in one file: each begins from what the one before found best, the last trains that
 anew.

@@ -35,9 +35,8 @@ GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-ALONE = (
-    threading.Lock()
-)  # torch has one random state a process, so a worker with several threads still does one run at a time
+# Torch has one random state a process, so a worker with several threads still does one run at a time.
+ALONE = threading.Lock()
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now

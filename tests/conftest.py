@@ -207,11 +207,8 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     from commander import main
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
-    handlers, level, root.handlers = (
-        root.handlers,
-        root.level,
-        [],
-    )  # so that the command sets up its own, as it does alone
+    # So that the command sets up its own, as it does alone.
+    handlers, level, root.handlers = (root.handlers, root.level, [])
     root.setLevel(logging.WARNING)
     try:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):

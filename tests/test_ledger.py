@@ -197,9 +197,10 @@ def test_a_freed_number_that_a_run_by_hand_took_is_no_cell_of_the_table(
     assert f"{root / RUN} is another run: --lr is 0.5, the cell has 0.001" in caplog.text
     assert research.main(order) == 0
     after = capsys.readouterr().out
+    # All but the seconds.
     assert [line.rpartition("  ")[0] for line in after.splitlines()[1:3]] == [
         line.rpartition("  ")[0] for line in before.splitlines()[1:3]
-    ]  # all but the seconds
+    ]
     assert by_hand == {path: path.read_bytes() for path in by_hand}
 
 

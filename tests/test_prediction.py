@@ -347,9 +347,8 @@ def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace
 def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
     for _ in range(2):
         predict(run, "--predict", header := write(tmp_path, "again"))
-    predict(
-        run, "--predict", header, header.with_suffix(".dat"), header.with_suffix("")
-    )  # one recording, however it is named
+    # One recording, however it is named.
+    predict(run, "--predict", header, header.with_suffix(".dat"), header.with_suffix(""))
     assert [path.name for path in (run / "predict").glob("again*")] == ["again"]
     assert not (run / "lock").exists()
 

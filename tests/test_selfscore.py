@@ -37,9 +37,8 @@ def test_flutter_is_left_out_as_bxb_does() -> None:
     """bxb skips what is annotated from [ to ] and does not count beats found there; one that fits a beat outside is its
     match."""
     beats = found([100, 205, 310, 395, 500], "NVVNN")
-    at, label = reference(
-        [100, 300, 405, 500], "NVNN"
-    )  # a beat annotated in the flutter, at 300, and one just behind it
+    # A beat annotated in the flutter, at 300, and one just behind it.
+    at, label = reference([100, 300, 405, 500], "NVNN")
     values = matching.score(beats, at, label, flutter=np.array([[200, 400]]))
     assert values["detection"] == {"matched": 3, "missed": 0, "extra": 0, "Se": 1, "+P": 1}
     assert values["classification"]["VEB"]["beats"] == 0

@@ -67,9 +67,9 @@ def load(
     """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T)
     float32.
 
-    `split` and `fold` are those of `patients`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`,
-    `label_map` of `symbols`. `leads` are names with commas, with | between alternatives, see `chosen`; records that
-    lack one are left out. Raises UsageError for what cannot be asked for, DataError for what cannot be used,
+    `split` and `fold` are those of `splits.by_patient`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`,
+    `label_map` of `families.labels`. `leads` are names with commas, with | between alternatives, see `chosen`; records
+    that lack one are left out. Raises UsageError for what cannot be asked for, DataError for what cannot be used,
     DownloadError where nothing can be fetched, ResourceError for a lack of permission.
     """
     how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}

@@ -21,11 +21,8 @@ BLOCK_S, AROUND_S = 600, 60
 BAND_HZ, FILTER_S, MEAN_S = (4, 20), 0.4, 0.14
 REFRACTORY_S = 0.2
 WAVE_S, WAVE_PART = 0.36, 0.4  # a T wave comes that soon after its beat and has less than this part of its energy
-LEVEL_S, LEVEL_AROUND_S, GRID_S = (
-    1.5,
-    4,
-    0.25,
-)  # the level: median of the highest energy of 1.5 s, over 4 s to either side
+# The level: median of the highest energy of 1.5 s, over 4 s to either side.
+LEVEL_S, LEVEL_AROUND_S, GRID_S = (1.5, 4, 0.25)
 LOWEST_LEVEL = 1.0  # mV/s: a lead that was off has noise of a level of its own
 HIGH, LOW = 0.3, 0.18  # of the level: a beat, and one that is overdue
 BEATS = 15  # whose median RR interval is what is usual

@@ -23,18 +23,12 @@ from toolbox.paper.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when the same signal is drawn otherwise
 SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
-GRID_MM = {
-    "minor": (1.0, 0.12),
-    "major": (5.0, 0.28),
-}  # how far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV
+# How far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV.
+GRID_MM = {"minor": (1.0, 0.12), "major": (5.0, 0.28)}
 PULSE_MM = ((3.0, 0.0), (5.0, 0.0), (5.0, MM_PER_MV), (10.0, MM_PER_MV), (10.0, 0.0), (12.0, 0.0))  # 1 mV for 0.2 s
 TICKS_MM = ((-4.0, -2.0), (2.0, 4.0))  # above and below the zero line, where a lead ends and another begins
-NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (
-    3.6,
-    10.0,
-    2.6,
-    9.0,
-)  # height of the letters, and the least that can be read
+# Height of the letters, and the least that can be read.
+NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (3.6, 10.0, 2.6, 9.0)
 NAME_AT_MM, SCALE_AT_MM = (1.0, -10.5), (3.0, -5.5)  # from the zero line's begin, and from the lower left corner
 SCALE = "25 mm/s   10 mm/mV"
 EXAMPLE = "grid=off,line=0.5,trace=000080"
@@ -102,10 +96,8 @@ class Stroke:
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         self.edges = place[: len(edges)]
-        self.first, self.reach = (
-            first,
-            max(round(width / 2 * SUB - 0.5), 0),
-        )  # narrow columns that the disc reaches to either side
+        # Narrow columns that the disc reaches to either side.
+        self.first, self.reach = (first, max(round(width / 2 * SUB - 0.5), 0))
         # Where a line slopes, the highest point of a narrow column stands at its far edge.
         away = (np.arange(self.reach + 1) + 0.5) / (self.reach + 0.5)
         self.raised = width / 2 * np.concatenate([[1.0], np.sqrt((1 - away[1:] ** 2).clip(0))])
@@ -150,9 +142,8 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    ink = (
-        steps[: height * width].reshape(image).astype(np.float64, copy=False)
-    )  # of no line at all bincount gives whole numbers
+    # Of no line at all bincount gives whole numbers.
+    ink = steps[: height * width].reshape(image).astype(np.float64, copy=False)
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)

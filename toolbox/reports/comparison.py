@@ -26,8 +26,8 @@ Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
-# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits/by_row.py,
-# patients.py, divisions.py and ecg5000.py.
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits and of
+# datasets/table.py and ecg5000.py.
 VALIDATION = re.compile(
     r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)"
     r"|\d+ train, \d+ validation, "

@@ -169,9 +169,8 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
     from matplotlib.figure import Figure
 
     heat, leads = scaled(attribution), len(x)
-    drawn = np.flatnonzero(
-        (x != 0).any(0) | (np.abs(heat) > FAINT).any(0)
-    )  # not the zeros after a signal where nothing is said
+    # Not the zeros after a signal where nothing is said.
+    drawn = np.flatnonzero((x != 0).any(0) | (np.abs(heat) > FAINT).any(0))
     end = drawn[-1] + 2 if len(drawn) else x.shape[1]
     x, heat = x[:, :end], heat[:, :end]
     columns = 1 if leads <= ONE_COLUMN else 2

@@ -11,7 +11,7 @@ from torch import Tensor
 from toolbox.metrics import bootstrap, calibration, classification
 from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks.task import LAST, Mix, Tested, means
+from toolbox.tasks.task import LAST, Evaluation, Mix, means
 from toolbox.training import losses
 
 OF_PATIENTS = (
@@ -106,7 +106,7 @@ class Classify:
         logits = calibration.log_probabilities(val.scores)
         return {"temperature": calibration.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
 
-    def report(self, tested: Tested) -> dict[str, Any]:
+    def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics, report and figures; by patient too where records have several rows."""
         from toolbox.reports import animation
         from toolbox.tasks import classify_report
@@ -125,7 +125,7 @@ class Classify:
             animation.save_confusion_page(tested.history, spec.classes, folder / "confusion.html", title=title)
         return values
 
-    def _by_patient(self, tested: Tested) -> dict[str, Any]:
+    def _by_patient(self, tested: Evaluation) -> dict[str, Any]:
         """Figures by patient with intervals over records; the table, its text and pictures go into the folder."""
         from toolbox.tasks import classify_patients
 

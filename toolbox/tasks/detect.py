@@ -16,7 +16,7 @@ from toolbox.errors import UsageError
 from toolbox.metrics import classification
 from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks.task import LAST, Mix, Tested, means
+from toolbox.tasks.task import LAST, Evaluation, Mix, means
 from toolbox.training import losses
 
 DEFAULT = "percentile:98"
@@ -105,7 +105,7 @@ class Detect:
         """The threshold, from the errors of the validation rows, which are normal."""
         return self.threshold(val.loss)
 
-    def report(self, tested: Tested) -> dict[str, Any]:
+    def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics at the threshold beside those of the baseline; report and figures."""
         from toolbox.reports import plots
         from toolbox.tasks import detect_report

@@ -23,7 +23,7 @@ class Mix(Protocol):
 
 
 @dataclass(frozen=True)
-class Tested:
+class Evaluation:
     """What a task reports on: the predictions of the test rows, and all that was known before these were opened.
 
     `data` has spec, val and test; `train` are the training rows, cut to the steps of a short run. `fixed` is what
@@ -79,7 +79,7 @@ class Task(Protocol):
     def fixed(self, val: Predictions) -> dict[str, Any]:
         """What has to be decided on validation before the test set is opened."""
 
-    def report(self, tested: Tested) -> dict[str, Any]:
+    def report(self, tested: Evaluation) -> dict[str, Any]:
         """The test's metrics with their intervals, once tables, texts and figures are written."""
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:

@@ -33,9 +33,8 @@ BOMS = {  # the longer first: that of UTF-32 begins as that of UTF-16
 }
 OTHER_FILES = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
 OTHER_FILES |= {b"%PDF": "a PDF"}
-ODD = str.maketrans(
-    {"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "}
-)  # a minus sign, spaces of other widths
+# A minus sign, spaces of other widths.
+ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 2**24  # bytes: a row of 100,000 samples has a million
