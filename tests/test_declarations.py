@@ -38,9 +38,9 @@ def test_what_a_declaration_names_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_options_of_a_family_are_flags_of_their_type(family: str) -> None:
+    assert {option.name for option in fields(FAMILIES[family])} == {*args.FLAGS.names(family=family)}
     for option in fields(FAMILIES[family]):
-        assert option.name in args.DEFAULTS
-        assert option.default is None or isinstance(option.default, args.TYPES[option.name] | int)
+        assert option.default is None or isinstance(option.default, args.FLAGS.by_name[option.name].type | int)
 
 
 def test_options_that_are_left_out_are_the_declared_defaults() -> None:

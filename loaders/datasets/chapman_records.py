@@ -30,7 +30,7 @@ from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead
 from toolbox import files as temporary
 from toolbox import terminal
 from toolbox.errors import CommanderError, DataError
@@ -107,7 +107,7 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
     return checked(signal), rhythm
 
 
-def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places: list[int]) -> NDArray[np.float64]:
+def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], places: list[int]) -> NDArray[np.float64]:
     """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header
     says."""
     first = leads[0]
@@ -129,7 +129,7 @@ def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places:
     return np.where(digital[places] == MISSING, np.nan, signal)
 
 
-def _gain(lead: Lead) -> float:
+def _gain(lead: WfdbLead) -> float:
     """Steps of a microvolt."""
     return lead.gain / ((millivolts(lead.unit) or 1) * 1000)
 

@@ -22,7 +22,7 @@ from loaders.files.cache import Arrays
 from loaders.files.sources import log, topmost
 from loaders.formats import parts, wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead
 from toolbox import terminal
 from toolbox.errors import DataError
 from toolbox.files import sha256
@@ -145,7 +145,7 @@ def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
     return signal.astype(np.int16), leads[0].gain
 
 
-def _check(rate_hz: float, leads: Sequence[Lead]) -> None:
+def _check(rate_hz: float, leads: Sequence[WfdbLead]) -> None:
     """A ValueError for a record that is not one lead of this dataset."""
     lead = leads[0]
     if len(leads) > 1 or rate_hz != RATE_HZ:

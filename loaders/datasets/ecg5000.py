@@ -20,7 +20,7 @@ from loaders.families import rows
 from loaders.files.archives import reading
 from loaders.files.sources import log, names_in
 from loaders.formats import ucr
-from loaders.formats.csv.rows import Layout, read_file
+from loaders.formats.csv.rows import RowLayout, read_file
 from loaders.splits import by_row
 from toolbox.errors import DataError
 from toolbox.registry import pick
@@ -108,6 +108,6 @@ def _files(request: Request) -> dict[str, str]:
 
 def _read(request: Request, name: str) -> tuple[Split, str]:
     suffix, hint = Path(name).suffix, f"a folder or zip with {request.dataset.files.needs}"
-    layout = Layout(SAMPLES, request.dataset.classes, lowest=1, label_first=ucr.label_first(suffix), hint=hint)
+    layout = RowLayout(SAMPLES, request.dataset.classes, lowest=1, label_first=ucr.label_first(suffix), hint=hint)
     as_csv = partial(ucr.as_csv, suffix=suffix, name=NAME, samples=SAMPLES)
     return read_file(request.source, name, request.cache, layout=layout, bad_rows=request.bad_rows, as_csv=as_csv)

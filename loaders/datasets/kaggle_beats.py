@@ -18,13 +18,13 @@ from loaders.families import row_forms, rows
 from loaders.files.archives import reading
 from loaders.files.sources import names_in
 from loaders.formats import parts
-from loaders.formats.csv.rows import Layout, read_file
+from loaders.formats.csv.rows import RowLayout, read_file
 from toolbox.errors import DataError
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
 TEST_BEATS = 21_892  # of 109,446, as many as Kaggle's file
 TEST_SEED = 42  # of the test set built from records: not --seed, so that every run has the same one
-LAYOUT = Layout(row_forms.SAMPLES, row_forms.CLASSES)
+LAYOUT = RowLayout(row_forms.SAMPLES, row_forms.CLASSES)
 
 
 def load(request: Request) -> Data:
@@ -65,13 +65,13 @@ def load_ptbdb(request: Request) -> Data:
     for label, (name, own) in enumerate(zip(request.dataset.files.marks, request.dataset.classes, strict=True)):
         if name not in names:
             raise _missing(name, request)
-        split, checksum = _read(request, name, Layout(row_forms.SAMPLES, (own,), lowest=label))
+        split, checksum = _read(request, name, RowLayout(row_forms.SAMPLES, (own,), lowest=label))
         splits.append(replace(split, y=split.y + label))
         checksums.append(checksum)
     return rows.as_data(request, Split.joined(*splits), hashlib.sha256("".join(checksums).encode()).hexdigest())
 
 
-def _read(request: Request, name: str, layout: Layout) -> tuple[Split, str]:
+def _read(request: Request, name: str, layout: RowLayout) -> tuple[Split, str]:
     return read_file(request.source, name, request.cache, layout=layout, bad_rows=request.bad_rows)
 
 

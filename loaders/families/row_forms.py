@@ -226,7 +226,7 @@ def classes_of(
 
 
 def features(names: Sequence[str], form: RowForm, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
-    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beside`."""
+    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beat_features`."""
     p_waves = None
     if set(names) & set(beat_features.P_FEATURES):
         p_waves = _together(

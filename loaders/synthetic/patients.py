@@ -22,9 +22,8 @@ PATIENTS, BEATS, RATE_HZ, SEED = 24, 250, 250, 42
 NAMES = tuple(f"p{number:02}" for number in range(1, PATIENTS + 1))
 SYMBOLS = np.array(["N", "A", "V", "F", "Q"])
 SHARES = np.array([0.8, 0.08, 0.08, 0.02, 0.02])  # of all beats; each patient has shares of their own
-EARLY = np.array(
-    [1.0, 0.72, 0.68, 0.9, 1.0]
-)  # RR interval before a beat of each class, and the one after it, in normal ones
+# RR interval before a beat of each class, and the one after it, in normal ones.
+EARLY = np.array([1.0, 0.72, 0.68, 0.9, 1.0])
 PAUSE = np.array([1.0, 1.05, 1.32, 1.0, 1.0])
 # Waves P Q R S T and a spike: when in s, how high in mV and how wide in s; by class, factors of height and width.
 WHEN_S = np.array([-0.17, -0.03, 0.0, 0.03, 0.26, -0.08])
