@@ -17,14 +17,14 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from toolbox import modes
-from toolbox.errors import UsageError
+from toolbox.errors import UsageError, program
 from toolbox.flags import GROUPS
 from toolbox.modes import flag_name
 
-SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
-  python commander.py --model-name resnet1d_10 --sampler equal --version bump    train a new run, test its best epoch
-  python commander.py --model-name resnet1d_10 --test --resume best              test that run again
-  python commander.py --help                                                     every flag
+SHORT_HELP = f"""ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
+  {program()} --model-name resnet1d_10 --sampler equal --version bump    train a new run, test its best epoch
+  {program()} --model-name resnet1d_10 --test --resume best              test that run again
+  {program()} --help                                                     every flag
 """
 # What one command asks for; the rest describes the run and is kept in its config.json.
 OF_THE_COMMAND = {
@@ -137,10 +137,10 @@ class Parser(argparse.ArgumentParser):
         if what:
             flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
             hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
-            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
+            raise UsageError(message, hint=hint if ONE_MISSING in message else f"{self.prog} --help")
         known = [name for action in self._actions for name in action.option_strings]
         near = _meant(typed.split()[0].split("=")[0], known)
-        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
+        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
 
 
 def _meant(word: str, known: Sequence[str]) -> list[str]:
@@ -154,12 +154,12 @@ def _meant(word: str, known: Sequence[str]) -> list[str]:
 
 
 def build_parser(
-    program: str, groups: Mapping[str, Callable[..., None]], *, description: str, epilog: str | None = None
+    name: str, groups: Mapping[str, Callable[..., None]], *, description: str, epilog: str | None = None
 ) -> tuple[Parser, dict[str, Any]]:
     """The flags of a program, and the defaults apart from them, so that what was typed can be told from what was
     not."""
     how = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
-    parser = Parser(program, description=description, epilog=epilog, **how)
+    parser = Parser(name, description=description, epilog=epilog, **how)
     defaults: dict[str, Any] = {}
     for title, declare in groups.items():
         section = parser.add_argument_group(title)
@@ -177,7 +177,7 @@ def build_parser(
 
 
 PARSER, DEFAULTS = build_parser(
-    "commander.py",
+    program(),
     GROUPS,
     description="From raw heart recordings to a model whose numbers can be trusted.",
     epilog="A resumed or tested run takes what is not typed from its own config.json.",

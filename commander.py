@@ -65,7 +65,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     """One of the things a command line asks for: names, a download, a test, or a training."""
     wrong = args.complaints(given)
     if wrong:
-        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{errors.program()} --help")
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

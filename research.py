@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import args
 import commander
 from toolbox import plain
-from toolbox.errors import CommanderError, UsageError
+from toolbox.errors import CommanderError, UsageError, program
 from toolbox.terminal import StopRequest
 
 
@@ -27,7 +27,7 @@ def _grid_flags(flag: Any) -> None:
         "grid",
         nargs="?",
         metavar="GRID",
-        help="file of a grid, .yaml or .py (README); its keys are flags of commander.py",
+        help="file of a grid, .yaml or .py, or the name of a grid that comes with the program (README)",
     )
     flag("--name", metavar="NAME", help="name of the research (default that of the file)")
     flag(
@@ -111,13 +111,14 @@ if TYPE_CHECKING:
     from studies.ledger import Ledger
     from studies.plans import Plan
 
-SHORT_HELP = """A table over many runs. Three lines to start with:
-  python research.py grids/first.yaml --dry-run       what would be run
-  python research.py grids/first.yaml --workers 2     run it; the same line again goes on
-  python research.py --results first                  the table
+PROGRAM = program("research")
+SHORT_HELP = f"""A table over many runs. Three lines to start with:
+  {PROGRAM} first --dry-run       what would be run
+  {PROGRAM} first --workers 2     run it; the same line again goes on
+  {PROGRAM} --results first       the table
 """
 PARSER, DEFAULTS = args.build_parser(
-    "research.py",
+    PROGRAM,
     GROUPS,
     description="Many runs of the commander, as one table.",
     epilog="The same command again skips what is finished and goes on with what was begun.",
@@ -144,7 +145,7 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
         return show(flags)
     from studies import plans
 
-    plan = plans.read(Path(flags.grid))
+    plan = plans.read(plans.find(flags.grid))
     flags.stage, flags.connected, flags.folds = None, None, flags.folds or plan.folds
     return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
 
@@ -154,7 +155,7 @@ def understood(argv: Sequence[str]) -> SimpleNamespace:
     flags = SimpleNamespace(**{**DEFAULTS, **vars(PARSER.parse_args(argv))})
     flags.root_dir = Path(flags.root_dir)
     if wrong := complaints(flags):
-        raise UsageError("; ".join(wrong), hint="python research.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{PROGRAM} --help")
     return flags
 
 

@@ -8,17 +8,18 @@ import logging
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from toolbox.errors import ResourceError, UsageError
+from toolbox.yours import ROOT
 
 # Whether a kind of device computes in bfloat16; where it is only emulated it costs more than it brings.
 HALF: dict[str, Callable[[], bool]] = {
@@ -109,11 +110,14 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str | None:
-    """The commit of the program when first asked for, with "+" where its files were changed; None outside of git."""
+    """The commit of the program when first asked for, with "+" where its files were changed.
+
+    None where the program's own folder is no git repository: one around it, of a user's project, says nothing of it.
+    """
     try:
         told = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            shlex.split("git --git-dir=.git --work-tree=. describe --always --abbrev=40 --dirty=+ --exclude=*"),
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
