@@ -47,7 +47,7 @@ def attempt(
             return UsageError.code
         return command(argv, stop) or 0
     except SystemExit as ended:  # --help
-        return ended.code or 0
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
     except Interrupted as interrupted:
         terminal.say("interrupted\n")
         return interrupted.code

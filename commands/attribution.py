@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -127,10 +127,11 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
     target = _target(subject.flags.explain_class, spec.classes, said, subject.rows.y[which])
     chosen = torch.tensor(target, device=subject.device)
-    blank = torch.tensor(marks.papers(rows)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
+    charts = cast(marks.Charts, rows)  # where spec.image says so
+    blank = torch.tensor(marks.papers(charts)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
-    within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
-    within = within.cpu().numpy()
+    shown = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
+    within = shown.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
     found = torch.where(
         marked.view(-1, *[1] * (found.dim() - 1)), found, 0
@@ -140,7 +141,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     if peaks is None:
         return seen
     if spec.image:
-        near, room = marks.at_peaks(rows, peaks, spec.rate_hz)
+        near, room = marks.at_peaks(charts, peaks, spec.rate_hz)
         return replace(seen, near=near, room=room)
     return replace(seen, peaks=peaks, near=row_forms.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
 
@@ -150,9 +151,14 @@ def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
     if not spec.image:
-        return find(x.cpu().numpy())
-    found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]
-    return None if None in found else [own - begin for (own,), begin in zip(found, rows.begin, strict=True)]
+        return find(x=x.cpu().numpy())
+    charts, found = cast(marks.Charts, rows), []
+    for row, begin in enumerate(charts.begin):
+        peaks = find(x=np.nan_to_num(rows.signal(row))[None])
+        if peaks is None:
+            return None
+        found.append(peaks[0] - begin)
+    return found
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import reduce
 from pathlib import Path
@@ -28,7 +28,7 @@ from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder, versions
-from toolbox.tasks import Classify, Detect, mode
+from toolbox.tasks import Classify, Detect, Task, mode
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
 from trainer import Trainer
@@ -151,8 +151,7 @@ def tested_data(flags: SimpleNamespace, given: Mapping[str, Any], run: RunFolder
     """
     spec, typed = stored_spec(run, config), [name for name in args.OF_THE_TESTED if name in given]
     options = data_options(flags) | ({} if "short_run" in given else {"short_batch": None})
-    how = {"dataset": spec.name, "spec": spec, "options": options, "typed": typed}
-    data = undivided.load(flags.test_on, flags.root_dir, **how)
+    data = undivided.load(flags.test_on, flags.root_dir, dataset=spec.name, spec=spec, options=options, typed=typed)
     if flags.task != "detect":
         return data
     one_class.check_told_apart(
@@ -211,7 +210,8 @@ def stored_spec(run: RunFolder, config: Mapping[str, Any]) -> DataSpec:
     try:
         known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
         values = {name: stored[name] for name in known}
-        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        facts: dict[str, Any] = {name: tuple(of) if isinstance(of, list) else of for name, of in values.items()}
+        return DataSpec(**facts)
     except KeyError as error:
         what = f"config.json lacks {error} of the data"
         raise CheckpointError(
@@ -283,18 +283,32 @@ def build(flags: SimpleNamespace, data: Data) -> Trainer:
     transfer.TRAIN[flags.train](model)
     task = TASK_BUILDERS[flags.task](flags, data, device)
     trained = transfer.groups(model, flags.backbone_lr)
-    how = {"lr": flags.lr, "momentum": flags.momentum, "weight_decay": flags.weight_decay}
-    optimizer = optimizers.get_optimizer(flags.optimizer, trained, **how)
+    optimizer = optimizers.get_optimizer(
+        flags.optimizer, trained, lr=flags.lr, momentum=flags.momentum, weight_decay=flags.weight_decay
+    )
     size = base.batch_size(flags.batch_size, len(data.train))
     batches = -(-len(data.train) // size) or 1
     batches = min(batches, base.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    how = {"rate_hz": spec.rate_hz, "seed": flags.seed, "charts": spec.image is not None}
-    augment = Augment(flags.augment, **how) if flags.augment else None
-    how = {name: getattr(flags, name) for name in ("seed", "sampler", "grad_clip", "short_run")} | {"batch_size": size}
-    how |= {"augment": augment, "autocast": devices.autocast(device, mixed=flags.mixed_precision)}
-    trainer = Trainer(model, task, data, optimizer, schedule, device=device, **how)
+    augment = None
+    if flags.augment:
+        augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed, charts=spec.image is not None)
+    trainer = Trainer(
+        model,
+        task,
+        data,
+        optimizer,
+        schedule,
+        device=device,
+        batch_size=size,
+        seed=flags.seed,
+        sampler=flags.sampler,
+        grad_clip=flags.grad_clip,
+        augment=augment,
+        autocast=devices.autocast(device, mixed=flags.mixed_precision),
+        short_run=flags.short_run,
+    )
     trainer.epoch = flags.start_epoch
     return trainer
 
@@ -318,22 +332,27 @@ def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
 
 def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Classify:
     """The task with the weights of the classes, where they are asked for."""
-    spec, weights = data.spec, None
+    spec = data.spec
+    weights: torch.Tensor | None = None
     if len(spec.classes) < 2:
         raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
     counts = np.bincount(data.train.y, minlength=len(spec.classes))
     if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
         log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.class_balance:
-        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(
-            device
-        )
+        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance)
     if flags.class_weights:
-        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
+        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights")
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
-    how = {"weights": weights, "decision": None if decision is None else decision.to(device)}
-    return Classify(spec.classes, flags.criterion, **how, monitor=flags.monitor, calibrate=flags.calibrate)
+    return Classify(
+        spec.classes,
+        flags.criterion,
+        weights=None if weights is None else weights.to(device),
+        decision=None if decision is None else decision.to(device),
+        monitor=flags.monitor,
+        calibrate=flags.calibrate,
+    )
 
 
 def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Tensor | None:
@@ -379,7 +398,10 @@ def _warn_of_leak(flags: SimpleNamespace, data: Data, source: RunFolder) -> None
         )
 
 
-TASK_BUILDERS = {"classify": _classify, "detect": _detect}
+TASK_BUILDERS: dict[str, Callable[[SimpleNamespace, Data, torch.device], Task]] = {
+    "classify": _classify,
+    "detect": _detect,
+}
 
 
 def kept(flags: SimpleNamespace) -> dict[str, Any]:

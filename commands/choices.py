@@ -38,20 +38,24 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "explain-rows": dict.fromkeys(("val", "test")),
 }
 # What each task has of its own, and what it takes where nothing is typed.
-NETWORKS = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
+NETWORKS: dict[str, Mapping[str, Any]] = {"classify": CLASSIFIERS, "detect": AUTOENCODERS}
 DEFAULTS = {
     "classify": {"model_name": "resnet1d_10", "criterion": "crossentropy", "monitor": "macro_f1"},
     "detect": {"model_name": "conv_ae", "criterion": "l1", "monitor": "loss", "baseline": "nearest_neighbours"},
 }
 ON_CHARTS = "resnet18"  # where nobody names a network
 # What only one task has a use for, and what it is where nobody typed it.
-OF_CLASSES = {
+OF_CLASSES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("sampler", "class_balance", "class_weights", "decision_weights", "confusion_video"), (None,)),
     "members": (1,),
     **dict.fromkeys(("rr_features", "p_waves"), (False,)),
     "view": ("signal",),
 }
-OF_ONE_CLASS = {"normal_class": (None,), "baseline": (None,), "threshold": (thresholds.DEFAULT,)}
+OF_ONE_CLASS: dict[str, tuple[Any, ...]] = {
+    "normal_class": (None,),
+    "baseline": (None,),
+    "threshold": (thresholds.DEFAULT,),
+}
 FOREIGN = {
     "detect": (OF_CLASSES, "is for classes, --task detect learns one alone", "leave it out"),
     "classify": (OF_ONE_CLASS, "is for --task detect, this one is to classify", "--task detect, or leave it out"),
@@ -80,7 +84,7 @@ def names(what: str) -> list[str]:
     """The names that --list `what` prints."""
     if what == "augmentations":
         return list(augment.AUGMENTATIONS)
-    return list(CHOICES[pick("list", {**LISTS, "augmentations": None}, what)])
+    return list(CHOICES[pick("list", {**LISTS, "augmentations": ""}, what)])
 
 
 def look_up(flags: SimpleNamespace) -> None:
@@ -113,9 +117,9 @@ def settle(flags: SimpleNamespace) -> SimpleNamespace:
             f"{flags.model_name} is no network to {flags.task} with; those are {known}", hint="another --task"
         )
     if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
-        typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
+        asked = "--weights-file" if flags.weights_file else "--pretrained without a run"
         what = (
-            f"{typed} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for"
+            f"{asked} is for networks for charts, whose weights are published: {', '.join(VISION)}; not for"
             f" {flags.model_name}"
         )
         raise UsageError(what, hint="--pretrained RUN, or leave it out")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from toolbox.reports.logger import Board
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks import Detect
 from toolbox.training import baselines
 from trainer import LOSSES, StepLosses, Trainer
 
@@ -55,7 +56,7 @@ def test(
     What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own
     split, `exposure` says what the run was trained and validated on.
     """
-    if trainer.best is None:
+    if (best := trainer.best_epoch) is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
     history = run.read_history()
     if not history:
@@ -63,10 +64,12 @@ def test(
     if not run.writable:
         with files.folder() as folder:
             no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
+            return _test(
+                no_files, trainer, run, folder, which=which, best=best, history=history, board=None, exposure=exposure
+            )
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)
+    return _test(flags, trainer, run, folder, which=which, best=best, history=history, board=board, exposure=exposure)
 
 
 def _test(
@@ -76,6 +79,7 @@ def _test(
     folder: Path,
     *,
     which: str,
+    best: int,
     history: list[dict[str, Any]],
     board: Board | None,
     exposure: Exposure | None,
@@ -104,12 +108,12 @@ def _test(
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
     remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
-    how = {"title": title, "remarks": remarks, "history": history}
-    values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
+    report, before = REPORTS[flags.task], {**fixed, "val": val}
+    values = report(flags, trainer, folder, predictions, before, title=title, remarks=remarks, history=history)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
-    best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
-    facts = {
+    dropped = {"train": data.train.dropped, "test": data.test.dropped}
+    facts: dict[str, Any] = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,
         "shared_rows": overlap.shared if overlap else len(data.shared_rows),
@@ -224,8 +228,9 @@ def _classes(
 ) -> dict[str, Any]:
     """Metrics, report and figures of a classifier; `before` is what validation showed."""
     spec = trainer.data.spec
-    how = {"title": title, "remarks": remarks, "scored": spec.scored}
-    values = classify.write(folder, predictions, before["val"], spec=spec, **how)
+    values = classify.write(
+        folder, predictions, before["val"], spec=spec, title=title, remarks=remarks, scored=spec.scored
+    )
     if not flags.no_figures:
         classify.draw(folder, predictions, values, history, spec=spec, title=title)
     if bootstrap.several_rows_a_record(predictions.record):
@@ -269,12 +274,13 @@ def _anomalies(
     history: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
-    data, task = trainer.data, trainer.task
+    data, task = trainer.data, cast(Detect, trainer.task)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     score = baselines.BASELINES[flags.baseline](_flat(train))
     baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
-    how = {"normal": task.normal, "spec": data.spec, "title": title}
-    values = detect.write(folder, predictions, before, baseline=baseline, remarks=remarks, **how)
+    values = detect.write(
+        folder, predictions, before, baseline=baseline, normal=task.normal, spec=data.spec, title=title, remarks=remarks
+    )
     if not flags.no_figures:
         errors = trainer.predict(train).loss
         x = data.test.x
@@ -284,7 +290,9 @@ def _anomalies(
             errors,
             before["threshold"],
             rows=lambda which: (x[which], trainer.outputs(x[which])),
-            **how,
+            normal=task.normal,
+            spec=data.spec,
+            title=title,
         )
         plots.save_panels(plots.history_panels(history), folder / "history", columns=2, title=title)
     return values
@@ -311,7 +319,7 @@ def _show_anomalies(
     board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
 ) -> None:
     """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
-    ranked, matrix = detect.ranked(predictions, trainer.task.normal, values["threshold"])
+    ranked, matrix = detect.ranked(predictions, cast(Detect, trainer.task).normal, values["threshold"])
     curves = () if matrix is None else detect.CLASSES[:1]
     board.test(_floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detect.CLASSES)
 

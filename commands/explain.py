@@ -62,7 +62,7 @@ def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
     """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
     named."""
     flags, rows = subject.flags, subject.rows
-    among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records))
+    among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records) or [])
     if flags.records is not None and len(among) <= MOST_NAMED:
         return [(int(row), "named") for row in among]
     said, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
@@ -97,10 +97,10 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     examples = _examples(subject, seen, groups, probabilities)
     folder = _folder(subject, [example.picture for example in examples])
     _draw(folder, examples, seen, subject)
-    if found.curves:
+    if found.curves and found.cascade:
         plots.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
     of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
-    arrays = {name: values[seen.which] for name, values in of_rows.items()}
+    arrays: dict[str, Any] = {name: values[seen.which] for name, values in of_rows.items()}
     arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
     arrays |= {"predicted": seen.said, "probabilities": probabilities, "x": seen.inputs[0].cpu().numpy()}
     files.write_whole(folder / "attributions.npz", lambda file: np.savez_compressed(file, **arrays))
@@ -114,9 +114,16 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
         "split": spec.split_rule,
         "data": f"{spec.source}; {spec.licence}",
     }
-    how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
-    how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
-    page = explanation.write(folder, examples, title=f"What {run.path.name} looks at", **how)
+    wide = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
+    page = explanation.write(
+        folder,
+        examples,
+        classes=spec.classes,
+        title=f"What {run.path.name} looks at",
+        facts=list(facts.items()),
+        doubts=found.sentences,
+        wide=wide,
+    )
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
     return {"run_folder": str(run.path), "page": str(page), **values}
@@ -127,8 +134,11 @@ def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
     name = subject.flags.explain if subject.checkpoint == "best" else f"{subject.flags.explain}-{subject.checkpoint}"
     within, of = f"explain/{name}", {"output": "explanation"}
     listed = _listed(subject.run / within / SUMMARY)
-    known = {"known": lambda path: of if path.name in listed else None, "flag": "--root-dir"}
-    claim = Claim(subject.run.path, within, [*FILES, *pictures], of, **known)
+
+    def known(path: Path) -> Mapping[str, Any] | None:
+        return of if path.name in listed else None
+
+    claim = Claim(subject.run.path, within, [*FILES, *pictures], of, known, "--root-dir")
     claim.check()
     try:
         for before in claim.earlier():
@@ -178,6 +188,6 @@ def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subjec
         if spec.image:
             figure = heat.picture_figure(x[row], found[row], title=example.title)
         else:
-            peaks = () if seen.peaks is None else seen.peaks[row]
+            peaks = np.empty(0) if seen.peaks is None else seen.peaks[row]
             figure = heat.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
         plots.save_png(figure, folder / example.picture)

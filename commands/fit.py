@@ -189,7 +189,7 @@ def train(flags: SimpleNamespace, trainer: Trainer, run: RunFolder, stop: StopRe
     def on_epoch(trainer: Trainer, row: dict[str, Any], predictions: Predictions | None) -> None:
         if predictions:
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
-        checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
+        checkpoints.save(run, trainer.state_dict(), is_best=trainer.best_epoch == row["epoch"], epoch_done=True)
         trainer.losses.save(run / LOSSES)
         logger.log_epoch(run, trainer.history, flags.epochs)
         if board:

@@ -55,8 +55,8 @@ def predict(given: Mapping[str, Any]) -> None:
         done = _each(network, paths, places, flags, failed)
         index.take()
         title = f"Beats classified by {run.path.name}, {network.checkpoint} checkpoint"
-        how = {"classes": network.spec.classes, "title": title, "rule": network.spec.split_rule}
-        values = prediction.write(folder, done, failed, **how)
+        spec = network.spec
+        values = prediction.write(folder, done, failed, classes=spec.classes, title=title, rule=spec.split_rule)
     sys.stdout.write(f"{prediction.table(done, network.spec.classes)}\n{json.dumps(files.finite(values))}\n")
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
@@ -65,7 +65,8 @@ def predict(given: Mapping[str, Any]) -> None:
 
 def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
     """The files of all recordings, each once, and which of several paths have none."""
-    paths, failed = [], []
+    paths: list[Path] = []
+    failed: list[dict[str, str]] = []
     for each in given:
         try:
             paths += recordings.find(Path(each))
@@ -124,10 +125,18 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
     for doubt in doubts:
         log.warning("%s", doubt)
-    how = {"gaps": lead.gaps, "start": recording.start}
     label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
     beats = Beats(
-        recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how
+        recording.name,
+        lead.name,
+        lead.rate_hz,
+        lead.samples,
+        network.spec.classes,
+        peaks,
+        label,
+        scores,
+        gaps=lead.gaps,
+        start=recording.start,
     )
     return lead, beats, doubts
 
@@ -175,8 +184,9 @@ def _write(
     shown = None
     if reference:
         at, label, flutter = reference
-        scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
-        found["score"] = matching.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
+        start = round(start_s * beats.rate_hz)
+        score = matching.score(beats, at, label, given=how != DETECT, flutter=flutter, start=start)
+        found["score"] = score | {"trained_on": _trained_on(network, beats)}
         remarks += ["", *matching.lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beat_list.save_annotation(beats, written[".pred"])
@@ -198,7 +208,9 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samp
     if not is_beat.any():
         return None
     try:
-        label = row_forms.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
+        label = row_forms.classes_of(
+            network.spec.name, annotated[is_beat].tolist(), network.spec.classes, network.label_map
+        )
     except CommanderError:
         label = None  # _uncompared says why
     return (at[is_beat].astype(np.int64), label, labels.flutter(annotated, at.astype(np.int64), recording.samples))

@@ -30,7 +30,7 @@ from toolbox.registry import pick
 
 _V2 = (32, 64, 128, 254)
 
-CLASSIFIERS = {
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "cnn1d_3": CNN1d,
     "resnet1d_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)),
     "resnet1d_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 32, 32)),
@@ -55,7 +55,7 @@ CLASSIFIERS = {
     **VISION,
 }
 AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}
-MODELS = CLASSIFIERS | AUTOENCODERS
+MODELS: dict[str, Callable[..., nn.Module]] = {**CLASSIFIERS, **AUTOENCODERS}
 
 
 def get_model(

@@ -219,7 +219,7 @@ def measure(
         },
         "without_interval": {kind: jackknife.lacking(table) for kind, table in spreads.items()},
         "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
-        "influence": jackknife.influence(gross, without, names, headline(classes)),
+        "influence": jackknife.influence(gross, without, names.tolist(), headline(classes)),
         "by_record": table(names, matrices, classes),
     }
 

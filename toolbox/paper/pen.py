@@ -153,9 +153,8 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    ink = (
-        steps[: height * width].reshape(image).astype(np.float64, copy=False)
-    )  # of no line at all bincount gives whole numbers
+    # Of no line at all bincount gives whole numbers.
+    ink: NDArray[np.float64] = steps[: height * width].reshape(image).astype(np.float64, copy=False)
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)

@@ -13,7 +13,7 @@ hand.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ DEFAULT = "percentile:98"
 Errors = NDArray[np.floating]
 
 THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
-    "percentile": lambda errors, percent: np.percentile(errors, percent),
-    "sd": lambda errors, factor: errors.mean() + factor * errors.std(),
+    "percentile": lambda errors, percent: float(np.percentile(errors, percent)),
+    "sd": lambda errors, factor: float(errors.mean() + factor * errors.std()),
     "value": lambda errors, value: value,
 }
 LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
@@ -51,14 +51,17 @@ def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
     if not 0 <= number <= LARGEST[name]:
         what = f"--threshold is {rule[:40]}, {name} takes a number from 0 to {LARGEST[name]:,.0f}"
         raise UsageError(what, hint=f"--threshold {DEFAULT}")
-    return lambda errors: {"rule": rule, "threshold": float(threshold(errors, number)), "validation_rows": len(errors)}
+    return lambda errors: {"rule": rule, "threshold": threshold(errors, number), "validation_rows": len(errors)}
 
 
 class Mix(Protocol):
     """Rows blended in pairs (mixup): `share` (B,) of each row is its own, the rest that of row `partner` (B,)."""
 
-    partner: Tensor
-    share: Tensor
+    @property
+    def partner(self) -> Tensor: ...
+
+    @property
+    def share(self) -> Tensor: ...
 
 
 class Task(Protocol):
@@ -230,11 +233,11 @@ def _means(rows: Tensor, whose: np.ndarray) -> Tensor:
     return torch.from_numpy(means).to(rows)
 
 
-TASKS = {"classify": Classify, "detect": Detect}
+TASKS: dict[str, type[Classify] | type[Detect]] = {"classify": Classify, "detect": Detect}
 LAST = "epoch"  # monitored where nothing is to be chosen: the last epoch is the best
 
 
-def mode(monitor: str) -> str:
+def mode(monitor: str) -> Literal["min", "max"]:
     """Which way a monitored metric is better, min or max."""
     return "min" if monitor in classification.LOWER_IS_BETTER else "max"
 
