@@ -52,6 +52,7 @@ OF_THE_COMMAND = {
     "no_figures",
     "debug",
     "verbose",
+    "version_info",
 }
 # Flags of one command alone.
 OF_ONE_COMMAND = {

@@ -63,6 +63,11 @@ def attempt(
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     """One of the things a command line asks for: names, a download, a test, or a training."""
+    if given.get("version_info"):
+        from toolbox import devices
+
+        sys.stdout.write(devices.version_info())
+        return
     wrong = args.complaints(given)
     if wrong:
         raise UsageError("; ".join(wrong), hint=f"{errors.program()} --help")

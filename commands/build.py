@@ -47,11 +47,7 @@ OF_VALIDATION = {
     "decision_weights",
     *OF_DATA,
 }  # fmt: skip
-OF_ROWS = OF_VALIDATION - {
-    "monitor",
-    "criterion",
-    "decision_weights",
-}  # what decides which rows train, validate and test
+OF_ROWS = OF_VALIDATION - {"monitor", "criterion", "decision_weights"}  # which rows train, validate and test
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # What is read from a config.json, as far as it is not a flag.
 CONFIG = {
@@ -209,14 +205,12 @@ def stored_spec(run: RunFolder, config: Mapping[str, Any]) -> DataSpec:
     stored = config["data"]
     try:
         known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
-        values = {name: stored[name] for name in known}
-        facts: dict[str, Any] = {name: tuple(of) if isinstance(of, list) else of for name, of in values.items()}
+        facts: dict[str, Any] = {name: stored[name] for name in known}
+        facts |= {name: tuple(of) for name, of in facts.items() if isinstance(of, list)}
         return DataSpec(**facts)
     except KeyError as error:
-        what = f"config.json lacks {error} of the data"
-        raise CheckpointError(
-            what, where=str(run / "config.json"), hint="mend the file, or another --version"
-        ) from error
+        what, hint = f"config.json lacks {error} of the data", "mend the file, or another --version"
+        raise CheckpointError(what, where=str(run / "config.json"), hint=hint) from error
 
 
 def resume_flags(given: Mapping[str, Any], config: Mapping[str, Any]) -> SimpleNamespace:
@@ -249,10 +243,7 @@ def tell_short(given: Mapping[str, Any], flags: SimpleNamespace, run: RunFolder)
     """Say that a run which is taken as it is was made with --short-run, where nobody types it again: it stays a short
     one."""
     if flags.short_run and not given.get("short_run"):
-        what = (
-            "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
-            " whole one"
-        )
+        what = "%s is a short run, of %d batches an epoch, and stays one; a whole one: --version bump, no --short-run"
         log.warning(what, run.path.name, base.BATCHES)
 
 
@@ -332,26 +323,22 @@ def pretrain(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
 
 def _classify(flags: SimpleNamespace, data: Data, device: torch.device) -> Classify:
     """The task with the weights of the classes, where they are asked for."""
-    spec = data.spec
+    spec, classes = data.spec, data.spec.classes
     weights: torch.Tensor | None = None
-    if len(spec.classes) < 2:
+    if len(classes) < 2:
         raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
-    counts = np.bincount(data.train.y, minlength=len(spec.classes))
-    if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
+    counts = np.bincount(data.train.y, minlength=len(classes))
+    if len(data.train) and (absent := [name for name, rows in zip(classes, counts, strict=True) if not rows]):
         log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
     if flags.class_balance:
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance)
     if flags.class_weights:
-        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights")
-    decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
-    ec57.macro_classes(spec.classes, args.words(flags.macro_over))  # found wrong before the training, not after it
+        weights = by_class(flags.class_weights, classes, flag="--class-weights")
+    decision = by_class(flags.decision_weights, classes, flag="--decision-weights")
+    ec57.macro_classes(classes, args.words(flags.macro_over))  # found wrong before the training, not after it
+    weights, decision = (each if each is None else each.to(device) for each in (weights, decision))
     return Classify(
-        spec.classes,
-        flags.criterion,
-        weights=None if weights is None else weights.to(device),
-        decision=None if decision is None else decision.to(device),
-        monitor=flags.monitor,
-        calibrate=flags.calibrate,
+        classes, flags.criterion, weights=weights, decision=decision, monitor=flags.monitor, calibrate=flags.calibrate
     )
 
 

@@ -97,6 +97,7 @@ HEEDED_ALWAYS = {
     "deterministic",
     "verbose",
     "debug",
+    "version_info",
 }  # of the machine; and --workers
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,6 +100,14 @@ def test_only_one_module_becomes_importable(installed: Path, tmp_path: Path) -> 
     modules = ["ecg_commander", *PACKAGES, *(path.stem for path in ROOT.glob("*.py") if path.stem != "__main__")]
     code = "import importlib.util, sys; print(*filter(importlib.util.find_spec, sys.argv[1:]))"
     assert run(installed / "python", "-c", code, *modules, cwd=tmp_path).out.split() == ["ecg_commander"]
+
+
+def test_the_versions_are_those_of_the_project_and_of_torch(installed: Path, tmp_path: Path) -> None:
+    stated = run(installed / "ecg-commander", "--version-info", cwd=tmp_path).out.splitlines()
+    assert f"ecg-commander {PROJECT['project']['version']}" in stated
+    assert f"torch {version('torch')}" in stated
+    assert stated[-1] == "commit not known, no git repository of the program"
+    assert devices.version_info().splitlines()[:-1] == stated[:-1]
 
 
 @pytest.mark.soak

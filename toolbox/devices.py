@@ -10,6 +10,7 @@ import platform
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -99,6 +100,7 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
+DISTRIBUTION = "ecg-commander"
 LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 
 
@@ -106,6 +108,14 @@ LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a result."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def version_info() -> str:
+    """Versions of the program, of Python and of the libraries, and the commit, a line each."""
+    project = ROOT / "pyproject.toml"  # beside the scripts; what is installed has metadata
+    own = tomllib.loads(project.read_text("utf-8"))["project"]["version"] if project.exists() else version(DISTRIBUTION)
+    found = {DISTRIBUTION: own, **versions(), "commit": commit() or "not known, no git repository of the program"}
+    return "".join(f"{name} {value}\n" for name, value in found.items())
 
 
 @functools.cache

@@ -422,6 +422,7 @@ def _machine_flags(flag: Any) -> None:
     )
     flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
     flag("--tensorboard", help="write TensorBoard events into the run folder; with --test those of the test")
+    flag("--version-info", help="print the versions of the program and its libraries, and the commit, and stop")
     flag("--verbose", help="say more")
     flag("--debug", help="show the traceback of an error")
 

@@ -14,7 +14,9 @@ from typing import Any
 
 MODES = ("list", "download", "explore", "export_charts", "compare", "predict", "explain", "test")
 TOGETHER = {("download", "explore")}
-OF_THE_MACHINE = frozenset({"root_dir", "device", "disable_cuda", "workers", "deterministic", "verbose", "debug"})
+OF_THE_MACHINE = frozenset({
+    "root_dir", "device", "disable_cuda", "workers", "deterministic", "verbose", "debug", "version_info",
+})  # fmt: skip
 # What decides how the weights come about, and nothing once they are there.
 OF_TRAINING = frozenset({
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
