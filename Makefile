@@ -2,6 +2,8 @@
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
 EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
+# Test files of a few seconds together; their names without test_.
+FAST := house habits args errors plain registry metrics
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit
@@ -14,6 +16,9 @@ train: .venv/ready ## set up and train; make train ARGS="--model-name cnn1d_3 --
 
 test: lint types ## set up and run all checks and tests
 	$(PYTEST) --durations=10
+
+test-fast: .venv/ready-dev ## run a minute of the tests, before every commit
+	.venv/bin/python -m pytest -n 2 $(FAST:%=tests/test_%.py)
 
 lint: .venv/ready-dev ## check style and format, change nothing
 	.venv/bin/ruff check .
