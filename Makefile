@@ -2,8 +2,10 @@
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
 EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
-# Test files of a few seconds together; their names without test_.
-FAST := house habits args errors plain registry metrics
+# The quick test files, without test_.
+FAST := archives args augment base beats bootstrap cache calibration checkpoints detection diagnoses edf errors files \
+	habits house jackknife lead_names losses matching optimizers outputs predictions rhythm schedulers symbols tasks \
+	temporary thresholds units
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit

@@ -12,7 +12,10 @@ from conftest import ROOT, commander
 
 SECTION = (ROOT / "README.md").read_text().split("## Your data, your model")[1].split("\n## ")[0]
 BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", SECTION, re.MULTILINE)]
-TABLES = {"loaders": "DATASETS: dict[str, Callable[..., Data]] = {", "models": "CLASSIFIERS = {"}
+TABLES = {
+    "loaders": "DATASETS: dict[str, Callable[..., Data]] = {",
+    "models": "CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {",
+}
 ROWS = """from loaders.synthetic import beats as synth
 
     beats = synth.beats(400, 1)
