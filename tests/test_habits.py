@@ -17,7 +17,9 @@ def read(name: str) -> str:
 
 
 def test_make_lists_every_target_with_one_line_of_help() -> None:
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(["help", *TARGETS])
     assert all(len(line.split()) > 2 for line in listed.splitlines())
 
