@@ -3,135 +3,90 @@
     python research.py grids/first.yaml --workers 2       carry it out; the same command again goes on
     python research.py --results first                    the table
 
-What is done, stage by stage, stands in `stages`; what a run is, in `commander`.
-
-The flags of research.py, in groups, declared as `flags` declares the commander's; the standard library alone.
+The stages of a study are in `studies.stages`; one run is a command of `commands.fit`.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import args
-import commander
-from toolbox import plain
+from toolbox import plain, terminal
 from toolbox.errors import CommanderError, UsageError, program
+from toolbox.flags import COMMAND, Check, Declarations, Flag, Flags, Group, between
 from toolbox.terminal import StopRequest
-
-
-def _grid_flags(flag: Any) -> None:
-    flag(
-        "grid",
-        nargs="?",
-        metavar="GRID",
-        help="file of a grid, .yaml or .py, or the name of a grid that comes with the program (README)",
-    )
-    flag("--name", metavar="NAME", help="name of the research (default that of the file)")
-    flag(
-        "--reps",
-        type=int,
-        metavar="N",
-        help="repetitions of every cell, each with its own seed and split (default the file's)",
-    )
-    flag(
-        "--folds",
-        type=int,
-        metavar="K",
-        help="run every cell on each of K folds of the training rows, which validate in turn; "
-        "the test stays closed (default the file's)",
-    )
-    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
-    flag("--dry-run", help="list the cells with their parameters, and stop")
-    flag("--no-test", help="leave the test set closed; the same command without it opens it later, once a run")
-    flag("--retry", help="run again what failed before; else it stays a row that says why")
-
-
-def _engine_flags(flag: Any) -> None:
-    flag(
-        "--workers", type=int, metavar="N", help="processes of this machine, which share its cores (default one a core)"
-    )
-    flag(
-        "--branches",
-        type=int,
-        metavar="B",
-        help="cells that a worker steps in turn on the same batches, where they have the "
-        "same data and batch order (default 1)",
-    )
-    flag("--gpus", metavar="N,N,...", help="GPUs that the workers are pinned to, in turn (default all there are)")
-    flag("--engine-address", metavar="URL", help="a Dask scheduler, tcp://HOST:PORT, whose workers see these folders")
-
-
-def _search_flags(flag: Any) -> None:
-    flag(
-        "--search",
-        metavar="HOW",
-        help="draw cells from a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
-    )
-    flag("--trials", type=int, metavar="N", help="cells that are tried, in all")
-    flag("--pruner", metavar="HOW", help="give up runs that fall behind: median or hyperband (default none)")
-    flag("--refine", help="run the best cell and its nearest neighbours in every range, --reps times")
-    flag(
-        "--seeds",
-        type=int,
-        metavar="N",
-        help="with --best: train the best cell on N seeds not seen before, and test it",
-    )
-
-
-def _table_flags(flag: Any) -> None:
-    flag("--results", metavar="NAME", help="read the table of a research, and stop")
-    flag("--where", metavar="KEY=VALUE", nargs="+", help="only the runs of which this holds, with --results")
-    flag(
-        "--best",
-        metavar="METRIC",
-        nargs="?",
-        const="",
-        help="validation metric that cells are judged by (default the one that their best epochs were chosen by)",
-    )
-    flag("--csv", metavar="FILE", help="write the table, a row a run, with --results")
-
-
-def _output_flags(flag: Any) -> None:
-    flag("--debug", help="show the traceback of an error")
-
-
-GROUPS = {
-    "grid": _grid_flags,
-    "workers": _engine_flags,
-    "search": _search_flags,
-    "table": _table_flags,
-    "output": _output_flags,
-}
-
 
 if TYPE_CHECKING:
     from studies.ledger import Ledger
     from studies.plans import Plan
 
+MANY = between(1, 100_000)
+GPUS = Check("numbers with commas between them", lambda text: all(word.strip().isdigit() for word in text.split(",")))
 PROGRAM = program("research")
-SHORT_HELP = f"""A table over many runs. Three lines to start with:
-  {PROGRAM} first --dry-run       what would be run
-  {PROGRAM} first --workers 2     run it; the same line again goes on
-  {PROGRAM} --results first       the table
-"""
-PARSER, DEFAULTS = args.build_parser(
-    PROGRAM,
-    GROUPS,
-    description="Many runs of the commander, as one table.",
-    epilog="The same command again skips what is finished and goes on with what was begun.",
-)
+DESCRIPTION = f"""Run many trainings as one study, and read them as one table.
+
+  see the runs     {PROGRAM} first --dry-run
+  carry them out   {PROGRAM} first --workers 2     (the same command again resumes)
+  read the table   {PROGRAM} --results first"""
+SHORT_HELP = f"{DESCRIPTION}\n  all flags        {PROGRAM} --help\n"
+EPILOG = "The same command again skips finished runs and resumes the others. Documentation: README.md and docs/."
+
+# fmt: off
+FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
+    Group("grid", (
+        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags "
+                              "of the commander", metavar="GRID",
+             nargs="?"),
+        Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
+        Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
+             "file's)", type=int, metavar="N", check=MANY),
+        Flag("--folds", COMMAND, "folds of the training rows, each for validation in turn; the test stays closed "
+             "(default the file's)", type=int, metavar="K", check=MANY),
+        Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
+        Flag("--dry-run", COMMAND, "list of the configurations with their parameters; nothing is run", type=bool),
+        Flag("--no-test", COMMAND, "runs without their test; the same command without it tests them later", type=bool),
+        Flag("--retry", COMMAND, "another try for runs that failed (default: they keep their error)", type=bool),
+    )),
+    Group("workers", (
+        Flag("--workers", COMMAND, "processes on this machine, which share its cores (default one per core)", type=int,
+             metavar="N", check=between(1, 1000)),
+        Flag("--branches", COMMAND, "configurations that a worker trains in turn on the same batches, if their data "
+             "and batch order are equal (default 1)", type=int, metavar="B", check=between(1, 1000)),
+        Flag("--gpus", COMMAND, "GPUs for the workers, in turn (default all)", metavar="N,N,...", check=GPUS),
+        Flag("--engine-address", COMMAND, "Dask scheduler, tcp://HOST:PORT, whose workers see these folders",
+             metavar="URL"),
+    )),
+    Group("search", (
+        Flag("--search", COMMAND, "search of a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
+             metavar="HOW"),
+        Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY),
+        Flag("--pruner", COMMAND, "early end of runs that fall behind: median or hyperband (default none)",
+             metavar="HOW"),
+        Flag("--refine", COMMAND, "--reps runs of the best configuration and its neighbours in every range",
+             type=bool),
+        Flag("--seeds", COMMAND, "with --best: number of new seeds to train and test the best configuration on",
+             type=int, metavar="N", check=MANY),
+    )),
+    Group("table", (
+        Flag("--results", COMMAND, "name of the study whose table is printed", metavar="NAME"),
+        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+"),
+        Flag("--best", COMMAND, "validation metric to compare configurations by (default the one of their best "
+             "epochs)", metavar="METRIC", nargs="?", const=""),
+        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE"),
+    )),
+    Group("output", (
+        Flag("--debug", COMMAND, "traceback of an error", type=bool),
+    )),
+))
+# fmt: on
 ANY_FAILED = CommanderError.code
-# The most of what is counted.
-COUNTS = {**dict.fromkeys(("reps", "folds", "trials", "seeds"), 100_000), "workers": 1_000, "branches": 1_000}
 log = logging.getLogger("commander")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; 1 where a run failed, else as the commander."""
-    return commander.guarded(argv, carry_out, SHORT_HELP)
+    return terminal.guarded(argv, carry_out, SHORT_HELP)
 
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
@@ -146,26 +101,22 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     from studies import plans
 
     plan = plans.read(plans.find(flags.grid))
-    flags.stage, flags.connected, flags.folds = None, None, flags.folds or plan.folds
+    reps = flags.reps if plan.stages else flags.reps or plan.reps
+    flags = flags.replace(stage=None, connected=None, folds=flags.folds or plan.folds, reps=reps)
     return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
 
 
-def understood(argv: Sequence[str]) -> SimpleNamespace:
+def understood(argv: Sequence[str]) -> Flags:
     """What was typed, with the defaults; a UsageError says everything that is wrong with it."""
-    flags = SimpleNamespace(**{**DEFAULTS, **vars(PARSER.parse_args(argv))})
-    flags.root_dir = Path(flags.root_dir)
-    if wrong := complaints(flags):
+    typed = FLAGS.parse(argv)
+    flags = FLAGS.resolve(typed)
+    if wrong := FLAGS.complaints(typed) + complaints(flags):
         raise UsageError("; ".join(wrong), hint=f"{PROGRAM} --help")
     return flags
 
 
-def complaints(flags: SimpleNamespace) -> list[str]:
-    """Everything that is wrong with the flags as typed."""
-    counts = [
-        f"--{name} must be from 1 on, at most {most:,}"
-        for name, most in COUNTS.items()
-        if getattr(flags, name) is not None and not 1 <= getattr(flags, name) <= most
-    ]
+def complaints(flags: Flags) -> list[str]:
+    """Which flags cannot go together."""
     together = (
         (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
         (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
@@ -181,15 +132,11 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         (bool(flags.search and not flags.trials), "--search needs --trials"),
         (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
         (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
-        (
-            bool(flags.gpus) and not all(word.strip().isdigit() for word in (flags.gpus or "").split(",")),
-            "--gpus are numbers",
-        ),
     )
-    return counts + [text for broken, text in together if broken]
+    return [text for broken, text in together if broken]
 
 
-def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
+def dry_run(flags: Flags, plan: "Plan") -> int:
     """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without
     effect."""
     from studies import cells, stages
@@ -198,7 +145,6 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     if plan.stages:
         sys.stdout.write(plain.lines(stages.listed(flags, stages.read(flags, plan))) + "\n")
         return 0
-    flags.reps = flags.reps or plan.reps
     found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
     axes, told = varying([one.cell for one in found]), {}
     networks = cells.networks(found, flags.root_dir, cells.Memo())
@@ -211,7 +157,7 @@ def dry_run(flags: SimpleNamespace, plan: "Plan") -> int:
     return 0
 
 
-def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
+def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
     """Carry out what is asked for and not done, a stage after the other, and show the table."""
     from studies import runner, stages
     from studies.ledger import Ledger
@@ -219,11 +165,8 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
     if plan.stages:
         asked = [(stages.read, stages.carry_out)]
-    else:
-        flags.reps = flags.reps or plan.reps
-    prepared = [
-        (carry, prepare(flags, plan)) for prepare, carry in asked
-    ]  # what is wrong is said before a folder is made
+    # What is wrong is said before a folder is made.
+    prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), runner.logged(ledger.path / "research.log"):
         log.info("research folder %s", ledger.path)
@@ -232,7 +175,7 @@ def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
         return show(flags, ledger)
 
 
-def show(flags: SimpleNamespace, ledger: "Ledger | None" = None) -> int:
+def show(flags: Flags, ledger: "Ledger | None" = None) -> int:
     """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed or is damaged."""
     from studies import page, tables
     from studies.ledger import DAMAGED, FAILED, Ledger

@@ -169,10 +169,11 @@ class Trainer:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.seed, self.grad_clip = device, seed, grad_clip
         self.augment, self.autocast = augment, autocast
+        # Walked once, not once a step.
         self.learners = [
             [parameter for parameter in member.parameters() if parameter.requires_grad]
             for member in getattr(model, "members", [model])
-        ]  # walked once, not once a step
+        ]
         self.batch_size = batch_size * len(self.learners)
         self.frozen = [part for part in model.children() if _is_frozen(part)]
         self.train = data.train.batches(device)

@@ -1,28 +1,28 @@
 """A trained run with the rows that are to be explained, and what its answers about them come from.
 
-subject = load(flags, run, config)
+subject = load(trained)
 seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import args
 from commands import build
+from commands.trained import TrainedRun
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
 from loaders.families import row_forms
-from toolbox import devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
+from toolbox.flags import Flags
 from toolbox.registry import pick
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RESULTS, RunFolder
@@ -38,7 +38,7 @@ Array = NDArray[Any]
 class Subject:
     """A trained network and the rows of one side of its data."""
 
-    flags: SimpleNamespace
+    flags: Flags
     run: RunFolder
     checkpoint: str
     epoch: int
@@ -101,21 +101,21 @@ class Seen:
         return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
-def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
+def load(trained: TrainedRun) -> Subject:
     """The network with the weights of the checkpoint that --resume names, else the best, and the rows asked for.
 
     Raises UsageError for test rows of a run that has not met its test set, CheckpointError.
     """
-    which = flags.resume or "best"
+    flags, run, which = trained.flags, trained.run, trained.which
     path, state = checkpoints.find(run, which)
     if flags.explain_rows == "test" and not (run / RESULTS).exists():
         what = "the test set of this run has not been opened, and is not opened for pictures"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
-    data = build.ruled(build.load_data(flags), config)
-    if data.checksum != config["data"]["checksum"]:
+    data = trained.ruled(build.load_data(flags))
+    if trained.of_data(data):
         hint = "what it was trained on, with --root-dir or --data-file"
         raise CheckpointError("the data is not that of the run, its checksum differs", where=str(run.path), hint=hint)
-    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
+    device = build.device_of(flags)
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
     rows = data.test if flags.explain_rows == "test" else data.val
@@ -127,38 +127,31 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
     target = _target(subject.flags.explain_class, spec.classes, said, subject.rows.y[which])
     chosen = torch.tensor(target, device=subject.device)
-    charts = cast(marks.Charts, rows)  # where spec.image says so
-    blank = torch.tensor(marks.papers(charts)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
+    blank = torch.tensor(marks.papers(rows)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
-    shown = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
-    within = shown.cpu().numpy()
+    within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
+    within = within.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
-    found = torch.where(
-        marked.view(-1, *[1] * (found.dim() - 1)), found, 0
-    )  # a map that is the same everywhere marks nothing
+    # A map that is the same everywhere marks nothing.
+    found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)
     seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:
         return seen
     if spec.image:
-        near, room = marks.at_peaks(charts, peaks, spec.rate_hz)
+        near, room = marks.at_peaks(rows, peaks, spec.rate_hz)
         return replace(seen, near=near, room=room)
     return replace(seen, peaks=peaks, near=row_forms.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
 
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
-    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
+    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in args.FLAGS.names(family="beats")}
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
     if not spec.image:
-        return find(x=x.cpu().numpy())
-    charts, found = cast(marks.Charts, rows), []
-    for row, begin in enumerate(charts.begin):
-        peaks = find(x=np.nan_to_num(rows.signal(row))[None])
-        if peaks is None:
-            return None
-        found.append(peaks[0] - begin)
-    return found
+        return find(x.cpu().numpy())
+    found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]
+    return None if None in found else [own - begin for (own,), begin in zip(found, rows.begin, strict=True)]
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
 
 def _fresh(subject: Subject, number: int) -> nn.Module:
     """The network with the weights it would begin with under another seed."""
-    flags = SimpleNamespace(**vars(subject.flags) | {"seed": (subject.flags.seed + number) % 2**31})
+    flags = subject.flags.replace(seed=(subject.flags.seed + number) % 2**31)
     return methods.prepared(build.network(flags, subject.data.spec).to(subject.device))
 
 
@@ -195,7 +194,7 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
     data, epochs = subject.data, subject.flags.explain_random_labels
     y = data.train.y
     permuted = Data(data.spec, _permuted(data.train, subject.flags.seed), data.val, data.open_test, data.checksum)
-    flags = SimpleNamespace(**vars(subject.flags) | {"epochs": epochs, "start_epoch": 0, "patience": None})
+    flags = subject.flags.replace(epochs=epochs, start_epoch=0, patience=None)
     trainer = build.build(flags, permuted)
     build.pretrain(flags, trainer)
     with stop.deferred():

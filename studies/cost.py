@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from toolbox.metrics import cost
 from toolbox.plain import markup as escape
+from toolbox.reports import tables
 from toolbox.reports.plots import COLOURS
 from toolbox.tasks import mode
 
@@ -72,7 +72,7 @@ def heads(table: Sequence[Row]) -> dict[str, str]:
 
 def shown(row: Row, name: str) -> str:
     """A cost as it stands in its column, nothing where it is not known."""
-    return "" if row.get(name) is None else cost.shown(row[name] / COSTS[name].unit)
+    return "" if row.get(name) is None else tables.digits(row[name] / COSTS[name].unit)
 
 
 def front(

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import args
 from toolbox import files
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, held
@@ -29,10 +30,10 @@ DAMAGED = "damaged"  # of a row: its record, or a file of its run, cannot be use
 OTHER = "another --name, or the file as it was"
 NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)
 # Flags that are no difference between two runs: how and where they are carried out.
-OF_THE_MACHINE = frozenset({"workers", "device", "disable_cuda", "tensorboard", "no_figures", "cost"})
+OF_THE_MACHINE = frozenset(args.FLAGS.names(identifies=False))
 # Flags that a resumed run may change without a note in its config.json.
-LENGTH = ("epochs", "patience")
-PATHS = ("data_file", "label_map", "weights_file", "pretrained")  # in config.json relative to the root
+LENGTH = args.FLAGS.names("length", on_resume="free")
+PATHS = {flag.name for flag in args.FLAGS if flag.path}  # in config.json relative to the root
 FOREIGN = {"overrides": "it was resumed with --override", "imported": "it was imported"}  # by key of config.json
 # The fields of a record, beside those that older versions did not write.
 FIELDS = {"cell": str, "rep": int, "stage": str, "given": dict, "flags": dict, "tested": bool, "state": str}
@@ -367,9 +368,8 @@ def _same(name: str, there: Any, value: Any, roots: set[str]) -> bool:
         return there == value
     if os.path.isabs(value):
         return there in {os.path.relpath(os.path.realpath(value), os.path.realpath(root)) for root in roots}
-    return name == "label_map" and os.path.basename(there) == os.path.basename(
-        value
-    )  # of older records, from any folder
+    # Of older records, from any folder.
+    return name == "label_map" and os.path.basename(there) == os.path.basename(value)
 
 
 def _has_results(folder: Path) -> bool:

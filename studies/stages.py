@@ -1,7 +1,7 @@
 """What a research does: a grid, a search, a small grid around the best, the best cell on unseen seeds.
 
 Each is a pair: what is made of the plan before anything is written, and what is done with that. `STAGES` has one a
-flag; of a file with stages `chain` carries out each by them, with `flags.stage` for a name.
+flag; a file with stages is carried out by them one after another, with `flags.stage` for a name.
 
 A research of several stages, in one file: each begins from what the one before found best, the last trains that
 anew.
@@ -18,7 +18,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 from studies import cells, plans, runner, tables
@@ -28,20 +27,21 @@ from studies.ledger import DONE, FAILED, FIRST, MOST_RUNS, Ledger, Task
 from studies.plans import Plan, Stage
 from studies.runner import Engine, Progress
 from toolbox.errors import UsageError
+from toolbox.flags import Flags
 from toolbox.terminal import StopRequest
 
 SEARCH = "search"  # the stage, in a research without stages
 log = logging.getLogger("commander")
 
 
-def series(flags: SimpleNamespace, name: str, *, tested: bool = False) -> Series:
+def series(flags: Flags, name: str, *, tested: bool = False) -> Series:
     """The runs of a cell, of the stage that is carried out or else of `name`. Where there are folds the test stays
     closed."""
     tested = tested and not flags.no_test and flags.folds == 1
     return Series(flags.stage or name, flags.reps, flags.folds, tested)
 
 
-def checked(flags: SimpleNamespace, plan: Plan) -> list[Experiment]:
+def checked(flags: Flags, plan: Plan) -> list[Experiment]:
     """The cells of a plan, each seen to be a run that could begin."""
     runs, found = series(flags, FIRST), plan.grid.cells()
     if len(found) * len(runs) > MOST_RUNS:
@@ -52,7 +52,7 @@ def checked(flags: SimpleNamespace, plan: Plan) -> list[Experiment]:
     return runs.experiments(found)
 
 
-def run_grid(flags: SimpleNamespace, found: list[Experiment], ledger: Ledger, stop: StopRequest) -> None:
+def run_grid(flags: Flags, found: list[Experiment], ledger: Ledger, stop: StopRequest) -> None:
     """Every cell, as often as is asked for, a whole grid first."""
     runs = series(flags, FIRST, tested=not flags.stage)
     new = ledger.freeze(**kept(flags), cells=[{"name": one.name, "cell": one.cell} for one in found])
@@ -60,12 +60,12 @@ def run_grid(flags: SimpleNamespace, found: list[Experiment], ledger: Ledger, st
     carry_out_all(flags, ledger, runs.tasks(found, ledger), stop)
 
 
-def kept(flags: SimpleNamespace) -> dict[str, Any]:
+def kept(flags: Flags) -> dict[str, Any]:
     """What the research keeps of how often a cell is run."""
     return {"reps": flags.reps, "folds": flags.folds, "stage": flags.stage or FIRST}
 
 
-def space_of(flags: SimpleNamespace, plan: Plan) -> Space:
+def space_of(flags: Flags, plan: Plan) -> Space:
     """The space that a search draws from, each value of it seen to be a run that could begin."""
     if flags.search:
         from studies import search
@@ -77,7 +77,7 @@ def space_of(flags: SimpleNamespace, plan: Plan) -> Space:
     return space
 
 
-def run_search(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopRequest) -> None:
+def run_search(flags: Flags, space: Space, ledger: Ledger, stop: StopRequest) -> None:
     """Cells that Optuna asks for, one run of each or one a fold, judged by validation; the test stays closed."""
     from studies import search
 
@@ -92,7 +92,7 @@ def run_search(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopR
         stop.check()
 
 
-def run_refine(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopRequest) -> None:
+def run_refine(flags: Flags, space: Space, ledger: Ledger, stop: StopRequest) -> None:
     """The best cell and its neighbours, as often as is asked for, judged by validation."""
     runs, before = series(flags, SEARCH), ledger.plan(flags.stage or FIRST)["cells"]
     if flags.stage and before:  # gone on with: the best may be one of them by now
@@ -105,7 +105,7 @@ def run_refine(flags: SimpleNamespace, space: Space, ledger: Ledger, stop: StopR
     carry_out_all(flags, ledger, runs.tasks(found, ledger), stop)
 
 
-def run_best(flags: SimpleNamespace, plan: Plan, ledger: Ledger, stop: StopRequest) -> None:
+def run_best(flags: Flags, plan: Plan, ledger: Ledger, stop: StopRequest) -> None:
     """The best cell on seeds that no choice has seen, each run tested once; after folds, trained on all training
     rows."""
     runs = repeat_series(flags, tables.BEST)
@@ -114,7 +114,7 @@ def run_best(flags: SimpleNamespace, plan: Plan, ledger: Ledger, stop: StopReque
     carry_out_all(flags, ledger, runs.tasks([one], ledger), stop)
 
 
-def repeat_series(flags: SimpleNamespace, name: str, *, tested: bool = True, after: str = "") -> Series:
+def repeat_series(flags: Flags, name: str, *, tested: bool = True, after: str = "") -> Series:
     """The runs of a cell that was found best."""
     return Series(name, flags.seeds, 1, tested and not flags.no_test, seeds=UNSEEN, whole=flags.folds > 1, after=after)
 
@@ -143,7 +143,7 @@ def best_cell(ledger: Ledger, stage: str, metric: str | None) -> Cell:
     return ledger.flags_of(best["stage"], best["cell"])
 
 
-def carry_out_all(flags: SimpleNamespace, ledger: Ledger, tasks: Sequence[Task], stop: StopRequest) -> None:
+def carry_out_all(flags: Flags, ledger: Ledger, tasks: Sequence[Task], stop: StopRequest) -> None:
     """Have the tasks done that are not; an Interrupted where a signal came, when all are at rest."""
     states = {task.key: ledger.state(ledger.known(task), tested=task.tested) for task in tasks}
     for task in tasks:
@@ -163,16 +163,14 @@ def carry_out_all(flags: SimpleNamespace, ledger: Ledger, tasks: Sequence[Task],
         stop.check()
 
 
-def branches(flags: SimpleNamespace, runs: int) -> int:
+def branches(flags: Flags, runs: int) -> int:
     """How many of so many runs a worker steps in turn: as asked for, and none is left without any for it."""
     here = 1 if flags.engine_address else flags.workers or runner.cores()
     return max(1, min(flags.branches or 1, -(-runs // here)))
 
 
 @contextmanager
-def at_work(
-    flags: SimpleNamespace, ledger: Ledger, total: int, *, done: int, most: int
-) -> Iterator[tuple[Engine, Progress]]:
+def at_work(flags: Flags, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple[Engine, Progress]]:
     """An engine with no more workers than are of use, and a bar."""
     workers, gpus = min(flags.workers or runner.cores(), most), flags.gpus or runner.gpus()
     connected = flags.connected or runner.connected
@@ -194,7 +192,7 @@ class Chain:
     stages: list[Stage]
 
 
-def read(flags: SimpleNamespace, plan: Plan) -> Chain:
+def read(flags: Flags, plan: Plan) -> Chain:
     """The stages of a plan, each seen to be one that could begin, as far as that can be told before the first is
     done."""
     if typed := [name for name in NOT_WITH if getattr(flags, name) not in (None, False)]:
@@ -221,7 +219,7 @@ def read(flags: SimpleNamespace, plan: Plan) -> Chain:
     return Chain(plan, found)
 
 
-def _tried(flags: SimpleNamespace, plan: Plan, stage: Stage, tried: dict[str, Cell], *, again: bool) -> Cell:
+def _tried(flags: Flags, plan: Plan, stage: Stage, tried: dict[str, Cell], *, again: bool) -> Cell:
     """A cell of the stage; every value of it is seen to be one that a run could begin with, on all rows too where it
     may be."""
     if stage.seeds:
@@ -248,10 +246,10 @@ def _check_weights(stage: Stage, cell: Cell, found: list[Stage]) -> None:
         raise UsageError(what, hint="as many in both")
 
 
-def of_stage(flags: SimpleNamespace, stage: Stage) -> SimpleNamespace:
+def of_stage(flags: Flags, stage: Stage) -> Flags:
     """The flags with which a stage is carried out as a research without stages would be."""
     how = {name: getattr(stage, name) for name in ("reps", "search", "trials", "pruner", "refine", "seeds")}
-    return SimpleNamespace(**{**vars(flags), **how, "stage": stage.name, "best": None})
+    return flags.replace(**how, stage=stage.name, best=None)
 
 
 def grid_of(plan: Plan, stage: Stage, best: dict[str, Cell], names: dict[str, str] | None = None) -> Grid:
@@ -261,13 +259,13 @@ def grid_of(plan: Plan, stage: Stage, best: dict[str, Cell], names: dict[str, st
     return stage.whole(best[stage.source] if stage.source else plan.base, names)
 
 
-def carry_out(flags: SimpleNamespace, chain: Chain, ledger: Ledger, stop: StopRequest) -> None:
+def carry_out(flags: Flags, chain: Chain, ledger: Ledger, stop: StopRequest) -> None:
     """Every stage in its order, as far as it is not done."""
     with runner.one_for_all(flags.workers or runner.cores()) as connected:
-        _carry_out(SimpleNamespace(**{**vars(flags), "connected": connected}), chain, ledger, stop)
+        _carry_out(flags.replace(connected=connected), chain, ledger, stop)
 
 
-def _carry_out(flags: SimpleNamespace, chain: Chain, ledger: Ledger, stop: StopRequest) -> None:
+def _carry_out(flags: Flags, chain: Chain, ledger: Ledger, stop: StopRequest) -> None:
     plan, best = chain.plan, {}
     for stage in chain.stages:
         how = of_stage(flags, stage)
@@ -288,7 +286,7 @@ def _carry_out(flags: SimpleNamespace, chain: Chain, ledger: Ledger, stop: StopR
         log.info("the best of stage %s is %s: %s", stage.name, cells.experiment(cell).name, cells.said(cell, cell))
 
 
-def _again(how: SimpleNamespace, best: Cell, ledger: Ledger, stop: StopRequest) -> None:
+def _again(how: Flags, best: Cell, ledger: Ledger, stop: StopRequest) -> None:
     """The best cell on unseen seeds; where it began with weights, those are trained anew first, each seed its own."""
     after = f"{how.stage}."
     for cell, stage in reversed(list(_way(best, ledger))):
@@ -311,7 +309,7 @@ def _way(cell: Cell, ledger: Ledger) -> Iterator[tuple[Cell, str]]:
         cell = ledger.flags_of(stage, name)
 
 
-def listed(flags: SimpleNamespace, chain: Chain) -> Iterator[str]:
+def listed(flags: Flags, chain: Chain) -> Iterator[str]:
     """A line for each stage and each of its cells, as far as they are known before the first is done."""
     plan, tried = chain.plan, {}
     for stage in chain.stages:

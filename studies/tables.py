@@ -1,7 +1,7 @@
 """The runs of a research as a table: one typed row a run, read from the run folders, whatever their state.
 
-A row is of a `stage`, and `chosen` where its cell was found best before it began; `gridcells` makes a row a cell of
-them. A run or a record that cannot be read is a row of state "damaged" without figures, and its `error` names the file.
+A row is of a `stage`, and `chosen` where its cell was found best before it began. A run or a record that cannot be read
+is a row of state "damaged" without figures, and its `error` names the file.
 
 The cells of a research, a row each: means over their runs, and which is the best of its contest.
 

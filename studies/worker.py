@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import args
 from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
@@ -34,14 +35,13 @@ GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process is at this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-ALONE = (
-    threading.Lock()
-)  # torch has one random state a process, so a worker with several threads still does one run at a time
+# Torch has one random state a process, so a worker with several threads still does one run at a time.
+ALONE = threading.Lock()
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
 # Flags in a hint for a single run that a study has no use for, and what helps there.
-OF_A_RUN = ("--version", "--resume", "--override", "--test")
+OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
@@ -119,8 +119,8 @@ def _attempt(
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
     held."""
-    import args
     from commands import fit
+    from commands.trained import TrainedRun
     from toolbox.runs.folder import RunFolder
 
     given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
@@ -138,7 +138,8 @@ def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches
 
     if folder := _begun(ledger, task):
         there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
-        fit.go_on(there, request, load=load, tested=task.tested, run=RunFolder(folder))
+        trained = TrainedRun.open(there, run=RunFolder(folder))
+        fit.resume(trained, request, load=load, tested=task.tested)
         return
     fit.start(args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
 

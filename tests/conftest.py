@@ -27,7 +27,7 @@ import torch
 
 from loaders.base import Data, DataSpec, Split
 from loaders.synthetic import beats
-from models.charts.vision import VISION
+from models import VISION
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -207,11 +207,8 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     from commander import main
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
-    handlers, level, root.handlers = (
-        root.handlers,
-        root.level,
-        [],
-    )  # so that the command sets up its own, as it does alone
+    # So that the command sets up its own, as it does alone.
+    handlers, level, root.handlers = (root.handlers, root.level, [])
     root.setLevel(logging.WARNING)
     try:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):

@@ -15,6 +15,7 @@ from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
 from commands import build, choices, classifier
+from commands.trained import TrainedRun
 from conftest import make_spec
 from loaders import get_data
 from loaders.base import Data, Split
@@ -378,10 +379,10 @@ def typed(*words: str) -> SimpleNamespace:
         (("--view", "chart", "--chart-size", "31"), "--chart-size is 31, must be from 32 to 4096"),
         (("--view", "chart", "--chart-layout", "v7"), "--chart-layout 'v7' is none of v1, v2"),
         (("--view", "chart", "--chart-style", "dots=1"), "--chart-style has no 'dots'"),
-        (("--view", "chart", "--task", "detect"), "--view is for classes, --task detect learns one alone"),
-        (("--view", "chart", "--explore"), "--explore draws signals, not with --view chart"),
-        (("--view", "chart", "--predict", "x.hea"), "--predict reads recordings as signals, not with --view chart"),
-        (("--view", "chart", "--resample", "5"), "--resample changes the rate of crops"),
+        (("--view", "chart", "--task", "detect"), "--view is only valid with --task classify"),
+        (("--view", "chart", "--explore"), "--explore is only valid with --view signal"),
+        (("--view", "chart", "--predict", "x.hea"), "--predict is only valid with --view signal"),
+        (("--view", "chart", "--resample", "5"), "--resample is only valid with --view signal"),
         (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
         (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
     ],
@@ -398,7 +399,7 @@ def test_what_does_not_go_with_charts_is_said_in_one_line(words: tuple[str, ...]
 )
 def test_a_run_does_not_go_on_with_other_charts(words: tuple[str, ...]) -> None:
     stored = vars(typed("--view", "chart", "--chart-layout", "1x1"))
-    assert list(args.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
+    assert list(args.FLAGS.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
 
 
 def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
@@ -406,4 +407,4 @@ def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
     run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
     with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
-        classifier.load(run, {"root_dir": tmp_path})
+        classifier.load(TrainedRun.open({"root_dir": tmp_path}, run=run))

@@ -18,7 +18,7 @@ from scipy.io import loadmat, savemat
 from sklearn.metrics import f1_score
 from test_heartbeat import make_zip
 
-from commands import explore
+from commands import data as commands_data
 from conftest import assert_same_run, carried_out, finish, launch, wait_for
 from loaders import get_data
 from loaders.base import Data
@@ -521,7 +521,7 @@ def test_a_run_does_not_go_on_with_another_view(undisturbed: SimpleNamespace) ->
 def test_the_records_are_explored_as_crops_and_the_test_stays_closed(strips_root: Path) -> None:
     data = get_data("synth_strips", strips_root)
     closed = replace(data, open_test=lambda: pytest.fail("the test was opened"))
-    page = explore.draw(closed, strips_root, seed=1).read_text()
+    page = commands_data.explore(closed, strips_root, seed=1).read_text()
     assert "187 train, 21 validation" in page
     assert "record, 3,000 samples at 300 Hz = 10 s" in page
 

@@ -300,7 +300,7 @@ def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int
     )
     text = comparison.summary(values)
     line = next(line for line in text.splitlines() if line.startswith("accuracy"))
-    assert line.endswith(f"n/a: {lacks}         -")
+    assert line.split()[-4:] == ["n/a:", *lacks.split(), "-"]
     assert "100.0%" not in text
 
 
@@ -318,4 +318,4 @@ def test_the_record_that_moves_a_difference_most_is_named(tmp_path: Path) -> Non
     values = comparison.compare(runs)
     influence = values["against_the_first"][0]["accuracy"]["influence"]
     assert (influence["record"], influence["without"]) == ("r7", 0)
-    assert "without record r7: +0.0000, with it +" in comparison.summary(values)
+    assert re.search(r"\+0\.\d{4}  *r7 +\+0\.0000", comparison.summary(values))

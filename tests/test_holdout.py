@@ -27,8 +27,8 @@ from loaders.splits import by_patient
 from loaders.splits.by_row import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
 from toolbox.reports import plots
-from toolbox.reports.logger import log_epoch
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.history import log_epoch
 
 FOLDS = 3
 

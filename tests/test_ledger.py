@@ -13,6 +13,7 @@ from test_stages import in_this_process
 
 import research
 from commands import fit
+from commands.trained import TrainedRun
 from conftest import SHORT
 from conftest import carried_out as commanded
 from studies import cells, stages, tables, worker
@@ -39,7 +40,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """The runs that a worker resumes, by folder, None for one that it starts; nothing is trained."""
     calls: list[Path | None] = []
     monkeypatch.setattr(fit, "start", lambda *_, **how: calls.append(None))
-    monkeypatch.setattr(fit, "go_on", lambda *_, run, **how: calls.append(run.path))
+    monkeypatch.setattr(TrainedRun, "open", lambda *_, run: run)
+    monkeypatch.setattr(fit, "resume", lambda run, *_, **how: calls.append(run.path))
     return calls
 
 
@@ -195,9 +197,10 @@ def test_a_freed_number_that_a_run_by_hand_took_is_no_cell_of_the_table(
     assert f"{root / RUN} is another run: --lr is 0.5, the cell has 0.001" in caplog.text
     assert research.main(order) == 0
     after = capsys.readouterr().out
+    # All but the seconds.
     assert [line.rpartition("  ")[0] for line in after.splitlines()[1:3]] == [
         line.rpartition("  ")[0] for line in before.splitlines()[1:3]
-    ]  # all but the seconds
+    ]
     assert by_hand == {path: path.read_bytes() for path in by_hand}
 
 

@@ -1,4 +1,4 @@
-"""The view "chart": any dataset of signals becomes one of pictures of ECG paper, drawn once and kept in `chartstore`.
+"""The view "chart": any dataset of signals becomes one of pictures of ECG paper, drawn once and kept in `store`.
 
     data = as_charts(get_data(...), root, layout="v1,v2", size=224)
 

@@ -125,12 +125,13 @@ def load(
     normalise: str | None = None,
     label_map: str | None = None,
 ) -> Data:
-    """The records from `data_file`, else from <root>/chapman, else fetched into it; options as of `twelve.Choices`.
+    """The records from `data_file`, else from <root>/chapman, else fetched into it; options as of
+    `twelve_lead.Choices`.
 
-    A record that fails the checks of `tracing` is left out, which is told, as in the published study; with `bad_rows`
-    "error" it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what cannot be
-    asked for, DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack
-    of permission.
+    A record that fails the checks of `chapman_records` is left out, which is told, as in the published study; with
+    `bad_rows` "error" it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what
+    cannot be asked for, DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError
+    for a lack of permission.
     """
     how = {"leads": leads, "rate": rate, "filter": filter, "normalise": normalise, "label_map": label_map}
     choices, folder = twelve_lead.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "chapman"

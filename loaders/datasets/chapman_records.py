@@ -33,7 +33,7 @@ from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead as Lead
 from toolbox import files as temporary
 from toolbox import terminal
 from toolbox.errors import CommanderError, DataError

@@ -20,7 +20,7 @@ from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import Remote, Wanted, download, fetch_first, locate, log, search, topmost
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead as Lead
 from loaders.splits.by_row import Holdout
 from toolbox import files, terminal
 from toolbox.errors import DataError, DownloadError
@@ -28,10 +28,8 @@ from toolbox.errors import DataError, DownloadError
 RATE_HZ = 300
 LABELS = ("N", "A", "O", "~")
 SCORED = ("N", "A", "O")  # of the challenge
-REFERENCES = (
-    "REFERENCE-v3.csv",
-    "REFERENCE.csv",
-)  # the third revision goes before the other, also where it is beside a zip
+# The third revision goes before the other, also where it is beside a zip.
+REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
 # By SHA-256 of its file, and of the whole set by how many records have each of LABELS.
 REVISIONS = {
     "7d637aa12a29e2e7be82ed18c383ab44e71aecae28035ed65ef49d4440dc69f9": "third revision, records A00001 to A02000"
@@ -47,9 +45,8 @@ SUFFIXES = (".hea", ".mat", ".dat", ".csv")
 RECORD, ORIGINAL = "A*", "REFERENCE-original.csv"
 SITE = "https://physionet.org/files/challenge-2017/1.0.0"
 REMOTES = (Remote("training2017.zip", f"{SITE}/training2017.zip"),)
-NEWEST = Remote(
-    REFERENCES[0], f"{SITE}/{REFERENCES[0]}"
-)  # stands beside the zip, whose own labels may be an older revision
+# Stands beside the zip, whose own labels may be an older revision.
+NEWEST = Remote(REFERENCES[0], f"{SITE}/{REFERENCES[0]}")
 HELP = "put training2017.zip of physionet.org (challenge-2017), or its folder, into {}, or name it with --data-file"
 WANTED = Wanted(
     files=(f"{RECORD}.hea",),

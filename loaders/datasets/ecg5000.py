@@ -19,7 +19,7 @@ from loaders.families import one_class
 from loaders.files.archives import reading
 from loaders.files.sources import Remote, Wanted, fetch_first, locate, log, names_in, search
 from loaders.formats import ucr
-from loaders.formats.csv.rows import Layout, read_file
+from loaders.formats.csv.rows import RowLayout, read_file
 from loaders.splits import by_row
 from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError
@@ -191,6 +191,6 @@ def _check_complete(files: dict[str, str], source: Path, split: str | None) -> N
 
 def _read(source: Path, cache: Path, bad_rows: str, name: str) -> tuple[Split, str]:
     suffix = Path(name).suffix
-    layout = Layout(SAMPLES, CLASSES, lowest=1, label_first=ucr.label_first(suffix), hint=WANTED.would_do)
+    layout = RowLayout(SAMPLES, CLASSES, lowest=1, label_first=ucr.label_first(suffix), hint=WANTED.would_do)
     as_csv = partial(ucr.as_csv, suffix=suffix, name=NAME, samples=SAMPLES)
     return read_file(source, name, cache, layout=layout, bad_rows=bad_rows, as_csv=as_csv)

@@ -28,14 +28,14 @@ from loaders.files.archives import reading, unpacked
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import Remote, Wanted, fetch_first, locate, names_in, search
 from loaders.formats import parts
-from loaders.formats.csv.rows import Layout, read_file
+from loaders.formats.csv.rows import RowLayout, read_file
 from loaders.splits import by_row
 from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
 TEST_BEATS = 21_892  # of 109,446, as many as Kaggle's file
-LAYOUT = Layout(row_forms.SAMPLES, row_forms.CLASSES)
+LAYOUT = RowLayout(row_forms.SAMPLES, row_forms.CLASSES)
 SPLIT_SEED = 42  # of the test set built from records: not --seed, so that every run has the same one
 REMOTES = (
     Remote("heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY"),
@@ -203,7 +203,7 @@ def _both(source: Path, cache: Path, bad_rows: str) -> tuple[Split, str]:
             raise DataError(
                 f"{name} is missing", where=str(source), hint="both ptbdb files of the Kaggle dataset in one folder"
             )
-        layout = Layout(row_forms.SAMPLES, CLASSES[label : label + 1], lowest=label)
+        layout = RowLayout(row_forms.SAMPLES, CLASSES[label : label + 1], lowest=label)
         rows, checksum = read_file(source, name, cache, layout=layout, bad_rows=bad_rows)
         parts.append(replace(rows, y=rows.y + label))
         checksums.append(checksum)

@@ -19,7 +19,7 @@ from loaders.files.archives import reading, unpacked
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import Wanted, fetch_first, locate, search
 from loaders.formats import parts
-from loaders.formats.lead_names import place_of
+from loaders.formats.lead_names import parse_leads, place_of
 from loaders.formats.wfdb import find_records, lead_names, rate_hz, read_leads
 from loaders.splits.by_patient import Cohort
 from loaders.splits.by_row import Holdout
@@ -67,9 +67,9 @@ def load(
     """The beats from `data_file`, else from <root>/mitdb or <root>/ecg, else fetched into <root>/mitdb: x (N, C, T)
     float32.
 
-    `split` and `fold` are those of `patients`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`,
-    `label_map` of `symbols`. `leads` are names with commas, with | between alternatives, see `chosen`; records that
-    lack one are left out. Raises UsageError for what cannot be asked for, DataError for what cannot be used,
+    `split` and `fold` are those of `splits.by_patient`, `window`, `rate`, `filter` and `normalise` of `beats.Recipe`,
+    `label_map` of `families.labels`. `leads` are names with commas, with | between alternatives, see `chosen`; records
+    that lack one are left out. Raises UsageError for what cannot be asked for, DataError for what cannot be used,
     DownloadError where nothing can be fetched, ResourceError for a lack of permission.
     """
     how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
@@ -90,18 +90,6 @@ def load(
     if not len(arrays["left_out"]):
         return data
     return data.ruled(f"{data.spec.split_rule}; left out for lack of the leads: {' '.join(arrays['left_out'])}")
-
-
-def parse_leads(text: str) -> list[list[str]]:
-    """The alternatives for each channel; UsageError where there is none, or where two channels have but the same
-    one."""
-    channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
-    if not all(name for channel in channels for name in channel):
-        raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
-    alone = [channel[0].lower() for channel in channels if len(set(channel)) == 1]
-    if len(set(alone)) < len(alone):
-        raise UsageError(f"--leads {text[:60]} names a lead twice", hint="each lead once")
-    return channels
 
 
 def chosen(channels: Sequence[Sequence[str]], names: Sequence[str]) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Dataset `table`: a user's own rows, from a CSV (`columns`) or an NPZ (`npz`) that --data-file names, without any
+"""Dataset `table`: a user's own rows, from a CSV or an NPZ that --data-file names, without any
 code.
 
 A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for

@@ -162,7 +162,8 @@ def numbers(
 ) -> NDArray[np.float32]:
     """Those of the `names` (F,) of the beats of one record at ascending `times_s` (N,), as (N, F).
 
-    `p_waves` (N, C, W) are the `pwaves.rows` of the beats, None where no name asks for them; `unknown` as in `rhythm`.
+    `p_waves` (N, C, W) are the `p_wave_rows` of the beats, None where no name asks for them; `unknown` as in
+    `rr_features`.
     """
     found = dict(zip(RR_FEATURES, rr_features(times_s, unknown).T, strict=True))
     if p_waves is not None:

@@ -167,7 +167,7 @@ class AsKaggle:
         return filters.resample(signal, rate_hz, self.rate_hz)
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """As `kaggle.record_beats` has them."""
+        """As `kaggle_record_beats` has them."""
         return peaks * RATE_HZ / rate_hz
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> float:
@@ -213,7 +213,7 @@ def classes_of(
 ) -> NDArray[np.int64]:
     """The number in `classes` (N,) of each annotated symbol (N,) as `dataset` has it, -1 where it is of none of them.
 
-    Raises as `symbols.label_map`.
+    Raises as `labels.label_map`.
     """
     own: Mapping[str, str] = TWO if dataset == "ecg_bin" else labels_symbols.label_map(label_map or "aami").symbols
     numbers = {symbol: classes.index(name) for name, those in own.items() if name in classes for symbol in those}
@@ -221,7 +221,7 @@ def classes_of(
 
 
 def features(names: Sequence[str], how: Form, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
-    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beside`."""
+    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beat_features`."""
     p_waves = None
     if set(names) & set(beat_features.P_FEATURES):
         p_waves = _together(

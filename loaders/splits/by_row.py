@@ -137,10 +137,8 @@ def validation_rule(fraction: float, seed: int) -> str:
 
 DRAWS = 256  # of patients in random order, from which the best is taken
 LEAST_SHARE = 1e-3  # of the beats, for a class to count
-MOST, SIZE_COUNTS = (
-    2.0,
-    3.0,
-)  # times the fraction that may validate; how much that size counts against the share of one class
+# Times the fraction that may validate; how much that size counts against the share of one class.
+MOST, SIZE_COUNTS = (2.0, 3.0)
 NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 
 

@@ -31,9 +31,8 @@ HALVES = Cohort(
 FACTS = {"source": "generated recordings of 24 patients; no patient's data", "licence": "as the program"}
 SYMBOLS = np.array(["N", "A", "V", "F", "Q"])
 SHARES = np.array([0.8, 0.08, 0.08, 0.02, 0.02])  # of all beats; each patient has shares of their own
-EARLY = np.array(
-    [1.0, 0.72, 0.68, 0.9, 1.0]
-)  # RR interval before a beat of each class, and the one after it, in normal ones
+# RR interval before a beat of each class, and the one after it, in normal ones.
+EARLY = np.array([1.0, 0.72, 0.68, 0.9, 1.0])
 PAUSE = np.array([1.0, 1.05, 1.32, 1.0, 1.0])
 # Waves P Q R S T and a spike: when in s, how high in mV and how wide in s; by class, factors of height and width.
 WHEN_S = np.array([-0.17, -0.03, 0.0, 0.03, 0.26, -0.08])

@@ -130,7 +130,7 @@ def load(
     normalise: str | None = None,
     label_map: str | None = None,
 ) -> Data:
-    """240 records of 10 s at 500 Hz in mV, the same at every start; options as of `twelve.Choices`."""
+    """240 records of 10 s at 500 Hz in mV, the same at every start; options as of `twelve_lead.Choices`."""
     if data_file:
         raise UsageError(
             "--data-file goes with a dataset that is read from files; synth_rhythms is generated", hint="chapman"

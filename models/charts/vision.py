@@ -14,7 +14,6 @@ the import is tried again.
 import functools
 import math
 from collections.abc import Mapping
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -51,17 +50,6 @@ def _imported() -> ModuleType:
 
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
-NAMES = (
-    "resnet18",
-    "resnet50",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "efficientnet_b3",
-    "convnext_tiny",
-    "convnext_base",
-    "vit_b_16",
-)
 SMALLEST = 32  # pixels a side: some of them halve a picture five times
 POSITIONS = "encoder.pos_embedding"
 
@@ -144,6 +132,3 @@ def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     places = places.transpose(1, 2).unflatten(2, (side, side))
     places = F.interpolate(places, size=grid, mode="bicubic", align_corners=True)
     return torch.cat([token, places.flatten(2).transpose(1, 2)], 1)
-
-
-VISION = {name: partial(Vision, name) for name in NAMES}

@@ -75,16 +75,14 @@ def told(signal: NDArray[np.float32]) -> bytes:
 
 
 def processes(charts: int, workers: int) -> int:
-    """How many processes draw, where `workers` were asked for, 0 for one a core; a worker of a grid may not start
-    any."""
+    """How many processes draw: `workers`, 0 for one a core; one in a worker of a study, which may start none."""
     if charts < ALONE or multiprocessing.current_process().daemon:
         return 1
     return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
-    """What `how` makes of each chunk, in their order, by so many processes; ResourceError where one of them is
-    killed."""
+    """The charts of each chunk in order, by `count` processes; ResourceError if one of them is killed."""
     if count == 1:
         yield from map(how, chunks)
         return
