@@ -81,7 +81,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              check=SEED),
         Flag("--split", DATA, "split protocol of a dataset with several; of mitdb inter-patient (default), "
              "inter-patient-strict, inter-patient-kfold:K, random, leave-one-record-out:REC, kfold-patient:K",
-             metavar="HOW", family="any", tags="divides", elsewhere="folds n-folds k-fold kfold cv"),
+             metavar="HOW", family="beats divided table", tags="divides", elsewhere="folds n-folds k-fold kfold cv"),
         Flag("--fold", DATA, "test fold of a split with folds, from 1 (default 1)", type=int, metavar="N", check=COUNT,
              family="beats", tags="divides"),
     )),
@@ -136,16 +136,16 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     ), rare=True),
     Group("charts", (
         Flag("--view", DATA, "what a row is: signal, or chart, a picture of ECG paper (25 mm/s, 10 mm/mV)",
-             metavar="WHAT", default="signal", choices="views", family="charts", task="classify"),
+             metavar="WHAT", default="signal", choices="views", family="any", task="classify"),
         Flag("--chart-layout", DATA, "v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or "
              "COLUMNSxSECONDS+LEAD, as 1x10; several make several charts of a row (default v1 for 12 leads of 10 s, "
-             "else one column)", metavar="L,L", family="charts", view="chart"),
+             "else one column)", metavar="L,L", view="chart"),
         Flag("--chart-leads", DATA, "leads that are drawn, in order (default all twelve, or all there are)",
-             metavar="L,L", family="charts", view="chart"),
+             metavar="L,L", view="chart"),
         Flag("--chart-size", DATA, "height in pixels; the width follows from the paper (default 224)", type=int,
-             metavar="PX", check=between(32, 4096), family="charts", view="chart", unused_by="export_charts"),
+             metavar="PX", check=between(32, 4096), view="chart", unused_by="export_charts"),
         Flag("--chart-style", DATA, "grid=off, line=MM of a trace (default 0.35), and RRGGBB of trace, paper, minor "
-             "and major", metavar="K=V,...", family="charts", view="chart"),
+             "and major", metavar="K=V,...", view="chart"),
     ), rare=True),
     Group("model", (
         Flag("--task", DATA, "classify, or detect (rows that are not of one class) (default that of the network)",

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import args
 from commands import build
 from commands.trained import TrainedRun
 from loaders.base import Data, Rows
@@ -146,8 +145,9 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
-    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in args.FLAGS.names(family="beats")}
-    find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
+    spec = subject.data.spec
+    options = build.options_for(spec.name, subject.flags)
+    find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, options=options)
     if not spec.image:
         return find(x.cpu().numpy())
     found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]

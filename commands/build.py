@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import args
-from loaders import base, get_data
+from loaders import DATASETS, base, get_data, option_names, options_of
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
+from loaders.declaration import ChartOptions
 from loaders.families import one_class
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold
@@ -64,12 +65,35 @@ def batch_size(flags: Flags, data: Data) -> int:
 
 def data_options(flags: Flags) -> dict[str, Any]:
     """What of the flags decides the rows of a dataset, as `get_data` takes it."""
-    how = {name: getattr(flags, name) for name in args.FLAGS.names(family="any")}
-    how["seed"] = flags.seed if flags.split_seed is None else flags.split_seed
-    how["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
-    switches = {name: getattr(flags, name) or None for name in args.FLAGS.names(family="any", type=bool)}
-    short = {"short_batch": (flags.batch_size or 0) if flags.short_run else None}
-    return how | switches | short | {"detect": flags.task == "detect"}
+    options = {name: getattr(flags, name) for name in args.FLAGS.names(family="any")} | family_options(flags)
+    options["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
+    drawn = {"chart": chart_options(flags), "short_batch": short_batch(flags)}
+    return options | drawn | {"seed": split_seed(flags), "detect": flags.task == "detect"}
+
+
+def family_options(flags: Flags) -> dict[str, Any]:
+    """The flags that are options of some dataset, by name."""
+    return {name: getattr(flags, name) for name in option_names()}
+
+
+def options_for(name: str, flags: Flags) -> Any:
+    """The options of the family of the dataset `name`, None where it is not one of the program's."""
+    return options_of(name, family_options(flags))[0] if name in DATASETS else None
+
+
+def split_seed(flags: Flags) -> int:
+    """The seed of train, validation and test."""
+    return flags.seed if flags.split_seed is None else flags.split_seed
+
+
+def short_batch(flags: Flags) -> int | None:
+    """The batch size of a short run, 0 for the default; None for a whole run."""
+    return (flags.batch_size or 0) if flags.short_run else None
+
+
+def chart_options(flags: Flags) -> ChartOptions:
+    """How rows are drawn."""
+    return ChartOptions(flags.chart_layout, flags.chart_leads, flags.chart_size, flags.chart_style)
 
 
 def _find_data(flags: Flags) -> Data:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import args
 from commands import build
 from commands.trained import TrainedRun
 from loaders.base import DataSpec
@@ -42,7 +41,7 @@ class Classifier:
     checkpoint: str
     epoch: int
     spec: DataSpec
-    form: row_forms.Form
+    form: row_forms.RowForm
     model: torch.nn.Module
     device: torch.device
     decision: torch.Tensor | None
@@ -96,7 +95,7 @@ def load(trained: TrainedRun) -> Classifier:
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in args.FLAGS.names(family="beats")})
+    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")

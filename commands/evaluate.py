@@ -15,7 +15,7 @@ import numpy as np
 import args
 from commands import build
 from commands.trained import TrainedRun, exposure
-from loaders import base, undivided
+from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
 from loaders.families import one_class
 from loaders.splits import by_row
@@ -100,8 +100,18 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     """
     flags, spec = trained.flags, trained.spec
     typed = [name for name in args.FLAGS.names("other-file") if name in trained.typed]
-    options = build.data_options(flags) | ({} if "short_run" in trained.typed else {"short_batch": None})
-    data = undivided.load(flags.test_on, flags.root_dir, dataset=spec.name, spec=spec, options=options, typed=typed)
+    data = undivided.load(
+        flags.test_on,
+        flags.root_dir,
+        dataset=spec.name,
+        spec=spec,
+        options=build.family_options(flags),
+        seed=build.split_seed(flags),
+        bad_rows=flags.bad_rows,
+        typed=typed,
+    )
+    short, chart = build.short_batch(flags) if "short_run" in trained.typed else None, build.chart_options(flags)
+    data = as_view(data, flags.root_dir, flags.view, chart, workers=flags.workers, short_batch=short)
     if flags.task != "detect":
         return data
     normal = one_class.normal_class(spec.classes, flags.normal_class)

@@ -33,7 +33,8 @@ from toolbox.plain import NOTICE
 from toolbox.reports import prediction, strip
 from trainer import PREDICT_ROWS
 
-AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.FORMS))  # whose runs are looked for without --dataset
+# Without --dataset, the run is looked for among those of these datasets.
+AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.cut_from_recordings()))
 DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
 log = logging.getLogger("commander")

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.synthetic import beats
 from models import VISION
@@ -105,7 +106,7 @@ def shared() -> Callable[[str], Path]:
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated dataset's arrays, made once."""
     root = tmp_path_factory.mktemp("synth_cache")
-    beats.load("synth", root, data_file=None, val_fraction=0.1, seed=42).test  # noqa: B018
+    get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
 
 

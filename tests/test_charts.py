@@ -17,10 +17,11 @@ import args
 from commands import build, choices, classifier
 from commands.trained import TrainedRun
 from conftest import make_spec
-from loaders import get_data
+from loaders import DATASETS, get_data
 from loaders.base import Data, Split
 from loaders.charts.view import as_charts
-from loaders.records import Crops, windows
+from loaders.declaration import ChartOptions
+from loaders.records import RecordRows, windows
 from toolbox.errors import DataError, UsageError
 from toolbox.paper import layouts
 from toolbox.runs import checkpoints
@@ -187,7 +188,7 @@ def strips(lengths: list[int]) -> Data:
         make_spec(samples=100, classes=("a", "b")), rate_hz=100, leads=("ECG",), view="record", unit="counts"
     )
     store = make_store(np.array(lengths), factor=1e-3)
-    sides = [Crops(store, np.array(of), np.array(of) % 2, 100) for of in ([0, 1, 2], [3], [4, 5])]
+    sides = [RecordRows(store, np.array(of), np.array(of) % 2, 100) for of in ([0, 1, 2], [3], [4, 5])]
     return Data(spec, sides[0], sides[1], lambda: sides[2], "strips")
 
 
@@ -288,8 +289,12 @@ def test_colours_and_grid_are_put_on_when_read_and_what_is_drawn_is_another_stor
         other = as_charts(make_data(), tmp_path, **{**SMALL, **how})
         assert folders() == before + 1
         assert other.checksum != plain.checksum
-    as_charts(make_data(), tmp_path, **SMALL, options={"fold": 2, "label_map": "x"})
-    assert folders() == 6
+
+
+def test_options_of_labels_and_splits_alone_are_no_part_of_a_store() -> None:
+    of_sides = {name for dataset in DATASETS.values() for name in dataset.options if dataset.is_of_sides(name)}
+    of_beats, of_strips = "fold label_map rr_features p_waves", "drop_labels rename_labels crops resample"
+    assert of_sides == {*of_beats.split(), *of_strips.split()}
 
 
 def test_charts_of_a_test_file_that_changed_are_not_taken_for_it(tmp_path: Path) -> None:
@@ -353,7 +358,8 @@ def test_stopped_and_resumed_equals_never_stopped(drawn: Data, tmp_path: Path, l
     ],
 )
 def test_a_dataset_that_is_asked_for_as_charts_keeps_its_sides(root: Path, how: dict[str, Any], unit: str) -> None:
-    signals, charts = (get_data("synth_strips", root, view=view, chart_size=32, **how) for view in ("signal", "chart"))
+    drawn = ChartOptions(size=32)
+    signals, charts = (get_data("synth_strips", root, view=view, chart=drawn, **how) for view in ("signal", "chart"))
     assert charts.spec.unit == unit
     assert (charts.spec.image[0], charts.spec.classes) == (32, signals.spec.classes)
     assert charts.spec.split_rule.startswith(signals.spec.split_rule)

@@ -23,7 +23,7 @@ from commander import main
 from commands import choices
 from conftest import SHORT, assert_same_run, launch, wait_for
 from loaders import DATASETS, get_data
-from loaders.splits import by_patient
+from loaders.families import by_patient
 from loaders.splits.by_row import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
 from toolbox.reports import plots

@@ -20,6 +20,7 @@ from test_strip import in_browser, needs_browser
 import args
 from commands import predict as prediction
 from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
+from loaders.declaration import BeatOptions
 from loaders.families import beat_features, row_forms
 from loaders.families.beats import Recipe
 from loaders.filters import resample
@@ -234,7 +235,7 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
     monkeypatch.setattr(row_forms, "BLOCK_S", 30)
     monkeypatch.setattr(row_forms, "AROUND_S", 20)
-    how = row_forms.form("mitdb", **options)
+    how = row_forms.form_of("mitdb", BeatOptions(**options))
     parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
     signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
@@ -252,7 +253,7 @@ def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
     monkeypatch.setattr(row_forms, "BLOCK_S", 30)
-    (*parts,) = row_forms.rows(row_forms.form("ecg"), [lead], peaks)
+    (*parts,) = row_forms.rows(row_forms.form_of("ecg"), [lead], peaks)
     found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
     signal, places = (
         resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ),

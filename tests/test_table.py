@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from test_fuzz import mutated
 
+from loaders import get_data
 from loaders.base import Data
-from loaders.datasets import table
 from loaders.formats.csv import columns as rownumbers
 from loaders.formats.csv import text as csv_text
 from loaders.formats.csv.columns import is_header
@@ -32,7 +32,7 @@ SPLIT = np.array(["train", "test", "val"])[np.arange(N) // 4 % 3]
 
 
 def load(root: Path, data_file: Path | None, *, val_fraction: float = 0.1, seed: int = 42, **how: Any) -> Data:
-    return table.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("table", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def frame(**more: np.ndarray) -> pd.DataFrame:

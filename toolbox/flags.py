@@ -133,7 +133,7 @@ class Flag:
     choices: str = ""  # the table of names in which a value is looked up
     elsewhere: str = ""  # names that other tools give to it; they are suggested, not understood
     path: Literal["", "folder", "file", "file or name", "run"] = ""
-    family: str = ""  # families of datasets whose option it is, "any" for all
+    family: str = ""  # families of datasets whose option it is; "any" for what every dataset is loaded with
     task: str = ""  # the only task that has a use for it
     view: str = ""  # the only view that has a use for it
     mode: str | None = None  # of a command: LOOK, TEST, USE, or "" for neither data nor run
@@ -159,8 +159,8 @@ class Flag:
         return self.typed.lstrip("-").replace("-", "_")
 
     def given_to(self, loader: str) -> bool:
-        """Whether it is an option of datasets of the family `loader`, of any where that is "any"."""
-        return bool(self.family) if loader == "any" else loader in self.family.split()
+        """Whether it is an option of datasets of the family `loader`; "any" for what every dataset is loaded with."""
+        return loader in self.family.split()
 
     def is_path(self, value: Any) -> bool:
         """Whether a value is a path that config.json has relative to the root; a name without an ending is none."""

@@ -83,6 +83,16 @@ def unpacked(archive: Path) -> Iterator[Path]:
             ) from error
 
 
+@contextmanager
+def as_folder(source: Path) -> Iterator[Path]:
+    """A folder as it is, or the content of a zip as in `unpacked`."""
+    if source.is_dir():
+        yield source
+        return
+    with unpacked(source) as folder:
+        yield folder
+
+
 def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:
     """What is unsafe in a zip of `packed` bytes with these members; "" if nothing is."""
     files = Counter(_place(member) for member in members if not member.filename.endswith("/"))

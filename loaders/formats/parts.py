@@ -1,10 +1,12 @@
 """The files of a recording, and its source: the SHA-256 of its header and of its samples."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from loaders.files.archives import as_folder, reading
+from loaders.files.cache import Arrays, cached, fingerprint
 from toolbox.files import sha256
 
 HEADER = ".hea"
@@ -42,6 +44,24 @@ def of_folder(folder: Path, suffixes: Collection[str]) -> list[Path]:
     files = {path for path in folder.iterdir() if path.suffix in suffixes}
     named = {part for path in files if path.suffix == HEADER for part in of(path) if is_plain(part)}
     return sorted(files | named)
+
+
+def parsed(
+    source: Path, suffixes: Collection[str], name: Path, build: Callable[[Path], Arrays], *beside: Path, **key: str
+) -> tuple[Arrays, str]:
+    """What `build` makes of a folder, or of the content of a zip, and its checksum; parsed once, see `cache.cached`.
+
+    The arrays are kept as `name`, a dash and a fingerprint of the files with these suffixes, or of the zip, of those
+    `beside` it, and of `key`.
+    """
+
+    def made() -> Arrays:
+        with as_folder(source) as folder:
+            return build(folder)
+
+    with reading(source):
+        files = of_folder(source, suffixes) if source.is_dir() else [source]
+        return cached(name.with_name(f"{name.name}-{fingerprint(*files, *beside, **key)}"), made)
 
 
 def source(path: Path) -> dict[str, Any]:
