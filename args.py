@@ -10,28 +10,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from toolbox.errors import program
 from toolbox.flags import COMMAND, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
 from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
 from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
 from toolbox.parser import Parser
 
-DESCRIPTION = """Train networks on ECG recordings and test them honestly.
+DESCRIPTION = f"""Train networks on ECG recordings and test them honestly.
 
-  train    python commander.py --dataset ecg --model-name resnet1d_10
-  test     python commander.py --dataset ecg --model-name resnet1d_10 --test
-  predict  python commander.py --dataset mitdb --model-name resnet1d_10 --predict recording.edf
-  explain  python commander.py --dataset ecg --model-name resnet1d_10 --explain gradcam
-  study    python research.py grids/first.yaml --workers 2"""
+  train    {program()} --dataset ecg --model-name resnet1d_10
+  test     {program()} --dataset ecg --model-name resnet1d_10 --test
+  predict  {program()} --dataset mitdb --model-name resnet1d_10 --predict recording.edf
+  explain  {program()} --dataset ecg --model-name resnet1d_10 --explain gradcam
+  study    {program("research")} grids/first.yaml --workers 2"""
 EPILOG = """Flags of a resumed or tested run that are not typed are those of its config.json.
 All flags: --help-all. Names: --list datasets, --list models, ... Documentation: README.md and docs/."""
-SHORT_HELP = """Train networks on ECG recordings and test them honestly. To start with:
-  python commander.py --model-name resnet1d_10 --sampler equal    train a new run, and test its best epoch
-  python commander.py --model-name resnet1d_10 --test             test that run again
-  python commander.py --help                                      more examples and the flags
+SHORT_HELP = f"""Train networks on ECG recordings and test them honestly. To start with:
+  {program()} --model-name resnet1d_10 --sampler equal    train a new run, and test its best epoch
+  {program()} --model-name resnet1d_10 --test             test that run again
+  {program()} --help                                      more examples and the flags
 """
 
 # fmt: off
-FLAGS = Declarations("commander.py", DESCRIPTION, EPILOG, (
+FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     Group("commands, beside training", (
         Flag("--test", COMMAND, "test a trained run: its best checkpoint, or the one of --resume", type=bool, mode=TEST,
              elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
@@ -282,6 +283,8 @@ FLAGS = Declarations("commander.py", DESCRIPTION, EPILOG, (
              identifies=True, on_resume="override", tags="batches"),
         Flag("--tensorboard", REPORT, "TensorBoard events in the run folder; with --test those of the test", type=bool,
              identifies=False, tags="output", elsewhere="tb tensor-board"),
+        Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,
+             kept=False),
         Flag("--verbose", MACHINE, "more messages", type=bool, kept=False),
         Flag("--debug", MACHINE, "traceback of an error", type=bool, kept=False),
     )),

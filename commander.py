@@ -11,7 +11,7 @@ from typing import Any
 import args
 import commands  # noqa: F401 (which adds the flags of datasets)
 from toolbox import terminal
-from toolbox.errors import UsageError
+from toolbox.errors import UsageError, program
 from toolbox.terminal import StopRequest
 
 log = logging.getLogger("commander")
@@ -24,9 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     """One of the things a command line asks for: names, a download, a test, or a training."""
+    if given.get("version_info"):
+        from toolbox import devices
+
+        sys.stdout.write(devices.version_info())
+        return
     wrong = args.complaints(given)
     if wrong:
-        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{program()} --help")
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

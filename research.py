@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolbox import plain, terminal
-from toolbox.errors import CommanderError, UsageError
+from toolbox.errors import CommanderError, UsageError, program
 from toolbox.flags import COMMAND, Check, Declarations, Flag, Flags, Group, between
 from toolbox.terminal import StopRequest
 
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
 MANY = between(1, 100_000)
 GPUS = Check("numbers with commas between them", lambda text: all(word.strip().isdigit() for word in text.split(",")))
-DESCRIPTION = """Run many trainings as one study, and read them as one table.
+PROGRAM = program("research")
+DESCRIPTION = f"""Run many trainings as one study, and read them as one table.
 
-  see the runs     python research.py grids/first.yaml --dry-run
-  carry them out   python research.py grids/first.yaml --workers 2     (the same command again resumes)
-  read the table   python research.py --results first"""
-SHORT_HELP = f"{DESCRIPTION}\n  all flags        python research.py --help\n"
+  see the runs     {PROGRAM} first --dry-run
+  carry them out   {PROGRAM} first --workers 2     (the same command again resumes)
+  read the table   {PROGRAM} --results first"""
+SHORT_HELP = f"{DESCRIPTION}\n  all flags        {PROGRAM} --help\n"
 EPILOG = "The same command again skips finished runs and resumes the others. Documentation: README.md and docs/."
 
 # fmt: off
-FLAGS = Declarations("research.py", DESCRIPTION, EPILOG, (
+FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     Group("grid", (
-        Flag("grid", COMMAND, "file of a grid, .yaml or .py; its keys are flags of commander.py", metavar="GRID",
+        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags "
+                              "of the commander", metavar="GRID",
              nargs="?"),
         Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
         Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
@@ -98,7 +100,7 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
         return show(flags)
     from studies import plans
 
-    plan = plans.read(Path(flags.grid))
+    plan = plans.read(plans.find(flags.grid))
     reps = flags.reps if plan.stages else flags.reps or plan.reps
     flags = flags.replace(stage=None, connected=None, folds=flags.folds or plan.folds, reps=reps)
     return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
@@ -109,7 +111,7 @@ def understood(argv: Sequence[str]) -> Flags:
     typed = FLAGS.parse(argv)
     flags = FLAGS.resolve(typed)
     if wrong := FLAGS.complaints(typed) + complaints(flags):
-        raise UsageError("; ".join(wrong), hint="python research.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{PROGRAM} --help")
     return flags
 
 

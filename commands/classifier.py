@@ -53,7 +53,8 @@ class Classifier:
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
         features = torch.from_numpy(row_forms.features(self.spec.features, self.form, leads, peaks))
-        scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
+        scores = [np.empty((0, len(self.spec.classes)), np.float32)]
+        upright: list[NDArray[np.bool_]] = []
         for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright):
             inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
             outputs = self.model(*(each.to(self.device) for each in inputs))

@@ -52,8 +52,8 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
         missed = checks.completeness(subject.model, some.inputs, some.target, **how)
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
         sentences.append(_complete(missed))
-    if seen.near is not None:
-        sentences.append(_at_qrs(subject, seen, values))
+    if seen.near is not None and seen.room is not None:
+        sentences.append(_at_qrs(subject, seen, seen.near, seen.room, values))
     if subject.flags.explain_random_labels:
         sentences.append(_labels(subject, some, stop, values))
     return Found(values, sentences, curves, cascade)
@@ -159,9 +159,9 @@ def _curves(subject: Subject, seen: Seen) -> checks.Curves:
     return checks.curves(score, x, seen.attribution, **how, orders=ORDERS_OF_PICTURES if spec.image else ORDERS)
 
 
-def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
+def _at_qrs(subject: Subject, seen: Seen, near: Array, room: Array, values: dict[str, Any]) -> Doubt:
     """How much of the evidence lies at the QRS; the figures are added to `values`."""
-    shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
+    shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), near, room)
     spec, explained = subject.data.spec, seen.target.cpu().numpy()
     values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
     return _qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
@@ -212,6 +212,7 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
 
 def _permuted(rows: Rows, seed: int) -> Rows:
     """The same rows with their labels in an order of chance; of pictures those of the signals they were drawn from."""
+    split: Any = rows  # a dataclass
     if (signals := getattr(rows, "signals", None)) is not None:
-        return replace(rows, signals=_permuted(signals, seed))
-    return replace(rows, y=np.random.default_rng(seed).permutation(rows.y))
+        return replace(split, signals=_permuted(signals, seed))
+    return replace(split, y=np.random.default_rng(seed).permutation(rows.y))

@@ -143,7 +143,7 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
     def on_epoch(trainer: Trainer, row: dict[str, Any], predictions: Predictions | None) -> None:
         if predictions:
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
-        checkpoints.save(run, trainer.state_dict(), is_best=trainer.best["epoch"] == row["epoch"], epoch_done=True)
+        checkpoints.save(run, trainer.state_dict(), is_best=trainer.best_epoch == row["epoch"], epoch_done=True)
         trainer.losses.save(run / LOSSES)
         history.log_epoch(run, trainer.history, flags.epochs)
         if board:

@@ -130,8 +130,8 @@ def table() -> str:
     for name, network in MODELS.items():
         count = "-" if network.parameters is None else f"{network.parameters:,}"
         rows.append((name, count, network.task + ", charts" * (network.view == "chart"), network.about))
-    name, _, task, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(f"{row[0]:{name}}  {row[1]:>10}  {row[2]:{task}}  {row[3]}" for row in rows)
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(f"{row[0]:{wide[0]}}  {row[1]:>10}  {row[2]:{wide[2]}}  {row[3]}" for row in rows)
 
 
 def get_model(

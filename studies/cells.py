@@ -27,7 +27,7 @@ from loaders.base import Data
 from studies import plans
 from studies.grid import Cell, varying
 from studies.ledger import DONE, LENGTH, OF_THE_MACHINE, Ledger, Task
-from toolbox.errors import UsageError
+from toolbox.errors import UsageError, program
 from toolbox.flags import Flag, Flags
 from toolbox.metrics import cost
 from toolbox.tasks import LAST
@@ -93,7 +93,7 @@ def experiment(cell: Cell, beside: Given = NOTHING) -> Experiment:
             f"{args.flag_name(min(own))} is not for a cell where folds validate in turn", hint="leave it out"
         )
     if wrong := args.complaints({**given, **beside}):
-        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{program()} --help")
     choices.settle(args.resolve({**given, **beside}))
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):

@@ -20,7 +20,7 @@ from typing import Any
 
 import args
 from toolbox import files
-from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
+from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, held
 
 FIRST = "grid"  # the stage of a research without stages
@@ -173,9 +173,7 @@ class Ledger:
             return {stage: _plan(plan) for stage, plan in plans.items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             what = f"the cells of this research cannot be read: {type(error).__name__}, {error}"
-            hint = (
-                f"remove this file, then research.py GRID --name {self.path.name} with the grid, which writes it again"
-            )
+            hint = f"remove this file; {program('research')} GRID --name {self.path.name} with the grid writes it again"
             raise CheckpointError(what, where=str(path), hint=hint) from error
 
     def plan(self, stage: str = FIRST) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loaders.augment import AUGMENTATIONS, Augment, MixedRows, examples, names, parse
+from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, names, parse
 from loaders.base import last_sample
 from toolbox.errors import UsageError
 
@@ -26,7 +26,7 @@ def augmented(text: str, x: Tensor, *, rate_hz: float = 125.0, seed: int = 1, ep
     return Augment(text, rate_hz=rate_hz, seed=seed)(x, epoch=epoch, step=step)[0]
 
 
-def mixed(text: str, x: Tensor, **numbers: int) -> MixedRows:
+def mixed(text: str, x: Tensor, **numbers: int) -> Mix:
     mix = Augment(text, rate_hz=125.0, seed=1)(x, **{"epoch": 0, "step": 0, **numbers})[1]
     assert mix is not None
     return mix

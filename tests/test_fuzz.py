@@ -139,7 +139,7 @@ def typed(action: Any) -> some.SearchStrategy[list[str]]:
 @rounds(40, 500)
 def test_any_flags_together(root: Path, examples: int) -> None:
     # what would leave the folder, ask for hours, or is about --help and tracebacks
-    kept_out = {"help", "root_dir", "data_file", "debug", "verbose", "epochs"}
+    kept_out = {"help", "root_dir", "data_file", "debug", "verbose", "version_info", "epochs"}
     flags = some.one_of([typed(action) for action in args.FLAGS.parser._actions if action.dest not in kept_out])
 
     def holds(extra: list[list[str]]) -> None:

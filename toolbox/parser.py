@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
             add_help=False,
         )
-        self.elsewhere = {word: [] for flag in declared for word in flag.elsewhere.split()}
+        self.elsewhere: dict[str, list[str]] = {word: [] for flag in declared for word in flag.elsewhere.split()}
         for group in declared.groups:
             section = self.add_argument_group(group.title)
             for flag in group.flags:
@@ -67,13 +67,13 @@ class Parser(argparse.ArgumentParser):
         if what:
             flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
             hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
-            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
+            raise UsageError(message, hint=hint if ONE_MISSING in message else f"{self.prog} --help")
         raise self.unknown(typed)
 
     def unknown(self, typed: str) -> UsageError:
         """The error of a flag that there is not, with those that it may stand for."""
         near = self._meant(typed.split()[0].split("=")[0])
-        return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
+        return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
 
     def _meant(self, word: str) -> list[str]:
         """Another spelling, the name that other tools give to a flag, or one like it."""
@@ -89,7 +89,7 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> NoReturn:
         parser._print_message(parser.format_help(every=option_string == "--help-all"), sys.stdout)
-        parser.exit()
+        raise SystemExit(0)
 
 
 _HELP: dict[str, Any] = {"action": _Help, "nargs": 0, "dest": "help", "default": argparse.SUPPRESS}

@@ -5,6 +5,7 @@ SIGTERM and Ctrl-C become a request that the training loop answers after its ste
 Outside of the loop, or when asked a second time, they stop the process where it is, by raising `Interrupted`.
 """
 
+import io
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
-    with suppress(AttributeError):  # in place of a stream a test may have put something else
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have put something else in its place
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
@@ -133,7 +134,7 @@ def attempt(
             return UsageError.code
         return command(argv, stop) or 0
     except SystemExit as ended:  # --help
-        return ended.code or 0
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
     except Interrupted as interrupted:
         say("interrupted\n")
         return interrupted.code

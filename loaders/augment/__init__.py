@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loaders.augment import images, signals
-from loaders.augment.signals import Chance, MixedRows
+from loaders.augment.signals import Chance, Mix
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
@@ -29,7 +29,7 @@ class Augmentation(NamedTuple):
     exceed; the rows it is for.
     """
 
-    change: Callable[[Tensor, float, Chance], Tensor | MixedRows]
+    change: Callable[[Tensor, float, Chance], Tensor | Mix]
     strength: float
     unit: str
     allowed: tuple[str, Callable[[float], bool]]
@@ -138,13 +138,13 @@ class Augment:
                 what = f"--augment {name} needs a sampling rate above {above_hz:g} Hz, the data has {rate_hz:g}"
                 raise UsageError(what, hint="wander or noise")
 
-    def __call__(self, x: Tensor, *, epoch: int, step: int) -> tuple[Tensor, MixedRows | None]:
+    def __call__(self, x: Tensor, *, epoch: int, step: int) -> tuple[Tensor, Mix | None]:
         """The rows of x (B, ...) changed, x itself left as it is, and how they were mixed, None where they were not."""
         chance, mix = Chance(x.device, self.rate_hz, (self.seed, epoch, step)), None
         for name, strength, probability in self.steps:
             chosen = chance.uniform(len(x)) < probability
             changed = AUGMENTATIONS[name].change(x, strength, chance)
-            if isinstance(changed, MixedRows):
+            if isinstance(changed, Mix):
                 mix = changed.only(chosen)
                 x = mix.of(x)
             else:

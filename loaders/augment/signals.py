@@ -5,33 +5,16 @@ which recurrent networks mask: what is added leaves the padding as it is, and wh
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from loaders.base import last_sample
+from toolbox.training.losses import Mix
 
 WANDER_HZ = (0.05, 0.5)
 MAINS_HZ = (50.0, 60.0)
-
-
-class MixedRows(NamedTuple):
-    """Row i is share[i] of its own and 1 - share[i] of row partner[i]; partner (B,) int64, share (B,) float32."""
-
-    partner: Tensor
-    share: Tensor
-
-    def only(self, chosen: Tensor) -> "MixedRows":
-        """The same where `chosen` (B,) holds; every other row is wholly its own."""
-        own = torch.arange(len(chosen), device=chosen.device)
-        return MixedRows(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
-
-    def of(self, x: Tensor) -> Tensor:
-        """The mixed rows of x (B, ...)."""
-        share = self.share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
-        return share * x + (1 - share) * x.index_select(0, self.partner)
 
 
 class Chance:
@@ -115,13 +98,13 @@ def cutout(x: Tensor, longest_s: float, chance: Chance) -> Tensor:
     return x.masked_fill(((time >= start) & (time < start + width))[:, None], 0)
 
 
-def mixup(x: Tensor, alpha: float, chance: Chance) -> MixedRows:
+def mixup(x: Tensor, alpha: float, chance: Chance) -> Mix:
     """Another row of the batch for each, and its share from Beta(alpha, alpha), drawn by row (Zhang et al., ICLR 2018).
 
     The rows are passed round a ring in random order, so that none meets itself in a batch of two or more.
     """
     ring = chance.uniform(len(x)).argsort()
-    return MixedRows(torch.empty_like(ring).scatter_(0, ring, ring.roll(1)), chance.beta(alpha, len(x)))
+    return Mix(torch.empty_like(ring).scatter_(0, ring, ring.roll(1)), chance.beta(alpha, len(x)))
 
 
 def _added(x: Tensor, change: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
     Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
     """
     piece = round(PIECE_S * rate_hz)
-    starts = np.unique(np.linspace(0, samples - piece, PIECES).astype(np.int64)) if samples >= piece else []
-    pieces = (read(int(first), int(first) + piece) for first in starts)
+    starts = np.unique(np.linspace(0, samples - piece, PIECES).astype(np.int64)).tolist() if samples >= piece else []
+    pieces = (read(first, first + piece) for first in starts)
     found = [_kurtosis(_filtered(each.astype(np.float64), rate_hz)) for each in pieces if np.isfinite(each).all()]
     return bool(found) and float(np.median(found)) < LEAST_PEAKED
 

@@ -46,7 +46,7 @@ def prepared(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     for part in model.modules():
         if getattr(part, "inplace", False):
-            part.inplace = False
+            part.inplace = False  # type: ignore[assignment]
         if isinstance(part, nn.RNNBase):
             part.dropout = 0.0
             part.train()

@@ -146,7 +146,7 @@ def ratio(part: Array, whole: Array) -> Array:
         return np.true_divide(part, whole)
 
 
-def _mean(values: Array) -> Array:
+def _mean(values: Array) -> Any:
     """The mean (...,) of what is a number in `values` (..., K)."""
     if values.ndim > 1:
         return np.array([_mean(row) for row in values])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import torch
@@ -92,7 +92,8 @@ Clock = Callable[[], float]  # seconds
 class Inputs(Protocol):
     """What a network's inputs look like."""
 
-    features: tuple[str, ...]
+    @property
+    def features(self) -> tuple[str, ...]: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -119,7 +120,7 @@ def size_and_work(model: nn.Module, spec: Inputs) -> dict[str, int]:
 def file_bytes(model: nn.Module) -> int:
     """The size of a file that torch.save writes of the weights, without writing one."""
     file = _Counter()
-    torch.save(model.state_dict(), file)
+    torch.save(model.state_dict(), cast(BinaryIO, file))
     return file.bytes
 
 

@@ -206,7 +206,7 @@ def measure(
         "intervals": {kind: intervals for kind, (intervals, _) in found.items()},
         "without_interval": {kind: lacking for kind, (_, lacking) in found.items()},
         "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
-        "influence": jackknife.influence(gross, without, names, headline(classes)),
+        "influence": jackknife.influence(gross, without, names.tolist(), headline(classes)),
         "by_record": table(names, matrices, classes),
     }
 

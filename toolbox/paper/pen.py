@@ -143,7 +143,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
     # Of no line at all bincount gives whole numbers.
-    ink = steps[: height * width].reshape(image).astype(np.float64, copy=False)
+    ink: NDArray[np.float64] = steps[: height * width].reshape(image).astype(np.float64, copy=False)
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)

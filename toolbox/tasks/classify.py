@@ -11,8 +11,9 @@ from torch import Tensor
 from toolbox.metrics import bootstrap, calibration, classification
 from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks.task import LAST, Evaluation, Mix, means
+from toolbox.tasks.task import LAST, Evaluation, means
 from toolbox.training import losses
+from toolbox.training.losses import Mix
 
 OF_PATIENTS = (
     "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",

@@ -171,7 +171,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
     (table, _), counted = _listed(values["by_record"]), values["counts"]
     names = [*table["record"], "gross"]
     heights = -np.arange(len(names), dtype=float)
-    panels = []
+    panels: list[Panel] = []
     for of in counted or values["macro_over"]:
         for part, missing in (("Se", "FN"), ("+P", "FP")):
             share = np.array(table[f"{of} {part}"], dtype=float)

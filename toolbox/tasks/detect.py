@@ -16,15 +16,16 @@ from toolbox.errors import UsageError
 from toolbox.metrics import classification
 from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks.task import LAST, Evaluation, Mix, means
+from toolbox.tasks.task import LAST, Evaluation, means
 from toolbox.training import losses
+from toolbox.training.losses import Mix
 
 DEFAULT = "percentile:98"
 Errors = NDArray[np.floating]
 
 THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
-    "percentile": lambda errors, percent: np.percentile(errors, percent),
-    "sd": lambda errors, factor: errors.mean() + factor * errors.std(),
+    "percentile": lambda errors, percent: float(np.percentile(errors, percent)),
+    "sd": lambda errors, factor: float(errors.mean() + factor * errors.std()),
     "value": lambda errors, value: value,
 }
 LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
@@ -137,8 +138,8 @@ class Detect:
 
         ranked, matrix = detect_report.ranked(predictions, self.normal, values["threshold"])
         classes = detect_report.CLASSES
-        curves = () if matrix is None else classes[:1]
-        images = plots.test_images(ranked, matrix, classes, curves=curves, epoch=step) if curves else {}
+        curves: Sequence[str] = () if matrix is None else classes[:1]
+        images = {} if matrix is None else plots.test_images(ranked, matrix, classes, curves=curves, epoch=step)
         board.test(classification.floats(values), ranked, images, curves=curves, step=step)
 
 

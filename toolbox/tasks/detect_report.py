@@ -216,7 +216,8 @@ def reconstruction_panels(
     chosen: Mapping[str, Array], x: Array, outputs: Array, predictions: Predictions, spec: DataFacts
 ) -> list[Panel]:
     """A panel for each chosen row: its first lead (T,) as it is and as it was reconstructed, the error in the title."""
-    seconds, pairs = np.arange(x.shape[2]) / spec.rate_hz, []
+    seconds = np.arange(x.shape[2]) / spec.rate_hz
+    pairs: list[Panel] = []
     for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):
         i = len(pairs)
         unit = "" if i % SHOWN else fill(spec.unit, 18)

@@ -11,15 +11,9 @@ from torch import Tensor
 
 from toolbox.metrics import classification
 from toolbox.runs.predictions import Predictions
+from toolbox.training.losses import Mix
 
 LAST = "epoch"  # monitored where nothing is to be chosen: the last epoch is the best
-
-
-class Mix(Protocol):
-    """Rows blended in pairs (mixup): `share` (B,) of each row is its own, the rest that of row `partner` (B,)."""
-
-    partner: Tensor
-    share: Tensor
 
 
 @dataclass(frozen=True)

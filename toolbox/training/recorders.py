@@ -56,7 +56,7 @@ class Board:
                 if parameter.grad is not None:
                     self.writer.add_histogram(f"gradients/{name}", parameter.grad, step)
             self._add(scalars, images, step)
-            if "confusion_matrix" in row["val"]:
+            if predictions is not None and "confusion_matrix" in row["val"]:
                 self._add_curves("pr_curve_val", predictions, self.classes, step)
             self.writer.flush()
 
@@ -95,7 +95,7 @@ class Board:
         figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
         with self._writing():
             for summary in hparams(plain, figures):
-                self.writer.file_writer.add_summary(summary)
+                self.writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
         """Write out what is left."""
