@@ -180,12 +180,12 @@ def dry_run(plan: "Plan", root: Path) -> int:
 
 def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
     """Carry out the stages of a plan as far as they are not done, and show the table."""
-    from studies import runner, stages
+    from studies import runner, stages, worker
     from studies.ledger import Ledger
 
     checked = stages.check(plan)  # before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
-    with ledger.locked(), runner.logged(ledger.path / "research.log"):
+    with ledger.locked(), worker.logged(ledger.path / "research.log"):
         log.info("study folder %s", ledger.path)
         with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
             how = {"branches": flags.branches, "retry": flags.retry, "metric": flags.best}

@@ -22,7 +22,7 @@ from typing import Any
 
 from studies import worker
 from studies.ledger import FAILED, Ledger, Task
-from toolbox import plain, terminal
+from toolbox import terminal
 from toolbox.errors import ResourceError
 from toolbox.terminal import StopRequest
 
@@ -36,19 +36,6 @@ CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
 Group = tuple[Task, ...]
 log = logging.getLogger("commander")
-
-
-@contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Write the log into `path` too, with times."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
 
 
 class Above(logging.Handler):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -39,18 +40,9 @@ PRUNERS = {
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
 }
 State = optuna.trial.TrialState
+# The lock of a journal that one process alone writes, since the study is locked as a whole.
+ALONE = SimpleNamespace(acquire=lambda: True, release=lambda: None)
 log = logging.getLogger("commander")
-
-
-class Alone:
-    """The lock of a journal that one process alone writes, since the study is locked as a whole."""
-
-    def acquire(self) -> bool:
-        """True at once."""
-        return True
-
-    def release(self) -> None:
-        """Nothing to release."""
 
 
 def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -97,7 +89,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         name = "study.log" if runs.stage == SEARCH else f"study-{runs.stage}.log"
-        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=Alone())
+        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=ALONE)
         direction = {"min": "minimize", "max": "maximize"}[tasks.mode(self.metric)]
         storage = optuna.storages.JournalStorage(backend)
         how = {"storage": storage, "study_name": ledger.path.name, "pruner": made, "load_if_exists": True}

@@ -30,11 +30,11 @@ from studies.ledger import (
     key_of,
     stage_of,
 )  # fmt: skip
-from toolbox import files
+from toolbox import files, schema
 from toolbox.errors import UsageError
 from toolbox.metrics import classification
 from toolbox.registry import pick
-from toolbox.runs.folder import HISTORY, RESULTS
+from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
 from toolbox.tasks import LAST, is_better, mode
 
 Row = dict[str, Any]
@@ -43,10 +43,8 @@ OF_A_RUN = {
     "run", "error"
 }  # fmt: skip
 OF_ANY = OF_A_RUN | {"cell", "stage", "chosen", "folds"}
-LARGEST = 1e300  # of a figure
 LEVEL = 0.95
 MEND = "mend the file, or remove the run folder: the same command runs the configuration again"
-ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # where a file has another form
 
 
 class Cost(NamedTuple):
@@ -65,6 +63,13 @@ COSTS = {
     "latency_ms": Cost("ms a row", "a row alone (ms)"),
     "rows_per_s": Cost("rows/s", "rows a second, in batches (more to the left)", more_is_better=True),
 }
+
+
+# The form of the files of a run, as far as the table reads them.
+MATRIX = {"confusion_matrix?": [[schema.Number()]]}
+EPOCH = {"epoch": int, "seconds": schema.Number(), "val": MATRIX, "train?": MATRIX}
+OF_CONFIG = {"parameters?": schema.Number(), "flags?": dict, "data?": {"split_rule?": str}}
+OF_RESULTS = {"test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in COSTS}}
 
 
 class DamagedRun(Exception):
@@ -128,39 +133,23 @@ def _row(ledger: Ledger, record: Mapping[str, Any], row: Row) -> Row:
 
 def _figures(found: Found, *, done: bool) -> Row:
     """The figures in the files of a run. Raises DamagedRun for a file that is not as this program writes it."""
-    config, results = found.config, _json(found.folder, RESULTS)
-    try:
-        results = {} if results is None else results
-        test, cost = results.get("test", {}), results.get("cost") or {}
-        costs = {"parameters": config.get("parameters"), **{f"cost/{name}": value for name, value in cost.items()}}
-        _numbers({name: value for name, value in costs.items() if _is_measured(name) or not isinstance(value, str)})
-        history = epochs(found.folder)
-        best = best_epoch(history, monitor(config)) or {}
-        row: Row = {"epochs": len(history), **costs}
-        row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
-        row |= {f"val/{name}": value for name, value in _plain(best.get("val") or {}).items()}
-        row |= {f"test/{name}": value for name, value in _plain(test).items()}
-        row["collapsed"] = _collapsed(best, test) if done else None
-        rule = (config.get("data") or {}).get("split_rule")
-        return row | {"split_rule": None if rule is None else str(rule)}
-    except ODD as error:
-        what = f"config.json, {HISTORY} or {RESULTS} of {found.folder} is not as it was written"
-        raise DamagedRun(f"{what}, {type(error).__name__}: {error}") from error
+    config, results = found.config, _json(found.folder, RESULTS, OF_RESULTS) or {}
+    if why := schema.misfit(config, OF_CONFIG):
+        raise DamagedRun(f"{CONFIG} is not as it was written, {why} ({found.folder})")
+    history, test = epochs(found.folder), results.get("test") or {}
+    best = best_epoch(history, monitor(config)) or {}
+    row: Row = {"epochs": len(history), "parameters": config.get("parameters")}
+    row |= {f"cost/{name}": value for name, value in (results.get("cost") or {}).items()}
+    row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
+    row |= {f"val/{name}": value for name, value in _plain(best.get("val") or {}).items()}
+    row |= {f"test/{name}": value for name, value in _plain(test).items()}
+    row["collapsed"] = _collapsed(best, test) if done else None
+    return row | {"split_rule": (config.get("data") or {}).get("split_rule")}
 
 
 def epochs(folder: Path | None) -> list[dict[str, Any]]:
     """The epochs of a run from its logger.json, none without the file. Raises DamagedRun where it is no history."""
-    history = _json(folder, HISTORY) or []
-    try:
-        for epoch in history:
-            _numbers({name: epoch[name] for name in ("epoch", "seconds") if name in epoch})
-            if type(epoch["epoch"]) is not int or not isinstance(epoch["val"], dict):
-                raise ValueError("an epoch is no number, or its val no object")
-            _plain(epoch["val"])
-    except ODD as error:
-        what = f"{HISTORY} of {folder} is not as it was written"
-        raise DamagedRun(f"{what}, {type(error).__name__}: {error}") from error
-    return history
+    return _json(folder, HISTORY, [EPOCH]) or []
 
 
 def _collapsed(best: Mapping[str, Any], test: Mapping[str, Any]) -> str | None:
@@ -253,24 +242,19 @@ def typed(text: str | None) -> Any:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float]:
     """The figures among the values of a split, without those of one class."""
-    return _numbers({name: value for name, value in values.items() if isinstance(value, int | float)})
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, each None or a finite number. Raises ValueError for any other."""
-    for name, value in values.items():
-        if value is not None and not (isinstance(value, int | float) and abs(value) < LARGEST):
-            raise ValueError(f"{name} is {str(value)[:40]}")
-    return dict(values)
-
-
-def _json(folder: Path | None, name: str) -> Any:
-    """A file of a run, None where it is missing. Raises DamagedRun where it cannot be read."""
+def _json(folder: Path | None, name: str, form: Any) -> Any:
+    """A file of a run, None where it is missing. Raises DamagedRun where it cannot be read, or has another `form`."""
     path = folder / name if folder else None
     try:
-        return files.read_json(path) if path and path.is_file() else None
+        found = files.read_json(path) if path and path.is_file() else None
     except (OSError, ValueError) as error:
         raise DamagedRun(f"{name} cannot be read, {error} ({path})") from error
+    if found is not None and (why := schema.misfit(found, form)):
+        raise DamagedRun(f"{name} is not as it was written, {why} ({path})")
+    return found
 
 
 def cells(found: Sequence[Row], metric: str) -> list[Row]:
@@ -317,11 +301,6 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
 
 def _column(cost: str) -> str:
     return cost if cost == "parameters" else f"cost/{cost}"
-
-
-def _is_measured(column: str) -> bool:
-    """Whether a column of a run is one of COSTS, which are numbers; others may be words, as the device's name."""
-    return column.removeprefix("cost/") in COSTS
 
 
 def _by_rep(group: Sequence[Row], name: str) -> dict[int, float]:

@@ -86,7 +86,7 @@ def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[driver, task.key] = StopRequest()
     begun_s = time.perf_counter()
-    with _logged(ledger.log(task.key)):
+    with logged(ledger.log(task.key), None, thread=threading.get_ident()):
         outcome = _attempt(ledger, driver, task, request, branches)
     del RUNNING[driver, task.key]
     if outcome["state"] != BUSY:
@@ -190,14 +190,14 @@ def _quietly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send the log of a run, which is that of its thread, into the file `path`."""
-    handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
+def logged(path: Path, name: str | None = "commander", *, thread: int | None = None) -> Iterator[None]:
+    """Write the log `name`, None for every log, into `path` too, with times; with `thread` that of one thread."""
+    logger, handler = logging.getLogger(name), logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
-    handler.addFilter(lambda record: record.thread == thread)
-    logging.getLogger().addHandler(handler)
+    handler.addFilter(lambda record: thread in (None, record.thread))
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        logger.removeHandler(handler)
         handler.close()

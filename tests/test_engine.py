@@ -176,7 +176,7 @@ def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(runner, "LOG_S", -1.0)
     monkeypatch.setattr(runner, "SHOW_S", -1.0)
     logging.getLogger("commander").setLevel(logging.INFO)
-    with runner.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
+    with worker.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
         bar.show(lambda: {"0": "a_0 epoch 3/20", "1": "b_0"})
         bar.ended("a_0", {"state": "done"})
         bar.ended("b_0", {"state": "failed", "error": "why"})

@@ -159,7 +159,7 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
         number = made.under[task.cell].numbers[0]
         folder = run_of(ledger, task, f"run{number}")
         score = 0.9 if number < 6 else 0.1
-        history = [{"epoch": epoch, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
+        history = [{"epoch": epoch, "seconds": 1.0, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
         (folder / "logger.json").write_text(json.dumps(history))
         made._report(engine)
         return {"state": PRUNED if engine.stopped and engine.stopped[-1][0] == [task.key] else DONE}

@@ -309,7 +309,8 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
         waiting.append(len(engine))
         assert task.given["val_fold"] == f"{task.rep + 1}/3"
         folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
-        (folder / "logger.json").write_text(json.dumps([{"epoch": 1, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}]))
+        epoch = {"epoch": 1, "seconds": 1.0, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}
+        (folder / "logger.json").write_text(json.dumps([epoch]))
         return {"state": outcomes[task.rep]}
 
     engine = Here(ledger, outcome)
