@@ -166,7 +166,7 @@ def dry_run(plan: "Plan", root: Path) -> int:
     if stage.named:
         sys.stdout.write(plain.lines(stages.listed(plan, checked)) + "\n")
         return 0
-    found, runs = checked[stage.name].found, stages.series(plan, stage)
+    (_, found), runs = checked[stage.name], stages.series(plan, stage)
     axes, digests = varying([one.cell for one in found]), {}
     networks = cells.networks(found, root, cells.Memo())
     for number, (one, (cost, digests[one.name])) in enumerate(zip(found, networks, strict=True), start=1):

@@ -20,6 +20,8 @@ from studies.plans import Plan, Stage
 from toolbox.errors import UsageError
 from toolbox.terminal import StopRequest
 
+Found = list[Configuration] | Space
+Checked = dict[str, tuple[Grid, Found]]
 log = logging.getLogger("commander")
 
 
@@ -61,46 +63,36 @@ def _space(grid: Grid, runs: Series, stage: Stage) -> Space:
     return space
 
 
-@dataclass(frozen=True)
-class Checked:
-    """The configurations or the space of a stage, and the grid that they are of."""
-
-    grid: Grid
-    found: list[Configuration] | Space
-
-    @classmethod
-    def of(cls, plan: Plan, stage: Stage, grid: Grid) -> "Checked":
-        """Raises UsageError for a configuration that no run could start with."""
-        runs = series(plan, stage)
-        return cls(grid, _space(grid, runs, stage) if stage.search or stage.refine else _configurations(grid, runs))
-
-    def cells(self) -> list[Cell]:
-        """Configurations in which every value of the grid stands."""
-        return list(self.found.probes()) if isinstance(self.found, Space) else [one.cell for one in self.found]
+def find(plan: Plan, stage: Stage, grid: Grid) -> Found:
+    """The configurations or the space of a stage. Raises UsageError for one that no run could start with."""
+    runs = series(plan, stage)
+    return _space(grid, runs, stage) if stage.search or stage.refine else _configurations(grid, runs)
 
 
-def check(plan: Plan) -> dict[str, Checked]:
-    """Every stage but those of new seeds, by name, with one configuration in place of the best of earlier stages.
+def check(plan: Plan) -> Checked:
+    """Grid and configurations, or space, of every stage but those of new seeds, by name; one configuration stands in
+    place of the best of earlier stages.
 
     Raises UsageError for a stage that could not start, as far as that is known before the first is done.
     """
-    checked: dict[str, Checked] = {}
+    checked: Checked = {}
     tried: dict[str, Cell] = {}
     monitors = {}
     for stage in (stage for stage in plan.stages if not stage.seeds):
         try:
-            checked[stage.name] = Checked.of(plan, stage, grid_of(plan, stage, tried))
-            found = checked[stage.name].cells()
+            grid = grid_of(plan, stage, tried)
+            found = find(plan, stage, grid)
+            probes = list(found.probes()) if isinstance(found, Space) else [one.cell for one in found]
             for again in [again for again in plan.stages if again.seeds][:1]:
-                for cell in found:
+                for cell in probes:
                     series(plan, again).configuration(cell)
         except UsageError as error:
             where = f"stage {stage.name}" if stage.named else ""
             where = ": ".join(filter(None, [where, error.where]))
             raise UsageError(error.what, where=where, hint=error.hint) from error
-        tried[stage.name] = found[0]
-        monitors[stage.name] = cells.configuration(found[0]).settled().monitor
-        _check_weights(stage, found[0], plan.stages)
+        checked[stage.name], tried[stage.name] = (grid, found), probes[0]
+        monitors[stage.name] = cells.configuration(probes[0]).settled().monitor
+        _check_weights(stage, probes[0], plan.stages)
     if len(set(monitors.values())) > 1:
         metrics = ", ".join(f"{name} by {metric}" for name, metric in monitors.items())
         raise UsageError(f"stages are judged by one metric, these are by several: {metrics}", hint="monitor in base")
@@ -124,7 +116,7 @@ class Study:
     """
 
     plan: Plan
-    checked: dict[str, Checked]
+    checked: Checked
     ledger: Ledger
     workers: runner.Workers
     stop: StopRequest
@@ -142,8 +134,8 @@ class Study:
                 self._again(stage, best[stage.source] if stage.named else self._best_of(stage.source))
                 continue
             names = {name: f"{name}-{cells.configuration(cell).name}" for name, cell in best.items()}
-            grid, known = grid_of(self.plan, stage, best, names), self.checked[stage.name]
-            found = known.found if known.grid == grid else Checked.of(self.plan, stage, grid).found
+            grid, (known, found) = grid_of(self.plan, stage, best, names), self.checked[stage.name]
+            found = found if known == grid else find(self.plan, stage, grid)
             if isinstance(found, Space):
                 if stage.search:
                     self._search(stage, found)
@@ -156,7 +148,7 @@ class Study:
             if stage.named:
                 best[stage.name] = self._best_of(stage.name)
 
-    def _keep(self, stage: Stage, found: Sequence[Configuration] | Space) -> int:
+    def _keep(self, stage: Stage, found: Found) -> int:
         """Write down what a stage runs, and return how many configurations are new."""
         if isinstance(found, Space):
             what = {"space": str(found)}
@@ -256,7 +248,7 @@ class Study:
         return self.workers.count if self.plan.stages[0].named else useful
 
 
-def listed(plan: Plan, checked: dict[str, Checked]) -> Iterator[str]:
+def listed(plan: Plan, checked: Checked) -> Iterator[str]:
     """A line for each stage of a file and each of its configurations, as far as they are known before the first is
     done."""
     for stage in plan.stages:
@@ -265,7 +257,7 @@ def listed(plan: Plan, checked: dict[str, Checked]) -> Iterator[str]:
             whole = ", trained on all training rows" * runs.whole
             yield f"{stage.name}: the best configuration of {stage.source} again, {stage.seeds} seeds{whole}, tested"
             continue
-        found = checked[stage.name].found
+        _, found = checked[stage.name]
         since = f", from the best configuration of {stage.source}" if stage.source else ""
         if isinstance(found, Space):
             neighbours = f", then the best and its neighbours, {runs}" if stage.refine else ""

@@ -1,6 +1,7 @@
 """The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in
 Python."""
 
+import sys
 from functools import reduce
 from itertools import product
 from operator import mul
@@ -127,6 +128,12 @@ def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
         == other.grid.cells()
         == [*first, {**base, "criterion": "no"}, {**base, "criterion": "12:30"}, base]
     )
+
+
+def test_a_grid_that_imports_the_algebra_by_its_earlier_name_is_read(tmp_path: Path) -> None:
+    text = PYTHON.replace("from studies.grid", "from toolbox.grid")
+    assert plans.read(written(tmp_path, text, "old.py")) == plans.read(written(tmp_path, PYTHON, "new.py"))
+    assert "toolbox.grid" not in sys.modules
 
 
 @pytest.mark.parametrize(
