@@ -1,27 +1,50 @@
-# make train   sets everything up and trains; make train ARGS="--model-name cnn1d_3 --short-run" passes flags
-# make audit   asks a public database for known weaknesses of the installed packages
-# make test    sets everything up and runs the checks and the tests
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
+EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
+# The quick test files, without test_.
+FAST := archives args augment base beats bootstrap cache calibration checkpoints detection diagnoses edf errors files \
+	habits house jackknife lead_names losses matching optimizers outputs predictions rhythm schedulers symbols tasks \
+	temporary thresholds units
+PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: train test audit
-train: .venv/ready
+.PHONY: help train test test-fast lint format types docs audit
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: .venv/ready ## set up and train; make train ARGS="--model-name cnn1d_3 --short-run" passes flags
 	.venv/bin/python commander.py $(ARGS)
 
-test: .venv/ready-dev
+test: lint types ## set up and run all checks and tests
+	$(PYTEST) --durations=10
+
+test-fast: .venv/ready-dev ## run a minute of the tests, before every commit
+	.venv/bin/python -m pytest -n 2 $(FAST:%=tests/test_%.py)
+
+lint: .venv/ready-dev ## check style and format, change nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-audit: .venv/ready
-	.venv/bin/python -m pip install -q pip-audit
+format: .venv/ready-dev ## correct style where that is safe, and format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+types: .venv/ready-dev ## check types
+	.venv/bin/mypy
+
+docs: .venv/ready-dev ## write the generated pages of docs/ from the declarations
+	.venv/bin/python docs/generate.py
+
+audit: .venv/ready-dev ## ask a public database for known weaknesses of the installed packages
+	.venv/bin/python -m pip install pip-audit
 	.venv/bin/pip-audit
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -r requirements.txt
+	.venv/bin/python -m pip install -r requirements.txt
 	touch $@
 
-.venv/ready-dev: .venv/ready requirements-dev.txt
-	.venv/bin/python -m pip install -q -r requirements-dev.txt
+.venv/ready-dev: .venv/ready requirements-dev.txt $(EXTRAS)
+	.venv/bin/python -m pip install $(addprefix -r ,requirements-dev.txt $(EXTRAS))
 	touch $@

@@ -1,322 +1,356 @@
-"""What was typed becomes flags, and what may not go together is said; the flags themselves are declared in `flags`.
+"""Every flag of commander.py, declared once with all that is known of it, and the questions that others ask of them.
 
-`parse` returns only what was typed; `resolve` puts it over a run's own config and the defaults; `complaints` checks it
-all. Imports the standard library alone, so that --help answers at once. Names (models, datasets, ...) are looked up
-later.
+`parse` returns what was typed; `complaints` says what is wrong with it; `resolve` puts it over a run's own config.json
+and the defaults; `needed` leaves out what a command does not use. Names (models, datasets, ...) are looked up later, by
+`commands.choices`.
 """
 
-import argparse
-import math
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+import logging  # noqa: I001 (three lines of names, not twenty)
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
-from toolbox import modes
-from toolbox.errors import UsageError
-from toolbox.flags import GROUPS
-from toolbox.modes import flag_name
+from toolbox.errors import program
+from toolbox.flags import COMMAND, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
+from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
+from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
+from toolbox.parser import Parser
 
-SHORT_HELP = """ECG Commander trains networks on heart recordings and tests them honestly. Three lines to start with:
-  python commander.py --model-name resnet1d_10 --sampler equal --version bump    train a new run, test its best epoch
-  python commander.py --model-name resnet1d_10 --test --resume best              test that run again
-  python commander.py --help                                                     every flag
+DESCRIPTION = f"""Train networks on ECG recordings and test them honestly.
+
+  train    {program()} --dataset ecg --model-name resnet1d_10
+  test     {program()} --dataset ecg --model-name resnet1d_10 --test
+  predict  {program()} --dataset mitdb --model-name resnet1d_10 --predict recording.edf
+  explain  {program()} --dataset ecg --model-name resnet1d_10 --explain gradcam
+  study    {program("research")} grids/first.yaml --workers 2"""
+EPILOG = """Flags of a resumed or tested run that are not typed are those of its config.json.
+All flags: --help-all. Names: --list datasets, --list models, ... Documentation: README.md and docs/."""
+SHORT_HELP = f"""Train networks on ECG recordings and test them honestly. To start with:
+  {program()} --model-name resnet1d_10 --sampler equal    train a new run, and test its best epoch
+  {program()} --model-name resnet1d_10 --test             test that run again
+  {program()} --help                                      more examples and the flags
 """
-# What one command asks for; the rest describes the run and is kept in its config.json.
-OF_THE_COMMAND = {
-    "root_dir",
-    "version",
-    "resume",
-    "test",
-    "test_on",
-    "override",
-    "list",
-    "download",
-    "explore",
-    "export_charts",
-    "compare",
-    "predict",
-    "beats",
-    "unit",
-    "out",
-    "explain",
-    "explain_class",
-    "explain_rows",
-    "explain_count",
-    "records",
-    "explain_random_labels",
-    "no_figures",
-    "debug",
-    "verbose",
-}
-# Flags of one command alone.
-OF_ONE_COMMAND = {
-    "predict": ("beats", "unit", "out"),
-    "explain": ("explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"),
-}
-# What says something of the other file with --test-on, not of the run's own.
-OF_THE_TESTED = ("label_column", "record_column", "rate_hz")
-# What says something else with --predict: of the recording, not of the run's rows.
-OF_THE_RECORDING = ("leads", "rate_hz")
-# What a run may change when it goes on; anything else would make it another run. Of another network its weights tell.
-FREE_ON_RESUME = OF_THE_COMMAND | {
-    "model_name",
-    "num_classes",
-    "data_file",
-    "bad_rows",
-    "strict_split",
-    "epochs",
-    "patience",
-    "workers",
-    "device",
-    "disable_cuda",
-    "tensorboard",
-    "confusion_video",
-    "baseline",
-    "macro_over",
-    "from",
-    "calibrate",
-    "cost",
-}
+
+# fmt: off
+FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
+    Group("commands, beside training", (
+        Flag("--test", COMMAND, "test a trained run: its best checkpoint, or the one of --resume", type=bool, mode=TEST,
+             elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
+        Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, and report the rows that it was "
+             "trained or validated on", metavar="WHAT"),
+        Flag("--predict", COMMAND, "find and classify the beats of recordings with a trained run: WFDB (.hea), EDF, "
+             "BDF, text tables, folders, or a RECORDS list", metavar="FILE", nargs="+", mode=USE, view="signal",
+             elsewhere="infer inference pred"),
+        Flag("--explain", COMMAND, "attribution of a trained run's predictions, with checks (--list explainers)",
+             metavar="METHOD", choices="explainers", mode=USE),
+        Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",
+             metavar="RUN", nargs="+", mode=""),
+        Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
+             "augmentations baselines explainers", metavar="WHAT", mode=""),
+        Flag("--download", COMMAND, "fetch, check and parse the dataset", type=bool, mode=LOOK),
+        Flag("--explore", COMMAND, "draw the dataset: classes, example and mean rows, augmentations", type=bool,
+             mode=LOOK, view="signal"),
+        Flag("--export-charts", COMMAND, "folder for printable charts of train and validation rows (PNG at 300 dpi, "
+             "PDF true to scale)", metavar="DIR", mode=LOOK),
+    )),
+    Group("run", (
+        Flag("--root-dir", MACHINE, "folder of data and runs", metavar="DIR", default="ecg_data", kept=False,
+             path="folder", elsewhere="data data-path data-dir dataroot input file csv data-root root "
+             "output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
+        Flag("--version", COMMAND, "bump, latest or a number (default bump to train, else latest)", metavar="V",
+             check=word_or_number("bump", "latest"), tags="of-one-run"),
+        Flag("--resume", COMMAND, "checkpoint to resume or test: best, latest, or an epoch's number (every 5th is "
+             "kept)", metavar="WHICH", check=word_or_number("best", "latest"), tags="of-one-run",
+             elsewhere="ckpt checkpoint checkpoint-path load restore"),
+        Flag("--override", COMMAND, "permission for flags that differ from the run's own; the change is recorded",
+             type=bool, tags="of-one-run"),
+    )),
+    Group("data", (
+        Flag("--dataset", DATA, "dataset (--list datasets) (default ecg, or synth if ecg cannot be downloaded)",
+             metavar="NAME", choices="datasets"),
+        Flag("--data-file", DATA, "folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip",
+             metavar="PATH", path="file", family="any", on_resume="free", unused_by="predict",
+             elsewhere="data data-path data-dir dataroot input file csv"),
+        Flag("--val-fraction", DATA, "part of the training rows for validation, below 1; with 0 the last epoch counts "
+             "as the best", type=float, metavar="F", default=0.1, tags="divides validates",
+             check=Check("from 0, below 1", lambda value: 0 <= value < 1),
+             elsewhere="val-split val-size valid-size validation-split val-ratio val-frac"),
+        Flag("--val-fold", DATA, "fold N of K of the training rows for validation, whole records if known",
+             metavar="N/K", tags="divides validates", elsewhere="folds n-folds k-fold kfold cv"),
+        Flag("--split-seed", DATA, "seed of the train/val/test split (default --seed)", type=int, metavar="S",
+             check=SEED),
+        Flag("--split", DATA, "split protocol of a dataset with several; of mitdb inter-patient (default), "
+             "inter-patient-strict, inter-patient-kfold:K, random, leave-one-record-out:REC, kfold-patient:K",
+             metavar="HOW", family="beats divided table", tags="divides", elsewhere="folds n-folds k-fold kfold cv"),
+        Flag("--fold", DATA, "test fold of a split with folds, from 1 (default 1)", type=int, metavar="N", check=COUNT,
+             family="beats", tags="divides"),
+    )),
+    Group("tables, and checks of the data", (
+        Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
+             metavar="C", family="table", tags="other-file", elsewhere="label labels label-col target target-column"),
+        Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
+             "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
+             elsewhere="group groups group-column patient-column subject-column"),
+        Flag("--rate-hz", DATA, "sampling rate of a table's rows, or of recordings that state none", type=float,
+             metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
+             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+        Flag("--bad-rows", DATA, "unusable rows or records: error (default), or drop (default of chapman)",
+             metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="predict"),
+        Flag("--strict-split", DATA, "refuse data in which a test row is also in train or validation (default: count "
+             "such rows)", type=bool, on_resume="free", unused_by="predict"),
+        Flag("--num-classes", MODEL, "number of classes to compare with the dataset's", type=int, metavar="K",
+             check=COUNT, on_resume="free", elsewhere="classes n-classes nclasses"),
+    ), rare=True),
+    Group("recordings (mitdb, synth_patients, chapman, synth_rhythms)", (
+        Flag("--leads", DATA, "leads, one channel each, | between alternatives: MLII,V1|V5 (default MLII, of "
+             "twelve-lead records all); with --predict leads of the recording, -NAME for an inverted one",
+             metavar="L,L", family="beats twelve_lead", tags="recording", elsewhere="lead channel channels"),
+        Flag("--window", DATA, "start and end of a beat in s around the R peak (default --window=-0.4,0.8)",
+             metavar="S,S", family="beats"),
+        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500)", type=float,
+             metavar="HZ", check=between(10, 1000), family="beats twelve_lead",
+             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+        Flag("--filter", DATA, "none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +",
+             metavar="F", family="beats twelve_lead"),
+        Flag("--normalise", DATA, "none (default; mV), record (median and IQR of the lead), beat (mean 0, sd 1) or "
+             "typical (minus the record's typical beat); of strips and twelve-lead records none, record or center "
+             "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead"),
+        Flag("--rr-features", DATA, "RR intervals and their ratios as features beside the signal; they look one beat "
+             "ahead", type=bool, family="beats", task="classify"),
+        Flag("--p-waves", DATA, "similarity of the P wave to those of the beats before, as features beside the signal",
+             type=bool, family="beats", task="classify"),
+        Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
+             "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
+             path="file or name", family="beats twelve_lead"),
+    ), rare=True),
+    Group("strips, labelled as a whole (cinc2017, synth_strips)", (
+        Flag("--drop-labels", DATA, "labels whose records are left out", metavar="L,L", family="strips"),
+        Flag("--rename-labels", DATA, "classes of the labels, several may become one: N:NO,O:NO", metavar="L:NEW,...",
+             family="strips"),
+        Flag("--polarity", DATA, "upright (default; records with downward QRS are inverted), or recorded",
+             metavar="HOW", family="strips"),
+        Flag("--crops", DATA, "samples of a crop, and crops of a record of class C in an epoch (default 3000, one)",
+             metavar="T:C=N,...", family="strips"),
+        Flag("--resample", DATA, "standard deviation of the rate that a training crop is resampled to, 0 for none "
+             "(default 10)", type=float, metavar="HZ", check=between(0, 50), family="strips", view="signal"),
+    ), rare=True),
+    Group("charts", (
+        Flag("--view", DATA, "what a row is: signal, or chart, a picture of ECG paper (25 mm/s, 10 mm/mV)",
+             metavar="WHAT", default="signal", choices="views", family="any", task="classify"),
+        Flag("--chart-layout", DATA, "v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or "
+             "COLUMNSxSECONDS+LEAD, as 1x10; several make several charts of a row (default v1 for 12 leads of 10 s, "
+             "else one column)", metavar="L,L", view="chart"),
+        Flag("--chart-leads", DATA, "leads that are drawn, in order (default all twelve, or all there are)",
+             metavar="L,L", view="chart"),
+        Flag("--chart-size", DATA, "height in pixels; the width follows from the paper (default 224)", type=int,
+             metavar="PX", check=between(32, 4096), view="chart", unused_by="export_charts"),
+        Flag("--chart-style", DATA, "grid=off, line=MM of a trace (default 0.35), and RRGGBB of trace, paper, minor "
+             "and major", metavar="K=V,...", view="chart"),
+    ), rare=True),
+    Group("model", (
+        Flag("--task", DATA, "classify, or detect (rows that are not of one class) (default that of the network)",
+             metavar="NAME", choices="tasks"),
+        Flag("--model-name", MODEL, "network (--list models) (default resnet1d_10; with --view chart resnet18, with "
+             "--task detect conv_ae)", metavar="NAME", choices="models", on_resume="free", tags="network",
+             by_task={"classify": "resnet1d_10", "detect": "conv_ae"}, used_by="download explore export_charts",
+             elsewhere="model arch architecture net network backbone m"),
+        Flag("--model-args", MODEL, "arguments of the network, - between the numbers of a list: "
+             "filters=64-128,dropout=0.4", metavar="K=V,...", tags="network"),
+        Flag("--members", MODEL, "networks of a committee, each trained on every row in its own order; their "
+             "probabilities are averaged", type=int, metavar="N", default=1, check=between(1, 100), task="classify",
+             elsewhere="ensemble committee n-models num-models"),
+        Flag("--pretrained", MODEL, "initial weights: name, folder or checkpoint of another run; without one, or as "
+             "imagenet, those published with a network for charts", metavar="FROM", nargs="?", const="imagenet",
+             path="run", on_resume="never", tags="output", elsewhere="ckpt checkpoint checkpoint-path load restore "
+             "weights init-from finetune fine-tune"),
+        Flag("--weights-file", MODEL, "file of published weights, if they cannot be downloaded", metavar="FILE",
+             path="file", on_resume="never", tags="output", elsewhere="weights init-from finetune fine-tune"),
+        Flag("--train", TRAINING, "trainable part: all, or head (last layer only)", metavar="WHAT", default="all",
+             choices="parts"),
+        Flag("--start-epoch", TRAINING, "epochs counted as done when a new run starts", type=int, metavar="N",
+             default=0, check=NATURAL, tags="length"),
+    )),
+    Group("training", (
+        Flag("--epochs", TRAINING, "passes over the training rows", type=int, metavar="N", default=20, check=COUNT,
+             on_resume="free", tags="length",
+             elsewhere="num-epochs n-epochs nepochs max-epochs nb-epochs epoch e"),
+        Flag("--batch-size", TRAINING, "rows a step (default 128, halved to no less than 8 until an epoch has ten "
+             "steps)", type=int, metavar="B", check=between(1, 100_000), used_with="cost",
+             tags="batches resets-best-short", elsewhere="batchsize bs batch b train-batch-size mini-batch-size"),
+        Flag("--optimizer", TRAINING, "sgd, adam or adamw", metavar="NAME", default="adamw", choices="optimizers",
+             elsewhere="optim opt optimiser"),
+        Flag("--lr", TRAINING, "(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)", type=float,
+             metavar="LR", check=POSITIVE, tags="optimizer",
+             elsewhere="learning-rate learningrate init-lr initial-lr base-lr max-lr"),
+        Flag("--backbone-lr", TRAINING, "learning rate of all layers before the head (default --lr)", type=float,
+             metavar="LR", check=POSITIVE),
+        Flag("--momentum", TRAINING, "momentum of sgd, beta 1 of adam and adamw", type=float, metavar="M", default=0.9,
+             check=Check("at least 0, below 1", lambda value: 0 <= value < 1)),
+        Flag("--weight-decay", TRAINING, "weight decay (default 0.01 for adamw, 0.0001 for sgd, 0 for adam)",
+             type=float, metavar="WD", also=("--wd",), check=NATURAL, tags="optimizer", elsewhere="l2 reg weightdecay"),
+        Flag("--scheduler", TRAINING, "learning-rate schedule (--list schedulers), or none", metavar="NAME",
+             default="OneCycleLR", choices="schedulers", elsewhere="sched schedule lr-scheduler lr-schedule"),
+        Flag("--step", TRAINING, "epochs between steps of StepLR, patience of ReduceLROnPlateau", type=int,
+             metavar="N", default=5, check=COUNT),
+        Flag("--lr-decay", TRAINING, "factor of StepLR, ExponentialLR and ReduceLROnPlateau", type=float, metavar="G",
+             default=0.5, check=Check("above 0, at most 1", lambda value: 0 < value <= 1),
+             elsewhere="gamma lr-gamma decay"),
+        Flag("--criterion", MODEL, "loss (--list losses) (default crossentropy; with --task detect l1)",
+             metavar="NAME", choices="losses", by_task={"classify": "crossentropy", "detect": "l1"},
+             tags="resets-best", elsewhere="loss loss-fn loss-function objective"),
+        Flag("--class-balance", TRAINING, "class weights of the training loss: equal shares, or by importance",
+             metavar="HOW", choices="balances", task="classify",
+             elsewhere="weight class-weight loss-weights"),
+        Flag("--class-weights", TRAINING, "class weights of the training loss, one number a class", metavar="W,W,...",
+             check=WEIGHTS, task="classify", elsewhere="weight class-weight loss-weights"),
+        Flag("--decision-weights", MODEL, "per-class factors applied to probabilities before argmax; choose them on "
+             "validation data", metavar="W,W,...", check=WEIGHTS, task="classify", tags="resets-best"),
+        Flag("--augment", TRAINING, "augmentations of training rows, each NAME[:STRENGTH[:PROBABILITY]] (--list "
+             "augmentations)", metavar="A,A,...", elsewhere="aug augmentation augmentations transforms"),
+        Flag("--sampler", TRAINING, "draw of training rows: by class, equal or importance, or records, so that records "
+             "weigh more alike (default each row once)", metavar="HOW", choices="samplers", task="classify",
+             tags="batches"),
+        Flag("--grad-clip", TRAINING, "largest norm of a step's gradient, 0 for no limit", type=float, metavar="NORM",
+             default=1.0, check=NATURAL, elsewhere="clip clip-grad clip-norm max-grad-norm gradient-clip-val"),
+        Flag("--monitor", MODEL, "validation metric of the best epoch and of --patience, or epoch for the last "
+             "(default macro_f1; with --task detect loss)", metavar="METRIC", choices="metrics",
+             by_task={"classify": "macro_f1", "detect": "loss"}, tags="resets-best",
+             elsewhere="metric metrics early-stopping-metric"),
+        Flag("--patience", TRAINING, "epochs without improvement before the training stops (default no limit)",
+             type=int, metavar="N", check=COUNT, on_resume="free", tags="length",
+             elsewhere="early-stop early-stopping early-stopping-patience"),
+        Flag("--seed", DATA, "random seed for initial weights, batch order and data split", type=int, metavar="S",
+             default=42, check=SEED, tags="batches", elsewhere="random-seed random-state manual-seed rng"),
+        Flag("--short-run", MODEL, "a trial of the whole pipeline: 10 batches of an epoch, of validation and of test",
+             type=bool, used_by="export_charts", unused_by="predict explain", tags="batches resets-best-short",
+             elsewhere="quick dry-run fast-dev-run debug-run"),
+    )),
+    Group("detection of anomalies", (
+        Flag("--normal-class", DATA, "class that is learned; all others are anomalies (default the one called normal)",
+             metavar="CLASS", family="any", task="detect"),
+        Flag("--threshold", MODEL, "rule for the error of an anomaly, on normal validation rows: percentile:P, sd:K "
+             "(mean and K standard deviations) or value:V", metavar="RULE", default="percentile:98", task="detect"),
+        Flag("--baseline", REPORT, "scikit-learn method to compare with the network (--list baselines) (default "
+             "nearest_neighbours)", metavar="NAME", choices="baselines", task="detect",
+             by_task={"detect": "nearest_neighbours"}, tags="output"),
+    ), rare=True),
+    Group("report", (
+        Flag("--macro-over", REPORT, "classes of macro F1 by patient (default N,S,V,F if the data has them, else all)",
+             metavar="C,C,...", used_by="compare"),
+        Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
+             metavar="TIME", check=TIME, used_by="predict"),
+        Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",
+             type=bool, used_by="predict", tags="output"),
+        Flag("--cost", REPORT, "time of the network for one row, and rows per second", type=bool, identifies=False,
+             tags="output"),
+        Flag("--confusion-video", REPORT, "confusion matrices of all epochs as a gif and a page", metavar="KIND",
+             nargs="?", const="gif", choices="films", task="classify", tags="output"),
+        Flag("--no-figures", REPORT, "test without figures; --test draws them later", type=bool, kept=False,
+             identifies=False),
+    )),
+    Group("options of --predict", (
+        Flag("--beats", COMMAND, "where the beats are: detect, or the ending of annotation files, such as atr",
+             metavar="HOW", default="detect", command="predict",
+             check=Check("detect or the letters of a file's ending", str.isalnum)),
+        Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
+             metavar="U", command="predict"),
+        Flag("--out", COMMAND, "output folder (default predict in the run's folder)", metavar="DIR", command="predict",
+             elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
+    ), rare=True),
+    Group("options of --explain", (
+        Flag("--explain-class", COMMAND, "explained class: predicted, true, or a class by name", metavar="WHAT",
+             default="predicted", command="explain"),
+        Flag("--explain-rows", COMMAND, "split of the explained rows: val, or test if it was opened before",
+             metavar="SPLIT", default="val", choices="splits", command="explain"),
+        Flag("--explain-count", COMMAND, "rows of each class and outcome, most and least certain", type=int,
+             metavar="N", default=2, check=between(1, 100), command="explain"),
+        Flag("--records", COMMAND, "records, or row numbers in the source, to explain instead", metavar="R,R",
+             command="explain"),
+        Flag("--explain-random-labels", COMMAND, "epochs of a network trained on permuted labels, as a check",
+             type=int, metavar="E", check=COUNT, command="explain", tags="trains"),
+    ), rare=True),
+    Group("machine and output", (
+        Flag("--device", MACHINE, "cpu, cuda, cuda:N or mps (default cuda if there is one, else cpu)", metavar="NAME",
+             tags="batches", elsewhere="gpu gpus gpu-id cuda use-cuda accelerator"),
+        Flag("--disable-cuda", MACHINE, "the same as --device cpu", type=bool, tags="batches",
+             elsewhere="no-cuda no-gpu cpu"),
+        Flag("--workers", MACHINE, "processes that draw charts (0 for one per core), threads that read them", type=int,
+             metavar="N", also=("-j",), default=0, check=between(0, 1024), family="any", unused_by="predict",
+             elsewhere="num-workers n-workers nworkers n-jobs jobs threads"),
+        Flag("--mixed-precision", TRAINING, "training in bfloat16, if the device computes in it", type=bool,
+             elsewhere="amp fp16 bf16 half precision"),
+        Flag("--deterministic", MACHINE, "deterministic kernels only, even if they are slower (CUDA)", type=bool,
+             identifies=True, on_resume="override", tags="batches"),
+        Flag("--tensorboard", REPORT, "TensorBoard events in the run folder; with --test those of the test", type=bool,
+             identifies=False, tags="output", elsewhere="tb tensor-board"),
+        Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,
+             kept=False),
+        Flag("--verbose", MACHINE, "more messages", type=bool, kept=False),
+        Flag("--debug", MACHINE, "traceback of an error", type=bool, kept=False),
+    )),
+))
+# fmt: on
+log = logging.getLogger("commander")
 
 
-# Names that other tools give to flags, and the flags that they may stand for here; they are suggested, not understood.
-ELSEWHERE = {
-    name: meant.split()
-    for names, meant in {
-        "learning-rate learningrate init-lr initial-lr base-lr max-lr": "lr",
-        "batchsize bs batch b train-batch-size mini-batch-size": "batch-size",
-        "model arch architecture net network backbone m": "model-name",
-        "num-epochs n-epochs nepochs max-epochs nb-epochs epoch e": "epochs",
-        "optim opt optimiser": "optimizer",
-        "loss loss-fn loss-function objective": "criterion",
-        "sched schedule lr-scheduler lr-schedule": "scheduler",
-        "gamma lr-gamma decay": "lr-decay",
-        "l2 reg weightdecay": "weight-decay",
-        "gpu gpus gpu-id cuda use-cuda accelerator": "device",
-        "no-cuda no-gpu cpu": "disable-cuda",
-        "num-workers n-workers nworkers n-jobs jobs threads": "workers",
-        "data data-path data-dir dataroot input file csv": "data-file root-dir",
-        "data-root root": "root-dir",
-        "output output-dir out-dir save-dir save-path log-dir logdir exp-dir": "root-dir out",
-        "ckpt checkpoint checkpoint-path load restore": "resume pretrained",
-        "weights init-from finetune fine-tune": "pretrained weights-file",
-        "eval evaluate test-only eval-only evaluate-only": "test",
-        "infer inference pred": "predict",
-        "random-seed random-state manual-seed rng": "seed",
-        "val-split val-size valid-size validation-split val-ratio val-frac": "val-fraction",
-        "folds n-folds k-fold kfold cv": "val-fold split",
-        "early-stop early-stopping early-stopping-patience": "patience",
-        "clip clip-grad clip-norm max-grad-norm gradient-clip-val": "grad-clip",
-        "amp fp16 bf16 half precision": "mixed-precision",
-        "metric metrics early-stopping-metric": "monitor",
-        "sampling-rate sample-rate fs sfreq frequency hz": "rate-hz rate",
-        "lead channel channels": "leads",
-        "label labels label-col target target-column": "label-column",
-        "group groups group-column patient-column subject-column": "record-column",
-        "classes n-classes nclasses": "num-classes",
-        "ensemble committee n-models num-models": "members",
-        "quick dry-run fast-dev-run debug-run": "short-run",
-        "aug augmentation augmentations transforms": "augment",
-        "tb tensor-board": "tensorboard",
-        "weight class-weight loss-weights": "class-weights class-balance",
-    }.items()
-    for name in names.split()
-}
+def build_parser(extra: Iterable[Flag] = ()) -> Parser:
+    """The parser of the commander's flags and of the `extra` that datasets and plug-ins declare, known from here on."""
+    global FLAGS
+    if extra := [flag for flag in extra if flag.name not in FLAGS.by_name]:
+        FLAGS = FLAGS.extended(extra)
+    return FLAGS.parser
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose mistakes are UsageErrors."""
-
-    def error(self, message: str) -> NoReturn:
-        what, _, typed = message.partition("unrecognized arguments: ")
-        if what:
-            flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
-            hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
-            raise UsageError(message, hint=hint if ONE_MISSING in message else f"python {self.prog} --help")
-        known = [name for action in self._actions for name in action.option_strings]
-        near = _meant(typed.split()[0].split("=")[0], known)
-        raise UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"python {self.prog} --help")
+def parse(argv: Sequence[str], extra: Iterable[Flag] = ()) -> dict[str, Any]:
+    """What was typed, by name, `extra` flags of datasets and plug-ins too; a UsageError for what cannot be read."""
+    typed = vars(build_parser(extra).parse_args(argv))
+    return typed | ({"test": True} if "test_on" in typed else {})
 
 
-def _meant(word: str, known: Sequence[str]) -> list[str]:
-    """The flags that an unknown one may stand for: another spelling, the name that other tools give it, or one like
-    it."""
-    plain = word.strip("-").replace("_", "-").lower()
-    spelled = [name for name in known if name.strip("-") == plain]
-    named = [name for name in (f"--{flag}" for flag in ELSEWHERE.get(plain, ())) if name in known]
-    begun = [name for name in known if name.startswith(f"--{plain}")]
-    return spelled or named or begun or get_close_matches(f"--{plain}", known)
-
-
-def build_parser(
-    program: str, groups: Mapping[str, Callable[..., None]], *, description: str, epilog: str | None = None
-) -> tuple[Parser, dict[str, Any]]:
-    """The flags of a program, and the defaults apart from them, so that what was typed can be told from what was
-    not."""
-    how = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
-    parser = Parser(program, description=description, epilog=epilog, **how)
-    defaults: dict[str, Any] = {}
-    for title, declare in groups.items():
-        section = parser.add_argument_group(title)
-
-        def flag(*names: str, default: Any = None, help: str, section: Any = section, **how: Any) -> None:
-            switch = "type" not in how and "metavar" not in how
-            shown = "" if default is None else f" (default {default})"
-            action = section.add_argument(
-                *names, help=help + shown, **how, **({"action": "store_true"} if switch else {})
-            )
-            defaults[action.dest] = False if switch else default
-
-        declare(flag)
-    return parser, defaults
-
-
-PARSER, DEFAULTS = build_parser(
-    "commander.py",
-    GROUPS,
-    description="From raw heart recordings to a model whose numbers can be trusted.",
-    epilog="A resumed or tested run takes what is not typed from its own config.json.",
-)
-TYPES = {action.dest: action.type or (bool if action.nargs == 0 else str) for action in PARSER._actions}
-LARGEST = 10**9
-ONE_MISSING = "expected one argument"  # as argparse says it
-CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
-WEIGHTED = ("class_weights", "decision_weights")
-WEIGHTS = "numbers from 0 to a billion with commas between them, not all 0"
-_COUNT = ("from 1 to a billion", lambda value: 1 <= value <= LARGEST)
-_NATURAL = ("from 0 to a billion", lambda value: 0 <= value <= LARGEST)
-RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(("epochs", "step", "patience", "num_classes", "fold", "explain_random_labels"), _COUNT),
-    **dict.fromkeys(("start_epoch", "weight_decay", "grad_clip"), _NATURAL),
-    "batch_size": ("from 1 to 100000", lambda value: 1 <= value <= 100_000),
-    "members": ("from 1 to 100", lambda value: 1 <= value <= 100),
-    "workers": ("from 0 to 1024", lambda value: 0 <= value <= 1024),
-    **dict.fromkeys(("lr", "backbone_lr", "rate_hz"), ("above 0 and finite", lambda value: 0 < value < math.inf)),
-    "rate": ("from 10 to 1000", lambda value: 10 <= value <= 1000),
-    "resample": ("from 0 to 50", lambda value: 0 <= value <= 50),
-    **dict.fromkeys(("seed", "split_seed"), ("from 0 to 2147483647", lambda value: 0 <= value < 2**31)),
-    "val_fraction": ("from 0, below 1", lambda value: 0 <= value < 1),
-    "explain_count": ("from 1 to 100", lambda value: 1 <= value <= 100),
-    "chart_size": ("from 32 to 4096", lambda value: 32 <= value <= 4096),
-    "lr_decay": ("above 0, at most 1", lambda value: 0 < value <= 1),
-    "momentum": ("at least 0, below 1", lambda value: 0 <= value < 1),
-}
-PATHS = ("data_file", "label_map", "weights_file")
-WORDS = {"version": ("bump", "latest"), "resume": ("best", "latest")}  # or a number
-
-
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """What was typed, by name; a UsageError for what cannot be read."""
-    given = vars(PARSER.parse_args(argv))
-    return given | ({"test": True} if "test_on" in given else {})
-
-
-def resolve(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SimpleNamespace:
-    """Every flag: as typed, else as the run was started with, else the default. Paths become Paths.
-
-    Stored paths are relative to --root-dir, so that both can be moved together.
-    """
-    kept = {key: value for key, value in (stored or {}).items() if key in DEFAULTS.keys() - OF_THE_COMMAND}
-    flags = SimpleNamespace(**{**DEFAULTS, **kept, **given})
-    flags.root_dir = Path(flags.root_dir)
-    for name in PATHS:
-        if is_path(name, getattr(flags, name)):
-            setattr(flags, name, Path("" if name in given else os.path.realpath(flags.root_dir), getattr(flags, name)))
-    return flags
-
-
-def is_path(name: str, value: str | None) -> bool:
-    """Whether the value of a flag of PATHS is one: a label map without an ending is a name."""
-    return bool(value) and (name != "label_map" or bool(Path(value).suffix))
-
-
-def changed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What was typed differently from the run it is to go on, where that would make it another run: [the run's,
-    typed]."""
-    before = DEFAULTS | stored
-    return {
-        key: [before[key], value] for key, value in given.items() if key not in FREE_ON_RESUME and before[key] != value
-    }
+def resolve(typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
+    """Every flag: as typed, else as the run was started with, else the default; see `Declarations.resolve`."""
+    return FLAGS.resolve(typed, stored)
 
 
 def misfits(stored: Mapping[str, Any]) -> list[str]:
     """What is wrong with the flags of a config.json that somebody may have edited."""
-    odd = [f"{key} is {value!r}" for key, value in stored.items() if key in DEFAULTS and not _fits(key, value)]
-    return odd or complaints({key: value for key, value in stored.items() if key in DEFAULTS})
+    known = {name: value for name, value in stored.items() if name in FLAGS.by_name}
+    odd = [f"{name} is {value!r}" for name, value in known.items() if not FLAGS.fits(name, value)]
+    return odd or complaints(known)
 
 
-def _fits(key: str, value: Any) -> bool:
-    kind = TYPES[key]
-    return (value is None and DEFAULTS[key] is None) or type(value) is kind or (kind is float and type(value) is int)
+def complaints(typed: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the flags as typed. Touches no disk and no device."""
+    pairs = combinations([command.name for command in FLAGS.commands(typed)], 2)
+    crossed = [_apart(one, other) for one, other in pairs if {one, other} != {"download", "explore"}]
+    return FLAGS.complaints(typed) + crossed + _together(needed(typed))
 
 
-def complaints(given: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the flags as typed, quoting each flag and its range. Touches no disk and no
-    device."""
-    flags = resolve(given)
-    wrong = [f"{_quote(flags, name)}, must be {rule}" for name, (rule, holds) in RANGES.items()
-             if getattr(flags, name) is not None and not holds(getattr(flags, name))]  # fmt: skip
-    wrong += [f"{_quote(flags, name)}, must be {', '.join(words)} or a number" for name, words in WORDS.items()
-              if getattr(flags, name) is not None and not _is_number_or(words, getattr(flags, name))]  # fmt: skip
-    wrong += [
-        f"{flag_name(name)} {what}" for name, value in given.items() if name not in WORDS and (what := _unusable(value))
-    ]
-    wrong += [f"{_quote(flags, name)}, must be {WEIGHTS}" for name in WEIGHTED if _bad(getattr(flags, name))]
-    wrong += [f"{_quote(flags, 'beats')}, must be detect or the letters of a file's ending"] * (
-        not flags.beats.isalnum()
-    )
-    wrong += [f"{flag_name(name)} goes with {flag_name(command)}" for command, own in OF_ONE_COMMAND.items()
-              if not getattr(flags, command) for name in own if name in given]  # fmt: skip
-    start = getattr(flags, "from")
-    wrong += [f"{_quote(flags, 'from')}, must be minutes:seconds, hours:minutes:seconds or seconds"] * (
-        start is not None and not CLOCK.fullmatch(start)
-    )
-    return wrong + modes.complaints(given) + _together(modes.needed(given))
-
-
-def _together(given: Mapping[str, Any]) -> list[str]:
-    """Which of the flags that the command needs cannot go together."""
-    flags = resolve(given)
-    going_on = flags.test or flags.resume or flags.predict or flags.explain
-    charts = flags.view == "chart" or flags.export_charts or going_on  # a run that is there knows its view
+def _together(typed: Mapping[str, Any]) -> list[str]:
+    """Which of the flags that the command uses cannot go together."""
+    flags = resolve(typed)
+    of_a_run = flags.test or flags.resume or flags.predict or flags.explain
+    charts = flags.view == "chart" or flags.export_charts or of_a_run  # an existing run knows its view
+    weighing = [name for name in ("sampler", "class_balance", "class_weights") if getattr(flags, name)]
+    weighing = [name for name in weighing if getattr(flags, name) != "records"]  # a draw by record leaves shares as is
     together = (
+        *((True, _apart(one, other)) for one, other in combinations(weighing, 2)),
+        (flags.resume and flags.start_epoch and "start_epoch" in typed, _apart("resume", "start_epoch")),
+        (flags.disable_cuda and flags.device not in (None, "cpu"), _apart("disable_cuda", "device")),
+        (flags.resume and flags.version == "bump", "--version bump makes a new run, --resume takes an existing one"),
         *(
-            (True, f"{flag_name(one)} and {flag_name(other)} exclude each other")
-            for one, other in combinations(_weighing(flags), 2)
+            (getattr(flags, name) and flags.override, f"--override cannot be combined with {flag_name(name)}")
+            for name in FLAGS.names(mode=USE)
         ),
-        (
-            flags.resume and flags.start_epoch and "start_epoch" in given,
-            "--resume and --start-epoch exclude each other",
-        ),
-        (flags.disable_cuda and flags.device not in (None, "cpu"), "--disable-cuda and --device exclude each other"),
-        (
-            flags.resume and flags.version == "bump",
-            "--version bump makes a new run, --resume goes on with one that is there",
-        ),
+        (not of_a_run and flags.version == "latest", "--version latest needs --test or --resume"),
+        (flags.val_fold and _typed(flags, "val_fraction"), _apart("val_fold", "val_fraction")),
         *(
-            (getattr(flags, name) and flags.override, f"--override is not for --{name}, which takes the run as it is")
-            for name in ("predict", "explain")
-        ),
-        (
-            not going_on and flags.version == "latest",
-            "--version latest is a run that is there, say --test or --resume with it",
-        ),
-        (
-            flags.val_fold and flags.val_fraction != DEFAULTS["val_fraction"],
-            "--val-fold and --val-fraction exclude each other",
-        ),
-        *(
-            (getattr(flags, name) != DEFAULTS[name] and not charts, f"{flag_name(name)} goes with --view chart")
-            for name in ("chart_layout", "chart_leads", "chart_size", "chart_style")
+            (_typed(flags, name) and not charts, f"{flag_name(name)} goes with --view chart")
+            for name in FLAGS.names(view="chart")
         ),
         *(
             (
-                getattr(flags, name) and flags.strict_split,
+                flags.strict_split and getattr(flags, name),
                 f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
             )
             for name in ("explore", "export_charts")
@@ -326,59 +360,44 @@ def _together(given: Mapping[str, Any]) -> list[str]:
             "--weights-file and --pretrained of a run exclude each other",
         ),
         (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
-        (flags.override and not going_on, "--override goes with --resume or --test"),
+        (flags.override and not of_a_run, "--override goes with --resume or --test"),
         (
             flags.start_epoch >= flags.epochs > 0,
-            f"{_quote(flags, 'start_epoch')}, must be below --epochs, {flags.epochs}",
+            f"--start-epoch is {flags.start_epoch}, must be below --epochs, {flags.epochs}",
         ),
     )
     return [text for broken, text in together if broken]
 
 
-def seconds(text: str | None) -> float:
-    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
-    if not CLOCK.fullmatch(text or "0"):
-        raise ValueError(text)
-    parts = [float(part) for part in (text or "0").split(":")]
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+def _apart(one: str, other: str) -> str:
+    return f"{flag_name(one)} and {flag_name(other)} exclude each other"
 
 
-def words(text: str | None) -> list[str] | None:
-    """What stands between the commas; None for None."""
-    return None if text is None else [word.strip() for word in text.split(",")]
+def _typed(flags: Flags, name: str) -> bool:
+    return getattr(flags, name) != FLAGS.defaults[name]
 
 
-def _weighing(flags: SimpleNamespace) -> list[str]:
-    """The flags that give classes other shares; a draw by record leaves them theirs."""
-    return [
-        name
-        for name in ("sampler", "class_balance", "class_weights")
-        if getattr(flags, name) not in (None, "", "records")
-    ]
+def unused(typed: Mapping[str, Any], *, charts: bool = True) -> list[str]:
+    """The typed flags that the command does not use, in order; `charts`: whether the rows of its run may be charts."""
+    found = FLAGS.unused(typed)
+    if any(command.mode in (TEST, USE) for command in FLAGS.commands(typed)):
+        found |= {"version"} if typed.get("version") == "bump" else set()  # of the training's line; the latest then
+        found |= {"workers"} & typed.keys() if not charts else set()
+    return sorted(found)
 
 
-def _quote(flags: SimpleNamespace, name: str) -> str:
-    return f"{flag_name(name)} is {str(getattr(flags, name))[:40]}"
+def needed(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
+    """What was typed, without the flags that the command does not use."""
+    without = unused(typed, charts=charts)
+    return {name: value for name, value in typed.items() if name not in without}
 
 
-def _unusable(value: Any) -> str:
-    """What no name and no path can be; "" for what can."""
-    if not isinstance(value, str):
-        return ""
-    if not value or "\0" in value:
-        return "is empty" if not value else "has a NUL in it"
-    return (
-        "has a name of over 255 bytes in it" if max(len(os.fsencode(part)) for part in value.split("/")) > 255 else ""
-    )
-
-
-def _bad(weights: str | None) -> bool:
-    try:
-        numbers = [float(weight) for weight in weights.split(",")] if weights is not None else [1.0]
-    except ValueError:
-        return True
-    return not (all(0 <= number <= LARGEST for number in numbers) and any(numbers))
-
-
-def _is_number_or(words: tuple[str, ...], text: str) -> bool:
-    return text in words or (text.isascii() and text.isdigit() and len(text) < 10)
+def without_unused(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
+    """As `needed`, with a line of information where flags are ignored; an output that is not made is named as such."""
+    if found := unused(typed, charts=charts):
+        commands = " ".join(command.typed for command in FLAGS.commands(typed))
+        undone = [flag_name(name) for name in found if name in FLAGS.names("output")]
+        more = f"; not done by this command: {', '.join(undone)}" if undone else ""
+        names = ", ".join("--version bump" if name == "version" else flag_name(name) for name in found)
+        log.info("ignored, %s does not depend on it: %s%s", commands, names, more)
+    return needed(typed, charts=charts)

@@ -3,105 +3,91 @@
     python research.py grids/first.yaml --workers 2       carry it out; the same command again goes on
     python research.py --results first                    the table
 
-`studies/stages.py` carries out a plan stage by stage; a run is the commander's.
+`studies/stages.py` carries out a plan stage by stage; one run is a command of `commands/fit.py`.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import args
-import commander
-from toolbox import plain
-from toolbox.errors import CommanderError, UsageError
+from toolbox import plain, terminal
+from toolbox.errors import CommanderError, UsageError, program
+from toolbox.flags import COMMAND, Check, Declarations, Flag, Flags, Group, between
 from toolbox.terminal import StopRequest
 
 if TYPE_CHECKING:
     from studies.ledger import Ledger
     from studies.plans import Plan
 
+MANY = between(1, 100_000)
+GPUS = Check("numbers with commas between them", lambda text: all(word.strip().isdigit() for word in text.split(",")))
+PROGRAM = program("research")
+DESCRIPTION = f"""Run many trainings as one study, and read them as one table.
 
-def _grid_flags(flag: Any) -> None:
-    flag("grid", nargs="?", metavar="GRID", help="grid file, .yaml or .py, with flags of commander.py as keys")
-    flag("--name", metavar="NAME", help="name of the study (default that of the file)")
-    flag(
-        "--reps", type=int, metavar="N", help="repetitions of every configuration, each with its own seed and split "
-        "(default the file's)",
-    )  # fmt: skip
-    flag(
-        "--folds", type=int, metavar="K", help="number of folds of the training rows that validate in turn; the test "
-        "stays closed (default the file's)",
-    )  # fmt: skip
-    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
-    flag("--dry-run", help="list the configurations with their parameters, and stop")
-    flag("--no-test", help="leave the test split closed; the same command without it opens it later, once a run")
-    flag("--retry", help="run again what failed before")
+  see the runs     {PROGRAM} first --dry-run
+  carry them out   {PROGRAM} first --workers 2     (the same command again resumes)
+  read the table   {PROGRAM} --results first"""
+SHORT_HELP = f"{DESCRIPTION}\n  all flags        {PROGRAM} --help\n"
+EPILOG = "The same command again skips finished runs and resumes the others. Documentation: README.md and docs/."
 
-
-def _engine_flags(flag: Any) -> None:
-    flag(
-        "--workers", type=int, metavar="N", help="processes of this machine, which share its cores (default one a core)"
-    )
-    flag(
-        "--branches", type=int, metavar="B", help="configurations with the same data and batch order that a worker "
-        "steps in turn on the same batches (default 1)",
-    )  # fmt: skip
-    flag("--gpus", metavar="N,N,...", help="GPUs that the workers are pinned to, in turn (default all of the machine)")
-    flag("--engine-address", metavar="URL", help="a Dask scheduler, tcp://HOST:PORT, whose workers see these folders")
-
-
-def _search_flags(flag: Any) -> None:
-    flag("--search", metavar="HOW", help="draw from a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid")
-    flag("--trials", type=int, metavar="N", help="number of configurations to try, in all")
-    flag("--pruner", metavar="HOW", help="stop runs that fall behind: median or hyperband (default none)")
-    flag("--refine", help="run the best configuration and its nearest neighbours in every range, --reps times")
-    flag("--seeds", type=int, metavar="N", help="with --best: train the best configuration on N new seeds, and test it")
-
-
-def _table_flags(flag: Any) -> None:
-    flag("--results", metavar="NAME", help="show the table of a study, and stop")
-    flag("--where", metavar="KEY=VALUE", nargs="+", help="with --results: only runs with these values")
-    flag(
-        "--best", metavar="METRIC", nargs="?", const="", help="validation metric that ranks configurations (default "
-        "the monitor of their best epochs)",
-    )  # fmt: skip
-    flag("--csv", metavar="FILE", help="with --results: write the table, a row a run")
-
-
-def _output_flags(flag: Any) -> None:
-    flag("--debug", help="show the traceback of an error")
-
-
-GROUPS = {
-    "grid": _grid_flags,
-    "workers": _engine_flags,
-    "search": _search_flags,
-    "table": _table_flags,
-    "output": _output_flags,
-}
-SHORT_HELP = """A table over many runs. Three lines to start with:
-  python research.py grids/first.yaml --dry-run       list what would be run
-  python research.py grids/first.yaml --workers 2     run it; the same line again goes on
-  python research.py --results first                  show the table
-"""
-PARSER, DEFAULTS = args.build_parser(
-    "research.py",
-    GROUPS,
-    description="Many runs of the commander, as one table.",
-    epilog="The same command again skips finished runs and resumes the others.",
-)
+# fmt: off
+FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
+    Group("grid", (
+        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags "
+                              "of the commander", metavar="GRID",
+             nargs="?"),
+        Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
+        Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
+             "file's)", type=int, metavar="N", check=MANY, tags="stage"),
+        Flag("--folds", COMMAND, "folds of the training rows, each for validation in turn; the test stays closed "
+             "(default the file's)", type=int, metavar="K", check=MANY),
+        Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
+        Flag("--dry-run", COMMAND, "list of the configurations with their parameters; nothing is run", type=bool),
+        Flag("--no-test", COMMAND, "runs without their test; the same command without it tests them later", type=bool),
+        Flag("--retry", COMMAND, "another try for runs that failed (default: they keep their error)", type=bool),
+    )),
+    Group("workers", (
+        Flag("--workers", COMMAND, "processes on this machine, which share its cores (default one per core)", type=int,
+             metavar="N", check=between(1, 1000)),
+        Flag("--branches", COMMAND, "configurations that a worker trains in turn on the same batches, if their data "
+             "and batch order are equal (default 1)", type=int, metavar="B", check=between(1, 1000)),
+        Flag("--gpus", COMMAND, "GPUs for the workers, in turn (default all)", metavar="N,N,...", check=GPUS),
+        Flag("--engine-address", COMMAND, "Dask scheduler, tcp://HOST:PORT, whose workers see these folders",
+             metavar="URL"),
+    )),
+    Group("search", (
+        Flag("--search", COMMAND, "search of a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
+             metavar="HOW", tags="stage"),
+        Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY,
+             tags="stage"),
+        Flag("--pruner", COMMAND, "early end of runs that fall behind: median or hyperband (default none)",
+             metavar="HOW", tags="stage"),
+        Flag("--refine", COMMAND, "--reps runs of the best configuration and its neighbours in every range",
+             type=bool, tags="stage"),
+        Flag("--seeds", COMMAND, "with --best: number of new seeds to train and test the best configuration on",
+             type=int, metavar="N", check=MANY, tags="stage"),
+    )),
+    Group("table", (
+        Flag("--results", COMMAND, "name of the study whose table is printed", metavar="NAME"),
+        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+"),
+        Flag("--best", COMMAND, "validation metric to compare configurations by (default the one of their best "
+             "epochs)", metavar="METRIC", nargs="?", const="", tags="stage"),
+        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE"),
+    )),
+    Group("output", (
+        Flag("--debug", COMMAND, "traceback of an error", type=bool),
+    )),
+))
+# fmt: on
 ANY_FAILED = CommanderError.code
-# The most of each number.
-COUNTS = {**dict.fromkeys(("reps", "folds", "trials", "seeds"), 100_000), "workers": 1_000, "branches": 1_000}
 log = logging.getLogger("commander")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; 1 where a run failed, else as the commander."""
-    return commander.guarded(argv, carry_out, SHORT_HELP)
+    return terminal.guarded(argv, carry_out, SHORT_HELP)
 
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
@@ -118,28 +104,23 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
         return show(ledger, flags.best, where=flags.where or (), csv=Path(flags.csv) if flags.csv else None)
     from studies import plans
 
-    typed = {name: getattr(flags, name) for name in ("reps", "search", "trials", "pruner", "refine", "seeds", "best")}
-    plan = plans.read(Path(flags.grid)).ordered(folds=flags.folds, tested=not flags.no_test, **typed)
+    typed = {name: getattr(flags, name) for name in FLAGS.names("stage")}
+    plan = plans.read(plans.find(flags.grid)).ordered(folds=flags.folds, tested=not flags.no_test, **typed)
     return dry_run(plan, flags.root_dir) if flags.dry_run else run(flags, plan, stop)
 
 
-def understood(argv: Sequence[str]) -> SimpleNamespace:
+def understood(argv: Sequence[str]) -> Flags:
     """The flags with their defaults. Raises UsageError with everything that is wrong with them."""
-    flags = SimpleNamespace(**{**DEFAULTS, **vars(PARSER.parse_args(argv))})
-    flags.root_dir = Path(flags.root_dir)
-    if wrong := complaints(flags):
-        raise UsageError("; ".join(wrong), hint="python research.py --help")
+    typed = FLAGS.parse(argv)
+    flags = FLAGS.resolve(typed)
+    if wrong := FLAGS.complaints(typed) + complaints(flags):
+        raise UsageError("; ".join(wrong), hint=f"{PROGRAM} --help")
     return flags
 
 
-def complaints(flags: SimpleNamespace) -> list[str]:
-    """Everything that is wrong with the flags as typed."""
+def complaints(flags: Flags) -> list[str]:
+    """Which flags cannot go together."""
     wrong = {
-        f"--{name} must be from 1 on, at most {most:,}": getattr(flags, name) is not None
-        and not 1 <= getattr(flags, name) <= most
-        for name, most in COUNTS.items()
-    }
-    wrong |= {
         "a grid is missing, a .yaml or .py file": not (flags.grid or flags.results),
         "--results NAME shows a study, leave the grid out": flags.grid and flags.results,
         "--workers is for this machine, the scheduler has its own": flags.engine_address and flags.workers,
@@ -151,7 +132,6 @@ def complaints(flags: SimpleNamespace) -> list[str]:
         "--search needs --trials": flags.search and not flags.trials,
         "--dry-run lists a grid, not a search": flags.dry_run and (flags.search or flags.refine or flags.seeds),
         "--where and --csv go with --results": (flags.where or flags.csv) and not flags.results,
-        "--gpus are numbers": flags.gpus and not all(word.strip().isdigit() for word in flags.gpus.split(",")),
     }
     return [text for text, broken in wrong.items() if broken]
 
@@ -178,7 +158,7 @@ def dry_run(plan: "Plan", root: Path) -> int:
     return 0
 
 
-def run(flags: SimpleNamespace, plan: "Plan", stop: StopRequest) -> int:
+def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
     """Carry out the stages of a plan as far as they are not done, and show the table."""
     from studies import runner, stages, worker
     from studies.ledger import Ledger

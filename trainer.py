@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ class Meter:
 
     def __init__(self, order: Tensor, steps: int) -> None:
         self.order = order
-        self.outputs: Tensor | None = None
+        self.outputs = torch.empty(0)
         self.losses = torch.full((steps,), torch.nan, device=order.device)
         self.loss_sum = torch.zeros((), device=order.device)
         self.bad_step = torch.full((), -1, device=order.device)
@@ -52,7 +53,7 @@ class Meter:
     def add(self, outputs: Tensor, loss: Tensor) -> None:
         """Take in a step without reading anything back."""
         outputs, loss = outputs.detach(), loss.detach()
-        if self.outputs is None:
+        if not self.steps:
             self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
         self.outputs[self.rows : self.rows + len(outputs)] = outputs
         self.losses[self.steps] = loss
@@ -99,7 +100,7 @@ class StepLosses:
         """Take in the losses (steps,) of an epoch; the one place where they are read from the device."""
         self.epochs[epoch] = losses.float().cpu().numpy()
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, Any]:
         """Both arrays by name."""
         steps = [len(losses) for losses in self.epochs.values()]
         epoch = np.repeat(np.fromiter(self.epochs, np.int32, len(steps)), steps)
@@ -168,22 +169,30 @@ class Trainer:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.seed, self.grad_clip = device, seed, grad_clip
         self.augment, self.autocast = augment, autocast
+        # Walked once, not once a step.
         self.learners = [
             [parameter for parameter in member.parameters() if parameter.requires_grad]
             for member in getattr(model, "members", [model])
-        ]  # walked once, not once a step
+        ]
         self.batch_size = batch_size * len(self.learners)
         self.frozen = [part for part in model.children() if _is_frozen(part)]
         self.train = data.train.batches(device)
         labels = torch.from_numpy(data.train.y)
         self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
         self.rows = self.batch_size * base.BATCHES if short_run else None
-        self.epoch, self.history, self.best = 0, [], None
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None  # epoch and value of the monitored metric
         self.losses = StepLosses()
         self.rates: dict[str, float] = {}  # of the last step
         self.seconds = 0.0  # spent on the epoch under way
         self.meter: Meter | None = None  # of the epoch under way
         self.unbegun: list[Tensor] = []  # parameters without a state of the optimizer, where others came with one
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best validation so far; None before the first."""
+        return self.best["epoch"] if self.best else None
 
     def fit(
         self,
@@ -196,17 +205,17 @@ class Trainer:
         """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch
         gave."""
         while not self.finished(epochs, patience) and stop.requested is None:
-            if self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
-                row, predictions = self._close_epoch()
+            if meter := self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
+                row, predictions = self._close_epoch(meter)
                 on_epoch(self, row, predictions)
 
     def finished(self, epochs: int, patience: int | None) -> bool:
         """Whether a run with this history has nothing left to do."""
-        waited = self.epoch - (self.best["epoch"] if self.best else self.epoch)
+        waited = self.epoch - (self.best_epoch or self.epoch)
         return self.epoch >= epochs or (patience is not None and waited >= patience)
 
-    def train_epoch(self, title: str, stop: Stop) -> bool:
-        """Go on with the epoch from where it stands; False if `stop` came first, with everything kept to go on."""
+    def train_epoch(self, title: str, stop: Stop) -> Meter | None:
+        """Go on with the epoch from where it stands; None if `stop` came first, with everything kept to go on."""
         self.model.train()
         for part in self.frozen:  # what is not trained keeps its running statistics too
             part.eval()
@@ -217,31 +226,37 @@ class Trainer:
         ) as bar:
             for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps, epoch=self.epoch):
                 if stop.requested is not None:
-                    return False
-                self._step(inputs, y)
+                    return None
+                self._step(meter, inputs, y)
                 now_s = time.perf_counter()
                 self.seconds = now_s - begun_s
                 bar.update(len(y))
                 if now_s - read_s > READ_EVERY_S:
                     read_s = now_s
-                    self._check_numbers()
+                    self._check_numbers(meter)
                     if not bar.disable:
-                        bar.set_postfix(self._running(), refresh=False)
-        self._check_numbers()
+                        bar.set_postfix(self._running(meter), refresh=False)
+        self._check_numbers(meter)
         self.seconds = time.perf_counter() - begun_s
-        return True
+        return meter
 
     def _begin_epoch(self) -> Meter:
         """The order is a pure function of seed and epoch, so that it need not be stored."""
         members = len(self.learners)
-        how = {"seed": self.seed, "epoch": self.epoch, "members": members, "batch": self.batch_size // members}
-        order = samplers.epoch_order(self.draw, len(self.data.train), **how)
+        order = samplers.epoch_order(
+            self.draw,
+            len(self.data.train),
+            seed=self.seed,
+            epoch=self.epoch,
+            members=members,
+            batch=self.batch_size // members,
+        )
         order = order[: self.rows].to(self.device)
         return Meter(order, -(-len(order) // self.batch_size))
 
-    def _step(self, inputs: list[Tensor], y: Tensor) -> None:
+    def _step(self, meter: Meter, inputs: list[Tensor], y: Tensor) -> None:
         x, *features = inputs
-        x, mix = self.augment(x, epoch=self.epoch, step=self.meter.steps) if self.augment else (x, None)
+        x, mix = self.augment(x, epoch=self.epoch, step=meter.steps) if self.augment else (x, None)
         if mix is not None:
             features = [mix.of(each) for each in features]
         with self.autocast():
@@ -252,22 +267,23 @@ class Trainer:
         loss.backward()
         if self.unbegun:
             self._check_begun()
-        norm = self._clip() if self.grad_clip else 0
-        bad = self.meter.mark(loss.detach() + norm)
+        norm = self._clip(self.grad_clip) if self.grad_clip else 0
+        bad = meter.mark(loss.detach() + norm)
         if self.device.type == "cuda":
-            self.optimizer.found_inf = bad.float()  # the fused step is skipped on the device, nobody waits to ask
+            # The fused step is skipped on the device, nobody waits to ask.
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         elif bad:
-            self._check_numbers()
+            self._check_numbers(meter)
         self.rates = dict(zip(RATES, (group["lr"] for group in self.optimizer.param_groups), strict=False))
         self.optimizer.step()
         self.schedule.after_batch()
-        self.meter.add(rows, loss)
+        meter.add(rows, loss)
 
-    def _clip(self) -> Tensor:
+    def _clip(self, grad_clip: float) -> Tensor:
         """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the
         members'."""
-        limit = self.grad_clip / len(self.learners)
-        return sum(nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners)
+        limit = grad_clip / len(self.learners)
+        return reduce(torch.add, (nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners))
 
     def _check_begun(self) -> None:
         """Raise where a parameter that learns came without its state of the optimizer; one that nothing asks for has
@@ -280,19 +296,18 @@ class Trainer:
             raise CheckpointError(what, hint="another checkpoint: the best or an epoch that was kept")
         self.unbegun = []
 
-    def _running(self) -> dict[str, str]:
+    def _running(self, meter: Meter) -> dict[str, str]:
         """The loss of the epoch so far and what the task has to say of it, read from the device."""
-        meter = self.meter
         labels = self.train.y[meter.order[: meter.rows]]
         values = {"loss": meter.loss_sum / meter.rows, **self.task.running(meter.outputs[: meter.rows], labels)}
         return {name: f"{float(value):.4f}" for name, value in values.items()}
 
-    def _check_numbers(self) -> None:
+    def _check_numbers(self, meter: Meter) -> None:
         """Raise where a loss was not finite. On CUDA this waits for the device, so it is asked twice a second."""
-        step = int(self.meter.bad_step)
+        step = int(meter.bad_step)
         if step < 0:
             return
-        rows = self.meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
+        rows = meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
         index, lr = ", ".join(map(str, self.data.train.index[rows][:5])), self.optimizer.param_groups[0]["lr"]
         raise NumericsError(
             f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made with it",
@@ -300,10 +315,10 @@ class Trainer:
             hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
         )
 
-    def _close_epoch(self) -> tuple[dict[str, Any], Predictions | None]:
+    def _close_epoch(self, meter: Meter) -> tuple[dict[str, Any], Predictions | None]:
         """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a
         row."""
-        meter, rates = self.meter, self.rates
+        rates = self.rates
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             raise NumericsError(
                 f"a weight is not finite after the last step, at a learning rate of {rates['lr']:g}",
@@ -403,13 +418,13 @@ class Trainer:
 
     def _misfit(self, state: dict[str, Any]) -> str:
         """What of a checkpoint is not of this run, which is as it was built."""
-        how = {
-            "start": self.epoch,
-            "epoch": state["epoch"],
-            "rows": len(self._begin_epoch().order),
-            "kept": self.task.kept,
-        }
-        progress = fitting.Progress(**how, batch_size=self.batch_size)
+        progress = fitting.Progress(
+            start=self.epoch,
+            epoch=state["epoch"],
+            rows=len(self._begin_epoch().order),
+            kept=self.task.kept,
+            batch_size=self.batch_size,
+        )
         return fitting.misfit(state, self.model, self.optimizer, self.schedule, progress)
 
 

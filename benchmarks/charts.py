@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from loaders import get_data
-from loaders.charts.rows import ChartBatches, Charts, Kind
+from loaders.charts.rows import ChartBatches, ChartKind, Charts
 from loaders.charts.store import ChartStore, fill, key
 from toolbox.paper import drawing, layouts
 from toolbox.paper.drawing import Drawing, packed
@@ -107,7 +107,7 @@ def built(root: Path, sheet: Sheet, signals: list[np.ndarray], style: Style, cou
 
 def read(store: ChartStore, sheet: Sheet, signals: object, style: Style, count: int) -> None:
     """Charts a second out of a store onto the CPU as float32, by one thread."""
-    kind = Kind(sheet, SAMPLES, *blank(sheet, style), store)
+    kind = ChartKind(sheet, SAMPLES, *blank(sheet, style), store)
     columns = (np.arange(count) % len(signals), np.zeros(count, int), np.zeros(count, int), np.zeros(count, int))
     charts = Charts(signals, [kind], *columns)
     batches = ChartBatches(charts, torch.device("cpu"))

@@ -25,6 +25,7 @@ from loaders.base import DataSpec
 from models import MODELS, get_model
 from toolbox.errors import UsageError
 from toolbox.metrics import cost
+from toolbox.reports.tables import digits
 
 HEAD = """| | parameters | MACs a row | file, kB | ms a row alone | rows a second |
 | --- | --- | --- | --- | --- | --- |
@@ -43,8 +44,8 @@ def built(name: str, spec: DataSpec, image: Sequence[int]) -> tuple[nn.Module, D
 
 def line(name: str, values: dict[str, Any]) -> str:
     """A row of the table."""
-    cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs']:,}", cost.shown(values["file_bytes"] / 1000)]
-    cells += [cost.shown(values[name]) for name in ("latency_ms", "rows_per_s")]
+    cells = [f"`{name}`", f"{values['parameters']:,}", f"{values['macs']:,}", digits(values["file_bytes"] / 1000)]
+    cells += [digits(values[name]) for name in ("latency_ms", "rows_per_s")]
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -30,18 +30,12 @@ CLASSES = ("N", "S", "V", "F", "Q")
 FIGURES = ("accuracy", "SVEB Se", "SVEB +P", "VEB Se", "VEB +P", "macro_f1")
 TRUTH = 400_000  # records
 BEATS = (7.73, 0.2)  # mean and standard deviation of the logarithm
-SHARES = {
-    "S": (0.27, -5.12, 2.06),
-    "V": (0.23, -3.35, 2.12),
-    "F": (0.55, -6.15, 1.78),
-}  # of records without any; of the logit
+# Of records without any; of the logit.
+SHARES = {"S": (0.27, -5.12, 2.06), "V": (0.23, -3.35, 2.12), "F": (0.55, -6.15, 1.78)}
 FALSE = {"S": (-6.5, 1.7), "V": (-7.0, 1.5), "F": (-7.5, 1.5)}  # logit of the share of normal beats called so
 RIGHT = {"S": (0.8, 1.5), "V": (2.5, 1.2), "F": (-1.0, 1.5)}  # logit of Se in a record
-MISSED = {
-    "S": (0.8, 0, 0.2, 0),
-    "V": (0.7, 0.1, 0, 0.2),
-    "F": (0.5, 0, 0.5, 0),
-}  # what the others are called: N, S, V, F
+# What the others are called: N, S, V, F.
+MISSED = {"S": (0.8, 0, 0.2, 0), "V": (0.7, 0.1, 0, 0.2), "F": (0.5, 0, 0.5, 0)}
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,8 @@ def main() -> None:
     for _ in range(typed.rounds):
         for name, work in how.items():
             with tempfile.TemporaryDirectory() as folder:
-                separate(
-                    [*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share
-                )  # the data is parsed
+                # The data is parsed.
+                separate([*command, "--short-run"], ["0.001"], Path(folder), workers=1, threads=share)
                 costs[name].append(measured(lambda work=work, folder=folder: work(Path(folder))))
     said = f"{typed.runs} runs of {typed.epochs} epochs, {typed.workers} at a time, medians of {typed.rounds} rounds"
     sys.stdout.write(f"{said}\n{'':24}{'s a run':>10}{'runs/h':>10}{'CPU s/run':>12}{'peak MiB':>12}\n")

@@ -5,20 +5,22 @@
 
 Every command of `TABLE` is run by both trees (OLD_TREE twice where NEW_TREE is left out), each group of commands in an
 empty folder of its own, with relative paths; no module of either tree is imported. A group has two halves, separated by
-HANDOVER: what OLD_TREE made in the first half is also copied and used by NEW_TREE in the second ("old to new"), which has
-to give what OLD_TREE alone gives, and must not write any file of a cache or chart store again.
+HANDOVER: what OLD_TREE made in the first half is also copied and used by NEW_TREE in the second ("old to new"), which
+has to give what OLD_TREE alone gives, and must not write any file of a cache or chart store again.
 
 Compared are the exit code, the JSON on stdout, and every file that a command wrote: tensors and numbers of checkpoints,
 arrays of NPZ and NPY, values of JSON, columns of CSV, the bytes of all others. Times, commits, versions and what else
 `IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures.
---only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep the
-folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit and
-this file are the same. The exit code is 1 where anything differs.
+--only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep
+the folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit
+and the table are the same. The exit code is 1 where anything differs.
 """
 
 import argparse
 import csv
+import fcntl
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -43,9 +45,8 @@ from scipy.io import savemat
 
 # Times and the like, and what is to be removed from the program; keys of JSON and of checkpoints, and columns of CSV.
 IGNORED = (
-    "seconds", "samples_per_s", "commit", "versions", "created", "written", "by", "host", "pid", "program",
-    "latency_ms", "throughput", "rows_per_s", "activation_bytes", "measured", "time", "started", "ended",
-    "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
+    "seconds", "samples_per_s", "rows_per_s", "latency_ms", "latency_p10_ms", "latency_p90_ms", "commit", "versions",
+    "by", "root", "run", "spent_s", "activation_bytes", "adaptive_ece", "classwise_ece", "verdict", "meaning", "doubts",
 )  # fmt: skip
 TEXTS = {".txt", ".html", ".log", ".md", ".svg"}
 PICTURES = {".png", ".gif", ".jpg", ".pdf"}
@@ -56,7 +57,7 @@ TIMEOUT_S = 600
 SHOWN = 10  # differences of a command
 Digests = dict[str, dict[str, str]]
 
-STOPPED, GO_ON = "stopped", "go on"
+STOPPED, GO_ON, STUDIES = "stopped", "go on", "studies"
 HANDOVER = "-- from here on the other tree may go on --"
 C, R = "commander.py", "research.py --workers 1"
 SYNTH = f"{C} --device cpu --dataset synth --model-name cnn1d_3"
@@ -108,9 +109,11 @@ TABLE: dict[str, dict[str, str]] = {
         "test with cost": f"{SHORT} --test --version 1 --cost",
         "transfer": f"{SHORT} --pretrained synth_cnn1d_3_2 --train head --epochs 1 --version 3",
         "other training": f"{SHORT} --version 4 --epochs 2 --augment noise,shift:10:0.5,cutout,mixup --sampler equal "
-        "--optimizer sgd --scheduler CosineAnnealingLR --criterion focal --monitor balanced_accuracy --members 2 --seed 3",
+        "--optimizer sgd --scheduler CosineAnnealingLR --criterion focal --monitor balanced_accuracy --members "
+        "2 --seed 3",
         "compare": f"{C} --compare synth_cnn1d_3_3 synth_cnn1d_3_4",
-        "integrated gradients": f"{SYNTH} --explain integrated-gradients --version 1 --explain-count 1 --explain-random-labels 1",
+        "integrated gradients": f"{SYNTH} --explain integrated-gradients --version 1 --explain-count 1 "
+        f"--explain-random-labels 1",
         "gradcam": f"{SYNTH} --explain gradcam --version 4 --explain-count 1 --explain-class V",
         "recurrent": f"{GRU} --epochs 1 --batch-size 16 --class-balance equal",
     },
@@ -119,7 +122,7 @@ TABLE: dict[str, dict[str, str]] = {
         "--normalise record --filter baseline --decision-weights 1,2,1,1,0.5 --sampler records",
         STOPPED: f"{PATIENTS} --no-figures --epochs 2 --batch-size 16 --version 2",
         HANDOVER: "",
-        "test": f"{PATIENTS} --test --resume best --version 1",
+        "test": f"{PATIENTS} --no-figures --test --resume best --version 1",
         "resume": f"{PATIENTS} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{PATIENTS} --no-figures --resume latest --version 2",
         "fold": f"{PATIENTS} {QUICK} --split kfold-patient:4 --fold 2 --val-fold 1/3 --version 3",
@@ -140,12 +143,11 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "twelve": {
         "train": f"{TWELVE} --short-run --no-figures --epochs 2 --rate 100 --normalise record",
-        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --version 2",
+        STOPPED: f"{TWELVE} --no-figures --epochs 2 --batch-size 1 --leads II,V5 --label-map rhythm11 --version 2",
         HANDOVER: "",
         "test": f"{TWELVE} --no-figures --test --resume best --version 1",
         "resume": f"{TWELVE} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{TWELVE} --no-figures --resume latest --version 2",
-        "rhythms": f"{TWELVE} {QUICK} --rate 100 --label-map rhythm11 --leads II,V1 --version 3",
     },
     "table": {
         "train": f"{MINE} --data-file rows.csv --record-column patient --rate-hz 100 --epochs 2 --no-figures",
@@ -163,7 +165,7 @@ TABLE: dict[str, dict[str, str]] = {
         "train": f"{ANOMALY} --short-run --no-figures --epochs 2 --baseline pca",
         STOPPED: f"{ANOMALY} --no-figures --epochs 2 --batch-size 32 --version 2 --threshold sd:3",
         HANDOVER: "",
-        "test": f"{ANOMALY} --test --resume best --version 1",
+        "test": f"{ANOMALY} --no-figures --test --resume best --version 1",
         "resume": f"{ANOMALY} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{ANOMALY} --no-figures --resume latest --version 2",
         "patients": f"{PATIENTS_AE} --task detect --normal-class N {QUICK}",
@@ -191,7 +193,7 @@ TABLE: dict[str, dict[str, str]] = {
         "--no-figures --device cpu",
         "chapman": f"{C} --dataset chapman --data-file twelve --download",
     },
-    "studies": {
+    STUDIES: {
         "grid": f"{R.replace('1', '2')} grid.yaml --branches 2",
         "folds": f"{R} folds.yaml",
         "search": f"{R} search.yaml --search tpe --trials 2",
@@ -220,17 +222,24 @@ TABLE: dict[str, dict[str, str]] = {
         "unknown list": f"{C} --list colours",
         "nothing": C,
     },
-    "lists": {what: f"{C} --list {what}" for what in LISTS} | {"help": f"{C} --help", "help of studies": "research.py --help"},
+    "lists": {what: f"{C} --list {what}" for what in LISTS}
+    | {"help": f"{C} --help", "help of studies": "research.py --help"},
 }
 
 
 def beats(rng: np.random.Generator, count: int, rate_hz: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A generated recording (T,) in mV with samples and symbols of its R peaks; every V is early and wide."""
     symbols = ["V" if draw < 0.2 else "A" if draw < 0.3 else "N" for draw in rng.random(count)]
-    peaks = (np.cumsum([{"N": 0.8, "V": 0.6, "A": 0.65}[each] + rng.normal(0, 0.02) for each in symbols]) * rate_hz).astype(int)
+    peaks = (
+        np.cumsum([{"N": 0.8, "V": 0.6, "A": 0.65}[each] + rng.normal(0, 0.02) for each in symbols]) * rate_hz
+    ).astype(int)
     time_s, signal = np.arange(peaks[-1] + rate_hz) / rate_hz, rng.normal(0, 0.02, peaks[-1] + rate_hz)
     for peak, symbol in zip(peaks, symbols, strict=True):
-        for after_s, high, wide_s in ((0, 1.2, 0.012 + 0.025 * (symbol == "V")), (0.26, 0.3, 0.05), (-0.17, 0.15, 0.02)):
+        for after_s, high, wide_s in (
+            (0, 1.2, 0.012 + 0.025 * (symbol == "V")),
+            (0.26, 0.3, 0.05),
+            (-0.17, 0.15, 0.02),
+        ):
             signal += high * np.exp(-(((time_s - peak / rate_hz - after_s) / wide_s) ** 2) / 2)
     return signal, peaks, symbols
 
@@ -243,9 +252,16 @@ def write_inputs(folder: Path) -> None:
     for name, count in (("rows", 320), ("other", 64)):
         y = rng.integers(0, 3, count)
         x = np.sin(np.arange(64) / (3 + 2 * y[:, None])) + rng.normal(0, 0.4, (count, 64))
-        lines = [f"{','.join(f'{v:.3f}' for v in row)},p{i % 16},{'NVS'[k]}" for i, (row, k) in enumerate(zip(x, y, strict=True))]
-        (folder / f"{name}.csv").write_text("\n".join([",".join(f"s{i}" for i in range(64)) + ",patient,label", *lines]))
-    np.savez(folder / "rows.npz", x=x.astype(np.float32)[:, None], y=y, record=np.array([f"p{i % 8}" for i in range(count)]))
+        lines = [
+            f"{','.join(f'{v:.3f}' for v in row)},p{i % 16},{'NVS'[k]}"
+            for i, (row, k) in enumerate(zip(x, y, strict=True))
+        ]
+        (folder / f"{name}.csv").write_text(
+            "\n".join([",".join(f"s{i}" for i in range(64)) + ",patient,label", *lines])
+        )
+    np.savez(
+        folder / "rows.npz", x=x.astype(np.float32)[:, None], y=y, record=np.array([f"p{i % 8}" for i in range(count)])
+    )
     (folder / "UCR_TRAIN.tsv").write_text(
         "\n".join(f"{k + 1}\t" + "\t".join(f"{v:.3f}" for v in row) for row, k in zip(x, y, strict=True))
     )
@@ -253,11 +269,19 @@ def write_inputs(folder: Path) -> None:
         (folder / target).mkdir(exist_ok=True)
         for name in names:
             signal, peaks, symbols = beats(rng, 60, rate_hz)
-            how = {"fmt": ["212"], "adc_gain": [200.0], "baseline": [0], "units": ["mV"], "write_dir": str(folder / target)}
+            how = {
+                "fmt": ["212"],
+                "adc_gain": [200.0],
+                "baseline": [0],
+                "units": ["mV"],
+                "write_dir": str(folder / target),
+            }
             wfdb.wrsamp(name, rate_hz, p_signal=signal[:, None], sig_name=["MLII"], **how)
             wfdb.wrann(name, "atr", peaks, symbol=symbols, fs=rate_hz, write_dir=str(folder / target))
     (folder / "mitdb" / "RECORDS").write_text("\n".join(("101", "106", "108", "109", "112", "114")) + "\n")
-    (folder / "ward.csv").write_text("time,MLII\n" + "".join(f"{i / rate_hz:.3f},{v:.4f}\n" for i, v in enumerate(signal)))
+    (folder / "ward.csv").write_text(
+        "time,MLII\n" + "".join(f"{i / rate_hz:.3f},{v:.4f}\n" for i, v in enumerate(signal))
+    )
     (folder / "strips").mkdir()
     labels = "NAO~" * 10
     (folder / "strips" / "REFERENCE.csv").write_text("".join(f"A{i:05},{label}\n" for i, label in enumerate(labels, 1)))
@@ -279,8 +303,12 @@ def write_inputs(folder: Path) -> None:
         )
         savemat(folder / "twelve" / f"{name}.mat", {"val": wave}, format="4")
         leads = ("I", "II", "III", "aVR", "aVL", "aVF", *(f"V{k}" for k in range(1, 7)))
-        rest = "".join(f"{name}.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {lead}\n" for row, lead in zip(wave, leads, strict=True))
-        (folder / "twelve" / f"{name}.hea").write_text(f"{name} 12 500 5000\n{rest}#Age: 50\n#Sex: Male\n#Dx: {codes[i % 4]}\n")
+        rest = "".join(
+            f"{name}.mat 16+24 1000/mV 16 0 {row[0]} 0 0 {lead}\n" for row, lead in zip(wave, leads, strict=True)
+        )
+        (folder / "twelve" / f"{name}.hea").write_text(
+            f"{name} 12 500 5000\n{rest}#Age: 50\n#Sex: Male\n#Dx: {codes[i % 4]}\n"
+        )
 
 
 def short(content: bytes) -> str:
@@ -291,8 +319,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """The values of nested dicts and lists by their paths; tensors, arrays and lists of numbers by a digest."""
     if isinstance(value, dict):
         for key, part in value.items():
-            if str(key) not in IGNORED:
-                yield from leaves(part, f"{path}/{key}")
+            yield from leaves(part, f"{path}/{key}")
     elif isinstance(value, torch.Tensor):
         yield from leaves(value.detach().cpu().contiguous().view(-1).numpy(), path)
         yield f"{path} shape", str(tuple(value.shape))
@@ -310,10 +337,14 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def table(content: bytes) -> dict[str, str]:
-    """A CSV by its columns, without ignored ones."""
+    """A CSV by its columns."""
     rows = [*csv.reader(io.StringIO(content.decode(errors="replace")))]
-    columns = zip(*rows, strict=True) if len({len(row) for row in rows}) == 1 else [("lines", content.decode(errors="replace"))]
-    return {name: short("\n".join(cells).encode()) for name, *cells in columns if name not in IGNORED}
+    columns = (
+        zip(*rows, strict=True)
+        if len({len(row) for row in rows}) == 1
+        else [("lines", content.decode(errors="replace"))]
+    )
+    return {name: short("\n".join(cells).encode()) for name, *cells in columns}
 
 
 def digest(path: Path) -> dict[str, str]:
@@ -358,12 +389,30 @@ def stored(seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     return {name: when for name, when in seen.items() if {*STORES} & {*Path(name).parts[:-1]} and "lock" not in name}
 
 
+def by_flags(path: str, folder: Path) -> str:
+    """A path with a digest of the run's flags in place of its number, which is chance where workers take them in
+    turn."""
+    before, runs, rest = path.partition("/runs/")
+    config = folder / before / "runs" / rest.split("/")[0] / "config.json"
+    if not (runs and config.is_file()):
+        return path
+    number, _, file = rest.partition("/")
+    flags = json.dumps(json.loads(config.read_text())["flags"], sort_keys=True)
+    return f"{before}/runs/{number.rpartition('_')[0]}_{short(flags.encode())}/{file}"
+
+
 def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, str]:
-    """Exit code and stdout of one command; one to be `stopped` gets SIGTERM once a new run has an epoch in its history."""
+    """Exit code and stdout of one command; one to be `stopped` gets SIGTERM once a new run has an epoch in its
+    history."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     own = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TORCH_HOME": "torch", "COLUMNS": "120", "no_proxy": ""}
     program, *flags = words.split()
-    line = [sys.executable, str(tree / program), *flags, *(["--root-dir", "data"] if flags and "--help" not in flags else [])]
+    line = [
+        sys.executable,
+        str(tree / program),
+        *flags,
+        *(["--root-dir", "data"] if flags and "--help" not in flags else []),
+    ]
     histories = partial(folder.glob, "data/*/runs/*/logger.json")
     before = {*histories()}
     with open(folder / "stderr.log", "a") as errors:
@@ -383,8 +432,11 @@ def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, st
     return process.returncode, out
 
 
-def carry_out(tree: Path, root: Path, group: str, *, handed: Path | None = None, taken: bool = False) -> dict[str, Digests]:
-    """The digests of a group's commands; a copy is `handed` on at HANDOVER, or a tree begins there with what was `taken`."""
+def carry_out(
+    tree: Path, root: Path, group: str, *, handed: Path | None = None, taken: bool = False
+) -> dict[str, Digests]:
+    """The digests of a group's commands; a copy is `handed` on at HANDOVER, or a tree begins there with what was
+    `taken`."""
     folder, result = root / group, {}
     if not taken:
         folder.mkdir(parents=True)
@@ -409,12 +461,18 @@ def carry_out(tree: Path, root: Path, group: str, *, handed: Path | None = None,
             changed = [path for path in changed if "/runs/" not in path]
         if name == GO_ON:
             changed = [path for path in now if path in changed or f"_{words.split()[-1]}/" in path]
-        result[f"{group}/{name}"] |= {"stdout": of_stdout(out), **{path: digest(folder / path) for path in changed}}
+        name_of = by_flags if group == STUDIES else lambda path, folder: path
+        parts = {name_of(path, folder): digest(folder / path) for path in changed}
+        result[f"{group}/{name}"] |= {"stdout": of_stdout(out), **parts}
         seen = now
     after = stored(files(folder))
     again = [path for path, when in before.items() if after.get(path) != when]
     result[f"{group}/stores used"] = {"stores": dict.fromkeys(again, "written again or removed")}
     return result
+
+
+# What kept digests depend on.
+DIGESTING = (write_inputs, beats, leaves, table, digest, of_stdout, by_flags, run, carry_out)
 
 
 def commit(tree: Path) -> str:
@@ -436,9 +494,15 @@ def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int
 
 def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]:
     """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out."""
+
+    def compared(part: str) -> bool:
+        return not (part.startswith(prose) or {*part.split("/")} & {*IGNORED})
+
     found = []
     for path in sorted(old.keys() | new.keys()):
-        one, other = ({part: of for part, of in each.get(path, {}).items() if not part.startswith(prose)} for each in (old, new))
+        one, other = (
+            {part: value for part, value in each.get(path, {}).items() if compared(part)} for each in (old, new)
+        )
         if (path in old) != (path in new) and (one or other):
             found.append(f"{path}: {'only in the new tree' if path in new else 'missing in the new tree'}")
         elif odd := sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part)):
@@ -458,21 +522,28 @@ def main() -> int:
     parser.add_argument("--pictures", action="store_true", help="compare pictures, too")
     given = parser.parse_args()
     old, new = given.old.resolve(), (given.new or given.old).resolve()
-    groups = [group for group in TABLE if any(fnmatch(f"{group}/{name}", each) for each in given.only for name in TABLE[group])]
+    groups = [
+        group
+        for group in TABLE
+        if any(fnmatch(f"{group}/{name}", each) for each in given.only for name in TABLE[group])
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         keep = (given.keep or Path(temporary)).resolve()
-        of_table = short(Path(__file__).read_bytes())[:8]
-        first, second, third = keep / f"old-{commit(old)}-{of_table}", keep / "new", keep / "old-to-new"
-        for folder in (second, third, *[first] * commit(old).endswith("+")):
-            shutil.rmtree(folder, ignore_errors=True)
-        kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
-        missing = [group for group in groups if f"{group}/stores used" not in kept]
-        for group in missing:
-            shutil.rmtree(first / group, ignore_errors=True)
-            shutil.rmtree(first / "handed" / group, ignore_errors=True)
-        begun = time.monotonic()
-        with_copy = partial(carry_out, old, first, handed=first / "handed")
-        kept = many(with_copy, missing, given.jobs, first / "digests.json")
+        of_table = short("".join(map(inspect.getsource, DIGESTING)).encode() + json.dumps([TABLE, INPUTS]).encode())[:8]
+        first, second, third = (keep / f"{name}-{of_table}" for name in (
+            f"old-{commit(old)}", f"new-{new.name}-{commit(new)}", f"old-to-{new.name}-{commit(new)}"))  # fmt: skip
+        keep.mkdir(parents=True, exist_ok=True)
+        with open(keep / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several comparisons may share the digests of the old tree
+            for folder in (second, third, *[first] * commit(old).endswith("+")):
+                shutil.rmtree(folder, ignore_errors=True)
+            kept = json.loads((first / "digests.json").read_text()) if (first / "digests.json").exists() else {}
+            missing = [group for group in groups if f"{group}/stores used" not in kept]
+            for group in missing:
+                shutil.rmtree(first / group, ignore_errors=True)
+                shutil.rmtree(first / "handed" / group, ignore_errors=True)
+            begun, with_copy = time.monotonic(), partial(carry_out, old, first, handed=first / "handed")
+            kept = many(with_copy, missing, given.jobs, first / "digests.json")
         print(f"{len(kept)} commands of the old tree, {time.monotonic() - begun:.0f} s")  # noqa: T201
         handed = [group for group in groups if HANDOVER in TABLE[group]]
         for group in handed:
@@ -483,7 +554,11 @@ def main() -> int:
         going_on = partial(carry_out, new, third, taken=True)
         results[" (old to new)"] = many(going_on, handed, given.jobs, third / "digests.json")
     prose = ("text",) * (not given.texts) + ("picture",) * (not given.pictures)
-    told = {f"{name}{how}": differences(kept[name], result[name], prose) for how, result in results.items() for name in result}
+    told = {
+        f"{name}{how}": differences(kept[name], result[name], prose)
+        for how, result in results.items()
+        for name in result
+    }
     width = max(map(len, told))
     for name, odd in told.items():
         code = kept[name.partition(" (")[0]].get("exit", {}).get("", "-")

@@ -183,8 +183,8 @@ def timed(*flags: str) -> tuple[float, float]:
 def first_step(where: list[str]) -> float:
     """Seconds from the start of the process to the end of its first training step."""
     probe = (
-        "import sys, time, trainer, commander\nstep = trainer.Trainer._step\ndef once(self, x, y):\n    step(self, x,"
-        " y); sys.stderr.flush(); sys.stdout.write('first'); sys.stdout.flush(); import os;"
+        "import sys, time, trainer, commander\nstep = trainer.Trainer._step\ndef once(self, *batch):\n    step(self,"
+        " *batch); sys.stderr.flush(); sys.stdout.write('first'); sys.stdout.flush(); import os;"
         " os._exit(0)\ntrainer.Trainer._step = once\ncommander.main(sys.argv[1:])\n"
     )
     begun = time.perf_counter()

@@ -1,14 +1,12 @@
 """A trained run with the rows that are to be explained, and what its answers about them come from.
 
-subject = load(flags, run, config)
+subject = load(trained)
 seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from commands import build
+from commands.trained import TrainedRun
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
 from loaders.families import row_forms
-from toolbox import devices
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
+from toolbox.flags import Flags
 from toolbox.registry import pick
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RESULTS, RunFolder
@@ -38,7 +37,7 @@ Array = NDArray[Any]
 class Subject:
     """A trained network and the rows of one side of its data."""
 
-    flags: SimpleNamespace
+    flags: Flags
     run: RunFolder
     checkpoint: str
     epoch: int
@@ -101,21 +100,21 @@ class Seen:
         return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
-def load(flags: SimpleNamespace, run: RunFolder, config: Mapping[str, Any]) -> Subject:
+def load(trained: TrainedRun) -> Subject:
     """The network with the weights of the checkpoint that --resume names, else the best, and the rows asked for.
 
     Raises UsageError for test rows of a run that has not met its test set, CheckpointError.
     """
-    which = flags.resume or "best"
+    flags, run, which = trained.flags, trained.run, trained.which
     path, state = checkpoints.find(run, which)
     if flags.explain_rows == "test" and not (run / RESULTS).exists():
         what = "the test set of this run has not been opened, and is not opened for pictures"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
-    data = build.ruled(build.load_data(flags), config)
-    if data.checksum != config["data"]["checksum"]:
+    data = trained.ruled(build.load_data(flags))
+    if trained.of_data(data):
         hint = "what it was trained on, with --root-dir or --data-file"
         raise CheckpointError("the data is not that of the run, its checksum differs", where=str(run.path), hint=hint)
-    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
+    device = build.device_of(flags)
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
     rows = data.test if flags.explain_rows == "test" else data.val
@@ -132,9 +131,8 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
     within = within.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
-    found = torch.where(
-        marked.view(-1, *[1] * (found.dim() - 1)), found, 0
-    )  # a map that is the same everywhere marks nothing
+    # A map that is the same everywhere marks nothing.
+    found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)
     seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
     if peaks is None:
@@ -147,8 +145,9 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     """The R peaks of each row, in samples of what it shows; None where they are not known."""
-    spec, options = subject.data.spec, {name: getattr(subject.flags, name) for name in build.OF_RECORDINGS}
-    find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, **options)
+    spec = subject.data.spec
+    options = build.options_for(spec.name, subject.flags)
+    find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, options=options)
     if not spec.image:
         return find(x.cpu().numpy())
     found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]

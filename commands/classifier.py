@@ -1,21 +1,19 @@
 """A trained run as what classifies the beats of any recording: network, weights, and how its rows were cut.
 
-classifier = load(run, given)
+classifier = load(trained)
 scores, upright = classifier.scores(leads, peaks)    # (N, K)
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import args
-from commands import build, choices
-from commands.evaluate import FIXED
+from commands import build
+from commands.trained import TrainedRun
 from loaders.base import DataSpec
 from loaders.families import row_forms
 from loaders.formats.recording import Lead
@@ -25,7 +23,7 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import calibration
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RunFolder
-from toolbox.tasks import decided
+from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
 log = logging.getLogger("commander")
@@ -43,7 +41,7 @@ class Classifier:
     checkpoint: str
     epoch: int
     spec: DataSpec
-    form: row_forms.Form
+    form: row_forms.RowForm
     model: torch.nn.Module
     device: torch.device
     decision: torch.Tensor | None
@@ -55,7 +53,8 @@ class Classifier:
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
         features = torch.from_numpy(row_forms.features(self.spec.features, self.form, leads, peaks))
-        scores, upright = [np.empty((0, len(self.spec.classes)), np.float32)], []
+        scores = [np.empty((0, len(self.spec.classes)), np.float32)]
+        upright: list[NDArray[np.bool_]] = []
         for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright):
             inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
             outputs = self.model(*(each.to(self.device) for each in inputs))
@@ -86,35 +85,31 @@ def _batches(
         yield first, np.concatenate(kept)
 
 
-def load(run: RunFolder, given: Mapping[str, Any]) -> Classifier:
+def load(trained: TrainedRun) -> Classifier:
     """The classifier of a run, from its config.json and the checkpoint that --resume names, else the best.
 
     Raises UsageError for a run that no recording can be cut for or that is typed otherwise, CheckpointError.
     """
-    config = build.read_config(run)
-    own = {name: value for name, value in given.items() if name not in args.OF_THE_RECORDING}
-    flags = choices.settle(build.resume_flags(own, config))
-    build.same_run(own, flags, config, run)
-    spec = build.stored_spec(run, config)
+    run, flags, which, spec = trained.run, trained.flags, trained.which, trained.spec
+    trained.check_unchanged()
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
-    form = row_forms.form(spec.name, **{name: getattr(flags, name) for name in build.OF_RECORDINGS})
+    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict tells classes of beats apart, this run only knows which are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
-    build.tell_short(given, flags, run)
-    which = flags.resume or "best"
-    if given.get("calibrate") and not (run / _temperature_file(which)).exists():
+    trained.note_short_run()
+    if trained.typed.get("calibrate") and not (run / _temperature_file(which)).exists():
         what = "--calibrate: this run has no temperature, so that its probabilities are as it was trained"
         raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
     path, state = checkpoints.find(run, which)
-    device = devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
+    device = build.device_of(flags)
     with devices.enough_memory(PREDICT_ROWS):
         model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
     checkpoints.load_weights(model, state["model"], str(path))
     decision = build.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
-    records = {side: config["data"].get(f"{side}_records") for side in ("train", "val")}
+    records = {side: trained.config["data"].get(f"{side}_records") for side in ("train", "val")}
     return Classifier(
         run=run,
         checkpoint=which,
@@ -150,4 +145,5 @@ def _temperature(run: RunFolder, which: str, *, fitted: bool) -> float:
 
 def _temperature_file(which: str) -> str:
     """The name of the file in a run folder that has the temperature of a checkpoint."""
-    return FIXED["classify"] if which == "best" else f"pred/{which}/{FIXED['classify']}"
+    name = Classify.fixed_file
+    return name if which == "best" else f"pred/{which}/{name}"

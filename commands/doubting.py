@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,8 +52,8 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Found:
         missed = checks.completeness(subject.model, some.inputs, some.target, **how)
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
         sentences.append(_complete(missed))
-    if seen.near is not None:
-        sentences.append(_at_qrs(subject, seen, values))
+    if seen.near is not None and seen.room is not None:
+        sentences.append(_at_qrs(subject, seen, seen.near, seen.room, values))
     if subject.flags.explain_random_labels:
         sentences.append(_labels(subject, some, stop, values))
     return Found(values, sentences, curves, cascade)
@@ -129,7 +128,7 @@ def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
 
 def _fresh(subject: Subject, number: int) -> nn.Module:
     """The network with the weights it would begin with under another seed."""
-    flags = SimpleNamespace(**vars(subject.flags) | {"seed": (subject.flags.seed + number) % 2**31})
+    flags = subject.flags.replace(seed=(subject.flags.seed + number) % 2**31)
     return methods.prepared(build.network(flags, subject.data.spec).to(subject.device))
 
 
@@ -160,9 +159,9 @@ def _curves(subject: Subject, seen: Seen) -> checks.Curves:
     return checks.curves(score, x, seen.attribution, **how, orders=ORDERS_OF_PICTURES if spec.image else ORDERS)
 
 
-def _at_qrs(subject: Subject, seen: Seen, values: dict[str, Any]) -> Doubt:
+def _at_qrs(subject: Subject, seen: Seen, near: Array, room: Array, values: dict[str, Any]) -> Doubt:
     """How much of the evidence lies at the QRS; the figures are added to `values`."""
-    shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
+    shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), near, room)
     spec, explained = subject.data.spec, seen.target.cpu().numpy()
     values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": int((~np.isnan(shares)).sum())}
     return _qrs(shares, times, {name: explained == k for k, name in enumerate(spec.classes)})
@@ -195,7 +194,7 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
     data, epochs = subject.data, subject.flags.explain_random_labels
     y = data.train.y
     permuted = Data(data.spec, _permuted(data.train, subject.flags.seed), data.val, data.open_test, data.checksum)
-    flags = SimpleNamespace(**vars(subject.flags) | {"epochs": epochs, "start_epoch": 0, "patience": None})
+    flags = subject.flags.replace(epochs=epochs, start_epoch=0, patience=None)
     trainer = build.build(flags, permuted)
     build.pretrain(flags, trainer)
     with stop.deferred():
@@ -213,6 +212,7 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
 
 def _permuted(rows: Rows, seed: int) -> Rows:
     """The same rows with their labels in an order of chance; of pictures those of the signals they were drawn from."""
+    split: Any = rows  # a dataclass
     if (signals := getattr(rows, "signals", None)) is not None:
-        return replace(rows, signals=_permuted(signals, seed))
-    return replace(rows, y=np.random.default_rng(seed).permutation(rows.y))
+        return replace(split, signals=_permuted(signals, seed))
+    return replace(split, y=np.random.default_rng(seed).permutation(rows.y))

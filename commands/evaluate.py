@@ -4,73 +4,160 @@ report."""
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import args
-from loaders import base
+from commands import build
+from commands.trained import TrainedRun, exposure
+from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
+from loaders.families import one_class
 from loaders.splits import by_row
-from toolbox import files
+from toolbox import devices, files
 from toolbox.errors import CheckpointError, DataError
-from toolbox.metrics import bootstrap, classification, cost
-from toolbox.reports import animation, classify, classify_patients, detect, plots
-from toolbox.reports.logger import Board
+from toolbox.flags import MACHINE, Flags
+from toolbox.metrics import classification, cost
+from toolbox.outputs import safe_name
+from toolbox.reports import plots, tables
+from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
-from toolbox.runs.folder import RESULTS, RunFolder
+from toolbox.runs.folder import HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
-from toolbox.training import baselines
+from toolbox.tasks import Evaluation
+from toolbox.training.recorders import Board
 from trainer import LOSSES, StepLosses, Trainer
 
-FIXED = {"classify": "temperature.json", "detect": "threshold.json"}
-OF_PATIENTS = (
-    "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
-    "influence", "calibration", "from_s", "beats_left_out",
-)  # fmt: skip
-NO_PATIENTS = (
-    "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
-)
 NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
 
 
-def test(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    run: RunFolder,
-    which: str,
-    *,
-    board: Board | None,
-    exposure: Exposure | None,
+def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_data) -> None:
+    """Test an existing run, with a checkpoint or flags other than those of its own test in a folder of their own."""
+    flags, run, aside = trained.flags, trained.run, {"short_run", *args.FLAGS.names(kind=MACHINE)}
+    aside |= {*args.FLAGS.names("other-file")} if flags.test_on else set()
+    differences = {name: both for name, both in trained.differences.items() if name not in aside}
+    trained.permit(differences)
+    trained.note_short_run()
+    with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
+        path, state = checkpoints.find(run, trained.which)
+        if flags.test_on:
+            data = _data_to_test_on(trained)
+            trainer = trained.restored(_without_training(flags), data, path, state, anew=True)
+            name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
+            which, known = _name(trained, differences, "short_run" in trained.typed) + name, Exposure.of_run(run)
+        else:
+            if (run / HISTORY).exists():
+                run.read_history()
+            data = load(flags)
+            if of_data := trained.of_data(data):
+                differences |= of_data
+                trained.permit(differences)
+            anew = bool(differences) or checkpoints.predates(path, state, trained.config)
+            flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
+            data = data if differences else trained.ruled(data)
+            shortened = "short_run" in trained.differences
+            anew = anew or shortened or "imported" in trained.config
+            trainer = trained.restored(flags, data, path, state, anew=anew)
+            which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
+        with closing(board) if (board := _board(trained, trainer, which)) else nullcontext():
+            _test(flags, trainer, run, which, board=board, exposure=known)
+
+
+def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
+    """Test the best weights of a training that has just ended."""
+    path = run.checkpoint("best")
+    checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
+    return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json("config.json")))
+
+
+def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str:
+    return trained.which + "-short" * short + "-override" * bool(differences)
+
+
+def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
+    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own
+    folder.
+
+    None on a root that cannot be written.
+    """
+    if not (trained.typed.get("tensorboard") and trained.run.writable):
+        return None
+    folder = trained.run / "tensorboard" / ("" if which == "best" else which)
+    return Board(folder, trainer.task.classes, epochs_done=0)
+
+
+def _data_to_test_on(trained: TrainedRun) -> Data:
+    """All rows of the file or dataset of --test-on, ten batches where --short-run is typed, as the test split of the
+    run.
+
+    A detector has its own rows beside them, to be fitted to.
+    """
+    flags, spec = trained.flags, trained.spec
+    typed = [name for name in args.FLAGS.names("other-file") if name in trained.typed]
+    data = undivided.load(
+        flags.test_on,
+        flags.root_dir,
+        dataset=spec.name,
+        spec=spec,
+        options=build.family_options(flags),
+        seed=build.split_seed(flags),
+        bad_rows=flags.bad_rows,
+        typed=typed,
+    )
+    short, chart = build.short_batch(flags) if "short_run" in trained.typed else None, build.chart_options(flags)
+    data = as_view(data, flags.root_dir, flags.view, chart, workers=flags.workers, short_batch=short)
+    if flags.task != "detect":
+        return data
+    normal = one_class.normal_class(spec.classes, flags.normal_class)
+    one_class.check_told_apart(data.test, spec.classes, normal, flags.test_on)
+    stored = {name: trained.config["flags"].get(name) for name in typed}
+    own = build.load_data(flags.replace(**stored))
+    for before, now in trained.of_data(own).values():
+        what = f"{build.CHECKSUM} is {now}, the run has {before}"
+        hint = "the run's own data: a detector is compared with a baseline fitted to them"
+        raise DataError(what, where=str(trained.run.path), hint=hint)
+    return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
+
+
+def _without_training(flags: Flags) -> Flags:
+    """The flags without those that need the rows a run was trained on."""
+    if flags.task == "detect":
+        return flags
+    return flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
+
+
+def _test(
+    flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
 ) -> dict[str, Any]:
     """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
     results.
 
-    What the test showed goes to `board` too, where there is one. Where the test rows are not those of the run's own
-    split, `exposure` says what the run was trained and validated on.
+    The metrics go to `board` too, where there is one. Where the test rows are not those of the run's own split,
+    `exposure` is what the run was trained and validated on.
     """
     if trainer.best is None:
         raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
     history = run.read_history()
     if not history:
         raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
+    told = {"which": which, "history": history, "exposure": exposure}
     if not run.writable:
         with files.folder() as folder:
-            no_files = SimpleNamespace(**{**vars(flags), "no_figures": True})
-            return _test(no_files, trainer, run, folder, which=which, history=history, board=None, exposure=exposure)
+            no_files = flags.replace(no_figures=True)
+            return _report(no_files, trainer, run, folder, board=None, **told)
     folder = run / "pred" if which == "best" else run / "pred" / which
     folder.mkdir(exist_ok=True)
-    return _test(flags, trainer, run, folder, which=which, history=history, board=board, exposure=exposure)
+    return _report(flags, trainer, run, folder, board=board, **told)
 
 
-def _test(
-    flags: SimpleNamespace,
+def _report(
+    flags: Flags,
     trainer: Trainer,
     run: RunFolder,
     folder: Path,
@@ -92,7 +179,7 @@ def _test(
     seen = trainer.predict(data.val) if len(data.val) else _validated(run, trainer.epoch)
     val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
     if fixed and run.writable:
-        files.write_json((run.path if which == "best" else folder) / FIXED[flags.task], fixed)
+        files.write_json((run.path if which == "best" else folder) / trainer.task.fixed_file, fixed)
     costs = _costs(flags, trainer)
     test = data.test  # the test set is opened here, and not before
     overlap = _overlap(flags, test, exposure)
@@ -103,22 +190,27 @@ def _test(
         trainer.data = data
     predictions = trainer.predict(test)
     doubts = [found] if (found := memorised(history)) else []
-    remarks = [*_remarks(data, overrides, overlap, short), *(f"doubt: {doubt}" for doubt in doubts), *cost.said(costs)]
-    how = {"title": title, "remarks": remarks, "history": history}
-    values = REPORTS[flags.task](flags, trainer, folder, predictions, {**fixed, "val": val}, **how)
+    remarks = [
+        *_remarks(data, overrides, overlap, short),
+        *(f"doubt: {doubt}" for doubt in doubts),
+        *tables.of_costs(costs),
+    ]
+    train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
+    functions = {"predict": trainer.predict, "outputs": trainer.outputs}
+    told = {"title": title, "remarks": remarks, "figures": not flags.no_figures}
+    tested = Evaluation(folder, predictions, fixed, val, history, data=data, train=train, **functions, **told)
+    values = trainer.task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
     best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
-    facts = {
+    results = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,
         "shared_rows": overlap.shared if overlap else len(data.shared_rows),
         **({"trained_on": overlap.as_dict()} if overlap else {}),
         "dropped_rows": dropped,
-    }
-    facts |= ({"covers": data.covers} if data.whole else {}) | ({"doubts": doubts} if doubts else {})
-    results = {
-        **facts,
+        **({"covers": data.covers} if data.whole else {}),
+        **({"doubts": doubts} if doubts else {}),
         **({"overrides": overrides} if overrides else {}),
         **fixed,
         "cost": costs,
@@ -126,14 +218,13 @@ def _test(
         "test": values,
     }
     if board:
-        SHOWN[flags.task](board, trainer, predictions, values, step=best if which == "best" else trainer.epoch)
-    last = history[-1]["epoch"]
+        trainer.task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
     if which != "best":
         results["epoch"] = trainer.epoch
-        if run.writable:
-            files.write_json(folder / RESULTS, results)
-    elif run.writable and (last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
-        run.write_json(RESULTS, results)
+    last = history[-1]["epoch"]
+    finished = last >= flags.epochs or (flags.patience and last - best >= flags.patience)
+    if run.writable and (which != "best" or finished):
+        files.write_json((run.path if which == "best" else folder) / RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
 
@@ -155,7 +246,7 @@ def _validated(run: RunFolder, epoch: int) -> Predictions | None:
     return Predictions.load(path) if path.exists() else None
 
 
-def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> Overlap | None:
+def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
     """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
@@ -167,7 +258,7 @@ def _overlap(flags: SimpleNamespace, test: Rows, exposure: Exposure | None) -> O
     return overlap
 
 
-def _costs(flags: SimpleNamespace, trainer: Trainer) -> dict[str, Any]:
+def _costs(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """What the network costs: what is the same every time, and with --cost what has to be measured."""
     model, spec = trainer.model, trainer.data.spec
     measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}
@@ -209,116 +300,3 @@ def memorised(history: Sequence[dict[str, Any]]) -> str | None:
         if any(matrix is None for matrix in matrices)
         else classification.memorised(*(np.array(matrix) for matrix in matrices))
     )
-
-
-def _classes(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    folder: Path,
-    predictions: Predictions,
-    before: dict[str, Any],
-    *,
-    title: str,
-    remarks: Sequence[str],
-    history: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """Metrics, report and figures of a classifier; `before` is what validation showed."""
-    spec = trainer.data.spec
-    how = {"title": title, "remarks": remarks, "scored": spec.scored}
-    values = classify.write(folder, predictions, before["val"], spec=spec, **how)
-    if not flags.no_figures:
-        classify.draw(folder, predictions, values, history, spec=spec, title=title)
-    if bootstrap.several_rows_a_record(predictions.record):
-        values |= _by_patient(flags, trainer.data, folder, predictions, before.get("temperature"), title)
-    elif flags.macro_over:
-        log.warning("--macro-over %s has no effect here: %s", flags.macro_over, NO_PATIENTS)
-    if flags.confusion_video:
-        animation.save_confusion_video(history, spec.classes, folder / "confusion.gif", title=title)
-        animation.save_confusion_page(history, spec.classes, folder / "confusion.html", title=title)
-    return values
-
-
-def _by_patient(
-    flags: SimpleNamespace, data: Data, folder: Path, predictions: Predictions, temperature: float | None, title: str
-) -> dict[str, Any]:
-    """Figures by patient with intervals over records; the table, its text and pictures go into `folder`."""
-    spec, start_s = data.spec, args.seconds(getattr(flags, "from"))
-    scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
-    if not len(scored.index):
-        log.warning("no test beat is at or after --from %s: there are no figures by patient", getattr(flags, "from"))
-        return {}
-    macro_over = args.words(flags.macro_over)
-    values = classify_patients.measure(scored, spec.classes, macro_over=macro_over, temperature=temperature)
-    values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
-    how = {"protocol": spec.split_rule, "title": title}
-    classify_patients.write(folder, values, **how)
-    if not flags.no_figures:
-        classify_patients.draw(folder, scored, values, **how)
-    return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
-
-
-def _anomalies(
-    flags: SimpleNamespace,
-    trainer: Trainer,
-    folder: Path,
-    predictions: Predictions,
-    before: dict[str, Any],
-    *,
-    title: str,
-    remarks: Sequence[str],
-    history: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """Figures at the threshold that `before` fixed, beside a baseline fitted to the same rows; report and pictures."""
-    data, task = trainer.data, trainer.task
-    train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
-    score = baselines.BASELINES[flags.baseline](_flat(train))
-    baseline = (flags.baseline, score(_flat(data.test)), task.threshold(score(_flat(data.val)))["threshold"])
-    how = {"normal": task.normal, "spec": data.spec, "title": title}
-    values = detect.write(folder, predictions, before, baseline=baseline, remarks=remarks, **how)
-    if not flags.no_figures:
-        errors = trainer.predict(train).loss
-        x = data.test.x
-        detect.draw(
-            folder,
-            predictions,
-            errors,
-            before["threshold"],
-            rows=lambda which: (x[which], trainer.outputs(x[which])),
-            **how,
-        )
-        plots.save_panels(plots.history_panels(history), folder / "history", columns=2, title=title)
-    return values
-
-
-def _flat(split: Rows) -> NDArray[np.float32]:
-    return split.x.reshape(len(split), -1)
-
-
-def _show_classes(
-    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
-) -> None:
-    """The test of a classifier on TensorBoard."""
-    matrix = np.array(values["confusion_matrix"])
-    figures = _floats(values) | {
-        f"{name}/{part}": of for name, parts in values["per_class"].items() for part, of in _floats(parts).items()
-    }
-    board.test(
-        figures, predictions, step=step, curves=trainer.task.classes, matrix=matrix, classes=trainer.task.classes
-    )
-
-
-def _show_anomalies(
-    board: Board, trainer: Trainer, predictions: Predictions, values: dict[str, Any], *, step: int
-) -> None:
-    """The test of a detector on TensorBoard; rows without labels have no curve and no matrix."""
-    ranked, matrix = detect.ranked(predictions, trainer.task.normal, values["threshold"])
-    curves = () if matrix is None else detect.CLASSES[:1]
-    board.test(_floats(values), ranked, step=step, curves=curves, matrix=matrix, classes=detect.CLASSES)
-
-
-def _floats(values: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if isinstance(value, float)}
-
-
-REPORTS = {"classify": _classes, "detect": _anomalies}
-SHOWN = {"classify": _show_classes, "detect": _show_anomalies}

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-import args
-from commands import attribution, build, choices, doubting
+from commands import attribution, doubting
 from commands.attribution import Array, Seen, Subject
 from commands.doubting import Found
-from toolbox import devices, files, modes, terminal
+from commands.trained import TrainedRun
+from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
+from toolbox.flags import words
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import explanation, heat, plots
+from toolbox.reports import explanation, plots
 from toolbox.reports.explanation import Example
 from toolbox.terminal import StopRequest
 
@@ -36,18 +37,16 @@ log = logging.getLogger("commander")
 
 def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
     """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
-    run = build.find_run(choices.settle(args.resolve(modes.needed(given))))
-    config = build.read_config(run)
-    given = modes.without_idle(given, charts=config["flags"].get("view") == "chart")
-    flags = choices.settle(build.resume_flags(given, config))
-    build.same_run(given, flags, config, run)
+    trained = TrainedRun.open(given)
+    run, flags = trained.run, trained.flags
+    trained.check_unchanged()
     if flags.task != "classify":
         what = "--explain asks why a class was said, and this run only knows which rows are not normal"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     methods.check(flags.explain)
-    build.tell_short(given, flags, run)
+    trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
-        subject = attribution.load(flags, run, config)
+        subject = attribution.load(trained)
         probabilities = subject.probabilities()
         chosen = _chosen(subject, probabilities)
         which = np.array([row for row, _ in chosen])
@@ -62,7 +61,7 @@ def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
     """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
     named."""
     flags, rows = subject.flags, subject.rows
-    among = np.arange(len(rows)) if flags.records is None else _named(subject, args.words(flags.records))
+    among = np.arange(len(rows)) if flags.records is None else _named(subject, words(flags.records))
     if flags.records is not None and len(among) <= MOST_NAMED:
         return [(int(row), "named") for row in among]
     said, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
@@ -115,7 +114,7 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
         "data": f"{spec.source}; {spec.licence}",
     }
     how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
-    how["wide"] = heat.is_wide_picture(*spec.image) if spec.image else heat.is_wide(spec.samples, spec)
+    how["wide"] = explanation.is_wide_picture(*spec.image) if spec.image else explanation.is_wide(spec.samples, spec)
     page = explanation.write(folder, examples, title=f"What {run.path.name} looks at", **how)
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
@@ -176,8 +175,8 @@ def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subjec
     spec, x, found = subject.data.spec, seen.inputs[0].cpu().numpy(), seen.attribution.cpu().numpy()
     for row, example in enumerate(terminal.bar(iterable=examples, desc="pictures", unit="row")):
         if spec.image:
-            figure = heat.picture_figure(x[row], found[row], title=example.title)
+            figure = explanation.picture_figure(x[row], found[row], title=example.title)
         else:
             peaks = () if seen.peaks is None else seen.peaks[row]
-            figure = heat.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
+            figure = explanation.row_figure(x[row], found[row], spec=spec, title=example.title, peaks=peaks)
         plots.save_png(figure, folder / example.picture)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,20 +19,22 @@ from numpy.typing import NDArray
 import args
 from commands import build, choices, classifier
 from commands.classifier import Classifier
+from commands.trained import TrainedRun
 from loaders.families import labels, row_forms
 from loaders.formats import parts, recordings, units, wfdb
-from loaders.formats.csv.leads import name_of
-from loaders.formats.recording import Lead, Recording
+from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
 from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rhythm, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError
+from toolbox.flags import Flags, seconds
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, strip
 from trainer import PREDICT_ROWS
 
-AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.FORMS))  # whose runs are looked for without --dataset
+# Without --dataset, the run is looked for among those of these datasets.
+AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.cut_from_recordings()))
 DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
 log = logging.getLogger("commander")
@@ -42,12 +43,11 @@ Samples = NDArray[np.int64]
 
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
-    flags = args.resolve(given)
-    choices.settle(flags)
+    flags = choices.settle(args.resolve(given))
     units.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
-    run = build.find_run(flags, tuple(AMONG))
-    network = classifier.load(run, given)
+    trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
+    run, network = trained.run, classifier.load(trained)
     folder = Path(flags.out) if flags.out else run / "predict"
     log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
     with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
@@ -83,14 +83,10 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    network: Classifier,
-    paths: Sequence[Path],
-    places: Sequence[Claim],
-    flags: SimpleNamespace,
-    failed: list[dict[str, str]],
+    network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The summary of each recording that could be used, once its files are written."""
-    done, start_s = [], args.seconds(getattr(flags, "from"))
+    done, start_s = [], seconds(getattr(flags, "from"))
     for path, place in zip(paths, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
@@ -103,9 +99,9 @@ def _each(
     return done
 
 
-def _classified(network: Classifier, recording: Recording, flags: SimpleNamespace) -> tuple[Lead, Beats, list[str]]:
+def _classified(network: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
     """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
-    leads = recordings.leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
+    leads = leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
     doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
     found, where = flags.beats == DETECT, str(recording.path)
@@ -120,7 +116,7 @@ def _classified(network: Classifier, recording: Recording, flags: SimpleNamespac
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
         doubts.append(f"lead {lead.name} of {recording.name} looks like noise: what was found in it may be no beats")
     elif upright.mean() < 0.5:
-        turned = f"if it was recorded upside down, --leads={recordings.turn(lead.name)} turns it"
+        turned = f"if it was recorded upside down, --leads={turn(lead.name)} turns it"
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
     for doubt in doubts:
         log.warning("%s", doubt)
@@ -177,12 +173,12 @@ def _write(
         at, label, flutter = reference
         scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
         found["score"] = matching.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
-        remarks += ["", *matching.lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
+        remarks += ["", *prediction.score_lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beat_list.save_annotation(beats, written[".pred"])
     beat_list.save_csv(beats, written[".csv"])
     strip.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
-    files.write_text(written[".txt"], rhythm.text(found, remarks))
+    files.write_text(written[".txt"], prediction.text(found, remarks))
     files.write_json(written[".json"], found)
     log.info("%s: %s beats in lead %s, %s", place.within, f"{found['beats']:,}", lead.name, place.folder)
     return found
@@ -215,7 +211,7 @@ def _uncompared(network: Classifier, recording: Recording) -> list[str]:
 
 
 def _trained_on(network: Classifier, beats: Beats) -> str:
-    """What the run has to do with the recording, as far as its name tells: a key of `selfscore.TRAINED_ON`."""
+    """What the run has to do with the recording, as far as its name tells: a key of `matching.TRAINED_ON`."""
     if network.records is None:
         return "unknown"
     sides = {"yes": "train", "epoch": "val"}

@@ -1,46 +1,273 @@
 """A name becomes Data(spec, train, val, test).
 
-A new dataset is one file with a `load` and one line here; it is then in --list datasets, in the README's table and in
-the tests.
+A new dataset is one file with a `load` and one declaration here; it is then in --list datasets, in the documentation's
+table and in the tests.
 """
 
-import inspect
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from loaders import agreement, base
-from loaders.base import Data
-from loaders.charts.view import as_charts
-from loaders.datasets import chapman, cinc2017, ecg5000, kaggle_beats, mitdb, table
-from loaders.families import one_class
-from loaders.splits.by_row import Holdout
-from loaders.synthetic import beats, patients, strips, twelve_lead
+from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, Remote, Request, loaded
 from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
-DATASETS: dict[str, Callable[..., Data]] = {
-    "chapman": chapman.load,
-    "cinc2017": cinc2017.load,
-    "ecg": partial(kaggle_beats.load_heartbeat, "ecg"),
-    "ecg_bin": partial(kaggle_beats.load_heartbeat, "ecg_bin"),
-    "ecg5000": ecg5000.load,
-    "mitdb": mitdb.load,
-    "ptbdb": kaggle_beats.load_ptbdb,
-    "synth": partial(beats.load, "synth"),
-    "synth_patients": patients.load,
-    "synth_rhythms": twelve_lead.load,
-    "synth_strips": strips.load,
-    "table": table.load,
+if TYPE_CHECKING:
+    from loaders.base import Data
+    from loaders.splits.by_row import Holdout
+
+HEARTBEAT_ZIP = Remote(
+    "heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY", folder="ecg"
+)
+MITDB_ZIP = Remote("mit-bih-arrhythmia-database-1.0.0.zip", "https://physionet.org/content/mitdb/get-zip/1.0.0/")
+CHALLENGE_2017 = "https://physionet.org/files/challenge-2017/1.0.0"
+FIGSHARE = "https://ndownloader.figshare.com/files"
+AAMI, IMPORTANCE = ("N", "S", "V", "F", "Q"), (1.0, 2.0, 2.0, 2.0, 0.5)
+KAGGLE_FILES = Files(
+    needs="mitbih_train.csv and mitbih_test.csv, or MIT-BIH records (*.hea, *.dat, *.atr)",
+    put="mitbih_train.csv and mitbih_test.csv, or the MIT-BIH zip of physionet.org",
+    marks=("mitbih_train.csv", "mitbih_test.csv"),
+    other_marks=("*.hea",),
+    enough=(("mitbih_train.csv", "mitbih_test.csv"), ("*.hea", "*.atr")),
+    folders=("ecg",),
+    remotes=(HEARTBEAT_ZIP, MITDB_ZIP),
+)
+DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230"
+DS2 = "100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234"
+MITDB = Cohort(
+    train=tuple(DS1.split()),
+    test=tuple(DS2.split()),
+    words="de Chazal et al. 2004: DS1 trains, DS2 tests, the paced records 102 104 107 217 are in neither",
+    person={"202": "201"},
+)
+HALVES = Cohort(
+    train=tuple(f"p{number:02}" for number in range(1, 13)),
+    test=tuple(f"p{number:02}" for number in range(13, 25)),
+    words="the first half of the generated patients trains, the second tests",
+)
+UCR_FORMS = (".ts", ".tsv", ".txt", ".arff", "")  # in the order in which they are looked for
+OF_BEATS = "fraction of the beat's range"
+BOTH_SIDES = "one patient's beats stand on both sides"
+
+DATASETS: dict[str, Dataset] = {
+    "chapman": Dataset(
+        "loaders.datasets.chapman:load",
+        "10,646 twelve-lead records of 10 s, one a patient, with a rhythm each",
+        licence="CC BY 4.0",
+        family="twelve_lead",
+        files=Files(
+            needs="CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or WFDB records (*.hea, *.mat)",
+            put="ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497)",
+            remotes=(Remote("ECGDataDenoised.zip", f"{FIGSHARE}/15652862"),),
+            extras=(Remote("Diagnostics.xlsx", f"{FIGSHARE}/15653771"),),
+            finder="loaders.datasets.chapman_records:find",
+        ),
+        view="record",
+        bad_rows="drop",
+    ),
+    "cinc2017": Dataset(
+        "loaders.datasets.cinc2017:load",
+        "8,528 strips of one lead, 9 to 61 s: normal, atrial fibrillation, other rhythm, noise",
+        source="PhysioNet/CinC Challenge 2017, training set",
+        licence="ODC-By 1.0",
+        family="strips",
+        files=Files(
+            needs="records of the challenge of 2017 (*.hea, *.mat, REFERENCE.csv)",
+            put="training2017.zip of physionet.org (challenge-2017), or its folder,",
+            marks=("A*.hea",),
+            enough=(("*.hea", "*.mat"),),
+            remotes=(Remote("training2017.zip", f"{CHALLENGE_2017}/training2017.zip"),),
+            extras=(Remote("REFERENCE-v3.csv", f"{CHALLENGE_2017}/REFERENCE-v3.csv"),),
+            diagnose="loaders.datasets.cinc2017:diagnose",
+        ),
+        view="record",
+        leads=("I",),
+        classes=("N", "A", "O", "~"),
+        scored=("N", "A", "O"),
+        rate_hz=300,
+    ),
+    "ecg": Dataset(
+        "loaders.datasets.kaggle_beats:load",
+        "109,446 beats of 47 patients in five AAMI classes, split at random",
+        source="MIT-BIH Arrhythmia Database",
+        licence="ODC-By 1.0",
+        files=KAGGLE_FILES,
+        leads=("MLII",),
+        classes=AAMI,
+        importance=IMPORTANCE,
+        rate_hz=125,
+        unit=OF_BEATS,
+        remark=BOTH_SIDES,
+        row_form="kaggle",
+        symbol_map="aami",
+        lowest=0,
+    ),
+    "ecg_bin": Dataset(
+        "loaders.datasets.kaggle_beats:load",
+        "the beats of ecg as normal and abnormal",
+        source="MIT-BIH Arrhythmia Database",
+        licence="ODC-By 1.0",
+        files=KAGGLE_FILES,
+        leads=("MLII",),
+        classes=("normal", "abnormal"),
+        importance=(1.0, 2.0),
+        rate_hz=125,
+        unit=OF_BEATS,
+        remark=BOTH_SIDES,
+        row_form="kaggle",
+        symbol_map="binary",
+    ),
+    "ecg5000": Dataset(
+        "loaders.datasets.ecg5000:load",
+        "5,000 beats of one patient with heart failure, five classes",
+        source=(
+            "ECG5000 of the UCR archive, from record chf07 of BIDMC CHF; the rate is nominal, as if a beat lasted 1 s"
+        ),
+        licence="UCR archive: to be cited; BIDMC: ODC-By 1.0",
+        family="divided",
+        files=Files(
+            needs="ECG5000_TRAIN and ECG5000_TEST, each as .ts, .tsv, .txt or .arff",
+            put="ECG5000_TRAIN and ECG5000_TEST (.ts, .tsv, .txt or .arff), or their zip,",
+            marks=tuple(f"ECG5000_{side}{form}" for side in ("TRAIN", "TEST") for form in UCR_FORMS),
+            enough=tuple((f"ECG5000_TRAIN{form}",) for form in UCR_FORMS),
+            remotes=(Remote("ECG5000.zip", "https://timeseriesclassification.com/aeon-toolkit/ECG5000.zip"),),
+            diagnose="loaders.datasets.ecg5000:diagnose",
+        ),
+        leads=("ECG",),
+        classes=("Normal", "R-on-T PVC", "PVC", "SP", "UB"),
+        rate_hz=140.0,
+        unit="standard deviations of the beat",
+        remark="all beats are one patient's",
+        lowest=1,
+        finds_normal=True,
+    ),
+    "mitdb": Dataset(
+        "loaders.datasets.mitdb:load",
+        "every beat of 48 half-hour recordings in mV, divided by patient",
+        source="MIT-BIH Arrhythmia Database",
+        licence="ODC-By 1.0",
+        family="beats",
+        files=Files(
+            needs="MIT-BIH records (*.hea, *.dat, *.atr)",
+            put="the MIT-BIH zip of physionet.org, or the folder of its records,",
+            marks=("*.hea",),
+            enough=(("*.hea", "*.atr"),),
+            folders=("mitdb", "ecg"),
+            remotes=(MITDB_ZIP,),
+        ),
+        row_form="window",
+        symbol_map="aami",
+        cohort=MITDB,
+    ),
+    "ptbdb": Dataset(
+        "loaders.datasets.kaggle_beats:load_ptbdb",
+        "14,552 beats of healthy people and of patients",
+        source="PTB Diagnostic ECG Database",
+        licence="ODC-By 1.0",
+        files=Files(
+            needs="ptbdb_normal.csv and ptbdb_abnormal.csv",
+            put="ptbdb_normal.csv and ptbdb_abnormal.csv",
+            marks=("ptbdb_normal.csv", "ptbdb_abnormal.csv"),
+            enough=(("ptbdb_normal.csv", "ptbdb_abnormal.csv"),),
+            folders=("ptbdb", "ecg"),
+            remotes=(HEARTBEAT_ZIP,),
+        ),
+        leads=("II",),
+        classes=("normal", "abnormal"),
+        rate_hz=125,
+        unit=OF_BEATS,
+        remark=BOTH_SIDES,
+        row_form="kaggle",
+        lowest=0,
+    ),
+    "synth": Dataset(
+        "loaders.synthetic.beats:load",
+        "15,000 generated beats in the layout and imbalance of ecg",
+        source="generated by the model of McSharry et al. 2003; no patient's data",
+        licence="as the program",
+        generated=True,
+        leads=("synthetic",),
+        classes=AAMI,
+        importance=IMPORTANCE,
+        rate_hz=125,
+        unit=OF_BEATS,
+        row_form="kaggle",
+        symbol_map="aami",
+    ),
+    "synth_patients": Dataset(
+        "loaders.synthetic.patients:load",
+        "6,000 beats of 24 generated patients, laid out as mitdb",
+        source="generated recordings of 24 patients; no patient's data",
+        licence="as the program",
+        family="beats",
+        generated=True,
+        row_form="window",
+        symbol_map="aami",
+        cohort=HALVES,
+        without=("leads",),
+    ),
+    "synth_rhythms": Dataset(
+        "loaders.synthetic.twelve_lead:load",
+        "240 generated twelve-lead records of 10 s, laid out as chapman",
+        source="generated records; no patient's data",
+        licence="as the program",
+        family="twelve_lead",
+        generated=True,
+        view="record",
+    ),
+    "synth_strips": Dataset(
+        "loaders.synthetic.strips:load",
+        "260 generated strips of 6 to 20 s, laid out as cinc2017",
+        source="generated strips; no patient's data",
+        licence="as the program",
+        family="strips",
+        generated=True,
+        view="record",
+        leads=("synthetic",),
+        classes=("N", "A", "O", "~"),
+        scored=("N", "A", "O"),
+        rate_hz=300,
+    ),
+    "table": Dataset(
+        "loaders.datasets.table:load",
+        "rows of your own, from a CSV or NPZ file",
+        licence="the user's own",
+        family="table",
+        view="row",
+    ),
 }
+NO_CHART, NO_OPTIONS = ChartOptions(), MappingProxyType({})
 # By name, what a row becomes.
-VIEWS: dict[str, Callable[..., Data]] = {
-    "signal": lambda data, *_, short_batch, **__: data.part(base.measured_rows(short_batch, len(data.train))),
-    "chart": as_charts,
-}
-OF_CHARTS = "chart_"
+VIEWS = {"signal": "its samples", "chart": "a picture of ECG paper"}
+
+
+def option_names() -> list[str]:
+    """Every option that some dataset has."""
+    return list(dict.fromkeys(name for dataset in DATASETS.values() for name in dataset.options))
+
+
+def typed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are asked for: None and False stand for a default."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def options_of(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The options of the family of the dataset `name`, and the values of the dataset's own flags.
+
+    Raises UsageError where something is asked for that this dataset does not have.
+    """
+    dataset, asked = pick("dataset", DATASETS, name), typed(options)
+    if foreign := next((option for option in asked if option not in dataset.options), None):
+        having = [other for other, declared in DATASETS.items() if foreign in declared.options]
+        flag = f"--{foreign.replace('_', '-')}"
+        what = f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}"
+        raise UsageError(what, hint=f"leave {flag} out")
+    family = FAMILIES[dataset.family]
+    of_family = family.__dataclass_fields__
+    own = {option: value for option, value in (dataset.options | asked).items() if option not in of_family}
+    return family(**{option: value for option, value in asked.items() if option in of_family}), own
 
 
 def get_data(
@@ -48,40 +275,70 @@ def get_data(
     root: Path,
     *,
     data_file: Path | None = None,
-    val_fraction: Holdout = 0.1,
+    val_fraction: "Holdout" = 0.1,
     seed: int = 42,
     bad_rows: str | None = None,
     detect: bool = False,
     normal_class: str | None = None,
     view: str = "signal",
+    chart: ChartOptions = NO_CHART,
     workers: int = 0,
     short_batch: int | None = None,
     **options: Any,
-) -> Data:
-    """Load the dataset called `name` from below `root`, or from `data_file`; validation is drawn from train with
-    `seed`, as a part of it or a `Fold`.
+) -> "Data":
+    """Load the dataset `name` from below `root`, or from `data_file`.
 
-    `view` is of VIEWS; options that begin with chart_, and `workers`, are of `charts.as_charts`.
-    `detect` leaves one class alone in train and validation, `normal_class` or the one that is called so. `options` are
-    those that only some datasets have, None for their own default; a UsageError where `name` does not have one. Of a
-    short run `short_batch` is the batch size, 0 for the default: validation and test are then a part of their sides.
+    Validation rows are drawn from the training rows with `seed`: a part of them, or a `Fold`. `detect` leaves one class
+    in train and validation: `normal_class`, or the one that is called so. `view` is one of VIEWS; of the view "chart"
+    are `chart` and `workers`. Of a short run `short_batch` is the batch size, 0 for the default: a
+    part of validation and test is then measured. `options` are those of the dataset's family, None and False for a
+    default. Raises UsageError for an option that the dataset does not have.
     """
-    load, look = pick("dataset", DATASETS, name), pick("view", VIEWS, view)
-    known = inspect.signature(load).parameters
-    options = {option: value for option, value in options.items() if value is not None}
-    drawn = {option: options.pop(option) for option in [*options] if option.startswith(OF_CHARTS)}
-    options |= {"bad_rows": bad_rows} if bad_rows else {}
-    for option in options.keys() - known.keys():
-        having = [other for other, loader in DATASETS.items() if option in inspect.signature(loader).parameters]
-        flag = f"--{option.replace('_', '-')}"
-        raise UsageError(
-            f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}", hint=f"leave {flag} out"
-        )
-    if detect and "normal_class" in known:  # a dataset that divides its rows another way then
-        options |= {"detect": True, "normal_class": normal_class}
-    data = load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **options)
+    from loaders import agreement
+    from loaders.families import one_class
+
+    dataset = pick("dataset", DATASETS, name)
+    pick("view", VIEWS, view)
+    of_family, own = options_of(name, options)
+    if data_file and dataset.generated:
+        what = f"--data-file goes with a dataset that is read from files; {name} is generated"
+        raise UsageError(what, hint=f"one of {', '.join(key for key, each in DATASETS.items() if not each.generated)}")
+    normal = one_class.normal_class(dataset.classes, normal_class) if detect and dataset.finds_normal else None
+    request = Request(
+        name, dataset, root, data_file, of_family, bad_rows or dataset.bad_rows, val_fraction, seed, normal, own
+    )
+    load = loaded(dataset.target)
+    data = load(request)
     if yours.is_yours(yours.source(load)[0]):
         data = agreement.checked(data, name, load)
-    data = one_class.only_normal(data, normal_class) if detect else data
-    how = {"options": options, "workers": workers, "short_batch": short_batch}
-    return look(data, root, **how, **{name.removeprefix(OF_CHARTS): drawn[name] for name in drawn})
+    if detect:
+        data = one_class.only_normal(data, normal_class)
+    drawn = {key: value for key, value in typed(options).items() if not dataset.is_of_sides(key)}
+    drawn |= {"bad_rows": bad_rows} if bad_rows else {}
+    return as_view(data, root, view, chart, workers=workers, short_batch=short_batch, options=drawn)
+
+
+def as_view(
+    data: "Data",
+    root: Path,
+    view: str,
+    chart: ChartOptions = NO_CHART,
+    *,
+    workers: int = 0,
+    short_batch: int | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+) -> "Data":
+    """The data as rows of signals or of charts, all of them or the part that a short run measures.
+
+    `options` are those that decide the samples of a row; drawn charts are kept by them.
+    """
+    if view == "chart":
+        from loaders.charts.view import as_charts
+
+        return as_charts(
+            data, root, layout=chart.layout, leads=chart.leads, size=chart.size, style=chart.style,
+            workers=workers, options=options, short_batch=short_batch,
+        )  # fmt: skip
+    from loaders import base
+
+    return data.part(base.measured_rows(short_batch, len(data.train)))

@@ -56,13 +56,16 @@ def _of_rows(rows: Any, side: str, spec: DataSpec) -> str:
         count, y, record, index = len(rows), rows.y, rows.record, rows.index
     except (AttributeError, TypeError) as error:
         return f"{side} is {type(rows).__name__}, it must be rows such as loaders.base.Split ({error})"
+    classes, shapes = len(spec.classes), {"y": [(count,), (count, len(spec.classes)), (count, 0)]}
     for name, array in (("y", y), ("record", record), ("index", index)):
-        if not isinstance(array, np.ndarray) or array.shape != (count,):
-            return f"{side}.{name} has the shape {np.shape(array)}, it must be ({count},)"
+        allowed = shapes.get(name, [(count,)])
+        if not isinstance(array, np.ndarray) or array.shape not in allowed:
+            return f"{side}.{name} has the shape {np.shape(array)}, it must be {' or '.join(map(str, allowed))}"
+    highest = classes - 1 if y.ndim == 1 else 1
     if y.dtype.kind not in "iu":
-        return f"{side}.y is {y.dtype}, labels must be whole numbers (int64) from 0 to {len(spec.classes) - 1}"
-    if count and not 0 <= y.min() <= y.max() < len(spec.classes):
-        return f"{side}.y goes from {y.min()} to {y.max()}, the classes are 0 to {len(spec.classes) - 1}"
+        return f"{side}.y is {y.dtype}, labels must be whole numbers (int64) from 0 to {highest}"
+    if y.size and not 0 <= y.min() <= y.max() <= highest:
+        return f"{side}.y goes from {y.min()} to {y.max()}, the classes are 0 to {highest}"
     return "" if rows.pooled or spec.image else _of_samples(rows.x, (count, *spec.shape), side)
 
 

@@ -1,10 +1,7 @@
 """What every dataset is once it is loaded: its facts, and arrays whose batches are slices by index.
 
-The default batch size, which depends on the number of training rows, and the rows that --short-run validates and
-tests on.
-
-A short run takes ten batches of every side: of training in each epoch, of validation and of test. The rows of
-validation and test are drawn once, by a fixed seed, from the whole side: not its first rows, which a file may keep by
+A short run takes ten batches of each split: of training in each epoch, of validation and of test. The rows of
+validation and test are drawn once, by a fixed seed, from the whole split: not its first rows, which a file may keep by
 class or by patient, and not every k-th row, which may fall in step with how the file is ordered.
 """
 
@@ -18,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders.declaration import Request
 from loaders.files.cache import Arrays
 from loaders.splits import by_row
 from toolbox.errors import UsageError
@@ -42,6 +40,41 @@ def measured_rows(short_batch: int | None, train_rows: int) -> int | None:
     """Rows of validation and of test in a short run with batches of `short_batch`, 0 for the default; None for a whole
     run."""
     return None if short_batch is None else BATCHES * batch_size(short_batch, train_rows)
+
+
+def describe(
+    request: Request,
+    split_rule: str,
+    *,
+    samples: int,
+    leads: tuple[str, ...] = (),
+    classes: tuple[str, ...] = (),
+    importance: tuple[float, ...] = (),
+    rate_hz: float | None = None,
+    unit: str = "",
+    source: str = "",
+    features: tuple[str, ...] = (),
+    scored: tuple[str, ...] = (),
+) -> "DataSpec":
+    """The facts of the data that were asked for: as declared, or as read where the declaration leaves them open."""
+    of = request.dataset
+    leads, classes = leads or of.leads, classes or of.classes
+    return DataSpec(
+        name=request.name,
+        view=of.view,
+        channels=len(leads),
+        samples=samples,
+        rate_hz=of.rate_hz if rate_hz is None else rate_hz,
+        unit=unit or of.unit,
+        leads=leads,
+        classes=classes,
+        importance=importance or of.importance or (1.0,) * len(classes),
+        source=source or of.source,
+        licence=of.licence,
+        split_rule=split_rule,
+        features=features,
+        scored=scored,
+    )
 
 
 def drawn(index: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -97,8 +130,8 @@ class DataSpec:
 
 
 class Batches(Protocol):
-    """Rows on the device, in batches. `y` (N,) is a label a row; `rows` (M,) says of which row each output in source
-    order is."""
+    """Rows on the device, in batches. `y` are the targets as `Split` has them; `rows` (M,) is the row of each output in
+    source order."""
 
     y: Tensor
     rows: Tensor
@@ -153,11 +186,11 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """x (N, C, T) float32, y (N,) int64, record (N,) names or "", index (N,) row in the source, which lost `dropped`
-    rows.
+    """x (N, C, T) float32, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows.
 
-    position (N,) int64 is the sample of its record at which a row's R peak stands, -1 where that is not known; features
-    (N, F) float32 are numbers that stand beside the samples, of which there may be none.
+    The targets y are int64 (N,), a class a row; (N, K), 0 or 1 for each of K labels; or (N, 0) where there are none.
+    position (N,) int64 is the sample of its record at which a row's R peak stands, -1 where unknown; features (N, F)
+    float32 are numbers beside the samples, of which there may be none.
     """
 
     x: NDArray[np.float32]
@@ -172,19 +205,20 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.position is None:
-            object.__setattr__(self, "position", np.full(len(self.y), -1))
+            object.__setattr__(self, "position", np.full(len(self.x), -1))
         if self.features is None:
-            object.__setattr__(self, "features", np.empty((len(self.y), 0), np.float32))
+            object.__setattr__(self, "features", np.empty((len(self.x), 0), np.float32))
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Split":
-        """Parsed arrays x (N, T) or (N, C, T), y, and where known the others; of dropped rows there is a text for
-        each."""
-        x, y = arrays["x"], arrays["y"]
-        x = x if x.ndim == 3 else x[:, None, :]
-        record, index = arrays.get("record", np.full(len(y), "")), arrays.get("index", np.arange(len(y)))
-        beside = {name: arrays.get(name) for name in ("position", "features")}
-        return cls(x, y, record, index, len(arrays.get("dropped", ())), **beside)
+        """Parsed arrays x (N, T) or (N, C, T) and, where known, y, record, index, position, features, and a text for
+        each dropped row."""
+        x = arrays["x"] if arrays["x"].ndim == 3 else arrays["x"][:, None, :]
+        rows = len(x)
+        y = arrays["y"] if "y" in arrays else np.empty((rows, 0), np.int64)
+        record, index = arrays.get("record", np.full(rows, "")), arrays.get("index", np.arange(rows))
+        dropped = len(arrays.get("dropped", ()))
+        return cls(x, y, record, index, dropped, arrays.get("position"), arrays.get("features"))
 
     @classmethod
     def joined(cls, first: "Split", second: "Split") -> "Split":
@@ -198,7 +232,7 @@ class Split:
         return replace(self, **both, dropped=dropped)
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.x)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""All rows of a file or of a dataset, divided into no sides, as rows that a trained run can be tested on.
+"""All rows of a file or of a dataset, not divided, as rows that a trained run can be tested on.
 
     data = undivided.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
 
@@ -15,90 +15,87 @@ from typing import Any
 
 import numpy as np
 
-from loaders import DATASETS, OF_CHARTS, VIEWS, get_data, records
+from loaders import DATASETS, get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
+from loaders.declaration import Request, TableOptions
 from loaders.files.sources import log
+from loaders.records import RecordRows
 from toolbox.errors import DataError
 
-Signals = Split | records.Crops | records.Stacked
-# How a dataset is divided where all of it is wanted: a published division would leave records out, or need them all.
-DIVIDED = {"mitdb": "random", "synth_patients": "random"}
-# The number of the first class, where a table numbers the classes of a run that was trained on another dataset.
-LOWEST = {"ecg": 0, "ptbdb": 0, "ecg5000": 1}
-OF_A_TABLE = ("label_column", "record_column", "rate_hz")
-OF_SIDES = ("split", "fold", "val_fraction", "detect", "normal_class", "data_file", "seed")
-OF_A_VIEW = ("view", "workers", "short_batch")
+Signals = Split | RecordRows
 UNKNOWN = "as given"  # the unit of a table that states none
 
 
 def load(
-    what: str, root: Path, *, dataset: str, spec: DataSpec, options: Mapping[str, Any], typed: Sequence[str] = ()
+    what: str,
+    root: Path,
+    *,
+    dataset: str,
+    spec: DataSpec,
+    options: Mapping[str, Any],
+    seed: int = 42,
+    bad_rows: str | None = None,
+    typed: Sequence[str] = (),
 ) -> Data:
-    """All rows of the dataset or file `what` as the test side of a run on `dataset`, with the facts `spec` of the run's
-    data.
+    """All rows of the dataset or file `what` as the test split of a run on `dataset`, with the facts `spec` of the
+    run's data.
 
-    `options` are the run's own of `get_data`, of which those of a table are used where they were `typed`, or the run's
-    data was a table. Train and validation are empty. Raises DataError for classes, leads, samples, a rate or a unit
-    that are not the run's.
+    `options` are those of the run's dataset; those of a table are used where they were `typed`, or where the run's data
+    was a table. Train and validation are empty. Raises DataError for classes, leads, samples, a rate or a unit that are
+    not the run's.
     """
     path, by_name = Path(what), ""
     if what not in DATASETS and not path.exists():
-        known = ", ".join(DATASETS)
-        raise DataError(
-            "no dataset has this name, and there is no such file", where=what, hint=f"a file, or one of {known}"
-        )
-    if what in DATASETS:
-        name, found, rows = what, *_all_rows(what, root, None, options)
-    elif path.is_file() and path.name.lower().endswith(tuple(table.READERS)):
-        asked = {name: options[name] for name in OF_A_TABLE if name in typed or dataset == "table"}
-        how = {
-            "bad_rows": options["bad_rows"],
-            "split": options["split"] if dataset == "table" else None,
-            "typed": typed,
-        }
-        name, (found, rows) = (
-            path.name,
-            table.undivided(path, root, spec=spec, lowest=LOWEST.get(dataset), **asked, **how),
-        )
-        by_name = found.spec.split_rule
+        hint = f"a file, or one of {', '.join(DATASETS)}"
+        raise DataError("no dataset has this name, and there is no such file", where=what, hint=hint)
+    if path.is_file() and path.name.lower().endswith(tuple(table.READERS)) and what not in DATASETS:
+        own = dataset == "table"
+        names = [name for name in TableOptions.__dataclass_fields__ if own or name in typed]
+        asked = TableOptions(**{name: options.get(name) for name in names})
+        request = Request("table", DATASETS["table"], root, path, asked, bad_rows or "error", 0.0, seed)
+        lowest = DATASETS[dataset].lowest if dataset in DATASETS else None
+        found, rows = table.undivided(request, spec=spec, lowest=lowest, typed=typed)
+        name, by_name = path.name, found.spec.split_rule
+    elif what in DATASETS:
+        name, found, rows = what, *_all_rows(what, root, None, options, seed, bad_rows)
     else:
         name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
-        found, rows = _all_rows(dataset, root, path, options)
+        found, rows = _all_rows(dataset, root, path, options, seed, bad_rows)
     rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
-    every = replace(
-        found.spec,
-        name=spec.name,
-        classes=spec.classes,
-        importance=spec.importance,
-        scored=spec.scored,
-        split_rule=rule,
-    )
+    own = {"name": spec.name, "classes": spec.classes, "importance": spec.importance, "scored": spec.scored}
+    every = replace(found.spec, split_rule=rule, **own)
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
-    return _view(Data(every, none, none, lambda: rows, checksum), root, options)
+    return Data(every, none, none, lambda: rows, checksum)
 
 
-def _all_rows(dataset: str, root: Path, path: Path | None, options: Mapping[str, Any]) -> tuple[Data, Signals]:
-    """A dataset, and the rows of all its sides, each once."""
-    kept = {name: value for name, value in options.items() if name not in (*OF_SIDES, *OF_A_TABLE, *OF_A_VIEW)}
-    kept = {name: value for name, value in kept.items() if not name.startswith(OF_CHARTS)}
-    data = get_data(
-        dataset, root, data_file=path, val_fraction=0.0, seed=options["seed"], split=DIVIDED.get(dataset), **kept
-    )
+def _all_rows(
+    dataset: str, root: Path, path: Path | None, options: Mapping[str, Any], seed: int, bad_rows: str | None
+) -> tuple[Data, Signals]:
+    """A dataset, and the rows of all its splits, each once.
+
+    Beats are divided at random then: a published division would leave records out, or need them all.
+    """
+    kept = {name: value for name, value in options.items() if name not in (*TableOptions.__dataclass_fields__, "fold")}
+    split = "random" if DATASETS[dataset].cohort else None
+    data = get_data(dataset, root, data_file=path, val_fraction=0.0, seed=seed, bad_rows=bad_rows, split=split, **kept)
     return data, data.train.with_sides(data.val, data.test)
 
 
 def _classes(rows: Signals, there: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
-    """The class (N,) of each row among those of the run; a DataError names the classes that it does not know."""
-    counts = np.bincount(rows.y, minlength=len(there))
-    if strange := [
-        f"{name} ({count:,} rows)" for name, count in zip(there, counts, strict=True) if count and name not in classes
-    ]:
+    """The targets of the rows among the classes of the run; a DataError names the classes that it does not know."""
+    many = rows.y.ndim > 1
+    counts = rows.y.sum(0) if many else np.bincount(rows.y, minlength=len(there))
+    named = zip(there, counts, strict=True)
+    if strange := [f"{name} ({count:,} rows)" for name, count in named if count and name not in classes]:
         what = f"the run knows no class {', '.join(strange)[:200]}; its classes are {', '.join(classes)[:200]}"
         raise DataError(what, where=where, hint="the same labels as the run was trained on, and no rows of others")
+    if many:
+        columns = [rows.y[:, there.index(name)] if name in there else np.zeros(len(rows), np.int64) for name in classes]
+        return np.stack(columns, 1)
     return np.array([classes.index(name) if name in classes else -1 for name in there])[rows.y]
 
 
@@ -125,10 +122,3 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
         log.warning(
             "the leads of %s are %s, the run was trained on %s", where, ", ".join(there.leads), ", ".join(own.leads)
         )
-
-
-def _view(data: Data, root: Path, options: Mapping[str, Any]) -> Data:
-    """The rows as the run sees them, signals or charts; with a `short_batch` ten batches of them."""
-    drawn = {name.removeprefix(OF_CHARTS): value for name, value in options.items() if name.startswith(OF_CHARTS)}
-    how = {name: options[name] for name in OF_A_VIEW if name != "view"}
-    return VIEWS[options["view"]](data, root, options={}, **how, **drawn)

@@ -2,75 +2,154 @@
 
 Those of VISION take charts (B, 3, H, W) in place of signals.
 
-A new network is one file and one line here; it is then in --list models, in the README's table and in the tests.
+A new network is one file and one line here; it is then in --list models, in the documentation's table and in the tests.
+Modules of networks, and torch, are imported when one is built, so that --list models answers at once.
 """
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from loaders.base import DataSpec
-from models import arguments, contract
-from models.charts.vision import VISION
-from models.committee import Committee, Fused
-from models.signals.autoencoder import ConvAutoencoder, LinearAutoencoder, LSTMAutoencoder
-from models.signals.cnn1d import CNN1d
-from models.signals.ecgformer import ECGFormer
-from models.signals.inception1d import Inception1d
-from models.signals.recurrent import Recurrent
-from models.signals.resnet1d import ResNet1d
-from models.signals.resnet1d_grid import ResNet1dGrid
-from models.signals.xresnet1d import XResNet1d
 from toolbox import yours
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
-_V2 = (32, 64, 128, 254)
+if TYPE_CHECKING:
+    from torch import nn
 
+    from loaders.base import DataSpec
+
+
+@dataclass(frozen=True)
+class Network:
+    """One name: MODULE:CLASS below this package, a phrase, and its trainable parameters for five classes.
+
+    The class is called with `first`, the DataSpec and `sizes`.
+    """
+
+    target: str
+    about: str
+    parameters: int | None = None
+    first: tuple[Any, ...] = ()
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classify"
+    view: str = "signal"
+
+    @property
+    def build(self) -> "Callable[..., nn.Module]":
+        """What makes the network of a DataSpec. Raises UsageError where the target does not exist."""
+        module, _, name = self.target.partition(":")
+        try:
+            found = getattr(importlib.import_module(f"models.{module}"), name)
+        except (ModuleNotFoundError, AttributeError) as error:
+            if error.name not in (f"models.{module}", name):
+                raise
+            what = f"models/{module.replace('.', '/')}.py has no {name}, which models/__init__.py names"
+            raise UsageError(what, hint="MODULE:CLASS, as signals.cnn1d:CNN1d") from error
+        return partial(found, *self.first, **self.sizes) if self.first or self.sizes else found
+
+
+def _recurrent(about: str, parameters: int, **sizes: Any) -> Network:
+    return Network("signals.recurrent:Recurrent", about, parameters, sizes=sizes)
+
+
+def _vision(name: str, about: str, parameters: int) -> Network:
+    return Network("charts.vision:Vision", about, parameters, first=(name,), view="chart")
+
+
+def _detector(target: str, about: str, parameters: int) -> Network:
+    return Network(f"signals.autoencoder:{target}", about, parameters, task="detect")
+
+
+RESNET, XRESNET, FORMER = "signals.resnet1d:ResNet1d", "signals.xresnet1d:XResNet1d", "signals.ecgformer:ECGFormer"
+INCEPTION = "signals.inception1d:Inception1d"
+_ONE, _TWO, _NARROW, _WIDE = (1, 1, 1, 1), (2, 2, 2, 2), (32, 32, 32, 32), (32, 64, 128, 254)
+
+# fmt: off
 CLASSIFIERS = {
-    "cnn1d_3": CNN1d,
-    "resnet1d_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=(32, 32, 32, 32)),
-    "resnet1d_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 32, 32)),
-    "resnet1d_v2": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
-    "resnet1d_v2_10": partial(ResNet1d, blocks=(1, 1, 1, 1), widths=_V2),
-    "resnet1d_v2_18": partial(ResNet1d, blocks=(2, 2, 2, 2), widths=_V2),
-    **{
-        f"{kind}_{layers}": partial(Recurrent, kind=kind, layers=layers)
-        for kind in ("lstm", "gru")
-        for layers in (1, 2, 3)
-    },
-    **{f"lstm_{layers}_flat": partial(Recurrent, kind="lstm", layers=layers, flat=True) for layers in (1, 2, 3)},
-    "inception1d": Inception1d,
-    "inception1d_small": partial(Inception1d, filters=8, depth=3, kernels=(19, 9, 5), bottleneck=8),
-    "xresnet1d_10": partial(XResNet1d, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 128)),
-    "xresnet1d_18": partial(XResNet1d, blocks=(2, 2, 2, 2), widths=(32, 32, 64, 64)),
-    "resnet1d_grid": ResNet1dGrid,
-    "ecgformer": partial(ECGFormer, width=192, layers=6, heads=8),
-    "ecgformer_small": partial(ECGFormer, width=96, layers=4, heads=6),
-    "ecgformer_tiny": partial(ECGFormer, width=48, layers=3, heads=4, patch=3),
-    "ecgformer_patch": partial(ECGFormer, width=96, layers=4, heads=6, patch=11),
-    **VISION,
+    "cnn1d_3": Network("signals.cnn1d:CNN1d", "two convolutions and a linear layer", 4_789),
+    "resnet1d_10": Network(RESNET, "residual network, four groups of one block, width 32", 45_381,
+                           sizes={"blocks": _ONE, "widths": _NARROW}),
+    "resnet1d_18": Network(RESNET, "residual network, four groups of two blocks, width 32", 87_109,
+                           sizes={"blocks": _TWO, "widths": _NARROW}),
+    "resnet1d_v2": Network(RESNET, "residual network, two blocks a group, widths 32 to 254", 1_560_059,
+                           sizes={"blocks": _TWO, "widths": _WIDE}),
+    "resnet1d_v2_10": Network(RESNET, "residual network, one block a group, widths 32 to 254", 696_991,
+                              sizes={"blocks": _ONE, "widths": _WIDE}),
+    "resnet1d_v2_18": Network(RESNET, "the same as resnet1d_v2", 1_560_059, sizes={"blocks": _TWO, "widths": _WIDE}),
+    "lstm_1": _recurrent("LSTM over samples, padding masked", 41_705, kind="lstm", layers=1),
+    "lstm_2": _recurrent("LSTM over samples, two layers", 122_505, kind="lstm", layers=2),
+    "lstm_3": _recurrent("LSTM over samples, three layers", 203_305, kind="lstm", layers=3),
+    "gru_1": _recurrent("GRU over samples, padding masked", 31_405, kind="gru", layers=1),
+    "gru_2": _recurrent("GRU over samples, two layers", 92_005, kind="gru", layers=2),
+    "gru_3": _recurrent("GRU over samples, three layers", 152_605, kind="gru", layers=3),
+    "lstm_1_flat": _recurrent("LSTM fed one step with all samples", 116_105, kind="lstm", layers=1, flat=True),
+    "lstm_2_flat": _recurrent("the same with two layers", 196_905, kind="lstm", layers=2, flat=True),
+    "lstm_3_flat": _recurrent("the same with three layers", 277_705, kind="lstm", layers=3, flat=True),
+    "inception1d": Network(INCEPTION, "InceptionTime: convolutions of three lengths in parallel, six modules", 405_381),
+    "inception1d_small": Network(INCEPTION, "InceptionTime, three modules of 8 filters", 5_973,
+                                 sizes={"filters": 8, "depth": 3, "kernels": (19, 9, 5), "bottleneck": 8}),
+    "xresnet1d_10": Network(XRESNET, "residual network with a stem of three convolutions, one block a group", 345_045,
+                            sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
+    "xresnet1d_18": Network(XRESNET, "the same with two blocks a group", 202_965,
+                            sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
+    "resnet1d_grid": Network("signals.resnet1d_grid:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677),
+    "ecgformer": Network(FORMER, "transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
+                         sizes={"width": 192, "layers": 6, "heads": 8}),
+    "ecgformer_small": Network(FORMER, "transformer, four layers of width 96 (for a GPU)", 475_877,
+                               sizes={"width": 96, "layers": 4, "heads": 6}),
+    "ecgformer_tiny": Network(FORMER, "transformer, three layers of width 48, three samples a token", 90_917,
+                              sizes={"width": 48, "layers": 3, "heads": 4, "patch": 3}),
+    "ecgformer_patch": Network(FORMER, "transformer, four layers of width 96, eleven samples a token", 460_517,
+                               sizes={"width": 96, "layers": 4, "heads": 6, "patch": 11}),
+    "resnet18": _vision("resnet18", "residual network of 18 layers", 11_179_077),
+    "resnet50": _vision("resnet50", "residual network of 50 layers, with bottlenecks", 23_518_277),
+    "mobilenet_v3_small": _vision("mobilenet_v3_small", "small and fast, for CPUs", 1_522_981),
+    "mobilenet_v3_large": _vision("mobilenet_v3_large", "fast, for CPUs", 4_208_437),
+    "efficientnet_b0": _vision("efficientnet_b0", "scaled convolutions, smallest", 4_013_953),
+    "efficientnet_b3": _vision("efficientnet_b3", "scaled convolutions, larger", 10_703_917),
+    "convnext_tiny": _vision("convnext_tiny", "convolutions arranged as in a transformer", 27_823_973),
+    "convnext_base": _vision("convnext_base", "the same, larger", 87_571_589),
+    "vit_b_16": _vision("vit_b_16", "transformer over squares of 16 x 16 pixels", 85_802_501),
 }
-AUTOENCODERS = {"lstm_ae": LSTMAutoencoder, "conv_ae": ConvAutoencoder, "linear_ae": LinearAutoencoder}
+AUTOENCODERS = {
+    "lstm_ae": _detector("LSTMAutoencoder", "LSTM autoencoder, the last of 64 hidden states repeated", 249_473),
+    "conv_ae": _detector("ConvAutoencoder", "denoising convolutional autoencoder, code of 8 values", 62_665),
+    "linear_ae": _detector("LinearAutoencoder", "denoising linear autoencoder, code of 8 values", 3_187),
+}
+# fmt: on
 MODELS = CLASSIFIERS | AUTOENCODERS
+VISION = {name: network for name, network in MODELS.items() if network.view == "chart"}
+
+
+def table() -> str:
+    """The networks with their trainable parameters (for five classes), their task and a phrase, a line each."""
+    rows = [("name", "parameters", "task", "what it is")]
+    for name, network in MODELS.items():
+        count = "-" if network.parameters is None else f"{network.parameters:,}"
+        rows.append((name, count, network.task + ", charts" * (network.view == "chart"), network.about))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(f"{row[0]:{wide[0]}}  {row[1]:>10}  {row[2]:{wide[2]}}  {row[3]}" for row in rows)
 
 
 def get_model(
-    name: str, spec: DataSpec, *, model_args: str | None = None, members: int = 1, **choices: Any
-) -> nn.Module:
+    name: str, spec: "DataSpec", *, model_args: str | None = None, members: int = 1, **choices: Any
+) -> "nn.Module":
     """Build the network called `name`, sized for the data `spec` describes; features join at its head.
 
     `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several
     `members` are a committee of such networks. Raises UsageError for what the network does not take, for charts where
     it takes signals or the other way round, and where such a network cannot be built.
     """
+    from models import contract
+    from models.committee import Committee, Fused
+
     if members > 1:
         return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))
     choices |= parse_args(name, model_args)
-    build = pick("model-name", MODELS, name)
+    build = pick("model-name", MODELS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     if yours.is_yours(yours.source(type(network).forward)[0]):
@@ -89,11 +168,18 @@ def check_view(name: str, *, charts: bool, where: str = "") -> None:
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:
     """The keyword arguments of the network `name` in the text of --model-args, of which there may be none."""
-    return arguments.parse(name, pick("model-name", MODELS, name), text) if text else {}
+    network = pick("model-name", MODELS, name)
+    if not text:
+        return {}
+    from models import arguments
+
+    return arguments.parse(name, network.build, text)
 
 
-def _tried(build: Callable[[], nn.Module], name: str, spec: DataSpec) -> nn.Module:
+def _tried(build: "Callable[[], nn.Module]", name: str, spec: "DataSpec") -> "nn.Module":
     """A network of sizes that somebody typed: whether they fit each other shows when a row passes through it."""
+    import torch
+
     try:
         network = build().eval()
         with torch.no_grad():

@@ -1,7 +1,6 @@
 """What one network alone understands, as typed with --model-args, becomes keyword arguments of that network.
 
-    parse("resnet1d_grid", CLASSIFIERS["resnet1d_grid"], "filters=4-8,layout=cna")  ->  {"filters": (4, 8), "layout":
-    "cna"}
+    parse("resnet1d_grid", MODELS["resnet1d_grid"].build, "filters=4-8,layout=cna")  ->  {"filters": (4, 8), ...}
 
 Commas stand between the arguments, `-` between the numbers of a list. Which there are and of what type says the
 network's own signature; a `partial` only gives other defaults.

@@ -57,7 +57,9 @@ class Fused(nn.Module):
 
     def __init__(self, network: nn.Module, features: int, classes: int) -> None:
         super().__init__()
-        width = next(part for part in network.head.modules() if isinstance(part, nn.Linear)).in_features
+        width = next(
+            part for part in network.get_submodule("head").modules() if isinstance(part, nn.Linear)
+        ).in_features
         network.head = nn.Identity()
         self.network = network
         self.features = nn.Sequential(RowNorm(features), nn.Linear(features, WIDTH), nn.ReLU())

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import args
@@ -22,19 +21,17 @@ from loaders.base import Data
 from studies import plans
 from studies.grid import Cell, varying
 from studies.ledger import DONE, FIRST, LENGTH, OF_THE_MACHINE, Ledger, Task
-from toolbox.errors import UsageError
+from toolbox.errors import UsageError, program
+from toolbox.flags import Flag, Flags
 from toolbox.metrics import cost
 from toolbox.tasks import LAST
 from toolbox.training import transfer
 
-OF_PATHS = ("data_file", "pretrained", "weights_file")
+OF_PATHS = {flag.name for flag in args.FLAGS if flag.path in ("file", "run")}
 # A typed value that a configuration's name does not tell from none: it was the default when they were first named.
 NAMELESS = {"batch_size": base.BATCH_SIZE}
-OF_THE_SERIES = {"val_fold", "val_fraction"}  # where it has folds
-OF_THE_NETWORK = ("model-name", "model-args")
-# Beside the rows, what decides how they are put together, and where, and with which of torch's global settings.
-OF_BATCHES = ("seed", "batch_size", "sampler", "short_run", "device", "disable_cuda", "deterministic")
-ALL_NAMES = {name: action.dest for action in args.PARSER._actions for name in action.option_strings}
+OF_THE_SERIES = {*args.FLAGS.names("validates")}  # where it has folds
+OF_THE_NETWORK = [args.FLAGS.by_name[name].typed.lstrip("-") for name in args.FLAGS.names("network")]
 UNSEEN = 1000  # seeds between those of the repetitions and those that the best configuration is trained again with
 # Beside the flags of a configuration that is trained on all rows, and none of them validates.
 ALL_ROWS = {"val_fraction": 0.0, "monitor": LAST, "patience": None, "calibrate": False}
@@ -49,7 +46,7 @@ class Configuration:
     cell: Cell
     given: dict[str, Any]
 
-    def settled(self) -> SimpleNamespace:
+    def settled(self) -> Flags:
         """Every flag of its run."""
         return choices.settle(args.resolve(self.given))
 
@@ -92,16 +89,16 @@ def configuration(cell: Cell, series_flags: Mapping[str, Any] | None = None) -> 
         what = f"{args.flag_name(min(own))} is not for a configuration where folds validate in turn"
         raise UsageError(what, hint="leave it out")
     if wrong := args.complaints({**given, **more}):
-        raise UsageError("; ".join(wrong), hint="python commander.py --help")
+        raise UsageError("; ".join(wrong), hint=f"{program()} --help")
     choices.settle(args.resolve({**given, **more}))
     flags = choices.settle(args.resolve(given))
     if not (flags.dataset or flags.data_file):
         raise UsageError("the configuration names no dataset", hint="base: {dataset: synth}")
-    for path in args.PATHS:
-        if args.is_path(path, given.get(path)):
-            given[path] = os.path.abspath(given[path])  # workers may stand in another folder
+    for flag in args.FLAGS:
+        if flag.is_path(given.get(flag.name)):
+            given[flag.name] = os.path.abspath(given[flag.name])  # workers may stand in another folder
     kept = build.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
-    usual = {**args.DEFAULTS, **(NAMELESS if kept["batch_size"] else {})}
+    usual = {**args.FLAGS.defaults, **(NAMELESS if kept["batch_size"] else {})}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return Configuration(name, cell, given)
@@ -109,8 +106,8 @@ def configuration(cell: Cell, series_flags: Mapping[str, Any] | None = None) -> 
 
 def repeated(one: Configuration, rep: int, *, stage: str = FIRST, tested: bool = True, seeds: int = 0) -> Task:
     """Repetition `rep`, from 0, with the same seed and split in every configuration; the first `seeds` are left out."""
-    seed = one.given.get("seed", args.DEFAULTS["seed"]) + seeds + rep
-    length = {name: args.DEFAULTS[name] for name in LENGTH}
+    seed = one.given.get("seed", args.FLAGS.defaults["seed"]) + seeds + rep
+    length = {name: args.FLAGS.defaults[name] for name in LENGTH}
     return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested, length)
 
 
@@ -119,19 +116,25 @@ def typed(cell: Cell) -> list[str]:
     whole: dict[str, str] = {}
     for key, value in cell.items():
         flag, _, part = key.partition(".")
-        if f"--{flag}" not in ALL_NAMES:
-            args.parse([f"--{flag}"])  # raises UsageError with the names that may be meant
-        if ALL_NAMES[f"--{flag}"] in args.OF_THE_COMMAND or ALL_NAMES[f"--{flag}"] not in args.DEFAULTS:
-            raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
         whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
-    dests = [ALL_NAMES[f"--{flag}"] for flag in whole]
-    if twice := [flag for flag, dest in zip(whole, dests, strict=True) if dests.count(dest) > 1]:
+    names = [known(flag).name for flag in whole]
+    if twice := [flag for flag, name in zip(whole, names, strict=True) if names.count(name) > 1]:
         raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
     return [word for flag, value in whole.items() for word in _words(flag, value)]
 
 
+def known(flag: str) -> Flag:
+    """The declaration of `flag`. Raises UsageError where there is none, or a grid may not set it."""
+    found = args.FLAGS.by_spelling.get(f"--{flag}")
+    if found is None:
+        raise args.FLAGS.parser.unknown(f"--{flag}")
+    if not found.kept:
+        raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
+    return found
+
+
 def _words(flag: str, value: str) -> list[str]:
-    if args.TYPES[ALL_NAMES[f"--{flag}"]] is not bool:
+    if known(flag).type is not bool:
         return [f"--{flag}={value}"]
     if value not in plans.SWITCH:
         raise UsageError(f"{flag} is {value}, it is a switch", hint="true or false")
@@ -151,11 +154,13 @@ def groups(tasks: Sequence[Task], most: int) -> list[tuple[Task, ...]]:
     alike: dict[str, list[Task]] = {}
     for task in tasks:
         flags = choices.settle(args.resolve(task.given))
-        alike.setdefault(repr((_rows(flags), [getattr(flags, name) for name in OF_BATCHES])), []).append(task)
+        alike.setdefault(
+            repr((_rows(flags), [getattr(flags, name) for name in args.FLAGS.names("batches")])), []
+        ).append(task)
     return [tuple(each[begin : begin + most]) for each in alike.values() for begin in range(0, len(each), most)]
 
 
-def _rows(flags: SimpleNamespace) -> tuple:
+def _rows(flags: Flags) -> tuple:
     """Everything that decides the rows of a run."""
     return (flags.root_dir, flags.dataset, flags.strict_split, *build.data_options(flags).items())
 
@@ -167,7 +172,7 @@ class Memo:
         self.key: Any = None
         self.data: Data | None = None
 
-    def __call__(self, flags: SimpleNamespace) -> Data:
+    def __call__(self, flags: Flags) -> Data:
         key = _rows(flags)
         if key != self.key:
             self.key = self.data = None  # two are not held at once
@@ -177,7 +182,7 @@ class Memo:
 
 
 def networks(
-    found: Sequence[Configuration], root: Path, load: Callable[[SimpleNamespace], Data]
+    found: Sequence[Configuration], root: Path, load: Callable[[Flags], Data]
 ) -> Iterator[tuple[dict[str, int], str]]:
     """The cost of each configuration's network, and a digest of its parts and outputs.
 

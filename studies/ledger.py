@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import args
 from toolbox import files, schema
-from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
+from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, held
 
 STAGES = FIRST, SEARCH, BEST = "grid", "search", "best"  # of a study whose file has none
@@ -28,10 +29,10 @@ DONE, FAILED, STARTED, STOPPED, PRUNED, WAITING = "done", "failed", "started", "
 DAMAGED = "damaged"  # of a row: its record, or a file of its run, cannot be used
 NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)
 # Flags that are no difference between two runs: how and where they are carried out.
-OF_THE_MACHINE = frozenset({"workers", "device", "disable_cuda", "tensorboard", "no_figures", "cost"})
+OF_THE_MACHINE = frozenset(args.FLAGS.names(identifies=False))
 # Flags that a resumed run may change without a note in its config.json.
-LENGTH = ("epochs", "patience")
-PATHS = ("data_file", "label_map", "weights_file", "pretrained")  # in config.json relative to the root
+LENGTH = args.FLAGS.names("length", on_resume="free")
+PATHS = {flag.name for flag in args.FLAGS if flag.path}  # in config.json relative to the root
 FOREIGN = {"overrides": "it was resumed with --override", "imported": "it was imported"}  # by key of config.json
 MOST_RUNS = 100_000
 FLAGS = {"*": str}
@@ -166,7 +167,7 @@ class Ledger:
             return {stage: _plan(plan) for stage, plan in found.get("stages", {FIRST: found}).items()}
         except UNREADABLE as error:
             what = f"the configurations of this study cannot be read: {type(error).__name__}, {error}"
-            hint = f"remove this file, then research.py GRID --name {self.path.name} with the grid writes it again"
+            hint = f"remove this file; {program('research')} GRID --name {self.path.name} with the grid writes it again"
             raise CheckpointError(what, where=str(path), hint=hint) from error
 
     def plan(self, stage: str = FIRST) -> dict[str, Any]:

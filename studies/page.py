@@ -12,10 +12,11 @@ from studies import tables
 from studies.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED, STAGES, Ledger
 from studies.tables import COSTS, Row, leaders, split_rules
 from toolbox import plain
-from toolbox.metrics import classification, cost
+from toolbox.metrics import classification
 from toolbox.plain import markup as escape
 from toolbox.reports import pages
 from toolbox.reports.plots import COLOURS
+from toolbox.reports.tables import digits
 from toolbox.tasks import mode
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def heads(table: Sequence[Row]) -> dict[str, str]:
 
 def shown_cost(row: Row, name: str) -> str:
     """A cost as it stands in its column, empty where it is not known."""
-    return "" if row.get(name) is None else cost.shown(row[name] / COSTS[name].unit)
+    return "" if row.get(name) is None else digits(row[name] / COSTS[name].unit)
 
 
 def shown(value: Any) -> str:

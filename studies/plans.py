@@ -38,7 +38,9 @@ from studies import grid as algebra
 from studies.grid import Axis, Cell, Grid, Option, few_enough, fixed, flag_key, parse_range, same
 from studies.ledger import BEST, FIRST, SEARCH, STAGES
 from toolbox.errors import ResourceError, UsageError
+from toolbox.yours import ROOT
 
+SHIPPED = ROOT / "grids"
 NULL = ("", "~", "null")
 MOST_BYTES = 2**20
 MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
@@ -129,6 +131,16 @@ class Plan:
             own.pop("best", None)
             stages.insert(0, Stage(FIRST, grid=self.grid, **own))
         return replace(plan, stages=stages)
+
+
+def find(grid: str) -> Path:
+    """The file of a grid; raises UsageError for a name without ending that neither a file nor a shipped grid has."""
+    path, shipped = Path(grid), {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+    if path.suffix or path.exists():
+        return path
+    if grid not in shipped:
+        raise UsageError(f"unknown grid '{grid[:60]}'", hint=f"a .yaml or .py file, or one of {', '.join(shipped)}")
+    return shipped[grid]
 
 
 def read(path: Path) -> Plan:

@@ -17,12 +17,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import args
 from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.flags import Flags
 from toolbox.runs.folder import held
 from toolbox.terminal import StopRequest
 
@@ -39,7 +40,7 @@ RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
 DATA: dict[str, Any] = {}  # what loads data for the driver whose tasks are done now
 # Flags in hints for a single run, which a study does not take, and the hint in their place.
-OF_A_RUN = ("--version", "--resume", "--override", "--test")
+OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
@@ -116,27 +117,27 @@ def _attempt(
 
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
     """Start the run, or resume it from its checkpoint; its record names its folder once that is claimed."""
-    import args
     from commands import fit
+    from commands.trained import TrainedRun
     from toolbox.runs.folder import RunFolder
 
     memo = _memo(driver)
 
-    def load(flags: SimpleNamespace) -> "Data":
+    def load(flags: Flags) -> "Data":
         data = memo(flags)
         return branches.sharing(data) if branches else data
 
     def claimed(run: RunFolder) -> None:
         ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
 
-    def load_held(flags: SimpleNamespace) -> "Data":
+    def load_held(flags: Flags) -> "Data":
         ledger.write(task, STARTED, by=me())
         return load(flags)
 
     root = {"root_dir": str(ledger.root)}
     if folder := _begun(ledger, task):
         given = {**root, "resume": "latest", "no_figures": True}
-        fit.go_on(given, request, load=load_held, tested=task.tested, run=RunFolder(folder))
+        fit.resume(TrainedRun.open(given, run=RunFolder(folder)), request, load=load_held, tested=task.tested)
     else:
         given = {**task.given, **root}
         fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=task.tested)

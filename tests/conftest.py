@@ -25,9 +25,10 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.synthetic import beats
-from models.charts.vision import VISION
+from models import VISION
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -105,7 +106,7 @@ def shared() -> Callable[[str], Path]:
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated dataset's arrays, made once."""
     root = tmp_path_factory.mktemp("synth_cache")
-    beats.load("synth", root, data_file=None, val_fraction=0.1, seed=42).test  # noqa: B018
+    get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
 
 
@@ -207,11 +208,8 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     from commander import main
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
-    handlers, level, root.handlers = (
-        root.handlers,
-        root.level,
-        [],
-    )  # so that the command sets up its own, as it does alone
+    # So that the command sets up its own, as it does alone.
+    handlers, level, root.handlers = (root.handlers, root.level, [])
     root.setLevel(logging.WARNING)
     try:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):

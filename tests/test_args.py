@@ -1,5 +1,6 @@
 """The flags: every complaint at once, nothing read that was not meant, and what a run keeps when it goes on."""
 
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 
 import args
-from commands import build
+import research
+from commands import build, choices
+from commands.trained import TrainedRun
 from conftest import ROOT
-from toolbox import modes
+from studies import cells
 from toolbox.errors import UsageError
+from toolbox.flags import COUNT, TRAINING, Flag
+from toolbox.flags import seconds as seconds_of
 from toolbox.runs.folder import RunFolder
 
+COMMANDS = [flag.name for flag in args.FLAGS if flag.mode is not None]
 OUT_OF_RANGE = [
     ("--lr", "nan", "above 0 and finite"),
     ("--lr", "0", "above 0 and finite"),
@@ -81,7 +87,7 @@ def test_flags_that_exclude_each_other_are_both_named(typed: str, flags: tuple[s
 TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "test": True, "download": True, "explore": True}
 
 
-@pytest.mark.parametrize(("one", "other"), [*combinations(modes.MODES, 2)])
+@pytest.mark.parametrize(("one", "other"), [*combinations(COMMANDS, 2)])
 def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str, other: str) -> None:
     excluded = args.complaints({name: TYPED.get(name, "x") for name in (one, other)})
     assert len(excluded) == ((one, other) != ("download", "explore"))
@@ -89,15 +95,9 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
 
 
 # The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What
-# follows states it flag by flag, so that whoever derives the lists of `modes` anew can tell whether they are the same.
-HEEDED_ALWAYS = {
-    "root_dir",
-    "device",
-    "disable_cuda",
-    "deterministic",
-    "verbose",
-    "debug",
-}  # of the machine; and --workers
+# follows states it flag by flag, so that a changed declaration cannot change it unseen.
+# Of the machine; and --workers.
+HEEDED_ALWAYS = {"root_dir", "device", "disable_cuda", "deterministic", "verbose", "debug", "version_info"}
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
@@ -145,16 +145,16 @@ IGNORED = {
 
 
 def value_of(name: str) -> Any:
-    return {bool: True, int: 1, float: 0.5}.get(args.TYPES[name], "1")
+    return {bool: True, int: 1, float: 0.5}.get(args.FLAGS.by_name[name].type, "1")
 
 
 def test_every_flag_is_of_one_kind() -> None:
-    assert args.DEFAULTS.keys() - {*modes.MODES} == EVERY
+    assert args.FLAGS.defaults.keys() - {*COMMANDS} == EVERY
     assert sum(map(len, KINDS)) == len(EVERY)
-    assert IGNORED.keys() == {*modes.MODES}
+    assert IGNORED.keys() == {*COMMANDS}
 
 
-@pytest.mark.parametrize("mode", modes.MODES)
+@pytest.mark.parametrize("mode", COMMANDS)
 def test_a_flag_is_ignored_where_the_results_cannot_depend_on_it_and_nowhere_else(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,27 +162,27 @@ def test_a_flag_is_ignored_where_the_results_cannot_depend_on_it_and_nowhere_els
     for name in EVERY:
         given = command | {name: value_of(name)}
         kept = command if name in IGNORED[mode] else given
-        assert modes.needed(given) == kept, name
+        assert args.needed(given) == kept, name
         caplog.clear()
         caplog.set_level("INFO")
-        assert modes.without_idle(given) == kept
+        assert args.without_unused(given) == kept
         assert len(caplog.messages) == (name in IGNORED[mode])
-        assert all(modes.flag_name(name) in line and modes.flag_name(mode) in line for line in caplog.messages)
+        assert all(args.flag_name(name) in line and args.flag_name(mode) in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))
 def test_training_and_going_on_ignore_nothing(name: str) -> None:
     for command in ({}, {"resume": "latest"}):
         given = command | {name: value_of(name)}
-        assert modes.needed(given) == given
+        assert args.needed(given) == given
 
 
 @pytest.mark.parametrize("mode", ["test", "predict", "explain"])
 def test_a_run_that_is_there_is_taken_where_the_line_of_its_training_asked_for_a_new_one(mode: str) -> None:
     command = {mode: TYPED.get(mode, "x")}
-    assert modes.needed(command | {"version": "bump"}) == command
+    assert args.needed(command | {"version": "bump"}) == command
     for version in ("latest", "2"):
-        assert modes.needed(command | {"version": version}) == command | {"version": version}
+        assert args.needed(command | {"version": version}) == command | {"version": version}
     assert args.complaints(command | {"version": "bump"}) == []
 
 
@@ -191,9 +191,9 @@ def test_what_an_output_depends_on_is_not_ignored_beside_it() -> None:
         {"test": True, "cost": True, "batch_size": 8},
         {"explain": "x", "explain_random_labels": 2, "lr": 0.1},
     ):
-        assert modes.needed(given) == given
-    assert modes.needed({"test": True, "workers": 2}, charts=False) == {"test": True}
-    assert modes.needed({"explain": "x", "workers": 2}, charts=True) == {"explain": "x", "workers": 2}
+        assert args.needed(given) == given
+    assert args.needed({"test": True, "workers": 2}, charts=False) == {"test": True}
+    assert args.needed({"explain": "x", "workers": 2}, charts=True) == {"explain": "x", "workers": 2}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pyt
     given = args.parse(typed.split())
     assert args.complaints(given) == []
     with caplog.at_level("INFO"):
-        modes.without_idle(given)
+        args.without_unused(given)
     assert caplog.messages == [says]
 
 
@@ -235,7 +235,7 @@ def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pyt
 def test_what_has_a_say_or_describes_the_run_is_kept(typed: str) -> None:
     given = args.parse(typed.split())
     assert args.complaints(given) == []
-    assert modes.needed(given) == given
+    assert args.needed(given) == given
 
 
 @pytest.mark.parametrize(
@@ -299,16 +299,81 @@ def test_a_value_that_begins_with_a_dash_is_told_how_it_is_typed(flag: str, valu
 
 
 def test_every_flag_has_help_and_shows_its_default() -> None:
-    for action in args.PARSER._actions:
+    for action in args.FLAGS.parser._actions:
         assert action.help, action.dest
-        default = args.DEFAULTS.get(action.dest)
+        default = args.FLAGS.defaults.get(action.dest)
         if default is not None and default is not False:
             assert f"(default {default})" in action.help
-    assert "--weight-decay" in args.PARSER.format_help()
+    assert "--weight-decay" in args.FLAGS.parser.format_help()
 
 
-def test_every_range_and_word_belongs_to_a_flag() -> None:
-    assert {*args.RANGES, *args.WORDS, *args.FREE_ON_RESUME} <= args.DEFAULTS.keys()
+def test_every_flag_and_command_that_a_declaration_names_exists() -> None:
+    for flag in args.FLAGS:
+        named = f"{flag.command} {flag.used_by} {flag.unused_by} {flag.used_with}".split()
+        assert {*named} <= args.FLAGS.by_name.keys(), flag.typed
+
+
+WARMUP = Flag("--warmup", TRAINING, "epochs of rising learning rate", type=int, metavar="N", default=0, check=COUNT)
+
+
+def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cells.configuration({"dataset": "synth"}).name
+    monkeypatch.setattr(args, "FLAGS", args.FLAGS)
+    assert "--warmup N" in args.build_parser([WARMUP]).format_help()
+    assert args.parse(["--warmup", "3"]) == {"warmup": 3}
+    assert args.complaints({"warmup": 0}) == ["--warmup is 0, must be from 1 to a billion"]
+    assert args.needed({"test": True, "warmup": 3}) == {"test": True}  # the weights are there
+    flags = choices.settle(args.resolve({"warmup": 3}, {"seed": 1}))
+    stored = build.kept(flags)
+    assert (flags.warmup, stored["warmup"], list(stored)[-1]) == (3, 3, "warmup")
+    assert args.misfits(stored) == []
+    assert args.misfits({"warmup": "3"}) == ["warmup is '3'"]
+    assert args.FLAGS.changed({"warmup": 4}, stored) == {"warmup": [3, 4]}
+    assert args.FLAGS.changed({"warmup": 4}, {}) == {"warmup": [0, 4]}  # of a run before there was the flag
+    assert cells.configuration({"dataset": "synth"}).name == plain
+    assert cells.configuration({"dataset": "synth", "warmup": "3"}).name != plain
+
+
+def test_flags_are_not_changed_once_they_are_resolved() -> None:
+    flags = args.resolve({"lr": 0.5})
+    with pytest.raises(AttributeError):
+        flags.lr = 0.1
+    with pytest.raises(AttributeError):
+        del flags.lr
+    assert (flags.replace(lr=0.1).lr, flags.lr) == (0.1, 0.5)
+
+
+def test_rare_groups_stand_in_the_long_help_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    helped = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as ended:
+            args.parse([flag])
+        assert ended.value.code == 0
+        helped[flag] = capfd.readouterr().out
+    for group in args.FLAGS.groups:
+        for flag in group.flags:
+            assert (re.search(rf" {flag.typed}\b", helped["--help"]) is not None) or group.rare
+            assert re.search(rf" {flag.typed}\b", helped["--help-all"])
+        assert (f"{group.title}:\n" in helped["--help"]) == (not group.rare)
+    for line in args.DESCRIPTION.splitlines():
+        assert line in helped["--help"]
+    assert helped["--help"].endswith("docs/.\n")
+
+
+def test_the_five_examples_of_the_help_are_understood() -> None:
+    lines = [line.split()[1:] for line in args.DESCRIPTION.splitlines() if "python" in line]
+    assert [line.split()[0] for line in args.DESCRIPTION.splitlines()[2:]] == [
+        "train",
+        "test",
+        "predict",
+        "explain",
+        "study",
+    ]
+    for _, program, *words in lines:
+        if program == "commander.py":
+            assert args.complaints(args.parse(words)) == []
+        else:
+            assert research.understood(words).grid
 
 
 def test_only_what_was_typed_is_parsed() -> None:
@@ -318,7 +383,7 @@ def test_only_what_was_typed_is_parsed() -> None:
 
 def test_typed_goes_over_stored_over_default() -> None:
     flags = args.resolve({"lr": 0.5}, {"lr": 0.1, "seed": 7, "not_a_flag_any_more": 1})
-    assert (flags.lr, flags.seed, flags.epochs) == (0.5, 7, args.DEFAULTS["epochs"])
+    assert (flags.lr, flags.seed, flags.epochs) == (0.5, 7, args.FLAGS.defaults["epochs"])
     assert not hasattr(flags, "not_a_flag_any_more")
 
 
@@ -331,9 +396,12 @@ def test_paths_become_paths() -> None:
 
 def test_a_resumed_run_may_go_on_longer_but_not_become_another() -> None:
     stored = {"epochs": 5, "lr": 0.1, "seed": 1, "workers": 0, "device": None, "patience": None}
-    assert args.changed({"epochs": 9, "workers": 2, "device": "cpu", "patience": 3, "resume": "latest"}, stored) == {}
-    assert args.changed({"lr": 0.1, "seed": 1, "step": args.DEFAULTS["step"]}, stored) == {}
-    assert args.changed({"lr": 0.2, "seed": 2, "sampler": "equal"}, stored) == {
+    assert (
+        args.FLAGS.changed({"epochs": 9, "workers": 2, "device": "cpu", "patience": 3, "resume": "latest"}, stored)
+        == {}
+    )
+    assert args.FLAGS.changed({"lr": 0.1, "seed": 1, "step": args.FLAGS.defaults["step"]}, stored) == {}
+    assert args.FLAGS.changed({"lr": 0.2, "seed": 2, "sampler": "equal"}, stored) == {
         "lr": [0.1, 0.2],
         "seed": [1, 2],
         "sampler": [None, "equal"],
@@ -357,7 +425,10 @@ def test_a_stored_flag_of_another_type_or_out_of_range_is_named(edited: dict[str
 
 
 def test_a_config_has_every_flag_and_its_defaults_fit() -> None:
-    assert args.misfits({name: value for name, value in args.DEFAULTS.items() if name not in args.OF_THE_COMMAND}) == []
+    assert (
+        args.misfits({name: value for name, value in args.FLAGS.defaults.items() if args.FLAGS.by_name[name].kept})
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -376,7 +447,7 @@ def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what:
         ("--batchsize", "--batch-size"), ("--bs", "--batch-size"), ("--model", "--model-name"), ("--arch",
         "--model-name"),
         ("--optim", "--optimizer"), ("--loss", "--criterion"), ("--gpu", "--device"), ("--num-epochs", "--epochs"),
-        ("--num_epochs", "--epochs"), ("--data", "--data-file or --root-dir"), ("--ckpt", "--resume or --pretrained"),
+        ("--num_epochs", "--epochs"), ("--data", "--root-dir or --data-file"), ("--ckpt", "--resume or --pretrained"),
         ("--num_workers", "--workers"), ("--eval", "--test"), ("-lr", "--lr"),
     ],
 )  # fmt: skip
@@ -385,10 +456,9 @@ def test_a_flag_by_the_name_that_other_tools_give_it_is_told_its_own_and_not_und
         args.parse([typed, "x"])
 
 
-def test_every_name_of_other_tools_is_no_flag_here_and_stands_for_one() -> None:
-    known = {name.strip("-") for action in args.PARSER._actions for name in action.option_strings}
-    assert not args.ELSEWHERE.keys() & {name for name in known if len(name) > 1}
-    assert {meant for names in args.ELSEWHERE.values() for meant in names} <= known
+def test_no_name_of_other_tools_is_a_flag_here() -> None:
+    known = {name.strip("-") for action in args.FLAGS.parser._actions for name in action.option_strings}
+    assert not args.FLAGS.parser.elsewhere.keys() & {name for name in known if len(name) > 1}
 
 
 @pytest.mark.parametrize(
@@ -406,6 +476,16 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     assert {name.split(".")[0] for name in modules} == {"commander", "args", "toolbox"}
 
 
+@pytest.mark.parametrize("typed", [["--help"], ["--help-all"], ["--list", "models"]], ids=" ".join)
+def test_what_answers_at_once_imports_no_library(typed: list[str]) -> None:
+    program = f"import sys, commander; code = commander.main({typed}); print(code, *sys.modules, file=sys.stderr)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    code, *modules = told.stderr.split()
+    assert code == "0"
+    assert not {"torch", "numpy", "pandas", "loaders", "trainer"} & {*modules}
+    assert "classify" in told.stdout
+
+
 def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_names(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     stored = build.movable({"data_file": before / "beats.zip", "label_map": before / "maps" / "own.csv"}, before)
@@ -420,7 +500,7 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
 )
 def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
     flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
-    assert args.misfits({name: value for name, value in vars(flags).items() if name not in args.OF_THE_COMMAND}) == []
+    assert args.misfits({name: value for name, value in vars(flags).items() if args.FLAGS.by_name[name].kept}) == []
 
 
 @pytest.mark.parametrize(
@@ -436,7 +516,7 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
 ) -> None:
     flags = args.resolve(given, {"short_run": short})
-    build.tell_short(given, flags, RunFolder(tmp_path / "synth_cnn1d_3_1"))
+    TrainedRun(RunFolder(tmp_path / "synth_cnn1d_3_1"), {}, given, flags, {}).note_short_run()
     assert ("synth_cnn1d_3_1 is a short run, of 10 batches an epoch, and stays one" in caplog.text) == told
     assert flags.short_run == short
 
@@ -446,7 +526,7 @@ def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
     [("5:00", 300), ("0:30", 30), ("1:00:00", 3600), ("300", 300), ("2.5", 2.5), ("1:2.5", 62.5), (None, 0)],
 )
 def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None:
-    assert args.seconds(text) == seconds
+    assert seconds_of(text) == seconds
     assert text is None or args.complaints({"from": text, "test": True}) == []
 
 

@@ -1,8 +1,12 @@
 """A split keeps what belongs to a row together, whichever rows are taken or joined."""
 
 import numpy as np
+import pytest
+import torch
 
-from loaders.base import OF_ROWS, Split
+from conftest import make_spec
+from loaders.base import OF_ROWS, Data, Split
+from loaders.splits import by_row
 
 
 def split(rows: int, dropped: int = 0) -> Split:
@@ -33,3 +37,27 @@ def test_where_nothing_is_known_positions_are_minus_one_and_there_are_no_feature
     assert plain.position.tolist() == [-1] * 4
     assert plain.features.shape == (4, 0)
     assert plain.rows(np.array([1])).features.shape == (1, 0)
+
+
+@pytest.mark.parametrize("labels", [None, 0, 3])
+def test_targets_may_be_classes_many_labels_or_none(labels: int | None) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60) if labels is None else rng.integers(0, 2, (60, labels))
+    rows = Split.of({"x": rng.normal(size=(60, 1, 4)).astype(np.float32)} | ({"y": y} if labels != 0 else {}))
+    assert rows.y.shape == y.shape
+    train, val, test, rule = by_row.divide(rows.y, 0.25, 1)
+    assert sorted([*train, *val, *test]) == list(range(60))
+    assert (len(test), len(val), rule) == (12, 12, by_row.validation_rule(0.25, 1))
+    fold = [by_row.drawn(rows.y, by_row.Fold(number, 4), 1)[1] for number in range(1, 5)]
+    assert sorted(np.concatenate(fold)) == list(range(60))
+    batches = list(rows.rows(test).batches(torch.device("cpu")).batches(torch.arange(12).flip(0), 5))
+    np.testing.assert_array_equal(torch.cat([targets for _, targets in batches]).numpy(), y[test][::-1])
+    whole = Data(make_spec(samples=4), rows.rows(train), rows.rows(val), lambda: rows.rows(test), "")
+    assert len(whole.shared_rows) == 0
+    assert whole.part(5).covers == {"val_rows": [5, 12], "test_rows": [5, 12]}
+
+
+def test_many_labels_are_divided_by_the_sets_of_labels_that_rows_have() -> None:
+    y = np.repeat([[0, 0], [0, 1], [1, 1]], [40, 20, 10], axis=0)
+    _, test = by_row.stratified(y, 14, 3)
+    assert np.unique(y[test], axis=0, return_counts=True)[1].tolist() == [8, 4, 2]

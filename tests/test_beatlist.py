@@ -13,6 +13,7 @@ from toolbox import files
 from toolbox.ecg import beat_list, rhythm
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import ResourceError, UsageError
+from toolbox.reports import prediction
 
 CLASSES = ("N", "S", "V", "F", "Q")
 
@@ -57,7 +58,7 @@ def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
     beat_list.save_csv(beats, tmp_path / "r1.csv")
     assert len(wfdb.rdann(str(tmp_path / "r1"), "pred").sample) == 0
     assert len(pd.read_csv(tmp_path / "r1.csv")) == 0
-    assert "-" in rhythm.text(rhythm.summary(beats))
+    assert "-" in prediction.text(rhythm.summary(beats))
 
 
 @pytest.mark.parametrize("extension", ["pred1", "", "a_b", "."])
@@ -150,7 +151,7 @@ def test_the_summary_is_plain_json_and_its_text_says_what_the_tool_is_not(tmp_pa
     found = rhythm.summary(make_beats("NNVVVNSN" * 1000))
     files.write_json(tmp_path / "summary.json", found)
     assert json.loads((tmp_path / "summary.json").read_text()) == found
-    lines = rhythm.text(found).splitlines()
+    lines = prediction.text(found).splitlines()
     assert lines[-1] == "A research tool, not a medical device."
     assert max(map(len, lines)) < 110
     row = next(line.split() for line in lines if line.startswith("V "))

@@ -1,7 +1,7 @@
 """A run, a cache and a chart store that the program made before its files were moved are still resumed and used.
 
-`fixtures/before_the_move.tar.xz` was made by commit e8e648a: 80 generated rows as a table, a run of two epochs that was stopped
-in the second, what its undisturbed twin ended with, the parsed rows, and the rows drawn as charts.
+`fixtures/before_the_move.tar.xz` was made by commit e8e648a: 80 generated rows as a table, a run of two epochs that was
+stopped in the second, what its undisturbed twin ended with, the parsed rows, and the rows drawn as charts.
 """
 
 import csv
@@ -31,7 +31,10 @@ def before(tmp_path: Path) -> Path:
 def states(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Every file: which it is, when it was written, what it holds."""
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and "lock" not in path.name]
-    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in found
+    }
 
 
 def predictions(path: Path) -> tuple[list[dict[str, str]], np.ndarray]:

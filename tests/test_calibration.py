@@ -11,6 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
 from toolbox.metrics import bootstrap, calibration, jackknife
+from toolbox.tasks import classify_patients
 
 
 def calibrated(rows: int, *, classes: int = 4, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -106,7 +107,7 @@ def test_a_probability_of_0_for_the_truth_is_finite_and_can_be_warmed() -> None:
 
 def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     named = {"as trained": (SCORES, TARGET), "temperature 1.70": (softmax(LOGITS, axis=1), TARGET)}
-    curve, often = calibration.reliability_panels(named)
+    curve, often = classify_patients.reliability_panels(named)
     for (label, said, share), (_, _, rows), (scores, target) in zip(
         curve.lines, often.lines, named.values(), strict=True
     ):

@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from test_heartbeat import make_zip
 from test_sources import Server, server, whole  # noqa: F401
 
 from conftest import carried_out
-from loaders import get_data
+from loaders import DATASETS, FIGSHARE, get_data
 from loaders.base import Data
 from loaders.datasets import chapman, chapman_records
 from loaders.families import labels as labels_diagnoses
 from loaders.families import twelve_lead
 from loaders.files.sources import Remote
+from loaders.records import RecordStore
 from loaders.splits import by_row
 from loaders.synthetic import twelve_lead as synth_rhythms
 from toolbox.errors import CommanderError, DataError, DownloadError, unforeseen
@@ -43,7 +45,12 @@ SPOILT = "MUSE_07"
 
 
 def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.2, seed: int = 42, **how: Any) -> Data:
-    return chapman.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("chapman", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+
+
+def samples_in(store: RecordStore) -> np.ndarray:
+    """All samples (R, 12, T) of a store."""
+    return store.flat.reshape(len(store.name), 12, -1)
 
 
 @cache
@@ -119,9 +126,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_is_what_was_written(data: Data) -> None:
-    stack, four = data.train.stack, labels_diagnoses.rhythm_map("rhythm4")
-    assert stack.name.tolist() == list(RHYTHMS)
-    for name, samples in zip(stack.name, stack.samples, strict=True):
+    store, four = data.train.store, labels_diagnoses.rhythm_map("rhythm4")
+    assert store.name.tolist() == list(RHYTHMS)
+    for name, samples in zip(store.name, samples_in(store), strict=True):
         np.testing.assert_array_equal(samples, samples_of(str(name)))
     for side in (getattr(data, side) for side in SIDES):
         np.testing.assert_array_equal(side.y, four.of(np.array([RHYTHMS[str(name)] for name in side.record])))
@@ -211,7 +218,7 @@ def test_where_the_user_points_files_may_have_any_name(own: Path, tmp_path: Path
         own / "Diagnostics.xlsx", [(name.removeprefix("MUSE_"), rhythm, "") for name, rhythm in RHYTHMS.items()]
     )
     for place in (own, own / "mine"):
-        assert load(tmp_path, place).train.stack.name.tolist() == [name.removeprefix("MUSE_") for name in RHYTHMS]
+        assert load(tmp_path, place).train.store.name.tolist() == [name.removeprefix("MUSE_") for name in RHYTHMS]
 
 
 def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp_path: Path) -> None:
@@ -229,9 +236,9 @@ def test_the_store_is_a_memory_map_that_is_made_once(
     monkeypatch.setattr(chapman, "read_rhythms", lambda *_: pytest.fail("read again"))
     again = load(tmp_path, written, label_map="rhythm11", leads="II", normalise="record")
     for data in (first, again):
-        assert isinstance(data.train.stack.samples, np.memmap)
-        assert data.train.stack.samples.dtype == np.int16
-    assert again.train.stack.samples.filename == first.train.stack.samples.filename
+        assert isinstance(data.train.store.flat, np.memmap)
+        assert data.train.store.flat.dtype == np.int16
+    assert again.train.store.flat.filename == first.train.store.flat.filename
     assert again.spec.classes == ("SB", "SR", "AFIB", "ST", "SA", "SVT")
     assert set(again.test.record) == set(first.test.record)
 
@@ -359,7 +366,7 @@ def test_records_that_fail_are_left_out_counted_and_listed_and_an_error_where_as
     spoilt["MUSE_20"] = (own / "ECGDataDenoised" / "MUSE_20.csv").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         data = load(tmp_path, own)
-    assert not set(spoilt) & set(data.train.stack.name.tolist())
+    assert not set(spoilt) & set(data.train.store.name.tolist())
     assert sum(len(getattr(data, side)) for side in SIDES) == 16
     assert data.train.dropped == 5
     kinds = "a lead is flat 2, leads are missing 1, a copy 1, cannot be read 1"
@@ -448,8 +455,8 @@ def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("")
     cases = (
         (tmp_path / "none", "there is no such file or folder"),
-        (tmp_path / "empty", "there are no twelve-lead recordings here"),
-        (tmp_path / "note.txt", "there are no twelve-lead recordings here"),
+        (tmp_path / "empty", "there are no CSV files (ECGDataDenoised)"),
+        (tmp_path / "note.txt", "there are no CSV files (ECGDataDenoised)"),
         (make_zip(tmp_path / "other.zip", {"a.txt": "b"}), "there are no recordings in the zip"),
         (make_zip(tmp_path / "up.zip", {"../a.csv": "b"}), "leads out of the folder"),
     )
@@ -487,8 +494,8 @@ def test_gain_offset_unit_and_order_of_the_leads_are_heeded(tmp_path: Path) -> N
         write_record(
             tmp_path / "own", name, steps, code(RHYTHMS[name]), tuple(twelve_lead.LEADS[k] for k in order), **how
         )
-    stack = load(tmp_path, tmp_path / "own").train.stack
-    for name, samples in zip(stack.name, stack.samples, strict=True):
+    store = load(tmp_path, tmp_path / "own").train.store
+    for name, samples in zip(store.name, samples_in(store), strict=True):
         np.testing.assert_allclose(samples, samples_of(str(name)), atol=2)
 
 
@@ -565,11 +572,13 @@ def test_the_real_records_are_read_as_they_are(
     assert quality(tmp_path) == {"E07510": "a copy: of E07509", **flat}
     assert "6 records without a known rhythm in no side" in data.spec.split_rule
     shutil.unpack_archive(archive, tmp_path / "unpacked")
-    stack = data.train.stack
+    store = data.train.store
     for name in ("JS20000", "E07509", "HR06003"):
         record = wfdb.rdrecord(str(tmp_path / "unpacked" / "twelve-lead-samples" / name))
         assert tuple(record.sig_name) == twelve_lead.LEADS
-        np.testing.assert_allclose(stack.samples[stack.name.tolist().index(name)], 1000 * record.p_signal.T, atol=1e-6)
+        np.testing.assert_allclose(
+            samples_in(store)[store.name.tolist().index(name)], 1000 * record.p_signal.T, atol=1e-6
+        )
 
 
 # From figshare
@@ -585,13 +594,16 @@ def test_what_is_not_here_is_fetched_once_as_the_publisher_has_it(
     zipped = make_zip(tmp_path / "a.zip", members).read_bytes()
     book = (written / "Diagnostics.xlsx").read_bytes()
     server.answer = lambda request: whole(book if request.path == "/15653771" else zipped)(request)
-    url = server.url.rpartition("/")[0]
-    monkeypatch.setattr(
-        chapman, "REMOTES", tuple(Remote(each.name, each.url.replace(chapman.SITE, url)) for each in chapman.REMOTES)
-    )
+    url, files = server.url.rpartition("/")[0], DATASETS["chapman"].files
+
+    def here(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
+        return tuple(Remote(each.name, each.url.replace(FIGSHARE, url)) for each in remotes)
+
+    served = replace(files, remotes=here(files.remotes), extras=here(files.extras))
+    monkeypatch.setitem(DATASETS, "chapman", replace(DATASETS["chapman"], files=served))
     for _ in range(2):
         assert_is_what_was_written(load(tmp_path / "root"))
-    assert server.paths == ["/15653771", "/15652862"]
+    assert server.paths == ["/15652862", "/15653771"]
     assert {path.name for path in (tmp_path / "root" / "chapman").iterdir()} == {
         "Diagnostics.xlsx",
         "ECGDataDenoised.zip",

@@ -15,11 +15,13 @@ from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
 from commands import build, choices, classifier
+from commands.trained import TrainedRun
 from conftest import make_spec
-from loaders import get_data
+from loaders import DATASETS, get_data
 from loaders.base import Data, Split
 from loaders.charts.view import as_charts
-from loaders.records import Crops, windows
+from loaders.declaration import ChartOptions
+from loaders.records import RecordRows, windows
 from toolbox.errors import DataError, UsageError
 from toolbox.paper import layouts
 from toolbox.runs import checkpoints
@@ -186,7 +188,7 @@ def strips(lengths: list[int]) -> Data:
         make_spec(samples=100, classes=("a", "b")), rate_hz=100, leads=("ECG",), view="record", unit="counts"
     )
     store = make_store(np.array(lengths), factor=1e-3)
-    sides = [Crops(store, np.array(of), np.array(of) % 2, 100) for of in ([0, 1, 2], [3], [4, 5])]
+    sides = [RecordRows(store, np.array(of), np.array(of) % 2, 100) for of in ([0, 1, 2], [3], [4, 5])]
     return Data(spec, sides[0], sides[1], lambda: sides[2], "strips")
 
 
@@ -287,8 +289,12 @@ def test_colours_and_grid_are_put_on_when_read_and_what_is_drawn_is_another_stor
         other = as_charts(make_data(), tmp_path, **{**SMALL, **how})
         assert folders() == before + 1
         assert other.checksum != plain.checksum
-    as_charts(make_data(), tmp_path, **SMALL, options={"fold": 2, "label_map": "x"})
-    assert folders() == 6
+
+
+def test_options_of_labels_and_splits_alone_are_no_part_of_a_store() -> None:
+    of_sides = {name for dataset in DATASETS.values() for name in dataset.options if dataset.is_of_sides(name)}
+    of_beats, of_strips = "fold label_map rr_features p_waves", "drop_labels rename_labels crops resample"
+    assert of_sides == {*of_beats.split(), *of_strips.split()}
 
 
 def test_charts_of_a_test_file_that_changed_are_not_taken_for_it(tmp_path: Path) -> None:
@@ -352,7 +358,8 @@ def test_stopped_and_resumed_equals_never_stopped(drawn: Data, tmp_path: Path, l
     ],
 )
 def test_a_dataset_that_is_asked_for_as_charts_keeps_its_sides(root: Path, how: dict[str, Any], unit: str) -> None:
-    signals, charts = (get_data("synth_strips", root, view=view, chart_size=32, **how) for view in ("signal", "chart"))
+    drawn = ChartOptions(size=32)
+    signals, charts = (get_data("synth_strips", root, view=view, chart=drawn, **how) for view in ("signal", "chart"))
     assert charts.spec.unit == unit
     assert (charts.spec.image[0], charts.spec.classes) == (32, signals.spec.classes)
     assert charts.spec.split_rule.startswith(signals.spec.split_rule)
@@ -378,10 +385,10 @@ def typed(*words: str) -> SimpleNamespace:
         (("--view", "chart", "--chart-size", "31"), "--chart-size is 31, must be from 32 to 4096"),
         (("--view", "chart", "--chart-layout", "v7"), "--chart-layout 'v7' is none of v1, v2"),
         (("--view", "chart", "--chart-style", "dots=1"), "--chart-style has no 'dots'"),
-        (("--view", "chart", "--task", "detect"), "--view is for classes, --task detect learns one alone"),
-        (("--view", "chart", "--explore"), "--explore draws signals, not with --view chart"),
-        (("--view", "chart", "--predict", "x.hea"), "--predict reads recordings as signals, not with --view chart"),
-        (("--view", "chart", "--resample", "5"), "--resample changes the rate of crops"),
+        (("--view", "chart", "--task", "detect"), "--view is only valid with --task classify"),
+        (("--view", "chart", "--explore"), "--explore is only valid with --view signal"),
+        (("--view", "chart", "--predict", "x.hea"), "--predict is only valid with --view signal"),
+        (("--view", "chart", "--resample", "5"), "--resample is only valid with --view signal"),
         (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
         (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
     ],
@@ -398,7 +405,7 @@ def test_what_does_not_go_with_charts_is_said_in_one_line(words: tuple[str, ...]
 )
 def test_a_run_does_not_go_on_with_other_charts(words: tuple[str, ...]) -> None:
     stored = vars(typed("--view", "chart", "--chart-layout", "1x1"))
-    assert list(args.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
+    assert list(args.FLAGS.changed(args.parse(words), stored)) == [words[0][2:].replace("-", "_")]
 
 
 def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
@@ -406,4 +413,4 @@ def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
     run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
     with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
-        classifier.load(run, {"root_dir": tmp_path})
+        classifier.load(TrainedRun.open({"root_dir": tmp_path}, run=run))

@@ -18,9 +18,9 @@ from scipy.io import loadmat, savemat
 from sklearn.metrics import f1_score
 from test_heartbeat import make_zip
 
-from commands import explore
+from commands import data as commands_data
 from conftest import assert_same_run, carried_out, finish, launch, wait_for
-from loaders import get_data
+from loaders import DATASETS, get_data
 from loaders.base import Data
 from loaders.datasets import cinc2017
 from loaders.families import strips
@@ -36,7 +36,7 @@ LABELS = {f"A{number:05}": "NNAO~NNOAN"[number % 10] for number in range(1, 61)}
 
 
 def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.1, seed: int = 42, **how: Any) -> Data:
-    return cinc2017.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("cinc2017", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def write_record(folder: Path, name: str, signal: np.ndarray, *, rate_hz: int = 300, gain: int = 1000) -> None:
@@ -156,7 +156,6 @@ def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_t
         return folder / remote.name
 
     monkeypatch.setattr("loaders.files.sources.download", bring)
-    monkeypatch.setattr(cinc2017, "download", bring)
     for _ in range(2):  # fetched, then found
         data = load(tmp_path)
         labels = {
@@ -165,7 +164,7 @@ def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_t
         assert labels["A00001"] == ("O" if newest else "N")
     site = "https://physionet.org/files/challenge-2017/1.0.0"
     assert fetched == [f"{site}/training2017.zip", f"{site}/REFERENCE-v3.csv"]
-    assert newest or "the labels in training2017.zip are used: the server is down" in caplog.text
+    assert newest or "the data is used without REFERENCE-v3.csv: the server is down" in caplog.text
 
 
 def test_labels_of_no_known_revision_are_told_of_and_used(
@@ -423,7 +422,9 @@ def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeyp
     monkeypatch.setattr("loaders.files.transfers.time.sleep", lambda _: None)
     with pytest.raises(DownloadError, match=r"training2017.zip of physionet.org .*--data-file"):
         load(tmp_path)
-    assert cinc2017.REMOTES[0].url == "https://physionet.org/files/challenge-2017/1.0.0/training2017.zip"
+    assert (
+        DATASETS["cinc2017"].files.remotes[0].url == "https://physionet.org/files/challenge-2017/1.0.0/training2017.zip"
+    )
 
 
 # Generated strips, and the command
@@ -521,7 +522,7 @@ def test_a_run_does_not_go_on_with_another_view(undisturbed: SimpleNamespace) ->
 def test_the_records_are_explored_as_crops_and_the_test_stays_closed(strips_root: Path) -> None:
     data = get_data("synth_strips", strips_root)
     closed = replace(data, open_test=lambda: pytest.fail("the test was opened"))
-    page = explore.draw(closed, strips_root, seed=1).read_text()
+    page = commands_data.explore(closed, strips_root, seed=1).read_text()
     assert "187 train, 21 validation" in page
     assert "record, 3,000 samples at 300 Hz = 10 s" in page
 

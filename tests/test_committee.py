@@ -103,4 +103,4 @@ def test_it_is_trained_tested_again_and_gone_on_with_as_any_network(root: Path) 
 def test_only_classes_can_be_voted_on(root: Path) -> None:
     detecting = carried_out("--dataset", "synth", "--task", "detect", "--members", "2", "--root-dir", root)
     assert detecting.code == 2
-    assert "--members is for classes" in detecting.err
+    assert "--members is only valid with --task classify" in detecting.err

@@ -15,6 +15,7 @@ from conftest import BIG, ROOT, SHORT, make_spec, spec_for
 from loaders.base import DataSpec
 from models import MODELS, VISION, get_model
 from toolbox.metrics import cost
+from toolbox.reports import tables
 
 EXACT = {"parameters", "trainable_parameters", "file_bytes", "macs"}
 N, D = 17, 24  # tokens and their width
@@ -156,7 +157,7 @@ def test_times_say_what_they_were_measured_on(monkeypatch: pytest.MonkeyPatch) -
         "torch": torch.__version__,
     }
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
-    exact, times = cost.said(cost.size_and_work(model, spec) | measured)
+    exact, times = tables.of_costs(cost.size_and_work(model, spec) | measured)
     assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
     assert "in batches of 7; " in times
 
@@ -183,12 +184,12 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
     measured = json.loads((run / "results.json").read_text())["cost"]
     assert measured.keys() > EXACT | {"latency_ms", "rows_per_s"}
     assert measured["batch_size"] == 128
-    assert "\n".join(cost.said(measured)) in (run / "pred" / "report.txt").read_text()
+    assert "\n".join(tables.of_costs(measured)) in (run / "pred" / "report.txt").read_text()
 
 
 def test_a_run_that_goes_on_may_be_measured() -> None:
-    assert args.changed({"cost": True}, {"cost": False}) == {}
-    assert "cost" not in args.OF_THE_COMMAND  # so that a grid may say it
+    assert args.FLAGS.changed({"cost": True}, {"cost": False}) == {}
+    assert args.FLAGS.by_name["cost"].kept  # so that a grid may say it
 
 
 def test_a_committee_costs_what_its_members_cost() -> None:
@@ -208,6 +209,7 @@ def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
             cost.inputs(spec, 1, next(model.parameters()).device),
         )
         assert (parameters, work) == (f"{size:,}", f"{cost.count(model, x):,}"), name
+        assert MODELS[name].parameters == size, name
         assert 4 * size < 1000 * float(file.replace(",", "")) < 4.3 * size + 32_000, name
 
 

@@ -1,6 +1,7 @@
 """Crops of records of unequal length: what is cut, that chance depends on nothing but its numbers, and that no record
 is lost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from test_trainer import NEVER, StopAfter, assert_same, build, fit, through_a_fi
 
 from conftest import make_spec
 from loaders.base import Data, Rows
-from loaders.records import CropBatches, Crops, Store, windows
+from loaders.records import RecordBatches, RecordRows, RecordStore, windows
 from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -19,20 +20,23 @@ T = 100
 LENGTHS = np.array([250, 100, 60, 1, 731, 101])
 
 
-def make_store(lengths: np.ndarray = LENGTHS, *, zero: float = 0.0, factor: float = 1.0) -> Store:
+def make_store(lengths: np.ndarray = LENGTHS, *, zero: float = 0.0, factor: float = 1.0) -> RecordStore:
     """Records whose sample i is 1000 * record + i + 1, so that it is known where a crop came from."""
     flat = np.concatenate([1000 * r + np.arange(1, n + 1) for r, n in enumerate(lengths)]).astype(np.int16)
     names = np.array([f"r{r}" for r in range(len(lengths))])
-    view = {"zero": np.full(len(lengths), zero, np.float32), "factor": np.full(len(lengths), factor, np.float32)}
-    return Store(flat, np.cumsum(lengths) - lengths, lengths, names, names, **view)
+    view = {
+        "zero": np.full((len(lengths), 1), zero, np.float32),
+        "factor": np.full((len(lengths), 1), factor, np.float32),
+    }
+    return RecordStore(flat, np.cumsum(lengths) - lengths, lengths, names, names, **view)
 
 
-def make_crops(of: list[int] | None = None, *, store: Store | None = None, **how: Any) -> Crops:
+def make_crops(of: list[int] | None = None, *, store: RecordStore | None = None, **how: Any) -> RecordRows:
     of = np.arange(len(LENGTHS)) if of is None else np.array(of)
-    return Crops(store or make_store(), of, of % 2, T, **how)
+    return RecordRows(store or make_store(), of, of % 2, T, **how)
 
 
-def drawn(crops: Crops, order: list[int], *, size: int = 4, start: int = 0, epoch: int = 0) -> torch.Tensor:
+def drawn(crops: RecordRows, order: list[int], *, size: int = 4, start: int = 0, epoch: int = 0) -> torch.Tensor:
     batches = crops.batches(CPU).batches(torch.tensor(order), size, start=start, epoch=epoch)
     return torch.cat([inputs[0] for inputs, _ in batches])
 
@@ -96,7 +100,7 @@ def test_chance_depends_on_seed_epoch_and_step_and_on_nothing_else() -> None:
 
 def test_resampling_reads_at_the_step_of_the_rate_and_between_samples_linearly() -> None:
     crops = make_crops([4])
-    batches = CropBatches(crops, CPU)
+    batches = RecordBatches(crops, CPU)
     of, start, step = torch.tensor([4, 4]), torch.tensor([10, 0]), torch.tensor([1.25, 0.8])
     x = batches.cut(of, start, step)[:, 0].numpy()
     samples = 4000 + np.arange(1, 732)
@@ -118,7 +122,7 @@ def test_the_new_rates_are_spread_as_asked_and_crops_stay_in_their_record() -> N
 
 def test_a_resampled_short_record_is_whole_at_the_end_behind_zeros() -> None:
     crops = make_crops([2])
-    x = CropBatches(crops, CPU).cut(torch.tensor([2]), torch.tensor([0]), torch.tensor([0.8]))[0, 0].numpy()
+    x = RecordBatches(crops, CPU).cut(torch.tensor([2]), torch.tensor([0]), torch.tensor([0.8]))[0, 0].numpy()
     length = int(59 / 0.8) + 1
     np.testing.assert_array_equal(x[: T - length], 0)
     np.testing.assert_allclose(
@@ -144,7 +148,7 @@ def test_pictures_are_given_the_middle_of_each_record() -> None:
 def test_records_of_the_same_samples_on_two_sides_are_found_whatever_their_names() -> None:
     store = make_store()
     content = np.array(["a", "b", "c", "a", "e", "f"])
-    store = Store(store.flat, store.first, store.length, store.name, content, store.zero, store.factor)
+    store = replace(store, content=content)
     one, other, third = (make_crops(of, store=store) for of in ([3, 4], [1, 2], [0]))
     assert one.shared(other, third).tolist() == [0]
     assert one.shared(other).tolist() == []
@@ -156,11 +160,9 @@ def make_data(*, spread: float = 0.03) -> Data:
     lengths, y = rng.integers(60, 400, 84), np.arange(84) % 2
     waves = [400 * np.sin(np.arange(n) / (3 + 2 * k)) + rng.normal(0, 150, n) for n, k in zip(lengths, y, strict=True)]
     store = make_store(lengths, factor=1 / 400)
-    store = Store(
-        np.concatenate(waves).astype(np.int16), store.first, lengths, store.name, store.name, store.zero, store.factor
-    )
-    sides = [Crops(store, of, y[of], T, seed=1) for of in np.split(np.arange(84), [60, 72])]
-    train = Crops(store, sides[0].of, sides[0].y, T, 1, spread).repeated(np.array([1, 2]))
+    store = replace(store, flat=np.concatenate(waves).astype(np.int16))
+    sides = [RecordRows(store, of, y[of], T, seed=1) for of in np.split(np.arange(84), [60, 72])]
+    train = RecordRows(store, sides[0].of, sides[0].y, T, 1, spread).repeated(np.array([1, 2]))
     return Data(make_spec(samples=T, classes=("fast", "slow")), train, sides[1], lambda: sides[2], "crops")
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from loaders.formats import recordings
-from loaders.formats.csv import characters, leads
+from loaders.formats.csv import leads
+from loaders.formats.csv import text as csv_text
 from loaders.formats.recording import Recording
 from toolbox.ecg import rpeaks
 from toolbox.errors import DataError
@@ -42,6 +43,11 @@ def table(*columns: object, header: str = "", between: str = ",", end: str = "\n
     lists = [column.tolist() if isinstance(column, np.ndarray) else list(column) for column in columns]
     rows = [between.join(map(text, row)) for row in zip(*lists, strict=True)]
     return end.join(([header] if header else []) + rows) + end
+
+
+def timed(times: object, header: str = "time,ECG", *, of: np.ndarray = ECG, **how: str) -> str:
+    """A table of times, or of numbers of the rows, beside a lead."""
+    return table(times, of, header=header, **how)
 
 
 def times(form: Callable[[datetime], str], rate_hz: float = RATE_HZ, count: int = SAMPLES) -> list[str]:
@@ -103,46 +109,37 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
     "utf-16, the other order": (ONE.encode("utf-16-be"), RATE_HZ, "II"),
     "utf-32": (ONE.encode("utf-32"), RATE_HZ, "II"),
     "gzip": (gzip.compress(ONE.encode()), RATE_HZ, "II"),
-    "the index of pandas": (table(COUNTS, ECG, header=",0"), RATE_HZ, "0"),
-    "the index of pandas, named": (table(COUNTS, ECG, header="Unnamed: 0,signal"), RATE_HZ, "signal"),
+    "the index of pandas": (timed(COUNTS, ",0"), RATE_HZ, "0"),
+    "the index of pandas, named": (timed(COUNTS, "Unnamed: 0,signal"), RATE_HZ, "signal"),
     "the numbers of pandas as names": (table(ECG, OTHER, header="0,1"), RATE_HZ, "0"),
-    "row numbers of R": (table([f'"{k}"' for k in COUNTS], ECG, header='"x"'), RATE_HZ, "x"),
-    "an index of floats": (table(T_S, ECG, header=",ECG"), None, "ECG"),
+    "row numbers of R": (timed([f'"{k}"' for k in COUNTS], '"x"'), RATE_HZ, "x"),
+    "an index of floats": (timed(T_S, ",ECG"), None, "ECG"),
     "row numbers without a header": (table(COUNTS, ECG), RATE_HZ, "lead 2"),
     "times without a header": (table(T_S, ECG), None, "lead 2"),
-    "times in s": (table(T_S, ECG, header="time,ECG"), None, "ECG"),
+    "times in s": (timed(T_S), None, "ECG"),
     "times in s behind the lead": (table(ECG, T_S, header="ECG,Time (s)"), None, "ECG"),
-    "times in ms": (table(4 * COUNTS, ECG, header="ms,signal"), None, "signal"),
-    "times in us": (table(4000 * COUNTS, ECG, header="timestamp_us,signal"), None, "signal"),
-    "times in ns": (table(4_000_000 * COUNTS, ECG, header="timestamp [ns],signal"), None, "signal"),
-    "times in minutes": (table([f"{k / 15000:.8f}" for k in COUNTS], ECG, header="t [min],signal"), None, "signal"),
-    "a camel's unit": (table(4 * COUNTS, ECG, header="timestampMs,signal"), None, "signal"),
-    "whole times without a unit": (table(4 * COUNTS, ECG, header="time,signal"), None, "signal"),
-    "unix time in s": (table([f"{1.7e9 + t:.6f}" for t in T_S], ECG, header="timestamp,ecg"), None, "ecg"),
-    "unix time in ms": (table(1_700_000_000_000 + 4 * COUNTS, ECG, header="timestamp,ecg"), None, "ecg"),
-    "unix time in ns": (table(1_700_000_000_000_000_000 + 4_000_000 * COUNTS, ECG, header="time,ecg"), None, "ecg"),
-    "a counter that begins anew": (table(COUNTS % 16, ECG, header="nSeq,A1"), RATE_HZ, "A1"),
+    "times in ms": (timed(4 * COUNTS, "ms,signal"), None, "signal"),
+    "times in us": (timed(4000 * COUNTS, "timestamp_us,signal"), None, "signal"),
+    "times in ns": (timed(4_000_000 * COUNTS, "timestamp [ns],signal"), None, "signal"),
+    "times in minutes": (timed([f"{k / 15000:.8f}" for k in COUNTS], "t [min],signal"), None, "signal"),
+    "a camel's unit": (timed(4 * COUNTS, "timestampMs,signal"), None, "signal"),
+    "whole times without a unit": (timed(4 * COUNTS, "time,signal"), None, "signal"),
+    "unix time in s": (timed([f"{1.7e9 + t:.6f}" for t in T_S], "timestamp,ecg"), None, "ecg"),
+    "unix time in ms": (timed(1_700_000_000_000 + 4 * COUNTS, "timestamp,ecg"), None, "ecg"),
+    "unix time in ns": (timed(1_700_000_000_000_000_000 + 4_000_000 * COUNTS, "time,ecg"), None, "ecg"),
+    "a counter that begins anew": (timed(COUNTS % 16, "nSeq,A1"), RATE_HZ, "A1"),
     "a counter without a name that begins anew": (table(COUNTS % 16, ECG), RATE_HZ, "lead 2"),
-    "dates": (table(times(lambda t: str(t)), ECG, header="datetime,hr"), None, "hr"),
-    "dates as ISO": (
-        table(times(lambda t: t.isoformat(timespec="milliseconds") + "Z"), ECG, header="date,hr"),
-        None,
-        "hr",
-    ),
+    "dates": (timed(times(lambda t: str(t)), "datetime,hr"), None, "hr"),
+    "dates as ISO": (timed(times(lambda t: t.isoformat(timespec="milliseconds") + "Z"), "date,hr"), None, "hr"),
     "dates of Germans": (
         comma(
-            table(
-                times(lambda t: f"{t:%d.%m.%Y %H:%M:%S},{t.microsecond // 1000:03d}"),
-                ECG,
-                header="Zeit;EKG",
-                between=";",
-            )
+            timed(times(lambda t: f"{t:%d.%m.%Y %H:%M:%S},{t.microsecond // 1000:03d}"), "Zeit;EKG", between=";")
         ).replace("01,01,2024", "01.01.2024"),
         None,
         "EKG",
     ),
     "dates of Americans": (
-        table(times(lambda t: f"{t:%m/%d/%Y %I:%M:%S.%f %p}"), ECG, header="When (local time),ECG"),
+        timed(times(lambda t: f"{t:%m/%d/%Y %I:%M:%S.%f %p}"), "When (local time),ECG"),
         None,
         "ECG",
     ),
@@ -151,13 +148,13 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
         None,
         "ECG",
     ),
-    "tabs": (table(T_S, ECG, header="time\tECG", between="\t"), None, "ECG"),
+    "tabs": (timed(T_S, "time\tECG", between="\t"), None, "ECG"),
     "spaces": (table(T_S, ECG, between="   "), None, "lead 2"),
-    "spaces and names with units": (table(T_S, ECG, header="Time (s)  ECG (mV)", between="  "), None, "ECG"),
-    "bars": (table(T_S, ECG, header="time|ECG", between="|"), None, "ECG"),
-    "semicolons": (table(T_S, ECG, header="time;ECG", between=";"), None, "ECG"),
-    "semicolons and decimal commas": (comma(table(T_S, ECG, header="Zeit;EKG", between=";")), None, "EKG"),
-    "tabs and decimal commas": (comma(table(T_S, ECG, header="Zeit\tEKG", between="\t")), None, "EKG"),
+    "spaces and names with units": (timed(T_S, "Time (s)  ECG (mV)", between="  "), None, "ECG"),
+    "bars": (timed(T_S, "time|ECG", between="|"), None, "ECG"),
+    "semicolons": (timed(T_S, "time;ECG", between=";"), None, "ECG"),
+    "semicolons and decimal commas": (comma(timed(T_S, "Zeit;EKG", between=";")), None, "EKG"),
+    "tabs and decimal commas": (comma(timed(T_S, "Zeit\tEKG", between="\t")), None, "EKG"),
     "a column with decimal commas": (comma(ONE), RATE_HZ, "II"),
     "a column with decimal commas and no header": (comma(table(ECG)), RATE_HZ, "lead 1"),
     "quoted decimal commas": (table([f'"{comma(str(v))}"' for v in ECG], header="ECG"), RATE_HZ, "ECG"),
@@ -169,11 +166,11 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
     "thousands": (table([f'"{1000 * v:,.1f}"' for v in ECG], header="ECG [uV]"), RATE_HZ, "ECG"),
     "quoted numbers": (table([f'"{v}"' for v in ECG], header='"ECG"'), RATE_HZ, "ECG"),
     "a delimiter at each end": (table(T_S, ECG, [""] * SAMPLES, header="time,ECG"), None, "ECG"),
-    "a line that names the separator": (table(T_S, ECG, header="sep=;\ntime;ECG", between=";"), None, "ECG"),
+    "a line that names the separator": (timed(T_S, "sep=;\ntime;ECG", between=";"), None, "ECG"),
     "comments": (f"# recorded at home\n# Sampling Rate (Hz):= 250.00\n# Labels:= ECG\n{table(ECG)}", None, "ECG"),
     "comments among the rows": ("# begin\n" + ONE.replace("\n", "\n# 1 min\n", 40), RATE_HZ, "II"),
-    "names in a comment": (table(T_S, ECG, header="# time, ECG"), None, "ECG"),
-    "names of ROS": (table(4_000_000 * COUNTS, ECG, header="%time,field.ecg"), None, "field.ecg"),
+    "names in a comment": (timed(T_S, "# time, ECG"), None, "ECG"),
+    "names of ROS": (timed(4_000_000 * COUNTS, "%time,field.ecg"), None, "field.ecg"),
     "the rate in a line": (table(ECG, OTHER, header="Recorder 7\nSampling frequency: 250 Hz\n\nI,II"), None, "I"),
     "the interval in a line": (table(ECG, OTHER, header="Sampling interval (ms): 4\nI,II"), None, "I"),
     "a notch filter is no rate": (table(ECG, OTHER, header="Notch filter: 50 Hz\nI,II"), RATE_HZ, "I"),
@@ -188,25 +185,17 @@ FORMS: dict[str, tuple[str | bytes, float | None, str]] = {
         None,
         "ECG",
     ),
-    "a label before the lead": (table(COUNTS // 300, ECG, header="label,signal"), RATE_HZ, "signal"),
-    "a heart rate beside the lead": (
-        table([72, 73] * (SAMPLES // 2), ECG, header="HR (bpm),signal"),
-        RATE_HZ,
-        "signal",
-    ),
-    "a patient's number beside the lead": (table([17] * SAMPLES, ECG, header="case,signal"), RATE_HZ, "signal"),
-    "a column of text first": (table(["rest"] * SAMPLES, ECG, header="phase,signal"), RATE_HZ, "signal"),
-    "a header in quotation marks": (table(COUNTS, ECG, header="'sample #','MLII'"), RATE_HZ, "MLII"),
+    "a label before the lead": (timed(COUNTS // 300, "label,signal"), RATE_HZ, "signal"),
+    "a heart rate beside the lead": (timed([72, 73] * (SAMPLES // 2), "HR (bpm),signal"), RATE_HZ, "signal"),
+    "a patient's number beside the lead": (timed([17] * SAMPLES, "case,signal"), RATE_HZ, "signal"),
+    "a column of text first": (timed(["rest"] * SAMPLES, "phase,signal"), RATE_HZ, "signal"),
+    "a header in quotation marks": (timed(COUNTS, "'sample #','MLII'"), RATE_HZ, "MLII"),
     "the minus sign of a typesetter": (ONE.replace("-", "\u2212"), RATE_HZ, "II"),
-    "LabChart": (
-        table(T_S, ECG, header="Interval=\t0.004 s\nChannelTitle=\tECG\nRange=\t10 mV", between="\t"),
-        None,
-        "lead 2",
-    ),
+    "LabChart": (timed(T_S, "Interval=\t0.004 s\nChannelTitle=\tECG\nRange=\t10 mV", between="\t"), None, "lead 2"),
     "the rate in a name": (table(ECG, OTHER, header="ECG (250 Hz),V1"), None, "ECG (250 Hz)"),
-    "the rate in a column": (table([RATE_HZ] * SAMPLES, ECG, header="sampling_rate,ECG"), None, "ECG"),
-    "times of the lead": (table(4 * COUNTS, ECG, header="ecg_timestamp_ms,ecg_value"), None, "ecg_value"),
-    "the quality of the lead": (table(COUNTS // 300, ECG, header="ecg_quality,ecg"), RATE_HZ, "ecg"),
+    "the rate in a column": (timed([RATE_HZ] * SAMPLES, "sampling_rate,ECG"), None, "ECG"),
+    "times of the lead": (timed(4 * COUNTS, "ecg_timestamp_ms,ecg_value"), None, "ecg_value"),
+    "the quality of the lead": (timed(COUNTS // 300, "ecg_quality,ecg"), RATE_HZ, "ecg"),
     "brackets that are no unit": (table(ECG, header="ECG (lead II)"), RATE_HZ, "ECG (lead II)"),
 }
 
@@ -256,26 +245,25 @@ UNITS: dict[str, tuple[str | bytes, float | None]] = {
         MV,
     ),
     "PhysioBank in seconds": (table(T_S, ECG, OTHER, header="'Elapsed time','MLII','V5'\n'seconds','mV','mV'"), MV),
-    "units in brackets below the names": (table(PRINTED_S, UV, header="Time,ECG\n[s],[uV]"), 1e-3),
+    "units in brackets below the names": (timed(PRINTED_S, "Time,ECG\n[s],[uV]", of=UV), 1e-3),
     "PhysioBank, raw": (table(T_S, UV, UV, header="'Elapsed time','MLII','V5'\n'seconds','adu','adu'"), UNKNOWN),
-    "PhysioBank, row numbers": (table(COUNTS, ECG, header="'sample interval','V5'\n'0.004 sec','mV'"), MV),
-    "steps below the names": (table(PRINTED_S, UV, header="time,ECG\ns,adu"), UNKNOWN),
+    "PhysioBank, row numbers": (timed(COUNTS, "'sample interval','V5'\n'0.004 sec','mV'"), MV),
+    "steps below the names": (timed(PRINTED_S, "time,ECG\ns,adu", of=UV), UNKNOWN),
     "PhysioBank with dates": (
-        table(
+        timed(
             times(lambda t: f"'[{t:%H:%M:%S}.{t.microsecond // 1000:03d} 01/01/2024]'"),
-            ECG,
-            header="'Time','MLII'\n'hh:mm:ss.mmm dd/mm/yyyy','mV'",
+            "'Time','MLII'\n'hh:mm:ss.mmm dd/mm/yyyy','mV'",
         ),
         MV,
     ),
-    "uV in brackets": (table(PRINTED_S, UV, header="time [s],ECG [uV]"), 1e-3),
+    "uV in brackets": (timed(PRINTED_S, "time [s],ECG [uV]", of=UV), 1e-3),
     "V in parentheses": (table(PRINTED_S, [f"{v / 1000:.7f}" for v in ECG], header="time,MLII (V)"), 1e3),
-    "mV in parentheses": (table(PRINTED_S, ECG, header="time,MLII (mV)"), MV),
-    "uV behind the name": (table(PRINTED_S, UV, header="time_s,ECG_uV"), 1e-3),
-    "a unit for a name": (table(PRINTED_S, UV, header="time,µV"), 1e-3),
-    "the micro sign of Windows": (table(PRINTED_S, UV, header="time,ECG (µV)").encode("cp1252"), 1e-3),
-    "the letter mu": (table(PRINTED_S, UV, header="time,ECG (\u03bcV)"), 1e-3),
-    "microvolts": (table(PRINTED_S, UV, header="time,ECG (microvolts)"), 1e-3),
+    "mV in parentheses": (timed(PRINTED_S, "time,MLII (mV)"), MV),
+    "uV behind the name": (timed(PRINTED_S, "time_s,ECG_uV", of=UV), 1e-3),
+    "a unit for a name": (timed(PRINTED_S, "time,µV", of=UV), 1e-3),
+    "the micro sign of Windows": (timed(PRINTED_S, "time,ECG (µV)", of=UV).encode("cp1252"), 1e-3),
+    "the letter mu": (timed(PRINTED_S, "time,ECG (\u03bcV)", of=UV), 1e-3),
+    "microvolts": (timed(PRINTED_S, "time,ECG (microvolts)", of=UV), 1e-3),
     "thousands of Germans": (
         table(
             [comma(t) for t in PRINTED_S],
@@ -285,9 +273,9 @@ UNITS: dict[str, tuple[str | bytes, float | None]] = {
         ),
         1e-6,
     ),
-    "a unit in a line": (table(PRINTED_S, UV, header="Unit: uV\ntime,ECG"), 1e-3),
-    "no unit": (table(PRINTED_S, ECG, header="time,ECG"), UNKNOWN),
-    "steps of a converter": (table(PRINTED_S, UV, header="time,ECG [ADU]"), UNKNOWN),
+    "a unit in a line": (timed(PRINTED_S, "Unit: uV\ntime,ECG", of=UV), 1e-3),
+    "no unit": (timed(PRINTED_S), UNKNOWN),
+    "steps of a converter": (timed(PRINTED_S, "time,ECG [ADU]", of=UV), UNKNOWN),
 }
 
 
@@ -315,7 +303,7 @@ def test_what_was_understood_is_one_line_of_the_log(tmp_path: Path, caplog: pyte
 
 def test_apple_health_names_its_lead_and_dates_their_start(tmp_path: Path) -> None:
     assert opened(tmp_path, APPLE + table(UV)).leads == ("Lead I",)
-    dated = table(times(lambda t: str(t)), ECG, header="datetime,ECG")
+    dated = timed(times(lambda t: str(t)), "datetime,ECG")
     assert opened(tmp_path, dated).start == START
 
 
@@ -366,7 +354,7 @@ def test_times_give_the_rate_as_far_as_their_digits_go(tmp_path: Path, printed: 
 
 
 def test_steps_that_may_be_rounded_are_doubted(tmp_path: Path) -> None:
-    content = table([f"{k * 0.0028:.4f}" for k in COUNTS], ECG, header="time,ECG")
+    content = timed([f"{k * 0.0028:.4f}" for k in COUNTS])
     recording = opened(tmp_path, content)
     assert recording.rate_hz == pytest.approx(1 / 0.0028)
     assert "if they are rounded" in recording.doubts[0]
@@ -379,29 +367,17 @@ def test_steps_that_may_be_rounded_are_doubted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "rate_hz", "says"),
     [
-        (table(PRINTED_S, ECG, header="time,ECG"), 500, r"column 'time' gives 250 Hz, --rate-hz is 500 Hz"),
+        (timed(PRINTED_S), 500, r"column 'time' gives 250 Hz, --rate-hz is 500 Hz"),
         (table(PRINTED_S, ECG), 360, r"column '.*' gives 250 Hz, --rate-hz is 360 Hz"),
-        (table(4 * COUNTS, ECG, header="time,ECG"), 360, r"gives 250 Hz, --rate-hz is 360 Hz"),
-        (table(times(str), ECG, header="datetime,ECG"), 128, r"gives 250 Hz, --rate-hz is 128 Hz"),
+        (timed(4 * COUNTS), 360, r"gives 250 Hz, --rate-hz is 360 Hz"),
+        (timed(times(str), "datetime,ECG"), 128, r"gives 250 Hz, --rate-hz is 128 Hz"),
         (APPLE + table(UV), 512, r"the lines above the rows state 250 Hz, --rate-hz is 512 Hz"),
-        (
-            table(PRINTED_S, ECG, header="# sampling rate: 500 Hz\ntime,ECG"),
-            None,
-            r"contradicts itself: .* 250 Hz, .* 500 Hz",
-        ),
+        (timed(PRINTED_S, "# sampling rate: 500 Hz\ntime,ECG"), None, r"contradicts itself: .* 250 Hz, .* 500 Hz"),
         (table(ECG, header="ECG@500Hz"), RATE_HZ, r"state 500 Hz, --rate-hz is 250 Hz"),
-        (
-            table(COUNTS, ECG, header="index,ECG"),
-            None,
-            r"how often it was sampled: column 'index' counts rows .*--rate-hz HZ",
-        ),
+        (timed(COUNTS, "index,ECG"), None, r"how often it was sampled: column 'index' counts rows .*--rate-hz HZ"),
         (table(ECG, header="ECG"), None, r"how often it was sampled .*--rate-hz HZ"),
-        (table(T_S[::-1].copy(), ECG, header="time,ECG"), RATE_HZ, r"column 'time' runs backwards"),
-        (
-            table(np.where(COUNTS < 800, T_S, T_S + 9e6), ECG, header="time,ECG"),
-            None,
-            r"jumps by 2500 h after 800 rows",
-        ),
+        (timed(T_S[::-1].copy()), RATE_HZ, r"column 'time' runs backwards"),
+        (timed(np.where(COUNTS < 800, T_S, T_S + 9e6)), None, r"jumps by 2500 h after 800 rows"),
     ],
 )
 def test_a_file_that_contradicts_itself_or_the_command_is_refused(
@@ -423,20 +399,13 @@ LATER = np.where(COUNTS < 500, COUNTS, COUNTS + 5000)  # 20 s are lost after 2 s
 DROPPED = np.flatnonzero(np.random.default_rng(3).random(SAMPLES) > 0.05)  # 1 in 20 samples is lost
 # A table, and the sample of the signal that each of its rows is.
 GAPS: dict[str, tuple[str, np.ndarray]] = {
-    "times in s": (table([f"{k / RATE_HZ:.3f}" for k in LATER], ECG, header="time,ECG"), LATER),
+    "times in s": (timed([f"{k / RATE_HZ:.3f}" for k in LATER]), LATER),
     "times without a name": (table([f"{k / RATE_HZ:.3f}" for k in LATER], ECG), LATER),
-    "times in ms": (table(4 * LATER, ECG, header="ms,ECG"), LATER),
-    "row numbers": (table(LATER, ECG, header=",ECG"), LATER),
-    "dates": (
-        table([str(START + timedelta(seconds=k / 250)) for k in LATER.tolist()], ECG, header="datetime,ECG"),
-        LATER,
-    ),
+    "times in ms": (timed(4 * LATER, "ms,ECG"), LATER),
+    "row numbers": (timed(LATER, ",ECG"), LATER),
+    "dates": (timed([str(START + timedelta(seconds=k / 250)) for k in LATER.tolist()], "datetime,ECG"), LATER),
     "over midnight": (
-        table(
-            [f"{START + timedelta(hours=13, minutes=59, seconds=58 + k / 250):%H:%M:%S.%f}" for k in LATER.tolist()],
-            ECG,
-            header="time,ECG",
-        ),
+        timed([f"{START + timedelta(hours=13, minutes=59, seconds=58 + k / 250):%H:%M:%S.%f}" for k in LATER.tolist()]),
         LATER,
     ),
     "single samples": (table([f"{k / RATE_HZ:.3f}" for k in DROPPED], ECG[DROPPED], header="time,ECG"), DROPPED),
@@ -465,28 +434,28 @@ def test_a_jump_in_time_is_a_gap_in_the_signal(tmp_path: Path, form: str, monkey
 def test_times_that_do_not_run_evenly_are_doubted(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     jitter = [f"{k / 250 + d:.4f}" for k, d in enumerate(rng.uniform(-0.0018, 0.0018, SAMPLES))]
-    recording = opened(tmp_path, table(jitter, ECG, header="time,ECG"), RATE_HZ)
+    recording = opened(tmp_path, timed(jitter), RATE_HZ)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
     assert "jitter" in recording.doubts[0]
-    assert opened(tmp_path, table(jitter, ECG, header="time,ECG")).rate_hz == pytest.approx(RATE_HZ, rel=1e-3)
-    again = table([f"{k % 500 / 250:.3f}" for k in COUNTS], ECG, header="time,ECG")
+    assert opened(tmp_path, timed(jitter)).rate_hz == pytest.approx(RATE_HZ, rel=1e-3)
+    again = timed([f"{k % 500 / 250:.3f}" for k in COUNTS])
     recording = opened(tmp_path, again)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
     assert recording.doubts == (
         "column 'time' goes back 2 times, first after 500 rows: the rows are read in their order",
     )
-    packets = table([f"{k // 73 * 0.292:.3f}" for k in COUNTS], ECG, header="time,ECG")
+    packets = timed([f"{k // 73 * 0.292:.3f}" for k in COUNTS])
     recording = opened(tmp_path, packets, RATE_HZ)
     assert (recording.rate_hz, recording.samples) == (RATE_HZ, SAMPLES)
-    footer = opened(tmp_path, table(T_S, ECG, header="time,ECG") + "Mean,0.01\n")
+    footer = opened(tmp_path, timed(T_S) + "Mean,0.01\n")
     assert footer.doubts == ("column 'time' has no time in a row, which is placed by the rows beside",)
-    unread = table([f"{k // 250} s and {k % 250}" for k in COUNTS], ECG, header="time,ECG")
+    unread = timed([f"{k // 250} s and {k % 250}" for k in COUNTS])
     recording = opened(tmp_path, unread, RATE_HZ)
     assert (recording.leads, recording.samples) == (("ECG",), SAMPLES)
     assert "'0 s and 0'" in recording.doubts[0]
     with pytest.raises(DataError, match="does not say how often"):
-        opened(tmp_path, table([f"{t / 60:.8f}" for t in T_S], ECG, header="time,ECG"))  # minutes, no seconds at 15 kHz
-    still = table([1700000000000] * SAMPLES, ECG, header="time,ECG")
+        opened(tmp_path, timed([f"{t / 60:.8f}" for t in T_S]))  # minutes, no seconds at 15 kHz
+    still = timed([1700000000000] * SAMPLES)
     assert opened(tmp_path, still, RATE_HZ).leads == ("ECG",)
 
 
@@ -541,8 +510,8 @@ def test_two_columns_of_one_name_are_two_leads(tmp_path: Path) -> None:
 
 def test_a_flat_lead_stays_where_its_name_is_one(tmp_path: Path) -> None:
     flat = np.zeros(SAMPLES)
-    assert opened(tmp_path, table(flat, ECG, header="II,V1"), RATE_HZ).leads == ("II", "V1")
-    assert opened(tmp_path, table(flat, ECG, header="channel a,channel b"), RATE_HZ).leads == ("channel b",)
+    assert opened(tmp_path, timed(flat, "II,V1"), RATE_HZ).leads == ("II", "V1")
+    assert opened(tmp_path, timed(flat, "channel a,channel b"), RATE_HZ).leads == ("channel b",)
     with pytest.raises(DataError, match="lead II is flat"):
         opened(tmp_path, table(flat, header="II"), RATE_HZ).lead()
 
@@ -589,7 +558,7 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
         table(np.cumsum(np.random.default_rng(0).uniform(0.3, 1.5, 60)), [0.7, 0.8] * 30, header="time_s,rr"),
         "column 'time_s' has .* rows per second on average, --rate-hz is 250 Hz",
     ),
-    "commas for both": (comma(table(T_S, ECG, header="time,ECG")), "commas are decimal signs and delimiters at once"),
+    "commas for both": (comma(timed(T_S)), "commas are decimal signs and delimiters at once"),
 }
 
 
@@ -606,11 +575,11 @@ def test_a_table_that_is_none_is_one_line_of_exit_code_3(tmp_path: Path, fault: 
 def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(characters, "SMALL", 2**20)
-    monkeypatch.setattr(characters, "LONGEST_LINE", 2**20)
-    with pytest.raises(DataError, match="unpacks to more than"):
+    monkeypatch.setattr(csv_text, "SMALL", 2**20)
+    monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**20)
+    with pytest.raises(DataError, match="the gzip unpacks to over 1,048,576 bytes"):
         opened(tmp_path, gzip.compress(b"0.5\n" * 2**20), RATE_HZ, name="bomb.csv.gz")
-    with pytest.raises(DataError, match="more than 1048576 characters"):
+    with pytest.raises(DataError, match="a line has over 1,048,576 bytes"):
         opened(tmp_path, "II\n0.5\n0.5" + "0" * 2**21, RATE_HZ)
     assert opened(tmp_path, gzip.compress(b"0.5\n" * 2**10), RATE_HZ, name="long.csv.gz").samples == 2**10
 

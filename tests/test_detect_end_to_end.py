@@ -14,9 +14,9 @@ from sklearn import metrics as reference
 from commands import choices
 from conftest import assert_same_run, carried_out, commander, finish, launch, wait_for
 from loaders.synthetic import beats as synth
-from toolbox.reports.detect import DETECTION_FIGURES as FIGURES
 from toolbox.runs.predictions import Predictions
 
+FIGURES = ("auroc", "average_precision", "normals_kept", "anomalies_caught", "balanced_accuracy", "f1")
 DETECT = ("--dataset", "synth", "--task", "detect", "--short-run", "--no-figures")
 AGAIN = ("--model-name", "conv_ae", "--no-figures")
 NAMES = ("N", "S", "V", "F", "Q")
@@ -122,7 +122,7 @@ def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_ever
     for name in FIGURES:
         cells = [figure for of in (test, test["baseline"]) for figure in (of[name], *of["intervals"][name])]
         assert [float(cell) for cell in lines[name].split()[1:] if cell != "-"] == pytest.approx(cells, abs=1e-4)
-    assert test["baseline"]["name"] == choices.DEFAULTS["detect"]["baseline"]
+    assert test["baseline"]["name"] == choices.task_defaults("detect")["baseline"]
     assert test["baseline"]["name"] in text
     assert "N (normal)" in text
     for name, counts in test["classes"].items():
@@ -292,10 +292,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("--task", "classify", "--model-name", "conv_ae"),
         ("no network to classify with", "resnet1d"),
     ),
-    "a sampler": (("--sampler", "equal"), ("--sampler is for classes",)),
-    "a balance": (("--class-balance", "equal"), ("--class-balance is for classes",)),
-    "class weights": (("--class-weights", "1,2,3,4,5"), ("--class-weights is for classes",)),
-    "a film": (("--confusion-video",), ("--confusion-video is for classes",)),
+    "a sampler": (("--sampler", "equal"), ("--sampler is only valid with --task classify",)),
+    "a balance": (("--class-balance", "equal"), ("--class-balance is only valid with --task classify",)),
+    "class weights": (("--class-weights", "1,2,3,4,5"), ("--class-weights is only valid with --task classify",)),
+    "a film": (("--confusion-video",), ("--confusion-video is only valid with --task classify",)),
     "a loss of classes": (("--criterion", "focal"), ("--criterion", "l1")),
     "a metric of classes": (("--monitor", "macro_f1"), ("--monitor", "loss")),
     "a rule that is none": (("--threshold", "percentil:98"), ("--threshold", "percentile")),
@@ -303,11 +303,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a rule without a number": (("--threshold", "sd"), ("sd takes a number from 0",)),
     "a baseline that is none": (("--baseline", "pcaa"), ("--baseline", "pca")),
     "a task that is none": (("--task", "detekt"), ("--task", "detect")),
-    "a threshold to classify": (("--task", "classify", "--threshold", "sd:3"), ("--threshold is for --task detect",)),
-    "a baseline to classify": (("--task", "classify", "--baseline", "pca"), ("--baseline is for --task detect",)),
+    "a threshold to classify": (
+        ("--task", "classify", "--threshold", "sd:3"),
+        ("--threshold is only valid with --task detect",),
+    ),
+    "a baseline to classify": (
+        ("--task", "classify", "--baseline", "pca"),
+        ("--baseline is only valid with --task detect",),
+    ),
     "a normal class to classify": (
         ("--task", "classify", "--normal-class", "N"),
-        ("--normal-class is for --task detect",),
+        ("--normal-class is only valid with --task detect",),
     ),
 }
 

@@ -11,6 +11,7 @@ from test_explainers import Bump, Linear, beats
 from torch import Tensor, nn
 
 from conftest import make_spec
+from loaders.declaration import BeatOptions
 from loaders.families import row_forms
 from loaders.synthetic import beats as synth
 from models import get_model
@@ -183,7 +184,9 @@ def test_rows_of_beats_know_their_r_peaks() -> None:
             away.append(abs(int(near.argmax()) - 12))
     assert len(away) > 20
     assert np.median(away) <= 2
-    (own,) = row_forms.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, window="-0.25,0.5", rate=100.0)
+    (own,) = row_forms.r_peaks(
+        "mitdb", np.zeros((1, 1, 75), np.float32), 100, BeatOptions(window="-0.25,0.5", rate=100.0)
+    )
     assert own.tolist() == [25]
     assert row_forms.r_peaks("ecg5000", rows, 125) is None
 

@@ -264,9 +264,8 @@ def test_a_class_of_few_records_has_no_interval_though_there_are_many_records() 
     values = ec57.measure(*rows(matrices), classes=CLASSES)
     assert values["intervals"]["gross"]["SVEB Se"] is None
     assert values["without_interval"]["gross"]["SVEB Se"] == "4 records"
-    assert (
-        values["intervals"]["gross"]["VEB Se"] is None
-    )  # no V is missed anywhere: what the next record does nobody knows
+    # No V is missed anywhere: what the next record does nobody knows.
+    assert values["intervals"]["gross"]["VEB Se"] is None
     assert values["without_interval"]["gross"]["VEB Se"] == "no spread"
     assert values["without_interval"]["gross"]["F Se"] == "0 records"
     assert (

@@ -13,20 +13,20 @@ from hypothesis import strategies as some
 from test_fuzz import mutated
 from test_heartbeat import NOWHERE, assert_same_data, make_zip
 
-from loaders import get_data
+from loaders import DATASETS, get_data
 from loaders.base import Data
-from loaders.datasets import ecg5000
-from loaders.datasets.ecg5000 import CLASSES, TEST, TRAIN
+from loaders.datasets.ecg5000 import TEST, TRAIN
 from loaders.formats import ucr
 from toolbox.errors import CommanderError, DataError, DownloadError, UsageError
 
 COUNTS = [292, 177, 10, 19, 2]
+CLASSES = DATASETS["ecg5000"].classes
 SIDES = ("train", "val", "test")
 FORMS = [suffix for suffix in ucr.FORMS if suffix]
 
 
 def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.1, seed: int = 42, **how: str) -> Data:
-    return ecg5000.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("ecg5000", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def table(counts: list[int], seed: int = 0) -> np.ndarray:
@@ -341,7 +341,7 @@ def test_a_beat_file_of_another_dataset_of_the_archive_is_refused(both: Path, tm
         load(tmp_path, both / "ECG200_TRAIN.txt")
     with pytest.raises(DataError, match=f"{TRAIN} is missing"):
         load(tmp_path, both)
-    with pytest.raises(DataError, match=f"no {TRAIN} is here"):
+    with pytest.raises(DataError, match=f"there are no {TRAIN} and {TEST}"):
         load(tmp_path, make_zip(tmp_path / "a.zip", {f"{TEST}.txt": both / f"{TEST}.txt"}))
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path, tmp_path / "nowhere")

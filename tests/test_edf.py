@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.formats import edf, recordings
+from loaders.formats import edf
 from loaders.formats.edf import open_edf
+from loaders.formats.recording import leads_of
 from toolbox.errors import DataError
 
 edfio = pytest.importorskip("edfio")
@@ -52,7 +53,7 @@ def test_every_signal_has_its_own_rate(tmp_path: Path, ending: str) -> None:
     recording = open_edf(write(tmp_path, ending=ending))
     assert recording.leads == ("EEG Fp1", "II")
     assert recording.shapes == ((256, RECORDS * 256), (RATE_HZ, RECORDS * RATE_HZ))
-    (lead,) = recordings.leads_of(recording, ("MLII",), None)
+    (lead,) = leads_of(recording, ("MLII",), None)
     assert (lead.name, lead.rate_hz, lead.samples) == ("II", RATE_HZ, RECORDS * RATE_HZ)
     np.testing.assert_allclose(lead.read(0, lead.samples), ECG, atol=1e-4)
     np.testing.assert_array_equal(lead.read(333, 1501), lead.read(0, lead.samples)[333:1501])
@@ -166,6 +167,6 @@ def test_data_records_that_overlap_or_have_no_time_are_refused(tmp_path: Path) -
 def test_an_edf_without_an_ecg_is_refused_with_its_leads(tmp_path: Path) -> None:
     path = edit(write(tmp_path), "label", "RESP", 1)
     with pytest.raises(DataError, match=r"no lead is known as an ECG by its name: EEG Fp1, RESP.*--leads"):
-        recordings.leads_of(open_edf(path), ("MLII",), None)
-    (lead,) = recordings.leads_of(open_edf(path), ("MLII",), "RESP")
+        leads_of(open_edf(path), ("MLII",), None)
+    (lead,) = leads_of(open_edf(path), ("MLII",), "RESP")
     assert lead.doubts == ("lead RESP of r1 is no ECG by its name",)

@@ -177,7 +177,7 @@ def test_a_dataset_that_was_asked_for_and_cannot_be_had_is_an_error(root: Path, 
 @pytest.mark.parametrize(
     ("flags", "code", "says"),
     [
-        ((), 2, "Three lines"),
+        ((), 2, "To start with"),
         (("--model-name", "resnet1d_1O"), 2, "resnet1d_10"),
         (("--lr", "nan", "--epochs", "0"), 2, "--lr is nan"),
         (("--mod", "cnn1d_3"), 2, "--mod"),

@@ -172,9 +172,8 @@ def test_gradcam_and_guided_backpropagation_are_captums_where_captum_can_see_the
         logits = model(x)
     expected = methods.captum().LayerGradCam(model, model.map).attribute(x, target=ROWS, relu_attributions=True)
     heat = EXPLAINERS["gradcam"](model, [x], ROWS)
-    torch.testing.assert_close(
-        heat[:, :1, ::4], expected
-    )  # two halvings with the middle of their kernels on every fourth sample
+    # Two halvings with the middle of their kernels on every fourth sample.
+    torch.testing.assert_close(heat[:, :1, ::4], expected)
     assert torch.equal(heat[:, 0], heat[:, 1])
     assert seen.source.shape == (3, 8, 47)
     assert logits.shape == (3, 3)

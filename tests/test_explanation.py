@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ from test_faults import assert_error, contents
 
 import args
 import commander as program
-from commands import attribution, build, doubting, explain
+from commands import attribution, doubting, explain
+from commands.trained import TrainedRun
 from conftest import Page, finish, launch
 from loaders.base import Data
 from toolbox.errors import UsageError
@@ -194,9 +196,7 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
             "explain": "saliency",
             **flags,
         }
-        run = build.find_run(args.resolve(given))
-        config = build.read_config(run)
-        return attribution.load(build.resume_flags(given, config), run, config)
+        return attribution.load(TrainedRun.open(given))
 
     return load
 
@@ -211,8 +211,8 @@ def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what:
 def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) -> None:
     own, rows, weights = subject(), np.arange(50), np.array([0.1, 3, 1, 1, 1])
     expected = own.probabilities(rows) * weights
-    own.flags.decision_weights = ",".join(map(str, weights))
-    found = own.probabilities(rows)
+    weighted = replace(own, flags=own.flags.replace(decision_weights=",".join(map(str, weights))))
+    found = weighted.probabilities(rows)
     np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-4)
     assert (found.argmax(1) != (expected / weights).argmax(1)).any()
 
@@ -274,7 +274,7 @@ def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
         (("--explain", "saliency", "--explain-count", "0"), 2, ("--explain-count is 0",)),
         (("--explain", "saliency", "--seed", "3"), 2, ("--seed is 3, the run was trained with 42",)),
         (("--explain", "saliency", "--test"), 2, ("exclude each other",)),
-        (("--explain", "saliency", "--override"), 2, ("--override is not for --explain",)),
+        (("--explain", "saliency", "--override"), 2, ("--override cannot be combined with --explain",)),
         (("--records", "3"), 2, ("--records goes with --explain",)),
         (("--explain", "saliency", "--task", "detect", "--model-name", "conv_ae"), 4, ("no run of conv_ae",)),
     ],

@@ -12,7 +12,7 @@ from loaders.base import Data
 from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER
-from toolbox.reports import dataset
+from toolbox.reports import dataset, pages
 
 PNG = b"\x89PNG"
 PICTURES = ("classes", "examples", "mean")
@@ -42,7 +42,7 @@ def test_a_dataset_becomes_pictures_and_a_page_that_shows_them_without_a_network
     assert set(Page(page).loaded) == files - {"index.html", "plotly.min.js"}
     text = page.read_text()
     assert f"{dataset.CLOSED} {NOTICE}" in text
-    assert "beside them" not in text
+    assert "features" not in text
     assert "150 train, 50 validation" in text
     assert "187 samples at 125 Hz = 1.496 s" in text
     for fact in (
@@ -102,17 +102,25 @@ def test_the_page_of_the_classes_has_the_same_numbers() -> None:
     assert list(val.text) == ["8 (80.0%)", "2 (20.0%)", "0 (0.0%)", "0 (0.0%)"]
 
 
-def test_markup_in_the_facts_is_shown_and_not_run() -> None:
+def test_markup_in_the_facts_is_shown_and_not_run(tmp_path: Path) -> None:
     script = "<script>document.title='ran'</script>"
     spec = replace(make_spec(classes=(script,)), name=script, source=script, leads=(script,))
-    page = dataset.index_page(spec, np.array([1, 1]), 187, {"classes": "Classes"})
+    pages.save(
+        tmp_path / "index.html",
+        "dataset.html",
+        title=script,
+        closed="",
+        pictures=(),
+        about=dataset._facts(spec, np.array([1, 1]), 187),
+    )
+    page = (tmp_path / "index.html").read_text()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 5
 
 
 def test_numbers_beside_the_samples_are_named() -> None:
     spec = replace(make_spec(), features=("rr_previous", "rr_next"))
-    assert "rr_previous, rr_next" in dataset.index_page(spec, np.array([1, 1]), 187, {})
+    assert ("features", "rr_previous, rr_next") in dataset._facts(spec, np.array([1, 1]), 187)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, tiny: Data) -> None:
@@ -129,7 +137,7 @@ def test_a_picture_of_somebody_else_is_refused(tmp_path: Path, tiny: Data) -> No
 
 
 def test_what_an_earlier_version_drew_is_known_by_its_page(tmp_path: Path, tiny: Data) -> None:
-    (tmp_path / "index.html").write_text(dataset.index_page(tiny.spec, np.array([3, 1]), 187, {"mean": "Mean"}))
+    (tmp_path / "index.html").write_text(f"<h1>{tiny.spec.name}</h1>\n<p>{dataset.CLOSED} {NOTICE}</p>\n")
     assert dataset._is_own(tmp_path / "mean.png")
     (tmp_path / "index.html").write_text("theirs")
     assert not dataset._is_own(tmp_path / "mean.png")

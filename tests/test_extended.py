@@ -31,7 +31,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Any:
     def command(path: Path, epochs: int, *flags: object) -> None:
         whole, left = Trainer.train_epoch, [epochs]
 
-        def train_epoch(self: Trainer, *how: Any) -> bool:
+        def train_epoch(self: Trainer, *how: Any) -> Any:
             if not left[0]:
                 raise Killed
             left[0] -= 1

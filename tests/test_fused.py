@@ -64,5 +64,5 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     assert (table["beats"].sum() + score["beats_left_out"], whole) == (tested, 12 * patients.BEATS)
     assert later.result["test"]["accuracy"] == trained.result["test"]["accuracy"]  # of all rows
     gone = carried_out(*run, "--test", "--from", "3:00:00")
-    assert "no test beat is at or after --from 3:00:00" in gone.err
+    assert "no test beat is at or after --from, 10800 s" in gone.err
     assert "by_patient" not in gone.result["test"]

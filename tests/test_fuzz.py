@@ -22,7 +22,7 @@ import commander
 from commands.choices import CHOICES
 from conftest import SHORT, offline
 from loaders import augment
-from toolbox import tasks as thresholds
+from toolbox.tasks import detect
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 
@@ -139,8 +139,8 @@ def typed(action: Any) -> some.SearchStrategy[list[str]]:
 @rounds(40, 500)
 def test_any_flags_together(root: Path, examples: int) -> None:
     # what would leave the folder, ask for hours, or is about --help and tracebacks
-    kept_out = {"help", "root_dir", "data_file", "debug", "verbose", "epochs"}
-    flags = some.one_of([typed(action) for action in args.PARSER._actions if action.dest not in kept_out])
+    kept_out = {"help", "root_dir", "data_file", "debug", "verbose", "version_info", "epochs"}
+    flags = some.one_of([typed(action) for action in args.FLAGS.parser._actions if action.dest not in kept_out])
 
     def holds(extra: list[list[str]]) -> None:
         assert_answers(*SHORT, "--epochs", "1", "--root-dir", root, *(word for flag in extra for word in flag))
@@ -174,7 +174,7 @@ GRAMMARS: dict[str, some.SearchStrategy[str]] = {
     "--augment": some.lists(step, min_size=1, max_size=3).map(",".join),
     "--class-weights": some.lists(number, min_size=5, max_size=5).map(",".join)
     | some.lists(number, max_size=7).map(",".join),
-    "--threshold": some.builds("{}:{}".format, some.sampled_from([*thresholds.THRESHOLDS, "", "percent"]), number),
+    "--threshold": some.builds("{}:{}".format, some.sampled_from([*detect.THRESHOLDS, "", "percent"]), number),
 }
 
 

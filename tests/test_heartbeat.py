@@ -12,6 +12,7 @@ import pytest
 from test_sources import unprivileged
 
 from conftest import KAGGLE_SAMPLE, MITDB_ZIP
+from loaders import DATASETS, get_data
 from loaders.base import Data
 from loaders.datasets import kaggle_beats
 from loaders.formats.csv import rows as rowfiles
@@ -31,7 +32,7 @@ def load(
     seed: int = 42,
     **how: str,
 ) -> Data:
-    return kaggle_beats.load_heartbeat(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data(name, root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
@@ -435,7 +436,7 @@ def test_without_data_and_without_a_network_one_line_says_how_to_place_the_files
     error = caught.value
     assert error.code == 7
     assert len(str(error).splitlines()) == 1
-    for remote in kaggle_beats.REMOTES:
+    for remote in DATASETS["ecg"].files.remotes:
         assert f"cannot fetch {remote.name}" in error.what
     for words in (TRAIN, TEST, "physionet.org", str(tmp_path / "ecg"), "--data-file"):
         assert words in error.hint

@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import Page, make_spec
 from toolbox.paper.layouts import TWELVE
-from toolbox.reports import explanation, heat, plots
+from toolbox.reports import explanation, plots
 from toolbox.reports.explanation import Doubt, Example
 
 
@@ -40,43 +40,44 @@ def test_rows_of_every_kind_are_drawn(leads: int, samples: int, rate_hz: float, 
     spec = replace(make_spec(channels=leads, samples=samples), rate_hz=rate_hz)
     x = rng.normal(size=(leads, samples)).cumsum(1)
     picture = drawn(
-        heat.row_figure(x, rng.normal(size=x.shape), spec=spec, title="$row$", peaks=[samples // 2]), tmp_path / "a.png"
+        explanation.row_figure(x, rng.normal(size=x.shape), spec=spec, title="$row$", peaks=[samples // 2]),
+        tmp_path / "a.png",
     )
     assert (picture[..., 0] - picture[..., 2] > 100).any(), "for the class, in orange"
     assert (picture[..., 2] - picture[..., 0] > 100).any(), "against it, in blue"
-    assert picture.shape[1] == 150 * (heat.WIDE if leads > 3 or samples > 3 * rate_hz else heat.NARROW)
+    assert picture.shape[1] == 150 * (explanation.WIDE if leads > 3 or samples > 3 * rate_hz else explanation.NARROW)
 
 
 @pytest.mark.parametrize("leads", [1, 12])
 def test_a_flat_row_of_which_nothing_is_said_has_no_colour(leads: int, tmp_path: Path) -> None:
     spec = replace(make_spec(channels=leads), leads=TWELVE[:leads])
     zeros = np.zeros((leads, 187))
-    picture = drawn(heat.row_figure(zeros, zeros, spec=spec, title=""), tmp_path / "a.png")
+    picture = drawn(explanation.row_figure(zeros, zeros, spec=spec, title=""), tmp_path / "a.png")
     assert not (np.abs(picture[..., 0] - picture[..., 2]) > 100).any()
 
 
 @pytest.mark.parametrize("value", [0.3, -2.0])
 def test_a_map_that_is_the_same_everywhere_has_no_colour(value: float) -> None:
-    assert not heat.scaled(np.full((2, 30), value)).any()
+    assert not explanation.scaled(np.full((2, 30), value)).any()
 
 
 def test_what_fills_a_row_up_is_drawn_where_something_is_said_of_it_and_only_there() -> None:
     x, said = np.zeros((1, 187)), np.zeros((1, 187))
     x[:, :100] = said[:, 20:60] = 1
     spec = make_spec()
-    short = heat.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
+    short = explanation.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
     said[:, 150] = 1
-    long = heat.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
+    long = explanation.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
     np.testing.assert_allclose([short, long], [100 / 125, 151 / 125])
 
 
 def test_colours_are_full_at_the_strongest_fiftieth_whatever_the_unit() -> None:
     attribution = np.concatenate([np.arange(1, 51), [0] * 50]).astype(float)
-    found = heat.scaled(attribution)
-    np.testing.assert_allclose(found, heat.scaled(attribution * 1e-9))
+    found = explanation.scaled(attribution)
+    np.testing.assert_allclose(found, explanation.scaled(attribution * 1e-9))
     assert found.max() == 1
     np.testing.assert_allclose(found[:49], attribution[:49] / np.percentile(np.arange(1, 51), 98))
-    np.testing.assert_allclose(heat.scaled(-attribution), -found)
+    np.testing.assert_allclose(explanation.scaled(-attribution), -found)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 600)])
@@ -86,7 +87,7 @@ def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(
     image, said = np.full((3, *size), 0.97), np.zeros((3, *size))
     image[:, 30:34, :] = 0.1
     said[:, :, : size[1] // 2] = 1
-    picture = drawn(heat.picture_figure(image, said, title="a chart"), tmp_path / "a.png")
+    picture = drawn(explanation.picture_figure(image, said, title="a chart"), tmp_path / "a.png")
     inner = picture[picture.shape[0] // 4 :, 20:-20]
     orange = inner[..., 0] - inner[..., 2] > 100
     middle = inner.shape[1] // 2

@@ -23,12 +23,12 @@ from commander import main
 from commands import choices
 from conftest import SHORT, assert_same_run, launch, wait_for
 from loaders import DATASETS, get_data
-from loaders.splits import by_patient
+from loaders.families import by_patient
 from loaders.splits.by_row import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
 from toolbox.reports import plots
-from toolbox.reports.logger import log_epoch
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.history import log_epoch
 
 FOLDS = 3
 

@@ -5,14 +5,15 @@ import collections
 from collections.abc import Iterator
 from pathlib import Path
 
+import args
 from conftest import ROOT
 
 PACKAGES = ("toolbox", "loaders", "models", "commands", "studies")
-TOP = {"commander.py", "args.py", "trainer.py", "research.py"}
+TOP = {"__main__.py", "commander.py", "args.py", "trainer.py", "research.py"}
 # What each layer may import besides itself.
 MAY_IMPORT = {
     "toolbox": (),
-    "args": ("toolbox.errors", "toolbox.flags", "toolbox.modes"),
+    "args": ("toolbox.errors", "toolbox.flags", "toolbox.parser"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),
@@ -20,7 +21,10 @@ MAY_IMPORT = {
     "commander": ("toolbox", "loaders", "models", "trainer", "args", "commands"),
     "studies": ("toolbox", "loaders.base", "args", "commands"),
     "research": ("toolbox", "args", "commands", "commander", "studies"),
+    "__main__": ("commander", "research"),
 }
+# Inside toolbox a package imports those of a lower floor; modules beside the packages are on the ground floor.
+FLOORS = {"metrics": 1, "ecg": 2, "runs": 2, "paper": 3, "training": 3, "explain": 3, "reports": 4, "tasks": 5}
 FILES_OF_A_FOLDER = 12
 LINES_OF_A_FILE = 460
 LINES_OF_A_FUNCTION = 80
@@ -29,6 +33,20 @@ SOURCES = {
 }
 TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in TREES}
+
+
+# Literals with names of two flags that select no flags: the names are of something else there, or have values.
+LITERALS = {
+    "args.py": "the declarations",
+    "commands/trained.py": "the form of config.json",
+    "commands/evaluate.py": "parts of results.json",
+    "loaders/": "arguments of loaders, options of the families and facts of the data",
+    "studies/cells.py": "a command line with its values",
+    "studies/tables.py": "columns of the table",
+    "studies/worker.py": "a command line with its values",
+    "toolbox/": "columns of logger.json, facts of the data; it knows no flags",
+    "trainer.py": "parts of a checkpoint and columns of logger.json; it knows no flags",
+}
 
 
 def name(path: Path) -> str:
@@ -69,6 +87,15 @@ def test_imports_point_one_way() -> None:
                 assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
 
 
+def test_imports_inside_the_toolbox_point_down() -> None:
+    for path in TREES:
+        if layer(path) == "toolbox":
+            own = path.relative_to(ROOT / "toolbox").parts[0]
+            for imported in imports(path):
+                other = [*imported.split("."), ""][1] if imported.startswith("toolbox.") else own
+                assert other == own or FLOORS.get(other, 0) < FLOORS.get(own, 0.5), f"{name(path)}: {imported}"
+
+
 def test_a_module_with_one_importer_lives_in_its_folder() -> None:
     importers = collections.defaultdict(set)
     for path in TREES:
@@ -92,6 +119,23 @@ def test_folders_files_and_functions_can_be_read() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_flags_are_selected_by_what_is_declared_of_them_and_not_by_lists() -> None:
+    for place, node in nodes((ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Call)):
+        found = {word.lstrip("-").replace("-", "_") for word in literal_words(node)} & args.FLAGS.by_name.keys()
+        assert len(found) < 2 or any(place.startswith(part) for part in LITERALS), (
+            f"{place}: {', '.join(sorted(found))}"
+        )
+
+
+def literal_words(node: ast.AST) -> list[str]:
+    """The words of a literal collection, the keys of a mapping, or what a text is split into."""
+    if isinstance(node, ast.Call):
+        text = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "split" else None
+        return text.value.split() if isinstance(text, ast.Constant) and isinstance(text.value, str) else []
+    parts = node.keys if isinstance(node, ast.Dict) else node.elts
+    return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
 def test_nothing_is_printed_asserted_or_exited() -> None:

@@ -129,9 +129,8 @@ def test_paper_that_is_tilted_is_turned_about_its_middle_by_one_angle_and_keeps_
         np.degrees(np.arctan2(*found.T) - np.arctan2(place[0] - 40, place[1] - 60))
         for place, found in zip((corner, other), turned, strict=True)
     ]
-    np.testing.assert_allclose(
-        angles[0], angles[1], atol=0.6
-    )  # time and voltage turn alike, though the paper is wider than high
+    # Time and voltage turn alike, though the paper is wider than high.
+    np.testing.assert_allclose(angles[0], angles[1], atol=0.6)
     assert np.abs(angles[0]).max() <= 10.5
     assert np.abs(angles[0]).max() > 8
     assert abs(np.mean(angles[0])) < 1.5

@@ -62,7 +62,9 @@ def test_each_beat_is_the_signal_from_its_r_peak_over_1_2_rr_and_zeros_after(rec
     record, annotation = wfdb.rdrecord(str(records / name)), wfdb.rdann(str(records / name), "atr")
     signal = record.p_signal[:, record.sig_name.index("MLII")].copy()
     beats = [
-        sample for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in row_forms.AAMI
+        sample
+        for sample, symbol in zip(annotation.sample, annotation.symbol, strict=True)
+        if symbol in row_forms.NUMBERS
     ]
     assert len(x) == len(y) == len(beats) - 1
     likeness, time = [], np.arange(float(len(signal)))
@@ -157,7 +159,7 @@ def test_aami_classes_are_those_of_de_chazal() -> None:
     expected = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
     assert {
         symbol: row_forms.CLASSES.index(name) for name, symbols in expected.items() for symbol in symbols
-    } == row_forms.AAMI
+    } == row_forms.NUMBERS
 
 
 def test_cut_takes_the_span_scales_it_and_pads_with_zeros() -> None:

@@ -4,98 +4,51 @@ import pytest
 
 from loaders.datasets import mitdb
 from loaders.formats import lead_names
-from loaders.formats.lead_names import Kind
+from loaders.formats.lead_names import SignalKind
 
+# Spellings of a lead, and names of other signals; | stands between them.
 SPELLINGS = {
-    "I": [
-        "i",
-        "Lead I",
-        "LEAD_I",
-        "leadI",
-        "DI",
-        "D1",
-        "ECG I",
-        "ECG_I",
-        "Dérivation I",
-        "I 导联",
-        "MDC_ECG_LEAD_I",
-        "Lead I (Einthoven)",
-        "ECG LA-RA",
-    ],
-    "II": [
-        "ii",
-        "II,",
-        "Lead II",
-        "Lead-II",
-        "DII",
-        "LII",
-        "ECG_II",
-        "ECG II",
-        "EKG-II",
-        "ECG(II)",
-        "MDC_ECG_ELEC_POTL_II",
-        "Ⅱ",
-    ],
-    "MLII": ["mlii", "ML II", "modified lead II", "mod. II", "ECG MLII"],
-    "aVR": ["AVR", "avr", "aVr", "ECG aVR", "lead_aVR", "MDC_ECG_LEAD_AVR"],
-    "V1": ["v1", "V-1", "ECG V1", "Lead V1", "mdc_ecg_lead_v1", "ECG C1"],
-    "V4R": ["v4r", "ECG V4R"],
-    "MV1": ["mod.V1", "MV1"],
+    "I": "i|Lead I|LEAD_I|leadI|DI|D1|ECG I|ECG_I|Dérivation I|I 导联|MDC_ECG_LEAD_I|Lead I (Einthoven)|ECG LA-RA",
+    "II": "ii|II,|Lead II|Lead-II|DII|LII|ECG_II|ECG II|EKG-II|ECG(II)|MDC_ECG_ELEC_POTL_II|Ⅱ",
+    "MLII": "mlii|ML II|modified lead II|mod. II|ECG MLII",
+    "aVR": "AVR|avr|aVr|ECG aVR|lead_aVR|MDC_ECG_LEAD_AVR",
+    "V1": "v1|V-1|ECG V1|Lead V1|mdc_ecg_lead_v1|ECG C1",
+    "V4R": "v4r|ECG V4R",
+    "MV1": "mod.V1|MV1",
 }
-HEARTS = [
-    "ECG",
-    "EKG",
-    "ecg1",
-    "ECG 2",
-    "chest_ECG",
-    "ECG_Raw",
-    "ECG sample",
-    "EEG EKG1-REF",
-    "-aVR",
-    "MCL1",
-    "CM5",
-    "V",
-    "ECG I-II",
-]
-OTHERS = """EEG|EEG Fp1|Fp1-F7|C3-A2|C4|O2|Cz|RESP|Resp|resp nasal|chest_resp|Respiration|PLETH|Pleth,|PPG
-ABP|abp|ART|BP|PAP
-CVP
-ICP|EMG|EMG chin|EOG(L)|LOC|SpO2|SaO2|EtCO2|HR|HeartRate|ECG HR|ECG_Rate|ECG_Quality|ECG_R_Peaks|ACC_x|accX
-accelerometer y
-gyro z
-GSR|foot GSR|EDA|temp|Thorax|Abdo|snore|Airflow|Position|marker|Leg L|noise1|pulse|NIBP""".replace("\n", "|").split("|")
-UNKNOWN = [
-    "signal",
-    "value",
-    "ch1",
-    "lead 1",
-    "Lead 2",
-    "0",
-    "Unnamed: 3",
-    "X",
-    "C1",
-    "A1",
-    "col 1",
-    "microvolts",
-    "sine 8 Hz",
-]
+NAMES = {
+    SignalKind.ECG: "ECG|EKG|ecg1|ECG 2|chest_ECG|ECG_Raw|ECG sample|EEG EKG1-REF|-aVR|MCL1|CM5|V|ECG I-II",
+    SignalKind.OTHER: "EEG|EEG Fp1|Fp1-F7|C3-A2|C4|O2|Cz|RESP|Resp|resp nasal|chest_resp|Respiration|PLETH|Pleth,|PPG"
+    "|ABP|abp|ART|BP|PAP|CVP|ICP|EMG|EMG chin|EOG(L)|LOC|SpO2|SaO2|EtCO2|HR|HeartRate|ECG HR|ECG_Rate|ECG_Quality"
+    "|ECG_R_Peaks|ACC_x|accX|accelerometer y|gyro z|GSR|foot GSR|EDA|temp|Thorax|Abdo|snore|Airflow|Position|marker"
+    "|Leg L|noise1|pulse|NIBP",
+    SignalKind.UNKNOWN: "signal|value|ch1|lead 1|Lead 2|0|Unnamed: 3|X|C1|A1|col 1|microvolts|sine 8 Hz",
+}
 
 
 @pytest.mark.parametrize(
-    ("lead", "spelling"), [(lead, each) for lead, those in SPELLINGS.items() for each in (lead, *those)]
+    ("lead", "spelling"), [(lead, each) for lead, those in SPELLINGS.items() for each in (lead, *those.split("|"))]
 )
 def test_a_lead_has_its_standard_name_in_every_spelling(lead: str, spelling: str) -> None:
     assert lead_names.standard(spelling) == lead
-    assert lead_names.kind(spelling) is Kind.ECG
+    assert lead_names.kind(spelling) is SignalKind.ECG
     assert lead_names.place_of(["V6", spelling], lead) == 1
 
 
-@pytest.mark.parametrize(("kind", "name"), [
-    *((Kind.ECG, name) for name in HEARTS), *((Kind.OTHER, name) for name in OTHERS), *((Kind.UNKNOWN,
-    name) for name in UNKNOWN)
-])  # fmt: skip
-def test_a_name_says_whether_it_is_an_ecg(kind: Kind, name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names.split("|")])
+def test_a_name_says_whether_it_is_an_ecg(kind: SignalKind, name: str) -> None:
     assert lead_names.kind(name) is kind
+
+
+ASIDE = "label|labels|HR|HR |heart rate|ecg_quality|Patient ID|beat_type|rr interval|acc_x|gyroX|SpO2|heartrate|battery"
+LEADS = "II|ECG|lead 1|ecg_value|-aVR|ableitung 2"
+SIGNALS = "signal|value|PPG|resp|CO2|channel a|0|x|Y|x y axis"
+
+
+@pytest.mark.parametrize("name", [*ASIDE.split("|"), *LEADS.split("|"), *SIGNALS.split("|")])
+def test_a_column_of_a_table_is_a_lead_a_figure_or_a_signal_by_its_name(name: str) -> None:
+    assert lead_names.is_aside(name) == (name in ASIDE.split("|"))
+    assert lead_names.is_lead(name) == (name in LEADS.split("|"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from test_stages import in_this_process
 
 import research
 from commands import fit
+from commands.trained import TrainedRun
 from conftest import SHORT
 from conftest import carried_out as commanded
 from studies import cells, runner, tables, worker
@@ -39,7 +40,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """The runs that a worker resumes, by folder, None for one that it starts; nothing is trained."""
     calls: list[Path | None] = []
     monkeypatch.setattr(fit, "start", lambda *_, **how: calls.append(None))
-    monkeypatch.setattr(fit, "go_on", lambda *_, run, **how: calls.append(run.path))
+    monkeypatch.setattr(TrainedRun, "open", lambda *_, run: run)
+    monkeypatch.setattr(fit, "resume", lambda run, *_, **how: calls.append(run.path))
     return calls
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from toolbox.metrics import classification, jackknife
+from toolbox.metrics import bootstrap, classification, jackknife
 
 K = 4
 CLASSES = ("N", "S", "V", "F")
@@ -114,7 +114,13 @@ def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
     assert np.isnan([values["macro_auroc"], values["macro_average_precision"]]).all()
     assert np.isfinite([values["accuracy"], values["macro_f1"]]).all()
     assert np.isnan(classification.from_confusion(np.zeros((K, K)))["accuracy"])
-    assert np.isnan(classification.bootstrap_intervals(target, scores, row_loss, replicates=5)["macro_auroc"]).all()
+    assert np.isnan(intervals_of(target, scores, row_loss, replicates=5)["macro_auroc"]).all()
+
+
+def intervals_of(target: np.ndarray, scores: np.ndarray, row_loss: np.ndarray, **how: int) -> dict[str, list[float]]:
+    """Intervals of every metric over resampled rows."""
+    statistic = classification.of_weights(target, scores, row_loss)
+    return bootstrap.percentiles(statistic, bootstrap.row_draws(len(target), **how))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -122,25 +128,23 @@ def test_a_replicate_is_the_score_of_the_rows_it_drew(case: str) -> None:
     target, scores, row_loss = CASES[case]
     drawn = np.random.default_rng(5).integers(len(target), size=len(target))
     by_hand = classification.score(target[drawn], scores[drawn], row_loss[drawn])
-    intervals = classification.bootstrap_intervals(target, scores, row_loss, replicates=1, seed=5)
+    intervals = intervals_of(target, scores, row_loss, replicates=1, seed=5)
     for name in classification.METRICS:
         assert intervals[name] == pytest.approx([by_hand[name]] * 2)
 
 
 def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
     rows = CASES["random"]
-    values, intervals = classification.score(*rows), classification.bootstrap_intervals(*rows, replicates=300)
-    assert intervals == classification.bootstrap_intervals(*rows, replicates=300)
-    assert intervals != classification.bootstrap_intervals(*rows, replicates=300, seed=1)
+    values, intervals = classification.score(*rows), intervals_of(*rows, replicates=300)
+    assert intervals == intervals_of(*rows, replicates=300)
+    assert intervals != intervals_of(*rows, replicates=300, seed=1)
     assert intervals.keys() == set(classification.METRICS)
     for name, (low, high) in intervals.items():
         assert low < values[name] < high
 
 
 def test_intervals_narrow_with_the_root_of_the_rows() -> None:
-    few, many = (
-        classification.bootstrap_intervals(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600)
-    )
+    few, many = (intervals_of(*draw(6, rows=rows), replicates=300)["accuracy"] for rows in (100, 1600))
     assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.35)
 
 

@@ -12,9 +12,8 @@ import wfdb
 from test_kaggle import R_PEAKS, ecg_like, write_record
 
 from conftest import MITDB_ZIP
-from loaders import get_data
+from loaders import DS1, DS2, get_data
 from loaders.base import Data, Split
-from loaders.datasets.mitdb import DS1, DS2
 from loaders.families import labels as labels_symbols
 from toolbox.errors import CommanderError, DataError, UsageError
 

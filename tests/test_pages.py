@@ -45,4 +45,5 @@ def test_every_page_but_those_of_figures_forbids_every_request(tmp_path: Path) -
     pages.save(tmp_path / "a.html", "base.html", title="a")
     text = (tmp_path / "a.html").read_text()
     assert "default-src 'none'" in text
+    assert text.endswith("</html>\n")
     assert Page(tmp_path / "a.html").loaded == []

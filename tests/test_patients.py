@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.datasets.mitdb import DS1, DS2, MITDB
-from loaders.splits import by_patient, by_row
-from loaders.splits.by_patient import SPLITS, Cohort
+from loaders import DS1, DS2, MITDB
+from loaders.families import by_patient
+from loaders.families.by_patient import SPLITS, Cohort
+from loaders.splits import by_row
 from toolbox.errors import CommanderError, DataError, UsageError
 
 NAMES = [f"r{i:02}" for i in range(12)]
@@ -240,6 +241,6 @@ def test_a_side_that_would_be_empty_is_a_data_error(names: list[str], split: str
 
 
 def test_a_person_on_two_sides_is_refused_where_the_protocol_does_not_say_so() -> None:
-    beats = by_patient.Beats.whose(np.array(["r01", "r06"]), np.zeros(2, int), PAIRED)
+    beats = by_patient.PatientRows.by_record(np.array(["r01", "r06"]), np.zeros(2, int), PAIRED)
     with pytest.raises(CommanderError, match="one person stands on two sides, records r01 r06"):
         by_patient._check_apart(beats, (np.array([True, False]), np.array([False, True])), where="")

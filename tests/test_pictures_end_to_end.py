@@ -144,9 +144,8 @@ def test_a_run_that_was_trained_without_figures_is_drawn_by_a_test(root: Path, s
     shutil.rmtree(run / "pred")
     config = json.loads((run / "config.json").read_text())
     assert "no_figures" not in config["flags"]
-    (run / "config.json").write_text(
-        json.dumps(config | {"flags": config["flags"] | {"no_figures": True}})
-    )  # as it once was
+    # As it once was.
+    (run / "config.json").write_text(json.dumps(config | {"flags": config["flags"] | {"no_figures": True}}))
     ended = carried_out("--model-name", "cnn1d_3", "--root-dir", root, "--test")
     assert ended.code == 0, ended.err
     assert {"confusion_matrix.png", "roc.html", "history.png"} <= files(run / "pred")

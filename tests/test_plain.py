@@ -87,5 +87,10 @@ def test_figures_and_their_pages_show_names_as_text(tmp_path: Path) -> None:
 
 
 def read(page: Path) -> str:
-    """What a page shows, JSON and HTML read."""
-    return html.unescape(re.sub(r"(?<!\\)\\u[0-9a-f]{4}", lambda found: json.loads(f'"{found[0]}"'), page.read_text()))
+    """What a page shows: the JSON of its scripts and the rest, which is HTML, read."""
+    scripts = re.compile("<script.*?</script>", re.DOTALL)
+    texts = [
+        re.sub(r"(?<!\\)\\u[0-9a-f]{4}", lambda found: json.loads(f'"{found[0]}"'), script)
+        for script in scripts.findall(page.read_text())
+    ]
+    return html.unescape("".join([*texts, scripts.sub("", page.read_text())]))

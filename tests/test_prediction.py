@@ -20,10 +20,12 @@ from test_strip import in_browser, needs_browser
 import args
 from commands import predict as prediction
 from conftest import MITDB_ZIP, ROOT, Page, carried_out, commander, launch, wait_for
+from loaders.declaration import BeatOptions
 from loaders.families import beat_features, row_forms
 from loaders.families.beats import Recipe
 from loaders.filters import resample
 from loaders.formats import recordings
+from loaders.formats.recording import leads_of
 from loaders.synthetic import patients
 from toolbox import outputs
 from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
@@ -233,7 +235,7 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
     monkeypatch.setattr(row_forms, "BLOCK_S", 30)
     monkeypatch.setattr(row_forms, "AROUND_S", 20)
-    how = row_forms.form("mitdb", **options)
+    how = row_forms.form_of("mitdb", BeatOptions(**options))
     parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
     signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
@@ -251,7 +253,7 @@ def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
     monkeypatch.setattr(row_forms, "BLOCK_S", 30)
-    (*parts,) = row_forms.rows(row_forms.form("ecg"), [lead], peaks)
+    (*parts,) = row_forms.rows(row_forms.form_of("ecg"), [lead], peaks)
     found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
     signal, places = (
         resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ),
@@ -346,9 +348,8 @@ def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace
 def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
     for _ in range(2):
         predict(run, "--predict", header := write(tmp_path, "again"))
-    predict(
-        run, "--predict", header, header.with_suffix(".dat"), header.with_suffix("")
-    )  # one recording, however it is named
+    # One recording, however it is named.
+    predict(run, "--predict", header, header.with_suffix(".dat"), header.with_suffix(""))
     assert [path.name for path in (run / "predict").glob("again*")] == ["again"]
     assert not (run / "lock").exists()
 
@@ -501,10 +502,10 @@ def test_a_network_of_two_leads_is_given_two(
 ) -> None:
     recording = recordings.open_recording(write(tmp_path, leads=dict.fromkeys(names, patient()[0])))
     if isinstance(taken, list):
-        assert [lead.name for lead in recordings.leads_of(recording, TWO, asked)] == taken
+        assert [lead.name for lead in leads_of(recording, TWO, asked)] == taken
         return
     with pytest.raises(CommanderError) as caught:
-        recordings.leads_of(recording, TWO, asked)
+        leads_of(recording, TWO, asked)
     assert str(caught.value).startswith(taken)
     assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
 
@@ -513,7 +514,7 @@ def test_a_network_of_two_leads_is_given_two(
 def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: str) -> None:
     signal = patient()[0]
     recording = recordings.open_recording(write(tmp_path, leads={"I": signal, name: -signal}))
-    (lead,) = recordings.leads_of(recording, ("MLII",), None)
+    (lead,) = leads_of(recording, ("MLII",), None)
     assert lead.name == name
     assert lead.doubts == (
         f"r1 has no lead MLII, which the network was trained on; taking {name}: expect more mistakes",
@@ -546,9 +547,9 @@ def test_a_lead_is_taken_by_its_name_or_its_place(
     recording = recordings.open_recording(path)
     if taken is None:
         with pytest.raises(DataError, match=f"{doubts}.*--leads"):
-            recordings.leads_of(recording, ("MLII",), asked)
+            leads_of(recording, ("MLII",), asked)
         return
-    (lead,) = recordings.leads_of(recording, ("MLII",), asked)
+    (lead,) = leads_of(recording, ("MLII",), asked)
     assert lead.name == names[taken]
     assert doubts in "".join(lead.doubts)
     assert bool(doubts) == bool(lead.doubts)
@@ -558,18 +559,18 @@ def test_a_lead_is_taken_by_its_name_or_its_place(
 def test_a_network_that_was_trained_on_a_place_is_given_no_other_signal(tmp_path: Path) -> None:
     signal = patient()[0]
     recording = recordings.open_recording(write(tmp_path, leads={"RESP": signal, "V5": signal}))
-    assert [lead.name for lead in recordings.leads_of(recording, ("first",), None)] == ["V5"]
-    assert [lead.name for lead in recordings.leads_of(recording, ("second",), None)] == ["V5"]
+    assert [lead.name for lead in leads_of(recording, ("first",), None)] == ["V5"]
+    assert [lead.name for lead in leads_of(recording, ("second",), None)] == ["V5"]
 
 
 def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
     path = write(tmp_path, leads={"flat": np.zeros(5000), "ECG": patient()[0][:5000]})
     path.write_text(path.read_text().replace("flat", "ECG"))
     for asked in (None, "ECG"):
-        (lead,) = recordings.leads_of(recordings.open_recording(path), ("MLII",), asked)
+        (lead,) = leads_of(recordings.open_recording(path), ("MLII",), asked)
         assert "(lead 2;" in lead.doubts[0] or "lead 2 is taken" in lead.doubts[0]
     with pytest.raises(DataError, match="lead ECG is flat"):
-        recordings.leads_of(recordings.open_recording(path), ("MLII",), "first")
+        leads_of(recordings.open_recording(path), ("MLII",), "first")
 
 
 def test_doubts_are_in_every_output_and_a_unit_that_is_given_is_applied(
@@ -763,7 +764,7 @@ def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path:
 def test_without_predict_its_flags_are_refused_and_with_it_a_test() -> None:
     for flag, value in (("--beats", "atr"), ("--unit", "uV"), ("--out", "x")):
         assert f"{flag} goes with --predict" in args.complaints(args.parse([flag, value]))
-    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--predict and --test exclude each other"]
+    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--test and --predict exclude each other"]
     assert "--beats is ../x" in args.complaints(args.parse(["--predict", "r", "--beats", "../x"]))[0]
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from test_heartbeat import NOWHERE, assert_same_data, change_row, make_zip
 
+from loaders import DATASETS, get_data
 from loaders.base import Data
-from loaders.datasets import kaggle_beats
 from toolbox.errors import DataError, DownloadError
 
-NORMAL, ABNORMAL = kaggle_beats.FILES
+NORMAL, ABNORMAL = DATASETS["ptbdb"].files.marks
 ROWS = {NORMAL: 40, ABNORMAL: 110}
 SIDES = ("train", "val", "test")
 
 
 def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.1, seed: int = 42, **how: str) -> Data:
-    return kaggle_beats.load_ptbdb(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("ptbdb", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def samples(name: str, rows: int) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_a_missing_file_of_the_two_is_refused(kaggle: Path, tmp_path: Path, name
 
 def test_other_things_are_refused_and_the_hint_says_what_would_do(tmp_path: Path) -> None:
     for path in (make_zip(tmp_path / "a.zip", {"mitbih_train.csv": ""}), tmp_path):
-        with pytest.raises(DataError, match=f"neither {NORMAL} nor {ABNORMAL} is here") as caught:
+        with pytest.raises(DataError, match=f"there are no {NORMAL} and {ABNORMAL} here") as caught:
             load(tmp_path, path)
         assert NORMAL in caught.value.hint
 

@@ -471,9 +471,8 @@ def test_a_signal_that_is_called_heart_rate_is_taken_only_where_it_is_alone(tmp_
 
 def test_artefacts_refuse_no_recording(tmp_path: Path) -> None:
     signal = np.tile(LEADS["II"], 3)
-    signal[::900] = (
-        500 + np.arange(len(signal[::900])) / 100
-    )  # one number over and over would stand for missing samples
+    # One number over and over would stand for missing samples.
+    signal[::900] = 500 + np.arange(len(signal[::900])) / 100
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(map(str, signal)))
     *_, doubt = open_one(path, RATE_HZ).lead().doubts
     assert "spans 501 mV: there are artefacts in it, or it is not in mV" in doubt

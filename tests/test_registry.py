@@ -15,7 +15,8 @@ ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in t
 @pytest.mark.parametrize(("flag", "name"), ENTRIES)
 def test_every_name_is_found(flag: str, name: str) -> None:
     assert pick(flag, choices.CHOICES[flag], name) is choices.CHOICES[flag][name]
-    more = {"task": "detect"} if flag in choices.OF_ONE_CLASS else {"view": "chart"} if name in choices.VISION else {}
+    detects = args.FLAGS.by_name[flag.replace("-", "_")].task == "detect"
+    more = {"task": "detect"} if detects else {"view": "chart"} if name in choices.VISION else {}
     choices.settle(args.resolve({**more, flag.replace("-", "_"): name}))
 
 
@@ -42,10 +43,10 @@ def test_a_mistyped_name_is_suggested(flag: str, name: str) -> None:
     assert caught.value.hint.split(" or ")[0] == name
 
 
-@pytest.mark.parametrize("what", choices.LISTS)
+@pytest.mark.parametrize("what", choices.TABLES)
 def test_list_prints_every_name_of_its_choice(what: str) -> None:
-    assert choices.names(what) == list(choices.CHOICES[choices.LISTS[what]])
-    assert what in next(action.help for action in args.PARSER._actions if action.dest == "list")
+    assert choices.names(what) == list(choices.TABLES[what])
+    assert what in next(action.help for action in args.FLAGS.parser._actions if action.dest == "list")
 
 
 def test_an_unknown_list_is_a_usage_error() -> None:
@@ -57,9 +58,8 @@ def test_an_unknown_list_is_a_usage_error() -> None:
 def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name: str) -> None:
     flags = choices.settle(args.resolve({"model_name": name, "view": "chart" if name in choices.VISION else "signal"}))
     assert name in choices.NETWORKS[flags.task]
-    assert {key: getattr(flags, key) for key in choices.DEFAULTS[flags.task]} == choices.DEFAULTS[flags.task] | {
-        "model_name": name
-    }
+    defaults = choices.task_defaults(flags.task)
+    assert {key: getattr(flags, key) for key in defaults} == defaults | {"model_name": name}
 
 
 @pytest.mark.parametrize("task", choices.NETWORKS)
@@ -74,12 +74,12 @@ def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) 
     "given", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2"}, {"confusion_video": "gif"}]
 )
 def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="is for classes"):
+    with pytest.raises(UsageError, match="is only valid with --task classify"):
         choices.settle(args.resolve({"task": "detect", **given}))
 
 
 @pytest.mark.parametrize("given", [{"normal_class": "N"}, {"baseline": "pca"}, {"threshold": "sd:3"}])
 def test_what_is_for_a_detector_is_not_for_a_classifier(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"is for --task detect.*--task detect, or leave it out"):
+    with pytest.raises(UsageError, match=r"is only valid with --task detect.*--task detect, or leave it out"):
         choices.settle(args.resolve(given))
     assert choices.settle(args.resolve({"task": "detect", **given}))

@@ -285,8 +285,8 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("g.yaml --dry-run --search tpe --trials 3", "--dry-run lists a grid, not a search"),
         ("g.yaml --results g", "leave the grid out"),
         ("--results g --search tpe", "--search needs --trials"),
-        ("g.yaml --workers 1000000", "--workers must be from 1 on, at most 1,000"),
-        ("g.yaml --reps 1000000000", "--reps must be from 1 on, at most 100,000"),
+        ("g.yaml --workers 1000000", "--workers is 1000000, must be from 1 to 1000"),
+        ("g.yaml --reps 1000000000", "--reps is 1000000000, must be from 1 to 100000"),
     ],
 )
 def test_what_does_not_go_together_is_said(typed: str, told: str) -> None:

@@ -100,9 +100,11 @@ def test_every_group_but_the_first_halves_the_time_axis() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_argument_of_every_network_can_be_typed(name: str) -> None:
-    kinds = arguments.kinds(MODELS[name])
+    kinds = arguments.kinds(MODELS[name].build)
     assert kinds.keys() == {
-        each.name for each in inspect.signature(MODELS[name]).parameters.values() if each.kind is each.KEYWORD_ONLY
+        each.name
+        for each in inspect.signature(MODELS[name].build).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
     }
     for key, kind in kinds.items():
         (value,) = parse_args(name, f"{key}={ANOTHER.get(kind, '2-3')}").values()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loaders.formats.csv.rows import BAD_ROWS, Layout, read_rows
+from loaders.formats.csv.rows import BAD_ROWS, RowLayout, read_rows
 from toolbox.errors import DataError
 
-LAYOUT = Layout(187, ("N", "S", "V", "F", "Q"))
+LAYOUT = RowLayout(187, ("N", "S", "V", "F", "Q"))
 VALUES = np.random.default_rng(0).random((5, 187)).astype(np.float32)
 
 
@@ -66,12 +66,12 @@ def test_a_good_file_gives_its_samples_and_labels_however_its_lines_end(content:
 
 @bad_rows
 def test_the_label_may_stand_first_count_from_one_and_other_columns_be_text(bad_rows: str) -> None:
-    numbers = Layout(187, LAYOUT.classes, lowest=1, label_first=True)
+    numbers = RowLayout(187, LAYOUT.classes, lowest=1, label_first=True)
     first = text([[f"{label + 1}", *row[:-1]] for label, row in enumerate(cells())]).encode()
     arrays = BAD_ROWS[bad_rows](io.BytesIO(first), numbers, where="a")
     np.testing.assert_array_equal(arrays["x"], VALUES)
     np.testing.assert_array_equal(arrays["y"], range(5))
-    texts = Layout(187, texts={"record": 0, "name": 188})
+    texts = RowLayout(187, texts={"record": 0, "name": 188})
     both = text([[f' "p{label}"', *row[:-1], "NA"] for label, row in enumerate(cells())]).encode()
     arrays = BAD_ROWS[bad_rows](io.BytesIO(b"a header\n" + both), texts, where="a", skip=[1])
     np.testing.assert_array_equal(arrays["x"], VALUES)

@@ -9,7 +9,7 @@ import pytest
 import wfdb
 
 from conftest import MITDB_ZIP
-from loaders.families.row_forms import AAMI
+from loaders.families.row_forms import NUMBERS
 from loaders.files.archives import unpacked
 from toolbox.ecg import gaps, matching, rpeaks
 from toolbox.errors import DataError
@@ -153,7 +153,7 @@ def mitdb(shared: Callable[[str], Path]) -> dict[str, tuple[np.ndarray, np.ndarr
                 continue
             signal = wfdb.rdrecord(str(header.with_suffix("")), channels=[0]).p_signal[:, 0]
             annotation = wfdb.rdann(str(header.with_suffix("")), "atr")
-            known = np.array([symbol in AAMI for symbol in annotation.symbol])
+            known = np.array([symbol in NUMBERS for symbol in annotation.symbol])
             records[header.stem] = signal, annotation.sample[known]
     return records
 

@@ -14,7 +14,7 @@ import pytest
 from test_fuzz import assert_answers
 
 import args
-from commands import build, choices
+from commands import choices, trained
 from conftest import carried_out
 from toolbox import files, schema
 from toolbox.errors import CheckpointError
@@ -78,13 +78,13 @@ def test_any_value_in_any_place_of_a_config_is_used_or_named(plain_run: Path, tm
     for path in places(config):
         for odd in ODD:
             (tmp_path / "config.json").write_text(with_odd(config, path, odd))
-            found, error = read(lambda: build.read_config(run))
+            found, error = read(lambda: trained.read_config(run))
             refused, used = refused + bool(error), used + (not error)
             if error:
                 assert "config.json" in error
                 continue
-            choices.settle(build.resume_flags({}, found))
-            args.changed({}, found["flags"])
+            choices.settle(args.resolve({}, found["flags"]))
+            args.FLAGS.changed({}, found["flags"])
     assert refused > used > 100
 
 
@@ -150,7 +150,7 @@ def test_a_json_file_of_any_form_is_refused_in_a_line(tmp_path: Path, form: str)
     make, says = FORMS[form]
     make(tmp_path / "config.json")
     with pytest.raises(CheckpointError) as refused:
-        build.read_config(RunFolder(tmp_path))
+        trained.read_config(RunFolder(tmp_path))
     assert says.partition(", ")[0].replace("cannot be read", "cannot read config.json") in str(refused.value)
     assert str(tmp_path / "config.json") in str(refused.value)
     with pytest.raises(files.UnreadableError) as unreadable:
@@ -222,7 +222,7 @@ def test_the_names_of_a_network_that_is_gone_are_an_error_of_the_config(plain_ru
     config["flags"]["scheduler"] = "Warmup"
     files.write_json(tmp_path / "config.json", config)
     with pytest.raises(CheckpointError, match=r"config\.json: .*Warmup"):
-        build.read_config(RunFolder(tmp_path))
+        trained.read_config(RunFolder(tmp_path))
 
 
 def test_a_run_that_was_imported_by_an_earlier_version_is_tested_and_not_trained_on(
@@ -241,4 +241,4 @@ def test_a_run_that_asked_an_earlier_version_for_a_film_gets_a_gif(plain_run: Pa
     config = json.loads((plain_run / "config.json").read_text())
     config["flags"]["confusion_video"] = "mp4"
     files.write_json(tmp_path / "config.json", config)
-    assert build.read_config(RunFolder(tmp_path))["flags"]["confusion_video"] == "gif"
+    assert trained.read_config(RunFolder(tmp_path))["flags"]["confusion_video"] == "gif"

@@ -97,3 +97,18 @@ def test_a_class_without_rows_weighs_nothing_and_is_never_drawn(balance: str) ->
 def test_an_unknown_balance_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="equal, importance"):
         class_weights("fair", LABELS, IMPORTANCE)
+
+
+def test_rows_of_many_labels_are_drawn_by_all_of_them_and_by_their_records() -> None:
+    classes = torch.tensor([0] * 6 + [1] * 3)
+    many = torch.nn.functional.one_hot(classes, 2)
+    records = np.array([f"r{i % 4}" for i in range(9)])
+    for sampler in samplers.SAMPLERS:
+        one = samplers.row_weights(sampler, classes, (1.0, 2.0), records)
+        torch.testing.assert_close(samplers.row_weights(sampler, many, (1.0, 2.0), records), one)
+    several = torch.tensor([[1, 0], [1, 0], [1, 0], [1, 1], [0, 0]])
+    weights = samplers.row_weights("equal", several, (1.0, 1.0), records[:5])
+    assert weights[0] < weights[3] == pytest.approx(float(samplers.class_weights("equal", several, (1.0, 1.0)).mean()))
+    assert weights[4] == 1
+    none = samplers.row_weights("records", torch.empty(9, 0, dtype=torch.int64), (), records)
+    assert none.shape == (9,)

@@ -223,9 +223,9 @@ def test_a_space_is_one_product(tmp_path: Path) -> None:
         (["--trials", "3"], "go with --search"),
         (["--seeds", "3"], "--seeds goes with --best"),
         (["--best"], "--best goes with"),
-        (["--search", "tpe", "--trials", "0"], "--trials must be from 1 on"),
+        (["--search", "tpe", "--trials", "0"], "--trials is 0, must be from 1"),
         (["--search", "tpe", "--trials", "2", "--branches", "2"], "--branches goes with a grid"),
-        (["--branches", "0"], "--branches must be from 1 on"),
+        (["--branches", "0"], "--branches is 0, must be from 1"),
         ([], "only a search"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from loaders.families import labels
 from toolbox.ecg import matching
 from toolbox.ecg.beat_list import Beats
+from toolbox.reports import prediction
 
 CLASSES = ("N", "S", "V", "F", "Q")
 RATE_HZ = 100.0
@@ -36,9 +37,8 @@ def test_flutter_is_left_out_as_bxb_does() -> None:
     """bxb skips what is annotated from [ to ] and does not count beats found there; one that fits a beat outside is its
     match."""
     beats = found([100, 205, 310, 395, 500], "NVVNN")
-    at, label = reference(
-        [100, 300, 405, 500], "NVNN"
-    )  # a beat annotated in the flutter, at 300, and one just behind it
+    # A beat annotated in the flutter, at 300, and one just behind it.
+    at, label = reference([100, 300, 405, 500], "NVNN")
     values = matching.score(beats, at, label, flutter=np.array([[200, 400]]))
     assert values["detection"] == {"matched": 3, "missed": 0, "extra": 0, "Se": 1, "+P": 1}
     assert values["classification"]["VEB"]["beats"] == 0
@@ -72,8 +72,8 @@ def test_beats_without_a_class_are_counted_and_said() -> None:
     values = matching.score(beats, *reference([100, 200, 300, 900], "N.V."))
     assert values["without_class"] == 2
     assert np.array(values["confusion"]).sum() == 3  # the partner of one is left out, the extra at 4 s is not
-    assert any("2 annotated beats of no class" in line for line in matching.lines(values))
-    assert not any("no class" in line for line in matching.lines(matching.score(beats, *reference([100], "N"))))
+    assert any("2 annotated beats of no class" in line for line in prediction.score_lines(values))
+    assert not any("no class" in line for line in prediction.score_lines(matching.score(beats, *reference([100], "N"))))
     assert matching.score(beats, np.array([100]), None).get("without_class") is None
 
 

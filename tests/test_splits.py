@@ -99,9 +99,8 @@ def test_the_rule_says_fraction_and_seed() -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_shared_rows_are_those_with_the_same_bytes(data: st.DataObject) -> None:
-    cell = st.sampled_from(
-        [0.0, -0.0, 0.5, 1.0, float(np.float32(1) - np.float32(2**-24))]
-    )  # few, so that rows and sums repeat
+    # Few, so that rows and sums repeat.
+    cell = st.sampled_from([0.0, -0.0, 0.5, 1.0, float(np.float32(1) - np.float32(2**-24))])
     sides = [
         np.array(data.draw(st.lists(st.lists(cell, min_size=6, max_size=6), max_size=8)), np.float32).reshape(-1, 2, 3)
         for _ in range(3)

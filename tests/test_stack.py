@@ -12,31 +12,36 @@ from conftest import make_spec
 from loaders import records
 from loaders.base import Data, Split
 from loaders.files.cache import cached
-from loaders.records import Stack, Stacked
+from loaders.records import RecordRows, RecordStore
 from toolbox.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
 R, C, T = 40, 3, 150
 
 
-def make_stack(leads: tuple[int, ...] = (0, 1, 2)) -> Stack:
+def make_samples() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, (R, C, T)).astype(np.int16)
+
+
+def make_store(leads: tuple[int, ...] = (0, 1, 2), samples: np.ndarray | None = None) -> RecordStore:
     rng = np.random.default_rng(0)
-    samples = rng.integers(-3000, 3000, (R, C, T)).astype(np.int16)
+    drawn = rng.integers(-3000, 3000, (R, C, T)).astype(np.int16)
+    samples = drawn if samples is None else samples
     names = np.array([f"r{r}" for r in range(R)])
     zero, factor = (rng.uniform(0.5, 2, (R, len(leads))).astype(np.float32) for _ in range(2))
-    return Stack(samples, names, names, zero, factor, leads)
+    return RecordStore.of_one_length(samples, names, names, zero, factor, leads)
 
 
-def make_rows(**how: tuple[int, ...]) -> Stacked:
+def make_rows(**how: tuple[int, ...]) -> RecordRows:
     of = np.random.default_rng(1).permutation(R)
-    return Stacked(make_stack(**how), of, of % 2)
+    return RecordRows(make_store(**how), of, of % 2)
 
 
 @pytest.mark.parametrize("leads", [(0, 1, 2), (2, 0), (1,)])
 def test_a_batch_is_the_floats_of_its_records_in_the_order_asked_for(leads: tuple[int, ...]) -> None:
     rows = make_rows(leads=leads)
-    own = rows.stack
-    whole = (own.samples[:, leads] - own.zero[:, :, None]) * own.factor[:, :, None]
+    own = rows.store
+    whole = (make_samples()[:, leads] - own.zero[:, :, None]) * own.factor[:, :, None]
     np.testing.assert_array_equal(rows.x, whole[rows.of].astype(np.float32))
     assert rows.x.dtype == np.float32
     order = torch.tensor([5, 0, 39, 7, 7])
@@ -63,13 +68,13 @@ def test_rows_of_rows_are_rows_and_the_samples_are_held_once() -> None:
     np.testing.assert_array_equal(some.x, rows.x[[3, 1]])
     np.testing.assert_array_equal(some.record, rows.record[[3, 1]])
     np.testing.assert_array_equal(some.index, rows.of[[3, 1]])
-    assert some.batches(CPU).samples.data_ptr() == rows.stack.samples.ctypes.data
+    assert some.batches(CPU).flat.data_ptr() == rows.store.flat.ctypes.data
 
 
 def test_many_rows_are_a_map_of_a_file_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = make_rows()
-    arrays, _ = cached(tmp_path / "cache" / "made", lambda: {"samples": rows.stack.samples})
-    mapped = replace(rows, stack=replace(rows.stack, samples=arrays["samples"]))
+    arrays, _ = cached(tmp_path / "cache" / "made", lambda: {"samples": make_samples()})
+    mapped = replace(rows, store=make_store(samples=arrays["samples"]))
     few = mapped.x
     monkeypatch.setattr(records, "IN_MEMORY", 1)
     many = mapped.x
@@ -86,20 +91,20 @@ def test_no_rows_have_the_shape_of_a_row() -> None:
 
 def test_a_batch_does_not_change_what_is_stored() -> None:
     rows = make_rows()
-    before = rows.stack.samples.copy()
+    before = rows.store.flat.copy()
     for inputs, _ in rows.batches(CPU).batches(None, 8):
         inputs[0].zero_()
-    np.testing.assert_array_equal(rows.stack.samples, before)
+    np.testing.assert_array_equal(rows.store.flat, before)
 
 
 def test_records_of_the_same_samples_are_found() -> None:
     rows = make_rows()
-    twin = Stacked(rows.stack, np.array([7, 7]), np.array([1, 1]))
+    twin = RecordRows(rows.store, np.array([7, 7]), np.array([1, 1]))
     np.testing.assert_array_equal(twin.shared(rows.rows(np.flatnonzero(rows.of == 7))), [0, 1])
     assert len(twin.shared(rows.rows(np.flatnonzero(rows.of != 7)))) == 0
 
 
-def make_data(kind: type = Stacked) -> Data:
+def make_data(kind: type = RecordRows) -> Data:
     """The same rows as whole numbers, or as the floats that they stand for."""
     rows = make_rows()
     if kind is Split:
@@ -109,7 +114,7 @@ def make_data(kind: type = Stacked) -> Data:
 
 
 def test_a_network_learns_from_them_what_it_learns_from_floats() -> None:
-    whole, floats = (fit(build(make_data(kind), batch_size=10), 2) for kind in (Stacked, Split))
+    whole, floats = (fit(build(make_data(kind), batch_size=10), 2) for kind in (RecordRows, Split))
     for key, value in whole.model.state_dict().items():
         torch.testing.assert_close(value, floats.model.state_dict()[key], rtol=1e-4, atol=1e-5)
     said, expected = (trainer.predict(trainer.data.test) for trainer in (whole, floats))

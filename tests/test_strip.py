@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -242,12 +241,8 @@ def test_a_recording_of_hardly_a_beat_has_a_page_too(tmp_path: Path, beats: int)
     assert found == "yes"
 
 
-def test_half_an_hour_is_written_in_less_than_a_second(tmp_path: Path) -> None:
-    beats, signal = make_beats(1800)
-    start = time.perf_counter()
-    path = write(tmp_path / "r1.html", beats, signal)
-    assert time.perf_counter() - start < 1
-    assert path.stat().st_size < 2_000_000
+def test_the_page_of_half_an_hour_is_small(tmp_path: Path) -> None:
+    assert write(tmp_path / "r1.html", *make_beats(1800)).stat().st_size < 2_000_000
 
 
 def test_what_is_longer_than_an_hour_is_drawn_at_a_lower_rate_with_its_peaks_in_place(tmp_path: Path) -> None:

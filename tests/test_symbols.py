@@ -22,7 +22,7 @@ EVERY = np.array(list(labels_symbols.BEATS + "+~|"))
 )
 def test_a_named_map_gives_each_symbol_its_class_and_others_none(name: str, classes: dict[str, str]) -> None:
     labels = labels_symbols.label_map(name)
-    assert tuple(labels.symbols) == tuple(classes)
+    assert tuple(labels.classes) == tuple(classes)
     numbers = {symbol: k for k, own in enumerate(classes.values()) for symbol in own}
     assert labels.of(EVERY).tolist() == [numbers.get(symbol, -1) for symbol in EVERY]
     assert labels.of(np.array([], str)).shape == (0,)
@@ -31,8 +31,8 @@ def test_a_named_map_gives_each_symbol_its_class_and_others_none(name: str, clas
 
 def test_only_a_map_of_single_symbols_loses_the_classes_that_are_not_there() -> None:
     there = np.array(["V", "N", "N"])
-    assert tuple(labels_symbols.label_map("symbols").among(there).symbols) == ("N", "V")
-    assert tuple(labels_symbols.label_map("aami").among(there).symbols) == ("N", "S", "V", "F", "Q")
+    assert tuple(labels_symbols.label_map("symbols").among(there).classes) == ("N", "V")
+    assert tuple(labels_symbols.label_map("aami").among(there).classes) == ("N", "S", "V", "F", "Q")
 
 
 def test_every_beat_has_a_class_in_the_maps_of_the_standards() -> None:
@@ -66,7 +66,7 @@ def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
 def test_a_file_names_the_classes_in_its_order(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     labels = labels_symbols.label_map(str(tmp_path / name))
-    assert dict(labels.symbols) == {"sinus": "N", "ectopic": "VA", "paced": "/"}
+    assert dict(labels.classes) == {"sinus": "N", "ectopic": "VA", "paced": "/"}
     assert labels.of(np.array(["A", "/", "L"])).tolist() == [1, 2, -1]
     assert labels.importance == (1, 1, 1)
 

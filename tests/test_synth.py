@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from conftest import make_spec
+from loaders import get_data
 from loaders.base import Data
 from loaders.synthetic import beats
 from toolbox.errors import UsageError
@@ -19,7 +20,7 @@ from toolbox.errors import UsageError
 
 @pytest.fixture(scope="module")
 def data(synth_cache: Path) -> Data:
-    return beats.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=42)
+    return get_data("synth", synth_cache.parent.parent)
 
 
 def test_the_same_seed_gives_the_same_beats_and_another_seed_others() -> None:
@@ -67,7 +68,7 @@ def test_no_beat_stands_on_two_sides(data: Data) -> None:
 
 
 def test_the_seed_draws_the_validation_rows_and_changes_nothing_else(data: Data, synth_cache: Path) -> None:
-    other = beats.load("synth", synth_cache.parent.parent, data_file=None, val_fraction=0.1, seed=43)
+    other = get_data("synth", synth_cache.parent.parent, seed=43)
     assert not np.array_equal(other.val.index, data.val.index)
     np.testing.assert_array_equal(other.test.x, data.test.x)
     assert other.checksum == data.checksum
@@ -104,4 +105,4 @@ def test_generation_has_no_python_loop_over_rows() -> None:
 
 def test_a_data_file_makes_no_sense_for_generated_beats(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data-file"):
-        beats.load("synth", tmp_path, data_file=tmp_path / "x.zip", val_fraction=0.1, seed=42)
+        get_data("synth", tmp_path, data_file=tmp_path / "x.zip")

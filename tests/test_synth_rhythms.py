@@ -1,7 +1,6 @@
 """Generated twelve-lead records: the same at every start, of their rhythm by the project's own detector, true to the
 leads."""
 
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from conftest import carried_out
-from loaders import filters, get_data
+from loaders import DATASETS, filters, get_data
 from loaders.base import Data, Rows
-from loaders.datasets import chapman
 from loaders.families import twelve_lead
 from loaders.files.cache import Arrays
 from loaders.synthetic import twelve_lead as dipole
@@ -161,7 +159,7 @@ def test_samples_are_resampled_and_filtered_as_asked(data: Data, folder: Path) -
     few = data.val.rows(np.arange(3))
     expected = filters.band_pass(few.x[0].astype(float), 500, low_hz=0.5, high_hz=40)
     np.testing.assert_allclose(other.val.x[0], filters.resample(expected, 500, 100), atol=6e-4)
-    assert isinstance(other.val.stack.samples, np.memmap)
+    assert isinstance(other.val.store.flat, np.memmap)
     np.testing.assert_array_equal(other.test.record, data.test.record)
 
 
@@ -209,7 +207,7 @@ def test_what_cannot_be_asked_for_is_said_before_anything_is_made(tmp_path: Path
 
 
 def test_it_has_the_options_of_the_real_database_and_no_other() -> None:
-    generated, real = (set(inspect.signature(load).parameters) for load in (synth_rhythms.load, chapman.load))
+    generated, real = (set(DATASETS[name].options) for name in ("synth_rhythms", "chapman"))
     assert generated == real >= {"leads", "rate", "filter", "normalise", "label_map"}
 
 

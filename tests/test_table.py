@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from test_fuzz import mutated
 
+from loaders import get_data
 from loaders.base import Data
-from loaders.datasets import table
-from loaders.formats.csv import characters
 from loaders.formats.csv import columns as rownumbers
+from loaders.formats.csv import text as csv_text
 from loaders.formats.csv.columns import is_header
 from toolbox.errors import CommanderError, DataError, UsageError
 
@@ -32,7 +32,7 @@ SPLIT = np.array(["train", "test", "val"])[np.arange(N) // 4 % 3]
 
 
 def load(root: Path, data_file: Path | None, *, val_fraction: float = 0.1, seed: int = 42, **how: Any) -> Data:
-    return table.load(root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
+    return get_data("table", root, data_file=data_file, val_fraction=val_fraction, seed=seed, **how)
 
 
 def frame(**more: np.ndarray) -> pd.DataFrame:
@@ -587,7 +587,7 @@ def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
 def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(characters, "SMALL", 2**20)
+    monkeypatch.setattr(csv_text, "SMALL", 2**20)
     path = tmp_path / "my.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,3,0\n" * 2**18))
     error = refused(path)
@@ -606,7 +606,7 @@ def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_line_that_no_table_has_is_refused(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(characters, "LONGEST_LINE", 2**17)
+    monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**17)
     rows = write(tmp_path / "rows.csv", frame(label=LABEL), header=False).read_bytes()
     for content in (b"1," * 2**17, rows + b"1" * 2**18 + b"\n", rows + b"0," * 2**17):
         (tmp_path / "my.csv").write_bytes(gzip.compress(content) if packed else content)

@@ -13,10 +13,11 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import undivided
+from loaders import DATASETS, undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
-from loaders.records import Crops, Stack, Stacked, Store
+from loaders.declaration import Request, TableOptions
+from loaders.records import RecordRows, RecordStore
 from loaders.splits import by_row
 from toolbox.errors import CheckpointError, DataError
 from toolbox.runs.exposure import Exposure
@@ -25,11 +26,7 @@ from toolbox.runs.folder import RunFolder
 T, CLASSES = 48, "ABC"
 RUN = "table_cnn1d_3_1"
 BASE = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
-OPTIONS = dict.fromkeys(("bad_rows", "split", "label_column", "short_batch", "record_column", "rate_hz")) | {
-    "view": "signal",
-    "workers": 0,
-    "seed": 42,
-}
+OPTIONS: dict[str, Any] = dict.fromkeys(TableOptions.__dataclass_fields__)
 
 
 def rows(count: int, seed: int, classes: str = CLASSES) -> pd.DataFrame:
@@ -372,18 +369,18 @@ def test_other_leads_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
-    how = {
-        "spec": spec_of(tuple(CLASSES), name="table"),
-        "lowest": None,
-        "split": "column:fold",
-        "record_column": "patient",
-    }
+    how = {"spec": spec_of(tuple(CLASSES), name="table"), "lowest": None}
+    asked = TableOptions(split="column:fold", record_column="patient")
+
+    def request(path: Path) -> Request:
+        return Request("table", DATASETS["table"], tmp_path, path, asked, "error", 0.0, 42)
+
     divided = write(tmp_path / "b.csv", OTHER.assign(fold="test")[[*OTHER.columns[:-1], "fold", "label"]])
     for path in (divided, write(tmp_path / "c.csv", OTHER), write(tmp_path / "d.csv", OTHER.drop(columns="patient"))):
-        _, found = table.undivided(path, tmp_path, **how)
+        _, found = table.undivided(request(path), **how)
         assert found.x.shape == (60, 1, T)
     with pytest.raises(Exception, match="no such column"):
-        table.undivided(path, tmp_path, **how, typed=["record_column"])
+        table.undivided(request(path), **how, typed=["record_column"])
 
 
 def test_digests_tell_rows_apart_by_their_bytes() -> None:
@@ -397,20 +394,20 @@ def test_digests_tell_rows_apart_by_their_bytes() -> None:
     assert by_row.digests(x[:0]).shape == (0,)
 
 
-def stacked() -> Stacked:
+def stacked() -> RecordRows:
     names = np.array([f"r{i}" for i in range(6)])
     content = np.array([f"{i:032x}" for i in range(6)])
     content = np.char.add([f"{i:016x}" for i in range(6)], content)
     ones = np.ones((6, 2), np.float32)
-    stack = Stack(np.zeros((6, 2, 9), np.int16), names, content, ones, ones, (0, 1))
-    return Stacked(stack, np.arange(6), np.arange(6) % 2)
+    store = RecordStore.of_one_length(np.zeros((6, 2, 9), np.int16), names, content, ones, ones, (0, 1))
+    return RecordRows(store, np.arange(6), np.arange(6) % 2)
 
 
-def cropped() -> Crops:
-    length, ones = np.full(6, 9), np.ones(6, np.float32)
+def cropped() -> RecordRows:
+    length, ones = np.full(6, 9), np.ones((6, 1), np.float32)
     names, content = np.array([f"r{i}" for i in range(6)]), np.array([f"{i:016x}{0:016x}" for i in range(6)])
-    store = Store(np.zeros(54, np.int16), np.arange(6) * 9, length, names, content, ones, ones)
-    return Crops(store, np.arange(6), np.arange(6) % 2, 9)
+    store = RecordStore(np.zeros(54, np.int16), np.arange(6) * 9, length, names, content, ones, ones)
+    return RecordRows(store, np.arange(6), np.arange(6) % 2, 9)
 
 
 def plain() -> Split:

@@ -66,9 +66,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "x.csv").write_text("MLII\n" + "0.1\n" * 1000)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setitem(args.DEFAULTS, "epochs", 2)
-        for drawn in ("logger.Board._classes", "logger.Board.graph", "logger.Board.test", "report.draw"):
-            patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)  # a second each; other tests look at them
+        patch.setitem(args.FLAGS.defaults, "epochs", 2)
+        # A second each; other tests look at them.
+        for drawn in ("training.recorders.Board.graph", "tasks.classify_report.draw"):
+            patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)
+        for images in ("epoch_images", "test_images"):
+            patch.setattr(f"toolbox.reports.plots.{images}", lambda *_, **__: {})
         ended = [typed(line.replace("--epochs 20", "--epochs 2")) for line in TRAININGS]
     return SimpleNamespace(folder=folder, runs=folder / "ecg_data" / "ecg" / "runs", ended=ended)
 
@@ -76,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture
 def here(home: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.chdir(home.folder)
-    monkeypatch.setattr("toolbox.reports.classify.draw", lambda *_, **__: None)
+    monkeypatch.setattr("toolbox.tasks.classify_report.draw", lambda *_, **__: None)
     return home
 
 
@@ -142,7 +145,7 @@ def test_the_line_of_the_training_with_test_behind_it_tests_that_run(here: Simpl
         ("--resume latest --lr 0.1", "--lr is 0.1, the run has 0.005"),
         ("--resume latest --batch-size 128", "--batch-size is 128, the run has 8"),
         ("--resume latest --sampler equal", "--sampler is equal, the run has None"),
-        ("--resume latest --version bump", "--version bump makes a new run, --resume goes on"),
+        ("--resume latest --version bump", "--version bump makes a new run, --resume takes an existing one"),
         ("--explain saliency --explain-random-labels 1 --lr 0.1", "--lr is 0.1, the run was trained with 0.005"),
         ("--predict x.csv --calibrate", "this run has no temperature"),
     ],

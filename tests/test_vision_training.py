@@ -25,8 +25,10 @@ from loaders.synthetic import beats as synth
 from models import get_model
 from toolbox import devices
 from toolbox.errors import UsageError
-from toolbox.reports import logger, plots
+from toolbox.reports import plots
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.history import log_epoch
+from toolbox.training.recorders import Board
 
 QUICK = {"model_name": "mobilenet_v3_small", "batch_size": 10}
 HALF = partial(torch.autocast, "cpu", torch.bfloat16)
@@ -145,7 +147,7 @@ def test_both_rates_are_in_the_log_and_the_picture(
 ) -> None:
     caplog.set_level(logging.INFO)
     history = fit(build(tiny, lr=0.01, backbone_lr=0.001, scheduler="none"), 1).history
-    logger.log_epoch(RunFolder(tmp_path), history, 4)
+    log_epoch(RunFolder(tmp_path), history, 4)
     assert "lr 1.00e-02, backbone 1.00e-03" in caplog.text
     assert [name for name, *_ in plots.history_panels(history)[-1].lines] == ["lr", "backbone_lr"]
     assert json.loads((tmp_path / "logger.json").read_text())[0]["backbone_lr"] == pytest.approx(0.001)
@@ -154,7 +156,7 @@ def test_both_rates_are_in_the_log_and_the_picture(
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_16"])
 def test_its_graph_is_drawn_and_the_network_left_as_it_was(name: str, tmp_path: Path) -> None:
     model, x = get_model(name, make_spec(image=(32, 48))), torch.rand(1, 3, 32, 48)
-    with closing(logger.Board(tmp_path, ("a", "b"), epochs_done=0)) as board:
+    with closing(Board(tmp_path, ("a", "b"), epochs_done=0)) as board:
         board.graph(model, (x,))
     events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Graph().node) > 100

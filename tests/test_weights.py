@@ -16,6 +16,7 @@ from test_trainer import StopAfter, assert_same, build, fit, through_a_file
 import args
 from commands import build as assembly
 from commands import choices
+from commands.trained import TrainedRun
 from conftest import carried_out, make_spec
 from loaders.base import Data
 from models import VISION, get_model
@@ -239,7 +240,7 @@ def settled(**given: Any) -> Any:
 def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() -> None:
     for words in (["--pretrained"], ["--pretrained", "imagenet"], ["--pretrained=imagenet"]):
         assert args.parse(["--model-name", "resnet18", *words])["pretrained"] == transfer.IMAGENET
-    assert {action.dest: action.const for action in args.PARSER._actions}["pretrained"] == transfer.IMAGENET
+    assert {action.dest: action.const for action in args.FLAGS.parser._actions}["pretrained"] == transfer.IMAGENET
     assert args.parse(["--pretrained", "--train", "head"]) == {"pretrained": "imagenet", "train": "head"}
     cell = {"dataset": "synth", "view": "chart", "model-name": "resnet18", "pretrained": "imagenet"}
     assert cells.configuration(cell).given["pretrained"] == transfer.IMAGENET
@@ -247,7 +248,7 @@ def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() 
 
 @pytest.mark.parametrize("given", [{"pretrained": "imagenet"}, {"weights_file": "w.pth"}], ids=str)
 def test_a_network_without_published_weights_refuses_them(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"for networks for charts.*resnet18.*not for cnn1d_3.*Try: --pretrained RUN"):
+    with pytest.raises(UsageError, match=r"networks for charts.*resnet18.*not with cnn1d_3.*Try: --pretrained RUN"):
         settled(model_name="cnn1d_3", **given)
     assert settled(model_name="resnet18", **given)
     assert settled(model_name="cnn1d_3", pretrained="a_run")
@@ -291,9 +292,9 @@ def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stoppe
 
 
 def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None:
-    flags = args.resolve({"override": True})
+    trained = TrainedRun(RunFolder(tmp_path), {}, {}, args.resolve({"override": True}), {})
     with pytest.raises(UsageError, match="only a new run begins with other weights"):
-        assembly.permit({"weights_file": ["a.pth", "b.pth"]}, flags, RunFolder(tmp_path))
+        trained.permit({"weights_file": ["a.pth", "b.pth"]})
 
 
 def test_signals_with_a_network_for_charts_are_a_line_and_no_folder_is_made(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import wfdb
 
 from loaders.files.archives import unpacked
-from loaders.formats import recordings, wfdb_header
 from loaders.formats import wfdb as records
-from loaders.formats.recording import Recording
+from loaders.formats import wfdb_header
+from loaders.formats.recording import Recording, leads_of
 from loaders.formats.recordings import find, open_recording
 from loaders.formats.units import is_arbitrary, millivolts
 from toolbox.errors import DataError
@@ -102,13 +102,13 @@ def test_several_samples_a_frame_have_their_own_rate_and_annotations_are_placed_
     wfdb.wrann("r1", "atr", np.array([10, 499]), symbol=["N", "V"], write_dir=str(tmp_path))
     recording = same_as_wfdb(path)
     assert recording.shape(0) == (3 * RATE_HZ, 3 * 500)
-    (lead,) = recordings.leads_of(recording, ("II",), None)
+    (lead,) = leads_of(recording, ("II",), None)
     assert recording.timed_as(lead).reference[1].tolist() == [30, 1497]
     assert records.marks(path, lead.rate_hz, lead.samples, frames_hz=RATE_HZ)[1].tolist() == [30, 1497]
     with pytest.raises(
         DataError, match="leads of different rates are not classified together: II at 750 Hz, V5 at 250 Hz"
     ):
-        recordings.leads_of(recording, ("II", "V5"), None)
+        leads_of(recording, ("II", "V5"), None)
 
 
 def test_a_skewed_lead_is_moved_and_its_end_is_missing(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_without_a_gain_200_steps_are_a_mv_and_that_is_doubted(tmp_path: Path, g
     recording = open_recording(path)
     np.testing.assert_array_equal(recording.read(0, 0, SAMPLES), STEPS[:, 0] / 200)
     assert recording.doubts == ("the header states no gain of lead 1; 200 steps a mV are assumed, as WFDB does",)
-    (lead,) = recordings.leads_of(recording, ("MLII",), None)
+    (lead,) = leads_of(recording, ("MLII",), None)
     assert "lead 1, of which the name does not say that it is an ECG" in lead.doubts[0]
 
 

@@ -12,7 +12,7 @@ from conftest import ROOT, commander
 
 SECTION = (ROOT / "README.md").read_text().split("## Your data, your model")[1].split("\n## ")[0]
 BLOCKS = [dedent(block).strip() for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", SECTION, re.MULTILINE)]
-TABLES = {"loaders": "DATASETS: dict[str, Callable[..., Data]] = {", "models": "CLASSIFIERS = {"}
+TABLES = {"loaders": "DATASETS: dict[str, Dataset] = {", "models": "CLASSIFIERS = {"}
 ROWS = """from loaders.synthetic import beats as synth
 
     beats = synth.beats(400, 1)
@@ -27,12 +27,12 @@ def program(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("*.py"):
         shutil.copy(path, copy)
-    for kind, imported in (("loaders", "from loaders import mine"), ("models", "from models.mine import Mine")):
+    for kind in TABLES:
         shown = next(block for block in BLOCKS if block.startswith(f"# {kind}/mine.py"))
         file, line = re.split(rf"# {kind}/__init__.py.*\n", shown)
         (copy / kind / "mine.py").write_text(file.replace("x, y = ...", ROWS))
         init = copy / kind / "__init__.py"
-        text = init.read_text().replace(TABLES[kind], f"{imported}\n{TABLES[kind]}\n    {line.strip()}", 1)
+        text = init.read_text().replace(TABLES[kind], f"{TABLES[kind]}\n    {line.strip()}", 1)
         init.write_text(text)
     return copy
 

@@ -14,6 +14,7 @@ from torch import nn
 from conftest import ROOT, make_spec
 from loaders import DATASETS, agreement, get_data
 from loaders.base import Data, Split
+from loaders.declaration import Dataset
 from loaders.splits import by_row
 from models import contract
 from toolbox import errors, yours
@@ -137,7 +138,7 @@ def test_a_fault_below_a_call_of_the_program_is_theirs_though_a_helper_of_the_pr
     theirs = module(tmp_path / "mine.py", text)
     for name, line in (("load", 3), ("plain", 6)):
         try:
-            monkeypatch.setitem(DATASETS, "mine", theirs[name])
+            monkeypatch.setitem(DATASETS, "mine", Dataset(theirs[name], "of their own"))
             get_data("mine", tmp_path)
         except Exception as error:
             told = str(seen(error))

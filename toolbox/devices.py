@@ -8,17 +8,19 @@ import logging
 import os
 import platform
 import re
+import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from toolbox.errors import ResourceError, UsageError
+from toolbox.yours import ROOT
 
 # Whether a kind of device computes in bfloat16; where it is only emulated it costs more than it brings.
 HALF: dict[str, Callable[[], bool]] = {
@@ -98,6 +100,7 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
+DISTRIBUTION = "ecg-commander"
 LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 
 
@@ -107,13 +110,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
+def version_info() -> str:
+    """Versions of the program, of Python and of the libraries, and the commit, a line each."""
+    project = ROOT / "pyproject.toml"  # beside the scripts; what is installed has metadata
+    own = tomllib.loads(project.read_text("utf-8"))["project"]["version"] if project.exists() else version(DISTRIBUTION)
+    found = {DISTRIBUTION: own, **versions(), "commit": commit() or "not known, no git repository of the program"}
+    return "".join(f"{name} {value}\n" for name, value in found.items())
+
+
 @functools.cache
 def commit() -> str | None:
-    """The commit of the program when first asked for, with "+" where its files were changed; None outside of git."""
+    """The commit of the program when first asked for, with "+" where its files were changed.
+
+    None where the program's own folder is no git repository: one around it, of a user's project, says nothing of it.
+    """
     try:
         told = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            shlex.split("git --git-dir=.git --work-tree=. describe --always --abbrev=40 --dirty=+ --exclude=*"),
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,

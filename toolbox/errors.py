@@ -5,17 +5,17 @@
 """
 
 import os
+import sys
 import traceback
+from pathlib import Path
 
 from toolbox import yours
 from toolbox.plain import escaped
 
-OF_AN_EXTRA = {
-    **dict.fromkeys(
-        ("dask", "distributed", "cryptography", "yaml", "optuna"), "pip install -r requirements-research.txt"
-    ),
-    **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "pip install -r requirements-vision.txt"),
-    "captum": "pip install -r requirements-explain.txt",
+EXTRAS = {
+    **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "research"),
+    **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "vision"),
+    "captum": "explain",
 }
 
 
@@ -100,10 +100,26 @@ def unforeseen(error: Exception) -> CommanderError:
         )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        hint = OF_AN_EXTRA.get(package, "make train, or pip install -r requirements.txt")
-        return ResourceError(f"the package {package} is not installed", hint=hint)
+        return ResourceError(f"the package {package} is not installed", hint=_installation(EXTRAS.get(package)))
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
     last = traceback.extract_tb(error.__traceback__)[-1]
     what = f"a fault of the program, {type(error).__name__}: {error}"
     return CommanderError(what, where=f"{last.filename}, line {last.lineno}", hint="--debug, and report what it shows")
+
+
+def program(name: str = "commander") -> str:
+    """The program as the user calls it: `ecg-commander` as an installed command, else `python commander.py`."""
+    return f"ecg-{name}" if _is_installed_command() else f"python {name}.py"
+
+
+def _is_installed_command() -> bool:
+    called = Path(sys.argv[0])
+    return called.stem in ("ecg-commander", "ecg-research") or called.resolve() == yours.ROOT / "__main__.py"
+
+
+def _installation(extra: str | None) -> str:
+    """How the packages of an extra are installed; without one those that every command needs."""
+    if _is_installed_command():
+        return f"pip install 'ecg-commander{f'[{extra}]' if extra else ''}'"
+    return f"pip install -r requirements-{extra}.txt" if extra else "make train, or pip install -r requirements.txt"

@@ -1,441 +1,323 @@
-"""Every flag, in groups: what it means, its unit and default.
+"""A flag is declared once, with all that is known of it; help, checks and every list of flag names are queries.
 
-`flag(...)` is argparse's add_argument, which `args` gives.
+    Flag("--epochs", TRAINING, "passes over the training rows", type=int, default=20, check=between(1, 100))
 
-Names (models, datasets, ...) are looked up later, so that --help answers at once.
+`Declarations` holds the flags of a program: its parser, the defaults, `names` for lists, `resolve` for values. A
+dataset or plug-in declares its own flags in the same words. Imports the standard library alone, so that --help answers
+at once; names (models, datasets, ...) are looked up later.
 """
 
-from typing import Any
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, NoReturn
 
+from toolbox.parser import Parser
 
-def _data_flags(flag: Any) -> None:
-    flag(
-        "--dataset",
-        metavar="NAME",
-        help="dataset (--list datasets); left out it is ecg, or synth where ecg cannot be had",
-    )
-    flag("--root-dir", metavar="DIR", default="ecg_data", help="folder of data and runs")
-    flag(
-        "--data-file", metavar="PATH", help="folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip"
-    )
-    flag("--download", help="fetch, check and parse the dataset, then stop (for machines that go offline)")
-    flag("--explore", help="draw the dataset's classes, example and mean rows, and augmentations, then stop")
-    flag(
-        "--val-fraction",
-        type=float,
-        metavar="F",
-        default=0.1,
-        help="part of the training rows kept for validation, below 1; "
-        "0 keeps none and trains on all of them: the last epoch is then the best",
-    )
-    flag(
-        "--val-fold",
-        metavar="N/K",
-        help="fold N of K of the training rows validates instead, whole records where known",
-    )
-    flag(
-        "--split-seed", type=int, metavar="S", help="of the rows of each side, apart from --seed (default what that is)"
-    )
-    flag(
-        "--split",
-        metavar="HOW",
-        help="how rows are divided, where the dataset has a choice (README); of mitdb inter-patient "
-        "(default), inter-patient-strict, inter-patient-kfold:K (to choose by), random, leave-one-record-out:REC, "
-        "kfold-patient:K",
-    )
-    flag("--fold", type=int, metavar="N", help="which fold tests, from 1 on, of a split with folds (default 1)")
-    flag(
-        "--label-column",
-        metavar="C",
-        help="name or number of a table's column of labels, none without (default the last)",
-    )
-    flag(
-        "--record-column",
-        metavar="C",
-        help="name or number of a table's column that says whose row it is, none "
-        "without (default the one called patient, subject, record or group)",
-    )
-    flag(
-        "--rate-hz",
-        type=float,
-        metavar="HZ",
-        help="sampling rate of a table's rows; with --predict of recordings without one",
-    )
-    flag(
-        "--bad-rows",
-        metavar="HOW",
-        help="rows or records that cannot be used: error (default), or drop (default of chapman)",
-    )
-    flag(
-        "--strict-split",
-        help="refuse data of which a test row stands in train or validation too; else such rows are counted",
-    )
-    flag("--num-classes", type=int, metavar="K", help="classes of the dataset; only checked, the dataset knows them")
-
-
-def _recording_flags(flag: Any) -> None:
-    flag(
-        "--leads",
-        metavar="L,L",
-        help="leads of mitdb, a channel each, | between alternatives: MLII (default), MLII,V1|V5; of "
-        "twelve-lead records by name (default all)",
-    )
-    flag("--window", metavar="S,S", help="start and end of a row in s around the R peak, --window=-0.4,0.8 (default)")
-    flag(
-        "--rate", type=float, metavar="HZ", help="rate that recordings are resampled to (default 125, twelve leads 500)"
-    )
-    flag(
-        "--filter",
-        metavar="F",
-        help="none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +",
-    )
-    flag(
-        "--normalise",
-        metavar="HOW",
-        help=(
-            "none (default, mV), record (its lead's median and IQR), beat (mean 0, sd 1) or typical (less the record's"
-            " typical beat); of strips and twelve leads none, record or center (the median at 0, default of strips)"
-        ),
-    )
-    flag("--rr-features", help="RR intervals and their ratios beside the signal; looks one beat ahead, no further")
-    flag("--p-waves", help="the P wave against those of the beats before, and how alike these are, beside the signal")
-    flag(
-        "--label-map",
-        metavar="MAP",
-        help="classes of the symbols: aami (default; escape beats e, j in N, as de Chazal), "
-        "aami-s (in S, as EC57 itself), symbols, or a file; of rhythms: rhythm4 (default), rhythm11, or a file",
-    )
-
-
-def _prediction_flags(flag: Any) -> None:
-    flag(
-        "--predict",
-        metavar="REC",
-        nargs="+",
-        help=(
-            "find the beats of recordings and classify them with a trained run: WFDB (.hea), EDF, BDF, a text table, a"
-            " folder, or a RECORDS list; --leads then names leads of theirs, -NAME one that is upside down"
-        ),
-    )
-    flag(
-        "--beats",
-        metavar="HOW",
-        default="detect",
-        help="where the beats are: detect, or the ending of an annotation file beside the recording, such as atr",
-    )
-    flag(
-        "--unit",
-        metavar="U",
-        help="unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
-    )
-    flag("--out", metavar="DIR", help="folder for what --predict writes (default predict in the run's folder)")
-
-
-def _explanation_flags(flag: Any) -> None:
-    flag("--explain", metavar="METHOD", help="draw what a trained run looks at, and doubt it (--list explainers)")
-    flag(
-        "--explain-class",
-        metavar="WHAT",
-        default="predicted",
-        help="class that is explained: predicted, true or its name",
-    )
-    flag(
-        "--explain-rows",
-        metavar="SIDE",
-        default="val",
-        help="rows that are explained, of val, or of test once it was opened",
-    )
-    flag(
-        "--explain-count",
-        type=int,
-        metavar="N",
-        default=2,
-        help="rows of each class and outcome, most and least certain",
-    )
-    flag("--records", metavar="R,R", help="explain these records, or rows by number in the source, instead")
-    flag(
-        "--explain-random-labels",
-        type=int,
-        metavar="E",
-        help="doubt it with a network trained E epochs on permuted labels",
-    )
-
-
-def _strip_flags(flag: Any) -> None:
-    flag(
-        "--drop-labels", metavar="L,L", help="labels whose records are left out, before anything else is done with them"
-    )
-    flag(
-        "--rename-labels",
-        metavar="L:NEW,...",
-        help="classes of the labels that stay, several may become one: N:NO,O:NO",
-    )
-    flag(
-        "--polarity",
-        metavar="HOW",
-        help="upright (default): a record whose QRS points down is turned over; or recorded",
-    )
-    flag(
-        "--crops",
-        metavar="T:C=N,...",
-        help="samples a crop, and crops an epoch takes of a record of class C (default 3000, one of each)",
-    )
-    flag(
-        "--resample",
-        type=float,
-        metavar="HZ",
-        help="standard deviation of the rate that a training crop is resampled to, 0 for none (default 10)",
-    )
-
-
-def _chart_flags(flag: Any) -> None:
-    flag(
-        "--view",
-        metavar="WHAT",
-        default="signal",
-        help="what a row is: signal, or chart, a picture of ECG paper (25 mm/s, 10 mm/mV)",
-    )
-    flag(
-        "--chart-layout",
-        metavar="L,L",
-        help=(
-            "v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or COLUMNSxSECONDS+LEAD, as 1x10; of several a"
-            " row has a chart each (default v1 for 12 leads of 10 s, else one column as long as a row)"
-        ),
-    )
-    flag(
-        "--chart-leads",
-        metavar="L,L",
-        help="leads that are drawn, in their order (default all twelve, or all that there are)",
-    )
-    flag(
-        "--chart-size", type=int, metavar="PX", help="height in pixels, the width follows from the paper (default 224)"
-    )
-    flag(
-        "--chart-style",
-        metavar="K=V,...",
-        help="grid=off, line=MM of a trace (default 0.35), and RRGGBB of trace, paper, minor and major",
-    )
-    flag(
-        "--export-charts",
-        metavar="DIR",
-        help="draw charts of train and validation for people, as PNG of 300 dots an inch and "
-        "PDF to be printed true to scale, then stop; the test rows stay closed",
-    )
-
-
-def _model_flags(flag: Any) -> None:
-    flag(
-        "--task",
-        metavar="NAME",
-        help="classify, or detect rows that are not of one class (default: what the network is for)",
-    )
-    flag(
-        "--model-name",
-        metavar="NAME",
-        help="network (--list models) (default resnet1d_10, with --view chart resnet18, with --task detect conv_ae)",
-    )
-    flag(
-        "--model-args",
-        metavar="K=V,...",
-        help="what this network alone understands, - between the numbers of a list: "
-        "filters=64-128,dropout=0.4 (an unknown one is told what there is)",
-    )
-    flag(
-        "--members",
-        type=int,
-        metavar="N",
-        default=1,
-        help="train a committee of N such networks, each on every row and "
-        "in its own order, and average their probabilities",
-    )
-    flag(
-        "--pretrained",
-        metavar="FROM",
-        nargs="?",
-        const="imagenet",
-        help="start from the weights of another run: its name, "
-        "folder or a checkpoint file; without one, or as imagenet, from those published with a network for charts",
-    )
-    flag("--weights-file", metavar="FILE", help="such published weights from a file, where they cannot be fetched")
-    flag(
-        "--train",
-        metavar="WHAT",
-        default="all",
-        help="what of the network is trained: all, or the head alone (its last part)",
-    )
-    flag("--version", metavar="V", help="bump, latest or a number (default: bump to train, latest to test or resume)")
-    flag(
-        "--resume",
-        metavar="WHICH",
-        help="go on from, or test, the checkpoint best, latest or of epoch N (every 5th is kept)",
-    )
-    flag("--override", help="let the flags typed with --resume or --test differ from the run's own, and record it")
-    flag("--start-epoch", type=int, metavar="N", default=0, help="epochs counted as done when a new run starts")
-    flag("--test", help="test a trained run: its best checkpoint, or the one --resume names")
-    flag(
-        "--test-on",
-        metavar="WHAT",
-        help="test the run on all rows of another file (a table, or one as its dataset has) or "
-        "of a dataset, not divided; rows that the run trained or validated on are counted",
-    )
-    flag(
-        "--list",
-        metavar="WHAT",
-        help="print names and stop: datasets models optimizers schedulers losses samplers metrics "
-        "augmentations baselines explainers",
-    )
-
-
-def _training_flags(flag: Any) -> None:
-    flag("--epochs", type=int, metavar="N", default=20, help="passes over the training rows, in all")
-    flag(
-        "--batch-size",
-        type=int,
-        metavar="B",
-        help="rows a step (default 128, halved to no less than 8 until an epoch has ten steps)",
-    )
-    flag("--optimizer", metavar="NAME", default="adamw", help="sgd, adam or adamw")
-    flag(
-        "--lr",
-        type=float,
-        metavar="LR",
-        help="(highest) learning rate (default 0.005 for adam and adamw, 0.05 for sgd)",
-    )
-    flag(
-        "--backbone-lr",
-        type=float,
-        metavar="LR",
-        help="such a rate for all before the network's head (default that of --lr)",
-    )
-    flag("--momentum", type=float, metavar="M", default=0.9, help="momentum of sgd, beta 1 of adam and adamw")
-    flag(
-        "--weight-decay", "--wd", type=float, metavar="WD", help="(default 0.01 for adamw, 0.0001 for sgd, 0 for adam)"
-    )
-    flag(
-        "--scheduler", metavar="NAME", default="OneCycleLR", help="learning-rate schedule (--list schedulers), or none"
-    )
-    flag(
-        "--step", type=int, metavar="N", default=5, help="epochs between steps of StepLR, patience of ReduceLROnPlateau"
-    )
-    flag(
-        "--lr-decay", type=float, metavar="G", default=0.5, help="factor of StepLR, ExponentialLR and ReduceLROnPlateau"
-    )
-    flag(
-        "--criterion",
-        metavar="NAME",
-        help="loss (--list losses) (default crossentropy; l1 to detect, where mse is the other)",
-    )
-    flag("--class-balance", metavar="HOW", help="weigh the training loss by class: equal shares, or by importance")
-    flag("--class-weights", metavar="W,W,...", help="weigh the training loss by class, with a number for each")
-    flag(
-        "--decision-weights",
-        metavar="W,W,...",
-        help="multiply the probabilities of the classes before one is said, so that "
-        "what matters is missed less often; to be chosen on other rows than those of the test",
-    )
-    flag(
-        "--augment",
-        metavar="A,A,...",
-        help="change training rows: NAME[:STRENGTH[:PROBABILITY]] each (--list augmentations)",
-    )
-    flag(
-        "--sampler",
-        metavar="HOW",
-        help="draw training rows by class, equal or by importance, or so that records weigh "
-        "more alike; else each row once",
-    )
-    flag(
-        "--grad-clip", type=float, metavar="NORM", default=1.0, help="largest norm of a step's gradient, 0 for no limit"
-    )
-    flag(
-        "--monitor",
-        metavar="METRIC",
-        help="validation metric of best epoch and --patience (default macro_f1, loss to detect); "
-        "epoch takes the last one, where validation is too small to choose by",
-    )
-    flag("--patience", type=int, metavar="N", help="stop after N epochs without a better one (default never)")
-    flag("--seed", type=int, metavar="S", default=42, help="of weights, order and the rows of each side")
-    flag("--short-run", help="try the whole pipeline, on 10 batches of training an epoch, of validation and of test")
-
-
-def _detection_flags(flag: Any) -> None:
-    flag(
-        "--normal-class",
-        metavar="CLASS",
-        help="class that is learned, all others are anomalies (default the one called so)",
-    )
-    flag(
-        "--threshold",
-        metavar="RULE",
-        default="percentile:98",
-        help="error that makes an anomaly, of normal validation rows: "
-        "percentile:P, sd:K (mean and K standard deviations) or value:V",
-    )
-    flag("--baseline", metavar="NAME", help="method of scikit-learn to stand beside the network (--list baselines)")
-
-
-def _report_flags(flag: Any) -> None:
-    flag(
-        "--macro-over",
-        metavar="C,C,...",
-        help="classes of macro F1 by patient (default N,S,V,F where all are there, else all)",
-    )
-    flag(
-        "--from",
-        metavar="TIME",
-        help="time in each record before which no beat is scored, by patient and with --predict: 5:00 "
-        "leaves out the five minutes in which EC57 lets an algorithm learn (default the beginning)",
-    )
-    flag("--calibrate", help="fit a temperature on validation, and report calibration with and without it")
-    flag("--cost", help="measure what the network costs beside what it scores: time of a row, rows a second")
-    flag(
-        "--compare",
-        metavar="RUN",
-        nargs="+",
-        help="tested runs, by name or folder, each against the first on the same rows; then stop",
-    )
-    flag(
-        "--confusion-video",
-        metavar="KIND",
-        nargs="?",
-        const="gif",
-        help="show how the confusion matrices of train and validation evolved, as a gif and as a page",
-    )
-    flag("--no-figures", help="test without drawing figures; --test draws them later")
-
-
-def _machine_flags(flag: Any) -> None:
-    flag("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default cuda where there is one, else cpu)")
-    flag("--disable-cuda", help="the same as --device cpu")
-    flag(
-        "-j",
-        "--workers",
-        type=int,
-        metavar="N",
-        default=0,
-        help="processes that draw charts (0 for one a core) and threads that read them",
-    )
-    flag(
-        "--mixed-precision",
-        help="train in bfloat16 where the device computes in it; weights, losses and figures in float32",
-    )
-    flag("--deterministic", help="only deterministic kernels, also where they are slower (CUDA)")
-    flag("--tensorboard", help="write TensorBoard events into the run folder; with --test those of the test")
-    flag("--verbose", help="say more")
-    flag("--debug", help="show the traceback of an error")
-
-
-GROUPS = {
-    "data": _data_flags,
-    "recordings (mitdb, synth_patients, chapman, synth_rhythms)": _recording_flags,
-    "strips, labelled as a whole (cinc2017, synth_strips)": _strip_flags,
-    "charts": _chart_flags,
-    "model and run": _model_flags,
-    "prediction": _prediction_flags,
-    "explanation": _explanation_flags,
-    "training": _training_flags,
-    "detection of anomalies": _detection_flags,
-    "report": _report_flags,
-    "machine and output": _machine_flags,
+LARGEST = 10**9
+CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
+ROOT = "root_dir"  # the flag of the folder that stored paths are relative to
+OnResume = Literal["free", "override", "never"]
+TAGS = {
+    "batches": "decides how rows are put into batches, and where these are computed",
+    "divides": "decides which rows train, validate and test",
+    "network": "decides which network is built",
+    "of-one-run": "says which run a command takes and how; hints of single runs name it",
+    "optimizer": "has a default of its own for each optimizer",
+    "other-file": "describes the file of --test-on where both are typed, not the data of the run",
+    "output": "asks for something to be made; where the command does not make it, the log says so",
+    "recording": "describes the recording with --predict, not the data of the run",
+    "resets-best": "decides how validation judges an epoch, so that another value makes earlier epochs incomparable",
+    "resets-best-short": "the same in a short run",
+    "stage": "says of a study what each stage of a file says itself",
+    "trains": "has a network trained, so that the flags of the training count",
+    "length": "how long a training lasts",
+    "validates": "decides which training rows validate",
 }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What flags of a kind have in common, unless a declaration differs; `used_by` are modes of commands."""
+
+    name: str
+    kept: bool = True
+    identifies: bool = True
+    on_resume: OnResume = "override"
+    used_by: frozenset[str] = frozenset()
+
+
+LOOK, TEST, USE = "look", "test", "use"  # modes: commands on data alone, a test of a run, other uses of a run
+DATA = Kind("data", used_by=frozenset({LOOK, TEST, USE}))  # which rows there are, and which of them train and test
+MODEL = Kind("model", used_by=frozenset({TEST, USE}))  # the network, its task, and how it is judged
+TRAINING = Kind("training")  # how the weights come about
+REPORT = Kind("report", on_resume="free", used_by=frozenset({TEST}))  # what a test measures and writes
+MACHINE = Kind("machine", identifies=False, on_resume="free", used_by=frozenset({"", LOOK, TEST, USE}))
+COMMAND = Kind("command", kept=False, identifies=False, on_resume="free", used_by=frozenset({TEST, USE}))
+
+
+@dataclass(frozen=True)
+class Check:
+    """Which values of a flag are allowed, and the words in which a complaint says so."""
+
+    rule: str
+    holds: Callable[[Any], bool]
+
+
+def between(low: int, high: int) -> Check:
+    """From `low` to `high`, both allowed."""
+    return Check(f"from {low} to {'a billion' if high == LARGEST else high}", lambda value: low <= value <= high)
+
+
+def word_or_number(*words: str) -> Check:
+    """One of some words, or a whole number of at most nine digits."""
+
+    def holds(text: str) -> bool:
+        return text in words or (text.isascii() and text.isdigit() and len(text) < 10)
+
+    return Check(f"{', '.join(words)} or a number", holds)
+
+
+COUNT, NATURAL, SEED = between(1, LARGEST), between(0, LARGEST), between(0, 2**31 - 1)
+POSITIVE = Check("above 0 and finite", lambda value: 0 < value < math.inf)
+
+
+def seconds(text: str | None) -> float:
+    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
+    if not CLOCK.fullmatch(text or "0"):
+        raise ValueError(text)
+    parts = [float(part) for part in (text or "0").split(":")]
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def words(text: str | None) -> list[str] | None:
+    """What stands between the commas; None for None."""
+    return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def _are_weights(text: str) -> bool:
+    try:
+        numbers = [float(weight) for weight in text.split(",")]
+    except ValueError:
+        return False
+    return all(0 <= number <= LARGEST for number in numbers) and any(numbers)
+
+
+TIME = Check("minutes:seconds, hours:minutes:seconds or seconds", lambda text: bool(CLOCK.fullmatch(text)))
+WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0", _are_weights)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag. `type` bool is a switch; a `default` of None stands for "not given".
+
+    `kept` (in config.json), `identifies` (a configuration of a study) and `on_resume` are those of the kind where None.
+    """
+
+    typed: str
+    kind: Kind
+    help: str
+    _: KW_ONLY
+    type: type = str
+    default: Any = None
+    by_task: Mapping[str, str] = field(default_factory=dict)  # default of each task, where nothing is typed
+    metavar: str | None = None
+    also: tuple[str, ...] = ()  # other spellings
+    nargs: str | None = None
+    const: str | None = None
+    check: Check | None = None
+    choices: str = ""  # the table of names in which a value is looked up
+    elsewhere: str = ""  # names that other tools give to it; they are suggested, not understood
+    path: Literal["", "folder", "file", "file or name", "run"] = ""
+    family: str = ""  # families of datasets whose option it is; "any" for what every dataset is loaded with
+    task: str = ""  # the only task that has a use for it
+    view: str = ""  # the only view that has a use for it
+    mode: str | None = None  # of a command: LOOK, TEST, USE, or "" for neither data nor run
+    command: str = ""  # the only command that it goes with
+    used_by: str = ""  # commands that use it, beside those of its kind
+    unused_by: str = ""  # commands of its kind that do not
+    used_with: str = ""  # flags of a test or use that depend on it where they are typed
+    on_resume: OnResume | None = None
+    kept: bool | None = None
+    identifies: bool | None = None
+    tags: str = ""  # of TAGS
+
+    def __post_init__(self) -> None:
+        for fact in ("kept", "identifies", "on_resume"):
+            if getattr(self, fact) is None:
+                object.__setattr__(self, fact, getattr(self.kind, fact))
+        if unknown := {*self.tags.split()} - TAGS.keys():
+            raise ValueError(f"{self.typed} has unknown tags {unknown}")
+
+    @property
+    def name(self) -> str:
+        """The name in Python and in config.json."""
+        return self.typed.lstrip("-").replace("-", "_")
+
+    def given_to(self, loader: str) -> bool:
+        """Whether it is an option of datasets of the family `loader`; "any" for what every dataset is loaded with."""
+        return loader in self.family.split()
+
+    def is_path(self, value: Any) -> bool:
+        """Whether a value is a path that config.json has relative to the root; a name without an ending is none."""
+        return bool(value) and (self.path == "file" or (self.path == "file or name" and bool(Path(value).suffix)))
+
+    def uses(self, other: "Flag") -> bool:
+        """Whether the results of this command can depend on another flag."""
+        by_kind = self.mode in other.kind.used_by and self.name not in other.unused_by.split()
+        return by_kind or self.name in other.used_by.split()
+
+    def complaint(self, value: Any) -> str:
+        """What is wrong with a typed value, "" where nothing is."""
+        if value in (None, self.const):
+            return ""
+        if self.check and not self.check.holds(value):
+            return f"{self.typed} is {str(value)[:40]}, must be {self.check.rule}"
+        return f"{self.typed} {why}" if (why := _unusable(value)) else ""
+
+
+class Flags(SimpleNamespace):
+    """The value of every flag of one command, by name; `replace` gives a copy with other values."""
+
+    def __setattr__(self, name: str, *_: Any) -> NoReturn:
+        raise AttributeError(f"flags are not changed once they are resolved ({name}); take a copy with replace")
+
+    __delattr__ = __setattr__
+
+    def replace(self, **changes: Any) -> "Flags":
+        """A copy in which `changes` hold."""
+        return Flags(**{**vars(self), **changes})
+
+
+@dataclass(frozen=True)
+class Group:
+    """Flags under one title of the help; those of a `rare` group stand in --help-all alone."""
+
+    title: str
+    flags: Sequence[Flag]
+    rare: bool = False
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """The flags of a program, in the order of its help and of config.json."""
+
+    program: str
+    description: str
+    epilog: str
+    groups: tuple[Group, ...]
+
+    def __iter__(self) -> Iterator[Flag]:
+        return (flag for group in self.groups for flag in group.flags)
+
+    @cached_property
+    def by_name(self) -> dict[str, Flag]:
+        return {flag.name: flag for flag in self}
+
+    @cached_property
+    def by_spelling(self) -> dict[str, Flag]:
+        """Every flag by each way in which it can be typed."""
+        return {typed: flag for flag in self for typed in (flag.typed, *flag.also)}
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return {flag.name: False if flag.type is bool else flag.default for flag in self}
+
+    @cached_property
+    def parser(self) -> Parser:
+        return Parser(self)
+
+    def extended(self, extra: Iterable[Flag], title: str = "datasets and plug-ins") -> "Declarations":
+        """These flags and those that datasets or plug-ins declare."""
+        added = Group(title, tuple(extra), rare=True)
+        return Declarations(self.program, self.description, self.epilog, (*self.groups, added))
+
+    def names(self, tag: str = "", *, family: str = "", **facts: Any) -> tuple[str, ...]:
+        """The names of the flags with a tag, given to a family of datasets, with these facts; in their order."""
+        if tag and tag not in TAGS:
+            raise ValueError(f"{tag} is no tag")
+        return tuple(
+            flag.name
+            for flag in self
+            if (not tag or tag in flag.tags.split())
+            and (not family or flag.given_to(family))
+            and all(getattr(flag, fact) == value for fact, value in facts.items())
+        )
+
+    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+        """What was typed, by name; a UsageError for what cannot be read."""
+        return vars(self.parser.parse_args(argv))
+
+    def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
+        """Every flag: as typed, else as the run was started with, else the default. Paths become Paths.
+
+        Stored paths are relative to --root-dir, so that both can be moved together.
+        """
+        known = self.by_name
+        kept = {name: value for name, value in (stored or {}).items() if name in known and known[name].kept}
+        values = {**self.defaults, **kept, **typed}
+        values[ROOT] = Path(values[ROOT])
+        for name, flag in known.items():
+            if flag.is_path(values[name]):
+                values[name] = Path("" if name in typed else os.path.realpath(values[ROOT]), values[name])
+        return Flags(**values)
+
+    def changed(self, typed: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """What was typed differently from a run that is resumed, where that makes it another: [the run's, typed]."""
+        before, free = {**self.defaults, **stored}, self.names(on_resume="free")
+        return {name: [before[name], now] for name, now in typed.items() if name not in free and before[name] != now}
+
+    def complaints(self, typed: Mapping[str, Any]) -> list[str]:
+        """What is wrong with each value as typed, quoting the flag and its range. Touches no disk and no device."""
+        wrong = [self.by_name[name].complaint(value) for name, value in typed.items()]
+        lone = [flag for flag in self if flag.command and flag.name in typed and not typed.get(flag.command)]
+        return [text for text in wrong if text] + [f"{flag.typed} goes with {flag_name(flag.command)}" for flag in lone]
+
+    def commands(self, typed: Mapping[str, Any]) -> list[Flag]:
+        """The commands that were typed; none is the training of a run, new or resumed."""
+        return [flag for flag in self if flag.mode is not None and typed.get(flag.name)]
+
+    def unused(self, typed: Mapping[str, Any]) -> set[str]:
+        """The typed flags that one of the commands does not use.
+
+        The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change them,
+        or that contradicts the run (its data, network, task, ...), is compared with the run and refused where it
+        differs; so is, with --resume alone, everything that would make another run. People append `--test --resume
+        best` to the line that they trained with, and it works as it stands.
+        """
+        flags = [flag for flag in self if flag.name in typed and flag.mode is None]
+        pairs = [(command, flag) for command in self.commands(typed) for flag in flags]
+        return {flag.name for command, flag in pairs if not (command.uses(flag) or self._wanted(command, flag, typed))}
+
+    def _wanted(self, command: Flag, flag: Flag, typed: Mapping[str, Any]) -> bool:
+        """Whether something else that was asked for depends on a flag."""
+        trains = flag.kind is TRAINING and "length" not in flag.tags.split()
+        wanting = [*flag.used_with.split(), *(self.names("trains") if trains else ())]
+        of_a_run = command.mode in (TEST, USE)
+        return any(of_a_run and typed.get(name) and command.uses(self.by_name[name]) for name in wanting)
+
+    def fits(self, name: str, value: Any) -> bool:
+        """Whether a stored value is of the type of its flag."""
+        kind = self.by_name[name].type
+        unset = value is None and self.defaults[name] is None
+        return unset or type(value) is kind or (kind is float and type(value) is int)
+
+
+def flag_name(name: str) -> str:
+    """A flag as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _unusable(value: Any) -> str:
+    """Why a value can be no name and no path; "" for one that can."""
+    if not isinstance(value, str):
+        return ""
+    if not value or "\0" in value:
+        return "is empty" if not value else "has a NUL in it"
+    longest = max(len(os.fsencode(part)) for part in value.split("/"))
+    return "has a name of over 255 bytes in it" if longest > 255 else ""

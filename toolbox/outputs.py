@@ -109,9 +109,8 @@ class Claim:
     def earlier(self) -> list[Path]:
         """The files that an earlier command wrote for the same thing and that are still there."""
         marked = self._marker["files"] if self._marker["of"] == self.of else []
-        return [
-            path for name in dict.fromkeys([*marked, *self.names]) if self._owner(path := self.folder / name) == self.of
-        ]
+        paths = map(self.folder.joinpath, dict.fromkeys([*marked, *self.names]))
+        return [path for path in paths if self._owner(path) == self.of]
 
     def is_of_another(self) -> bool:
         """Whether results of this program for something else stand there."""
@@ -120,26 +119,21 @@ class Claim:
         return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
 
     def check(self) -> None:
-        """Raise a UsageError that names the file in the way, if there is one; ResourceError where there can be no
-        folder."""
+        """Raise a UsageError that names the file in the way; ResourceError where no folder can be made."""
         there = next(path for path in (self.base, *self.base.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise self._no_folder(f"{there.name} is a file", there)
         read_marker(self.folder)
-        folders = dict.fromkeys(
-            part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1])
-        )
-        for part in folders:
-            path = self.base / part
+        parts = (part for path in self._paths for part in reversed(path.relative_to(self.base).parents[:-1]))
+        for path in map(self.base.joinpath, dict.fromkeys(parts)):
             if path.is_symlink():
                 raise self._refusal(path, "is a link", "results are not written through links")
             if os.path.lexists(path) and not path.is_dir():
                 raise self._refusal(path, "is no folder")
         for path in self._paths:
             if os.path.lexists(path) and self._owner(path) != self.of:
-                raise self._refusal(
-                    path, "is there already", "it is no earlier result of this command for the same data"
-                )
+                why = "it is no earlier result of this command for the same data"
+                raise self._refusal(path, "is there already", why)
 
     def take(self) -> None:
         """Make the folder and mark the files as those of this program. Raises as `check`, ResourceError."""
@@ -174,9 +168,8 @@ class Claim:
         return self.known(path)
 
     def _no_folder(self, why: str, path: Path) -> ResourceError:
-        return ResourceError(
-            f"cannot make the folder: {why}", where=str(path), hint=f"another {self.flag}, or free space"
-        )
+        hint = f"another {self.flag}, or free space"
+        return ResourceError(f"cannot make the folder: {why}", where=str(path), hint=hint)
 
     def _refusal(self, path: Path, what: str, why: str = "") -> UsageError:
         told = f"{path.name} {what}" + (f": {why}" if why else "")
@@ -206,9 +199,8 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
             return marker
     except (OSError, ValueError, LookupError, TypeError):
         pass
-    raise UsageError(
-        f"{MARKER} is not a marker of this program", where=str(path), hint="another folder, or move that file away"
-    )
+    hint = "another folder, or move that file away"
+    raise UsageError(f"{MARKER} is not a marker of this program", where=str(path), hint=hint)
 
 
 def marked(folder: Path) -> frozenset[str]:
@@ -244,8 +236,7 @@ def placed(
 
 
 def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
-    """Raise a UsageError where an input lies in a folder that the results get for themselves, or is one of their
-    files."""
+    """Raise a UsageError for an input that lies in a folder of the results, or is one of their files."""
     claims = list(claims)
     own = {claim.folder.resolve(): claim for claim in claims if claim.within}
     written = {path.resolve(): claim for claim in claims for path in claim._paths}

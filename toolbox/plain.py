@@ -46,8 +46,7 @@ def markup(text: Any, quote: bool = True) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Messages of this program in which what was filled in, or the whole where nothing was, is one line, but for a
-    `Block`."""
+    """Formats this program's messages so that every value filled in is one line, unless it is a `Block`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, of a record."""

@@ -71,9 +71,7 @@ ANY = Anything()
 def kind(value: Any) -> str:
     """What a value is, in a word or two; a short plain one as it is."""
     if isinstance(value, bool | int | float | None):
-        text = {None: "null", True: "true", False: "false"}.get(value if type(value) is not int else "", "") or repr(
-            value
-        )
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         return text if len(text) <= 20 else "a number of many digits"
     return KINDS.get(type(value), f"of type {type(value).__name__}")
 

@@ -5,17 +5,19 @@ SIGTERM and Ctrl-C become a request that the training loop answers after its ste
 Outside of the loop, or when asked a second time, they stop the process where it is, by raising `Interrupted`.
 """
 
+import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from toolbox import plain
-from toolbox.errors import Interrupted, ResourceError
+from toolbox import errors, plain
+from toolbox.errors import CommanderError, Interrupted, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -29,7 +31,7 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
-    with suppress(AttributeError):  # in place of a stream a test may have put something else
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have put something else in its place
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
@@ -104,6 +106,43 @@ class StopRequest:
         if at_once:
             raise Interrupted(signum)
         with suppress(OSError):
-            os.write(
-                2, b"stopping after this step; once more to stop at once\n"
-            )  # a buffered stream may be in use right now
+            # Not through a buffered stream, which may be in use right now.
+            os.write(2, b"stopping after this step; once more to stop at once\n")
+
+
+def guarded(
+    argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
+) -> int:
+    """The exit code of `command` with streams and signals as every program here has them; without words the short
+    help."""
+    argv = sys.argv[1:] if argv is None else argv
+    open_closed_streams()
+    stop = StopRequest()
+    stop.install()
+    code = attempt(argv, stop, command, short_help)
+    stop.ignore()
+    return close_stdout(code)
+
+
+def attempt(
+    argv: Sequence[str], stop: StopRequest, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
+) -> int:
+    """The command's exit code; what ends it early is one line on stderr, and a traceback where --debug asks for it."""
+    try:
+        if not argv:
+            say(short_help)
+            return UsageError.code
+        return command(argv, stop) or 0
+    except SystemExit as ended:  # --help
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
+    except Interrupted as interrupted:
+        say("interrupted\n")
+        return interrupted.code
+    except BrokenPipeError:
+        return NOBODY_READS
+    except Exception as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
+        say(f"error: {error}\n")
+        return error.code

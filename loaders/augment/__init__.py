@@ -5,8 +5,8 @@
 
 An augmentation is `name[:strength[:probability]]`; what is left out or empty is its default. Each changes every row
 with its probability, on its own, in the order given, mixup last. All chance comes from (seed, epoch, step): a run that
-is resumed within an epoch sees the same batches, and nothing is stored. Signals (`transforms`) and charts (`imaging`)
-have their own.
+is resumed within an epoch sees the same batches, and nothing is stored. Those of signals are in
+`signals.py`, those of charts in `images.py`.
 """
 
 import math

@@ -5,33 +5,16 @@ which recurrent networks mask: what is added leaves the padding as it is, and wh
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from loaders.base import last_sample
+from toolbox.training.losses import Mix
 
 WANDER_HZ = (0.05, 0.5)
 MAINS_HZ = (50.0, 60.0)
-
-
-class Mix(NamedTuple):
-    """Row i is share[i] of its own and 1 - share[i] of row partner[i]; partner (B,) int64, share (B,) float32."""
-
-    partner: Tensor
-    share: Tensor
-
-    def only(self, chosen: Tensor) -> "Mix":
-        """The same where `chosen` (B,) holds; every other row is wholly its own."""
-        own = torch.arange(len(chosen), device=chosen.device)
-        return Mix(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
-
-    def of(self, x: Tensor) -> Tensor:
-        """The mixed rows of x (B, ...)."""
-        share = self.share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
-        return share * x + (1 - share) * x.index_select(0, self.partner)
 
 
 class Chance:

@@ -112,7 +112,7 @@ TABLE, ENDINGS = "charts.csv", (".png", ".pdf")
 
 
 @dataclass(frozen=True)
-class Kind:
+class PrintKind:
     """A layout at the resolution of print: what draws its traces, and its paper (H, W, 3) and the colour (3,) of the
     ink."""
 
@@ -123,7 +123,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Chart:
+class PrintedChart:
     """A file's name without its ending, and what it shows: a row from its sample `begin` on, on a paper of a kind."""
 
     name: str
@@ -164,7 +164,7 @@ def export(
     return folder / TABLE
 
 
-def _claim(folder: Path, data: Data, charts: Mapping[str, list[Chart]]) -> Claim:
+def _claim(folder: Path, data: Data, charts: Mapping[str, list[PrintedChart]]) -> Claim:
     """The claim on the table and on the files of all charts; an earlier version wrote those that its table lists."""
     names = [f"{side}/{chart.name}{ending}" for side, drawn in charts.items() for chart in drawn for ending in ENDINGS]
     of = {"output": "charts", "dataset": data.spec.name, "data": data.checksum}
@@ -184,24 +184,24 @@ def _listed(table: Path) -> set[Path]:
         return set()
 
 
-def _kind(sheet: Sheet, spec: DataSpec, style: Style) -> Kind:
+def _kind(sheet: Sheet, spec: DataSpec, style: Style) -> PrintKind:
     printed = sheet.sized(round(sheet.height_mm * DOTS_PER_INCH / MM_PER_INCH))
     pen = Pen(printed, spec.rate_hz, printed.samples(spec.rate_hz), line_mm=style.line)
-    return Kind(printed, pen, *blank(printed, style))
+    return PrintKind(printed, pen, *blank(printed, style))
 
 
-def _planned(rows: Rows, spec: DataSpec, kinds: list[Kind]) -> list[Chart]:
+def _planned(rows: Rows, spec: DataSpec, kinds: list[PrintKind]) -> list[PrintedChart]:
     """The charts of one side, under names that differ from each other."""
     whole, named = cut(rows, [kind.sheet.samples(spec.rate_hz) for kind in kinds]).T.tolist(), _names(rows)
     layout = [re.sub(r"[^A-Za-z0-9.+-]", "_", kind.sheet.layout.name) for kind in kinds]
     names = distinct(
         f"{named[row]}_{layout[of]}" + (f"_{number + 1}" if number else "") for row, of, _, number in whole
     )
-    return [Chart(name, *place) for name, (*place, _) in zip(names, whole, strict=True)]
+    return [PrintedChart(name, *place) for name, (*place, _) in zip(names, whole, strict=True)]
 
 
 def _side(
-    rows: Rows, spec: DataSpec, kinds: list[Kind], charts: list[Chart], style: Style, folder: Path
+    rows: Rows, spec: DataSpec, kinds: list[PrintKind], charts: list[PrintedChart], style: Style, folder: Path
 ) -> Iterator[tuple[Any, ...]]:
     """Write the charts of one side; of each what the table says."""
     named = _names(rows)
@@ -227,7 +227,7 @@ def _side(
         )
 
 
-def _save_png(path: Path, kind: Kind, signal: NDArray[np.float32]) -> None:
+def _save_png(path: Path, kind: PrintKind, signal: NDArray[np.float32]) -> None:
     """Write a picture that knows how large it is on paper."""
     from PIL import Image
 

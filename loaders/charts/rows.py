@@ -34,7 +34,7 @@ AHEAD = 2  # batches that each thread has read before they are asked for
 
 
 @dataclass(frozen=True)
-class Kind:
+class ChartKind:
     """One layout of a dataset: its sheet, how many samples it shows, its paper (H, W, 3) and the colour (3,) of its
     traces, and where its charts are kept."""
 
@@ -73,7 +73,7 @@ class Charts:
     window `number[i]` of the two. `workers` threads read, one at least."""
 
     signals: Rows
-    kinds: list[Kind]
+    kinds: list[ChartKind]
     whose: NDArray[np.int64]
     kind: NDArray[np.int64]
     begin: NDArray[np.int64]
@@ -81,7 +81,7 @@ class Charts:
     workers: int = 0
 
     @classmethod
-    def of(cls, signals: Rows, kinds: list[Kind], workers: int = 0) -> "Charts":
+    def of(cls, signals: Rows, kinds: list[ChartKind], workers: int = 0) -> "Charts":
         """All charts of the rows of `signals`; DataError for a row without samples."""
         return cls(signals, kinds, *cut(signals, [kind.samples for kind in kinds]), workers)
 

@@ -61,9 +61,8 @@ class Building:
         (path / SEAL).unlink(missing_ok=True)
         try:
             there = os.path.getsize(path / DATA) if path.exists() else 0
-            self.environment = lmdb.open(
-                str(path), map_size=there + size + ROOM, lock=False
-            )  # as large as it may become
+            # As large as it may become.
+            self.environment = lmdb.open(str(path), map_size=there + size + ROOM, lock=False)
         except lmdb.Error as error:
             raise _refused(path, str(error), 0) from error
 

@@ -1,4 +1,4 @@
-"""The view "chart": any dataset of signals becomes one of pictures of ECG paper, drawn once and kept in `chartstore`.
+"""The view "chart": any dataset of signals becomes one of pictures of ECG paper, drawn once and kept in `store`.
 
     data = as_charts(get_data(...), root, layout="v1,v2", size=224)
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from loaders import base
 from loaders.base import Data, DataSpec, part_of
-from loaders.charts.rows import Charts, Kind
+from loaders.charts.rows import ChartKind, Charts
 from loaders.charts.store import ChartStore, fill
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Drawing
@@ -26,8 +26,6 @@ from toolbox.paper.pen import VERSION, Style, blank
 
 SIZE = 224
 FIT, TEST = "train and validation", "test"
-# Options that are not of a row's samples.
-OF_SIDES = ("fold", "label_map", "drop_labels", "rename_labels", "crops", "resample", "rr_features", "p_waves")
 CHECKED = 16  # charts of a side that are seen to be of their signals
 
 
@@ -47,15 +45,15 @@ def as_charts(
     is opened.
 
     `layout` and `style` are texts of --chart-layout and --chart-style, `leads` names with commas, `size` the height in
-    pixels; `options` are those of the loader. As many processes draw, and threads read, as `workers` says; 0 stands for
-    a process a core and one thread. Of validation and test only what a short run with batches of `short_batch` measures
-    is drawn. Raises UsageError for what cannot be drawn, DataError for a store that cannot be used, ResourceError.
+    pixels; `options` are those of the dataset that decide the samples of a row. As many processes draw, and threads
+    read, as `workers` says; 0 stands for a process a core and one thread. Of validation and test only what a short run
+    with batches of `short_batch` measures is drawn. Raises UsageError for what cannot be drawn, DataError for a store
+    that cannot be used, ResourceError.
     """
     spec, looks, sheets = data.spec, Style.of(style), laid_out(data.spec, layout=layout, leads=leads, size=size or SIZE)
-    told = {name: value for name, value in (options or {}).items() if name not in OF_SIDES}
     kinds = {
         side: [
-            _kind(sheet, spec, looks, root, {"side": side, "source": data.checksum, "options": told})
+            _kind(sheet, spec, looks, root, {"side": side, "source": data.checksum, "options": {**(options or {})}})
             for sheet in sheets
         ]
         for side in (FIT, TEST)
@@ -88,7 +86,7 @@ def laid_out(spec: DataSpec, *, layout: str | None, leads: str | None, size: int
     return layouts.sheets(asked, spec.leads, chosen=chosen, size=size)
 
 
-def _kind(sheet: Sheet, spec: DataSpec, style: Style, root: Path, source: Mapping[str, Any]) -> Kind:
+def _kind(sheet: Sheet, spec: DataSpec, style: Style, root: Path, source: Mapping[str, Any]) -> ChartKind:
     samples = sheet.samples(spec.rate_hz)
     facts = {
         "drawing": VERSION,
@@ -99,7 +97,7 @@ def _kind(sheet: Sheet, spec: DataSpec, style: Style, root: Path, source: Mappin
         "leads": spec.leads,
     }
     facts |= {"sheet": asdict(sheet), "image": sheet.image, "samples": samples, "line_mm": style.line}
-    return Kind(sheet, samples, *blank(sheet, style), ChartStore(root / spec.name / "charts", facts, sheet.image))
+    return ChartKind(sheet, samples, *blank(sheet, style), ChartStore(root / spec.name / "charts", facts, sheet.image))
 
 
 def _spec(spec: DataSpec, sheets: list[Sheet]) -> DataSpec:
@@ -123,7 +121,7 @@ def _spec(spec: DataSpec, sheets: list[Sheet]) -> DataSpec:
 
 
 def _draw(sides: tuple[Charts, ...], spec: DataSpec, style: Style, workers: int) -> None:
-    """Draw the charts of `sides` that are in no store yet, and see that those that are there are of these signals."""
+    """Draw the charts of `sides` that are in no store yet, and check that the others are of these signals."""
     for number, kind in enumerate(sides[0].kinds):
         wanted = {side.keys[row]: (side, row) for side in sides for row in np.flatnonzero(side.kind == number)}
         missing = dict.fromkeys(kind.store.missing(wanted))

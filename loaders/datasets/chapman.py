@@ -5,15 +5,11 @@ The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare
 ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on PhysioNet
 (ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx, and MAT
 files.
-
-Diagnostics.xlsx of the Chapman-Shaoxing database becomes the rhythm of each recording; faults are named by row and
-column.
 """
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +19,15 @@ import numpy as np
 
 from loaders.base import Data
 from loaders.datasets import chapman_records
-from loaders.datasets.chapman_records import CSV, Source
-from loaders.families import labels as labels_diagnoses
-from loaders.families import twelve_lead
+from loaders.datasets.chapman_records import CSV, WFDB, TwelveLeadFiles
+from loaders.declaration import Request
+from loaders.families.labels import ALIASES, RHYTHMS
+from loaders.families.twelve_lead import TwelveLeadPlan
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, cached, fingerprint
-from loaders.files.sources import Remote, download, log, topmost
-from loaders.splits.by_row import Holdout
+from loaders.files.sources import log, topmost
 from toolbox import files
-from toolbox.errors import DataError, DownloadError
+from toolbox.errors import DataError
 from toolbox.outputs import begins, check_head
 
 NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
@@ -68,14 +64,11 @@ def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
     found: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):
         name, rhythm = (_text(row[place]) if place < len(row) else "" for place in places)
-        rhythm = labels_diagnoses.ALIASES.get(rhythm, rhythm)
+        rhythm = ALIASES.get(rhythm, rhythm)
         faults = (
             (not name and bool(rhythm), f"there is no {NAME}"),
             (name in found, f"{name[:60]} is there twice"),
-            (
-                bool(rhythm) and rhythm not in labels_diagnoses.RHYTHMS,
-                f"{RHYTHM} {rhythm[:40]!r} is none of {_listed()}",
-            ),
+            (bool(rhythm) and rhythm not in RHYTHMS, f"{RHYTHM} {rhythm[:40]!r} is none of {' '.join(RHYTHMS)}"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
             raise DataError(fault, where=f"{path}, row {number}", hint="correct the row")
@@ -86,10 +79,6 @@ def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
     return {"record": np.array(list(found), str), "rhythm": np.array(list(found.values()), str)}
 
 
-def _listed(names: Iterable[str] = labels_diagnoses.RHYTHMS) -> str:
-    return " ".join(names)
-
-
 def _text(cell: object) -> str:
     return "" if cell is None else str(cell).strip()
 
@@ -97,100 +86,38 @@ def _text(cell: object) -> str:
 VERSION = 1  # raised when recordings or rows are read another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 QUALITY_HEAD = ("record", "fault")
-SITE = "https://ndownloader.figshare.com/files"
-REMOTES = (Remote(LABELS, f"{SITE}/15653771"), Remote("ECGDataDenoised.zip", f"{SITE}/15652862"))
-HELP = (
-    "put ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497) into {}, or"
-    " --data-file"
-)
-LICENCE = "CC BY 4.0"
 SOURCES = {
     CSV: "Chapman-Shaoxing twelve-lead database, figshare collection 4560497",
-    chapman_records.WFDB: "twelve-lead WFDB records with SNOMED CT codes (PhysioNet ecg-arrhythmia, or a challenge's)",
+    WFDB: "twelve-lead WFDB records with SNOMED CT codes (PhysioNet ecg-arrhythmia, or a challenge's)",
 }
 NAMED = 3  # records, in a warning
 WITHOUT = "without a row in Diagnostics.xlsx"
 
 
-def load(
-    root: Path,
-    *,
-    data_file: Path | None,
-    val_fraction: Holdout,
-    seed: int,
-    bad_rows: str = "drop",
-    leads: str | None = None,
-    rate: float | None = None,
-    filter: str | None = None,
-    normalise: str | None = None,
-    label_map: str | None = None,
-) -> Data:
-    """The records from `data_file`, else from <root>/chapman, else fetched into it; options as of `twelve.Choices`.
+def load(request: Request) -> Data:
+    """The records at the user's place, else in the dataset's folder, else fetched into it.
 
-    A record that fails the checks of `tracing` is left out, which is told, as in the published study; with `bad_rows`
-    "error" it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what cannot be
-    asked for, DataError for what cannot be used, DownloadError where nothing can be fetched, ResourceError for a lack
-    of permission.
+    A record that fails the checks of `chapman_records` is left out with a warning, as in the published study; with
+    --bad-rows error it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what
+    cannot be asked for, DataError, DownloadError or ResourceError for files that cannot be had or used.
     """
-    how = {"leads": leads, "rate": rate, "filter": filter, "normalise": normalise, "label_map": label_map}
-    choices, folder = twelve_lead.Choices.of(**how, val_fraction=val_fraction, seed=seed), root / "chapman"
-    source = _find(data_file, folder)
-    cache = folder / "cache"
-    read = partial(chapman_records.read_all, source, cache)
+    plan = TwelveLeadPlan.of(request)
+    source = request.source
+    read = partial(chapman_records.read_all, source, request.cache)
     with reading(source.path):
         key = fingerprint(*source.paths)
-    arrays, checksum = cached(cache / f"records-v{VERSION}-{key}", read, by_record=["samples"])
-    arrays, absent = _labelled(arrays, source, data_file, folder)
-    _report(arrays, absent, source, folder, bad_rows=bad_rows)
-    facts = {"source": SOURCES[source.kind], "licence": LICENCE}
-    how = {
-        "choices": choices,
-        "cache": cache,
-        "facts": facts,
-        "refused": len(arrays["failed"]),
-        "where": str(source.path),
-    }
-    return twelve_lead.as_data("chapman", arrays, checksum, **how)
+    arrays, checksum = cached(request.cache / f"records-v{VERSION}-{key}", read, by_record=["samples"])
+    arrays, absent = _labelled(arrays, source, request)
+    _report(arrays, absent, source, request)
+    return plan.data(arrays, checksum, source=SOURCES[source.kind], refused=len(arrays["failed"]))
 
 
-def _find(data_file: Path | None, folder: Path) -> Source:
-    """The recordings; fetched where no place is named and none are there."""
-    if data_file and not data_file.exists():
-        raise DataError(
-            "there is no such file or folder", where=str(data_file), hint=f"--data-file with {chapman_records.WOULD_DO}"
-        )
-    with reading(data_file or folder):
-        source = chapman_records.find(data_file) if data_file else chapman_records.find(folder, pointed_at=False)
-    if source is None and data_file:
-        raise DataError("there are no twelve-lead recordings here", where=str(data_file), hint=chapman_records.WOULD_DO)
-    return source or _fetched(folder)
-
-
-def _fetched(folder: Path) -> Source:
-    """The zip of the denoised recordings from figshare, and the workbook, where it is not there."""
-    try:
-        for remote in REMOTES:
-            if not (folder / remote.name).is_file():
-                download(remote, folder)
-    except DownloadError as error:
-        what = f"the data is not here and cannot be fetched: {error.what}"
-        raise DownloadError(what, hint=HELP.format(folder)) from error
-    with reading(folder):
-        source = chapman_records.find(folder, pointed_at=False)
-    if source is None:
-        raise DataError(
-            "there are no twelve-lead recordings in what was fetched", where=str(folder), hint=HELP.format(folder)
-        )
-    return source
-
-
-def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Path) -> tuple[Arrays, dict[str, str]]:
-    """The arrays with the rhythms of the workbook, for CSV files; what is on one side only, by record."""
+def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, dict[str, str]]:
+    """The arrays with the rhythms of the workbook, for CSV files; by name the records that are in one of them only."""
     if source.kind != CSV:
         return arrays, {}
-    path = _workbook(source, data_file, folder)
-    key = fingerprint(path)
-    labels, _ = cached(folder / "cache" / f"labels-v{VERSION}-{key}", partial(read_rhythms, path))
+    path = _workbook(source, request)
+    labels, _ = cached(request.cache / f"labels-v{VERSION}-{fingerprint(path)}", partial(read_rhythms, path))
     rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
     here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}
     absent = dict.fromkeys(sorted(here - rhythms.keys()), WITHOUT)
@@ -199,12 +126,13 @@ def _labelled(arrays: Arrays, source: Source, data_file: Path | None, folder: Pa
     return arrays | {"rhythm": rhythm}, absent
 
 
-def _workbook(source: Source, data_file: Path | None, folder: Path) -> Path:
+def _workbook(source: TwelveLeadFiles, request: Request) -> Path:
     """Diagnostics.xlsx in the folder of the recordings, beside it or the zip, where the user points, or in `folder`."""
     beside = [source.path, source.path.parent] if source.path.is_dir() else [source.path.parent]
     there = [path / LABELS for path in beside if (path / LABELS).is_file()]
-    there += topmost(data_file, LABELS) if data_file and data_file.is_dir() else []
-    there += topmost(folder, LABELS)
+    if request.data_file and request.data_file.is_dir():
+        there += topmost(request.data_file, LABELS)
+    there += topmost(request.folder, LABELS)
     if not there:
         raise DataError(
             f"{LABELS} with the rhythms is missing", where=str(source.path), hint=f"put it beside {source.path.name}"
@@ -212,30 +140,29 @@ def _workbook(source: Source, data_file: Path | None, folder: Path) -> Path:
     return there[0]
 
 
-def _report(arrays: Arrays, absent: dict[str, str], source: Source, folder: Path, *, bad_rows: str) -> None:
-    """Tell of the records that cannot be used or matched, and write them down; a DataError where there may be none."""
+def _report(arrays: Arrays, absent: dict[str, str], source: TwelveLeadFiles, request: Request) -> None:
+    """Warn of the records that cannot be used or matched, and list them; a DataError where there may be none."""
+    quality = request.folder / QUALITY
     faults = dict(zip(arrays["failed"].tolist(), arrays["fault"].tolist(), strict=True))
     lines = io.StringIO()
     csv.writer(lines).writerows([QUALITY_HEAD, *sorted((faults | absent).items())])
     head = ",".join(QUALITY_HEAD)
     if faults | absent:
-        check_head(folder / QUALITY, head)
-    if faults | absent or begins(folder / QUALITY, head):
-        files.write_text(folder / QUALITY, lines.getvalue())
+        check_head(quality, head)
+    if faults | absent or begins(quality, head):
+        files.write_text(quality, lines.getvalue())
     of = f"{len(faults):,} of {len(source.files):,} records fail the checks"
-    if faults and bad_rows == "error":
+    if faults and request.bad_rows == "error":
         name, fault = next(iter(faults.items()))
         what = f"{of}, the first {name}: {fault}"
-        raise DataError(
-            what, where=str(source.path), hint=f"--bad-rows drop leaves them out; all are in {folder / QUALITY}"
-        )
+        raise DataError(what, where=str(source.path), hint=f"--bad-rows drop leaves them out; all are in {quality}")
     if faults:
         kinds = Counter(fault.partition(":")[0] for fault in faults.values())
         told = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-        log.warning("%s and are left out: %s (%s); all are in %s", of, told, _named(list(faults)), folder / QUALITY)
+        log.warning("%s and are left out: %s (%s); all are in %s", of, told, _named(list(faults)), quality)
     for what in dict.fromkeys(absent.values()):
         names = [name for name, own in absent.items() if own == what]
-        log.warning("%s records are %s: %s; all are in %s", f"{len(names):,}", what, _named(names), folder / QUALITY)
+        log.warning("%s records are %s: %s; all are in %s", f"{len(names):,}", what, _named(names), quality)
 
 
 def _named(names: list[str]) -> str:

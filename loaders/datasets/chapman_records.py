@@ -1,14 +1,10 @@
-"""The twelve-lead recordings of a folder or zip, read side by side and once; what cannot be used is told, with its
-fault.
+"""The twelve-lead recordings of `chapman`: CSVs with a column a lead, or WFDB records, in microvolts.
 
-    source = tracings.find(folder)
-    arrays = tracings.read_all(source, cache)
+    source = chapman_records.find(folder)
+    arrays = chapman_records.read_all(source, cache)
 
-CSV files of a folder, the denoised ones first, or WFDB records in folders of any depth.
-
-One twelve-lead recording, a CSV with a column a lead or a WFDB record, becomes samples in microvolts, checked.
-
-What cannot be used raises `Fault("a lead is flat: V3")`: its kind, by which faults are counted, and what it is.
+CSV files of a folder or zip, the denoised ones first, or WFDB records in folders of any depth are read in threads. A
+recording that cannot be used raises `Fault("a lead is flat", "V3")`: its kind, by which faults are counted, and what.
 """
 
 import os
@@ -20,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
@@ -33,7 +30,7 @@ from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
 from loaders.formats import wfdb, wfdb_signal
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Lead
+from loaders.formats.wfdb_header import WfdbLead
 from toolbox import files as temporary
 from toolbox import terminal
 from toolbox.errors import CommanderError, DataError
@@ -47,13 +44,8 @@ AROUND = " \t\r\n\"'"
 LEAST_UV = 20  # that a record spans; below it the numbers are of another unit
 DX = re.compile(r"^#\s*Dx:\s*(.*)$", re.MULTILINE)
 MISSING = -(2**15)  # what WFDB writes for a sample that is none
-UNREADABLE, LACKING, LENGTH, RATE, LEADS = (
-    "cannot be read",
-    "values are missing",
-    "another length",
-    "another rate",
-    "leads are missing",
-)
+UNREADABLE, LACKING, LENGTH = "cannot be read", "values are missing", "another length"
+RATE, LEADS = "another rate", "leads are missing"
 FLAT, UNIT = "a lead is flat", "no microvolts"
 
 
@@ -115,7 +107,7 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
     return checked(signal), rhythm
 
 
-def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places: list[int]) -> NDArray[np.float64]:
+def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], places: list[int]) -> NDArray[np.float64]:
     """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header
     says."""
     first = leads[0]
@@ -132,16 +124,12 @@ def _microvolts(header: Path, stated: int | None, leads: Sequence[Lead], places:
     digital = np.fromfile(path, "<i2", samples * len(leads), offset=first.offset).reshape(samples, len(leads)).T
     for place in places:
         wfdb_signal.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
-    zero, gain = (np.array([value(leads[place]) for place in places])[:, None] for value in (_zero, _gain))
+    zero, gain = (np.array([value(leads[place]) for place in places])[:, None] for value in (attrgetter("zero"), _gain))
     signal = (digital[places] - zero) / gain
     return np.where(digital[places] == MISSING, np.nan, signal)
 
 
-def _zero(lead: Lead) -> float:
-    return lead.zero
-
-
-def _gain(lead: Lead) -> float:
+def _gain(lead: WfdbLead) -> float:
     """Steps of a microvolt."""
     return lead.gain / ((millivolts(lead.unit) or 1) * 1000)
 
@@ -184,19 +172,20 @@ CSV, WFDB = ".csv", ".hea"
 SIGNALS = (WFDB, ".mat", ".dat")
 COPY = "a copy"
 WORKERS, AT_ONCE = 8, 256
-WOULD_DO = (
-    "a folder or zip of CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or of WFDB records (*.hea, *.mat)"
-)
+WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised), or of WFDB records (*.hea, *.mat)"
 
 
 @dataclass(frozen=True)
-class Source:
+class TwelveLeadFiles:
     """Recordings in a folder or zip: by name, sorted, the file of each, below the folder or in the zip, all of one
     `kind`."""
 
     path: Path
     kind: str
     files: dict[str, str]
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     @property
     def paths(self) -> list[Path]:
@@ -212,7 +201,7 @@ class Source:
         ]
 
 
-def find(place: Path, *, pointed_at: bool = True) -> Source | None:
+def find(place: Path, *, pointed_at: bool = True) -> TwelveLeadFiles | None:
     """The recordings in a folder, or nested in it; in a zip; beside a file of them. None where there are none.
 
     CSV files of any name are taken where the user `pointed_at` the place; among other things they may be anything.
@@ -229,13 +218,13 @@ def find(place: Path, *, pointed_at: bool = True) -> Source | None:
     return next((found for pattern in others if (found := _usable(topmost(place, pattern)))), None)
 
 
-def _headers(folder: Path) -> Source | None:
+def _headers(folder: Path) -> TwelveLeadFiles | None:
     headers = sorted(path for path in folder.rglob(f"*{WFDB}") if not path.name.startswith("."))
     return _named(folder, WFDB, [path.relative_to(folder).as_posix() for path in headers]) if headers else None
 
 
-def _usable(found: list[Path]) -> Source | None:
-    """The CSV files that were found, or the first zip with recordings; a damaged zip is passed over, which is said."""
+def _usable(found: list[Path]) -> TwelveLeadFiles | None:
+    """The CSV files that were found, or the first zip with recordings; a damaged zip is passed over with a warning."""
     if found and found[0].suffix.lower() == CSV:
         return _named(found[0].parent, CSV, [path.name for path in found])
     for path in found:
@@ -246,7 +235,7 @@ def _usable(found: list[Path]) -> Source | None:
     return None
 
 
-def _in_zip(path: Path) -> Source:
+def _in_zip(path: Path) -> TwelveLeadFiles:
     with reading(path), opened(path) as archive:
         members = [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
     for kind in (WFDB, CSV):
@@ -262,17 +251,17 @@ def _in_zip(path: Path) -> Source:
     raise DataError("there are no recordings in the zip", where=str(path), hint=WOULD_DO)
 
 
-def _named(path: Path, kind: str, files: list[str]) -> Source:
+def _named(path: Path, kind: str, files: list[str]) -> TwelveLeadFiles:
     names = {PurePosixPath(file).stem: file for file in reversed(files)}
     if len(names) < len(files):
         twice = next(file for file in files if names[PurePosixPath(file).stem] != file)
         what = f"two recordings are called {PurePosixPath(twice).stem}, {twice} and another"
         raise DataError(what, where=str(path), hint="one copy of each")
-    return Source(path, kind, dict(sorted(names.items())))
+    return TwelveLeadFiles(path, kind, dict(sorted(names.items())))
 
 
 # By the ending of a file that the user points at, what it stands for.
-BESIDE: dict[str, Callable[[Path], Source | None]] = {
+BESIDE: dict[str, Callable[[Path], TwelveLeadFiles | None]] = {
     ".zip": _in_zip,
     ".csv": lambda path: _usable(topmost(path.parent, "*.csv")),
     ".xlsx": lambda path: find(path.parent),
@@ -281,7 +270,7 @@ BESIDE: dict[str, Callable[[Path], Source | None]] = {
 }
 
 
-def read_all(source: Source, folder: Path) -> Arrays:
+def read_all(source: TwelveLeadFiles, folder: Path) -> Arrays:
     """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be
     used.
 
@@ -315,7 +304,7 @@ def read_all(source: Source, folder: Path) -> Arrays:
     return {"samples": samples} | {key: np.array(own, str) for key, own in told.items()}
 
 
-def _read(source: Source) -> Iterator[tuple[str, tuple[Samples, str] | str]]:
+def _read(source: TwelveLeadFiles) -> Iterator[tuple[str, tuple[Samples, str] | str]]:
     """Name by name samples and rhythm, or the fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
     with (
@@ -338,7 +327,7 @@ def _attempt(read: Callable[[str], tuple[Samples, str]], file: str) -> tuple[Sam
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[Callable[[str], tuple[Samples, str]]]:
+def _open(source: TwelveLeadFiles) -> Iterator[Callable[[str], tuple[Samples, str]]]:
     """What reads a file of the source."""
     if source.path.is_dir():
         yield partial(_from_folder, source.path)

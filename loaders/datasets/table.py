@@ -1,13 +1,7 @@
-"""Dataset `table`: a user's own rows, from a CSV (`columns`) or an NPZ (`npz`) that --data-file names, without any
-code.
+"""Dataset `table`: a user's own rows, from a CSV or an NPZ that --data-file names, without code.
 
 A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for
-detection.
-
-How a user's rows become train, validation and test: by class, by whole records, or as a column of theirs says.
-
-Each function takes the rows and the texts of the split column, and returns three ascending index arrays and the rule in
-words.
+detection. Rows are divided by class, by whole records, or as a column of the user's says.
 """
 
 import math
@@ -18,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.base import Data, DataSpec, Split
+from loaders.base import Data, DataSpec, Split, describe
 from loaders.datasets import table_npz
+from loaders.declaration import Request, TableOptions
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log
@@ -28,83 +23,81 @@ from loaders.formats.csv import columns
 from loaders.formats.csv.rows import tell_dropped
 from loaders.formats.labels import NO_LABEL, among, coded
 from loaders.splits import by_row
-from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-TEST_FRACTION = 0.2
-SIDES = {"train": 0, "val": 1, "validation": 1, "test": 2}
-Division = tuple[by_row.Indices, by_row.Indices, by_row.Indices, str]
+SPLIT_NAMES = {"train": 0, "val": 1, "validation": 1, "test": 2}
 Column = NDArray[np.str_] | None
+Division = tuple[by_row.Indices, by_row.Indices, by_row.Indices, str]  # train, val and test, ascending; the rule
 
 
 def knows_records(rows: Split) -> bool:
-    """Whether it is known whose row each is."""
+    """Whether each row states its record."""
     return bool((rows.record != "").all())
 
 
-def stratified(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
+def stratified(rows: Split, column: Column, request: Request) -> Division:
     """20 % of each class test."""
-    rest, test = by_row.stratified(rows.y, round(TEST_FRACTION * len(rows)), seed, where=where)
-    train, val, drawn = by_row.drawn(rows.y[rest], val_fraction, seed, record=rows.record[rest], where=where)
+    *parts, drawn = by_row.divide(rows.y, request.val_fraction, request.seed, record=rows.record, where=request.where)
     whose = "one record's rows stand on both sides" if knows_records(rows) else "whose rows they are is not known"
-    rule = f"rows split at random, stratified by class, 80/20, seed {seed}; {whose}; {drawn}"
-    return rest[train], rest[val], test, rule
+    return *parts, f"{by_row.at_random('rows', request.seed)}; {whose}; {drawn}"
 
 
-def by_record(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
-    """All rows of 20 % of the records test, and those of `val_fraction` of the others validate."""
+def by_record(rows: Split, column: Column, request: Request) -> Division:
+    """All rows of 20 % of the records test, and those of a part of the others validate."""
+    holdout, seed, where = request.val_fraction, request.seed, request.where
     if not knows_records(rows):
         raise UsageError("--split record needs to know the records", where=where, hint="--record-column")
-    rest, test = by_row.by_record(rows.record, TEST_FRACTION, seed, where=where)
-    train, val, drawn = by_row.of_records(rows.record[rest], rows.y[rest], val_fraction, seed, where=where)
-    counts = [len(np.unique(rows.record[side])) for side in (rest[train], rest[val], test)]
+    rest, test = by_row.by_record(rows.record, by_row.TEST_FRACTION, seed, where=where)
+    train, val, drawn = by_row.of_records(rows.record[rest], rows.y[rest], holdout, seed, where=where)
+    counts = [len(np.unique(rows.record[part])) for part in (rest[train], rest[val], test)]
     rule = "whole records: {} train, {} validation, {} test, seed {}; no record stands on two sides".format(
         *counts, seed
     )
-    rule += "" if by_row.is_part(val_fraction) else f"; {drawn}"
+    rule += "" if by_row.is_part(holdout) else f"; {drawn}"
     return rest[train], rest[val], test, rule
 
 
-def by_column(rows: Split, column: Column, *, val_fraction: Holdout, seed: int, where: str) -> Division:
+def by_column(rows: Split, column: Column, request: Request) -> Division:
     """As the column says; where it has no validation rows they are drawn from train, whole records where these are
     known."""
+    holdout, seed, where = request.val_fraction, request.seed, request.where
     side = _sides(rows, column, where)
     train, val, test = (np.flatnonzero(side == k) for k in range(3))
     if missing := next((name for name, part in (("train", train), ("test", test)) if not len(part)), None):
-        raise DataError(
-            f"no row is {missing} in the split column", where=where, hint="train and test, and val where you have it"
-        )
+        hint = "train and test, and val where you have it"
+        raise DataError(f"no row is {missing} in the split column", where=where, hint=hint)
     rule = "as the split column says"
     if knows_records(rows):
         _check_records(rows.record, side, where)
         rule += ", no record stands on two sides"
-    if len(val) and not by_row.is_part(val_fraction):
-        raise UsageError(
-            "the split column says which rows validate",
-            where=where,
-            hint="no --val-fold, or a column of train and test",
-        )
+    if len(val) and not by_row.is_part(holdout):
+        hint = "no --val-fold, or a column of train and test"
+        raise UsageError("the split column says which rows validate", where=where, hint=hint)
     if len(val):
         return train, val, test, f"{rule}, validation too"
     if knows_records(rows):
-        kept, held, drawn = by_row.of_records(rows.record[train], rows.y[train], val_fraction, seed, where=where)
+        kept, held, drawn = by_row.of_records(rows.record[train], rows.y[train], holdout, seed, where=where)
     else:
-        kept, held, drawn = by_row.drawn(rows.y[train], val_fraction, seed, where=where)
+        kept, held, drawn = by_row.drawn(rows.y[train], holdout, seed, where=where)
     return train[kept], train[held], test, f"{rule}; {drawn}"
 
 
-SPLITS: dict[str, Callable[..., Division]] = {"stratified": stratified, "record": by_record, "column:NAME": by_column}
+SPLITS: dict[str, Callable[[Split, Column, Request], Division]] = {
+    "stratified": stratified,
+    "record": by_record,
+    "column:NAME": by_column,
+}
 
 
 def _sides(rows: Split, column: NDArray[np.str_], where: str) -> NDArray[np.int64]:
     """0 train, 1 validation, 2 test (N,)."""
     names, inverse = np.unique(column, return_inverse=True)
-    if strange := next((name for name in names if name.lower() not in SIDES), None):
+    if strange := next((name for name in names if name.lower() not in SPLIT_NAMES), None):
         row = rows.index[(column == strange).argmax()]
         what = f"the split of row {row}, counted from 0, is '{strange[:40]}', expected train, val or test"
         raise DataError(what, where=where, hint="--split column:NAME with another column")
-    return np.array([SIDES[name.lower()] for name in names])[inverse]
+    return np.array([SPLIT_NAMES[name.lower()] for name in names])[inverse]
 
 
 def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str) -> None:
@@ -131,77 +124,57 @@ WOULD_DO = (
 RATE_HZ = 1.0  # where nobody says it: frequencies are then in cycles a sample
 
 
-def load(
-    root: Path,
-    *,
-    data_file: Path | None,
-    val_fraction: Holdout,
-    seed: int,
-    bad_rows: str = "error",
-    split: str | None = None,
-    label_column: str | None = None,
-    record_column: str | None = None,
-    rate_hz: float | None = None,
-) -> Data:
-    """The rows of `data_file`: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted
+def load(request: Request) -> Data:
+    """The rows of the user's file: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted
     labels.
 
-    `label_column` (else the last, or y) may be "none"; `record_column` says whose row it is: without one a column that
-    is called patient, subject, record, group or the like, and "none" takes none. `split` is "stratified" (20 % of each
+    --label-column (else the last, or y) may be "none"; --record-column says whose row it is: without one a column that
+    is called patient, subject, record, group or the like, and "none" takes none. --split is "stratified" (20 % of each
     class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test
-    in that column). `rate_hz` goes before the file's; the rate is 1 where neither says it. Raises UsageError for what
+    in that column). --rate-hz goes before the file's; the rate is 1 where neither says it. Raises UsageError for what
     is asked for and not there, DataError for what the file lacks.
     """
-    if not data_file:
+    path, asked = request.data_file, request.options
+    if not path:
         raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
-    kind, _, column = (split or "").partition(":")
-    divide = pick("split", SPLITS, "column:NAME" if kind == "column" and column else split) if split else None
-    label = None if label_column == NO_LABEL else label_column or ""
-    asked = {"label": label, "record": record_column, "split": column or None, "bad_rows": bad_rows}
-    arrays, checksum = _parsed(data_file, root / "table" / "cache", asked)
-    tell_dropped(arrays, data_file)
-    by_name = _tell_recognised(arrays, data_file)
-    everything, where = Split.of(arrays), str(data_file)
+    kind, _, column = (asked.split or "").partition(":")
+    name = "column:NAME" if kind == "column" and column else asked.split
+    divide = pick("split", SPLITS, name) if name else None
+    arrays, checksum = _parsed(path, request.cache, _columns(asked, request.bad_rows))
+    tell_dropped(arrays, path)
+    by_name, rows = _tell_recognised(arrays, path), Split.of(arrays)
     divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
-    train, val, test, rule = divide(everything, arrays.get("split"), val_fraction=val_fraction, seed=seed, where=where)
-    spec = _spec(arrays, everything, data_file, rate_hz=rate_hz, rule=rule + by_name)
-    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum)
+    train, val, test, rule = divide(rows, arrays.get("split"), request)
+    spec = _spec(arrays, rows, request, rate_hz=asked.rate_hz, rule=rule + by_name)
+    return Data(spec, rows.rows(train), rows.rows(val), lambda: rows.rows(test), checksum)
 
 
-def undivided(
-    path: Path,
-    root: Path,
-    *,
-    spec: DataSpec,
-    lowest: int | None,
-    bad_rows: str | None = None,
-    split: str | None = None,
-    label_column: str | None = None,
-    record_column: str | None = None,
-    rate_hz: float | None = None,
-    typed: Sequence[str] = (),
-) -> tuple[Data, Split]:
-    """All rows of a table with the classes of `spec`, divided into no sides; the rate is that of `spec` where nobody
-    states one.
+def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Sequence[str] = ()) -> tuple[Data, Split]:
+    """All rows of a table with the classes of `spec`, not divided; the rate is that of `spec` where nobody states one.
 
     A split or record column that was not `typed`, but is the run's own, may be missing. `lowest` is the number of the
     first class where numbers stand for the names of classes, None where they do not. Raises as `load`.
     """
-    label = None if label_column == NO_LABEL else label_column or ""
-    asked = {"label": label, "record": record_column, "split": (split or "").partition(":")[2] or None}
-    asked |= {"bad_rows": bad_rows or "error"}
+    path, asked = request.data_file, _columns(request.options, request.bad_rows)
     fewer = [{}, {"split": None}, {"record": None}, {"split": None, "record": None}]
     fewer = [less for less in fewer if not ("record" in less and "record_column" in typed)]
     arrays, checksum = _first_readable(
         [asked | less for less in fewer],
-        lambda how: _parsed(path, root / "table" / "cache", how, classes=spec.classes, lowest=lowest),
+        lambda columns: _parsed(path, request.cache, columns, classes=spec.classes, lowest=lowest),
     )
     tell_dropped(arrays, path)
-    rows = Split.of(arrays)
+    rows, rate_hz = Split.of(arrays), request.options.rate_hz
     if "rate_hz" not in typed:
         rate_hz = None if "rate_hz" in arrays else spec.rate_hz
-    found = _spec(arrays, rows, path, rate_hz=rate_hz, rule=_tell_recognised(arrays, path))
+    found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_tell_recognised(arrays, path))
     return Data(found, rows, rows, lambda: rows, checksum), rows
+
+
+def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:
+    """What a reader is asked for: the columns of label, record and split, and what is done about unusable rows."""
+    label = None if asked.label_column == NO_LABEL else asked.label_column or ""
+    split = (asked.split or "").partition(":")[2] or None
+    return {"label": label, "record": asked.record_column, "split": split, "bad_rows": bad_rows}
 
 
 def _first_readable(
@@ -231,25 +204,15 @@ def _tell_recognised(arrays: Arrays, path: Path) -> str:
     return f"; records are those of the column {name}, by its name"
 
 
-def _spec(arrays: Arrays, rows: Split, path: Path, *, rate_hz: float | None, rule: str) -> DataSpec:
+def _spec(arrays: Arrays, rows: Split, request: Request, *, rate_hz: float | None, rule: str) -> DataSpec:
     """The facts that the file states, and honest words for those that it does not."""
     _, channels, samples = rows.x.shape
     leads = arrays["leads"].tolist() if "leads" in arrays else [f"lead {i + 1}" for i in range(channels)]
-    classes = tuple(arrays["classes"].tolist())
-    return DataSpec(
-        name="table",
-        view="row",
-        channels=channels,
-        samples=samples,
-        rate_hz=_rate(rate_hz, arrays, path),
-        unit=str(arrays["unit"][0]) if "unit" in arrays else "as given",
-        leads=tuple(leads),
-        classes=classes,
-        importance=(1.0,) * len(classes),
-        source=path.name,
-        licence="the user's own",
-        split_rule=rule,
-    )
+    path, unit = request.data_file, str(arrays["unit"][0]) if "unit" in arrays else "as given"
+    return describe(
+        request, rule, samples=samples, leads=tuple(leads), classes=tuple(arrays["classes"].tolist()),
+        rate_hz=_rate(rate_hz, arrays, path), unit=unit, source=path.name,
+    )  # fmt: skip
 
 
 def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:

@@ -124,7 +124,7 @@ def p_wave_rows(signal: Signal, rate_hz: float, places: NDArray[np.floating]) ->
 def p_features(rows: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
     """FEATURES (N, 2) of beats whose `rows` (N, C, W) are as above, the means of the leads.
 
-    Against the last 30 beats before each that are `usable` (N,), such as those that are not early. Coherence is the
+    Against the last 30 beats before each that are `usable` (N,), such as beats that are not early. Coherence is the
     power of the mean of their rows by the mean of their powers, less what chance gives rows with nothing in common, and
     0.3 at most. Likeness is the cosine of a beat's own row and that mean, from -1 to 1. Of fewer than 5 beats they are
     0.3 and 0. That P waves are absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
@@ -162,7 +162,8 @@ def numbers(
 ) -> NDArray[np.float32]:
     """Those of the `names` (F,) of the beats of one record at ascending `times_s` (N,), as (N, F).
 
-    `p_waves` (N, C, W) are the `pwaves.rows` of the beats, None where no name asks for them; `unknown` as in `rhythm`.
+    `p_waves` (N, C, W) are the `p_wave_rows` of the beats, None where no name asks for them; `unknown` as in
+    `rr_features`.
     """
     found = dict(zip(RR_FEATURES, rr_features(times_s, unknown).T, strict=True))
     if p_waves is not None:

@@ -1,12 +1,10 @@
-"""Beats are cut from a recording around their R peaks: filtered, resampled, cut and normalised as a `Recipe` says.
+"""Beats are cut out of recordings around their R peaks and become Data: labels by a map, features, splits by patient.
 
-recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
-x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
+    recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
+    x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
 
-Beats of several records, cut alike, become Data: labels by a map, features beside the signal, sides by patient.
-
-What `mitdb` and `synth_patients` have in common; the arrays are x (N, C, T), symbol (N,), record (N,), position (N,)
-and features (N, F).
+A `Recipe` says how a row is filtered, resampled, cut and normalised. A `BeatPlan` is all that is asked of `mitdb` or
+`synth_patients`, whose arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and features (N, F).
 """
 
 import hashlib
@@ -18,21 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import filters
-from loaders.base import Data, DataSpec, Split
-from loaders.families import beat_features
-from loaders.families import labels as labels_symbols
+from loaders.base import Data, Split, describe
+from loaders.declaration import BeatOptions, Cohort, Request
+from loaders.families import beat_features, by_patient
 from loaders.families.beat_features import EARLY
-from loaders.families.labels import LabelMap
+from loaders.families.by_patient import Protocol
+from loaders.families.labels import BEATS, LabelMap, label_map
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.filters import Signal
-from loaders.splits import by_patient
-from loaders.splits.by_patient import Cohort, Protocol
-from loaders.splits.by_row import Holdout
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
-WINDOW, RATE_HZ = "-0.4,0.8", 125.0
 LONGEST_S = 10.0  # of a window
 LOWEST_HZ, HIGHEST_HZ = 10.0, 1000.0
 QUARTILES = (25, 50, 75)
@@ -61,25 +56,21 @@ class Recipe:
     def of(
         cls,
         *,
-        window: str | None = None,
-        rate: float | None = None,
-        filter: str | None = None,
-        normalise: str | None = None,
+        window: str = BeatOptions.window,
+        rate: float = BeatOptions.rate,
+        filter: str = BeatOptions.filter,
+        normalise: str = BeatOptions.normalise,
     ) -> "Recipe":
-        """What the texts ask for, None for -0.4,0.8 s, 125 Hz, no filter and no normalisation; UsageError for what is
-        none."""
-        rate_hz = RATE_HZ if rate is None else rate
-        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
-            raise UsageError(
-                f"--rate is {rate_hz:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz", hint=f"--rate {RATE_HZ:g}"
-            )
-        filters.parse(filter or "none")
-        pick("normalise", NORMALISATIONS, normalise or "none")
-        recipe = cls(*_window(window or WINDOW), rate_hz, filter or "none", normalise or "none")
+        """What the texts of the flags ask for; UsageError for what cannot be read."""
+        if not LOWEST_HZ <= rate <= HIGHEST_HZ:
+            what = f"--rate is {rate:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz"
+            raise UsageError(what, hint=f"--rate {BeatOptions.rate:g}")
+        filters.parse(filter)
+        pick("normalise", NORMALISATIONS, normalise)
+        recipe = cls(*_window(window), rate, filter, normalise)
         if recipe.samples < 2:
-            raise UsageError(
-                f"--window {window} has {recipe.samples} samples at {rate_hz:g} Hz", hint=f"--window={WINDOW}"
-            )
+            what = f"--window {window} has {recipe.samples} samples at {rate:g} Hz"
+            raise UsageError(what, hint=f"--window={BeatOptions.window}")
         return recipe
 
     @property
@@ -184,56 +175,78 @@ def _window(text: str) -> tuple[float, float]:
             f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s"
             " away"
         )
-        raise UsageError(what, hint=f"--window={WINDOW}")
+        raise UsageError(what, hint=f"--window={BeatOptions.window}")
     return start_s, end_s
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What is asked of the beats: labels, features and sides, looked up before anything is read."""
+class BeatPlan:
+    """What is asked of the beats of recordings, looked up before anything is read."""
 
+    request: Request
+    recipe: Recipe
     labels: LabelMap
     protocol: Protocol
     features: tuple[str, ...]
-    val_fraction: Holdout
-    seed: int
 
     @classmethod
-    def of(
-        cls,
-        *,
-        label_map: str | None,
-        split: str | None,
-        fold: int | None,
-        rr_features: bool | None,
-        p_waves: bool | None,
-        recipe: Recipe,
-        val_fraction: Holdout,
-        seed: int,
-    ) -> "Choices":
-        """From the options of a loader, None for aami, inter-patient, the first fold and no features."""
-        labels, protocol = labels_symbols.label_map(label_map or "aami"), by_patient.parse(split, fold)
-        features = beat_features.names(bool(rr_features), bool(p_waves), recipe.rate_hz)
-        return cls(labels, protocol, features, val_fraction, seed)
+    def of(cls, request: Request) -> "BeatPlan":
+        """From the `BeatOptions` of the request; UsageError for what cannot be asked for."""
+        asked = request.options
+        recipe = Recipe.of(window=asked.window, rate=asked.rate, filter=asked.filter, normalise=asked.normalise)
+        labels, protocol = label_map(asked.label_map), by_patient.parse(asked.split, asked.fold)
+        features = beat_features.names(asked.rr_features, asked.p_waves, recipe.rate_hz)
+        return cls(request, recipe, labels, protocol, features)
 
+    @property
+    def key(self) -> dict[str, str]:
+        """What decides the arrays of a record, for the name of their cache."""
+        return {"recipe": repr(self.recipe), "features": repr(beat_features.ALL)}
 
-def record_arrays(
-    name: str, signal: Signal, rate_hz: float, annotated: NDArray[np.str_], places: NDArray[np.int64], *, recipe: Recipe
-) -> Arrays:
-    """The arrays of one record: its signal (C, T) in mV at `rate_hz`, the symbols (M,) and samples (M,) of its
-    annotations."""
-    is_beat = np.isin(annotated, list(labels_symbols.BEATS))
-    annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
-    signal, at = recipe.prepared(signal, rate_hz), peaks * (recipe.rate_hz / rate_hz)
-    return {
-        "x": recipe.normalised(signal, at),
-        "symbol": annotated,
-        "record": np.full(len(peaks), name),
-        "position": peaks,
-        "features": beat_features.numbers(
-            beat_features.ALL, peaks / rate_hz, beat_features.p_wave_rows(signal, recipe.rate_hz, at)
-        ),
-    }
+    def record(
+        self, name: str, signal: Signal, rate_hz: float, annotated: NDArray[np.str_], places: NDArray[np.int64]
+    ) -> Arrays:
+        """The arrays of one record: its signal (C, T) in mV, the symbols (M,) and samples (M,) of its annotations."""
+        is_beat = np.isin(annotated, list(BEATS))
+        annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
+        signal, at = self.recipe.prepared(signal, rate_hz), peaks * (self.recipe.rate_hz / rate_hz)
+        p_waves = beat_features.p_wave_rows(signal, self.recipe.rate_hz, at)
+        return {
+            "x": self.recipe.normalised(signal, at),
+            "symbol": annotated,
+            "record": np.full(len(peaks), name),
+            "position": peaks,
+            "features": beat_features.numbers(beat_features.ALL, peaks / rate_hz, p_waves),
+        }
+
+    def data(
+        self, arrays: Arrays, checksum: str, *, leads: tuple[str, ...], rates: Callable[[], Mapping[str, float]]
+    ) -> Data:
+        """The dataset of the arrays of all records; `rates` gives the rate in Hz of each record.
+
+        Beats without a class are left out. Raises DataError where a split would be empty, or a record is missing.
+        """
+        request, record, where = self.request, arrays["record"], self.request.where
+        y, kept = labelled(arrays["symbol"], self.labels)
+        cohort = request.dataset.cohort or Cohort((), (), "")
+        by_patient.check_complete(self.protocol, record, cohort, where=where)
+        *parts, rule = by_patient.divide(
+            self.protocol, record[kept], y[kept],
+            cohort=cohort, val_fraction=request.val_fraction, seed=request.seed, where=where,
+        )  # fmt: skip
+        train, val, test = (kept[part] for part in parts)
+        labels = self.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
+        y = labels.of(arrays["symbol"])
+        features = arrays["features"][:, [beat_features.ALL.index(name) for name in self.features]]
+        rows = Split(arrays["x"], y, record, np.arange(len(y)), position=arrays["position"], features=features)
+        if len(left_out := arrays.get("left_out", ())):
+            rule += f"; left out for lack of the leads: {' '.join(left_out)}"
+        spec = describe(
+            request, rule, samples=self.recipe.samples, rate_hz=self.recipe.rate_hz, unit=self.recipe.unit,
+            leads=leads, classes=tuple(labels.classes), importance=labels.importance, features=self.features,
+        )  # fmt: skip
+        checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
+        return Data(spec, rows.rows(train), rows.rows(val), lambda: rows.rows(test), checksum, rates)
 
 
 def together(parts: list[Arrays]) -> Arrays:
@@ -241,57 +254,11 @@ def together(parts: list[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def as_data(
-    name: str,
-    arrays: Arrays,
-    checksum: str,
-    *,
-    choices: Choices,
-    recipe: Recipe,
-    cohort: Cohort,
-    leads: tuple[str, ...],
-    facts: dict[str, str],
-    where: str,
-    rates: Callable[[], Mapping[str, float]],
-) -> Data:
-    """The dataset `name`; `facts` are its source and licence, `where` stands in errors, `rates` are those of the
-    records in Hz.
-
-    Beats without a class are left out."""
-    y, kept = labelled(arrays["symbol"], choices.labels)
-    by_patient.check_complete(choices.protocol, arrays["record"], cohort, where=where)
-    how = {"cohort": cohort, "val_fraction": choices.val_fraction, "seed": choices.seed, "where": where}
-    *sides, rule = by_patient.divide(choices.protocol, arrays["record"][kept], y[kept], **how)
-    train, val, test = (kept[side] for side in sides)
-    labels = choices.labels.among(arrays["symbol"][np.concatenate([train, val, test])])
-    y = labels.of(arrays["symbol"])
-    features = arrays["features"][:, [beat_features.ALL.index(name) for name in choices.features]]
-    everything = Split(
-        arrays["x"], y, arrays["record"], np.arange(len(y)), position=arrays["position"], features=features
-    )
-    spec = DataSpec(
-        name=name,
-        view="beat",
-        channels=len(leads),
-        samples=recipe.samples,
-        rate_hz=recipe.rate_hz,
-        unit=recipe.unit,
-        leads=leads,
-        classes=tuple(labels.symbols),
-        importance=labels.importance,
-        split_rule=rule,
-        features=choices.features,
-        **facts,
-    )
-    checksum = hashlib.sha256(f"{checksum} {labels.content} {spec.features}".encode()).hexdigest()
-    return Data(spec, everything.rows(train), everything.rows(val), lambda: everything.rows(test), checksum, rates)
-
-
 def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The class (N,) of each beat, and which beats have one; others are told of."""
+    """The class (N,) of each beat, and which beats have one; the others are a warning."""
     y = labels.of(annotated)
     if (out := y < 0).any():
         names, counts = np.unique(annotated[out], return_counts=True)
         told = ", ".join(f"{count:,} {symbol}" for symbol, count in zip(names, counts, strict=True))
-        log.warning("beats whose symbol is of no class of --label-map %s are left out: %s", labels.name, told)
+        log.warning("beats with a symbol of no class of --label-map %s are left out: %s", labels.name, told)
     return y, np.flatnonzero(~out)

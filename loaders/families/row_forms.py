@@ -1,32 +1,29 @@
-"""The beats of a recording of any length are cut as a dataset cuts its own, ten minutes of them at a time.
+"""How rows of beats are cut around their R peaks, from a recording of any length, and where in a row the peaks stand.
 
-form = cuts.form("mitdb", window="-0.4,0.8", filter="baseline")
-for rows, upright in cuts.rows(form, leads, peaks): ...    # rows (n, C, T), in the order of the peaks
+    form = row_forms.form_of("mitdb", options)
+    for rows, upright in row_forms.rows(form, leads, peaks): ...    # rows (n, C, T), in the order of the peaks
+    peaks = row_forms.r_peaks("mitdb", x, 125, options)    # of each row of x (N, C, T) the samples (M,) of its R peaks
+    near = row_forms.near(peaks, 150, 125)                 # (N, 1, T), within 60 ms of one
 
-MIT-BIH Arrhythmia Database records become beats in the layout of the Kaggle heartbeat files.
-
-Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001; beats as in Kachuee et al., arXiv 1805.00794; classes as in ANSI/AAMI
-EC57.
-
-Where in a row the R peaks stand: as its dataset cuts rows, or else found in its first lead.
-
-peaks = landmarks.r_peaks("mitdb", x, 125, window="-0.4,0.8")    # for each row of x (N, C, T) the samples (M,) of its R
-peaks near = landmarks.near(peaks, 150, 125)                           # (N, 1, T), within 60 ms of one
+A dataset's declaration names its form: "window", as its `Recipe` says, or "kaggle", the layout of the Kaggle heartbeat
+files (Kachuee et al., arXiv 1805.00794), which MIT-BIH records (Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001) can
+be brought to. Classes as in ANSI/AAMI EC57.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import filters
+from loaders import DATASETS, filters
+from loaders.declaration import BeatOptions
 from loaders.families import beat_features, beats
-from loaders.families import labels as labels_symbols
 from loaders.families.beat_features import ALONE_S, known_only, over_gaps
 from loaders.families.beats import Recipe
+from loaders.families.labels import AAMI, label_map
 from loaders.filters import Signal, resample
 from loaders.formats.recording import Lead
 from loaders.formats.wfdb import find_records, read_record
@@ -35,13 +32,16 @@ from toolbox.ecg import rpeaks
 from toolbox.ecg.gaps import bridged
 from toolbox.errors import UsageError
 
+Samples = NDArray[np.int64]
+Peaks = list[NDArray[np.int64]]
+Cut = Callable[[Signal, NDArray[np.floating]], NDArray[np.float32]]
 RATE_HZ = 125
 SAMPLES = 187
 SPAN = 1.2  # of the distance to the next R peak
 FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and no beat to be blown up
 SUFFIXES = (".hea", ".dat", ".atr")
-CLASSES = tuple(labels_symbols.AAMI)
-AAMI = {symbol: k for k, own in enumerate(labels_symbols.AAMI.values()) for symbol in own}
+CLASSES = tuple(AAMI)
+NUMBERS = {symbol: k for k, own in enumerate(AAMI.values()) for symbol in own}
 
 
 def kaggle_beats(folder: Path) -> dict[str, NDArray[Any]]:
@@ -65,8 +65,8 @@ def kaggle_beats(folder: Path) -> dict[str, NDArray[Any]]:
 def kaggle_record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The beats of one record: x (N, 187) float32 and y (N,), the last annotated beat left out."""
     signal, rate_hz, annotated, samples = read_record(header, "MLII")
-    keep = np.array([symbol in AAMI for symbol in annotated], dtype=bool)
-    labels = np.array([AAMI[symbol] for symbol in np.array(annotated)[keep]], dtype=np.int64)
+    keep = np.array([symbol in NUMBERS for symbol in annotated], dtype=bool)
+    labels = np.array([NUMBERS[symbol] for symbol in np.array(annotated)[keep]], dtype=np.int64)
     peaks = samples[keep] * RATE_HZ / rate_hz
     return kaggle_cut(resample(signal, rate_hz, RATE_HZ), peaks[:-1], np.diff(peaks)), labels[:-1]
 
@@ -92,12 +92,13 @@ def kaggle_cut(
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
-Samples = NDArray[np.int64]
 BLOCK_S, AROUND_S = 600, 60  # read at a time, and to either side of it: no filter and no window reaches further
 MOST_VALUES = 2**20  # of a lead from which its quartiles are taken
+QRS_S = 0.06  # to either side of an R peak
+SHORTEST_S = 2.0  # of a row in which beats are found
 
 
-class Form(Protocol):
+class RowForm(Protocol):
     """What rows of a dataset are: prepared at `rate_hz`, then cut."""
 
     rate_hz: float
@@ -117,12 +118,18 @@ class Form(Protocol):
     ) -> NDArray[np.float32]:
         """Rows (N, C, T) of a prepared signal; R peaks (N,) and the distances (N,) to the next, in samples of it."""
 
+    def r_peaks(self, x: NDArray[np.float32]) -> Peaks:
+        """The R peaks of each row of x (N, C, T)."""
 
-class ByRecipe:
+
+class Window:
     """A window around the R peak, as `beats.Recipe` says."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.rate_hz, self.prepared = recipe, recipe.rate_hz, recipe.prepared
+    def __init__(self, options: BeatOptions) -> None:
+        self.recipe = Recipe.of(
+            window=options.window, rate=options.rate, filter=options.filter, normalise=options.normalise
+        )
+        self.rate_hz, self.prepared = self.recipe.rate_hz, self.recipe.prepared
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
         """As the recipe has them."""
@@ -130,7 +137,17 @@ class ByRecipe:
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
         """The quartiles (3, C, 1) of the leads, of a million values of each at most, or their typical beat (C, T)."""
-        return NORMALISERS[self.recipe.normalise](self, leads, peaks) if self.recipe.normalise in NORMALISERS else None
+        if self.recipe.normalise == "typical":
+            return beats.median_beat(_together(self, leads, peaks[beats.settled(peaks)], self.recipe.windows))
+        if self.recipe.normalise != "record":
+            return None
+        ratio = self.rate_hz / leads[0].rate_hz
+        every = math.ceil(leads[0].samples * ratio / MOST_VALUES)
+        parts = [
+            self.prepared(signal, leads[0].rate_hz)[:, _inner(first, last, start, ratio)][:, ::every]
+            for first, last, start, signal in _blocks(leads, self.rate_hz)
+        ]
+        return beats.quartiles(self.recipe, np.concatenate(parts, axis=1), peaks)
 
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Signal | None
@@ -138,36 +155,26 @@ class ByRecipe:
         """As the recipe cuts."""
         return self.recipe.cut(signal, peaks, known)
 
-
-def _quartiles(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
-    ratio = how.rate_hz / leads[0].rate_hz
-    every = math.ceil(leads[0].samples * ratio / MOST_VALUES)
-    parts = [
-        how.prepared(signal, leads[0].rate_hz)[:, _inner(first, last, start, ratio)][:, ::every]
-        for first, last, start, signal in _blocks(leads, how.rate_hz)
-    ]
-    return beats.quartiles(how.recipe, np.concatenate(parts, axis=1), peaks)
+    def r_peaks(self, x: NDArray[np.float32]) -> Peaks:
+        """The one around which each row was cut; others may stand beside it."""
+        return [np.array([self.recipe.r_peak])] * len(x)
 
 
-def _typical(how: ByRecipe, leads: Sequence[Lead], peaks: Samples) -> Signal:
-    return beats.median_beat(_together(how, leads, peaks[beats.settled(peaks)], how.recipe.windows))
-
-
-NORMALISERS = {"record": _quartiles, "typical": _typical}
-
-
-class AsKaggle:
+class Kaggle:
     """From the R peak over 1.2 of the distance to the next, scaled to [0, 1]; of the last beat that from the one
     before."""
 
     rate_hz = float(RATE_HZ)
+
+    def __init__(self, options: Any = None) -> None:
+        """There are no options."""
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
         """At 125 Hz."""
         return filters.resample(signal, rate_hz, self.rate_hz)
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """As `kaggle.record_beats` has them."""
+        """As `kaggle_record_beats` has them."""
         return peaks * RATE_HZ / rate_hz
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> float:
@@ -180,80 +187,78 @@ class AsKaggle:
         """As the Kaggle files are cut."""
         return kaggle_cut(signal[0], peaks, rr, span=known)[:, None]
 
-
-def _as_kaggle(**_: Any) -> Form:
-    return AsKaggle()
-
-
-def _by_recipe(**options: Any) -> Form:
-    return ByRecipe(Recipe.of(**{name: options.get(name) for name in ("window", "rate", "filter", "normalise")}))
+    def r_peaks(self, x: NDArray[np.float32]) -> Peaks:
+        """At the beginning, and after 1.2 of the distance to the next where the row is not full."""
+        samples = x.shape[2]
+        lengths = [int(np.flatnonzero(row.any(0)).max(initial=-1)) + 1 for row in x]
+        return [np.array([0, round(length / SPAN)] if 0 < length < samples else [0]) for length in lengths]
 
 
-# The datasets whose rows can be cut from a recording.
-FORMS = {
-    **dict.fromkeys(("ecg", "ecg_bin", "synth"), _as_kaggle),
-    **dict.fromkeys(("mitdb", "synth_patients"), _by_recipe),
-}
-TWO = {
-    "normal": labels_symbols.AAMI["N"],
-    "abnormal": "".join(own for name, own in labels_symbols.AAMI.items() if name != "N"),
-}
+FORMS: dict[str, type[RowForm]] = {"kaggle": Kaggle, "window": Window}
+# The annotation symbols of each class, where no label map of the run's says them.
+SYMBOLS = {"aami": AAMI, "binary": {"normal": AAMI["N"], "abnormal": "".join(AAMI.values())[len(AAMI["N"]) :]}}
 
 
-def form(dataset: str, **options: Any) -> Form:
-    """How the rows of `dataset` were cut, with the options it was loaded with; UsageError where that is not known."""
-    if dataset not in FORMS:
+def form_of(dataset: str, options: Any = None) -> RowForm:
+    """How the rows of `dataset` were cut with these options of its family; UsageError where that is not known."""
+    declared = DATASETS.get(dataset)
+    if declared is None or not (declared.row_form and declared.symbol_map):
         what = f"a run on {dataset} does not say how its rows are cut from a recording"
-        raise UsageError(what, hint=f"a run on one of {', '.join(FORMS)}")
-    return FORMS[dataset](**options)
+        raise UsageError(what, hint=f"a run on one of {', '.join(cut_from_recordings())}")
+    return FORMS[declared.row_form](options)
+
+
+def cut_from_recordings() -> list[str]:
+    """The datasets whose rows can be cut from a recording."""
+    return [name for name, each in DATASETS.items() if each.row_form and each.symbol_map]
 
 
 def classes_of(
-    dataset: str, annotated: Sequence[str], classes: Sequence[str], label_map: str | None
+    dataset: str, annotated: Sequence[str], classes: Sequence[str], map_name: str | None
 ) -> NDArray[np.int64]:
     """The number in `classes` (N,) of each annotated symbol (N,) as `dataset` has it, -1 where it is of none of them.
 
-    Raises as `symbols.label_map`.
+    Raises as `labels.label_map`.
     """
-    own: Mapping[str, str] = TWO if dataset == "ecg_bin" else labels_symbols.label_map(label_map or "aami").symbols
+    own = label_map(map_name).classes if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
     numbers = {symbol: classes.index(name) for name, those in own.items() if name in classes for symbol in those}
     return np.array([numbers.get(symbol, -1) for symbol in annotated], np.int64)
 
 
-def features(names: Sequence[str], how: Form, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
-    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beside`."""
+def features(names: Sequence[str], form: RowForm, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
+    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beat_features`."""
     p_waves = None
     if set(names) & set(beat_features.P_FEATURES):
         p_waves = _together(
-            how, leads, peaks, lambda signal, places: beat_features.p_wave_rows(signal, how.rate_hz, places)
+            form, leads, peaks, lambda signal, places: beat_features.p_wave_rows(signal, form.rate_hz, places)
         )
     return beat_features.numbers(names, peaks / leads[0].rate_hz, p_waves, over_gaps(peaks, leads[0].gaps))
 
 
-def rows(how: Form, leads: Sequence[Lead], peaks: Samples) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+def rows(
+    form: RowForm, leads: Sequence[Lead], peaks: Samples
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Rows (n, C, T) of the beats at `peaks` (N,) and whether each points up in the first lead (n,), block by block.
 
     A gap is bridged; before the first and after the last sample of the recording it goes on as in training.
     """
-    rate_hz, known, places = leads[0].rate_hz, how.known(leads, peaks), how.places(peaks, leads[0].rate_hz)
+    rate_hz, known, places = leads[0].rate_hz, form.known(leads, peaks), form.places(peaks, leads[0].rate_hz)
     rr = known_only(np.diff(places), over_gaps(peaks, leads[0].gaps))
-    rr = np.append(rr, rr[-1:] if len(rr) else [ALONE_S * how.rate_hz])[: len(peaks)]
-    for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
+    rr = np.append(rr, rr[-1:] if len(rr) else [ALONE_S * form.rate_hz])[: len(peaks)]
+    for first, last, start, signal in _blocks(leads, form.rate_hz, peaks):
         which = slice(*np.searchsorted(peaks, (first, last)))
         upright = signal[0, peaks[which] - start] > np.median(signal[0])
-        begins = round(start * how.rate_hz / rate_hz)
-        yield how.cut(how.prepared(signal, rate_hz), np.round(places[which]) - begins, rr[which], known), upright
+        begins = round(start * form.rate_hz / rate_hz)
+        yield form.cut(form.prepared(signal, rate_hz), np.round(places[which]) - begins, rr[which], known), upright
 
 
-def _together(
-    how: Form, leads: Sequence[Lead], peaks: Samples, cut: Callable[[Signal, NDArray[np.floating]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def _together(form: RowForm, leads: Sequence[Lead], peaks: Samples, cut: Cut) -> NDArray[np.float32]:
     """What `cut` makes of the prepared leads and the peaks in samples of them, block by block, of all `peaks` (N,)."""
     rate_hz, parts = leads[0].rate_hz, [cut(np.zeros((len(leads), 1)), np.empty(0))]
-    places = how.places(peaks, rate_hz)
-    for first, last, start, signal in _blocks(leads, how.rate_hz, peaks):
-        which, begins = slice(*np.searchsorted(peaks, (first, last))), round(start * how.rate_hz / rate_hz)
-        parts.append(cut(how.prepared(signal, rate_hz), np.round(places[which]) - begins))
+    places = form.places(peaks, rate_hz)
+    for first, last, start, signal in _blocks(leads, form.rate_hz, peaks):
+        which, begins = slice(*np.searchsorted(peaks, (first, last))), round(start * form.rate_hz / rate_hz)
+        parts.append(cut(form.prepared(signal, rate_hz), np.round(places[which]) - begins))
     return np.concatenate(parts)
 
 
@@ -281,18 +286,13 @@ def _inner(first: int, last: int, start: int, ratio: float) -> slice:
     return slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
 
 
-Peaks = list[NDArray[np.int64]]
-QRS_S = 0.06  # to either side of an R peak
-SHORTEST_S = 2.0  # of a row in which beats are found
-
-
-def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, **options: Any) -> Peaks | None:
+def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, options: Any = None) -> Peaks | None:
     """The R peaks of each row; None where rows are too short, or too coarse, for beats to be found in them.
 
-    `options` are those of the dataset. In rows cut around one beat it is that beat's alone, others may stand beside it.
+    `options` are those of the dataset's family. In rows cut around one beat it is that beat's alone.
     """
-    if dataset in PEAKS:
-        return PEAKS[dataset](x, **options)
+    if dataset in DATASETS and (name := DATASETS[dataset].row_form):
+        return FORMS[name](options).r_peaks(x)
     if rate_hz < rpeaks.LOWEST_HZ or x.shape[2] < SHORTEST_S * rate_hz:
         return None
     return [rpeaks.in_signal(_as_mv(lead), rate_hz) for lead in x[:, 0]]
@@ -309,21 +309,3 @@ def _as_mv(lead: NDArray[np.float32]) -> NDArray[np.float64]:
     """A lead (T,) of any unit as high as one in mV usually is."""
     low, high = np.percentile(lead, [1, 99])
     return (lead - low).astype(np.float64) * 1.5 / (high - low) if high > low else np.zeros(len(lead))
-
-
-def _of_kaggle(x: NDArray[np.float32], **_: Any) -> Peaks:
-    """Rows begin at an R peak and end after 1.2 of the distance to the next, or where they are full."""
-    samples = x.shape[2]
-    lengths = [int(np.flatnonzero(row.any(0)).max(initial=-1)) + 1 for row in x]
-    return [np.array([0, round(length / SPAN)] if 0 < length < samples else [0]) for length in lengths]
-
-
-def _of_recipe(x: NDArray[np.float32], **options: Any) -> Peaks:
-    recipe = Recipe.of(**{name: options.get(name) for name in ("window", "rate", "filter", "normalise")})
-    return [np.array([recipe.r_peak])] * len(x)
-
-
-PEAKS: dict[str, Callable[..., Sequence[NDArray[np.int64]]]] = {
-    **dict.fromkeys(("ecg", "ecg_bin", "ptbdb", "synth"), _of_kaggle),
-    **dict.fromkeys(("mitdb", "synth_patients"), _of_recipe),
-}

@@ -1,30 +1,27 @@
-"""Strips, short recordings of one lead with one label each, become Data: labels, view, sides by record, crops.
+"""Strips, short recordings of one lead with one label each, become Data: labels, unit, splits by record, crops.
 
-What `cinc2017` and `synth_strips` have in common. The arrays of a set of strips are flat (S,) int16, all samples one
-strip after the other, and of each strip (R,) length, record, label, gain in steps of a mV, median and iqr in steps,
-down and content.
+A `StripPlan` is what is asked of `cinc2017` or `synth_strips`. Their arrays are flat (S,) int16, all
+samples one strip after the other, and of each strip (R,) length, record, label, gain in steps of a mV, median and iqr
+in steps, down and content.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.base import Data, DataSpec
+from loaders.base import Data, describe
+from loaders.declaration import Request, StripOptions
 from loaders.files.cache import Arrays
-from loaders.records import Crops, Store
+from loaders.records import RecordRows, RecordStore
 from loaders.splits import by_row
-from loaders.splits.by_row import Holdout
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-TEST_FRACTION = 0.2
-CROPS, SHORTEST, LONGEST, MOST_CROPS = "3000", 64, 30_000, 1000
-RESAMPLE_HZ = 10.0
+SHORTEST, LONGEST, MOST_CROPS = 64, 30_000, 1000
 # By name, the unit that samples have then.
 NORMALISATIONS = {
     "center": "mV from the median of the record",
@@ -35,44 +32,59 @@ POLARITIES = {"upright": True, "recorded": False}
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What is asked of strips: the class of each label that is kept, the view, crops by class, and the sides."""
+class StripPlan:
+    """What is asked of strips, looked up before anything is read: the class of each label that is kept, the samples of
+    a crop, and how many crops an epoch takes of a record of each class."""
 
+    request: Request
     classes: dict[str, str]
-    dropped: tuple[str, ...]
-    normalise: str
-    polarity: str
     samples: int
     times: dict[str, int]
-    resample_hz: float
-    val_fraction: Holdout
-    seed: int
 
     @classmethod
-    def of(
-        cls,
-        labels: Sequence[str],
-        *,
-        drop_labels: str | None,
-        rename_labels: str | None,
-        normalise: str | None,
-        polarity: str | None,
-        crops: str | None,
-        resample: float | None,
-        val_fraction: Holdout,
-        seed: int,
-    ) -> "Choices":
-        """From the options of a loader whose strips have these `labels`, None for all labels as they are, center,
-        upright, one crop of 3,000 samples a record at a rate spread by 10 Hz; UsageError for what cannot be read or is
-        not there."""
-        classes = parse_labels(labels, drop_labels, rename_labels)
-        samples, times = parse_crops(crops or CROPS, list(dict.fromkeys(classes.values())))
-        normalise, polarity = normalise or "center", polarity or "upright"
-        pick("normalise", NORMALISATIONS, normalise)
-        pick("polarity", POLARITIES, polarity)
-        dropped = tuple(label for label in labels if label not in classes)
-        resample_hz = RESAMPLE_HZ if resample is None else resample
-        return cls(classes, dropped, normalise, polarity, samples, times, resample_hz, val_fraction, seed)
+    def of(cls, request: Request) -> "StripPlan":
+        """From the `StripOptions` of the request; UsageError for what cannot be read or is not there."""
+        asked = request.options
+        classes = parse_labels(request.dataset.classes, asked.drop_labels, asked.rename_labels)
+        samples, times = parse_crops(asked.crops, list(dict.fromkeys(classes.values())))
+        pick("normalise", NORMALISATIONS, asked.normalise)
+        pick("polarity", POLARITIES, asked.polarity)
+        return cls(request, classes, samples, times)
+
+    def data(self, arrays: Arrays, checksum: str, *, source: str = "") -> Data:
+        """The dataset of the arrays; records of a label that is dropped are in no split.
+
+        Raises DataError where a split would be empty.
+        """
+        request, asked = self.request, self.request.options
+        classes, rate_hz = tuple(self.times), request.dataset.rate_hz
+        number = {label: classes.index(new) for label, new in self.classes.items()}
+        y = np.array([number.get(label, -1) for label in arrays["label"]], np.int64)
+        kept = np.flatnonzero(y >= 0)
+        if not len(kept):
+            what = f"no record is of {', '.join(self.classes)}"
+            raise DataError(what, where=request.where, hint="other --drop-labels")
+        *parts, drawn = by_row.divide(y[kept], request.val_fraction, request.seed, where=request.where)
+        store = _store(arrays, asked)
+        splits = [RecordRows(store, kept[part], y[kept[part]], self.samples, request.seed) for part in parts]
+        times = np.array([self.times[name] for name in classes])
+        trained = replace(splits[0], spread=asked.resample / rate_hz).repeated(times)
+        scored = request.dataset.scored
+        spec = describe(
+            request, self._rule(int((y < 0).sum()), drawn), samples=self.samples, unit=NORMALISATIONS[asked.normalise],
+            classes=classes, source=source, scored=scored if set(scored) <= set(classes) else (),
+        )  # fmt: skip
+        checksum = hashlib.sha256(f"{checksum} {self.classes}".encode()).hexdigest()
+        return Data(spec, trained, splits[1], lambda: splits[2], checksum)
+
+    def _rule(self, left_out: int, drawn: str) -> str:
+        """How records were divided and how they are scored."""
+        rule = f"{by_row.at_random('records', self.request.seed)}; whose they are is not known"
+        if dropped := [label for label in self.request.dataset.classes if label not in self.classes]:
+            rule += f"; {left_out:,} records of {', '.join(dropped)} in no side"
+        if renamed := [f"{old} is {new}" for old, new in self.classes.items() if old != new]:
+            rule += f"; {', '.join(renamed)}"
+        return f"{rule}; {drawn}; a record is scored once, by the mean over its windows"
 
 
 def parse_labels(labels: Sequence[str], drop: str | None, rename: str | None) -> dict[str, str]:
@@ -153,67 +165,13 @@ def points_down(signal: NDArray[np.integer], rate_hz: float) -> bool:
     return bool(np.median(middle - seconds.min(1)) > np.median(seconds.max(1) - middle))
 
 
-def as_data(
-    name: str,
-    arrays: Arrays,
-    checksum: str,
-    *,
-    rate_hz: float,
-    choices: Choices,
-    scored: tuple[str, ...],
-    facts: Mapping[str, Any],
-    where: str,
-) -> Data:
-    """The dataset `name`; `facts` are its leads, source and licence, `where` stands in errors.
-
-    Records of a label that is dropped are in no side. Raises DataError where a side would be empty.
-    """
-    classes = tuple(dict.fromkeys(choices.classes.values()))
-    number = {label: classes.index(new) for label, new in choices.classes.items()}
-    y = np.array([number.get(label, -1) for label in arrays["label"]], np.int64)
-    kept = np.flatnonzero(y >= 0)
-    if not len(kept):
-        raise DataError(f"no record is of {', '.join(choices.classes)}", where=where, hint="other --drop-labels")
-    rest, test = by_row.stratified(y[kept], round(TEST_FRACTION * len(kept)), choices.seed, where=where)
-    train, val, drawn = by_row.drawn(y[kept[rest]], choices.val_fraction, choices.seed, where=where)
-    store, samples = _store(arrays, choices), choices.samples
-    sides = [Crops(store, of, y[of], samples, choices.seed) for of in (kept[rest[train]], kept[rest[val]], kept[test])]
-    times = np.array([choices.times[name] for name in classes])
-    spread = choices.resample_hz / rate_hz
-    trained = Crops(store, sides[0].of, sides[0].y, samples, choices.seed, spread).repeated(times)
-    spec = DataSpec(
-        name=name,
-        view="record",
-        channels=1,
-        samples=samples,
-        rate_hz=rate_hz,
-        unit=NORMALISATIONS[choices.normalise],
-        classes=classes,
-        importance=(1.0,) * len(classes),
-        split_rule=_rule(choices, (y < 0).sum(), drawn),
-        scored=scored if set(scored) <= set(classes) else (),
-        **facts,
-    )
-    checksum = hashlib.sha256(f"{checksum} {choices.classes}".encode()).hexdigest()
-    return Data(spec, trained, sides[1], lambda: sides[2], checksum)
-
-
-def _store(arrays: Arrays, choices: Choices) -> Store:
-    """The samples as they lie on disk, with what makes the view of them."""
+def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
+    """The samples as they lie on disk, with what brings each record to its unit."""
     length, steps = np.asarray(arrays["length"], np.int64), np.asarray(arrays["gain"])
-    zero = np.zeros(len(length)) if choices.normalise == "none" else arrays["median"]
-    if choices.normalise == "record":
+    zero = np.zeros(len(length)) if asked.normalise == "none" else arrays["median"]
+    if asked.normalise == "record":
         steps = np.where(arrays["iqr"] > 0, arrays["iqr"], np.inf)  # a flat record stays 0
-    sign = np.where(arrays["down"] & POLARITIES[choices.polarity], -1, 1)
-    view = {"zero": np.asarray(zero, np.float32), "factor": (sign / steps).astype(np.float32)}
-    return Store(arrays["flat"], np.cumsum(length) - length, length, arrays["record"], arrays["content"], **view)
-
-
-def _rule(choices: Choices, left_out: int, drawn: str) -> str:
-    """How records came to their sides and how they are scored."""
-    rule = f"records split at random, stratified by class, 80/20, seed {choices.seed}; whose they are is not known"
-    if choices.dropped:
-        rule += f"; {left_out:,} records of {', '.join(choices.dropped)} in no side"
-    if renamed := [f"{old} is {new}" for old, new in choices.classes.items() if old != new]:
-        rule += f"; {', '.join(renamed)}"
-    return f"{rule}; {drawn}; a record is scored once, by the mean over its windows"
+    sign = np.where(arrays["down"] & POLARITIES[asked.polarity], -1, 1)
+    zero, factor = (np.asarray(each, np.float32)[:, None] for each in (zero, sign / steps))
+    first = np.cumsum(length) - length
+    return RecordStore(arrays["flat"], first, length, arrays["record"], arrays["content"], zero, factor)

@@ -19,9 +19,8 @@ from toolbox.files import sha256
 CHECKSUMS = "SHA256SUMS.txt"
 MOST_BYTES = 100 * 2**30  # of all that a zip holds: ten times the largest database of heartbeats that comes as one
 MOST_RATIO, SMALL = 100, 2**28  # recordings shrink to a half, tables of beats to a tenth; some hundred MB harm nobody
-STRANGE = re.compile(
-    r"[a-zA-Z]:|.*[\\\0]", re.DOTALL
-)  # a drive, or what another system takes for the end of a name's part
+# A drive, or what another system takes for the end of a name's part.
+STRANGE = re.compile(r"[a-zA-Z]:|.*[\\\0]", re.DOTALL)
 # RuntimeError: a version or method that zipfile does not know; UnicodeDecodeError: a member's name.
 DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError)
 
@@ -82,6 +81,16 @@ def unpacked(archive: Path) -> Iterator[Path]:
             raise type(error)(
                 error.what, where=error.where.replace(str(folder), str(archive)), hint=error.hint
             ) from error
+
+
+@contextmanager
+def as_folder(source: Path) -> Iterator[Path]:
+    """A folder as it is, or the content of a zip as in `unpacked`."""
+    if source.is_dir():
+        yield source
+        return
+    with unpacked(source) as folder:
+        yield folder
 
 
 def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:

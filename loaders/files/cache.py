@@ -164,7 +164,7 @@ def cached(folder: Path, build: Callable[[], Arrays], *, by_record: Sequence[str
 
     They are built and stored where they are not there or not what was stored, which is logged. The folder appears only
     when it is complete; where it may not be written the arrays stay in memory. Arrays `by_record` that are large are
-    not compared here: `blocks.check` does that for the records that are read.
+    not compared here: `check` does that for the records that are read.
     Raises ResourceError if the folder cannot be read, or not be written for another reason, DataError if it does not
     keep what is written.
     """

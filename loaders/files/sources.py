@@ -1,19 +1,20 @@
-"""Find, download and verify what a dataset is made from.
+"""Find, download and verify the files that a dataset is declared to be read from.
 
-`Wanted` says what files that is; `locate` finds them where a user points, `search` below a folder, `fetch_first` on a
-server.
+`find` looks where a user points, else below the root folder, else fetches; `locate`, `search` and `download` are its
+steps.
 """
 
+import fnmatch
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from loaders.declaration import Files, Remote, loaded
 from loaders.files.archives import is_page, opened, reading
 from toolbox import files
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
@@ -23,64 +24,80 @@ log = logging.getLogger("commander")
 LATER = "again later, or --data-file with a copy of your own"
 
 
-@dataclass(frozen=True)
-class Remote:
-    """A file to fetch; `size` in bytes and `sha256` where its publisher states them."""
+def find(files: Files, root: Path, folder: Path, data_file: Path | None) -> Any:
+    """The folder or zip to read: at `data_file`, else in one of the dataset's folders, else fetched into `folder`.
 
-    name: str
-    url: str
-    size: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a dataset is read from: a folder with a file like one of `files` or `others`, or a zip whose names are
-    `enough`.
-
-    One of `files` stands for its folder. `what` they are and what `would_do` are words for the user.
+    What `files.finder` makes of it where there is one. Raises DataError for a `data_file` that is none, DownloadError
+    where nothing can be fetched, ResourceError.
     """
+    with reading(data_file or folder):
+        if data_file:
+            return locate(data_file, files)
+        places = [root / name for name in files.folders] or [folder]
+        there = next((found for place in places if (found := search(place, files))), None)
+    return there or _fetch(files, root, folder)
 
-    files: tuple[str, ...]
-    enough: Callable[[set[str]], bool]
-    what: str
-    would_do: str
-    others: tuple[str, ...] = ()
 
-
-def locate(path: Path, wanted: Wanted) -> Path:
-    """The folder or zip that `path` means; a DataError says what would do."""
+def locate(path: Path, files: Files) -> Any:
+    """The folder or zip that `path` of the user's means; a DataError says what would do."""
+    would_do = f"a folder or zip with {files.needs}"
     if not path.exists():
-        raise DataError("there is no such file or folder", where=str(path), hint=f"--data-file with {wanted.would_do}")
-    if any(path.match(pattern) for pattern in wanted.files):
+        raise DataError("there is no such file or folder", where=str(path), hint=f"--data-file with {would_do}")
+    if any(path.match(pattern) for pattern in files.marks):
         path = path.parent
-    found = search(path, wanted) if path.is_dir() else path if wanted.enough(names_in(path, wanted)) else None
-    if found is None:
-        raise DataError(f"{wanted.what} here", where=str(path), hint=wanted.would_do)
+    try:
+        if files.finder:
+            found = loaded(files.finder)(path, pointed_at=True)
+        else:
+            found = search(path, files) if path.is_dir() else path if _is_enough(path, files) else None
+        if found is None:
+            raise DataError(f"there are no {files.needs} here", where=str(path), hint=would_do)
+    except DataError:
+        if files.diagnose:
+            loaded(files.diagnose)(path, files)
+        raise
     return found
 
 
-def search(folder: Path, wanted: Wanted) -> Path | None:
-    """The first usable source in `folder` or nested in it: the folder of the files, else a zip with them."""
-    for pattern in (*wanted.files, *wanted.others):
+def search(folder: Path, files: Files) -> Any:
+    """The first usable source in `folder` or nested in it: the folder of the files, else a zip with them; or None."""
+    if files.finder:
+        return loaded(files.finder)(folder, pointed_at=False)
+    for pattern in (*files.marks, *files.other_marks):
         if found := topmost(folder, pattern):
             return found[0].parent
-    return next((path for path in topmost(folder, "*.zip") if _is_usable(path, wanted)), None)
+    return next((path for path in topmost(folder, "*.zip") if _is_usable(path, files)), None)
 
 
-def fetch_first(remotes: Sequence[Remote], folder: Path, wanted: Wanted, hint: str) -> Path:
-    """What is `wanted` from the first of `remotes` that brings it into `folder`; a DownloadError has the reasons of
-    all."""
+def _fetch(files: Files, root: Path, folder: Path) -> Any:
+    """The source that the first of the remotes brings, and the extras; a DownloadError has the reasons of all."""
     reasons = []
-    for remote in remotes:
+    for remote in files.remotes:
+        into = root / remote.folder if remote.folder else folder
         try:
-            return locate(download(remote, folder, partial(search, folder, wanted)), wanted)
-        except (DownloadError, DataError) as error:
+            download(remote, into, partial(search, into, files))
+        except DownloadError as error:
             reasons.append(error.what)
-    raise DownloadError("the data is not here and cannot be fetched: " + "; ".join(reasons), hint=hint)
+            continue
+        with reading(into):
+            if found := search(into, files):
+                _fetch_extras(files, folder)
+                return found
+        reasons.append(f"{remote.name} has no {files.needs}")
+    what = "the data is not here and cannot be fetched: " + "; ".join(reasons)
+    raise DownloadError(what, hint=f"put {files.put} into {folder}, or name it with --data-file")
 
 
-def names_in(source: Path, wanted: Wanted) -> set[str]:
+def _fetch_extras(files: Files, folder: Path) -> None:
+    for extra in files.extras:
+        try:
+            if not (folder / extra.name).is_file():
+                download(extra, folder)
+        except DownloadError as error:
+            log.warning("the data is used without %s: %s", extra.name, error.what)
+
+
+def names_in(source: Path, files: Files) -> set[str]:
     """The names, without folders, of the files in a folder or zip; DataError for what is neither."""
     if source.is_dir():
         return {path.name for path in source.iterdir() if path.is_file()}
@@ -90,8 +107,13 @@ def names_in(source: Path, wanted: Wanted) -> set[str]:
     except zipfile.BadZipFile as error:
         reason = "it is a web page, often a quota notice" if is_page(source) else error
         what = f"neither a folder nor a zip that can be read: {reason}"
-        hint = f"{wanted.would_do}; rows of your own are read with --dataset table"
+        hint = f"a folder or zip with {files.needs}; rows of your own are read with --dataset table"
         raise DataError(what, where=str(source), hint=hint) from error
+
+
+def _is_enough(archive: Path, files: Files) -> bool:
+    names = names_in(archive, files)
+    return any(all(fnmatch.filter(names, pattern) for pattern in group) for group in files.enough)
 
 
 @contextmanager
@@ -107,12 +129,11 @@ def opened_in(source: Path, name: str) -> Iterator[BinaryIO]:
             yield file
 
 
-def _is_usable(archive: Path, wanted: Wanted) -> bool:
-    """Whether a zip that stands in a searched folder holds what is wanted; a damaged one is passed over, which is
-    said."""
+def _is_usable(archive: Path, files: Files) -> bool:
+    """Whether a zip in a searched folder holds enough; a damaged one is passed over with a warning."""
     try:
         with reading(archive):
-            return wanted.enough(names_in(archive, wanted))
+            return _is_enough(archive, files)
     except CommanderError as error:
         log.warning("passing over %s: %s", archive, error.what)
         return False
@@ -133,7 +154,7 @@ def topmost(folder: Path, pattern: str) -> list[Path]:
     return []
 
 
-def download(remote: Remote, folder: Path, find: Callable[[], Path | None] | None = None) -> Path:
+def download(remote: Remote, folder: Path, find: Callable[[], Any] | None = None) -> Any:
     """Fetch `remote` into `folder`; the file appears there only once it is whole and verified.
 
     An interrupted transfer is gone on with. A second process waits for the first and takes what it brought, which

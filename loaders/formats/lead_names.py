@@ -1,7 +1,7 @@
-"""Names of leads as files spell them: `standard("MDC_ECG_LEAD_II")` is "II", `kind("EEG Fp1")` is `Kind.OTHER`.
+"""Names of leads as files spell them: `standard("MDC_ECG_LEAD_II")` is "II", `kind("EEG Fp1")` is `SignalKind.OTHER`.
 
-Spellings of WFDB, EDF, SCP, HL7 aECG and DICOM files, of Holter and sleep recorders; electrodes of the EEG by the 10-20
-system.
+Spellings of WFDB, EDF, SCP, HL7 aECG and DICOM files, of Holter and sleep recorders and of text tables; electrodes of
+the EEG by the 10-20 system.
 """
 
 import re
@@ -9,101 +9,66 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from enum import Enum
 
+from toolbox.errors import UsageError
+
 POSITIONS = {"first": 0, "second": 1}
 TURNED = "-"  # before the name of a lead that is read upside down
 
 
-class Kind(Enum):
-    """What the name of a lead says about it."""
+class SignalKind(Enum):
+    """The kind of signal that a name suggests."""
 
     ECG = "an ECG"
     OTHER = "another signal"
     UNKNOWN = "unknown"
 
 
-CHEST = ("v1", "v2", "v3", "v4", "v5", "v6")
-# Standard name by its spelling in small letters, without what stands around it.
+def _pairs(text: str) -> dict[str, str]:
+    return dict(pair.split(":") for pair in text.split())
+
+
+LIMBS, CHEST = ("i", "ii", "iii"), tuple(f"v{number}" for number in range(1, 7))
+# Standard name by its spelling in small letters, without the words in AROUND.
 SPELLINGS = {
-    **{name: name.upper() for name in (*CHEST, "v7", "v8", "v9", "v3r", "v4r", "v5r", "v6r", "v", "vx", "vy", "vz")},
-    **{f"{before}{name}": name.upper() for before in ("", "d", "l") for name in ("i", "ii", "iii")},
-    **{
-        "d1": "I",
-        "d2": "II",
-        "d3": "III",
-        "lara": "I",
-        "rala": "I",
-        "llra": "II",
-        "rall": "II",
-        "llla": "III",
-        "lall": "III",
-    },
-    **{f"av{limb}": f"aV{limb.upper()}" for limb in "rlf"},
-    **{
-        f"{modified}{roman}": f"ML{roman.upper()}"
-        for modified in ("ml", "mod", "modified")
-        for roman in ("i", "ii", "iii")
-    },
-    **{f"ml{number}": lead for number, lead in (("1", "MLI"), ("2", "MLII"), ("3", "MLIII"), ("5", "ML5"))},
-    **{f"{modified}{name}": f"M{name.upper()}" for modified in ("m", "mod", "modified") for name in CHEST},
-    **{f"{pair}{number}": f"{pair}{number}".upper() for pair in ("mcl", "cm", "cc") for number in range(1, 7)},
-    **{"mcl": "MCL", "mcli": "MCL1", "v1v2": "V1-V2", "v2v3": "V2-V3", "v4v5": "V4-V5"},
+    name: name.upper() for name in (*CHEST, "v7", "v8", "v9", "v3r", "v4r", "v5r", "v6r", "v", "vx", "vy", "vz")
 }
-WITH_ECG = {
-    **{f"c{name[1]}": name.upper() for name in CHEST},
-    "x": "VX",
-    "y": "VY",
-    "z": "VZ",
-}  # elsewhere an EEG, or a motion
-KIN = {"MLI": "I", "MLII": "II", "MLIII": "III", "MCL1": "V1", **{f"M{name.upper()}": name.upper() for name in CHEST}}
+SPELLINGS |= {f"{before}{limb}": limb.upper() for before in ("", "d", "l") for limb in LIMBS}
+SPELLINGS |= _pairs("d1:I d2:II d3:III lara:I rala:I llra:II rall:II llla:III lall:III avr:aVR avl:aVL avf:aVF")
+SPELLINGS |= {f"{before}{limb}": f"ML{limb.upper()}" for before in ("ml", "mod", "modified") for limb in LIMBS}
+SPELLINGS |= {f"{before}{name}": f"M{name.upper()}" for before in ("m", "mod", "modified") for name in CHEST}
+SPELLINGS |= {f"{pair}{number}": f"{pair}{number}".upper() for pair in ("mcl", "cm", "cc") for number in range(1, 7)}
+SPELLINGS |= _pairs("ml1:MLI ml2:MLII ml3:MLIII ml5:ML5 mcl:MCL mcli:MCL1 v1v2:V1-V2 v2v3:V2-V3 v4v5:V4-V5")
+# Spellings that are an EEG or a motion without the word ECG.
+WITH_ECG = {f"c{name[1]}": name.upper() for name in CHEST} | _pairs("x:VX y:VY z:VZ")
+KIN = _pairs("MLI:I MLII:II MLIII:III MCL1:V1") | {f"M{name.upper()}": name.upper() for name in CHEST}
 KIN |= {other: own for own, other in reversed(KIN.items())}  # leads of the same direction
 
-LOOSE = (
-    "hr",
-    "heart",
-    "heart rate",
-    "heartrate",
-)  # a figure of other leads, or the signal of the heart where it is alone
+LOOSE = ("hr", "heart", "heart rate", "heartrate")  # the ECG itself if it is the only lead
 HEART = ("ecg", "ekg", "electrocardio", "elektrokardio")
-AROUND = {
-    "mdc",
-    "elec",
-    "potl",
-    "lead",
-    "leads",
-    "channel",
-    "ch",
-    "eeg",
-    "pol",
-    "ref",
-    "ableitung",
-    "afleiding",
-    "avledning",
-}
-AROUND |= {"afledning", "derivation", "derivacion", "derivazione", "derivacao", "odprowadzenie", "отведение", "导联"}
-AROUND |= {
-    "einthoven",
-    "goldberger",
-    "wilson",
-    "raw",
-    "filtered",
-    "clean",
-    "chest",
-    "limb",
-    "signal",
-    "standard",
-    "augmented",
-}
-# Words for a signal of another kind; beside ECG the first are figures drawn from it, the second only say where it was
-# taken.
-OTHER = re.compile(
+LEAD = re.compile(
+    r"leads?|ableitung|afleiding|avledning|afledning|derivation|derivacion|derivazione|derivacao|odprowadzenie|отведение"
+    r"|导联"
+)
+AROUND = re.compile(
+    rf"{LEAD.pattern}|mdc|elec|potl|channel|ch|eeg|pol|ref|einthoven|goldberger|wilson|raw|filtered|clean|chest|limb"
+    r"|signal|standard|augmented"
+)
+# Words for other signals, and for figures that stand beside signals. With the word ECG, PLACES only say where the ECG
+# was taken.
+SIGNALS = re.compile(
     r"""emg|eog|ecog|ieeg|scg|bcg|pcg|icg|egg|resp|respiration|airflow|flow|nasal|cannula|effort|rip|capno
-    |ppg|bvp|pulse|spo|sao|so|sp|co|etco|pressure|abp|art|ibp|nibp|pap|cvp|icp|bp|lvp|rvp|pcwp|paw|sv
-    |hr|rate|rr|rri|ibi|hrv|bpm|peaks?|onsets?|offsets?|phase|quality|sqi|status|imp
-    |eda|gsr|scr|temp|temperature|acc|acceleration|gyroscope|magnetometer|mag|motion|activity|actigraphy|position|posture
-    |light|lux|battery|mic|sound|phono|audio|humidity|altitude|speed|cadence
-    |trigger|trig|stim|events?|markers?|mark|annotations?|labels?|class|hypnogram|timestamp""",
+    |ppg|bvp|so|sp|co|pressure|abp|art|ibp|nibp|pap|cvp|icp|bp|lvp|rvp|pcwp|paw|sv|eda|gsr|scr|imp
+    |motion|activity|actigraphy|position|posture|light|lux|mic|sound|phono|audio|humidity|altitude|speed|cadence
+    |rri|ibi|hrv|rate|peaks?|onsets?|offsets?|phase|sqi|hypnogram|timestamp""",
     re.VERBOSE,
 )
+FIGURES = re.compile(
+    r"""hr|rrs?|bpm|pulses?|spo|sao|etco|temp|temperature|acc\w*|gyro\w*|mag|magnetometer|quality|status|battery
+    |trigger|trig|stim|events?|markers?|mark|annotations?|labels?|class|classes""",
+    re.VERBOSE,
+)
+ASIDE = re.compile(r"rate|heartrate|leads?off|off|target|beat|flag|patient|subject|record|group|age|sex")
+NO_FIGURE = re.compile(rf"{LEAD.pattern}|interval|heart|id|type|index|[xyz]")  # X alone is a lead of Frank
 PLACES = re.compile(
     r"noise|eeg|veog|heog|loc|roc|chin|[lr]?legs?|tib|tibialis|masseter|thor|thorax|thoracic|abdomen|abdo|abd"
 )
@@ -115,28 +80,42 @@ WORDS = re.compile(r"[^\W\d_]+|\d+")
 CASES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def kind(name: str) -> Kind:
-    """What the name of a lead says about it."""
+def kind(name: str) -> SignalKind:
+    """The kind of signal that the name of a lead suggests."""
     words = _words(name)
-    if any(OTHER.fullmatch(word) or word.startswith(BEGINNINGS) for word in words) or "".join(words).startswith(OXYGEN):
-        return Kind.OTHER
+    other = any(SIGNALS.fullmatch(word) or FIGURES.fullmatch(word) or word.startswith(BEGINNINGS) for word in words)
+    if other or "".join(words).startswith(OXYGEN):
+        return SignalKind.OTHER
     if any(word.startswith(HEART) for word in words) or _known(name.strip().removeprefix(TURNED)):
-        return Kind.ECG
+        return SignalKind.ECG
     parts = [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part not in ("", "ref", "le", "avg")]
     pair = len(parts) > 1 and all(EEG_PAIR.fullmatch(part) for part in parts)
     placed = any(PLACES.fullmatch(word) for word in words)
-    return Kind.OTHER if placed or pair or EEG.fullmatch("".join(parts)) else Kind.UNKNOWN
+    return SignalKind.OTHER if placed or pair or EEG.fullmatch("".join(parts)) else SignalKind.UNKNOWN
+
+
+def is_lead(name: str) -> bool:
+    """Whether the name of a column is that of a lead: an ECG by its name, or the word lead is in it."""
+    return kind(name) is SignalKind.ECG or any(map(LEAD.fullmatch, _words(name)))
+
+
+def is_aside(name: str) -> bool:
+    """Whether the name of a column is that of a figure or a label beside the signals: HR, ecg_quality, Patient ID."""
+    words = _words(name)
+    own = [word for word in words if not (word.isdigit() or word.startswith(HEART) or NO_FIGURE.fullmatch(word))]
+    aside = all(FIGURES.fullmatch(word) or ASIDE.fullmatch(word.removesuffix("s")) for word in own)
+    return (bool(own) and aside) or "".join(words).startswith("spo2")
 
 
 def standard(name: str) -> str:
-    """The usual name of a lead in whatever spelling; of an unknown one the name itself."""
+    """The usual name of a lead in any spelling; an unknown name as it is."""
     return _known(name) or name.strip()
 
 
 def place_of(names: Sequence[str], wanted: str, taken: Collection[int] = ()) -> int | None:
     """The place of the lead `wanted` among `names`: its name, `first` or `second`, or another spelling of it.
 
-    Places in `taken` are passed over; None where no other is left.
+    Places in `taken` are passed over; None if no other is left.
     """
     if wanted in POSITIONS and wanted not in names:
         found = [POSITIONS[wanted]] if POSITIONS[wanted] < len(names) else []
@@ -146,18 +125,31 @@ def place_of(names: Sequence[str], wanted: str, taken: Collection[int] = ()) -> 
     return next((k for k in found if k not in taken), None)
 
 
+def parse_leads(text: str) -> list[list[str]]:
+    """The alternatives for each channel in a value of `--leads`: names with commas, | between alternatives.
+
+    Raises UsageError for an empty name, and for one name of two channels.
+    """
+    channels = [[name.strip() for name in channel.split("|")] for channel in text.split(",")]
+    if not all(name for channel in channels for name in channel):
+        raise UsageError(f"--leads {text[:60]} has an empty name", hint="--leads MLII, MLII,V1 or first,second")
+    alone = [channel[0].lower() for channel in channels if len(set(channel)) == 1]
+    if len(set(alone)) < len(alone):
+        raise UsageError(f"--leads {text[:60]} names a lead twice", hint="each lead once")
+    return channels
+
+
 def _key(name: str) -> str:
-    """What two spellings of a lead share."""
-    if name.strip().startswith(TURNED):
-        return TURNED + _key(name.strip().removeprefix(TURNED))
+    """Equal for two spellings of one lead."""
+    name = name.strip()
+    if name.startswith(TURNED):
+        return TURNED + _key(name.removeprefix(TURNED))
     words = _words(name)
-    return (
-        _known(name) or "".join(words[1:] if len(words) > 1 and words[0] in HEART else words) or name.strip()
-    ).lower()
+    return (_known(name) or "".join(words[len(words) > 1 and words[0] in HEART :]) or name).lower()
 
 
 def _words(name: str) -> list[str]:
-    """The words and numbers of a name in small letters; where the case changes another word begins."""
+    """The words and numbers of a name in small letters; a change of case begins another word."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
     return WORDS.findall(CASES.sub(" ", plain).lower())
 
@@ -167,8 +159,8 @@ def _known(name: str) -> str | None:
         return None
     words = _words(name)
     heart = [word for word in words if word.startswith(HEART)]
-    core = [word for word in words if word not in AROUND and word not in heart]
-    if len({"i", "ii", "iii"} & set(core)) > 1:  # a difference of two leads
+    core = [word for word in words if not AROUND.fullmatch(word) and word not in heart]
+    if len({*LIMBS} & {*core}) > 1:  # a difference of two leads
         return None
     glued = re.sub(r"^(?:ecg|ekg)?(?:lead)?", "", "".join(words))
     for text in ("".join(core), glued):

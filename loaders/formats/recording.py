@@ -1,13 +1,10 @@
-"""A recording of any format once it is open: its leads, and a way to read a piece of one in mV.
+"""An open recording of any format: its leads, read in pieces in mV, and the choice of leads for a network.
 
-`recording.lead("MLII")` is looked over once, in blocks: Lead(name, rate_hz, samples, read, gaps), memory apart from its
-length.
-
-How large a lead is in most of its pieces: `typical_mv(read, samples, rate_hz)`. It tells volts and microvolts from
-mV.
+`recording.lead("MLII")` surveys a lead in blocks and gives `Lead(name, rate_hz, samples, read, gaps)`;
+`leads_of(recording, ("MLII",), asked=None)` gives a lead for each channel of a network.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,34 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.formats import lead_names
-from loaders.formats.lead_names import Kind
+from loaders.formats.lead_names import POSITIONS, TURNED, SignalKind, parse_leads
 from loaders.formats.units import millivolts
 from toolbox.ecg.gaps import SHORT_S, STILL_S, Reader, Signal, survey
-from toolbox.errors import DataError
+from toolbox.errors import DataError, UsageError
 
-PIECE_S, PIECES = 10, 60  # pieces looked at, over the whole lead
+PIECE_S, PIECES = 10, 60  # pieces of a lead whose span is measured
 INNER = (0.2, 99.8)  # percentiles of a piece: an R peak reaches them, a spike does not
 ECG_LEAST_MV, ECG_MOST_MV = 0.02, 30.0  # an ECG on the skin: low voltage is 0.5, the largest QRS complexes reach 10
-
-
-def typical_mv(read: Reader, samples: int, rate_hz: float) -> float | None:
-    """The median over pieces of 10 s of what a piece spans, without its outermost values; None where nothing moves."""
-    piece = max(1, min(round(PIECE_S * rate_hz), samples))
-    spans = []
-    for first in np.linspace(0, samples - piece, min(PIECES, samples // piece)).astype(np.int64):
-        values = read(int(first), int(first) + piece)
-        values = values[np.isfinite(values)]
-        if 2 * len(values) >= piece:
-            spans.append(np.ptp(np.percentile(values, INNER)))
-    moving = [span for span in spans if span > 0]
-    return float(np.median(moving)) if moving else None
-
-
-def is_plausible(span_mv: float) -> bool:
-    """Whether an ECG can be that large."""
-    return ECG_LEAST_MV <= span_mv <= ECG_MOST_MV
-
-
 MOST_MV = 100  # from the lowest to the highest value of a lead; above it there are artefacts, or another unit
 
 
@@ -53,8 +30,7 @@ class FlatError(DataError):
 
 @dataclass(frozen=True)
 class Lead:
-    """One lead: `read(first, last)` gives its samples in mV, NaN where they are missing; long runs of those are `gaps`
-    (G, 2).
+    """One lead: `read(first, last)` gives its samples in mV, NaN if missing; `gaps` (G, 2) are long runs of these.
 
     `span_mv` is from its lowest to its highest value; `doubts` are sentences about it, for the report.
     """
@@ -70,18 +46,17 @@ class Lead:
 
 @dataclass(frozen=True)
 class Recording:
-    """An open recording. `read(k, first, last)` gives samples of its lead `leads[k]` in mV.
+    """An open recording. `read(k, first, last)` gives samples of its lead `leads[k]`, in mV if its unit is a voltage.
 
-    `check(k)` raises where that lead is not what was recorded. `reference` has the symbols and sample numbers of the
-    annotations that stand beside it, None where there are none; `start` is when it begins, where that is known.
-    `doubts` are sentences about the whole recording, for the report. For the leads in `unit_unknown` the file states no
-    unit of voltage, and `read` gives its own numbers; `units` are the units of all leads as it states them, "" for
-    none. `shapes` are rate and samples of each lead, where leads differ in them.
+    `units` are those of the leads as the file states them, "" for none; `shapes` are rate and samples of each lead.
+    `check(k)` raises if that lead is damaged. `reference` has symbols and sample numbers of the annotations beside the
+    recording, `start` is the time of its first sample, `doubts` are sentences about the whole, for the report.
     """
 
     path: Path
-    name: str
     leads: tuple[str, ...]
+    units: tuple[str, ...]
+    shapes: tuple[tuple[float, int], ...]
     rate_hz: float
     samples: int
     read: Callable[[int, int, int], Signal]
@@ -89,14 +64,25 @@ class Recording:
     start: datetime | None = None
     reference: tuple[list[str], NDArray[np.int64]] | None = None
     doubts: tuple[str, ...] = ()
-    unit_unknown: frozenset[int] = frozenset()
-    units: tuple[str, ...] = ()
-    shapes: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without the ending."""
+        return name_of(self.path)
+
+    @property
+    def unit_unknown(self) -> frozenset[int]:
+        """The leads without a stated unit of voltage, of which `read` gives the numbers of the file."""
+        return frozenset(k for k, unit in enumerate(self.units) if millivolts(unit) is None)
+
+    def shape(self, number: int) -> tuple[float, int]:
+        """Rate in Hz and samples of a lead."""
+        return self.shapes[number]
 
     def lead(self, which: str | int | None = None, *, turned: bool = False, unit: str | None = None) -> Lead:
-        """The lead of that name or place, upside down if `turned`; left out, the most likely ECG.
+        """The lead of that name or place, upside down if `turned`; without either, the most likely ECG.
 
-        `unit` is that of a lead for which the file states none. Raises DataError: none such, flat, no mV, another unit.
+        `unit` is that of a lead without a stated one. Raises DataError: no such lead, flat, not in mV, another unit.
         """
         number = which if isinstance(which, int) else self._number(which)
         name, (rate_hz, samples) = self.leads[number], self.shape(number)
@@ -112,14 +98,10 @@ class Recording:
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
             raise FlatError(f"lead {name} is flat, nothing was recorded", where=str(self.path), hint=hint)
         span_mv = found.high - found.low
-        doubts = self._doubts_of_size(number, typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
-        if self.units and number in self.unit_unknown and unit is None:
+        doubts = self._doubts_of_size(number, _typical_mv(read, samples, rate_hz), span_mv, sure=unit is not None)
+        if number in self.unit_unknown and unit is None:
             doubts = (f"{self.name} states no unit of lead {name}; mV is assumed, which --unit changes", *doubts)
-        return Lead(f"{lead_names.TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
-
-    def shape(self, number: int) -> tuple[float, int]:
-        """Rate in Hz and samples of a lead."""
-        return self.shapes[number] if self.shapes else (self.rate_hz, self.samples)
+        return Lead(f"{TURNED * turned}{name}", rate_hz, samples, read, found.gaps, span_mv, doubts)
 
     def timed_as(self, lead: Lead) -> "Recording":
         """The same with the rate and the samples of one of its leads, and its annotations in these."""
@@ -132,15 +114,14 @@ class Recording:
         return replace(self, rate_hz=lead.rate_hz, samples=lead.samples, reference=reference)
 
     def candidates(self, directions: Collection[str] = ()) -> list[int]:
-        """The places of the leads that may be taken for an ECG by their names, the most likely first; DataError for
-        none.
+        """The places of the leads that may be an ECG by their names, the most likely first. Raises DataError for none.
 
-        First come those whose standard name is in `directions`; an unknown name counts where no other lead has one, and
-        a loose one where there is no other lead.
+        Leads with a standard name in `directions` come first; an unknown name counts only if no other lead has one, and
+        a loose one only if there is no other lead.
         """
         kinds = [lead_names.kind(name) for name in self.leads]
-        hearts = [k for k, kind in enumerate(kinds) if kind is Kind.ECG]
-        unknown = [k for k, kind in enumerate(kinds) if kind is Kind.UNKNOWN]
+        hearts = [k for k, kind in enumerate(kinds) if kind is SignalKind.ECG]
+        unknown = [k for k, kind in enumerate(kinds) if kind is SignalKind.UNKNOWN]
         if len(kinds) == 1 and self.leads[0].strip().lower() in lead_names.LOOSE:
             unknown = [0]
         if not hearts and len(unknown) != 1:
@@ -157,36 +138,141 @@ class Recording:
         return place
 
     def _factor(self, number: int, unit: str | None) -> float:
-        """How many mV the number 1 of a lead is, where `unit` is what the user says of it."""
-        name, own = self.leads[number], self.units[number] if self.units else ""
-        if number in self.unit_unknown:
-            if own and unit is None:
-                hint = "--unit with what it is, such as uV, or 200/mV for 200 steps a mV"
-                raise DataError(
-                    f"lead {name} is in {own[:20]!r}, which is no unit of voltage", where=str(self.path), hint=hint
-                )
-            return (unit and millivolts(unit)) or 1.0
-        if unit is not None and (not own or millivolts(own) != millivolts(unit)):
-            what = f"lead {name} is in {own or 'mV'} as the file states, not in {unit}"
-            raise DataError(what, where=str(self.path), hint="the command without --unit")
-        return 1.0
+        """The factor from what `read` gives of a lead to mV; `unit` is what the user states."""
+        name, own = self.leads[number], self.units[number]
+        if number not in self.unit_unknown:
+            if unit is not None and millivolts(own) != millivolts(unit):
+                what = f"lead {name} is in {own} as the file states, not in {unit}"
+                raise DataError(what, where=str(self.path), hint="the command without --unit")
+            return 1.0
+        if own and unit is None:
+            what = f"lead {name} is in {own[:20]!r}, which is no unit of voltage"
+            hint = "--unit with what it is, such as uV, or 200/mV for 200 steps a mV"
+            raise DataError(what, where=str(self.path), hint=hint)
+        return (unit and millivolts(unit)) or 1.0
 
     def _doubts_of_size(self, number: int, typical_mv: float | None, span_mv: float, *, sure: bool) -> tuple[str, ...]:
-        """What there is to doubt about the amplitude of a lead; DataError where it cannot be in mV and nobody is
-        `sure`.
+        """Doubts about the amplitude of a lead. Raises DataError if it cannot be in mV and nobody is `sure`.
 
-        Little is no error where the file states the unit: a lead that was off has nothing but the noise of its
-        amplifier.
+        A small one is no error if the file states the unit: a lead that was off has the noise of its amplifier.
         """
-        if typical_mv is not None and not is_plausible(typical_mv):
+        lead = f"lead {self.leads[number]} of {self.name}"
+        if typical_mv is not None and not ECG_LEAST_MV <= typical_mv <= ECG_MOST_MV:
             shown = f"{typical_mv:.3g}" if typical_mv < 1000 else f"{typical_mv:,.0f}"
-            what = f"lead {self.leads[number]} of {self.name} spans {shown} mV in most of its pieces"
-            what += f", an ECG {ECG_LEAST_MV:g} to {ECG_MOST_MV:g}"
+            what = f"{lead} spans {shown} mV in most of its pieces, an ECG {ECG_LEAST_MV:g} to {ECG_MOST_MV:g}"
             if sure or (typical_mv < ECG_LEAST_MV and number not in self.unit_unknown):
                 return (f"{what}: its unit is another one, or no ECG was recorded",)
             hint = "--unit with what its numbers are in: V, uV, or 200/mV for 200 steps a mV"
             raise DataError(f"{what}: its numbers are in another unit", where=str(self.path), hint=hint)
-        if span_mv > MOST_MV:
-            what = f"lead {self.leads[number]} of {self.name} spans {span_mv:,.0f} mV"
-            return (f"{what}: there are artefacts in it, or it is not in mV",)
-        return ()
+        doubt = f"{lead} spans {span_mv:,.0f} mV: there are artefacts in it, or it is not in mV"
+        return (doubt,) if span_mv > MOST_MV else ()
+
+
+def name_of(path: Path) -> str:
+    """The name of the recording in a file, without `.csv` and `.csv.gz`."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+def _typical_mv(read: Reader, samples: int, rate_hz: float) -> float | None:
+    """The median span of pieces of 10 s, without their outermost values; None if nothing moves.
+
+    It tells volts and microvolts from mV.
+    """
+    piece = max(1, min(round(PIECE_S * rate_hz), samples))
+    spans = []
+    for first in np.linspace(0, samples - piece, min(PIECES, samples // piece)).astype(np.int64):
+        values = read(int(first), int(first) + piece)
+        values = values[np.isfinite(values)]
+        if 2 * len(values) >= piece:
+            spans.append(np.ptp(np.percentile(values, INNER)))
+    moving = [span for span in spans if span > 0]
+    return float(np.median(moving)) if moving else None
+
+
+HINT = "--leads with one of its leads for each of the network's"
+
+
+def leads_of(recording: Recording, trained: Sequence[str], asked: str | None, *, unit: str | None = None) -> list[Lead]:
+    """A lead for each channel of a network that was `trained` on these leads; `asked` is --leads, `unit` is --unit.
+
+    A - before a name turns the lead. Without a name the next best lead is taken, with a doubt. Raises UsageError for
+    another number of leads, DataError for a lead that is not there, flat, of another rate or in another unit.
+    """
+    channels = parse_leads(asked or ",".join(trained))
+    if len(channels) != len(trained):
+        what = f"--leads names {len(channels)}, the network has a channel each for {', '.join(trained)}"
+        raise UsageError(what, hint="as many, in that order")
+    leads: dict[int, Lead] = {}
+    for channel in channels:
+        found = [place for name in channel if (place := _find(recording, name, leads, sure=bool(asked)))]
+        if not found and (asked or len(channels) > 1):
+            left = any(_find(recording, name, (), sure=bool(asked)) for name in channel)
+            what = f"{'no lead is left for' if left else 'there is no lead'} {'|'.join(channel)[:80]!r}"
+            what += "" if asked else f"; the network needs {', '.join(trained)}"
+            hint = HINT if len(recording.leads) >= len(trained) else "a run on fewer leads; here"
+            raise DataError(what, where=str(recording.path), hint=f"{hint}: {', '.join(recording.leads)[:300]}")
+        place, lead = _named(recording, *found[0], unit) if found else _next_best(recording, channel, unit)
+        leads[place] = lead
+    if len({(lead.rate_hz, lead.samples) for lead in leads.values()}) > 1:
+        rates = ", ".join(f"{lead.name} at {lead.rate_hz:g} Hz" for lead in leads.values())
+        what = f"leads of different rates are not classified together: {rates}"
+        raise DataError(what, where=str(recording.path), hint="--leads with leads of one rate, or a run on one lead")
+    return list(leads.values())
+
+
+def turn(name: str) -> str:
+    """The value of --leads for the same lead the other way up."""
+    return name.removeprefix(TURNED) if name.startswith(TURNED) else f"{TURNED}{name}"
+
+
+def _find(recording: Recording, name: str, taken: Collection[int], *, sure: bool) -> tuple[str, int, bool] | None:
+    """A name, the place of its lead and whether to turn it; None without such a lead.
+
+    Unless the user is `sure`, a lead that is no ECG by its name does not count.
+    """
+    for text, turned in ((name, False), (name.removeprefix(TURNED), True)):
+        place = lead_names.place_of(recording.leads, text, taken)
+        if place is not None and (sure or lead_names.kind(recording.leads[place]) is not SignalKind.OTHER):
+            return text, place, turned
+    return None
+
+
+def _named(recording: Recording, name: str, place: int, turned: bool, unit: str | None) -> tuple[int, Lead]:
+    """The lead at a place; of several with its name the first in which something was recorded."""
+    names, doubts, same = recording.leads, [], [place]
+    if name not in POSITIONS:
+        same += [k for k in range(place + 1, len(names)) if names[k] == names[place]]
+    place, lead = _first_moving(recording, same, turned=turned, unit=unit)
+    if len(same) > 1:
+        doubts.append(f"{len(same)} leads of {recording.name} are called {names[place]}; lead {place + 1} is taken")
+    kind = lead_names.kind(names[place])
+    if kind is SignalKind.OTHER:
+        doubts.append(f"lead {names[place]} of {recording.name} is no ECG by its name")
+    elif kind is SignalKind.UNKNOWN and name in POSITIONS:
+        doubts.append(f"the name of lead {names[place]} of {recording.name} does not say that it is an ECG")
+    return place, replace(lead, doubts=(*lead.doubts, *doubts))
+
+
+def _next_best(recording: Recording, trained: Sequence[str], unit: str | None) -> tuple[int, Lead]:
+    """A lead of the same direction, else the first ECG lead; a doubt says that it is another one."""
+    directions = {lead_names.KIN.get(lead_names.standard(name)) for name in trained} - {None}
+    places = recording.candidates([each for each in directions if each])
+    same = [k for k in places if recording.leads[k] == recording.leads[places[0]]]
+    place, lead = _first_moving(recording, same, turned=False, unit=unit)
+    name = lead.name
+    if lead_names.kind(name) is not SignalKind.ECG:
+        name += ", of which the name does not say that it is an ECG"
+    elif len(same) > 1:
+        name += f" (lead {place + 1}; {len(same)} leads have that name)"
+    doubt = f"{recording.name} has no lead {'|'.join(trained)}, which the network was trained on; taking {name}"
+    return place, replace(lead, doubts=(*lead.doubts, f"{doubt}: expect more mistakes"))
+
+
+def _first_moving(recording: Recording, places: Sequence[int], *, turned: bool, unit: str | None) -> tuple[int, Lead]:
+    """The first of several leads that is not flat. Raises the error of the last if all are flat."""
+    for place in places[:-1]:
+        try:
+            return place, recording.lead(place, turned=turned, unit=unit)
+        except FlatError:
+            continue
+    return places[-1], recording.lead(places[-1], turned=turned, unit=unit)

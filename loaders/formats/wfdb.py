@@ -1,13 +1,7 @@
-"""A WFDB record of a database is read where its header, signal and annotations fit each other; a fault has record and
-field.
+"""WFDB records (.hea with its signal files, also the .mat of the PhysioNet challenges), in two strictnesses.
 
-Files as in header(5), signal(5) and annot(5) of the WFDB Applications Guide (physionet.org); see
-`formats/wfdb_header.py`.
-
-WFDB records (.hea with its signal files, the .mat of the PhysioNet challenges too) open as recordings, read in
-pieces.
-
-The header is held against the files first, as `loaders/formats/wfdb_signal.py` does for a database.
+`open_wfdb(header)` opens a record of a user as a `Recording`, with doubts. `read_leads(header, numbers)` reads a record
+of a database, which must be whole. Both compare header, signal and annotations first (`wfdb_header`, `wfdb_signal`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,28 +15,37 @@ from numpy.typing import NDArray
 from loaders.files.sources import log, topmost
 from loaders.formats import units, wfdb_header, wfdb_signal
 from loaders.formats.recording import Recording
-from loaders.formats.wfdb_header import HIGHEST_HZ, LOWEST_HZ, Lead
+from loaders.formats.wfdb_header import HIGHEST_HZ, LOWEST_HZ, WfdbLead
 from toolbox.ecg.gaps import Signal
 from toolbox.errors import DataError, ResourceError
 
+Marks = tuple[list[str], NDArray[np.int64]]  # symbols and sample numbers of annotations
 LARGEST_ANNOTATIONS = 2**22  # bytes; those of MIT-BIH have less than 2**15
 DEFAULT_HZ = 250
-FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # wfdb raises them all
+HINT = "a whole copy of the record"
+FIELD = "the header with that field as header(5) of WFDB has it"
+# Errors that wfdb raises for damaged files.
+FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+
+
+@contextmanager
+def naming(header: Path, part: str, hint: str = "fetch the database again") -> Iterator[None]:
+    """Turn any error inside into a DataError (ResourceError without permission) about this part of the record."""
+    try:
+        yield
+    except PermissionError as error:
+        what, where = f"record {header.stem} may not be read", str(error.filename or header)
+        raise ResourceError(what, where=where, hint="check the permissions") from error
+    except FAULTS as error:
+        what = f"record {header.stem} cannot be read, {part}: {error}"
+        raise DataError(what, where=str(header), hint=hint) from error
 
 
 def find_records(folder: Path) -> list[Path]:
-    """The headers of the records in `folder`, sorted; what its index RECORDS names and is not there is said.
+    """The headers of the records in `folder`, sorted; warns of records in its index RECORDS that are missing.
 
-    Of nested folders only the topmost with records counts, so that none of what stands below it (x_mitdb) slips in.
-    Raises DataError where there is none.
+    Of nested folders only the topmost with records counts, which leaves out excerpts below it (x_mitdb). Raises
+    DataError without records.
     """
     headers = topmost(folder, "*.hea")
     if not headers:
@@ -77,7 +80,7 @@ def read_leads(
 ) -> tuple[NDArray[np.floating], float, list[str], NDArray[np.int64]]:
     """The leads of these `numbers` in mV (C, T); their rate in Hz; the symbols and sample numbers of the annotations.
 
-    Raises DataError that names the record and what is wrong in it, ResourceError for a file that may not be read.
+    Raises DataError that names the record and its fault, ResourceError for a file that may not be read.
     """
     with naming(header, "header"):
         frames_hz, _, leads = facts(header)
@@ -85,29 +88,16 @@ def read_leads(
             raise ValueError(f"its leads have {' and '.join(map(str, sorted(frames)))} samples a frame")
         rate_hz = frames_hz * frames.pop()
     with naming(header, "signal"):
-        signal = np.stack([_signal(header, number) for number in numbers])
+        signal = np.stack([_whole(header, number) for number in numbers])
     with naming(header, "annotations"):
-        symbols, places = annotations(header, rate_hz, signal.shape[1], frames_hz=frames_hz)
+        symbols, places = marks(header, rate_hz, signal.shape[1], frames_hz=frames_hz)
+        if len(places) and places[-1] >= signal.shape[1]:
+            raise ValueError(f"they reach from sample {places[0]} to {places[-1]}, the signal has {signal.shape[1]}")
     return signal, rate_hz, symbols, places
 
 
-@contextmanager
-def naming(header: Path, part: str, hint: str = "fetch the database again") -> Iterator[None]:
-    """What goes wrong inside is wrong in this part of the record."""
-    try:
-        yield
-    except PermissionError as error:
-        raise ResourceError(
-            f"record {header.stem} may not be read", where=str(error.filename or header), hint="check the permissions"
-        ) from error
-    except FAULTS as error:
-        raise DataError(
-            f"record {header.stem} cannot be read, {part}: {error}", where=str(header), hint=hint
-        ) from error
-
-
-def facts(header: Path) -> tuple[float, int | None, Sequence[Lead]]:
-    """Rate in Hz, samples of a lead, None where they are not stated, and leads, as a database has to state them."""
+def facts(header: Path) -> tuple[float, int | None, Sequence[WfdbLead]]:
+    """Rate in Hz, samples of a lead (None if not stated) and leads. Raises ValueError where a database states less."""
     found = wfdb_header.read(header)
     if found.segments:
         raise ValueError("the record is made of segments, which are not read")
@@ -118,8 +108,8 @@ def facts(header: Path) -> tuple[float, int | None, Sequence[Lead]]:
     return found.rate_hz, found.samples, found.leads
 
 
-def _signal(header: Path, number: int) -> NDArray[np.floating]:
-    """One lead in mV (T,), all of whose samples are there and have the sum that the header states."""
+def _whole(header: Path, number: int) -> NDArray[np.floating]:
+    """One lead in mV (T,), with its checksum and without missing samples."""
     record = wfdb_signal.of(wfdb_header.read(header), [number])
     record.check(number)
     signal = record.read(number, 0, record.samples * record.leads[number].frame)
@@ -128,28 +118,16 @@ def _signal(header: Path, number: int) -> NDArray[np.floating]:
     return signal
 
 
-def annotations(
-    header: Path, rate_hz: float, samples: int, ending: str = "atr", *, frames_hz: float | None = None
-) -> tuple[list[str], NDArray[np.int64]]:
-    """As `marks`, and a ValueError where one stands after the end of the signal."""
-    symbols, places = marks(header, rate_hz, samples, ending, frames_hz=frames_hz)
-    if len(places) and places[-1] >= samples:
-        raise ValueError(f"they reach from sample {places[0]} to {places[-1]}, the signal has {samples}")
-    return symbols, places
+def marks(header: Path, rate_hz: float, samples: int, ending: str = "atr", *, frames_hz: float | None = None) -> Marks:
+    """The annotations beside a record, in order, in samples of a signal of `samples` at `rate_hz`; annot(5).
 
-
-def marks(
-    header: Path, rate_hz: float, samples: int, ending: str = "atr", *, frames_hz: float | None = None
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Symbols and places, in order, of the annotations beside a record, in samples at `rate_hz` of a signal of that
-    many.
-
-    Their file counts them in frames of the record (`frames_hz`), or in the time resolution that it states.
+    Their file counts frames of the record (`frames_hz`), or has a time resolution of its own.
     """
     import wfdb
 
     path, frames_hz = header.with_suffix(f".{ending}"), frames_hz or rate_hz
-    if not _content(path, LARGEST_ANNOTATIONS).endswith(b"\0\0"):
+    wfdb_header.size_of(path, LARGEST_ANNOTATIONS)
+    if not path.read_bytes().endswith(b"\0\0"):
         raise ValueError(f"{path.name} is cut off")
     annotation: Any = wfdb.rdann(str(header.with_suffix("")), ending)
     places = annotation.sample
@@ -169,38 +147,22 @@ def marks(
     return annotation.symbol, places
 
 
-def _content(path: Path, most: int) -> bytes:
-    if not path.is_file():
-        raise ValueError(f"{path.name} is missing or no plain file")
-    if path.stat().st_size > most:
-        raise ValueError(f"{path.name} has more than {most} bytes")
-    return path.read_bytes()
-
-
-HINT = "a whole copy of the record"
-FIELD = "the header with that field as header(5) of WFDB has it"
-
-
 def open_wfdb(path: Path, unstated_hz: float | None = None) -> Recording:
-    """The record of a header; its annotations are those of the .atr beside it. Raises DataError, ResourceError.
+    """The record of a header; its reference is the .atr beside it. Raises DataError, ResourceError.
 
-    `unstated_hz` is the rate of a record whose header has none.
+    `unstated_hz` is the rate of a record whose header states none.
     """
     with naming(path, "header", FIELD):
         header = wfdb_header.read(path)
         if header.is_layout:
             raise ValueError("it describes the leads of a record of segments, and has no samples")
-        wanted = [k for k, lead in enumerate(header.leads) if _is_electric(lead)]
-        if header.leads and not wanted:
-            raise ValueError(f"no lead is in volts: {_units(header.leads)}")
+        wanted = _electric(header.leads)
         frames_hz = header.rate_hz or wfdb_header.frames_hz(f"{unstated_hz:.10g}" if unstated_hz else "")
     if frames_hz is None:
         raise DataError("the header does not say how often it was sampled", where=str(path), hint="--rate-hz HZ")
     with naming(path, "signal", HINT):
         signal = wfdb_signal.of(header, wanted)
-        wanted = [k for k, lead in enumerate(signal.leads) if _is_electric(lead)]
-        if not wanted:
-            raise ValueError(f"no lead is in volts: {_units(signal.leads)}")
+        wanted = _electric(signal.leads)
     leads = [signal.leads[k] for k in wanted]
 
     def read(k: int, first: int, last: int) -> Signal:
@@ -214,65 +176,52 @@ def open_wfdb(path: Path, unstated_hz: float | None = None) -> Recording:
     reference, doubts = _reference(path, frames_hz, signal.samples)
     return Recording(
         path,
-        path.stem,
-        tuple(lead.name for lead in leads),
-        frames_hz,
-        signal.samples,
-        read,
-        check,
-        header.start,
-        reference,
-        doubts=(*header.doubts, *_uncalibrated(leads), *doubts),
-        unit_unknown=frozenset(k for k, lead in enumerate(leads) if units.millivolts(lead.unit) is None),
+        leads=tuple(lead.name for lead in leads),
         units=tuple(lead.unit for lead in leads),
         shapes=tuple((frames_hz * lead.frame, signal.samples * lead.frame) for lead in leads),
+        rate_hz=frames_hz,
+        samples=signal.samples,
+        read=read,
+        check=check,
+        start=header.start,
+        reference=reference,
+        doubts=(*header.doubts, *_uncalibrated(leads), *doubts),
     )
 
 
-def _is_electric(lead: Lead) -> bool:
-    """Whether a lead is in volts, or in steps that `--unit` may make volts."""
-    return units.millivolts(lead.unit) is not None or units.is_arbitrary(lead.unit)
+def _electric(leads: Sequence[WfdbLead]) -> list[int]:
+    """The places of the leads in volts or in steps. Raises ValueError if there are leads, and none of these."""
+    found = [k for k, lead in enumerate(leads) if units.is_electric(lead.unit)]
+    if leads and not found:
+        raise ValueError(f"no lead is in volts: {', '.join(f'{lead.name} in {lead.unit}' for lead in leads)[:200]}")
+    return found
 
 
-def _units(leads: tuple[Lead, ...]) -> str:
-    return ", ".join(f"{lead.name} in {lead.unit}" for lead in leads)[:200]
+def _uncalibrated(leads: Sequence[WfdbLead]) -> list[str]:
+    names = ", ".join(lead.name for lead in leads if not lead.is_calibrated)[:120]
+    gain = f"{wfdb_header.DEFAULT_GAIN:g} steps a mV are assumed, as WFDB does"
+    return [f"the header states no gain of {names}; {gain}"] if names else []
 
 
-def _uncalibrated(leads: list[Lead]) -> list[str]:
-    names = ", ".join(lead.name for lead in leads if not lead.is_calibrated)
-    if not names:
-        return []
-    return [
-        f"the header states no gain of {names[:120]}; {wfdb_header.DEFAULT_GAIN:g} steps a mV are assumed, as WFDB does"
-    ]
-
-
-def _reference(
-    path: Path, rate_hz: float, samples: int
-) -> tuple[tuple[list[str], NDArray[np.int64]] | None, list[str]]:
-    """The annotations of the .atr beside a record, None where there are none or some stand after its end, and
-    doubts."""
-    if not path.with_suffix(".atr").exists():
+def _reference(path: Path, rate_hz: float, samples: int) -> tuple[Marks | None, list[str]]:
+    """The annotations of the .atr beside a record, None if some are missing or beyond its end, and doubts."""
+    annotations = path.with_suffix(".atr")
+    if not annotations.exists():
         return None, []
+    if annotations.is_file() and not annotations.stat().st_size:
+        return None, [f"{annotations.name} is empty: there are no annotations to compare with"]
     with naming(path, "annotations", "the record without its .atr"):
-        if path.with_suffix(".atr").is_file() and not path.with_suffix(".atr").stat().st_size:
-            return None, [f"{path.stem}.atr is empty: there are no annotations to compare with"]
         symbols, places = marks(path, rate_hz, samples)
-    beyond = int((places >= samples).sum())
-    if not beyond:
+    if not (beyond := int((places >= samples).sum())):
         return (symbols, places), []
-    what = (
-        f"{beyond} of {len(places)} annotations in {path.stem}.atr stand after the end of the signal: they are not"
-        " compared"
-    )
-    return None, [what]
+    what = f"{beyond} of {len(places)} annotations in {annotations.name} stand after the end of the signal"
+    return None, [f"{what}: they are not compared"]
 
 
 def beside(signal: Path) -> Path:
-    """The header of a signal file."""
+    """The header of a signal file. Raises DataError without it."""
     header = signal.with_suffix(".hea")
     if not header.is_file():
-        raise DataError(
-            f"there is no {header.name} beside it", where=str(signal), hint="the record's header (.hea) too"
-        )
+        what = f"there is no {header.name} beside it"
+        raise DataError(what, where=str(signal), hint="the record's header (.hea) too")
     return header

@@ -1,8 +1,6 @@
-"""A WFDB header as header(5) of the WFDB Applications Guide has it: `read(path)` gives a `Header`, or a ValueError by
-field.
+"""A WFDB header as header(5) of the WFDB Applications Guide has it (physionet.org): `read(path)` gives a `WfdbHeader`.
 
-It takes every header that wfdb reads as it was meant. What stands there in another way, as a rate of `2.5e2`, is
-refused.
+Every header that wfdb reads as it was meant is accepted. Other spellings, such as a rate of `2.5e2`, are refused.
 """
 
 import re
@@ -21,8 +19,8 @@ RATE = re.compile(rf"({NUMBER})(?:/-?{NUMBER})?(?:\(-?{NUMBER}\))?")
 LEAD = re.compile(
     r"(?P<file>\S+) (?P<format>\S+?)(?:x(?P<frame>[1-9]\d{0,5}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?"
     rf"(?: (?P<gain>-?{NUMBER}(?:e[-+]?\d\d?)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
-    r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?(?:"
-    r" (?P<name>.+))?)?"
+    r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?"
+    r"(?: (?P<name>.+))?)?"
 )
 UNNUMBERED = re.compile(r"(?=\S*[^\W\d])\S+(?: (?=\S*[^\W\d])\S+)*")  # a name where fields before it are left out
 LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
@@ -31,10 +29,9 @@ CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%M:%S", "%M:%S.%f", "%S", "%S.%f")
 
 
 @dataclass(frozen=True)
-class Lead:
-    """What a header says of a lead: its file and format, samples a frame, frames that it comes late, first byte in the
-    file, steps of a unit, whether these are stated, the unit, the step that is 0 units, its first step, 16 bits of its
-    sum."""
+class WfdbLead:
+    """The line of a lead: its file and format, samples a frame, frames it comes late, first byte in the file, steps of
+    a unit, whether these are stated, the unit, the step of 0 units, its first step, 16 bits of its sum, its name."""
 
     file: str
     format: str
@@ -59,18 +56,17 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a header says: frames a second and frames, None where they are not stated, and leads, or the segments in
-    their place.
+class WfdbHeader:
+    """A header: frames a second and frames, None if not stated, and leads, or the segments in their place.
 
-    `start` is when it begins, where time and date are known. `is_plain` tells whether wfdb takes the header as it
-    stands; `doubts` has what in it cannot be true.
+    `start` is the time of the first sample, if time and date are stated. `is_plain` tells whether wfdb takes the header
+    as it stands; `doubts` names fields that cannot be true.
     """
 
     path: Path
     rate_hz: float | None
     samples: int | None
-    leads: tuple[Lead, ...]
+    leads: tuple[WfdbLead, ...]
     segments: tuple[Segment, ...]
     start: datetime | None
     is_plain: bool
@@ -82,8 +78,19 @@ class Header:
         return bool(self.leads) and all(lead.file == "~" for lead in self.leads)
 
 
-def read(path: Path) -> Header:
-    """The header in a file; raises ValueError, OSError."""
+def size_of(path: Path, most: float = float("inf")) -> int:
+    """Bytes of a file. Raises ValueError above `most`, and for no plain file: a pipe would be waited for."""
+    if not path.is_file():
+        packed = path.with_name(f"{path.name}.gz")
+        also = f"; {packed.name} is there, unpack it" if packed.is_file() else ""
+        raise ValueError(f"{path.name} is missing or no plain file{also}")
+    if path.stat().st_size > most:
+        raise ValueError(f"{path.name} has more than {most} bytes")
+    return path.stat().st_size
+
+
+def read(path: Path) -> WfdbHeader:
+    """The header in a file. Raises ValueError that names the field, OSError."""
     text = _text(path)
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
@@ -98,14 +105,12 @@ def read(path: Path) -> Header:
     start, doubt = _start(when)
     plain = text.isascii() and not doubt and bool(samples) and int(samples) > 0 and ("/" not in name or bool(segments))
     rate_hz = frames_hz(rate, max((lead.frame for lead in leads), default=1))
-    return Header(path, rate_hz, int(samples or 0) or None, leads, segments, start, plain, (doubt,) if doubt else ())
+    doubts = (doubt,) if doubt else ()
+    return WfdbHeader(path, rate_hz, int(samples or 0) or None, leads, segments, start, plain, doubts)
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        raise ValueError(f"{path.name} is missing or no plain file")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} has more than {LARGEST} bytes")
+    size_of(path, LARGEST)
     content = path.read_bytes()
     if b"\0" in content:
         raise ValueError("it is no text in ASCII or UTF-8")
@@ -116,23 +121,22 @@ def _text(path: Path) -> str:
 
 
 def _segments(path: Path, name: str, lines: list[str]) -> tuple[Segment, ...]:
-    """The segments of a record that is made of them; none for another. A ValueError where it is that of another
-    record."""
+    """The segments of a record, none for a record in one piece. Raises ValueError for the header of another record."""
     own, _, number = name.rpartition("/")
     found = [SEGMENT.fullmatch(line) for line in lines]
-    if own and number.isdigit() and (all(found) or number != path.stem):
-        if own != path.stem:
-            raise ValueError(f"it is that of record {own[:40]!r}")
-        if not (all(found) and int(number) == len(found)):
-            raise ValueError(f"it has {len(lines)} segments of {number[:40]} that it states")
-        return tuple(Segment(each["name"], int(each["samples"])) for each in found if each)
-    if name.rpartition("/")[2] != path.stem:
-        raise ValueError(f"it is that of record {name[:40]!r}")
-    return ()
+    is_segmented = bool(own) and number.isdigit() and (all(found) or number != path.stem)
+    stated = own if is_segmented else name.rpartition("/")[2]
+    if stated != path.stem:
+        raise ValueError(f"it is that of record {(own if is_segmented else name)[:40]!r}")
+    if not is_segmented:
+        return ()
+    if not (all(found) and int(number) == len(found)):
+        raise ValueError(f"it has {len(lines)} segments of {number[:40]} that it states")
+    return tuple(Segment(each["name"], int(each["samples"])) for each in found if each)
 
 
 def frames_hz(rate: str, frame: int = 1) -> float | None:
-    """Frames a second, of up to `frame` samples of a lead each, None for ""; a ValueError for no rate."""
+    """Frames a second, of up to `frame` samples of a lead each, None for "". Raises ValueError for no rate."""
     if not rate:
         return None
     known = RATE.fullmatch(rate)
@@ -143,7 +147,7 @@ def frames_hz(rate: str, frame: int = 1) -> float | None:
 
 
 def _start(when: list[str]) -> tuple[datetime | None, str]:
-    """When a record begins, None where time or date is not stated, and what is wrong with them."""
+    """The time of the first sample, None if time or date is not stated, and a doubt about a wrong one."""
     if not when:
         return None, ""
     clock, date = [*when, ""][:2]
@@ -152,28 +156,24 @@ def _start(when: list[str]) -> tuple[datetime | None, str]:
             time = datetime.strptime(clock, form).time()
             day = datetime.strptime(date, "%d/%m/%Y") if date else None
             return (datetime.combine(day, time) if day and clock.count(":") == 2 else None), ""
-    what = " ".join(when)[:40]
-    return (
-        None,
-        f"the header's time and date are {what!r}, not HH:MM:SS DD/MM/YYYY: when the recording begins is not known",
-    )
+    what = f"the header's time and date are {' '.join(when)[:40]!r}, not HH:MM:SS DD/MM/YYYY"
+    return None, f"{what}: when the recording begins is not known"
 
 
-def _lead(number: int, line: str) -> Lead:
+def _lead(number: int, line: str) -> WfdbLead:
     known = LEAD.fullmatch(line)
     if not known or (known["name"] and not known["block"] and not UNNUMBERED.fullmatch(known["name"])):
         raise ValueError(f"lead {number} is described as {line[:80]!r}, not as {LEAD_FIELDS}")
-    layout = (known["file"], known["format"]) == ("~", "0")
-    if not layout and not re.fullmatch(r"[-\w]+(\.\w+)?", known["file"]):
-        raise ValueError(
-            f"the signal file of lead {number} is {known['file'][:40]!r}, no name of a file beside the header"
-        )
-    if not layout and known["format"] not in FORMATS:
-        raise ValueError(f"the format of lead {number} is {known['format'][:40]!r}, not one of {' '.join(FORMATS)}")
+    file, form = known["file"], known["format"]
+    if (file, form) != ("~", "0"):
+        if not re.fullmatch(r"[-\w]+(\.\w+)?", file):
+            raise ValueError(f"the signal file of lead {number} is {file[:40]!r}, no name of a file beside the header")
+        if form not in FORMATS:
+            raise ValueError(f"the format of lead {number} is {form[:40]!r}, not one of {' '.join(FORMATS)}")
     gain = float(known["gain"] or 0)
-    return Lead(
-        file=known["file"],
-        format=known["format"],
+    return WfdbLead(
+        file=file,
+        format=form,
         frame=int(known["frame"] or 1),
         skew=int(known["skew"] or 0),
         offset=int(known["offset"] or 0),

@@ -1,6 +1,6 @@
 """The samples of a WFDB record, read by wfdb in pieces: `signal = of(header, wanted)`, `signal.read(k, first, last)`.
 
-Before wfdb makes room for what a header says, it is held against the size of the files.
+The header is compared with the size of the files before wfdb makes room for its samples. Formats are in signal(5).
 """
 
 import tempfile
@@ -14,32 +14,30 @@ from numpy.typing import NDArray
 
 from loaders.formats import wfdb_header
 from loaders.formats.units import millivolts
-from loaders.formats.wfdb_header import Header, Lead, Segment
+from loaders.formats.wfdb_header import Segment, WfdbHeader, WfdbLead, size_of
 from toolbox.ecg.gaps import BLOCK
 
-# Bytes that hold as many samples, by format; a compressed file tells itself how many it has.
-PACKED = {
-    **{"8": (1, 1), "16": (2, 1), "24": (3, 1), "32": (4, 1), "61": (2, 1), "80": (1, 1), "160": (2, 1)},
-    **{"212": (3, 2), "310": (4, 3), "311": (4, 3)},
-}
-DIFFERENCES = "8"  # each sample is the difference to the one before, so that a file is read from its begin
+# Bytes that hold as many samples, by format; a compressed file states its own length.
+PACKED = {"8": (1, 1), "16": (2, 1), "24": (3, 1), "32": (4, 1), "61": (2, 1), "80": (1, 1), "160": (2, 1)}
+PACKED |= {"212": (3, 2), "310": (4, 3), "311": (4, 3)}
+DIFFERENCES = "8"  # each sample is the difference to the one before, so a file is read from its first sample
 BIG_ENDIAN = "61"  # of which wfdb gives no steps
 MATLAB = b"MATLAB "
 MENDED = "r"
 Digital = NDArray[np.int64]
 
 
-def room(header: Path, number: int, leads: Sequence[Lead], samples: int | None) -> int:
-    """Frames of a lead, as the header says or as its file has room for; a ValueError where the two do not fit."""
+def room(header: Path, number: int, leads: Sequence[WfdbLead], samples: int | None) -> int:
+    """Frames of a lead: `samples` as stated, or as many as its file holds. Raises ValueError if the two do not fit."""
     lead, path = leads[number], header.with_name(leads[number].file)
     beside = [each for each in leads if each.file == lead.file]
     first = leads.index(beside[0])
     if list(leads[first : first + len(beside)]) != beside or len({(each.format, each.offset) for each in beside}) > 1:
         raise ValueError(f"the leads in {lead.file} differ in format or offset, or stand apart")
-    frame = sum(each.frame for each in beside)
     if lead.format in PACKED:
         of_bytes, of_samples = PACKED[lead.format]
-        most = (_size(path) - lead.offset) * of_samples // (frame * of_bytes)
+        frame = sum(each.frame for each in beside)
+        most = (size_of(path) - lead.offset) * of_samples // (frame * of_bytes)
     else:
         most = (_compressed(path) - lead.offset) // lead.frame
     found = most if samples is None else samples
@@ -47,25 +45,16 @@ def room(header: Path, number: int, leads: Sequence[Lead], samples: int | None) 
         raise ValueError(f"{lead.file} has no whole sample of each lead")
     if not 0 < found <= most:
         raise ValueError(f"{lead.file} has room for {most} samples of each lead, the header says {samples}")
-    if any(each.skew >= found for each in beside):
-        raise ValueError(f"lead {number + 1} is skewed by {max(each.skew for each in beside)} samples of {found}")
+    if (skew := max(each.skew for each in beside)) >= found:
+        raise ValueError(f"lead {number + 1} is skewed by {skew} samples of {found}")
     return found
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; a pipe, which would be waited for, is none."""
-    if not path.is_file():
-        packed = path.with_name(f"{path.name}.gz")
-        also = f"; {packed.name} is there, unpack it" if packed.is_file() else ""
-        raise ValueError(f"{path.name} is missing or no plain file{also}")
-    return path.stat().st_size
 
 
 def _compressed(path: Path) -> int:
     """Samples of each channel in a FLAC file."""
     import soundfile
 
-    _size(path)
+    size_of(path)
     try:
         return soundfile.info(str(path)).frames
     except RuntimeError as error:
@@ -73,7 +62,7 @@ def _compressed(path: Path) -> int:
 
 
 def not_mat_5(path: Path) -> None:
-    """A ValueError for a MAT file whose samples do not stand at a fixed place in it, as those of version 4 do."""
+    """Raise ValueError for a MAT file above version 4, whose samples have no fixed place in the file."""
     if path.suffix.lower() == ".mat" and path.is_file():
         with open(path, "rb") as file:
             begin = file.read(len(MATLAB) + 3)
@@ -82,22 +71,21 @@ def not_mat_5(path: Path) -> None:
             raise ValueError(f"{path.name} is a MAT file of version {version}; saved as version 4 (-v4) it is read")
 
 
-def compare_sum(number: int, lead: Lead, total: int) -> None:
-    """A ValueError where the samples of a lead do not have the sum of the header."""
+def compare_sum(number: int, lead: WfdbLead, total: int) -> None:
+    """Raise ValueError if the sum of a lead's samples is not the checksum of the header."""
     if lead.checksum and (total - lead.checksum) % 2**16:
         raise ValueError(f"lead {number + 1} in {lead.file} does not have the checksum {lead.checksum} of the header")
 
 
-def of(header: Header, wanted: Sequence[int]) -> "Single | Segmented":
-    """The signal that a header describes, in which the leads `wanted` are; raises ValueError where it does not fit its
-    files."""
+def of(header: WfdbHeader, wanted: Sequence[int]) -> "Single | Segmented":
+    """The signal of a record, with the leads `wanted`. Raises ValueError if header and files do not fit."""
     return Segmented(header) if header.segments else Single(header, wanted)
 
 
 class Single:
     """The signal of a record in one piece, of `samples` frames; the leads `wanted` have to be there."""
 
-    def __init__(self, header: Header, wanted: Sequence[int]) -> None:
+    def __init__(self, header: WfdbHeader, wanted: Sequence[int]) -> None:
         for lead in header.leads:
             not_mat_5(header.path.with_name(lead.file))
         found = {room(header.path, k, header.leads, header.samples) for k in wanted}
@@ -110,8 +98,7 @@ class Single:
         self._whole = cache(partial(self._frames, first=0, last=self.samples))
 
     def read(self, k: int, first: int, last: int) -> NDArray[np.float64]:
-        """Samples of a lead, of its own rate, in mV or, where it is in no volts, in its unit; NaN where they are
-        missing."""
+        """Samples of a lead at its own rate, in mV or, if its unit is no voltage, in that unit; NaN if missing."""
         import wfdb
 
         lead = self.leads[k]
@@ -120,7 +107,7 @@ class Single:
         return signal * (millivolts(lead.unit) or 1.0)
 
     def check(self, k: int) -> None:
-        """Raise ValueError where a lead does not have the sum that the header states."""
+        """Raise ValueError if a lead does not have the sum in the header."""
         lead, total = self.leads[k], 0
         if lead.checksum:
             for first in range(0, self.samples, BLOCK):
@@ -147,13 +134,13 @@ class Single:
         return record.e_d_signal[0]
 
 
-def _mended(header: Header, samples: int) -> tempfile.TemporaryDirectory[str]:
-    """A folder with links to the signal files and a header of the same meaning, but in the spelling that wfdb takes."""
+def _mended(header: WfdbHeader, samples: int) -> tempfile.TemporaryDirectory[str]:
+    """A folder with links to the signal files and a header of the same meaning in the spelling that wfdb takes."""
     folder = tempfile.TemporaryDirectory(prefix="wfdb-")
     links = {file: f"s{number}.dat" for number, file in enumerate(dict.fromkeys(lead.file for lead in header.leads))}
     for file, link in links.items():
         Path(folder.name, link).symlink_to(header.path.with_name(file).resolve())
-    lines = [f"{MENDED} {len(header.leads)} {wfdb_header.LOWEST_HZ} {samples}"]  # of the rate wfdb makes nothing
+    lines = [f"{MENDED} {len(header.leads)} {wfdb_header.LOWEST_HZ} {samples}"]  # wfdb does not use the rate
     for lead in header.leads:
         how = f"{lead.format}x{lead.frame}:{lead.skew}+{lead.offset}"
         lines.append(f"{links[lead.file]} {how} {wfdb_header.DEFAULT_GAIN} 0 {lead.zero} {lead.first} 0 0 lead")
@@ -162,37 +149,31 @@ def _mended(header: Header, samples: int) -> tempfile.TemporaryDirectory[str]:
 
 
 class Segmented:
-    """The signal of a record that is made of segments: all of one layout, or each with some of the leads of the
-    first."""
+    """The signal of a record of segments: all with the same leads, or each with some of the leads of a layout."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: WfdbHeader) -> None:
         self.samples = sum(segment.samples for segment in header.segments)
         if header.samples not in (None, self.samples):
             raise ValueError(f"its segments have {self.samples} samples, the header says {header.samples}")
         starts = np.cumsum([0, *(segment.samples for segment in header.segments)])[:-1].tolist()
-        parts = [
-            (start, _part(header, each))
-            for start, each in zip(starts, header.segments, strict=True)
-            if each.name != "~"
-        ]
+        named = [pair for pair in zip(starts, header.segments, strict=True) if pair[1].name != "~"]
+        parts = [(start, _part(header, segment)) for start, segment in named]
         if not any(part.samples for _, part in parts):
             raise ValueError("none of its segments has a signal")
         described, layout = parts[0][1].leads, parts[0][1].is_layout
         self._parts = [_Part(start, part, described, layout) for start, part in parts if not part.is_layout]
         self.leads = tuple(self._lead(k, lead) for k, lead in enumerate(described))
 
-    def _lead(self, k: int, lead: Lead) -> Lead:
-        """A lead as all segments that have it describe it; a ValueError where they differ."""
+    def _lead(self, k: int, lead: WfdbLead) -> WfdbLead:
+        """A lead as all segments with it describe it. Raises ValueError if they differ."""
         same = [part.signal.leads[i] for part in self._parts if (i := part.places[k]) is not None]
         if len({each.frame for each in same}) > 1:
             raise ValueError(f"its segments differ in the samples a frame of lead {lead.name}")
         if len({millivolts(each.unit) is None for each in same}) > 1:
-            raise ValueError(
-                f"lead {lead.name} is in {' and '.join(sorted({each.unit for each in same}))} in its segments"
-            )
-        return (
-            replace(same[0], name=lead.name, is_calibrated=all(each.is_calibrated for each in same)) if same else lead
-        )
+            units = " and ".join(sorted({each.unit for each in same}))
+            raise ValueError(f"lead {lead.name} is in {units} in its segments")
+        calibrated = all(each.is_calibrated for each in same)
+        return replace(same[0], name=lead.name, is_calibrated=calibrated) if same else lead
 
     def read(self, k: int, first: int, last: int) -> NDArray[np.float64]:
         """As `Single.read`; NaN in a pause, and in a segment without the lead."""
@@ -212,22 +193,20 @@ class Segmented:
 
 
 class _Part:
-    """A segment from the frame `start` on: its signal, and the place in it of each lead of the record, None for
-    none."""
+    """A segment from the frame `start` on: its signal, and the place in it of each lead of the record, or None."""
 
-    def __init__(self, start: int, header: Header, leads: Sequence[Lead], layout: bool) -> None:
+    def __init__(self, start: int, header: WfdbHeader, leads: Sequence[WfdbLead], layout: bool) -> None:
         self.start = start
         names = [lead.name for lead in header.leads]
         if not layout and names != [lead.name for lead in leads]:
             raise ValueError(f"its segments differ in their leads: {', '.join(names)[:120]} in {header.path.stem}")
-        self.places = (
-            [names.index(lead.name) if lead.name in names else None for lead in leads] if layout else range(len(leads))
-        )
+        by_name = [names.index(lead.name) if lead.name in names else None for lead in leads]
+        self.places = by_name if layout else range(len(leads))
         self.signal = Single(header, range(len(names)))
 
 
-def _part(record: Header, segment: Segment) -> Header:
-    """The header of a segment; a ValueError names the segment."""
+def _part(record: WfdbHeader, segment: Segment) -> WfdbHeader:
+    """The header of a segment. Raises ValueError that names the segment."""
     try:
         part = wfdb_header.read(record.path.with_name(f"{segment.name}.hea"))
         if part.segments:

@@ -1,15 +1,13 @@
-"""Index arrays that divide rows into sides; a side never shares a row with another, and rows of the same content are
-found.
+"""Index arrays that divide rows into train, validation and test; no row is in two of them, and rows of the same content
+are found.
 
-Patients, each with a count of rows by class (P, K), are put together so that classes stand on every side in like
-shares.
+    train, val, test, rule = by_row.divide(y, 0.1, 42)
+    train, val, rule = by_row.drawn(y, Fold(2, 5), 42, record=record)
 
-Which of the training rows validate: a part of them, one of several folds, or none. Every dataset asks here.
-
-    train, val, rule = holdout.drawn(y, Fold(2, 5), 42, record=record)
-
-The folds of one seed have no row in common and hold every training row between them; the test side knows nothing of
-them.
+Which of the training rows validate is decided here for every dataset: a part of them, one of several folds, or none.
+The folds of one seed have no row in common and hold every training row between them; the test rows know nothing of
+them. Patients, each with a count of rows by class (P, K), are put together so that every fold has a like share of each
+class. Targets are (N,) classes, (N, K) labels or (N, 0), see `strata`.
 """
 
 import hashlib
@@ -25,6 +23,39 @@ Indices = NDArray[np.int64]
 Samples = NDArray[np.float32]
 NAMED = 5  # of the rows that are shared
 PART = 0.075  # of all rows, in validation and in test, where one set of rows is divided into three
+TEST_FRACTION = 0.2
+
+
+def strata(y: Indices) -> Indices:
+    """The stratum (N,) of each row: its class of y (N,), its set of labels of y (N, K), one for all of y (N, 0)."""
+    if y.ndim == 1:
+        return y
+    return np.unique(y, axis=0, return_inverse=True)[1].reshape(-1) if y.shape[1] else np.zeros(len(y), np.int64)
+
+
+def divide(
+    y: Indices,
+    holdout: "Holdout",
+    seed: int,
+    *,
+    test_rows: int | None = None,
+    test_seed: int | None = None,
+    record: NDArray[np.str_] | None = None,
+    where: str = "",
+) -> tuple[Indices, Indices, Indices, str]:
+    """Ascending index arrays of train, validation and test, and how validation was drawn; see `drawn`.
+
+    The test rows are 20 % of each class, or `test_rows` in all, drawn with `seed` or a `test_seed` of their own.
+    """
+    test_rows = round(TEST_FRACTION * len(y)) if test_rows is None else test_rows
+    rest, test = stratified(y, test_rows, seed if test_seed is None else test_seed, where=where)
+    train, val, rule = drawn(y[rest], holdout, seed, record=None if record is None else record[rest], where=where)
+    return rest[train], rest[val], test, rule
+
+
+def at_random(rows: str, seed: int) -> str:
+    """How `divide` chose the test rows, for the split rule; `rows` is what they are called."""
+    return f"{rows} split at random, stratified by class, 80/20, seed {seed}"
 
 
 def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
@@ -40,7 +71,7 @@ def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str 
             hint="more data, or another --val-fraction",
         )
     rng = np.random.default_rng(seed)
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(strata(labels), return_inverse=True, return_counts=True)
     quota = counts * second / len(labels)
     take = np.floor(quota).astype(int)
     take[np.argsort(take - quota, kind="stable")[: second - take.sum()]] += 1
@@ -118,8 +149,8 @@ def digests(rows: Samples) -> NDArray[np.uint64]:
 
 def numbered(content: NDArray[np.str_]) -> NDArray[np.uint64]:
     """The first eight bytes of digests (N,) that are written as hexadecimal text."""
-    texts, whose = np.unique(content, return_inverse=True)
-    return np.array([int(text[:16], 16) for text in texts.tolist()], np.uint64)[whose]
+    texts, inverse = np.unique(content, return_inverse=True)
+    return np.array([int(text[:16], 16) for text in texts.tolist()], np.uint64)[inverse]
 
 
 def sharing(which: Indices, rows: int) -> str:
@@ -137,10 +168,8 @@ def validation_rule(fraction: float, seed: int) -> str:
 
 DRAWS = 256  # of patients in random order, from which the best is taken
 LEAST_SHARE = 1e-3  # of the beats, for a class to count
-MOST, SIZE_COUNTS = (
-    2.0,
-    3.0,
-)  # times the fraction that may validate; how much that size counts against the share of one class
+# Times the fraction that may validate; how much that size counts against the share of one class.
+MOST, SIZE_COUNTS = (2.0, 3.0)
 NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 
 
@@ -250,6 +279,7 @@ def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int,
     class."""
     names, of = np.unique(groups, return_inverse=True)
     _check(fold, len(names), "records", where)
+    labels = strata(labels)
     counts = np.zeros((len(names), labels.max() + 1), np.int64)
     np.add.at(counts, (of, labels), 1)
     return folds(counts, fold.folds, seed)[of] + 1
@@ -259,7 +289,7 @@ def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) ->
     """The fold (N,) from 1 on of each row: those of a class are dealt in random order, where the class before left
     off."""
     _check(fold, len(labels), "rows", where)
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), strata(labels)))
     number = np.empty(len(labels), np.int64)
     number[order] = np.arange(len(labels)) % fold.folds + 1
     return number

@@ -8,32 +8,22 @@ hardly does.
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
-from loaders.families import beat_features
-from loaders.families import beats as beats_cohorts
-from loaders.families.beats import Recipe
+from loaders.declaration import Request
+from loaders.families.beats import BeatPlan, together
 from loaders.files.cache import Arrays, cached, fingerprint
-from loaders.splits.by_patient import Cohort
-from loaders.splits.by_row import Holdout
-from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the recordings change
 PATIENTS, BEATS, RATE_HZ, SEED = 24, 250, 250, 42
 NAMES = tuple(f"p{number:02}" for number in range(1, PATIENTS + 1))
-HALVES = Cohort(
-    NAMES[: PATIENTS // 2], NAMES[PATIENTS // 2 :], "the first half of the generated patients trains, the second tests"
-)
-FACTS = {"source": "generated recordings of 24 patients; no patient's data", "licence": "as the program"}
 SYMBOLS = np.array(["N", "A", "V", "F", "Q"])
 SHARES = np.array([0.8, 0.08, 0.08, 0.02, 0.02])  # of all beats; each patient has shares of their own
-EARLY = np.array(
-    [1.0, 0.72, 0.68, 0.9, 1.0]
-)  # RR interval before a beat of each class, and the one after it, in normal ones
+# RR interval before a beat of each class, and the one after it, in normal ones.
+EARLY = np.array([1.0, 0.72, 0.68, 0.9, 1.0])
 PAUSE = np.array([1.0, 1.05, 1.32, 1.0, 1.0])
 # Waves P Q R S T and a spike: when in s, how high in mV and how wide in s; by class, factors of height and width.
 WHEN_S = np.array([-0.17, -0.03, 0.0, 0.03, 0.26, -0.08])
@@ -47,50 +37,23 @@ SPIKE_MV = 0.7  # of Q
 REACH_S = 0.5  # of a beat's waves to either side of its R peak
 
 
-def load(
-    root: Path,
-    *,
-    data_file: Path | None,
-    val_fraction: Holdout,
-    seed: int,
-    bad_rows: str = "error",
-    split: str | None = None,
-    fold: int | None = None,
-    window: str | None = None,
-    rate: float | None = None,
-    filter: str | None = None,
-    normalise: str | None = None,
-    rr_features: bool | None = None,
-    p_waves: bool | None = None,
-    label_map: str | None = None,
-) -> Data:
-    """6,000 beats laid out as those of `mitdb`, the same at every start: x (N, 1, T) float32; options as there.
+def load(request: Request) -> Data:
+    """6,000 beats laid out as those of `mitdb`, the same at every start: x (N, 1, T) float32.
 
-    `seed` only draws folds and validation patients. Published division: the first half of the patients trains, the
-    second tests.
+    The seed only draws folds and validation patients.
     """
-    if data_file:
-        raise UsageError(
-            "--data-file goes with a dataset that is read from files; synth_patients is generated", hint="mitdb"
-        )
-    how = {"label_map": label_map, "split": split, "fold": fold, "rr_features": rr_features, "p_waves": p_waves}
-    recipe = Recipe.of(window=window, rate=rate, filter=filter, normalise=normalise)
-    choices = beats_cohorts.Choices.of(**how, recipe=recipe, val_fraction=val_fraction, seed=seed)
-    folder = root / "synth_patients" / "cache"
-    of = fingerprint(recipe=repr(recipe), features=repr(beat_features.ALL))
-    arrays, checksum = cached(folder / f"beats-v{VERSION}-{of}", partial(beats, recipe))
-    how = {"recipe": recipe, "cohort": HALVES, "leads": ("synthetic",), "facts": FACTS, "where": "synth_patients"}
-    how["rates"] = lambda: dict.fromkeys(NAMES, float(RATE_HZ))
-    return beats_cohorts.as_data("synth_patients", arrays, checksum, choices=choices, **how)
+    plan = BeatPlan.of(request)
+    arrays, checksum = cached(request.cache / f"beats-v{VERSION}-{fingerprint(**plan.key)}", partial(beats, plan))
+    return plan.data(arrays, checksum, leads=("synthetic",), rates=lambda: dict.fromkeys(NAMES, float(RATE_HZ)))
 
 
-def beats(recipe: Recipe) -> Arrays:
-    """The beats of all patients, cut as `recipe` says."""
+def beats(plan: BeatPlan) -> Arrays:
+    """The beats of all patients, cut as planned."""
     parts = []
     for name, seeds in zip(NAMES, np.random.SeedSequence(SEED).spawn(PATIENTS), strict=True):
         signal, annotated, peaks = recording(np.random.default_rng(seeds))
-        parts.append(beats_cohorts.record_arrays(name, signal, RATE_HZ, annotated, peaks, recipe=recipe))
-    return beats_cohorts.together(parts)
+        parts.append(plan.record(name, signal, RATE_HZ, annotated, peaks))
+    return together(parts)
 
 
 def recording(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.str_], NDArray[np.int64]]:

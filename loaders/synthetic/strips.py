@@ -7,23 +7,20 @@ comes early and is wide; ~ is noise in which no beat can be told. Some strips ar
 their own.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
+from loaders.declaration import Request
 from loaders.families import strips
+from loaders.families.strips import StripPlan
 from loaders.files.cache import Arrays, cached
-from loaders.splits.by_row import Holdout
-from toolbox.errors import UsageError
 
 VERSION = 1  # raised when the strips change
 RATE_HZ, STEPS_PER_MV, SEED = 300, 1000.0, 17
 LABELS = ("N", "A", "O", "~")
 COUNTS = (120, 60, 60, 20)
 SHORTEST_S, LONGEST_S = 6.0, 20.0
-FACTS = {"leads": ("synthetic",), "source": "generated strips; no patient's data", "licence": "as the program"}
 # Waves P Q R S T: when in s after the R peak, how high in mV and how wide in s.
 WHEN_S = np.array([-0.17, -0.03, 0.0, 0.03, 0.26])
 HEIGHT_MV = np.array([0.15, -0.12, 1.1, -0.25, 0.3])
@@ -33,31 +30,10 @@ EARLY, PAUSE = 0.65, 1.3  # RR before such a beat and after it
 TREMBLE_MV, TREMBLE_HZ = 0.06, (5.0, 8.0)
 
 
-def load(
-    root: Path,
-    *,
-    data_file: Path | None,
-    val_fraction: Holdout,
-    seed: int,
-    bad_rows: str = "error",
-    drop_labels: str | None = None,
-    rename_labels: str | None = None,
-    normalise: str | None = None,
-    polarity: str | None = None,
-    crops: str | None = None,
-    resample: float | None = None,
-) -> Data:
-    """260 strips of 6 to 20 s, the same at every start; options as of `strips.Choices`, `seed` only draws the sides."""
-    if data_file:
-        raise UsageError(
-            "--data-file goes with a dataset that is read from files; synth_strips is generated", hint="cinc2017"
-        )
-    view = {"normalise": normalise, "polarity": polarity, "crops": crops, "resample": resample}
-    how = {"drop_labels": drop_labels, "rename_labels": rename_labels, "val_fraction": val_fraction, "seed": seed}
-    choices = strips.Choices.of(LABELS, **view, **how)
-    arrays, checksum = cached(root / "synth_strips" / "cache" / f"strips-v{VERSION}", generated)
-    how = {"rate_hz": RATE_HZ, "choices": choices, "scored": LABELS[:3], "facts": FACTS, "where": "synth_strips"}
-    return strips.as_data("synth_strips", arrays, checksum, **how)
+def load(request: Request) -> Data:
+    """260 strips of 6 to 20 s, the same at every start; the seed only divides them."""
+    plan = StripPlan.of(request)
+    return plan.data(*cached(request.cache / f"strips-v{VERSION}", generated))
 
 
 def generated() -> Arrays:

@@ -14,17 +14,14 @@ points to the left, y down and z to the back, in mV of the Frank leads. Eight le
 Osborne found (Clin Cardiol 3(2):87-95, 1980), the other four follow from I and II by Einthoven and Goldberger.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
+from loaders.declaration import Request
 from loaders.families import twelve_lead
-from loaders.families.twelve_lead import RATE_HZ, SAMPLES
+from loaders.families.twelve_lead import RATE_HZ, SAMPLES, TwelveLeadPlan
 from loaders.files.cache import Arrays, cached
-from loaders.splits.by_row import Holdout
-from toolbox.errors import UsageError
 
 Signal = NDArray[np.float64]
 WAVES = ("P", "Q", "R", "S", "T rise", "T")
@@ -109,7 +106,6 @@ def turned(vector: Signal, degrees: Signal) -> Signal:
 VERSION = 1  # raised when the records change
 SEED = 12
 COUNTS = {"AFIB": 50, "ST": 30, "SVT": 20, "SB": 80, "SR": 40, "SA": 20}
-FACTS = {"source": "generated records; no patient's data", "licence": "as the program"}
 # Beats a minute.
 RATES = {"AFIB": (70, 140), "ST": (108, 150), "SVT": (145, 190), "SB": (41, 56), "SR": (63, 97), "SA": (66, 90)}
 NO_P = ("AFIB", "SVT")
@@ -117,32 +113,10 @@ RETROGRADE_S = 0.11  # after the R peak, the P wave of some SVT
 NOISE_MV, WANDER_MV = (0.006, 0.025), (0.01, 0.06)
 
 
-def load(
-    root: Path,
-    *,
-    data_file: Path | None,
-    val_fraction: Holdout,
-    seed: int,
-    bad_rows: str = "error",
-    leads: str | None = None,
-    rate: float | None = None,
-    filter: str | None = None,
-    normalise: str | None = None,
-    label_map: str | None = None,
-) -> Data:
-    """240 records of 10 s at 500 Hz in mV, the same at every start; options as of `twelve.Choices`."""
-    if data_file:
-        raise UsageError(
-            "--data-file goes with a dataset that is read from files; synth_rhythms is generated", hint="chapman"
-        )
-    how = {"leads": leads, "rate": rate, "filter": filter, "normalise": normalise, "label_map": label_map}
-    choices, cache = (
-        twelve_lead.Choices.of(**how, val_fraction=val_fraction, seed=seed),
-        root / "synth_rhythms" / "cache",
-    )
-    arrays, checksum = cached(cache / f"records-v{VERSION}", generated)
-    how = {"choices": choices, "cache": cache, "facts": FACTS, "where": "synth_rhythms"}
-    return twelve_lead.as_data("synth_rhythms", arrays, checksum, **how)
+def load(request: Request) -> Data:
+    """240 records of 10 s at 500 Hz in mV, the same at every start."""
+    plan = TwelveLeadPlan.of(request)
+    return plan.data(*cached(request.cache / f"records-v{VERSION}", generated))
 
 
 def generated() -> Arrays:

@@ -14,8 +14,8 @@ the import is tried again.
 import functools
 import math
 from collections.abc import Mapping
-from functools import partial
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,17 +50,6 @@ def _imported() -> ModuleType:
 
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
-NAMES = (
-    "resnet18",
-    "resnet50",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "efficientnet_b3",
-    "convnext_tiny",
-    "convnext_base",
-    "vit_b_16",
-)
 SMALLEST = 32  # pixels a side: some of them halve a picture five times
 POSITIONS = "encoder.pos_embedding"
 
@@ -72,10 +61,14 @@ class Vision(nn.Module):
     itself. Raises UsageError for pictures that are too small.
     """
 
+    mean: Tensor  # (3, 1, 1)
+    sd: Tensor
+
     def __init__(self, name: str, spec: DataSpec, *, dropout: float = 0.0) -> None:
         super().__init__()
-        if min(spec.image) < SMALLEST:
-            what = f"{name} needs charts of {SMALLEST} pixels or more a side, {spec.name} has {min(spec.image)}"
+        image = spec.image or (0, 0)
+        if min(image) < SMALLEST:
+            what = f"{name} needs charts of {SMALLEST} pixels or more a side, {spec.name} has {min(image)}"
             raise UsageError(what, hint="larger charts")
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout is {dropout:g}, must be from 0 on and below 1", hint="--model-args dropout=0.3")
@@ -83,11 +76,11 @@ class Vision(nn.Module):
         self.name, self.last = name, [key for key, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
         width = network.get_submodule(self.last).in_features
         network.set_submodule(self.last, nn.Identity())
-        self.body = Patches(network, spec.image) if hasattr(network, "conv_proj") else network
+        self.body = Patches(network, image) if hasattr(network, "conv_proj") else network
         self.dropout, self.head = dropout, nn.Linear(width, len(spec.classes))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("sd", torch.tensor(SD).view(3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W)
         x = ((x - self.mean) / self.sd).contiguous(memory_format=torch.channels_last)
@@ -110,10 +103,10 @@ class Patches(nn.Module):
     interpolated.
     """
 
-    def __init__(self, network: nn.Module, image: tuple[int, int]) -> None:
+    def __init__(self, network: Any, image: tuple[int, int]) -> None:
         super().__init__()
-        self.side = network.patch_size
-        self.grid = tuple(-(-length // self.side) for length in image)
+        self.side: int = network.patch_size
+        self.grid = (-(-image[0] // self.side), -(-image[1] // self.side))
         self.conv_proj, self.class_token, self.encoder = network.conv_proj, network.class_token, network.encoder
         self.encoder.pos_embedding = nn.Parameter(resized(self.encoder.pos_embedding.detach(), self.grid))
 
@@ -139,6 +132,3 @@ def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     places = places.transpose(1, 2).unflatten(2, (side, side))
     places = F.interpolate(places, size=grid, mode="bicubic", align_corners=True)
     return torch.cat([token, places.flatten(2).transpose(1, 2)], 1)
-
-
-VISION = {name: partial(Vision, name) for name in NAMES}

@@ -49,7 +49,8 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         self.noise = noise
         self.lengths = [spec.samples]
-        down, up = [], []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
         width_in = spec.channels
         for width in widths:
             down += [nn.Conv1d(width_in, width, kernel, 2, kernel // 2), nn.BatchNorm1d(width), nn.GELU()]

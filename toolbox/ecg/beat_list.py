@@ -54,8 +54,7 @@ class Beats:
 
     @cached_property
     def ectopic(self) -> tuple[int, ...]:
-        """The classes that are ectopic beats: S, V, F and their symbols, or all but the first where none has such a
-        name."""
+        """Places of ectopic classes: S, V, F and their symbols, or all but the first class where none is named so."""
         named = tuple(k for k, name in enumerate(self.classes) if name in ECTOPIC)
         return named or tuple(range(1, len(self.classes)))
 

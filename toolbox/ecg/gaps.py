@@ -39,18 +39,15 @@ def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = 
         before = min(first, 1)  # the sample that the first of the block is compared with
         signal = read(first - before, min(first + BLOCK, samples))
         there = np.isfinite(signal)
-        low, high = (
-            min(low, signal.min(where=there, initial=np.inf)),
-            max(high, signal.max(where=there, initial=-np.inf)),
-        )
+        low = min(low, signal.min(where=there, initial=np.inf))
+        high = max(high, signal.max(where=there, initial=-np.inf))
         missing.append(runs(~there[before:]) + first)
         same = (signal[1:] == signal[:-1]) & there[1:]
         equal.append(_long(runs(same), len(same), still or samples) + first - before)
     gaps, flat = _joined(np.concatenate(missing)), _joined(np.concatenate(equal))
     flat[:, 1] += 1  # a run of equal neighbours ends one sample later
-    gaps = np.concatenate(
-        [gaps[gaps[:, 1] - gaps[:, 0] > longest], flat[flat[:, 1] - flat[:, 0] >= (still or samples)]]
-    )
+    kept = [gaps[np.diff(gaps)[:, 0] > longest], flat[np.diff(flat)[:, 0] >= (still or samples)]]
+    gaps = np.concatenate(kept)
     return Survey(_joined(gaps[gaps[:, 0].argsort()]), float(low), float(high))
 
 
@@ -72,8 +69,7 @@ def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def bridged(signal: Signal, longest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`signal` (T,) with a straight line over each gap, zeros where nothing is there; and where gaps above `longest`
-    are (T,)."""
+    """`signal` (T,) with straight lines over its gaps, or zeros, and which samples (T,) lie in gaps above `longest`."""
     missing = ~np.isfinite(signal)
     filled = np.array(signal, dtype=np.float64)
     if missing.all():

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.ecg import rhythm
 from toolbox.ecg.beat_list import NO_GAPS, Beats
 from toolbox.metrics import ec57, jackknife
 
@@ -49,8 +48,7 @@ def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.i
 
 
 def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int64]:
-    """Of each of `points` the place in `among` of the nearest; of two that are equally near, the later or the
-    earlier."""
+    """The place in `among` nearest to each of `points`; `later` decides between two equally near ones."""
     after = np.searchsorted(among, points)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(among) - 1)
     back, ahead = np.abs(points - among[before]), np.abs(among[after] - points)
@@ -58,8 +56,7 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
 
 
 def summed(parts: list[dict[str, Any]]) -> dict[str, float]:
-    """The gross figures of several recordings, from the counts of each: sensitivity Se and positive predictivity +P are
-    NaN where there are no beats."""
+    """Gross Se and +P of several recordings from the counts of each; NaN where there are no beats."""
     counts = {name: sum(part[name] for part in parts) for name in ("matched", "missed", "extra")}
     found = counts["matched"]
     return counts | {"Se": _share(found, found + counts["missed"]), "+P": _share(found, found + counts["extra"])}
@@ -92,7 +89,6 @@ TRAINED_ON = {
     "unknown": "whether the run was trained on this recording is not known",
 }
 NONE = "none"  # stands in the confusion matrix for beats of one side alone
-LINE = "{:<20}{:>10}{:>10}{:>10}"
 
 
 def score(
@@ -149,8 +145,7 @@ def _renumbered(pairs: Samples, mine: NDArray[np.bool_], theirs: NDArray[np.bool
 
 
 def _confusion(label: Samples, own: Samples, pairs: Samples, classes: int) -> NDArray[np.int64]:
-    """Counts (K+1, K+1), reference by found; beats that the reference has without a class are left out with their
-    partners."""
+    """Counts (K+1, K+1), reference by detected; reference beats without a class are left out with their partners."""
     mine, theirs = label >= 0, np.ones(len(own), dtype=bool)
     theirs[pairs[~mine[pairs[:, 0]], 1]] = False
     return confusion(label[mine], own[theirs], _renumbered(pairs, mine, theirs), classes)
@@ -190,8 +185,7 @@ def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gross figures of the classes, their averages over the recordings in which they are defined, as `sumstats` has
-    them, and the recording whose absence moves each most."""
+    """Gross and average figures of the classes, as `sumstats` has them, and the most influential recordings."""
     matrices = np.array([part["confusion"] for part in parts])
     of = {"recordings": len(parts), "classes": parts[0]["classes"], "confusion": matrices.sum(0).tolist()}
     of |= {"without_class": sum(part["without_class"] for part in parts)} | classification(of)
@@ -208,31 +202,3 @@ def _figures(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any
     found = ec57.class_figures(matrix, classes)
     names = ec57.tasks(classes) or classes[:-1]
     return {f"{name} {part}": found[f"{name} {part}"] for name in names for part in ("Se", "+P", "F1")}
-
-
-def lines(values: dict[str, Any]) -> list[str]:
-    """The score as a person reads it."""
-    told = [LINE.format("against annotations", "beats", "Se", "+P")]
-    if found := values["detection"]:
-        told.append(
-            LINE.format("detection", f"{found['matched'] + found['missed']:,}", *map(shown, (found["Se"], found["+P"])))
-        )
-    for name, of in values.get("classification", {}).items():
-        told.append(LINE.format(name, f"{of['beats']:,}", shown(of["Se"]), shown(of["+P"])))
-    return told + left_out(values, values)
-
-
-def left_out(values: dict[str, Any], of_classes: dict[str, Any]) -> list[str]:
-    """A line for everything that the score leaves out: what comes before it begins, flutter, beats without a class."""
-    count = of_classes.get("without_class", 0)
-    told = [
-        (values["from_s"], f"scored from {rhythm.clock(values['from_s'])} on"),
-        (values["flutter_s"], f"{values['flutter_s']:.1f} s of flutter or fibrillation left out"),
-        (count, f"{count:,} annotated beats of no class of the run, left out of the classes"),
-    ]
-    return [line for amount, line in told if amount]
-
-
-def shown(value: float | None) -> str:
-    """A share; a dash where there is none."""
-    return "-" if value is None or value != value else f"{value:.4f}"

@@ -1,22 +1,19 @@
-"""Beats with classes become the figures of a report: rates, ectopic burden, couplets, runs, bigeminy, pauses.
+"""The figures of a rhythm report from beats with classes: rates, ectopic burden, couplets, runs, bigeminy, pauses.
 
-`summary(beats)` has them all as plain values for JSON, `text(summary)` as lines for a person.
+`summary(beats)` has them all as plain values for JSON.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import plain
 from toolbox.ecg.beat_list import Beats
 from toolbox.plain import NOTICE
 
 RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
 RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is
 PAUSE_S = 2.0
-LINE = "{:<34}{:>14}"
 
 
 def summary(beats: Beats) -> dict[str, Any]:
@@ -141,56 +138,3 @@ def hours(beats: Beats) -> list[dict[str, Any]]:
         }
         for i in range(count)
     ]
-
-
-def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
-    """The summary for a person to read; `remarks` are lines below it."""
-    rate, pause = found["rate_per_min"], found["pauses"]
-    lines = [
-        f"{found['record']}, lead {found['lead']}" + (f", {found['start']}" if found["start"] else ""),
-        "",
-        LINE.format("duration", clock(found["duration_s"])),
-        LINE.format("without signal", clock(found["without_signal_s"])),
-        LINE.format("beats", f"{found['beats']:,}"),
-        *(LINE.format(f"  {name}", f"{count:,}") for name, count in found["beats_of_class"].items()),
-        LINE.format("mean rate (beats/min)", shown(rate["mean"])),
-        LINE.format(f"lowest, over {RATE_BEATS} beats", shown(rate["lowest"])),
-        LINE.format(f"highest, over {RATE_BEATS} beats", shown(rate["highest"])),
-        LINE.format("longest RR interval (s)", shown(pause["longest_s"]))
-        + (f"   at {clock(pause['longest_time_s'])}" if pause["longest_s"] else ""),
-        LINE.format(f"RR intervals above {PAUSE_S:g} s", pause["above_2_s"]),
-        LINE.format("ectopic beats (% of all)", shown(found["ectopic"]["percent"])),
-        LINE.format("ectopic beats an hour", shown(found["ectopic"]["per_hour"])),
-        "",
-        _row("class", ("burden %", "an hour", "single", "couplets", "runs", "longest", "bigeminy", "trigeminy")),
-        *(_pattern_line(name, found) for name in found["patterns"]),
-    ]
-    if len(found["hours"]) > 1:
-        names = list(found["patterns"])
-        lines += ["", _row("hour", ("beats", "rate", *names))]
-        for hour in found["hours"]:
-            lines.append(
-                _row(str(hour["hour"]), (hour["beats"], shown(hour["rate_per_min"]), *hour["ectopic"].values()))
-            )
-    return plain.lines([*lines, *(["", *remarks] if remarks else []), "", NOTICE]) + "\n"
-
-
-def _pattern_line(name: str, found: dict[str, Any]) -> str:
-    burden, pattern = found["ectopic"]["of_class"][name], found["patterns"][name]
-    counts = ("single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes")
-    return _row(name, (shown(burden["percent"]), shown(burden["per_hour"]), *(shown(pattern[key]) for key in counts)))
-
-
-def _row(name: str, cells: tuple[Any, ...]) -> str:
-    return f"{name:<10}" + "".join(f"{cell:>11}" for cell in cells)
-
-
-def shown(value: float | None) -> str:
-    """A figure; a dash where there is none."""
-    return "-" if value is None else f"{value:,g}"
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

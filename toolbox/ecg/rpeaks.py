@@ -21,11 +21,8 @@ BLOCK_S, AROUND_S = 600, 60
 BAND_HZ, FILTER_S, MEAN_S = (4, 20), 0.4, 0.14
 REFRACTORY_S = 0.2
 WAVE_S, WAVE_PART = 0.36, 0.4  # a T wave comes that soon after its beat and has less than this part of its energy
-LEVEL_S, LEVEL_AROUND_S, GRID_S = (
-    1.5,
-    4,
-    0.25,
-)  # the level: median of the highest energy of 1.5 s, over 4 s to either side
+# The level: median of the highest energy of 1.5 s, over 4 s to either side.
+LEVEL_S, LEVEL_AROUND_S, GRID_S = (1.5, 4, 0.25)
 LOWEST_LEVEL = 1.0  # mV/s: a lead that was off has noise of a level of its own
 HIGH, LOW = 0.3, 0.18  # of the level: a beat, and one that is overdue
 BEATS = 15  # whose median RR interval is what is usual
@@ -57,8 +54,7 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
 
 
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
-    """The R peaks (N,) of a lead, of which `block_s` at a time are in memory. Raises DataError for a rate below 50
-    Hz."""
+    """The R peaks (N,) of a lead, read `block_s` at a time. Raises DataError for a rate below 50 Hz."""
     if rate_hz < LOWEST_HZ:
         raise DataError(
             f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more"
@@ -80,8 +76,8 @@ def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
     Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
     """
     piece = round(PIECE_S * rate_hz)
-    starts = np.unique(np.linspace(0, samples - piece, PIECES).astype(np.int64)) if samples >= piece else []
-    pieces = (read(int(first), int(first) + piece) for first in starts)
+    starts = np.unique(np.linspace(0, samples - piece, PIECES).astype(np.int64)).tolist() if samples >= piece else []
+    pieces = (read(first, first + piece) for first in starts)
     found = [_kurtosis(_filtered(each.astype(np.float64), rate_hz)) for each in pieces if np.isfinite(each).all()]
     return bool(found) and float(np.median(found)) < LEAST_PEAKED
 
@@ -171,8 +167,7 @@ def _usual(at: Samples) -> NDArray[np.float64]:
 
 
 def _refined(filtered: NDArray[np.float64], at: Samples, rate_hz: float) -> Samples:
-    """From the energy's peaks to the R peaks: the way that the lead's beats point around, or the other where it is far
-    larger."""
+    """R peaks from the energy's peaks: the lead's usual polarity nearby, or the other where it is far larger."""
     from scipy.ndimage import median_filter
 
     reach = round(PEAK_S * rate_hz)

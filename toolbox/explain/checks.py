@@ -56,8 +56,7 @@ def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Ar
 
 
 def cascade(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[float, nn.Module]]:
-    """`model` with more and more of the layers of `fresh`, from the head on: the part of them that is new, and the
-    network."""
+    """`model` with more and more layers of `fresh`, from the head on: the new share of the layers, and the network."""
     trained, new = model.state_dict(), fresh.state_dict()
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in trained))[::-1]
     for count in sorted({1, *(math.ceil(len(layers) * stage / STAGES) for stage in range(1, STAGES + 1))}):

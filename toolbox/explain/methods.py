@@ -29,20 +29,8 @@ MOST_VALUES = 2**19  # of the rows that pass the network at once
 COVERED = 16, 7  # a window is this part of a row, of a picture's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 OTHERS = (
-    *(
-        F.gelu,
-        F.silu,
-        F.hardswish,
-        F.hardsigmoid,
-        F.mish,
-        F.elu,
-        F.selu,
-        F.celu,
-        F.leaky_relu,
-        F.prelu,
-        F.softplus,
-        F.hardtanh,
-    ),
+    *(F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish, F.elu, F.selu, F.celu, F.leaky_relu, F.prelu, F.softplus),
+    F.hardtanh,
     *(torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, torch.lstm, torch.gru, torch.rnn_tanh),
     *(F.scaled_dot_product_attention, F.multi_head_attention_forward),
 )
@@ -58,7 +46,7 @@ def prepared(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     for part in model.modules():
         if getattr(part, "inplace", False):
-            part.inplace = False
+            part.inplace = False  # type: ignore[assignment]
         if isinstance(part, nn.RNNBase):
             part.dropout = 0.0
             part.train()
@@ -72,8 +60,7 @@ def inside(x: Tensor) -> Tensor:
 
 
 def blank(x: Tensor) -> Tensor:
-    """Rows in which nothing is seen: medians of the leads of x (B, C, T), the zeros around them as they are; or white
-    paper."""
+    """Rows without signal: each lead's median in x (B, C, T), with its padding zeros; for a chart, white paper."""
     if x.dim() == 4:
         return torch.ones_like(x)
     within = inside(x)
@@ -84,8 +71,7 @@ def blank(x: Tensor) -> Tensor:
 def saliency(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """How much a small change of each sample would matter, either way: |d logit / d x| (Simonyan et al., ICLR workshop
-    2014)."""
+    """The size of the logit's gradient at each sample, |d logit / d x| (Simonyan et al., ICLR workshop 2014)."""
     x, features = _leaf(inputs)
     return captum().Saliency(model).attribute(x, target=target, additional_forward_args=features)
 
@@ -166,8 +152,7 @@ def guided(model: nn.Module, inputs: Sequence[Tensor], target: Tensor) -> Tensor
 
 
 class _Guided(TorchFunctionMode):
-    """Lets only positive gradients back through rectifiers, as modules or as functions; no other unit has a guided
-    gradient."""
+    """Lets only positive gradients back through rectifiers; no other unit has a guided gradient."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in OTHERS:
@@ -192,8 +177,8 @@ EXPLAINERS: dict[str, Callable[..., Tensor]] = {
 
 
 def told(name: str) -> str:
-    """What a method says of itself, in a line."""
-    return (EXPLAINERS[name].__doc__ or "").strip().splitlines()[0]
+    """The first paragraph of a method's documentation, in a line."""
+    return " ".join((EXPLAINERS[name].__doc__ or "").partition("\n\n")[0].split())
 
 
 def check(name: str) -> None:

@@ -1,11 +1,13 @@
-"""How sure one can be of a figure: it is computed again for units drawn with replacement (Efron & Tibshirani 1993, ch.
-13).
+"""Percentile bootstrap intervals: a figure is computed again for units drawn with replacement (Efron & Tibshirani 1993,
+ch. 13).
 
-A unit is what is independent of the others: a record, or a row where nobody knows whose it is. A statistic is given how
-often each unit was drawn, and is a product of matrices; nothing is looped over but blocks that fit the memory.
+A unit is independent of the others: a record, or a row where no record is known. A statistic gets how often each unit
+was drawn, (b, units), and returns every figure (b,). The draws come in blocks of b replicates, which keep memory small.
+
+    intervals = percentiles(statistic, row_draws(1000))      # name -> [low, high]
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,21 +16,29 @@ from numpy.typing import NDArray
 from toolbox.metrics import jackknife
 
 Array = NDArray[Any]
-MOST = 2**22  # numbers of a block
+Statistic = Callable[[Array], Mapping[str, Array]]
+REPLICATES = 1000  # of every interval, where a caller does not give another number
+MOST = 2**22  # numbers in a block of `draws`
+CACHED = 2**14  # numbers in a block of `row_draws`, which stays in a processor's cache
 METHOD = "percentile bootstrap over rows"
 
 
 def units(record: Array) -> tuple[Array, str]:
-    """Which unit each row of `record` (N,) is of, (N,) from 0, and what the units are: records, or rows where none is
-    known."""
+    """The unit of each row of `record` (N,), (N,) from 0, and their kind: records, or rows where one names none."""
     if (record == "").any():
         return np.arange(len(record)), "rows"
     return np.unique(record, return_inverse=True)[1], "records"
 
 
-def draws(count: int, replicates: int, seed: int) -> Iterator[Array]:
-    """How often each of `count` units is drawn, (b, count), in blocks of b replicates; none where there are no two
-    units."""
+def several_rows_a_record(record: Array) -> bool:
+    """Whether every row (N,) names its record and some share one: then an interval is over records."""
+    unit, what = units(record)
+    return what == "records" and int(unit.max(initial=-1)) + 1 < len(unit)
+
+
+def draws(count: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
+    """How often each of `count` units is drawn, (b, count), multinomial; no replicate of fewer than two units."""
+    replicates = REPLICATES if replicates is None else replicates
     rng, block = np.random.default_rng(seed), max(MOST // max(count, 1), 1)
     if count < 2:
         yield np.empty((0, count))
@@ -37,40 +47,61 @@ def draws(count: int, replicates: int, seed: int) -> Iterator[Array]:
         yield rng.multinomial(count, np.full(count, 1 / count), size=min(block, replicates - begin)).astype(float)
 
 
-def replicated(
-    statistic: Callable[[Array], dict[str, Array]], count: int, *, replicates: int = 1000, seed: int = 0
-) -> dict[str, Array]:
-    """Every figure of `statistic` (b, count) -> name: (b,), for each replicate, (replicates,)."""
-    blocks = [statistic(drawn) for drawn in draws(count, replicates, seed)]
+def row_draws(rows: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
+    """How often each row is drawn, (b, rows), counted from the drawn rows, which is faster for many rows."""
+    replicates = REPLICATES if replicates is None else replicates
+    rng, block = np.random.default_rng(seed), max(1, CACHED // max(rows, 1))
+    for begin in range(0, replicates, block):
+        drawn = range(begin, min(begin + block, replicates))
+        yield np.array([np.bincount(rng.integers(rows, size=rows), minlength=rows) for _ in drawn], float)
+
+
+def matrix_draws(matrix: Array, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
+    """Confusion matrices (b, K, K) of resampled rows of `matrix` (K, K): a row falls into a cell by its share."""
+    replicates, rows = REPLICATES if replicates is None else replicates, round(matrix.sum())
+    drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
+    yield drawn.reshape(replicates, *matrix.shape)
+
+
+def replicated(statistic: Statistic, drawn: Iterable[Array]) -> dict[str, Array]:
+    """Every figure of `statistic` for each replicate, (replicates,)."""
+    blocks = [statistic(block) for block in drawn]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def interval(values: Array) -> list[float]:
-    """The 2.5th and 97.5th percentile of the replicates that are defined; NaN where none is."""
+    """The 2.5th and 97.5th percentile of the replicates in which a figure is defined; NaN where there are none."""
     kept = values[~np.isnan(values)]
     return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else [np.nan] * 2
 
 
-def percentiles(
-    statistic: Callable[[Array], dict[str, Array]], count: int, *, replicates: int = 1000, seed: int = 0
-) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The percentile interval of every figure of `statistic` over `count` rows, and why a figure has none: too few
-    rows."""
-    spread = replicated(statistic, count, replicates=replicates, seed=seed)
-    return allowed({name: interval(column) for name, column in spread.items()}, jackknife.too_few(count, "rows"))
+def percentiles(statistic: Statistic, drawn: Iterable[Array]) -> dict[str, list[float]]:
+    """The 95 % percentile interval [low, high] of every figure of `statistic`."""
+    return {name: interval(values) for name, values in replicated(statistic, drawn).items()}
 
 
-def several_rows_a_record(record: Array) -> bool:
-    """Whether every row (N,) names its record, and records have more rows than one: then an interval is over
-    records."""
-    unit, what = units(record)
-    return what == "records" and int(unit.max(initial=-1)) + 1 < len(unit)
-
-
-def allowed(intervals: dict[str, list[float]], lacks: str) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The intervals, None where `lacks` is a reason, or they are undefined or a single value, and why they are None."""
+def allowed(intervals: Mapping[str, list[float]], rows: int) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """The intervals over so many rows, and the reason of each that becomes None: too few rows, undefined, no spread."""
     reasons = {}
     for name, (low, high) in intervals.items():
-        if reason := lacks or (jackknife.UNDEFINED if np.isnan(low) else jackknife.STILL if low == high else ""):
+        undefined, still = np.isnan(low), low == high
+        lacks = jackknife.UNDEFINED if undefined else jackknife.STILL if still else ""
+        if reason := jackknife.too_few(rows, "rows") or lacks:
             reasons[name] = reason
     return {name: None if name in reasons else ends for name, ends in intervals.items()}, reasons
+
+
+def intervals(
+    statistic: Statistic, record: Array, *, bounds: Mapping[str, jackknife.Bounds] | None = None
+) -> dict[str, Any]:
+    """`interval_method`, `intervals` and `without_interval` of every figure of weights (b, N) of rows: by the jackknife
+    over records where rows of `record` (N,) share one, else over resampled rows.
+
+    `bounds` are those of figures that do not lie from 0 to 1.
+    """
+    if several_rows_a_record(record):
+        found, lacking = jackknife.over_records(statistic, units(record)[0], bounds=bounds or {})
+    else:
+        found, lacking = allowed(percentiles(statistic, row_draws(len(record))), len(record))
+    method = jackknife.METHOD if several_rows_a_record(record) else METHOD
+    return {"interval_method": method, "intervals": found, "without_interval": lacking}

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.metrics import bootstrap, classification, jackknife
-from toolbox.reports.plots import Panel
 
 Array = NDArray[Any]
 BINS = 15
@@ -27,23 +26,21 @@ def score(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]
 
 
 def intervals(
-    scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int = 1000, seed: int = 0
+    scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int | None = None, seed: int = 0
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """95 % intervals [low, high] over records, and why a figure has none; percentiles of resampled rows where no record
-    (N,) is known. Bins stay.
+    """95 % intervals [low, high] of every figure, and why a figure has none: over records where each row of `record`
+    (N,) names one, else over resampled rows. The bins stay.
 
     Chance adds to a calibration error, so that replicates of a small one lie above it.
     """
     unit, what = bootstrap.units(record)
     rows, added = _sums_of_units(scores, target, unit, bins)
     if what == "rows":
-        how = {"replicates": replicates, "seed": seed}
-        return bootstrap.percentiles(lambda drawn: _figures(drawn, rows, added), len(rows), **how)
+        drawn = bootstrap.draws(len(rows), replicates, seed)
+        return bootstrap.allowed(bootstrap.percentiles(lambda each: _figures(each, rows, added), drawn), len(rows))
     values = {name: float(value[0]) for name, value in _figures(np.ones((1, len(rows))), rows, added).items()}
     without = _means({name: table.sum(0) - table for name, table in added.items()}, rows.sum() - rows)
-    spreads = jackknife.spreads(values, without)
-    found = {name: jackknife.interval(of, BOUNDS.get(name, jackknife.SHARE)) for name, of in spreads.items()}
-    return found, jackknife.lacking(spreads)
+    return jackknife.intervals(jackknife.spreads(values, without), BOUNDS)
 
 
 def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> float:
@@ -53,12 +50,11 @@ def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> 
 
 
 def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
-    """Of each bin of equal width (bins,): its rows, their mean probability, and their share of events; NaN where it is
-    empty."""
+    """Rows, mean probability and share of events of each bin of equal width, (bins,); NaN where it is empty."""
     place = _equal_width(probability, bins)
-    rows, said, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"rows": rows, "probability": said / rows, "share": happened / rows}
+    rows, expected, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
+    ratio = classification.ratio
+    return {"rows": rows, "probability": ratio(expected, rows), "share": ratio(happened, rows)}
 
 
 def fit_temperature(logits: Array, target: Array) -> float:
@@ -88,44 +84,26 @@ def apply(scores: Array, temperature: float) -> Array:
 
 
 def log_probabilities(scores: Array) -> Array:
-    """The logarithm of probabilities (N, K), which are logits; of one that was rounded to 0 that of the least there
-    is."""
+    """The logarithm of probabilities (N, K), which are logits; a probability of 0 counts as the smallest float32."""
     return np.log(np.maximum(scores, LEAST, dtype=float))
 
 
-def reliability_panels(named: dict[str, tuple[Array, Array]], *, bins: int = BINS) -> list[Panel]:
-    """What came true against what was said, and below how often it was said, for each (scores (N, K), target (N,)) by
-    name."""
-    edges = np.linspace(0, 1, bins + 1)
-    curve = Panel(
-        "reliability, on the dashed line what is said comes true",
-        "confidence",
-        "share that is right",
-        guide=([0, 1], [0, 1]),
-    )
-    often = Panel("how often it is said", "confidence", "share of the rows")
-    for name, (scores, target) in named.items():
-        confidence, right = scores.max(1), scores.argmax(1) == target
-        binned = reliability(confidence, right, bins=bins)
-        there = binned["rows"] > 0
-        error = calibration_error(confidence, right, bins=bins)
-        curve.lines.append((f"{name} (ECE {error:.4f})", binned["probability"][there], binned["share"][there]))
-        share = binned["rows"] / len(target)
-        often.lines.append((name, np.repeat(edges, 2)[1:-1], np.repeat(share, 2)))
-    return [curve, often]
-
-
 def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
-    """Rows of each unit (U,), and for each figure what its units add, (U, bins): events less what was said of each bin,
-    or a loss as a bin of its own."""
+    """Rows of each unit (U,), and each figure's sums by unit and bin, (U, bins); a loss has one bin."""
     confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
 
     def sums(weight: Array, place: Array, width: int) -> Array:
         return np.bincount(unit * width + place, weight, len(rows) * width).reshape(-1, width)
 
-    added = {"ece": sums(right - confidence, _equal_width(confidence, bins), bins)}
-    losses = {"brier": _squares(scores, target), "nll": _surprise(scores, target)}
-    return rows, added | {name: sums(loss, np.zeros(len(unit), int), 1) for name, loss in losses.items()}
+    # Brier's score sums over classes, 0 to 2: of two classes twice the half of it that is often given.
+    squares = np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
+    surprise = -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
+    alone = np.zeros(len(unit), int)
+    return rows, {
+        "ece": sums(right - confidence, _equal_width(confidence, bins), bins),
+        "brier": sums(squares, alone, 1),
+        "nll": sums(surprise, alone, 1),
+    }
 
 
 def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Array]:
@@ -136,17 +114,6 @@ def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Ar
 def _means(gaps: dict[str, Array], rows: Array) -> dict[str, Array]:
     """The sizes of the sums (b, bins) of all bins, by `rows` (b,); NaN without a row."""
     return {name: classification.ratio(np.abs(gap).sum(1), rows) for name, gap in gaps.items()}
-
-
-def _squares(scores: Array, target: Array) -> Array:
-    """The squared distance (N,) of `scores` from the truth, summed over classes: 0 to 2. (Of two classes twice the half
-    of it that is often given.)"""
-    return np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
-
-
-def _surprise(scores: Array, target: Array) -> Array:
-    """-log (N,) of the probability that the true class was given."""
-    return -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
 
 
 def _equal_width(probability: Array, bins: int) -> Array:

@@ -4,35 +4,25 @@ Definitions follow scikit-learn: balanced accuracy is the mean recall of the cla
 the classes that occur or are predicted, IoU is the Jaccard index, AUROC and average precision are one against the rest.
 An undefined metric is NaN (null in JSON).
 
-Whether a network has collapsed: says one class of nearly everything, or is no better than who does not look at the
-signal.
-
-And whether it has learned its training rows by heart: right on nearly all of these, and no better than chance on
-validation.
-
-A confusion matrix (K, K), rows by true class, is all that is asked; the rule is the same for every run and is stated
-with it.
+`why` tells whether a network has collapsed: it predicts one class for nearly every row, or is no better than a guess.
+`memorised` tells whether it fits its training rows alone: right on nearly all of them, at chance on validation. Both
+read confusion matrices (K, K), rows by true class.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox.metrics import bootstrap
+
 Array = NDArray[Any]
 METRICS = (
-    "loss",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auroc",
-    "macro_average_precision",
-    "mean_iou",
-    "frequency_weighted_iou",
+    *("loss", "accuracy", "balanced_accuracy", "macro_f1"),
+    *("macro_auroc", "macro_average_precision", "mean_iou", "frequency_weighted_iou"),
 )
 LOWER_IS_BETTER = {"loss"}
-BLOCK = 2**14  # rows that are resampled at once: what stays in a cache
 
 
 def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Array | None = None) -> Array:
@@ -65,8 +55,7 @@ def per_class(matrix: Array) -> dict[str, Array]:
 
 
 class Ranking:
-    """The rows sorted once by the score of each class, so that AUROC and average precision of a reweighting are
-    sums."""
+    """Rows sorted once by the score of each class, so that AUROC and average precision of weighted rows are sums."""
 
     def __init__(self, target: Array, scores: Array) -> None:
         self._sorted = []
@@ -112,50 +101,18 @@ def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array
     def statistic(weights: Array) -> dict[str, Array]:
         matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
         loss = np.array([row_loss @ weight / weight.sum() for weight in weights])
-        return {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
+        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
+        return {name: values[name] for name in METRICS}
 
     return statistic
 
 
-def bootstrap_intervals(
-    target: Array, scores: Array, row_loss: Array, *, replicates: int = 1000, seed: int = 0
-) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] of every metric over resampled rows (Efron & Tibshirani 1993, ch. 13)."""
-    rng, statistic = np.random.default_rng(seed), of_weights(target, scores, row_loss)
-    blocks = (statistic(weights) for weights in resamplings(rng, len(target), replicates))
-    parts = [np.stack([block[name] for name in METRICS]) for block in blocks]
-    return percentile_intervals(METRICS, np.concatenate(parts, 1))
-
-
-def resamplings(rng: np.random.Generator, rows: int, replicates: int) -> Iterator[Array]:
-    """How often each row was drawn in each of the replicates, in blocks (B, N) that stay small in memory."""
-    block = max(1, BLOCK // max(rows, 1))
-    for first in range(0, replicates, block):
-        drawn = range(first, min(first + block, replicates))
-        yield np.array([np.bincount(rng.integers(rows, size=rows), minlength=rows) for _ in drawn], float)
-
-
-def percentile_intervals(names: Sequence[str], table: Array) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] of the replicates (len(names), replicates) in which a figure is defined."""
-    bounds = {name: row[~np.isnan(row)] for name, row in zip(names, table, strict=True)}
-    return {
-        name: np.percentile(row, [2.5, 97.5]).tolist() if len(row) else [np.nan] * 2 for name, row in bounds.items()
-    }
-
-
 def f1_intervals(
-    matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int = 1000, seed: int = 0
+    matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int | None = None
 ) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] of the F1 of each class over resampled rows, and of `challenge_f1` of the
-    `scored`.
-
-    A row drawn with replacement falls into a cell of the confusion matrix (K, K) with that cell's share, so cells are
-    drawn.
-    """
-    rows = round(matrix.sum())
-    drawn = np.random.default_rng(seed).multinomial(rows, matrix.ravel() / max(rows, 1), size=replicates)
-    figures = f1_of_classes(drawn.reshape(replicates, *matrix.shape), classes, scored)
-    return {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in figures.items()}
+    """95 % intervals over resampled rows of a matrix (K, K): F1 of each class, `challenge_f1` of the `scored`."""
+    drawn = bootstrap.matrix_draws(matrix, replicates)
+    return bootstrap.percentiles(lambda matrices: f1_of_classes(matrices, classes, scored), drawn)
 
 
 def f1_of_classes(matrices: Array, classes: Sequence[str], scored: Sequence[str] = ()) -> dict[str, Array]:
@@ -178,8 +135,7 @@ def auroc(hits: Array, misses: Array) -> Array:
 
 
 def average_precision(hits: Array, misses: Array) -> Array:
-    """Mean precision (...,) over the steps in recall of the curves (..., n) of `Ranking.curve`; NaN where one side is
-    empty."""
+    """Average precision (...,) of the curves (..., n) of `Ranking.curve`; NaN where one side is empty."""
     steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
     return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 
@@ -190,7 +146,7 @@ def ratio(part: Array, whole: Array) -> Array:
         return np.true_divide(part, whole)
 
 
-def _mean(values: Array) -> Array:
+def _mean(values: Array) -> Any:
     """The mean (...,) of what is a number in `values` (..., K)."""
     if values.ndim > 1:
         return np.array([_mean(row) for row in values])
@@ -250,3 +206,8 @@ def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | Non
         f" {reached:.3f}, and guessing has {chance:.3f}: the network fits its training rows alone, or its batch norms"
         " need more steps"
     )
+
+
+def floats(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among metrics."""
+    return {name: value for name, value in values.items() if isinstance(value, float)}

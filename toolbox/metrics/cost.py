@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import torch
@@ -89,23 +89,24 @@ SPREAD = (10, 90)  # percentiles that stand beside a median
 Clock = Callable[[], float]  # seconds
 
 
-class Facts(Protocol):
+class Inputs(Protocol):
     """What a network's inputs look like."""
 
-    features: tuple[str, ...]
+    @property
+    def features(self) -> tuple[str, ...]: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
-def inputs(spec: Facts, rows: int, device: torch.device | str = "cpu") -> list[Tensor]:
+def inputs(spec: Inputs, rows: int, device: torch.device | str = "cpu") -> list[Tensor]:
     """What a network is called with for `rows` rows: x of the shape of `spec` in [0, 1], and features (B, F)."""
     chance = torch.Generator().manual_seed(0)
     shapes = [spec.shape, (len(spec.features),)] if spec.features else [spec.shape]
     return [torch.rand(rows, *shape, generator=chance).to(device) for shape in shapes]
 
 
-def size_and_work(model: nn.Module, spec: Facts) -> dict[str, int]:
+def size_and_work(model: nn.Module, spec: Inputs) -> dict[str, int]:
     """Parameters, bytes of a file of the weights alone, and multiply-accumulates of one row."""
     parameters = list(model.parameters())
     return {
@@ -119,7 +120,7 @@ def size_and_work(model: nn.Module, spec: Facts) -> dict[str, int]:
 def file_bytes(model: nn.Module) -> int:
     """The size of a file that torch.save writes of the weights, without writing one."""
     file = _Counter()
-    torch.save(model.state_dict(), file)
+    torch.save(model.state_dict(), cast(BinaryIO, file))
     return file.bytes
 
 
@@ -137,7 +138,7 @@ class _Counter:
         """There is nothing to flush."""
 
 
-def times(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
+def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
     """Milliseconds of one row alone, rows a second in batches, and what this was measured on."""
     weights = next(model.parameters())
     device = weights.device
@@ -159,8 +160,7 @@ def times(model: nn.Module, spec: Facts, *, batch_size: int, clock: Clock = time
 
 
 def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
-    """How long `work` takes, each time until the device has done it; the first few times, which are slower, are left
-    out."""
+    """How long `work` takes, each time until the device has finished; the slower first few times are left out."""
     taken: list[float] = []
     for number in range(WARM_UPS + MOST):
         _wait(device)
@@ -188,26 +188,3 @@ def device_name(device: torch.device) -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     return name if device.type == "cpu" else f"{device.type}, {name}"
-
-
-def shown(value: float) -> str:
-    """A number as a person reads it: whole from 100 on, below that with three digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def said(cost: dict[str, Any]) -> list[str]:
-    """The lines of a report."""
-    size = (
-        f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained),"
-        f" {shown(cost['file_bytes'] / 1000)} kB"
-    )
-    lines = [f"cost: {size}, {shown(cost['macs'] / 1e6)} million multiply-accumulates a row"]
-    if "latency_ms" not in cost:
-        return lines
-    spread = f"({shown(cost['latency_p10_ms'])} - {shown(cost['latency_p90_ms'])})"
-    batches = f"{shown(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
-    where = (
-        f"{cost['device']}, {cost['threads']} thread{'s' * (cost['threads'] > 1)}, {cost['dtype']}, torch"
-        f" {cost['torch']}"
-    )
-    return [*lines, f"cost: a row alone {shown(cost['latency_ms'])} ms {spread}; {batches}; {where}"]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from toolbox.errors import UsageError
 from toolbox.metrics import jackknife
+from toolbox.metrics.classification import ratio
 
 Array = NDArray[Any]
 TASKS = {"SVEB": "S", "VEB": "V"}
@@ -34,17 +35,12 @@ MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has
 
 
 def rules(values: Mapping[str, Any]) -> list[str]:
-    """What stands beside the figures in `values`: the classes of macro F1, those left out, and how SVEB and VEB are
-    counted."""
+    """Lines for a report: the classes of macro F1 and those left out, and how SVEB and VEB are counted."""
     classes, macro = values["classes"], values["macro_over"]
     left_out = [name for name in classes if name not in macro]
-    lines = [
-        f"macro F1 over {', '.join(macro)}"
-        + (f"; {', '.join(left_out)} reported but left out of it" if left_out else "")
-    ]
-    if tasks(classes):
-        lines.append(f"SVEB and VEB: {RULE_IN_WORDS}")
-    return lines
+    remark = f"; {', '.join(left_out)} reported but left out of it" if left_out else ""
+    lines = [f"macro F1 over {', '.join(macro)}{remark}"]
+    return [*lines, f"SVEB and VEB: {RULE_IN_WORDS}"] if tasks(classes) else lines
 
 
 def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -76,8 +72,7 @@ def by_unit(target: Array, predicted: Array, unit: Array, classes: int) -> Array
 
 
 def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Array]:
-    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of the classes `neither` that are called k are left
-    out."""
+    """TP, FN, FP, TN of class k in matrices (..., K, K); beats of classes `neither` predicted as k are left out."""
     hits, said = matrix[..., k, k], matrix[..., :, k].sum(-1)
     left_out = matrix[..., list(neither), k].sum(-1)
     missed, false = matrix[..., k, :].sum(-1) - hits, said - hits - left_out
@@ -96,15 +91,15 @@ def detection(counted: Mapping[str, Array]) -> dict[str, Array]:
     tp, fn, fp, tn = (counted[name] for name in ("TP", "FN", "FP", "TN"))
     whole = {"Se": tp + fn, "+P": tp + fp, "FPR": fp + tn, "F1": 2 * tp + fn + fp}
     part = {"Se": tp, "+P": tp, "FPR": fp, "F1": 2 * tp}
-    return {name: _ratio(part[name], whole[name]) for name in PARTS}
+    return {name: ratio(part[name], whole[name]) for name in PARTS}
 
 
 def kappa(matrix: Array) -> Array:
     """Agreement beyond chance (Cohen 1960) of matrices (..., K, K)."""
     rows = matrix.sum((-2, -1))
-    agreed = _ratio(np.trace(matrix, axis1=-2, axis2=-1), rows)
-    by_chance = _ratio((matrix.sum(-1) * matrix.sum(-2)).sum(-1), np.square(rows, dtype=float))
-    return _ratio(agreed - by_chance, 1 - by_chance)
+    agreed = ratio(np.trace(matrix, axis1=-2, axis2=-1), rows)
+    by_chance = ratio((matrix.sum(-1) * matrix.sum(-2)).sum(-1), np.square(rows, dtype=float))
+    return ratio(agreed - by_chance, 1 - by_chance)
 
 
 def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Array]) -> Array:
@@ -136,7 +131,7 @@ def figures(matrix: Array, classes: Sequence[str], macro_over: Sequence[str]) ->
         sveb, veb = ({part: by_class[f"{task} {part}"] for part in PARTS} for task in TASKS)
         values["jk"] = jk_index(agreement, sveb, veb)
     f1 = np.stack([by_class[f"{name} F1"] for name in macro_over], -1)
-    values["macro_f1"] = _ratio(np.nansum(f1, -1), (~np.isnan(f1)).sum(-1))
+    values["macro_f1"] = ratio(np.nansum(f1, -1), (~np.isnan(f1)).sum(-1))
     return {**values, **by_class}
 
 
@@ -157,7 +152,7 @@ def known_in(*of_records: Mapping[str, Array]) -> dict[str, int]:
 
 def averages(of_records: Mapping[str, Array]) -> dict[str, float]:
     """The mean of each figure (R,) over the records in which it is defined."""
-    return {name: float(_ratio(np.nansum(values), (~np.isnan(values)).sum())) for name, values in of_records.items()}
+    return {name: float(ratio(np.nansum(values), (~np.isnan(values)).sum())) for name, values in of_records.items()}
 
 
 def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
@@ -166,20 +161,15 @@ def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
     for name, values in of_records.items():
         defined = ~np.isnan(values)
         counted = np.where(defined, values, 0)
-        found[name] = _ratio(counted.sum() - counted, defined.sum() - defined)
+        found[name] = ratio(counted.sum() - counted, defined.sum() - defined)
     return found
 
 
 def headline(classes: Sequence[str]) -> list[str]:
     """The gross figures that a result is quoted by."""
     if tasks(classes):
-        return [
-            "accuracy",
-            "kappa",
-            "jk",
-            "macro_f1",
-            *(f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1")),
-        ]
+        of_tasks = (f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1"))
+        return ["accuracy", "kappa", "jk", "macro_f1", *of_tasks]
     return ["accuracy", "kappa", "macro_f1", *(f"{name} F1" for name in classes)]
 
 
@@ -202,31 +192,27 @@ def measure(
         "gross": jackknife.spreads(gross, without, known),
         "average": jackknife.spreads(average, averages_without_each(of_records), known),
     }
+    found = {kind: jackknife.intervals(table, BOUNDS) for kind, table in spreads.items()}
+    counted = task_counts(pooled, classes)
     return {
         "rule": RULE,
         "macro_over": list(macro),
         "classes": list(classes),
         "confusion_matrix": pooled.tolist(),
-        "counts": {
-            task: {name: int(n) for name, n in four.items()} for task, four in task_counts(pooled, classes).items()
-        },
+        "counts": {task: {name: int(n) for name, n in four.items()} for task, four in counted.items()},
         "gross": gross,
         "average": average,
         "interval_method": jackknife.METHOD,
-        "intervals": {
-            kind: {name: jackknife.interval(of, BOUNDS.get(name, jackknife.SHARE)) for name, of in table.items()}
-            for kind, table in spreads.items()
-        },
-        "without_interval": {kind: jackknife.lacking(table) for kind, table in spreads.items()},
+        "intervals": {kind: intervals for kind, (intervals, _) in found.items()},
+        "without_interval": {kind: lacking for kind, (_, lacking) in found.items()},
         "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
-        "influence": jackknife.influence(gross, without, names, headline(classes)),
+        "influence": jackknife.influence(gross, without, names.tolist(), headline(classes)),
         "by_record": table(names, matrices, classes),
     }
 
 
 def table(names: Array, matrices: Array, classes: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns of length R: record, beats, accuracy, the beats of each class; counts and figures of SVEB, VEB and each
-    class."""
+    """Columns (R,): record, beats, accuracy, beats of each class; counts and figures of SVEB, VEB and each class."""
     columns = {"record": names, "beats": matrices.sum((1, 2)), "accuracy": _accuracy(matrices)}
     columns |= {f"{name} beats": matrices[:, k].sum(-1) for k, name in enumerate(classes)}
     for of, four in _all_counts(matrices, classes).items():
@@ -240,9 +226,4 @@ def _all_counts(matrix: Array, classes: Sequence[str]) -> dict[str, dict[str, Ar
 
 
 def _accuracy(matrix: Array) -> Array:
-    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.true_divide(part, whole)
+    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))

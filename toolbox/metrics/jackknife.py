@@ -58,8 +58,7 @@ def too_few(count: int, what: str = "records") -> str:
 
 
 def spread(value: float, without: Array, known: int | None = None) -> Spread:
-    """The spread of a figure from its values `without` (R,) each record; it is `known` in so many of them (None: in
-    all)."""
+    """The spread of a figure from its values `without` (R,) each record; `known` in so many (None: in all)."""
     count = len(without)
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
     lacks = too_few(count if known is None else min(known, count))
@@ -71,8 +70,7 @@ def spread(value: float, without: Array, known: int | None = None) -> Spread:
 
 
 def interval(of: Spread, bounds: Bounds) -> list[float] | None:
-    """The 95 % interval of a figure that lies between `bounds`, of which the upper may be infinite: then on the log
-    scale."""
+    """The 95 % interval of a figure between `bounds`; on the log scale where the upper one is infinite."""
     from scipy.special import expit, logit, stdtrit
 
     if of.lacks:
@@ -122,20 +120,22 @@ def over_records(
     group = unit % MOST
     values = {name: float(value[0]) for name, value in statistic(np.ones((1, len(unit)))).items()}
     parts = [statistic((group != left_out)[None].astype(float)) for left_out in range(int(group.max()) + 1)]
-    found = spreads(values, {name: np.array([float(part[name][0]) for part in parts]) for name in values})
-    return {name: interval(of, bounds.get(name, SHARE)) for name, of in found.items()}, lacking(found)
+    without = {name: np.array([float(part[name][0]) for part in parts]) for name in values}
+    return intervals(spreads(values, without), bounds)
 
 
-def lacking(of: Mapping[str, Spread]) -> dict[str, str]:
-    """Why figures have no interval, by name."""
-    return {name: each.lacks for name, each in of.items() if each.lacks}
+def intervals(
+    of: Mapping[str, Spread], bounds: Mapping[str, Bounds]
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """The interval of every figure, which lies from 0 to 1 or between its `bounds`, and why a figure has none."""
+    found = {name: interval(each, bounds.get(name, SHARE)) for name, each in of.items()}
+    return found, {name: each.lacks for name, each in of.items() if each.lacks}
 
 
 def influence(
     values: Mapping[str, float], without: Mapping[str, Array], units: Sequence[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Of each of the figures `names` the unit whose absence moves it most, and the figure without it (NaN:
-    undefined)."""
+    """For each figure in `names` the unit whose absence moves it most, and its value without it (NaN: undefined)."""
     found = {}
     for name in names:
         value, others = float(values[name]), without[name]

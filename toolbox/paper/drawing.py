@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,20 +71,18 @@ def unpacked(value: bytes, image: tuple[int, int]) -> NDArray[np.uint8]:
 
 def told(signal: NDArray[np.float32]) -> bytes:
     """8 bytes that tell a signal from another."""
-    return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8), digest_size=TOLD).digest()
+    return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8).data, digest_size=TOLD).digest()
 
 
 def processes(charts: int, workers: int) -> int:
-    """How many processes draw, where `workers` were asked for, 0 for one a core; a worker of a grid may not start
-    any."""
+    """How many processes draw: `workers`, 0 for one a core; one in a worker of a study, which may start none."""
     if charts < ALONE or multiprocessing.current_process().daemon:
         return 1
     return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
-    """What `how` makes of each chunk, in their order, by so many processes; ResourceError where one of them is
-    killed."""
+    """The charts of each chunk in order, by `count` processes; ResourceError if one of them is killed."""
     if count == 1:
         yield from map(how, chunks)
         return
@@ -113,10 +112,10 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
 def _attend() -> None:
     """In a process that draws: leave Ctrl-C to the parent, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
 
-    def end() -> None:
+    def end(parent: BaseProcess) -> None:
         parent.join()
         os._exit(0)
 
-    threading.Thread(target=end, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=end, args=(parent,), daemon=True).start()

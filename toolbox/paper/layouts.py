@@ -29,8 +29,7 @@ SMALLEST, LARGEST, WIDEST = 32, 4096, 32_767  # pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """`columns` of `seconds` each, and strips of the leads `rhythm`; `leads` are those it is for, () for all that there
-    are."""
+    """`columns` of `seconds` each, and rhythm strips; `leads` are the leads it is for, () for any."""
 
     name: str
     columns: int
@@ -108,9 +107,8 @@ def _layout(text: str) -> Layout:
     found = CUSTOM.fullmatch(text)
     if not found or not int(found[1]):
         known = ", ".join(PRESETS)
-        raise UsageError(
-            f"--chart-layout {text[:40]!r} is none of {known} and not COLUMNSxSECONDS+LEAD", hint="v1, 4x2.5+II or 1x10"
-        )
+        what = f"--chart-layout {text[:40]!r} is none of {known} and not COLUMNSxSECONDS+LEAD"
+        raise UsageError(what, hint="v1, 4x2.5+II or 1x10")
     rhythm = tuple(name.strip() for name in found[3].split("+")[1:])
     layout = Layout(text, int(found[1]), float(found[2]), rhythm)
     if layout.seconds < SHORTEST_S or layout.whole_s > LONGEST_S:
@@ -159,10 +157,8 @@ def _placed(layout: Layout, shown: tuple[str, ...], leads: Sequence[str]) -> She
     cells = []
     for place, lead in enumerate(shown):
         column, row = divmod(place, deep)
-        begin_s = column * layout.seconds
-        cells.append(
-            Cell(lead, there[lead.casefold()], LEFT_MM + begin_s * MM_PER_S, rows_mm[row], begin_s, layout.seconds)
-        )
+        begin_s, channel = column * layout.seconds, there[lead.casefold()]
+        cells.append(Cell(lead, channel, LEFT_MM + begin_s * MM_PER_S, rows_mm[row], begin_s, layout.seconds))
     for lead, y_mm in zip(layout.rhythm, rows_mm[deep:], strict=True):
         cells.append(Cell(lead, there[lead.casefold()], LEFT_MM, y_mm, 0.0, layout.whole_s))
     width_mm = LEFT_MM + layout.whole_s * MM_PER_S + RIGHT_MM

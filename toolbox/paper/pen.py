@@ -23,18 +23,12 @@ from toolbox.paper.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when the same signal is drawn otherwise
 SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
-GRID_MM = {
-    "minor": (1.0, 0.12),
-    "major": (5.0, 0.28),
-}  # how far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV
+# How far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV.
+GRID_MM = {"minor": (1.0, 0.12), "major": (5.0, 0.28)}
 PULSE_MM = ((3.0, 0.0), (5.0, 0.0), (5.0, MM_PER_MV), (10.0, MM_PER_MV), (10.0, 0.0), (12.0, 0.0))  # 1 mV for 0.2 s
 TICKS_MM = ((-4.0, -2.0), (2.0, 4.0))  # above and below the zero line, where a lead ends and another begins
-NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (
-    3.6,
-    10.0,
-    2.6,
-    9.0,
-)  # height of the letters, and the least that can be read
+# Height of the letters, and the least that can be read.
+NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (3.6, 10.0, 2.6, 9.0)
 NAME_AT_MM, SCALE_AT_MM = (1.0, -10.5), (3.0, -5.5)  # from the zero line's begin, and from the lower left corner
 SCALE = "25 mm/s   10 mm/mV"
 EXAMPLE = "grid=off,line=0.5,trace=000080"
@@ -43,8 +37,7 @@ Pixels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Style:
-    """How paper and traces look: colours as RRGGBB, and widths of lines in mm; a line is drawn at least a pixel
-    wide."""
+    """Colours of paper and traces as RRGGBB, and widths of lines in mm; a line is at least a pixel wide."""
 
     grid: bool = True
     line: float = 0.35
@@ -84,8 +77,7 @@ def _value(key: str, text: str, kind: type) -> Any:
 
 
 class Stroke:
-    """Lines through points at the same places `x` (n,) in pixels, ascending, of a width in pixels: where they have
-    ink."""
+    """Lines of a width in pixels through points at the same ascending places `x` (n,) in pixels: their ink."""
 
     def __init__(self, x: Pixels, width: float) -> None:
         first, last = int(np.floor((x[0] + 0.5) * SUB)), int(np.ceil((x[-1] + 0.5) * SUB))
@@ -104,10 +96,8 @@ class Stroke:
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         self.edges = place[: len(edges)]
-        self.first, self.reach = (
-            first,
-            max(round(width / 2 * SUB - 0.5), 0),
-        )  # narrow columns that the disc reaches to either side
+        # Narrow columns that the disc reaches to either side.
+        self.first, self.reach = (first, max(round(width / 2 * SUB - 0.5), 0))
         # Where a line slopes, the highest point of a narrow column stands at its far edge.
         away = (np.arange(self.reach + 1) + 0.5) / (self.reach + 0.5)
         self.raised = width / 2 * np.concatenate([[1.0], np.sqrt((1 - away[1:] ** 2).clip(0))])
@@ -137,8 +127,7 @@ class Stroke:
 
 
 def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.float32]]]) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) is covered, 255 for all of it, by lines through points y (m, n) in pixels from the
-    top."""
+    """How much of each pixel (H, W), up to 255, lines through points y (m, n) in pixels from the top cover."""
     height, width = image
     places, weights = [], []
     for stroke, y in strokes:
@@ -153,9 +142,8 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    ink = (
-        steps[: height * width].reshape(image).astype(np.float64, copy=False)
-    )  # of no line at all bincount gives whole numbers
+    # Of no line at all bincount gives whole numbers.
+    ink: NDArray[np.float64] = steps[: height * width].reshape(image).astype(np.float64, copy=False)
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
     ink.clip(0, 1, out=ink)
@@ -165,8 +153,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
 
 
 class Pen:
-    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; what does not depend on the samples is computed
-    once."""
+    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; prepares all that does not depend on a signal."""
 
     def __init__(self, sheet: Sheet, rate_hz: float, samples: int, *, line_mm: float) -> None:
         self.image, self.parts, scale = sheet.image, [], sheet.pixels_per_mm
@@ -212,8 +199,7 @@ def inked(paper: NDArray[np.uint8], colour: NDArray[np.uint8], ink: NDArray[np.u
 
 
 def _lines(pixels: int, apart_mm: float, wide_mm: float, scale: float) -> Pixels:
-    """How much (pixels,) grid lines every `apart_mm` darken: each a pixel wide at least, and as much paler as it is too
-    wide."""
+    """How much (pixels,) grid lines every `apart_mm` darken: a line under a pixel wide is paler instead."""
     width, dark = max(wide_mm * scale, 1.0), min(wide_mm * scale, 1.0)
     centres = np.arange(0, pixels / scale + apart_mm, apart_mm) * scale
     low, high = centres[:, None] - width / 2, centres[:, None] + width / 2

@@ -78,18 +78,14 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
     size = 2.2 + 0.75 * len(classes)
     width, height = size * len(sides) + 1.2, size + 0.4
     figure, letters = Figure(figsize=(width, height), layout="constrained"), int(11 * width)
-    images = [
-        plots.ConfusionImage(axes, classes, normalised=True)
-        for axes in figure.subplots(1, len(sides), squeeze=False)[0]
-    ]
+    places = figure.subplots(1, len(sides), squeeze=False)[0]
+    images = [plots.ConfusionImage(axes, classes, normalised=True) for axes in places]
     figure.colorbar(images[0].shades, ax=[image.axes for image in images], label="share of the true class")
     for name, image in zip(sides, images, strict=True):
         image.axes.set_title(name)
     heading = figure.suptitle(" \n" * (len(title) // letters + 1), fontsize=10)
-    moving = [
-        heading,
-        *(artist for image in images for artist in (image.shades, *image.axes.spines.values(), *image.texts)),
-    ]
+    parts = (part for image in images for part in (image.shades, *image.axes.spines.values(), *image.texts))
+    moving = [heading, *parts]
     for artist in moving:
         artist.set_animated(True)  # left out when the rest is drawn, which is once
     plots.pixels(figure)
@@ -118,9 +114,7 @@ def save_confusion_video(history: History, classes: Sequence[str], path: Path, *
 def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
     from PIL import Image
 
-    first = Image.fromarray(next(pictures)).quantize(
-        dither=Image.Dither.NONE
-    )  # its colour bar has every shade there is
+    first = Image.fromarray(next(pictures)).quantize(dither=Image.Dither.NONE)  # its colour bar has every shade
     rest = (Image.fromarray(picture).quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0)
 
@@ -179,14 +173,8 @@ def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":
 def _slider(names: Sequence[str], below: int) -> dict[str, Any]:
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"method": "animate", "label": name, "args": [[name], at_once]} for name in names]
-    return {
-        "active": len(names) - 1,
-        "currentvalue": {"prefix": "epoch "},
-        "pad": {"t": below},
-        "x": 0.1,
-        "len": 0.9,
-        "steps": steps,
-    }
+    place = {"pad": {"t": below}, "x": 0.1, "len": 0.9}
+    return {"active": len(names) - 1, "currentvalue": {"prefix": "epoch "}, "steps": steps, **place}
 
 
 def _buttons(each_ms: int, below: int) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import plain, schema
+from toolbox import schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import bootstrap, ec57, jackknife
-from toolbox.plain import NOTICE
-from toolbox.reports.classify import shown
+from toolbox.reports import tables
+from toolbox.reports.tables import shown, signed
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
 
@@ -26,19 +26,17 @@ Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
-FIGURE = "{:>10}{:>10}{:>12}{:>22}{:>10}"
-# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits/by_row.py,
-# patients.py, divisions.py and ecg5000.py.
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits and of
+# datasets/table.py and ecg5000.py.
 VALIDATION = re.compile(
-    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)|\d+ train, \d+"
-    r" validation, "
+    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)"
+    r"|\d+ train, \d+ validation, "
 )
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a run's test left: its name and folder, the rules of its rows, its classes, and its predictions in order of
-    (record, index)."""
+    """A run's test: name, folder, split rule, classes, and predictions in order of (record, index)."""
 
     name: str
     where: str
@@ -48,8 +46,7 @@ class Tested:
 
 
 def load(run: RunFolder) -> Tested:
-    """The predictions of a run's best checkpoint on its test rows; a CheckpointError where there are none of
-    classes."""
+    """The test of a run's best checkpoint; CheckpointError for a run without one, or without classes."""
     if not (run / METRICS).exists():
         what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
@@ -74,16 +71,16 @@ def load(run: RunFolder) -> Tested:
 
 
 def compare(
-    runs: Sequence[RunFolder], *, macro_over: Sequence[str] | None = None, replicates: int = 2000, seed: int = 0
+    runs: Sequence[RunFolder], *, macro_over: Sequence[str] | None = None, replicates: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
 
-    An interval that few records do not allow is None, with the reason beside it.
-
-    Raises UsageError where fewer than two runs are given or their classes, test rows or what the split rules say of
-    these differ, CheckpointError where one was not tested. `split_rule` lacks its part on validation where that is
-    another in another run.
+    An interval that few records do not allow is None, with the reason beside it. Where no record is known, twice as
+    many `replicates` as of other intervals are drawn. `split_rule` lacks its part on validation where runs differ in
+    it. Raises UsageError for fewer than two runs, and for runs whose classes, test rows or split rules of these differ;
+    CheckpointError for a run without a test.
     """
+    replicates = replicates or 2 * bootstrap.REPLICATES
     first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
     unit, what = bootstrap.units(first.predictions.record)
@@ -101,10 +98,9 @@ def compare(
         against = [_over_records(named, figures, matrices[0], *of) for of in zip(matrices[1:], known, strict=True)]
     else:
         against = [_over_rows(figures, matrices[0], of, replicates=replicates, seed=seed) for of in matrices[1:]]
+    same = len({of.split_rule for of in (first, *others)}) == 1
     return {
-        "split_rule": first.split_rule
-        if len({of.split_rule for of in (first, *others)}) == 1
-        else test_side(first.split_rule),
+        "split_rule": first.split_rule if same else test_side(first.split_rule),
         "rows": len(unit),
         "units": len(matrices[0]),
         "of_units": what,
@@ -123,8 +119,7 @@ def compare(
 def _over_records(
     names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Of each figure of matrices (R, K, K) the difference, its interval, the confidence that it is above 0, and the
-    record whose absence moves it most."""
+    """Difference, interval, confidence above 0 and most influential record of each figure of (R, K, K)."""
     one, two = (figures(of.sum(0)) for of in (base, other))
     one_without, two_without = (figures(of.sum(0) - of) for of in (base, other))
     found = {}
@@ -142,8 +137,7 @@ def _over_records(
 
 
 def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
-    """The same of rows, matrices (N, K, K) of one count each, by the percentiles and the share of bootstrap
-    replicates."""
+    """The same of rows, matrices (N, K, K) of one count each, from bootstrap replicates."""
 
     def differences(drawn: Array) -> dict[str, Array]:
         one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))
@@ -151,9 +145,8 @@ def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, 
 
     count = len(base)
     value = differences(np.ones((1, count)))
-    spread = bootstrap.replicated(differences, count, replicates=replicates, seed=seed)
-    lacks = jackknife.too_few(count, "rows")
-    intervals, lacking = bootstrap.allowed({name: bootstrap.interval(column) for name, column in spread.items()}, lacks)
+    spread = bootstrap.replicated(differences, bootstrap.draws(count, replicates, seed))
+    intervals, lacking = bootstrap.allowed({name: bootstrap.interval(of) for name, of in spread.items()}, count)
     return {
         name: {
             "difference": float(value[name][0]),
@@ -179,49 +172,36 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
 
 
 def summary(values: dict[str, Any]) -> str:
-    """What `compare` returned as a person reads it: for each run but the first a table, its figures beside the
-    first's."""
+    """What `compare` returned as a text: for each run but the first a table of its figures beside the first's."""
     first, *others = values["runs"]
+    over = f"{values['units']:,} {values['of_units']}, the same for both"
     lines = [f"split: {values['split_rule']}", *_validations(values["runs"])]
-    lines.append(f"test rows: {values['rows']:,}, the same for all")
-    lines.append(
-        f"intervals over {values['units']:,} {values['of_units']}, the same for both: {values['interval_method']}"
-    )
-    lines += ec57.rules(values)
-    labels = {name: ec57.LABELS.get(name, name) for name in first["figures"]}
-    wide = max(map(len, labels.values())) + 4
+    lines += [f"test rows: {values['rows']:,}, the same for all"]
+    lines += [f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
     for other, against in zip(others, values["against_the_first"], strict=True):
         lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
-        lines.append(" " * wide + FIGURE.format("A", "B", "B - A", "95 % interval", "above 0"))
-        for name, of in against.items():
-            between = (
-                f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
-            )
-            share = "-" if of["above_0"] is None else f"{of['above_0']:.1%}"
-            figures = (shown(first["figures"][name]), shown(other["figures"][name]), signed(of["difference"]))
-            lines.append(labels[name].ljust(wide) + FIGURE.format(*figures, between, share))
-        lines += _influence_lines(against, values["classes"])
-    return plain.lines([*lines, "", *_legend(values), NOTICE]) + "\n"
+        rows = [
+            [ec57.LABELS.get(name, name), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
+            for name, of in against.items()
+        ]
+        lines += tables.aligned(["", "A", "B", "B - A", "95 % interval", "above 0"], rows)
+        known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
+        lines += ["", *tables.influences(known, ["most moved by one record", "B - A"], signed)] if known else []
+    return tables.text([*lines, "", *_legend(values)])
 
 
-def _influence_lines(against: dict[str, Any], classes: Sequence[str]) -> list[str]:
-    """Of each headline difference the record whose absence moves it most, and the difference without it."""
-    known = [(name, of) for name in ec57.headline(classes) if (of := against[name].get("influence"))]
-    told = [
-        f"{ec57.LABELS.get(name, name):<12} without record {of['record']}: {signed(of['without'])}, with it"
-        f" {signed(of['value'])}"
-        for name, of in known
-    ]
-    return ["", "B - A, most moved by one record", *told] if told else []
+def _cells(of: dict[str, Any]) -> list[str]:
+    """A difference, its interval, and the confidence that it is above 0."""
+    interval = f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+    return [signed(of["difference"]), interval, "-" if of["above_0"] is None else f"{of['above_0']:.1%}"]
 
 
 def _legend(values: dict[str, Any]) -> list[str]:
     """What the columns mean, and where there is no interval."""
     lines = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
-        lines.append(
-            f"n/a: no interval, which needs {jackknife.FEW} {values['of_units']} in which the figure is known."
-        )
+        needs = f"{jackknife.FEW} {values['of_units']} in which the figure is known"
+        lines.append(f"n/a: no interval, which needs {needs}.")
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [
         *lines,
@@ -246,11 +226,6 @@ def _validations(runs: Sequence[dict[str, Any]]) -> list[str]:
         return []
     told = [f"in {run['name']}, {run['validation'] or 'as the split says'}" for run in runs]
     return [f"validation differs: {'; '.join(told)}"]
-
-
-def signed(value: float) -> str:
-    """A difference as a person reads it; a dash where there is none."""
-    return "-" if np.isnan(value) else f"{value:+.4f}"
 
 
 def _difference(first: Tested, other: Tested) -> str:

@@ -1,46 +1,39 @@
-"""A dataset as pictures: how many rows a class has, what they look like, their mean and spread, and one page that shows
-it all.
+"""A dataset as pictures: rows a class, examples of each class, its mean and spread, a beat under each augmentation, and
+one page that shows all.
 
 `explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html.
 It is given training and validation rows only: the test rows stay closed.
-
-Rows of a dataset become panels: examples of each class, its mean and spread, and one beat under each
-augmentation.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.plain import markup as escape
 from toolbox.reports import pages, plots
-from toolbox.reports.plots import COLOURS, Panel
+from toolbox.reports.plots import COLOURS, DataFacts, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Page
 
 Array = NDArray[Any]
 POINTS = 1000  # drawn of a line at most
 BLOCK = 4_000_000  # samples taken into memory at a time
 CELL = (3.0, 2.2)  # inches
 ABREAST = 5  # classes in a row of means
+CLOSED = "Train and validation rows only; the test rows are not opened."
+SPLITS = {"train": "#444444", "validation": "#AAAAAA"}
+PICTURES = {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread", "augmentations": "Augmentations"}
 
 
-class SignalFacts(Protocol):
-    """What the axes say of the data."""
-
-    rate_hz: float
-    unit: str
-    leads: tuple[str, ...]
-    classes: tuple[str, ...]
-
-
-def example_panels(x: Array, y: Array, index: Array, *, spec: SignalFacts, seed: int, examples: int) -> list[Panel]:
+def example_panels(x: Array, y: Array, index: Array, *, spec: DataFacts, seed: int, examples: int) -> list[Panel]:
     """`examples` panels a class with rows of it drawn at random; the panels of a class with fewer rows stay empty.
 
     `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source.
@@ -59,7 +52,7 @@ def panel_size(leads: int) -> tuple[float, float]:
     return CELL[0], max(CELL[1], 1 + 0.35 * leads)
 
 
-def _signal(row: Array, spec: SignalFacts, title: str, reach: Array | None = None) -> Panel:
+def _signal(row: Array, spec: DataFacts, title: str, reach: Array | None = None) -> Panel:
     """A row (C, T), with a band of `reach` (C, T) to either side: one lead over its unit, several above each other.
 
     The title then states the step between them.
@@ -86,8 +79,7 @@ def _step(span: float) -> float:
 
 
 def thinned(signal: Array) -> Array:
-    """The places of at most about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each
-    stretch."""
+    """The places of about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each stretch."""
     if len(signal) <= POINTS:
         return np.arange(len(signal))
     width = -(-2 * len(signal) // POINTS)
@@ -96,7 +88,7 @@ def thinned(signal: Array) -> Array:
     return np.unique(np.minimum(ends, len(signal) - 1))
 
 
-def mean_panels(x: Array, y: Array, spec: SignalFacts) -> list[Panel]:
+def mean_panels(x: Array, y: Array, spec: DataFacts) -> list[Panel]:
     """A panel for each class: the mean of its rows (N, C, T), and a band of two standard deviations to either side."""
     counts, mean, sd = moments(x, y, len(spec.classes))
     titles = [
@@ -150,55 +142,12 @@ def _labelled(grid: list[Panel], columns: int, unit: str) -> list[Panel]:
     return grid
 
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from plotly.graph_objects import Figure as Page
-
-CLOSED = "Train and validation rows only; the test rows are not opened."
-SPLITS = {"train": "#444444", "validation": "#AAAAAA"}
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font-family: sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222; }}
-th {{ text-align: left; vertical-align: top; padding-right: 2em; white-space: nowrap; }}
-img {{ max-width: 100%; border: 1px solid #ddd; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{closed} {notice}</p>
-<table>
-{facts}
-</table>
-{pictures}
-</body>
-</html>
-"""
-
-
-PICTURES = ("classes", "examples", "mean", "augmentations")
-
-
 def _is_own(path: Path) -> bool:
     """Whether an earlier version of this program, which marked nothing, wrote a file: the page beside it says so."""
     try:
         return f"<p>{CLOSED} {NOTICE}</p>" in path.with_name("index.html").read_text("utf-8")
     except (OSError, ValueError):
         return False
-
-
-class Facts(SignalFacts, Protocol):
-    """What the pictures say of the data."""
-
-    name: str
-    view: str
-    source: str
-    licence: str
-    split_rule: str
-    features: tuple[str, ...]
 
 
 def explore(
@@ -208,7 +157,7 @@ def explore(
     y: Array,
     index: Array,
     y_val: Array,
-    spec: Facts,
+    spec: DataFacts,
     seed: int,
     examples: int = 5,
     augmented: Mapping[str, Array] | None = None,
@@ -222,14 +171,11 @@ def explore(
     names = [f"{name}{ending}" for name in PICTURES for ending in (".png", ".html")]
     of = {"output": "exploration", "dataset": spec.name}
     Claim(folder, "", ["index.html", *names], of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
-    title, pictures = (
-        f"{spec.name}\n{CLOSED}",
-        {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread"},
-    )
+    title = f"{spec.name}\n{CLOSED}"
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     plots.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
     pages.save_figure(folder / "classes.html", classes_page(counts, spec.classes, title), title=title)
-    title, cell = (f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", panel_size(len(spec.leads)))
+    title, cell = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", panel_size(len(spec.leads))
     rows = example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
     plots.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)
     title = f"{spec.name}, {spec.view}s of train: mean, and two standard deviations to either side\n{CLOSED}"
@@ -237,9 +183,31 @@ def explore(
     plots.save_panels(mean_panels(x, y, spec), folder / "mean", columns=columns, title=title, cell=cell)
     if augmented:
         save_augmentations(augmented, folder / "augmentations.png", rate_hz=spec.rate_hz, unit=spec.unit)
-        pictures["augmentations"] = "Augmentations"
-    files.write_text(folder / "index.html", index_page(spec, counts.sum(1), x.shape[-1], pictures))
+    links = {name: f"{name}.{'png' if name == 'augmentations' else 'html'}" for name in PICTURES}
+    pages.save(
+        folder / "index.html",
+        "dataset.html",
+        title=spec.name,
+        closed=CLOSED,
+        about=_facts(spec, counts.sum(1), x.shape[-1]),
+        pictures=[(name, PICTURES[name], link) for name, link in links.items() if augmented or name != "augmentations"],
+    )
     return folder / "index.html"
+
+
+def _facts(spec: DataFacts, rows: Array, samples: int) -> list[tuple[str, str]]:
+    """What the page states of the dataset, by name; `rows` (2,) of train and validation."""
+    return [
+        ("rows", f"{rows[0]:,} train, {rows[1]:,} validation"),
+        ("classes", ", ".join(spec.classes)),
+        ("one row", f"{spec.view}, {samples:,} samples at {spec.rate_hz:g} Hz = {samples / spec.rate_hz:.4g} s"),
+        ("leads", ", ".join(spec.leads)),
+        ("unit", spec.unit),
+        *([("features", ", ".join(spec.features))] if spec.features else []),
+        ("split", spec.split_rule),
+        ("source", spec.source),
+        ("licence", spec.licence),
+    ]
 
 
 def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure":
@@ -255,15 +223,8 @@ def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure
         pie.pie(total, colors=_colours(len(classes)), startangle=90, counterclock=False)
         wedges = [Patch(color=colour) for colour in _colours(len(classes))]
         names = [f"{name}  {label}" for name, label in zip(_broken(classes), labels, strict=True)]
-        pie.legend(
-            wedges,
-            names,
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            ncols=2 if len(classes) > 5 else 1,
-            fontsize=9,
-            frameon=False,
-        )
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2 if len(classes) > 5 else 1}
+        pie.legend(wedges, names, **place, fontsize=9, frameon=False)
     pie.set_title(f"train and validation together, {total.sum():,} rows")
     for i, (name, colour) in enumerate(SPLITS.items()):
         bar = bars.barh(np.arange(len(classes)) + 0.4 * i - 0.2, _percent(counts[i]), 0.36, label=name, color=colour)
@@ -282,39 +243,19 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
     from plotly.subplots import make_subplots
 
     titles = (f"train and validation together, {counts.sum():,} rows", "each split by itself: rows (share)")
-    figure = make_subplots(
-        1, 2, specs=[[{"type": "domain"}, {"type": "xy"}]], subplot_titles=titles, column_widths=(0.4, 0.6)
-    )
+    specs = [[{"type": "domain"}, {"type": "xy"}]]
+    figure = make_subplots(1, 2, specs=specs, subplot_titles=titles, column_widths=(0.4, 0.6))
     names = [name.replace("\n", "<br>") for name in _broken(classes)]
-    figure.add_pie(
-        values=counts.sum(0),
-        labels=names,
-        sort=False,
-        direction="clockwise",
-        marker_colors=_colours(len(classes)),
-        textposition="inside",
-        textinfo="percent",
-        hoverinfo="label+value+percent",
-        row=1,
-        col=1,
-    )
-    for i, (name, colour) in enumerate(SPLITS.items()):
-        figure.add_bar(
-            x=_percent(counts[i]),
-            y=names,
-            text=_labels(counts[i]),
-            name=name,
-            orientation="h",
-            marker_color=colour,
-            textposition="outside",
-            cliponaxis=False,
-            row=1,
-            col=2,
-        )
-    figure.update_xaxes(
-        title_text="share of the split's rows (%)", range=[0, 1.35 * _percent(counts).max()], row=1, col=2
-    )
-    figure.update_yaxes(autorange="reversed", row=1, col=2)
+    texts = {"textposition": "inside", "textinfo": "percent", "hoverinfo": "label+value+percent"}
+    pie = {"values": counts.sum(0), "labels": names, "marker_colors": _colours(len(classes)), **texts}
+    figure.add_pie(**pie, sort=False, direction="clockwise", row=1, col=1)
+    right = {"row": 1, "col": 2}
+    for rows, (name, colour) in zip(counts, SPLITS.items(), strict=True):
+        bars = {"x": _percent(rows), "y": names, "text": _labels(rows), "name": name, "marker_color": colour}
+        figure.add_bar(**bars, orientation="h", textposition="outside", cliponaxis=False, **right)
+    limits = [0, 1.35 * _percent(counts).max()]
+    figure.update_xaxes(title_text="share of the split's rows (%)", range=limits, **right)
+    figure.update_yaxes(autorange="reversed", **right)
     figure.update_layout(
         title=title.replace("\n", "<br>"),
         title_font_size=14,
@@ -324,32 +265,6 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
         uniformtext={"minsize": 10, "mode": "hide"},
     )
     return figure
-
-
-def index_page(spec: Facts, rows: Array, samples: int, pictures: Mapping[str, str]) -> str:
-    """One page with the facts of the dataset and its pictures, by paths beside it."""
-    facts = {
-        "rows": f"{rows[0]:,} train, {rows[1]:,} validation",
-        "classes": ", ".join(spec.classes),
-        "one row": f"{spec.view}, {samples:,} samples at {spec.rate_hz:g} Hz = {samples / spec.rate_hz:.4g} s",
-        "leads": ", ".join(spec.leads),
-        "unit": spec.unit,
-        **({"beside them": ", ".join(spec.features)} if spec.features else {}),
-        "split": spec.split_rule,
-        "source": spec.source,
-        "licence": spec.licence,
-    }
-    shown = [_picture(name, heading, interactive=name != "augmentations") for name, heading in pictures.items()]
-    lines = [f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items()]
-    return PAGE.format(
-        title=escape(spec.name), closed=CLOSED, notice=NOTICE, facts="\n".join(lines), pictures="\n".join(shown)
-    )
-
-
-def _picture(name: str, heading: str, *, interactive: bool) -> str:
-    link = f"{name}.html" if interactive else f"{name}.png"
-    more = f'<p><a href="{link}">to zoom and hover</a></p>' if interactive else ""
-    return f'<h2>{heading}</h2>\n<a href="{link}"><img src="{name}.png" alt="{heading}"></a>\n{more}'
 
 
 def _broken(classes: Sequence[str]) -> list[str]:

@@ -1,11 +1,14 @@
-"""What a network looks at as one page: a picture a row by class and outcome, with what makes one doubt them, needing no
-network.
+"""What a network looks at: each row with its attribution as a picture, and one page of all of them with what makes one
+doubt them.
 
-`write(folder, examples, ...)` writes index.html, with every picture in it. An `Example` is one row with its picture's
-name.
+    figure = row_figure(x, attribution, spec=spec, title="row 12, V")      # x and attribution (C, T)
+    figure = picture_figure(image, attribution, title="row 12, V")         # (3, H, W)
+    write(folder, examples, ...)                                           # index.html, with every picture in it
+
+Leads are drawn on ECG paper, coloured by what speaks for a class and what against it.
 """
 
-import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
-from toolbox.plain import NOTICE
-from toolbox.plain import markup as escape
-from toolbox.reports.plots import Panel, panels_figure
+from toolbox.reports import pages
+from toolbox.reports.plots import DataFacts, Panel, panels_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
-TEMPLATE = Path(__file__).with_suffix(".html")
 # How sure a row's answer was, and whether it was right.
 GROUPS = {
     "right-most": "right, most certain",
@@ -32,13 +34,24 @@ GROUPS = {
     "wrong-least": "wrong, least certain",
     "named": "named",
 }
-CELL = (3.4, 2.7)  # inches of a panel
+CELL = (3.4, 2.7)  # inches of a panel of the checks
+PAPER, FINE, COARSE = "#FFFBF8", "#FBE5DD", "#F0BFAE"
+INK = "#44474F"
+FOR, AGAINST = "#D4470C", "#0067A5"
+FULL = 98.0  # percentile of the sizes at which a colour is full
+FAINT, SOFT = 0.05, 0.7
+DARKEST = 0.4  # shade of what is black on a chart, so that light shows on the trace too
+NARROW, WIDE = 5.2, 10.5  # inches of a picture
+BOX_S, SMALL_S = 0.2, 0.04
+LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
+HIGHEST_MV = 40.0  # of an axis that has boxes
+LONG_S, LONGEST_S = 3.0, 15.0  # from which small boxes are left out, and all
+ONE_COLUMN = 3  # leads
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the source, its class and the predicted one with its probability, the class that is explained, and
-    whether anything is marked."""
+    """A row of the source with its true, predicted and explained class, and whether anything is marked."""
 
     index: int
     record: str
@@ -79,66 +92,27 @@ def write(
     wide: bool,
 ) -> Path:
     """Write the page of pictures, which may be `wide`, that lie in `folder`; its path. Raises ResourceError."""
-    sections = [_section(folder, name, [each for each in examples if each.true == name]) for name in classes]
-    said = [name for name in classes if any(each.said == name for each in examples)]
-    parts = {
-        "TITLE": escape(title),
-        "NOTICE": NOTICE,
-        "KIND": "wide" if wide else "narrow",
-        "FACTS": "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts),
-        "DOUBTS": "\n".join(map(_doubt, doubts)),
-        "CURVES": _image(folder / "doubts.png", "curves of the checks") if (folder / "doubts.png").exists() else "",
-        "FILTERS": "\n".join(
-            [
-                _filter("true", "is", [name for name in classes if any(each.true == name for each in examples)]),
-                _filter("said", "said", said),
-                _filter("group", "", [key for key in GROUPS if any(each.group == key for each in examples)], GROUPS),
-            ]
-        ),
-        "SECTIONS": "\n".join(filter(None, sections)),
-    }
-    page = TEMPLATE.read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace(f"@{name}@", text)
-    files.write_text(folder / "index.html", page)
-    return folder / "index.html"
-
-
-def _section(folder: Path, name: str, examples: Sequence[Example]) -> str:
-    """The pictures of the rows of a class, those of an outcome together."""
-    if not examples:
-        return ""
-    parts = []
-    for key, heading in GROUPS.items():
-        if those := [each for each in examples if each.group == key]:
-            shown = "\n".join(_card(folder, each) for each in those)
-            parts.append(f'<div class="group"><h3>{heading}</h3>\n<div class="cards">\n{shown}\n</div></div>')
-    return f'<section><h2>Rows of {escape(name)}</h2>\n<div class="groups">' + "\n".join(parts) + "</div></section>"
-
-
-def _card(folder: Path, example: Example) -> str:
-    outcome = "right" if example.true == example.said else "wrong"
-    data = {"true": example.true, "said": example.said, "group": example.group}
-    marks = " ".join(f'data-{name}="{escape(value)}"' for name, value in data.items())
-    return f'<figure class="{outcome}" tabindex="0" {marks}>{_image(folder / example.picture, example.title)}</figure>'
-
-
-def _image(path: Path, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-
-
-def _filter(name: str, label: str, values: Sequence[str], words: dict[str, str] | None = None) -> str:
-    buttons = "".join(
-        f'<button data-filter="{name}" data-value="{escape(value)}"'
-        f' aria-pressed="true">{escape((words or {}).get(value, value))}</button>'
-        for value in values
+    sections = []
+    for name in classes:
+        of_class = [each for each in examples if each.true == name]
+        parts = [(text, [each for each in of_class if each.group == key]) for key, text in GROUPS.items()]
+        sections.append((name, [part for part in parts if part[1]]))
+    curves = folder / "doubts.png"
+    pages.save(
+        folder / "index.html",
+        "explanation.html",
+        title=title,
+        kind="wide" if wide else "narrow",
+        about=facts,
+        doubts=doubts,
+        curves=curves if curves.exists() else None,
+        trues=[(name, name) for name, parts in sections if parts],
+        said=[(name, name) for name in classes if any(each.said == name for each in examples)],
+        groups=[(key, text) for key, text in GROUPS.items() if any(each.group == key for each in examples)],
+        sections=[(name, parts) for name, parts in sections if parts],
+        folder=folder,
     )
-    return f'<span class="filter">{label} {buttons}</span>'
-
-
-def _doubt(doubt: Doubt) -> str:
-    cells = (f'<th scope="row">{escape(doubt.name)}</th>', f'<td class="figure">{escape(doubt.figure)}</td>')
-    return f"<tr>{''.join(cells)}<td>{escape(doubt.meaning)}</td></tr>"
+    return folder / "index.html"
 
 
 def curves_figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> "Figure":
@@ -164,3 +138,168 @@ def _panels(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequenc
         *found,
         Panel("weights made anew, from the head on", "part of the layers", "rank correlation", [line], legend=False),
     ]
+
+
+def scaled(attribution: Array) -> Array:
+    """Attribution from -1 to 1, full at the 98th percentile; zeros where it is the same everywhere."""
+    if not np.ptp(attribution) > 0:
+        return np.zeros_like(attribution)
+    return np.clip(attribution / np.percentile(np.abs(attribution[attribution != 0]), FULL), -1, 1)
+
+
+def colours(middle: str) -> "Colormap":
+    """From against (-1) over `middle` (0) to for (1)."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("evidence", [AGAINST, middle, FOR])
+
+
+def is_wide(samples: int, spec: DataFacts) -> bool:
+    """Whether the picture of a row of so many samples is a wide one."""
+    return samples > LONG_S * spec.rate_hz or len(spec.leads) > ONE_COLUMN
+
+
+def is_wide_picture(height: int, width: int) -> bool:
+    """Whether a picture of so many pixels is a wide one."""
+    return width > 2 * height
+
+
+def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, peaks: Array = ()) -> "Figure":
+    """Leads x (C, T) with their attribution and R peaks; leads share the scales of amplitude and colour."""
+    from matplotlib.figure import Figure
+
+    heat, leads = scaled(attribution), len(x)
+    # Not the zeros after a signal where nothing is said.
+    drawn = np.flatnonzero((x != 0).any(0) | (np.abs(heat) > FAINT).any(0))
+    end = drawn[-1] + 2 if len(drawn) else x.shape[1]
+    x, heat = x[:, :end], heat[:, :end]
+    columns = 1 if leads <= ONE_COLUMN else 2
+    rows = -(-leads // columns)
+    height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
+    figure = Figure(
+        figsize=(WIDE if is_wide(x.shape[1], spec) else NARROW, height), layout="constrained", facecolor="white"
+    )
+    figure.suptitle(title, fontsize=10)
+    if leads == 1:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        _lead(above, x[0], heat[0], spec=spec, middle=_middle(x[0]), reach=_reach(x), peaks=peaks)
+        _area(below, heat[0], spec)
+        above.set_ylabel(spec.unit if len(spec.unit) < 12 else "", fontsize=8)
+        return figure
+    places = figure.subplots(rows, columns, sharex=True, squeeze=False).T.flat
+    for place, (name, lead, warm, axes) in enumerate(zip(spec.leads, x, heat, places, strict=False)):
+        marked = peaks if place % rows == 0 else ()
+        _lead(axes, lead, warm, spec=spec, middle=_middle(lead), reach=_reach(x), peaks=marked, strip=True)
+        if place % rows == rows - 1 or place == leads - 1:
+            axes.set_xlabel("time (s)", fontsize=8)
+        axes.text(
+            0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top", zorder=6, bbox=LABEL
+        )
+    for axes in list(places)[leads:]:
+        axes.remove()
+    return figure
+
+
+def _middle(lead: Array) -> float:
+    return (float(lead.min()) + float(lead.max())) / 2
+
+
+def _reach(x: Array) -> float:
+    """Half the height of the axes, the same for all leads."""
+    return 0.62 * float(np.ptp(x, axis=1).max() or 1)
+
+
+def _lead(
+    axes: "Axes",
+    lead: Array,
+    heat: Array,
+    *,
+    spec: DataFacts,
+    middle: float,
+    reach: float,
+    peaks: Array,
+    strip: bool = False,
+) -> None:
+    """A lead on paper, its line coloured and thickened by the heat; with a `strip` of the same colours below it."""
+    from matplotlib.collections import LineCollection
+
+    time_s = np.arange(len(lead)) / spec.rate_hz
+    low, high = middle - reach * (1.3 if strip else 1), middle + reach
+    _paper(axes, time_s[-1], spec, low, high)
+    axes.plot(time_s, lead, color=INK, linewidth=0.7, zorder=3)
+    points = np.stack([time_s, lead], 1)
+    between = (heat[1:] + heat[:-1]) / 2
+    lines = LineCollection(np.stack([points[:-1], points[1:]], 1), cmap=colours(INK), zorder=4, capstyle="round")
+    lines.set_array(between)
+    lines.set_clim(-1, 1)
+    lines.set_linewidth(0.7 + 3.2 * np.abs(between))
+    axes.add_collection(lines)
+    for peak in peaks:
+        axes.plot(peak / spec.rate_hz, high, marker="v", markersize=4, color=INK, clip_on=False, zorder=5)
+    if strip:
+        extent = (0, time_s[-1], low, low + 0.3 * reach)
+        axes.imshow(
+            heat[None],
+            extent=extent,
+            aspect="auto",
+            cmap=colours("white"),
+            vmin=-1,
+            vmax=1,
+            zorder=2,
+            interpolation="nearest",
+        )
+        axes.set_xlim(0, time_s[-1])
+        axes.set_ylim(low, high)
+
+
+def _paper(axes: "Axes", end_s: float, spec: DataFacts, low: float, high: float) -> None:
+    """The boxes of ECG paper: 0.2 s and, where there is room, 0.04 s; 0.5 mV and 0.1 mV where the unit is mV."""
+    from matplotlib.ticker import MultipleLocator
+
+    axes.set(xlim=(0, end_s), ylim=(low, high), facecolor=PAPER)
+    fine = {"colors": FINE, "linewidth": 0.4, "zorder": 0.5}
+    if end_s <= LONGEST_S:
+        axes.xaxis.set_major_locator(MultipleLocator(BOX_S if end_s <= LONG_S else 1.0))
+        axes.vlines(np.arange(0, end_s, SMALL_S if end_s <= LONG_S else BOX_S), low, high, **fine)
+    if spec.unit.startswith("mV") and high - low < HIGHEST_MV:
+        step = next(step for step in (0.5, 1.0, 2.0, 5.0) if high - low <= 8 * step)
+        axes.yaxis.set_major_locator(MultipleLocator(step))
+        axes.hlines(step / 5 * np.arange(math.ceil(5 * low / step), 5 * high / step), 0, end_s, **fine)
+    axes.grid(color=COARSE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=7, colors=INK)
+    for side in axes.spines.values():
+        side.set_color(COARSE)
+
+
+def _area(axes: "Axes", heat: Array, spec: DataFacts) -> None:
+    """The heat of one lead as areas above and below zero."""
+    time_s, signed = np.arange(len(heat)) / spec.rate_hz, heat.min() < 0
+    axes.fill_between(time_s, np.maximum(heat, 0), color=FOR, linewidth=0, step="mid")
+    axes.fill_between(time_s, np.minimum(heat, 0), color=AGAINST, linewidth=0, step="mid")
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.set(xlim=(0, time_s[-1]), ylim=(-1.05 if signed else 0, 1.05), yticks=[])
+    axes.set_xlabel("time (s)", fontsize=8)
+    axes.set_ylabel("against | for" if signed else "weight", fontsize=8)
+    axes.tick_params(labelsize=7, colors=INK)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
+    """A grey picture (3, H, W) in [0, 1] with its attribution (3, H, W), summed over colours, as light."""
+    from matplotlib.figure import Figure
+
+    heat = scaled(attribution.sum(0))
+    height, width = heat.shape
+    inches = WIDE if is_wide_picture(height, width) else NARROW
+    figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots()
+    shades = DARKEST + (1 - DARKEST) * image.mean(0) / image.mean(0).max()
+    light = colours("white")((np.sign(heat) * np.abs(heat) ** SOFT + 1) / 2)[..., :3]
+    axes.imshow(light * shades[..., None], interpolation="antialiased", aspect="equal")
+    axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set_color(COARSE)
+    return figure

@@ -22,8 +22,7 @@ LIBRARY = "plotly.min.js"
 
 
 def save(path: Path, template: str, **values: Any) -> None:
-    """Write the page, whole or not at all; a value may be an iterator, which is used up part by part. Raises
-    ResourceError."""
+    """Write the page, whole or not at all; an iterator among the values is used up part by part."""
     parts = _environment().get_template(template).generate(values)
     files.write_whole(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
 
@@ -53,6 +52,7 @@ def _environment() -> "Environment":
         finalize=lambda value: value if hasattr(value, "__html__") else plain.escaped(value),
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.globals |= {"notice": plain.NOTICE, "library": LIBRARY}
     environment.filters |= {"plotly": _plotly, "picture": _picture}

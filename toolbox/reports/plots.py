@@ -1,13 +1,14 @@
-"""What a classifier said becomes figures: confusion matrices, and the panels of curves and of a run's history.
+"""Figures: confusion matrices, and panels of lines as PNG (matplotlib) and as interactive HTML (plotly).
 
-Panels of lines become figures: PNG through matplotlib, and the same lines as interactive HTML through plotly.
+save_panels(history_panels(history), folder / "history", columns=3, title="a run")      # history.png, history.html
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from toolbox.reports import pages
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
@@ -31,6 +33,23 @@ COLOURS = (
 DOTS = 90  # of a page, an inch
 TITLE_LINE = 19  # dots of a line of a page's title
 WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
+MOST_POINTS = 1000  # of a line over steps
+LABEL_WIDTH = 16  # letters of a class name before it is broken
+
+
+class DataFacts(Protocol):
+    """What figures, reports and pages state of the data; `loaders.base.DataSpec` has it."""
+
+    name: str
+    view: str
+    rate_hz: float
+    unit: str
+    leads: tuple[str, ...]
+    classes: tuple[str, ...]
+    features: tuple[str, ...]
+    source: str
+    licence: str
+    split_rule: str
 
 
 @dataclass
@@ -66,8 +85,7 @@ def save_png(figure: "Figure", path: Path) -> None:
 
 
 def _as_written(figure: "Figure") -> "Figure":
-    """`figure` with a $ in a name as a $, not as the beginning of a formula, and with what cannot be drawn as its
-    escape."""
+    """`figure` with $ as a letter, not as the beginning of a formula, and control characters as escapes."""
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter
 
@@ -94,7 +112,7 @@ def save_panels(
 
 
 def _seen(panel: Panel) -> Panel:
-    """A panel whose every name is text."""
+    """A panel in whose names every character is seen."""
     texts = {name: plain.block(getattr(panel, name)) for name in ("title", "x_label", "y_label")}
     lines = [(plain.escaped(name), x, y) for name, x, y in panel.lines]
     ticks = panel.ticks and (panel.ticks[0], [*map(plain.escaped, panel.ticks[1])])
@@ -117,13 +135,11 @@ def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple
 
 
 def _draw(panel: Panel, axes: Any) -> None:
-    marker = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None
-    for i, (name, x, y) in enumerate(panel.lines):
-        axes.plot(
-            x, y, label=name, color=COLOURS[i % len(COLOURS)], linewidth=0.8 if panel.ticks else 1.6, marker=marker
-        )
-    for i, (x, low, high) in enumerate(panel.bands):
-        axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
+    marker, width = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None, 0.8 if panel.ticks else 1.6
+    for (name, x, y), colour in zip(panel.lines, cycle(COLOURS), strict=False):
+        axes.plot(x, y, label=name, color=colour, linewidth=width, marker=marker)
+    for (x, low, high), colour in zip(panel.bands, cycle(COLOURS), strict=False):
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if panel.guide:
         axes.plot(*panel.guide, color="grey", linestyle="--", linewidth=1, zorder=1)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
@@ -146,19 +162,15 @@ def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[f
     rows = -(-len(panels) // columns)
     titles = [_lines(panel.title) for panel in panels]
     # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
-    gap = (
-        45
-        + 20 * any(panel.x_label for panel in panels[:-columns])
-        + 15 * max(title.count("<br>") + 1 for title in titles)
-    )
+    named, highest = any(panel.x_label for panel in panels[:-columns]), max(text.count("<br>") + 1 for text in titles)
+    gap = 45 + 20 * named + 15 * highest
     top = max(90, 20 + TITLE_LINE * (title.count("\n") + 1)) + gap
     height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
     figure.update_annotations(font_size=13)
     for place, panel in enumerate(panels):
-        _add(
-            panel, figure, {"row": place // columns + 1, "col": place % columns + 1}, legend=columns == 1 or place == 0
-        )
+        row, column = divmod(place, columns)
+        _add(panel, figure, {"row": row + 1, "col": column + 1}, legend=columns == 1 or place == 0)
     figure.update_layout(
         title={"text": _lines(title), "font_size": 14, "y": 1, "yanchor": "top", "pad_t": 30},
         margin_t=top,
@@ -174,20 +186,11 @@ def _lines(text: str) -> str:
 
 
 def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) -> None:
-    for i, (x, low, high) in enumerate(panel.bands):
+    for (x, low, high), colour in zip(panel.bands, cycle(COLOURS), strict=False):
         edges = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([low, high[::-1]])}
-        figure.add_scatter(
-            **edges,
-            fill="toself",
-            fillcolor=COLOURS[i % len(COLOURS)],
-            opacity=0.2,
-            line_width=0,
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-            **cell,
-        )
-    for i, (name, x, y) in enumerate(panel.lines):
+        filled = {"fill": "toself", "fillcolor": colour, "opacity": 0.2, "line_width": 0}
+        figure.add_scatter(**edges, **filled, mode="lines", hoverinfo="skip", showlegend=False, **cell)
+    for (name, x, y), colour in zip(panel.lines, cycle(COLOURS), strict=False):
         figure.add_scatter(
             x=x,
             y=y,
@@ -195,7 +198,7 @@ def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) ->
             mode="lines+markers" if len(x) < 50 else "lines",
             legendgroup=name,
             showlegend=panel.legend and legend,
-            line_color=COLOURS[i % len(COLOURS)],
+            line_color=colour,
             hoverinfo="x+name" if panel.ticks else None,
             **cell,
         )
@@ -209,17 +212,8 @@ def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) ->
         figure.update_yaxes(tickvals=panel.ticks[0], ticktext=panel.ticks[1], **cell)
 
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MOST_POINTS = 1000  # of a line over steps
-LABEL_WIDTH = 16  # letters of a class name before it is broken
-
-
 def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised: bool, title: str) -> "Figure":
-    """A confusion matrix (K, K) with class names; shades are always shares of the true class, texts shares or
-    counts."""
+    """A confusion matrix (K, K); shades are shares of the true class, texts are shares or counts."""
     from matplotlib.figure import Figure
 
     size = 2.2 + 0.75 * len(classes)
@@ -299,25 +293,46 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
     return steps[1:] != steps[:-1]
 
 
+CURVES = {"roc": roc_panels, "precision_recall": precision_recall_panels}
+
+
+def epoch_images(row: dict[str, Any], classes: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """Confusion matrices of an epoch of a history, train and validation, as images for TensorBoard."""
+    images = {}
+    for split, name in (("train", "train"), ("val", "validation")) if "confusion_matrix" in row["val"] else ():
+        matrix, title = np.array(row[split]["confusion_matrix"]), f"{name}, epoch {row['epoch']}"
+        images[f"confusion_matrix/{split}"] = pixels(confusion_figure(matrix, classes, normalised=True, title=title))
+    return images
+
+
+def test_images(
+    predictions: Predictions, matrix: NDArray[Any], classes: Sequence[str], *, curves: Sequence[str], epoch: int
+) -> dict[str, NDArray[np.uint8]]:
+    """The confusion matrix (K, K) of a test, and the ROC of the classes `curves`, as images for TensorBoard."""
+    title = f"test, epoch {epoch}"
+    confusion = confusion_figure(matrix, classes, normalised=True, title=title)
+    roc = panels_figure(roc_panels(predictions, curves), 1, title, (5.0, 4.0))
+    return {"confusion_matrix/test": pixels(confusion), "roc/test": pixels(roc)}
+
+
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
-    epochs, sides = (
-        [row["epoch"] for row in history],
-        [side for side in ("train", "val") if any(row[side] for row in history)],
-    )
-    panels = [
-        Panel(
-            name.replace("_", " "),
-            "epoch",
-            "",
-            [(split, epochs, _numbers(row[split].get(name) for row in history)) for split in sides],
-        )
+    epochs, sides = [row["epoch"] for row in history], ("train", "val")
+    lines = {
+        name: [
+            (side, _numbers(row[side].get(name) for row in history))
+            for side in sides
+            if any(row[side] for row in history)
+        ]
         for name in METRICS
         if any(name in row[side] for side in sides for row in history)
-    ]
+    }
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
-    lines = [(name, epochs, _numbers(row.get(name) for row in history)) for name in rates]
-    return [*panels, Panel("learning rate", "epoch", "", lines)]
+    lines["learning rate"] = [(name, _numbers(row.get(name) for row in history)) for name in rates]
+    return [
+        Panel(name.replace("_", " "), "epoch", "", [(side, epochs, values) for side, values in each])
+        for name, each in lines.items()
+    ]
 
 
 def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Panel]:
@@ -334,15 +349,16 @@ def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Pan
     counts = np.diff(starts, append=len(loss))
     middle, mean = starts + (counts + 1) / 2, np.add.reduceat(loss.astype(float), starts) / counts
     name = "each step" if many == 1 else f"mean of {many} steps, and their range"
-    panel = Panel(
-        "loss of every step",
-        "step",
-        "training loss",
-        [(name, middle, mean), ("mean of an epoch", (firsts + ends + 1) / 2, means)],
-    )
+    lines = [(name, middle, mean), ("mean of an epoch", (firsts + ends + 1) / 2, means)]
+    panel = Panel("loss of every step", "step", "training loss", lines)
     if many > 1:
         panel.bands = [(middle, np.minimum.reduceat(loss, starts), np.maximum.reduceat(loss, starts))]
     return [panel]
+
+
+def steps(edges: NDArray[Any], heights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A line through the tops of bins: `edges` (n + 1,), `heights` (n,) -> x and y (2 n,)."""
+    return np.repeat(edges, 2)[1:-1], np.repeat(heights, 2)
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:

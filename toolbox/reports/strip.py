@@ -1,29 +1,27 @@
 """A page on which the beats of a recording are read as on ECG paper: `save_strip(path, beats, read, summary=...)`.
 
-It needs no network. The trace lies in it as pieces of 16-bit numbers that a script draws
-(`toolbox/reports/strip.html`), at a lower rate where it is longer than an hour, so that a day of it is some 30 MB.
+It needs no network. The trace lies in it as pieces of 16-bit numbers that a script draws (templates/strip.html), at a
+lower rate where it is longer than an hour, so that a day of it is some 30 MB.
 """
 
 import base64
-import json
 import math
-import re
 from collections.abc import Iterator
 from datetime import UTC
+from itertools import cycle
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files
-from toolbox.ecg import matching, rhythm
+from toolbox.ecg import matching
 from toolbox.ecg.beat_list import Beats
 from toolbox.ecg.gaps import Reader, bridged
 from toolbox.plain import escaped
-from toolbox.plain import markup as escape
+from toolbox.reports import pages
+from toolbox.reports.tables import clock, number, shown
 
-TEMPLATE = Path(__file__).with_suffix(".html")
 LONG_S = 3600
 MOST_HZ, MOST_HZ_LONG = 400, 130
 PIECE = 2**17  # samples
@@ -33,6 +31,7 @@ MISSING = -(2**15)
 NORMAL = "#44474F"
 COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
 NAMES = {"N": "normal", "S": "supraventricular", "V": "ventricular", "F": "fusion", "Q": "unknown"}
+PATTERNS = {"couplets": "couplets", "runs": "runs", "bigeminy": "bigeminy_episodes"}
 Reference = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 
@@ -44,18 +43,16 @@ def save_strip(
     `read(first, last)` gives the lead in mV; `summary` is that of `rhythm.summary`; `reference` has samples (M,) and
     classes (M,) of annotated beats, shown below the trace.
     """
-    title = f"{beats.record}, lead {beats.lead}"
-    parts = {"TITLE": escape(title), "FACTS": _facts(summary), "DATA": _data(beats, reference)}
-    halves = TEMPLATE.read_text(encoding="utf-8").split("@PIECES@")
-    before, after = (re.sub("@([A-Z]+)@", lambda found: parts[found[1]], half) for half in halves)
-
-    def write(file: BinaryIO) -> None:
-        file.write(before.encode())
-        for piece in _pieces(read, beats.samples, _every(beats)):
-            file.write(piece)
-        file.write(after.encode())
-
-    files.write_whole(path, write)
+    facts, jumps = _facts(summary)
+    pages.save(
+        path,
+        "strip.html",
+        title=f"{beats.record}, lead {beats.lead}",
+        facts=facts,
+        jumps=jumps,
+        data=_data(beats, reference),
+        pieces=_pieces(read, beats.samples, _every(beats)),
+    )
 
 
 def _every(beats: Beats) -> int:
@@ -64,8 +61,8 @@ def _every(beats: Beats) -> int:
     return max(1, math.ceil(beats.rate_hz / most))
 
 
-def _pieces(read: Reader, samples: int, every: int) -> Iterator[bytes]:
-    """The trace as elements of the page, a piece at a time."""
+def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
+    """The trace, a piece of the page at a time: its samples, and how they become mV."""
     around = 4 * every
     for first in range(0, samples, PIECE * every):
         last = min(first + PIECE * every, samples)
@@ -74,7 +71,7 @@ def _pieces(read: Reader, samples: int, every: int) -> Iterator[bytes]:
         if every > 1:
             signal = _smooth(signal, every)
         keep = slice(first - start, last - start, every)
-        yield _element(signal[keep], missing[keep])
+        yield _piece(signal[keep], missing[keep])
 
 
 def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
@@ -85,22 +82,21 @@ def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
     return oaconvolve(np.pad(signal, 4 * every, mode="edge"), taps, mode="valid")
 
 
-def _element(signal: NDArray[np.float64], missing: NDArray[np.bool_]) -> bytes:
+def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_]) -> dict[str, str]:
     low, high = float(signal.min()), float(signal.max())
     zero, step = (low + high) / 2, max(STEP_MV, (high - low) / (2**16 - 4))
-    whole = np.where(missing, MISSING, np.round((signal - zero) / step)).astype("<i2")
-    heading = f'<script type="text/plain" class="piece" data-step="{step:.9g}" data-zero="{zero:.9g}">'
-    return heading.encode() + base64.b64encode(whole.tobytes()) + b"</script>\n"
+    whole = np.where(missing, MISSING, np.round((signal - zero) / step))
+    return {"step": f"{step:.9g}", "zero": f"{zero:.9g}", "samples": _packed(whole, "<i2")}
 
 
-def _data(beats: Beats, reference: Reference | None) -> str:
-    """Everything but the trace, as JSON that may stand in a page."""
+def _data(beats: Beats, reference: Reference | None) -> dict[str, Any]:
+    """Everything but the trace, for the script."""
     known, classes = reference if reference else (np.empty(0, dtype=int), np.empty(0, dtype=int))
     pairs = matching.match(known, beats.sample, round(matching.TOLERANCE_S * beats.rate_hz))
     class_of = np.full(len(beats.sample), -1)
     class_of[pairs[:, 1]] = classes[pairs[:, 0]]
     colours, marked = _colours(beats)
-    content = {
+    return {
         "lead": escaped(beats.lead),
         "rate": beats.rate_hz,
         "samples": beats.samples,
@@ -122,7 +118,6 @@ def _data(beats: Beats, reference: Reference | None) -> str:
         "refLabel": _packed(classes, "u1"),
         "refOf": _packed(class_of, "<i2"),
     }
-    return json.dumps(content).replace("<", "\\u003c")
 
 
 def _packed(values: NDArray[Any], kind: str) -> str:
@@ -132,42 +127,34 @@ def _packed(values: NDArray[Any], kind: str) -> str:
 def _colours(beats: Beats) -> tuple[list[str], list[bool]]:
     """A colour a class, and whether its beats are marked in the trace: all but the normal ones."""
     normal = beats.classes.index("N") if "N" in beats.classes else 0
-    others = iter(COLOURS * len(beats.classes))
-    return [NORMAL if k == normal else next(others) for k in range(len(beats.classes))], [
-        k != normal for k in range(len(beats.classes))
-    ]
+    others = cycle(COLOURS)
+    marked = [k != normal for k in range(len(beats.classes))]
+    return [next(others) if each else NORMAL for each in marked], marked
 
 
-def _facts(summary: dict[str, Any]) -> str:
-    """What stands above the trace; a pause and a run can be gone to."""
+def _facts(summary: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[str, float]]]:
+    """What stands above the trace, by name; and what a button leads to, with its time in seconds."""
     rate, pause, ectopic = summary["rate_per_min"], summary["pauses"], summary["ectopic"]
-    shown, clock = rhythm.shown, rhythm.clock
+    lost_s = summary["without_signal_s"]
+    rates = [number(rate[name]) for name in ("mean", "lowest", "highest")]
     facts = [
-        *([("start", summary["start"])] if summary["start"] else []),
+        ("start", summary["start"]),
         ("duration", clock(summary["duration_s"])),
-        *([("without signal", clock(summary["without_signal_s"]))] if summary["without_signal_s"] else []),
-        ("beats", f"{summary['beats']:,}"),
-        ("rate", f"{shown(rate['mean'])} ({shown(rate['lowest'])} to {shown(rate['highest'])}) beats/min"),
-        ("ectopic", f"{shown(ectopic['percent'])} %, {shown(ectopic['per_hour'])} an hour"),
+        ("without signal", clock(lost_s) if lost_s else None),
+        ("beats", number(summary["beats"])),
+        ("rate", f"{rates[0]} ({rates[1]} to {rates[2]}) beats/min"),
+        ("ectopic", f"{number(ectopic['percent'])} %, {number(ectopic['per_hour'])} an hour"),
     ]
     if "run" in summary:
         facts.append(("classified by", f"{summary['run']}, {summary['checkpoint']} checkpoint"))
     if found := summary.get("score", {}).get("detection"):
-        facts.append(("of the annotated beats", f"Se {found['Se']:.4f}, +P {found['+P']:.4f}"))
+        facts.append(("of the annotated beats", f"Se {shown(found['Se'])}, +P {shown(found['+P'])}"))
     facts += [("doubt", doubt) for doubt in summary.get("doubts", ())]
-    lines = [f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in facts]
-    if pause["longest_s"]:
-        lines.append(_jump(f"longest RR {pause['longest_s']:.2f} s", pause["longest_time_s"]))
+    jumps = [(f"longest RR {pause['longest_s']:.2f} s", pause["longest_time_s"])] if pause["longest_s"] else []
     for name, found in summary["patterns"].items():
-        if found["couplets"] or found["runs"] or found["bigeminy_episodes"]:
-            counts = f"{found['couplets']:,} couplets, {found['runs']:,} runs, {found['bigeminy_episodes']:,} bigeminy"
-            lines.append(f"<span>{escape(name)} <b>{counts}</b></span>")
+        counts = {kind: found[key] for kind, key in PATTERNS.items()}
+        if any(counts.values()):
+            facts.append((name, ", ".join(f"{count:,} {kind}" for kind, count in counts.items())))
         if found["runs"]:
-            lines.append(
-                _jump(f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"])
-            )
-    return "\n".join(lines)
-
-
-def _jump(text: str, time_s: float) -> str:
-    return f'<button data-time="{time_s}">{escape(text)}</button>'
+            jumps.append((f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"]))
+    return [(name, value) for name, value in facts if value is not None], jumps

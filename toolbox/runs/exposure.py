@@ -125,8 +125,8 @@ class Exposure:
     def _load(cls, run: RunFolder) -> "Exposure":
         try:
             with np.load(run / KEPT, allow_pickle=False) as arrays:
-                digests = (arrays["train"], arrays["val"]) if arrays["digested"] else (None, None)
-                return cls(*digests, arrays["records"], str(arrays["digested"]))
+                train, val = (arrays["train"], arrays["val"]) if arrays["digested"] else (None, None)
+                return cls(train, val, arrays["records"], str(arrays["digested"]))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             what = f"{KEPT} is damaged: {error}"
             hint = "remove it: which rows the run trained on is then not known"
@@ -135,14 +135,21 @@ class Exposure:
     def joined(self, other: "Exposure") -> "Exposure":
         """Both together; without digests where they cannot be compared."""
         records = np.union1d(self.records, other.records)
-        if self.train is None or other.train is None or self.digested != other.digested:
+        if self.train is None or self.val is None or other.train is None or other.val is None:
+            return Exposure(None, None, records)
+        if self.digested != other.digested:
             return Exposure(None, None, records)
         return Exposure(np.union1d(self.train, other.train), np.union1d(self.val, other.val), records, self.digested)
 
     def save(self, run: RunFolder) -> None:
         """Write it into the run's folder."""
         train, val = (np.empty(0, np.uint64) if side is None else side for side in (self.train, self.val))
-        arrays = {"train": train, "val": val, "records": self.records, "digested": np.array(self.digested)}
+        arrays: dict[str, Any] = {
+            "train": train,
+            "val": val,
+            "records": self.records,
+            "digested": np.array(self.digested),
+        }
         files.write_whole(run / KEPT, lambda file: np.savez(file, **arrays))
 
     def overlap(self, rows: Rows) -> Overlap:
@@ -150,7 +157,7 @@ class Exposure:
         names = np.unique(rows.record[rows.record != ""])
         known = tuple(np.intersect1d(names, self.records).tolist())
         _, first = np.unique(rows.index, return_index=True)
-        if self.train is None or self.digested != rows.digested:
+        if self.train is None or self.val is None or self.digested != rows.digested:
             return Overlap(len(first), None, None, len(names), known)
         digests = rows.digests[first]
         trained = np.isin(digests, self.train)

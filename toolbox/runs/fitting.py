@@ -171,7 +171,8 @@ def _kept(own: Optimizer) -> dict[str, Tensor]:
     """What an optimizer of this kind keeps of a parameter (2, 3) after a step, as torch itself makes it."""
     parameter = nn.Parameter(torch.ones(2, 3))
     parameter.grad = torch.ones(2, 3)
-    twin = type(own)([parameter])
+    build: Any = type(own)  # an optimizer of torch, which has defaults for all but the parameters
+    twin: Optimizer = build([parameter])
     twin.param_groups[0] |= {name: value for name, value in own.param_groups[0].items() if name != "params"}
     twin.step()
     return twin.state[parameter]

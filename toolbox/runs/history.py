@@ -1,11 +1,16 @@
-"""The history of a run, a list with a row an epoch, as logger.json and checkpoints hold it: whether a value is one."""
+"""The history of a run, a list with a row an epoch, as logger.json and checkpoints hold it: how it is written after an
+epoch, and whether a value is one."""
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolbox import schema
 from toolbox.metrics.classification import METRICS
 from toolbox.schema import is_finite, is_number
+
+if TYPE_CHECKING:
+    from toolbox.runs.folder import RunFolder
 
 SIDES = ("train", "val")
 MOST_EPOCHS = 10**9
@@ -13,6 +18,21 @@ MOST_EPOCHS = 10**9
 
 ROW = {"epoch": schema.Count(1, MOST_EPOCHS), "train": dict, "val": dict}
 TIMES = ("lr", "backbone_lr", "seconds", "samples_per_s")
+LOGGED = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line of an epoch
+log = logging.getLogger("commander")
+
+
+def log_epoch(run: "RunFolder", history: list[dict[str, Any]], epochs: int) -> None:
+    """Write logger.json and log the last epoch in a line."""
+    run.write_json("logger.json", history)
+    last = history[-1]
+    figures = "  ".join(
+        f"{side} " + " ".join(f"{name} {last[side][key]:.4f}" for key, name in LOGGED.items() if key in last[side])
+        for side in SIDES
+        if last[side]
+    )
+    rates = f"lr {last['lr']:.2e}" + (f", backbone {last['backbone_lr']:.2e}" if "backbone_lr" in last else "")
+    log.info("epoch %d/%d  %s  %s  %.1f s", last["epoch"], epochs, rates, figures, last["seconds"])
 
 
 def objection(rows: Any) -> str:

@@ -12,13 +12,8 @@ from toolbox import files
 
 Array = NDArray[Any]
 CSV_DIGITS = 6
-FORMS = {
-    "index": ("iu", 1),
-    "record": ("U", 1),
-    "target": ("iu", 1),
-    "scores": ("f", 2),
-    "loss": ("f", 1),
-}  # kinds of type, axes
+# Kinds of type, axes.
+FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,31 @@ Weighting by class and averaging are the task's, so that they are the same for e
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Mix(NamedTuple):
+    """Rows blended in pairs (mixup): row i is share[i] of its own and 1 - share[i] of row partner[i]; partner (B,)
+    int64, share (B,) float32."""
+
+    partner: Tensor
+    share: Tensor
+
+    def only(self, chosen: Tensor) -> "Mix":
+        """The same where `chosen` (B,) holds; every other row is wholly its own."""
+        own = torch.arange(len(chosen), device=chosen.device)
+        return Mix(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
+
+    def of(self, x: Tensor) -> Tensor:
+        """The mixed rows of x (B, ...)."""
+        share = self.share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+        return share * x + (1 - share) * x.index_select(0, self.partner)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

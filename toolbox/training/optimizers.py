@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -60,7 +60,7 @@ class Shape:
     lr_decay: float
     epochs: int
     batches: int
-    monitor_mode: str
+    monitor_mode: Literal["min", "max"]
 
 
 SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {

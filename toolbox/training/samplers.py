@@ -25,15 +25,21 @@ BALANCES: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {
 
 
 def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> Tensor:
-    """Weight of each class (K,), averaging 1 over the rows of `labels` (N,); 0 for a class that has no rows."""
-    counts = torch.bincount(labels, minlength=len(importance)).double()
+    """Weight of each class (K,), averaging 1 over `labels`, classes (N,) or 0 and 1 of each label (N, K); 0 for a class
+    that has no rows."""
+    counts = labels.sum(0) if labels.ndim > 1 else torch.bincount(labels, minlength=len(importance))
+    counts = counts.double()
     share = torch.tensor(pick("class-balance", BALANCES, balance)(importance), dtype=torch.float64)
     weights = torch.where(counts > 0, share / counts.clamp(min=1), 0.0)
-    return (weights * len(labels) / (weights * counts).sum()).float()
+    return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
 def _by_class(balance: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
-    return class_weights(balance, labels, importance)[labels]
+    """The weight of a row's class, of several labels their mean, and 1 of none."""
+    weights = class_weights(balance, labels, importance)
+    if labels.ndim == 1:
+        return weights[labels]
+    return torch.where(labels.any(1), labels.float() @ weights / labels.sum(1).clamp(min=1), 1.0)
 
 
 def _by_record(labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
@@ -41,12 +47,16 @@ def _by_record(labels: Tensor, importance: Sequence[float], records: NDArray[np.
     names, of = np.unique(records, return_inverse=True)
     if names.tolist() == [""]:
         raise UsageError("--sampler records: these rows do not say which record they are of", hint="--sampler equal")
-    groups = torch.from_numpy(of) * len(importance) + labels
+    if labels.ndim > 1:  # rows of the same set of labels are a class
+        labels = (
+            torch.unique(labels, dim=0, return_inverse=True)[1] if labels.shape[1] else labels.new_zeros(len(labels))
+        )
+    groups = torch.from_numpy(of) * (int(labels.max()) + 1) + labels
     weights = torch.bincount(groups)[groups].double().rsqrt()
     return weights * (torch.bincount(labels) / torch.bincount(labels, weights))[labels]
 
 
-# Weights (N,) of rows by their labels (N,), the importance of the classes and the rows' records (N,).
+# Weights (N,) of rows by their labels (N,) or (N, K), the importance of the classes and the rows' records (N,).
 SAMPLERS: dict[str, Callable[[Tensor, Sequence[float], NDArray[np.str_]], Tensor]] = {
     **{name: partial(_by_class, name) for name in BALANCES},
     "records": _by_record,

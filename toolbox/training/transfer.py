@@ -113,14 +113,15 @@ def groups(model: nn.Module, backbone_lr: float | None) -> list[nn.Parameter] | 
     if backbone_lr is None:
         return trained
     last = set(map(id, _head(model, "--backbone-lr", hint="leave it out").parameters()))
-    head, backbone = ([each for each in trained if (id(each) in last) is wanted] for wanted in (True, False))
-    return [{"params": head}, {"params": backbone, "lr": backbone_lr}]
+    head: dict[str, Any] = {"params": [each for each in trained if id(each) in last]}
+    return [head, {"params": [each for each in trained if id(each) not in last], "lr": backbone_lr}]
 
 
 def _head(model: nn.Module, flag: str, *, hint: str) -> nn.Module:
-    if not isinstance(getattr(model, "head", None), nn.Module):
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Module):
         raise UsageError(f"{flag} is for a network with a head, this one has none", hint=hint)
-    return model.head
+    return head
 
 
 TRAIN: Mapping[str, Callable[[nn.Module], Any]] = {"all": lambda model: None, "head": only_head}

@@ -1,8 +1,7 @@
-"""A column of times, of a clock or of row numbers: its unit, and the rate, the gaps and the order of the rows it
-states.
+"""A column of times, of a clock or of row numbers: its unit, and the rate, the gaps and the order of the rows.
 
-`clock = clock_of(place, name, unit, cells, ...)` looks at the first rows; `Timeline(clock)` takes the seconds of all of
-them.
+`clock = clock_of(place, name, unit, cells, ...)` looks at the first rows; `Timeline(clock)` takes the seconds of all
+rows.
 """
 
 import math
@@ -16,47 +15,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.formats.csv.dialect import AROUND, LOOKED_AT, Dialect
+from loaders.formats.csv.text import AROUND, LOOKED_AT, Dialect
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Seconds = NDArray[np.float64]
 UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
-SPELLINGS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sek", "sekunden", "secondes", "segundos"), "s"),
-    **dict.fromkeys(("ms", "msec", "msecs", "millis", "milli", "millisecond", "milliseconds", "millisekunden"), "ms"),
-    **dict.fromkeys(("us", "µs", "μs", "usec", "usecs", "micros", "microsecond", "microseconds"), "us"),
-    **dict.fromkeys(("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds"), "ns"),
-    **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+WORDS = {
+    "s": "s sec secs second seconds sek sekunden secondes segundos",
+    "ms": "ms msec msecs millis milli millisecond milliseconds millisekunden",
+    "us": "us µs μs usec usecs micros microsecond microseconds",
+    "ns": "ns nsec nsecs nanos nanosecond nanoseconds",
+    "min": "min mins minute minutes",
+    "h": "h hr hrs hour hours",
 }
+SPELLINGS = {word: unit for unit, words in WORDS.items() for word in words.split()}
 TIME = re.compile(
     r"t|.*(?:time|stamp|zeit|uhr|datum|date|elapsed|epoch|clock|temps|tiempo|tempo|utc|unix|hh:mm).*",
     re.IGNORECASE | re.DOTALL,
 )
 COUNT = re.compile(
-    r"|(?:unnamed.*|index|idx|samples?|points?|no|nr|num|number|row|rows|id|n|i|#|n?seq\w*|frames?|count|counter|ticks?|packet)"
-    r"(?:[ _]*(?:#|no|nr|num|number|index|idx|id|count|interval))?",
+    r"|(?:unnamed.*|index|idx|samples?|points?|no|nr|num|number|row|rows|id|n|i|#|n?seq\w*|frames?|count|counter|ticks?"
+    r"|packet)(?:[ _]*(?:#|no|nr|num|number|index|idx|id|count|interval))?",
     re.IGNORECASE,
 )
 SLOWEST_HZ, FASTEST_HZ = 20, 5_000  # that a column without a unit may mean
-EPOCHS = (
-    (1e9, 1e10, "s"),
-    (1e12, 1e13, "ms"),
-    (1e15, 1e16, "us"),
-    (1e18, 1e19, "ns"),
-)  # seconds since 1970 in our time
-DATES = (
-    "ISO8601",
-    *(
-        f"{day}{between}{time}"
-        for day in ("%d.%m.%Y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d-%m-%Y", "%Y-%m-%d")
-        for between in (" ", "T")
-        for time in ("%H:%M:%S.%f", "%H:%M:%S", "%I:%M:%S.%f %p", "%I:%M:%S %p")
-    ),
-    "%H:%M:%S.%f %d/%m/%Y",  # as PhysioBank writes it, in square brackets
-)
+EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))  # time since 1970 in our time
+DAYS = ("%d.%m.%Y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d-%m-%Y", "%Y-%m-%d")
+TIMES = ("%H:%M:%S.%f", "%H:%M:%S", "%I:%M:%S.%f %p", "%I:%M:%S %p")
+DATES = ("ISO8601", *(f"{day}{between}{time}" for day in DAYS for between in " T" for time in TIMES))
+DATES += ("%H:%M:%S.%f %d/%m/%Y",)  # as PhysioBank writes it, in square brackets
 TIME_OF_DAY = re.compile(r"(?:\d+:)?\d{1,2}:\d{2}(?:\.\d+)?")
 BEFORE_MS = re.compile(r"[,:](\d{3,9})$")
 DAY_S = 86400.0
@@ -68,11 +57,11 @@ LEFT_OPEN = 1e-5  # of a rate, by any clock: a second a day
 
 @dataclass(frozen=True)
 class Clock:
-    """A column that states when its rows were recorded.
+    """A column that states the times of its rows.
 
-    `kind` is number, date or time of day; `unit` that of a number, "rows" where it counts them. `is_stated` is false
-    where the unit is a guess. `period_s` is its usual step, `resolution_s` that of its last digit; a step above
-    `jump_s` is a gap. Its seconds begin at `origin`, of the cells; `start` is that of dates.
+    `kind` is number, date or time of day; `unit` that of a number, "rows" if it counts them. `is_stated` is false if
+    the unit is a guess. `period_s` is its usual step, `resolution_s` that of its last digit; a step above `jump_s` is a
+    gap. Its seconds begin at `origin`, of the cells; `start` is that of dates.
     """
 
     place: int
@@ -94,12 +83,12 @@ class Clock:
         return self.unit == "rows"
 
     def seconds(self, cells: "pd.Series", dialect: Dialect) -> Seconds:
-        """Cells as seconds (N,), or as row numbers, NaN where there is none."""
+        """Cells as seconds (N,), or as row numbers, NaN for any other text."""
         return _raw(cells, self.kind, self.form, dialect, self.origin) * UNITS_S.get(self.unit, 1.0)
 
 
 def unit_of(name: str, unit: str) -> str | None:
-    """The unit of time that a column states in its unit or its name; None where it states none."""
+    """The unit of time that the unit or the name of a column states; None for none."""
     spelled = SPELLINGS.get(unit.lower())
     tokens = [token.lower() for token in re.split(r"[\s_\[\]()/.,-]+", name) if token]
     found = [SPELLINGS[token] for token in tokens if token in SPELLINGS and (len(token) > 1 or token == tokens[-1])]
@@ -111,12 +100,11 @@ def unit_of(name: str, unit: str) -> str | None:
 def clock_of(
     place: int, name: str, unit: str, *, cells: Sequence[str], dialect: Dialect, numeric: bool, given_hz: float | None
 ) -> Clock | None:
-    """The clock in a column that has `cells` in its first rows; None where these do not go on as time does."""
+    """The clock in a column with `cells` in its first rows; None if these do not rise as time does."""
     import pandas as pd
 
     kind, form = ("number", "") if numeric else _kind(cells)
-    column = pd.Series(cells, dtype=object)
-    raw = _raw(column, kind, form, dialect, 0) if kind else np.empty(0)
+    raw = _raw(pd.Series(cells, dtype=object), kind, form, dialect, 0) if kind else np.empty(0)
     there = np.flatnonzero(np.isfinite(raw))
     if len(there) < LEAST_ROWS:
         return None
@@ -124,31 +112,27 @@ def clock_of(
     if (seen := _steps(raw[there], resolution)) is None:
         return None
     period, jump, quality = seen
-    stated = unit_of(name, unit)
-    stated, is_stated = ("s", True) if kind != "number" else _unit(raw, period, name, stated, given_hz)
+    stated, is_stated = ("s", True) if kind != "number" else _unit(raw, period, name, unit_of(name, unit), given_hz)
     if stated is None:
         return None
-    factor, origin = UNITS_S.get(stated, 1.0), float(np.floor(raw[there[0]]))
-    start = (
-        pd.to_datetime(_point(cells[there[0]]), format=form).to_pydatetime().replace(tzinfo=None)
-        if kind == "date"
-        else None
-    )
+    factor, origin, start = UNITS_S.get(stated, 1.0), float(np.floor(raw[there[0]])), None
+    if kind == "date":
+        start = pd.to_datetime(_point(cells[there[0]]), format=form).to_pydatetime().replace(tzinfo=None)
     lengths = (period * factor, resolution * factor, jump * factor)
     return Clock(place, name, kind, stated, is_stated, form, *lengths, quality, origin, start)
 
 
 def _kind(cells: Sequence[str]) -> tuple[str, str]:
-    """What kind of time text cells are, and the form of dates; "" where they are none."""
+    """The kind of time in text cells, and the form of dates; "" for other text."""
     import pandas as pd
 
-    some = pd.Series([cell for cell in cells if cell][:200], dtype=object)
+    some = pd.Series([cell for cell in cells if cell][:200], dtype=object).map(_point)
     if len(some) < LEAST_ROWS:
         return "", ""
-    if some.map(lambda cell: TIME_OF_DAY.fullmatch(_point(cell)) is not None).mean() >= WITHIN:
+    if some.map(lambda cell: TIME_OF_DAY.fullmatch(cell) is not None).mean() >= WITHIN:
         return "time of day", ""
     for form in DATES:
-        if pd.to_datetime(some.map(_point), format=form, errors="coerce", utc=True).notna().mean() >= WITHIN:
+        if pd.to_datetime(some, format=form, errors="coerce", utc=True).notna().mean() >= WITHIN:
             return "date", form
     return "", ""
 
@@ -158,7 +142,7 @@ def _point(cell: str) -> str:
 
 
 def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: float) -> Seconds:
-    """Cells (N,) from `origin` on: in seconds for dates and clocks, else in their own unit; NaN where there is none.
+    """Cells (N,) from `origin` on: in seconds for dates and clocks, else in their own unit; NaN for any other text.
 
     `origin` is taken off whole numbers before they are rounded to float64, which has room for days in ns and not for
     years.
@@ -182,8 +166,7 @@ def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: flo
 
 
 def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Dialect) -> float:
-    """The step of the last digit that cells have, or a larger one by which all of them go on, as a clock that stands
-    still."""
+    """The step of the last digit of cells, or a larger common step, as of a clock that stands still."""
     mark = dialect.decimal if kind == "number" else "."
     parts = [(cell if kind == "number" else _point(cell)).partition(mark)[2] for cell in cells]
     digit = 10.0 ** -max(len(re.match(r"\d*", part)[0]) for part in parts)
@@ -194,7 +177,7 @@ def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Diale
 
 
 def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | None:
-    """The usual step, the largest that is no gap, and how regular they are; None where values do not rise."""
+    """The usual step, the largest that is no gap, and their quality; None if values do not rise."""
     steps = np.diff(values[np.isfinite(values)])
     up = steps[steps > 0]
     if len(up) < max(1, len(steps) * 0.001) or (steps < 0).mean() > 1 - WITHIN:
@@ -218,8 +201,7 @@ def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | Non
 def _unit(
     values: Seconds, period: float, name: str, stated: str | None, given_hz: float | None
 ) -> tuple[str | None, bool]:
-    """The unit of a column of numbers that rise by `period`, and whether the file states it; None where nothing
-    fits."""
+    """The unit of numbers that rise by `period`, None if nothing fits, and whether the file states it."""
     if stated:
         return stated, True
     first, last = np.nanmin(values), np.nanmax(values)
@@ -231,9 +213,8 @@ def _unit(
         return ("ms", False) if given_hz and isclose(given_hz, 1000) and TIME.fullmatch(name) else ("rows", False)
     guesses = [unit for unit in ("s", "ms", "us", "ns") if SLOWEST_HZ <= 1 / (period * UNITS_S[unit]) < FASTEST_HZ]
     if given_hz:
-        guesses = [
-            unit for unit, size in UNITS_S.items() if isclose(period * size * given_hz, 1, rel_tol=0.01)
-        ] + guesses
+        fitting = [unit for unit, size in UNITS_S.items() if isclose(period * size * given_hz, 1, rel_tol=0.01)]
+        guesses = fitting + guesses
     return (guesses[0], guesses[0] == "s" or TIME.fullmatch(name) is not None) if guesses else (None, False)
 
 
@@ -245,7 +226,7 @@ class Timeline:
         self.rows = self.untimed = self.backwards = self.first_back = self.odd = 0
         self._last = math.nan
         self._sum, self._count, self._days_s = 0.0, 0, 0.0
-        self._jumps: list[tuple[NDArray[np.int64], Seconds]] = []
+        self._jumps: list[tuple[NDArray[np.int64], Seconds]] = [(np.empty(0, np.int64), np.empty(0))]
         self._edges: tuple[int, float, int, float] | None = None  # row and time of the first and the last change
 
     def add(self, seconds: Seconds) -> None:
@@ -296,29 +277,24 @@ class Timeline:
     @property
     def jumps(self) -> tuple[NDArray[np.int64], Seconds]:
         """The rows (G,) before which there is a gap, and the steps (G,) there in seconds."""
-        if not self._jumps:
-            return np.empty(0, np.int64), np.empty(0)
         rows, steps = zip(*self._jumps, strict=True)
         return np.concatenate(rows), np.concatenate(steps)
 
     @property
     def is_uneven(self) -> bool:
-        """Whether many steps, of those that are no gaps, are not as long as the usual one."""
+        """Whether many steps that are no gaps are not as long as the usual one."""
         return self.odd > (1 - WITHIN) * self.rows
 
     def rate(self) -> tuple[float, float] | None:
-        """The rate in Hz, whole where the printed digits allow that, and by what part of it the digits leave it
-        open."""
+        """The rate in Hz, whole as far as the printed digits allow, and the part of it that they leave open."""
         clock = self.clock
         if clock.counts or not self._count or not self._sum > 0:
             return None
         breaks = 1 + self.backwards + len(self.jumps[0])
-        rate_hz, span_s = self._count / self._sum, self._sum
+        rate_hz, span_s, open_s = self._count / self._sum, self._sum, clock.resolution_s
         if breaks == 1 and self._edges and self._edges[3] > self._edges[1]:
             rows, span_s = self._edges[2] - self._edges[0], self._edges[3] - self._edges[1]
             rate_hz, open_s = rows / span_s, min(clock.resolution_s, clock.period_s)
-        else:
-            open_s = clock.resolution_s
         left = math.sqrt(breaks) * open_s / span_s + LEFT_OPEN
         if abs(round(rate_hz) - rate_hz) <= left * rate_hz and left * rate_hz < 0.5:
             rate_hz = float(round(rate_hz))

@@ -1,15 +1,8 @@
-"""A user's own CSV: which of its columns are samples, and which the label, the record and the side of the split.
+"""A user's own table with a row per beat: its columns of samples, of the label, the record and the split.
 
 A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row.
-Files of the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`.
-
-A table of rows whose columns are separated by something else than commas is recognised, with how pandas reads it.
-
-Columns of a table that tell rows apart rather than describe them: row numbers, time stamps, numbers of records.
-
-A network learns from such a column where a row stands in its file, and so its class where rows are sorted by class.
-
-What the names of a table's columns tell: which are of samples, and which say whose row it is.
+Files of the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`. Columns that number the rows or
+their records are refused: a network would learn from them the place of a row in its file, and with it its class.
 """
 
 import math
@@ -17,7 +10,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,39 +20,198 @@ from loaders.files.archives import reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.formats import ucr
-from loaders.formats.csv.dialect import DECIMALS, DELIMITERS, Dialect
-from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, Layout, first_lines
+from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout, first_lines
+from loaders.formats.csv.text import DECIMALS, DELIMITERS, choose
 from loaders.formats.labels import NO_LABEL, stand_first
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-SHARE = 0.5  # of the cells are numbers between the right separators
+FEWEST_SAMPLES = 2
+LISTED = 12  # of the columns, in an error
+FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
+HINT = "numbers in every column but those of --label-column, --record-column and --split column:NAME"
+HINT += "; no column of row numbers"
+WITHOUT = "a file without it: pandas writes none with to_csv(path, index=False)"
 
 
-def other(line: str) -> Dialect | None:
-    """The dialect of a line of numbers that are not separated by commas; None where they are, or where nothing
-    separates them."""
-    by_comma = _numbers(Dialect(","), line)
-    for mark, decimal in product(";\t| ", DECIMALS):
-        dialect = Dialect(mark, decimal)
-        if _numbers(dialect, line) >= max(2, by_comma + 1, SHARE * len(dialect.cells(line))):
-            return dialect
-    return None
+class Columns(NamedTuple):
+    """The column, counted from 0, of each part that is text; columns not read; the name of a record column that was
+    recognised and not asked for."""
+
+    texts: dict[str, int]
+    unread: list[int]
+    recognised: str
+
+    @property
+    def aside(self) -> set[int]:
+        """The columns that are no samples."""
+        return {*self.texts.values(), *self.unread}
 
 
-def _numbers(dialect: Dialect, line: str) -> int:
-    return sum(map(dialect.is_number, dialect.cells(line)))
+def read_csv(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
+    """x (N, T) float32, and as text (N,) label, record and split, those that are not None; see `rows.BAD_ROWS`.
+
+    A record of None is in the column with such a name, if there is one, and `recognised` (1,) is its name; of "none" it
+    is not read. Raises UsageError for a column that is not there, DataError with line and column for no such table.
+    """
+    asked = {part: name for part, name in (("label", label), ("record", record), ("split", split)) if name is not None}
+    where = str(path)
+    with reading(path), open(path, "rb") as raw:
+        file = ucr.as_csv(raw, where, suffix=suffix) if (suffix := path.suffix.lower()) in ucr.FORMS else raw
+        lines = first_lines(file, 2, where)
+        if not lines:
+            raise DataError("the file is empty", where=where, hint="rows of samples and a label")
+        line, cells = lines[0][0], [cell.strip(AROUND_TEXT) for cell in lines[0][1]]
+        header = is_header(cells, asked)
+        _check_separators(lines, path)
+        columns = find_columns(cells, asked, header=header, where=where)
+        layout = _layout(cells, columns, where=f"{path}, line {line}", header=header)
+        if label == "" and len(lines) > header:
+            _check_text_first(lines[-1], columns, where)
+        _tell(path, cells, columns, header=header)
+        arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=where, skip=[line] if header else [])
+    if label == "" and stand_first(arrays["x"][:, 0], arrays["label"]):
+        number = columns.texts["label"] + 1
+        what = f"column 1 has a few whole numbers, and the label would be in column {number}, which has many"
+        raise DataError(what, where=where, hint=f"--label-column 1, or --label-column {number} if that is the label")
+    places = [column for column in range(len(cells)) if column not in columns.aside]
+    _check_samples(arrays["x"], places, cells if header else [], where)
+    return arrays | ({"recognised": np.array([columns.recognised])} if columns.recognised else {})
 
 
-def in_words(dialect: Dialect) -> str:
-    """The separator and the decimal sign."""
-    return f"the separator is {DELIMITERS[dialect.delimiter]}, the decimal sign {DECIMALS[dialect.decimal]}"
+def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> RowLayout:
+    """The layout of a row. Raises DataError for too few samples, or a name among theirs that is no sample's."""
+    samples = len(cells) - len(columns.aside)
+    if samples < FEWEST_SAMPLES:
+        what = f"a row has {len(cells)} columns, of them {samples} samples, expected {FEWEST_SAMPLES} or more"
+        raise DataError(what, where=where, hint="commas between the columns")
+    if header:
+        _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where)
+    return RowLayout(samples, texts=columns.texts, unread=columns.unread, hint=HINT)
 
 
-def as_arguments(dialect: Dialect) -> str:
-    """The dialect as arguments of pandas.read_csv."""
+def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
+    """Log how the file is read."""
+    taken = ", ".join(f"{part} in column {column + 1}" for part, column in columns.texts.items()) or "no label"
+    taken += "".join(f", column {column + 1} ({cells[column]}) not read" for column in columns.unread)
+    samples = len(cells) - len(columns.aside)
+    log.info("reading %s: %s header, %d samples, %s", path, "a" if header else "no", samples, taken)
+
+
+def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
+    """Whether the first line is names: one that is asked for, nothing but names, or numbers that just count up."""
+    numbers = [cell for cell in cells if _is_number(cell)]
+    if any(name in cells for name in asked.values() if name and not _is_number(name)):
+        return True
+    if len(numbers) >= COUNTING and any(numbers == [str(i + start) for i in range(len(numbers))] for start in (0, 1)):
+        return all(cells[1:])
+    aside = {int(name) - 1 for name in asked.values() if name.isdecimal()} | {len(cells) - 1}
+    samples = [cell for column, cell in enumerate(cells) if column not in aside and (cell or column)]
+    return bool(samples) and all(cell and not _is_number(cell) for cell in samples)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number as Python writes it."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool, where: str) -> Columns:
+    """The columns of the parts that are asked for; a label asked for as "" is in the last that is left.
+
+    With a header, a record that is not asked for is in the column with such a name; others with such names are not
+    read.
+    """
+    explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
+    found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
+    left = [column for column in range(len(cells)) if column not in found.values()]
+    records = [column for column in of_records(cells) if column in left] if header else []
+    if asked.get("label") == "":
+        found["label"] = _default_label(cells, left, records)
+    records = [column for column in records if column != found.get("label")]
+    recognised = bool(records) and "record" not in asked
+    found |= {"record": records[0]} if recognised else {}
+    if len(set(found.values())) < len(found):
+        what = f"one column cannot be {' and '.join(found)} at once"
+        raise UsageError(what, where=where, hint="another column for each")
+    return Columns(found, sorted(set(records) - set(found.values())), cells[records[0]] if recognised else "")
+
+
+def _default_label(cells: Sequence[str], left: Sequence[int], records: Sequence[int]) -> int:
+    """The last column; if that is called as records are, the last other one with a name that is no sample's."""
+    others = [column for column in left if column not in records]
+    strange, _ = _odd([cells[column] for column in others]) if others else ([], "")
+    if left and left[-1] in records and strange and strange[-1] == len(others) - 1:
+        return others[-1]
+    return left[-1] if left else 0
+
+
+def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: str) -> int:
+    if header and cells.count(name) == 1:
+        return cells.index(name)
+    if header and name in cells:
+        what = f"{flag} {name}: {cells.count(name)} columns have that name"
+        raise UsageError(what, where=where, hint="the column's number")
+    if name.isdecimal() and 0 < int(name) <= len(cells):
+        return int(name) - 1
+    listed = ", ".join(cells[:LISTED]) + (f", ... {cells[-1]}" if len(cells) > LISTED else "")
+    there = f"there are {listed}" if header else "there is no header"
+    what = f"{flag} {name[:60]}: no such column; {there}"
+    raise UsageError(what, where=where, hint=f"a name, or a number in 1..{len(cells)}")
+
+
+def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
+    """Raise DataError for columns that are not separated by commas, with the line of pandas that makes it a CSV."""
+    layout = choose([",".join(cells) for _, cells in lines])
+    if layout is None or layout.dialect.delimiter in (",", ""):
+        return
+    dialect = layout.dialect
+    first = [cell.replace(dialect.decimal, ".") for cell in dialect.cells(",".join(lines[0][1]))]
+    header, there = ("", "") if is_header(first, {}) else (", header=None", ", header=False")
     mark = r"\s+" if dialect.delimiter == " " else dialect.delimiter
-    return f"sep={mark!r}" + ", decimal=','" * (dialect.decimal == ",")
+    how = f"sep={mark!r}" + ", decimal=','" * (dialect.decimal == ",") + header
+    hint = f"commas between the columns: pandas.read_csv({path.name!r}, {how}).to_csv('my.csv', index=False{there})"
+    what = f"the separator is {DELIMITERS[dialect.delimiter]}, the decimal sign {DECIMALS[dialect.decimal]}"
+    raise DataError(what, where=f"{path}, line {lines[-1][0]}", hint=hint)
+
+
+def _check_names(there: Sequence[str], where: str) -> None:
+    """Raise DataError for a patient's age among t0, t1, t2, ... and for numbers of rows: they would be learned from."""
+    if "" in there:
+        what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
+        raise DataError(what, where=where, hint=WITHOUT)
+    strange, sample = _odd(there)
+    if strange:
+        others = ", ".join(there[column] for column in strange)[:100]
+        name = shlex.quote(there[strange[0]][:40])
+        hint = f"--label-column {name}, --record-column {name}, or a file without it"
+        raise DataError(f"{others} among samples that are called {sample} and the like", where=where, hint=hint)
+
+
+def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str) -> None:
+    """Raise DataError for text in the first column if a number in the last would be the label."""
+    number, cells = line
+    label = columns.texts["label"]
+    if label >= len(cells) or 0 in columns.aside:
+        return
+    first, last = cells[0].strip(AROUND_TEXT)[:40], cells[label].strip(AROUND_TEXT)[:40]
+    if first and not _is_number(first) and _is_number(last):
+        what = f"column 1 has the text '{first}', and the label would be the number {last} in column {label + 1}"
+        hint = "--label-column 1, or --record-column 1 if it names the record"
+        raise DataError(what, where=f"{where}, line {number}", hint=hint)
+
+
+def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
+    """Raise DataError for a column of samples that numbers the rows or their records; `places` are the columns."""
+    if counting := counting_columns(x):
+        column, values = places[counting[0]], x[:, counting[0]]
+        name = f" ({cells[column][:40]})" if cells else ""
+        numbers = f"{values[0]:g}, {values[1]:g}, ... {values[-1]:g}"
+        what = f"column {column + 1}{name} is no sample, it numbers the rows or their records: {numbers}"
+        raise DataError(what, where=where, hint=f"{WITHOUT}; --record-column {column + 1} if it numbers the records")
 
 
 FEWEST = 20  # rows, or different values; below them samples may be in order by chance
@@ -69,12 +220,12 @@ CERTAIN = 14  # -log of the probability that as many random values as there are 
 
 
 def counting_columns(x: NDArray[np.float32]) -> list[int]:
-    """Which columns of x (N, T) rise or fall from row to row, and whether the first or the last has numbers of rows or
+    """The columns of x (N, T) that rise or fall from row to row, and the first or last if it has numbers of rows or
     records.
 
-    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, as numbers of
-    rows have of which some were left out. Shuffled numbers of rows are all different, though they have few values to
-    choose from; those of records are whole beside samples with decimals.
+    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, if rows were
+    left out. Shuffled numbers of rows are all different, though they have few values to choose from; those of records
+    are whole beside samples with decimals.
     """
     if len(x) < FEWEST:
         return []
@@ -110,15 +261,14 @@ def _all_different(values: NDArray[np.float32]) -> bool:
     if steps.min() <= 0:
         return False
     rows, places = len(values), max(steps.sum() / steps.min() + 1, len(values))
-    if places > rows**2:  # where they may well be, and lgamma is no longer exact
+    if places > rows**2:  # they may well be, and lgamma is no longer exact
         return False
     return math.lgamma(places - rows + 1) + rows * math.log(places) - math.lgamma(places + 1) > CERTAIN
 
 
 COUNTING = 8  # so many names that count up from 0 or 1 are a header that pandas wrote, and no samples
 ALIKE = 0.9  # of the names of samples differ in their numbers only: then another name is no sample's
-# Words for whose row it is, those for a person first: rows of one person should stay together, whatever they are
-# records of.
+# Words for the record of a row, those for a person first: rows of one person should stay together.
 OF_RECORDS = (
     r"patients?|pat|subjects?|subj|participants?|persons?|people|individuals?|volunteers?|probands?|user",
     r"records?|recordings?|rec|ecg|study|exam|session|file",
@@ -130,8 +280,7 @@ BARE = "pat|rec|ecg|user|study|exam|session|file|case"  # these mean a record on
 
 
 def of_records(names: Sequence[str]) -> list[int]:
-    """The columns, counted from 0, that are called as records are: patient, Subject ID, record_name, group; persons
-    first."""
+    """The columns, counted from 0, with names of records: patient, Subject ID, record_name, group; persons first."""
     ranked = [(rank, column) for column, name in enumerate(names) if (rank := _rank(name)) is not None]
     return [column for _, column in sorted(ranked)]
 
@@ -147,213 +296,9 @@ def _rank(name: str) -> int | None:
     return None
 
 
-def odd(names: Sequence[str]) -> tuple[list[int], str]:
-    """The columns whose name is not like those of the samples, and such a name of a sample; none where names are too
-    few."""
+def _odd(names: Sequence[str]) -> tuple[list[int], str]:
+    """The columns with a name unlike those of the samples, none if names are too few, and such a name of a sample."""
     stems = [re.sub(r"[\d.]+", "", name) for name in names]
     usual, count = Counter(stems).most_common(1)[0]
-    if len(names) <= COUNTING or count < ALIKE * len(names):
-        return [], names[stems.index(usual)]
-    return [column for column, stem in enumerate(stems) if stem != usual], names[stems.index(usual)]
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number as Python writes it."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-FEWEST_SAMPLES = 2
-LISTED = 12  # of the columns, in an error
-FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
-HINT = (
-    "numbers in every column but those of --label-column, --record-column and --split column:NAME; no column of row"
-    " numbers"
-)
-WITHOUT = "a file without it: pandas writes none with to_csv(path, index=False)"
-
-
-class Columns(NamedTuple):
-    """The column, counted from 0, of each part that is text; columns not read; the name of a record column nobody asked
-    for."""
-
-    texts: dict[str, int]
-    unread: list[int]
-    recognised: str
-
-
-def read_csv(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
-    """x (N, T) float32, and as text (N,) label, record and split, those that are not None; see `rows.BAD_ROWS` for the
-    rest.
-
-    A record of None is in the column that is called so, if there is one, and `recognised` (1,) is its name; of "none"
-    it is not read. Raises UsageError for a column that is not there, DataError, naming line and column, for what is no
-    such table.
-    """
-    asked = {part: name for part, name in (("label", label), ("record", record), ("split", split)) if name is not None}
-    with reading(path), open(path, "rb") as raw:
-        file = ucr.as_csv(raw, str(path), suffix=suffix) if (suffix := path.suffix.lower()) in ucr.FORMS else raw
-        lines = first_lines(file, 2, str(path))
-        if not lines:
-            raise DataError("the file is empty", where=str(path), hint="rows of samples and a label")
-        line, cells = lines[0][0], [cell.strip(AROUND_TEXT) for cell in lines[0][1]]
-        header = is_header(cells, asked)
-        _check_separators(lines, path)
-        columns = find_columns(cells, asked, header=header, where=str(path))
-        layout = _layout(cells, columns, where=f"{path}, line {line}", header=header)
-        if label == "" and len(lines) > header:
-            _check_text_first(lines[-1], columns, str(path))
-        _tell(path, cells, columns, header=header)
-        arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=str(path), skip=[line] if header else [])
-    if label == "" and stand_first(arrays["x"][:, 0], arrays["label"]):
-        what = (
-            f"column 1 has a few whole numbers, and the label would be in column {columns.texts['label'] + 1}, which"
-            " has many"
-        )
-        hint = f"--label-column 1, or --label-column {columns.texts['label'] + 1} if that is the label"
-        raise DataError(what, where=str(path), hint=hint)
-    places = [column for column in range(len(cells)) if column not in {*columns.texts.values(), *columns.unread}]
-    _check_samples(arrays["x"], places, cells if header else [], str(path))
-    return arrays | ({"recognised": np.array([columns.recognised])} if columns.recognised else {})
-
-
-def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> Layout:
-    """What a row is made of; DataError where it has too few samples, or a name among theirs that is no sample's."""
-    aside = {*columns.texts.values(), *columns.unread}
-    layout = Layout(len(cells) - len(aside), texts=columns.texts, unread=columns.unread, hint=HINT)
-    if layout.samples < FEWEST_SAMPLES:
-        what = (
-            f"a row has {len(cells)} columns, of them {max(layout.samples, 0)} samples, expected {FEWEST_SAMPLES} or"
-            " more"
-        )
-        raise DataError(what, where=where, hint="commas between the columns")
-    if header:
-        _check_names([cell for column, cell in enumerate(cells) if column not in aside], where)
-    return layout
-
-
-def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
-    """Log how the file is read."""
-    taken = ", ".join(f"{part} in column {column + 1}" for part, column in columns.texts.items()) or "no label"
-    taken += "".join(f", column {column + 1} ({cells[column]}) not read" for column in columns.unread)
-    samples = len(cells) - len(columns.texts) - len(columns.unread)
-    log.info("reading %s: %s header, %d samples, %s", path, "a" if header else "no", samples, taken)
-
-
-def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
-    """Whether the first line is names: it has one that is asked for, or nothing but names, or numbers that just count
-    up."""
-    numbers = [cell for cell in cells if is_number(cell)]
-    if any(name in cells for name in asked.values() if name and not is_number(name)):
-        return True
-    if len(numbers) >= COUNTING and any(numbers == [str(i + start) for i in range(len(numbers))] for start in (0, 1)):
-        return all(cells[1:])
-    aside = {int(name) - 1 for name in asked.values() if name.isdecimal()} | {len(cells) - 1}
-    samples = [cell for column, cell in enumerate(cells) if column not in aside and (cell or column)]
-    return bool(samples) and all(cell and not is_number(cell) for cell in samples)
-
-
-def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool, where: str) -> Columns:
-    """The columns of the parts that are asked for; a label asked for as "" is in the last that is left.
-
-    With a header, a record that is not asked for is in the column that is called so; others that are called so are not
-    read.
-    """
-    explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
-    found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
-    left = [column for column in range(len(cells)) if column not in found.values()]
-    whose = [column for column in of_records(cells) if column in left] if header else []
-    if asked.get("label") == "":
-        found["label"] = _default_label(cells, left, whose)
-    whose = [column for column in whose if column != found.get("label")]
-    recognised = bool(whose) and "record" not in asked
-    found |= {"record": whose[0]} if recognised else {}
-    if len(set(found.values())) < len(found):
-        raise UsageError(
-            f"one column cannot be {' and '.join(found)} at once", where=where, hint="another column for each"
-        )
-    return Columns(found, sorted(set(whose) - set(found.values())), cells[whose[0]] if recognised else "")
-
-
-def _default_label(cells: Sequence[str], left: Sequence[int], whose: Sequence[int]) -> int:
-    """The last column, or the last that is not called a record's where a name that is no sample's stands there."""
-    others = [column for column in left if column not in whose]
-    strange, _ = odd([cells[column] for column in others]) if others else ([], "")
-    if left and left[-1] in whose and strange and strange[-1] == len(others) - 1:
-        return others[-1]
-    return left[-1] if left else 0
-
-
-def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: str) -> int:
-    if header and cells.count(name) == 1:
-        return cells.index(name)
-    if header and name in cells:
-        raise UsageError(
-            f"{flag} {name}: {cells.count(name)} columns have that name", where=where, hint="the column's number"
-        )
-    if name.isdecimal() and 0 < int(name) <= len(cells):
-        return int(name) - 1
-    listed = ", ".join(cells[:LISTED]) + (f", ... {cells[-1]}" if len(cells) > LISTED else "")
-    there = f"there are {listed}" if header else "there is no header"
-    raise UsageError(
-        f"{flag} {name[:60]}: no such column; {there}", where=where, hint=f"a name, or a number in 1..{len(cells)}"
-    )
-
-
-def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
-    """Refuse a file whose columns are not separated by commas, with the line of pandas that makes it a CSV."""
-    dialect = other(",".join(lines[-1][1]))
-    if dialect is None:
-        return
-    first = [cell.replace(dialect.decimal, ".") for cell in dialect.cells(",".join(lines[0][1]))]
-    header, there = ("", "") if is_header(first, {}) else (", header=None", ", header=False")
-    read = f"pandas.read_csv({path.name!r}, {as_arguments(dialect)}{header})"
-    hint = f"commas between the columns: {read}.to_csv('my.csv', index=False{there})"
-    raise DataError(in_words(dialect), where=f"{path}, line {lines[-1][0]}", hint=hint)
-
-
-def _check_names(there: Sequence[str], where: str) -> None:
-    """A patient's age among t0, t1, t2, ... would be learned from, and so would numbers of rows: both are refused."""
-    if "" in there:
-        what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
-        raise DataError(what, where=where, hint=WITHOUT)
-    strange, sample = odd(there)
-    if strange:
-        what = (
-            f"{', '.join(there[column] for column in strange)[:100]} among samples that are called {sample} and the"
-            " like"
-        )
-        name = shlex.quote(there[strange[0]][:40])
-        raise DataError(what, where=where, hint=f"--label-column {name}, --record-column {name}, or a file without it")
-
-
-def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str) -> None:
-    """Refuse text in the first column where a number in the last would be the label."""
-    number, cells = line
-    label = columns.texts["label"]
-    aside = {*columns.texts.values(), *columns.unread}
-    if label >= len(cells) or 0 in aside or not cells[0].strip(AROUND_TEXT) or is_number(cells[0].strip(AROUND_TEXT)):
-        return
-    if is_number(cells[label].strip(AROUND_TEXT)):
-        first, last = cells[0].strip(AROUND_TEXT)[:40], cells[label].strip(AROUND_TEXT)[:40]
-        what = f"column 1 has the text '{first}', and the label would be the number {last} in column {label + 1}"
-        raise DataError(
-            what, where=f"{where}, line {number}", hint="--label-column 1, or --record-column 1 if it names the record"
-        )
-
-
-def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
-    """Refuse a column among the samples that numbers the rows or their records; `places` are the columns of the
-    samples."""
-    if counting := counting_columns(x):
-        column, values = places[counting[0]], x[:, counting[0]]
-        name = f" ({cells[column][:40]})" if cells else ""
-        what = (
-            f"column {column + 1}{name} is no sample, it numbers the rows or their records: {values[0]:g},"
-            f" {values[1]:g}, ... "
-        )
-        hint = f"{WITHOUT}; --record-column {column + 1} if it numbers the records"
-        raise DataError(f"{what}{values[-1]:g}", where=where, hint=hint)
+    strange = [column for column, stem in enumerate(stems) if stem != usual]
+    return strange if len(names) > COUNTING and count >= ALIKE * len(names) else [], names[stems.index(usual)]

@@ -1,15 +1,11 @@
-"""The rate of a table of leads, and where its rows belong in time: `timing`, `rows_of`.
+"""The rate of a table of leads, the place of its rows in time, and numbers that stand for missing samples.
 
-A column of times is compared with `--rate-hz` and with the lines above the rows; where it jumps there is a gap in the
-signal.
-
-Numbers that stand for a missing sample, -999 or -32768 say, are found by where they stand: far outside the signal.
-
-`sentinels(values, range_)` looks at a column of float32; `found.without(signal)` has NaN in their place.
+A column of times is compared with `--rate-hz` and with the lines above the rows (`timing`); a jump of it is a gap in
+the signal (`rows_of`). A number such as -999 or -32768 is found by its distance from the signal (`sentinels`).
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 
@@ -17,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.formats.csv.clock import IRREGULAR, JITTERS, REGULAR, TIME, Timeline
-from loaders.formats.csv.form import Form
 from toolbox.ecg.gaps import BLOCK, Signal
 from toolbox.errors import DataError
 
@@ -31,16 +26,15 @@ HZ = "--rate-hz with the one that is right"
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Where rows are in time: from sample `samples_at[k]` on, those from row `rows_at[k]` on, without a gap. `samples`
-    in all."""
+class RowTimes:
+    """Rows in time: those from row `rows_at[k]` on are samples from `samples_at[k]` on, of `samples` in all."""
 
     samples_at: NDArray[np.int64]
     rows_at: NDArray[np.int64]
     samples: int
 
     def read(self, values: NDArray[np.float32], first: int, last: int) -> Signal:
-        """The samples from `first` up to before `last` of a column of values, a row each; NaN in gaps."""
+        """The samples from `first` up to before `last` of a column of values, one a row; NaN in gaps."""
         if len(self.rows_at) == 1:
             return np.array(values[first:last], dtype=np.float64)
         begin, end = self._row(first), self._row(last)
@@ -59,8 +53,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Timing:
-    """The rate in Hz, where it is from, what is doubtful about it, and whether jumps of the clock are gaps in the
-    signal."""
+    """The rate in Hz, its source, doubts about it, and whether jumps of the clock are gaps in the signal."""
 
     hz: float = 0.0
     source: str = ""
@@ -68,9 +61,9 @@ class Timing:
     has_gaps: bool = False
 
 
-def timing(path: Path, form: Form, timeline: Timeline | None, given_hz: float | None) -> Timing:
-    """The rate that times, the lines above the rows and `given_hz` agree upon. Raises DataError where they do not."""
-    times, stated_hz = _of_times(path, timeline, given_hz) if timeline else Timing(), form.stated_hz
+def timing(path: Path, timeline: Timeline | None, *, stated_hz: float | None, given_hz: float | None) -> Timing:
+    """The rate on which times, the lines above the rows and `given_hz` agree. Raises DataError if they do not."""
+    times = _of_times(path, timeline, given_hz) if timeline else Timing()
     if times.hz and stated_hz and not isclose(times.hz, stated_hz, rel_tol=SLACK):
         told = f"{times.source} gives {times.hz:g} Hz, the lines above the rows state {stated_hz:g} Hz"
         if given_hz is None:
@@ -90,20 +83,10 @@ def timing(path: Path, form: Form, timeline: Timeline | None, given_hz: float | 
 
 
 def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
-    """What the clock of a file states about its rate: 0 Hz where it is nothing."""
-    clock, doubts = timeline.clock, []
+    """The rate that the clock of a file states: 0 Hz for none."""
+    clock, doubts = timeline.clock, _doubts_of_order(timeline)
     source, found = f"column {clock.name!r}", timeline.rate()
-    if timeline.backwards:
-        often = "once" if timeline.backwards == 1 else f"{timeline.backwards} times"
-        doubts.append(
-            f"{source} goes back {often}, first after {timeline.first_back} rows: the rows are read in their order"
-        )
-    if timeline.untimed:
-        rows = "a row, which is" if timeline.untimed == 1 else f"{timeline.untimed} rows, which are"
-        doubts.append(f"{source} has no time in {rows} placed by the rows beside")
     is_even = clock.quality != IRREGULAR and not (clock.quality == REGULAR and timeline.is_uneven)
-    if clock.counts and TIME.fullmatch(clock.name):
-        doubts.append(f"{source} rises by 1 per row: it is taken as a row number, not as time")
     if clock.counts or not found:
         return Timing(doubts=tuple(doubts), has_gaps=is_even)
     hz, left = found
@@ -117,28 +100,41 @@ def _of_times(path: Path, timeline: Timeline, given_hz: float | None) -> Timing:
         doubts.append(f"the steps of {source} jitter: {hz:g} Hz is their mean")
         left = max(left, SLACK)
     is_rounded = hz != round(hz) and not timeline.odd and clock.resolution_s > COARSE * clock.period_s
-    if given_hz is None and is_rounded:
-        doubts.append(
-            f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz: --rate-hz states the rate if they are rounded"
-        )
+    steps = f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz"
     if given_hz is None or isclose(hz, given_hz, rel_tol=left):
+        if given_hz is None and is_rounded:
+            doubts.append(f"{steps}: --rate-hz states the rate if they are rounded")
         return Timing(given_hz or hz, source, tuple(doubts), has_gaps=True)
     if not clock.is_stated:
         doubts.append(f"{source} would give {hz:g} Hz if it is time in {clock.unit}; --rate-hz is taken")
-        return Timing(given_hz, "--rate-hz", tuple(doubts))
-    if is_rounded and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
-        doubts.append(f"{source} rises in steps of {clock.period_s:g} s, {hz:g} Hz; --rate-hz is taken")
-        return Timing(given_hz, "--rate-hz", tuple(doubts))
-    raise DataError(
-        f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz", where=str(path), hint=OTHERWISE.format(source)
-    )
+    elif is_rounded and abs(1 / given_hz - clock.period_s) <= clock.resolution_s / 2:
+        doubts.append(f"{steps}; --rate-hz is taken")
+    else:
+        what = f"{source} gives {hz:g} Hz, --rate-hz is {given_hz:g} Hz"
+        raise DataError(what, where=str(path), hint=OTHERWISE.format(source))
+    return Timing(given_hz, "--rate-hz", tuple(doubts))
 
 
-def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) -> tuple[Rows, list[str]]:
-    """Where `count` rows are in time, and a doubt about the gaps. Raises DataError for gaps beyond reason."""
+def _doubts_of_order(timeline: Timeline) -> list[str]:
+    clock, doubts = timeline.clock, []
+    source = f"column {clock.name!r}"
+    if timeline.backwards:
+        often = "once" if timeline.backwards == 1 else f"{timeline.backwards} times"
+        first = f"first after {timeline.first_back} rows"
+        doubts.append(f"{source} goes back {often}, {first}: the rows are read in their order")
+    if timeline.untimed:
+        rows = "a row, which is" if timeline.untimed == 1 else f"{timeline.untimed} rows, which are"
+        doubts.append(f"{source} has no time in {rows} placed by the rows beside")
+    if clock.counts and TIME.fullmatch(clock.name):
+        doubts.append(f"{source} rises by 1 per row: it is taken as a row number, not as time")
+    return doubts
+
+
+def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) -> tuple[RowTimes, list[str]]:
+    """The place of `count` rows in time, and a doubt about the gaps. Raises DataError for gaps beyond reason."""
     start = np.zeros(1, np.int64)
     if not timeline or not times.has_gaps or not len(timeline.jumps[0]):
-        return Rows(start, start, count), []
+        return RowTimes(start, start, count), []
     clock, (at, steps) = timeline.clock, timeline.jumps
     per_step = 1 / clock.period_s if clock.counts else times.hz
     lost = np.maximum(np.round(steps * per_step) - 1, 0)
@@ -148,12 +144,11 @@ def rows_of(path: Path, timeline: Timeline | None, times: Timing, count: int) ->
         hint = f"the file cut there: gaps of up to {MOST_GAP_S // 3600} h in all are read"
         raise DataError(what, where=str(path), hint=hint)
     at, lost = at[lost > 0], lost[lost > 0].astype(np.int64)
-    many = f"{len(at)} gaps" if len(at) > 1 else "a gap"
-    told = f"column {clock.name!r} has {many}, {lost.sum() / times.hz:.4g} s without samples"
     rows_at = np.concatenate([start, at])
-    return Rows(rows_at + np.concatenate([start, lost.cumsum()]), rows_at, count + int(lost.sum())), [told] if len(
-        at
-    ) else []
+    placed = RowTimes(rows_at + np.concatenate([start, lost.cumsum()]), rows_at, count + int(lost.sum()))
+    many = f"{len(at)} gaps" if len(at) > 1 else "a gap"
+    doubt = f"column {clock.name!r} has {many}, {lost.sum() / times.hz:.4g} s without samples"
+    return placed, [doubt] if len(at) else []
 
 
 NINES = (10**digits - 1 for digits in range(2, 10))
@@ -165,68 +160,32 @@ FEWEST = 4  # different values of a signal
 MOST, OFTEN = 3, 3  # other whole numbers at an end: so many at most, so often at least
 
 
-@dataclass
-class Range:
-    """The lowest and the highest value of a column, block by block."""
-
-    low: float = np.inf
-    high: float = -np.inf
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Take a block, NaN where there is no value."""
-        if len(values):
-            self.low, self.high = (
-                float(np.fmin.reduce(values, initial=self.low)),
-                float(np.fmax.reduce(values, initial=self.high)),
-            )
-
-
-@dataclass(frozen=True)
-class Sentinels:
-    """The values that stand for missing samples, and how often each does."""
-
-    counts: dict[float, int] = field(default_factory=dict)
-
-    def without(self, signal: Signal) -> Signal:
-        """`signal` with NaN for each of them."""
-        if self.counts:
-            signal[np.isin(signal, list(self.counts))] = np.nan
-        return signal
-
-    def doubts(self, name: str) -> list[str]:
-        """A sentence for each, about a lead of that name."""
-        return [
-            f"{count} samples of lead {name} are {value:g}, far outside the signal, and are taken as missing"
-            for value, count in self.counts.items()
-        ]
-
-
-def sentinels(values: NDArray[np.float32], own: Range) -> Sentinels:
-    """Codes and whole numbers that are far outside the other values (N,) of a column with the range `own`."""
+def sentinels(values: NDArray[np.float32], lowest: float, highest: float) -> dict[float, int]:
+    """Codes and whole numbers far outside the other values (N,) of a column with this range, and the count of each."""
     some = np.unique(values[:: max(1, len(values) // SAMPLED)])
     some = some[np.isfinite(some)]
     usual = some[~np.isin(some, CODES)]
     if len(usual) < FEWEST:
-        return Sentinels()
+        return {}
     low, high = map(float, np.quantile(usual, (EDGE, 1 - EDGE)))
-    if not any(_is_suspect(edge, low, high) for edge in (own.low, own.high)):
-        return Sentinels()
+    if not any(_is_suspect(edge, low, high) for edge in (lowest, highest)):
+        return {}
     counts = _outside(values, low, high)
     others = {value: count for value, count in counts.items() if np.float32(value) not in CODES}
     found, (low, high) = _isolated(others, low, high)
     reach = FAR * (high - low)
     found += [value for value in counts if value not in others and not low - reach <= value <= high + reach]
-    return Sentinels({value: counts[value] for value in sorted(found)})
+    return {value: counts[value] for value in sorted(found)}
 
 
 def _is_suspect(edge: float, low: float, high: float) -> bool:
-    """Whether the lowest or highest value of a column may be no sample, where most are from `low` to `high`."""
+    """Whether the lowest or highest value of a column may be no sample, if most are from `low` to `high`."""
     reach = FURTHER * (high - low)
     return np.float32(edge) in CODES or (edge == round(edge) and not low - reach <= edge <= high + reach)
 
 
 def _outside(values: NDArray[np.float32], low: float, high: float) -> dict[float, int]:
-    """How often each value outside of `low` to `high` is there, in order."""
+    """The count of each value outside of `low` to `high`, in order of the values."""
     counts: Counter[float] = Counter()
     for first in range(0, len(values), BLOCK):
         block = values[first : first + BLOCK]
@@ -236,8 +195,7 @@ def _outside(values: NDArray[np.float32], low: float, high: float) -> dict[float
 
 
 def _isolated(others: dict[float, int], low: float, high: float) -> tuple[list[float], tuple[float, float]]:
-    """Whole numbers at either end of `others` that come often and are further out than any sample; and the range
-    without them."""
+    """Frequent whole numbers at either end of `others`, further out than any sample; and the range without them."""
     rest, found = sorted({*others, low, high}), []
     for end in (0, -1):
         for _ in range(MOST):

@@ -1,6 +1,6 @@
 """The lines above the rows of a text table: names and units of columns, and facts such as the sampling rate.
 
-`facts_in(lines, width)` reads what stands with a key; `header_of(above, layout, facts)` finds the names.
+`facts_in(lines, width)` reads lines with a key; `header_of(above, layout, facts)` finds the names.
 """
 
 import json
@@ -12,7 +12,8 @@ from math import isclose
 
 from loaders.formats import units
 from loaders.formats.csv import clock
-from loaders.formats.csv.dialect import AROUND, Layout
+from loaders.formats.csv.text import AROUND, TableLayout
+from loaders.formats.lead_names import is_lead
 
 COMMENT = "#%"
 RATE = re.compile(
@@ -40,37 +41,15 @@ LEAST_HZ, MOST_HZ = 10, 1e5
 KEYED = re.compile(r"[^,;\t:=]*\w\s*[:=]\s*[,;\t]")  # as LabChart writes a key
 IN_A_NAME = re.compile(r"[\s_@(\[](\d+(?:\.\d+)?)\s*(k?)hz\b", re.IGNORECASE)
 BETWEEN = re.compile(r"\s*[:=,;\t]+\s*")
-LEAD = re.compile(
-    r".*(?:ecg|ekg|lead|ableitung).*|d?i{1,3}|m?[lc]?i{1,3}|d[123]|ml\w{1,3}|a?v[rlf]|m?c?l?v\d{1,2}r?|v[xyz]|v|c[mc]\d",
-    re.IGNORECASE,
-)
-OTHER_UNITS = (
-    "%",
-    "bpm",
-    "1/min",
-    "mmhg",
-    "kpa",
-    "c",
-    "°c",
-    "degc",
-    "g",
-    "mg",
-    "m/s2",
-    "m/s^2",
-    "m/s²",
-    "dps",
-    "deg/s",
-    "ohm",
-)
-OTHER_UNITS += ("ohms", "hz", "l/min", "rpm", "nu/min", *clock.SPELLINGS)
-RAW_UNITS = ("", "adu", "a.u.", "au", "nu", "raw", "counts", "count", "digit", "digits", "lsb", "bits", "adc", "-")
+OTHER_UNITS = "% bpm 1/min mmhg kpa c °c degc g mg m/s2 m/s^2 m/s² dps deg/s ohm ohms hz l/min rpm nu/min"
+OTHER_UNITS = {*OTHER_UNITS.split(), *clock.SPELLINGS}
 UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
 STEP = re.compile(r"(\d*\.?\d+(?:e-?\d+)?)\s*sec", re.IGNORECASE)  # below `sample #`, as PhysioBank writes it
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the file with text in it: its number from 1, and where its first character is."""
+    """A line of the file with text in it: its number from 1, and the place of its first character."""
 
     number: int
     start: int
@@ -78,16 +57,16 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the lines above the rows state: the rate, the unit and the names of leads."""
+class TableFacts:
+    """Facts in the lines above the rows: the rate, the unit and the names of leads."""
 
     rate_hz: float | None = None
     unit: str | None = None
     leads: tuple[str, ...] = ()
-    keyed: frozenset[int] = frozenset()  # of the lines, those that state any of it
+    keyed: frozenset[int] = frozenset()  # the lines that state any of it
 
 
-def facts_in(lines: Sequence[str], width: int) -> Facts:
+def facts_in(lines: Sequence[str], width: int) -> TableFacts:
     """The facts in the lines above the rows of a table of `width` columns."""
     rate_hz, unit, leads, keyed = None, None, (), set()
     for k, line in enumerate(lines):
@@ -98,35 +77,40 @@ def facts_in(lines: Sequence[str], width: int) -> Facts:
             rate_hz, leads = found
         elif (hz := _rate(line)) is not None:
             rate_hz = hz
-        elif value and (UNIT_KEY.fullmatch(key) or (width == 1 and _is_voltage(value) and not LEAD.fullmatch(key))):
+        elif value and (UNIT_KEY.fullmatch(key) or (width == 1 and _is_voltage(value) and not is_lead(key))):
             unit = value.strip("[]()")
         elif LEAD_KEY.fullmatch(key) and value and (width == 1 or is_comment):
             leads = tuple(value.split() if width > 1 else [value])
         elif not KEYED.match(line):
             continue
         keyed.add(k)
-    return Facts(rate_hz, unit, leads, frozenset(keyed))
+    return TableFacts(rate_hz, unit, leads, frozenset(keyed))
 
 
 def _rate(line: str) -> float | None:
     """The sampling rate that a line states in words."""
     if NO_RATE.search(line):
         return None
-    cells = [cell.strip(AROUND) for cell in re.split(r"[:=;\t]|,(?!\d)|(?<!\d),", line)]
     if interval := INTERVAL.search(line):
         unit = clock.unit_of(f"{interval[1]} {interval[3]}", "") or "s"
-        period = float(interval[2].replace(",", ".")) * clock.UNITS_S[unit]
-        return _of_step(period)
+        return _of_step(float(interval[2].replace(",", ".")) * clock.UNITS_S[unit])
+    cells = [cell.strip(AROUND) for cell in re.split(r"[:=;\t]|,(?!\d)|(?<!\d),", line)]
     found = RATE.search(line) or next((whole for cell in cells if (whole := HERTZ.fullmatch(cell))), None)
-    return hertz(found) if found else None
+    return _hertz(found) if found else None
 
 
 def _of_step(step_s: float) -> float | None:
-    """The rate of a step in seconds, whole where its six digits allow that; None where it can be none."""
+    """The rate of a step in seconds, whole as far as its six digits allow; None for no possible rate."""
     rate_hz = 1 / step_s if step_s > 0 else 0.0
     if not LEAST_HZ <= rate_hz <= MOST_HZ:
         return None
     return float(round(rate_hz)) if isclose(rate_hz, round(rate_hz), rel_tol=1e-5) else rate_hz
+
+
+def _hertz(found: re.Match[str]) -> float | None:
+    """The rate in a match of number and kilo; None for no possible rate."""
+    rate_hz = float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
+    return rate_hz if LEAST_HZ <= rate_hz <= MOST_HZ else None
 
 
 def _is_voltage(text: str) -> bool:
@@ -134,14 +118,8 @@ def _is_voltage(text: str) -> bool:
     return len(text) > 1 and units.millivolts(text) is not None
 
 
-def hertz(found: re.Match[str]) -> float | None:
-    """The rate in a match of number and kilo; None where it can be none."""
-    rate_hz = float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
-    return rate_hz if LEAST_HZ <= rate_hz <= MOST_HZ else None
-
-
 def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
-    """The rate and the names of columns in the JSON line of OpenSignals; None where it is none."""
+    """The rate and the names of columns in the JSON line of OpenSignals; None for another line."""
     try:
         (facts, *_) = json.loads(line).values()
         names = [str(name) for name in facts.get("column", ())]
@@ -153,67 +131,73 @@ def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
 
 
 @dataclass(frozen=True)
-class Header:
-    """Names and units of the columns, "" where there is none, the line of the names (0: none), what other lines
-    state."""
+class TableHeader:
+    """Names and units of the columns, "" for none, the line of the names (0: none), facts in other lines."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     line: int
-    facts: Facts
+    facts: TableFacts
 
     @property
     def rate_hz(self) -> float | None:
-        """The rate that the lines above the rows, the names or the units state."""
-        named = (hertz(found) for name in self.names if (found := IN_A_NAME.search(name)))
+        """The rate in the lines above the rows, in the names or in the units."""
+        named = (_hertz(found) for name in self.names if (found := IN_A_NAME.search(name)))
         steps = (_of_step(float(found[1])) for unit in self.units if (found := STEP.fullmatch(unit)))
         return self.facts.rate_hz or next(chain(named, steps), None)
 
     def shown(self, k: int) -> str:
-        """How column `k` is called in messages."""
+        """The name of column `k` in messages."""
         return self.names[k] or f"lead {k + 1}"
 
 
-def header_of(above: Sequence[Line], layout: Layout, facts: Facts) -> Header:
-    """The names right above the rows, which are names of columns, not a rate or a unit with its key; and units below
-    them."""
-    none = ("",) * layout.width
-    known = tuple(facts.leads) + none[len(facts.leads) :] if len(facts.leads) == layout.width - layout.spare else None
-    if known is None and len(facts.leads) == len(layout.numeric) == 1:
-        known = tuple(facts.leads[0] if k in layout.numeric else "" for k in range(layout.width))
+def header_of(above: Sequence[Line], layout: TableLayout, facts: TableFacts) -> TableHeader:
+    """The names of the columns right above the rows, and the units below them.
+
+    A line with a rate or a unit and its key has no names.
+    """
+    none, known = ("",) * layout.width, _known_names(layout, facts)
     named = [(line, None if k in facts.keyed else _names(line.text, layout)) for k, line in enumerate(above)]
     plain = [each for each in named if each[0].text[0] not in COMMENT][-2:]
-    above, found = zip(*(plain if plain and plain[-1][1] else named[-2:]), strict=True) if named else ((), ())
-    if not found or not found[-1]:
-        return Header(known or none, none, 0, facts)
-    own = tuple(name.strip("[]()") for name in found[-1])
+    last = plain if plain and plain[-1][1] else named[-2:]
+    if not last or not last[-1][1]:
+        return TableHeader(known or none, none, 0, facts)
+    (line, names), (before, names_before) = last[-1], last[0]
+    own = tuple(name.strip("[]()") for name in names)
     if not _are_units(own):
-        return Header(known if known and layout.width == 1 else found[-1], none, above[-1].number, facts)
-    if len(found) > 1 and found[0]:
-        return Header(found[0], own, above[-2].number, facts)
-    return Header(known, own, above[-1].number, facts) if known else Header(found[-1], none, above[-1].number, facts)
+        return TableHeader(known if known and layout.width == 1 else names, none, line.number, facts)
+    if len(last) > 1 and names_before:
+        return TableHeader(names_before, own, before.number, facts)
+    return TableHeader(known or names, own if known else none, line.number, facts)
 
 
-def _names(line: str, layout: Layout) -> tuple[str, ...] | None:
-    """The names of the columns in a line above the rows; in a comment only where it is sure to have them."""
+def _known_names(layout: TableLayout, facts: TableFacts) -> tuple[str, ...] | None:
+    """The names of the columns that the facts state, None if they do not fit."""
+    names, width = facts.leads, layout.width
+    if len(names) == width - layout.spare:
+        return names + ("",) * layout.spare
+    if len(names) == len(layout.numeric) == 1:
+        return tuple(names[0] if k in layout.numeric else "" for k in range(width))
+    return None
+
+
+def _names(line: str, layout: TableLayout) -> tuple[str, ...] | None:
+    """The names of the columns in a line above the rows; in a comment only if they are certain."""
     names = layout.names_in(line.lstrip(COMMENT))
-    if names and (not any(names) or any(layout.dialect.is_number(name) and not name.isdecimal() for name in names)):
+    if not names or not any(names):
         return None
-    return (
-        None
-        if names and line[0] in COMMENT and layout.width == 1 and not LEAD.fullmatch(names[0])
-        else names and tuple(names)
-    )
+    if any(layout.dialect.is_number(name) and not name.isdecimal() for name in names):
+        return None
+    return None if line[0] in COMMENT and layout.width == 1 and not is_lead(names[0]) else tuple(names)
 
 
 def _are_units(cells: Sequence[str]) -> bool:
     """Whether the cells of a line are units, as PhysioBank writes them below the names."""
-    forms = (UNIT_ROW, STEP)
-    known = [units.millivolts(cell) is not None or any(form.fullmatch(cell) for form in forms) for cell in cells]
-    raw = [cell.lower() in RAW_UNITS for cell in cells]
-    others = [cell.lower() in OTHER_UNITS for cell in cells]
-    stated = any(known) or any(cell.strip("-") for cell, is_raw in zip(cells, raw, strict=True) if is_raw)
-    return stated and all(any(each) for each in zip(known, raw, others, strict=True))
+    certain = [cell for cell in cells if units.millivolts(cell) or UNIT_ROW.fullmatch(cell) or STEP.fullmatch(cell)]
+    raw = [cell for cell in cells if units.is_arbitrary(cell)]
+    if not certain and not any(cell.strip("-") for cell in raw):
+        return False
+    return all(cell in certain or cell in raw or cell.lower() in OTHER_UNITS for cell in cells)
 
 
 def counts_names(rows: Sequence[Sequence[str]]) -> bool:

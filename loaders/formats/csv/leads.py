@@ -1,6 +1,6 @@
 """A text table with a column per lead opens as a recording: `open_table(path, rate_hz)`.
 
-It is understood first (`csv_form`), then parsed once, in blocks, to a temporary file from which pieces are read.
+It is understood first (`form`), then parsed once, in blocks, to a temporary file from which pieces are read.
 """
 
 import re
@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.files.sources import log
-from loaders.formats.csv import characters
-from loaders.formats.csv.characters import HINT, TableText
+from loaders.formats.csv import text as csv_text
 from loaders.formats.csv.clock import Timeline
-from loaders.formats.csv.dialect import AROUND
-from loaders.formats.csv.dialect import MISSING as WORDS
-from loaders.formats.csv.form import Form, understand
-from loaders.formats.csv.gaps import Range, rows_of, sentinels, timing
-from loaders.formats.csv.header import LEAD
+from loaders.formats.csv.form import TableForm, understand
+from loaders.formats.csv.gaps import rows_of, sentinels, timing
+from loaders.formats.csv.text import AROUND, HINT, TableText
+from loaders.formats.csv.text import MISSING as WORDS
+from loaders.formats.lead_names import is_lead
 from loaders.formats.recording import Recording
 from toolbox.ecg.gaps import Signal
 from toolbox.errors import DataError
@@ -30,66 +29,62 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, CELLS = 2**17, 2**20  # in memory at a time
-MISSING = sorted(
-    {form for word in WORDS for form in (word, word.upper(), word.title())} - {""}
-)  # as pandas compares them
+MISSING = sorted({form for word in WORDS for form in (word, word.upper(), word.title())} - {""})  # as pandas compares
 TOO_LONG = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 NO_DELIMITER = "\x1f"  # in a table of one column
 
 
 def open_table(path: Path, rate_hz: float | None) -> Recording:
     """The leads of a text table, sampled as its times or `rate_hz` state. Raises DataError with line and column."""
-    with characters.opened(path) as text, tempfile.TemporaryFile() as file:
+    with csv_text.opened(path) as text, tempfile.TemporaryFile() as file:
         form = understand(text, path, rate_hz)
         if not form.leads:
             names = ", ".join(column.name for column in form.columns)
             raise DataError(f"no column is a lead: {names[:200]}", where=str(path), hint=HINT)
         timeline = Timeline(form.clock) if form.clock else None
-        ranges = [Range() for _ in form.leads]
-        count = _parse(path, text, form, file=file, ranges=ranges, timeline=timeline)
+        count = _parse(path, text, form, file=file, timeline=timeline)
         if not count:
             raise DataError("the file has no samples", where=str(path), hint=HINT)
         values = np.memmap(file, dtype=np.float32, mode="r", shape=(count, len(form.leads)))
         lone_blanks = text.lone_blanks
-    kept = _kept(form, ranges)
+    low, high = np.fmin.reduce(values), np.fmax.reduce(values)  # (leads,), without NaN
+    moving = low < high
+    # A column of one value is left out beside others, unless it has the name of a lead.
+    kept = [k for k, lead in enumerate(form.leads) if moving[k] or is_lead(lead.name) or not moving.any()]
     leads = [form.leads[k] for k in kept]
-    aside = {column.place for k, column in enumerate(form.leads) if k not in kept}
-    form = replace(form, columns=tuple(replace(c, role="other") if c.place in aside else c for c in form.columns))
-    times = timing(path, form, timeline, rate_hz)
-    log.info("%s is read as: %s; %g Hz (%s)", path.name, form, times.hz, times.source)
+    columns = tuple(replace(c, role="other") if c.role == "lead" and c not in leads else c for c in form.columns)
+    times = timing(path, timeline, stated_hz=form.stated_hz, given_hz=rate_hz)
+    log.info("%s is read as: %s; %g Hz (%s)", path.name, replace(form, columns=columns), times.hz, times.source)
     rows, doubts = rows_of(path, timeline, times, count)
     if lone_blanks:
         doubts.append(f"{lone_blanks} single blank lines between the rows are taken for no samples")
-    codes = [sentinels(values[:, k], ranges[k]) for k in kept]
-    doubts += [told for lead, found in zip(leads, codes, strict=True) for told in found.doubts(lead.name)]
+    codes = [sentinels(values[:, k], float(low[k]), float(high[k])) for k in kept]
+    for lead, found in zip(leads, codes, strict=True):
+        for value, often in found.items():
+            what = f"{often} samples of lead {lead.name} are {value:g}, far outside the signal"
+            doubts.append(f"{what}, and are taken as missing")
 
     def read(k: int, first: int, last: int) -> Signal:
-        signal = codes[k].without(rows.read(values[:, kept[k]], first, last))
+        signal = rows.read(values[:, kept[k]], first, last)
+        if codes[k]:
+            signal[np.isin(signal, list(codes[k]))] = np.nan
         return signal * leads[k].mv if leads[k].mv else signal
 
-    unknown = frozenset(k for k, lead in enumerate(leads) if lead.mv is None)
-    names, start = tuple(lead.name for lead in leads), form.clock.start if form.clock else None
-    stated = tuple(lead.unit.strip(" -") for lead in leads)
-    how = {"start": start, "doubts": (*form.doubts, *times.doubts, *doubts), "unit_unknown": unknown, "units": stated}
-    return Recording(path, name_of(path), names, times.hz, rows.samples, read, **how)
+    return Recording(
+        path,
+        leads=tuple(lead.name for lead in leads),
+        units=tuple(lead.unit.strip(" -") for lead in leads),
+        shapes=((times.hz, rows.samples),) * len(leads),
+        rate_hz=times.hz,
+        samples=rows.samples,
+        read=read,
+        start=form.clock.start if form.clock else None,
+        doubts=(*form.doubts, *times.doubts, *doubts),
+    )
 
 
-def name_of(path: Path) -> str:
-    """The name of the recording in a file, without `.csv` and `.csv.gz`."""
-    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
-
-
-def _kept(form: Form, ranges: list[Range]) -> list[int]:
-    """The leads that are kept: a column of one value is none beside others, unless it has the name of a lead."""
-    moving = [bool(each.low < each.high) for each in ranges]
-    named = [LEAD.fullmatch(lead.name) is not None for lead in form.leads]
-    return [k for k in range(len(ranges)) if moving[k] or named[k] or not any(moving)]
-
-
-def _parse(
-    path: Path, text: TableText, form: Form, *, file: BinaryIO, ranges: list[Range], timeline: Timeline | None
-) -> int:
-    """Write the leads to `file` as float32, row by row, and note their ranges and times; how many rows there are."""
+def _parse(path: Path, text: TableText, form: TableForm, *, file: BinaryIO, timeline: Timeline | None) -> int:
+    """Write the leads to `file` as float32, row by row, and note their times. Returns the number of rows."""
     rows, dialect = 0, form.layout.dialect
     text.skip(form.skipped)
     text.blank_rows = form.blank_rows
@@ -97,7 +92,6 @@ def _parse(
         numbers = np.empty((len(block), len(form.leads)), np.float32)
         for k, lead in enumerate(form.leads):
             numbers[:, k] = _numbers(block[lead.place], path, form, lead.name, rows)
-            ranges[k].add(numbers[:, k])
         numbers.tofile(file)
         if timeline:
             timeline.add(timeline.clock.seconds(block[timeline.clock.place], dialect))
@@ -106,22 +100,28 @@ def _parse(
     return rows
 
 
-def _blocks(path: Path, text: TableText, form: Form) -> Iterator["pd.DataFrame"]:
+def _blocks(path: Path, text: TableText, form: TableForm) -> Iterator["pd.DataFrame"]:
     """The rows in blocks, columns numbered."""
     import pandas as pd
 
-    dialect, width = form.layout.dialect, form.layout.width
-    texts = [
-        column.place for column in form.columns if column.place not in form.layout.numeric and column.role != "lead"
-    ]
-    how = {"header": None, "names": range(width), "index_col": False, "dtype": dict.fromkeys(texts, str)}
-    marks = {"decimal": dialect.decimal, "thousands": dialect.thousands, "quotechar": dialect.quote}
-    marks |= {"comment": form.comment or None, "skipinitialspace": True, "na_values": MISSING}
-    separator = {"": NO_DELIMITER, " ": r"\s+"}.get(dialect.delimiter, dialect.delimiter)
-    size = max(1, min(ROWS, CELLS // width))
+    dialect, width, numeric = form.layout.dialect, form.layout.width, form.layout.numeric
+    texts = [column.place for column in form.columns if column.place not in numeric and column.role != "lead"]
     try:
         yield from pd.read_csv(
-            text, sep=separator, chunksize=size, skip_blank_lines=not form.blank_rows, **marks, **how
+            text,
+            sep={"": NO_DELIMITER, " ": r"\s+"}.get(dialect.delimiter, dialect.delimiter),
+            header=None,
+            names=range(width),
+            index_col=False,
+            dtype=dict.fromkeys(texts, str),
+            decimal=dialect.decimal,
+            thousands=dialect.thousands,
+            quotechar=dialect.quote,
+            comment=form.comment or None,
+            skipinitialspace=True,
+            na_values=MISSING,
+            skip_blank_lines=not form.blank_rows,
+            chunksize=max(1, min(ROWS, CELLS // width)),
         )
     except pd.errors.EmptyDataError:
         return
@@ -132,8 +132,8 @@ def _blocks(path: Path, text: TableText, form: Form) -> Iterator["pd.DataFrame"]
         raise DataError(f"it is no table: {what}", where=str(path), hint=HINT) from error
 
 
-def _numbers(column: "pd.Series", path: Path, form: Form, name: str, rows: int) -> NDArray[np.float32]:
-    """A column of a block as numbers, NaN where there is none; a DataError names the first cell that is a word."""
+def _numbers(column: "pd.Series", path: Path, form: TableForm, name: str, rows: int) -> NDArray[np.float32]:
+    """A column of a block as numbers, NaN if missing. Raises DataError that names the first cell with a word."""
     if column.dtype.kind in "iuf":
         numbers = column.to_numpy(np.float32)
     else:
@@ -148,15 +148,12 @@ def _numbers(column: "pd.Series", path: Path, form: Form, name: str, rows: int) 
     return np.where(np.isfinite(numbers), numbers, np.float32("nan"))
 
 
-def _line_of(path: Path, form: Form, row: int) -> int:
-    """The line of the file, counted from 1, that has a row of data, counted from 0."""
-    with characters.opened(path) as text:
+def _line_of(path: Path, form: TableForm, row: int) -> int:
+    """The line of the file, counted from 1, of a row of data, counted from 0."""
+    with csv_text.opened(path) as text:
         for number, line in enumerate(text, 1):
-            if (
-                number >= form.line
-                and (form.blank_rows or line.strip())
-                and not (form.comment and line.startswith(form.comment))
-            ):
+            is_comment = form.comment and line.startswith(form.comment)
+            if number >= form.line and (form.blank_rows or line.strip()) and not is_comment:
                 if not row:
                     return number
                 row -= 1

@@ -1,11 +1,7 @@
-"""A CSV of numbers, a row of samples and a label each, is read at full speed; what is wrong in it is named by line and
-column.
+"""A CSV of numbers, a row of samples and a label each, is read at full speed; its faults are named by line and column.
 
-What a row is made of is a `Layout`: `BAD_ROWS["error"](file, Layout(187, ("N", "S", "V", "F", "Q")),
-where="train.csv")`.
-
-A file of rows, loose or in a zip, becomes a split: parsed once, then mapped into memory; dropped rows are told
-of.
+`BAD_ROWS["error"](file, RowLayout(187, ("N", "S", "V", "F", "Q")), where="train.csv")` gives arrays; `read_file` parses
+a file, loose or in a zip, once and maps it into memory.
 """
 
 import csv
@@ -23,7 +19,7 @@ from loaders.base import Split
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log, opened_in
-from loaders.formats.csv.characters import text_stream
+from loaders.formats.csv.text import HEAD, encoding_of, unpacked
 from toolbox.errors import DataError
 from toolbox.registry import pick
 
@@ -35,12 +31,12 @@ PLAIN = "rows of numbers with commas between them, no header"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a row is made of: `samples` numbers, and a label or text.
+class RowLayout:
+    """The cells of a row: `samples` numbers, and a label or text.
 
     The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes
-    there is none. `texts` are columns, counted from 0, that stay text, each under the name that its array gets; the
-    columns `unread` may hold anything. `hint` is shown where the first row is wrong.
+    there is none. `texts` are columns, counted from 0, that stay text, each under the name of its array; the columns
+    `unread` may hold anything. `hint` is shown for a wrong first row.
     """
 
     samples: int
@@ -53,12 +49,12 @@ class Layout:
 
     @cached_property
     def columns(self) -> int:
-        """How many cells a row has."""
+        """The number of cells."""
         return self.samples + bool(self.classes) + len(self.texts) + len(self.unread)
 
     @cached_property
     def label(self) -> int:
-        """The column of the label, counted from 0; -1 where there is none."""
+        """The column of the label, counted from 0; -1 for none."""
         return (0 if self.label_first else self.columns - 1) if self.classes else -1
 
     @cached_property
@@ -79,82 +75,92 @@ class Layout:
         parts = [f"{self.samples} samples", *(["a label"] if self.classes else []), *self.texts]
         return " and ".join(parts[::-1] if self.label_first else parts)
 
+    @cached_property
+    def types(self) -> dict[str, Any]:
+        """The types of the columns for pandas; beside columns of text the letters NA are text as well."""
+        texts = {*self.texts.values(), *self.unread}
+        if not texts:
+            return {"dtype": np.float32}
+        types = {column: str if column in texts else np.float32 for column in range(self.columns)}
+        return {"dtype": types, "keep_default_na": False}
 
-def read_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
-    """x (N, samples) float32, y (N,) from 0 on, and each text (N,), of a CSV, plain or gzipped; y only if there are
-    classes.
 
-    Blank lines and the lines `skip` are passed over; for anything else that is no such row it raises DataError with
-    `where`, line and column. All are counted from 1. `file` is open for reading and can be sought.
+def read_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """x (N, samples) float32, y (N,) from 0 on if there are classes, and each text (N,), of a CSV, plain or gzipped.
+
+    Blank lines and the lines `skip` are passed over. Raises DataError for anything else that is no such row, with
+    `where`, line and column, counted from 1. `file` is open for reading and can be sought.
     """
     import pandas as pd
 
-    file = text_stream(file, where)
+    file = _stream(file, where)
+    wrong = partial(_first_wrong, file, layout, where, skip)
     if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where), 1)):
-        raise _first_wrong(file, 0, layout, where, skip=skip)  # before pandas makes a column of each cell
+        raise wrong()  # before pandas makes a column of each cell
     file.seek(0)
-    how = {"header": None, "quoting": csv.QUOTE_NONE, "skiprows": [line - 1 for line in skip]}
     try:
         with np.errstate(over="ignore"):  # 1e39 becomes inf, which is refused below
-            table = pd.read_csv(file, **how, **_types(layout))
+            skiprows = [line - 1 for line in skip]
+            table = pd.read_csv(file, header=None, quoting=csv.QUOTE_NONE, skiprows=skiprows, **layout.types)
     except pd.errors.EmptyDataError as error:
         raise DataError("the file is empty", where=where, hint=f"rows of {layout.expected}") from error
     except ValueError as error:  # text, ragged rows, bytes that are not UTF-8
-        raise _first_wrong(file, 0, layout, where, skip=skip) from error
+        raise wrong() from error
     if table.shape[1] != layout.columns:
-        raise _first_wrong(file, 0, layout, where, skip=skip)
+        raise wrong()
     texts = {
         name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()
     }
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
-    good = np.isfinite(numbers).all(1)
-    good &= np.all([text != "" for text in texts.values()], 0)
+    good = np.isfinite(numbers).all(1) & np.all([text != "" for text in texts.values()], 0)
     y = {}
     if layout.classes:
         good &= np.isin(numbers[:, layout.label], layout.labels)
         y = {"y": np.where(good, numbers[:, layout.label], layout.lowest).astype(np.int64) - layout.lowest}
         numbers = numbers[:, 1:] if layout.label_first else numbers[:, :-1]
     if not good.all():
-        raise _first_wrong(file, int(good.argmin()), layout, where, skip=skip, also=f"; wrong rows: {(~good).sum()}")
+        raise wrong(row=int(good.argmin()), also=f"; wrong rows: {(~good).sum()}")
     return {"x": np.ascontiguousarray(numbers)} | y | texts
 
 
-def read_good_rows(file: BinaryIO, layout: Layout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
-    """As `read_rows`, without the rows that it would refuse; DataError where none would be left.
+def read_good_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """As `read_rows`, without the rows that it would refuse. Raises DataError if none would be left.
 
-    Where rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for
-    each that was not: its line, column and what is wrong.
+    If rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for each
+    that was not: its line, column and fault.
     """
     try:
         return read_rows(file, layout, where=where, skip=skip)
     except DataError as error:
-        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(text_stream(file, where), skip, where)]
+        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(_stream(file, where), skip, where)]
         index = np.flatnonzero([not what for _, what, _ in looked_at])
         if len(index) == len(looked_at):
             raise
         if not len(index):
             raise DataError(f"no row can be kept: {error.what}", where=error.where, hint=error.hint) from error
-    wrong = [(line, f"{_place(line, column)}: {what}") for line, what, column in looked_at if what]
-    kept = read_rows(file, layout, where=where, skip=[*skip, *(line for line, _ in wrong)])
-    return kept | {"index": index, "dropped": np.array([text for _, text in wrong])}
+    wrong = {line: f"{_place(line, column)}: {what}" for line, what, column in looked_at if what}
+    kept = read_rows(file, layout, where=where, skip=[*skip, *wrong])
+    return kept | {"index": index, "dropped": np.array([*wrong.values()])}
 
 
-# What is done about rows that cannot be used.
+# The ways with rows that cannot be used.
 BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
 
 
 def first_lines(file: BinaryIO, count: int, where: str) -> list[tuple[int, list[str]]]:
-    """Line, counted from 1, and cells of the first `count` lines that are not blank; DataError beyond the limits."""
-    return list(islice(_rows(text_stream(file, where), (), where), count))
+    """Line, counted from 1, and cells of the first `count` lines that are not blank. Raises DataError beyond limits."""
+    return list(islice(_rows(_stream(file, where), (), where), count))
 
 
-def _types(layout: Layout) -> dict[str, Any]:
-    """How pandas takes the columns; where some are text, the letters NA are text as well."""
-    texts = {*layout.texts.values(), *layout.unread}
-    if not texts:
-        return {"dtype": np.float32}
-    types = {column: str if column in texts else np.float32 for column in range(layout.columns)}
-    return {"dtype": types, "keep_default_na": False}
+def _stream(file: BinaryIO, where: str) -> BinaryIO:
+    """The bytes of a table, unpacked. Raises DataError for a text with two bytes or more a character."""
+    stream = unpacked(file, where, measured=True)
+    encoding = encoding_of(stream.peek(HEAD)[:HEAD])
+    if encoding.startswith(("utf-16", "utf-32")):
+        name = encoding[:6].upper()
+        hint = f"iconv -f {name} -t UTF-8 FILE > my.csv"
+        raise DataError(f"the text is in {name}, not in UTF-8", where=f"{where}, line 1", hint=hint)
+    return stream
 
 
 def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
@@ -173,9 +179,9 @@ def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int
 
 
 def _first_wrong(
-    file: BinaryIO, row: int, layout: Layout, where: str, *, skip: Sequence[int] = (), also: str = ""
+    file: BinaryIO, layout: RowLayout, where: str, skip: Sequence[int], *, row: int = 0, also: str = ""
 ) -> DataError:
-    """What is wrong in the first wrong row, from row number `row` on."""
+    """The fault of the first wrong row, from row number `row` on."""
     for line, cells in islice(_rows(file, skip, where), row, None):
         what, column = _complaint(cells, layout)
         if what:
@@ -188,17 +194,16 @@ def _place(line: int, column: int) -> str:
     return f"line {line}" + (f", column {column}" if column else "")
 
 
-def _complaint(cells: Sequence[str], layout: Layout) -> tuple[str, int]:
-    """What is wrong in a row and in which column, counted from 1 (0: in the row as a whole); "" if nothing is."""
+def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
+    """The fault of a row, "" for none, and its column, counted from 1 (0: the row as a whole)."""
     if len(cells) != layout.columns:
         return f"{len(cells)} columns, expected {layout.expected}", 0
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
-        if column in layout.unread:
-            continue
-        what = (
-            _text_fault(cell, texts[column]) if column in texts else _number_fault(cell, layout, column == layout.label)
-        )
+        if column in texts:
+            what = _text_fault(cell, texts[column])
+        else:
+            what = "" if column in layout.unread else _number_fault(cell, layout, column == layout.label)
         if what:
             return what, column + 1
     return "", 0
@@ -210,7 +215,7 @@ def _text_fault(cell: str, name: str) -> str:
     return "" if cell.strip(AROUND_TEXT) else f"the {name} is empty"
 
 
-def _number_fault(cell: str, layout: Layout, is_label: bool) -> str:
+def _number_fault(cell: str, layout: RowLayout, is_label: bool) -> str:
     try:
         value = float(cell) if cell.isascii() and "_" not in cell else np.nan  # as the table is read
     except ValueError:
@@ -226,13 +231,12 @@ AsCsv = Callable[[BinaryIO, str], BinaryIO]
 
 
 def read_file(
-    source: Path, name: str, cache: Path, *, layout: Layout, bad_rows: str, as_csv: AsCsv | None = None
+    source: Path, name: str, cache: Path, *, layout: RowLayout, bad_rows: str, as_csv: AsCsv | None = None
 ) -> tuple[Split, str]:
     """The rows of the file `name` in `source`, a folder or zip, and the checksum of their content; parsed into `cache`.
 
-    `bad_rows` says what is done about rows that cannot be used; `as_csv` makes the CSV of a file in another form, of
-    which it gets the path as well. Raises DataError that names file, line and column, ResourceError for what may not be
-    read.
+    `bad_rows` is a name in BAD_ROWS; `as_csv` makes the CSV of a file in another form, from the file and its path.
+    Raises DataError that names file, line and column, ResourceError for a file that may not be read.
     """
     key = fingerprint(source / name if source.is_dir() else source)
     build = partial(_parse, source, name, layout=layout, bad_rows=bad_rows, as_csv=as_csv)
@@ -248,7 +252,7 @@ def tell_dropped(arrays: Arrays, path: Path) -> None:
         log.warning("unusable rows dropped from %s: %d; %s", path, len(arrays["dropped"]), first)
 
 
-def _parse(source: Path, name: str, *, layout: Layout, bad_rows: str, as_csv: AsCsv | None) -> Arrays:
+def _parse(source: Path, name: str, *, layout: RowLayout, bad_rows: str, as_csv: AsCsv | None) -> Arrays:
     log.info("reading %s", source / name)
     with reading(source), opened_in(source, name) as file:
         table = as_csv(file, str(source / name)) if as_csv else file

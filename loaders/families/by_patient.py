@@ -1,58 +1,47 @@
 """Index arrays that divide beats by patient, under protocols by name; validation is always whole patients of the
 training side.
 
-    protocol = patients.parse("kfold-patient:5", fold=2)
-    train, val, test, rule = patients.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
+    protocol = by_patient.parse("kfold-patient:5", fold=2)
+    train, val, test, rule = by_patient.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
 
-A patient whose records stand on two sides is an error under every protocol but those that are published so; these say
-it.
+A patient with records in two splits is an error, except under a protocol that is published so; its rule states it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders.declaration import BeatOptions, Cohort
 from loaders.splits import by_row
-from loaders.splits.by_row import Fold, Holdout, Indices
+from loaders.splits.by_row import TEST_FRACTION, Fold, Holdout, Indices
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 Mask = NDArray[np.bool_]
-TEST_FRACTION = 0.2
-DEFAULT = "inter-patient"
+DEFAULT = BeatOptions.split
 KFOLDS = ("kfold-patient", "inter-patient-kfold")
 OTHER_SPLIT = "the whole database, --leads with | between alternatives until every record has one, or another --split"
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """Whose records a database has: a published division in `words`, and the record that stands for each person of
-    several."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    words: str
-    person: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Beats:
-    """Rows by their record: names (R,) sorted, `of` (N,) the record of each row, person (R,) a number, y (N,)."""
+class PatientRows:
+    """Rows by their record: names (R,) sorted, `of` (N,) the record of each row, person (R,) a number, class y (N,)."""
 
     names: NDArray[np.str_]
     of: Indices
     person: Indices
     y: Indices
+    cohort: Cohort
 
     @classmethod
-    def whose(cls, record: NDArray[np.str_], y: Indices, cohort: Cohort) -> "Beats":
-        """The rows of `record` (N,) with what is known of the cohort."""
+    def by_record(cls, record: NDArray[np.str_], y: Indices, cohort: Cohort) -> "PatientRows":
+        """The rows of `record` (N,) with the persons of the cohort; y as in `by_row.strata`."""
         names, of = np.unique(record, return_inverse=True)
         _, person = np.unique([cohort.person.get(name, name) for name in names.tolist()], return_inverse=True)
-        return cls(names, of, person, y)
+        return cls(names, of, person, by_row.strata(y), cohort)
 
     def are(self, records: tuple[str, ...]) -> Mask:
         """Which rows are of these records (N,)."""
@@ -78,7 +67,7 @@ class Protocol(NamedTuple):
     fold: int | None
 
 
-class Sides(NamedTuple):
+class PatientSides(NamedTuple):
     """Which rows train (or validate) and which test (N,), and the rule in words."""
 
     train: Mask
@@ -122,18 +111,18 @@ def divide(
     Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty
     and for a patient on two sides.
     """
-    beats, entry = Beats.whose(record, y, cohort), SPLITS[protocol.name]
-    sides = entry.divide(beats, protocol, cohort, seed=seed, where=where)
+    rows, entry = PatientRows.by_record(record, y, cohort), SPLITS[protocol.name]
+    sides = entry.divide(rows, protocol, seed=seed, where=where)
     for name, side in (("train", sides.train), ("test", sides.test)):
         if not side.any():
             raise DataError(f"no beat is in {name}", where=where, hint=OTHER_SPLIT)
-    validates = _validation(beats, sides.train, val_fraction, seed, where=where)
+    validates = _validation(rows, sides.train, val_fraction, seed, where=where)
     train, val = sides.train & ~validates, sides.train & validates
-    rule = f"{sides.rule}; {_drawn(beats, sides.train, val, val_fraction, seed)}"
-    _check_apart(beats, (train, val), where=where)
+    rule = f"{sides.rule}; {_drawn(rows, sides.train, val, val_fraction, seed)}"
+    _check_apart(rows, (train, val), where=where)
     if not entry.shares:
-        _check_apart(beats, (sides.train, sides.test), where=where)
-    elif both := _on_both(beats, sides):
+        _check_apart(rows, (sides.train, sides.test), where=where)
+    elif both := _on_both(rows, sides):
         rule += both
     return *map(np.flatnonzero, (train, val, sides.test)), rule
 
@@ -147,77 +136,77 @@ def check_complete(protocol: Protocol, record: NDArray[np.str_], cohort: Cohort,
         raise DataError(what, where=where, hint=OTHER_SPLIT)
 
 
-def _inter_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _inter_patient(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """As published."""
-    return Sides(beats.are(cohort.train), beats.are(cohort.test), f"inter-patient, {cohort.words}")
+    return PatientSides(rows.are(rows.cohort.train), rows.are(rows.cohort.test), f"inter-patient, {rows.cohort.words}")
 
 
-def _inter_patient_strict(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _inter_patient_strict(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """The same, with a person of both sides on the training side: the test side is then a part of the published one."""
-    train, test, rule = _inter_patient(beats, protocol, cohort, seed=seed, where=where)
-    moved = test & np.isin(beats.patients(), beats.patients()[train])
-    names = " ".join(beats.names[np.unique(beats.of[moved])])
+    train, test, rule = _inter_patient(rows, protocol, seed=seed, where=where)
+    moved = test & np.isin(rows.patients(), rows.patients()[train])
+    names = " ".join(rows.names[np.unique(rows.of[moved])])
     said = f", but {names} trains, being of a person of the training side" if names else ""
-    return Sides(train | moved, test & ~moved, f"{rule}{said}; no person is on two sides")
+    return PatientSides(train | moved, test & ~moved, f"{rule}{said}; no person is on two sides")
 
 
-def _random(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _random(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """20 % of each class of each record: every fifth of the rows in the order of class, record and chance."""
-    order = np.lexsort((np.random.default_rng(seed).random(len(beats.y)), beats.of, beats.y))
-    first = np.searchsorted(beats.y[order], beats.y[order])  # where the class begins
+    order = np.lexsort((np.random.default_rng(seed).random(len(rows.y)), rows.of, rows.y))
+    first = np.searchsorted(rows.y[order], rows.y[order])  # where the class begins
     place = (np.arange(len(order)) - first) * TEST_FRACTION + 0.5
     test = np.zeros(len(order), bool)
     test[order] = np.floor(place + TEST_FRACTION + 1e-9) > np.floor(place + 1e-9)
-    return Sides(
+    return PatientSides(
         ~test, test, f"beats split at random within patients, stratified by class and record, 80/20, seed {seed}"
     )
 
 
-def _leave_one_record_out(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _leave_one_record_out(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """One record tests; other records of its person are in neither side."""
-    names = beats.names.tolist()
+    names = rows.names.tolist()
     if protocol.argument and protocol.argument not in names:
         what = f"--split {protocol.name}:{protocol.argument[:40]}: no such record; there are {' '.join(names)[:200]}"
         raise UsageError(what, where=where, hint=f"{protocol.name}:{names[0]}")
     fold = _fold(protocol, len(names), where)
     number = names.index(protocol.argument) if protocol.argument else fold - 1
-    test, own = beats.of == number, beats.patients() == beats.person[number]
-    others = " ".join(beats.names[np.unique(beats.of[own & ~test])])
+    test, own = rows.of == number, rows.patients() == rows.person[number]
+    others = " ".join(rows.names[np.unique(rows.of[own & ~test])])
     rule = f"leave one record out: {names[number]} of {len(names)} tests, all others train"
     rule += f" but {others}, of the same person" if others else ""
-    return Sides(~own, test, f"{rule}; no person is on two sides")
+    return PatientSides(~own, test, f"{rule}; no person is on two sides")
 
 
-def _kfold_patient(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _kfold_patient(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """Whole patients in K folds with like shares of each class; one fold tests."""
-    return _fold_of(beats, np.ones(len(beats.y), bool), protocol, seed=seed, where=where)
+    return _fold_of(rows, np.ones(len(rows.y), bool), protocol, seed=seed, where=where)
 
 
-def _inter_patient_kfold(beats: Beats, protocol: Protocol, cohort: Cohort, *, seed: int, where: str) -> Sides:
+def _inter_patient_kfold(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """The published training side alone in folds, to choose a network on: of the test side nothing is seen."""
-    sides = _fold_of(beats, beats.are(cohort.train), protocol, seed=seed, where=where)
-    return sides._replace(rule=f"the training side of {cohort.words}; of it {sides.rule}")
+    sides = _fold_of(rows, rows.are(rows.cohort.train), protocol, seed=seed, where=where)
+    return sides._replace(rule=f"the training side of {rows.cohort.words}; of it {sides.rule}")
 
 
-def _fold_of(beats: Beats, side: Mask, protocol: Protocol, *, seed: int, where: str) -> Sides:
+def _fold_of(rows: PatientRows, side: Mask, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
     """One of K folds of the patients of a side (N,)."""
-    (persons, counts), folds = beats.counts(side), int(protocol.argument)
+    (persons, counts), folds = rows.counts(side), int(protocol.argument)
     if folds > len(counts):
         raise UsageError(
             f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds"
         )
     fold = _fold(protocol, folds, where)
-    test = side & np.isin(beats.patients(), persons[by_row.folds(counts, folds, seed) == fold - 1])
-    named = " ".join(beats.names[np.unique(beats.of[test])])
+    test = side & np.isin(rows.patients(), persons[by_row.folds(counts, folds, seed) == fold - 1])
+    named = " ".join(rows.names[np.unique(rows.of[test])])
     rule = f"whole patients in {folds} folds with like shares of each class, seed {seed}; fold {fold} tests, {named}"
-    return Sides(side & ~test, test, f"{rule}; no person is on two sides")
+    return PatientSides(side & ~test, test, f"{rule}; no person is on two sides")
 
 
 class Entry(NamedTuple):
     """How a protocol divides; whether it is a published one, a person may be on both sides, a colon follows, it has
     folds."""
 
-    divide: Callable[..., Sides]
+    divide: Callable[..., PatientSides]
     published: bool = False
     shares: bool = False
     takes_argument: bool = False
@@ -243,43 +232,43 @@ def _fold(protocol: Protocol, folds: int, where: str) -> int:
     return fold
 
 
-def _validation(beats: Beats, side: Mask, val_fraction: Holdout, seed: int, *, where: str) -> Mask:
+def _validation(rows: PatientRows, side: Mask, val_fraction: Holdout, seed: int, *, where: str) -> Mask:
     """The rows (N,) of the `side` that validate: those of whole patients, about a fraction of it, a fold, or none."""
     if isinstance(val_fraction, Fold):
         validates = np.zeros(len(side), bool)
         validates[side] = (
-            by_row.of_groups(beats.patients()[side], beats.y[side], val_fraction, seed, where=where)
+            by_row.of_groups(rows.patients()[side], rows.y[side], val_fraction, seed, where=where)
             == val_fraction.number
         )
         return validates
     if not val_fraction:
         return np.zeros(len(side), bool)
-    persons, counts = beats.counts(side)
+    persons, counts = rows.counts(side)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    return side & np.isin(beats.patients(), persons[by_row.part(counts, val_fraction, seed)])
+    return side & np.isin(rows.patients(), persons[by_row.part(counts, val_fraction, seed)])
 
 
-def _drawn(beats: Beats, side: Mask, val: Mask, val_fraction: Holdout, seed: int) -> str:
+def _drawn(rows: PatientRows, side: Mask, val: Mask, val_fraction: Holdout, seed: int) -> str:
     """How the rows `val` (N,) of the training `side` were chosen, in words."""
     if not val_fraction:
         return by_row.NONE
-    share, chosen = val.sum() / side.sum(), " ".join(beats.names[np.unique(beats.of[val])])
+    share, chosen = val.sum() / side.sum(), " ".join(rows.names[np.unique(rows.of[val])])
     fold = f"{val_fraction}, " if isinstance(val_fraction, Fold) else ""
     return f"validation is {fold}whole records of the training side, {chosen} ({share:.3g} of its beats), seed {seed}"
 
 
-def _check_apart(beats: Beats, sides: tuple[Mask, Mask], *, where: str) -> None:
-    first, second = (np.unique(beats.patients()[side]) for side in sides)
+def _check_apart(rows: PatientRows, sides: tuple[Mask, Mask], *, where: str) -> None:
+    first, second = (np.unique(rows.patients()[side]) for side in sides)
     if len(both := np.intersect1d(first, second)):
-        names = " ".join(beats.names[np.isin(beats.person, both)])
+        names = " ".join(rows.names[np.isin(rows.person, both)])
         raise DataError(f"one person stands on two sides, records {names}", where=where, hint="another --split")
 
 
-def _on_both(beats: Beats, sides: Sides) -> str:
+def _on_both(rows: PatientRows, sides: PatientSides) -> str:
     """Who stands on both sides, in words."""
-    both = np.intersect1d(*(np.unique(beats.patients()[side]) for side in (sides.train, sides.test)))
-    if len(both) == beats.person.max() + 1:
+    both = np.intersect1d(*(np.unique(rows.patients()[side]) for side in (sides.train, sides.test)))
+    if len(both) == rows.person.max() + 1:
         return "; every patient's beats stand on both sides"
-    records = " and ".join(beats.names[np.isin(beats.person, both)])
+    records = " and ".join(rows.names[np.isin(rows.person, both)])
     return f"; one person stands on both sides, records {records}" if len(both) else ""

@@ -1,0 +1,196 @@
+"""An existing run as it is: `TrainedRun.open(typed)` gives its folder, its configuration, its flags, and how these
+differ from what was typed.
+
+    trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
+    path, state = checkpoints.find(trained.run, trained.which)
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import args
+from commands import build, choices
+from loaders import base
+from loaders.base import Data, DataSpec
+from toolbox import schema
+from toolbox.errors import CheckpointError, UsageError
+from toolbox.flags import Flags
+from toolbox.runs import checkpoints
+from toolbox.runs.exposure import Exposure
+from toolbox.runs.folder import RunFolder, versions
+from trainer import Trainer
+
+MOST_ROWS, MOST_CHANNELS = 10**10, 4096
+# The form of a config.json, as far as it is read and is no flag.
+CONFIG = {
+    "flags": {"optimizer": str, "epochs": schema.Count(1)},
+    "given?": [str],
+    "data": {
+        "checksum": str,
+        "split_rule": str,
+        **dict.fromkeys(("name?", "view?", "unit?", "source?", "licence?"), str),
+        **{name: [str] for name in ("leads?", "classes?", "features?", "scored?", "train_records?", "val_records?")},
+        "channels?": schema.Count(1, MOST_CHANNELS),
+        "samples?": schema.Count(0, MOST_ROWS),
+        "rate_hz?": schema.Number(0),
+        "importance?": [schema.Number(0)],
+        "image?": schema.Pair(schema.Count(1, MOST_CHANNELS)),
+    },
+    "overrides?": [{"after_epoch": schema.Count(), "changed": {"*": schema.Pair(schema.ANY)}}],
+    "pretrained?": dict,
+    "imported?": dict,
+}
+MEND = "mend the file, or another --version"
+log = logging.getLogger("commander")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with its stored configuration.
+
+    `typed` are the flags on the command line that the command needs, `flags` all of the run with these over them, and
+    `differences` the typed ones that would make it another run: [the run's value, the typed value] by name.
+    """
+
+    run: RunFolder
+    config: dict[str, Any]
+    typed: dict[str, Any]
+    flags: Flags
+    differences: dict[str, list[Any]]
+
+    @classmethod
+    def open(
+        cls,
+        typed: Mapping[str, Any],
+        *,
+        run: RunFolder | None = None,
+        among: Sequence[str] = build.DATASETS_BY_DEFAULT,
+        of_input: Collection[str] = (),
+    ) -> "TrainedRun":
+        """The run that the flags name, or that in the folder `run`.
+
+        Without --dataset it is that of the first dataset `among` these that has one. Typed flags `of_input` describe
+        the input of the command, not the run. Raises CheckpointError where there is no such run or its config.json
+        cannot be used, UsageError for flags that cannot be.
+        """
+        run = run or _find(choices.settle(args.resolve(args.needed(typed))), among)
+        config = read_config(run)
+        typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
+        own = {name: value for name, value in typed.items() if name not in of_input}
+        flags = choices.settle(_flags(own, config))
+        return cls(run, config, typed, flags, args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"]))
+
+    @property
+    def which(self) -> str:
+        """The checkpoint that is asked for: best, latest or an epoch."""
+        return self.flags.resume or "best"
+
+    @property
+    def spec(self) -> DataSpec:
+        """The facts of the data that the run was trained on, without loading it."""
+        stored = self.config["data"]
+        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
+        try:
+            values = {name: tuple(value) if isinstance(value := stored[name], list) else value for name in known}
+        except KeyError as error:
+            what = f"config.json lacks {error} of the data"
+            raise CheckpointError(what, where=str(self.run / "config.json"), hint=MEND) from error
+        return DataSpec(**values)
+
+    def check_unchanged(self) -> None:
+        """Raise a UsageError where a typed flag is another than the run's, for commands that take the run as it is."""
+        for name, (before, now) in self.differences.items():
+            if name == "deterministic":  # of the machine, not of the run
+                continue
+            what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
+            raise UsageError(what, where=str(self.run.path), hint="leave it out, or another --version")
+        data = self.config["data"]
+        build.check_classes(self.flags, data.get("name", ""), data.get("classes", ()))
+
+    def permit(self, differences: Mapping[str, list[Any]]) -> None:
+        """Raise a UsageError where the run would become another one, unless --override allows that; other initial
+        weights it cannot have."""
+        told = [
+            f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
+            for name, (before, now) in differences.items()
+        ]
+        if differences.keys() & {*args.FLAGS.names(on_resume="never")}:
+            hint = "--version bump: only a new run begins with other weights"
+            raise UsageError("; ".join(told), where=str(self.run.path), hint=hint)
+        if told and not self.flags.override:
+            hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
+            raise UsageError("; ".join(told), where=str(self.run.path), hint=hint)
+        if told:
+            log.warning("overriding: %s; optimizer and schedule begin anew", "; ".join(told))
+
+    def note_short_run(self) -> None:
+        """Say that the run is a short one, and stays so, where --short-run is not typed again."""
+        if self.flags.short_run and not self.typed.get("short_run"):
+            what = (
+                "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
+                " whole one"
+            )
+            log.warning(what, self.run.path.name, base.BATCHES)
+
+    def ruled(self, data: Data) -> Data:
+        """The data under the run's split rule, and under that of a short run where only a part is measured."""
+        rule = self.config["data"]["split_rule"]
+        short = data.spec.split_rule.rpartition("; ")[2] if data.whole else ""
+        return data.ruled(rule if short in rule else f"{rule}; {short}")
+
+    def of_data(self, data: Data) -> dict[str, list[Any]]:
+        """The difference between loaded data and those of the run."""
+        stored = self.config["data"]["checksum"]
+        return {} if data.checksum == stored else {build.CHECKSUM: [stored[:12], data.checksum[:12]]}
+
+    def restored(self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, anew: bool) -> Trainer:
+        """A trainer with the weights of the checkpoint `state` at `path` and, unless `anew`, all of its state."""
+        trainer = build.build(flags, data)
+        with checkpoints.restoring(path):
+            checkpoints.load_weights(trainer.model, state["model"], str(path))
+            trainer.load_state_dict(state, anew=anew)
+        return trainer
+
+
+def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:
+    """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
+    changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
+    return Exposure.of_run(run) if changed & build.of_rows() else None
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """The run's config.json, with the parts that a resumed run needs and flags that can be used; else a
+    CheckpointError."""
+    config = run.read_json("config.json")
+    what = schema.misfit(config, CONFIG)
+    if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
+        config["flags"]["confusion_video"] = "gif"
+    if what := what or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
+        raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint=MEND)
+    return config
+
+
+def _unusable(stored: Mapping[str, Any]) -> str:
+    """The flags with which no run can have been started; empty where there are none."""
+    try:
+        choices.settle(args.resolve({}, stored))
+    except UsageError as error:
+        return error.what
+    return ""
+
+
+def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
+    there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
+    dataset = flags.dataset or next(iter(there), build.DATASETS_BY_DEFAULT[0])
+    return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
+
+
+def _flags(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Flags:
+    """The typed flags over the run's; another optimizer takes its own default rates, not those of the run's."""
+    stored = dict(config["flags"])
+    if typed.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
+        stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
+    return args.resolve(typed, stored)

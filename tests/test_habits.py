@@ -1,0 +1,61 @@
+"""The commands of everyday work exist, agree with each other, and name files that exist."""
+
+import re
+import subprocess
+import tomllib
+
+import yaml
+
+from conftest import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = ["train", "test", "test-fast", "lint", "format", "types", "docs", "audit"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_make_lists_every_target_with_one_line_of_help() -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(["help", *TARGETS])
+    assert all(len(line.split()) > 2 for line in listed.splitlines())
+
+
+def test_the_continuous_check_runs_the_whole_test_and_prints_the_slowest() -> None:
+    assert "make test" in read(".ci/run")
+    assert ".ci/run" in [
+        step.get("run") for step in yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
+    ]
+    planned = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for check in ("ruff check .", "ruff format --check .", "mypy", "pytest"):
+        assert check in planned
+    assert "--durations=10" in planned
+
+
+def test_hooks_call_targets_and_need_no_network() -> None:
+    (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert repository["repo"] == "local"
+    assert all(hook["entry"].removeprefix("make ") in TARGETS for hook in repository["hooks"])
+
+
+def test_the_fast_test_names_files_that_exist() -> None:
+    names = re.search(r"^FAST := (.+)$", MAKEFILE.replace("\\\n", " "), re.MULTILINE)[1].split()
+    assert [name for name in names if not (ROOT / f"tests/test_{name}.py").is_file()] == []
+
+
+def test_one_version_and_one_licence_are_stated() -> None:
+    project, citation = tomllib.loads(read("pyproject.toml"))["project"], yaml.safe_load(read("CITATION.cff"))
+    assert re.findall(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)[0] == project["version"] == citation["version"]
+    assert project["license"] == citation["license"] == "Apache-2.0"
+    assert "Apache License" in read("LICENSE")
+
+
+def test_every_requirement_is_installed_by_make_and_by_an_extra() -> None:
+    extras = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
+    files = {path.name for path in ROOT.glob("requirements*.txt")} - {"requirements.txt", "requirements-dev.txt"}
+    assert {*extras.pop("all")["file"]} == {name for extra in extras.values() for name in extra["file"]} == files
+    assert all(name in MAKEFILE for name in files)
+    assert not any(line.startswith("-") for name in files for line in read(name).splitlines())

@@ -1,0 +1,103 @@
+"""How figures are written for a person, and tables as aligned text and as CSV: the one place for both.
+
+lines = aligned(["metric", "test", "95 % interval"], [["accuracy", shown(0.91), between([0.88, 0.94])]])
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolbox import files, plain
+from toolbox.metrics import bootstrap, ec57, jackknife
+
+
+def shown(value: float | None) -> str:
+    """A share or a metric with four decimals; a dash for None and NaN."""
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and four decimals; a dash for NaN."""
+    return "-" if value != value else f"{value:+.4f}"
+
+
+def number(value: float | None) -> str:
+    """A count, or a rounded rate or percentage, as it is; a dash for None."""
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,g}"
+
+
+def digits(value: float) -> str:
+    """A size or a time of any magnitude: whole from 100 on, below that with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def between(bounds: Sequence[float] | None, lacks: str = "") -> str:
+    """An interval, or n/a with the reason why there is none."""
+    return (f"n/a: {lacks}" if lacks else "n/a") if bounds is None else " - ".join(map(shown, bounds))
+
+
+def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
+    """Two cells: the figure `name` of measured `values`, and its interval."""
+    return [shown(values[name]), between(values["intervals"][name], values["without_interval"].get(name, ""))]
+
+
+def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
+    """Lines below a table: what its intervals are over, and why figures have none."""
+    lines = [f"The intervals are over records, not rows: {method}."]
+    if method == bootstrap.METHOD:
+        drawn = f"{bootstrap.REPLICATES:,} bootstrap replicates"
+        lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
+    what = "rows" if method == bootstrap.METHOD else "records"
+    few = bool({*lacking.values()} - {jackknife.UNDEFINED, jackknife.STILL})
+    return lines + [f"n/a: no interval, which needs {jackknife.FEW} {what}."] * few
+
+
+def of_costs(cost: Mapping[str, Any]) -> list[str]:
+    """Lines of a report: size and work of a network, and its times where they were measured."""
+    size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained)"
+    work = f"{digits(cost['macs'] / 1e6)} million multiply-accumulates a row"
+    lines = [f"cost: {size}, {digits(cost['file_bytes'] / 1000)} kB, {work}"]
+    if "latency_ms" not in cost:
+        return lines
+    spread = f"({digits(cost['latency_p10_ms'])} - {digits(cost['latency_p90_ms'])})"
+    batches = f"{digits(cost['rows_per_s'])} rows a second in batches of {cost['batch_size']}"
+    threads = f"{cost['threads']} thread{'s' * (cost['threads'] > 1)}"
+    where = f"{cost['device']}, {threads}, {cost['dtype']}, torch {cost['torch']}"
+    return [*lines, f"cost: a row alone {digits(cost['latency_ms'])} ms {spread}; {batches}; {where}"]
+
+
+def influences(
+    found: Mapping[str, Mapping[str, Any]], head: Sequence[str], figure: Callable[[float], str] = shown
+) -> list[str]:
+    """A table of `jackknife.influence`: figure, its value, the record that moves it most, its value without it."""
+    rows = [
+        [ec57.LABELS.get(name, name), figure(of["value"]), of["record"], figure(of["without"])]
+        for name, of in found.items()
+    ]
+    return aligned([*head, "record", "without it"], rows) if rows else []
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines, the first column to the left and the others to the right; names in it are `plain.escaped`."""
+    cells = [[*map(plain.escaped, row)] for row in (head, *rows)]
+    first, *widths = (max(map(len, column)) for column in zip(*cells, strict=True))
+    return ["  ".join([name.ljust(first), *map(str.rjust, rest, widths)]).rstrip() for name, *rest in cells]
+
+
+def text(lines: Sequence[str]) -> str:
+    """A report of these lines, with the notice at its end."""
+    return plain.lines([*lines, plain.NOTICE]) + "\n"
+
+
+def save_csv(path: Path, columns: Any, float_format: str | None = None) -> None:
+    """Write columns, or rows as mappings, as CSV, whole or not at all. Raises ResourceError."""
+    import pandas as pd
+
+    table = pd.DataFrame(columns).to_csv(index=False, float_format=float_format, lineterminator="\n")
+    files.write_text(path, table)

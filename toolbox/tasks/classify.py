@@ -1,0 +1,165 @@
+"""One class a row: logits (B, K), cross entropy and its kin, and the report of a classifier."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolbox.metrics import bootstrap, calibration, classification
+from toolbox.registry import pick
+from toolbox.runs.predictions import Predictions
+from toolbox.tasks.task import LAST, Evaluation, means
+from toolbox.training import losses
+from toolbox.training.losses import Mix
+
+OF_PATIENTS = (
+    "macro_over", "rule", "gross", "average", "interval_method", "intervals", "without_interval", "simulated_coverage",
+    "influence", "calibration", "from_s", "beats_left_out",
+)  # fmt: skip
+NO_PATIENTS = (
+    "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
+)
+log = logging.getLogger("commander")
+
+
+class Classify:
+    """One class a row: logits (B, K) against labels (B,).
+
+    `weights` (K,) weigh the rows of each class in the loss, `decision` (K,) the probabilities before a class is
+    predicted. The report's figures by patient have their macro average over the classes `macro_over` and leave out what
+    lies before `start_s`; with `film` the confusion matrices of all epochs become a GIF and a page.
+    """
+
+    name: ClassVar = "classify"
+    fixed_file: ClassVar = "temperature.json"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        criterion: str,
+        *,
+        weights: Tensor | None = None,
+        decision: Tensor | None = None,
+        monitor: str = "macro_f1",
+        calibrate: bool = False,
+        macro_over: Sequence[str] | None = None,
+        start_s: float = 0.0,
+        film: bool = False,
+    ) -> None:
+        self.classes, self.calibrate = tuple(classes), calibrate
+        self.row_loss = pick("criterion", losses.LOSSES, criterion)
+        self.weights, self.decision = weights, decision
+        self.macro_over, self.start_s, self.film = macro_over, start_s, film
+        self.monitor = pick("monitor", {name: name for name in (*classification.METRICS, LAST)}, monitor)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """(K,), the logits."""
+        return (len(self.classes),)
+
+    def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The logits."""
+        return outputs
+
+    def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
+        """Mean over rows, weighted by class where weights are given, 0 where no row of the batch has any.
+
+        A blended row has the losses of both, by their shares.
+        """
+        if mix is None:
+            own, weights = self.row_loss(rows, labels), None if self.weights is None else self.weights[labels]
+        else:
+            labels = torch.cat([labels, labels[mix.partner]])
+            own = self.row_loss(torch.cat([rows, rows]), labels)
+            weights = torch.cat([mix.share, 1 - mix.share]) * (1 if self.weights is None else self.weights[labels])
+        if weights is None:
+            return own.mean()
+        return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+        """The logarithm (R, K) of the mean probabilities of each record's pieces."""
+        return means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
+
+    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
+        """Logits (N, K) of the rows `index` as probabilities, decided as asked for, and unweighted losses, on the
+        host."""
+        loss = self.row_loss(rows, target)
+        scores = decided(rows, self.decision).softmax(1)
+        return Predictions(index, record, target.cpu().numpy(), scores.cpu().numpy(), loss.cpu().numpy())
+
+    def measure(self, predictions: Predictions) -> dict[str, Any]:
+        """Every metric, the confusion matrix and the figures of each class."""
+        values = classification.score(predictions.target, predictions.scores, predictions.loss)
+        return classification.name_classes(values, self.classes)
+
+    def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The fraction of rows that are right."""
+        return {"acc": (rows.argmax(1) == labels).float().mean()}
+
+    def fixed(self, val: Predictions) -> dict[str, Any]:
+        """The temperature of the probabilities, where they are to be calibrated; it never changes which class is
+        said."""
+        if not self.calibrate:
+            return {}
+        logits = calibration.log_probabilities(val.scores)
+        return {"temperature": calibration.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
+
+    def report(self, tested: Evaluation) -> dict[str, Any]:
+        """Metrics, report and figures; by patient too where records have several rows."""
+        from toolbox.reports import animation
+        from toolbox.tasks import classify_report
+
+        folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
+        said = {"title": title, "remarks": tested.remarks, "scored": spec.scored}
+        values = classify_report.write(folder, predictions, tested.val, spec=spec, **said)
+        if tested.figures:
+            classify_report.draw(folder, predictions, values, tested.history, spec=spec, title=title)
+        if bootstrap.several_rows_a_record(predictions.record):
+            values |= self._by_patient(tested)
+        elif self.macro_over:
+            log.warning("--macro-over %s has no effect here: %s", ",".join(self.macro_over), NO_PATIENTS)
+        if self.film:
+            animation.save_confusion_video(tested.history, spec.classes, folder / "confusion.gif", title=title)
+            animation.save_confusion_page(tested.history, spec.classes, folder / "confusion.html", title=title)
+        return values
+
+    def _by_patient(self, tested: Evaluation) -> dict[str, Any]:
+        """Figures by patient with intervals over records; the table, its text and pictures go into the folder."""
+        from toolbox.tasks import classify_patients
+
+        data, predictions, start_s = tested.data, tested.predictions, self.start_s
+        scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
+        if not len(scored.index):
+            log.warning("no test beat is at or after --from, %g s: there are no figures by patient", start_s)
+            return {}
+        temperature = tested.fixed.get("temperature")
+        values = classify_patients.measure(
+            scored, data.spec.classes, macro_over=self.macro_over, temperature=temperature
+        )
+        values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
+        classify_patients.write(tested.folder, values, protocol=data.spec.split_rule, title=tested.title)
+        if tested.figures:
+            classify_patients.draw(tested.folder, scored, values, protocol=data.spec.split_rule, title=tested.title)
+        return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
+
+    def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+        """Scalars of all classes and of each, the confusion matrix and the curves."""
+        from toolbox.reports import plots
+
+        figures = classification.floats(values) | {
+            f"{name}/{part}": of
+            for name, parts in values["per_class"].items()
+            for part, of in classification.floats(parts).items()
+        }
+        matrix = np.array(values["confusion_matrix"])
+        images = plots.test_images(predictions, matrix, self.classes, curves=self.classes, epoch=step)
+        board.test(figures, predictions, images, curves=self.classes, step=step)
+
+
+def decided(logits: Tensor, weights: Tensor | None) -> Tensor:
+    """Logits (N, K) whose probabilities are those before by the `weights` (K,), None for equal ones (Elkan, IJCAI
+    2001)."""
+    return logits if weights is None else logits + weights.log()

@@ -1,0 +1,235 @@
+"""What a test showed by patient, as files: a text, a table by record, and figures, each with its protocol.
+
+`measure` makes plain values of predictions, `write` puts them and their text into a folder, `draw` the figures.
+`protocol` is the split rule of the records, which stands in every title. Only where all rows name their record.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import files, plain
+from toolbox.metrics import calibration, ec57, jackknife
+from toolbox.reports import plots, tables
+from toolbox.reports.plots import Panel
+from toolbox.reports.tables import aligned, shown, with_interval
+from toolbox.runs.predictions import Predictions
+
+log = logging.getLogger("commander")
+Array = NDArray[Any]
+CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likelihood"}
+GROSS = "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
+Z = 1.959964  # of a 95 % interval
+WIDE = 120
+MOST_RECORDS = 60  # that are listed and drawn; by_record.csv has all
+CUT = 12  # letters of a class name above a column of numbers
+MARK = 0.3  # half the height of the stroke that marks an estimate
+
+
+def measure(
+    predictions: Predictions,
+    classes: Sequence[str],
+    *,
+    macro_over: Sequence[str] | None = None,
+    temperature: float | None = None,
+) -> dict[str, Any]:
+    """The figures of `ec57.measure`, and those of calibration as trained and, where one was fitted, at `temperature`.
+
+    Raises UsageError as `ec57.measure` does.
+    """
+    target, scores, record = predictions.target, predictions.scores, predictions.record
+    values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over)
+    values["calibration"] = {}
+    for name, of in _temperatures(scores, temperature).items():
+        intervals, lacking = calibration.intervals(of, target, record)
+        figures = calibration.score(of, target)
+        values["calibration"][name] = {"figures": figures, "intervals": intervals, "without_interval": lacking}
+    return values | ({} if temperature is None else {"temperature": temperature})
+
+
+def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
+    """Write by_patient.json, by_patient.txt and by_record.csv into `folder`."""
+    files.write_json(folder / "by_patient.json", {"protocol": protocol, **values})
+    record, rest = values["by_record"]["record"], {k: v for k, v in values["by_record"].items() if k != "record"}
+    tables.save_csv(folder / "by_record.csv", {"record": record, "protocol": protocol, **rest}, "%.6g")
+    text = summary(values, protocol=protocol, title=title)
+    files.write_text(folder / "by_patient.txt", text)
+    log.info("\n%s", plain.Block(text))
+
+
+def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
+    """Gross and average figures with their intervals, a line a class, calibration, and a line a record."""
+    lines = [f"{title}, by patient", f"protocol: {protocol}", *ec57.rules(values)]
+    if values.get("from_s"):
+        left_out = f"{values['beats_left_out']:,} beats before are left out"
+        lines.append(f"scored from {tables.clock(values['from_s'])} of each record on: {left_out}")
+    by_record, remark = _record_lines(values)
+    moved = tables.influences(values["influence"], ["most moved by one record", "gross"])
+    for part in (_overall(values), _class_lines(values), _calibration_lines(values["calibration"]), moved):
+        lines += ["", *part]
+    lines += ["", f"by record{remark}, {protocol}", *by_record, "", GROSS]
+    return tables.text([*lines, *_interval_lines(values)])
+
+
+def _overall(values: Mapping[str, Any]) -> list[str]:
+    """The figures that are not of one class: gross, and their average over records."""
+    kinds = [
+        values[kind] | {"intervals": values["intervals"][kind], "without_interval": values["without_interval"][kind]}
+        for kind in ("gross", "average")
+    ]
+    names = [name for name in values["gross"] if name.rpartition(" ")[0] not in values["classes"]]
+    rows = [
+        [ec57.LABELS.get(name, name)] + [cell for of in kinds if name in of for cell in with_interval(of, name)]
+        for name in names
+    ]
+    cells = [row + [""] * (5 - len(row)) for row in rows]  # kappa and the like have no average
+    return aligned(["", "gross", "95 % interval", "average", "95 % interval"], cells)
+
+
+def _class_lines(values: Mapping[str, Any]) -> list[str]:
+    """Of each class its beats, the records that have some, and its gross figures with their intervals."""
+    rows = []
+    for name in values["classes"]:
+        beats = np.array(values["by_record"][f"{name} beats"])
+        cells = [_class_cell(values, f"{name} {part}") for part in ec57.PARTS]
+        rows.append([name, f"{beats.sum():,}", f"{(beats > 0).sum()}", *cells])
+    return aligned(["class, gross", "beats", "records", *ec57.PARTS], rows)
+
+
+def _class_cell(values: Mapping[str, Any], name: str) -> str:
+    value, interval = values["gross"][name], values["intervals"]["gross"][name]
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3f} (n/a)" if interval is None else f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
+
+
+def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
+    flat = [of["figures"] | of for of in calibrated.values()]
+    rows = [[CALIBRATION[name], *(cell for of in flat for cell in with_interval(of, name))] for name in CALIBRATION]
+    return aligned(["calibration", *(head for name in calibrated for head in (name, "95 % interval"))], rows)
+
+
+def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Beats, accuracy, Se and +P of SVEB and VEB of each record; and a remark where some are not listed."""
+    table, remark = _listed(values["by_record"])
+    figures = ["accuracy", *(f"{task} {part}" for task in values["counts"] for part in ("Se", "+P"))]
+    heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), *figures]
+    counts = [table[key] for key in ("beats", *(f"{name} beats" for name in values["classes"]))]
+    columns = [table["record"], *([f"{count:,}" for count in column] for column in counts)]
+    columns += [[*map(shown, table[name])] for name in figures]
+    return aligned(heads, [*zip(*columns, strict=True)]), remark
+
+
+def _interval_lines(values: Mapping[str, Any]) -> list[str]:
+    """How the intervals were made, how often such intervals hold the truth, and what n/a means."""
+    records = len(values["by_record"]["record"])
+    if lacks := jackknife.too_few(records):
+        return [f"There are no intervals: {lacks} of at least {jackknife.FEW} that an interval over records needs."]
+    lines = [f"The intervals are over the {records} records, not their beats: {values['interval_method']}."]
+    simulated = values["simulated_coverage"]
+    covered = [
+        f"{ec57.LABELS.get(name, name)} {low:.0f}-{high:.0f}"
+        for name, (low, high) in simulated["percent"].items()
+        if name in values["gross"]
+    ]
+    if covered:
+        counted = f"Of 100 in simulated tests of {simulated['records']} records they held the truth in"
+        lines += fill(f"{counted}: {', '.join(covered)}.", WIDE).split("\n")
+    if any(values["without_interval"].values()):
+        needs = f"{jackknife.FEW} records in which the figure is known, and which differ in it"
+        lines.append(f"n/a: no interval; it needs {needs}.")
+    return lines
+
+
+def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
+    """Draw into `folder` the gross confusion matrix, Se and +P by record, and the reliability diagram."""
+    under, classes = f"{title}\n{fill(protocol, 80)}", values["classes"]
+    gross = np.array(values["confusion_matrix"])
+    figure = plots.confusion_figure(gross, classes, normalised=False, title=f"all records pooled, {under}")
+    plots.save_png(figure, folder / "confusion_gross.png")
+    table, remark = _listed(values["by_record"])
+    cell = (5.0, 1.2 + 0.17 * (len(table["record"]) + 1))
+    what = f"by record{remark}; a record's interval is of its beats, that of gross of the records\n{under}"
+    plots.save_panels(record_panels(values), folder / "by_record", columns=2, title=what, cell=cell)
+    scores = _temperatures(predictions.scores, values.get("temperature"))
+    curves = reliability_panels({name: (of, predictions.target) for name, of in scores.items()})
+    plots.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
+
+
+def record_panels(values: Mapping[str, Any]) -> list[Panel]:
+    """Se and +P of SVEB and VEB (else of each class of macro F1) a record a row, gross below; a panel each, Se left, +P
+    right.
+
+    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where
+    there is one. A record without such a beat has no Se, one in which none is predicted no +P.
+    """
+    (table, _), counted = _listed(values["by_record"]), values["counts"]
+    names = [*table["record"], "gross"]
+    heights = -np.arange(len(names), dtype=float)
+    panels: list[Panel] = []
+    for of in counted or values["macro_over"]:
+        for part, missing in (("Se", "FN"), ("+P", "FP")):
+            share = np.array(table[f"{of} {part}"], dtype=float)
+            low, high = wilson(share, np.add(table[f"{of} TP"], table[f"{of} {missing}"]))
+            gross = values["gross"][f"{of} {part}"]
+            lowest, highest = values["intervals"]["gross"][f"{of} {part}"] or (np.nan, np.nan)
+            estimates = np.append(share, gross)
+            lines = [
+                ("95 % interval", *_strokes(np.append(low, lowest), np.append(high, highest), heights, heights)),
+                ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
+            ]
+            panel_title = f"{of} {part}, dashed: gross {shown(gross)}"
+            panel = Panel(panel_title, f"{of} {part}", "", lines, ticks=(heights, names), legend=not panels)
+            panel.guide = ([gross, gross], [heights[-1], heights[0]])
+            panels.append(panel)
+    return panels
+
+
+def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = calibration.BINS) -> list[Panel]:
+    """Reliability, and how often each confidence occurs, of (scores (N, K), target (N,)) by name."""
+    edges = np.linspace(0, 1, bins + 1)
+    right_share = "share that is right"
+    curve = Panel("reliability; calibrated on the dashed line", "confidence", right_share, guide=([0, 1], [0, 1]))
+    often = Panel("how often each confidence occurs", "confidence", "share of the rows")
+    for name, (scores, target) in named.items():
+        confidence, right = scores.max(1), scores.argmax(1) == target
+        binned = calibration.reliability(confidence, right, bins=bins)
+        there = binned["rows"] > 0
+        label = f"{name} (ECE {calibration.calibration_error(confidence, right, bins=bins):.4f})"
+        curve.lines.append((label, binned["probability"][there], binned["share"][there]))
+        often.lines.append((name, *plots.steps(edges, binned["rows"] / len(target))))
+    return [curve, often]
+
+
+def wilson(share: Array, beats: Array) -> tuple[Array, Array]:
+    """Lower and upper end of the 95 % score interval of a share among so many beats; NaN where there are none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle = (share + Z**2 / (2 * beats)) / (1 + Z**2 / beats)
+        half = Z / (1 + Z**2 / beats) * np.sqrt(share * (1 - share) / beats + (Z / (2 * beats)) ** 2)
+    return middle - half, middle + half
+
+
+def _strokes(x: Array, to_x: Array, y: Array, to_y: Array) -> tuple[Array, Array]:
+    """Strokes from (x, y) to (to_x, to_y), (n,) each, as one line with gaps."""
+    gap = np.full(len(x), np.nan)
+    return np.stack([x, to_x, gap], 1).ravel(), np.stack([y, to_y, gap], 1).ravel()
+
+
+def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
+    named = {"as trained": scores}
+    return named if temperature is None else named | {f"T = {temperature:.3f}": calibration.apply(scores, temperature)}
+
+
+def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:
+    """The rows of the table by record that are shown, and a remark where they are not all: the least accurate."""
+    records = len(table["record"])
+    if records <= MOST_RECORDS:
+        return dict(table), ""
+    chosen = np.sort(np.argsort(table["accuracy"], kind="stable")[:MOST_RECORDS])
+    rows = {name: [column[row] for row in chosen] for name, column in table.items()}
+    return rows, f" (the {MOST_RECORDS} least accurate of {records:,})"

@@ -1,0 +1,118 @@
+"""TensorBoard events of a run: `Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the
+end. It draws nothing: it is handed images."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from toolbox import files
+from toolbox.metrics.classification import METRICS
+from toolbox.runs.predictions import Predictions
+
+RATES = ("lr", "backbone_lr")  # of the head, or of all; of the layers before the head, where they have their own
+Images = Mapping[str, NDArray[np.uint8]]  # tag -> (H, W, 3)
+
+
+class Board:
+    """TensorBoard events of one run, in its own event file; steps are epochs, and a resumed run hides the epochs that
+    it repeats."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], *, epochs_done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        threading.excepthook = _raised_again
+        self.folder, self.classes = folder, classes
+        self.writer = SummaryWriter(str(folder), purge_step=epochs_done + 1 if epochs_done else None)
+
+    def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
+        """Draw the network as it runs on `example`, the inputs of one row."""
+        training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph where no gradient is asked for
+        try:
+            with self._writing(), warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning):
+                self.writer.add_graph(model.eval(), example)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            model.train(training)
+
+    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None, images: Images) -> None:
+        """Scalars, weights, gradients (of the epoch's last batch), `images`, and precision-recall curves of the
+        validation `predictions`, where rows have classes."""
+        step = row["epoch"]
+        scalars = {name: row[name] for name in RATES if name in row} | {"rows_per_s": row["samples_per_s"]}
+        for split in ("train", "val"):
+            scalars |= {f"{name}/{split}": row[split][name] for name in METRICS if name in row[split]}
+        with self._writing():
+            for name, parameter in model.named_parameters():
+                self.writer.add_histogram(f"weights/{name}", parameter.detach(), step)
+                if parameter.grad is not None:
+                    self.writer.add_histogram(f"gradients/{name}", parameter.grad, step)
+            self._add(scalars, images, step)
+            if predictions is not None and "confusion_matrix" in row["val"]:
+                self._add_curves("pr_curve_val", predictions, self.classes, step)
+            self.writer.flush()
+
+    def test(
+        self,
+        scalars: Mapping[str, float],
+        predictions: Predictions,
+        images: Images,
+        *,
+        curves: Sequence[str],
+        step: int,
+    ) -> None:
+        """Figures of the test, `images`, and precision-recall curves of the classes `curves`, which are the columns of
+        the scores; none where no row has a label."""
+        with self._writing():
+            self._add({f"test/{name}": value for name, value in scalars.items()}, images, step)
+            self._add_curves("pr_curve_test", predictions, curves, step)
+            self.writer.flush()
+
+    def _add(self, scalars: Mapping[str, float], images: Images, step: int) -> None:
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
+        for tag, image in images.items():
+            self.writer.add_image(tag, image, step, dataformats="HWC")
+
+    def _add_curves(self, tag: str, predictions: Predictions, classes: Sequence[str], step: int) -> None:
+        for k, name in enumerate(classes):
+            self.writer.add_pr_curve(f"{tag}/{name}", predictions.target == k, predictions.scores[:, k], step)
+
+    def hparams(self, flags: dict[str, Any], values: dict[str, Any]) -> None:
+        """The run's flags beside the figures of its test, in the run's own event file."""
+        from torch.utils.tensorboard.summary import hparams
+
+        simple = bool | int | float | str
+        plain = {key: value if isinstance(value, simple) else str(value) for key, value in flags.items()}
+        figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
+        with self._writing():
+            for summary in hparams(plain, figures):
+                self.writer._get_file_writer().add_summary(summary)
+
+    def close(self) -> None:
+        """Write out what is left."""
+        with self._writing():
+            self.writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Make one line of what the system refuses to the file of events."""
+        try:
+            yield
+        except OSError as error:
+            path = max(self.folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, default=self.folder)
+            raise files.refused(path, error, path) from error
+
+
+def _raised_again(thread: threading.ExceptHookArgs) -> None:
+    """The thread that writes events dies of a full disk, and the next call of its writer raises the reason."""
+    if not issubclass(thread.exc_type, OSError):
+        threading.__excepthook__(thread)
