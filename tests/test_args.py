@@ -317,7 +317,7 @@ WARMUP = Flag("--warmup", TRAINING, "epochs of rising learning rate", type=int, 
 
 
 def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = cells.experiment({"dataset": "synth"}).name
+    plain = cells.configuration({"dataset": "synth"}).name
     monkeypatch.setattr(args, "FLAGS", args.FLAGS)
     assert "--warmup N" in args.build_parser([WARMUP]).format_help()
     assert args.parse(["--warmup", "3"]) == {"warmup": 3}
@@ -330,8 +330,8 @@ def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert args.misfits({"warmup": "3"}) == ["warmup is '3'"]
     assert args.FLAGS.changed({"warmup": 4}, stored) == {"warmup": [3, 4]}
     assert args.FLAGS.changed({"warmup": 4}, {}) == {"warmup": [0, 4]}  # of a run before there was the flag
-    assert cells.experiment({"dataset": "synth"}).name == plain
-    assert cells.experiment({"dataset": "synth", "warmup": "3"}).name != plain
+    assert cells.configuration({"dataset": "synth"}).name == plain
+    assert cells.configuration({"dataset": "synth", "warmup": "3"}).name != plain
 
 
 def test_flags_are_not_changed_once_they_are_resolved() -> None:
