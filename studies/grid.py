@@ -91,12 +91,14 @@ class Option(Grid):
     """An axis: a flag, without its dashes, and the values it takes."""
 
     def __init__(self, key: str, values: Iterable[Any] | Range) -> None:
-        drawn = (flag_key(key), values) if isinstance(values, Range) else None
-        rows = () if drawn else tuple(_row({key: value}) for value in islice(values, MOST_CELLS + 1))
-        few_enough(len(rows))
-        if not (rows or drawn):
-            raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
-        super().__init__(((Axis(rows, drawn),),))
+        if isinstance(values, Range):
+            axis = Axis((), (flag_key(key), values))
+        else:
+            axis = Axis(tuple(_row({key: value}) for value in islice(values, MOST_CELLS + 1)))
+            few_enough(len(axis.rows))
+            if not axis.rows:
+                raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
+        super().__init__(((axis,),))
 
     @staticmethod
     def product(*grids: Grid) -> Grid:
