@@ -1,6 +1,7 @@
 """A dataset and a network of one's own are the file and the line that the README shows: they are put into a copy and
 run."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_they_are_listed_trained_and_tested(program: Path, root: Path) -> None:
     assert ended.code == 0, ended.err
     assert Path(ended.result["run_folder"]).name == "mine_mine_1"
     assert set(ended.result["test"]["per_class"]) == {"normal", "ill"}
+
+
+def test_the_flag_of_the_new_dataset_is_one_of_the_commander(program: Path, root: Path) -> None:
+    assert "--gain GAIN" in commander("--help-all", program=program).out
+    flags = ("--dataset", "mine", "--model-name", "cnn1d_3", "--epochs", "1", "--no-figures", "--root-dir", root)
+    trained = commander(*flags, "--gain", "2", program=program)
+    assert trained.code == 0, trained.err
+    config = json.loads((Path(trained.result["run_folder"]) / "config.json").read_text())
+    assert config["flags"]["gain"] == 2
+    other = commander(*flags, "--gain", "3", "--test", program=program)
+    assert (other.code, "--gain is 3.0, the run has 2.0" in other.err) == (2, True), other.err
+    foreign = commander("--dataset", "synth", "--gain", "2", "--root-dir", root, program=program)
+    assert (foreign.code, "--gain is not for --dataset synth, it goes with mine" in foreign.err) == (2, True)
 
 
 def test_the_new_network_starts_from_another_run_and_the_new_dataset_detects(program: Path, root: Path) -> None:
