@@ -175,28 +175,29 @@ def typed(cell: Cell) -> list[str]:
     for key, value in cell.items():
         flag, _, part = key.partition(".")
         whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
-    names = [known(flag).name for flag in whole]
-    if twice := [flag for flag, name in zip(whole, names, strict=True) if names.count(name) > 1]:
+    flags = {key: known(key) for key in whole}
+    names = [flag.name for flag in flags.values()]
+    if twice := [key for key, flag in flags.items() if names.count(flag.name) > 1]:
         raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
-    return [word for flag, value in whole.items() for word in _words(flag, value)]
+    line = []
+    for key, value in whole.items():
+        if flags[key].type is not bool:
+            line.append(f"--{key}={value}")
+        elif value not in plans.SWITCH:
+            raise UsageError(f"{key} is {value}, it is a switch", hint="true or false")
+        elif plans.SWITCH[value]:
+            line.append(f"--{key}")
+    return line
 
 
-def known(flag: str) -> Flag:
-    """The declaration of `flag`. Raises UsageError where there is none, or a grid may not set it."""
-    found = args.FLAGS.by_spelling.get(f"--{flag}")
-    if found is None:
-        raise args.FLAGS.parser.unknown(f"--{flag}")
-    if not found.kept:
-        raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
-    return found
-
-
-def _words(flag: str, value: str) -> list[str]:
-    if known(flag).type is not bool:
-        return [f"--{flag}={value}"]
-    if value not in plans.SWITCH:
-        raise UsageError(f"{flag} is {value}, it is a switch", hint="true or false")
-    return [f"--{flag}"] * plans.SWITCH[value]
+def known(key: str) -> Flag:
+    """The declaration of a flag. Raises UsageError where there is none, or a grid may not set it."""
+    flag = args.FLAGS.by_spelling.get(f"--{key}")
+    if flag is None:
+        raise args.FLAGS.parser.unknown(f"--{key}")
+    if not flag.kept:
+        raise UsageError(f"--{key} is of one command, not of a run", hint="leave it out of the grid")
+    return flag
 
 
 def differing(cell: Cell, axes: Collection[str]) -> str:

@@ -183,17 +183,14 @@ def _keys(rows: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def _row(values: Mapping[str, Any]) -> Cell:
-    return {flag_key(key): _text(value) for key, value in values.items() if value is not None}
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+    return {flag_key(key): text for key, text in texts.items() if values[key] is not None}
 
 
 def flag_key(key: str) -> str:
     """A flag, or a part of one, as configurations have it: without dashes before it, with dashes in it."""
     name, dot, part = str(key).strip().lstrip("-").partition(".")
     return name.replace("_", "-") + dot + part
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from studies import tables
 from studies.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED, STAGES, Ledger
-from studies.tables import COSTS, Row, leaders, split_rules
+from studies.tables import COSTS, Row, split_rules
 from toolbox.metrics import classification
 from toolbox.plain import markup as escape
 from toolbox.reports import pages
@@ -53,19 +53,18 @@ def remarks(found: Sequence[Row], metric: str) -> list[str]:
 
 def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
     """The words of each line, the head first; a star where the configuration is the best of its stage."""
-    first, costs = leaders(table, metric), heads(table)
+    costs = heads(table)
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
     head = ["", *stage, "name", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
     lines = [head]
     for row in table:
         notes = [f"{row[name]} {name}" for name in (FAILED, DAMAGED, PRUNED, "left", "collapsed") if row[name]]
         notes += [row["stage"]] * (not stage and row["stage"] != FIRST)
-        star, seconds = "*" * any(row is one for one in first), row["seconds"]
+        name = ["*" * row["best"], *(row[key] for key in (*stage, "cell")), *(shown(row.get(axis)) for axis in axes)]
         figures = [interval(row, "val"), interval(row, "test"), interval(row, "difference")]
         figures += [shown_cost(row, name) for name in costs.values()]
-        figures += ["" if seconds is None else f"{seconds:,.0f}", ", ".join(notes)]
-        name = [row[key] for key in (*stage, "cell")]
-        lines.append([star, *name, *(shown(row.get(axis)) for axis in axes), str(row["n"]), *figures])
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:,.0f}"
+        lines.append([*name, str(row["n"]), *figures, seconds, ", ".join(notes)])
     return lines
 
 
@@ -110,7 +109,6 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
-    first = leaders(table, metric)
     pages.save_library(ledger.path)
     pages.save(
         ledger.path / "index.html",
@@ -119,7 +117,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
         facts=[f"{len(table)} configurations, {len(rows)} runs: {counted}.", *remarks(rows, metric)],
         head=head,
         rows=lines,
-        best=[i for i, row in enumerate(table) if any(row is one for one in first)],
+        best=[i for i, row in enumerate(table) if row["best"]],
         figures=figures,
     )
     return ledger.path / "index.html"

@@ -27,7 +27,7 @@ import re
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add, mul
@@ -90,7 +90,7 @@ class Stage:
         axes = {key: None for term in self.grid.terms for axis in term for key in axis.keys}
         own = over(over(inherited, self.base), axes)
         grid = fixed(own) * (self.grid if self.grid.terms else fixed({}))
-        return Grid(tuple(tuple(_resolved(axis, best) for axis in term) for term in grid.terms))
+        return Grid(tuple(tuple(_starting(axis, best) for axis in term) for term in grid.terms))
 
 
 OF_THE_LAST = {"name", "from", "seeds"}
@@ -211,23 +211,18 @@ def _loaded(path: Path) -> Mapping[str, Any]:
     try:
         loader = Loader(content.decode("utf-8-sig"))
         node = loader.get_single_node()
-        _check_size(node)
+        values, depth = _size(node, {}) if node else (0, 0)
+        if depth > MOST_DEPTH:
+            raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
+        if values > MOST_VALUES:
+            what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
+            raise UsageError(what, hint="a grid of fewer values, or several files")
         found = loader.construct_document(node) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
     except RecursionError as error:
         raise UsageError(f"the file is nested more than {MOST_DEPTH} deep", hint=SHAPE) from error
     return mapping(found, "the file")
-
-
-def _check_size(node: Any) -> None:
-    """Raise UsageError where a tree of YAML is deeper, or with its aliases written out larger, than any grid is."""
-    values, depth = _size(node, {}) if node else (0, 0)
-    if depth > MOST_DEPTH:
-        raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
-    if values > MOST_VALUES:
-        what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
-        raise UsageError(what, hint="a grid of fewer values, or several files")
 
 
 def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
@@ -247,8 +242,8 @@ def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int
 
 def read_grid(found: Any) -> Grid:
     """The sum of the lines of `grid`; without a line a grid without terms."""
-    few_enough(len(_entries(found)))
-    return reduce(add, [_entry(entry) for entry in _entries(found)], EMPTY)
+    few_enough(len(_list(found)))
+    return reduce(add, map(_entry, _list(found)), EMPTY)
 
 
 def read_base(found: Any) -> Mapping[str, str | None]:
@@ -260,24 +255,21 @@ def read_base(found: Any) -> Mapping[str, str | None]:
     return {flag_key(key): value for key, value in base.items()}
 
 
-def _entries(found: Any) -> list[Any]:
+def _list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
 def _entry(found: Any) -> Grid:
-    """One line of `grid`: its zip and its cross, each with each."""
+    """One line of `grid`: its zip, of which there may be a list, and its cross, each with each."""
     entry = mapping(found, "a line of grid")
     if not entry or (unknown := entry.keys() - {"zip", "cross"}):
         raise UsageError(f"a line of grid has no '{min(unknown)}'" if entry else "a line of grid is empty", hint=SHAPE)
-    return reduce(mul, [part for name, axes in entry.items() for part in _parts(name, axes)])
-
-
-def _parts(name: str, found: Any) -> Iterator[Grid]:
-    """The factors of a zip, which may be a list of several, or of a cross."""
-    if name == "cross":
-        yield from _axes(found, name)
-    else:
-        yield from (Option.product(*_axes(axes, name)) for axes in _entries(found))
+    factors: list[Grid] = []
+    for name, axes in entry.items():
+        factors += (
+            _axes(axes, name) if name == "cross" else [Option.product(*_axes(each, name)) for each in _list(axes)]
+        )
+    return reduce(mul, factors)
 
 
 def _axes(found: Any, where: str) -> list[Grid]:
@@ -287,12 +279,11 @@ def _axes(found: Any, where: str) -> list[Grid]:
     return [_axis(key, values) for key, values in axes.items()]
 
 
-def _axis(key: str, values: Any) -> Grid:
-    if isinstance(values, str):
-        return Option(key, parse_range(values) or [values])
-    if not isinstance(values, list) or not all(value is None or isinstance(value, str) for value in values):
+def _axis(key: str, found: Any) -> Grid:
+    values = _list(found)
+    if not all(value is None or isinstance(value, str) for value in values):
         raise UsageError(f"the values of {key} are no list of words", hint=f"{key}: [one, other]")
-    return Option(key, values)
+    return Option(key, (parse_range(found) if isinstance(found, str) else None) or values)
 
 
 def mapping(found: Any, where: str) -> Mapping[str, Any]:
@@ -319,11 +310,10 @@ def over(below: Mapping[str, str | None], above: Mapping[str, str | None]) -> di
     return {key: value for key, value in below.items() if not any(same(key, other) for other in above)} | {**above}
 
 
-def _resolved(axis: Axis, best: Mapping[str, str]) -> Axis:
-    """An axis with the best configuration of a stage in place of the stage's name, as source of weights."""
-    rows = (
-        {key: best.get(value, value) if key == PRETRAINED else value for key, value in row.items()} for row in axis.rows
-    )
+def _starting(axis: Axis, best: Mapping[str, str]) -> Axis:
+    """An axis in which weights are those of the best configuration of a stage, where a row names the stage."""
+    rows = ({key: best.get(value, value) if key == PRETRAINED else value for key, value in row.items()}
+            for row in axis.rows)  # fmt: skip
     return replace(axis, rows=tuple(rows))
 
 

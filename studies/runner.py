@@ -48,27 +48,20 @@ class Above(logging.Handler):
             terminal.say(f"{self.format(record)}\n")
 
 
-class Bars:
+class Bars(ExitStack):
     """A bar over `total` runs of which `done` are from earlier commands, and below it a line for each worker."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
-        self.total, self.before = total, done
-        self.ended_now = 0
+        super().__init__()
+        self.total, self.done, self.before = total, done, done
         self.begun_s = self.logged_s = time.monotonic()
         self.shown_s = 0.0
-        self.bar = terminal.bar(total=total, initial=done, unit="run", desc="study")
+        self.bar = self.enter_context(terminal.bar(total=total, initial=done, unit="run", desc="study"))
         self.lines: dict[str, Any] = {}
-
-    def __enter__(self) -> "Bars":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for line in (*self.lines.values(), self.bar):
-            line.close()
 
     def ended(self, key: str, outcome: Outcome) -> None:
         """Count and log a run that ended."""
-        self.ended_now += 1
+        self.done += 1
         self.bar.update()
         log.info("%s %s%s", key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
@@ -80,21 +73,22 @@ class Bars:
         if now_s - self.shown_s < SHOW_S or (self.bar.disable and not to_log):
             return
         self.shown_s, doing = now_s, {name: f"worker {name}: {text}" for name, text in sorted(ask().items())}
-        for name in [*self.lines, *(name for name in doing if name not in self.lines)]:
-            if name not in self.lines:
-                self.lines[name] = terminal.bar(position=len(self.lines) + 1, bar_format="{desc}", leave=False)
-            self.lines[name].set_description_str(doing.get(name, f"worker {name}: waits"))
+        for name in [name for name in doing if name not in self.lines]:
+            line = terminal.bar(position=len(self.lines) + 1, bar_format="{desc}", leave=False)
+            self.lines[name] = self.enter_context(line)
+        for name, line in self.lines.items():
+            line.set_description_str(doing.get(name, f"worker {name}: waits"))
         self.bar.set_postfix_str(self.left(), refresh=True)
         if to_log:
             self.logged_s = now_s
             rest = "; ".join(doing.values()) or "no worker has begun"
-            _into_files(f"{self.before + self.ended_now} of {self.total} runs ended, {self.left()}; {rest}")
+            _into_files(f"{self.done} of {self.total} runs ended, {self.left()}; {rest}")
 
     def left(self) -> str:
         """The time left at the pace so far."""
-        if not self.ended_now:
+        if self.done == self.before:
             return "time left not known yet"
-        left_s = (time.monotonic() - self.begun_s) / self.ended_now * (self.total - self.before - self.ended_now)
+        left_s = (time.monotonic() - self.begun_s) / (self.done - self.before) * (self.total - self.done)
         return f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
 
 
@@ -123,28 +117,23 @@ def gpus() -> str:
     return ",".join(map(str, range(torch.cuda.device_count())))
 
 
-class Workers:
+class Workers(ExitStack):
     """`count` processes of this machine, on the GPUs that `gpus` names in turn, or those of the scheduler at
     `address`; started when they are first needed, and closed at the end."""
 
     def __init__(self, count: int | None = None, *, gpus: str | None = None, address: str | None = None) -> None:
+        super().__init__()
         self.count, self.gpus, self.address = count or cores(), gpus, address
-        self.started, self.client, self.stack = 0, None, ExitStack()
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        self.started, self.client = 0, None
 
     @contextmanager
     def at_work(self, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple["Engine", Bars]]:
         """An engine with `most` workers, as far as there are so many, and a bar over `total` runs."""
         wanted = min(self.count, most)
         if self.client is None or (wanted != self.started and not self.address):
-            self.stack.close()
+            self.close()
             made = connected(workers=wanted, gpus=self.gpus or gpus(), address=self.address)
-            self.client, self.started = self.stack.enter_context(made), wanted
+            self.client, self.started = self.enter_context(made), wanted
         with Bars(total, done=done) as bar:
             yield Engine(self.client, ledger), bar
 
@@ -166,7 +155,8 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         try:
-            cluster = None if address else stack.enter_context(_local(workers, gpus))
+            if not address:
+                cluster = stack.enter_context(_local(workers, gpus))
             client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
             stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
@@ -190,19 +180,11 @@ def _local(workers: int, gpus: str | None) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
+    alone: dict[str, Any] = {"host": LOOPBACK, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    alone |= {"security": distributed.Security.temporary(), "scheduler_kwargs": {"dashboard_address": f"{LOOPBACK}:0"}}
+    env = {worker.GPUS: gpus} if gpus else {}
     with dask.config.set(config):
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            host=LOOPBACK,
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": f"{LOOPBACK}:0"},
-            security=distributed.Security.temporary(),
-            silence_logs=logging.CRITICAL,
-            env={worker.GPUS: gpus} if gpus else {},
-        )
+        cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, env=env, **alone)
         try:
             yield cluster
         finally:

@@ -241,7 +241,8 @@ def _json(folder: Path | None, name: str, form: Any) -> Any:
 
 
 def cells(found: Sequence[Row], metric: str) -> list[Row]:
-    """A row for each configuration: its numbers of runs, and mean, sd and interval of `metric` on validation and test.
+    """A row for each configuration: its numbers of runs, mean, sd and interval of `metric` on validation and test, and
+    whether it is the `best` of its contest.
 
     `val_sound_*` and `test_sound_*` are without collapsed runs; `difference_*` is from the best configuration of the
     contest on validation, over the repetitions of both, collapsed or not.
@@ -251,10 +252,12 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
         groups.setdefault((row["stage"], row["cell"]), []).append(row)
     table = [_cell(group, metric) for group in groups.values()]
     scores = {key: _by_rep(group, f"val/{metric}") for key, group in groups.items()}
-    first = {contest(row): row for row in leaders(table, metric)}
+    first = {among: best(table, metric, among) for among in dict.fromkeys(map(contest, table))}
     for row in table:
-        best = None if row["chosen"] else first.get(contest(row), row)  # chosen configurations have other seeds
-        others = scores[best["stage"], best["cell"]] if best and best is not row else NO_SCORES
+        leader = first[contest(row)]
+        row["best"] = row is leader
+        compared = leader and not (row["best"] or row["chosen"])  # chosen configurations have other seeds
+        others = scores[leader["stage"], leader["cell"]] if leader and compared else NO_SCORES
         row |= _spread((scores[row["stage"], row["cell"]] - others).dropna(), "difference")
     return table
 
@@ -311,12 +314,7 @@ def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
     """
     known = [row for row in table if row["val_mean"] is not None and not row["chosen"] and contest(row) == among]
     known = [row for row in known if row["n"] % row["folds"] == 0]
-    known = [row for row in known if 2 * row["n"] >= max(other["n"] for other in known)]
+    most = max((row["n"] for row in known), default=0)
+    known = [row for row in known if 2 * row["n"] >= most]
     pick = min if mode(metric) == "min" else max
     return pick(known, key=lambda row: row["val_mean"]) if known else None
-
-
-def leaders(table: Sequence[Row], metric: str) -> list[Row]:
-    """The best configuration of each contest."""
-    found = (best(table, metric, among) for among in dict.fromkeys(map(contest, table)))
-    return [row for row in found if row is not None]
