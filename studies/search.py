@@ -23,7 +23,7 @@ from studies.cells import Configuration, Series, configuration
 from studies.grid import Range, Space, few_enough
 from studies.ledger import DONE, FAILED, PRUNED, SEARCH, Job, Ledger, key_of
 from toolbox import tasks
-from toolbox.errors import UsageError
+from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ class Search:
             self.reported[number] = len(frozen.intermediate_values)
 
     def _history(self, key: str) -> list[dict[str, Any]]:
+        folder = self.ledger.folder(self.ledger.record(key))
         try:
-            return tables.epochs(self.ledger.folder(self.ledger.record(key)))
-        except tables.DamagedRun as error:
+            return tables.epochs(folder) if folder else []
+        except CheckpointError as error:
             log.warning("%s: %s", key, error)
             return []

@@ -17,13 +17,13 @@ import pandas as pd
 
 from studies.grid import varying
 from studies.ledger import BEST, DAMAGED, DONE, FAILED, FIRST, NO_PLAN, PRUNED, STAGES, WAITING
-from studies.ledger import Ledger, Record, Status, key_of, stage_of
-from toolbox import files, schema
-from toolbox.errors import UsageError
+from studies.ledger import Ledger, Record, key_of, stage_of
+from toolbox import schema
+from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import classification
 from toolbox.registry import pick
 from toolbox.reports import tables as reports
-from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
+from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.tasks import LAST, is_better, mode
 
 Row = dict[str, Any]
@@ -60,10 +60,6 @@ MATRIX = {"confusion_matrix?": [[schema.Number()]]}
 EPOCH = {"epoch": int, "seconds": schema.Number(), "val": MATRIX, "train?": MATRIX}
 OF_CONFIG = {"parameters?": schema.Number(), "flags?": dict, "data?": {"split_rule?": str}}
 OF_RESULTS = {"test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in COSTS}}
-
-
-class DamagedRun(Exception):
-    """A file of a run is not as this program writes it."""
 
 
 def rows(ledger: Ledger) -> list[Row]:
@@ -115,31 +111,33 @@ def _row(ledger: Ledger, record: Record, row: Row) -> Row:
     if found.state == WAITING and found.why:
         return row | {"error": found.why, "state": DAMAGED if found.damaged else WAITING}
     try:
-        row |= _figures(found)
-    except DamagedRun as error:
-        return row | {"state": DAMAGED, "run": record["run"], "error": f"{error}; {MEND}"}
+        row |= _figures(found.folder, found.config, done=found.state == DONE) if found.folder else {}
+    except CheckpointError as error:
+        why = f"{error.what} ({error.where}); {MEND}"
+        return row | {"state": DAMAGED, "run": record["run"], "error": why}
     row["run"] = record["run"] if found.folder else None
     return row | {"error": record["error"] if found.state == FAILED else None}
 
 
-def _figures(found: Status) -> Row:
-    """The figures in the files of a run. Raises DamagedRun for a file that is not as this program writes it."""
-    config, results = found.config, _json(found.folder, RESULTS, OF_RESULTS) or {}
+def _figures(folder: Path, config: Mapping[str, Any], *, done: bool) -> Row:
+    """The figures in the files of a run. Raises CheckpointError for a file that is not as this program writes it."""
+    results = _json(folder, RESULTS, OF_RESULTS) or {}
     if why := schema.misfit(config, OF_CONFIG):
-        raise DamagedRun(f"{CONFIG} is not as it was written, {why} ({found.folder})")
-    history, test = epochs(found.folder), results.get("test") or {}
+        raise CheckpointError(f"{CONFIG} is not as it was written, {why}", where=str(folder / CONFIG), hint=MEND)
+    history, test = epochs(folder), results.get("test") or {}
     best = best_epoch(history, monitor(config)) or {}
     row: Row = {"epochs": len(history), "parameters": config.get("parameters")}
     row |= {f"cost/{name}": value for name, value in (results.get("cost") or {}).items()}
     row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
-    row |= {f"val/{name}": value for name, value in _plain(best.get("val") or {}).items()}
-    row |= {f"test/{name}": value for name, value in _plain(test).items()}
-    row["collapsed"] = _collapsed(best, test) if found.state == DONE else None
+    for split, values in (("val", best.get("val") or {}), ("test", test)):  # without those of one class
+        row |= {f"{split}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+    row["collapsed"] = _collapsed(best, test) if done else None
     return row | {"split_rule": (config.get("data") or {}).get("split_rule")}
 
 
-def epochs(folder: Path | None) -> list[dict[str, Any]]:
-    """The epochs of a run from its logger.json, none without the file. Raises DamagedRun where it is no history."""
+def epochs(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run from its logger.json, none without the file. Raises CheckpointError where it is no
+    history."""
     return _json(folder, HISTORY, [EPOCH]) or []
 
 
@@ -223,20 +221,12 @@ def typed(text: str | None) -> Any:
     return text
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, float]:
-    """The figures among the values of a split, without those of one class."""
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
-def _json(folder: Path | None, name: str, form: Any) -> Any:
-    """A file of a run, None where it is missing. Raises DamagedRun where it cannot be read, or has another `form`."""
-    path = folder / name if folder else None
-    try:
-        found = files.read_json(path) if path and path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise DamagedRun(f"{name} cannot be read, {error} ({path})") from error
+def _json(folder: Path, name: str, form: Any) -> Any:
+    """A file of a run, None where it is missing. Raises CheckpointError where it cannot be read, or has another
+    `form`."""
+    found = RunFolder(folder).read_json(name) if (folder / name).is_file() else None
     if found is not None and (why := schema.misfit(found, form)):
-        raise DamagedRun(f"{name} is not as it was written, {why} ({path})")
+        raise CheckpointError(f"{name} is not as it was written, {why}", where=str(folder / name), hint=MEND)
     return found
 
 
