@@ -1,6 +1,9 @@
-"""One file a verb: what the commander does with resolved flags. The flags of datasets are known from here on."""
+"""What the commander can be asked for, one file a verb; flags become objects here.
+
+The flags that datasets declare for themselves are added to those of `args` when this package is imported.
+"""
 
 import args
-from loaders import DATASETS
+from loaders import own_flags
 
-args.build_parser(flag for dataset in DATASETS.values() for flag in dataset.flags)
+args.build_parser(own_flags())

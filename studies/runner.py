@@ -1,18 +1,11 @@
-"""Runs are carried out by Dask: by processes of this machine, or by the workers of a scheduler that is there already.
+"""Carry out runs with Dask: on processes of this machine, or on the workers of a running scheduler.
 
-    with connected(workers=2) as client:
-        engine = Engine(client, ledger)
+    with Workers(2) as workers, workers.at_work(ledger, total, done=0, most=8) as (engine, bar):
         engine.submit(task)
-        key, outcome = engine.next()
+        task, outcome = engine.next()
 
-A worker that dies is replaced, and what it was at goes on from its checkpoint with another; no engine of our own does
-that.
-
-How far a research is: one bar, a line for each worker, the time left; the same as lines of a log file.
-
-with progress.logged(path):                  what is logged goes to stderr and into the file
-    with Progress(total, done=3) as progress:
-        progress.ended("1a2b3c4d_0", {"state": "done"}); progress.show(lambda: {"0": "1a2b3c4d_0 epoch 3/20"})
+A worker that dies is replaced, and another goes on from the checkpoint of its run. `Progress` is one bar, a line for
+each worker and the time left; the same goes into a log file as lines.
 """
 
 import logging
@@ -22,32 +15,27 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from studies import worker
 from studies.ledger import FAILED, Ledger, Task
-from toolbox import plain, terminal
+from toolbox import terminal
 from toolbox.errors import ResourceError
 from toolbox.terminal import StopRequest
 
+ROOT = str(Path(__file__).resolve().parent.parent)
 SHOW_S, LOG_S = 2.0, 30.0  # between two looks at the workers; between two lines of the log
+AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is tried again
+PATIENCE_S = 20.0  # that a scheduler may take to answer
+LOOPBACK = "127.0.0.1"
+LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
+CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
+Outcome = dict[str, Any]
+Group = tuple[Task, ...]
 log = logging.getLogger("commander")
-
-
-@contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Write what is logged into `path` too, with times."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
 
 
 class Above(logging.Handler):
@@ -61,13 +49,13 @@ class Above(logging.Handler):
 
 
 class Progress:
-    """One bar over `total` runs of which `done` were there before, and below it a line for each worker."""
+    """One bar over `total` runs of which `done` are from earlier commands, and below it a line for each worker."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
         self.total, self.before, self.states = total, done, Counter()
         self.begun_s = self.logged_s = time.monotonic()
         self.shown_s = 0.0
-        self.bar = terminal.bar(total=total, initial=done, unit="run", desc="research")
+        self.bar = terminal.bar(total=total, initial=done, unit="run", desc="study")
         self.lines: dict[str, Any] = {}
 
     def __enter__(self) -> "Progress":
@@ -78,32 +66,32 @@ class Progress:
             line.close()
 
     def ended(self, key: str, outcome: Mapping[str, Any]) -> None:
-        """Count and say a run that came to an end."""
+        """Count and log a run that ended."""
         self.states[outcome["state"]] += 1
         self.bar.update()
         log.info("%s %s%s", key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
-    def show(self, asked: Callable[[], Mapping[str, str]]) -> None:
-        """What each worker is at, by its name, every two seconds; into the log twice a minute."""
+    def show(self, ask: Callable[[], Mapping[str, str]]) -> None:
+        """The run of each worker, by the worker's name: on the terminal every two seconds, in the log twice a
+        minute."""
         now_s = time.monotonic()
         to_log = now_s - self.logged_s > LOG_S
         if now_s - self.shown_s < SHOW_S or (self.bar.disable and not to_log):
             return
-        self.shown_s, doing = now_s, asked()
-        for i, (name, text) in enumerate(sorted(doing.items())):
+        self.shown_s, doing = now_s, {name: f"worker {name}: {text}" for name, text in sorted(ask().items())}
+        for i, name in enumerate(doing):
             if name not in self.lines:
                 self.lines[name] = terminal.bar(position=i + 1, bar_format="{desc}", leave=False)
-            self.lines[name].set_description_str(f"worker {name}: {text}")
-        for name in self.lines.keys() - doing.keys():
-            self.lines[name].set_description_str(f"worker {name}: waits")
+        for name, line in self.lines.items():
+            line.set_description_str(doing.get(name, f"worker {name}: waits"))
         self.bar.set_postfix_str(self.left(), refresh=True)
         if to_log:
-            self.logged_s = now_s
-            told = "; ".join(f"worker {name}: {text}" for name, text in sorted(doing.items())) or "no worker has begun"
-            _into_files(f"{self.before + self.states.total()} of {self.total} runs ended, {self.left()}; {told}")
+            self.logged_s, ended = now_s, self.before + self.states.total()
+            rest = "; ".join(doing.values()) or "no worker has begun"
+            _into_files(f"{ended} of {self.total} runs ended, {self.left()}; {rest}")
 
     def left(self) -> str:
-        """The time that is left, as long as the rest takes at the pace so far."""
+        """The time left at the pace so far."""
         ended = self.states.total()
         if not ended:
             return "time left not known yet"
@@ -118,20 +106,10 @@ def _into_files(line: str) -> None:
             handler.handle(record)
 
 
-ROOT = str(Path(__file__).resolve().parent.parent)
-AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is asked for again
-PATIENCE_S = 20.0  # that a scheduler may take to answer
-LOOPBACK = "127.0.0.1"
-LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
-CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
-Outcome = dict[str, Any]
-Group = tuple[Task, ...]
-
-
 def threads_each(workers: int) -> int:
-    """Threads of torch that each of `workers` gets: its share of the cores, or what OMP_NUM_THREADS says."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else max(1, cores() // workers)
+    """Threads of torch for each of `workers`: OMP_NUM_THREADS, or its share of the cores."""
+    typed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(typed) if typed.isdigit() and int(typed) else max(1, cores() // workers)
 
 
 def cores() -> int:
@@ -144,6 +122,36 @@ def gpus() -> str:
     import torch
 
     return ",".join(map(str, range(torch.cuda.device_count())))
+
+
+class Workers:
+    """`count` processes of this machine, on the GPUs that `gpus` names in turn, or those of the scheduler at
+    `address`; started when they are first needed, and closed at the end."""
+
+    def __init__(self, count: int | None = None, *, gpus: str | None = None, address: str | None = None) -> None:
+        self.count, self.gpus, self.address = count or cores(), gpus, address
+        self.started, self.client, self.stack = 0, None, ExitStack()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    @contextmanager
+    def at_work(self, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple["Engine", Progress]]:
+        """An engine with `most` workers, as far as there are so many, and a bar over `total` runs."""
+        wanted = min(self.count, most)
+        if self.client is None or (wanted != self.started and not self.address):
+            self.stack.close()
+            how = {"gpus": self.gpus or gpus(), "address": self.address}
+            self.client, self.started = self.stack.enter_context(connected(workers=wanted, **how)), wanted
+        with Progress(total, done=done) as bar:
+            yield Engine(self.client, ledger), bar
+
+    def branches(self, asked: int | None, runs: int) -> int:
+        """The number of runs that a worker steps in turn: as `asked`, but few enough that each worker has one."""
+        return max(1, min(asked or 1, -(-runs // (1 if self.address else self.count))))
 
 
 @contextmanager
@@ -172,7 +180,7 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
 @contextmanager
 def _local(workers: int, gpus: str | None) -> Iterator[Any]:
     """A cluster of processes of this machine that nobody else can use."""
-    import cryptography  # noqa: F401, the keys are made with it: said here where it is missing
+    import cryptography  # noqa: F401, the keys are made with it: a missing package is named here
     import dask
     import distributed
 
@@ -202,41 +210,23 @@ def write_keys(folder: Path) -> None:
     made = distributed.Security.temporary()
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    for name, text in (
-        ("ca.pem", made.tls_ca_file),
-        ("key.pem", made.tls_worker_key),
-        ("cert.pem", made.tls_worker_cert),
-    ):
+    texts = {"ca.pem": made.tls_ca_file, "key.pem": made.tls_worker_key, "cert.pem": made.tls_worker_cert}
+    for name, text in texts.items():
         with open(folder / name, "x", opener=lambda path, how: os.open(path, how, 0o600)) as file:
             file.write(text)
 
 
-@contextmanager
-def one_for_all(workers: int) -> Iterator[Callable[..., Any]]:
-    """What is called as `connected` is, again and again, with one cluster of `workers` for all, made when it is first
-    needed."""
-    with ExitStack() as stack:
-        made: list[Any] = []
-
-        def once(**how: Any) -> Any:
-            if not made:
-                made.append(stack.enter_context(connected(**how | {"workers": workers})))
-            return nullcontext(made[0])
-
-        yield once
-
-
 def _closed(part: Any, *, timeout: float) -> None:
-    """Close a client or a cluster; of a scheduler that is gone nothing is to be closed."""
+    """Close a client or a cluster; one whose scheduler is gone may refuse."""
     with suppress(Exception):
         part.close(timeout=timeout)
 
 
 class Engine:
-    """Tasks go in, alone or as branches; outcomes come out as they are done; a worker has one or a group of branches at
-    a time.
+    """Tasks go in, alone or as branches; outcomes come out as they are done.
 
-    So those submitted first are begun first, and a cell that kills its worker brings no other into discredit.
+    A worker has one task or one group of branches, so those submitted first start first, and a configuration that
+    kills its worker is never confused with another.
     """
 
     def __init__(self, client: Any, ledger: Ledger) -> None:
@@ -247,7 +237,7 @@ class Engine:
         self.ended: deque[tuple[Task, Outcome]] = deque()
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.workers: dict[str, str] = {}  # names by address
-        self.at: dict[str, list[str]] = {}  # the keys that each address is at
+        self.at: dict[str, list[str]] = {}  # the keys of the tasks of each address
         self.asked_s = self.stopped_s = -AGAIN_S
 
     def __len__(self) -> int:
@@ -255,11 +245,11 @@ class Engine:
         return sum(map(len, groups)) + len(self.later) + len(self.ended)
 
     def submit(self, *tasks: Task) -> None:
-        """Put a task behind those that wait, or several that one worker steps in turn."""
+        """Append a task to the backlog, or several that one worker steps in turn."""
         self.backlog.append(tasks)
 
     def next(self, timeout_s: float = 0.5) -> tuple[Task, Outcome] | None:
-        """What was done next, or None where nothing was in the time; a ResourceError where the scheduler is gone."""
+        """The next outcome, None without one in the time. Raises ResourceError where the scheduler is gone."""
         self._look()
         for due_s, task in [each for each in self.later if each[0] <= time.monotonic()]:
             self.later.remove((due_s, task))
@@ -271,7 +261,7 @@ class Engine:
         return self.ended.popleft() if self.ended else None
 
     def _wait(self, timeout_s: float) -> None:
-        """Take in what a worker has done next."""
+        """Take in the next result of a worker."""
         try:
             tasks, future = self.futures.pop(self.finished.get(timeout=timeout_s))
         except queue.Empty:
@@ -293,33 +283,30 @@ class Engine:
         future.add_done_callback(lambda _: self.finished.put(name))
 
     def _look(self) -> None:
-        """Ask, once in two seconds, what workers there are and what each is at."""
+        """Ask, once in two seconds, for the workers and the task of each."""
         if time.monotonic() - self.asked_s < AGAIN_S:
             return
         self.asked_s = time.monotonic()
+        scheduler, wait = self.client.scheduler, {"callback_timeout": PATIENCE_S}
         try:
-            told = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=PATIENCE_S)[
-                "workers"
-            ]
-            at = self.client.sync(self.client.scheduler.processing, callback_timeout=PATIENCE_S)
+            workers = self.client.sync(scheduler.identity, n_workers=-1, **wait)["workers"]
+            at = self.client.sync(scheduler.processing, **wait)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             raise self._gone() from error
-        self.workers = {address: str(facts["name"]).rsplit("/", 1)[-1] for address, facts in told.items()}
+        self.workers = {address: str(facts["name"]).rsplit("/", 1)[-1] for address, facts in workers.items()}
         names = {address: next(filter(self.futures.get, keys), None) for address, keys in at.items()}
         self.at = {address: [task.key for task in self.futures[name][0]] for address, name in names.items() if name}
 
     def doing(self) -> dict[str, str]:
-        """What each worker is at, by its name."""
+        """The run of each worker and its epoch, by the worker's name."""
         return {
-            self.workers[address]: f"{keys[0]}{self.ledger.epoch(keys[0])}"
-            + f" and {len(keys) - 1} beside" * (len(keys) > 1)
+            self.workers[address]: keys[0] + self.ledger.epoch(keys[0]) + f" and {len(keys) - 1} more" * (len(keys) > 1)
             for address, keys in self.at.items()
             if address in self.workers
         }
 
     def _free(self, task: Task) -> None:
-        """Remove the lock of a run that a worker of this research had, on whatever host, where no such worker is
-        alive."""
+        """Remove the lock of a run that a worker of this study held, on any host, where that worker is dead."""
         record = self.ledger.known(task)
         holder = self.ledger.holder(record)
         if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
@@ -327,8 +314,8 @@ class Engine:
             (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
 
     def _outcomes(self, future: Any, tasks: Group) -> list[tuple[Task, Outcome]]:
-        """How each task ended; those of a group that ended as a whole are gone on with one by one, to see which it
-        was."""
+        """The outcome of each task; those of a group that ended as a whole are tried again one by one, to see which
+        it was."""
         if future.status == "finished":
             return list(zip(tasks, future.result(), strict=True))
         if future.status == "error" and len(tasks) > 1:
@@ -341,7 +328,7 @@ class Engine:
             raise self._gone()
         error = future.exception()
         died = type(error).__name__ == "KilledWorker"
-        what = f"every worker that was at it died. Try: {LESS}" if died else f"{type(error).__name__}: {error}"
+        what = f"every worker that ran it died. Try: {LESS}" if died else f"{type(error).__name__}: {error}"
         outcome = {"state": FAILED, "error": what, "code": ResourceError.code}
         self.ledger.write(task, **outcome)
         return outcome
@@ -354,18 +341,17 @@ class Engine:
         """Let all runs end where a stop was requested; asked again for what a worker began in the meantime."""
         if stop.requested is not None and time.monotonic() - self.stopped_s > AGAIN_S:
             self.stopped_s = time.monotonic()
+            self.backlog.clear()
+            self.later.clear()
             self.stop(signum=stop.requested)
 
     def stop(self, keys: Sequence[str] | None = None, *, signum: int) -> None:
-        """Let runs end after their step, with a checkpoint; None is all of them, and nothing new is begun."""
-        if keys is None:
-            self.backlog.clear()
-            self.later.clear()
+        """Let the runs with these keys, or all, end after their step with a checkpoint."""
         self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
 
 
 def carry_out(engine: Engine, groups: Iterable[Group], bar: Progress, stop: StopRequest) -> None:
-    """Have the groups of tasks done; a stop that is requested is passed on, and waited for until all are at rest."""
+    """Have the groups of tasks done; a requested stop is passed on, and waited for until all are at rest."""
     for tasks in groups:
         engine.submit(*tasks)
     while len(engine):

@@ -1,10 +1,10 @@
-"""A search over a grid that has ranges: Optuna is asked for cells and told what validation showed; the test set stays
+"""A search over a grid with ranges: Optuna draws configurations and learns their validation scores; the test stays
 closed.
 
-The study lies beside the runs, `study.log` in the research's folder, and is gone on with: a trial that was under way
-when the driver ended is the same run still. Every ask draws with its own seed, so that one worker, stopped or not,
-tries the same cells. Where folds validate in turn a trial is worth the mean over them. Its first fold runs alone, its
-epochs are what a pruner sees, and the others run only when that is done.
+Its trials are kept in `study.log` in the study's folder, and resumed: a trial that was under way when the driver ended
+is still the same run. Every draw has its own seed, so that one worker, stopped or not, tries the same configurations.
+Where folds validate in turn, the value of a trial is the mean over them. Its first fold runs alone, the pruner sees the
+epochs of that, and the others run only when it is done.
 """
 
 import logging
@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from studies import cells, tables, worker
-from studies.cells import Series
+from studies import tables, worker
+from studies.cells import Configuration, Series
 from studies.grid import Range, Space, few_enough
-from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task, key_of
+from studies.ledger import DONE, FAILED, PRUNED, SEARCH, Ledger, Task, key_of
 from toolbox import tasks
 from toolbox.errors import UsageError
 from toolbox.registry import pick
@@ -32,30 +33,20 @@ if TYPE_CHECKING:
 SAMPLERS = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # every cell is queued, nothing is drawn
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # every configuration is queued, none is drawn
 }
 PRUNERS = {
     "median": lambda epochs: optuna.pruners.MedianPruner(),
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
 }
 State = optuna.trial.TrialState
-STAGE = "search"  # of a research without stages
+# The lock of a journal that one process alone writes, since the study is locked as a whole.
+ALONE = SimpleNamespace(acquire=lambda: True, release=lambda: None)
 log = logging.getLogger("commander")
 
 
-class Alone:
-    """The lock of a journal that one process alone writes, since the research is locked as a whole."""
-
-    def acquire(self) -> bool:
-        """Held at once."""
-        return True
-
-    def release(self) -> None:
-        """Nothing to do."""
-
-
 def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    """What Optuna draws: a choice of every axis of rows, a number of every range."""
+    """Optuna's distributions: a choice for every axis of rows, a number for every range."""
     return {name: _distribution(axis) for name, axis in space.drawn().items()}
 
 
@@ -76,29 +67,29 @@ def known(sampler: str | None, pruner: str | None) -> None:
 
 @dataclass
 class UnderWay:
-    """A cell that is tried, by the trials that drew it, and the states its runs have ended with."""
+    """A configuration that is tried, the trials that drew it, and the final states of its runs."""
 
-    one: "cells.Experiment"
+    one: Configuration
     numbers: list[int]
     ended: list[str] = field(default_factory=list)
 
 
 class Search:
-    """Asks for trials, has them run, reports their epochs, and tells how they ended."""
+    """Asks Optuna for trials, has them run, and reports their epochs and results."""
 
     def __init__(
         self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str | None, trials: int
     ) -> None:
         self.make_sampler = SAMPLERS[sampler]
-        flags = cells.settled(runs.experiment(next(space.probes())))
+        flags = runs.configuration(next(space.probes())).settled()
         self.ledger, self.space, self.runs, self.metric, self.seed = ledger, space, runs, flags.monitor, flags.seed
         if self.metric == tasks.LAST:
-            raise UsageError("--monitor epoch says nothing of a trial", hint="a validation metric")
+            raise UsageError("--monitor epoch cannot rank trials", hint="a validation metric")
         made = PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        name = "study.log" if runs.stage == STAGE else f"study-{runs.stage}.log"
-        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=Alone())
+        name = "study.log" if runs.stage == SEARCH else f"study-{runs.stage}.log"
+        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=ALONE)
         direction = {"min": "minimize", "max": "maximize"}[tasks.mode(self.metric)]
         storage = optuna.storages.JournalStorage(backend)
         how = {"storage": storage, "study_name": ledger.path.name, "pruner": made, "load_if_exists": True}
@@ -106,13 +97,15 @@ class Search:
         self.trials = trials
         if sampler == "grid":
             self.trials = min(trials, self._queue_all())
-        self.under: dict[str, UnderWay] = {}  # by the name of the cell
+        self.under: dict[str, UnderWay] = {}  # by the name of the configuration
         self.reported: dict[int, int] = {}  # epochs
 
     def _queue_all(self) -> int:
-        """Put every cell of the space in line, once; how many there are."""
+        """Queue every configuration of the space, once, and return their number."""
         if self.space.ranges():
-            raise UsageError("--search grid tries every cell, and the grid has ranges", hint="--search tpe or random")
+            raise UsageError(
+                "--search grid tries every configuration, and the grid has ranges", hint="--search tpe or random"
+            )
         kinds = {name: list(axis) for name, axis in self.space.axes.items() if len(axis) > 1}
         few_enough(prod(map(len, kinds.values())))
         every = [dict(zip(kinds, values, strict=True)) for values in product(*kinds.values())]
@@ -122,16 +115,16 @@ class Search:
         return len(every)
 
     def left(self) -> int:
-        """Trials that are still to be begun."""
+        """The number of trials that have not begun."""
         begun = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
         return self.trials - sum(trial.state != State.FAIL or "cell" in trial.user_attrs for trial in begun)
 
     def under_way(self) -> bool:
-        """Whether trials were begun and not told."""
+        """Whether trials have begun and not ended."""
         return bool(self.study.get_trials(deepcopy=False, states=[State.RUNNING]))
 
     def run(self, engine: "Engine", bar: "Progress", stop: "StopRequest") -> None:
-        """Go on with what was under way, then ask for more, until all trials are told or a stop is asked for."""
+        """Resume the trials under way, then ask for more, until all have ended or a stop is requested."""
         for trial in self.study.get_trials(deepcopy=False, states=[State.RUNNING]):
             self._go_on(engine, trial)
         while len(engine) or (self.left() > 0 and stop.requested is None):
@@ -147,7 +140,7 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(self.seed + number)
         trial = self.study.ask(distributions(self.space))
-        one = self.runs.experiment(self.space.cell(trial.params))
+        one = self.runs.configuration(self.space.cell(trial.params))
         trial.set_user_attr("cell", one.name)
         self._submit(engine, trial.number, one)
 
@@ -155,9 +148,9 @@ class Search:
         if trial.params.keys() != distributions(self.space).keys():  # killed while it was drawn
             self.study.tell(trial.number, state=State.FAIL)
             return
-        self._submit(engine, trial.number, self.runs.experiment(self.space.cell(trial.params)))
+        self._submit(engine, trial.number, self.runs.configuration(self.space.cell(trial.params)))
 
-    def _submit(self, engine: "Engine", number: int, one: "cells.Experiment") -> None:
+    def _submit(self, engine: "Engine", number: int, one: Configuration) -> None:
         if one.name in self.under:
             self.under[one.name].numbers.append(number)
             return
@@ -165,7 +158,7 @@ class Search:
         engine.submit(self.runs.task(one, 0, self.ledger))
 
     def _tell(self, engine: "Engine", task: Task, outcome: Mapping[str, Any], bar: "Progress") -> None:
-        """A run has ended: after a trial's first fold its others begin, after its last it is told, unless it was
+        """A run has ended: after a trial's first fold its others begin, after its last the trial ends, unless it was
         stopped."""
         trial = self.under[task.cell]
         trial.ended.append(outcome["state"])
@@ -184,15 +177,14 @@ class Search:
             bar.ended(task.key, outcome)
 
     def _value(self, cell: str) -> float | None:
-        """The mean over the runs of a cell of the best epoch's score, as the trainer chose it; None where a run has
-        none."""
+        """The mean of the best epochs' scores over the runs of a configuration, None where a run has none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
         best = [tables.best_epoch(self._history(key), self.metric) for key in keys]
         scores = [epoch and epoch["val"].get(self.metric) for epoch in best]
         return None if None in scores else sum(scores) / len(scores)
 
     def _report(self, engine: "Engine") -> None:
-        """Show the pruner the epochs of the first runs under way; what it gives up ends after its step."""
+        """Report the epochs of the first runs under way to the pruner; a pruned run ends after its step."""
         if isinstance(self.study.pruner, optuna.pruners.NopPruner):
             return
         for cell, trial_under_way in self.under.items():

@@ -1,7 +1,7 @@
-"""What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
+"""A worker process of a study: runs, one after another, each as the commander's, with torch and data kept warm.
 
-Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is
-stopped from outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+Dask calls `carry_out` in a thread of the worker, and `dask_setup` where this file is its preload. `stop` ends a run
+from outside with a checkpoint, as Ctrl-C does for a single run.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
 from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.flags import Flags
 from toolbox.runs.folder import held
 from toolbox.terminal import StopRequest
 
@@ -32,22 +32,21 @@ if TYPE_CHECKING:
     from studies.branches import Branches
 
 GPUS = "ECG_GPUS"  # the variable in which the driver names them
-BUSY = "busy"  # another process is at this run
+BUSY = "busy"  # another process holds this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-# Torch has one random state a process, so a worker with several threads still does one run at a time.
-ALONE = threading.Lock()
+ALONE = threading.Lock()  # torch has one random state a process: a worker of several threads does one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
-DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
-# Flags in a hint for a single run that a study has no use for, and what helps there.
-OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags]
+DATA: dict[str, Any] = {}  # what loads data for the driver whose tasks are done now
+# Flags in hints for a single run, which a study does not take, and the hint in their place.
+OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave the answer to Ctrl-C to the driver, and see one GPU of those that the driver names."""
+    """Leave Ctrl-C to the driver, and see one of the GPUs that the driver names."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if gpus := os.environ.get(GPUS):
@@ -56,8 +55,8 @@ def dask_setup(worker: Any) -> None:
 
 
 def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in
-    turn."""
+    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several tasks are stepped
+    in turn."""
     ledger = Ledger(Path(path), Path(root))
     with ALONE, _quietly():
         if len(tasks) == 1:
@@ -69,7 +68,7 @@ def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
-    """Let a driver's runs with these keys end after their step; None is all of them, those still to come too."""
+    """Let a driver's runs with these keys end after their step; None is all of them, also those to come."""
     if keys is None:
         STOPPED_FOR.add(driver)
     for whose, key in list(RUNNING):
@@ -88,11 +87,11 @@ def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[driver, task.key] = StopRequest()
     begun_s = time.perf_counter()
-    with _logged(ledger.log(task.key)):
+    with logged(ledger.log(task.key), None, thread=threading.get_ident()):
         outcome = _attempt(ledger, driver, task, request, branches)
     del RUNNING[driver, task.key]
     if outcome["state"] != BUSY:
-        spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        spent_s = ((ledger.record(task.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - begun_s
         spent_s -= branches.waited_s() if branches else 0.0
         ledger.write(task, **outcome, spent_s=round(spent_s, 3))
     return outcome
@@ -117,55 +116,53 @@ def _attempt(
 
 
 def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
-    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
-    held."""
+    """Start the run, or resume it from its checkpoint; its record names its folder once that is claimed."""
     from commands import fit
     from commands.trained import TrainedRun
     from toolbox.runs.folder import RunFolder
 
-    given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
+    memo = _memo(driver)
 
-    def loaded(flags: SimpleNamespace) -> "Data":
+    def load(flags: Flags) -> "Data":
         data = memo(flags)
         return branches.sharing(data) if branches else data
 
     def claimed(run: RunFolder) -> None:
         ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
 
-    def load(flags: SimpleNamespace) -> "Data":
+    def load_held(flags: Flags) -> "Data":
         ledger.write(task, STARTED, by=me())
-        return loaded(flags)
+        return load(flags)
 
+    root = {"root_dir": str(ledger.root)}
     if folder := _begun(ledger, task):
-        there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
-        trained = TrainedRun.open(there, run=RunFolder(folder))
-        fit.resume(trained, request, load=load, tested=task.tested)
-        return
-    fit.start(args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+        given = {**root, "resume": "latest", "no_figures": True}
+        fit.resume(TrainedRun.open(given, run=RunFolder(folder)), request, load=load_held, tested=task.tested)
+    else:
+        given = {**task.given, **root}
+        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=task.tested)
 
 
 def _begun(ledger: Ledger, task: Task) -> Path | None:
-    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left
-    alone."""
+    """The task's own run folder with a checkpoint to resume; without one it is removed, and any other is left alone."""
     record = ledger.known(task)
     found = ledger.found(record)
-    why = found.why or (
-        "" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root"
-    )
+    folder, why = found.folder, found.why
+    if folder and not folder.resolve().is_relative_to(ledger.root.resolve()):
+        why = f"{folder} is a link out of the root"
     if why:
-        log.warning("%s: %s; it is left alone, and the cell is run again", task.key, why)
-    if why or not found.folder:
+        log.warning("%s: %s; it is left alone, and the configuration is run again", task.key, why)
+    if why or not folder:
         return None
     if ledger.can_go_on(record):
-        return found.folder
-    with held(found.folder / "lock"):
-        shutil.rmtree(found.folder)  # killed between its first files and its first checkpoint
+        return folder
+    with held(folder / "lock"):
+        shutil.rmtree(folder)  # killed between its first files and its first checkpoint
     return None
 
 
 def _memo(driver: str) -> Any:
-    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files
-    changed."""
+    """What loads data for the tasks of `driver`, and keeps the last; a later driver reads changed files again."""
     if driver not in DATA:
         from studies.cells import Memo
 
@@ -176,7 +173,7 @@ def _memo(driver: str) -> Any:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Let what runs say reach no terminal."""
+    """Keep the output of runs off the terminal."""
     root, before = logging.getLogger(), {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
     os.environ["TERM"] = "dumb"  # no bar
     root.handlers[:] = [logging.NullHandler()]
@@ -194,14 +191,14 @@ def _quietly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send all that a run says, which is what its thread says, into the file `path`."""
-    handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
+def logged(path: Path, name: str | None = "commander", *, thread: int | None = None) -> Iterator[None]:
+    """Write the log `name`, None for every log, into `path` too, with times; with `thread` that of one thread."""
+    logger, handler = logging.getLogger(name), logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
-    handler.addFilter(lambda record: record.thread == thread)
-    logging.getLogger().addHandler(handler)
+    handler.addFilter(lambda record: thread in (None, record.thread))
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        logger.removeHandler(handler)
         handler.close()

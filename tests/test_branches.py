@@ -12,7 +12,7 @@ import torch
 
 from conftest import weights
 from loaders.base import Data
-from studies import branches, cells, runner, stages, worker
+from studies import branches, cells, runner, worker
 from studies.branches import Branches
 from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
 
@@ -35,7 +35,7 @@ BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "
 
 
 def task(cell: dict[str, str], **how: Any) -> Task:
-    return cells.repeated(cells.experiment(BASE | cell), 0, tested=False, **how)
+    return cells.repeated(cells.configuration(BASE | cell), 0, tested=False, **how)
 
 
 def ledger_of(folder: Path, cache: Path) -> Ledger:
@@ -173,7 +173,7 @@ def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
     assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
     assert [each.flags for group in found[:2] for each in group] == [BASE | cell for cell in alike]
     assert cells.groups(tasks, 1) == [(each,) for each in tasks]
-    again = cells.repeated(cells.experiment(BASE | alike[0]), 1)
+    again = cells.repeated(cells.configuration(BASE | alike[0]), 1)
     assert len(cells.groups([tasks[0], again], 2)) == 2  # another seed, another split
 
 
@@ -183,8 +183,7 @@ def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
 def test_no_worker_is_left_without_a_run_for_the_branches_of_another(
     asked: int | None, runs: int, workers: int, most: int
 ) -> None:
-    flags = SimpleNamespace(branches=asked, workers=workers, engine_address=None)
-    assert stages.branches(flags, runs) == most
+    assert runner.Workers(workers).branches(asked, runs) == most
 
 
 def test_calls_have_random_numbers_of_their_own_and_an_error_comes_when_all_have_ended() -> None:

@@ -27,7 +27,7 @@ from toolbox.runs.folder import held
 @pytest.fixture
 def task(root: Path) -> Task:
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "epochs": "2"}
-    return cells.repeated(cells.experiment(flags), 0, tested=False)
+    return cells.repeated(cells.configuration(flags), 0, tested=False)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_cell_that_kills_its_workers_is_a_row(ledger: Ledger, task: Task) -> N
     future = SimpleNamespace(status="error", exception=lambda: KilledWorker("x"))
     outcome = made._outcome(future, task)
     assert outcome["state"] == FAILED
-    assert outcome["error"].startswith("every worker that was at it died. Try: fewer --workers")
+    assert outcome["error"].startswith("every worker that ran it died. Try: fewer --workers")
     assert ledger.state(ledger.record(task.key)) == FAILED
     with pytest.raises(ResourceError, match="scheduler is gone"):
         made._outcome(SimpleNamespace(status="cancelled"), task)
@@ -176,7 +176,7 @@ def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(runner, "LOG_S", -1.0)
     monkeypatch.setattr(runner, "SHOW_S", -1.0)
     logging.getLogger("commander").setLevel(logging.INFO)
-    with runner.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
+    with worker.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
         bar.show(lambda: {"0": "a_0 epoch 3/20", "1": "b_0"})
         bar.ended("a_0", {"state": "done"})
         bar.ended("b_0", {"state": "failed", "error": "why"})

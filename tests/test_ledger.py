@@ -16,7 +16,7 @@ from commands import fit
 from commands.trained import TrainedRun
 from conftest import SHORT
 from conftest import carried_out as commanded
-from studies import cells, stages, tables, worker
+from studies import cells, runner, tables, worker
 from studies.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Ledger, Task
 from toolbox.errors import BusyError, CheckpointError
 from toolbox.files import write_json
@@ -27,7 +27,7 @@ CELL = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "lr": 
 
 @pytest.fixture
 def task() -> Task:
-    return cells.repeated(cells.experiment(CELL), 0, tested=False)
+    return cells.repeated(cells.configuration(CELL), 0, tested=False)
 
 
 @pytest.fixture
@@ -144,13 +144,13 @@ def test_how_a_run_is_carried_out_is_no_difference(ledger: Ledger, task: Task) -
     folder = made(ledger.root / RUN, values)
     ledger.write(task, STARTED, run=RUN)
     assert ledger.folder(ledger.record(task.key)) == folder
-    elsewhere = cells.repeated(cells.experiment(CELL | {"device": "cuda:1"}), 0, tested=False)
+    elsewhere = cells.repeated(cells.configuration(CELL | {"device": "cuda:1"}), 0, tested=False)
     assert ledger.folder(ledger.known(elsewhere)) == folder
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart_and_a_root_may_move_with_them(tmp_path: Path) -> None:
     one, other = (
-        cells.experiment({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab"
+        cells.configuration({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab"
     )
     task, another = (cells.repeated(each, 0, tested=False) for each in (one, other))
     ledger = Ledger.open(tmp_path / "data", "x")
@@ -180,27 +180,30 @@ grid: {cross: {lr: [0.001, 0.005]}}
 """
 
 
+def timeless(root: Path) -> list[dict[str, Any]]:
+    """The table without the seconds and folders of the runs."""
+    rows = tables.rows(Ledger(root / "research" / "s", root))
+    return [{key: value for key, value in row.items() if key not in ("seconds", "run")} for row in rows]
+
+
 def test_a_freed_number_that_a_run_by_hand_took_is_no_cell_of_the_table(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (root.parent / "s.yaml").write_text(GRID)
-    monkeypatch.setattr(stages, "at_work", in_this_process)
+    monkeypatch.setattr(runner.Workers, "at_work", in_this_process)
     order = [str(root.parent / "s.yaml"), "--root-dir", str(root), "--no-test"]
     assert research.main(order) == 0
-    before = capsys.readouterr().out
+    before = timeless(root)
+    capsys.readouterr()
     shutil.rmtree(root / "synth" / "runs")
     assert commanded(*SHORT, "--epochs", 1, "--lr", 0.5, "--root-dir", root).code == 0
     by_hand = {path: path.read_bytes() for path in (root / RUN).rglob("*") if path.is_file()}
     caplog.clear()
     assert research.main(["--results", "s", "--root-dir", str(root)]) == 0
     assert [line.split()[2:4] for line in capsys.readouterr().out.splitlines()[1:3]] == [["0", "1"], ["0", "1"]]
-    assert f"{root / RUN} is another run: --lr is 0.5, the cell has 0.001" in caplog.text
+    assert f"{root / RUN} is another run: --lr is 0.5, the configuration has 0.001" in caplog.text
     assert research.main(order) == 0
-    after = capsys.readouterr().out
-    # All but the seconds.
-    assert [line.rpartition("  ")[0] for line in after.splitlines()[1:3]] == [
-        line.rpartition("  ")[0] for line in before.splitlines()[1:3]
-    ]
+    assert timeless(root) == before
     assert by_hand == {path: path.read_bytes() for path in by_hand}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import research
 from conftest import finish, launch, wait_for
-from studies import cells, plans, stages, tables, worker
+from studies import cells, plans, runner, stages, tables, worker
 from studies.cells import Series
 from studies.grid import Option, Range, Space, around, fixed
 from studies.ledger import DONE, PRUNED, Ledger, Task
@@ -159,7 +159,7 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
         number = made.under[task.cell].numbers[0]
         folder = run_of(ledger, task, f"run{number}")
         score = 0.9 if number < 6 else 0.1
-        history = [{"epoch": epoch, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
+        history = [{"epoch": epoch, "seconds": 1.0, "val": {"macro_f1": score}} for epoch in (1, 2, 3)]
         (folder / "logger.json").write_text(json.dumps(history))
         made._report(engine)
         return {"state": PRUNED if engine.stopped and engine.stopped[-1][0] == [task.key] else DONE}
@@ -172,7 +172,7 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
 
 def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
-    one = cells.experiment(next(found.probes()))
+    one = cells.configuration(next(found.probes()))
     task = cells.repeated(one, 0, stage="search", tested=False)
     orders = (str(ledger.path), str(closed), "test", [vars(task)])
     write = Ledger.write
@@ -255,8 +255,9 @@ def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(
     told(ledger, found, sampler="random", trials=2)
     best = max(rows(ledger).items(), key=lambda item: item[1][2])[0]
     asked: list[Task] = []
-    monkeypatch.setattr(stages, "carry_out_all", lambda flags, ledger, tasks, stop: asked.extend(tasks))
-    stages.run_best(SimpleNamespace(best="", seeds=3, folds=1, no_test=False), None, ledger, NEVER)
+    monkeypatch.setattr(stages.Study, "_run", lambda study, tasks: asked.extend(tasks))
+    plan = plans.read(closed.parent / "s.yaml").ordered(seeds=3, best="")
+    stages.Study(plan, stages.check(plan), ledger, runner.Workers(1), NEVER, metric="").carry_out()
     assert [task.cell for task in asked] == [best] * 3
     assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]
     assert {task.given["split_seed"] for task in asked} == {42}

@@ -52,24 +52,24 @@ def program(tmp_path: Path) -> Path:
     return copy
 
 
-def test_they_are_listed_trained_and_tested(program: Path, root: Path) -> None:
+def test_they_are_listed_trained_tested_and_resumed(program: Path, root: Path) -> None:
     assert "mine" in commander("--list", "models", program=program).out.split()
-    flags = (
-        "--dataset mine --mine-inverted --model-name mine --criterion poly1 --optimizer adamax --monitor lowest_recall"
-    )
-    flags = f"{flags} --note first --epochs 2 --no-figures --root-dir".split()
-    ended = commander(*flags, root, program=program)
+    assert "--gain GAIN" in commander("--help-all", program=program).out
+    run_flags = ("--dataset", "mine", "--model-name", "mine", "--no-figures", "--root-dir", root)
+    parts = ("--criterion", "poly1", "--optimizer", "adamax", "--monitor", "lowest_recall", "--note", "first")
+    ended = commander(*run_flags, *parts, "--gain", "2", "--epochs", "2", program=program)
     assert ended.code == 0, ended.err
     run = Path(ended.result["run_folder"])
     assert run.name == "mine_mine_1"
     assert set(ended.result["test"]["per_class"]) == {"normal", "ill"}
     assert 0 <= ended.result["test"]["lowest_recall"] <= 1
     kept = json.loads((run / "config.json").read_text())["flags"]
-    assert (kept["note"], kept["mine_inverted"], kept["optimizer"]) == ("first", True, "adamax")
-    resumed = ("--dataset", "mine", "--model-name", "mine", "--resume", "latest", "--epochs", "3", "--no-figures")
-    assert commander(*resumed, "--root-dir", root, program=program).code == 0
-    refused = commander("--dataset", "synth", "--mine-inverted", "--root-dir", root, program=program)
-    assert (refused.code, "--mine-inverted is not for --dataset synth" in refused.err) == (2, True)
+    assert (kept["gain"], kept["note"], kept["optimizer"]) == (2, "first", "adamax")
+    assert commander(*run_flags, "--resume", "latest", "--epochs", "3", program=program).code == 0
+    other = commander(*run_flags, "--gain", "3", "--test", program=program)
+    assert (other.code, "--gain is 3.0, the run has 2.0" in other.err) == (2, True), other.err
+    foreign = commander("--dataset", "synth", "--gain", "2", "--root-dir", root, program=program)
+    assert (foreign.code, "--gain is not for --dataset synth, it goes with mine" in foreign.err) == (2, True)
 
 
 def test_the_new_network_starts_from_another_run_and_the_new_dataset_detects(program: Path, root: Path) -> None:

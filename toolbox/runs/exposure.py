@@ -28,7 +28,7 @@ LISTED = 5  # records in a sentence
 CLAIM = re.compile(r"[;,] no (?:record|person) (?:stands|is) on two sides")
 
 
-class Rows(Protocol):
+class DigestedRows(Protocol):
     """One side of a dataset, or all of one."""
 
     record: Names
@@ -107,7 +107,7 @@ class Exposure:
     digested: str = ""
 
     @classmethod
-    def of(cls, train: Rows, val: Rows) -> "Exposure":
+    def of(cls, train: DigestedRows, val: DigestedRows) -> "Exposure":
         """Of the sides of a dataset."""
         records = np.unique(np.concatenate([side.record[side.record != ""] for side in (train, val)]))
         return cls(np.unique(train.digests), np.unique(val.digests), records, train.digested)
@@ -152,7 +152,7 @@ class Exposure:
         }
         files.write_whole(run / KEPT, lambda file: np.savez(file, **arrays))
 
-    def overlap(self, rows: Rows) -> Overlap:
+    def overlap(self, rows: DigestedRows) -> Overlap:
         """Which of the rows that are tested the run knew; several pieces of one row count once."""
         names = np.unique(rows.record[rows.record != ""])
         known = tuple(np.intersect1d(names, self.records).tolist())
