@@ -22,9 +22,8 @@ import numpy as np
 
 import args as commander_args
 from commands import build, choices
-from loaders import get_data
+from loaders import get_data, splits
 from loaders.base import Data, DataSpec, Split
-from loaders.splits import by_row
 from models import AUTOENCODERS
 from toolbox.tasks import detect, detect_report
 from toolbox.training.baselines import BASELINES
@@ -37,7 +36,7 @@ def of_record(everything: Split, record: str, spec: DataSpec) -> Data:
     """The beats of one record: normal ones in three, all others in the test."""
     rows = everything.rows(np.flatnonzero(everything.record == record))
     normal, others = np.flatnonzero(rows.y == 0), np.flatnonzero(rows.y != 0)
-    train, val, test = (normal[side] for side in by_row.three(rows.y[normal], 42))
+    train, val, test = (normal[side] for side in splits.three(rows.y[normal], 42))
     held = rows.rows(np.sort(np.concatenate([test, others])))
     return Data(spec, rows.rows(train), rows.rows(val), lambda: held, "")
 

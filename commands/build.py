@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 import args
-from loaders import DATASETS, base, get_data, option_names, options_of
+from loaders import DATASETS, base, get_data, option_names, options_of, splits
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.declaration import ChartOptions
-from loaders.families import one_class
-from loaders.splits import by_row
-from loaders.splits.by_row import Fold
+from loaders.families.rows import normal_class
+from loaders.splits import Fold
 from models import get_model
 from models.charts import weights
 from toolbox import devices
@@ -48,7 +47,7 @@ def load_data(flags: Flags) -> Data:
     whole = data.whole or data
     if flags.strict_split and len(whole.shared_rows):
         hint = "take these rows out of one side, or leave --strict-split out"
-        raise DataError(by_row.sharing(whole.shared_rows, len(whole.test)), where=data.spec.name, hint=hint)
+        raise DataError(splits.sharing(whole.shared_rows, len(whole.test)), where=data.spec.name, hint=hint)
     return data
 
 
@@ -221,7 +220,7 @@ def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Te
 
 def _detect(flags: Flags, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
-    normal = one_class.normal_class(data.spec.classes, flags.normal_class)
+    normal = normal_class(data.spec.classes, flags.normal_class)
     return Detect(
         data.spec.classes,
         flags.criterion,

@@ -6,7 +6,7 @@ from typing import Any
 import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
-from loaders.splits.by_row import Fold
+from loaders.splits import Fold
 from models import MODELS, VISION, check_view, parse_args
 from toolbox.errors import UsageError
 from toolbox.explain import methods

@@ -15,10 +15,9 @@ import numpy as np
 import args
 from commands import build
 from commands.trained import TrainedRun, exposure
-from loaders import as_view, base, undivided
+from loaders import as_view, base, splits, undivided
 from loaders.base import Data, Rows, part_of
-from loaders.families import one_class
-from loaders.splits import by_row
+from loaders.families.rows import check_told_apart, normal_class
 from toolbox import devices, files
 from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags
@@ -114,8 +113,8 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     data = as_view(data, flags.root_dir, flags.view, chart, workers=flags.workers, short_batch=short)
     if flags.task != "detect":
         return data
-    normal = one_class.normal_class(spec.classes, flags.normal_class)
-    one_class.check_told_apart(data.test, spec.classes, normal, flags.test_on)
+    normal = normal_class(spec.classes, flags.normal_class)
+    check_told_apart(data.test, spec.classes, normal, flags.test_on)
     stored = {name: trained.config["flags"].get(name) for name in typed}
     own = build.load_data(flags.replace(**stored))
     for before, now in trained.of_data(own).values():
@@ -274,7 +273,7 @@ def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap |
     trained = ", trained on ten batches an epoch" if short == "a short run" else ""
     remarks = [f"{short}: {_covered(data.covers)}{trained}"] if data.whole else []
     if not overlap:
-        remarks += [f"shared: {by_row.sharing(data.shared_rows, len(data.test))}"]
+        remarks += [f"shared: {splits.sharing(data.shared_rows, len(data.test))}"]
         if len(data.shared_rows):
             log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:

@@ -21,7 +21,7 @@ from commands import build, choices, classifier
 from commands.classifier import Classifier
 from commands.trained import TrainedRun
 from loaders.families import labels, row_forms
-from loaders.formats import parts, recordings, units, wfdb
+from loaders.formats import lead_names, recordings, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
 from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rhythm, rpeaks
@@ -44,7 +44,7 @@ Samples = NDArray[np.int64]
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
     flags = choices.settle(args.resolve(given))
-    units.check_asked(flags.unit)
+    lead_names.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
     trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
     run, network = trained.run, classifier.load(trained)
@@ -221,7 +221,7 @@ def _trained_on(network: Classifier, beats: Beats) -> str:
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
     """Where the index of all recordings and the files of each are written; UsageError where something else stands
     there."""
-    sources, names = [parts.source(path) for path in paths], [name_of(path) for path in paths]
+    sources, names = [wfdb.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
         stem = outputs.safe_name(names[place])
@@ -233,7 +233,7 @@ def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
     for path, name, place in zip(paths, names, places, strict=True):
         if place.within != name:
             log.warning("the name %s is taken, or not one for a folder: %s is written as %s", name, path, place.within)
-    outputs.apart([index, *places], [part for path in paths for part in parts.of(path)])
+    outputs.apart([index, *places], [part for path in paths for part in wfdb.files_of(path)])
     for each in (index, *places):
         each.check()
     return index, places

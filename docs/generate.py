@@ -199,7 +199,7 @@ def section(name: str, dataset: Dataset) -> str:
     if dataset.classes:
         weights = f"; importance {code(map(plain, dataset.importance))}" if dataset.importance else ""
         facts.append(f"- **Classes**: {code(dataset.classes)}{weights}.")
-    if dataset.files:
+    if dataset.files.needs:
         facts.append(found(dataset.files, name))
     elif dataset.generated:
         facts.append("- **Generated** by the program; there are no files.")

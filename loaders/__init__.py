@@ -1,10 +1,11 @@
 """A name becomes Data(spec, train, val, test).
 
-A new dataset is one file with a `load` and one declaration here; it is then in --list datasets, in the documentation's
-table and in the tests.
+A new dataset is one file with a `load` and one declaration here; --list datasets, the documentation's table and the
+tests then have it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from toolbox.registry import pick
 
 if TYPE_CHECKING:
     from loaders.base import Data
-    from loaders.splits.by_row import Holdout
+    from loaders.splits import Holdout
 
 HEARTBEAT_ZIP = Remote(
     "heartbeat.zip", "https://drive.google.com/uc?id=17Rd4YpGwssSpk4xZAT5AyYskjvs95dAY", folder="ecg"
@@ -52,6 +53,23 @@ UCR_FORMS = (".ts", ".tsv", ".txt", ".arff", "")  # in the order in which they a
 OF_BEATS = "fraction of the beat's range"
 BOTH_SIDES = "one patient's beats stand on both sides"
 
+ECG = Dataset(
+    "loaders.datasets.kaggle_beats:load",
+    "109,446 beats of 47 patients in five AAMI classes, split at random",
+    source="MIT-BIH Arrhythmia Database",
+    licence="ODC-By 1.0",
+    files=KAGGLE_FILES,
+    leads=("MLII",),
+    classes=AAMI,
+    importance=IMPORTANCE,
+    rate_hz=125,
+    unit=OF_BEATS,
+    remark=BOTH_SIDES,
+    row_form="kaggle",
+    symbol_map="aami",
+    lowest=0,
+)
+
 DATASETS: dict[str, Dataset] = {
     "chapman": Dataset(
         "loaders.datasets.chapman:load",
@@ -59,7 +77,7 @@ DATASETS: dict[str, Dataset] = {
         licence="CC BY 4.0",
         family="twelve_lead",
         files=Files(
-            needs="CSV files (ECGDataDenoised) with Diagnostics.xlsx beside it, or WFDB records (*.hea, *.mat)",
+            needs="CSV files (ECGDataDenoised) and Diagnostics.xlsx, or WFDB records (*.hea, *.mat)",
             put="ECGDataDenoised.zip, or its folder, and Diagnostics.xlsx of figshare (collection 4560497)",
             remotes=(Remote("ECGDataDenoised.zip", f"{FIGSHARE}/15652862"),),
             extras=(Remote("Diagnostics.xlsx", f"{FIGSHARE}/15653771"),),
@@ -89,36 +107,14 @@ DATASETS: dict[str, Dataset] = {
         scored=("N", "A", "O"),
         rate_hz=300,
     ),
-    "ecg": Dataset(
-        "loaders.datasets.kaggle_beats:load",
-        "109,446 beats of 47 patients in five AAMI classes, split at random",
-        source="MIT-BIH Arrhythmia Database",
-        licence="ODC-By 1.0",
-        files=KAGGLE_FILES,
-        leads=("MLII",),
-        classes=AAMI,
-        importance=IMPORTANCE,
-        rate_hz=125,
-        unit=OF_BEATS,
-        remark=BOTH_SIDES,
-        row_form="kaggle",
-        symbol_map="aami",
-        lowest=0,
-    ),
-    "ecg_bin": Dataset(
-        "loaders.datasets.kaggle_beats:load",
-        "the beats of ecg as normal and abnormal",
-        source="MIT-BIH Arrhythmia Database",
-        licence="ODC-By 1.0",
-        files=KAGGLE_FILES,
-        leads=("MLII",),
+    "ecg": ECG,
+    "ecg_bin": replace(
+        ECG,
+        phrase="the beats of ecg as normal and abnormal",
         classes=("normal", "abnormal"),
         importance=(1.0, 2.0),
-        rate_hz=125,
-        unit=OF_BEATS,
-        remark=BOTH_SIDES,
-        row_form="kaggle",
         symbol_map="binary",
+        lowest=None,
     ),
     "ecg5000": Dataset(
         "loaders.datasets.ecg5000:load",
@@ -239,30 +235,31 @@ DATASETS: dict[str, Dataset] = {
         view="row",
     ),
 }
-NO_CHART, NO_OPTIONS = ChartOptions(), MappingProxyType({})
-# By name, what a row becomes.
+NO_CHART = ChartOptions()
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+# The kind of a row by name.
 VIEWS = {"signal": "its samples", "chart": "a picture of ECG paper"}
 
 
 def option_names() -> list[str]:
-    """Every option that some dataset has."""
+    """The options of all datasets."""
     return list(dict.fromkeys(name for dataset in DATASETS.values() for name in dataset.options))
 
 
 def own_flags() -> list[Flag]:
-    """The flags that datasets declare for themselves, beside those of their families."""
+    """The flags that datasets declare for themselves, in addition to the options of their families."""
     return list({flag.name: flag for dataset in DATASETS.values() for flag in dataset.flags}.values())
 
 
 def typed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are asked for: None and False stand for a default."""
+    """The options with a value: None and False stand for a default."""
     return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The options of the family of the dataset `name`, and the values of the dataset's own flags.
 
-    Raises UsageError where something is asked for that this dataset does not have.
+    Raises UsageError for an option that this dataset lacks.
     """
     dataset, asked = pick("dataset", DATASETS, name), typed(options)
     if foreign := next((option for option in asked if option not in dataset.options), None):
@@ -295,21 +292,21 @@ def get_data(
     """Load the dataset `name` from below `root`, or from `data_file`.
 
     Validation rows are drawn from the training rows with `seed`: a part of them, or a `Fold`. `detect` leaves one class
-    in train and validation: `normal_class`, or the one that is called so. `view` is one of VIEWS; of the view "chart"
-    are `chart` and `workers`. Of a short run `short_batch` is the batch size, 0 for the default: a
-    part of validation and test is then measured. `options` are those of the dataset's family, None and False for a
-    default. Raises UsageError for an option that the dataset does not have.
+    in train and validation: `normal_class`, or the class with such a name. `view` is one of VIEWS; `chart` and
+    `workers` are for the view "chart". `short_batch` is the batch size of a short run (0: the default), which measures
+    a part of validation and test. `options` are the options of the dataset's family, None and False for a default.
+    Raises UsageError for an option that the dataset lacks.
     """
     from loaders import agreement
-    from loaders.families import one_class
+    from loaders.families import rows
 
     dataset = pick("dataset", DATASETS, name)
     pick("view", VIEWS, view)
     of_family, own = options_of(name, options)
     if data_file and dataset.generated:
-        what = f"--data-file goes with a dataset that is read from files; {name} is generated"
+        what = f"--data-file needs a dataset that is read from files; {name} is generated"
         raise UsageError(what, hint=f"one of {', '.join(key for key, each in DATASETS.items() if not each.generated)}")
-    normal = one_class.normal_class(dataset.classes, normal_class) if detect and dataset.finds_normal else None
+    normal = rows.normal_class(dataset.classes, normal_class) if detect and dataset.finds_normal else None
     request = Request(
         name, dataset, root, data_file, of_family, bad_rows or dataset.bad_rows, val_fraction, seed, normal, own
     )
@@ -318,7 +315,7 @@ def get_data(
     if yours.is_yours(yours.source(load)[0]):
         data = agreement.checked(data, name, load)
     if detect:
-        data = one_class.only_normal(data, normal_class)
+        data = rows.only_normal(data, normal_class)
     drawn = {key: value for key, value in typed(options).items() if not dataset.is_of_sides(key)}
     drawn |= {"bad_rows": bad_rows} if bad_rows else {}
     return as_view(data, root, view, chart, workers=workers, short_batch=short_batch, options=drawn)
@@ -334,12 +331,12 @@ def as_view(
     short_batch: int | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
 ) -> "Data":
-    """The data as rows of signals or of charts, all of them or the part that a short run measures.
+    """The data as rows of signals or of charts: all rows, or the part that a short run measures.
 
-    `options` are those that decide the samples of a row; drawn charts are kept by them.
+    `options` are the options that change the samples of a row; they are part of the name of a chart store.
     """
     if view == "chart":
-        from loaders.charts.view import as_charts
+        from loaders.charts.rows import as_charts
 
         return as_charts(
             data, root, layout=chart.layout, leads=chart.leads, size=chart.size, style=chart.style,

@@ -1,5 +1,4 @@
-"""What a dataset of the user's own must hold to: its rows are those that its DataSpec states; the first that is not is
-named."""
+"""A check of a user's own dataset: its rows must agree with its DataSpec; the error names the first difference."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,27 +12,27 @@ from toolbox.errors import DataError
 
 
 def checked(data: Any, name: str, load: Callable[..., Any]) -> Data:
-    """The data that `load` gave for the dataset `name`, whose test rows are checked when they are opened.
+    """The data that `load` returned for the dataset `name`, checked; the test rows are checked when they are opened.
 
-    Raises a DataError that names the place of `load` where they are not as the spec states.
+    Raises DataError, with the place of `load`, for rows unlike the spec.
     """
 
     def refuse(why: str) -> None:
         path, line = yours.source(load)
         if why:
-            raise DataError(f"your dataset {name}: {why}", where=f"{path}, line {line}", hint="mend what it returns")
+            raise DataError(f"your dataset {name}: {why}", where=f"{path}, line {line}", hint="another return value")
 
     def opened() -> Rows:
         test = data.open_test()
         refuse(_of_rows(test, "test", data.spec))
         return test
 
-    refuse("" if isinstance(data, Data) else f"it gives {type(data).__name__}, it must give loaders.base.Data")
+    refuse("" if isinstance(data, Data) else f"it returns {type(data).__name__}, it must return loaders.base.Data")
     refuse(_of_spec(data.spec))
     for side in ("train", "val"):
         refuse(_of_rows(getattr(data, side), side, data.spec))
     refuse("" if len(data.train) else "train has no row")
-    refuse("" if isinstance(data.checksum, str) else "checksum must be a text")
+    refuse("" if isinstance(data.checksum, str) else "checksum must be a str")
     return replace(data, open_test=opened)
 
 
@@ -41,21 +40,22 @@ def _of_spec(spec: Any) -> str:
     if not isinstance(spec, DataSpec):
         return f"spec is {type(spec).__name__}, it must be loaders.base.DataSpec"
     counts = (("leads", spec.channels), ("importance", len(spec.classes)), ("classes", len(set(spec.classes))))
-    if odd := next(((field, n) for field, n in counts if len(getattr(spec, field)) != n), None):
-        return f"spec has {len(getattr(spec, odd[0]))} {odd[0]}, it must have {odd[1]}"
-    numbers = {"channels": spec.channels, "samples": spec.samples, "rate_hz": spec.rate_hz}
-    odd = [
-        field for field, value in numbers.items() if not isinstance(value, int | float) or not 0 < value < float("inf")
-    ]
-    return f"spec.{odd[0]} is {numbers[odd[0]]!r}, it must be above 0" if odd else ""
+    for field, count in counts:
+        if (found := len(getattr(spec, field))) != count:
+            return f"spec has {found} {field}, it must have {count}"
+    for field in ("channels", "samples", "rate_hz"):
+        value = getattr(spec, field)
+        if not isinstance(value, int | float) or not 0 < value < float("inf"):
+            return f"spec.{field} is {value!r}, it must be above 0"
+    return ""
 
 
 def _of_rows(rows: Any, side: str, spec: DataSpec) -> str:
-    """Why a side is not what its spec states; empty where it is. Samples are looked at where they are in memory."""
+    """The first difference between a split and its spec, or "". Samples are checked if they are in memory."""
     try:
         count, y, record, index = len(rows), rows.y, rows.record, rows.index
     except (AttributeError, TypeError) as error:
-        return f"{side} is {type(rows).__name__}, it must be rows such as loaders.base.Split ({error})"
+        return f"{side} is {type(rows).__name__}, it must be rows like loaders.base.Split ({error})"
     classes, shapes = len(spec.classes), {"y": [(count,), (count, len(spec.classes)), (count, 0)]}
     for name, array in (("y", y), ("record", record), ("index", index)):
         allowed = shapes.get(name, [(count,)])
@@ -71,12 +71,8 @@ def _of_rows(rows: Any, side: str, spec: DataSpec) -> str:
 
 def _of_samples(x: Any, shape: tuple[int, ...], side: str) -> str:
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape != shape:
-        return (
-            f"{side}.x is {np.shape(x)} {getattr(x, 'dtype', type(x).__name__)}, by its spec it must be {shape} float32"
-        )
-    finite = isinstance(x, np.memmap) or np.isfinite(x).all()
-    return (
-        ""
-        if finite
-        else f"{side}.x is not finite, first in row {int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))}"
-    )
+        kind = getattr(x, "dtype", type(x).__name__)
+        return f"{side}.x is {np.shape(x)} {kind}, by its spec it must be {shape} float32"
+    if isinstance(x, np.memmap) or (finite := np.isfinite(x).reshape(len(x), -1).all(1)).all():
+        return ""
+    return f"{side}.x is not finite, first in row {int(np.argmin(finite))}"

@@ -1,28 +1,28 @@
-"""What every dataset is once it is loaded: its facts, and arrays whose batches are slices by index.
+"""A loaded dataset: its facts, and arrays with batches that are slices by index.
 
-A short run takes ten batches of each split: of training in each epoch, of validation and of test. The rows of
-validation and test are drawn once, by a fixed seed, from the whole split: not its first rows, which a file may keep by
-class or by patient, and not every k-th row, which may fall in step with how the file is ordered.
+A short run takes ten batches of each split: of training in each epoch, of validation and of test. A fixed seed draws
+the rows of validation and test once from the whole split: a file may sort its rows by class or patient, so neither the
+first rows nor every k-th row would do.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loaders import splits
 from loaders.declaration import Request
 from loaders.files.cache import Arrays
-from loaders.splits import by_row
 from toolbox.errors import UsageError
 
 BATCH_SIZE, SMALLEST = 128, 8
-STEPS = 10  # of an epoch at least, for which the default batch size is halved
-BATCHES = 10  # of each side in a short run
+STEPS = 10  # least steps of an epoch: the default batch size is halved for them
+BATCHES = 10  # of each split in a short run
 SEED = 0
 
 
@@ -37,8 +37,7 @@ def batch_size(typed: int | None, train_rows: int) -> int:
 
 
 def measured_rows(short_batch: int | None, train_rows: int) -> int | None:
-    """Rows of validation and of test in a short run with batches of `short_batch`, 0 for the default; None for a whole
-    run."""
+    """Rows of validation and of test in a short run with batches of `short_batch` (0: the default); None: all rows."""
     return None if short_batch is None else BATCHES * batch_size(short_batch, train_rows)
 
 
@@ -56,7 +55,7 @@ def describe(
     features: tuple[str, ...] = (),
     scored: tuple[str, ...] = (),
 ) -> "DataSpec":
-    """The facts of the data that were asked for: as declared, or as read where the declaration leaves them open."""
+    """The facts of the requested data: as declared, or the given ones if the declaration leaves them open."""
     of = request.dataset
     leads, classes = leads or of.leads, classes or of.classes
     return DataSpec(
@@ -78,14 +77,13 @@ def describe(
 
 
 def drawn(index: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` positions in `index` (N,), ascending; positions of equal index, the pieces of one row, stay
-    together."""
+    """At most `most` positions in `index` (N,), ascending; the pieces of one row have one index and stay together."""
     if len(index) <= most:
         return np.arange(len(index))
-    rows, whose, pieces = np.unique(index, return_inverse=True, return_counts=True)
+    rows, of, pieces = np.unique(index, return_inverse=True, return_counts=True)
     order = np.random.default_rng(SEED).permutation(len(rows))
     count = max(1, int(np.searchsorted(np.cumsum(pieces[order]), most, side="right")))
-    return np.flatnonzero(np.isin(whose, order[:count]))
+    return np.flatnonzero(np.isin(of, order[:count]))
 
 
 def rule(most: int) -> str:
@@ -95,12 +93,12 @@ def rule(most: int) -> str:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The facts of a dataset, which size the models and stand beside the results.
+    """The facts of a dataset: they size the models, and the reports show them.
 
-    `view` is what a row is ("beat"); `unit` of its samples; `leads` one name a channel; `importance` one weight a
-    class; `features` one name for each number that stands beside a row's samples; `scored` the classes whose mean F1 is
-    the score that the data's publisher asks for; `image` the height and width in pixels of rows that are pictures,
-    drawn from `channels` leads of `samples` each.
+    `view` is the kind of a row ("beat"); `unit` the unit of its samples; `leads` has a name for each channel,
+    `importance` a weight for each class, `features` a name for each number that accompanies a row's samples; the
+    publisher's score is the mean F1 of the `scored` classes; `image` is the height and width in pixels of rows that are
+    pictures, drawn from `channels` leads of `samples` each.
     """
 
     name: str
@@ -121,7 +119,7 @@ class DataSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one row, as a network is called with it: (C, T), or (3, H, W) of a picture."""
+        """The shape of a row as a network gets it: (C, T), or (3, H, W) of a picture."""
         return (3, *self.image) if self.image else (self.channels, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,8 +128,7 @@ class DataSpec:
 
 
 class Batches(Protocol):
-    """Rows on the device, in batches. `y` are the targets as `Split` has them; `rows` (M,) is the row of each output in
-    source order."""
+    """Rows on the device. `y` has the targets as in `Split`; `rows` (M,) the row of each output in source order."""
 
     y: Tensor
     rows: Tensor
@@ -141,56 +138,73 @@ class Batches(Protocol):
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches from number `start` on; None is the source's order, with nothing random in it."""
+        """Batches from number `start` on; an order of None is the source's order, without random changes."""
 
 
 class Rows(Protocol):
-    """One side of a dataset, as the loop and the reports see it: facts of each row (N,), and batches of their samples.
+    """One split of a dataset, as the loop and the reports see it: facts of each row (N,), and batches of samples."""
 
-    `pooled` rows are read in pieces: outputs of the same `index` become one prediction.
-    """
+    @property
+    def pooled(self) -> bool:
+        """Whether rows are read in pieces: outputs of the same `index` become one prediction."""
 
-    pooled: bool
-    digested: str
-    dropped: int
-    y: NDArray[np.int64]
-    record: NDArray[np.str_]
-    index: NDArray[np.int64]
+    @property
+    def dropped(self) -> int:
+        """The number of unusable rows of the source."""
 
     @property
     def x(self) -> NDArray[np.float32]:
         """The samples of each row (N, C, T)."""
 
     @property
+    def y(self) -> NDArray[np.int64]:
+        """The targets (N,), (N, K) or (N, 0)."""
+
+    @property
+    def record(self) -> NDArray[np.str_]:
+        """The name of each row's record (N,), or ""."""
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """The number of each row in the source (N,)."""
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
-        """How many samples each row is cut from (N,)."""
+        """The number of samples that each row is cut from (N,)."""
 
     def __len__(self) -> int: ...
 
     def signal(self, row: int) -> NDArray[np.float32]:
         """All samples (C, T) that a row is cut from."""
 
-    def rows(self, which: NDArray[np.int64]) -> "Rows":
+    def rows(self, which: NDArray[np.int64]) -> Self:
         """The rows `which`, in that order."""
 
     def batches(self, device: torch.device) -> Batches:
-        """Its rows on a device."""
+        """The rows on a device."""
 
     def shared(self, *others: Any) -> NDArray[np.int64]:
-        """Which of its rows stand in one of the other sides, of the same kind, too."""
+        """The rows that other splits of the same kind contain, too."""
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """Eight bytes (N,) of a digest of each row's samples, which are taken as `digested` says."""
+        """Eight bytes (N,) of a digest of each row's samples."""
+
+    @property
+    def digested(self) -> str:
+        """The samples of the digests, in words; runs keep this text."""
+
+
+R = TypeVar("R", bound=Rows)
 
 
 @dataclass(frozen=True)
 class Split:
-    """x (N, C, T) float32, record (N,) names or "", index (N,) row in the source, which lost `dropped` rows.
+    """`Rows` in memory: x (N, C, T) float32; `dropped` rows of the source are left out.
 
-    The targets y are int64 (N,), a class a row; (N, K), 0 or 1 for each of K labels; or (N, 0) where there are none.
-    position (N,) int64 is the sample of its record at which a row's R peak stands, -1 where unknown; features (N, F)
-    float32 are numbers beside the samples, of which there may be none.
+    The targets y are int64: (N,) the class of each row; (N, K) 0 or 1 for each of K labels; or (N, 0) without targets.
+    position (N,) int64 is the sample of the record at a row's R peak, -1 if unknown; features (N, F) float32 are F >= 0
+    numbers for each row.
     """
 
     x: NDArray[np.float32]
@@ -211,23 +225,22 @@ class Split:
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Split":
-        """Parsed arrays x (N, T) or (N, C, T) and, where known, y, record, index, position, features, and a text for
-        each dropped row."""
+        """Parsed arrays x (N, T) or (N, C, T); optionally y, record, index, position, features, dropped (texts)."""
         x = arrays["x"] if arrays["x"].ndim == 3 else arrays["x"][:, None, :]
         rows = len(x)
         y = arrays["y"] if "y" in arrays else np.empty((rows, 0), np.int64)
         record, index = arrays.get("record", np.full(rows, "")), arrays.get("index", np.arange(rows))
-        dropped = len(arrays.get("dropped", ()))
-        return cls(x, y, record, index, dropped, arrays.get("position"), arrays.get("features"))
+        known = {name: arrays[name] for name in ("position", "features") if name in arrays}
+        return cls(x, y, record, index, len(arrays.get("dropped", ())), **known)
 
     @classmethod
     def joined(cls, first: "Split", second: "Split") -> "Split":
-        """The rows of two whole files, one after the other; the index goes on where the first file ends."""
+        """The rows of two whole files; the index of the second continues the first."""
         shifted = replace(second, index=second.index + len(first) + first.dropped)
         return first.and_rows(shifted, dropped=first.dropped + second.dropped)
 
     def and_rows(self, other: "Split", *, dropped: int) -> "Split":
-        """These rows, then those of another split, of which `dropped` could not be used."""
+        """These rows, then the rows of another split; `dropped` in all were unusable."""
         both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in OF_ROWS}
         return replace(self, **both, dropped=dropped)
 
@@ -236,33 +249,27 @@ class Split:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """How many samples each row has (N,)."""
         return np.full(len(self), self.x.shape[2])
 
     def signal(self, row: int) -> NDArray[np.float32]:
-        """The samples (C, T) of a row."""
         return self.x[row]
 
     def rows(self, which: NDArray[np.int64]) -> "Split":
-        """The rows `which`, in that order, copied into arrays of their own."""
+        """A copy of the rows `which`, in that order."""
         return replace(self, **{name: getattr(self, name)[which] for name in OF_ROWS})
 
     def batches(self, device: torch.device) -> "TensorBatches":
-        """All rows on a device."""
         return TensorBatches(self, device)
 
     def shared(self, *others: "Split") -> NDArray[np.int64]:
-        """Which rows stand in one of `others` too, sample for sample."""
-        return by_row.shared(self.x, *(other.x for other in others))
+        return splits.shared(self.x, *(other.x for other in others))
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """Eight bytes (N,) of a digest of each row's samples."""
-        return by_row.digests(self.x)
+        return splits.digests(self.x)
 
     def with_sides(self, *others: "Split") -> "Split":
-        """These rows and those of other sides of the same source; a side that counts its rows anew is of another
-        file."""
+        """These rows and other splits of the source; a split with the same indices comes from another file."""
         both = self
         for other in others:
             shift = both.index.max() + 1 if np.intersect1d(both.index, other.index).size else 0
@@ -275,9 +282,9 @@ OF_ROWS = ("x", "y", "record", "index", "position", "features")
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset ready to train on. The test split is read when it is first asked for, and not before.
+    """A dataset ready to train on. The test split is read at the first access to `test`.
 
-    `rates` gives the rate in Hz of the samples that `Split.position` counts, by record; None where it is not known.
+    `rates` gives the rate in Hz of the samples that `Split.position` counts, by record; None if it is unknown.
     """
 
     spec: DataSpec
@@ -286,70 +293,67 @@ class Data:
     open_test: Callable[[], Rows]
     checksum: str
     rates: Callable[[], Mapping[str, float]] | None = None
-    whole: "Data | None" = None  # where validation and test are a part of their sides
+    whole: "Data | None" = None  # if validation and test are a part of their splits
 
     @cached_property
     def test(self) -> Rows:
-        """The test rows; only --test and the end of a fit ask for them."""
+        """The test rows; only --test and the end of a fit open them."""
         return self.open_test()
 
     @cached_property
     def shared_rows(self) -> NDArray[np.int64]:
-        """Rows in the source of those test rows that stand in train or validation too, sample for sample."""
+        """The index of the test rows with the same samples as a row of train or validation."""
         return self.test.index[self.test.shared(self.train, self.val)]
 
     def part(self, most: int | None) -> "Data":
-        """The same data with at most `most` rows of validation and of test, as a short run measures; None for all
-        rows."""
+        """The same data with at most `most` rows of validation and of test, as in a short run; None for all rows."""
         if most is None:
             return self
         spec = replace(self.spec, split_rule=f"{self.spec.split_rule}; {rule(most)}")
-        sides = {"val": part_of(self.val, most), "open_test": lambda: part_of(self.test, most)}
-        return replace(self, spec=spec, whole=self, **sides)
+        val, open_test = part_of(self.val, most), lambda: part_of(self.test, most)
+        return replace(self, spec=spec, whole=self, val=val, open_test=open_test)
 
     @property
     def covers(self) -> dict[str, list[int]]:
-        """Rows of validation and of test that are measured, and of the whole sides; {} where these are all. Opens the
-        test."""
+        """The numbers of measured rows and of all rows of validation and of test; {} if all are measured.
+
+        Opens the test. A row that is read in several pieces counts once.
+        """
         if self.whole is None:
             return {}
-        return {f"{side}_rows": [_count(getattr(of, side)) for of in (self, self.whole)] for side in ("val", "test")}
+        sides = {"val_rows": (self.val, self.whole.val), "test_rows": (self.test, self.whole.test)}
+        return {name: [len(np.unique(rows.index)) for rows in both] for name, both in sides.items()}
 
     def known_rates(self) -> Callable[[], Mapping[str, float]]:
-        """`rates`; a UsageError where they are not known."""
+        """`rates`. Raises UsageError if they are unknown."""
         if self.rates is None:
-            what = f"--from: {self.spec.name} as {self.spec.view} does not state when its beats are"
+            what = f"--from: {self.spec.name} as {self.spec.view} does not state the times of its beats"
             raise UsageError(what, hint="mitdb or synth_patients as signals, or the command without --from")
         return self.rates
 
     def test_times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds from the beginning of its record (M,) to the R peak of each of the test rows with this `index` (M,)
-        in the source. Raises UsageError where the dataset does not know them."""
-        rates = self.known_rates()()
-        order = np.argsort(self.test.index)
-        which = order[np.searchsorted(self.test.index, index, sorter=order)]
-        names, inverse = np.unique(self.test.record[which], return_inverse=True)
-        return self.test.position[which] / np.array([rates[name] for name in names])[inverse]
+        """The time (M,) in s of the R peak of each test row in its record; the rows have this `index` (M,) in the
+        source. Raises UsageError if the dataset does not state times."""
+        rates, test = self.known_rates()(), cast(Split, self.test)  # rows of beats
+        order = np.argsort(test.index)
+        which = order[np.searchsorted(test.index, index, sorter=order)]
+        names, inverse = np.unique(test.record[which], return_inverse=True)
+        return test.position[which] / np.array([rates[name] for name in names])[inverse]
 
     def ruled(self, split_rule: str) -> "Data":
-        """The same rows under `split_rule`, for a run that has more to say of them."""
+        """The same rows with another `split_rule`."""
         return replace(self, spec=replace(self.spec, split_rule=split_rule))
 
 
-def part_of(rows: Rows, most: int) -> Rows:
+def part_of(rows: R, most: int) -> R:
     """At most `most` of the rows, drawn by a fixed seed."""
     return rows if len(rows) <= most else rows.rows(drawn(rows.index, most))
 
 
-def _count(rows: Rows) -> int:
-    """Rows of the source, each of which may be read in several pieces."""
-    return len(np.unique(rows.index))
-
-
 class TensorBatches:
-    """A split on the device, whose batches are (inputs, y), without a worker and without a copy to the host.
+    """A split on the device as batches (inputs, y), without a worker and without a copy to the host.
 
-    `inputs` is what the network is called with: x (B, C, T) and, where there are features, these (B, F).
+    `inputs` are the arguments of the network: x (B, C, T) and, if the rows have features, features (B, F).
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
@@ -365,10 +369,8 @@ class TensorBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches of `size` rows (the last may be shorter) from batch number `start` on; None is the source's order.
-
-        They are the same in every `epoch`.
-        """
+        """Batches of `size` rows (the last may be shorter) from batch number `start` on, the same in every `epoch`; an
+        order of None is the source's order."""
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:
@@ -379,6 +381,6 @@ class TensorBatches:
 
 
 def last_sample(x: Tensor) -> Tensor:
-    """Index (B,) of the last time sample of x (B, C, T) that is not zero in every channel; 0 for an empty row."""
+    """Index (B,) of the last time sample of x (B, C, T) with a channel that is not zero; 0 for an empty row."""
     time = torch.arange(x.shape[2], device=x.device)
     return ((x != 0).any(1) * time).amax(1)

@@ -1,4 +1,4 @@
-"""How a dataset is declared: its files, its facts, the options it takes and the function that loads it.
+"""The declaration of a dataset: its files, its facts, its options and the function that loads it.
 
 Standard library only, so that `--help` and `--list datasets` import neither numpy nor torch.
 """
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from toolbox.flags import Flag
 
 if TYPE_CHECKING:
-    from loaders.splits.by_row import Holdout
+    from loaders.splits import Holdout
 
 
 def loaded(target: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The function that "module:function" names, whose module is imported now; a function itself is one, too."""
+    """The function that `target` names as "module:function"; imports the module. A function is returned as it is."""
     if callable(target):
         return target
     module, _, name = target.partition(":")
@@ -37,18 +37,18 @@ class Remote:
 
 @dataclass(frozen=True)
 class Files:
-    """What a dataset is read from: a folder with files like one of the patterns `marks`, or a zip that holds enough.
+    """The source of a dataset: a folder with files that match one of the patterns `marks`, or a zip with enough files.
 
-    A path like one of `marks` stands for its folder; `other_marks` are looked for in folders only. A zip holds enough
-    when every pattern of one group of `enough` matches a name in it. `needs` says in words what is missing. `folders`
-    below the root are searched in their order; the first one is the dataset's own. The first of `remotes` that brings
-    the files is fetched, then `extras`, whose absence is a warning; `put` says what a user can place there instead.
-    `diagnose` ("module:function") is called with a path of the user's where nothing was found, and may raise a
-    DataError that says more; `finder` finds files that no patterns describe, in a folder or where the user pointed.
+    A path that matches one of `marks` stands for its folder; `other_marks` are searched for in folders only. A zip has
+    enough files if every pattern of one group of `enough` matches a name in it. `needs` describes the missing files.
+    `folders` below the root are searched in their order; the first one is the dataset's own. `remotes` are fetched in
+    their order until one has the files, then `extras`; a missing extra is a warning. `put` describes the files that a
+    user can place there. `diagnose` ("module:function") gets a user's path without files, and may raise a DataError
+    with the cause; `finder` finds files that no pattern describes, in a folder or at the user's path.
     """
 
-    needs: str
-    put: str
+    needs: str = ""
+    put: str = ""
     marks: tuple[str, ...] = ()
     enough: tuple[tuple[str, ...], ...] = ()
     other_marks: tuple[str, ...] = ()
@@ -61,8 +61,8 @@ class Files:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Whose records a database has: a published division in `words`, and the record that stands for each person of
-    several records."""
+    """The patients of a database: the records of a published split, its description, and the record that identifies
+    the `person` of further records."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -71,18 +71,18 @@ class Cohort:
 
 
 def _of_sides(default: Any) -> Any:
-    """An option that leaves the samples of a row as they are: it decides labels, features and sides alone."""
+    """An option that changes labels, features or splits, and no sample of a row."""
     return field(default=default, metadata={"of_sides": True})
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """Rows that are published as they are."""
+class Options:
+    """The options of a family. Published rows have none."""
 
 
 @dataclass(frozen=True)
-class BeatOptions:
-    """Beats cut out of recordings and divided by patient; the texts are those of the flags."""
+class BeatOptions(Options):
+    """Beats cut out of recordings and divided by patient; texts as in the flags."""
 
     split: str = "inter-patient"
     fold: int | None = _of_sides(None)
@@ -97,7 +97,7 @@ class BeatOptions:
 
 
 @dataclass(frozen=True)
-class StripOptions:
+class StripOptions(Options):
     """Strips of unequal length, cropped in training."""
 
     drop_labels: str | None = _of_sides(None)
@@ -109,8 +109,8 @@ class StripOptions:
 
 
 @dataclass(frozen=True)
-class TwelveLeadOptions:
-    """Twelve-lead records of one length; without `leads` all of them."""
+class TwelveLeadOptions(Options):
+    """Twelve-lead records of one length; `leads` None for all."""
 
     leads: str | None = None
     rate: float = 500
@@ -120,15 +120,15 @@ class TwelveLeadOptions:
 
 
 @dataclass(frozen=True)
-class SplitOptions:
-    """Rows with a choice of split protocols; None for the one that suits the data."""
+class SplitOptions(Options):
+    """Rows with a choice of split protocols; None for the default of the data."""
 
     split: str | None = None
 
 
 @dataclass(frozen=True)
 class TableOptions(SplitOptions):
-    """A user's own rows; what is None is taken from the file."""
+    """A user's own rows; None for the value in the file."""
 
     label_column: str | None = None
     record_column: str | None = None
@@ -137,7 +137,7 @@ class TableOptions(SplitOptions):
 
 @dataclass(frozen=True)
 class ChartOptions:
-    """How rows are drawn as ECG paper: texts of the flags, and the height in pixels; None for what suits the data."""
+    """The drawing of rows as ECG paper: texts as in the flags, and the height in pixels; None for the default."""
 
     layout: str | None = None
     leads: str | None = None
@@ -146,8 +146,8 @@ class ChartOptions:
 
 
 # The options of each family: a field has the name and, where it is not None, the type of a flag.
-FAMILIES: dict[str, type] = {
-    "rows": NoOptions,
+FAMILIES: dict[str, type[Options]] = {
+    "rows": Options,
     "divided": SplitOptions,
     "beats": BeatOptions,
     "strips": StripOptions,
@@ -160,14 +160,14 @@ FAMILIES: dict[str, type] = {
 class Dataset:
     """A dataset: `target` ("module:function", or the function) makes `base.Data` of a `Request`; `family`: its options.
 
-    What is known before anything is read: `view` (what a row is), `leads`, `classes` with their `importance` (1 each
-    where left out), `rate_hz`, `unit`, `source`, `licence`, `remark` on its split. `without` are options of the family
-    that this dataset lacks, `flags` are its own. `bad_rows` is the default of --bad-rows.
+    Facts that need no file: `view` (the kind of a row), `leads`, `classes` with their `importance` (default 1),
+    `rate_hz`, `unit`, `source`, `licence`, `remark` on its split. `without` are options of the family that this dataset
+    lacks, `flags` are its own. `bad_rows` is the default of --bad-rows.
 
-    `row_form` names how a row is cut around its R peak (`row_forms.FORMS`), `symbol_map` which annotation symbols its
-    classes are (`row_forms.SYMBOLS`); only with both can recordings be classified. `cohort` is the published division
-    by patient, `scored` the classes of the publisher's score. `lowest` is the number of the first class where a table
-    may number them. A dataset that `finds_normal` divides the rows of the normal class itself (`Request.normal_class`).
+    `row_form` names the cut around an R peak (`row_forms.FORMS`), `symbol_map` the annotation symbols of the classes
+    (`row_forms.SYMBOLS`); recordings can be classified with both only. `cohort` is the published split by patient,
+    `scored` are the classes of the publisher's score. `lowest` is the number of the first class in a table with
+    numbers. A dataset that `finds_normal` divides the rows of the normal class itself (`Request.normal_class`).
     """
 
     target: str | Callable[..., Any]
@@ -175,7 +175,7 @@ class Dataset:
     source: str = ""
     licence: str = ""
     family: str = "rows"
-    files: Files | None = None
+    files: Files = Files()
     generated: bool = False
     view: str = "beat"
     leads: tuple[str, ...] = ()
@@ -202,18 +202,18 @@ class Dataset:
         return {name: getattr(family, name) for name in family.__dataclass_fields__ if name not in self.without} | own
 
     def is_of_sides(self, option: str) -> bool:
-        """Whether an option leaves the samples of a row as they are."""
+        """Whether an option changes no sample of a row."""
         declared = FAMILIES[self.family].__dataclass_fields__.get(option)
         return declared is not None and "of_sides" in declared.metadata
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of the dataset `name`: its options, where it is read from, and how its rows are divided.
+    """A request for the dataset `name`: its options, its source, and the division of its rows.
 
-    `options` are those of its family, `own` the values of its own flags by name. `val_fraction` is a part of the
-    training rows or a `Fold`, drawn with `seed`. `normal_class` is set where the dataset is to divide its rows for
-    anomaly detection.
+    `options` are the options of its family, `own` the values of its own flags by name. `val_fraction` is a part of the
+    training rows or a `Fold`, drawn with `seed`. `normal_class` is set if the dataset divides its rows for anomaly
+    detection.
     """
 
     name: str
@@ -229,20 +229,19 @@ class Request:
 
     @property
     def folder(self) -> Path:
-        """The dataset's own folder."""
-        files = self.dataset.files
-        return self.root / (files.folders[0] if files and files.folders else self.name)
+        return self.root / (*self.dataset.files.folders, self.name)[0]
 
     @property
     def cache(self) -> Path:
-        """Where parsed arrays are kept."""
+        """The folder of parsed arrays."""
         return self.folder / "cache"
 
     @cached_property
-    def source(self) -> Path:
-        """The folder or zip to read, found or fetched when it is first asked for, so that options are checked before.
+    def source(self) -> Any:
+        """The folder or zip to read, or the result of the dataset's `finder`; found or fetched at the first access.
 
-        Raises DataError for files that cannot be used, DownloadError where nothing can be fetched, ResourceError.
+        So options are checked before. Raises DataError for unusable files, DownloadError if no download succeeds,
+        ResourceError.
         """
         from loaders.files.sources import find
 
@@ -251,4 +250,4 @@ class Request:
     @property
     def where(self) -> str:
         """The place that errors name."""
-        return str(self.source if self.dataset.files else self.data_file or self.name)
+        return str(self.source if self.dataset.files.needs else self.data_file or self.name)

@@ -1,4 +1,4 @@
-"""What is done to a whole lead before beats are cut from it: filters by name, and another sampling rate.
+"""The preparation of a whole lead before rows are cut from it: filters by name, and resampling.
 
 for step in filters.parse("baseline+bandpass:0.5:40"):
     signal = step(signal, 360)
@@ -23,26 +23,24 @@ BAND_HZ = (0.5, 40.0)
 
 
 def parse(text: str) -> list[Step]:
-    """What `text` asks for, in its order: none, or baseline, bandpass:LOW:HIGH, several with + between; UsageError
-    otherwise."""
-    steps = []
+    """The filters of `text` in their order: none, or baseline and bandpass:LOW:HIGH, joined by +. Raises UsageError."""
+    steps: list[Step] = []
     for part in text.split("+"):
         name, *numbers = part.strip().split(":")
         build = pick("filter", FILTERS, name)
         if (name == "none" and text.strip() != "none") or (numbers and name != "bandpass"):
-            raise UsageError(
-                f"--filter {text[:60]} cannot be read", hint="none, baseline, bandpass:0.5:40 or the two with +"
-            )
+            hint = "none, baseline, bandpass:0.5:40 or the two with +"
+            raise UsageError(f"--filter {text[:60]} cannot be read", hint=hint)
         steps += build(*numbers)
     return steps
 
 
 def remove_baseline(signal: Signal, rate_hz: float) -> Signal:
-    """The signal (C, T) less its baseline: a median filter of 200 ms takes P waves and QRS out, one of 600 ms the T
+    """The signal (C, T) less its baseline: a median filter of 200 ms removes P waves and QRS, one of 600 ms the T
     waves.
 
-    de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004. At the ends the first and last sample go
-    on.
+    de Chazal, O'Dwyer & Reilly, IEEE Trans Biomed Eng 51(7):1196-1206, 2004. The first and last sample are repeated at
+    the ends.
     """
     from scipy.ndimage import median_filter
 
@@ -54,8 +52,7 @@ def remove_baseline(signal: Signal, rate_hz: float) -> Signal:
 
 
 def band_pass(signal: Signal, rate_hz: float, *, low_hz: float, high_hz: float) -> Signal:
-    """The signal (C, T) from `low_hz` to `high_hz`: a Butterworth filter forwards and backwards, so that no wave is
-    delayed."""
+    """The signal (C, T) from `low_hz` to `high_hz` by a Butterworth filter, forwards and backwards to delay no wave."""
     from scipy.signal import butter, sosfiltfilt
 
     if high_hz >= rate_hz / 2:
@@ -71,10 +68,8 @@ def _band(low: str = str(BAND_HZ[0]), high: str = str(BAND_HZ[1]), *more: str) -
     except ValueError:
         low_hz = high_hz = math.nan
     if more or not 0 < low_hz < high_hz < math.inf:
-        what = (
-            f"--filter bandpass:{':'.join((low, high, *more))[:60]}, expected two frequencies in Hz, the lower one"
-            " first"
-        )
+        text = ":".join((low, high, *more))[:60]
+        what = f"--filter bandpass:{text}, expected two frequencies in Hz, the lower one first"
         raise UsageError(what, hint="bandpass:0.5:40")
     return [partial(band_pass, low_hz=low_hz, high_hz=high_hz)]
 
@@ -91,13 +86,13 @@ def resample(signal: Signal, rate_hz: float, to_hz: float) -> Signal:
 
 
 def resampling(rate_hz: float, to_hz: float) -> Fraction:
-    """Samples at `to_hz` for each at `rate_hz`, as `resample` takes it."""
+    """The number of samples at `to_hz` for one at `rate_hz`, as in `resample`."""
     return (Fraction(to_hz) / Fraction(rate_hz)).limit_denominator(10_000)  # resample_poly's filter grows with it
 
 
 def around(signal: Signal, places: NDArray[np.floating], first: int, samples: int) -> NDArray[np.float32]:
-    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on, or before
-    where it is below 0; before the first and after the last sample of the signal these two go on."""
+    """Rows (N, C, samples) of a signal (C, T), each from `first` samples after one of the `places` (N,) on (before it
+    if negative); the first and last sample of the signal are repeated beyond its ends."""
     starts = np.round(places).astype(int) + first
     time = (starts[:, None] + np.arange(samples)).clip(0, signal.shape[1] - 1)
     return signal.astype(np.float32)[:, time].swapaxes(0, 1)

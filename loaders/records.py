@@ -1,10 +1,10 @@
-"""Recorded samples, kept once as whole numbers, out of which batches become float32 on the device.
+"""Recorded samples, kept once as whole numbers; batches become float32 on the device.
 
-A `RecordStore` holds the samples of all records, mapped into memory and so shared by every process: ten thousand
+A `RecordStore` holds the samples of all records, mapped into memory, so that all processes share them: ten thousand
 records of twelve leads are 1.3 GB, and 2.6 GB as float32. `RecordRows` is one split of a dataset made of it, in place
-of a `base.Split`. A row is a whole record, or `samples` of it: in training a crop that starts anywhere in its record,
-by chance that comes from (seed, epoch, step) alone, so that nothing is stored to resume exactly; without an order, as
-in validation and test, windows that lie over each record from its first sample to its last.
+of a `base.Split`. A row is a whole record, or `samples` of it. In training this is a crop with a random start, which
+depends on (seed, epoch, step) alone: an exact resume needs no stored state. Without an order, as in validation and
+test, windows cover each record from its first sample to its last.
 """
 
 import warnings
@@ -17,22 +17,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loaders.augment.signals import Chance
+from loaders import splits
+from loaders.augment import Chance
 from loaders.files import cache
 from loaders.files.cache import gathered
-from loaders.splits import by_row
 
 IN_MEMORY = 2**27  # samples: half a gigabyte of float32
-OWN = 1  # after (seed, epoch, step): these numbers are not those of the augmentations
+OWN = 1  # after (seed, epoch, step): other random numbers than in the augmentations
 FASTEST, SLOWEST = 2.0, 0.5  # bounds of a resampling, as factors of the rate
 
 
 @dataclass(frozen=True, eq=False)
 class RecordStore:
-    """`flat` (S,) int16: record by record, each lead by lead. Of each record (R,) its `first` sample and the `length`
+    """`flat` (S,) int16: record by record, each lead by lead. For each record (R,) its `first` sample and the `length`
     of its leads, its name, and a hash of its samples.
 
-    A network gets the `leads`, numbers of channels, in their order, as (sample - zero) * factor; both are (R, leads)
+    A network gets the `leads` (numbers of channels) in their order, as (sample - zero) * factor; both are (R, leads)
     float32.
     """
 
@@ -62,7 +62,7 @@ class RecordStore:
         return cls(samples.reshape(-1), first, np.full(records, length), name, content, zero, factor, leads)
 
     def signal(self, record: int) -> NDArray[np.float32]:
-        """The leads (C, T) of a record as a network gets them."""
+        """The leads (C, T) of a record as in a batch."""
         cache.check(self.flat, record)
         length = self.length[record]
         begins = self.first[record] + np.array(self.leads) * length
@@ -75,18 +75,19 @@ class RecordStore:
             if device.type != "cpu":
                 cache.check(self.flat)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that a map cannot be written to; nobody does
+                warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and never written to
                 self.copies[device] = torch.from_numpy(self.flat).to(device)
         return self.copies[device]
 
 
 @dataclass(frozen=True)
 class RecordRows:
-    """Row i is of record `of[i]` of the store and has the target `y[i]`; `dropped` records of the source are unusable.
+    """`Rows` of a store: row i is record `of[i]` and has the target `y[i]`; `dropped` records of the source are
+    unusable.
 
-    Without `samples` a row is a whole record, and all records have one length. With them rows are cropped: a record may
-    stand in `of` several times, which is how often it is cropped in an epoch, and `spread` is the standard deviation of
-    the factor by which a training crop's rate is changed, 0 for none.
+    Without `samples` a row is a whole record, and all records have one length. With them rows are cropped: an epoch has
+    a crop for each time that a record is in `of`, and `spread` is the standard deviation of the factor by which a
+    training crop's rate is changed (0: not changed).
     """
 
     store: RecordStore
@@ -102,40 +103,35 @@ class RecordRows:
 
     @property
     def pooled(self) -> bool:
-        """Whether a row is read in windows, whose outputs become one prediction."""
         return self.samples is not None
 
     @property
     def digested(self) -> str:
-        """What the digests are of; runs keep this text."""
         return "recorded samples of whole strips" if self.pooled else "recorded samples of twelve leads"
 
     @property
     def index(self) -> NDArray[np.int64]:
-        """The number of each row's record in the source (N,)."""
         return self.of
 
     @property
     def record(self) -> NDArray[np.str_]:
-        """The name of each row's record (N,)."""
         return self.store.name[self.of]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """How many samples each row's record has (N,)."""
         return self.store.length[self.of]
 
     @property
     def width(self) -> int:
-        """Samples of a row as a network gets it."""
+        """The number of samples of a row in a batch."""
         return self.samples or int(self.store.length[0])
 
     @property
     def x(self) -> NDArray[np.float32]:
-        """Each row's record (N, C, T), of a crop its middle; many rows are in a temporary file beside the store's."""
+        """Each row's record (N, C, T), or its middle if rows are cropped; many rows are in a temporary file."""
         rows, shape = map(self._middle, range(len(self))), (len(self.store.leads), self.width)
         if len(self) * shape[0] * shape[1] > IN_MEMORY and isinstance(self.store.flat, np.memmap):
-            return gathered(rows, Path(self.store.flat.filename).parent.parent)
+            return gathered(rows, Path(str(self.store.flat.filename)).parent.parent)
         return np.stack([*rows]) if len(self) else np.empty((0, *shape), np.float32)
 
     def _middle(self, row: int) -> NDArray[np.float32]:
@@ -152,34 +148,31 @@ class RecordRows:
         return replace(self, of=self.of[which], y=self.y[which])
 
     def repeated(self, times: NDArray[np.int64]) -> "RecordRows":
-        """Each row (N,) as often as `times` (K,) says of its class."""
+        """Each row (N,) repeated `times` (K,) by its class."""
         return self.rows(np.repeat(np.arange(len(self)), times[self.y]))
 
     def batches(self, device: torch.device) -> "RecordBatches":
-        """Its rows on a device."""
         return RecordBatches(self, device)
 
     def shared(self, *others: "RecordRows") -> NDArray[np.int64]:
-        """Which rows are of a record whose samples are those of a record of one of `others`."""
         there = np.concatenate([other.store.content[other.of] for other in others])
         return np.flatnonzero(np.isin(self.store.content[self.of], there))
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """Eight bytes (N,) of the digest of each row's record."""
-        return by_row.numbered(self.store.content[self.of])
+        return splits.numbered(self.store.content[self.of])
 
     def with_sides(self, *others: "RecordRows") -> "RecordRows":
-        """These rows and those of other splits of the same source, each record once."""
+        """The rows of these and other splits of the same source, each record once."""
         of, first = np.unique(np.concatenate([split.of for split in (self, *others)]), return_index=True)
         return replace(self, of=of, y=np.concatenate([split.y for split in (self, *others)])[first])
 
 
 def windows(length: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As few windows of `samples` as cover each record of `length` (R,), evenly spread: the record of each and where it
-    begins (M,).
+    """The fewest windows of `samples`, evenly spread, that cover each record of `length` (R,): their records and first
+    samples (M,).
 
-    The first window begins with its record and the last ends with it; a record shorter than a window has one.
+    The first window starts with its record and the last ends with it; a record shorter than a window has one.
     """
     count = np.maximum(-(-length // samples), 1)
     record = np.repeat(np.arange(len(length)), count)
@@ -189,8 +182,7 @@ def windows(length: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64],
 
 
 class RecordBatches:
-    """Rows on a device, as batches of (inputs, y): x (B, C, T) float32 made of the whole numbers as they are asked
-    for."""
+    """Rows on a device as batches (inputs, y): x (B, C, T) float32 is made from the whole numbers."""
 
     def __init__(self, split: RecordRows, device: torch.device) -> None:
         self.split, self.device, self.store = split, device, split.store
@@ -200,7 +192,7 @@ class RecordBatches:
         self.leads = torch.tensor(self.store.leads, device=device)
         self.of, self.y = torch.tensor(split.of, device=device), torch.tensor(split.y, device=device)
         rows, begin = np.arange(len(split)), np.zeros(len(split), np.int64)
-        if split.samples:  # each record is seen once, however often it is cropped
+        if split.samples:  # each record once, also one with several crops
             records, own = np.unique(split.of, return_index=True)
             of, begin = windows(self.store.length[records], split.samples)
             rows = own[of]
@@ -213,7 +205,7 @@ class RecordBatches:
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Batches of `size` rows in this `order`, from batch number `start` of the `epoch` on (the last may be
-        shorter). Without an order all rows, or the windows of every record, of which output i is of row `rows[i]`."""
+        shorter). Without an order all rows, or the windows of every record: output i belongs to row `rows[i]`."""
         chosen = self.rows if order is None else order
         for step, begin in enumerate(range(start * size, len(chosen), size), start):
             rows = chosen[begin : begin + size]
@@ -236,22 +228,23 @@ class RecordBatches:
         return x.float().sub_(self.zero[of, :, None]).mul_(self.factor[of, :, None])
 
     def drawn(self, of: Tensor, chance: Chance) -> Tensor:
-        """Crops (B, C, T) of the records `of` (B,) that start anywhere, resampled where the rows have a spread.
+        """Crops (B, C, T) of the records `of` (B,) with random starts, resampled if the rows have a spread.
 
-        The new rate is normally distributed around the old one; a crop is read at the step that the rate asks for.
+        The new rate is normally distributed around the old one; its inverse is the step at which a crop is read.
         """
-        step, reach = None, self.split.width - 1.0  # samples of the record from the first to the last of a crop
+        step: Tensor | None = None
+        reach: Tensor | float = self.split.width - 1.0  # samples of the record from the first to the last of a crop
         if self.split.spread:
             step = 1 / (1 + self.split.spread * chance.normal(len(of))).clamp(SLOWEST, FASTEST)
             reach = (self.split.width - 1) * step
-        room = (self.length[of] - 1 - reach).floor().clamp(min=0)
+        room: Tensor = (self.length[of] - 1 - reach).floor().clamp(min=0)
         start = torch.minimum((chance.uniform(len(of)) * (room + 1)).floor(), room).long()
         return self.cut(of, start, step)
 
     def cut(self, of: Tensor, start: Tensor, step: Tensor | None = None) -> Tensor:
         """Crops (B, C, T) of the records `of` (B,) from their sample `start` (B,) on, at a step of 1 or of `step` (B,).
 
-        Between samples the value is interpolated linearly. What a record lacks stands before it, as zeros.
+        Values between samples are interpolated linearly. Zeros fill the start of a crop of a shorter record.
         """
         samples, last = self.split.width, self.length[of][:, None] - 1
         time = torch.arange(samples, device=self.device)

@@ -1,9 +1,8 @@
-"""All rows of a file or of a dataset, not divided, as rows that a trained run can be tested on.
+"""All rows of a file or of a dataset, not divided, to test a trained run on.
 
     data = undivided.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
 
-The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate have to be those of the
-run.
+The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate must be as in the run.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ from loaders.records import RecordRows
 from toolbox.errors import DataError
 
 Signals = Split | RecordRows
-UNKNOWN = "as given"  # the unit of a table that states none
+UNKNOWN = "as given"  # the unit of a table without a stated unit
 
 
 def load(
@@ -38,17 +37,18 @@ def load(
     bad_rows: str | None = None,
     typed: Sequence[str] = (),
 ) -> Data:
-    """All rows of the dataset or file `what` as the test split of a run on `dataset`, with the facts `spec` of the
-    run's data.
+    """All rows of the dataset or file `what` as the test split of a run on `dataset`; `spec` has the facts of the run's
+    data.
 
-    `options` are those of the run's dataset; those of a table are used where they were `typed`, or where the run's data
-    was a table. Train and validation are empty. Raises DataError for classes, leads, samples, a rate or a unit that are
-    not the run's.
+    `options` are the options of the run's dataset; the options of a table count if they were `typed`, or if the run's
+    data was a table. Train and validation are empty. Raises DataError for other classes, leads, samples, rate or unit
+    than the run's.
     """
     path, by_name = Path(what), ""
+    rows: Signals
     if what not in DATASETS and not path.exists():
         hint = f"a file, or one of {', '.join(DATASETS)}"
-        raise DataError("no dataset has this name, and there is no such file", where=what, hint=hint)
+        raise DataError("there is no dataset and no file of this name", where=what, hint=hint)
     if path.is_file() and path.name.lower().endswith(tuple(table.READERS)) and what not in DATASETS:
         own = dataset == "table"
         names = [name for name in TableOptions.__dataclass_fields__ if own or name in typed]
@@ -65,8 +65,10 @@ def load(
     rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
-    own = {"name": spec.name, "classes": spec.classes, "importance": spec.importance, "scored": spec.scored}
-    every = replace(found.spec, split_rule=rule, **own)
+    every = replace(
+        found.spec, split_rule=rule,
+        name=spec.name, classes=spec.classes, importance=spec.importance, scored=spec.scored,
+    )  # fmt: skip
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
     return Data(every, none, none, lambda: rows, checksum)
@@ -77,22 +79,23 @@ def _all_rows(
 ) -> tuple[Data, Signals]:
     """A dataset, and the rows of all its splits, each once.
 
-    Beats are divided at random then: a published division would leave records out, or need them all.
+    Beats are split at random before: a published split would leave records out, or need all of them.
     """
     kept = {name: value for name, value in options.items() if name not in (*TableOptions.__dataclass_fields__, "fold")}
     split = "random" if DATASETS[dataset].cohort else None
     data = get_data(dataset, root, data_file=path, val_fraction=0.0, seed=seed, bad_rows=bad_rows, split=split, **kept)
-    return data, data.train.with_sides(data.val, data.test)
+    train: Any = data.train
+    return data, train.with_sides(data.val, data.test)
 
 
 def _classes(rows: Signals, there: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
-    """The targets of the rows among the classes of the run; a DataError names the classes that it does not know."""
+    """The targets of the rows among the classes of the run. Raises DataError for classes that the run lacks."""
     many = rows.y.ndim > 1
     counts = rows.y.sum(0) if many else np.bincount(rows.y, minlength=len(there))
     named = zip(there, counts, strict=True)
     if strange := [f"{name} ({count:,} rows)" for name, count in named if count and name not in classes]:
         what = f"the run knows no class {', '.join(strange)[:200]}; its classes are {', '.join(classes)[:200]}"
-        raise DataError(what, where=where, hint="the same labels as the run was trained on, and no rows of others")
+        raise DataError(what, where=where, hint="rows with the labels that the run was trained on")
     if many:
         columns = [rows.y[:, there.index(name)] if name in there else np.zeros(len(rows), np.int64) for name in classes]
         return np.stack(columns, 1)
@@ -100,12 +103,12 @@ def _classes(rows: Signals, there: Sequence[str], classes: Sequence[str], where:
 
 
 def check(there: DataSpec, own: DataSpec, where: str) -> None:
-    """Raise DataError where rows are not as those that a run was trained on; other leads are warned about."""
+    """Raise DataError for rows unlike the run's training rows; other leads are a warning."""
     facts = {
         "channels": (there.channels, own.channels),
         "samples a row": (there.samples, own.samples),
         "Hz": (there.rate_hz, own.rate_hz),
-        "features beside the samples": (len(there.features), len(own.features)),
+        "features": (len(there.features), len(own.features)),
     }
     wrong = [
         f"{found:g} {name}, the run was trained on {wanted:g}"
@@ -115,9 +118,7 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
     if there.unit != own.unit and UNKNOWN not in (there.unit, own.unit) and there.name == "table":
         wrong.append(f"samples in {there.unit}, the run was trained on {own.unit}")
     if wrong:
-        raise DataError(
-            f"the rows have {'; '.join(wrong)}", where=where, hint="rows cut and sampled as those of the run"
-        )
+        raise DataError(f"the rows have {'; '.join(wrong)}", where=where, hint="rows cut and sampled as in the run")
     if there.leads != own.leads and not any(lead.startswith("lead ") for lead in (*there.leads, *own.leads)):
         log.warning(
             "the leads of %s are %s, the run was trained on %s", where, ", ".join(there.leads), ", ".join(own.leads)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from conftest import make_spec
+from loaders import splits
 from loaders.base import OF_ROWS, Data, Split
-from loaders.splits import by_row
 
 
 def split(rows: int, dropped: int = 0) -> Split:
@@ -45,10 +45,10 @@ def test_targets_may_be_classes_many_labels_or_none(labels: int | None) -> None:
     y = rng.integers(0, 2, 60) if labels is None else rng.integers(0, 2, (60, labels))
     rows = Split.of({"x": rng.normal(size=(60, 1, 4)).astype(np.float32)} | ({"y": y} if labels != 0 else {}))
     assert rows.y.shape == y.shape
-    train, val, test, rule = by_row.divide(rows.y, 0.25, 1)
+    train, val, test, rule = splits.divide(rows.y, 0.25, 1)
     assert sorted([*train, *val, *test]) == list(range(60))
-    assert (len(test), len(val), rule) == (12, 12, by_row.validation_rule(0.25, 1))
-    fold = [by_row.drawn(rows.y, by_row.Fold(number, 4), 1)[1] for number in range(1, 5)]
+    assert (len(test), len(val), rule) == (12, 12, splits.validation_rule(0.25, 1))
+    fold = [splits.drawn(rows.y, splits.Fold(number, 4), 1)[1] for number in range(1, 5)]
     assert sorted(np.concatenate(fold)) == list(range(60))
     batches = list(rows.rows(test).batches(torch.device("cpu")).batches(torch.arange(12).flip(0), 5))
     np.testing.assert_array_equal(torch.cat([targets for _, targets in batches]).numpy(), y[test][::-1])
@@ -59,5 +59,5 @@ def test_targets_may_be_classes_many_labels_or_none(labels: int | None) -> None:
 
 def test_many_labels_are_divided_by_the_sets_of_labels_that_rows_have() -> None:
     y = np.repeat([[0, 0], [0, 1], [1, 1]], [40, 20, 10], axis=0)
-    _, test = by_row.stratified(y, 14, 3)
+    _, test = splits.stratified(y, 14, 3)
     assert np.unique(y[test], axis=0, return_counts=True)[1].tolist() == [8, 4, 2]

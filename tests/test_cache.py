@@ -143,13 +143,13 @@ def test_one_changed_bit_is_reported_and_built_again(
 ) -> None:
     cached(tmp_path / "a", arrays)
     spoil(tmp_path / "a" / name)
-    assert_heals(tmp_path / "a", caplog, f"{name} is not what was stored")
+    assert_heals(tmp_path / "a", caplog, f"{name} differs from the stored file")
 
 
 def test_labels_that_somebody_replaced_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cached(tmp_path / "a", arrays)
     np.save(tmp_path / "a" / "y.npy", arrays()["y"][::-1])
-    assert_heals(tmp_path / "a", caplog, "y.npy is not what was stored")
+    assert_heals(tmp_path / "a", caplog, "y.npy differs from the stored file")
 
 
 def test_a_checksum_that_was_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,13 +166,13 @@ def test_an_array_that_is_not_whole_is_built_again(
     cached(tmp_path / "a", arrays)
     path = tmp_path / "a" / "x.npy"
     path.unlink() if size is None else os.truncate(path, size)
-    assert_heals(tmp_path / "a", caplog, "No such file" if size is None else "x.npy is not what was stored")
+    assert_heals(tmp_path / "a", caplog, "No such file" if size is None else "x.npy differs from the stored file")
 
 
 def test_a_pickled_array_is_never_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cached(tmp_path / "a", arrays)
     np.save(tmp_path / "a" / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert_heals(tmp_path / "a", caplog, "x.npy is not what was stored")
+    assert_heals(tmp_path / "a", caplog, "x.npy differs from the stored file")
 
 
 def test_a_file_in_the_place_of_the_folder_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -216,7 +216,7 @@ def test_a_folder_of_an_earlier_version_is_used_and_guarded_from_then_on(
     folder = earlier(tmp_path / "a")
     assert cached(folder, never)[1] == checksum(arrays())
     spoil(folder / "y.npy")
-    assert_heals(folder, caplog, "y.npy is not what was stored")
+    assert_heals(folder, caplog, "y.npy differs from the stored file")
 
 
 def test_a_damaged_folder_of_an_earlier_version_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -267,7 +267,7 @@ def test_the_digests_of_a_large_array_are_guarded_themselves(
     spoil(tmp_path / "a" / "x.digests.npy")
     another_process(tmp_path / "a")
     cached(tmp_path / "a", lambda: {"x": large}, by_record=["x"])
-    assert "x.digests.npy is not what was stored" in caplog.text
+    assert "x.digests.npy differs from the stored file" in caplog.text
 
 
 # What goes wrong while it is stored

@@ -72,7 +72,7 @@ REFUSED = {  # by what the one line names
     "152-scp": "SCP",
     "153-ishne": "ISHNE",
     "154-mat-v5": "MAT",
-    "18-csv-transposed": "on its side",
+    "18-csv-transposed": "transposed",
     "37-wfdb-dotted-name": "p1.2024.dat",
     "55-wfdb-gz": "r.dat.gz",
     "60-edf-eeg-only": "EEG Fp1",

@@ -20,14 +20,13 @@ from test_heartbeat import make_zip
 from test_sources import Server, server, whole  # noqa: F401
 
 from conftest import carried_out
-from loaders import DATASETS, FIGSHARE, get_data
+from loaders import DATASETS, FIGSHARE, get_data, splits
 from loaders.base import Data
 from loaders.datasets import chapman, chapman_records
 from loaders.families import labels as labels_diagnoses
 from loaders.families import twelve_lead
 from loaders.files.sources import Remote
 from loaders.records import RecordStore
-from loaders.splits import by_row
 from loaders.synthetic import twelve_lead as synth_rhythms
 from toolbox.errors import CommanderError, DataError, DownloadError, unforeseen
 
@@ -152,10 +151,10 @@ def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[st
     assert len(set(labels["record"].tolist())) == 10_646
     y = labels_diagnoses.rhythm_map("rhythm4").of(labels["rhythm"])
     assert np.bincount(y).tolist() == [2225, 2307, 3889, 2225]
-    rest, test = by_row.stratified(labels["rhythm"], round(0.2 * len(y)), 42)
+    rest, test = splits.stratified(labels["rhythm"], round(0.2 * len(y)), 42)
     assert (len(rest), np.bincount(y[test]).tolist()) == (8517, [445, 461, 778, 445])
     few = labels["rhythm"][:10_588]  # as many as passed the published checks
-    assert [len(side) for side in by_row.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
+    assert [len(side) for side in splits.stratified(few, round(0.2 * len(few)), 42)] == [8470, 2118]
 
 
 def test_the_acronyms_are_those_of_the_publisher(shared: Callable[[str], Path]) -> None:
@@ -404,11 +403,8 @@ def no_workbook(own: Path) -> None:
 
 LABEL_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (no_workbook, "Diagnostics.xlsx with the rhythms is missing"),
-    "no zip": (
-        lambda own: (own / "Diagnostics.xlsx").write_text("FileName,Rhythm\n"),
-        "it is no workbook that can be read",
-    ),
-    "another zip": (lambda own: make_zip(own / "Diagnostics.xlsx", {"a": "b"}), "it is no workbook that can be read"),
+    "no zip": (lambda own: (own / "Diagnostics.xlsx").write_text("FileName,Rhythm\n"), "the workbook cannot be read"),
+    "another zip": (lambda own: make_zip(own / "Diagnostics.xlsx", {"a": "b"}), "the workbook cannot be read"),
     "empty": (
         lambda own: Workbook().save(own / "Diagnostics.xlsx"),
         "has no column FileName and Rhythm; the first row is empty",
@@ -424,9 +420,9 @@ LABEL_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a name twice": (
         lambda own: write_labels(own / "Diagnostics.xlsx", [("MUSE_01", "SB", ""), ("MUSE_01", "SR", "")]),
-        "MUSE_01 is there twice",
+        "MUSE_01 has another row",
     ),
-    "no name": (lambda own: write_labels(own / "Diagnostics.xlsx", [(None, "SB", "")]), "there is no FileName"),
+    "no name": (lambda own: write_labels(own / "Diagnostics.xlsx", [(None, "SB", "")]), "the FileName is empty"),
 }
 
 
@@ -457,7 +453,7 @@ def test_a_place_without_recordings_is_refused(tmp_path: Path) -> None:
         (tmp_path / "none", "there is no such file or folder"),
         (tmp_path / "empty", "there are no CSV files (ECGDataDenoised)"),
         (tmp_path / "note.txt", "there are no CSV files (ECGDataDenoised)"),
-        (make_zip(tmp_path / "other.zip", {"a.txt": "b"}), "there are no recordings in the zip"),
+        (make_zip(tmp_path / "other.zip", {"a.txt": "b"}), "the zip has no recordings"),
         (make_zip(tmp_path / "up.zip", {"../a.csv": "b"}), "leads out of the folder"),
     )
     for place, what in cases:
@@ -555,7 +551,7 @@ def test_what_is_wrong_with_a_wfdb_record_is_named(tmp_path: Path, fault: str) -
 def test_two_records_of_one_name_are_refused(recorded: Path, tmp_path: Path) -> None:
     shutil.copytree(recorded, tmp_path / "own")
     write_record(tmp_path / "own" / "again", SPOILT, samples_of(SPOILT), code("SB"))
-    with pytest.raises(DataError, match="two recordings are called MUSE_07"):
+    with pytest.raises(DataError, match="two recordings have the name MUSE_07"):
         load(tmp_path, tmp_path / "own")
 
 

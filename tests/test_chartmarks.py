@@ -16,7 +16,7 @@ from commands.explain import _draw, _examples
 from conftest import make_spec
 from loaders.base import Data, DataSpec
 from loaders.charts import rows
-from loaders.charts.view import as_charts
+from loaders.charts.rows import as_charts
 from models import get_model
 from toolbox.explain import methods
 from toolbox.explain.maps import FeatureMap

@@ -19,7 +19,7 @@ from commands.trained import TrainedRun
 from conftest import make_spec
 from loaders import DATASETS, get_data
 from loaders.base import Data, Split
-from loaders.charts.view import as_charts
+from loaders.charts.rows import as_charts
 from loaders.declaration import ChartOptions
 from loaders.records import RecordRows, windows
 from toolbox.errors import DataError, UsageError
@@ -197,10 +197,10 @@ def test_strips_are_drawn_as_windows_of_the_layout_from_their_first_sample_to_th
     data = as_charts(strips(lengths), tmp_path, size=40)
     assert data.spec.unit == "counts, 1 drawn as 1 mV"
     for side, own in ((data.train, lengths[:3]), (data.val, lengths[3:4]), (data.test, lengths[4:])):
-        whose, begin = windows(np.array(own), 100)
-        np.testing.assert_array_equal(side.whose, whose)
+        row, begin = windows(np.array(own), 100)
+        np.testing.assert_array_equal(side.row, row)
         np.testing.assert_array_equal(side.begin, begin)
-        assert side.pooled == (len(whose) > len(own))
+        assert side.pooled == (len(row) > len(own))
         for row in range(len(side)):
             expected = side.signal(row)[:, side.begin[row] :][:, :100]
             shown = side.window(row)

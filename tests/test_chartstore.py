@@ -8,6 +8,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from loaders.charts import store as chartstore
 from loaders.charts import store as parts
-from loaders.charts.store import ChartStore, fill, key
+from loaders.charts.store import ChartStore, key
 from toolbox.errors import DataError, ResourceError
 from toolbox.paper import drawing, layouts
 from toolbox.paper.drawing import Drawing, packed
@@ -36,6 +37,12 @@ def window(each: bytes) -> np.ndarray:
 
 def keys(count: int, first: int = 0) -> list[bytes]:
     return [key(index, 0) for index in range(first, first + count)]
+
+
+def fill(
+    store: ChartStore, keys: list[bytes], of: Callable[[bytes], np.ndarray], how: Drawing, workers: int = 0
+) -> None:
+    chartstore.fill(store, {each: partial(of, each) for each in keys}, how, workers=workers)
 
 
 def opened(root: Path, **facts: object) -> ChartStore:
@@ -234,7 +241,7 @@ def test_a_folder_with_something_else_in_it_is_a_data_error(tmp_path: Path) -> N
     folder = opened(tmp_path).folder
     folder.mkdir()
     (folder / "mine.txt").touch()
-    with pytest.raises(DataError, match="of other charts"):
+    with pytest.raises(DataError, match="describes other charts"):
         opened(tmp_path)
 
 
@@ -256,7 +263,7 @@ def test_one_changed_bit_of_a_part_is_found_before_it_is_opened(tmp_path: Path) 
     content[content.index(key(3, 0)) + 7] ^= 4  # a chart under the number of another row
     path.write_bytes(content)
     parts.OPENED.pop(store.parts[0])[1].close()
-    with pytest.raises(DataError, match=r"charts are damaged: data.mdb is not what was stored") as caught:
+    with pytest.raises(DataError, match=r"charts are damaged: data.mdb differs from the stored file") as caught:
         opened(tmp_path)
     assert "remove that folder" in caught.value.hint
     (store.parts[0] / "data.sha256").unlink()  # as an earlier version made it
@@ -317,5 +324,5 @@ def test_a_disk_that_is_full_is_named_and_what_was_drawn_before_is_kept(tmp_path
 
 def test_a_place_that_cannot_be_written_is_a_resource_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="cannot keep charts"):
+    with pytest.raises(ResourceError, match="cannot store charts"):
         fill(opened(tmp_path / "file"), keys(1), window, HOW)

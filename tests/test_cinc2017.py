@@ -325,13 +325,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no headers": (
         lambda own: [header.unlink() for header in own.glob("*.hea")],
-        "recordings have no header: A00001.hea is missing beside A00001.mat",
+        "recordings have no header, the first A00001.mat: A00001.hea is missing",
     ),
     "a record without a label": (
         lambda own: write_record(own, "A00099", signal_of("A00001")),
         "record A00099 has no label",
     ),
-    "a label without a record": (lambda own: append(own, "A00098,N\n"), "record A00098 has a label and is not here"),
+    "a label without a record": (lambda own: append(own, "A00098,N\n"), "record A00098 has a label and is missing"),
     "two labels": (lambda own: append(own, "A00001,A\n"), "record A00001 has two labels"),
     "an unknown label": (lambda own: append(own, "A00098,X\n"), "'A00098,X' is not a record and one of N, A, O, ~"),
     "no comma": (lambda own: append(own, "A00098 N\n"), "'A00098 N' is not a record and one of"),
@@ -412,7 +412,7 @@ def test_a_set_without_the_labels_that_are_kept_is_refused(written: Path, tmp_pa
     for name in ("A00001", "A00010"):
         write_record(folder, name, signal_of(name))
     (folder / "REFERENCE.csv").write_text("A00001,N\nA00010,N\n")
-    with pytest.raises(DataError, match="no record is of A"):
+    with pytest.raises(DataError, match="no record has the class A"):
         load(tmp_path, folder, drop_labels="N,O,~")
 
 

@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from loaders import DATASETS
+from loaders import DATASETS, splits
 from loaders.base import Split
 from loaders.datasets import ecg5000, table
 from loaders.declaration import Request
 from loaders.families import by_patient as patients
-from loaders.splits import by_row
-from loaders.splits.by_row import Fold, Holdout
+from loaders.splits import Fold, Holdout
 from toolbox import files
 from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import CheckpointError, UsageError
@@ -189,7 +188,7 @@ def at_random(val_fraction: Holdout, _: int) -> str:
 
 def followed(val_fraction: Holdout, seed: int) -> str:
     """As charts do, which have more to say behind it."""
-    return f"test apart; {by_row.drawn(own_rows().y, val_fraction, seed)[-1]}; drawn as ECG paper"
+    return f"test apart; {splits.drawn(own_rows().y, val_fraction, seed)[-1]}; drawn as ECG paper"
 
 
 SPLITTERS = (by_patient, as_a_column_says, in_two_files, pooled, whole_records, at_random, followed)

@@ -22,10 +22,7 @@ def test_declarations_are_read_without_numpy_and_torch() -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_what_a_declaration_names_is_there(name: str) -> None:
     dataset = DATASETS[name]
-    targets = [
-        dataset.target,
-        *filter(None, (dataset.files and dataset.files.finder, dataset.files and dataset.files.diagnose)),
-    ]
+    targets = [dataset.target, *filter(None, (dataset.files.finder, dataset.files.diagnose))]
     assert all(callable(loaded(target)) for target in targets)
     assert dataset.phrase
     assert dataset.licence
@@ -33,7 +30,7 @@ def test_what_a_declaration_names_is_there(name: str) -> None:
     assert dataset.symbol_map in {"", *SYMBOLS}
     assert set(dataset.scored) <= set(dataset.classes)
     assert len(dataset.importance) in {0, len(dataset.classes)}
-    assert dataset.generated == (dataset.files is None) or name == "table"
+    assert dataset.generated == (not dataset.files.needs) or name == "table"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from loaders.base import Data
-from loaders.families import one_class
+from loaders.families import rows
 from toolbox.errors import DataError, UsageError
 from toolbox.metrics import bootstrap
 from toolbox.tasks import detect_report
@@ -90,7 +90,7 @@ def test_a_baseline_gives_odd_rows_higher_scores(name: str) -> None:
 
 
 def test_train_and_validation_keep_one_class_and_the_test_keeps_all(tiny: Data) -> None:
-    data = one_class.only_normal(tiny, None)
+    data = rows.only_normal(tiny, None)
     label = tiny.spec.classes.index("N")
     for side in ("train", "val"):
         kept, before = getattr(data, side), getattr(tiny, side)
@@ -102,7 +102,7 @@ def test_train_and_validation_keep_one_class_and_the_test_keeps_all(tiny: Data) 
 
 
 def test_any_class_can_be_the_normal_one(tiny: Data) -> None:
-    assert set(one_class.only_normal(tiny, "V").train.y) == {tiny.spec.classes.index("V")}
+    assert set(rows.only_normal(tiny, "V").train.y) == {tiny.spec.classes.index("V")}
 
 
 @pytest.mark.parametrize(("classes", "named", "normal"), [
@@ -112,19 +112,19 @@ def test_any_class_can_be_the_normal_one(tiny: Data) -> None:
 def test_the_normal_class_is_the_named_or_the_obvious_one(
     classes: tuple[str, ...], named: str | None, normal: str
 ) -> None:
-    assert one_class.normal_class(classes, named) == normal
+    assert rows.normal_class(classes, named) == normal
 
 
 @pytest.mark.parametrize("named", [None, "c"])
 def test_a_normal_class_that_is_not_there_is_a_usage_error_with_the_classes(named: str | None) -> None:
     with pytest.raises(UsageError, match=r"a, b.*Try: "):
-        one_class.normal_class(("a", "b"), named)
+        rows.normal_class(("a", "b"), named)
 
 
 def test_a_test_set_of_one_side_is_an_error_once_it_is_opened(tiny: Data) -> None:
     for which, says in ((tiny.test.y == 0, "no anomaly"), (tiny.test.y != 0, "no row of N")):
         one_sided = replace(tiny, open_test=lambda which=which: tiny.test.rows(np.flatnonzero(which)))
-        data = one_class.only_normal(one_sided, "N")
+        data = rows.only_normal(one_sided, "N")
         with pytest.raises(DataError, match=says):
             _ = data.test
 
@@ -132,4 +132,4 @@ def test_a_test_set_of_one_side_is_an_error_once_it_is_opened(tiny: Data) -> Non
 def test_a_class_without_training_rows_cannot_be_learned(tiny: Data) -> None:
     without = replace(tiny, train=tiny.train.rows(np.flatnonzero(tiny.train.y != 0)))
     with pytest.raises(DataError, match="no row of N is in train"):
-        one_class.only_normal(without, "N")
+        rows.only_normal(without, "N")

@@ -70,9 +70,9 @@ def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path,
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("SB,slow\nXX,fast\n", "'XX' is no rhythm, those are SB SR AFIB"),
-        ("SB,slow\nSB,fast\n", "the rhythm SB is there twice"),
-        ("SA,slow\nSI,fast\n", "the rhythm SA is there twice"),
+        ("SB,slow\nXX,fast\n", "'XX' is no rhythm, must be one of SB SR AFIB"),
+        ("SB,slow\nSB,fast\n", "the rhythm SB is in the map twice"),
+        ("SA,slow\nSI,fast\n", "the rhythm SA is in the map twice"),
         ("SB,slow\n", "the map has 1 classes, expected 2 or more"),
         ("SB,\nST,fast\n", "the class of SB has 0 letters"),
         ("SB\nST\n", "1 columns, expected rhythm and class"),

@@ -70,14 +70,14 @@ def test_a_unit_is_known_in_latin_1_and_utf_8(tmp_path: Path, unit: str, factor:
 
 def test_a_signal_without_a_unit_is_taken_for_mv_with_a_doubt(tmp_path: Path) -> None:
     recording = open_edf(edit(write(tmp_path), "unit", "", 1))
-    assert recording.lead("II").doubts == ("r1 states no unit of lead II; mV is assumed, which --unit changes",)
+    assert recording.lead("II").doubts == ("r1 states no unit of lead II; mV is assumed, --unit changes this",)
     lead = recording.lead("II", unit="100/mV")
     np.testing.assert_allclose(lead.read(0, 2000), ECG / 100, atol=1e-4)
 
 
 def test_a_number_of_records_of_minus_1_is_that_of_the_file(tmp_path: Path) -> None:
     recording = open_edf(edit(write(tmp_path), "records", "-1"))
-    assert (recording.shape(1)[1], recording.doubts) == (RECORDS * RATE_HZ, ())
+    assert (recording.shapes[1][1], recording.doubts) == (RECORDS * RATE_HZ, ())
 
 
 @pytest.mark.parametrize(
@@ -156,17 +156,17 @@ def test_data_records_that_overlap_or_have_no_time_are_refused(tmp_path: Path) -
     path = write(tmp_path, annotations=True)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"+7\x14\x14", b"+6\x14\x14"))
-    with pytest.raises(DataError, match="data record 8 begins at 6 s, before the one before it ends"):
+    with pytest.raises(DataError, match="data record 8 starts at 6 s, before record 7 ends"):
         open_edf(path)
     path.write_bytes(content.replace(b"+7\x14\x14", b"\0\0\0\0"))
-    assert open_edf(path).shape(1) == (RATE_HZ, 2000)  # continuous as its header says
-    with pytest.raises(DataError, match=r"it has pauses \(EDF\+D\), and data record 8 does not tell when it begins"):
+    assert open_edf(path).shapes[1] == (RATE_HZ, 2000)  # continuous as its header says
+    with pytest.raises(DataError, match=r"it has pauses \(EDF\+D\), and data record 8 does not state its start"):
         open_edf(edit(path, "reserved", "EDF+D"))
 
 
 def test_an_edf_without_an_ecg_is_refused_with_its_leads(tmp_path: Path) -> None:
     path = edit(write(tmp_path), "label", "RESP", 1)
-    with pytest.raises(DataError, match=r"no lead is known as an ECG by its name: EEG Fp1, RESP.*--leads"):
+    with pytest.raises(DataError, match=r"no lead has the name of an ECG: EEG Fp1, RESP.*--leads"):
         leads_of(open_edf(path), ("MLII",), None)
     (lead,) = leads_of(open_edf(path), ("MLII",), "RESP")
     assert lead.doubts == ("lead RESP of r1 is no ECG by its name",)

@@ -30,7 +30,7 @@ def other_length(folder: Path) -> Path:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Path], Path | None], int, tuple[str, ...]]] = {
-    "no file named": ("table", lambda folder: None, 2, ("a file of your own", "--data-file my.csv")),
+    "no file named": ("table", lambda folder: None, 2, ("needs your own file", "--data-file my.csv")),
     "a cell": ("table", broken_csv, 3, ("'nan' is not a finite number", "my.csv, line 9, column 4", "--bad-rows drop")),
     "objects": (
         "table",

@@ -420,7 +420,7 @@ def test_an_unusable_zip_in_the_folder_does_not_hide_a_usable_one(
         path.rename(folder / f"a_{path.name}")
     make_zip(folder / "z.zip", {TRAIN: kaggle / TRAIN, TEST: kaggle / TEST})
     assert_same_data(load(tmp_path / "root"), load(tmp_path / "elsewhere", kaggle))
-    assert f"passing over {folder / 'a_broken.zip'}" in caplog.text
+    assert f"skipping {folder / 'a_broken.zip'}" in caplog.text
 
 
 @pytest.mark.usefixtures("offline")

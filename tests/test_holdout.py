@@ -24,7 +24,7 @@ from commands import choices
 from conftest import SHORT, assert_same_run, launch, wait_for
 from loaders import DATASETS, get_data
 from loaders.families import by_patient
-from loaders.splits.by_row import Fold, drawn, of_records
+from loaders.splits import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
 from toolbox.reports import plots
 from toolbox.runs.folder import RunFolder

@@ -40,7 +40,7 @@ LITERALS = {
     "args.py": "the declarations",
     "commands/trained.py": "the form of config.json",
     "commands/evaluate.py": "parts of results.json",
-    "loaders/charts/view.py": "facts of a chart store",
+    "loaders/charts/rows.py": "facts of a chart store",
     "loaders/datasets/table": "names of splits, and of the arrays of an NPZ",
     "studies/cells.py": "a command line with its values",
     "studies/tables.py": "columns of the table",

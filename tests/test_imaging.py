@@ -220,7 +220,7 @@ def test_what_is_for_other_rows_is_refused_in_a_line_that_names_what_there_is(vi
             assert choices.settle(args.resolve(given)).augment == name
             assert Augment(name, rate_hz=125, seed=1, charts=view == "chart")
             continue
-        said = rf"--augment {name} is for {other}, the rows are {own}. Try: what is for {own}: {names(own)[0]}, "
+        said = rf"--augment {name} is for {other}, the rows are {own}. Try: for {own}: {names(own)[0]}, "
         with pytest.raises(UsageError, match=said):
             choices.settle(args.resolve(given))
         with pytest.raises(UsageError, match=said):

@@ -222,7 +222,7 @@ def test_records_are_found_below_the_root(small: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "says"),
     [
-        ({"leads": "II"}, UsageError, "no record has what --leads asks for; there are MLII, V5"),
+        ({"leads": "II"}, UsageError, "no record has the leads of --leads; the records have MLII, V5"),
         ({"leads": "MLII,,V5"}, UsageError, "has an empty name"),
         ({"leads": "MLII,MLII"}, UsageError, "--leads MLII,MLII names a lead twice"),
         ({"leads": "MLII,V5,mlii"}, UsageError, "--leads MLII,V5,mlii names a lead twice"),

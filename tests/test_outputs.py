@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loaders.formats import parts
+from loaders.formats import wfdb
 from toolbox import outputs
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER, Claim, distinct, placed, safe_name
@@ -240,11 +240,11 @@ def test_the_source_of_a_record_is_its_header_and_its_samples(tmp_path: Path) ->
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "r.hea").write_text("# r\nr 2 250 10\nr.dat 16 200\nother.dat 16 200\n")
         (tmp_path / folder / "r.dat").write_bytes(content)
-    one, two, three = (parts.source(tmp_path / folder / "r.hea") for folder in "abc")
+    one, two, three = (wfdb.source(tmp_path / folder / "r.hea") for folder in "abc")
     assert one == three != two
     assert one["sha256"] == two["sha256"]
     assert one["signals"]["other.dat"] is None
-    assert [path.name for path in parts.of(tmp_path / "a" / "r.hea")] == ["r.hea", "r.dat", "other.dat"]
+    assert [path.name for path in wfdb.files_of(tmp_path / "a" / "r.hea")] == ["r.hea", "r.dat", "other.dat"]
 
 
 def test_segments_are_followed_and_loops_pipes_and_nonsense_end(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_segments_are_followed_and_loops_pipes_and_nonsense_end(tmp_path: Path) 
     (tmp_path / "s1.hea").write_text("s1 1 250 10\nx/s1.dat 16\nfifo 16\n")
     (tmp_path / "s2.hea").write_bytes(b"\xff\x00\n\x00 1\n")
     os.mkfifo(tmp_path / "fifo")
-    names = [str(path.relative_to(tmp_path)) for path in parts.of(tmp_path / "m.hea")]
+    names = [str(path.relative_to(tmp_path)) for path in wfdb.files_of(tmp_path / "m.hea")]
     assert names == ["m.hea", "s1.hea", "s2.hea", "x/s1.dat", "fifo", "\x00"]
-    assert parts.source(tmp_path / "m.hea")["signals"]["fifo"] is None
-    assert parts.source(tmp_path / "none.edf") == {"file": "none.edf", "sha256": None}
+    assert wfdb.source(tmp_path / "m.hea")["signals"]["fifo"] is None
+    assert wfdb.source(tmp_path / "none.edf") == {"file": "none.edf", "sha256": None}

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders import DS1, DS2, MITDB
+from loaders import DS1, DS2, MITDB, splits
 from loaders.families import by_patient
 from loaders.families.by_patient import SPLITS, Cohort
-from loaders.splits import by_row
 from toolbox.errors import CommanderError, DataError, UsageError
 
 NAMES = [f"r{i:02}" for i in range(12)]
@@ -125,7 +124,7 @@ def test_each_row_is_tested_in_exactly_one_fold_and_every_fold_has_a_patient(fol
 
 def test_folds_have_like_shares_of_each_class() -> None:
     counts = np.random.default_rng(0).integers(0, 100, (40, 3)) * [20, 2, 1]
-    fold = by_row.folds(counts, 5, seed=1)
+    fold = splits.folds(counts, 5, seed=1)
     found = np.stack([counts[fold == k].sum(0) for k in range(5)]) / counts.sum(0)
     np.testing.assert_allclose(found, 0.2, atol=0.05)
 
@@ -204,7 +203,7 @@ def test_a_missing_published_record_is_named(split: str) -> None:
     ("split", "fold", "says"),
     [
         ("patient", None, "unknown --split 'patient'; known are inter-patient"),
-        ("random:3", None, "takes nothing after it"),
+        ("random:3", None, "has no argument"),
         ("inter-patient", 1, "--fold is 1"),
         ("kfold-patient", None, "how many folds"),
         ("kfold-patient:1", None, "how many folds"),

@@ -474,7 +474,7 @@ def test_a_lead_of_another_name_is_taken_and_said(run: Path, tmp_path: Path, cap
     signal = patient()[0]
     path = write(tmp_path, leads={"resp": np.sin(np.arange(len(signal)) / 300), "ECG1": signal})
     predict(run, "--predict", path, "--out", tmp_path / "out")
-    assert "r1 has no lead synthetic, which the network was trained on; taking ECG1" in caplog.text
+    assert "r1 has no lead synthetic, which the network was trained on; using ECG1" in caplog.text
     caplog.clear()
     predict(run, "--predict", path, "--out", tmp_path / "out", "--leads", "ecg1")
     assert "trained on" not in caplog.text
@@ -517,23 +517,23 @@ def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: s
     (lead,) = leads_of(recording, ("MLII",), None)
     assert lead.name == name
     assert lead.doubts == (
-        f"r1 has no lead MLII, which the network was trained on; taking {name}: expect more mistakes",
+        f"r1 has no lead MLII, which the network was trained on; using {name}: expect more mistakes",
     )
 
 
 @pytest.mark.parametrize(
     ("names", "asked", "taken", "doubts"),
     [
-        (("RESP", "signal"), None, 1, "taking signal, of which the name does not say that it is an ECG"),
+        (("RESP", "signal"), None, 1, "using signal, which may not be an ECG, by its name"),
         (("value",), "value", 0, ""),
-        (("PLETH", "EKG"), None, 1, "taking EKG: expect more mistakes"),
-        (("ECG", "ECG"), None, 0, "taking ECG (lead 1; 2 leads have that name)"),
-        (("ECG", "ECG"), "ECG", 0, "2 leads of r1 are called ECG; lead 1 is taken"),
+        (("PLETH", "EKG"), None, 1, "using EKG: expect more mistakes"),
+        (("ECG", "ECG"), None, 0, "using ECG (lead 1; 2 leads have that name)"),
+        (("ECG", "ECG"), "ECG", 0, "2 leads of r1 are called ECG; lead 1 is used"),
         (("ECG", "ECG"), "second", 1, ""),
         (("MLII", "MLII"), "second", 1, ""),
         (("RESP", "ECG"), "RESP", 0, "lead RESP of r1 is no ECG by its name"),
-        (("RESP", "PLETH"), None, None, "no lead is known as an ECG by its name: RESP, PLETH"),
-        (("ch1", "ch2"), None, None, "no lead is known as an ECG by its name: ch1, ch2"),
+        (("RESP", "PLETH"), None, None, "no lead has the name of an ECG: RESP, PLETH"),
+        (("ch1", "ch2"), None, None, "no lead has the name of an ECG: ch1, ch2"),
     ],
 )
 def test_a_lead_is_taken_by_its_name_or_its_place(
@@ -568,7 +568,7 @@ def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Pat
     path.write_text(path.read_text().replace("flat", "ECG"))
     for asked in (None, "ECG"):
         (lead,) = leads_of(recordings.open_recording(path), ("MLII",), asked)
-        assert "(lead 2;" in lead.doubts[0] or "lead 2 is taken" in lead.doubts[0]
+        assert "(lead 2;" in lead.doubts[0] or "lead 2 is used" in lead.doubts[0]
     with pytest.raises(DataError, match="lead ECG is flat"):
         leads_of(recordings.open_recording(path), ("MLII",), "first")
 
@@ -587,7 +587,7 @@ def test_doubts_are_in_every_output_and_a_unit_that_is_given_is_applied(
     assert found.table["sample"].tolist() == predicted.table["sample"].tolist()
     assert (found.table["class"] == predicted.table["class"]).mean() > 0.99
     (doubt,) = found.summary["doubts"]
-    assert "taking signal, of which the name does not say that it is an ECG" in doubt
+    assert "using signal, which may not be an ECG, by its name" in doubt
     for path in (tmp_path / "out" / "r1" / "r1.txt", found.page, tmp_path / "out" / "index.html"):
         assert doubt in path.read_text()
 
@@ -602,7 +602,7 @@ def test_annotated_beats_after_the_end_are_left_out_and_nothing_is_scored(run: P
     assert "score" not in found.summary
     beyond = len(peaks) - len(inside)
     assert (
-        f"{beyond} of {len(peaks)} annotations in r1.atr stand after the end of the signal: they are not compared"
+        f"{beyond} of {len(peaks)} annotations in r1.atr are after the end of the signal: they are not compared"
         in found.summary["doubts"]
     )
     assert (
@@ -717,7 +717,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[Commander
         UsageError,
         "--window is -0.2,0.2, the run was trained with None",
     ),
-    "no folder": (lambda folder: folder, (), DataError, "there are no recordings in the folder"),
+    "no folder": (lambda folder: folder, (), DataError, "the folder has no recordings"),
 }
 
 
@@ -741,7 +741,7 @@ def test_a_run_whose_rows_are_of_no_known_recipe_is_refused(tmp_path: Path) -> N
     assert made.code == 0, made.err
     ended = carried_out(*flags, "--predict", write(tmp_path))
     assert ended.code == 2
-    assert "a run on table does not say how its rows are cut from a recording" in ended.err
+    assert "a run on table does not state how its rows are cut from a recording" in ended.err
     assert ended.err.count("error: ") == 1
 
 

@@ -197,7 +197,7 @@ def test_an_empty_annotation_file_does_not_refuse_the_signal(tmp_path: Path) -> 
     header.with_suffix(".atr").write_bytes(b"")
     recording = recordings.open_recording(header)
     assert recording.reference is None
-    assert recording.doubts == (f"{header.stem}.atr is empty: there are no annotations to compare with",)
+    assert recording.doubts == (f"{header.stem}.atr is empty: no annotations to compare with",)
 
 
 def test_a_folder_tells_what_its_list_names_in_vain_and_which_zips_it_has(
@@ -208,8 +208,8 @@ def test_a_folder_tells_what_its_list_names_in_vain_and_which_zips_it_has(
     written(tmp_path / "RECORDS", f"a/{there.stem}\na/r7\n/r8\na/\n")
     written(tmp_path / "a" / "more.zip", "")
     assert recordings.find(tmp_path) == [there]
-    assert f"2 recordings that {tmp_path / 'RECORDS'} names are not here: a/r7, /r8" in caplog.messages
-    assert "zips are not looked into, unpack those with recordings: a/more.zip" in caplog.messages
+    assert f"2 recordings in {tmp_path / 'RECORDS'} are missing: a/r7, /r8" in caplog.messages
+    assert "zips are skipped, unpack a zip with recordings: a/more.zip" in caplog.messages
 
 
 def test_a_folder_has_its_records_and_not_the_table_about_them(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(
     folder_of(tmp_path, "a.hea", "b.hea", "x_db/x_a.hea")
     (tmp_path / "RECORDS").write_text("a\n")
     assert [path.name for path in recordings.find(tmp_path)] == ["a.hea", "b.hea"]
-    assert "1 recordings in x_db are left out, which" in caplog.text
+    assert "1 recordings in x_db are left out: " in caplog.text
     (tmp_path / "RECORDS").write_text("a\nx_db/x_a\n")
     assert [path.name for path in recordings.find(tmp_path)] == ["a.hea", "b.hea", "x_a.hea"]
 
@@ -268,7 +268,7 @@ def test_what_a_prediction_left_is_no_recording(tmp_path: Path) -> None:
         ("r", b"\0" * 128 + b"DICM", "a DICOM file"),
         ("r.scp", b"\0" * 4, "an SCP-ECG file"),
         ("r.ecg", b"ISHNE1.0", "an ISHNE Holter file"),
-        ("r.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file without a WFDB header"),
+        ("r.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file without its WFDB header"),
         ("r.mat", b"\x89HDF\r\n\x1a\n", "an HDF5 file, as MATLAB 7.3 writes it"),
         ("r.xlsx", b"PK\x03\x04", "a zip archive or a workbook"),
     ],
@@ -311,13 +311,13 @@ FLAT = {"II": np.zeros(SAMPLES), "V1": LEADS["V1"]}
 # What is done to a recording, and what the error says of it.
 FAULTS = {
     "nothing there": (lambda folder: folder / "r2.hea", "no such recording"),
-    "an empty folder": (lambda folder: folder, "no recordings in the folder"),
+    "an empty folder": (lambda folder: folder, "the folder has no recordings"),
     "a file of another kind": (lambda folder: written(folder / "a.xml", "x"), "it is an XML file"),
     "no signal file": (
         lambda folder: without(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"),
         "r1.dat is missing",
     ),
-    "no header": (lambda folder: without(write_wfdb(folder)).with_suffix(".dat"), "there is no r1.hea beside it"),
+    "no header": (lambda folder: without(write_wfdb(folder)).with_suffix(".dat"), "its header r1.hea is missing"),
     "cut off": (
         lambda folder: cut_off(write_wfdb(folder).with_suffix(".dat")).with_suffix(".hea"),
         "room for 300 samples",
@@ -336,7 +336,10 @@ FAULTS = {
     "a flat lead": (lambda folder: write_wfdb(folder, leads=FLAT), "lead II is flat.*--leads with one of V1"),
     "a mat of version 5": (lambda folder: _mat_5(folder), "MAT file of version 5"),
     "an empty list": (lambda folder: written(folder / "RECORDS", "\n"), "the list is empty"),
-    "a list of what is not here": (lambda folder: written(folder / "RECORDS", "r7 r8"), "not here: r7 r8"),
+    "a list of what is not here": (
+        lambda folder: written(folder / "RECORDS", "r7 r8"),
+        "listed recordings are missing: r7 r8",
+    ),
     "annotations cut off": (lambda folder: _with_annotations(folder), "annotations: r1.atr is cut off"),
     "a word in a table": (lambda folder: written(folder / "a.csv", "II,V1\n1,2\n3,x\n"), "'V1' has 'x'.*line 3"),
     "a longer row": (lambda folder: written(folder / "a.csv", "II,V1\n1,2\n3,4,5\n"), "no table: .*line 3"),
@@ -407,7 +410,7 @@ def test_a_record_whose_header_states_no_rate_has_the_one_it_is_given(
     path.write_text(re.sub(r"^r1 2 .*", "r1 2", path.read_text()))
     how = {"fs": timed} if timed else {}
     wfdb.wrann("r1", "atr", np.array([10, 500]), symbol=["N", "V"], write_dir=str(tmp_path), **how)
-    with pytest.raises(DataError, match=r"does not say how often it was sampled \(.*r1.hea\). Try: --rate-hz HZ"):
+    with pytest.raises(DataError, match=r"the header states no sampling rate \(.*r1.hea\). Try: --rate-hz HZ"):
         open_one(path)
     monkeypatch.setattr("loaders.formats.wfdb_signal.BLOCK", 1000)
     recording = open_one(path, 360)
@@ -457,7 +460,7 @@ def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(
     recording = open_one(write(tmp_path))
     own, other = ("mV", "uV") if recording.units[0] == "mV" else ("microvolts", "mV")
     assert recording.lead("II", unit=own).doubts == ()
-    with pytest.raises(DataError, match=f"lead II is in {recording.units[0]} as the file states, not in {other}"):
+    with pytest.raises(DataError, match=f"the file states that lead II is in {recording.units[0]}, not in {other}"):
         recording.lead("II", unit=other)
 
 
@@ -465,7 +468,7 @@ def test_a_signal_that_is_called_heart_rate_is_taken_only_where_it_is_alone(tmp_
     alone = written(tmp_path / "alone.csv", "hr\n" + "\n".join(map(str, LEADS["II"])))
     assert open_one(alone, RATE_HZ).lead().name == "hr"
     beside = written(tmp_path / "beside.csv", "hr,EEG\n" + "\n".join(f"{value},{value}" for value in LEADS["II"]))
-    with pytest.raises(DataError, match="no lead is known as an ECG by its name"):
+    with pytest.raises(DataError, match="no lead has the name of an ECG"):
         open_one(beside, RATE_HZ).lead()
 
 
@@ -475,7 +478,7 @@ def test_artefacts_refuse_no_recording(tmp_path: Path) -> None:
     signal[::900] = 500 + np.arange(len(signal[::900])) / 100
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(map(str, signal)))
     *_, doubt = open_one(path, RATE_HZ).lead().doubts
-    assert "spans 501 mV: there are artefacts in it, or it is not in mV" in doubt
+    assert "spans 501 mV: it has artefacts, or is not in mV" in doubt
 
 
 def test_a_lead_that_was_off_is_doubted_where_its_unit_is_stated(tmp_path: Path) -> None:

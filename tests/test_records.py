@@ -268,6 +268,6 @@ def test_a_file_that_may_not_be_read_is_a_resource_error_that_names_it(suffix: s
     with unprivileged() as folder:
         header = write_record(folder, "202")
         header.with_suffix(suffix).chmod(0)
-        with pytest.raises(ResourceError, match="record 202 may not be read") as caught:
+        with pytest.raises(ResourceError, match="no permission to read record 202") as caught:
             read_record(header, "MLII")
     assert caught.value.where == str(header.with_suffix(suffix))

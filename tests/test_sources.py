@@ -272,7 +272,7 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(server: Server, tmp_pa
     server.answer = refusal(503, Retry_After=3600)
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
-    assert "asks for 3600 s" in caught[0].what
+    assert "asks to wait 3600 s" in caught[0].what
     assert len(server.asked) == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.splits.by_row import by_record, shared, sharing, stratified, three, validation_rule
+from loaders.splits import by_record, shared, sharing, stratified, three, validation_rule
 from toolbox.errors import DataError
 
 

@@ -85,7 +85,7 @@ def test_another_content_is_another_map(tmp_path: Path) -> None:
     [
         ("map.csv", "N,a\n+,b\n", r"'\+' is no symbol of a beat.*line 2"),
         ("map.csv", "N,a\nNV,b\n", "'NV' is no symbol"),
-        ("map.csv", "N,a\nN,b\n", "the symbol N is there twice.*line 2"),
+        ("map.csv", "N,a\nN,b\n", "the symbol N is in the map twice.*line 2"),
         ("map.csv", "N,a\nV\n", "1 columns, expected symbol and class.*line 2"),
         ("map.csv", "N,a\nV,\n", "the class of V has 0 letters"),
         ("map.csv", f"N,a\nV,{'b' * 41}\n", "the class of V has 41 letters"),
@@ -95,7 +95,7 @@ def test_another_content_is_another_map(tmp_path: Path) -> None:
         ("map.json", "{", "the file is no JSON"),
         ("map.json", "[1]", "no object of symbol and class"),
         ("map.json", '{"N": 1, "V": 2}', "no object of symbol and class"),
-        ("map.json", '{"N": "a", "N": "b"}', "the symbol N is there twice"),
+        ("map.json", '{"N": "a", "N": "b"}', "the symbol N is in the map twice"),
     ],
 )
 def test_a_file_that_is_no_map_is_a_data_error_in_one_line(tmp_path: Path, name: str, text: str, says: str) -> None:

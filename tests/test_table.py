@@ -402,7 +402,7 @@ def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Pa
     if samples == "{}.5 ms":
         path.write_text(path.read_text().replace("age", "17 years", 1))
     error = refused(path)
-    assert error.what.startswith(("age among samples that are called", "17 years among samples"))
+    assert error.what.startswith(("age among samples with names like", "17 years among samples"))
     assert error.where == f"{path}, line 1"
     assert_whole(load(tmp_path, path, record_column="13"))
 
@@ -486,7 +486,7 @@ def test_a_column_that_is_called_a_record_keeps_its_rows_together(
     for _ in range(2):  # the second start takes what was parsed, and says it again
         caplog.clear()
         data = load(tmp_path, path)
-        assert f"the rows of one {name} stay together" in caplog.text
+        assert f"column {name} of {path} is the record, by its name" in caplog.text
         assert "--record-column none" in caplog.text
     sides = [set(getattr(data, side).record) for side in SIDES]
     assert len(set().union(*sides)) == sum(map(len, sides)) == 15
@@ -578,7 +578,7 @@ def test_files_of_the_archive_are_read_as_tables(tmp_path: Path, form: str) -> N
 
 def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
     (tmp_path / "my.ts").write_text("@data\n" + "1,2,3:4,5,6:a\n" * 3)
-    assert refused(tmp_path / "my.ts").what == "the row has several series, one is read"
+    assert refused(tmp_path / "my.ts").what == "the row has several series, one is allowed"
 
 
 # Ceilings
@@ -692,7 +692,7 @@ SPLIT_COLUMNS = {
     "another word": (np.where(np.arange(N) == 9, "dev", SPLIT), "the split of row 9, counted from 0, is 'dev'"),
     "no train": (np.where(SPLIT == "train", "val", SPLIT), "no row is train"),
     "no test": (np.where(SPLIT == "test", "val", SPLIT), "no row is test"),
-    "a torn record": (np.where(np.arange(N) == 9, "train", SPLIT), "the record p02 stands in train and val at once"),
+    "a torn record": (np.where(np.arange(N) == 9, "train", SPLIT), "the record p02 is in train and val at once"),
 }
 
 
@@ -725,12 +725,12 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "four dimensions": ({"x": X[:, None, None], "y": Y}, "x has the shape (60, 1, 1, 12)"),
     "one sample": ({"x": X[:, :1], "y": Y}, "x has the shape (60, 1)"),
     "no rows": ({"x": X[:0], "y": Y[:0]}, "x has the shape (0, 12)"),
-    "text": ({"x": X.astype(str), "y": Y}, "x is of the type <U"),
-    "complex": ({"x": X.astype(complex), "y": Y}, "x is of the type complex128"),
+    "text": ({"x": X.astype(str), "y": Y}, "x has the type <U"),
+    "complex": ({"x": X.astype(complex), "y": Y}, "x has the type complex128"),
     "NaN": ({"x": with_nan(), "y": Y}, "x[7, 1, 3] is nan; wrong rows: 1"),
     "beyond float32": ({"x": X.astype(float) * 1e45, "y": Y}, "x[0, 0, 0] is "),
     "no label": ({"x": X, "y": np.where(Y == 1, "", LABEL)}, "y[1] is empty"),
-    "dates as labels": ({"x": X, "y": Y.astype("M8[D]")}, "y is of the type datetime64"),
+    "dates as labels": ({"x": X, "y": Y.astype("M8[D]")}, "y has the type datetime64"),
     "records of another length": ({"x": X, "y": Y, "record": RECORD[1:]}, "x has 60 rows, record has the shape (59,)"),
     "leads": ({"x": X, "y": Y, "leads": ["I", "II"]}, "leads has the shape (2,)"),
     "two rates": ({"x": X, "y": Y, "rate_hz": [1, 2]}, "rate_hz has the shape (2,)"),
@@ -760,7 +760,7 @@ def test_leads_and_samples_the_wrong_way_round_are_asked_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(tmp_path, save(tmp_path / "my.npz", x=X[:, :, None].repeat(2, 2), y=Y))
-    assert "the wrong way round" in caplog.text
+    assert "are the axes swapped" in caplog.text
 
 
 def test_a_file_that_is_none_of_these_is_refused_and_the_hint_says_what_would_do(csv: Path, tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ import pytest
 
 import args
 from conftest import carried_out
-from loaders import DATASETS, undivided
+from loaders import DATASETS, splits, undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
 from loaders.declaration import Request, TableOptions
 from loaders.records import RecordRows, RecordStore
-from loaders.splits import by_row
 from toolbox.errors import CheckpointError, DataError
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder
@@ -192,7 +191,7 @@ REFUSED = {
         lambda path: write(path / "o.csv", OTHER.assign(label=np.arange(60) % 3)),
         "the run knows no class 0 (20 rows)",
     ),
-    "nothing": (lambda path: path / "o.csv", "no dataset has this name, and there is no such file"),
+    "nothing": (lambda path: path / "o.csv", "there is no dataset and no file of this name"),
 }
 
 
@@ -385,13 +384,13 @@ def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
 
 def test_digests_tell_rows_apart_by_their_bytes() -> None:
     x = np.random.default_rng(0).normal(size=(200, 2, 30)).astype(np.float32)
-    digests = by_row.digests(x)
+    digests = splits.digests(x)
     assert (digests.dtype, digests.shape, len(np.unique(digests))) == (np.uint64, (200,), 200)
     order = np.random.default_rng(1).permutation(200)
-    np.testing.assert_array_equal(by_row.digests(x[order]), digests[order])
+    np.testing.assert_array_equal(splits.digests(x[order]), digests[order])
     x[7, 1, 29] = np.nextafter(x[7, 1, 29], 9)
-    assert np.flatnonzero(by_row.digests(x) != digests).tolist() == [7]
-    assert by_row.digests(x[:0]).shape == (0,)
+    assert np.flatnonzero(splits.digests(x) != digests).tolist() == [7]
+    assert splits.digests(x[:0]).shape == (0,)
 
 
 def stacked() -> RecordRows:

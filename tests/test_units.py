@@ -2,7 +2,7 @@
 
 import pytest
 
-from loaders.formats import units
+from loaders.formats import lead_names
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ from loaders.formats import units
     ],
 )
 def test_a_voltage_in_millivolts(unit: str, mv: float) -> None:
-    assert units.millivolts(unit) == pytest.approx(mv)
+    assert lead_names.millivolts(unit) == pytest.approx(mv)
 
 
 @pytest.mark.parametrize("unit", ["", "mmHg", "NU", "bpm", "s", "ms", "ADU", "kV/s", "0/mV", "/mV", "1/s", "aVR", "?"])
 def test_what_is_no_voltage(unit: str) -> None:
-    assert units.millivolts(unit) is None
+    assert lead_names.millivolts(unit) is None
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_what_is_no_voltage(unit: str) -> None:
     ],
 )
 def test_a_unit_in_a_name(text: str, name: str, unit: str | None) -> None:
-    assert units.named(text) == (name, unit)
+    assert lead_names.named(text) == (name, unit)

@@ -11,9 +11,9 @@ import wfdb
 from loaders.files.archives import unpacked
 from loaders.formats import wfdb as records
 from loaders.formats import wfdb_header
+from loaders.formats.lead_names import is_arbitrary, millivolts
 from loaders.formats.recording import Recording, leads_of
 from loaders.formats.recordings import find, open_recording
-from loaders.formats.units import is_arbitrary, millivolts
 from toolbox.errors import DataError
 
 RATE_HZ, SAMPLES = 250, 1000
@@ -63,7 +63,7 @@ def same_as_wfdb(path: Path) -> Recording:
     for k, number in enumerate(numbers):
         recording.check(k)
         values = known.e_p_signal[number] * (millivolts(known.units[number]) or 1)
-        assert recording.shape(k) == (known.fs * known.samps_per_frame[number], len(values))
+        assert recording.shapes[k] == (known.fs * known.samps_per_frame[number], len(values))
         for first, last in (
             (0, len(values)),
             (0, 1),
@@ -101,13 +101,11 @@ def test_several_samples_a_frame_have_their_own_rate_and_annotations_are_placed_
     path.write_text(f"r1 2 {RATE_HZ} 500\nr1.dat 16x3 200(3)/mV 12 0 0 0 0 II\nr1.dat 16 200(3)/mV 12 0 0 0 0 V5\n")
     wfdb.wrann("r1", "atr", np.array([10, 499]), symbol=["N", "V"], write_dir=str(tmp_path))
     recording = same_as_wfdb(path)
-    assert recording.shape(0) == (3 * RATE_HZ, 3 * 500)
+    assert recording.shapes[0] == (3 * RATE_HZ, 3 * 500)
     (lead,) = leads_of(recording, ("II",), None)
     assert recording.timed_as(lead).reference[1].tolist() == [30, 1497]
     assert records.marks(path, lead.rate_hz, lead.samples, frames_hz=RATE_HZ)[1].tolist() == [30, 1497]
-    with pytest.raises(
-        DataError, match="leads of different rates are not classified together: II at 750 Hz, V5 at 250 Hz"
-    ):
+    with pytest.raises(DataError, match="the leads of one network must have one rate, here II at 750 Hz, V5 at 250 Hz"):
         leads_of(recording, ("II", "V5"), None)
 
 
@@ -224,7 +222,7 @@ def test_without_a_gain_200_steps_are_a_mv_and_that_is_doubted(tmp_path: Path, g
     np.testing.assert_array_equal(recording.read(0, 0, SAMPLES), STEPS[:, 0] / 200)
     assert recording.doubts == ("the header states no gain of lead 1; 200 steps a mV are assumed, as WFDB does",)
     (lead,) = leads_of(recording, ("MLII",), None)
-    assert "lead 1, of which the name does not say that it is an ECG" in lead.doubts[0]
+    assert "lead 1, which may not be an ECG, by its name" in lead.doubts[0]
 
 
 def test_a_negative_gain_turns_the_lead(tmp_path: Path) -> None:
@@ -255,7 +253,7 @@ def test_an_annotation_past_the_end_leaves_the_signal_and_is_doubted(tmp_path: P
     wfdb.wrann("r1", "atr", np.array([10, 500, SAMPLES]), symbol=["N", "V", "N"], write_dir=str(tmp_path))
     recording = open_recording(path)
     assert recording.reference is None
-    assert "1 of 3 annotations in r1.atr stand after the end of the signal" in recording.doubts[0]
+    assert "1 of 3 annotations in r1.atr are after the end of the signal" in recording.doubts[0]
 
 
 @pytest.mark.parametrize(("fs", "placed"), [(500, [5, 250, 999]), (125, [20, 1000, 3998]), (None, [10, 500, 1999])])

@@ -12,10 +12,9 @@ from test_docs import files_of_the_tree
 from torch import nn
 
 from conftest import ROOT, make_spec
-from loaders import DATASETS, agreement, get_data
+from loaders import DATASETS, agreement, get_data, splits
 from loaders.base import Data, Split
 from loaders.declaration import Dataset
-from loaders.splits import by_row
 from models import contract
 from toolbox import errors, yours
 from toolbox.errors import CommanderError, DataError, OwnPartError
@@ -24,7 +23,7 @@ from toolbox.errors import CommanderError, DataError, OwnPartError
 def module(path: Path, text: str) -> dict:
     """What a file of the user's defines, wherever it lies."""
     path.write_text(textwrap.dedent(text))
-    found: dict = {"torch": torch, "nn": nn, "np": np, "splits": by_row}
+    found: dict = {"torch": torch, "nn": nn, "np": np, "splits": splits}
     exec(compile(path.read_text(), str(path), "exec"), found)  # noqa: S102
     return found
 
@@ -87,7 +86,7 @@ def load() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "nothing": (lambda: None, "it gives NoneType, it must give loaders.base.Data"),
+    "nothing": (lambda: None, "it returns NoneType, it must return loaders.base.Data"),
     "other samples": (lambda: data(samples=90), r"train.x is (20, 1, 187) float32, by its spec it must be (20, "
                                                 r"1, 90) float32"),
     "more leads": (lambda: data(channels=2), "spec has 1 leads, it must have 2"),
@@ -148,7 +147,7 @@ def test_a_fault_below_a_call_of_the_program_is_theirs_though_a_helper_of_the_pr
 
 def test_a_fault_of_the_program_is_the_programs() -> None:
     with pytest.raises(TypeError) as found:
-        by_row.stratified(None, 3, 1)
+        splits.stratified(None, 3, 1)
     assert str(seen(found.value)).startswith("a fault of the program, ")
     assert type(seen(found.value)) is CommanderError
 

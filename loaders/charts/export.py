@@ -1,12 +1,10 @@
-"""Charts as files for people: PNG of 300 dots an inch, and PDF that is printed true to scale.
+"""Charts as files for people: PNG with 300 dots per inch, and PDF in true scale.
 
     table = export(data, folder, layout="v1", style="line=0.4")
 
 writes <folder>/train and <folder>/validation with a PNG and a PDF for each chart, named by record and layout, and
-charts.csv, which says of each whose it is, from when, and of which class. The test rows stay closed.
-
-A chart as a page of PDF on which a mm of the paper is a mm: A4 where it fits, lines as lines, to be printed at 100
-%.
+charts.csv with the record, time and class of each. The test rows stay closed. A page of PDF, printed at 100 %, has the
+true size; it is A4 if the chart fits.
 """
 
 import csv
@@ -21,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data, DataSpec, Rows
-from loaders.charts.rows import cut, window
-from loaders.charts.view import SIZE, laid_out
+from loaders.charts.rows import SIZE, cut, laid_out, window
 from toolbox import files, terminal
 from toolbox.outputs import Claim, distinct, safe_name
 from toolbox.paper import layouts
@@ -76,13 +73,12 @@ def _points(mm: float) -> float:
 
 
 def _draw_paper(axes: "Axes", sheet: Sheet, style: Style) -> None:
-    """Paper and grid."""
     from matplotlib.patches import Rectangle
 
     width, height = sheet.width_mm, sheet.height_mm
     axes.add_patch(Rectangle((0, 0), width, height, facecolor=f"#{style.paper}", edgecolor="none", zorder=0))
     for order, (name, (apart_mm, wide_mm)) in enumerate(GRID_MM.items() if style.grid else (), start=1):
-        how = {"colors": f"#{getattr(style, name)}", "linewidths": _points(wide_mm), "zorder": order}
+        how: Any = {"colors": f"#{getattr(style, name)}", "linewidths": _points(wide_mm), "zorder": order}
         axes.vlines(np.arange(0, width + apart_mm / 2, apart_mm), 0, height, **how)
         axes.hlines(np.arange(0, height + apart_mm / 2, apart_mm), 0, width, **how)
 
@@ -92,8 +88,8 @@ def _draw_traces(axes: "Axes", sheet: Sheet, signal: NDArray[np.float32], rate_h
     from matplotlib.patches import Rectangle
 
     edge = Rectangle((0, 0), sheet.width_mm, sheet.height_mm, transform=axes.transData)
-    how = {"color": f"#{style.trace}", "linewidth": _points(style.line), "solid_joinstyle": "round", "zorder": 3}
-    letters = {"color": f"#{style.trace}", "va": "top", "parse_math": False, "zorder": 3}
+    how: Any = {"color": f"#{style.trace}", "linewidth": _points(style.line), "solid_joinstyle": "round", "zorder": 3}
+    letters: Any = {"color": f"#{style.trace}", "va": "top", "parse_math": False, "zorder": 3}
     pulse_x, pulse_y = np.array(PULSE_MM).T
     for row_mm in sheet.rows_mm:
         axes.plot(pulse_x, row_mm - pulse_y, **how)
@@ -113,8 +109,7 @@ TABLE, ENDINGS = "charts.csv", (".png", ".pdf")
 
 @dataclass(frozen=True)
 class PrintKind:
-    """A layout at the resolution of print: what draws its traces, and its paper (H, W, 3) and the colour (3,) of the
-    ink."""
+    """A layout at print resolution: its pen, its paper (H, W, 3) and the colour (3,) of the ink."""
 
     sheet: Sheet
     pen: Pen
@@ -124,7 +119,7 @@ class PrintKind:
 
 @dataclass(frozen=True)
 class PrintedChart:
-    """A file's name without its ending, and what it shows: a row from its sample `begin` on, on a paper of a kind."""
+    """A file's name without its ending, and its content: a row from its sample `begin` on, on a paper of a kind."""
 
     name: str
     row: int
@@ -143,12 +138,12 @@ def export(
 ) -> Path:
     """Write the charts of train and validation, of the first `most` rows of each; the table that lists them.
 
-    `data` are signals; `layout`, `leads` and `style` as of `charts.as_charts`. Raises UsageError, DataError,
-    ResourceError.
+    `data` are signals; `layout`, `leads` and `style` as in `as_charts`. Raises UsageError, DataError, ResourceError.
     """
     looks = Style.of(style)
-    asked = [None] if layout is None else [one.name for one in layouts.parse(layout)]  # each on a paper of its own
-    kinds = [_kind(*laid_out(data.spec, layout=one, leads=leads, size=SIZE), data.spec, looks) for one in asked]
+    asked = [None] if layout is None else [one.name for one in layouts.parse(layout)]  # each on its own paper
+    sheets = [sheet for one in asked for sheet in laid_out(data.spec, layout=one, leads=leads, size=SIZE)]
+    kinds = [_kind(sheet, data.spec, looks) for sheet in sheets]
     sides = {"train": data.train, "validation": data.val}
     sides = {side: rows.rows(np.arange(len(rows))[:most]) for side, rows in sides.items()}
     charts = {side: _planned(rows, data.spec, kinds) for side, rows in sides.items()}
@@ -165,7 +160,7 @@ def export(
 
 
 def _claim(folder: Path, data: Data, charts: Mapping[str, list[PrintedChart]]) -> Claim:
-    """The claim on the table and on the files of all charts; an earlier version wrote those that its table lists."""
+    """The claim on the table and all charts; files in the table of an earlier version may be replaced."""
     names = [f"{side}/{chart.name}{ending}" for side, drawn in charts.items() for chart in drawn for ending in ENDINGS]
     of = {"output": "charts", "dataset": data.spec.name, "data": data.checksum}
     listed = _listed(folder / TABLE)
@@ -173,7 +168,6 @@ def _claim(folder: Path, data: Data, charts: Mapping[str, list[PrintedChart]]) -
 
 
 def _listed(table: Path) -> set[Path]:
-    """A table of charts, and the files that it lists; none where it is another table."""
     try:
         with open(table, encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
@@ -191,44 +185,31 @@ def _kind(sheet: Sheet, spec: DataSpec, style: Style) -> PrintKind:
 
 
 def _planned(rows: Rows, spec: DataSpec, kinds: list[PrintKind]) -> list[PrintedChart]:
-    """The charts of one side, under names that differ from each other."""
     whole, named = cut(rows, [kind.sheet.samples(spec.rate_hz) for kind in kinds]).T.tolist(), _names(rows)
     layout = [re.sub(r"[^A-Za-z0-9.+-]", "_", kind.sheet.layout.name) for kind in kinds]
-    names = distinct(
-        f"{named[row]}_{layout[of]}" + (f"_{number + 1}" if number else "") for row, of, _, number in whole
-    )
+    names = distinct(f"{named[row]}_{layout[of]}{f'_{number + 1}' if number else ''}" for row, of, _, number in whole)
     return [PrintedChart(name, *place) for name, (*place, _) in zip(names, whole, strict=True)]
 
 
 def _side(
     rows: Rows, spec: DataSpec, kinds: list[PrintKind], charts: list[PrintedChart], style: Style, folder: Path
 ) -> Iterator[tuple[Any, ...]]:
-    """Write the charts of one side; of each what the table says."""
+    """Write the charts of one split; yields the columns of the table after the second."""
     named = _names(rows)
     for chart in terminal.bar(iterable=charts, desc=f"charts of {folder.name}", unit="chart"):
         kind, row = kinds[chart.kind], chart.row
         signal = window(rows, row, chart.begin, kind.sheet.samples(spec.rate_hz))
         layout = kind.sheet.layout.name
         _save_png(folder / f"{chart.name}.png", kind, signal)
-        begin_s, end_s = (
-            at / spec.rate_hz for at in (chart.begin, min(chart.begin + signal.shape[1], int(rows.lengths[row])))
-        )
-        title = f"{spec.name}: {named[row]}, {begin_s:g} to {end_s:g} s, layout {layout}"
+        end = min(chart.begin + signal.shape[1], int(rows.lengths[row]))
+        times = [f"{at / spec.rate_hz:g}" for at in (chart.begin, end)]
+        title = f"{spec.name}: {named[row]}, {' to '.join(times)} s, layout {layout}"
         save(folder / f"{chart.name}.pdf", kind.sheet, signal, rate_hz=spec.rate_hz, style=style, title=title)
-        label = spec.classes[rows.y[row]]
-        yield (
-            f"{chart.name}.png",
-            str(rows.record[row]),
-            int(rows.index[row]),
-            label,
-            layout,
-            f"{begin_s:g}",
-            f"{end_s:g}",
-        )
+        facts = str(rows.record[row]), int(rows.index[row]), spec.classes[rows.y[row]]
+        yield f"{chart.name}.png", *facts, layout, *times
 
 
 def _save_png(path: Path, kind: PrintKind, signal: NDArray[np.float32]) -> None:
-    """Write a picture that knows how large it is on paper."""
     from PIL import Image
 
     picture = Image.fromarray(inked(kind.paper, kind.colour, kind.pen.ink(signal)))
@@ -236,7 +217,7 @@ def _save_png(path: Path, kind: PrintKind, signal: NDArray[np.float32]) -> None:
 
 
 def _names(rows: Rows) -> list[str]:
-    """A name for each row: its record's where no other row is of it, with the number of the row otherwise."""
+    """A name for each row: its record's, with the number of the row if another row has the same record."""
     several = len(np.unique(rows.record)) < len(rows)
     names = []
     for record, index in zip(rows.record.tolist(), rows.index.tolist(), strict=True):

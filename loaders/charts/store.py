@@ -1,17 +1,12 @@
-"""Drawn charts on disk: the ink of each, packed, by a key of 12 bytes, in LMDB files that are never changed once they
-are whole.
+"""Drawn charts on disk: the packed ink of each, by a key of 12 bytes, in LMDB files that do not change when complete.
 
-    <root>/<dataset>/charts/<digest>/manifest.json    what was drawn, and how: another layout is another folder
-                                     part-000/        an LMDB of charts; what is asked for later goes into another part
-                                     building/        the part that is under way; an interrupted one is gone on with
+    <root>/<dataset>/charts/<digest>/manifest.json    the facts of the drawing: another layout is another folder
+                                     part-000/        an LMDB of charts; later charts are in other parts
+                                     building/        the unfinished part; the next process continues it
 
-Kept is not the picture but its ink (H, W) uint8, packed by `drawing`: the paper is the same for all. Readers take no
-lock, and each process opens the files itself.
-
-One LMDB file of charts: the part that is under way, written by one process, or a whole part, which is only read.
-
-A whole part is opened without a lock, once in each process, and read by any number of threads. The file is compared
-then with the SHA-256 that it had when it became whole; of a file above a gigabyte only the checksum of each chart is.
+The store has the ink (H, W) uint8 of a picture, packed by `drawing`: all have the same paper. One process writes the
+unfinished part. A complete part is opened without a lock, once in each process, and read by any number of threads. Its
+file is compared with its SHA-256 at opening; above a gigabyte only the checksum of each chart is compared.
 """
 
 import hashlib
@@ -40,23 +35,23 @@ if TYPE_CHECKING:
 
 DATA, SEAL = "data.mdb", "data.sha256"
 LARGE = 2**30  # bytes
-ROOM = 2**26  # bytes for what is not charts
+ROOM = 2**26  # bytes for the tree of keys
 HINT = "remove that folder; its charts are drawn again"
-OPENED: dict[Path, tuple[tuple[int, int], "Environment"]] = {}  # by part, which LMDB opens only once in a process
+OPENED: dict[Path, tuple[tuple[int, int], "Environment"]] = {}  # by part: LMDB opens a file once in a process
 OPENING = threading.Lock()
-SOUND: set[tuple[Any, ...]] = set()  # files that this process has compared, as they were then
+SOUND: set[tuple[Any, ...]] = set()  # the facts of files that this process has compared
 os.register_at_fork(before=OPENING.acquire, after_in_parent=OPENING.release, after_in_child=OPENING.release)
 
 
 class Building:
-    """The part that is under way, which another process may have begun."""
+    """The unfinished part, perhaps of another process."""
 
     def __init__(self, path: Path, size: int) -> None:
         import lmdb
 
         self.path = path
         if path.exists() and not _is_whole(path):
-            log.warning("what was drawn into %s is damaged, and drawn again", path)
+            log.warning("the charts in %s are damaged, and drawn again", path)
             shutil.rmtree(path)
         (path / SEAL).unlink(missing_ok=True)
         try:
@@ -67,20 +62,15 @@ class Building:
             raise _refused(path, str(error), 0) from error
 
     def __len__(self) -> int:
-        """How many charts it has."""
         return self.environment.stat()["entries"]
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self.environment.close()
-
     def missing(self, keys: Iterable[bytes]) -> list[bytes]:
-        """The keys that have no chart here."""
+        """The keys without a chart."""
         with self.environment.begin() as transaction:
             return [each for each in keys if transaction.get(each) is None]
 
     def put(self, charts: Mapping[bytes, bytes]) -> None:
-        """Add charts, all of them or none; ResourceError where the disk has no room, with all before them kept."""
+        """Add all charts or none. Raises ResourceError for a full disk; earlier charts are kept."""
         import lmdb
 
         try:
@@ -92,30 +82,24 @@ class Building:
 
 
 def _refused(path: Path, what: str, size: int) -> ResourceError:
-    """Why the system did not take `size` bytes more, of which LMDB only says that it failed: a file is tried."""
+    """The reason why `size` more bytes could not be written: LMDB does not state it, so another file is tried."""
     there = os.path.getsize(path / DATA) if (path / DATA).exists() else 0
     room = path.parent / ".room.tmp"
     try:
         with open(room, "wb") as file:
             file.write(bytes(size + 2**16))
-            file.seek(there + size)  # a limit to the size of a file shows only here
+            file.seek(there + size)  # fails at a limit of the size of a file
             file.write(b"-")
     except OSError as error:
         what = error.strerror or what
     with suppress(OSError):
         room.unlink()
-    return ResourceError(
-        f"cannot write {path / DATA}: {what}", where=f"{there} bytes written", hint="free space; it goes on then"
-    )
-
-
-def seal(part: Path) -> None:
-    """Write down the SHA-256 of a part that is whole."""
-    files.write_text(part / SEAL, files.sha256(part / DATA))
+    hint = "free space; the same command continues then"
+    return ResourceError(f"cannot write {path / DATA}: {what}", where=f"{there} bytes written", hint=hint)
 
 
 def _check_seal(part: Path) -> None:
-    """A DataError for a part, as this version makes them, that is not what it was."""
+    """Raise DataError for a part that differs from its SHA-256; older parts have none."""
     path = part / DATA
     try:
         state = path.stat()
@@ -123,14 +107,14 @@ def _check_seal(part: Path) -> None:
         if facts in SOUND or state.st_size > LARGE or not (part / SEAL).exists():
             return
         if (part / SEAL).read_text("ascii", errors="replace") != files.sha256(path):
-            raise DataError(f"charts are damaged: {DATA} is not what was stored", where=str(part), hint=HINT)
+            raise DataError(f"charts are damaged: {DATA} differs from the stored file", where=str(part), hint=HINT)
     except OSError as error:
         raise DataError(f"charts cannot be read: {error.strerror}", where=str(part), hint=HINT) from error
     SOUND.add(facts)
 
 
 def _is_whole(part: Path) -> bool:
-    """Whether a file can be read without running past its end; no page is taken from it."""
+    """Whether a file has all of its pages; none is read."""
     try:
         _open(part).close()
     except DataError:
@@ -159,24 +143,23 @@ def _open(part: Path) -> "Environment":
 
 
 def reader(part: Path) -> "Environment":
-    """The part as this process has it open; what a parent had open before a fork is not used."""
+    """The part, opened by this process; the file of a parent before a fork is not used."""
     try:
         own = os.getpid(), os.stat(part / DATA).st_ino
     except OSError as error:
         raise DataError(f"charts cannot be read: {error.strerror}", where=str(part), hint=HINT) from error
     with OPENING:
-        opened, environment = OPENED.get(part, (None, None))
-        if opened != own:
-            if environment is not None:
-                environment.close()  # of a parent, whose own stays open, or of a file that was replaced
-            environment = _open(part)
-            OPENED[part] = own, environment
-        return environment
+        opened = OPENED.get(part)
+        if opened is None or opened[0] != own:
+            if opened is not None:
+                opened[1].close()  # of the parent, which keeps its own, or of a file that was replaced
+            opened = OPENED[part] = own, _open(part)
+        return opened[1]
 
 
 @contextmanager
 def reading(part: Path) -> Iterator[Any]:
-    """What gives the value of a key of a part, None where it has none."""
+    """The function that gives the value of a key of a part, or None."""
     import lmdb
 
     try:
@@ -186,10 +169,10 @@ def reading(part: Path) -> Iterator[Any]:
         raise DataError(f"charts cannot be read: {error}", where=str(part), hint=HINT) from error
 
 
-FORMAT = 1  # raised when charts are kept otherwise
-CHUNK = 64  # charts that are drawn and kept at once
+FORMAT = 1  # raised when charts are kept in another form
+CHUNK = 64  # charts that are drawn and stored together
 MANIFEST, BUILDING, PART = "manifest.json", "building", "part-{:03}"
-LARGEST = 2**14  # bytes a chart takes beside its ink at most
+LARGEST = 2**14  # bytes of a chart in addition to its ink
 
 
 def key(index: int, window: int) -> bytes:
@@ -198,10 +181,9 @@ def key(index: int, window: int) -> bytes:
 
 
 class ChartStore:
-    """The charts that `facts` describe, in a folder of their own below `root`; the ink of each is (H, W) as `image`
-    says.
+    """The charts with these `facts`, in a folder below `root`; `image` is the size (H, W) of their ink.
 
-    Raises DataError for a folder that is damaged or has other charts in it.
+    Raises DataError for a damaged folder and for other charts in it.
     """
 
     def __init__(self, root: Path, facts: Mapping[str, Any], image: tuple[int, int]) -> None:
@@ -213,11 +195,10 @@ class ChartStore:
             self._check()
 
     def __len__(self) -> int:
-        """How many charts there are."""
         return sum(reader(part).stat()["entries"] for part in self.parts)
 
     def missing(self, keys: Iterable[bytes]) -> list[bytes]:
-        """The keys that have no chart, each once, in their order."""
+        """The keys without a chart, each once, in their order."""
         wanted = dict.fromkeys(keys)
         for part in self.parts:
             with reading(part) as get:
@@ -225,7 +206,7 @@ class ChartStore:
         return list(wanted)
 
     def read(self, keys: Sequence[bytes]) -> NDArray[np.uint8]:
-        """The ink (B, H, W) of charts that are there."""
+        """The ink (B, H, W) of stored charts."""
         ink = np.empty((len(keys), *self.image), np.uint8)
         for place, value in enumerate(self._values(keys)):
             try:
@@ -235,7 +216,7 @@ class ChartStore:
         return ink
 
     def check(self, keys: Sequence[bytes], signals: Iterable[NDArray[np.float32]]) -> None:
-        """Raise a DataError where a chart was drawn from another signal than it is asked for."""
+        """Raise DataError for a chart that was drawn from another signal than its own of `signals`."""
         for value, signal in zip(self._values(keys), signals, strict=True):
             if value[: drawing.TOLD] != drawing.told(signal):
                 raise DataError("the charts were drawn from other signals", where=str(self.folder), hint=HINT)
@@ -246,15 +227,14 @@ class ChartStore:
             for each in keys:
                 value = next((found for get in gets if (found := get(each)) is not None), None)
                 if value is None:
-                    raise DataError("a chart is gone", where=str(self.folder), hint=HINT)
+                    raise DataError("a chart is missing", where=str(self.folder), hint=HINT)
                 yield value
 
     @contextmanager
     def building(self, charts: int) -> Iterator["Building"]:
-        """Hold the folder against other processes that draw into it, until as many `charts`, at most, are put into a
-        part of it.
+        """Lock the folder against other processes while at most `charts` charts are put into an unfinished part.
 
-        An exception leaves the part under way for the next time; without one its charts can be read from here on.
+        The part is complete then and can be read; after an exception it stays unfinished.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -268,61 +248,54 @@ class ChartStore:
                     yield under_way
                     charts = len(under_way)
                 finally:
-                    under_way.close()
+                    under_way.environment.close()
                 self._add(charts)
         except OSError as error:
-            raise ResourceError(
-                f"cannot keep charts: {error.strerror}", where=str(self.folder), hint="free space"
-            ) from error
+            what = f"cannot store charts: {error.strerror}"
+            raise ResourceError(what, where=str(self.folder), hint="free space") from error
 
     def _add(self, charts: int) -> None:
         if not charts:  # another process was faster
             shutil.rmtree(self.folder / BUILDING)
             return
-        seal(self.folder / BUILDING)
-        part = self.folder / PART.format(len(self.parts))
-        (self.folder / BUILDING).rename(part)
+        building, part = self.folder / BUILDING, self.folder / PART.format(len(self.parts))
+        files.write_text(building / SEAL, files.sha256(building / DATA))
+        building.rename(part)
         self.parts.append(part)
         files.write_json(self.folder / MANIFEST, {**self.facts, "charts": len(self)})
 
     def _check(self) -> None:
-        """Raise a DataError where the folder is not whole, or is of other charts."""
+        """Raise DataError for a folder that is damaged or has other charts."""
         manifest, facts = self.folder / MANIFEST, None
         if not manifest.exists() and all(path.name.startswith(".") for path in self.folder.iterdir()):
             return
         try:
-            if manifest.exists():  # looked for again: another process may just have begun
+            if manifest.exists():  # checked again: another process may just have written it
                 facts = files.read_json(manifest)
                 del facts["charts"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{MANIFEST} cannot be read: {error}", where=str(self.folder), hint=HINT) from error
         if facts != self.facts:
-            raise DataError(f"{MANIFEST} is of other charts", where=str(self.folder), hint=HINT)
+            raise DataError(f"{MANIFEST} describes other charts", where=str(self.folder), hint=HINT)
         for part in self.parts:
             reader(part)
 
 
 def fill(
-    store: ChartStore,
-    keys: Sequence[bytes],
-    window: Callable[[bytes], NDArray[np.float32]],
-    how: Drawing,
-    *,
-    workers: int = 0,
+    store: ChartStore, windows: Mapping[bytes, Callable[[], NDArray[np.float32]]], how: Drawing, *, workers: int = 0
 ) -> None:
-    """Draw the charts of `keys`, of the signals that `window` gives, into the store, by as many processes as `workers`
-    says.
+    """Draw the charts of the signals that the functions `windows` give, by key, into the store, in `workers` processes.
 
-    Raises ResourceError where the disk has no room or a process is killed; what was drawn until then is kept.
+    Raises ResourceError for a full disk or a killed process; the charts drawn before are kept.
     """
-    with store.building(len(keys)) as part:
-        missing = part.missing(store.missing(keys))  # another process may have drawn some
+    with store.building(len(windows)) as part:
+        missing = part.missing(store.missing(windows))  # another process may have drawn some
         chunks = [missing[begin : begin + CHUNK] for begin in range(0, len(missing), CHUNK)]
-        signals = ([window(each) for each in chunk] for chunk in chunks)
-        values = drawing.drawn(signals, how, drawing.processes(len(missing), workers))
-        title, done = f"charts {how.sheet.layout.name}", len(keys) - len(missing)
+        signals = ([windows[each]() for each in chunk] for chunk in chunks)
+        values: Any = drawing.drawn(signals, how, drawing.processes(len(missing), workers))
+        title, done = f"charts {how.sheet.layout.name}", len(windows) - len(missing)
         log.info("drawing %s charts of layout %s into %s", f"{len(missing):,}", how.sheet.layout.name, store.folder)
-        with closing(values), terminal.bar(desc=title, total=len(keys), initial=done, unit="chart") as bar:
+        with closing(values), terminal.bar(desc=title, total=len(windows), initial=done, unit="chart") as bar:
             for chunk, charts in zip(chunks, values, strict=True):
                 part.put(dict(zip(chunk, charts, strict=True)))
                 bar.update(len(chunk))
@@ -330,7 +303,7 @@ def fill(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` against other processes; the kernel lets go of it when this one dies."""
+    """Lock `folder` against other processes; the kernel releases it when this one dies."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         lock(handle, f"draws into {folder}")

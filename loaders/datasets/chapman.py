@@ -1,10 +1,10 @@
-"""Dataset `chapman`: twelve leads, 10 s at 500 Hz, of 10,646 patients with a rhythm each; or any WFDB records with
-SNOMED codes.
+"""Dataset `chapman`: twelve leads, 10 s at 500 Hz, of 10,646 patients with a rhythm each; or WFDB records with SNOMED
+codes.
 
-The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare, collection 4560497: a CSV a patient in
-ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on PhysioNet
-(ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx, and MAT
-files.
+The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare, collection 4560497: a CSV for each
+patient in ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on
+PhysioNet (ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx,
+and MAT files.
 """
 
 import csv
@@ -32,26 +32,23 @@ from toolbox.outputs import begins, check_head
 
 NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
 HINT = "Diagnostics.xlsx as it is on figshare (collection 4560497)"
-DAMAGED = (BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)  # what openpyxl raises
+DAMAGED = (BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)  # errors of openpyxl
 
 
 def read_rhythms(path: Path) -> Arrays:
-    """record (N,), as FileName has it, and rhythm (N,), "" where its cell is empty.
-
-    Raises DataError for what is no such workbook or has a rhythm that is not known.
-    """
+    """record (N,) and rhythm (N,), "" for an empty cell. Raises DataError for other tables and rhythms."""
     from openpyxl import load_workbook
 
     with reading(path):
         try:
-            with opened(path):  # looked over before anything in it is unpacked
+            with opened(path):  # checked before a member is unpacked
                 book = load_workbook(path, read_only=True, data_only=True)
             try:
                 rows = list(book.worksheets[0].iter_rows(values_only=True))
             finally:
                 book.close()
         except DAMAGED as error:
-            raise DataError(f"it is no workbook that can be read: {error}", where=str(path), hint=HINT) from error
+            raise DataError(f"the workbook cannot be read: {error}", where=str(path), hint=HINT) from error
     return _rhythms(rows, path)
 
 
@@ -66,8 +63,8 @@ def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
         name, rhythm = (_text(row[place]) if place < len(row) else "" for place in places)
         rhythm = ALIASES.get(rhythm, rhythm)
         faults = (
-            (not name and bool(rhythm), f"there is no {NAME}"),
-            (name in found, f"{name[:60]} is there twice"),
+            (not name and bool(rhythm), f"the {NAME} is empty"),
+            (name in found, f"{name[:60]} has another row"),
             (bool(rhythm) and rhythm not in RHYTHMS, f"{RHYTHM} {rhythm[:40]!r} is none of {' '.join(RHYTHMS)}"),
         )
         if fault := next((text for is_so, text in faults if is_so), ""):
@@ -83,7 +80,7 @@ def _text(cell: object) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-VERSION = 1  # raised when recordings or rows are read another way
+VERSION = 1  # raised when recordings or rows are read in another way
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 QUALITY_HEAD = ("record", "fault")
 SOURCES = {
@@ -95,14 +92,14 @@ WITHOUT = "without a row in Diagnostics.xlsx"
 
 
 def load(request: Request) -> Data:
-    """The records at the user's place, else in the dataset's folder, else fetched into it.
+    """The records at the user's path, else in the dataset's folder, else fetched into it.
 
     A record that fails the checks of `chapman_records` is left out with a warning, as in the published study; with
-    --bad-rows error it is a DataError. All faults stand in <root>/chapman/quality.csv. Raises UsageError for what
-    cannot be asked for, DataError, DownloadError or ResourceError for files that cannot be had or used.
+    --bad-rows error it is a DataError. <root>/chapman/quality.csv lists all faults. Raises UsageError for wrong
+    options, DataError, DownloadError or ResourceError for missing or unusable files.
     """
     plan = TwelveLeadPlan.of(request)
-    source = request.source
+    source: TwelveLeadFiles = request.source
     read = partial(chapman_records.read_all, source, request.cache)
     with reading(source.path):
         key = fingerprint(*source.paths)
@@ -113,7 +110,7 @@ def load(request: Request) -> Data:
 
 
 def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, dict[str, str]]:
-    """The arrays with the rhythms of the workbook, for CSV files; by name the records that are in one of them only."""
+    """The arrays with the rhythms of the workbook (for CSV), and the names without a match, with the reason."""
     if source.kind != CSV:
         return arrays, {}
     path = _workbook(source, request)
@@ -127,21 +124,20 @@ def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tupl
 
 
 def _workbook(source: TwelveLeadFiles, request: Request) -> Path:
-    """Diagnostics.xlsx in the folder of the recordings, beside it or the zip, where the user points, or in `folder`."""
-    beside = [source.path, source.path.parent] if source.path.is_dir() else [source.path.parent]
-    there = [path / LABELS for path in beside if (path / LABELS).is_file()]
+    """Diagnostics.xlsx in the recordings' folder or above, at the user's path, or in the dataset's folder."""
+    near = [source.path, source.path.parent] if source.path.is_dir() else [source.path.parent]
+    there = [path / LABELS for path in near if (path / LABELS).is_file()]
     if request.data_file and request.data_file.is_dir():
         there += topmost(request.data_file, LABELS)
     there += topmost(request.folder, LABELS)
     if not there:
-        raise DataError(
-            f"{LABELS} with the rhythms is missing", where=str(source.path), hint=f"put it beside {source.path.name}"
-        )
+        what, hint = f"{LABELS} with the rhythms is missing", f"put it into the folder of {source.path.name}"
+        raise DataError(what, where=str(source.path), hint=hint)
     return there[0]
 
 
 def _report(arrays: Arrays, absent: dict[str, str], source: TwelveLeadFiles, request: Request) -> None:
-    """Warn of the records that cannot be used or matched, and list them; a DataError where there may be none."""
+    """Warn of the records that cannot be used or matched, and list them. Raises DataError with --bad-rows error."""
     quality = request.folder / QUALITY
     faults = dict(zip(arrays["failed"].tolist(), arrays["fault"].tolist(), strict=True))
     lines = io.StringIO()
@@ -158,8 +154,8 @@ def _report(arrays: Arrays, absent: dict[str, str], source: TwelveLeadFiles, req
         raise DataError(what, where=str(source.path), hint=f"--bad-rows drop leaves them out; all are in {quality}")
     if faults:
         kinds = Counter(fault.partition(":")[0] for fault in faults.values())
-        told = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-        log.warning("%s and are left out: %s (%s); all are in %s", of, told, _named(list(faults)), quality)
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
+        log.warning("%s and are left out: %s (%s); all are in %s", of, counts, _named(list(faults)), quality)
     for what in dict.fromkeys(absent.values()):
         names = [name for name, own in absent.items() if own == what]
         log.warning("%s records are %s: %s; all are in %s", f"{len(names):,}", what, _named(names), quality)

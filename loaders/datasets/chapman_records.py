@@ -1,10 +1,11 @@
-"""The twelve-lead recordings of `chapman`: CSVs with a column a lead, or WFDB records, in microvolts.
+"""The twelve-lead recordings of `chapman`: CSVs with a column for each lead, or WFDB records, in microvolts.
 
     source = chapman_records.find(folder)
     arrays = chapman_records.read_all(source, cache)
 
-CSV files of a folder or zip, the denoised ones first, or WFDB records in folders of any depth are read in threads. A
-recording that cannot be used raises `Fault("a lead is flat", "V3")`: its kind, by which faults are counted, and what.
+CSV files of a folder or zip, the denoised ones first, or WFDB records in folders of any depth are read in threads. An
+unusable recording raises `Fault("a lead is flat", "V3")`: the kind of the fault, for counting, and the fault. Caches
+and checksums keep the text of the faults.
 """
 
 import os
@@ -16,9 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -29,7 +29,8 @@ from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
 from loaders.formats import wfdb, wfdb_signal
-from loaders.formats.units import millivolts
+from loaders.formats.csv.text import is_number
+from loaders.formats.lead_names import millivolts
 from loaders.formats.wfdb_header import WfdbLead
 from toolbox import files as temporary
 from toolbox import terminal
@@ -41,34 +42,33 @@ if TYPE_CHECKING:
 Samples = NDArray[np.int16]
 LARGEST_FILE = 2**23  # bytes; a CSV of the database has less than 2**20
 AROUND = " \t\r\n\"'"
-LEAST_UV = 20  # that a record spans; below it the numbers are of another unit
+LEAST_UV = 20  # of a record's span; below it the numbers are in another unit
 DX = re.compile(r"^#\s*Dx:\s*(.*)$", re.MULTILINE)
-MISSING = -(2**15)  # what WFDB writes for a sample that is none
+MISSING = -(2**15)  # the value of a missing sample in WFDB
 UNREADABLE, LACKING, LENGTH = "cannot be read", "values are missing", "another length"
 RATE, LEADS = "another rate", "leads are missing"
 FLAT, UNIT = "a lead is flat", "no microvolts"
 
 
 class Fault(Exception):
-    """Why a record is left out."""
+    """The reason for which a record is left out."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(f"{kind}: {what}")
 
 
 def of_csv(content: bytes) -> Samples:
-    """The samples (12, 5000) of a CSV in microvolts: names above the columns, or none and the leads in the standard
-    order."""
+    """The samples (12, 5000) of a CSV in microvolts; columns without names are the leads in the standard order."""
     import pandas as pd
 
     first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     cells = [cell.strip(AROUND) for cell in first.split(",")]
-    header = any(cell and not _is_number(cell) for cell in cells)
+    header = any(cell and not is_number(cell) for cell in cells)
     names = cells if header else list(twelve_lead.LEADS)
     if len(cells) != len(names):
         raise Fault(LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(twelve_lead.LEADS)}")
     places = _ordered(names)
-    how = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
+    how: dict[str, Any] = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
     try:
         try:
             table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(places, np.float64), **how)
@@ -80,18 +80,17 @@ def of_csv(content: bytes) -> Samples:
 
 
 def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fault:
-    """The first cell of a lead that is no number."""
+    """The fault of the first cell of a lead that is no number."""
     for lead, place in zip(twelve_lead.LEADS, places, strict=True):
         for row, cell in enumerate(table[place].dropna()):
-            if not _is_number(cell.strip(AROUND)):
-                return Fault(
-                    UNREADABLE, f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number"
-                )
+            if (text := cell.strip(AROUND)) and not is_number(text):
+                what = f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number"
+                return Fault(UNREADABLE, what)
     return Fault(UNREADABLE, "it has columns of different lengths")
 
 
 def of_wfdb(header: Path) -> tuple[Samples, str]:
-    """The samples (12, 5000) of a record in microvolts, and the rhythm that the codes of its #Dx name."""
+    """The samples (12, 5000) of a record in microvolts, and the rhythm of the codes in its #Dx."""
     try:
         with wfdb.naming(header, "header"):
             rate_hz, stated, leads = wfdb.facts(header)
@@ -108,8 +107,7 @@ def of_wfdb(header: Path) -> tuple[Samples, str]:
 
 
 def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], places: list[int]) -> NDArray[np.float64]:
-    """The leads at `places` (12, T); NaN where a sample is missing. A ValueError where the file is not as its header
-    says."""
+    """The leads at `places` (12, T), NaN for missing samples. Raises ValueError for a file unlike its header."""
     first = leads[0]
     same = {(lead.file, lead.format, lead.frame, lead.offset) for lead in leads}
     if len(same) > 1 or (first.format, first.frame, *{lead.skew for lead in leads}) != ("16", 1, 0):
@@ -124,18 +122,15 @@ def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], pla
     digital = np.fromfile(path, "<i2", samples * len(leads), offset=first.offset).reshape(samples, len(leads)).T
     for place in places:
         wfdb_signal.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
-    zero, gain = (np.array([value(leads[place]) for place in places])[:, None] for value in (attrgetter("zero"), _gain))
-    signal = (digital[places] - zero) / gain
+    own = [leads[place] for place in places]
+    zero = np.array([lead.zero for lead in own])[:, None]
+    steps_per_uv = np.array([lead.gain / ((millivolts(lead.unit) or 1) * 1000) for lead in own])[:, None]
+    signal = (digital[places] - zero) / steps_per_uv
     return np.where(digital[places] == MISSING, np.nan, signal)
 
 
-def _gain(lead: WfdbLead) -> float:
-    """Steps of a microvolt."""
-    return lead.gain / ((millivolts(lead.unit) or 1) * 1000)
-
-
 def checked(signal: NDArray[np.float64]) -> Samples:
-    """Microvolts (12, T), whole, where there is a value for each of 5,000 samples and something in each lead."""
+    """Rounded microvolts (12, T). Raises Fault for missing values, a flat lead or another unit."""
     if signal.shape[1] != twelve_lead.SAMPLES:
         raise Fault(LENGTH, f"{signal.shape[1]} samples, not {twelve_lead.SAMPLES}")
     lacking = ~np.isfinite(signal)
@@ -157,15 +152,7 @@ def _ordered(names: list[str]) -> list[int]:
         raise Fault(LEADS, str(error)) from None
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return False
-    return True
-
-
-# In this order: a folder of CSV files or a zip; WFDB headers may stand in many folders, and tables beside them.
+# In this order: a folder of CSV files or a zip; WFDB headers may be in many folders, with other tables.
 PLACES = ("ECGDataDenoised/*.csv", "ECGDataDenoised.zip", "ECGData/*.csv", "ECGData.zip", "MUSE_*.csv")
 OTHERS = ("*.zip", "*.csv")
 CSV, WFDB = ".csv", ".hea"
@@ -177,8 +164,7 @@ WOULD_DO = "a folder or zip of CSV files (ECGDataDenoised), or of WFDB records (
 
 @dataclass(frozen=True)
 class TwelveLeadFiles:
-    """Recordings in a folder or zip: by name, sorted, the file of each, below the folder or in the zip, all of one
-    `kind`."""
+    """Recordings of one `kind` in a folder or zip: the file of each by name, sorted, relative to `path`."""
 
     path: Path
     kind: str
@@ -189,26 +175,25 @@ class TwelveLeadFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """What would change if a recording did."""
+        """The files that change with a recording."""
         if not self.path.is_dir():
             return [self.path]
         given = [self.path / file for file in self.files.values()]
         if self.kind == CSV:
             return [path for path in given if path.is_file()]
         folders = dict.fromkeys(path.parent for path in given)  # a header may name a signal file of another stem
-        return [
-            path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SIGNALS and path.is_file()
-        ]
+        found = (path for folder in folders for path in sorted(folder.iterdir()))
+        return [path for path in found if path.suffix in SIGNALS and path.is_file()]
 
 
 def find(place: Path, *, pointed_at: bool = True) -> TwelveLeadFiles | None:
-    """The recordings in a folder, or nested in it; in a zip; beside a file of them. None where there are none.
+    """The recordings in a folder or below it, in a zip, or in the folder of one of their files; None without any.
 
-    CSV files of any name are taken where the user `pointed_at` the place; among other things they may be anything.
-    Raises DataError where two recordings have one name, or for a zip that is none.
+    CSV files of any name count if the user `pointed_at` the place; in another folder they may be other tables. Raises
+    DataError for two recordings of one name, or for a damaged zip.
     """
     if place.is_file():
-        return BESIDE[place.suffix.lower()](place) if place.suffix.lower() in BESIDE else None
+        return OF_FILE[place.suffix.lower()](place) if place.suffix.lower() in OF_FILE else None
     for pattern in PLACES:
         if found := _usable(topmost(place, pattern)):
             return found
@@ -224,14 +209,14 @@ def _headers(folder: Path) -> TwelveLeadFiles | None:
 
 
 def _usable(found: list[Path]) -> TwelveLeadFiles | None:
-    """The CSV files that were found, or the first zip with recordings; a damaged zip is passed over with a warning."""
+    """The found CSV files, or the first zip with recordings; a damaged zip is skipped with a warning."""
     if found and found[0].suffix.lower() == CSV:
         return _named(found[0].parent, CSV, [path.name for path in found])
     for path in found:
         try:
             return _in_zip(path)
         except CommanderError as error:
-            log.warning("passing over %s: %s", path, error.what)
+            log.warning("skipping %s: %s", path, error.what)
     return None
 
 
@@ -245,23 +230,22 @@ def _in_zip(path: Path) -> TwelveLeadFiles:
                 folders.setdefault("" if kind == WFDB else str(PurePosixPath(name).parent), []).append(name)
         if folders:
             denoised = [folder for folder in folders if PurePosixPath(folder).name == "ECGDataDenoised"]
-            return _named(
-                path, kind, folders[denoised[0] if denoised else max(folders, key=lambda name: len(folders[name]))]
-            )
-    raise DataError("there are no recordings in the zip", where=str(path), hint=WOULD_DO)
+            largest = max(folders, key=lambda name: len(folders[name]))
+            return _named(path, kind, folders[denoised[0] if denoised else largest])
+    raise DataError("the zip has no recordings", where=str(path), hint=WOULD_DO)
 
 
 def _named(path: Path, kind: str, files: list[str]) -> TwelveLeadFiles:
     names = {PurePosixPath(file).stem: file for file in reversed(files)}
     if len(names) < len(files):
         twice = next(file for file in files if names[PurePosixPath(file).stem] != file)
-        what = f"two recordings are called {PurePosixPath(twice).stem}, {twice} and another"
+        what = f"two recordings have the name {PurePosixPath(twice).stem}, {twice} and another"
         raise DataError(what, where=str(path), hint="one copy of each")
     return TwelveLeadFiles(path, kind, dict(sorted(names.items())))
 
 
-# By the ending of a file that the user points at, what it stands for.
-BESIDE: dict[str, Callable[[Path], TwelveLeadFiles | None]] = {
+# The recordings of a file that the user points at, by its ending.
+OF_FILE: dict[str, Callable[[Path], TwelveLeadFiles | None]] = {
     ".zip": _in_zip,
     ".csv": lambda path: _usable(topmost(path.parent, "*.csv")),
     ".xlsx": lambda path: find(path.parent),
@@ -271,41 +255,38 @@ BESIDE: dict[str, Callable[[Path], TwelveLeadFiles | None]] = {
 
 
 def read_all(source: TwelveLeadFiles, folder: Path) -> Arrays:
-    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of those that cannot be
-    used.
+    """samples (R, 12, 5000) int16, record, rhythm and content (R,), and failed and fault (F,) of unusable records.
 
-    Of records with the same samples the first is used. The samples lie in a temporary file in `folder`.
-    Raises DataError where no recording can be used.
+    Of records with the same samples the first is used: the others could be in another split. The samples are in a
+    temporary file in `folder`. Raises DataError if no recording can be used.
     """
-    told: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
+    facts: dict[str, list[str]] = {name: [] for name in ("record", "rhythm", "content", "failed", "fault")}
 
     def usable() -> Iterator[Samples]:
-        first: dict[
-            str, str
-        ] = {}  # of the records with some content, which on two sides would be known before it is tested
+        first: dict[str, str] = {}  # the record of each content
         with reading(source.path):
             for name, found in _read(source):
                 content = "" if isinstance(found, str) else twelve_lead.content(found[0])
                 if content in first:
                     found = f"{COPY}: of {first[content]}"
                 if isinstance(found, str):
-                    told["failed"].append(name)
-                    told["fault"].append(found)
+                    facts["failed"].append(name)
+                    facts["fault"].append(found)
                     continue
                 first[content] = name
                 for key, value in (("record", name), ("rhythm", found[1]), ("content", content)):
-                    told[key].append(value)
+                    facts[key].append(value)
                 yield found[0]
 
     samples = gathered(usable(), folder)
-    if samples is None:
-        what = f"none of {len(source.files)} recordings can be used; {told['failed'][0]}: {told['fault'][0]}"
+    if not len(samples):
+        what = f"none of {len(source.files)} recordings can be used; {facts['failed'][0]}: {facts['fault'][0]}"
         raise DataError(what, where=str(source.path), hint=WOULD_DO)
-    return {"samples": samples} | {key: np.array(own, str) for key, own in told.items()}
+    return {"samples": samples} | {key: np.array(own, str) for key, own in facts.items()}
 
 
 def _read(source: TwelveLeadFiles) -> Iterator[tuple[str, tuple[Samples, str] | str]]:
-    """Name by name samples and rhythm, or the fault."""
+    """The name of each record, and its samples and rhythm, or its fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)
     with (
         _open(source) as read,
@@ -314,7 +295,8 @@ def _read(source: TwelveLeadFiles) -> Iterator[tuple[str, tuple[Samples, str] | 
     ):
         for begin in range(0, len(names), AT_ONCE):
             some = names[begin : begin + AT_ONCE]
-            for name, found in zip(some, pool.map(partial(_attempt, read), map(source.files.get, some)), strict=True):
+            files = [source.files[name] for name in some]
+            for name, found in zip(some, pool.map(partial(_attempt, read), files), strict=True):
                 bar.update()
                 yield name, found
 
@@ -328,7 +310,6 @@ def _attempt(read: Callable[[str], tuple[Samples, str]], file: str) -> tuple[Sam
 
 @contextmanager
 def _open(source: TwelveLeadFiles) -> Iterator[Callable[[str], tuple[Samples, str]]]:
-    """What reads a file of the source."""
     if source.path.is_dir():
         yield partial(_from_folder, source.path)
         return

@@ -17,29 +17,29 @@ from loaders.declaration import Request
 from loaders.families import row_forms, rows
 from loaders.files.archives import reading
 from loaders.files.sources import names_in
-from loaders.formats import parts
+from loaders.formats import wfdb
 from loaders.formats.csv.rows import RowLayout, read_file
 from toolbox.errors import DataError
 
 TRAIN, TEST = "mitbih_train.csv", "mitbih_test.csv"
-TEST_BEATS = 21_892  # of 109,446, as many as Kaggle's file
-TEST_SEED = 42  # of the test set built from records: not --seed, so that every run has the same one
+TEST_BEATS = 21_892  # of 109,446, as in Kaggle's file
+TEST_SEED = 42  # of the test set built from records, the same in every run
 LAYOUT = RowLayout(row_forms.SAMPLES, row_forms.CLASSES)
 
 
 def load(request: Request) -> Data:
     """`ecg` or `ecg_bin`: x (N, 1, 187) float32 in [0, 1]; the test rows do not depend on the seed.
 
-    `ecg_bin` divides its rows by the five classes too. Raises DataError for files that cannot be used.
+    The splits of `ecg_bin` are stratified by the five classes too. Raises DataError for unusable files.
     """
     source, last = request.source, len(request.dataset.classes) - 1
     names = names_in(source, request.dataset.files)
 
     def labelled(split: Split) -> Split:
-        return replace(split, y=np.minimum(split.y, last))  # of two classes every other than N is the second
+        return replace(split, y=np.minimum(split.y, last))  # with two classes, all but N are the second
 
     if not (bool({TRAIN, TEST} & names) if source.is_dir() else {TRAIN, TEST} <= names):
-        arrays, checksum = parts.parsed(source, row_forms.SUFFIXES, request.cache / "records", row_forms.kaggle_beats)
+        arrays, checksum = wfdb.parsed(source, row_forms.SUFFIXES, request.cache / "records", row_forms.kaggle_beats)
         beats = Split.of(arrays)
         test_rows = round(TEST_BEATS / 109_446 * len(beats))
         return rows.as_data(
@@ -55,9 +55,9 @@ def load(request: Request) -> Data:
 
 
 def load_ptbdb(request: Request) -> Data:
-    """`ptbdb`: the rows of the normal file, then of the abnormal one; each may hold its own label only.
+    """`ptbdb`: the rows of the normal file, then of the abnormal one; each file has one label.
 
-    There is no official split: the seed draws the test rows.
+    The seed draws the test rows, as no official split exists.
     """
     with reading(request.source):
         names = names_in(request.source, request.dataset.files)

@@ -1,17 +1,19 @@
-"""Dataset `table`: a user's own rows, from a CSV or an NPZ that --data-file names, without code.
+"""Dataset `table`: a user's own rows, from a CSV or NPZ file (--data-file), without code.
 
-A row is N samples of one lead or more. Its label is text or a whole number; without labels there is one class, for
-detection. Rows are divided by class, by whole records, or as a column of the user's says.
+A row is N samples of one lead or more. Its label is text or a whole number; rows without labels have one class, for
+detection. Rows are divided by class, by whole records, or by a column of the user.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders import splits
 from loaders.base import Data, DataSpec, Split, describe
 from loaders.datasets import table_npz
 from loaders.declaration import Request, TableOptions
@@ -22,13 +24,12 @@ from loaders.formats import ucr
 from loaders.formats.csv import columns
 from loaders.formats.csv.rows import tell_dropped
 from loaders.formats.labels import NO_LABEL, among, coded
-from loaders.splits import by_row
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 SPLIT_NAMES = {"train": 0, "val": 1, "validation": 1, "test": 2}
 Column = NDArray[np.str_] | None
-Division = tuple[by_row.Indices, by_row.Indices, by_row.Indices, str]  # train, val and test, ascending; the rule
+Division = tuple[splits.Indices, splits.Indices, splits.Indices, str]  # train, val and test, ascending; the rule
 
 
 def knows_records(rows: Split) -> bool:
@@ -38,48 +39,46 @@ def knows_records(rows: Split) -> bool:
 
 def stratified(rows: Split, column: Column, request: Request) -> Division:
     """20 % of each class test."""
-    *parts, drawn = by_row.divide(rows.y, request.val_fraction, request.seed, record=rows.record, where=request.where)
-    whose = "one record's rows stand on both sides" if knows_records(rows) else "whose rows they are is not known"
-    return *parts, f"{by_row.at_random('rows', request.seed)}; {whose}; {drawn}"
+    holdout, seed = request.val_fraction, request.seed
+    train, val, test, drawn = splits.divide(rows.y, holdout, seed, record=rows.record, where=request.where)
+    mixed = "one record's rows stand on both sides" if knows_records(rows) else "whose rows they are is not known"
+    return train, val, test, f"{splits.at_random('rows', seed)}; {mixed}; {drawn}"
 
 
 def by_record(rows: Split, column: Column, request: Request) -> Division:
-    """All rows of 20 % of the records test, and those of a part of the others validate."""
+    """20 % of the records test, and a part of the others validate."""
     holdout, seed, where = request.val_fraction, request.seed, request.where
     if not knows_records(rows):
-        raise UsageError("--split record needs to know the records", where=where, hint="--record-column")
-    rest, test = by_row.by_record(rows.record, by_row.TEST_FRACTION, seed, where=where)
-    train, val, drawn = by_row.of_records(rows.record[rest], rows.y[rest], holdout, seed, where=where)
+        raise UsageError("--split record needs the record of each row", where=where, hint="--record-column")
+    rest, test = splits.by_record(rows.record, splits.TEST_FRACTION, seed, where=where)
+    train, val, drawn = splits.of_records(rows.record[rest], rows.y[rest], holdout, seed, where=where)
     counts = [len(np.unique(rows.record[part])) for part in (rest[train], rest[val], test)]
-    rule = "whole records: {} train, {} validation, {} test, seed {}; no record stands on two sides".format(
-        *counts, seed
-    )
-    rule += "" if by_row.is_part(holdout) else f"; {drawn}"
+    rule = "whole records: {} train, {} validation, {} test".format(*counts)
+    rule += f", seed {seed}; no record stands on two sides" + ("" if splits.is_part(holdout) else f"; {drawn}")
     return rest[train], rest[val], test, rule
 
 
 def by_column(rows: Split, column: Column, request: Request) -> Division:
-    """As the column says; where it has no validation rows they are drawn from train, whole records where these are
-    known."""
+    """The split of the column; missing validation rows are drawn from train, as whole records if known."""
     holdout, seed, where = request.val_fraction, request.seed, request.where
-    side = _sides(rows, column, where)
+    side = _sides(rows, cast("NDArray[np.str_]", column), where)
     train, val, test = (np.flatnonzero(side == k) for k in range(3))
     if missing := next((name for name, part in (("train", train), ("test", test)) if not len(part)), None):
-        hint = "train and test, and val where you have it"
+        hint = "train and test, and val if you have it"
         raise DataError(f"no row is {missing} in the split column", where=where, hint=hint)
     rule = "as the split column says"
     if knows_records(rows):
         _check_records(rows.record, side, where)
         rule += ", no record stands on two sides"
-    if len(val) and not by_row.is_part(holdout):
+    if len(val) and not splits.is_part(holdout):
         hint = "no --val-fold, or a column of train and test"
         raise UsageError("the split column says which rows validate", where=where, hint=hint)
     if len(val):
         return train, val, test, f"{rule}, validation too"
     if knows_records(rows):
-        kept, held, drawn = by_row.of_records(rows.record[train], rows.y[train], holdout, seed, where=where)
+        kept, held, drawn = splits.of_records(rows.record[train], rows.y[train], holdout, seed, where=where)
     else:
-        kept, held, drawn = by_row.drawn(rows.y[train], holdout, seed, where=where)
+        kept, held, drawn = splits.drawn(rows.y[train], holdout, seed, where=where)
     return train[kept], train[held], test, f"{rule}; {drawn}"
 
 
@@ -108,7 +107,7 @@ def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str
         sides = " and ".join(
             name for name, there in zip(("train", "val", "test"), on[several[0]], strict=True) if there
         )
-        what = f"the record {names[several[0]]} stands in {sides} at once; such records: {len(several)}"
+        what = f"the record {names[several[0]]} is in {sides} at once; such records: {len(several)}"
         raise DataError(what, where=where, hint="a split column that keeps records whole, or --record-column none")
 
 
@@ -116,27 +115,30 @@ READERS: dict[str, Callable[..., Arrays]] = {
     **dict.fromkeys((".csv", ".csv.gz", *filter(None, ucr.FORMS)), columns.read_csv),
     ".npz": table_npz.read_npz,
 }
-READING = "2"  # raised when the same file is read in another way, so that older caches are not taken
+READING = "2"  # raised when the same file is read in another way, so that older caches are not used
 WOULD_DO = (
     "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x"
     " and y)"
 )
-RATE_HZ = 1.0  # where nobody says it: frequencies are then in cycles a sample
+RATE_HZ = 1.0  # of a file without a stated rate: frequencies are then in cycles per sample
+
+
+def _path(request: Request) -> Path:
+    if not request.data_file:
+        raise UsageError("--dataset table needs your own file", hint=WOULD_DO)
+    return request.data_file
 
 
 def load(request: Request) -> Data:
-    """The rows of the user's file: x (N, C, T) float32 in the unit they have there, y (N,) in the order of the sorted
-    labels.
+    """The rows of the user's file: x (N, C, T) float32 in the file's unit, y (N,) in the order of the sorted labels.
 
-    --label-column (else the last, or y) may be "none"; --record-column says whose row it is: without one a column that
-    is called patient, subject, record, group or the like, and "none" takes none. --split is "stratified" (20 % of each
-    class test), "record" (20 % of the records, the default where they are known) or "column:NAME" (train, val or test
-    in that column). --rate-hz goes before the file's; the rate is 1 where neither says it. Raises UsageError for what
-    is asked for and not there, DataError for what the file lacks.
+    --label-column (default: the last, or y) may be "none". --record-column has the record of each row; the default is a
+    column with a name such as patient, subject, record or group, and "none" ignores it. --split is "stratified" (20 %
+    of each class test), "record" (20 % of the records, the default if they are known) or "column:NAME" (train, val or
+    test in that column). --rate-hz replaces the file's rate; the default is 1. Raises UsageError for columns that do
+    not exist, DataError for faults of the file.
     """
-    path, asked = request.data_file, request.options
-    if not path:
-        raise UsageError("--dataset table is read from a file of your own", hint=WOULD_DO)
+    path, asked = _path(request), request.options
     kind, _, column = (asked.split or "").partition(":")
     name = "column:NAME" if kind == "column" and column else asked.split
     divide = pick("split", SPLITS, name) if name else None
@@ -150,13 +152,13 @@ def load(request: Request) -> Data:
 
 
 def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Sequence[str] = ()) -> tuple[Data, Split]:
-    """All rows of a table with the classes of `spec`, not divided; the rate is that of `spec` where nobody states one.
+    """All rows of a table with the classes of `spec`, not divided; the rate of `spec` is the default.
 
-    A split or record column that was not `typed`, but is the run's own, may be missing. `lowest` is the number of the
-    first class where numbers stand for the names of classes, None where they do not. Raises as `load`.
+    A split or record column of the run that was not `typed` may be missing. `lowest` is the number of the first class
+    if numbers stand for names of classes, else None. Raises the errors of `load`.
     """
-    path, asked = request.data_file, _columns(request.options, request.bad_rows)
-    fewer = [{}, {"split": None}, {"record": None}, {"split": None, "record": None}]
+    path, asked = _path(request), _columns(request.options, request.bad_rows)
+    fewer: list[dict[str, str | None]] = [{}, {"split": None}, {"record": None}, {"split": None, "record": None}]
     fewer = [less for less in fewer if not ("record" in less and "record_column" in typed)]
     arrays, checksum = _first_readable(
         [asked | less for less in fewer],
@@ -171,7 +173,7 @@ def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Se
 
 
 def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:
-    """What a reader is asked for: the columns of label, record and split, and what is done about unusable rows."""
+    """The arguments of a reader: the columns of label, record and split, and the treatment of unusable rows."""
     label = None if asked.label_column == NO_LABEL else asked.label_column or ""
     split = (asked.split or "").partition(":")[2] or None
     return {"label": label, "record": asked.record_column, "split": split, "bad_rows": bad_rows}
@@ -180,35 +182,30 @@ def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:
 def _first_readable(
     ways: Sequence[dict[str, str | None]], read: Callable[[dict[str, str | None]], tuple[Arrays, str]]
 ) -> tuple[Arrays, str]:
-    """What `read` makes of the first of the `ways` for which all columns are there; else the first error."""
-    first = None
+    """The result of `read` with the first of the `ways` for which all columns exist, else the first error."""
+    errors = []
     for way in ways:
         try:
             return read(way)
         except UsageError as error:
-            first = first or error
-    raise first
+            errors.append(error)
+    raise errors[0]
 
 
 def _tell_recognised(arrays: Arrays, path: Path) -> str:
-    """Log which column is taken for the record because it is called so; the same for the split rule, "" where none
-    is."""
+    """Log the column that is the record by its name; a part of the split rule, "" without such a column."""
     if "recognised" not in arrays:
         return ""
     name = str(arrays["recognised"][0])
-    log.info(
-        "the rows of one %s stay together: the record column of %s, by its name; --record-column none for none",
-        name,
-        path,
-    )
+    log.info("column %s of %s is the record, by its name; --record-column none ignores it", name, path)
     return f"; records are those of the column {name}, by its name"
 
 
 def _spec(arrays: Arrays, rows: Split, request: Request, *, rate_hz: float | None, rule: str) -> DataSpec:
-    """The facts that the file states, and honest words for those that it does not."""
+    """The facts that the file states, and plain words for unknown ones."""
     _, channels, samples = rows.x.shape
     leads = arrays["leads"].tolist() if "leads" in arrays else [f"lead {i + 1}" for i in range(channels)]
-    path, unit = request.data_file, str(arrays["unit"][0]) if "unit" in arrays else "as given"
+    path, unit = _path(request), str(arrays["unit"][0]) if "unit" in arrays else "as given"
     return describe(
         request, rule, samples=samples, leads=tuple(leads), classes=tuple(arrays["classes"].tolist()),
         rate_hz=_rate(rate_hz, arrays, path), unit=unit, source=path.name,
@@ -216,14 +213,11 @@ def _spec(arrays: Arrays, rows: Split, request: Request, *, rate_hz: float | Non
 
 
 def _rate(rate_hz: float | None, arrays: Arrays, path: Path) -> float:
-    """The rate that was typed, else the file's, else 1, which is said: what works in Hz then works in cycles a
-    sample."""
+    """The typed rate, else the file's, else 1 with a warning: frequencies are then in cycles per sample."""
     if rate_hz is not None and not (math.isfinite(rate_hz) and rate_hz > 0):
         raise UsageError(f"--rate-hz is {rate_hz}, expected a number above 0", hint="samples a second")
     if rate_hz is None and "rate_hz" not in arrays:
-        log.warning(
-            "the rate of %s is not known and taken as %g Hz, a sample a second; --rate-hz states it", path, RATE_HZ
-        )
+        log.warning("the rate of %s is unknown, %g Hz is assumed; --rate-hz states it", path, RATE_HZ)
         return RATE_HZ
     return float(rate_hz if rate_hz is not None else arrays["rate_hz"][0])
 
@@ -236,8 +230,7 @@ def _parsed(
     classes: Sequence[str] | None = None,
     lowest: int | None = None,
 ) -> tuple[Arrays, str]:
-    """The arrays of a file, coded, among `classes` where they are known, parsed once for each way; and their
-    checksum."""
+    """The arrays of a file with coded labels, among known `classes` if given, and their checksum; cached."""
     with reading(path):
         if not path.is_file():
             what = "a folder is no table" if path.is_dir() else "there is no such file"

@@ -1,16 +1,8 @@
-"""The numbers that stand beside a beat's samples, by name: RR features, and its P wave against those before.
+"""The features of a beat by name: RR intervals and their ratios, and its P wave compared with earlier P waves.
 
-    numbers = beside.numbers(names, times_s, p_waves)    # (N, F)
+    features = beat_features.numbers(names, times_s, p_waves)    # (N, F)
 
-Nothing after the next beat is looked at.
-
-What the times of a record's beats tell beside the signal: RR intervals and their ratios, looking one beat ahead at
-most.
-
-P waves against those of the beats before: whether these are alike, as they are not in fibrillation, and how like
-them one is.
-
-features = p_features(rows(signal, 125, places), usable)    # (N, 2)
+Nothing after the next beat is used. P waves of earlier beats are alike, except in fibrillation.
 """
 
 from collections.abc import Sequence
@@ -33,15 +25,15 @@ RR_FEATURES = (
     "rr_previous_to_last_10",
     "rr_irregularity",
 )
-SHORTEST_S, LONGEST_S = 0.1, 5.0  # an RR interval; beyond is a doubled annotation or a stretch without any
-ALONE_S = 1.0  # where a record has one beat, and no interval
+SHORTEST_S, LONGEST_S = 0.1, 5.0  # an RR interval; others are doubled or missing annotations
+ALONE_S = 1.0  # for a record with one beat, and no interval
 RR_RECENT = 10
 EARLY = 0.9  # of the mean RR interval
-SENSITIVE = 10.0  # so that the few percent of a sinus rhythm and the tens of a fibrillation stand apart
+SENSITIVE = 10.0  # separates a few percent, of a sinus rhythm, from tens, of a fibrillation
 
 
 def over_gaps(peaks: NDArray[np.integer], gaps: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Which of the intervals (N-1,) between `peaks` (N,) have one of the `gaps` (G, 2) in them."""
+    """The intervals (N-1,) between `peaks` (N,) that contain one of the `gaps` (G, 2)."""
     after = np.searchsorted(peaks, gaps[:, 1])
     over = np.zeros(max(len(peaks) - 1, 0), bool)
     over[after[(after > 0) & (after < len(peaks))] - 1] = True
@@ -49,7 +41,7 @@ def over_gaps(peaks: NDArray[np.integer], gaps: NDArray[np.integer]) -> NDArray[
 
 
 def known_only(rr: Intervals, unknown: NDArray[np.bool_]) -> Intervals:
-    """The intervals `rr` (N,), an `unknown` one taken to be as the last known before it, else as the first there is."""
+    """The intervals `rr` (N,), an `unknown` one replaced by the last known before it, else by the first known."""
     known = np.flatnonzero(~unknown)
     if not len(known):
         return rr
@@ -57,11 +49,10 @@ def known_only(rr: Intervals, unknown: NDArray[np.bool_]) -> Intervals:
 
 
 def intervals(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> tuple[Intervals, Intervals]:
-    """The RR interval in s before each of the beats of one record at the ascending `times_s` (N,), and the one after
-    it.
+    """The RR intervals in s before and after each beat of one record, at ascending `times_s` (N,).
 
-    The first beat takes the interval after it for the one before too, the last the one before it for the one after.
-    Intervals are held within 0.1 and 5 s; those `unknown` (N-1,), as beats in a gap are, as in `known_only`.
+    The first beat has the interval after it twice, the last the interval before it. Intervals are clipped to 0.1 and
+    5 s; `unknown` (N-1,) ones, as in a gap, are replaced as in `known_only`.
     """
     rr = np.diff(times_s).clip(SHORTEST_S, LONGEST_S)
     rr = rr if unknown is None else known_only(rr, unknown)
@@ -71,18 +62,18 @@ def intervals(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None =
 
 
 def is_early(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Which beats (N,) come early against the mean of the intervals up to the one before them."""
+    """The beats (N,) with an interval well below the mean of the intervals up to then."""
     previous, _ = intervals(times_s, unknown)
     return previous < EARLY * _running_mean(previous)
 
 
 def rr_features(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-    """FEATURES (N, 7) of the beats of one record, as natural logarithms; beats and intervals as in `intervals`.
+    """RR_FEATURES (N, 7) of the beats of one record, as natural logarithms; beats and intervals as in `intervals`.
 
-    The RR interval before a beat and the one after, in s; both against the mean of all up to the one before; the one
-    before against the one after, and against the mean of the ten before it; how irregular these ten are, as log(1 + 10
-    times the median distance from their median, by their mean). Means, unlike medians, tell early beats in a record
-    that is full of them. Nothing after the next beat is looked at.
+    The RR intervals before and after a beat, in s; both divided by the mean of all intervals up to the beat; the
+    interval before divided by the one after, and by the mean of the ten before it; the irregularity of these ten as
+    log(1 + 10 times the median distance from their median, divided by their mean). Means, unlike medians, detect early
+    beats in a record with many of them.
     """
     previous, following = intervals(times_s, unknown)
     mean = _running_mean(previous)
@@ -95,22 +86,22 @@ def rr_features(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None
 
 
 def _running_mean(previous: Intervals) -> Intervals:
-    """Of the intervals (N,) up to each."""
+    """The mean (N,) of the intervals (N,) up to each."""
     return previous.cumsum() / np.arange(1, len(previous) + 1)
 
 
 P_FEATURES = ("p_coherence", "p_likeness")
-P_RECENT, P_FEWEST = 30, 5  # beats before that are compared, of which so many are needed
-P_START_S, P_END_S = -0.28, -0.06  # where a P wave is, from the R peak
-ENOUGH = 0.3  # of coherence; in fibrillation it is below 0.1, and how far above it is tells the patient
+P_RECENT, P_FEWEST = 30, 5  # the earlier beats for a comparison: at most, at least
+P_START_S, P_END_S = -0.28, -0.06  # the place of a P wave from the R peak
+ENOUGH = 0.3  # of coherence; in fibrillation it is below 0.1, and higher values would identify the patient
 P_LOWEST_HZ = 40.0  # of a rate that shows a P wave
 FLAT = 1e-6
 
 
 def p_wave_rows(signal: Signal, rate_hz: float, places: NDArray[np.floating]) -> NDArray[np.float32]:
-    """What stands before each R peak, less its linear trend and of length 1, or 0 where it is flat: (N, C, W).
+    """The signal (C, T) at `rate_hz` before each R peak (N, C, W), detrended and of norm 1, or 0 if flat.
 
-    Of the signal (C, T) at `rate_hz`, and R peaks at `places` (N,), samples of it.
+    R peaks are at the samples `places` (N,).
     """
     first, samples = round(P_START_S * rate_hz), round((P_END_S - P_START_S) * rate_hz)
     cut = around(signal, places, first, samples)
@@ -122,12 +113,12 @@ def p_wave_rows(signal: Signal, rate_hz: float, places: NDArray[np.floating]) ->
 
 
 def p_features(rows: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """FEATURES (N, 2) of beats whose `rows` (N, C, W) are as above, the means of the leads.
+    """P_FEATURES (N, 2) of beats with these `p_wave_rows` (N, C, W): means over the leads.
 
-    Against the last 30 beats before each that are `usable` (N,), such as beats that are not early. Coherence is the
-    power of the mean of their rows by the mean of their powers, less what chance gives rows with nothing in common, and
-    0.3 at most. Likeness is the cosine of a beat's own row and that mean, from -1 to 1. Of fewer than 5 beats they are
-    0.3 and 0. That P waves are absent tells fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
+    Each beat is compared with the last 30 `usable` (N,) beats before it, such as beats that are not early. Coherence is
+    the power of the mean of their rows divided by the mean of their powers, less the value of unrelated rows, at most
+    0.3. Likeness is the cosine of the beat's row and that mean, from -1 to 1. With fewer than 5 beats they are 0.3 and
+    0. Absent P waves are a sign of fibrillation: Slocum, Sahakian & Swiryn, J Electrocardiol 25(1):1-8, 1992.
     """
     until = np.concatenate([[0], usable.cumsum()])[: len(rows)]  # usable beats before each
     first = (until - P_RECENT).clip(0)
@@ -147,7 +138,7 @@ ALL = (*RR_FEATURES, *P_FEATURES)
 
 
 def names(rr_features: bool, p_waves: bool, rate_hz: float) -> tuple[str, ...]:
-    """Those that are asked for. Raises UsageError for rows too coarse to show a P wave."""
+    """The names of the requested features. Raises UsageError for a rate too low for P waves."""
     if p_waves and rate_hz < P_LOWEST_HZ:
         what = f"--p-waves needs rows of {P_LOWEST_HZ:g} Hz or more, --rate is {rate_hz:g}"
         raise UsageError(what, hint="--rate 125")
@@ -160,10 +151,9 @@ def numbers(
     p_waves: NDArray[np.float32] | None,
     unknown: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Those of the `names` (F,) of the beats of one record at ascending `times_s` (N,), as (N, F).
+    """The features `names` (N, F) of the beats of one record at ascending `times_s` (N,).
 
-    `p_waves` (N, C, W) are the `p_wave_rows` of the beats, None where no name asks for them; `unknown` as in
-    `rr_features`.
+    `p_waves` (N, C, W) are the `p_wave_rows` of the beats, None without such a name; `unknown` as in `intervals`.
     """
     found = dict(zip(RR_FEATURES, rr_features(times_s, unknown).T, strict=True))
     if p_waves is not None:

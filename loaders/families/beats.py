@@ -1,16 +1,17 @@
-"""Beats are cut out of recordings around their R peaks and become Data: labels by a map, features, splits by patient.
+"""Beats, cut from recordings around their R peaks, become Data: labels by a map, features, splits by patient.
 
     recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
     x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
 
-A `Recipe` says how a row is filtered, resampled, cut and normalised. A `BeatPlan` is all that is asked of `mitdb` or
-`synth_patients`, whose arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and features (N, F).
+A `Recipe` states how a row is filtered, resampled, cut and normalised. A `BeatPlan` has all options of `mitdb` or
+`synth_patients`; their arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and features (N, F).
 """
 
 import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +33,19 @@ LONGEST_S = 10.0  # of a window
 LOWEST_HZ, HIGHEST_HZ = 10.0, 1000.0
 QUARTILES = (25, 50, 75)
 FLAT = 1e-6  # a spread below is rounding, of a lead that was off
-# By name, the unit that samples have then.
+# The unit of the samples by normalisation.
 NORMALISATIONS = {
     "none": "mV",
     "record": "interquartile ranges from the median of the record's lead",
     "beat": "standard deviations from the mean of the beat's lead",
     "typical": "ranges of the record's typical beat, from that beat",
 }
-MOST_BEATS = 2000  # that a typical beat is the median of
+MOST_BEATS = 2000  # for the median of a typical beat
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How rows are cut: a window in s around the R peak, its rate in Hz, the filters and the normalisation by name."""
+    """The cut of a row: a window in s around the R peak, its rate in Hz, the filters and the normalisation by name."""
 
     start_s: float
     end_s: float
@@ -61,7 +62,7 @@ class Recipe:
         filter: str = BeatOptions.filter,
         normalise: str = BeatOptions.normalise,
     ) -> "Recipe":
-        """What the texts of the flags ask for; UsageError for what cannot be read."""
+        """The recipe of the flags' values. Raises UsageError."""
         if not LOWEST_HZ <= rate <= HIGHEST_HZ:
             what = f"--rate is {rate:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz"
             raise UsageError(what, hint=f"--rate {BeatOptions.rate:g}")
@@ -75,32 +76,30 @@ class Recipe:
 
     @property
     def samples(self) -> int:
-        """Of a row."""
+        """The number of samples of a row."""
         return round((self.end_s - self.start_s) * self.rate_hz)
 
     @property
     def r_peak(self) -> int:
-        """The sample of a row at which the R peak stands."""
+        """The sample of the R peak in a row."""
         return min(round(-self.start_s * self.rate_hz), self.samples - 1)
 
     @property
     def unit(self) -> str:
-        """Of the samples."""
         return NORMALISATIONS[self.normalise]
 
     def rows(self, signal: Signal, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of the signal (C, T) in mV around the `peaks` (N,), samples of it at `rate_hz`.
+        """Rows (N, C, samples) of the signal (C, T) in mV at `rate_hz`, around the `peaks` (N,) in samples of it.
 
-        Filters see the signal at its own rate. A peak is rounded to the nearest sample of a row; before the first and
-        after the last sample of the signal these two go on, so that no beat is lost.
+        The signal is filtered at its own rate. A peak is rounded to the nearest sample of a row; the first and last
+        sample of the signal are repeated beyond its ends, so that no beat is lost.
         """
         return self.normalised(self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz))
 
     def normalised(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The same of a whole prepared signal (C, T) and R peaks at `places` (N,), samples of it."""
-        return self.cut(
-            signal, places, OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
-        )
+        """Rows (N, C, samples) of a whole prepared signal (C, T), around R peaks at `places` (N,) in samples of it."""
+        known = OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
+        return self.cut(signal, places, known)
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
         """The signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
@@ -109,79 +108,73 @@ class Recipe:
         return filters.resample(signal, rate_hz, self.rate_hz)
 
     def windows(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of the prepared signal (C, T) around the R peaks at `places` (N,), samples of it, as
-        they are."""
+        """Rows (N, C, samples) of the prepared signal (C, T) around R peaks at `places` (N,), not normalised."""
         return filters.around(signal, places, -self.r_peak, self.samples)
 
     def cut(self, signal: Signal, places: NDArray[np.floating], known: Signal | None) -> NDArray[np.float32]:
-        """Rows (N, C, samples) as `windows` has them, normalised.
+        """The rows (N, C, samples) of `windows`, normalised.
 
-        `known` is what has to be known of the whole record: quartiles (3, C, 1), or its typical beat (C, samples).
+        `known` is a fact of the whole record, see OF_RECORDS: quartiles (3, C, 1), or its typical beat (C, samples).
         """
-        if self.normalise == "record":
+        if known is not None and self.normalise == "record":
             low, middle, high = known
             signal = _over(signal - middle, high - low)
-        rows = self.windows(signal, places)
+        rows: Signal = self.windows(signal, places)
         if self.normalise == "beat":
             rows = _over(rows - rows.mean(2, keepdims=True), rows.std(2, keepdims=True))
-        if self.normalise == "typical":
+        if known is not None and self.normalise == "typical":
             rows = _over(rows - known, np.ptp(known, axis=1, keepdims=True))
         return np.ascontiguousarray(rows, np.float32)
 
 
-def settled(places: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Which of the beats at ascending `places` (N,) a typical one is made of: not early against the mean RR interval.
+def settled(places: NDArray[Any]) -> NDArray[np.int64]:
+    """The beats at ascending `places` (N,) for a typical beat: at most 2,000 that are not early against the mean RR
+    interval.
 
-    Where ectopic beats outnumber the others they are still early, so that these are what they are compared with. Of
-    many, 2,000.
+    Ectopic beats are early even if they outnumber the others.
     """
     rr = np.diff(places)
     late = np.flatnonzero(np.concatenate([rr[:1], rr]) >= EARLY * rr.mean()) if len(rr) else np.arange(len(places))
     return late[:: -(-len(late) // MOST_BEATS) or 1]
 
 
-def quartiles(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
-    """Those (3, C, 1) of a prepared signal (C, T)."""
+def quartiles(signal: Signal) -> Signal:
+    """The quartiles (3, C, 1) of a prepared signal (C, T)."""
     return np.percentile(signal, QUARTILES, axis=1, keepdims=True)
 
 
-def typical_beat(recipe: Recipe, signal: Signal, places: NDArray[np.floating]) -> Signal:
-    """The median (C, samples) of a record's beats that are not early."""
-    return median_beat(recipe.windows(signal, places[settled(places)]))
-
-
 def median_beat(rows: NDArray[np.float32]) -> Signal:
-    """Of rows (N, C, samples), 0 where there are none."""
+    """The median (C, samples) of rows (N, C, samples), 0 without a row."""
     return np.median(rows, axis=0) if len(rows) else np.zeros(rows.shape[1:], np.float32)
 
 
-# What a normalisation has to know of a whole record.
-OF_RECORDS = {"record": quartiles, "typical": typical_beat}
+# The fact of a whole prepared record that a normalisation needs: its quartiles, or the median of its usual beats.
+OF_RECORDS: dict[str, Callable[[Recipe, Signal, NDArray[np.floating]], Signal]] = {
+    "record": lambda recipe, signal, places: quartiles(signal),
+    "typical": lambda recipe, signal, places: median_beat(recipe.windows(signal, places[settled(places)])),
+}
 
 
 def _over(values: Signal, spread: Signal) -> Signal:
-    """Values by their spread, 0 where there is none."""
+    """Values divided by their spread, 0 for a flat lead."""
     return np.divide(values, spread, out=np.zeros_like(values), where=spread > FLAT)
 
 
 def _window(text: str) -> tuple[float, float]:
-    """Start and end in s, of which one is at or before the R peak and the other after it."""
+    """Start and end in s, with the R peak, 0, between."""
     try:
         start_s, end_s = map(float, text.split(","))
     except ValueError:
         start_s = end_s = math.nan
     if not -LONGEST_S <= start_s <= 0 < end_s <= LONGEST_S:
-        what = (
-            f"--window {text[:40]}, expected start and end in s with the R peak, 0, between, at most {LONGEST_S:g} s"
-            " away"
-        )
-        raise UsageError(what, hint=f"--window={BeatOptions.window}")
+        what = f"--window {text[:40]}, expected start and end in s with the R peak, 0, between"
+        raise UsageError(f"{what}, at most {LONGEST_S:g} s away", hint=f"--window={BeatOptions.window}")
     return start_s, end_s
 
 
 @dataclass(frozen=True)
 class BeatPlan:
-    """What is asked of the beats of recordings, looked up before anything is read."""
+    """The options of beats, checked before a file is read."""
 
     request: Request
     recipe: Recipe
@@ -191,7 +184,7 @@ class BeatPlan:
 
     @classmethod
     def of(cls, request: Request) -> "BeatPlan":
-        """From the `BeatOptions` of the request; UsageError for what cannot be asked for."""
+        """The plan of the request's `BeatOptions`. Raises UsageError."""
         asked = request.options
         recipe = Recipe.of(window=asked.window, rate=asked.rate, filter=asked.filter, normalise=asked.normalise)
         labels, protocol = label_map(asked.label_map), by_patient.parse(asked.split, asked.fold)
@@ -200,7 +193,7 @@ class BeatPlan:
 
     @property
     def key(self) -> dict[str, str]:
-        """What decides the arrays of a record, for the name of their cache."""
+        """The options that change the arrays of a record, for the name of their cache."""
         return {"recipe": repr(self.recipe), "features": repr(beat_features.ALL)}
 
     def record(
@@ -224,7 +217,7 @@ class BeatPlan:
     ) -> Data:
         """The dataset of the arrays of all records; `rates` gives the rate in Hz of each record.
 
-        Beats without a class are left out. Raises DataError where a split would be empty, or a record is missing.
+        Beats without a class are left out. Raises DataError for an empty split or a missing record.
         """
         request, record, where = self.request, arrays["record"], self.request.where
         y, kept = labelled(arrays["symbol"], self.labels)
@@ -255,10 +248,10 @@ def together(parts: list[Arrays]) -> Arrays:
 
 
 def labelled(annotated: NDArray[np.str_], labels: LabelMap) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The class (N,) of each beat, and which beats have one; the others are a warning."""
+    """The class (N,) of each beat, and the beats with a class; the others are a warning."""
     y = labels.of(annotated)
     if (out := y < 0).any():
         names, counts = np.unique(annotated[out], return_counts=True)
-        told = ", ".join(f"{count:,} {symbol}" for symbol, count in zip(names, counts, strict=True))
-        log.warning("beats with a symbol of no class of --label-map %s are left out: %s", labels.name, told)
+        listed = ", ".join(f"{count:,} {symbol}" for symbol, count in zip(names, counts, strict=True))
+        log.warning("beats without a class in --label-map %s are left out: %s", labels.name, listed)
     return y, np.flatnonzero(~out)

@@ -1,10 +1,11 @@
-"""Index arrays that divide beats by patient, under protocols by name; validation is always whole patients of the
-training side.
+"""Index arrays that divide beats by patient, under protocols by name; validation is whole patients of the training
+split.
 
     protocol = by_patient.parse("kfold-patient:5", fold=2)
     train, val, test, rule = by_patient.divide(protocol, record, y, cohort=MITDB, val_fraction=0.1, seed=42)
 
-A patient with records in two splits is an error, except under a protocol that is published so; its rule states it.
+A patient with records in two splits is an error, except under a protocol that was published so; its rule states it.
+Runs keep the text of the rules.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders import splits
 from loaders.declaration import BeatOptions, Cohort
-from loaders.splits import by_row
-from loaders.splits.by_row import TEST_FRACTION, Fold, Holdout, Indices
+from loaders.splits import TEST_FRACTION, Fold, Holdout, Indices
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -28,7 +29,7 @@ OTHER_SPLIT = "the whole database, --leads with | between alternatives until eve
 
 @dataclass(frozen=True)
 class PatientRows:
-    """Rows by their record: names (R,) sorted, `of` (N,) the record of each row, person (R,) a number, class y (N,)."""
+    """Rows by record: sorted names (R,), record `of` (N,) each row, number of each person (R,), class y (N,)."""
 
     names: NDArray[np.str_]
     of: Indices
@@ -38,13 +39,13 @@ class PatientRows:
 
     @classmethod
     def by_record(cls, record: NDArray[np.str_], y: Indices, cohort: Cohort) -> "PatientRows":
-        """The rows of `record` (N,) with the persons of the cohort; y as in `by_row.strata`."""
+        """The rows of `record` (N,) with the persons of the cohort; any y of `splits.strata`."""
         names, of = np.unique(record, return_inverse=True)
         _, person = np.unique([cohort.person.get(name, name) for name in names.tolist()], return_inverse=True)
-        return cls(names, of, person, by_row.strata(y), cohort)
+        return cls(names, of, person, splits.strata(y), cohort)
 
     def are(self, records: tuple[str, ...]) -> Mask:
-        """Which rows are of these records (N,)."""
+        """The rows of these records, as a mask (N,)."""
         return np.isin(self.names, records)[self.of]
 
     def patients(self) -> Indices:
@@ -52,7 +53,7 @@ class PatientRows:
         return self.person[self.of]
 
     def counts(self, side: Mask) -> tuple[Indices, Indices]:
-        """The persons (P,) of a side (N,), and its rows by person and class (P, K)."""
+        """The persons (P,) of a split (N,), and its rows by person and class (P, K)."""
         persons, of = np.unique(self.patients()[side], return_inverse=True)
         counts = np.zeros((len(persons), self.y.max() + 1), np.int64)
         np.add.at(counts, (of, self.y[side]), 1)
@@ -60,7 +61,7 @@ class PatientRows:
 
 
 class Protocol(NamedTuple):
-    """One way of dividing: its name, what follows the colon, and the fold counted from 1, where one is asked for."""
+    """A split protocol: its name, the text after the colon, and the fold, counted from 1, or None."""
 
     name: str
     argument: str
@@ -68,7 +69,7 @@ class Protocol(NamedTuple):
 
 
 class PatientSides(NamedTuple):
-    """Which rows train (or validate) and which test (N,), and the rule in words."""
+    """Masks (N,) of the rows that train (or validate) and of the test rows, and the rule in words."""
 
     train: Mask
     test: Mask
@@ -76,22 +77,18 @@ class PatientSides(NamedTuple):
 
 
 def parse(split: str | None, fold: int | None = None) -> Protocol:
-    """The protocol that is asked for, `inter-patient` where none is; a UsageError for one that is not known or not
-    complete."""
+    """The protocol of --split and --fold, `inter-patient` by default. Raises UsageError."""
     name, _, argument = (split or DEFAULT).partition(":")
     entry = pick("split", SPLITS, name)
     if bool(argument) > entry.takes_argument:
-        raise UsageError(f"--split {name} takes nothing after it, here {argument[:40]}", hint=name)
+        raise UsageError(f"--split {name} has no argument, here {argument[:40]}", hint=name)
     if fold is not None and (not entry.folds or fold < 1 or (name == "leave-one-record-out" and argument)):
         several = " or ".join(key for key, other in SPLITS.items() if other.folds)
-        raise UsageError(
-            f"--fold is {fold}, it goes from 1 on, with --split {several}, of no record",
-            hint="--split kfold-patient:5 --fold 1",
-        )
+        what = f"--fold is {fold}, must be 1 or more, with --split {several} without a record"
+        raise UsageError(what, hint="--split kfold-patient:5 --fold 1")
     if name in KFOLDS and not (argument.isdecimal() and 2 <= int(argument[:9]) < 10**6):
-        raise UsageError(
-            f"--split {name}:{argument[:40]} should state how many folds, 2 or more", hint="kfold-patient:5"
-        )
+        what = f"--split {name}:{argument[:40]} must state how many folds, 2 or more"
+        raise UsageError(what, hint="kfold-patient:5")
     return Protocol(name, argument, fold)
 
 
@@ -108,8 +105,8 @@ def divide(
     """Ascending index arrays of train, validation and test rows, of `record` (N,) and class y (N,), and the rule in
     words.
 
-    Raises UsageError for a record or fold that is not there, DataError, with `where`, for a side that would be empty
-    and for a patient on two sides.
+    Raises UsageError for an unknown record or fold, DataError, with `where`, for an empty split and for a patient in
+    two splits.
     """
     rows, entry = PatientRows.by_record(record, y, cohort), SPLITS[protocol.name]
     sides = entry.divide(rows, protocol, seed=seed, where=where)
@@ -124,11 +121,11 @@ def divide(
         _check_apart(rows, (sides.train, sides.test), where=where)
     elif both := _on_both(rows, sides):
         rule += both
-    return *map(np.flatnonzero, (train, val, sides.test)), rule
+    return np.flatnonzero(train), np.flatnonzero(val), np.flatnonzero(sides.test), rule
 
 
 def check_complete(protocol: Protocol, record: NDArray[np.str_], cohort: Cohort, *, where: str = "") -> None:
-    """Raise DataError where a published division is asked for, and a record of it is not among `record` (N,)."""
+    """Raise DataError if `record` (N,) lacks a record of a published split."""
     there = set(np.unique(record).tolist())
     missing = [name for name in (*cohort.train, *cohort.test) if name not in there]
     if SPLITS[protocol.name].published and missing:
@@ -137,33 +134,31 @@ def check_complete(protocol: Protocol, record: NDArray[np.str_], cohort: Cohort,
 
 
 def _inter_patient(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """As published."""
     return PatientSides(rows.are(rows.cohort.train), rows.are(rows.cohort.test), f"inter-patient, {rows.cohort.words}")
 
 
 def _inter_patient_strict(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """The same, with a person of both sides on the training side: the test side is then a part of the published one."""
+    """As published, but a person in both splits trains only: the test split is a part of the published one."""
     train, test, rule = _inter_patient(rows, protocol, seed=seed, where=where)
     moved = test & np.isin(rows.patients(), rows.patients()[train])
     names = " ".join(rows.names[np.unique(rows.of[moved])])
-    said = f", but {names} trains, being of a person of the training side" if names else ""
-    return PatientSides(train | moved, test & ~moved, f"{rule}{said}; no person is on two sides")
+    rule += f", but {names} trains, being of a person of the training side" if names else ""
+    return PatientSides(train | moved, test & ~moved, f"{rule}; no person is on two sides")
 
 
 def _random(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """20 % of each class of each record: every fifth of the rows in the order of class, record and chance."""
+    """20 % of each class of each record: every fifth row in the order of class, record and a random number."""
     order = np.lexsort((np.random.default_rng(seed).random(len(rows.y)), rows.of, rows.y))
-    first = np.searchsorted(rows.y[order], rows.y[order])  # where the class begins
+    first = np.searchsorted(rows.y[order], rows.y[order])  # the first row of the class
     place = (np.arange(len(order)) - first) * TEST_FRACTION + 0.5
     test = np.zeros(len(order), bool)
     test[order] = np.floor(place + TEST_FRACTION + 1e-9) > np.floor(place + 1e-9)
-    return PatientSides(
-        ~test, test, f"beats split at random within patients, stratified by class and record, 80/20, seed {seed}"
-    )
+    rule = f"beats split at random within patients, stratified by class and record, 80/20, seed {seed}"
+    return PatientSides(~test, test, rule)
 
 
 def _leave_one_record_out(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """One record tests; other records of its person are in neither side."""
+    """One record tests; other records of its person are in neither split."""
     names = rows.names.tolist()
     if protocol.argument and protocol.argument not in names:
         what = f"--split {protocol.name}:{protocol.argument[:40]}: no such record; there are {' '.join(names)[:200]}"
@@ -178,33 +173,31 @@ def _leave_one_record_out(rows: PatientRows, protocol: Protocol, *, seed: int, w
 
 
 def _kfold_patient(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """Whole patients in K folds with like shares of each class; one fold tests."""
+    """Whole patients in K folds with similar shares of each class; one fold tests."""
     return _fold_of(rows, np.ones(len(rows.y), bool), protocol, seed=seed, where=where)
 
 
 def _inter_patient_kfold(rows: PatientRows, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """The published training side alone in folds, to choose a network on: of the test side nothing is seen."""
+    """Folds of the published training split, to choose a network without the test split."""
     sides = _fold_of(rows, rows.are(rows.cohort.train), protocol, seed=seed, where=where)
     return sides._replace(rule=f"the training side of {rows.cohort.words}; of it {sides.rule}")
 
 
 def _fold_of(rows: PatientRows, side: Mask, protocol: Protocol, *, seed: int, where: str) -> PatientSides:
-    """One of K folds of the patients of a side (N,)."""
+    """One of K folds of the patients of a split (N,)."""
     (persons, counts), folds = rows.counts(side), int(protocol.argument)
     if folds > len(counts):
-        raise UsageError(
-            f"--split {protocol.name}:{folds}: there are {len(counts)} patients", where=where, hint="fewer folds"
-        )
+        what = f"--split {protocol.name}:{folds}: there are {len(counts)} patients"
+        raise UsageError(what, where=where, hint="fewer folds")
     fold = _fold(protocol, folds, where)
-    test = side & np.isin(rows.patients(), persons[by_row.folds(counts, folds, seed) == fold - 1])
+    test = side & np.isin(rows.patients(), persons[splits.folds(counts, folds, seed) == fold - 1])
     named = " ".join(rows.names[np.unique(rows.of[test])])
     rule = f"whole patients in {folds} folds with like shares of each class, seed {seed}; fold {fold} tests, {named}"
     return PatientSides(side & ~test, test, f"{rule}; no person is on two sides")
 
 
 class Entry(NamedTuple):
-    """How a protocol divides; whether it is a published one, a person may be on both sides, a colon follows, it has
-    folds."""
+    """A protocol's function; whether it is published, may share a person, has an argument, has folds."""
 
     divide: Callable[..., PatientSides]
     published: bool = False
@@ -226,48 +219,43 @@ SPLITS: dict[str, Entry] = {
 def _fold(protocol: Protocol, folds: int, where: str) -> int:
     fold = protocol.fold or 1
     if fold > folds:
-        raise UsageError(
-            f"--fold is {fold}, --split {protocol.name} has {folds} folds here", where=where, hint=f"1 to {folds}"
-        )
+        what = f"--fold is {fold}, --split {protocol.name} has {folds} folds here"
+        raise UsageError(what, where=where, hint=f"1 to {folds}")
     return fold
 
 
 def _validation(rows: PatientRows, side: Mask, val_fraction: Holdout, seed: int, *, where: str) -> Mask:
-    """The rows (N,) of the `side` that validate: those of whole patients, about a fraction of it, a fold, or none."""
+    """The validation rows (N,) of the training `side`: whole patients with about a fraction of it, a fold, or none."""
+    validates = np.zeros(len(side), bool)
     if isinstance(val_fraction, Fold):
-        validates = np.zeros(len(side), bool)
-        validates[side] = (
-            by_row.of_groups(rows.patients()[side], rows.y[side], val_fraction, seed, where=where)
-            == val_fraction.number
-        )
+        fold = splits.of_groups(rows.patients()[side], rows.y[side], val_fraction, seed, where=where)
+        validates[side] = fold == val_fraction.number
+    if isinstance(val_fraction, Fold) or not val_fraction:
         return validates
-    if not val_fraction:
-        return np.zeros(len(side), bool)
     persons, counts = rows.counts(side)
     if len(persons) < 2:
         raise DataError("cannot set whole patients aside for validation: one trains", where=where, hint="more records")
-    return side & np.isin(rows.patients(), persons[by_row.part(counts, val_fraction, seed)])
+    return side & np.isin(rows.patients(), persons[splits.part(counts, val_fraction, seed)])
 
 
 def _drawn(rows: PatientRows, side: Mask, val: Mask, val_fraction: Holdout, seed: int) -> str:
-    """How the rows `val` (N,) of the training `side` were chosen, in words."""
+    """The rule by which the rows `val` (N,) of the training `side` were drawn."""
     if not val_fraction:
-        return by_row.NONE
+        return splits.NONE
     share, chosen = val.sum() / side.sum(), " ".join(rows.names[np.unique(rows.of[val])])
     fold = f"{val_fraction}, " if isinstance(val_fraction, Fold) else ""
     return f"validation is {fold}whole records of the training side, {chosen} ({share:.3g} of its beats), seed {seed}"
 
 
 def _check_apart(rows: PatientRows, sides: tuple[Mask, Mask], *, where: str) -> None:
-    first, second = (np.unique(rows.patients()[side]) for side in sides)
-    if len(both := np.intersect1d(first, second)):
+    first, second = sides
+    if len(both := np.intersect1d(rows.patients()[first], rows.patients()[second])):
         names = " ".join(rows.names[np.isin(rows.person, both)])
         raise DataError(f"one person stands on two sides, records {names}", where=where, hint="another --split")
 
 
 def _on_both(rows: PatientRows, sides: PatientSides) -> str:
-    """Who stands on both sides, in words."""
-    both = np.intersect1d(*(np.unique(rows.patients()[side]) for side in (sides.train, sides.test)))
+    both = np.intersect1d(rows.patients()[sides.train], rows.patients()[sides.test])
     if len(both) == rows.person.max() + 1:
         return "; every patient's beats stand on both sides"
     records = " and ".join(rows.names[np.isin(rows.person, both)])

@@ -1,4 +1,4 @@
-"""Annotation symbols of beats and rhythms of records become classes: by a map that has a name, or by a file's.
+"""Maps from annotation symbols of beats, or rhythms of records, to classes: by name, or from a file.
 
     labels = label_map("aami")
     y = labels.of(np.array(["N", "A", "/"]))                 # 0, 1, 4
@@ -28,9 +28,8 @@ from loaders.files.archives import reading
 from toolbox.errors import DataError
 from toolbox.registry import pick
 
-BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; between any two of them is an RR interval
-# In the order of the text that enters a checksum; RARE symbols, which MIT-BIH does not have, enter it only where they
-# occur.
+BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; RR intervals are between two of them
+# Checksums depend on this order; RARE symbols, which MIT-BIH does not have, enter them only if they occur.
 AAMI = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
 RARE = "Bnr?"
 IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
@@ -44,23 +43,12 @@ SYMBOL_MAPS: dict[str, Mapping[str, str]] = {
 LARGEST_FILE, LONGEST_NAME = 2**16, 40
 
 RHYTHMS = ("SB", "SR", "AFIB", "ST", "AF", "SA", "SVT", "AT", "AVNRT", "AVRT", "SAAWR")
-ALIASES = {"SI": "SA"}  # sinus irregularity, called so in RhythmNames.xlsx
-SINUS = {"SB", "ST", "SA"}  # beside which "sinus rhythm" says nothing more
-CODES = {
-    "426177001": "SB",
-    "426783006": "SR",
-    "164889003": "AFIB",
-    "427084000": "ST",
-    "164890007": "AF",
-    "427393009": "SA",
-    "426761007": "SVT",
-    "713422000": "AT",
-    "233896004": "AVNRT",
-    "251166008": "AVNRT",  # of the challenge
-    "233897008": "AVRT",
-    "195101003": "SAAWR",
-    "17366009": "SAAWR",  # of the challenge
-}
+ALIASES = {"SI": "SA"}  # sinus irregularity in RhythmNames.xlsx
+SINUS = {"SB", "ST", "SA"}  # these include "sinus rhythm"
+# The SNOMED CT codes of each rhythm; the second of AVNRT and of SAAWR are the challenge's.
+OF_RHYTHM = "SB 426177001 SR 426783006 AFIB 164889003 ST 427084000 AF 164890007 SA 427393009 SVT 426761007 AT 713422000"
+OF_RHYTHM += " AVNRT 233896004 AVNRT 251166008 AVRT 233897008 SAAWR 195101003 SAAWR 17366009"
+CODES = dict(zip(OF_RHYTHM.split()[1::2], OF_RHYTHM.split()[::2], strict=True))
 EACH_RHYTHM = {name: (name,) for name in RHYTHMS}
 FOUR = {
     "AFIB": ("AFIB", "AF"),
@@ -75,27 +63,25 @@ SEVERAL = "+"  # between the rhythms of a record that has more than one
 
 @dataclass(frozen=True)
 class LabelMap:
-    """The members of each class, symbols as one text or names of rhythms. `content` names all of it, for a checksum."""
+    """The members of each class: symbols as one text, or names of rhythms. `content` is for checksums."""
 
     name: str
     classes: Mapping[str, Sequence[str]]
 
     @property
     def content(self) -> str:
-        """Classes and members as text."""
         return json.dumps(dict(self.classes))
 
     def of(self, labels: NDArray[np.str_]) -> NDArray[np.int64]:
-        """The class (N,) of each symbol or rhythm; -1 where it has none, or where several rhythms are of different
-        classes."""
+        """The class (N,) of each symbol or rhythm; -1 without a class, or for several rhythms of different classes."""
         numbers = {member: k for k, own in enumerate(self.classes.values()) for member in own}
         names, inverse = np.unique(labels, return_inverse=True)
         found = [{numbers.get(part, -1) for part in str(name).split(SEVERAL)} for name in names]
         return np.array([each.pop() if len(each) == 1 else -1 for each in found], np.int64)[inverse]
 
     def among(self, labels: NDArray[np.str_]) -> "LabelMap":
-        """The map as data with only these labels need it: without the rare symbols that are not there, and where every
-        symbol or rhythm is a class without the classes that are not; a map of the user's as it is."""
+        """The map without rare symbols that these labels lack and, if each symbol or rhythm is a class, without classes
+        that they lack. A user's map is unchanged."""
         if self.classes is EACH_SYMBOL or self.classes is EACH_RHYTHM:
             there = set(self.of(labels).tolist())
             return LabelMap(self.name, {name: own for k, (name, own) in enumerate(self.classes.items()) if k in there})
@@ -106,15 +92,15 @@ class LabelMap:
 
     @property
     def importance(self) -> tuple[float, ...]:
-        """That of the AAMI classes, 1 for any other."""
+        """The importance of the AAMI classes, 1 for any other."""
         known = IMPORTANCE if self.name in ("aami", "aami-s") else {}
         return tuple(known.get(name, 1.0) for name in self.classes)
 
 
 def label_map(name: str | Path) -> LabelMap:
-    """The map of symbols called `name`, or that of the file `name`: JSON {symbol: class} or a CSV of symbol,class.
+    """The map of symbols `name`, or the map in the file `name`: JSON {symbol: class} or a CSV of symbol,class.
 
-    Raises UsageError for what is neither, DataError, naming the line, for a file that is no such map.
+    Raises UsageError for another name, DataError, with the line, for a file without such a map.
     """
     found = _map(str(name), SYMBOL_MAPS, "symbol", BEATS, "symbol of a beat", "N,normal")
     if found.classes in SYMBOL_MAPS.values():
@@ -123,26 +109,25 @@ def label_map(name: str | Path) -> LabelMap:
 
 
 def rhythm_map(name: str | Path) -> LabelMap:
-    """The same of rhythms."""
+    """The map of rhythms `name`, as in `label_map`."""
     return _map(str(name), RHYTHM_MAPS, "rhythm", RHYTHMS, "rhythm", "SB,slow")
 
 
 def _map(
-    name: str, maps: Mapping[str, Mapping[str, Sequence[str]]], what: str, known: Sequence[str], said: str, example: str
+    name: str, maps: Mapping[str, Mapping[str, Sequence[str]]], what: str, known: Sequence[str], kind: str, example: str
 ) -> LabelMap:
-    """The map `name`, one of `maps` or a file, of what is among the `known`; for errors what they are called, and a
-    line."""
+    """The map `name`, in `maps` or a file, from `known` members; their names and an example for errors."""
     if name in maps or not is_file(name):
-        return LabelMap(name, pick("label-map", maps | {f"FILE{ending}": {} for ending in READERS}, name))
+        return LabelMap(name, pick("label-map", {**maps, **{f"FILE{ending}": {} for ending in READERS}}, name))
     label, _, own = example.partition(",")
     hint = f'a line {example} for each {what}, or {{"{label}": "{own}", ...}}'
     classes: dict[str, tuple[str, ...]] = {}
     for place, written, own in read_pairs(name, what, hint):
         member, fault = ALIASES.get(written, written), ""
         if member not in tuple(known):
-            fault = f"'{written[:40]}' is no {said}, those are {' '.join(known)}"
+            fault = f"'{written[:40]}' is no {kind}, must be one of {' '.join(known)}"
         elif any(member in others for others in classes.values()):
-            fault = f"the {what} {member} is there twice"
+            fault = f"the {what} {member} is in the map twice"
         if fault:
             raise DataError(fault, where=f"{name}{place}", hint=hint)
         classes[own] = (*classes.get(own, ()), member)
@@ -152,14 +137,14 @@ def _map(
 
 
 def is_file(name: str) -> bool:
-    """Whether a map is one of a file, by its ending."""
+    """Whether the name of a map is a file, by its ending."""
     return Path(name).suffix.lower() in READERS
 
 
 def read_pairs(name: str, what: str, hint: str) -> list[tuple[str, str, str]]:
-    """(place, key, class) of each line of the map in the file `name`, whose keys are `what` the header calls them.
+    """(place, key, class) of each line of the map in the file `name`; `what` is the header of the keys.
 
-    Raises DataError for a file that is none.
+    Raises DataError for a file without a map.
     """
     with reading(path := Path(name)):
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
@@ -177,12 +162,14 @@ def read_pairs(name: str, what: str, hint: str) -> list[tuple[str, str, str]]:
 def _csv(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, str]]:
     pairs = []
     for line, cells in enumerate(csv.reader(text.splitlines(), quoting=csv.QUOTE_NONE), 1):
-        if len(cells) != 2 and any(cells):
-            raise DataError(
-                f"{len(cells)} columns, expected {what} and class", where=f"{where}, line {line}", hint=hint
-            )
-        if any(cells) and [cell.strip().lower() for cell in cells] != [what, "class"]:
-            pairs.append((f", line {line}", *(cell.strip() for cell in cells)))
+        if not any(cells):
+            continue
+        if len(cells) != 2:
+            fault = f"{len(cells)} columns, expected {what} and class"
+            raise DataError(fault, where=f"{where}, line {line}", hint=hint)
+        key, own = (cell.strip() for cell in cells)
+        if [key.lower(), own.lower()] != [what, "class"]:
+            pairs.append((f", line {line}", key, own))
     return pairs
 
 
@@ -200,11 +187,11 @@ READERS = {".csv": _csv, ".json": _json}
 
 
 def flutter(annotated: NDArray[np.str_], at: NDArray[np.int64], samples: int) -> NDArray[np.int64]:
-    """First and last sample (E, 2) of the ventricular flutter or fibrillation among annotations (M,) at the samples
-    `at` (M,).
+    """First and last samples (E, 2) of ventricular flutter or fibrillation among annotations (M,) at the samples `at`
+    (M,).
 
-    It is from [ to ], to the end of a recording of so many samples where ] is missing, and over flutter waves ! in a
-    row.
+    It lasts from [ to ], or to the end of the recording of `samples` if ] is missing, and over successive flutter waves
+    (!).
     """
     begins, ends = at[annotated == "["], at[annotated == "]"]
     last = np.searchsorted(ends, begins)
@@ -216,27 +203,22 @@ def flutter(annotated: NDArray[np.str_], at: NDArray[np.int64], samples: int) ->
 
 
 def _merged(segments: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Segments (E, 2) in order, those that overlap as one."""
+    """Segments (E, 2) in order, overlapping ones joined."""
     if not len(segments):
         return segments
     segments = segments[np.argsort(segments[:, 0], kind="stable")]
     reach = np.maximum.accumulate(segments[:, 1])
-    first = np.concatenate([np.ones(len(reach[:1]), bool), segments[1:, 0] > reach[:-1]])
-    return (
-        np.stack([segments[first, 0], np.maximum.reduceat(segments[:, 1], np.flatnonzero(first))], 1)
-        if len(reach)
-        else segments
-    )
+    first = np.concatenate([[True], segments[1:, 0] > reach[:-1]])
+    return np.stack([segments[first, 0], np.maximum.reduceat(segments[:, 1], np.flatnonzero(first))], 1)
 
 
 def of_codes(codes: Iterable[str]) -> str:
-    """The rhythm that SNOMED CT codes name, "" for none, "ST+AT" for more than one; others than rhythms do not
-    count."""
+    """The rhythm of SNOMED CT codes, "" for none, "ST+AT" for more than one; other codes do not count."""
     return together(CODES[code] for code in codes if code in CODES)
 
 
 def together(rhythms: Iterable[str]) -> str:
-    """Several rhythms as one name; sinus rhythm goes without saying where it is slow, fast or irregular."""
+    """Several rhythms as one name; a slow, fast or irregular sinus rhythm replaces SR."""
     named = set(rhythms)
     named -= {"SR"} if named & SINUS else set()
     return SEVERAL.join(name for name in RHYTHMS if name in named)

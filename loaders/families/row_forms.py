@@ -1,13 +1,13 @@
-"""How rows of beats are cut around their R peaks, from a recording of any length, and where in a row the peaks stand.
+"""The forms of rows of beats: their cut around R peaks, from a recording of any length, and the R peaks in a row.
 
     form = row_forms.form_of("mitdb", options)
     for rows, upright in row_forms.rows(form, leads, peaks): ...    # rows (n, C, T), in the order of the peaks
-    peaks = row_forms.r_peaks("mitdb", x, 125, options)    # of each row of x (N, C, T) the samples (M,) of its R peaks
+    peaks = row_forms.r_peaks("mitdb", x, 125, options)    # the samples (M,) of the R peaks of each row of x (N, C, T)
     near = row_forms.near(peaks, 150, 125)                 # (N, 1, T), within 60 ms of one
 
-A dataset's declaration names its form: "window", as its `Recipe` says, or "kaggle", the layout of the Kaggle heartbeat
-files (Kachuee et al., arXiv 1805.00794), which MIT-BIH records (Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001) can
-be brought to. Classes as in ANSI/AAMI EC57.
+A dataset's declaration names its form: "window", the cut of a `Recipe`, or "kaggle", the layout of the Kaggle heartbeat
+files (Kachuee et al., arXiv 1805.00794), also of MIT-BIH records (Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001).
+Classes as in ANSI/AAMI EC57.
 """
 
 import math
@@ -24,6 +24,7 @@ from loaders.families import beat_features, beats
 from loaders.families.beat_features import ALONE_S, known_only, over_gaps
 from loaders.families.beats import Recipe
 from loaders.families.labels import AAMI, label_map
+from loaders.files.cache import Arrays
 from loaders.filters import Signal, resample
 from loaders.formats.recording import Lead
 from loaders.formats.wfdb import find_records, read_record
@@ -38,28 +39,22 @@ Cut = Callable[[Signal, NDArray[np.floating]], NDArray[np.float32]]
 RATE_HZ = 125
 SAMPLES = 187
 SPAN = 1.2  # of the distance to the next R peak
-FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and no beat to be blown up
+FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and is not scaled up
 SUFFIXES = (".hea", ".dat", ".atr")
 CLASSES = tuple(AAMI)
 NUMBERS = {symbol: k for k, own in enumerate(AAMI.values()) for symbol in own}
 
 
 def kaggle_beats(folder: Path) -> dict[str, NDArray[Any]]:
-    """Every beat of the records in `folder` that has a next one: x (N, 187) in [0, 1], y (N,), record (N,).
+    """The beats of the records in `folder`, without the last of each: x (N, 187) in [0, 1], y (N,), record (N,).
 
-    Raises DataError for a record that cannot be read or is not whole, ResourceError for one that may not be read.
+    Raises DataError for a damaged or incomplete record, ResourceError without permission.
     """
-    headers = find_records(folder)
-    parts = [
-        kaggle_record_beats(header)
-        for header in terminal.bar(iterable=headers, desc="beats from records", unit="record")
-    ]
-    names = [np.full(len(y), header.stem) for (_, y), header in zip(parts, headers, strict=True)]
-    return {
-        "x": np.concatenate([x for x, _ in parts]),
-        "y": np.concatenate([y for _, y in parts]),
-        "record": np.concatenate(names),
-    }
+    parts: list[Arrays] = []
+    for header in terminal.bar(iterable=find_records(folder), desc="beats from records", unit="record"):
+        x, y = kaggle_record_beats(header)
+        parts.append({"x": x, "y": y, "record": np.full(len(y), header.stem)})
+    return beats.together(parts)
 
 
 def kaggle_record_beats(header: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -76,8 +71,8 @@ def kaggle_cut(
 ) -> NDArray[np.float32]:
     """Rows (N, 187) from each R peak (N,) over 1.2 of the distance (N,) to the next, both in samples of `signal`.
 
-    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a row that is (nearly) constant
-    is zeros. `span` is from the lowest to the highest value of the record, where `signal` is not the whole of it.
+    Each row is scaled to [0, 1] by its own minimum and maximum and padded with zeros; a (nearly) constant row is zeros.
+    `span` is the range of the record's values (default: of `signal`).
     """
     starts = np.round(peaks).astype(int)
     lengths = np.clip(np.round(SPAN * rr).astype(int), 1, SAMPLES)
@@ -86,32 +81,33 @@ def kaggle_cut(
     rows = signal[np.minimum(starts[:, None] + time, len(signal) - 1)]
     low = np.where(inside, rows, np.inf).min(1, keepdims=True)
     height = np.where(inside, rows, -np.inf).max(1, keepdims=True) - low
-    scaled = np.divide(
-        rows - low, height, out=np.zeros_like(rows), where=height > FLAT * (np.ptp(signal) if span is None else span)
-    )
+    is_beat = height > FLAT * (np.ptp(signal) if span is None else span)
+    scaled = np.divide(rows - low, height, out=np.zeros_like(rows), where=is_beat)
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
-BLOCK_S, AROUND_S = 600, 60  # read at a time, and to either side of it: no filter and no window reaches further
-MOST_VALUES = 2**20  # of a lead from which its quartiles are taken
+BLOCK_S, AROUND_S = 600, 60  # a block, and the margins read with it: no filter and no window reaches further
+MOST_VALUES = 2**20  # of a lead, for its quartiles
 QRS_S = 0.06  # to either side of an R peak
 SHORTEST_S = 2.0  # of a row in which beats are found
 
 
 class RowForm(Protocol):
-    """What rows of a dataset are: prepared at `rate_hz`, then cut."""
+    """The form of a dataset's rows: prepared at `rate_hz`, then cut."""
 
     rate_hz: float
+
+    def __init__(self, options: Any = None) -> None:
+        """Take the options of the dataset's family."""
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
         """A signal (C, T) of `rate_hz`, filtered, at the rate of the rows."""
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """R peaks (N,), samples at `rate_hz`, in samples of a row; as in training to the last bit, so that ties round
-        alike."""
+        """R peaks (N,) at `rate_hz` in samples of a row; bit by bit as in training, so that ties round alike."""
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Any:
-        """What has to be known of whole leads, and all their R peaks (N,), before a row is cut."""
+        """The facts of whole leads with R peaks (N,) that `cut` needs."""
 
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Any
@@ -123,58 +119,55 @@ class RowForm(Protocol):
 
 
 class Window:
-    """A window around the R peak, as `beats.Recipe` says."""
+    """A window around the R peak, with the cut of `beats.Recipe`."""
 
-    def __init__(self, options: BeatOptions) -> None:
-        self.recipe = Recipe.of(
-            window=options.window, rate=options.rate, filter=options.filter, normalise=options.normalise
-        )
-        self.rate_hz, self.prepared = self.recipe.rate_hz, self.recipe.prepared
+    def __init__(self, options: Any = None) -> None:
+        own: BeatOptions = options
+        self.recipe = Recipe.of(window=own.window, rate=own.rate, filter=own.filter, normalise=own.normalise)
+        self.rate_hz = self.recipe.rate_hz
+
+    def prepared(self, signal: Signal, rate_hz: float) -> Signal:
+        return self.recipe.prepared(signal, rate_hz)
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """As the recipe has them."""
         return peaks * (self.rate_hz / rate_hz)
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
-        """The quartiles (3, C, 1) of the leads, of a million values of each at most, or their typical beat (C, T)."""
+        """The quartiles (3, C, 1) of the leads, from at most a million values of each, or their typical beat (C, T)."""
         if self.recipe.normalise == "typical":
             return beats.median_beat(_together(self, leads, peaks[beats.settled(peaks)], self.recipe.windows))
         if self.recipe.normalise != "record":
             return None
         ratio = self.rate_hz / leads[0].rate_hz
         every = math.ceil(leads[0].samples * ratio / MOST_VALUES)
-        parts = [
-            self.prepared(signal, leads[0].rate_hz)[:, _inner(first, last, start, ratio)][:, ::every]
-            for first, last, start, signal in _blocks(leads, self.rate_hz)
-        ]
-        return beats.quartiles(self.recipe, np.concatenate(parts, axis=1), peaks)
+        parts = []
+        for first, last, start, signal in _blocks(leads, self.rate_hz):
+            inner = slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
+            parts.append(self.prepared(signal, leads[0].rate_hz)[:, inner][:, ::every])
+        return beats.quartiles(np.concatenate(parts, axis=1))
 
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: Signal | None
     ) -> NDArray[np.float32]:
-        """As the recipe cuts."""
         return self.recipe.cut(signal, peaks, known)
 
     def r_peaks(self, x: NDArray[np.float32]) -> Peaks:
-        """The one around which each row was cut; others may stand beside it."""
+        """The R peak around which each row was cut; others in the row are unknown."""
         return [np.array([self.recipe.r_peak])] * len(x)
 
 
 class Kaggle:
-    """From the R peak over 1.2 of the distance to the next, scaled to [0, 1]; of the last beat that from the one
-    before."""
+    """From the R peak over 1.2 of the distance to the next (last beat: to the one before), in [0, 1]."""
 
     rate_hz = float(RATE_HZ)
 
     def __init__(self, options: Any = None) -> None:
-        """There are no options."""
+        """This form has no options."""
 
     def prepared(self, signal: Signal, rate_hz: float) -> Signal:
-        """At 125 Hz."""
         return filters.resample(signal, rate_hz, self.rate_hz)
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        """As `kaggle_record_beats` has them."""
         return peaks * RATE_HZ / rate_hz
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> float:
@@ -184,54 +177,51 @@ class Kaggle:
     def cut(
         self, signal: Signal, peaks: NDArray[np.floating], rr: NDArray[np.floating], known: float
     ) -> NDArray[np.float32]:
-        """As the Kaggle files are cut."""
         return kaggle_cut(signal[0], peaks, rr, span=known)[:, None]
 
     def r_peaks(self, x: NDArray[np.float32]) -> Peaks:
-        """At the beginning, and after 1.2 of the distance to the next where the row is not full."""
+        """The first sample, and the next R peak by the length of a row that is not full."""
         samples = x.shape[2]
         lengths = [int(np.flatnonzero(row.any(0)).max(initial=-1)) + 1 for row in x]
         return [np.array([0, round(length / SPAN)] if 0 < length < samples else [0]) for length in lengths]
 
 
 FORMS: dict[str, type[RowForm]] = {"kaggle": Kaggle, "window": Window}
-# The annotation symbols of each class, where no label map of the run's says them.
+# The annotation symbols of each class of a run without a label map.
 SYMBOLS = {"aami": AAMI, "binary": {"normal": AAMI["N"], "abnormal": "".join(AAMI.values())[len(AAMI["N"]) :]}}
 
 
 def form_of(dataset: str, options: Any = None) -> RowForm:
-    """How the rows of `dataset` were cut with these options of its family; UsageError where that is not known."""
-    declared = DATASETS.get(dataset)
-    if declared is None or not (declared.row_form and declared.symbol_map):
-        what = f"a run on {dataset} does not say how its rows are cut from a recording"
+    """The form of the rows of `dataset` with these options of its family. Raises UsageError for an unknown form."""
+    if dataset not in cut_from_recordings():
+        what = f"a run on {dataset} does not state how its rows are cut from a recording"
         raise UsageError(what, hint=f"a run on one of {', '.join(cut_from_recordings())}")
-    return FORMS[declared.row_form](options)
+    return FORMS[DATASETS[dataset].row_form](options)
 
 
 def cut_from_recordings() -> list[str]:
-    """The datasets whose rows can be cut from a recording."""
+    """The datasets with rows that can be cut from a recording."""
     return [name for name, each in DATASETS.items() if each.row_form and each.symbol_map]
 
 
 def classes_of(
     dataset: str, annotated: Sequence[str], classes: Sequence[str], map_name: str | None
 ) -> NDArray[np.int64]:
-    """The number in `classes` (N,) of each annotated symbol (N,) as `dataset` has it, -1 where it is of none of them.
+    """The number in `classes` (N,) of each annotated symbol (N,) in `dataset`, -1 without a class.
 
-    Raises as `labels.label_map`.
+    Raises the errors of `labels.label_map`.
     """
     own = label_map(map_name).classes if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
-    numbers = {symbol: classes.index(name) for name, those in own.items() if name in classes for symbol in those}
+    numbers = {symbol: classes.index(name) for name, members in own.items() if name in classes for symbol in members}
     return np.array([numbers.get(symbol, -1) for symbol in annotated], np.int64)
 
 
 def features(names: Sequence[str], form: RowForm, leads: Sequence[Lead], peaks: Samples) -> NDArray[np.float32]:
-    """The numbers called `names` that stand beside the beats at `peaks` (N,), as (N, F); see `beat_features`."""
+    """The features `names` (N, F) of the beats at `peaks` (N,), see `beat_features`."""
     p_waves = None
     if set(names) & set(beat_features.P_FEATURES):
-        p_waves = _together(
-            form, leads, peaks, lambda signal, places: beat_features.p_wave_rows(signal, form.rate_hz, places)
-        )
+        cut: Cut = lambda signal, places: beat_features.p_wave_rows(signal, form.rate_hz, places)  # noqa: E731
+        p_waves = _together(form, leads, peaks, cut)
     return beat_features.numbers(names, peaks / leads[0].rate_hz, p_waves, over_gaps(peaks, leads[0].gaps))
 
 
@@ -240,7 +230,7 @@ def rows(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Rows (n, C, T) of the beats at `peaks` (N,) and whether each points up in the first lead (n,), block by block.
 
-    A gap is bridged; before the first and after the last sample of the recording it goes on as in training.
+    A gap is bridged; the recording is extended beyond its ends as in training.
     """
     rate_hz, known, places = leads[0].rate_hz, form.known(leads, peaks), form.places(peaks, leads[0].rate_hz)
     rr = known_only(np.diff(places), over_gaps(peaks, leads[0].gaps))
@@ -253,7 +243,7 @@ def rows(
 
 
 def _together(form: RowForm, leads: Sequence[Lead], peaks: Samples, cut: Cut) -> NDArray[np.float32]:
-    """What `cut` makes of the prepared leads and the peaks in samples of them, block by block, of all `peaks` (N,)."""
+    """`cut` of the prepared leads, block by block, and of all `peaks` (N,) in samples of them."""
     rate_hz, parts = leads[0].rate_hz, [cut(np.zeros((len(leads), 1)), np.empty(0))]
     places = form.places(peaks, rate_hz)
     for first, last, start, signal in _blocks(leads, form.rate_hz, peaks):
@@ -265,11 +255,10 @@ def _together(form: RowForm, leads: Sequence[Lead], peaks: Samples, cut: Cut) ->
 def _blocks(
     leads: Sequence[Lead], to_hz: float, peaks: Samples | None = None
 ) -> Iterator[tuple[int, int, int, NDArray[np.float64]]]:
-    """First sample of a block, the one after its last, and the signal (C, T) from `start` on, which reaches a minute
-    further.
+    """First sample of a block, the sample after its last, `start`, and the signal (C, T) from `start` to a minute after
+    the block.
 
-    Every start is a sample of the rate `to_hz` too. Blocks without one of the `peaks` are passed over, where these are
-    given.
+    Every start is a sample of the rate `to_hz` too. Blocks without one of the given `peaks` are skipped.
     """
     rate_hz, samples = leads[0].rate_hz, leads[0].samples
     step = filters.resampling(rate_hz, to_hz).denominator
@@ -281,15 +270,10 @@ def _blocks(
             yield first, last, start, np.stack([bridged(part, 0)[0] for part in parts])
 
 
-def _inner(first: int, last: int, start: int, ratio: float) -> slice:
-    """The place of a block in what was read around it, at another rate."""
-    return slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
-
-
 def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, options: Any = None) -> Peaks | None:
-    """The R peaks of each row; None where rows are too short, or too coarse, for beats to be found in them.
+    """The R peaks of each row; None if rows are too short or their rate is too low to detect beats.
 
-    `options` are those of the dataset's family. In rows cut around one beat it is that beat's alone.
+    `options` are the options of the dataset's family. Rows cut around a beat have the R peaks that the cut states.
     """
     if dataset in DATASETS and (name := DATASETS[dataset].row_form):
         return FORMS[name](options).r_peaks(x)
@@ -299,13 +283,13 @@ def r_peaks(dataset: str, x: NDArray[np.float32], rate_hz: float, options: Any =
 
 
 def near(peaks: Peaks, samples: int, rate_hz: float) -> NDArray[np.bool_]:
-    """Which samples (N, 1, T) lie within 60 ms of an R peak."""
+    """The samples (N, 1, T) within 60 ms of an R peak."""
     time = np.arange(samples)
     away = [np.abs(time[:, None] - own).min(1, initial=2 * samples) for own in peaks]
     return (np.stack(away) <= QRS_S * rate_hz)[:, None]
 
 
 def _as_mv(lead: NDArray[np.float32]) -> NDArray[np.float64]:
-    """A lead (T,) of any unit as high as one in mV usually is."""
+    """A lead (T,) in any unit, scaled to the usual height in mV."""
     low, high = np.percentile(lead, [1, 99])
     return (lead - low).astype(np.float64) * 1.5 / (high - low) if high > low else np.zeros(len(lead))

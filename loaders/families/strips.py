@@ -1,8 +1,8 @@
 """Strips, short recordings of one lead with one label each, become Data: labels, unit, splits by record, crops.
 
-A `StripPlan` is what is asked of `cinc2017` or `synth_strips`. Their arrays are flat (S,) int16, all
-samples one strip after the other, and of each strip (R,) length, record, label, gain in steps of a mV, median and iqr
-in steps, down and content.
+A `StripPlan` has the options of `cinc2017` or `synth_strips`. Their arrays are flat (S,) int16, all samples one strip
+after the other, and for each strip (R,) length, record, label, gain in steps per mV, median and iqr in steps, down and
+content.
 """
 
 import hashlib
@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders import splits
 from loaders.base import Data, describe
 from loaders.declaration import Request, StripOptions
 from loaders.files.cache import Arrays
 from loaders.records import RecordRows, RecordStore
-from loaders.splits import by_row
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 SHORTEST, LONGEST, MOST_CROPS = 64, 30_000, 1000
-# By name, the unit that samples have then.
+# The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record",
     "none": "mV",
@@ -33,8 +33,8 @@ POLARITIES = {"upright": True, "recorded": False}
 
 @dataclass(frozen=True)
 class StripPlan:
-    """What is asked of strips, looked up before anything is read: the class of each label that is kept, the samples of
-    a crop, and how many crops an epoch takes of a record of each class."""
+    """The options of strips, checked before a file is read: the class of each kept label, the samples of a crop, and
+    the crops per epoch of a record of each class."""
 
     request: Request
     classes: dict[str, str]
@@ -43,7 +43,7 @@ class StripPlan:
 
     @classmethod
     def of(cls, request: Request) -> "StripPlan":
-        """From the `StripOptions` of the request; UsageError for what cannot be read or is not there."""
+        """The plan of the request's `StripOptions`. Raises UsageError."""
         asked = request.options
         classes = parse_labels(request.dataset.classes, asked.drop_labels, asked.rename_labels)
         samples, times = parse_crops(asked.crops, list(dict.fromkeys(classes.values())))
@@ -52,9 +52,9 @@ class StripPlan:
         return cls(request, classes, samples, times)
 
     def data(self, arrays: Arrays, checksum: str, *, source: str = "") -> Data:
-        """The dataset of the arrays; records of a label that is dropped are in no split.
+        """The dataset of the arrays; records of a dropped label are in no split.
 
-        Raises DataError where a split would be empty.
+        Raises DataError for an empty split.
         """
         request, asked = self.request, self.request.options
         classes, rate_hz = tuple(self.times), request.dataset.rate_hz
@@ -62,24 +62,23 @@ class StripPlan:
         y = np.array([number.get(label, -1) for label in arrays["label"]], np.int64)
         kept = np.flatnonzero(y >= 0)
         if not len(kept):
-            what = f"no record is of {', '.join(self.classes)}"
+            what = f"no record has the class {', '.join(self.classes)}"
             raise DataError(what, where=request.where, hint="other --drop-labels")
-        *parts, drawn = by_row.divide(y[kept], request.val_fraction, request.seed, where=request.where)
+        *parts, drawn = splits.divide(y[kept], request.val_fraction, request.seed, where=request.where)
         store = _store(arrays, asked)
-        splits = [RecordRows(store, kept[part], y[kept[part]], self.samples, request.seed) for part in parts]
+        sides = [RecordRows(store, kept[part], y[kept[part]], self.samples, request.seed) for part in parts]
         times = np.array([self.times[name] for name in classes])
-        trained = replace(splits[0], spread=asked.resample / rate_hz).repeated(times)
+        trained = replace(sides[0], spread=asked.resample / rate_hz).repeated(times)
         scored = request.dataset.scored
         spec = describe(
             request, self._rule(int((y < 0).sum()), drawn), samples=self.samples, unit=NORMALISATIONS[asked.normalise],
             classes=classes, source=source, scored=scored if set(scored) <= set(classes) else (),
         )  # fmt: skip
         checksum = hashlib.sha256(f"{checksum} {self.classes}".encode()).hexdigest()
-        return Data(spec, trained, splits[1], lambda: splits[2], checksum)
+        return Data(spec, trained, sides[1], lambda: sides[2], checksum)
 
     def _rule(self, left_out: int, drawn: str) -> str:
-        """How records were divided and how they are scored."""
-        rule = f"{by_row.at_random('records', self.request.seed)}; whose they are is not known"
+        rule = f"{splits.at_random('records', self.request.seed)}; whose they are is not known"
         if dropped := [label for label in self.request.dataset.classes if label not in self.classes]:
             rule += f"; {left_out:,} records of {', '.join(dropped)} in no side"
         if renamed := [f"{old} is {new}" for old, new in self.classes.items() if old != new]:
@@ -88,14 +87,14 @@ class StripPlan:
 
 
 def parse_labels(labels: Sequence[str], drop: str | None, rename: str | None) -> dict[str, str]:
-    """The class of each label, without those to `drop` ("~,O"), by the names to `rename` ("N:NO,O:NO")."""
+    """The class of each label: `drop` ("~,O") removes labels, `rename` ("N:NO,O:NO") joins them."""
     dropped = [name.strip() for name in drop.split(",")] if drop else []
     pairs = [pair.partition(":") for pair in rename.split(",")] if rename else []
     if odd := [old for old, colon, new in pairs if not (colon and old.strip() and new.strip())]:
         raise UsageError(f"--rename-labels {odd[0][:40]!r} is not OLD:NEW", hint="N:NO,O:NO")
     renamed = {old.strip(): new.strip() for old, _, new in pairs}
     if len(renamed) < len(pairs):
-        raise UsageError(f"--rename-labels {rename[:60]} renames a label twice", hint="each label once")
+        raise UsageError(f"--rename-labels {(rename or '')[:60]} renames a label twice", hint="each label once")
     for flag, names in (("drop-labels", dropped), ("rename-labels", renamed)):
         for name in names:
             pick(flag, dict.fromkeys(labels), name)
@@ -108,7 +107,7 @@ def parse_labels(labels: Sequence[str], drop: str | None, rename: str | None) ->
 
 
 def parse_crops(text: str, classes: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """The samples of a crop and how many an epoch takes of a record of each class, from "3000" or "3000:A=6,NO=2"."""
+    """The samples of a crop, and the crops per epoch of a record of each class, from "3000" or "3000:A=6,NO=2"."""
     length, _, counts = text.partition(":")
     samples, times = _whole(length, "--crops: the samples of a crop are", SHORTEST, LONGEST), dict.fromkeys(classes, 1)
     for part in counts.split(",") if counts else ():
@@ -121,9 +120,8 @@ def parse_crops(text: str, classes: Sequence[str]) -> tuple[int, dict[str, int]]
 def _whole(text: str, what: str, low: int, high: int) -> int:
     number = int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else math.nan
     if not low <= number <= high:
-        raise UsageError(
-            f"{what} {text.strip()[:40]!r}, must be a whole number from {low} to {high}", hint="--crops 3000:A=6"
-        )
+        what = f"{what} {text.strip()[:40]!r}, must be a whole number from {low} to {high}"
+        raise UsageError(what, hint="--crops 3000:A=6")
     return int(number)
 
 
@@ -135,7 +133,7 @@ def together(
     label: Sequence[str],
     gain: Sequence[float],
 ) -> Arrays:
-    """The arrays of strips, each a signal (T,) in steps, of which there are `gain` in a mV."""
+    """The arrays of strips: signals (T,) in steps, with `gain` steps per mV."""
     low, median, high = np.array([np.percentile(signal, [25, 50, 75]) for signal in signals]).T
     return {
         "flat": np.concatenate(signals),
@@ -151,11 +149,11 @@ def together(
 
 
 def points_down(signal: NDArray[np.integer], rate_hz: float) -> bool:
-    """Whether the QRS complexes of a lead (T,) point down: in the median second the lowest sample is further from the
-    middle.
+    """Whether the QRS complexes of a lead (T,) point down: the lowest sample is further from the median than the
+    highest.
 
-    Each whole second has a highest and a lowest sample, measured from its own median; of either the median over the
-    seconds is taken, so that a few seconds of noise decide nothing. False for less than a second.
+    Both distances are measured in each whole second; their medians over the seconds are compared, so that a few seconds
+    of noise do not count. False for less than a second.
     """
     second = round(rate_hz)
     seconds = signal[: len(signal) // second * second].reshape(-1, second).astype(np.float64)
@@ -166,7 +164,7 @@ def points_down(signal: NDArray[np.integer], rate_hz: float) -> bool:
 
 
 def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
-    """The samples as they lie on disk, with what brings each record to its unit."""
+    """The samples as on disk, with the zero and factor of each record."""
     length, steps = np.asarray(arrays["length"], np.int64), np.asarray(arrays["gain"])
     zero = np.zeros(len(length)) if asked.normalise == "none" else arrays["median"]
     if asked.normalise == "record":

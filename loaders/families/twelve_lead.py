@@ -1,8 +1,8 @@
 """Twelve-lead records of ten seconds with one rhythm each become Data: labels, leads, filters, splits by record.
 
-A `TwelveLeadPlan` is what is asked of `chapman` or `synth_rhythms`. Their arrays are samples (R, 12, 5000) int16 in
-microvolts, the leads in the order of `LEADS`, and of each record (R,) name, rhythm ("" where unknown) and content, a
-hash of its samples.
+A `TwelveLeadPlan` has the options of `chapman` or `synth_rhythms`. Their arrays are samples (R, 12, 5000) int16 in
+microvolts, leads in the order of `LEADS`, and for each record (R,) name, rhythm ("" if unknown) and content, a hash of
+its samples.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders import filters
+from loaders import filters, splits
 from loaders.base import Data, describe
 from loaders.declaration import Request, TwelveLeadOptions
 from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
@@ -22,7 +22,6 @@ from loaders.families.labels import LabelMap, rhythm_map
 from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
 from loaders.records import RecordRows, RecordStore
-from loaders.splits import by_row
 from toolbox import terminal
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
@@ -32,8 +31,8 @@ RATE_HZ, SAMPLES = 500, 5000
 STEPS_PER_MV = 1000.0
 LARGEST = 2**15 - 1  # steps
 TEST_SEED = 42
-FLAT = 1e-6  # an interquartile range below is that of a flat lead, which stays 0
-# By name, the unit that samples have then.
+FLAT = 1e-6  # a lead with a smaller interquartile range is flat, and stays 0
+# The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record's lead",
     "none": "mV",
@@ -43,7 +42,7 @@ NORMALISATIONS = {
 
 @dataclass(frozen=True)
 class TwelveLeadPlan:
-    """What is asked of twelve-lead records, looked up before anything is read; leads by their number in LEADS."""
+    """The options of twelve-lead records, checked before a file is read; leads by their number in LEADS."""
 
     request: Request
     labels: LabelMap
@@ -51,70 +50,69 @@ class TwelveLeadPlan:
 
     @classmethod
     def of(cls, request: Request) -> "TwelveLeadPlan":
-        """From the `TwelveLeadOptions` of the request; UsageError for what cannot be asked for."""
+        """The plan of the request's `TwelveLeadOptions`. Raises UsageError."""
         asked = request.options
         if not LOWEST_HZ <= asked.rate <= HIGHEST_HZ:
             what = f"--rate is {asked.rate:g}, must be {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz"
             raise UsageError(what, hint=f"--rate {RATE_HZ}")
         for step in filters.parse(asked.filter):
-            step(np.zeros((1, RATE_HZ)), RATE_HZ)  # a filter that this rate does not allow is an error now
+            step(np.zeros((1, RATE_HZ)), RATE_HZ)  # raises UsageError for a filter above this rate
         pick("normalise", NORMALISATIONS, asked.normalise)
         return cls(request, rhythm_map(asked.label_map), parse_leads(asked.leads))
 
     @property
     def view(self) -> str:
-        """What is done to the samples, as text."""
+        """The options that change samples, as text."""
         return f"{self.request.options.rate:g} {self.request.options.filter}"
 
     def data(self, arrays: Arrays, checksum: str, *, source: str = "", refused: int = 0) -> Data:
-        """The dataset of the arrays; `refused` records could not be used.
+        """The dataset of the arrays; `refused` records were unusable.
 
-        What a rate and a filter make of the samples is cached. The test records are drawn by rhythm with a seed of
-        their own, so that they are the same under every label map and --seed. Raises DataError where a split would be
-        empty.
+        Filtered or resampled samples are cached. TEST_SEED draws the test records by rhythm, so that they are the same
+        under every label map and --seed. Raises DataError for an empty split.
         """
         request, asked, rhythm = self.request, self.request.options, arrays["rhythm"]
         labels, where = self.labels.among(rhythm), request.where
         y, known = labels.of(rhythm), np.flatnonzero(rhythm != "")
         if not (y >= 0).any():
-            raise DataError(f"no record is of {', '.join(labels.classes)}", where=where, hint="another --label-map")
-        test_rows = round(by_row.TEST_FRACTION * len(known))
-        parts = by_row.stratified(rhythm[known], test_rows, TEST_SEED, where=where)
+            what = f"no record has the class {', '.join(labels.classes)}"
+            raise DataError(what, where=where, hint="another --label-map")
+        test_rows = round(splits.TEST_FRACTION * len(known))
+        parts = splits.stratified(rhythm[known], test_rows, TEST_SEED, where=where)
         rest, test = (known[part][y[known[part]] >= 0] for part in parts)
         if not len(test):
             raise DataError("no record is in test", where=where, hint="more records, or another --label-map")
-        train, val, drawn = by_row.drawn(y[rest], request.val_fraction, request.seed, where=where)
+        train, val, drawn = splits.drawn(y[rest], request.val_fraction, request.seed, where=where)
         store, samples = _store(arrays, checksum, self)
-        splits = [RecordRows(store, of, y[of], dropped=refused) for of in (rest[train], rest[val], test)]
+        sides = [RecordRows(store, of, y[of], dropped=refused) for of in (rest[train], rest[val], test)]
         spec = describe(
             request, f"{_rule(labels.name, rhythm, y, refused)}; {drawn}", samples=samples, rate_hz=asked.rate,
             unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads),
             classes=tuple(labels.classes), source=source,
         )  # fmt: skip
         of = f"{checksum} {self.view} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
-        return Data(spec, splits[0], splits[1], lambda: splits[2], hashlib.sha256(of.encode()).hexdigest())
+        return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
 
 
 def parse_leads(text: str | None) -> tuple[int, ...]:
-    """The numbers of the leads that are asked for, in that order, all for None; UsageError for one that there is
-    not."""
+    """The numbers of the leads in `text`, in that order; None for all. Raises UsageError for an unknown lead."""
     names = [name.strip() for name in text.split(",")] if text is not None else list(LEADS)
     known = {name.lower(): k for k, name in enumerate(LEADS)}
     for name in names:
         if name.lower() not in known:
             pick("leads", dict.fromkeys(LEADS), name)
     if len({name.lower() for name in names}) < len(names):
-        raise UsageError(f"--leads {text[:60]} names a lead twice", hint="each lead once")
+        raise UsageError(f"--leads {','.join(names)[:60]} names a lead twice", hint="each lead once")
     return tuple(known[name.lower()] for name in names)
 
 
 def content(samples: NDArray[np.int16]) -> str:
     """A hash of a record's samples (12, T)."""
-    return hashlib.sha256(np.ascontiguousarray(samples)).hexdigest()[:32]
+    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()[:32]
 
 
 def _store(arrays: Arrays, checksum: str, plan: TwelveLeadPlan) -> tuple[RecordStore, int]:
-    """The samples as they are asked for, made once, with what brings each lead to its unit; samples of a lead."""
+    """The samples at the requested rate, with the zero and factor of each lead; the number of samples of a lead."""
     asked, cache, samples = plan.request.options, plan.request.cache, arrays["samples"]
     key = hashlib.sha256(f"{checksum} {plan.view}".encode()).hexdigest()[:16]
     if (asked.rate, asked.filter) != (RATE_HZ, "none"):
@@ -148,15 +146,13 @@ def _filtered(samples: NDArray[np.int16], asked: TwelveLeadOptions, cache: Path)
 
 
 def _quartiles(samples: NDArray[np.int16]) -> Arrays:
-    """Those (3, R, 12) of each lead."""
     bar = terminal.bar(iterable=_sound(samples), desc="medians", unit="record")
-    return {
-        "quartiles": np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1).astype(np.float32)
-    }
+    quartiles = np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1)
+    return {"quartiles": quartiles.astype(np.float32)}
 
 
 def _rule(label_map: str, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> str:
-    """How records were divided, and how many are in no split."""
+    """The rule by which records are divided, and the number of records in no split."""
     left_out = {
         "that fail the checks": refused,
         "without a known rhythm": (rhythm == "").sum(),
@@ -167,8 +163,8 @@ def _rule(label_map: str, rhythm: NDArray[np.str_], y: NDArray[np.int64], refuse
 
 
 def ordered(names: Sequence[str]) -> list[int]:
-    """The place of each of LEADS among `names`, whatever their case; a ValueError names those that are not there, or
-    twice."""
+    """The place of each of LEADS among `names` in any case. Raises ValueError for missing and repeated leads; chapman
+    keeps its text as a fault."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name.strip().lower(), []).append(place)
@@ -183,6 +179,6 @@ def ordered(names: Sequence[str]) -> list[int]:
 
 
 def _sound(samples: NDArray[np.int16]) -> NDArray[np.int16]:
-    """All samples, once they are known to be those that were stored."""
+    """All samples, compared with their stored digests."""
     blocks.check(samples)
     return samples

@@ -1,5 +1,4 @@
-"""A zip is looked over before anything in it is read: what could leave its folder, hide a file or fill the disk is
-refused."""
+"""Zips, checked before a member is read: a zip that could leave its folder, hide a file or fill the disk is refused."""
 
 import gzip
 import re
@@ -17,9 +16,9 @@ from toolbox.errors import CommanderError, DataError, DownloadError, ResourceErr
 from toolbox.files import sha256
 
 CHECKSUMS = "SHA256SUMS.txt"
-MOST_BYTES = 100 * 2**30  # of all that a zip holds: ten times the largest database of heartbeats that comes as one
-MOST_RATIO, SMALL = 100, 2**28  # recordings shrink to a half, tables of beats to a tenth; some hundred MB harm nobody
-# A drive, or what another system takes for the end of a name's part.
+MOST_BYTES = 100 * 2**30  # of all members: ten times the largest zip of a database of heartbeats
+MOST_RATIO, SMALL = 100, 2**28  # recordings shrink to a half, tables of beats to a tenth; small zips are harmless
+# A drive, or the separator of another system.
 STRANGE = re.compile(r"[a-zA-Z]:|.*[\\\0]", re.DOTALL)
 # RuntimeError: a version or method that zipfile does not know; UnicodeDecodeError: a member's name.
 DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError)
@@ -27,48 +26,42 @@ DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDe
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make one line of what goes wrong with `path`: a damaged archive is a DataError, what the system refuses a
-    ResourceError."""
+    """Turn errors in the use of `path` into DataError for a damaged archive, ResourceError for an OSError."""
     try:
         yield
     except DAMAGED as error:
         raise DataError(f"the file is damaged: {error}", where=str(path), hint="fetch it again") from error
     except OSError as error:
-        reason = error.strerror or error
-        raise ResourceError(
-            f"cannot be read: {reason}",
-            where=str(error.filename or path),
-            hint="check the permissions and the free space",
-        ) from error
+        what, where = f"cannot be read: {error.strerror or error}", str(error.filename or path)
+        raise ResourceError(what, where=where, hint="check the permissions and the free space") from error
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a web page, such as a server sends in place of what it was asked for."""
+    """Whether a file is a web page, which a server may send in place of the requested file."""
     with open(path, "rb") as file:
         return file.read(512).lstrip().startswith(b"<")
 
 
 @contextmanager
 def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip whose members may be read: each is a plain file or folder with a name of its own, and all have a sane size.
+    """A zip with safe members: each is a plain file or folder with a unique name, and the sizes are plausible.
 
-    More than the size its directory states is never read of a member: zipfile stops there, and finds another checksum.
-    Raises DownloadError that names what is unsafe, and what zipfile raises for a file that is damaged or no zip.
+    zipfile reads no more of a member than the size in the directory, and then compares checksums. Raises DownloadError
+    with the fault of an unsafe zip, and the errors of zipfile for a file that is damaged or no zip.
     """
     with zipfile.ZipFile(archive) as file:
         if fault := _unsafe(file.infolist(), archive.stat().st_size):
-            raise DownloadError(
-                f"the zip is not safe to read: {fault}", where=str(archive), hint="a copy from the publisher"
-            )
+            what = f"the zip is not safe to read: {fault}"
+            raise DownloadError(what, where=str(archive), hint="a copy from the publisher")
         yield file
 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """The content of a zip in a temporary folder, verified against the SHA256SUMS.txt inside it where there is one.
+    """The content of a zip in a temporary folder, verified against its SHA256SUMS.txt, if it has one.
 
     Raises DataError for a damaged zip, DownloadError for other sums and, before a byte is written, for an unsafe zip.
-    An error in the use of the folder names the zip in its place.
+    An error in the use of the folder names the zip.
     """
     with temporary.folder() as folder:
         with reading(archive), opened(archive) as file:
@@ -78,14 +71,13 @@ def unpacked(archive: Path) -> Iterator[Path]:
         try:
             yield folder
         except CommanderError as error:
-            raise type(error)(
-                error.what, where=error.where.replace(str(folder), str(archive)), hint=error.hint
-            ) from error
+            where = error.where.replace(str(folder), str(archive))
+            raise type(error)(error.what, where=where, hint=error.hint) from error
 
 
 @contextmanager
 def as_folder(source: Path) -> Iterator[Path]:
-    """A folder as it is, or the content of a zip as in `unpacked`."""
+    """A folder, or the content of a zip as in `unpacked`."""
     if source.is_dir():
         yield source
         return
@@ -94,7 +86,7 @@ def as_folder(source: Path) -> Iterator[Path]:
 
 
 def _unsafe(members: list[zipfile.ZipInfo], packed: int) -> str:
-    """What is unsafe in a zip of `packed` bytes with these members; "" if nothing is."""
+    """The fault of a zip of `packed` bytes with these members; "" for none."""
     files = Counter(_place(member) for member in members if not member.filename.endswith("/"))
     for member in members:
         if fault := _fault(member, files):
@@ -115,19 +107,19 @@ def _fault(member: zipfile.ZipInfo, files: Counter[PurePosixPath]) -> str:
             "is neither a file nor a folder",
         ),
         (member.flag_bits & 1, "is encrypted"),
-        # Of the other methods a few bytes become a gigabyte in memory, whatever the stated size.
+        # With other methods a few bytes become a gigabyte in memory, whatever the stated size.
         (
             member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
             "is packed by another method than deflate",
         ),
-        (member.header_offset < 0, "begins before the zip"),
+        (member.header_offset < 0, "starts before the zip"),
         (files[place] > is_file or any(folder in files for folder in place.parents[:-1]), "is there twice"),
     )
     return next((fault for is_so, fault in faults if is_so), "")
 
 
 def _place(member: zipfile.ZipInfo) -> PurePosixPath:
-    """Where a member goes, the same for names that some file system takes for the same."""
+    """The place of a member; names that are equal on some file system have one place."""
     return PurePosixPath(unicodedata.normalize("NFC", member.filename.casefold()))
 
 
@@ -136,12 +128,6 @@ def _check_sums(sums: Path, archive: Path) -> None:
     for line in sums.read_text(errors="replace").splitlines():
         known, _, name = line.partition(" ")
         path = files.get(Path(name.strip().lstrip("*")))
-        if path is None:
-            continue
-        found = sha256(path)
-        if found != known.lower():
-            raise DownloadError(
-                f"{path.name} has the SHA-256 {found}, its publisher states {known}",
-                where=str(archive),
-                hint="fetch it again",
-            )
+        if path is not None and (found := sha256(path)) != known.lower():
+            what = f"{path.name} has the SHA-256 {found}, its publisher states {known}"
+            raise DownloadError(what, where=str(archive), hint="fetch it again")

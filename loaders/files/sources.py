@@ -1,7 +1,7 @@
-"""Find, download and verify the files that a dataset is declared to be read from.
+"""Find, download and verify the files of a dataset.
 
-`find` looks where a user points, else below the root folder, else fetches; `locate`, `search` and `download` are its
-steps.
+`find` uses the user's path, else searches below the root folder, else fetches; `locate`, `search` and `download` are
+its steps.
 """
 
 import fnmatch
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from loaders.declaration import Files, Remote, loaded
 from loaders.files.archives import is_page, opened, reading
@@ -21,14 +21,14 @@ from toolbox.errors import CommanderError, DataError, DownloadError, ResourceErr
 from toolbox.files import lock
 
 log = logging.getLogger("commander")
-LATER = "again later, or --data-file with a copy of your own"
+LATER = "again later, or --data-file with your own copy"
 
 
 def find(files: Files, root: Path, folder: Path, data_file: Path | None) -> Any:
     """The folder or zip to read: at `data_file`, else in one of the dataset's folders, else fetched into `folder`.
 
-    What `files.finder` makes of it where there is one. Raises DataError for a `data_file` that is none, DownloadError
-    where nothing can be fetched, ResourceError.
+    With a `files.finder` its result. Raises DataError for a `data_file` without the files, DownloadError if no download
+    succeeds, ResourceError.
     """
     with reading(data_file or folder):
         if data_file:
@@ -39,7 +39,7 @@ def find(files: Files, root: Path, folder: Path, data_file: Path | None) -> Any:
 
 
 def locate(path: Path, files: Files) -> Any:
-    """The folder or zip that `path` of the user's means; a DataError says what would do."""
+    """The folder or zip at a user's `path`. Raises DataError that describes the missing files."""
     would_do = f"a folder or zip with {files.needs}"
     if not path.exists():
         raise DataError("there is no such file or folder", where=str(path), hint=f"--data-file with {would_do}")
@@ -60,7 +60,7 @@ def locate(path: Path, files: Files) -> Any:
 
 
 def search(folder: Path, files: Files) -> Any:
-    """The first usable source in `folder` or nested in it: the folder of the files, else a zip with them; or None."""
+    """The first usable source in `folder` or below it: the folder of the files, else a zip with them, else None."""
     if files.finder:
         return loaded(files.finder)(folder, pointed_at=False)
     for pattern in (*files.marks, *files.other_marks):
@@ -70,7 +70,7 @@ def search(folder: Path, files: Files) -> Any:
 
 
 def _fetch(files: Files, root: Path, folder: Path) -> Any:
-    """The source that the first of the remotes brings, and the extras; a DownloadError has the reasons of all."""
+    """Fetch the first remote with the files, and the extras; the source. Raises DownloadError with all reasons."""
     reasons = []
     for remote in files.remotes:
         into = root / remote.folder if remote.folder else folder
@@ -81,24 +81,20 @@ def _fetch(files: Files, root: Path, folder: Path) -> Any:
             continue
         with reading(into):
             if found := search(into, files):
-                _fetch_extras(files, folder)
+                for extra in files.extras:
+                    try:
+                        if not (folder / extra.name).is_file():
+                            download(extra, folder)
+                    except DownloadError as error:
+                        log.warning("the data is used without %s: %s", extra.name, error.what)
                 return found
         reasons.append(f"{remote.name} has no {files.needs}")
     what = "the data is not here and cannot be fetched: " + "; ".join(reasons)
     raise DownloadError(what, hint=f"put {files.put} into {folder}, or name it with --data-file")
 
 
-def _fetch_extras(files: Files, folder: Path) -> None:
-    for extra in files.extras:
-        try:
-            if not (folder / extra.name).is_file():
-                download(extra, folder)
-        except DownloadError as error:
-            log.warning("the data is used without %s: %s", extra.name, error.what)
-
-
 def names_in(source: Path, files: Files) -> set[str]:
-    """The names, without folders, of the files in a folder or zip; DataError for what is neither."""
+    """The names, without folders, of the files in a folder or zip. Raises DataError for another file."""
     if source.is_dir():
         return {path.name for path in source.iterdir() if path.is_file()}
     try:
@@ -106,8 +102,8 @@ def names_in(source: Path, files: Files) -> set[str]:
             return {Path(name).name for name in file.namelist()}
     except zipfile.BadZipFile as error:
         reason = "it is a web page, often a quota notice" if is_page(source) else error
-        what = f"neither a folder nor a zip that can be read: {reason}"
-        hint = f"a folder or zip with {files.needs}; rows of your own are read with --dataset table"
+        what = f"neither a folder nor a readable zip: {reason}"
+        hint = f"a folder or zip with {files.needs}; --dataset table for your own rows"
         raise DataError(what, where=str(source), hint=hint) from error
 
 
@@ -117,7 +113,7 @@ def _is_enough(archive: Path, files: Files) -> bool:
 
 
 @contextmanager
-def opened_in(source: Path, name: str) -> Iterator[BinaryIO]:
+def opened_in(source: Path, name: str) -> Iterator[IO[bytes]]:
     """The file `name` of a folder, or the least nested one of that name in a zip, open for reading."""
     if source.is_dir():
         with open(source / name, "rb") as file:
@@ -130,23 +126,23 @@ def opened_in(source: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _is_usable(archive: Path, files: Files) -> bool:
-    """Whether a zip in a searched folder holds enough; a damaged one is passed over with a warning."""
+    """Whether a zip in a searched folder has enough files; a damaged one is skipped with a warning."""
     try:
         with reading(archive):
             return _is_enough(archive, files)
     except CommanderError as error:
-        log.warning("passing over %s: %s", archive, error.what)
+        log.warning("skipping %s: %s", archive, error.what)
         return False
 
 
 def topmost(folder: Path, pattern: str) -> list[Path]:
-    """The files like `pattern` in the first folder that has any, sorted: `folder` itself, else one at most three levels
-    down.
+    """The files that match `pattern` in the first folder with such files, sorted: `folder`, else one at most three
+    levels below.
 
-    Hidden ones do not count: macOS leaves a `._100.hea` beside every 100.hea on a disk that is not its own.
+    Hidden files do not count: macOS adds a `._100.hea` to every 100.hea on a foreign disk.
     """
     if folder.is_dir():
-        os.listdir(folder)  # raises where it may not be read, which glob passes over
+        os.listdir(folder)  # raises without permission, unlike glob
     for depth in range(4):
         found = sorted(path for path in folder.glob("*/" * depth + pattern) if not path.name.startswith("."))
         if found:
@@ -155,11 +151,10 @@ def topmost(folder: Path, pattern: str) -> list[Path]:
 
 
 def download(remote: Remote, folder: Path, find: Callable[[], Any] | None = None) -> Any:
-    """Fetch `remote` into `folder`; the file appears there only once it is whole and verified.
+    """Fetch `remote` into `folder`; the file appears there when it is whole and verified.
 
-    An interrupted transfer is gone on with. A second process waits for the first and takes what it brought, which
-    `find` finds where that may be another file. Raises DownloadError, or ResourceError where the folder cannot be
-    written.
+    An interrupted transfer is continued. A second process waits for the first and takes its file, or the result of
+    `find`. Raises DownloadError, ResourceError if the folder cannot be written.
     """
     from loaders.files.transfers import fetch
 
@@ -177,19 +172,16 @@ def download(remote: Remote, folder: Path, find: Callable[[], Any] | None = None
             finally:
                 part.unlink(missing_ok=True)
     except OSError as error:
-        raise ResourceError(
-            f"cannot store {remote.name}: {error.strerror or error}",
-            where=str(folder),
-            hint="free space, or another --root-dir",
-        ) from error
+        what = f"cannot store {remote.name}: {error.strerror or error}"
+        raise ResourceError(what, where=str(folder), hint="free space, or another --root-dir") from error
     return path
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Make `folder` and hold it against other processes that fetch into it; true if one had to be waited for.
+    """Make `folder` and lock it against other processes that fetch into it; true after a wait for one.
 
-    What was made for a transfer that failed goes again, unless something is in it.
+    New folders of a failed transfer are removed, unless they have files.
     """
     waited = False
     while True:
@@ -198,7 +190,7 @@ def _alone(folder: Path) -> Iterator[bool]:
         handle = os.open(folder, os.O_RDONLY)
         try:
             waited |= lock(handle, f"fetches into {folder}")
-            if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):  # else its holder took it away
+            if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):  # else its holder removed it
                 yield waited
                 return
         except BaseException:
@@ -214,11 +206,8 @@ def _verify(part: Path, remote: Remote) -> None:
     sha256, size = files.sha256(part) if remote.sha256 else None, part.stat().st_size
     for what, known, found in (("size", remote.size, size), ("SHA-256", remote.sha256, sha256)):
         if known is not None and known != found:
-            raise DownloadError(
-                f"{remote.name} came with {what} {found}, it should be {known}",
-                where=remote.url,
-                hint="--download again",
-            )
+            fault = f"the download of {remote.name} has the {what} {found}, it should be {known}"
+            raise DownloadError(fault, where=remote.url, hint="--download again")
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
         came = f"a web page of {size} bytes, often a quota notice" if is_page(part) else f"{size} bytes that are no zip"
-        raise DownloadError(f"what came for {remote.name} is {came}", where=remote.url, hint=LATER)
+        raise DownloadError(f"the download of {remote.name} is {came}", where=remote.url, hint=LATER)

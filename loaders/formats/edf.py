@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.formats import units
+from loaders.formats import lead_names
 from loaders.formats.recording import Recording
 from loaders.formats.wfdb import naming
 from toolbox.ecg.gaps import Signal
@@ -26,7 +26,7 @@ from toolbox.errors import ResourceError
 
 EDF, BDF = b"0       ", b"\xffBIOSEMI"
 FIXED, OF_A_SIGNAL = 256, 256  # bytes of a header
-# Bytes of each field: of the file after its version and of a signal; those of all signals stand together.
+# Bytes of each field: of the file after its version, and of a signal; a field of all signals is stored together.
 FILE = {"patient": 80, "recording": 80, "date": 8, "time": 8, "bytes": 8, "reserved": 44}
 FILE |= {"records": 8, "duration": 8, "signals": 4}
 SIGNAL = {"label": 16, "transducer": 80, "unit": 8, "physical minimum": 8, "physical maximum": 8, "digital minimum": 8}
@@ -41,7 +41,7 @@ HINT = "a whole copy of the file, or that field mended"
 class EdfHeader:
     """A file's header: whether it is BDF, seconds of a data record, and the fields of each signal as text.
 
-    `records` are the whole ones in the file, `stated` is their number in the header, `left` bytes follow them.
+    The file has `records` whole data records, the header states `stated`; `left` bytes follow them.
     """
 
     path: Path
@@ -65,7 +65,6 @@ class EdfHeader:
 
     @property
     def annotations(self) -> list[int]:
-        """The places of the signals that are annotations."""
         own = f"{'BDF' if self.is_bdf else 'EDF'} Annotations"
         return [k for k, signal in enumerate(self.signals) if signal["label"] == own]
 
@@ -83,14 +82,14 @@ class EdfHeader:
                 raise ValueError(f"{what} is {low:g} to {high:g}, which is empty")
 
     def onsets_s(self) -> NDArray[np.float64] | None:
-        """The begin of each data record (R,), from its first annotation; None if they are not stated.
+        """The start of each data record (R,), from its first annotation; None if the file does not state them.
 
-        Raises ValueError for a file with pauses and a record without its begin.
+        Raises ValueError for a file with pauses and a record without its start.
         """
         has_pauses = self.reserved.startswith(("EDF+D", "BDF+D"))
         if not self.annotations:
             if has_pauses:
-                raise ValueError("it has pauses (EDF+D), and no signal EDF Annotations that tells when")
+                raise ValueError("it has pauses (EDF+D), and no signal EDF Annotations with their times")
             return None
         place, width = self.annotations[0], 3 if self.is_bdf else 2
         ends = width * np.cumsum([0, *(self.samples(k) for k in range(len(self.signals)))])
@@ -102,7 +101,7 @@ class EdfHeader:
             return np.array([float(each[1]) for each in found if each])
         if has_pauses:
             number = found.index(None) + 1
-            raise ValueError(f"it has pauses (EDF+D), and data record {number} does not tell when it begins")
+            raise ValueError(f"it has pauses (EDF+D), and data record {number} does not state its start")
         return None
 
 
@@ -111,7 +110,7 @@ def read_header(path: Path) -> EdfHeader:
     with open(path, "rb") as file:
         head = file.read(FIXED)
         if head[:8] not in (EDF, BDF) or len(head) < FIXED:
-            raise ValueError("it does not begin as an EDF or BDF file")
+            raise ValueError("it does not start as an EDF or BDF file")
         (fields,) = _fields(head[8:].decode("latin-1"), FILE, 1)
         count = _whole(fields["signals"], "number of signals", least=1)
         length = count * OF_A_SIGNAL
@@ -132,8 +131,9 @@ def read_header(path: Path) -> EdfHeader:
 
 
 def _fields(content: Any, widths: dict[str, int], count: int, encoding: str = "") -> list[dict[str, str]]:
-    """The fields of `count` signals from text or bytes; all of one field stand together."""
-    found, first = [{} for _ in range(count)], 0
+    """The fields of `count` signals from text or bytes, stored field by field."""
+    found: list[dict[str, str]] = [{} for _ in range(count)]
+    first = 0
     for name, width in widths.items():
         for own in found:
             piece = content[first : first + width]
@@ -173,12 +173,11 @@ def _duration(text: str, signals: tuple[dict[str, str], ...]) -> float:
 
 
 def open_edf(path: Path) -> Recording:
-    """The signals of a file that are in volts, or in steps of a converter. Raises DataError, ResourceError."""
+    """The signals of a file in volts, or in steps of a converter. Raises DataError, ResourceError."""
     try:
         import edfio  # noqa: F401
     except ModuleNotFoundError as error:
-        what = "EDF files are read with the package edfio"
-        raise ResourceError(what, where=str(path), hint="pip install edfio") from error
+        raise ResourceError("EDF files need the package edfio", where=str(path), hint="pip install edfio") from error
     with naming(path, "EDF", HINT):
         header = read_header(path)
         edf, numbers, runs = _opened(header), _electric(header), _runs(header)
@@ -190,7 +189,7 @@ def open_edf(path: Path) -> Recording:
     def read(lead: int, first: int, last: int) -> Signal:
         with naming(path, "EDF", HINT):
             k = numbers[lead]
-            factor = units.millivolts(header.signals[k]["unit"]) or 1.0
+            factor = lead_names.millivolts(header.signals[k]["unit"]) or 1.0
             return factor * _piece(signals[k], rates[k], ends[k], first, last)
 
     def check(lead: int) -> None:
@@ -213,7 +212,6 @@ def open_edf(path: Path) -> Recording:
 
 
 def _opened(header: EdfHeader) -> Any:
-    """The file as edfio has it."""
     import edfio
 
     with warnings.catch_warnings():
@@ -226,14 +224,14 @@ def _opened(header: EdfHeader) -> Any:
 def _electric(header: EdfHeader) -> list[int]:
     """The places of the signals in volts or in steps. Raises ValueError if there are none."""
     signals = {k: signal for k, signal in enumerate(header.signals) if not signal["label"].endswith("Annotations")}
-    if found := [k for k, signal in signals.items() if units.is_electric(signal["unit"])]:
+    if found := [k for k, signal in signals.items() if lead_names.is_electric(signal["unit"])]:
         return found
     there = ", ".join(f"{signal['label']} in {signal['unit'] or 'no unit'}" for signal in header.signals)
     raise ValueError(f"no signal is in volts: {there[:200]}")
 
 
 def _runs(header: EdfHeader) -> NDArray[np.float64]:
-    """Data records without a pause between them (R, 3): seconds of their begin, number of the first, how many."""
+    """Runs of data records without a pause (R, 3): start in s, number of the first record, number of records."""
     onsets_s = header.onsets_s()
     if onsets_s is None:
         return np.array([[0.0, 0, header.records]])
@@ -241,7 +239,7 @@ def _runs(header: EdfHeader) -> NDArray[np.float64]:
     after_s = np.diff(onsets_s) - header.duration_s
     if len(after_s) and after_s.min() < -APART_S:
         number = int(after_s.argmin()) + 2
-        raise ValueError(f"data record {number} begins at {onsets_s[number - 1]:g} s, before the one before it ends")
+        raise ValueError(f"data record {number} starts at {onsets_s[number - 1]:g} s, before record {number - 1} ends")
     if onsets_s[-1] > LONGEST_S:
         days = f"{onsets_s[-1] / 86400:.0f} days, at most {LONGEST_S // 86400} are read"
         raise ValueError(f"its data records are spread over {days}")
@@ -252,7 +250,7 @@ def _runs(header: EdfHeader) -> NDArray[np.float64]:
 def _placed(runs: NDArray[np.float64], rate_hz: float, each: int) -> NDArray[np.int64]:
     """Runs (R, 3) of a signal: their first sample in the recording and in the file, and their number of samples."""
     places = np.stack([np.round(runs[:, 0] * rate_hz), runs[:, 1] * each, runs[:, 2] * each], axis=1).astype(np.int64)
-    for k in range(1, len(places)):  # a rounded begin may lie in the run before
+    for k in range(1, len(places)):  # a rounded start may lie in the run before
         places[k, 0] = max(places[k, 0], places[k - 1, 0] + places[k - 1, 2])
     return places
 

@@ -1,4 +1,4 @@
-"""Labels as a user writes them, names or whole numbers, become classes in order."""
+"""A user's labels, names or whole numbers, become classes in order."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ COLUMN = "--label-column with the column of classes"
 
 
 def coded(arrays: Arrays, where: str) -> Arrays:
-    """The arrays with y (N,) and classes (K,) in place of the label (N,); without one, all rows are of one class.
+    """The arrays with y (N,) and classes (K,) in place of the label (N,); rows without labels have one class.
 
-    Raises DataError for one class only, a class of one row, and labels that are rather values than classes.
+    Raises DataError for one class only, a class with one row, and labels that are values, not classes.
     """
     if "label" not in arrays:
         return arrays | {"y": np.zeros(len(arrays["x"]), np.int64), "classes": np.array([UNLABELLED])}
@@ -26,10 +26,10 @@ def coded(arrays: Arrays, where: str) -> Arrays:
     counts = np.bincount(y, minlength=len(names))
     there = counts[counts > 0]
     if len(there) > len(y) / 2:
-        what = f"{len(y)} rows have {len(there)} different labels: values to be estimated, not classes"
+        what = f"{len(y)} rows have {len(there)} different labels: values to estimate, not classes"
         raise DataError(what, where=where, hint="--label-column with another column, or fewer labels")
     if len(there) == 1:
-        what = f"all {len(y)} rows have the label {names[counts.argmax()][:40]}: there is nothing to tell apart"
+        what = f"all {len(y)} rows have the label {names[counts.argmax()][:40]}, classification needs two classes"
         raise DataError(what, where=where, hint=f"--label-column {NO_LABEL} to detect anomalies")
     if (there == 1).any():
         what = f"the class {names[(counts == 1).argmax()][:40]} has a single row, which cannot be trained on and tested"
@@ -38,14 +38,14 @@ def coded(arrays: Arrays, where: str) -> Arrays:
 
 
 def among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | None) -> Arrays:
-    """The same for rows of known classes, of which there may be any number, or none of some.
+    """As `coded` for rows of known classes; any number of rows of each is allowed.
 
-    Numbers stand for named classes, from `lowest` on, if that is given and no name is there. Raises DataError for rows
-    without labels, unless there is one class.
+    Labels without a name of a class are numbers of the classes from `lowest` on, if it is given. Raises DataError for
+    rows without labels, unless there is one class.
     """
     if "label" not in arrays:
         if len(classes) > 1:
-            raise DataError("the rows have no labels to be tested on", where=where, hint=COLUMN)
+            raise DataError("a test needs labels, the rows have none", where=where, hint=COLUMN)
         return arrays | {"y": np.zeros(len(arrays["x"]), np.int64), "classes": np.array(classes)}
     is_stated = "classes" in arrays
     arrays = _coded(arrays, where)
@@ -57,7 +57,7 @@ def among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | N
 
 
 def _coded(arrays: Arrays, where: str) -> Arrays:
-    """The arrays with y and classes in place of the label; classes that the arrays state are those of its numbers."""
+    """The arrays with y and classes in place of the label; stated classes are the names of its numbers."""
     names, y = _sorted(arrays["label"], where)
     rest = {name: values for name, values in arrays.items() if name != "label"}
     if "classes" not in arrays:
@@ -85,7 +85,7 @@ def _sorted(labels: NDArray[np.str_], where: str) -> tuple[NDArray[np.str_], NDA
 
 
 def stand_first(first: NDArray[np.float32], last: NDArray[np.str_]) -> bool:
-    """Whether the first column (N,) holds classes rather than the last (N,): few whole numbers beside many numbers."""
+    """Whether the first column (N,) has classes rather than the last (N,): few whole numbers against many numbers."""
     kinds, counts = np.unique(first, return_counts=True)
     if not 2 <= len(kinds) <= FEW or counts.min() < 2 or (kinds != np.round(kinds)).any():
         return False

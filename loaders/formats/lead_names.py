@@ -1,7 +1,9 @@
-"""Names of leads as files spell them: `standard("MDC_ECG_LEAD_II")` is "II", `kind("EEG Fp1")` is `SignalKind.OTHER`.
+"""Names of leads in files: `standard("MDC_ECG_LEAD_II")` is "II", `kind("EEG Fp1")` is `SignalKind.OTHER`.
 
 Spellings of WFDB, EDF, SCP, HL7 aECG and DICOM files, of Holter and sleep recorders and of text tables; electrodes of
 the EEG by the 10-20 system.
+
+Units of voltage: `millivolts("µV")` is 1e-3, `named("MLII (V)")` is ("MLII", "V").
 """
 
 import re
@@ -12,7 +14,7 @@ from enum import Enum
 from toolbox.errors import UsageError
 
 POSITIONS = {"first": 0, "second": 1}
-TURNED = "-"  # before the name of a lead that is read upside down
+TURNED = "-"  # before the name of an inverted lead
 
 
 class SignalKind(Enum):
@@ -53,8 +55,7 @@ AROUND = re.compile(
     rf"{LEAD.pattern}|mdc|elec|potl|channel|ch|eeg|pol|ref|einthoven|goldberger|wilson|raw|filtered|clean|chest|limb"
     r"|signal|standard|augmented"
 )
-# Words for other signals, and for figures that stand beside signals. With the word ECG, PLACES only say where the ECG
-# was taken.
+# Words for other signals, and for figures in a file of signals. With the word ECG, PLACES are places of electrodes.
 SIGNALS = re.compile(
     r"""emg|eog|ecog|ieeg|scg|bcg|pcg|icg|egg|resp|respiration|airflow|flow|nasal|cannula|effort|rip|capno
     |ppg|bvp|so|sp|co|pressure|abp|art|ibp|nibp|pap|cvp|icp|bp|lvp|rvp|pcwp|paw|sv|eda|gsr|scr|imp
@@ -95,12 +96,12 @@ def kind(name: str) -> SignalKind:
 
 
 def is_lead(name: str) -> bool:
-    """Whether the name of a column is that of a lead: an ECG by its name, or the word lead is in it."""
+    """Whether a column has the name of a lead: an ECG by its name, or a name with the word lead."""
     return kind(name) is SignalKind.ECG or any(map(LEAD.fullmatch, _words(name)))
 
 
 def is_aside(name: str) -> bool:
-    """Whether the name of a column is that of a figure or a label beside the signals: HR, ecg_quality, Patient ID."""
+    """Whether a column has the name of a figure or a label: HR, ecg_quality, Patient ID."""
     words = _words(name)
     own = [word for word in words if not (word.isdigit() or word.startswith(HEART) or NO_FIGURE.fullmatch(word))]
     aside = all(FIGURES.fullmatch(word) or ASIDE.fullmatch(word.removesuffix("s")) for word in own)
@@ -108,14 +109,14 @@ def is_aside(name: str) -> bool:
 
 
 def standard(name: str) -> str:
-    """The usual name of a lead in any spelling; an unknown name as it is."""
+    """The usual name of a lead in any spelling; an unknown name is unchanged."""
     return _known(name) or name.strip()
 
 
 def place_of(names: Sequence[str], wanted: str, taken: Collection[int] = ()) -> int | None:
     """The place of the lead `wanted` among `names`: its name, `first` or `second`, or another spelling of it.
 
-    Places in `taken` are passed over; None if no other is left.
+    Places in `taken` do not count; None if no other is left.
     """
     if wanted in POSITIONS and wanted not in names:
         found = [POSITIONS[wanted]] if POSITIONS[wanted] < len(names) else []
@@ -149,7 +150,7 @@ def _key(name: str) -> str:
 
 
 def _words(name: str) -> list[str]:
-    """The words and numbers of a name in small letters; a change of case begins another word."""
+    """The words and numbers of a name in small letters; a change of case starts another word."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
     return WORDS.findall(CASES.sub(" ", plain).lower())
 
@@ -167,3 +168,53 @@ def _known(name: str) -> str | None:
         if lead := SPELLINGS.get(text) or (WITH_ECG.get(text) if heart else None):
             return lead
     return None
+
+
+PREFIXES = {"n": 1e-6, "nano": 1e-6, "u": 1e-3, "µ": 1e-3, "μ": 1e-3, "micro": 1e-3, "m": 1.0, "milli": 1.0, "": 1e3}
+SPELLING = re.compile(rf"({'|'.join(sorted(PREFIXES, key=len, reverse=True))})[ _-]?v(?:olts?)?")
+IN_BRACKETS = re.compile(r"(?P<name>.*?)[\s_]*[\[(](?P<unit>[^\[\]()]*)[\])]")
+BEHIND = re.compile(r"(?P<name>.+?)[\s_/-]+(?P<unit>[^\s_/-]+)")
+STEPS = re.compile(r"(?P<steps>\d+(?:\.\d+)?)\s*/\s*(?P<unit>\w+)")  # as a WFDB header writes a gain
+ARBITRARY = re.compile(
+    r"adu|adc|nu|au|counts?|raw|steps?|bits?|lsb|digits?|digital|levels?|code|unitless|none|unknown|na|[?-]*"
+)
+
+
+def millivolts(unit: str) -> float | None:
+    """A unit in mV, in any usual spelling (`200/mV`: a step of 1/200 mV); None for another unit."""
+    text = unit.strip(" \t\r\n\"'()[]").lower()
+    if steps := STEPS.fullmatch(text):
+        whole = millivolts(steps["unit"])
+        return whole / float(steps["steps"]) if whole and float(steps["steps"]) else None
+    spelling = SPELLING.fullmatch(text)
+    return PREFIXES[spelling[1]] if spelling else None
+
+
+def is_arbitrary(unit: str) -> bool:
+    """Whether a unit counts steps of a converter of unknown size: adu, NU, counts, none."""
+    return ARBITRARY.fullmatch(re.sub(r"[\s./\"'_()\[\]]", "", unit.lower())) is not None
+
+
+def is_electric(unit: str) -> bool:
+    """Whether samples in this unit are in volts, or in steps that `--unit` can turn into volts."""
+    return millivolts(unit) is not None or is_arbitrary(unit)
+
+
+def check_asked(unit: str | None) -> None:
+    """Raise UsageError if the value of `--unit` is no unit of voltage."""
+    if unit is not None and millivolts(unit) is None:
+        raise UsageError(f"--unit is {unit[:40]!r}, no unit of voltage", hint="mV, uV, V, or 200/mV for 200 steps a mV")
+
+
+def named(text: str) -> tuple[str, str | None]:
+    """Split the label of a lead or column into its name and its unit, None without one.
+
+    Any text in brackets counts as a unit (`Time [s]`); without brackets only a unit of voltage does (`ECG_uV`).
+    """
+    text = text.strip()
+    if bracketed := IN_BRACKETS.fullmatch(text):
+        return bracketed["name"].strip(), bracketed["unit"].strip()
+    behind = BEHIND.fullmatch(text)
+    if behind and len(behind["unit"]) > 1 and millivolts(behind["unit"]) is not None:
+        return behind["name"].strip(), behind["unit"]
+    return text, None

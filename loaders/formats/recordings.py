@@ -1,7 +1,7 @@
 """A path becomes the recordings there: `for path in find(given): recording = open_recording(path, rate_hz=...)`.
 
 A path is a WFDB record (.hea, .dat, .mat or its name alone), an EDF or BDF, a CSV, a folder of any of them, or a
-RECORDS list. A format that is not read is named in the error.
+RECORDS list. The error for another format names it.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,13 +13,13 @@ from loaders.formats import wfdb_header
 from loaders.formats.csv.leads import open_table
 from loaders.formats.edf import BDF, EDF, open_edf
 from loaders.formats.recording import Recording
-from loaders.formats.wfdb import beside, open_wfdb
+from loaders.formats.wfdb import header_of, open_wfdb
 from toolbox import outputs
 from toolbox.errors import DataError
 
 BEGIN = 4096  # bytes
-ALONE_MAT = "a MATLAB file without a WFDB header (.hea) beside it"
-# Formats that are not read, by the bytes at a place in the file, by a word in XML, and by the ending.
+ALONE_MAT = "a MATLAB file without its WFDB header (.hea)"
+# Unsupported formats, by the bytes at a place in the file, by a word in XML, and by the ending.
 MARKS = (
     (128, b"DICM", "a DICOM file"),
     (16, b"SCPECG", "an SCP-ECG file"),
@@ -50,11 +50,11 @@ ENDINGS |= {".mat": ALONE_MAT, ".h5": "an HDF5 file", ".fit": "a FIT file of Gar
 ENDINGS |= {".xlsx": "a workbook of Excel", ".xls": "a workbook of Excel", ".zip": "a zip archive"}
 
 TABLES, TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".txt", ".txt.gz")
-SIGNALS = (".dat", ".mat")  # of a record, which is opened by its header
+SIGNALS = (".dat", ".mat")  # of a record; its header is opened
 EDFS = (".edf", ".bdf", ".rec")
 OPENERS: dict[str, Callable[[Path, float | None], Recording]] = {
     ".hea": open_wfdb,
-    **dict.fromkeys(SIGNALS, lambda path, rate_hz: open_wfdb(beside(path), rate_hz)),
+    **dict.fromkeys(SIGNALS, lambda path, rate_hz: open_wfdb(header_of(path), rate_hz)),
     **dict.fromkeys(EDFS, lambda path, _: open_edf(path)),
     **dict.fromkeys((*TABLES, *TEXTS), open_table),
 }
@@ -64,8 +64,7 @@ CONVERT = "it converted to WFDB (.hea and .dat), EDF, or a CSV with a column a l
 
 
 def open_recording(path: Path, *, rate_hz: float | None = None) -> Recording:
-    """The recording in a file that `find` gave; `rate_hz` is for files that state none. Raises DataError,
-    ResourceError."""
+    """Open a file of `find`; `rate_hz` is for files without a rate. Raises DataError, ResourceError."""
     recording = OPENERS[_ending(path)](path, rate_hz)
     stated = {rate for rate, _ in recording.shapes}
     if rate_hz is not None and rate_hz not in {*stated, recording.rate_hz}:
@@ -80,7 +79,7 @@ def find(path: Path) -> list[Path]:
         with reading(path):
             if found := _below(path):
                 return found
-        raise DataError("there are no recordings in the folder", where=str(path), hint=WOULD_DO)
+        raise DataError("the folder has no recordings", where=str(path), hint=WOULD_DO)
     if path.name == LIST and path.is_file():
         return _listed(path)
     is_known, is_signal = _ending(path) in OPENERS, _ending(path) in SIGNALS
@@ -92,12 +91,12 @@ def find(path: Path) -> list[Path]:
     if (alone or not is_known) and (known := _unread_format(path)):
         raise DataError(f"it is {known}, which is not read", where=str(path), hint=CONVERT)
     if not is_known:
-        raise DataError("this is no recording that is read", where=str(path), hint=WOULD_DO)
-    return [beside(path) if is_signal else path]
+        raise DataError("the file is no recording in a known format", where=str(path), hint=WOULD_DO)
+    return [header_of(path) if is_signal else path]
 
 
 def _unread_format(path: Path) -> str | None:
-    """The format of a file that is not read, with its article; None if it is not known."""
+    """The unsupported format of a file, with its article; None if it is unknown."""
     with open(path, "rb") as file:
         begin = file.read(BEGIN)
     for place, mark, name in MARKS:
@@ -119,13 +118,12 @@ def _listed(path: Path) -> list[Path]:
     files = _named_in(path)
     missing = [name for name, file in files.items() if not file.is_file()]
     if missing or not files:
-        what = f"of the recordings that are listed, not here: {' '.join(missing)[:200]}"
+        what = f"listed recordings are missing: {' '.join(missing)[:200]}"
         raise DataError(what if files else "the list is empty", where=str(path), hint="a whole copy")
     return list(files.values())
 
 
 def _named_in(index: Path) -> dict[str, Path]:
-    """The file of each name in a RECORDS list."""
     names = index.read_text(errors="replace").split()
     return {name: index.parent / (name if _ending(Path(name)) in OPENERS else f"{name}.hea") for name in names}
 
@@ -134,12 +132,12 @@ def _below(folder: Path) -> list[Path]:
     """The recordings in a folder and in all folders below it, sorted.
 
     Left out are records that a RECORDS list above them does not name (MIT-BIH has a folder of excerpts), segments of a
-    record, and results of this program. A table in the folder of a record, above or below it, is about the record, and
-    a text is a recording only without anything else.
+    record, and results of this program. A table in the folder of a record, above or below it, is about the record. A
+    text is a recording if there is no other.
     """
     files = [path for path in _files(folder) if not path.name.startswith(".")]
     if packed := [str(path.relative_to(folder)) for path in files if path.suffix.lower() == ".zip"]:
-        log.warning("zips are not looked into, unpack those with recordings: %s", ", ".join(packed)[:200])
+        log.warning("zips are skipped, unpack a zip with recordings: %s", ", ".join(packed)[:200])
     found = _unlisted([path for path in files if _is_record(path)], folder)
     segments = {segment for path in found if path.suffix.lower() == ".hea" for segment in _segments(path)}
     found = [path for path in found if path not in segments]
@@ -164,7 +162,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _is_record(path: Path) -> bool:
-    """Whether a file is a record by its ending; .rec, which others use too, by its begin."""
+    """Whether a file is a record by its ending; a .rec by its first bytes, as other formats have that ending too."""
     ending = path.suffix.lower()
     if ending != ".rec":
         return ending == ".hea" or ending in EDFS
@@ -173,18 +171,18 @@ def _is_record(path: Path) -> bool:
 
 
 def _unlisted(found: list[Path], folder: Path) -> list[Path]:
-    """The records without those in folders below a RECORDS list that does not name them, which is logged."""
+    """The records without the ones in folders below a RECORDS list that does not name them, with a warning."""
     for index in sorted({above / LIST for path in found for above in path.parents if above.is_relative_to(folder)}):
         if not index.is_file():
             continue
         named = _named_in(index)
         missing = [name for name, file in named.items() if not (file.is_file() or (index.parent / name).is_dir())]
         if missing:
-            log.warning("%d recordings that %s names are not here: %s", len(missing), index, ", ".join(missing)[:200])
+            log.warning("%d recordings in %s are missing: %s", len(missing), index, ", ".join(missing)[:200])
         left = [path for path in found if index.parent in path.parent.parents and path not in named.values()]
         if left and {*named.values()} & {*found}:
             places = ", ".join(sorted({str(path.parent.relative_to(folder)) for path in left}))
-            log.warning("%d recordings in %s are left out, which %s does not name", len(left), places[:200], index)
+            log.warning("%d recordings in %s are left out: %s does not name them", len(left), places[:200], index)
             found = [path for path in found if path not in left]
     return found
 

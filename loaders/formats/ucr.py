@@ -1,7 +1,7 @@
-"""The forms in which the UCR archive ships a dataset, .ts .arff .tsv .txt, each read as the CSV that it nearly is.
+"""The formats of the UCR archive, .ts .arff .tsv .txt, converted to CSV.
 
-Every line that is no row becomes a blank line, so that a fault in a row keeps its line and column. Formats as in
-Bagnall et al., arXiv 1811.00075 (.ts), and Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019 (the archive).
+Lines without a row become blank lines, so that a fault in a row keeps its line and column. Formats as in Bagnall et
+al., arXiv 1811.00075 (.ts), and Dau et al., IEEE/CAA J. Autom. Sinica 6(6):1293-1305, 2019 (the archive).
 """
 
 import io
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from toolbox.errors import DataError
 
@@ -18,24 +18,24 @@ NUMBERS_AFTER = b"@data"
 SPACES = re.compile(rb"[ \t]*,[ \t]*|[ \t]+")
 STATED = re.compile(r"@(?:problemname|relation)\s+['\"]?([^\s'\"]+)", re.IGNORECASE)
 HEADER = 500  # lines in which a file states its dataset
-OF_ROWS = (".csv", ".csv.gz", ".npz")  # endings of `table` that the archive does not have
+OF_ROWS = (".csv", ".csv.gz", ".npz")  # endings of `table` that the archive lacks
 RATE = "--rate-hz HZ"
 SHIPPED = "the file as the archive ships it"
 # In the order of the search; the archive of 2015 has files without a suffix.
 FORMS = (".ts", ".tsv", ".txt", ".arff", "")
 
 
-def as_csv(file: BinaryIO, where: str, *, suffix: str, name: str = "", samples: int | None = None) -> BinaryIO:
+def as_csv(file: IO[bytes], where: str, *, suffix: str, name: str = "", samples: int | None = None) -> IO[bytes]:
     """A file of the form `suffix` as a CSV of the same lines.
 
-    Raises DataError if its header states another `name` or number of `samples`; without these, any will do.
+    Raises DataError if its header states another `name` or number of `samples`; "" and None allow any.
     """
     lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
     if suffix == ".ts":
         asked = {"@problemname": name.lower(), "@timestamps": "false", "@univariate": "true", "@equallength": "true"}
         lines = _body(lines, where, asked | {"@serieslength": str(samples or "")})
         if several := next((number for number, line in enumerate(lines, 1) if line.count(b":") > 1), 0):
-            what = "the row has several series, one is read"
+            what = "the row has several series, one is allowed"
             raise DataError(what, where=f"{where}, line {several}", hint="an NPZ with x (rows, leads, samples) and y")
         lines = [line.replace(b":", b",") for line in lines]
     elif suffix == ".arff":
@@ -48,12 +48,12 @@ def as_csv(file: BinaryIO, where: str, *, suffix: str, name: str = "", samples: 
 
 
 def label_first(suffix: str) -> bool:
-    """Whether the label stands before the samples in a file of that form."""
+    """Whether the label is before the samples in a file of that form."""
     return suffix not in (".ts", ".arff")
 
 
 def _body(lines: list[bytes], where: str, asked: dict[str, str]) -> list[bytes]:
-    """The lines after @data, those before and comments blank. Raises DataError for a header unlike `asked`."""
+    """The lines with all up to @data and comments blank. Raises DataError for a header unlike `asked`."""
     if not any(line.strip() for line in lines):
         return []
     start = next((i for i, line in enumerate(lines) if line.strip().lower() == NUMBERS_AFTER), None)
@@ -70,9 +70,9 @@ def _body(lines: list[bytes], where: str, asked: dict[str, str]) -> list[bytes]:
 
 
 def check_archive(path: Path, name: str, there: Iterable[str]) -> None:
-    """Raise DataError, with the way to read it, for a file that is not of the archive's dataset `name`.
+    """Raise DataError, with the right command, for a file that is not of the archive's dataset `name`.
 
-    `there` are the names of the files in `path` if that is a folder or zip, none if it is a file.
+    `there` are the names of the files in `path` if it is a folder or zip, else empty.
     """
     if path.is_file() and path.name.lower().endswith(OF_ROWS):
         what = f"{name} is read from the files of the UCR archive, not from a table"
@@ -87,7 +87,7 @@ def check_archive(path: Path, name: str, there: Iterable[str]) -> None:
 
 
 def _check_loose(path: Path, name: str) -> None:
-    """The same for one file with an ending of the archive."""
+    """As `check_archive` for one file with an ending of the archive."""
     with open(path, encoding="utf-8", errors="replace") as file:
         stated = next((found[1] for line in islice(file, HEADER) if (found := STATED.match(line.strip()))), None)
     stated, train = stated or _by_name(path.name), f"{name}_TRAIN{path.suffix}"
@@ -100,12 +100,11 @@ def _check_loose(path: Path, name: str) -> None:
 
 
 def _by_name(file: str) -> str | None:
-    """The dataset of a file with a name as in the archive."""
+    """The dataset in a file name of the archive, or None."""
     found = re.fullmatch(r"(.+)_(?:TRAIN|TEST)(?:\.(?:ts|tsv|txt|arff))?", Path(file).name, re.IGNORECASE)
     return found and found[1]
 
 
 def _as_table(path: Path) -> str:
-    """The flags that read a file of the archive as one's own rows."""
     first = " --label-column 1" if path.suffix and label_first(path.suffix.lower()) else ""
     return f"--dataset table --data-file {shlex.quote(str(path))}{first} {RATE}"

@@ -1,6 +1,7 @@
-"""A WFDB header as header(5) of the WFDB Applications Guide has it (physionet.org): `read(path)` gives a `WfdbHeader`.
+"""A WFDB header, see header(5) of the WFDB Applications Guide (physionet.org): `read(path)` gives a `WfdbHeader`.
 
-Every header that wfdb reads as it was meant is accepted. Other spellings, such as a rate of `2.5e2`, are refused.
+Headers that wfdb reads correctly are accepted. Other spellings, such as a rate of `2.5e2`, are refused. Caches of
+chapman keep the text of errors.
 """
 
 import re
@@ -22,7 +23,7 @@ LEAD = re.compile(
     r"(?: \d+)?(?: (?P<zero>-?\d+))?(?: (?P<first>-?\d+))?(?: (?P<checksum>-?\d{1,9}))?(?: (?P<block>\d+))?"
     r"(?: (?P<name>.+))?)?"
 )
-UNNUMBERED = re.compile(r"(?=\S*[^\W\d])\S+(?: (?=\S*[^\W\d])\S+)*")  # a name where fields before it are left out
+UNNUMBERED = re.compile(r"(?=\S*[^\W\d])\S+(?: (?=\S*[^\W\d])\S+)*")  # a name if fields before it are left out
 LEAD_FIELDS = "file, format, gain, resolution, zero, first value, checksum, block size, name"
 SEGMENT = re.compile(r"(?P<name>[-\w]+|~) (?P<samples>\d{1,15})")
 CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%M:%S", "%M:%S.%f", "%S", "%S.%f")
@@ -30,8 +31,8 @@ CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%M:%S", "%M:%S.%f", "%S", "%S.%f")
 
 @dataclass(frozen=True)
 class WfdbLead:
-    """The line of a lead: its file and format, samples a frame, frames it comes late, first byte in the file, steps of
-    a unit, whether these are stated, the unit, the step of 0 units, its first step, 16 bits of its sum, its name."""
+    """The line of a lead: its file and format, samples per frame, delay in frames, first byte in the file, steps per
+    unit, whether these are stated, the unit, the step of 0 units, its first step, 16 bits of its sum, its name."""
 
     file: str
     format: str
@@ -57,10 +58,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class WfdbHeader:
-    """A header: frames a second and frames, None if not stated, and leads, or the segments in their place.
+    """A header: frames per second and frames, None if not stated, and leads, or segments instead.
 
-    `start` is the time of the first sample, if time and date are stated. `is_plain` tells whether wfdb takes the header
-    as it stands; `doubts` names fields that cannot be true.
+    `start` is the time of the first sample, if time and date are stated. `is_plain` is true if wfdb accepts the header
+    unchanged; `doubts` names impossible fields.
     """
 
     path: Path
@@ -79,7 +80,7 @@ class WfdbHeader:
 
 
 def size_of(path: Path, most: float = float("inf")) -> int:
-    """Bytes of a file. Raises ValueError above `most`, and for no plain file: a pipe would be waited for."""
+    """Bytes of a file. Raises ValueError above `most`, and for a pipe, which would block, or a missing file."""
     if not path.is_file():
         packed = path.with_name(f"{path.name}.gz")
         also = f"; {packed.name} is there, unpack it" if packed.is_file() else ""
@@ -136,7 +137,7 @@ def _segments(path: Path, name: str, lines: list[str]) -> tuple[Segment, ...]:
 
 
 def frames_hz(rate: str, frame: int = 1) -> float | None:
-    """Frames a second, of up to `frame` samples of a lead each, None for "". Raises ValueError for no rate."""
+    """Frames per second, with up to `frame` samples of a lead each; None for "". Raises ValueError for another text."""
     if not rate:
         return None
     known = RATE.fullmatch(rate)
@@ -157,7 +158,7 @@ def _start(when: list[str]) -> tuple[datetime | None, str]:
             day = datetime.strptime(date, "%d/%m/%Y") if date else None
             return (datetime.combine(day, time) if day and clock.count(":") == 2 else None), ""
     what = f"the header's time and date are {' '.join(when)[:40]!r}, not HH:MM:SS DD/MM/YYYY"
-    return None, f"{what}: when the recording begins is not known"
+    return None, f"{what}: the start of the recording is unknown"
 
 
 def _lead(number: int, line: str) -> WfdbLead:

@@ -1,6 +1,6 @@
 """The samples of a WFDB record, read by wfdb in pieces: `signal = of(header, wanted)`, `signal.read(k, first, last)`.
 
-The header is compared with the size of the files before wfdb makes room for its samples. Formats are in signal(5).
+The header is compared with the size of the files before wfdb allocates memory. Formats are in signal(5).
 """
 
 import tempfile
@@ -13,30 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.formats import wfdb_header
-from loaders.formats.units import millivolts
+from loaders.formats.lead_names import millivolts
 from loaders.formats.wfdb_header import Segment, WfdbHeader, WfdbLead, size_of
 from toolbox.ecg.gaps import BLOCK
 
-# Bytes that hold as many samples, by format; a compressed file states its own length.
+# Bytes and samples of a group, by format; a compressed file states its own length.
 PACKED = {"8": (1, 1), "16": (2, 1), "24": (3, 1), "32": (4, 1), "61": (2, 1), "80": (1, 1), "160": (2, 1)}
 PACKED |= {"212": (3, 2), "310": (4, 3), "311": (4, 3)}
 DIFFERENCES = "8"  # each sample is the difference to the one before, so a file is read from its first sample
-BIG_ENDIAN = "61"  # of which wfdb gives no steps
+BIG_ENDIAN = "61"  # wfdb gives no steps of this format
 MATLAB = b"MATLAB "
 MENDED = "r"
 Digital = NDArray[np.int64]
 
 
 def room(header: Path, number: int, leads: Sequence[WfdbLead], samples: int | None) -> int:
-    """Frames of a lead: `samples` as stated, or as many as its file holds. Raises ValueError if the two do not fit."""
+    """Frames of a lead: the stated `samples`, or all in its file. Raises ValueError if the two do not fit."""
     lead, path = leads[number], header.with_name(leads[number].file)
-    beside = [each for each in leads if each.file == lead.file]
-    first = leads.index(beside[0])
-    if list(leads[first : first + len(beside)]) != beside or len({(each.format, each.offset) for each in beside}) > 1:
+    same = [each for each in leads if each.file == lead.file]
+    first = leads.index(same[0])
+    if list(leads[first : first + len(same)]) != same or len({(each.format, each.offset) for each in same}) > 1:
         raise ValueError(f"the leads in {lead.file} differ in format or offset, or stand apart")
     if lead.format in PACKED:
         of_bytes, of_samples = PACKED[lead.format]
-        frame = sum(each.frame for each in beside)
+        frame = sum(each.frame for each in same)
         most = (size_of(path) - lead.offset) * of_samples // (frame * of_bytes)
     else:
         most = (_compressed(path) - lead.offset) // lead.frame
@@ -45,7 +45,7 @@ def room(header: Path, number: int, leads: Sequence[WfdbLead], samples: int | No
         raise ValueError(f"{lead.file} has no whole sample of each lead")
     if not 0 < found <= most:
         raise ValueError(f"{lead.file} has room for {most} samples of each lead, the header says {samples}")
-    if (skew := max(each.skew for each in beside)) >= found:
+    if (skew := max(each.skew for each in same)) >= found:
         raise ValueError(f"lead {number + 1} is skewed by {skew} samples of {found}")
     return found
 
@@ -62,7 +62,7 @@ def _compressed(path: Path) -> int:
 
 
 def not_mat_5(path: Path) -> None:
-    """Raise ValueError for a MAT file above version 4, whose samples have no fixed place in the file."""
+    """Raise ValueError for a MAT file above version 4: its samples have no fixed place in the file."""
     if path.suffix.lower() == ".mat" and path.is_file():
         with open(path, "rb") as file:
             begin = file.read(len(MATLAB) + 3)
@@ -83,7 +83,7 @@ def of(header: WfdbHeader, wanted: Sequence[int]) -> "Single | Segmented":
 
 
 class Single:
-    """The signal of a record in one piece, of `samples` frames; the leads `wanted` have to be there."""
+    """The signal of a record in one piece, of `samples` frames; the leads `wanted` must exist."""
 
     def __init__(self, header: WfdbHeader, wanted: Sequence[int]) -> None:
         for lead in header.leads:
@@ -135,7 +135,7 @@ class Single:
 
 
 def _mended(header: WfdbHeader, samples: int) -> tempfile.TemporaryDirectory[str]:
-    """A folder with links to the signal files and a header of the same meaning in the spelling that wfdb takes."""
+    """A folder with links to the signal files and a header with the same content that wfdb accepts."""
     folder = tempfile.TemporaryDirectory(prefix="wfdb-")
     links = {file: f"s{number}.dat" for number, file in enumerate(dict.fromkeys(lead.file for lead in header.leads))}
     for file, link in links.items():
@@ -165,7 +165,7 @@ class Segmented:
         self.leads = tuple(self._lead(k, lead) for k, lead in enumerate(described))
 
     def _lead(self, k: int, lead: WfdbLead) -> WfdbLead:
-        """A lead as all segments with it describe it. Raises ValueError if they differ."""
+        """The description of a lead in its segments. Raises ValueError if they differ."""
         same = [part.signal.leads[i] for part in self._parts if (i := part.places[k]) is not None]
         if len({each.frame for each in same}) > 1:
             raise ValueError(f"its segments differ in the samples a frame of lead {lead.name}")
@@ -206,7 +206,6 @@ class _Part:
 
 
 def _part(record: WfdbHeader, segment: Segment) -> WfdbHeader:
-    """The header of a segment. Raises ValueError that names the segment."""
     try:
         part = wfdb_header.read(record.path.with_name(f"{segment.name}.hea"))
         if part.segments:

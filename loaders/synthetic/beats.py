@@ -1,9 +1,9 @@
-"""Generated heartbeats in the layout, scale and imbalance of the real ones, from a published dynamical model.
+"""Dataset `synth`: generated heartbeats in the layout, scale and imbalance of `ecg`, from a published dynamical model.
 
 McSharry et al., IEEE Trans Biomed Eng 50(3):289-294, 2003: on the unit circle the phase turns once a beat, and every
 wave (P, Q, R, S, T) pulls the trace towards its own bump, dz/dt = -sum a_i dtheta_i exp(-dtheta_i^2 / 2 b_i^2) - z,
-here scaled by the angular velocity, so that a fast beat is as tall as a slow one. Ectopic beats differ in the waves'
-heights a_i and widths b_i and in the pause that follows. Shapes overlap between classes on purpose.
+here scaled by the angular velocity, so that a fast beat is as tall as a slow one. Ectopic beats differ in the heights
+a_i and widths b_i of the waves and in the pause after them. Shapes overlap between classes on purpose.
 """
 
 from functools import partial
@@ -34,14 +34,9 @@ HEIGHT = np.array(
     [NORMAL_HEIGHT, [0.5, -4, 25, -11, 1.1], [0, -3, 13, -9, -1.3], [0.6, -4, 21, -8.3, -0.25], [0.1, -9, 16, -3, -1]]
 )
 WIDTH = np.array(
-    [
-        NORMAL_WIDTH,
-        [0.2, 0.1, 0.1, 0.13, 0.33],
-        [0.25, 0.2, 0.24, 0.22, 0.5],
-        [0.25, 0.14, 0.16, 0.15, 0.45],
-        [0.25, 0.08, 0.26, 0.16, 0.5],
-    ]
-)
+    [NORMAL_WIDTH, [0.2, 0.1, 0.1, 0.13, 0.33], [0.25, 0.2, 0.24, 0.22, 0.5],
+     [0.25, 0.14, 0.16, 0.15, 0.45], [0.25, 0.08, 0.26, 0.16, 0.5]]
+)  # fmt: skip
 PAUSE = np.array([1.0, 1.2, 1.25, 1.05, 1.0])  # of the next RR interval, against a normal one
 JITTER = 0.18  # standard deviation of the waves' log height and log width from beat to beat
 
@@ -73,8 +68,8 @@ def _rows(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]
 
 
 def _shape(y: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Heights and widths (N, 5) of the waves, each beat with its own."""
-    blend = rng.beta(1.2, 9, (len(y), 1))  # every beat has something of a normal one, a few nearly all
+    """Heights and widths (N, 5) of the waves of each beat."""
+    blend = rng.beta(1.2, 9, (len(y), 1))  # the part of a normal beat in each beat, in a few nearly all
     height = (1 - blend) * HEIGHT[y] + blend * NORMAL_HEIGHT
     width = (1 - blend) * WIDTH[y] + blend * NORMAL_WIDTH
     return height * rng.lognormal(0, JITTER, height.shape), width * rng.lognormal(0, JITTER, width.shape)
@@ -104,7 +99,7 @@ def _integrate(
 
 
 def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.floating]:
-    """Muscle noise, baseline wander and mains hum, different in strength from beat to beat."""
+    """Muscle noise, baseline wander and mains hum of random strength in each beat."""
     rows = (shape[0], 1)
     time_s = np.arange(shape[1]) / RATE_HZ
     wander = rng.gamma(1.5, 0.035, rows) * np.sin(
@@ -115,7 +110,7 @@ def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float
 
 
 def load(request: Request) -> Data:
-    """12,000 training and 3,000 test beats, the same at every start; the seed only draws the validation rows."""
+    """12,000 training and 3,000 test beats, the same in every run; the seed only draws the validation rows."""
 
     def read(part: str, rows: int, seed: int) -> tuple[Split, str]:
         arrays, checksum = cached(request.cache / f"{part}-{rows}-{seed}-v{VERSION}", partial(beats, rows, seed))

@@ -1,10 +1,8 @@
-"""Dataset `synth_strips`: generated strips of unequal length laid out as those of `cinc2017`, to try out what is meant
-for them.
+"""Dataset `synth_strips`: generated strips of unequal length in the layout of `cinc2017`, for trials without data.
 
-Beats are bumps around each R peak. What is typical of a label: N beats come regularly after a P wave; A (atrial
-fibrillation) beats come irregularly, without a P wave, over a fine trembling of the baseline; of O every third beat
-comes early and is wide; ~ is noise in which no beat can be told. Some strips are upside down, all stand on an offset of
-their own.
+Beats are bumps around each R peak: in N regular, after a P wave; in A (atrial fibrillation) irregular, without a P
+wave, over a fine tremble of the baseline; in O every third beat is early and wide; ~ is noise without visible beats.
+Some strips are upside down, and each has an offset.
 """
 
 import numpy as np
@@ -21,7 +19,7 @@ RATE_HZ, STEPS_PER_MV, SEED = 300, 1000.0, 17
 LABELS = ("N", "A", "O", "~")
 COUNTS = (120, 60, 60, 20)
 SHORTEST_S, LONGEST_S = 6.0, 20.0
-# Waves P Q R S T: when in s after the R peak, how high in mV and how wide in s.
+# Waves P Q R S T: time in s after the R peak, height in mV and width in s.
 WHEN_S = np.array([-0.17, -0.03, 0.0, 0.03, 0.26])
 HEIGHT_MV = np.array([0.15, -0.12, 1.1, -0.25, 0.3])
 WIDTH_S = np.array([0.022, 0.01, 0.012, 0.012, 0.05])
@@ -31,7 +29,7 @@ TREMBLE_MV, TREMBLE_HZ = 0.06, (5.0, 8.0)
 
 
 def load(request: Request) -> Data:
-    """260 strips of 6 to 20 s, the same at every start; the seed only divides them."""
+    """260 strips of 6 to 20 s, the same in every run; the seed only divides them."""
     plan = StripPlan.of(request)
     return plan.data(*cached(request.cache / f"strips-v{VERSION}", generated))
 
@@ -39,9 +37,9 @@ def load(request: Request) -> Data:
 def generated() -> Arrays:
     """All strips, their labels in random order."""
     rng = np.random.default_rng(SEED)
-    label = rng.permutation(np.repeat(LABELS, COUNTS))
+    label = rng.permutation(np.repeat(LABELS, COUNTS)).tolist()
     signals = [
-        strip(str(each), np.random.default_rng(seeds)) for each, seeds in zip(label, rng.spawn(len(label)), strict=True)
+        strip(each, np.random.default_rng(seeds)) for each, seeds in zip(label, rng.spawn(len(label)), strict=True)
     ]
     names = [f"s{number:03}" for number in range(1, len(label) + 1)]
     return strips.together(signals, RATE_HZ, record=names, label=label, gain=[STEPS_PER_MV] * len(label))
@@ -64,7 +62,7 @@ def strip(label: str, rng: np.random.Generator) -> NDArray[np.int16]:
 
 def _beats(label: str, time_s: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """The beats of a strip (T,) in mV."""
-    count = int(time_s[-1] * 3) + 3  # more than there is room for
+    count = int(time_s[-1] * 3) + 3  # more than the strip has room for
     rr_s = rng.uniform(0.6, 1.0) * (rng.lognormal(0, 0.25, count) if label == "A" else rng.normal(1, 0.02, count))
     early = (np.arange(count) % 3 == 2) & (label == "O")
     rr_s = rr_s.clip(0.33) * np.where(early, EARLY, 1) * np.where(np.roll(early, 1), PAUSE, 1)

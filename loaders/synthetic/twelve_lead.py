@@ -1,17 +1,15 @@
-"""Dataset `synth_rhythms`: generated twelve-lead records of four rhythms laid out as those of `chapman`, to try things
-out with.
+"""Dataset `synth_rhythms`: generated twelve-lead records of four rhythms in the layout of `chapman`, for trials without
+data.
 
-Each record is of another patient, with a heart vector, rate and noise of its own. What is typical of a rhythm: AFIB has
-no P wave, RR intervals without an order and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave
-before it; SVT has no P wave, or one after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, SA too,
-swaying with the breath.
+Each record is another patient, with another heart vector, rate and noise. AFIB has no P wave, irregular RR intervals
+and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave before it; SVT has no P wave, or one
+after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, and so is SA, which changes with the breath.
 
-The heart as a dipole that turns and swells with every wave of a beat, seen by the twelve leads.
-
-A wave is a Gaussian bump of the vector (x, y, z), as in the dynamical model of McSharry et al. (IEEE TBME
-50(3):289-294, 2003) and its extension to the vector by Sameni et al. (EURASIP J Adv Signal Process 2007:43407). x
-points to the left, y down and z to the back, in mV of the Frank leads. Eight leads see the vector as Dower, Machado &
-Osborne found (Clin Cardiol 3(2):87-95, 1980), the other four follow from I and II by Einthoven and Goldberger.
+The heart is a dipole that turns and grows with every wave of a beat. A wave is a Gaussian bump of the vector (x, y, z),
+as in the dynamical model of McSharry et al. (IEEE TBME 50(3):289-294, 2003) and its extension to the vector by Sameni
+et al. (EURASIP J Adv Signal Process 2007:43407). x points to the left, y down and z to the back, in mV of the Frank
+leads. Eight leads are projections of the vector by Dower, Machado & Osborne (Clin Cardiol 3(2):87-95, 1980), the other
+four follow from I and II by Einthoven and Goldberger.
 """
 
 import numpy as np
@@ -25,34 +23,20 @@ from loaders.files.cache import Arrays, cached
 
 Signal = NDArray[np.float64]
 WAVES = ("P", "Q", "R", "S", "T rise", "T")
-# What I, II, V1 to V6 see of x, y and z.
+# The projections of x, y and z on I, II, V1 to V6.
 DOWER = np.array(
-    [
-        [0.632, -0.235, 0.059],
-        [0.235, 1.066, -0.132],
-        [-0.515, 0.157, -0.917],
-        [0.044, 0.164, -1.387],
-        [0.882, 0.098, -1.277],
-        [1.213, 0.127, -0.601],
-        [1.125, 0.127, -0.086],
-        [0.831, 0.076, 0.230],
-    ]
-)
-# How I, II, V1 to V6 make I, II, III, aVR, aVL, aVF, V1 to V6.
+    [[0.632, -0.235, 0.059], [0.235, 1.066, -0.132], [-0.515, 0.157, -0.917], [0.044, 0.164, -1.387],
+     [0.882, 0.098, -1.277], [1.213, 0.127, -0.601], [1.125, 0.127, -0.086], [0.831, 0.076, 0.230]]
+)  # fmt: skip
+# I, II, III, aVR, aVL, aVF from I and II.
 LIMBS = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
-# Of each wave: when in s after the R peak (T at a beat a second), how wide in s, and its vector in mV.
+# Of each wave: time in s after the R peak (T at a beat per second), width in s, and its vector in mV.
 WHEN_S = np.array([-0.16, -0.028, 0.0, 0.028, 0.23, 0.28])
 WIDTH_S = np.array([0.024, 0.009, 0.012, 0.013, 0.055, 0.033])
 VECTOR_MV = np.array(
-    [
-        [0.07, 0.12, -0.02],
-        [-0.14, -0.05, -0.22],
-        [1.05, 0.85, 0.35],
-        [-0.12, -0.12, 0.5],
-        [0.12, 0.09, -0.09],
-        [0.2, 0.16, -0.13],
-    ]
-)
+    [[0.07, 0.12, -0.02], [-0.14, -0.05, -0.22], [1.05, 0.85, 0.35],
+     [-0.12, -0.12, 0.5], [0.12, 0.09, -0.09], [0.2, 0.16, -0.13]]
+)  # fmt: skip
 REACH_S = 0.6  # of a beat's waves to either side of its R peak
 
 
@@ -62,10 +46,10 @@ def twelve(eight: Signal) -> Signal:
 
 
 def beats(peaks_s: Signal, samples: int, rate_hz: float, *, vector: Signal, when_s: Signal, width_s: Signal) -> Signal:
-    """The vector (3, T) of the beats whose R peaks come at `peaks_s` (N,), which may lie outside of the record.
+    """The vector (3, T) of beats with R peaks at `peaks_s` (N,), inside or outside of the record.
 
-    `vector` is of each wave (6, 3) or of each wave of each beat (N, 6, 3), `when_s` (N, 6) after the R peak, `width_s`
-    (6,).
+    `vector` is (6, 3) for each wave or (N, 6, 3) for each wave of each beat, `when_s` (N, 6) after the R peak,
+    `width_s` (6,).
     """
     first = np.floor((peaks_s - REACH_S) * rate_hz).astype(int)
     at = first[:, None] + np.arange(int(2 * REACH_S * rate_hz))  # (N, W) samples around each peak
@@ -77,16 +61,15 @@ def beats(peaks_s: Signal, samples: int, rate_hz: float, *, vector: Signal, when
 
 
 def f_waves(time_s: Signal, rng: np.random.Generator) -> Signal:
-    """The vector (3, T) of fibrillating atria: a sawtooth of 5 to 8 Hz whose rate and height sway, strongest towards
+    """The vector (3, T) of fibrillating atria: a sawtooth of 5 to 8 Hz with varying rate and height, strongest towards
     V1.
 
     Stridh & Sörnmo, IEEE TBME 48(1):105-111, 2001.
     """
     sway = rng.uniform(0.2, 0.5) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.3) * time_s + rng.uniform()))
     phase = 2 * np.pi * rng.uniform(5, 8) * time_s + sway / 0.2
-    height_mv = rng.uniform(0.05, 0.11) * (
-        1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.1, 0.4) * time_s + rng.uniform()))
-    )
+    strongest_mv = rng.uniform(0.05, 0.11)
+    height_mv = strongest_mv * (1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.1, 0.4) * time_s + rng.uniform())))
     saw = sum(np.sin(k * phase) / k for k in (1, 2, 3)) * 2 / np.pi
     towards = np.array([-0.3, 0.6, -0.8]) + rng.normal(0, 0.15, 3)
     return height_mv * saw * towards[:, None]
@@ -114,7 +97,7 @@ NOISE_MV, WANDER_MV = (0.006, 0.025), (0.01, 0.06)
 
 
 def load(request: Request) -> Data:
-    """240 records of 10 s at 500 Hz in mV, the same at every start."""
+    """240 records of 10 s at 500 Hz in mV, the same in every run."""
     plan = TwelveLeadPlan.of(request)
     return plan.data(*cached(request.cache / f"records-v{VERSION}", generated))
 
@@ -125,12 +108,8 @@ def generated() -> Arrays:
     rhythm = rng.permutation(np.repeat(list(COUNTS), list(COUNTS.values())))
     samples = np.stack([record(str(each), one) for each, one in zip(rhythm, rng.spawn(len(rhythm)), strict=True)])
     names = np.array([f"t{number:03}" for number in range(1, len(rhythm) + 1)])
-    return {
-        "samples": samples,
-        "record": names,
-        "rhythm": rhythm,
-        "content": np.array([*map(twelve_lead.content, samples)]),
-    }
+    content = np.array([*map(twelve_lead.content, samples)])
+    return {"samples": samples, "record": names, "rhythm": rhythm, "content": content}
 
 
 def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:
@@ -151,7 +130,7 @@ def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:
 def _patient(
     rhythm: str, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The patient's own waves: vector (6, 3) in mV, when (6,) and width (6,) in s."""
+    """The patient's waves: vector (6, 3) in mV, time (6,) and width (6,) in s."""
     waves = len(WAVES)
     vector = turned(VECTOR_MV, rng.normal(0, (8, 8, 14)))
     vector = vector * rng.lognormal(0, 0.2, (waves, 1)) * rng.lognormal(-0.1, 0.2)
@@ -164,7 +143,7 @@ def _patient(
 
 
 def _peaks_s(rhythm: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """When the R peaks come (N,), from before the record to after it, and the RR interval before each (N,)."""
+    """The times (N,) of the R peaks, from before the record to after it, and the RR interval before each (N,)."""
     usual_s = 60 / rng.uniform(*RATES[rhythm])
     beats = int(14 / usual_s)
     if rhythm == "AFIB":
@@ -177,7 +156,7 @@ def _peaks_s(rhythm: str, rng: np.random.Generator) -> tuple[NDArray[np.float64]
 
 
 def _noise(time_s: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Muscle noise and a baseline that wanders with the breath (8, T) in mV, each lead with its own part of both."""
+    """Muscle noise and baseline wander with the breath (8, T) in mV, different in each lead."""
     muscle = rng.uniform(*NOISE_MV) * rng.normal(size=(len(DOWER), len(time_s)))
     hz, phase = rng.uniform(0.12, 0.4, (2, 1)), rng.uniform(0, 1, (2, 1))
     wander = np.sin(2 * np.pi * (hz * time_s + phase))

@@ -1,7 +1,6 @@
 """A column of times, of a clock or of row numbers: its unit, and the rate, the gaps and the order of the rows.
 
-`clock = clock_of(place, name, unit, cells, ...)` looks at the first rows; `Timeline(clock)` takes the seconds of all
-rows.
+`clock = clock_of(place, name, unit, cells, ...)` uses the first rows; `Timeline(clock)` gets the seconds of all rows.
 """
 
 import math
@@ -40,8 +39,8 @@ COUNT = re.compile(
     r"|packet)(?:[ _]*(?:#|no|nr|num|number|index|idx|id|count|interval))?",
     re.IGNORECASE,
 )
-SLOWEST_HZ, FASTEST_HZ = 20, 5_000  # that a column without a unit may mean
-EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))  # time since 1970 in our time
+SLOWEST_HZ, FASTEST_HZ = 20, 5_000  # possible rates of a column without a unit
+EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))  # time since 1970, today
 DAYS = ("%d.%m.%Y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d-%m-%Y", "%Y-%m-%d")
 TIMES = ("%H:%M:%S.%f", "%H:%M:%S", "%I:%M:%S.%f %p", "%I:%M:%S %p")
 DATES = ("ISO8601", *(f"{day}{between}{time}" for day in DAYS for between in " T" for time in TIMES))
@@ -52,16 +51,16 @@ DAY_S = 86400.0
 LEAST_ROWS = 3
 REGULAR, JITTERS, IRREGULAR = range(3)
 EVEN, WITHIN, HALVES = 0.1, 0.95, 0.02
-LEFT_OPEN = 1e-5  # of a rate, by any clock: a second a day
+LEFT_OPEN = 1e-5  # the error of any clock's rate: a second a day
 
 
 @dataclass(frozen=True)
 class Clock:
     """A column that states the times of its rows.
 
-    `kind` is number, date or time of day; `unit` that of a number, "rows" if it counts them. `is_stated` is false if
-    the unit is a guess. `period_s` is its usual step, `resolution_s` that of its last digit; a step above `jump_s` is a
-    gap. Its seconds begin at `origin`, of the cells; `start` is that of dates.
+    `kind` is number, date or time of day; `unit` the unit of a number, "rows" for row numbers. `is_stated` is false for
+    a guessed unit. `period_s` is its usual step, `resolution_s` the step of its last digit; a step above `jump_s` is a
+    gap. Its seconds count from `origin`, in units of the cells; `start` is the first date.
     """
 
     place: int
@@ -79,7 +78,7 @@ class Clock:
 
     @property
     def counts(self) -> bool:
-        """Whether it counts rows, and states no time."""
+        """Whether it has row numbers, and no times."""
         return self.unit == "rows"
 
     def seconds(self, cells: "pd.Series", dialect: Dialect) -> Seconds:
@@ -88,7 +87,7 @@ class Clock:
 
 
 def unit_of(name: str, unit: str) -> str | None:
-    """The unit of time that the unit or the name of a column states; None for none."""
+    """The unit of time in the unit or the name of a column, or None."""
     spelled = SPELLINGS.get(unit.lower())
     tokens = [token.lower() for token in re.split(r"[\s_\[\]()/.,-]+", name) if token]
     found = [SPELLINGS[token] for token in tokens if token in SPELLINGS and (len(token) > 1 or token == tokens[-1])]
@@ -100,12 +99,12 @@ def unit_of(name: str, unit: str) -> str | None:
 def clock_of(
     place: int, name: str, unit: str, *, cells: Sequence[str], dialect: Dialect, numeric: bool, given_hz: float | None
 ) -> Clock | None:
-    """The clock in a column with `cells` in its first rows; None if these do not rise as time does."""
+    """The clock in a column with `cells` in its first rows; None if these do not rise like time."""
     import pandas as pd
 
     kind, form = ("number", "") if numeric else _kind(cells)
     raw = _raw(pd.Series(cells, dtype=object), kind, form, dialect, 0) if kind else np.empty(0)
-    there = np.flatnonzero(np.isfinite(raw))
+    there = np.flatnonzero(np.isfinite(raw)).tolist()
     if len(there) < LEAST_ROWS:
         return None
     resolution = _resolution([cells[k] for k in there], raw[there], kind, dialect)
@@ -142,10 +141,9 @@ def _point(cell: str) -> str:
 
 
 def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: float) -> Seconds:
-    """Cells (N,) from `origin` on: in seconds for dates and clocks, else in their own unit; NaN for any other text.
+    """Cells (N,) less `origin`: in seconds for dates and clocks, else in their own unit; NaN for any other text.
 
-    `origin` is taken off whole numbers before they are rounded to float64, which has room for days in ns and not for
-    years.
+    `origin` is subtracted before whole numbers are rounded to float64, which can hold days in ns but not years.
     """
     import pandas as pd
 
@@ -162,14 +160,15 @@ def _raw(cells: "pd.Series", kind: str, form: str, dialect: Dialect, origin: flo
         whole = times.astype("int64").to_numpy() - round(origin * 1e6)
         return np.where(times.notna(), whole / 1e6, np.nan)
     text = text.where(text.str.count(":") != 1, "0:" + text)
-    return pd.to_timedelta(text, errors="coerce").dt.total_seconds().to_numpy(np.float64) - origin
+    seconds = pd.to_timedelta(text, errors="coerce").dt.total_seconds()
+    return np.asarray(seconds.to_numpy(np.float64) - origin, np.float64)
 
 
 def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Dialect) -> float:
-    """The step of the last digit of cells, or a larger common step, as of a clock that stands still."""
+    """The step of the last digit of cells, or a larger common step, such as of a clock that repeats values."""
     mark = dialect.decimal if kind == "number" else "."
     parts = [(cell if kind == "number" else _point(cell)).partition(mark)[2] for cell in cells]
-    digit = 10.0 ** -max(len(re.match(r"\d*", part)[0]) for part in parts)
+    digit = 10.0 ** -max(len(re.findall(r"\d*", part)[0]) for part in parts)
     steps = np.diff(values) / digit
     whole = np.unique(np.round(steps[np.abs(steps) < 2**52]).astype(np.int64))
     common = int(np.gcd.reduce(whole)) if len(whole) > 1 else 0
@@ -177,15 +176,15 @@ def _resolution(cells: Sequence[str], values: Seconds, kind: str, dialect: Diale
 
 
 def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | None:
-    """The usual step, the largest that is no gap, and their quality; None if values do not rise."""
+    """The usual step, the largest step without a gap, and their quality; None if values do not rise."""
     steps = np.diff(values[np.isfinite(values)])
     up = steps[steps > 0]
     if len(up) < max(1, len(steps) * 0.001) or (steps < 0).mean() > 1 - WITHIN:
         return None
     usual = steps[(steps >= 0) & (steps <= 3 * np.median(up))]
-    for _ in range(3):  # without the steps over lost samples, unless all that rises are such steps
+    for _ in range(3):  # without steps over lost samples, unless all rises are such steps
         period = usual.mean()
-        rounds = (usual < 0.75 * period).mean() > 1 - WITHIN  # else the last digit is finer than the steps need
+        rounds = (usual < 0.75 * period).mean() > 1 - WITHIN  # else the last digit is finer than the steps
         jump = period + max(1.001 * resolution if rounds else 0.0, 0.5 * period)
         if usual[usual <= jump].sum() < 0.5 * usual.sum():
             break
@@ -201,7 +200,7 @@ def _steps(values: Seconds, resolution: float) -> tuple[float, float, int] | Non
 def _unit(
     values: Seconds, period: float, name: str, stated: str | None, given_hz: float | None
 ) -> tuple[str | None, bool]:
-    """The unit of numbers that rise by `period`, None if nothing fits, and whether the file states it."""
+    """The unit of numbers that rise by `period`, None if no unit fits, and whether the file states it."""
     if stated:
         return stated, True
     first, last = np.nanmin(values), np.nanmax(values)
@@ -219,7 +218,7 @@ def _unit(
 
 
 class Timeline:
-    """The steps of a clock over all rows: `add` takes the seconds of a block, in order."""
+    """The steps of a clock over all rows: `add` gets the seconds of each block, in order."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -247,7 +246,7 @@ class Timeline:
             self._jumps.append((at[jump], steps[jump]))
         usual = ~(back | jump)
         odd = usual & (np.abs(steps - clock.period_s) > clock.resolution_s * 1.001 + EVEN * clock.period_s)
-        self.odd += int(odd[0 if self.rows else 1 :].sum())  # there is no step to the first row
+        self.odd += int(odd[0 if self.rows else 1 :].sum())  # the first row has no step
         self._sum += float(steps[usual].sum())
         self._count += int(usual.sum()) - (self.rows == 0)
         self._note_edges(at, t, steps)
@@ -260,7 +259,8 @@ class Timeline:
         self.untimed += int((~there).sum())
         place = np.arange(len(seconds))
         if not there.any():
-            return (self._last - self._days_s if self.rows else 0.0) + self.clock.period_s * (place + 1)
+            first_s = self._last - self._days_s if self.rows else 0.0
+            return np.asarray(first_s + self.clock.period_s * (place + 1), np.float64)
         filled = np.interp(place, place[there], seconds[there])
         first, last = place[there][[0, -1]]
         filled[:first] -= self.clock.period_s * (first - place[:first])
@@ -276,17 +276,12 @@ class Timeline:
 
     @property
     def jumps(self) -> tuple[NDArray[np.int64], Seconds]:
-        """The rows (G,) before which there is a gap, and the steps (G,) there in seconds."""
+        """The rows (G,) after a gap, and their steps (G,) in seconds."""
         rows, steps = zip(*self._jumps, strict=True)
         return np.concatenate(rows), np.concatenate(steps)
 
-    @property
-    def is_uneven(self) -> bool:
-        """Whether many steps that are no gaps are not as long as the usual one."""
-        return self.odd > (1 - WITHIN) * self.rows
-
     def rate(self) -> tuple[float, float] | None:
-        """The rate in Hz, whole as far as the printed digits allow, and the part of it that they leave open."""
+        """The rate in Hz, whole as far as the printed digits allow, and its relative error by these digits."""
         clock = self.clock
         if clock.counts or not self._count or not self._sum > 0:
             return None

@@ -1,8 +1,8 @@
 """A user's own table with a row per beat: its columns of samples, of the label, the record and the split.
 
-A column is asked for by its name in the header, or by its number counted from 1. Without a header every line is a row.
-Files of the UCR archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`. Columns that number the rows or
-their records are refused: a network would learn from them the place of a row in its file, and with it its class.
+A column is named by its header, or by its number counted from 1. Without a header every line is a row. Files of the UCR
+archive (.ts, .arff, .tsv, .txt) are read in the same way, see `ucr`. Columns that number the rows or their records are
+refused: a network would learn the class from the place of a row in its file.
 """
 
 import math
@@ -11,7 +11,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout, first_lines
-from loaders.formats.csv.text import DECIMALS, DELIMITERS, choose
+from loaders.formats.csv.text import DECIMALS, DELIMITERS, choose, is_number
 from loaders.formats.labels import NO_LABEL, stand_first
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
@@ -29,14 +29,14 @@ from toolbox.registry import pick
 FEWEST_SAMPLES = 2
 LISTED = 12  # of the columns, in an error
 FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
-HINT = "numbers in every column but those of --label-column, --record-column and --split column:NAME"
+HINT = "numbers in every column but --label-column, --record-column and --split column:NAME"
 HINT += "; no column of row numbers"
 WITHOUT = "a file without it: pandas writes none with to_csv(path, index=False)"
 
 
 class Columns(NamedTuple):
     """The column, counted from 0, of each part that is text; columns not read; the name of a record column that was
-    recognised and not asked for."""
+    recognised by its name."""
 
     texts: dict[str, int]
     unread: list[int]
@@ -44,20 +44,20 @@ class Columns(NamedTuple):
 
     @property
     def aside(self) -> set[int]:
-        """The columns that are no samples."""
         return {*self.texts.values(), *self.unread}
 
 
 def read_csv(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
-    """x (N, T) float32, and as text (N,) label, record and split, those that are not None; see `rows.BAD_ROWS`.
+    """x (N, T) float32, and as text (N,) the columns label, record and split that are not None; see `rows.BAD_ROWS`.
 
-    A record of None is in the column with such a name, if there is one, and `recognised` (1,) is its name; of "none" it
-    is not read. Raises UsageError for a column that is not there, DataError with line and column for no such table.
+    For a record of None, a column with such a name is the record, and `recognised` (1,) is its name; "none" reads no
+    record. Raises UsageError for a missing column, DataError with line and column for a wrong table.
     """
     asked = {part: name for part, name in (("label", label), ("record", record), ("split", split)) if name is not None}
     where = str(path)
     with reading(path), open(path, "rb") as raw:
-        file = ucr.as_csv(raw, where, suffix=suffix) if (suffix := path.suffix.lower()) in ucr.FORMS else raw
+        suffix = path.suffix.lower()
+        file: IO[bytes] = ucr.as_csv(raw, where, suffix=suffix) if suffix in ucr.FORMS else raw
         lines = first_lines(file, 2, where)
         if not lines:
             raise DataError("the file is empty", where=where, hint="rows of samples and a label")
@@ -72,15 +72,15 @@ def read_csv(path: Path, *, label: str | None, record: str | None, split: str | 
         arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=where, skip=[line] if header else [])
     if label == "" and stand_first(arrays["x"][:, 0], arrays["label"]):
         number = columns.texts["label"] + 1
-        what = f"column 1 has a few whole numbers, and the label would be in column {number}, which has many"
-        raise DataError(what, where=where, hint=f"--label-column 1, or --label-column {number} if that is the label")
+        what = f"column 1 has few whole numbers, and column {number}, the default label, has many numbers"
+        raise DataError(what, where=where, hint=f"--label-column 1, or --label-column {number}")
     places = [column for column in range(len(cells)) if column not in columns.aside]
     _check_samples(arrays["x"], places, cells if header else [], where)
     return arrays | ({"recognised": np.array([columns.recognised])} if columns.recognised else {})
 
 
 def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> RowLayout:
-    """The layout of a row. Raises DataError for too few samples, or a name among theirs that is no sample's."""
+    """The layout of a row. Raises DataError for too few samples, or a name unlike their names."""
     samples = len(cells) - len(columns.aside)
     if samples < FEWEST_SAMPLES:
         what = f"a row has {len(cells)} columns, of them {samples} samples, expected {FEWEST_SAMPLES} or more"
@@ -91,7 +91,6 @@ def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool)
 
 
 def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
-    """Log how the file is read."""
     taken = ", ".join(f"{part} in column {column + 1}" for part, column in columns.texts.items()) or "no label"
     taken += "".join(f", column {column + 1} ({cells[column]}) not read" for column in columns.unread)
     samples = len(cells) - len(columns.aside)
@@ -99,31 +98,21 @@ def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -
 
 
 def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
-    """Whether the first line is names: one that is asked for, nothing but names, or numbers that just count up."""
-    numbers = [cell for cell in cells if _is_number(cell)]
-    if any(name in cells for name in asked.values() if name and not _is_number(name)):
+    """Whether the first line has names: a requested one, names only, or numbers that count up."""
+    numbers = [cell for cell in cells if is_number(cell)]
+    if any(name in cells for name in asked.values() if name and not is_number(name)):
         return True
     if len(numbers) >= COUNTING and any(numbers == [str(i + start) for i in range(len(numbers))] for start in (0, 1)):
         return all(cells[1:])
     aside = {int(name) - 1 for name in asked.values() if name.isdecimal()} | {len(cells) - 1}
     samples = [cell for column, cell in enumerate(cells) if column not in aside and (cell or column)]
-    return bool(samples) and all(cell and not _is_number(cell) for cell in samples)
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell is a number as Python writes it."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return bool(samples) and all(cell and not is_number(cell) for cell in samples)
 
 
 def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool, where: str) -> Columns:
-    """The columns of the parts that are asked for; a label asked for as "" is in the last that is left.
+    """The columns of the requested parts; a label of "" is the last remaining column.
 
-    With a header, a record that is not asked for is in the column with such a name; others with such names are not
-    read.
+    With a header, a column with such a name is the default record; others with such names are not read.
     """
     explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
     found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
@@ -141,7 +130,7 @@ def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool
 
 
 def _default_label(cells: Sequence[str], left: Sequence[int], records: Sequence[int]) -> int:
-    """The last column; if that is called as records are, the last other one with a name that is no sample's."""
+    """The last column; if it has the name of a record, another column at the end with a name unlike the samples'."""
     others = [column for column in left if column not in records]
     strange, _ = _odd([cells[column] for column in others]) if others else ([], "")
     if left and left[-1] in records and strange and strange[-1] == len(others) - 1:
@@ -164,7 +153,7 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
 
 
 def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
-    """Raise DataError for columns that are not separated by commas, with the line of pandas that makes it a CSV."""
+    """Raise DataError for columns that are not separated by commas, with the line of pandas that converts them."""
     layout = choose([",".join(cells) for _, cells in lines])
     if layout is None or layout.dialect.delimiter in (",", ""):
         return
@@ -179,7 +168,6 @@ def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> Non
 
 
 def _check_names(there: Sequence[str], where: str) -> None:
-    """Raise DataError for a patient's age among t0, t1, t2, ... and for numbers of rows: they would be learned from."""
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
         raise DataError(what, where=where, hint=WITHOUT)
@@ -188,17 +176,16 @@ def _check_names(there: Sequence[str], where: str) -> None:
         others = ", ".join(there[column] for column in strange)[:100]
         name = shlex.quote(there[strange[0]][:40])
         hint = f"--label-column {name}, --record-column {name}, or a file without it"
-        raise DataError(f"{others} among samples that are called {sample} and the like", where=where, hint=hint)
+        raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 
 
 def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str) -> None:
-    """Raise DataError for text in the first column if a number in the last would be the label."""
     number, cells = line
     label = columns.texts["label"]
     if label >= len(cells) or 0 in columns.aside:
         return
     first, last = cells[0].strip(AROUND_TEXT)[:40], cells[label].strip(AROUND_TEXT)[:40]
-    if first and not _is_number(first) and _is_number(last):
+    if first and not is_number(first) and is_number(last):
         what = f"column 1 has the text '{first}', and the label would be the number {last} in column {label + 1}"
         hint = "--label-column 1, or --record-column 1 if it names the record"
         raise DataError(what, where=f"{where}, line {number}", hint=hint)
@@ -215,17 +202,16 @@ def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequenc
 
 
 FEWEST = 20  # rows, or different values; below them samples may be in order by chance
-FEW_WHOLE = 0.1  # of samples with decimals
-CERTAIN = 14  # -log of the probability that as many random values as there are rows would all be different
+FEW_WHOLE = 0.1  # the part of whole numbers in samples with decimals
+CERTAIN = 14  # -log of the probability that random values, one a row, would all be different
 
 
 def counting_columns(x: NDArray[np.float32]) -> list[int]:
     """The columns of x (N, T) that rise or fall from row to row, and the first or last if it has numbers of rows or
     records.
 
-    A column that rises or falls may repeat a value, as the number of a record does, and may have gaps, if rows were
-    left out. Shuffled numbers of rows are all different, though they have few values to choose from; those of records
-    are whole beside samples with decimals.
+    A column that rises or falls may repeat a value, like the number of a record, and may have gaps, if rows were left
+    out. Shuffled row numbers are all different on a coarse grid; record numbers are whole while samples have decimals.
     """
     if len(x) < FEWEST:
         return []
@@ -235,7 +221,7 @@ def counting_columns(x: NDArray[np.float32]) -> list[int]:
 
 
 def _ordered(x: NDArray[np.float32]) -> list[int]:
-    """Columns that never fall, or never rise; the first rows rule out most of them."""
+    """Columns that never fall, or never rise; the first rows exclude most columns."""
     columns = np.arange(x.shape[1])
     for rows in (x[:FEWEST], x):
         steps = np.diff(rows[:, columns], axis=0)
@@ -244,7 +230,7 @@ def _ordered(x: NDArray[np.float32]) -> list[int]:
 
 
 def _alone_whole(x: NDArray[np.float32], column: int) -> bool:
-    """Whether a column has three or more whole numbers and nothing else, and the other columns hardly any."""
+    """Whether a column has whole numbers only, three or more, and the other columns hardly any."""
     different = np.unique(x[:, column])
     if len(different) < 3 or (different != np.floor(different)).any() or x.shape[1] < 2:
         return False
@@ -253,7 +239,7 @@ def _alone_whole(x: NDArray[np.float32], column: int) -> bool:
 
 
 def _all_different(values: NDArray[np.float32]) -> bool:
-    """Whether values (N,) are all different on so coarse a grid that random ones would not be.
+    """Whether values (N,) are all different, which is improbable for random values on their grid.
 
     N values drawn from P places are all different with the probability P! / ((P - N)! P**N), the birthday problem.
     """
@@ -261,14 +247,14 @@ def _all_different(values: NDArray[np.float32]) -> bool:
     if steps.min() <= 0:
         return False
     rows, places = len(values), max(steps.sum() / steps.min() + 1, len(values))
-    if places > rows**2:  # they may well be, and lgamma is no longer exact
+    if places > rows**2:  # the probability is high, and lgamma is no longer exact
         return False
     return math.lgamma(places - rows + 1) + rows * math.log(places) - math.lgamma(places + 1) > CERTAIN
 
 
-COUNTING = 8  # so many names that count up from 0 or 1 are a header that pandas wrote, and no samples
-ALIKE = 0.9  # of the names of samples differ in their numbers only: then another name is no sample's
-# Words for the record of a row, those for a person first: rows of one person should stay together.
+COUNTING = 8  # this many names that count up from 0 or 1 are a header of pandas, and no samples
+ALIKE = 0.9  # if this part of the names differs in numbers only, a column with another name is no sample
+# Words for the record of a row, words for a person first: rows of one person should stay together.
 OF_RECORDS = (
     r"patients?|pat|subjects?|subj|participants?|persons?|people|individuals?|volunteers?|probands?|user",
     r"records?|recordings?|rec|ecg|study|exam|session|file",
@@ -297,7 +283,7 @@ def _rank(name: str) -> int | None:
 
 
 def _odd(names: Sequence[str]) -> tuple[list[int], str]:
-    """The columns with a name unlike those of the samples, none if names are too few, and such a name of a sample."""
+    """The columns with a name unlike the samples' names, none for few names; and the name of a sample."""
     stems = [re.sub(r"[\d.]+", "", name) for name in names]
     usual, count = Counter(stems).most_common(1)[0]
     strange = [column for column, stem in enumerate(stems) if stem != usual]

@@ -1,6 +1,6 @@
-"""The form of a text table with a column per lead, understood from its first rows: `form = understand(text, path)`.
+"""The form of a text table with a column per lead, inferred from its first rows: `form = understand(text, path)`.
 
-`form.columns` are its columns by their role, `form.clock` is the column of time, `str(form)` is the whole in a line.
+`form.columns` are its columns with their role, `form.clock` is the column of time, `str(form)` describes it in a line.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.formats import units
+from loaders.formats import lead_names
 from loaders.formats.csv import clock as csv_time
 from loaders.formats.csv import header as head
 from loaders.formats.csv import text as csv_text
@@ -23,7 +23,7 @@ from loaders.formats.lead_names import is_aside, is_lead
 from toolbox.errors import DataError
 
 MOST_COLUMNS, MOST_UNNAMED = 1024, 32
-SIDEWAYS_COLUMNS, SIDEWAYS_RATIO = 64, 4  # so many columns, and so many times as many as rows
+SIDEWAYS_COLUMNS, SIDEWAYS_RATIO = 64, 4  # of a transposed table: least columns, and least ratio of columns to rows
 COMMAS = re.compile(r"-?\d+(?:,-?\d+)+")
 LEAST_RAMP, RAMP, FALLING, JUMP = 20, 0.999, 0.02, 3
 Rows = Sequence[Sequence[str]]
@@ -31,9 +31,9 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the file: its place there, its name, its role and its unit as stated.
+    """A column of the file: its place, name, role and stated unit.
 
-    `role` is lead, time, count, text, other, or one that refuses the table (long, backwards). `mv` is the size of its
+    `role` is lead, time, count, text, other, or a reason to refuse the table (long, backwards). `mv` is the size of its
     unit in mV, None if the file does not state it.
     """
 
@@ -46,10 +46,11 @@ class Column:
 
 @dataclass(frozen=True)
 class TableForm:
-    """A table understood: its encoding and layout, its columns, its clock, and the rate that stands above its rows.
+    """The form of a table: its encoding and layout, its columns, its clock, and the rate stated above its rows.
 
-    The first row of data is in line `line`, counted from 1, `skipped` characters from the start. `blank_rows` says that
-    blank lines among the rows (of one column) are missing samples. `comment` begins lines without data.
+    The first row of data is in line `line`, counted from 1, `skipped` characters from the start. With `blank_rows`
+    blank lines among the rows (of one column) are missing samples. Lines with one of the characters `comment` first
+    have no data.
     """
 
     encoding: str
@@ -66,7 +67,6 @@ class TableForm:
 
     @property
     def leads(self) -> tuple[Column, ...]:
-        """The columns of leads."""
         return tuple(column for column in self.columns if column.role == "lead")
 
     def __str__(self) -> str:
@@ -86,9 +86,9 @@ class TableForm:
 
 
 def understand(text: TableText, path: Path, given_hz: float | None) -> TableForm:
-    """The form of the table that `text` begins; `given_hz` decides on a column of time without a unit.
+    """The form of a table; `given_hz` decides the unit of a column of time without one.
 
-    Raises DataError for a table that has no leads in columns.
+    Raises DataError for a table without leads in columns.
     """
     lines = _lines(text)
     comment = "".join(dict.fromkeys(line.text[0] for line in lines if line.text[0] in COMMENT))
@@ -113,7 +113,9 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> TableForm
         if column.role == "backwards" and not clock:
             what = f"column {column.name!r} runs backwards"
             raise DataError(what, where=str(path), hint="the rows in order of time")
-    begin = plain[layout.first]
+    begin, apart = plain[layout.first], np.diff([line.number for line in plain[layout.first :]])
+    # Nearly every row is followed by the same number of blank lines, one or more.
+    is_spaced = len(apart) > 0 and np.median(apart) > 1 and (apart == np.median(apart)).mean() >= MOSTLY
     return TableForm(
         encoding=text.encoding,
         layout=layout,
@@ -121,7 +123,7 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> TableForm
         skipped=begin.start,
         header=header.line,
         comment=comment,
-        blank_rows=layout.width == 1 and not _is_spaced(plain[layout.first :]),
+        blank_rows=layout.width == 1 and not is_spaced,
         columns=columns,
         clock=clock,
         stated_hz=header.rate_hz or _rate_in(header, layout, rows),
@@ -131,12 +133,9 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> TableForm
 
 def _no_numbers(lines: Sequence[Line], path: Path) -> DataError:
     if any(COMMAS.fullmatch(line.text.strip()) for line in lines):
-        what, hint = (
-            "commas are decimal signs and delimiters at once",
-            "decimal points, or semicolons between the columns",
-        )
+        what, hint = "commas are decimal signs and delimiters at once", "decimal points, or semicolons between columns"
         return DataError(what, where=str(path), hint=hint)
-    return DataError("the file has no samples: there is no row of numbers", where=str(path), hint=HINT)
+    return DataError("the file has no samples: no line is a row of numbers", where=str(path), hint=HINT)
 
 
 def _unread_times(columns: Sequence[Column], rows: Rows) -> list[str]:
@@ -145,13 +144,13 @@ def _unread_times(columns: Sequence[Column], rows: Rows) -> list[str]:
     for column in columns:
         cells = list(dict.fromkeys(row[column.place] for row in rows if column.place < len(row)))
         if column.role == "text" and csv_time.TIME.fullmatch(column.name) and len(cells) > 1:
-            what = f"the times in column {column.name!r}, such as {cells[0][:40]!r}, are in a form that is not read"
-            doubts.append(f"{what}: gaps between rows are not seen")
+            what = f"the times in column {column.name!r}, such as {cells[0][:40]!r}, are in an unknown form"
+            doubts.append(f"{what}: gaps between rows are not detected")
     return doubts
 
 
 def _lines(text: TableText) -> list[Line]:
-    """The lines of the head that are not blank; the last is left out if it may go on behind the head."""
+    """The lines of the head that are not blank; the last is left out if the head may have a part of it only."""
     ends = list(END.finditer(text.head))
     starts = [0, *(end.end() for end in ends)]
     stops = [*(end.start() for end in ends), len(text.head)]
@@ -162,28 +161,21 @@ def _lines(text: TableText) -> list[Line]:
     return [line for line in found if line.text.strip()]
 
 
-def _is_spaced(lines: Sequence[Line]) -> bool:
-    """Whether the same number of blank lines, one or more, is behind nearly every row."""
-    apart = np.diff([line.number for line in lines])
-    return bool(len(apart)) and np.median(apart) > 1 and bool((apart == np.median(apart)).mean() >= MOSTLY)
-
-
 def _check_width(layout: TableLayout, path: Path) -> None:
-    """Raise DataError for a table on its side and for one with too many columns."""
     if layout.width >= SIDEWAYS_COLUMNS:
         with csv_text.opened(path) as text:
             count = sum(1 for _ in islice((line for line in text if line.strip()), layout.width))
         if count * SIDEWAYS_RATIO < layout.width:
             many = "1 row" if count == 1 else f"{count} rows"
-            what = f"the table lies on its side (is transposed): {many} of {layout.width} numbers, a row per lead"
-            raise DataError(what, where=str(path), hint=f"{HINT}; pandas.read_csv(FILE, header=None).T turns it")
+            what = f"the table is transposed: {many} of {layout.width} numbers, a row per lead"
+            raise DataError(what, where=str(path), hint=f"{HINT}; pandas.read_csv(FILE, header=None).T transposes it")
     if layout.width > MOST_COLUMNS:
         what = f"the table has {layout.width} columns, at most {MOST_COLUMNS} are read"
         raise DataError(what, where=str(path), hint=HINT)
 
 
 def _rate_in(header: TableHeader, layout: TableLayout, rows: Rows) -> float | None:
-    """The rate in a column that states it in each row, or in the first."""
+    """The rate in a column that states it in each row, or in one row."""
     for k, name in enumerate(header.names):
         if k in layout.numeric and head.RATE_COLUMN.fullmatch(name):
             values = layout.dialect.numbers([row[k] for row in rows if k < len(row)])
@@ -196,7 +188,6 @@ def _rate_in(header: TableHeader, layout: TableLayout, rows: Rows) -> float | No
 def _columns(
     header: TableHeader, layout: TableLayout, rows: Rows, given_hz: float | None
 ) -> tuple[tuple[Column, ...], Clock | None]:
-    """The columns, and the best clock among them."""
     columns, clocks = [], {}
     for k in range(layout.width):
         cells = [row[k] if k < len(row) else "" for row in rows]
@@ -206,7 +197,7 @@ def _columns(
             clocks[clock] = (clock.quality, clock.counts, not clock.is_stated, clock.resolution_s / clock.period_s)
     if not any(column.role == "lead" for column in columns):  # then any column of numbers is the signal
         columns = [_lead(column.place, header) if column.role == "other" else column for column in columns]
-    return tuple(columns), min(clocks, key=clocks.get, default=None)
+    return tuple(columns), min(clocks, key=lambda clock: clocks[clock], default=None)
 
 
 def _column(
@@ -214,7 +205,7 @@ def _column(
 ) -> tuple[Column, Clock | None]:
     """A column by its name and its first cells, and its clock, if it is one."""
     name, numeric = header.names[k], k in layout.numeric
-    short, unit = units.named(name)
+    short, unit = lead_names.named(name)
     unit = (header.units[k] or unit or "").lower()
     is_time = csv_time.TIME.fullmatch(short) or csv_time.unit_of(name, unit)
     is_count = csv_time.COUNT.fullmatch(short) and (name or (header.line and k == 0))
@@ -243,17 +234,17 @@ def _column(
 
 def _lead(k: int, header: TableHeader) -> Column:
     """A column as a lead, with the unit of its name, of the line below it or of the lines above."""
-    name, (short, unit) = header.names[k], units.named(header.names[k])
-    if unit is not None and not units.is_electric(unit):
+    name, (short, unit) = header.names[k], lead_names.named(header.names[k])
+    if unit is not None and not lead_names.is_electric(unit):
         short, unit = name, None  # brackets in a name
-    if units.millivolts(name) is not None and len(name) > 1:
+    if lead_names.millivolts(name) is not None and len(name) > 1:
         unit = name
     unit = header.units[k] or unit or header.facts.unit or ""
-    return Column(k, short or header.shown(k), "lead", unit, units.millivolts(unit) if unit else None)
+    return Column(k, short or header.shown(k), "lead", unit, lead_names.millivolts(unit) if unit else None)
 
 
 def _is_ramp(values: np.ndarray) -> bool:
-    """Whether numbers go on rising all along, jumps apart."""
+    """Whether numbers rise steadily, jumps aside."""
     steps = np.diff(values[np.isfinite(values)])
     if len(steps) < LEAST_RAMP or (steps < 0).mean() > FALLING or not (steps > 0).any():
         return False
@@ -262,7 +253,7 @@ def _is_ramp(values: np.ndarray) -> bool:
 
 
 def _is_sawtooth(values: np.ndarray) -> bool:
-    """Whether numbers count up by one step, over and over."""
+    """Whether numbers count up by a constant step, again and again."""
     steps = np.diff(values[np.isfinite(values)])
     if len(steps) < LEAST_RAMP or not (usual := np.median(steps)) > 0:
         return False

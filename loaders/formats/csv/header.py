@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isclose
 
-from loaders.formats import units
+from loaders.formats import lead_names
 from loaders.formats.csv import clock
 from loaders.formats.csv.text import AROUND, TableLayout
 from loaders.formats.lead_names import is_lead
@@ -38,13 +38,37 @@ LEAD_KEY = re.compile(
 )
 RATE_COLUMN = re.compile(r"(?:sampl\w*[\s_-]*(?:rate|freq\w*)|fs)[\s_-]*[\[(]?(?:hz)?[\])]?", re.IGNORECASE)
 LEAST_HZ, MOST_HZ = 10, 1e5
-KEYED = re.compile(r"[^,;\t:=]*\w\s*[:=]\s*[,;\t]")  # as LabChart writes a key
+KEYED = re.compile(r"[^,;\t:=]*\w\s*[:=]\s*[,;\t]")  # a key of LabChart
 IN_A_NAME = re.compile(r"[\s_@(\[](\d+(?:\.\d+)?)\s*(k?)hz\b", re.IGNORECASE)
 BETWEEN = re.compile(r"\s*[:=,;\t]+\s*")
-OTHER_UNITS = "% bpm 1/min mmhg kpa c °c degc g mg m/s2 m/s^2 m/s² dps deg/s ohm ohms hz l/min rpm nu/min"
-OTHER_UNITS = {*OTHER_UNITS.split(), *clock.SPELLINGS}
+OTHER_UNITS = {
+    *[
+        "%",
+        "bpm",
+        "1/min",
+        "mmhg",
+        "kpa",
+        "c",
+        "°c",
+        "degc",
+        "g",
+        "mg",
+        "m/s2",
+        "m/s^2",
+        "m/s²",
+        "dps",
+        "deg/s",
+        "ohm",
+        "ohms",
+        "hz",
+        "l/min",
+        "rpm",
+        "nu/min",
+    ],
+    *clock.SPELLINGS,
+}
 UNIT_ROW = re.compile(r"(?:h+:)?m+:s+(?:\.[ms]+)?|.*\byyyy\b.*", re.IGNORECASE)
-STEP = re.compile(r"(\d*\.?\d+(?:e-?\d+)?)\s*sec", re.IGNORECASE)  # below `sample #`, as PhysioBank writes it
+STEP = re.compile(r"(\d*\.?\d+(?:e-?\d+)?)\s*sec", re.IGNORECASE)  # below `sample #` in tables of PhysioBank
 
 
 @dataclass(frozen=True)
@@ -63,21 +87,25 @@ class TableFacts:
     rate_hz: float | None = None
     unit: str | None = None
     leads: tuple[str, ...] = ()
-    keyed: frozenset[int] = frozenset()  # the lines that state any of it
+    keyed: frozenset[int] = frozenset()  # the lines with such a fact
 
 
 def facts_in(lines: Sequence[str], width: int) -> TableFacts:
     """The facts in the lines above the rows of a table of `width` columns."""
-    rate_hz, unit, leads, keyed = None, None, (), set()
+    rate_hz: float | None = None
+    unit: str | None = None
+    leads: tuple[str, ...] = ()
+    keyed: set[int] = set()
     for k, line in enumerate(lines):
         line, is_comment = line.strip(f"{COMMENT} \t"), line[0] in COMMENT
         key, *values = [part.strip(AROUND) for part in BETWEEN.split(line, maxsplit=1)]
         value = values[0] if values else ""
+        is_voltage = len(value) > 1 and lead_names.millivolts(value) is not None
         if line.startswith("{") and (found := _open_signals(line)):
             rate_hz, leads = found
         elif (hz := _rate(line)) is not None:
             rate_hz = hz
-        elif value and (UNIT_KEY.fullmatch(key) or (width == 1 and _is_voltage(value) and not is_lead(key))):
+        elif value and (UNIT_KEY.fullmatch(key) or (width == 1 and is_voltage and not is_lead(key))):
             unit = value.strip("[]()")
         elif LEAD_KEY.fullmatch(key) and value and (width == 1 or is_comment):
             leads = tuple(value.split() if width > 1 else [value])
@@ -88,7 +116,6 @@ def facts_in(lines: Sequence[str], width: int) -> TableFacts:
 
 
 def _rate(line: str) -> float | None:
-    """The sampling rate that a line states in words."""
     if NO_RATE.search(line):
         return None
     if interval := INTERVAL.search(line):
@@ -100,7 +127,7 @@ def _rate(line: str) -> float | None:
 
 
 def _of_step(step_s: float) -> float | None:
-    """The rate of a step in seconds, whole as far as its six digits allow; None for no possible rate."""
+    """The rate of a step in seconds, whole as far as its six digits allow; None for an impossible rate."""
     rate_hz = 1 / step_s if step_s > 0 else 0.0
     if not LEAST_HZ <= rate_hz <= MOST_HZ:
         return None
@@ -108,14 +135,9 @@ def _of_step(step_s: float) -> float | None:
 
 
 def _hertz(found: re.Match[str]) -> float | None:
-    """The rate in a match of number and kilo; None for no possible rate."""
+    """The rate in a match of number and kilo; None for an impossible rate."""
     rate_hz = float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
     return rate_hz if LEAST_HZ <= rate_hz <= MOST_HZ else None
-
-
-def _is_voltage(text: str) -> bool:
-    """Whether a text is a unit of voltage, of more letters than V."""
-    return len(text) > 1 and units.millivolts(text) is not None
 
 
 def _open_signals(line: str) -> tuple[float | None, tuple[str, ...]] | None:
@@ -152,12 +174,12 @@ class TableHeader:
 
 
 def header_of(above: Sequence[Line], layout: TableLayout, facts: TableFacts) -> TableHeader:
-    """The names of the columns right above the rows, and the units below them.
+    """The names of the columns in the line above the rows, and the units below the names.
 
     A line with a rate or a unit and its key has no names.
     """
     none, known = ("",) * layout.width, _known_names(layout, facts)
-    named = [(line, None if k in facts.keyed else _names(line.text, layout)) for k, line in enumerate(above)]
+    named = [(line, () if k in facts.keyed else _names(line.text, layout)) for k, line in enumerate(above)]
     plain = [each for each in named if each[0].text[0] not in COMMENT][-2:]
     last = plain if plain and plain[-1][1] else named[-2:]
     if not last or not last[-1][1]:
@@ -172,7 +194,6 @@ def header_of(above: Sequence[Line], layout: TableLayout, facts: TableFacts) -> 
 
 
 def _known_names(layout: TableLayout, facts: TableFacts) -> tuple[str, ...] | None:
-    """The names of the columns that the facts state, None if they do not fit."""
     names, width = facts.leads, layout.width
     if len(names) == width - layout.spare:
         return names + ("",) * layout.spare
@@ -181,28 +202,29 @@ def _known_names(layout: TableLayout, facts: TableFacts) -> tuple[str, ...] | No
     return None
 
 
-def _names(line: str, layout: TableLayout) -> tuple[str, ...] | None:
-    """The names of the columns in a line above the rows; in a comment only if they are certain."""
+def _names(line: str, layout: TableLayout) -> tuple[str, ...]:
+    """The names of the columns in a line above the rows, () without any; in a comment only certain names."""
     names = layout.names_in(line.lstrip(COMMENT))
     if not names or not any(names):
-        return None
+        return ()
     if any(layout.dialect.is_number(name) and not name.isdecimal() for name in names):
-        return None
-    return None if line[0] in COMMENT and layout.width == 1 and not is_lead(names[0]) else tuple(names)
+        return ()
+    return () if line[0] in COMMENT and layout.width == 1 and not is_lead(names[0]) else tuple(names)
 
 
 def _are_units(cells: Sequence[str]) -> bool:
-    """Whether the cells of a line are units, as PhysioBank writes them below the names."""
-    certain = [cell for cell in cells if units.millivolts(cell) or UNIT_ROW.fullmatch(cell) or STEP.fullmatch(cell)]
-    raw = [cell for cell in cells if units.is_arbitrary(cell)]
+    """Whether the cells of a line are units: PhysioBank has them below the names."""
+    certain = [
+        cell for cell in cells if lead_names.millivolts(cell) or UNIT_ROW.fullmatch(cell) or STEP.fullmatch(cell)
+    ]
+    raw = [cell for cell in cells if lead_names.is_arbitrary(cell)]
     if not certain and not any(cell.strip("-") for cell in raw):
         return False
     return all(cell in certain or cell in raw or cell.lower() in OTHER_UNITS for cell in cells)
 
 
 def counts_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row is the names that pandas gives to columns without: 0, 1, 2, ..., above numbers with
-    decimals."""
+    """Whether the first row has the names that pandas gives to columns: 0, 1, 2, ..., above numbers with decimals."""
     first, rest = list(rows[0]), rows[1:]
     names = first[1:] if first and not first[0] else first
     if not rest or not names or names != [str(k) for k in range(len(names))]:

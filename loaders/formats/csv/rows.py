@@ -1,4 +1,4 @@
-"""A CSV of numbers, a row of samples and a label each, is read at full speed; its faults are named by line and column.
+"""A CSV of numbers, with samples and a label in each row, read fast by pandas; errors name line and column of a fault.
 
 `BAD_ROWS["error"](file, RowLayout(187, ("N", "S", "V", "F", "Q")), where="train.csv")` gives arrays; `read_file` parses
 a file, loose or in a zip, once and maps it into memory.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,9 +34,9 @@ PLAIN = "rows of numbers with commas between them, no header"
 class RowLayout:
     """The cells of a row: `samples` numbers, and a label or text.
 
-    The label is a number, in the last column or the first, that counts the `classes` from `lowest` on; without classes
-    there is none. `texts` are columns, counted from 0, that stay text, each under the name of its array; the columns
-    `unread` may hold anything. `hint` is shown for a wrong first row.
+    The label, in the last column or the first, is the number of one of the `classes`, from `lowest` on; rows without
+    classes have no label. `texts` has columns of text, counted from 0, by the name of their array; the columns `unread`
+    may have any content. `hint` is for a wrong first row.
     """
 
     samples: int
@@ -49,7 +49,6 @@ class RowLayout:
 
     @cached_property
     def columns(self) -> int:
-        """The number of cells."""
         return self.samples + bool(self.classes) + len(self.texts) + len(self.unread)
 
     @cached_property
@@ -59,7 +58,6 @@ class RowLayout:
 
     @cached_property
     def labels(self) -> range:
-        """The numbers that are labels."""
         return range(self.lowest, self.lowest + len(self.classes))
 
     @cached_property
@@ -77,7 +75,7 @@ class RowLayout:
 
     @cached_property
     def types(self) -> dict[str, Any]:
-        """The types of the columns for pandas; beside columns of text the letters NA are text as well."""
+        """The types of the columns for pandas; in a table with columns of text, NA is text too."""
         texts = {*self.texts.values(), *self.unread}
         if not texts:
             return {"dtype": np.float32}
@@ -85,11 +83,11 @@ class RowLayout:
         return {"dtype": types, "keep_default_na": False}
 
 
-def read_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
-    """x (N, samples) float32, y (N,) from 0 on if there are classes, and each text (N,), of a CSV, plain or gzipped.
+def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """x (N, samples) float32, y (N,) from 0 on with classes, and each text (N,), of a CSV, plain or gzipped.
 
-    Blank lines and the lines `skip` are passed over. Raises DataError for anything else that is no such row, with
-    `where`, line and column, counted from 1. `file` is open for reading and can be sought.
+    Blank lines and the lines `skip` are ignored. Raises DataError for another line that is no such row, with `where`,
+    line and column, counted from 1. `file` is open for reading and can be sought.
     """
     import pandas as pd
 
@@ -108,9 +106,8 @@ def read_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[i
         raise wrong() from error
     if table.shape[1] != layout.columns:
         raise wrong()
-    texts = {
-        name: table.pop(column).fillna("").str.strip(AROUND_TEXT).to_numpy(str) for name, column in layout.texts.items()
-    }
+    columns = {name: table.pop(column).fillna("") for name, column in layout.texts.items()}
+    texts = {name: column.str.strip(AROUND_TEXT).to_numpy(str) for name, column in columns.items()}
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
     good = np.isfinite(numbers).all(1) & np.all([text != "" for text in texts.values()], 0)
     y = {}
@@ -123,11 +120,11 @@ def read_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[i
     return {"x": np.ascontiguousarray(numbers)} | y | texts
 
 
-def read_good_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
-    """As `read_rows`, without the rows that it would refuse. Raises DataError if none would be left.
+def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
+    """As `read_rows` without unusable rows. Raises DataError if none is left.
 
-    If rows were dropped, `index` (N,) has the number in the file of each that was kept, and `dropped` a text for each
-    that was not: its line, column and fault.
+    If rows were dropped, `index` (N,) has the number in the file of each kept row, and `dropped` the line, column and
+    fault of each dropped row. Checksums depend on this text.
     """
     try:
         return read_rows(file, layout, where=where, skip=skip)
@@ -143,16 +140,16 @@ def read_good_rows(file: BinaryIO, layout: RowLayout, *, where: str, skip: Seque
     return kept | {"index": index, "dropped": np.array([*wrong.values()])}
 
 
-# The ways with rows that cannot be used.
+# The treatments of unusable rows.
 BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
 
 
-def first_lines(file: BinaryIO, count: int, where: str) -> list[tuple[int, list[str]]]:
+def first_lines(file: IO[bytes], count: int, where: str) -> list[tuple[int, list[str]]]:
     """Line, counted from 1, and cells of the first `count` lines that are not blank. Raises DataError beyond limits."""
     return list(islice(_rows(_stream(file, where), (), where), count))
 
 
-def _stream(file: BinaryIO, where: str) -> BinaryIO:
+def _stream(file: IO[bytes], where: str) -> IO[bytes]:
     """The bytes of a table, unpacked. Raises DataError for a text with two bytes or more a character."""
     stream = unpacked(file, where, measured=True)
     encoding = encoding_of(stream.peek(HEAD)[:HEAD])
@@ -163,7 +160,7 @@ def _stream(file: BinaryIO, where: str) -> BinaryIO:
     return stream
 
 
-def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: IO[bytes], skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
     """Line, counted from 1, and cells of each row; blank lines and the lines `skip` are no rows."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
@@ -179,7 +176,7 @@ def _rows(file: BinaryIO, skip: Sequence[int], where: str) -> Iterator[tuple[int
 
 
 def _first_wrong(
-    file: BinaryIO, layout: RowLayout, where: str, skip: Sequence[int], *, row: int = 0, also: str = ""
+    file: IO[bytes], layout: RowLayout, where: str, skip: Sequence[int], *, row: int = 0, also: str = ""
 ) -> DataError:
     """The fault of the first wrong row, from row number `row` on."""
     for line, cells in islice(_rows(file, skip, where), row, None):
@@ -226,8 +223,8 @@ def _number_fault(cell: str, layout: RowLayout, is_label: bool) -> str:
     return f"label {value:g} is not {layout.allowed}" if is_label and value not in layout.labels else ""
 
 
-NAMED = 3  # of the rows that were dropped, in the warning
-AsCsv = Callable[[BinaryIO, str], BinaryIO]
+NAMED = 3  # dropped rows in the warning
+AsCsv = Callable[[IO[bytes], str], IO[bytes]]
 
 
 def read_file(
@@ -235,8 +232,8 @@ def read_file(
 ) -> tuple[Split, str]:
     """The rows of the file `name` in `source`, a folder or zip, and the checksum of their content; parsed into `cache`.
 
-    `bad_rows` is a name in BAD_ROWS; `as_csv` makes the CSV of a file in another form, from the file and its path.
-    Raises DataError that names file, line and column, ResourceError for a file that may not be read.
+    `bad_rows` is a name in BAD_ROWS; `as_csv` converts a file in another form, from the file and its path. Raises
+    DataError that names file, line and column, ResourceError without permission.
     """
     key = fingerprint(source / name if source.is_dir() else source)
     build = partial(_parse, source, name, layout=layout, bad_rows=bad_rows, as_csv=as_csv)
@@ -246,7 +243,7 @@ def read_file(
 
 
 def tell_dropped(arrays: Arrays, path: Path) -> None:
-    """Warn of the rows of `path` that were left out, with the first of them."""
+    """Warn of the dropped rows of `path`, with the first of them."""
     if "dropped" in arrays:
         first = "; ".join(arrays["dropped"][:NAMED]) + ("; ..." if len(arrays["dropped"]) > NAMED else "")
         log.warning("unusable rows dropped from %s: %d; %s", path, len(arrays["dropped"]), first)

@@ -1,8 +1,8 @@
 """The text of a table: its characters in any usual encoding, plain or gzipped, and its dialect.
 
-`with opened(path) as text` gives a `TableText` with its `head`, which pandas reads as a file; `choose(lines)` gives the
-`TableLayout` with the `Dialect` that fits the header and makes the most cells numbers. Binary files, endless lines and
-gzip bombs are refused.
+`with opened(path) as text` gives a `TableText` with its `head`, which pandas reads like a file; `choose(lines)` gives
+the `TableLayout` with the `Dialect` that fits the header and makes the most cells numbers. Binary files, endless lines
+and gzip bombs are refused.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from loaders.files.archives import MOST_RATIO, SMALL, reading
 from toolbox.errors import DataError
 
-BOMS = {  # the longer first: that of UTF-32 begins as that of UTF-16
+BOMS = {  # the longer first: UTF-32 and UTF-16 start alike
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
@@ -38,14 +38,14 @@ ODD = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "}
 MANY_NULLS = 0.3  # of every second byte: the text has two bytes a character
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 2**24  # bytes: a row of 100,000 samples has a million
-HEAD = 2**16  # bytes or characters at the begin, from which encoding and form are understood
+HEAD = 2**16  # bytes or characters at the start, for encoding and form
 HINT = "a text table with a column per lead and a row per sample"
 END = re.compile(r"\r\n|\n|\r")
 LONE_BLANK = re.compile(r"(?<=[^\n])\n\n(?=[^\n]|\Z)")
 
 DELIMITERS = {";": "semicolon", "\t": "tab", ",": "comma", "|": "vertical bar", " ": "spaces", "": "one column"}
 DECIMALS = {".": "point", ",": "comma"}
-GROUPS = {".": ",", ",": "."}  # the thousands separator that goes with a decimal sign
+GROUPS = {".": ",", ",": "."}  # the thousands separator for each decimal sign
 PLAIN = {mark: re.compile(rf"[-+]?(?:\d+[{mark}]?\d*|[{mark}]\d+)(?:[eE][-+]?\d+)?") for mark in GROUPS}
 GROUPED = {
     mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:[{group}]\d{{3}})+(?:[{mark}]\d*)?") for mark, group in GROUPS.items()
@@ -54,32 +54,41 @@ MISSING_WORDS = "- -- --- ? * na n/a #n/a <na> nan -nan null none nil missing #v
 MISSING = ("", *MISSING_WORDS.split())
 AROUND = " \t\r\n\"'"
 SINGLE_QUOTED = re.compile(r"(?:^|[,;\t|])\s*'[^']*'\s*(?:$|[,;\t|])")
-WITH_BRACKETS = re.compile(r"[^\s\[(]+(?:\s*[\[(][^\])]*[\])])?")  # a name between spaces, with the unit behind it
+WITH_BRACKETS = re.compile(r"[^\s\[(]+(?:\s*[\[(][^\])]*[\])])?")  # a name between spaces, with its unit
 LEADING_ZERO = re.compile(r"0\d+")
 LOOKED_AT = 400  # rows
 MOSTLY = 0.9
-EVERY_DIGIT = 9  # of ten: the last decimals of a signal have them all, numbers of classes do not
+EVERY_DIGIT = 9  # different digits: the last decimals of a signal have all ten, numbers of classes do not
+
+
+def is_number(cell: str) -> bool:
+    """Whether `float` accepts a cell."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 class LimitedStream(io.RawIOBase):
-    """A stream without a line above LONGEST_LINE and of at most `most` bytes. Reading on raises DataError."""
+    """A stream without a line above LONGEST_LINE and of at most `most` bytes. Reading more raises DataError."""
 
-    def __init__(self, file: BinaryIO, where: str, most: float) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, where: str, most: float) -> None:
         self.file, self.where, self.most = file, where, most
         self.line = self.total = 0
 
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:  # parsers begin again to name a fault
+    def seekable(self) -> bool:  # parsers start again to name a fault
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place; a line begins there."""
+        """Go to another place, the start of a line."""
         self.line, self.total = 0, self.file.seek(offset, whence)
         return self.total
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill `buffer`; returns the number of bytes."""
         part = self.file.read(memoryview(buffer).nbytes)
         memoryview(buffer).cast("B")[: len(part)] = part
@@ -95,10 +104,10 @@ class LimitedStream(io.RawIOBase):
         return len(part)
 
 
-def unpacked(file: BinaryIO, where: str, *, measured: bool = False) -> io.BufferedReader:
-    """A binary file from its beginning, unpacked if it is gzipped; reading it raises DataError beyond the limits.
+def unpacked(file: IO[bytes], where: str, *, measured: bool = False) -> "io.BufferedReader[LimitedStream]":
+    """A binary file from its start, unpacked if it is gzipped; reading it raises DataError beyond the limits.
 
-    A gzip to be `measured` is read once at once: a parser that takes it whole would keep a bomb in memory.
+    A `measured` gzip is read to its end first: a parser that reads it as a whole would keep a bomb in memory.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -115,7 +124,7 @@ def unpacked(file: BinaryIO, where: str, *, measured: bool = False) -> io.Buffer
 
 
 def encoding_of(begin: bytes) -> str:
-    """The encoding of a text with this begin: by its mark, its zero bytes, or whether it is UTF-8."""
+    """The encoding of a text with these first bytes: by its mark, its zero bytes, or whether it is UTF-8."""
     if name := next((name for mark, name in BOMS.items() if begin.startswith(mark)), None):
         return name
     pairs = len(begin) // 2
@@ -130,17 +139,17 @@ def encoding_of(begin: bytes) -> str:
 
 
 class TableText:
-    """The text of a table from its `head` on; `skip(n)` leaves out the first n characters, `read` serves pandas.
+    """The text of a table from its `head` on; `skip(n)` leaves out the first n characters, `read` is for pandas.
 
-    With `blank_rows` (a table of one column) a run of blank lines is rows without a value; single blank lines and those
-    at the end are left out, and `lone_blanks` counts the single ones.
+    With `blank_rows` (a table of one column) blank lines in a run are rows without a value; single blank lines and
+    blank lines at the end are ignored, and `lone_blanks` counts the single ones.
     """
 
     def __init__(self, handle: TextIO, path: Path) -> None:
         self.encoding = handle.encoding
         self.blank_rows, self.lone_blanks = False, 0
         self._handle, self._path = handle, path
-        self._held = ""  # the last line read, with the line ends behind it
+        self._held = ""  # the last line read, with the line ends after it
         self.head, self.is_whole = "", False
         while not self.is_whole and (len(self.head) < HEAD or self.head.count("\n") + self.head.count("\r") < 3):
             part = self._next(max(HEAD, len(self.head)))
@@ -148,7 +157,7 @@ class TableText:
         self._ahead = self.head
 
     def skip(self, characters: int) -> None:
-        """Begin behind the first `characters` of the head."""
+        """Start after the first `characters` of the head."""
         self._ahead = self._ahead[characters:]
 
     def __iter__(self) -> Iterator[str]:
@@ -166,22 +175,19 @@ class TableText:
         if not self.blank_rows:
             return part
         part = self._held + part
-        while part:  # the last line is held, as line ends behind it may be to come
+        while part:  # the last line is held, as more line ends may follow it
             start = max(part.rstrip("\r\n").rfind(end) for end in "\r\n") + 1
             if start:
                 self._held = part[start:]
-                return self._without_lone_blanks(part[:start])
+                part = part[:start].replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
+                part, count = LONE_BLANK.subn("\n", part)
+                self.lone_blanks += count
+                return part
             if not (more := self._next(size)):
                 break
             part += more
         self._held = ""
         return part.rstrip("\r\n")
-
-    def _without_lone_blanks(self, part: str) -> str:
-        part = part.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
-        part, count = LONE_BLANK.subn("\n", part)
-        self.lone_blanks += count
-        return part
 
     def _next(self, size: int) -> str:
         part = self._handle.read(size)
@@ -279,7 +285,7 @@ class TableLayout:
 
 
 def choose(lines: Sequence[str]) -> TableLayout | None:
-    """The layout that fits the lines of a table best, without blank lines and comments; None without numbers."""
+    """The layout that fits the lines of a table best, blank lines and comments aside; None without numbers."""
     quoted = any(SINGLE_QUOTED.search(line) for line in lines) and not any('"' in line for line in lines)
     tried = []
     for place, (delimiter, decimal) in enumerate(product(DELIMITERS, DECIMALS)):
@@ -289,7 +295,7 @@ def choose(lines: Sequence[str]) -> TableLayout | None:
 
 
 def _fitted(dialect: Dialect, lines: Sequence[str]) -> tuple[tuple, TableLayout] | None:
-    """A score and the layout with a dialect; None if it finds no numbers, or cuts them in two."""
+    """A score and the layout with a dialect; None if it finds no numbers, or splits them."""
     end = lines[len(lines) // 2 :][-LOOKED_AT:]
     rows = [dialect.cells(line) for line in end]
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
@@ -314,13 +320,13 @@ def _fit(layout: TableLayout, header: str, end: Sequence[str]) -> float:
     """How well the line above the first row fits its columns: 1, 0.5 or 0."""
     if layout.names_in(header) is None:
         return 0.0
-    if not layout.dialect.delimiter:  # one column: no other delimiter is both in its name and in the rows
+    if not layout.dialect.delimiter:  # one column, unless another delimiter is both in its name and in the rows
         return 0.5 if any(mark in header and any(mark in line for line in end) for mark in ",;\t|") else 1.0
     return 1.0 if layout.width - layout.spare <= len(layout.dialect.cells(header)) else 0.5
 
 
 def _thousands(decimal: str, columns: Sequence[Sequence[str]]) -> str | None:
-    """The thousands separator, if a column has it in all of its numbers above 999 and in no other; else None."""
+    """The thousands separator, if a column has it in all numbers above 999 and in no other; else None."""
     group = GROUPS[decimal]
     for cells in columns:
         grouped = [cell for cell in cells if group in cell]
@@ -342,10 +348,9 @@ def _doubts(dialect: Dialect, cells: Sequence[str], *, has_header: bool) -> tupl
 
 
 def _cuts_numbers(dialect: Dialect, rows: Sequence[Sequence[str]], columns: Sequence[Sequence[str]]) -> bool:
-    """Whether commas between columns stand inside numbers: whole parts such as -0, decimals such as 0132 are no
-    numbers.
+    """Whether commas between columns are inside numbers: parts such as -0 or 0132 are no numbers.
 
-    A comma can be both only with numbers in quotation marks.
+    A comma is decimal sign and delimiter at once only with numbers in quotation marks.
     """
     if dialect.delimiter != ",":
         return False

@@ -1,13 +1,12 @@
-"""Index arrays that divide rows into train, validation and test; no row is in two of them, and rows of the same content
-are found.
+"""Index arrays that divide rows into train, validation and test without overlap, and the search for equal rows.
 
-    train, val, test, rule = by_row.divide(y, 0.1, 42)
-    train, val, rule = by_row.drawn(y, Fold(2, 5), 42, record=record)
+    train, val, test, rule = splits.divide(y, 0.1, 42)
+    train, val, rule = splits.drawn(y, Fold(2, 5), 42, record=record)
 
-Which of the training rows validate is decided here for every dataset: a part of them, one of several folds, or none.
-The folds of one seed have no row in common and hold every training row between them; the test rows know nothing of
-them. Patients, each with a count of rows by class (P, K), are put together so that every fold has a like share of each
-class. Targets are (N,) classes, (N, K) labels or (N, 0), see `strata`.
+All datasets draw their validation rows here: a part of the training rows, a fold of them, or none. The folds of one
+seed are disjoint and cover the training rows; test rows do not depend on them. Patients, each with a count of rows by
+class (P, K), are grouped so that all folds have similar shares of each class. Targets are (N,) classes, (N, K) labels
+or (N, 0), see `strata`. `comparison` relies on the text of the rules, which runs keep.
 """
 
 import hashlib
@@ -21,8 +20,8 @@ from toolbox.errors import DataError, UsageError
 
 Indices = NDArray[np.int64]
 Samples = NDArray[np.float32]
-NAMED = 5  # of the rows that are shared
-PART = 0.075  # of all rows, in validation and in test, where one set of rows is divided into three
+NAMED = 5  # shared rows in a message
+PART = 0.075  # of all rows, in validation and in test, if one set of rows is divided into three
 TEST_FRACTION = 0.2
 
 
@@ -43,9 +42,9 @@ def divide(
     record: NDArray[np.str_] | None = None,
     where: str = "",
 ) -> tuple[Indices, Indices, Indices, str]:
-    """Ascending index arrays of train, validation and test, and how validation was drawn; see `drawn`.
+    """Ascending index arrays of train, validation and test, and the rule of validation as in `drawn`.
 
-    The test rows are 20 % of each class, or `test_rows` in all, drawn with `seed` or a `test_seed` of their own.
+    The test rows are 20 % of each class, or `test_rows` in all, drawn with `seed` or `test_seed`.
     """
     test_rows = round(TEST_FRACTION * len(y)) if test_rows is None else test_rows
     rest, test = stratified(y, test_rows, seed if test_seed is None else test_seed, where=where)
@@ -54,22 +53,19 @@ def divide(
 
 
 def at_random(rows: str, seed: int) -> str:
-    """How `divide` chose the test rows, for the split rule; `rows` is what they are called."""
+    """The rule by which `divide` draws the test rows; `rows` is their name."""
     return f"{rows} split at random, stratified by class, 80/20, seed {seed}"
 
 
 def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
     """Two ascending index arrays, the second of `second` rows, with each class in proportion (largest remainder).
 
-    A class of two rows or more has at least one on either side as far as the total allows. Raises DataError, with
-    `where`, where a side would be empty.
+    Each array has a row of a class with two rows or more, as far as the total allows. Raises DataError, with `where`,
+    for an empty array.
     """
     if not 0 < second < len(labels):
-        raise DataError(
-            f"cannot set {second} of {len(labels)} rows aside and have rows on both sides",
-            where=where,
-            hint="more data, or another --val-fraction",
-        )
+        what = f"cannot set {second} of {len(labels)} rows aside and have rows on both sides"
+        raise DataError(what, where=where, hint="more data, or another --val-fraction")
     rng = np.random.default_rng(seed)
     _, inverse, counts = np.unique(strata(labels), return_inverse=True, return_counts=True)
     quota = counts * second / len(labels)
@@ -84,7 +80,7 @@ def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str 
 
 
 def _lend_to_empty(take: Indices, counts: Indices) -> Indices:
-    """Give a class that got no row one of the class that got most; the total stays."""
+    """Move a row of the largest class to each class without one; the total stays."""
     take = take.copy()
     for k in np.flatnonzero((take == 0) & (counts > 1)):
         richest = int(take.argmax())
@@ -103,9 +99,9 @@ def three(labels: NDArray[np.int64], seed: int, *, where: str = "") -> tuple[Ind
 
 
 def by_record(records: NDArray[np.str_], fraction: float, seed: int, *, where: str = "") -> tuple[Indices, Indices]:
-    """Two ascending index arrays that have no record in common, the second of `fraction` of the records, at least one.
+    """Two ascending index arrays without a common record, the second of `fraction` of the records, at least one.
 
-    Raises DataError, with `where`, where a side would be empty.
+    Raises DataError, with `where`, for an empty array.
     """
     names, inverse = np.unique(records, return_inverse=True)
     second = max(1, round(fraction * len(names)))
@@ -118,12 +114,12 @@ def by_record(records: NDArray[np.str_], fraction: float, seed: int, *, where: s
 
 
 def shared(rows: Samples, *others: Samples) -> Indices:
-    """Which of `rows` (N, C, T) stand, byte for byte, in one of the `others` (M, C, T) too; ascending."""
+    """The `rows` (N, C, T) that one of the `others` (M, C, T) contains byte for byte, ascending."""
     words = _words(rows)
     sums, found = words.sum(1, dtype=np.uint64), np.zeros(len(rows), dtype=bool)
     for other in map(_words, others):
         other_sums = other.sum(1, dtype=np.uint64)
-        near = np.isin(sums, other_sums)  # few, and only they are sorted by content, which takes time and memory
+        near = np.isin(sums, other_sums)  # few rows: sorting by content takes time and memory
         found[near] |= np.isin(_content(words[near]), _content(other[np.isin(other_sums, sums)]))
     return np.flatnonzero(found)
 
@@ -139,36 +135,29 @@ def _content(words: NDArray[np.uint32]) -> NDArray[np.void]:
 
 
 def digests(rows: Samples) -> NDArray[np.uint64]:
-    """Eight bytes (N,) of the BLAKE2b digest of each of `rows` (N, C, T); a quarter of a second for 100,000
-    heartbeats."""
+    """Eight bytes (N,) of the BLAKE2b digest of each of `rows` (N, C, T); 0.25 s for 100,000 heartbeats."""
     size = math.prod(rows.shape[1:]) * rows.itemsize
-    content = memoryview(np.ascontiguousarray(rows)).cast("B") if rows.size else b""
+    content = np.ascontiguousarray(rows).data.cast("B") if rows.size else b""
     parts = [hashlib.blake2b(content[k : k + size], digest_size=8).digest() for k in range(0, len(content), size)]
     return np.frombuffer(b"".join(parts), np.uint64)
 
 
 def numbered(content: NDArray[np.str_]) -> NDArray[np.uint64]:
-    """The first eight bytes of digests (N,) that are written as hexadecimal text."""
+    """The first eight bytes of digests (N,) in hexadecimal text."""
     texts, inverse = np.unique(content, return_inverse=True)
     return np.array([int(text[:16], 16) for text in texts.tolist()], np.uint64)[inverse]
 
 
 def sharing(which: Indices, rows: int) -> str:
-    """How many of the `rows` test rows are shared, and the first of them, for the report."""
+    """The number of shared rows among the `rows` test rows, and the first of them, for the report."""
     first = ", ".join(map(str, which[:NAMED])) + (", ..." if len(which) > NAMED else "")
-    return f"{len(which):,} of {rows:,} test rows stand in train or validation too" + (
-        f": rows {first}" if first else ""
-    )
+    named = f": rows {first}" if first else ""
+    return f"{len(which):,} of {rows:,} test rows stand in train or validation too{named}"
 
 
-def validation_rule(fraction: float, seed: int) -> str:
-    """How validation rows were chosen, for the split rule."""
-    return f"validation is {fraction:.3g} of train, stratified by class, seed {seed}"
-
-
-DRAWS = 256  # of patients in random order, from which the best is taken
+DRAWS = 256  # random orders of the patients, to take the best
 LEAST_SHARE = 1e-3  # of the beats, for a class to count
-# Times the fraction that may validate; how much that size counts against the share of one class.
+# The largest multiple of the fraction that may validate; the weight of that size against the share of one class.
 MOST, SIZE_COUNTS = (2.0, 3.0)
 NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 
@@ -176,7 +165,7 @@ NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 def folds(counts: Indices, number: int, seed: int) -> Indices:
     """The fold (P,) of each of P persons, from 0 on.
 
-    The largest shares come first, as chance has it, each to the fold with least of what it brings.
+    Persons with the largest shares, varied at random, come first; each goes to the fold with the least of its classes.
     """
     share = counts / counts.sum(0).clip(1)  # (P, K)
     order = np.argsort(-share.max(1) * np.random.default_rng(seed).uniform(0.5, 1, len(counts)), kind="stable")
@@ -189,12 +178,11 @@ def folds(counts: Indices, number: int, seed: int) -> Indices:
 
 
 def part(counts: Indices, fraction: float, seed: int) -> Indices:
-    """Which of P persons make up about `fraction` of the rows, with the classes in them and in the others if that can
-    be had.
+    """Persons, of P, with about `fraction` of the rows; they and the others have all classes if possible.
 
-    Of many draws the best is taken: one person, or at most twice the `fraction`, that lack the fewest classes, those of
-    many persons first, and among such those whose shares of the rows and of each class are nearest to `fraction` by
-    their ratio. A class that is all but absent does not count.
+    The best of many draws: one person, or at most twice the `fraction`; then the fewest missing classes, weighted by
+    their persons; then the shares of the rows and of each class nearest to `fraction` by their ratio. A nearly absent
+    class does not count.
     """
     counts = counts[:, counts.sum(0) >= LEAST_SHARE * counts.sum()]
     rng, total = np.random.default_rng(seed), counts.sum(0)
@@ -214,14 +202,14 @@ NONE = "no row validates, all that are not test are trained on"
 
 @dataclass(frozen=True)
 class Fold:
-    """Fold `number`, from 1 on, of `folds`, as --val-fold says it."""
+    """Fold `number`, from 1 on, of `folds`: the value of --val-fold."""
 
     number: int
     folds: int
 
     @classmethod
     def parse(cls, text: str) -> "Fold":
-        """The fold that "2/5" means; a UsageError for any other text."""
+        """The fold in a text such as "2/5". Raises UsageError for any other text."""
         number, slash, folds = text.partition("/")
         whole = slash and all(part.isascii() and part.isdigit() and len(part) < 5 for part in (number, folds))
         if not (whole and 2 <= int(folds) <= MOST_FOLDS and 1 <= int(number) <= int(folds)):
@@ -232,42 +220,39 @@ class Fold:
         return f"fold {self.number} of {self.folds}"
 
 
-Holdout = float | Fold  # the part of the training rows that validates, 0 for none, or a fold of them
+Holdout = float | Fold  # the validation rows: a part of the training rows (0: none), or a fold of them
 
 
 def is_part(holdout: Holdout) -> bool:
-    """Whether a part of the training rows validates, as --val-fraction says it."""
+    """Whether validation is a part of the training rows (--val-fraction), not a fold and not empty."""
     return not isinstance(holdout, Fold) and holdout > 0
 
 
 def drawn(
     labels: NDArray[np.int64], holdout: Holdout, seed: int, *, record: NDArray[np.str_] | None = None, where: str = ""
 ) -> tuple[Indices, Indices, str]:
-    """Ascending index arrays of those rows (N,) that train and those that validate, classes in like shares, and the
-    rule.
+    """Ascending index arrays of training and of validation rows (N,) with similar shares of each class, and the rule.
 
-    A fold has whole records where `record` (N,) names them and one has several rows. Raises DataError, with `where`,
-    where a side would be empty that is asked for.
+    A fold has whole records if `record` (N,) names them and one has several rows. Raises DataError, with `where`, for
+    an empty array that was requested.
     """
     if isinstance(holdout, Fold):
-        whole = record is not None and bool((record != "").all()) and len(np.unique(record)) < len(record)
-        number = (
-            of_groups(record, labels, holdout, seed, where=where)
-            if whole
-            else _of_rows(labels, holdout, seed, where=where)
-        )
-        rule = f"validation is {holdout} of train, {'whole records, ' * whole}stratified by class, seed {seed}"
+        if record is not None and (record != "").all() and len(np.unique(record)) < len(record):
+            whole, number = "whole records, ", of_groups(record, labels, holdout, seed, where=where)
+        else:
+            whole, number = "", _of_rows(labels, holdout, seed, where=where)
+        rule = f"validation is {holdout} of train, {whole}stratified by class, seed {seed}"
         return np.flatnonzero(number != holdout.number), np.flatnonzero(number == holdout.number), rule
     if not holdout:
         return np.arange(len(labels)), np.arange(0), NONE
     train, val = stratified(labels, round(holdout * len(labels)), seed, where=where)
-    return train, val, validation_rule(holdout, seed)
+    return train, val, f"validation is {holdout:.3g} of train, stratified by class, seed {seed}"
 
 
 def of_records(
     record: NDArray[np.str_], labels: NDArray[np.int64], holdout: Holdout, seed: int, *, where: str = ""
 ) -> tuple[Indices, Indices, str]:
-    """The same with whole records (N,) in any case; a part of the training rows is then a part of their records."""
+    """As `drawn`, always with whole records (N,): a part of the training rows is a part of their records."""
     if isinstance(holdout, Fold) or not holdout:
         return drawn(labels, holdout, seed, record=record, where=where)
     train, val = by_record(record, holdout, seed, where=where)
@@ -275,8 +260,7 @@ def of_records(
 
 
 def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str = "") -> Indices:
-    """The fold (N,) from 1 on of each row, all rows of one of the `groups` (N,) in one, with like shares of each
-    class."""
+    """The fold (N,) from 1 on of each row: whole `groups` (N,), with similar shares of each class."""
     names, of = np.unique(groups, return_inverse=True)
     _check(fold, len(names), "records", where)
     labels = strata(labels)
@@ -286,8 +270,7 @@ def of_groups(groups: NDArray, labels: NDArray[np.int64], fold: Fold, seed: int,
 
 
 def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) -> Indices:
-    """The fold (N,) from 1 on of each row: those of a class are dealt in random order, where the class before left
-    off."""
+    """The fold (N,) from 1 on of each row: the rows are dealt to the folds class by class, in random order."""
     _check(fold, len(labels), "rows", where)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), strata(labels)))
     number = np.empty(len(labels), np.int64)
@@ -297,6 +280,5 @@ def _of_rows(labels: NDArray[np.int64], fold: Fold, seed: int, *, where: str) ->
 
 def _check(fold: Fold, there: int, what: str, where: str) -> None:
     if fold.folds > there:
-        raise DataError(
-            f"{there} {what} cannot be put into {fold.folds} folds", where=where, hint="fewer folds, or more data"
-        )
+        fault = f"{there} {what} cannot be put into {fold.folds} folds"
+        raise DataError(fault, where=where, hint="fewer folds, or more data")

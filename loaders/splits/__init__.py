@@ -1,1 +1,0 @@
-"""Index arrays of training, validation and test, by row or by patient."""
