@@ -20,7 +20,7 @@ from loaders.families import one_class
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold
 from models import get_model
-from models.charts import weights
+from models.charts import vision
 from toolbox import devices
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
@@ -170,7 +170,7 @@ def network(flags: Flags, spec: DataSpec) -> nn.Module:
 def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
     if flags.weights_file or flags.pretrained == transfer.IMAGENET:
-        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
+        return {"pretrained": vision.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from commands import attribution, doubting
-from commands.attribution import Array, Seen, Subject
-from commands.doubting import Found
+from commands import attribution
+from commands.attribution import Array, Checked, Seen, Subject
 from commands.trained import TrainedRun
 from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
@@ -52,7 +51,7 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         which = np.array([row for row, _ in chosen])
         log.info("%s of %d rows of %s", flags.explain, len(which), flags.explain_rows)
         seen = attribution.attribute(subject, which, probabilities[which].argmax(1))
-        found = doubting.doubt(subject, seen, stop)
+        found = attribution.doubt(subject, seen, stop)
         values = _write(subject, seen, found, [group for _, group in chosen], probabilities[which])
     sys.stdout.write(json.dumps(files.finite(values)) + "\n")
 
@@ -90,7 +89,7 @@ def _named(subject: Subject, names: Sequence[str]) -> Array:
     return np.flatnonzero(found)
 
 
-def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
+def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
     """Write everything into the run's folder; what stands on stdout."""
     run, flags, spec = subject.run, subject.flags, subject.data.spec
     examples = _examples(subject, seen, groups, probabilities)

@@ -14,11 +14,10 @@ import pytest
 from test_fuzz import assert_answers
 
 import args
-from commands import choices, trained
+from commands import choices, compare, trained
 from conftest import carried_out
 from toolbox import files, schema
 from toolbox.errors import CheckpointError
-from toolbox.reports import comparison
 from toolbox.runs import checkpoints, history
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
@@ -196,10 +195,10 @@ def test_predictions_that_are_none_are_named_where_runs_are_compared(tmp_path: P
     files.write_json(tmp_path / "config.json", {"data": {"classes": ["a", "b"]}})
     files.write_json(tmp_path / "pred" / "metrics.json", {"split_rule": "none"})
     predictions().save(tmp_path / "pred" / "predictions.npz")
-    assert comparison.load(RunFolder(tmp_path)).predictions.index.tolist() == [0, 1, 2, 3]
+    assert compare.load(RunFolder(tmp_path)).predictions.index.tolist() == [0, 1, 2, 3]
     predictions(**arrays).save(tmp_path / "pred" / "predictions.npz")
     with pytest.raises(CheckpointError) as refused:
-        comparison.load(RunFolder(tmp_path))
+        compare.load(RunFolder(tmp_path))
     assert says in str(refused.value)
 
 
