@@ -6,7 +6,7 @@ doubt(subject, seen, stop)                  # the checks that could show it to b
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -201,7 +201,9 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
     parts, correlations = _weights(subject, some)
     curves = _curves(subject, some)
     areas = curves.areas()
-    sentences.append(_untrained(correlations))
+    head, whole = correlations[0], correlations[-1]
+    figure = _shown(whole) + (f" (head alone {head:.2f})" if np.isfinite(head) else "")
+    sentences.append(Doubt("Weights made anew", figure, UNTRAINED))
     sentences.append(_curve("Deletion", areas["deletion"], areas["random_deletion"], falls=True))
     sentences.append(_curve("Insertion", areas["insertion"], areas["random_insertion"], falls=False))
     values["rows_checked"] = len(some.which)
@@ -225,13 +227,6 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
     if subject.flags.explain_random_labels:
         sentences.append(_labels(subject, some, stop, values))
     return Checked(values, sentences, curves, (parts, correlations))
-
-
-def _untrained(correlations: Sequence[float]) -> Doubt:
-    """The attributions against those of the network with its layers reinitialised, first the head, in the end all."""
-    head, whole = correlations[0], correlations[-1]
-    figure = _shown(whole) + (f" (head alone {head:.2f})" if np.isfinite(head) else "")
-    return Doubt("Weights made anew", figure, UNTRAINED)
 
 
 def _shown(correlation: float) -> str:

@@ -30,7 +30,7 @@ from loaders.formats import parts, recordings, units, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
 from models import get_model
 from toolbox import devices, files, outputs, schema
-from toolbox.ecg import beat_list, matching, rhythm, rpeaks
+from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
@@ -279,7 +279,7 @@ def _write(
     """Write the files of one recording into its `place`, scored from `start_s` on; its summary."""
     place.take()
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
-    found = rhythm.summary(beats) | {
+    found = beat_list.summary(beats) | {
         "folder": place.within,
         "page": written[".html"].name,
         "run": network.run.path.name,
@@ -308,8 +308,7 @@ def _write(
 
 
 def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
-    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none, and segments of flutter (E, 2); None for no
-    beats, and where classes are not known."""
+    """Annotated beats: (M,) samples, (M,) classes, -1 for none of the run's, and flutter (E, 2); None for no beats."""
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
@@ -334,8 +333,7 @@ def _uncompared(network: Classifier, recording: Recording) -> list[str]:
 
 
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
-    """Where the index of all recordings and the files of each are written; UsageError where something else stands
-    there."""
+    """The places of the index and of the files of each recording; UsageError where something else stands there."""
     sources, names = [parts.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:

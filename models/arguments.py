@@ -18,8 +18,7 @@ HINT = "--model-args filters=64-128,dropout=0.4"
 
 
 def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
-    """Values by argument; a UsageError for what the network does not take, twice the same, or a value of another
-    type."""
+    """Values by argument; a UsageError for an unknown argument, one typed twice, or a value of another type."""
     known = kinds(network)
     if not known:
         raise UsageError(f"{name} takes no --model-args", hint="leave them out")

@@ -22,9 +22,9 @@ from loaders.families import by_patient as patients
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold, Holdout
 from toolbox import files
-from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import ec57
+from toolbox.plain import NOTICE
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
 

@@ -15,7 +15,6 @@ from conftest import carried_out, finish, launch
 from studies.ledger import DONE, STARTED, Ledger
 from toolbox.errors import CheckpointError
 from toolbox.runs import folder as runs
-from toolbox.runs import history
 from toolbox.runs.folder import RunFolder
 from trainer import Trainer
 
@@ -137,9 +136,9 @@ def test_every_history_of_a_run_is_one() -> None:
         "val": {"loss": float("nan")},
     }
     assert (
-        history.objection([])
-        == history.objection([row])
-        == history.objection([row, row | {"epoch": 9, "lr": 0.1}])
+        runs.history_objection([])
+        == runs.history_objection([row])
+        == runs.history_objection([row, row | {"epoch": 9, "lr": 0.1}])
         == ""
     )
 

@@ -14,9 +14,9 @@ from studies import page as gridpage
 from studies import page as table_text
 from studies import tables
 from studies.ledger import Ledger, Task
-from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import UsageError
 from toolbox.files import write_json
+from toolbox.plain import NOTICE
 
 SCORES = {"a": [0.7, 0.8, 0.75], "b": [0.6, 0.85, 0.7], "c": [0.99]}
 MARKUP = "<script>alert(1)</script>"

@@ -20,7 +20,7 @@ from toolbox.reports import plots
 from toolbox.reports.plots import save_panels
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import classify
-from trainer import StepLosses
+from toolbox.training.recorders import StepLosses
 
 CLASSES = ("N", "S", "V")
 PNG = b"\x89PNG"

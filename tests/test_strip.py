@@ -16,19 +16,13 @@ from test_beatlist import CLASSES
 from test_rpeaks import ecg
 
 from conftest import Page
-from toolbox.ecg import rhythm
+from toolbox.ecg import beat_list
 from toolbox.ecg.beat_list import Beats
 from toolbox.reports import prediction
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update"]
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 RATE_HZ = 250
 START = datetime(2024, 5, 6, 23, 59, 0)
@@ -43,7 +37,7 @@ def make_beats(seconds: float = 120, *, record: str = "r1", **how: Any) -> tuple
 
 
 def write(path: Path, beats: Beats, signal: np.ndarray, **how: Any) -> Path:
-    prediction.save_strip(path, beats, lambda first, last: signal[first:last], summary=rhythm.summary(beats), **how)
+    prediction.save_strip(path, beats, lambda first, last: signal[first:last], summary=beat_list.summary(beats), **how)
     return path
 
 

@@ -70,8 +70,7 @@ def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK
 
 
 def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
-    """Whether a lead looks like noise: its kurtosis in the band of a QRS, the median over pieces of 10 s (Li et al.,
-    2008).
+    """Whether a lead looks like noise: median kurtosis of 10 s in the band of a QRS (Li et al., 2008).
 
     Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
     """

@@ -1,6 +1,6 @@
 """What was found in recordings, for a person to read: text and strip of each, and a table, CSV and page of all of them.
 
-`found` is the summary of a recording (`toolbox.ecg.rhythm.summary`) with its `folder` and, where it has annotations,
+`found` is the summary of a recording (`toolbox.ecg.beat_list.summary`) with its `folder` and, where it has annotations,
 its `score`; `done` are several of them. The strip is a page on which beats are read as on ECG paper, without a network:
 the trace lies in it as pieces of 16-bit numbers that a script draws (templates/strip.html), at a lower rate where it is
 longer than an hour, so that a day of it is some 30 MB.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, plain
-from toolbox.ecg import matching, rhythm
+from toolbox.ecg import beat_list, matching
 from toolbox.ecg.beat_list import Beats
 from toolbox.ecg.gaps import Reader, bridged
 from toolbox.metrics import ec57
@@ -56,10 +56,10 @@ def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
         ["beats", number(found["beats"])],
         *([f"  {name}", number(count)] for name, count in found["beats_of_class"].items()),
         ["mean rate (beats/min)", number(rate["mean"])],
-        [f"lowest, over {rhythm.RATE_BEATS} beats", number(rate["lowest"])],
-        [f"highest, over {rhythm.RATE_BEATS} beats", number(rate["highest"])],
+        [f"lowest, over {beat_list.RATE_BEATS} beats", number(rate["lowest"])],
+        [f"highest, over {beat_list.RATE_BEATS} beats", number(rate["highest"])],
         [f"longest RR interval (s){at}", number(pause["longest_s"])],
-        [f"RR intervals above {rhythm.PAUSE_S:g} s", number(pause["above_2_s"])],
+        [f"RR intervals above {beat_list.PAUSE_S:g} s", number(pause["above_2_s"])],
         ["ectopic beats (% of all)", number(ectopic["percent"])],
         ["ectopic beats an hour", number(ectopic["per_hour"])],
     ]
@@ -224,7 +224,7 @@ def save_strip(
 ) -> None:
     """Write the page of a recording, whole or not at all. Raises ResourceError.
 
-    `read(first, last)` gives the lead in mV; `summary` is that of `rhythm.summary`; `reference` has samples (M,) and
+    `read(first, last)` gives the lead in mV; `summary` is that of `beat_list.summary`; `reference` has samples (M,) and
     classes (M,) of annotated beats, shown below the trace.
     """
     facts, jumps = _facts(summary)
