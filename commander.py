@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import args
+import commands  # noqa: F401 (which adds the flags of datasets)
 from toolbox import terminal
 from toolbox.errors import UsageError, program
 from toolbox.terminal import StopRequest

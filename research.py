@@ -1,9 +1,9 @@
-"""Many runs: a grid of the commander's flags, carried out by workers, killed and resumed at will, read as one table.
+"""Studies: many runs from a grid of the commander's flags, carried out by workers, resumed at will, read as one table.
 
-    python research.py grids/first.yaml --workers 2       carry it out; the same command again goes on
+    python research.py grids/first.yaml --workers 2       carry it out; the same command again resumes
     python research.py --results first                    the table
 
-The stages of a study are in `studies.stages`; one run is a command of `commands.fit`.
+`studies/stages.py` carries out a plan stage by stage; one run is a command of `commands/fit.py`.
 """
 
 import logging
@@ -35,12 +35,11 @@ EPILOG = "The same command again skips finished runs and resumes the others. Doc
 # fmt: off
 FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     Group("grid", (
-        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags "
-                              "of the commander", metavar="GRID",
-             nargs="?"),
+        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags of the "
+             "commander", metavar="GRID", nargs="?"),
         Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
         Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
-             "file's)", type=int, metavar="N", check=MANY),
+             "file's)", type=int, metavar="N", check=MANY, tags="stage"),
         Flag("--folds", COMMAND, "folds of the training rows, each for validation in turn; the test stays closed "
              "(default the file's)", type=int, metavar="K", check=MANY),
         Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
@@ -59,21 +58,23 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     )),
     Group("search", (
         Flag("--search", COMMAND, "search of a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
-             metavar="HOW"),
-        Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY),
+             metavar="HOW", tags="stage"),
+        Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY,
+             tags="stage", command="search"),
         Flag("--pruner", COMMAND, "early end of runs that fall behind: median or hyperband (default none)",
-             metavar="HOW"),
+             metavar="HOW", tags="stage", command="search"),
         Flag("--refine", COMMAND, "--reps runs of the best configuration and its neighbours in every range",
-             type=bool),
+             type=bool, tags="stage"),
         Flag("--seeds", COMMAND, "with --best: number of new seeds to train and test the best configuration on",
-             type=int, metavar="N", check=MANY),
+             type=int, metavar="N", check=MANY, tags="stage"),
     )),
     Group("table", (
         Flag("--results", COMMAND, "name of the study whose table is printed", metavar="NAME"),
-        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+"),
+        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+",
+             command="results"),
         Flag("--best", COMMAND, "validation metric to compare configurations by (default the one of their best "
-             "epochs)", metavar="METRIC", nargs="?", const=""),
-        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE"),
+             "epochs)", metavar="METRIC", nargs="?", const="", tags="stage"),
+        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE", command="results"),
     )),
     Group("output", (
         Flag("--debug", COMMAND, "traceback of an error", type=bool),
@@ -90,24 +91,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
-    """What a command line asks for: a table, a list of cells, or the runs."""
-    from studies import runner
-    from toolbox import terminal
+    """A table, a list of configurations, or the runs, as the command line says."""
+    from studies import plans, runner
+    from studies.ledger import Ledger
 
     flags = understood(argv)
     terminal.log_to(runner.Above())
     if flags.results:
-        return show(flags)
-    from studies import plans
-
-    plan = plans.read(plans.find(flags.grid))
-    reps = flags.reps if plan.stages else flags.reps or plan.reps
-    flags = flags.replace(stage=None, connected=None, folds=flags.folds or plan.folds, reps=reps)
-    return dry_run(flags, plan) if flags.dry_run else run(flags, plan, stop)
+        ledger = Ledger.open(flags.root_dir, flags.results, make=False)
+        return show(ledger, flags.best, where=flags.where or (), csv=Path(flags.csv) if flags.csv else None)
+    typed = {name: getattr(flags, name) for name in FLAGS.names("stage")}
+    plan = plans.read(plans.find(flags.grid)).ordered(typed, folds=flags.folds, tested=not flags.no_test)
+    return dry_run(plan, flags.root_dir) if flags.dry_run else run(flags, plan, stop)
 
 
 def understood(argv: Sequence[str]) -> Flags:
-    """What was typed, with the defaults; a UsageError says everything that is wrong with it."""
+    """The flags with their defaults. Raises UsageError with everything that is wrong with them."""
     typed = FLAGS.parse(argv)
     flags = FLAGS.resolve(typed)
     if wrong := FLAGS.complaints(typed) + complaints(flags):
@@ -117,78 +116,72 @@ def understood(argv: Sequence[str]) -> Flags:
 
 def complaints(flags: Flags) -> list[str]:
     """Which flags cannot go together."""
-    together = (
-        (not (flags.grid or flags.results), "a grid is missing, a .yaml or .py file"),
-        (bool(flags.grid and flags.results), "--results NAME reads a research, leave the grid out"),
-        (bool(flags.engine_address and flags.workers), "--workers is for this machine, the scheduler has its own"),
-        (
-            bool(flags.engine_address and flags.gpus),
-            "--gpus is for this machine, the scheduler's workers have their own",
-        ),
-        (bool(flags.best is not None and not (flags.results or flags.seeds)), "--best goes with --results, or --seeds"),
-        (bool(flags.seeds and flags.best is None), "--seeds goes with --best"),
-        (bool((flags.pruner or flags.trials) and not flags.search), "--pruner and --trials go with --search"),
-        (bool(flags.branches and flags.search), "--branches goes with a grid, a search draws one cell at a time"),
-        (bool(flags.search and not flags.trials), "--search needs --trials"),
-        (bool(flags.dry_run and (flags.search or flags.refine or flags.seeds)), "--dry-run lists a grid, not a search"),
-        (bool((flags.where or flags.csv) and not flags.results), "--where and --csv go with --results"),
-    )
-    return [text for broken, text in together if broken]
+    wrong = {
+        "a grid is missing, a .yaml or .py file": not (flags.grid or flags.results),
+        "--results NAME shows a study, leave the grid out": flags.grid and flags.results,
+        "--workers is for this machine, the scheduler has its own": flags.engine_address and flags.workers,
+        "--gpus is for this machine, the scheduler's workers have their own": flags.engine_address and flags.gpus,
+        "--best goes with --results, or --seeds": flags.best is not None and not (flags.results or flags.seeds),
+        "--seeds goes with --best": flags.seeds and flags.best is None,
+        "--branches goes with a grid, a search draws one configuration at a time": flags.branches and flags.search,
+        "--search needs --trials": flags.search and not flags.trials,
+        "--dry-run lists a grid, not a search": flags.dry_run and (flags.search or flags.refine or flags.seeds),
+    }
+    return [text for text, broken in wrong.items() if broken]
 
 
-def dry_run(flags: Flags, plan: "Plan") -> int:
-    """List the cells on stdout with trainable parameters and multiply-accumulates of a row; warn of axes without
-    effect."""
+def dry_run(plan: "Plan", root: Path) -> int:
+    """List the configurations on stdout with trainable parameters and multiply-accumulates of a row; warn of axes
+    without effect."""
     from studies import cells, stages
-    from studies.grid import varying
+    from studies.grid import Space, varying
 
-    if plan.stages:
-        sys.stdout.write(plain.lines(stages.listed(flags, stages.read(flags, plan))) + "\n")
+    checked, stage = stages.check(plan), plan.stages[0]
+    (_, found), runs = checked[stage.name], stages.series(plan, stage)
+    if stage.named or isinstance(found, Space):
+        sys.stdout.write(plain.lines(stages.listed(plan, checked)) + "\n")
         return 0
-    found, runs = stages.checked(flags, plan), stages.series(flags, "grid")
-    axes, told = varying([one.cell for one in found]), {}
-    networks = cells.networks(found, flags.root_dir, cells.Memo())
-    for number, (one, (cost, told[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
+    axes, digests = varying([one.cell for one in found]), {}
+    networks = cells.networks(found, root)
+    for number, (one, (cost, digests[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
         counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
-        sys.stdout.write(plain.escaped(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}") + "\n")
-    sys.stdout.write(f"{len(found)} cells, {runs}, {len(found) * len(runs)} runs\n")
-    for line in cells.idle_axes(found, told):
+        line = f"{number:4d}  {one.name}  {counts}  {cells.differing(one.cell, axes)}"
+        sys.stdout.write(plain.escaped(line) + "\n")
+    sys.stdout.write(f"{len(found)} configurations, {runs}, {len(found) * len(runs)} runs\n")
+    for line in cells.idle_axes(found, digests):
         log.warning(line)
     return 0
 
 
 def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
-    """Carry out what is asked for and not done, a stage after the other, and show the table."""
-    from studies import runner, stages
+    """Carry out the stages of a plan as far as they are not done, and show the table."""
+    from studies import runner, stages, worker
     from studies.ledger import Ledger
 
-    asked = [stage for flag, stage in stages.STAGES.items() if getattr(flags, flag)] or [stages.GRID]
-    if plan.stages:
-        asked = [(stages.read, stages.carry_out)]
-    # What is wrong is said before a folder is made.
-    prepared = [(carry, prepare(flags, plan)) for prepare, carry in asked]
+    checked = stages.check(plan)  # before a folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
-    with ledger.locked(), runner.logged(ledger.path / "research.log"):
-        log.info("research folder %s", ledger.path)
-        for carry, what in prepared:
-            carry(flags, what, ledger, stop)
-        return show(flags, ledger)
+    with ledger.locked(), worker.logged(ledger.path / "research.log"):
+        log.info("study folder %s", ledger.path)
+        with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
+            study = stages.Study(plan, checked, ledger, workers, stop, flags.branches or 1, flags.retry, flags.best)
+            study.carry_out()
+        return show(ledger, flags.best)
 
 
-def show(flags: Flags, ledger: "Ledger | None" = None) -> int:
-    """The table on stdout, and its page and CSV in the research's folder; 1 where a run failed or is damaged."""
+def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv: Path | None = None) -> int:
+    """The table on stdout, and its page and CSV in the study's folder; 1 where a run failed or is damaged."""
     from studies import page, tables
-    from studies.ledger import DAMAGED, FAILED, Ledger
+    from studies.ledger import DAMAGED, FAILED
 
-    ledger = ledger or Ledger.open(flags.root_dir, flags.results, make=False)
-    rows = tables.where(tables.rows(ledger), flags.where or ())
-    metric = tables.judged_by(ledger, rows, flags.best)
+    rows = tables.where(tables.rows(ledger), where)
+    metric = tables.judged_by(ledger, rows, metric)
     axes, table = tables.axes(rows), tables.cells(rows, metric)
-    sys.stdout.write(f"{page.text(table, axes, metric)}\n{plain.lines(page.remarks(rows, metric))}\n")
+    remarks = plain.lines([*page.remarks(rows, metric), plain.NOTICE])
+    sys.stdout.write(f"{page.text(table, axes, metric)}\n{remarks}\n")
     for row in [row for row in rows if row.get("error")]:
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
-        log.warning("%s: cell %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
-    page.write_csv(rows, Path(flags.csv) if flags.csv else ledger.path / "table.csv")
+        log.warning("%s: configuration %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
+    tables.write_csv(rows, csv or ledger.path / "table.csv")
     log.info("page %s", page.write(ledger, rows, table, axes=axes, metric=metric))
     return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
 

@@ -71,8 +71,9 @@ def data_options(flags: Flags) -> dict[str, Any]:
 
 
 def family_options(flags: Flags) -> dict[str, Any]:
-    """The flags that are options of some dataset, by name."""
-    return {name: getattr(flags, name) for name in option_names()}
+    """The flags that are options of some dataset, by name, without those at their default."""
+    values = {name: getattr(flags, name) for name in option_names()}
+    return {name: value for name, value in values.items() if value != args.FLAGS.defaults[name]}
 
 
 def options_for(name: str, flags: Flags) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, Remote, Request, loaded
 from toolbox import yours
 from toolbox.errors import UsageError
+from toolbox.flags import DATA, Flag  # noqa: F401 (DATA is for declarations)
 from toolbox.registry import pick
 
 if TYPE_CHECKING:
@@ -246,6 +247,11 @@ VIEWS = {"signal": "its samples", "chart": "a picture of ECG paper"}
 def option_names() -> list[str]:
     """Every option that some dataset has."""
     return list(dict.fromkeys(name for dataset in DATASETS.values() for name in dataset.options))
+
+
+def own_flags() -> list[Flag]:
+    """The flags that datasets declare for themselves, beside those of their families."""
+    return list({flag.name: flag for dataset in DATASETS.values() for flag in dataset.flags}.values())
 
 
 def typed(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolbox.flags import Flag
+
 if TYPE_CHECKING:
     from loaders.splits.by_row import Holdout
 
@@ -190,13 +192,13 @@ class Dataset:
     lowest: int | None = None
     finds_normal: bool = False
     without: tuple[str, ...] = ()
-    flags: tuple[Any, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
         """The default of each option, by name."""
         family = FAMILIES[self.family]
-        own = {flag.name: flag.default for flag in self.flags}
+        own = {flag.name: False if flag.type is bool else flag.default for flag in self.flags}
         return {name: getattr(family, name) for name in family.__dataclass_fields__ if name not in self.without} | own
 
     def is_of_sides(self, option: str) -> bool:

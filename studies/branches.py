@@ -1,5 +1,4 @@
-"""Runs of one process that are stepped in turn on the same batches: B cells of a grid, which differ in all but their
-data.
+"""Runs of one process that are stepped in turn on the same batches: configurations that differ in all but their data.
 
     branches = Branches(2)
     outcomes = branches.run([one, other])       # each trains on `branches.sharing(data)`
@@ -34,12 +33,11 @@ class Branches:
         self.places: dict[int, Place] = dict.fromkeys(range(count), BEFORE)  # of the runs that have not ended
         self.waits_s = [0.0] * count
         self.turn = 0
-        self.source: Data | None = None
-        self.data: Data | None = None
+        self.shared: tuple[Data, Data] | None = None  # the data that were given last, and those with shared batches
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """What each call returns, once all have ended; the first error that one raised is raised then."""
-        futures = [Future() for _ in calls]
+        """The results of the calls, once all have ended; then the first error of a call is raised."""
+        futures: list[Future[Any]] = [Future() for _ in calls]
         for number, call in enumerate(calls):
             threading.Thread(target=self._branch, args=(number, call, futures[number]), daemon=True).start()
         self.gates[0].release()
@@ -61,8 +59,7 @@ class Branches:
         self.gates[self.turn].release()
 
     def pass_on(self, place: Place, device: torch.device) -> None:
-        """Called by the run whose turn it is, before it makes the step at `place`: returns when it is its turn
-        again."""
+        """Called by the run whose turn it is, before its step at `place`; returns when it is its turn again."""
         own, self.places[self.turn] = self.turn, place
         state, since_s = devices.random_state(device), time.perf_counter()
         self._furthest_behind()
@@ -75,13 +72,11 @@ class Branches:
         return self.waits_s[self.turn]
 
     def sharing(self, data: Data) -> Data:
-        """The same data, of whose training batches each is made once for all runs that ask for it."""
-        if data is not self.source:
-            self.source, self.data = (
-                data,
-                replace(data, train=SharedRows(data.train, self), open_test=lambda: data.test),
-            )
-        return self.data
+        """The same data, with each training batch made once for all runs."""
+        if self.shared is None or self.shared[0] is not data:
+            rows = SharedRows(data.train, self)
+            self.shared = data, replace(data, train=rows, open_test=lambda: data.test)
+        return self.shared[1]
 
 
 class SharedRows:
@@ -105,7 +100,7 @@ class SharedRows:
 
 
 class Kept(NamedTuple):
-    """A batch, what it was made for, and how often its tensors had been changed then."""
+    """A batch, its order and place, and the versions of its tensors, which count changes in place."""
 
     order: Tensor
     which: tuple[int, int, int]
@@ -114,10 +109,9 @@ class Kept(NamedTuple):
 
 
 class SharedBatches:
-    """Batches of which the last is kept for whoever asks for the same; a run that asks for the next passes its turn on
-    first.
+    """Batches, the last of which is kept for the other runs; a run that asks for the next passes its turn on first.
 
-    Whether two ask for the same is seen by the order of the rows itself. A batch that a network changed in place is
+    Two runs need the same batch where the order of their rows is equal. A batch that a network changed in place is
     made again.
     """
 
@@ -133,7 +127,7 @@ class SharedBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """As those it is made of; without an order, which is no training, nothing is shared."""
+        """The batches of the rows; without an order, which is no training, nothing is shared."""
         if order is None:
             yield from self._made.batches(None, size, start=start)
             return

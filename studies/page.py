@@ -1,204 +1,240 @@
-"""A research on one page: the table of its cells, score against cost, parallel coordinates, learning curves, box plots.
+"""The table of a study for readers: aligned lines, and a page with score against cost, curves and box plots.
 
-`write(ledger, rows, table, ...)` makes index.html in the research's folder; plotly's library lies beside it.
-
-The table of a research as text: CSV with a row a run, and aligned lines with one a cell.
+`write(ledger, rows, table, ...)` makes index.html in the study's folder, with plotly's library beside it.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies import cost, tables
-from studies.ledger import DONE, FIRST, Ledger
-from studies.tables import STAGES, Row, leaders, split_rules
-from toolbox import files, plain
+from pandas import DataFrame
+
+from studies import tables
+from studies.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED, STAGES, Ledger
+from studies.tables import COSTS, Row, split_rules
 from toolbox.metrics import classification
-from toolbox.plain import NOTICE
 from toolbox.plain import markup as escape
 from toolbox.reports import pages
-from toolbox.reports.pages import LIBRARY
 from toolbox.reports.plots import COLOURS
-
-
-def write_csv(found: Sequence[Row], path: Path) -> None:
-    """Write the rows, a line each, with the columns that any of them has."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    files.write_text(path, text.getvalue())
-
-
-def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
-    """The cells as aligned lines; the best is marked."""
-    words = table_lines(table, axes, metric)
-    widths = [max(map(len, column)) for column in zip(*words, strict=True)]
-    aligned = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in words]
-    return plain.lines(line.rstrip() for line in aligned)
-
-
-def remarks(found: Sequence[Row], metric: str) -> list[str]:
-    """What stands beside the numbers: how rows were divided, how cells are judged, what has collapsed, and what this is
-    not."""
-    folds = any(row["folds"] > 1 for row in found)
-    over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
-    judged = f"Cells are judged by validation {metric} alone; in brackets 95 % intervals over {over}."
-    rules = [f"split: {rule}" for rule in split_rules(found)]
-    return [
-        *rules,
-        f"{judged} Differences are paired by {'fold' if folds else 'repetition'}.",
-        *_collapsed(found),
-        NOTICE,
-    ]
-
-
-def _collapsed(found: Sequence[Row]) -> list[str]:
-    """The rule, where a run has collapsed, and how many have."""
-    count = sum(bool(row.get("collapsed")) for row in found)
-    return (
-        [f"{count} runs have collapsed; means are given with and without them. {classification.RULE}"] if count else []
-    )
-
-
-def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
-    """The words of each line that a person reads, the head first; a star where the cell is the best of its stage."""
-    first, costs = leaders(table, metric), cost.heads(table)
-    stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
-    head = ["", *stage, "cell", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
-    return [head] + [
-        _line(row, axes, list(costs.values()), is_best=any(row is one for one in first), staged=bool(stage))
-        for row in table
-    ]
-
-
-def _line(row: Row, axes: Sequence[str], costs: Sequence[str], *, is_best: bool, staged: bool) -> list[str]:
-    notes = [f"{row[name]} {name}" for name in ("failed", "damaged", "pruned", "left", "collapsed") if row[name]]
-    notes += [row["stage"]] * (not staged and row["stage"] != FIRST)
-    numbers = [cost.shown(row, name) for name in costs] + ["" if row["seconds"] is None else f"{row['seconds']:,.0f}"]
-    values = [shown(row.get(key)) for key in axes]
-    sides = [said(row, side) for side in ("val", "test", "difference")]
-    return [
-        "*" * is_best,
-        *[row["stage"]] * staged,
-        row["cell"],
-        *values,
-        str(row["n"]),
-        *sides,
-        *numbers,
-        ", ".join(notes),
-    ]
-
-
-def shown(value: Any) -> str:
-    """The value of an axis, four digits of a number; nothing where the flag is left out."""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def said(row: Row, name: str) -> str:
-    """A mean with its interval, in a few characters, and where runs have collapsed the mean without them."""
-    if row[f"{name}_mean"] is None:
-        return ""
-    sign = "+" if name == "difference" else ""
-    interval = "" if row[f"{name}_low"] is None else f" [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
-    sound = row.get(f"{name}_sound_mean")
-    without = (
-        f" (without collapsed {'none' if sound is None else f'{sound:.4f}'})" if row["collapsed"] and not sign else ""
-    )
-    return f"{row[f'{name}_mean']:{sign}.4f}{interval}{without}"
-
+from toolbox.reports.tables import aligned, digits
+from toolbox.tasks import mode
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-MOST_CURVES = 400  # lines of the learning curves, later ones are left out and this is said
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font-family: sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222; }}
-table {{ border-collapse: collapse; font-size: 90%; }}
-th, td {{ text-align: left; padding: 0.2em 1em 0.2em 0; border-bottom: 1px solid #ddd; white-space: nowrap; }}
-tr.best {{ font-weight: bold; }}
-.wide {{ overflow-x: auto; }}
-</style>
-<script src="{library}"></script>
-</head>
-<body>
-<h1>{title}</h1>
-{facts}
-<div class="wide"><table>
-{table}
-</table></div>
-{figures}
-</body>
-</html>
-"""
+Names = Mapping[tuple[str, str], str]  # of configurations, by stage and name
+MOST_CURVES = 400  # lines of the learning curves; the title says that later ones are left out
+COLUMNS, PANEL_HEIGHT = 3, 340  # of the figure of costs, in panels and in pixels
+SPLITS = {
+    "test": ("test", {"size": 7, "color": COLOURS[1], "symbol": "diamond"}),
+    "val": ("validation", {"size": 8, "color": COLOURS[0]}),
+}
+FRONT = "#888888"
+
+
+def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
+    """The configurations as aligned lines; the best has a star."""
+    head, *lines = table_lines(table, axes, metric)
+    return "\n".join(aligned(head, lines))
+
+
+def remarks(found: Sequence[Row], metric: str) -> list[str]:
+    """Lines below the table: split rules, how configurations are judged, and collapsed runs."""
+    folds = any(row["folds"] > 1 for row in found)
+    over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
+    judged = f"Configurations are judged by validation {metric} alone; in brackets 95 % intervals over {over}."
+    paired = f"Differences are paired by {'fold' if folds else 'repetition'}."
+    lines = [*(f"split: {rule}" for rule in split_rules(found)), f"{judged} {paired}"]
+    if count := sum(bool(row.get("collapsed")) for row in found):
+        lines.append(f"{count} runs have collapsed; means are given with and without them. {classification.RULE}")
+    return lines
+
+
+def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
+    """The words of each line, the head first; a star where the configuration is the best of its stage."""
+    costs = heads(table)
+    stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
+    head = ["", *stage, "name", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
+    lines = [head]
+    for row in table:
+        notes = [f"{row[name]} {name}" for name in (FAILED, DAMAGED, PRUNED, "left", "collapsed") if row[name]]
+        notes += [row["stage"]] * (not stage and row["stage"] != FIRST)
+        name = ["*" * row["best"], *(row[key] for key in (*stage, "cell")), *(shown(row.get(axis)) for axis in axes)]
+        figures = [interval(row, "val"), interval(row, "test"), interval(row, "difference")]
+        figures += [shown_cost(row, name) for name in costs.values()]
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:,.0f}"
+        lines.append([*name, str(row["n"]), *figures, seconds, ", ".join(notes)])
+    return lines
+
+
+def heads(table: Sequence[Row]) -> dict[str, str]:
+    """The costs that any configuration knows, by the words above their columns; the parameters always."""
+    known = [name for name in COSTS if name == "parameters" or any(row.get(name) is not None for row in table)]
+    return {COSTS[name].head: name for name in known}
+
+
+def shown_cost(row: Row, name: str) -> str:
+    """A cost as it stands in its column, empty where it is not known."""
+    return "" if row.get(name) is None else digits(row[name] / COSTS[name].unit)
+
+
+def shown(value: Any) -> str:
+    """The value of an axis, four digits of a number; empty where the flag is left out."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def interval(row: Row, name: str) -> str:
+    """A mean with its interval and, where runs have collapsed, the mean without them."""
+    mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
+    if mean is None:
+        return ""
+    sign = "+" if name == "difference" else ""
+    bounds = "" if low is None else f" [{low:.4f}, {high:.4f}]"
+    if not row["collapsed"] or sign:
+        return f"{mean:{sign}.4f}{bounds}"
+    sound = row[f"{name}_sound_mean"]
+    return f"{mean:.4f}{bounds} (without collapsed {'none' if sound is None else f'{sound:.4f}'})"
 
 
 def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Sequence[str], metric: str) -> Path:
-    """Write the page; its path."""
+    """Write the page and return its path."""
     names = {(row["stage"], row["cell"]): name_of(row, axes) for row in table}
     figures = {
-        "Score against cost": cost.figure(table, names, metric),
+        "Score against cost": cost_figure(table, names, metric),
         "Parallel coordinates": parallel_figure(table, axes, metric),
         "Learning curves": curves_figure(ledger, rows, names, metric),
         "Repetitions": boxes_figure(rows, names, metric),
     }
+    states = [row["state"] for row in rows]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
     pages.save_library(ledger.path)
-    text = PAGE.format(
-        title=escape(f"research {ledger.path.name}"),
-        library=LIBRARY,
-        facts="\n".join(f"<p>{escape(line)}</p>" for line in facts(rows, table, metric)),
-        table=_table(table, axes, metric),
-        figures="\n".join(f"<h2>{heading}</h2>\n{_embedded(figure)}" for heading, figure in figures.items()),
+    pages.save(
+        ledger.path / "index.html",
+        "study.html",
+        title=f"study {ledger.path.name}",
+        facts=[f"{len(table)} configurations, {len(rows)} runs: {counted}.", *remarks(rows, metric)],
+        head=head,
+        rows=lines,
+        best=[i for i, row in enumerate(table) if row["best"]],
+        figures=figures,
     )
-    files.write_text(ledger.path / "index.html", text)
     return ledger.path / "index.html"
 
 
-def facts(rows: Sequence[Row], table: Sequence[Row], metric: str) -> list[str]:
-    """How many runs there are, in what states, how rows were divided and cells are judged."""
-    states = [row["state"] for row in rows]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return [f"{len(table)} cells, {len(rows)} runs: {counted}.", *remarks(rows, metric)]
-
-
 def name_of(row: Row, axes: Sequence[str]) -> str:
-    """A cell in the values of its axes."""
-    values = " ".join(_value(axis, row[axis]) for axis in axes if row.get(axis) is not None)
-    values = values or (f"without {', '.join(axes)}" if axes else row["cell"])
+    """A configuration in the values of its axes; a switch, which says nothing alone, with its name."""
+    known = {axis: row[axis] for axis in axes if row.get(axis) is not None}
+    words = [f"{axis}={value}" if value in ("true", "false") else shown(value) for axis, value in known.items()]
+    values = " ".join(words) or (f"without {', '.join(axes)}" if axes else row["cell"])
     return values if row["stage"] == FIRST else f"{row['stage']}: {values}"
 
 
-def _value(axis: str, value: Any) -> str:
-    """A value as it stands in a legend; a switch, which says nothing alone, with its name."""
-    return f"{axis}={value}" if value in ("true", "false") else shown(value)
+def front(
+    costs: Sequence[float], scores: Sequence[float], *, dearer_first: bool = False, mode: str = "max"
+) -> list[int]:
+    """The points that no other beats in cost or score without losing in the other (Pareto), from the cheapest on.
+
+    `dearer_first` is for a cost of which more is better, `mode` is the better direction of scores. Of equal points one
+    is returned.
+    """
+    sign, better = (-1 if dearer_first else 1), (1 if mode == "max" else -1)
+    order = sorted(range(len(costs)), key=lambda i: (sign * costs[i], -better * scores[i]))
+    chosen: list[int] = []
+    for i in order:
+        if not chosen or better * scores[i] > better * scores[chosen[-1]]:
+            chosen.append(i)
+    return chosen
 
 
-def _table(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
-    best = tables.leaders(table, metric)
-    head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
-    marks = [' class="best"' if any(row is one for one in best) else "" for row in table]
-    body = [f"<tr{mark}>{_cells(line, 'td')}</tr>" for mark, line in zip(marks, lines, strict=True)]
-    return "\n".join([f"<tr>{_cells(head, 'th')}</tr>", *body])
+def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
+    """The mean score of each configuration against each known cost, cheaper to the left, with the front of validation.
+
+    A panel a cost with one scale of scores; a point a configuration and split, with its interval and its name.
+    """
+    from plotly.subplots import make_subplots
+
+    costs = list(heads(table).values())
+    lines = -(-len(costs) // COLUMNS)
+    columns = min(COLUMNS, len(costs))
+    figure = make_subplots(lines, columns, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.32 / lines)
+    for i, name in enumerate(costs):
+        place = {"row": 1 + i // columns, "col": 1 + i % columns}
+        for trace in _traces(table, names, metric, name):
+            figure.add_trace({**trace, "showlegend": not i}, **place)
+        how = {"type": "log", "exponentformat": "SI", "dtick": "D2", **place}
+        way = "reversed" if COSTS[name].more_is_better else True
+        figure.update_xaxes(title_text=COSTS[name].label, autorange=way, **how)
+    figure.update_yaxes(range=_limits(table))
+    figure.update_yaxes(title_text=metric, col=1)
+    figure.update_layout(template="plotly_white", height=PANEL_HEIGHT * lines + 60, hovermode="closest")
+    figure.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"}, margin={"t": 30})
+    return figure
 
 
-def _cells(words: Sequence[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(word)}</{tag}>" for word in words)
+def _traces(table: Sequence[Row], names: Names, metric: str, name: str) -> list[dict[str, Any]]:
+    """The points of both splits against one cost, and below them the front of validation with its names."""
+    points = {split: _points(table, names, name, split) for split in SPLITS}
+    x, y, texts = (points["val"][key] for key in ("x", "y", "text"))
+    best = front(x, y, dearer_first=COSTS[name].more_is_better, mode=mode(metric))
+    above = "top" if mode(metric) == "max" else "bottom"
+    through = {
+        "type": "scatter",
+        "x": [x[i] for i in best],
+        "y": [y[i] for i in best],
+        "mode": "lines+markers+text",
+        "line": {"color": FRONT, "width": 1.5, "shape": "hv"},
+        "marker": {"size": 15, "color": "white", "line": {"color": FRONT, "width": 1.5}},
+        "text": [texts[i].partition("<br>")[0] for i in best],
+        "textposition": [f"{above} right"] + [f"{above} left"] * (len(best) - 1),
+        "textfont": {"size": 10, "color": FRONT},
+        "hoverinfo": "skip",
+        "name": "none is both cheaper and better on validation",
+        "legendgroup": "front",
+    }
+    return [through, *points.values()]
 
 
-def _embedded(figure: "Figure") -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False)
+def _points(table: Sequence[Row], names: Names, name: str, split: str) -> dict[str, Any]:
+    known = [row for row in table if row[f"{split}_mean"] is not None and row.get(name)]
+    mean, low, high = ([row[f"{split}_{part}"] for row in known] for part in ("mean", "low", "high"))
+    label, marker = SPLITS[split]
+    labels = [escape(names[row["stage"], row["cell"]]) for row in known]
+    up = [0 if top is None else top - middle for top, middle in zip(high, mean, strict=True)]
+    down = [0 if bottom is None else middle - bottom for bottom, middle in zip(low, mean, strict=True)]
+    return {
+        "type": "scatter",
+        "x": [row[name] for row in known],
+        "y": mean,
+        "error_y": {"type": "data", "array": up, "arrayminus": down, "thickness": 1},
+        "text": [
+            f"{own}<br>{shown_cost(row, name)} {COSTS[name].head}" for own, row in zip(labels, known, strict=True)
+        ],
+        "hovertemplate": "%{text}<br>" + label + " %{y:.4f}<extra></extra>",
+        "mode": "markers",
+        "marker": marker,
+        "name": label,
+        "legendgroup": split,
+    }
+
+
+def _limits(table: Sequence[Row]) -> list[float] | None:
+    """Limits of the axis of scores: all points and intervals, within 0 and 1 where all means are."""
+    means = [row[f"{split}_mean"] for row in table for split in SPLITS if row[f"{split}_mean"] is not None]
+    ends = [row[f"{split}_{part}"] for row in table for split in SPLITS for part in ("low", "high")]
+    if not means:
+        return None
+    ends = [*means, *(end for end in ends if end is not None)]
+    low, high = min(ends), max(ends)
+    if min(means) >= 0 and max(means) <= 1:
+        low, high = max(low, 0), min(high, 1)
+    room = 0.08 * (high - low) or 0.01
+    return [float(low - room), float(high + room)]
 
 
 def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "Figure":
-    """Every axis, the parameters and the score as upright lines, a cell as a line through them."""
+    """Every axis, the parameters and the score as upright lines, a configuration as a line through them."""
     from plotly.graph_objects import Figure
 
     known = [row for row in table if row["val_mean"] is not None]
@@ -219,69 +255,46 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
     if numbers and len(kinds) > 8:
         return {"label": escape(axis), "values": values}
     kinds = sorted(kinds) if numbers else kinds
-    labels = [escape(shown(kind) or "none") for kind in kinds]
-    places = list(range(len(kinds)))
-    return {
-        "label": escape(axis),
-        "values": [kinds.index(value) for value in values],
-        "tickvals": places,
-        "ticktext": labels,
-    }
+    places = {"tickvals": list(range(len(kinds))), "ticktext": [escape(shown(kind) or "none") for kind in kinds]}
+    return {"label": escape(axis), "values": [kinds.index(value) for value in values], **places}
 
 
-def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
-    """The validation score of every epoch, a line a run, a colour a cell."""
-    figure, cells = _figure("epoch", f"validation {metric}"), list(names)
+def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Names, metric: str) -> "Figure":
+    """The validation score of every epoch, a line a run, a colour a configuration."""
+    from plotly import express
+
     begun = [row for row in rows if row.get("epochs")]
-    for row in begun[:MOST_CURVES]:
-        cell, epochs = (row["stage"], row["cell"]), tables.history(ledger, row)
-        figure.add_scatter(
-            x=[epoch["epoch"] for epoch in epochs],
-            y=[epoch["val"].get(metric) for epoch in epochs],
-            name=escape(names[cell]),
-            legendgroup=str(cell),
-            showlegend=row is next(other for other in begun if (other["stage"], other["cell"]) == cell),
-            mode="lines" if len(epochs) > 1 else "markers",
-            line={"color": COLOURS[cells.index(cell) % len(COLOURS)], "width": 1.5},
-        )
-    if len(begun) > MOST_CURVES:
-        figure.update_layout(title=f"the first {MOST_CURVES} of {len(begun)} runs")
-    return figure
+    points = [
+        (row["run"], escape(names[row["stage"], row["cell"]]), epoch["epoch"], epoch["val"].get(metric))
+        for row in begun[:MOST_CURVES]
+        for epoch in tables.epochs(ledger.root / row["run"])
+    ]
+    frame = DataFrame(points, columns=["run", "name", "epoch", "score"])
+    title = f"the first {MOST_CURVES} of {len(begun)} runs" if len(begun) > MOST_CURVES else None
+    return express.line(frame, x="epoch", line_group="run", markers=True, title=title, **_look(names, metric))
 
 
-def boxes_figure(rows: Sequence[Row], names: Mapping[tuple[str, str], str], metric: str) -> "Figure":
-    """The validation scores of the repetitions of each cell, as boxes with their points; what has collapsed has a
-    cross."""
-    figure = _figure("", f"validation {metric}")
-    collapsed = [row for row in rows if row.get("collapsed") and row.get(f"val/{metric}") is not None]
-    for i, (cell, name) in enumerate(names.items()):
-        values = [
-            row.get(f"val/{metric}") for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE
-        ]
-        figure.add_box(
-            y=values,
-            name=escape(name),
-            boxpoints="all",
-            jitter=0.3,
-            pointpos=0,
-            marker_color=COLOURS[i % len(COLOURS)],
-            showlegend=False,
-        )
-    figure.add_scatter(
-        x=[escape(names[row["stage"], row["cell"]]) for row in collapsed],
-        y=[row[f"val/{metric}"] for row in collapsed],
-        text=[escape(row["collapsed"]) for row in collapsed],
-        mode="markers",
-        marker={"symbol": "x", "size": 10, "color": "black"},
-        name="collapsed",
-        showlegend=bool(collapsed),
-    )
-    return figure
+def boxes_figure(rows: Sequence[Row], names: Names, metric: str) -> "Figure":
+    """The validation scores of each configuration's runs, as boxes with their points; collapsed runs have a cross."""
+    from plotly import express
+
+    points = [
+        (escape(names[row["stage"], row["cell"]]), row.get(f"val/{metric}"), escape(row["collapsed"] or ""))
+        for row in rows
+        if row["state"] == DONE
+    ]
+    frame = DataFrame(points, columns=["name", "score", "collapsed"])
+    figure = express.box(frame, x="name", points="all", **_look(names, metric))
+    figure.update_traces(jitter=0.3, pointpos=0, showlegend=False)
+    frame = frame[frame["collapsed"] != ""]
+    cross = {"symbol": "x", "size": 10, "color": "black"}
+    how = {"mode": "markers", "marker": cross, "name": "collapsed", "showlegend": len(frame) > 0}
+    return figure.add_scatter(x=frame["name"], y=frame["score"], text=frame["collapsed"], **how)
 
 
-def _figure(x_label: str, y_label: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(template="plotly_white", height=480, xaxis_title=x_label, yaxis_title=y_label)
-    return figure
+def _look(names: Names, metric: str) -> dict[str, Any]:
+    """The score over runs, each configuration in its colour."""
+    order = {"name": [*map(escape, names.values())]}
+    colours = {"color": "name", "category_orders": order, "color_discrete_sequence": COLOURS}
+    labels = {"score": f"validation {metric}", "name": ""}
+    return {"y": "score", "labels": labels, "template": "plotly_white", "height": 480, **colours}

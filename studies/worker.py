@@ -1,7 +1,7 @@
-"""What a worker process does: runs, one after another, each as the commander would, with torch and data kept warm.
+"""A worker process of a study: runs, one after another, each as the commander's, with torch and data kept warm.
 
-Dask calls `carry_out` in a thread of the worker; `dask_setup` is run where this file is a preload of it. A run is
-stopped from outside through `stop`, which leaves a checkpoint, as Ctrl-C does for a single run.
+Dask calls `carry_out` in a thread of the worker, and `dask_setup` where this file is its preload. `stop` ends a run
+from outside with a checkpoint, as Ctrl-C does for a single run.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import args
-from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Job, Ledger
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
+from toolbox.flags import Flags
 from toolbox.runs.folder import held
 from toolbox.terminal import StopRequest
 
@@ -32,22 +32,21 @@ if TYPE_CHECKING:
     from studies.branches import Branches
 
 GPUS = "ECG_GPUS"  # the variable in which the driver names them
-BUSY = "busy"  # another process is at this run
+BUSY = "busy"  # another process holds this run
 PRUNE = -1  # in place of a signal's number
-QUIET = ("matplotlib", "PIL", "urllib3", "torch")
-# Torch has one random state a process, so a worker with several threads still does one run at a time.
-ALONE = threading.Lock()
+QUIET = ("matplotlib", "PIL", "urllib3", "torch", "distributed", "asyncio", "tornado")
+ALONE = threading.Lock()  # torch has one random state a process: a worker of several threads does one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
-DATA: dict[str, Any] = {}  # of the driver whose tasks are done now
-# Flags in a hint for a single run that a study has no use for, and what helps there.
-OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags]
+DATA: dict[str, Any] = {}  # what loads data for the driver whose tasks are done now
+# Flags in hints for a single run, which a study does not take, and the hint in their place.
+OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave the answer to Ctrl-C to the driver, and see one GPU of those that the driver names."""
+    """Leave Ctrl-C to the driver, and see one of the GPUs that the driver names."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if gpus := os.environ.get(GPUS):
@@ -55,21 +54,21 @@ def dask_setup(worker: Any) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
 
 
-def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several are stepped in
-    turn."""
+def carry_out(path: str, root: str, driver: str, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcome of each job: its state and, of a failed one, the error; nothing is raised. Several jobs are stepped
+    in turn."""
     ledger = Ledger(Path(path), Path(root))
     with ALONE, _quietly():
-        if len(tasks) == 1:
-            return [_outcome(ledger, driver, Task(**tasks[0]))]
+        if len(jobs) == 1:
+            return [_outcome(ledger, driver, Job(**jobs[0]))]
         from studies.branches import Branches
 
-        branches = Branches(len(tasks))
-        return branches.run([partial(_outcome, ledger, driver, Task(**task), branches) for task in tasks])
+        branches = Branches(len(jobs))
+        return branches.run([partial(_outcome, ledger, driver, Job(**job), branches) for job in jobs])
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
-    """Let a driver's runs with these keys end after their step; None is all of them, those still to come too."""
+    """Let a driver's runs with these keys end after their step; None is all of them, also those to come."""
     if keys is None:
         STOPPED_FOR.add(driver)
     for whose, key in list(RUNNING):
@@ -82,27 +81,27 @@ def me() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
-def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None" = None) -> dict[str, Any]:
-    state = ledger.state(ledger.known(task), tested=task.tested)
+def _outcome(ledger: Ledger, driver: str, job: Job, branches: "Branches | None" = None) -> dict[str, Any]:
+    state = ledger.status_of(job).state
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
-    request = RUNNING[driver, task.key] = StopRequest()
+    request = RUNNING[driver, job.key] = StopRequest()
     begun_s = time.perf_counter()
-    with _logged(ledger.log(task.key)):
-        outcome = _attempt(ledger, driver, task, request, branches)
-    del RUNNING[driver, task.key]
+    with logged(ledger.log(job.key), None, thread=threading.get_ident()):
+        outcome = _attempt(ledger, driver, job, request, branches)
+    del RUNNING[driver, job.key]
     if outcome["state"] != BUSY:
-        spent_s = (ledger.record(task.key) or {}).get("spent_s", 0.0) + time.perf_counter() - begun_s
+        spent_s = ((ledger.record(job.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - begun_s
         spent_s -= branches.waited_s() if branches else 0.0
-        ledger.write(task, **outcome, spent_s=round(spent_s, 3))
+        ledger.write(job, **outcome, spent_s=round(spent_s, 3))
     return outcome
 
 
 def _attempt(
-    ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None"
+    ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None"
 ) -> dict[str, Any]:
     try:
-        _run(ledger, driver, task, request, branches)
+        _run(ledger, driver, job, request, branches)
         return {"state": DONE}
     except BusyError as error:
         return {"state": BUSY, "error": str(error)}
@@ -116,92 +115,83 @@ def _attempt(
         return {"state": FAILED, "error": str(error), "code": error.code}
 
 
-def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
-    """Begin the run, or go on with it where it has a checkpoint; its record says whose it is once its folder is
-    held."""
+def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None") -> None:
+    """Start the run, or resume it from its checkpoint; its record names its folder once that is claimed."""
     from commands import fit
     from commands.trained import TrainedRun
+    from studies.cells import Memo
     from toolbox.runs.folder import RunFolder
 
-    given, memo = {**task.given, "root_dir": str(ledger.root)}, _memo(driver)
+    if driver not in DATA:  # a later driver reads changed files again
+        DATA.clear()
+        DATA[driver] = Memo()
 
-    def loaded(flags: SimpleNamespace) -> "Data":
-        data = memo(flags)
+    def load(flags: Flags) -> "Data":
+        data = DATA[driver](flags)
         return branches.sharing(data) if branches else data
 
     def claimed(run: RunFolder) -> None:
-        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
+        ledger.write(job, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
 
-    def load(flags: SimpleNamespace) -> "Data":
-        ledger.write(task, STARTED, by=me())
-        return loaded(flags)
+    def load_held(flags: Flags) -> "Data":
+        ledger.write(job, STARTED, by=me())
+        return load(flags)
 
-    if folder := _begun(ledger, task):
-        there = {"root_dir": str(ledger.root), "resume": "latest", "no_figures": True}
-        trained = TrainedRun.open(there, run=RunFolder(folder))
-        fit.resume(trained, request, load=load, tested=task.tested)
-        return
-    fit.start(args.resolve(given), given, request, load=loaded, claimed=claimed, tested=task.tested)
+    root = {"root_dir": str(ledger.root)}
+    if folder := _begun(ledger, job):
+        trained = TrainedRun.open({**root, "resume": "latest", "no_figures": True}, run=RunFolder(folder))
+        fit.resume(trained, request, load=load_held, tested=job.tested)
+    else:
+        given = {**job.given, **root}
+        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=job.tested)
 
 
-def _begun(ledger: Ledger, task: Task) -> Path | None:
-    """The task's own run folder with a checkpoint to resume; its own folder without one is removed, any other is left
-    alone."""
-    record = ledger.known(task)
-    found = ledger.found(record)
-    why = found.why or (
-        "" if not found.folder or ledger.is_below(found.folder) else f"{found.folder} is a link out of the root"
-    )
+def _begun(ledger: Ledger, job: Job) -> Path | None:
+    """The job's own run folder with a checkpoint to resume; without one it is removed, and any other is left alone."""
+    status = ledger.status_of(job)
+    folder, why = status.folder, status.why
+    if folder and not folder.resolve().is_relative_to(ledger.root.resolve()):
+        why = f"{folder} is a link out of the root"
     if why:
-        log.warning("%s: %s; it is left alone, and the cell is run again", task.key, why)
-    if why or not found.folder:
+        log.warning("%s: %s; it is not used, and the configuration is run again", job.key, why)
+    if why or not folder:
         return None
-    if ledger.can_go_on(record):
-        return found.folder
-    with held(found.folder / "lock"):
-        shutil.rmtree(found.folder)  # killed between its first files and its first checkpoint
+    if any(folder.glob("*.pth.tar")):
+        return folder
+    with held(folder / "lock"):
+        shutil.rmtree(folder)  # killed between its first files and its first checkpoint
     return None
-
-
-def _memo(driver: str) -> Any:
-    """What loads data for the tasks of `driver`, and keeps the last; a driver that comes later finds changed files
-    changed."""
-    if driver not in DATA:
-        from studies.cells import Memo
-
-        DATA.clear()
-        DATA[driver] = Memo()
-    return DATA[driver]
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Let what runs say reach no terminal."""
-    root, before = logging.getLogger(), {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
+    """Keep the output of runs off the terminal."""
+    root, term = logging.getLogger(), os.environ.get("TERM", "")
+    handlers = root.handlers[:]
     os.environ["TERM"] = "dumb"  # no bar
     root.handlers[:] = [logging.NullHandler()]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
+    for noisy in QUIET:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        root.handlers[:] = before["handlers"]
+        root.handlers[:] = handlers
         logging.captureWarnings(False)
-        os.environ["TERM"] = before["TERM"] or ""
+        os.environ["TERM"] = term
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send all that a run says, which is what its thread says, into the file `path`."""
-    handler, thread = logging.FileHandler(path, encoding="utf-8"), threading.get_ident()
+def logged(path: Path, name: str | None = "commander", *, thread: int | None = None) -> Iterator[None]:
+    """Write the log `name`, None for every log, into `path` too, with times; with `thread` that of one thread."""
+    logger, handler = logging.getLogger(name), logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
-    handler.addFilter(lambda record: record.thread == thread)
-    logging.getLogger().addHandler(handler)
+    handler.addFilter(lambda record: thread in (None, record.thread))
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        logger.removeHandler(handler)
         handler.close()

@@ -24,11 +24,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from preloaded import Preloaded
 
 from loaders import get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.synthetic import beats
 from models import VISION
+from toolbox.metrics import bootstrap
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -102,10 +104,25 @@ def shared() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_replicates() -> Iterator[None]:
+    """Intervals of commands in this process come from 50 bootstrap replicates: a fraction of the time of 1,000."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "REPLICATES", 50)
+        yield
+
+
+@pytest.fixture
+def all_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 1,000 replicates that a user's command has."""
+    monkeypatch.setattr(bootstrap, "REPLICATES", 1000)
+
+
 @pytest.fixture(scope="session")
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated dataset's arrays, made once."""
-    root = tmp_path_factory.mktemp("synth_cache")
+    """The generated dataset's arrays, made once for all processes of the test run: the cache has its own lock."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "synth_cache"
     get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
 
@@ -172,12 +189,16 @@ def launch(
     program: Path = ROOT,
     script: str = "commander.py",
     env: Mapping[str, str] = MappingProxyType({}),
+    preloaded: bool = True,
     **how: Any,
 ) -> subprocess.Popen:
-    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen."""
+    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen.
+
+    Its imports are made once for all commands, unless `preloaded` is False.
+    """
     command = [sys.executable, *([str(program / script)] if script else []), *map(str, flags)]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
-    STARTED.append(subprocess.Popen(command, env={**offline(), **env}, **how))
+    STARTED.append((Preloaded if preloaded else subprocess.Popen)(command, env={**offline(), **env}, **how))
     return STARTED[-1]
 
 

@@ -15,9 +15,9 @@ def test_every_replicate_draws_as_many_units_as_there_are() -> None:
 
 def test_the_number_of_replicates_is_set_in_one_place_for_every_kind_of_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = [(bootstrap.draws, 7), (bootstrap.row_draws, 7), (bootstrap.matrix_draws, np.eye(3))]
-    assert [sum(map(len, draw(of))) for draw, of in kinds] == [1000] * 3
-    monkeypatch.setattr(bootstrap, "REPLICATES", 50)
-    assert [sum(map(len, draw(of))) for draw, of in kinds] == [50] * 3
+    for replicates in (1000, 50):
+        monkeypatch.setattr(bootstrap, "REPLICATES", replicates)
+        assert [sum(map(len, draw(of))) for draw, of in kinds] == [replicates] * 3
 
 
 def test_blocks_are_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_they_are_shown_in_the_table_on_the_page_and_in_the_csv(ledger: Ledger, 
     page = page_of(ledger).read_text()
     assert rule in page
     assert '"symbol":"x"' in page
-    table_text.write_csv(rows, tmp_path / "t.csv")
+    tables.write_csv(rows, tmp_path / "t.csv")
     assert "validation: one class for 100.0 % of the rows" in (tmp_path / "t.csv").read_text()
 
 

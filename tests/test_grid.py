@@ -1,6 +1,7 @@
 """The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in
 Python."""
 
+import sys
 from functools import reduce
 from itertools import product
 from operator import mul
@@ -129,6 +130,12 @@ def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
     )
 
 
+def test_a_grid_that_imports_the_algebra_by_its_earlier_name_is_read(tmp_path: Path) -> None:
+    text = PYTHON.replace("from studies.grid", "from toolbox.grid")
+    assert plans.read(written(tmp_path, text, "old.py")) == plans.read(written(tmp_path, PYTHON, "new.py"))
+    assert "toolbox.grid" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -195,7 +202,7 @@ def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypat
     monkeypatch.setattr(grid_module, "MOST_CELLS", 50)
     for text, told in (
         ("grid: [{cross: {" + ", ".join(f"a{i}: 1" for i in range(201)) + "}}]", "more than 200 axes"),
-        ("grid:\n" + "- cross: {a: 1}\n" * 51, "the grid has 51 cells, a research has at most 50"),
+        ("grid:\n" + "- cross: {a: 1}\n" * 51, "the grid has 51 configurations, a study has at most 50"),
     ):
         with pytest.raises(UsageError, match=told):
             plans.read(written(tmp_path, text))
@@ -204,7 +211,7 @@ def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypat
 def test_too_many_cells_are_counted_and_not_made() -> None:
     ten = [Option(key, range(10)) for key in "abcdefghi"]
     grid = reduce(mul, ten)
-    with pytest.raises(UsageError, match="1,000,000,000 cells, a research has at most 10,000"):
+    with pytest.raises(UsageError, match="1,000,000,000 configurations, a study has at most 10,000"):
         grid.cells()
     with pytest.raises(UsageError, match="at most 10,000"):
         Option("a", range(10**12))

@@ -19,7 +19,8 @@ import pytest
 import research
 from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
 from studies import cells, plans, tables, worker
-from studies.ledger import DONE, FAILED, Ledger, Task
+from studies.cells import Series
+from studies.ledger import DONE, FAILED, Job, Ledger
 from toolbox.errors import UsageError
 
 GRID = """
@@ -45,12 +46,12 @@ def end(root: Path, *flags: object, **how: Any) -> SimpleNamespace:
     return finish(begin(root, *flags, **how))
 
 
-def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Task]:
-    found = cells.experiments(plans.read(path).grid.cells())
-    return [cells.repeated(one, rep, tested=tested) for rep in range(reps) for one in found]
+def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Job]:
+    found = cells.configurations(plans.read(path).grid.cells())
+    return [Series(reps=reps, tested=tested).job(one, rep, None) for rep in range(reps) for one in found]
 
 
-def here(ledger: Ledger, tasks: list[Task]) -> list[dict[str, Any]]:
+def here(ledger: Ledger, tasks: list[Job]) -> list[dict[str, Any]]:
     """The outcomes of tasks carried out in this process, undisturbed, one after the other."""
     return [worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])[0] for task in tasks]
 
@@ -60,7 +61,7 @@ def table(ledger: Ledger) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in SECONDS} for row in tables.rows(ledger)]
 
 
-def plan(ledger: Ledger, tasks: list[Task]) -> Ledger:
+def plan(ledger: Ledger, tasks: list[Job]) -> Ledger:
     ledger.freeze(1, cells=[{"name": task.cell, "cell": task.flags} for task in tasks])
     return ledger
 
@@ -171,7 +172,7 @@ def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -
     assert "Traceback" not in ended.err
     assert {record["state"] for record in records(root).values()} <= {DONE, "stopped"}
     left = Ledger(root / "research" / "g", root)
-    assert all(left.can_go_on(record) for record in left.records().values())
+    assert all(any(left.folder(record).glob("*.pth.tar")) for record in left.records().values())
     here(left, tasks_of(grid))
     assert_as_undisturbed(root, undisturbed)
 
@@ -223,7 +224,7 @@ def test_a_scheduler_elsewhere_with_two_workers_is_used_and_may_be_killed(root: 
     ended = finish(driver)
     assert ended.code == 6, ended.err
     assert "the scheduler is gone" in ended.err
-    assert "goes on" in ended.err
+    assert "which resumes" in ended.err
     for process in first:
         process.kill()
         process.wait()
@@ -263,7 +264,7 @@ def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(root: Path) -> 
 def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text, told in (
         ("base: {dataset: synth}\ngrid: [{cross: {lrr: [1]}}]", "unknown flag --lrr ("),
-        ("base: {dataset: synth}\ngrid: [{cross: {lr: [0.1, -1]}}]", "cell 2 of 2: lr=-1"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lr: [0.1, -1]}}]", "configuration 2 of 2: lr=-1"),
         ("base: {dataset: synth}\ngrid: [{cross: {model-name: [cnn1d_4]}}]", "unknown --model-name"),
         ("base: {dataset: synth}\ngrid: [{cross: {version: [3]}}]", "--version is of one command"),
         ("base: {dataset: synth}\ngrid: [{cross: {short-run: [1]}}]", "is a switch"),
@@ -272,7 +273,7 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed is no axis"),
         ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
         ("base: {dataset: synth}\nreps: 60000\ngrid: [{cross: {lr: [0.1, 0.2]}}]", "are 120,000 runs"),
-        (f"base: {{dataset: synth}}\ngrid: [{{cross: {{{NINE_AXES}}}}}]", "1,000,000,000 cells"),
+        (f"base: {{dataset: synth}}\ngrid: [{{cross: {{{NINE_AXES}}}}}]", "1,000,000,000 configurations"),
     ):
         assert research.main([str(written(root, text)), "--root-dir", str(root)]) == 2
         assert told in capsys.readouterr().err
@@ -307,22 +308,22 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
     assert research.main([str(written(root, text)), "--dry-run", "--root-dir", str(root)]) == 0
     listed = capsys.readouterr().out
     assert "1,560,059 parameters       26,453,158 MACs  model-name=resnet1d_v2_18 lr=0.001" in listed
-    assert "7 cells, 2 repetitions, 14 runs" in listed
-    assert "cell 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
+    assert "7 configurations, 2 repetitions, 14 runs" in listed
+    assert "configuration 7 (model-name=cnn1d_3 lr=1e-3) is equal to (model-name=cnn1d_3 lr=0.001)" in caplog.text
     assert "model-name=resnet1d_v2_18 and model-name=resnet1d_v2 build identical networks" in caplog.text
     assert "cnn1d_3 and" not in caplog.text
 
 
 def test_a_cell_without_any_of_the_axes_says_so_and_a_lone_one_that_it_is_the_only_one() -> None:
-    assert cells.said({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
-    assert cells.said({"epochs": "1"}, []) == "the only one"
+    assert cells.differing({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
+    assert cells.differing({"epochs": "1"}, []) == "the only one"
 
 
 def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = {"dataset": "table", "data-file": str(tmp_path / "a.csv")}
-    first = cells.experiment(base)
+    first = cells.configuration(base)
     monkeypatch.chdir(tmp_path)
     same = (
         {"data-file": "a.csv"},
@@ -332,8 +333,8 @@ def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
         {"batch-size": "128"},
         {"seed": "42"},
     )
-    assert {cells.experiment(base | other).name for other in same} == {first.name}
-    assert cells.experiment(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
+    assert {cells.configuration(base | other).name for other in same} == {first.name}
+    assert cells.configuration(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
     others = (
         {"data-file": "b.csv"},
         {"lr": "6e-3"},
@@ -342,7 +343,7 @@ def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(
         {"model-name": "cnn1d_3"},
         {"seed": "7"},
     )
-    assert len({first.name, *(cells.experiment(base | other).name for other in others)}) == 7
+    assert len({first.name, *(cells.configuration(base | other).name for other in others)}) == 7
 
 
 def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
@@ -362,7 +363,7 @@ def test_a_grid_may_grow_and_not_lose_cells(root: Path, capsys: pytest.CaptureFi
     tasks = tasks_of(written(root))
     assert plan(ledger, tasks[:1]).freeze(2, cells=[{"name": task.cell, "cell": task.flags} for task in tasks]) == 1
     assert ledger.plan()["reps"] == 2
-    with pytest.raises(Exception, match="1 of 2 cells"):
+    with pytest.raises(Exception, match="1 of 2 configurations"):
         plan(ledger, tasks[1:])
 
 
@@ -386,7 +387,7 @@ def test_two_commands_at_once_and_an_address_without_a_scheduler_are_refused(
     grid = str(written(root))
     with Ledger.open(root, "g").locked():
         assert research.main([grid, "--root-dir", str(root)]) == 8
-    assert "the research is held by process" in capsys.readouterr().err
+    assert "the study is held by process" in capsys.readouterr().err
     address = f"tcp://127.0.0.1:{free_port()}"
     assert research.main([grid, "--root-dir", str(root), "--engine-address", address]) == 6
     assert f"no scheduler answers ({address})" in capsys.readouterr().err

@@ -90,8 +90,8 @@ def test_the_same_size_typed_or_not_gives_the_same_weights(tiny: Data) -> None:
 def test_a_study_refuses_a_typed_size_beside_the_default_one_that_it_does_not_tell_from_it() -> None:
     base = {"dataset": "synth"}
     with pytest.raises(UsageError, match="batch-size in both"):
-        cells.experiments([base, base | {"batch-size": "128"}])
-    assert len(cells.experiments([base, base | {"batch-size": "64"}])) == 2
+        cells.configurations([base, base | {"batch-size": "128"}])
+    assert len(cells.configurations([base, base | {"batch-size": "64"}])) == 2
 
 
 @pytest.mark.filterwarnings("ignore:Seems like")

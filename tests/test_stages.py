@@ -15,10 +15,10 @@ import pytest
 
 import research
 from conftest import assert_same_run, finish, launch, wait_for
-from studies import plans, stages, tables
+from studies import cells, plans, runner, tables
 from studies.cells import Series
 from studies.grid import Space
-from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task
+from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
 from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
@@ -44,7 +44,9 @@ stages:
 
 
 @contextmanager
-def in_this_process(flags: object, ledger: Ledger, total: int, **how: object) -> Iterator[tuple[Here, SimpleNamespace]]:
+def in_this_process(
+    workers: object, ledger: Ledger, total: int, **how: object
+) -> Iterator[tuple[Here, SimpleNamespace]]:
     yield Here(ledger), BAR
 
 
@@ -52,7 +54,7 @@ def carried_out(root: Path, monkeypatch: pytest.MonkeyPatch, text: str = FILE, *
     """A file of stages, or a part of it, carried out here; the exit code."""
     path = root.parent / "s.yaml"
     path.write_text(text)
-    monkeypatch.setattr(stages, "at_work", in_this_process)
+    monkeypatch.setattr(runner.Workers, "at_work", in_this_process)
     return research.main([str(path), "--root-dir", str(root), *flags]), Ledger(root / "research" / "s", root)
 
 
@@ -179,19 +181,19 @@ def test_weights_of_another_division_and_a_best_that_has_changed_are_refused(
     assert of(ledger, "all")[0]["state"] == "waiting"
     text = TINY.replace("epochs: 3", "epochs: 1").replace("train: head", "train: head, batch-size: 32")
     assert carried_out(root, monkeypatch, text)[0] == 2
-    assert "cells of this research are not in the grid any more" in capsys.readouterr().err
+    assert "configurations of this study are not in the grid any more" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert carried_out(root, monkeypatch, FILE, "--dry-run")[0] == 0
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        "head: 2 cells, 2 folds, 4 runs",
+        "head: 2 configurations, 2 folds, 4 runs",
         "     1  lr=0.003",
         "     2  lr=0.03",
-        "all: 2 trials by tpe, from the best cell of head, 2 folds, then the best and its neighbours, 2 folds",
+        "all: 2 trials by tpe, from the best configuration of head, 2 folds, then the best and its neighbours, 2 folds",
         "      lr: loguniform(0.001, 0.01)",
-        "final: the best cell of all again, 2 seeds, trained on all training rows, tested",
+        "final: the best configuration of all again, 2 seeds, trained on all training rows, tested",
     ]
     assert not (root / "research").exists()
 
@@ -202,7 +204,7 @@ def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest
         ("name: all", "name: head", "'head' is no name of a stage, or another's"),
         ("name: all", "name: grid", "'grid' is no name of a stage"),
         ("from: head", "from: tail", "no stage before is called tail"),
-        ("from: all, ", "", "which stage's best cell is trained again?"),
+        ("from: all, ", "", "a stage with seeds needs from"),
         ("seeds: 2", "seeds: 2, grid: {cross: {lr: 1}}", "a stage with seeds has no 'grid'"),
         ("seeds: 2", "seeds: 0", "seeds is 0, must be a number from 1 on"),
         ("trials: 2", "", "search needs trials"),
@@ -214,8 +216,8 @@ def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest
         ("optimizer: adam", "optimizer: [adam, adamm]", "unknown --optimizer 'adamm'"),
         ("optimizer: adam", "scheduler: ReduceLROnPlateau", "ReduceLROnPlateau needs validation rows"),
         ("train: ~", "train: ~, monitor: loss", "stages are judged by one metric"),
-        ("lr: 0.01,", "val-fraction: 0.2,", "--val-fraction is not for a cell where folds validate in turn"),
-        ("trials: 2", "trials: 2\n    reps: 3", "has 3 repetitions, head, whose weights it begins with, has 1"),
+        ("lr: 0.01,", "val-fraction: 0.2,", "--val-fraction is not for a configuration where folds validate in turn"),
+        ("trials: 2", "trials: 2\n    reps: 3", "has 3 repetitions, head, whose weights it starts with, has 1"),
         ("folds: 2", "folds: 2\ngrid: {cross: {lr: 1}}", "a file has a grid or a list of stages"),
     ],
 )
@@ -245,7 +247,7 @@ def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:
     assert stage.whole(below, {}).cells() == [{"model-args": "width=4,dropout=0.1", "lr": rate} for rate in "23"]
 
 
-# Folds in a research without stages
+# Folds in a study without stages
 
 
 GRID = """
@@ -277,7 +279,7 @@ def test_cells_are_compared_over_all_folds_and_the_best_is_trained_on_all_rows(
     assert (row["cell"], config(ledger, row)["data"]["val_rows"]) == (best, 0)
     assert row["test/macro_f1"] is not None
     assert carried_out(closed, monkeypatch, GRID, "--folds", "4")[0] == 2
-    assert "this research has 3 folds, not 4" in capsys.readouterr().err
+    assert "this study has 3 folds, not 4" in capsys.readouterr().err
 
 
 SPACE = "base: {dataset: synth, short-run: true, epochs: 2}\ngrid: {cross: {lr: 'loguniform(1e-4, 1e-1)'}}"
@@ -298,16 +300,15 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 ) -> None:
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
-    made = search.Search(
-        ledger, found, Series("search", folds=3, tested=False), sampler="random", pruner=None, trials=1
-    )
+    made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
     waiting: list[int] = []
 
-    def outcome(ledger: Ledger, task: Task) -> dict[str, str]:
+    def outcome(ledger: Ledger, task: Job) -> dict[str, str]:
         waiting.append(len(engine))
         assert task.given["val_fold"] == f"{task.rep + 1}/3"
         folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
-        (folder / "logger.json").write_text(json.dumps([{"epoch": 1, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}]))
+        epoch = {"epoch": 1, "seconds": 1.0, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}
+        (folder / "logger.json").write_text(json.dumps([epoch]))
         return {"state": outcomes[task.rep]}
 
     engine = Here(ledger, outcome)
@@ -323,5 +324,5 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 
 
 def test_a_split_column_of_ones_own_and_other_folds_are_no_axis(root: Path) -> None:
-    with pytest.raises(UsageError, match="--val-fold is not for a cell"):
-        Series(folds=3).experiment({"dataset": "synth", "val-fold": "1/3"})
+    with pytest.raises(UsageError, match="--val-fold is not for a configuration"):
+        cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))

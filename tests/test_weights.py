@@ -243,7 +243,7 @@ def test_without_a_run_pretrained_means_imagenet_and_as_a_value_of_a_grid_too() 
     assert {action.dest: action.const for action in args.FLAGS.parser._actions}["pretrained"] == transfer.IMAGENET
     assert args.parse(["--pretrained", "--train", "head"]) == {"pretrained": "imagenet", "train": "head"}
     cell = {"dataset": "synth", "view": "chart", "model-name": "resnet18", "pretrained": "imagenet"}
-    assert cells.experiment(cell).given["pretrained"] == transfer.IMAGENET
+    assert cells.configuration(cell).given["pretrained"] == transfer.IMAGENET
 
 
 @pytest.mark.parametrize("given", [{"pretrained": "imagenet"}, {"weights_file": "w.pth"}], ids=str)

@@ -34,6 +34,7 @@ TAGS = {
     "recording": "describes the recording with --predict, not the data of the run",
     "resets-best": "decides how validation judges an epoch, so that another value makes earlier epochs incomparable",
     "resets-best-short": "the same in a short run",
+    "stage": "says of a study what each stage of a file says itself",
     "trains": "has a network trained, so that the flags of the training count",
     "length": "how long a training lasts",
     "validates": "decides which training rows validate",

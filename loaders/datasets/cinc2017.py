@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders import DATASETS
 from loaders.base import Data
 from loaders.declaration import Files, Request
 from loaders.families import strips
@@ -27,10 +28,9 @@ from toolbox import terminal
 from toolbox.errors import DataError
 from toolbox.files import sha256
 
-RATE_HZ = 300
-LABELS = ("N", "A", "O", "~")
-NEWEST, PLAIN, ORIGINAL = "REFERENCE-v3.csv", "REFERENCE.csv", "REFERENCE-original.csv"
-NEWEST_URL = "https://physionet.org/files/challenge-2017/1.0.0/REFERENCE-v3.csv"
+DECLARED = DATASETS["cinc2017"]
+RATE_HZ, LABELS, (NEWEST,) = DECLARED.rate_hz, DECLARED.classes, DECLARED.files.extras
+PLAIN, ORIGINAL = "REFERENCE.csv", "REFERENCE-original.csv"
 # By SHA-256 of its file, and of the whole set by how many records have each of LABELS.
 REVISIONS = {
     "7d637aa12a29e2e7be82ed18c383ab44e71aecae28035ed65ef49d4440dc69f9": "third revision, records A00001 to A02000"
@@ -51,7 +51,7 @@ def load(request: Request) -> Data:
     Raises UsageError for what cannot be asked for, DataError for what cannot be used.
     """
     plan, source = StripPlan.of(request), request.source
-    newest = source.with_name(NEWEST)
+    newest = source.with_name(NEWEST.name)
     beside = [newest] if newest.is_file() and not source.is_dir() else []
     build = partial(_read, reference=next(iter(beside), None))
     arrays, checksum = parts.parsed(source, SUFFIXES, request.cache / "strips", build, *beside)
@@ -80,7 +80,7 @@ def _revision(arrays: Arrays) -> str:
 
 def _read(folder: Path, reference: Path | None) -> Arrays:
     headers = wfdb.find_records(folder)
-    places = (headers[0].with_name(name) for name in (NEWEST, PLAIN))
+    places = (headers[0].with_name(name) for name in (NEWEST.name, PLAIN))
     reference = reference or next((path for path in places if path.is_file()), None)
     if reference is None:
         raise _no_labels(headers[0].parent)
@@ -100,7 +100,7 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
 
 def _no_labels(folder: Path) -> DataError:
     """What is missing, and where the labels are found."""
-    what, hint = f"{PLAIN} with the labels is missing", f"{NEWEST} of {NEWEST_URL} beside the records"
+    what, hint = f"{PLAIN} with the labels is missing", f"{NEWEST.name} of {NEWEST.url} beside the records"
     if (folder / ORIGINAL).is_file():
         what += f"; {ORIGINAL} has the first ones, which were revised twice"
         hint += f"; or a copy of {ORIGINAL} as {PLAIN} to use the first ones"
