@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from test_faults import assert_error, bound_by_permissions, contents, on
 
-from commands import classifier
+from commands import predict
 from conftest import carried_out, finish, launch
 from studies.ledger import DONE, STARTED, Ledger
 from toolbox.errors import CheckpointError
 from toolbox.runs import folder as runs
-from toolbox.runs import history
 from toolbox.runs.folder import RunFolder
 from trainer import Trainer
 
@@ -137,9 +136,9 @@ def test_every_history_of_a_run_is_one() -> None:
         "val": {"loss": float("nan")},
     }
     assert (
-        history.objection([])
-        == history.objection([row])
-        == history.objection([row, row | {"epoch": 9, "lr": 0.1}])
+        runs.history_objection([])
+        == runs.history_objection([row])
+        == runs.history_objection([row, row | {"epoch": 9, "lr": 0.1}])
         == ""
     )
 
@@ -183,17 +182,17 @@ def test_the_same_with_a_folder_that_permissions_close(copied_run: Path) -> None
 
 def test_a_temperature_that_is_none_or_lost_is_named_and_not_taken_for_1(tmp_path: Path) -> None:
     run, path = RunFolder(tmp_path), tmp_path / "temperature.json"
-    assert classifier._temperature(run, "best", fitted=False) == 1
+    assert predict._temperature(run, "temperature.json", "best", fitted=False) == 1
     with pytest.raises(CheckpointError, match=r"the temperature is missing.*Try: --test --resume best"):
-        classifier._temperature(run, "best", fitted=True)
+        predict._temperature(run, "temperature.json", "best", fitted=True)
     for value in (None, True, "1", -1, 0, 1e9, [], {}):
         path.write_text(json.dumps({"temperature": value}))
         with pytest.raises(
             CheckpointError, match=r"temperature.json: temperature is .*, it must be a number from 0.02 to 50"
         ):
-            classifier._temperature(run, "best", fitted=True)
+            predict._temperature(run, "temperature.json", "best", fitted=True)
     path.write_text('{"temperature": NaN}')
     with pytest.raises(CheckpointError, match="has the number NaN, which is not finite"):
-        classifier._temperature(run, "best", fitted=True)
+        predict._temperature(run, "temperature.json", "best", fitted=True)
     path.write_text('{"temperature": 2}')
-    assert classifier._temperature(run, "best", fitted=False) == 2
+    assert predict._temperature(run, "temperature.json", "best", fitted=False) == 2

@@ -12,8 +12,8 @@ from studies_here import MARKUP, SCORES, make, page_of
 
 from conftest import Page
 from studies import page, tables
-from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import UsageError
+from toolbox.plain import NOTICE
 
 
 def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path: Path) -> None:

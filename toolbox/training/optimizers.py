@@ -1,5 +1,4 @@
-"""A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on
-beats.
+"""A name becomes an optimizer; a rate left open is the optimizer's own default, which was measured on beats.
 
 A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch.
 """
@@ -17,18 +16,13 @@ from torch.optim import lr_scheduler as torch_schedules
 
 from toolbox.registry import pick
 
-# Fused kernels are the same arithmetic in one pass over the parameters, on CPU and on CUDA.
+# Of parameters, momentum and more. Fused kernels are the same arithmetic in one pass, on CPU and on CUDA.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": lambda parameters, lr, momentum, decay: SGD(
-        parameters, lr, momentum, weight_decay=decay, nesterov=momentum > 0, fused=True
-    ),
-    "adam": lambda parameters, lr, momentum, decay: Adam(
-        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
-    ),
-    "adamw": lambda parameters, lr, momentum, decay: AdamW(
-        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
-    ),
+    "sgd": lambda parts, momentum, **more: SGD(parts, momentum=momentum, nesterov=momentum > 0, fused=True, **more),
+    "adam": lambda parts, momentum, **more: Adam(parts, betas=(momentum, 0.999), fused=True, **more),
+    "adamw": lambda parts, momentum, **more: AdamW(parts, betas=(momentum, 0.999), fused=True, **more),
 }
+log = logging.getLogger("commander")
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.005, "adamw": 0.005}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.01}
 
@@ -49,7 +43,7 @@ def get_optimizer(
 ) -> Optimizer:
     """Build the optimizer called `name` for parameters, or groups of them; `momentum` is beta 1 of the Adam family."""
     lr, weight_decay = settle(name, lr, weight_decay)
-    return OPTIMIZERS[name](parameters, lr, momentum, weight_decay)
+    return OPTIMIZERS[name](parameters, momentum, lr=lr, weight_decay=weight_decay)
 
 
 @dataclass(frozen=True)
@@ -121,13 +115,10 @@ class Schedule:
 
 
 def warn_if_reshaped(name: str, before: int, now: int) -> None:
-    """Say that a schedule which is shaped by the number of epochs is another one when that changes."""
+    """Warn where another number of epochs changes a schedule that is shaped by it."""
     if before != now and name in SHAPED_BY_EPOCHS:
-        logging.getLogger("commander").warning(
-            "%s was shaped for %d epochs and is now for %d: the learning rate goes on from another place of its curve, "
-            "so the result is not that of a run started with %d epochs",
-            name,
-            before,
-            now,
-            now,
+        what = f"{name} was shaped for {before} epochs and is now for {now}"
+        why = (
+            "the learning rate goes on from another place of its curve, so the result is not that of a run started with"
         )
+        log.warning("%s: %s %d epochs", what, why, now)
