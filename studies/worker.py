@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import args
-from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Job, Ledger
+from studies.ledger import DONE, FAILED, NO_FIGURES, PRUNED, STARTED, STOPPED, Job, Ledger
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.flags import Flags
@@ -139,7 +139,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
 
     root = {"root_dir": str(ledger.root)}
     if folder := _begun(ledger, job):
-        trained = TrainedRun.open({**root, "resume": "latest", "no_figures": True}, run=RunFolder(folder))
+        trained = TrainedRun.open({**root, **NO_FIGURES, "resume": "latest"}, run=RunFolder(folder))
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}
