@@ -16,11 +16,17 @@ from torch.optim import lr_scheduler as torch_schedules
 
 from toolbox.registry import pick
 
-# Of parameters, momentum and more. Fused kernels are the same arithmetic in one pass, on CPU and on CUDA.
+# Fused kernels are the same arithmetic in one pass over the parameters, on CPU and on CUDA.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": lambda parts, momentum, **more: SGD(parts, momentum=momentum, nesterov=momentum > 0, fused=True, **more),
-    "adam": lambda parts, momentum, **more: Adam(parts, betas=(momentum, 0.999), fused=True, **more),
-    "adamw": lambda parts, momentum, **more: AdamW(parts, betas=(momentum, 0.999), fused=True, **more),
+    "sgd": lambda parameters, lr, momentum, decay: SGD(
+        parameters, lr, momentum, weight_decay=decay, nesterov=momentum > 0, fused=True
+    ),
+    "adam": lambda parameters, lr, momentum, decay: Adam(
+        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
+    ),
+    "adamw": lambda parameters, lr, momentum, decay: AdamW(
+        parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
+    ),
 }
 log = logging.getLogger("commander")
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.005, "adamw": 0.005}
@@ -43,7 +49,7 @@ def get_optimizer(
 ) -> Optimizer:
     """Build the optimizer called `name` for parameters, or groups of them; `momentum` is beta 1 of the Adam family."""
     lr, weight_decay = settle(name, lr, weight_decay)
-    return OPTIMIZERS[name](parameters, momentum, lr=lr, weight_decay=weight_decay)
+    return OPTIMIZERS[name](parameters, lr, momentum, weight_decay)
 
 
 @dataclass(frozen=True)
