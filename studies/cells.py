@@ -77,7 +77,7 @@ class Series:
         return f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
 
     def flags(self, number: int = 0) -> dict[str, Any]:
-        """The flags that run `number` has beside those of its configuration."""
+        """The flags that run `number` has in addition to those of its configuration."""
         if self.whole:
             return ALL_ROWS
         return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}

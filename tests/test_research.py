@@ -25,6 +25,7 @@ from studies import cells, plans, runner, tables
 from studies.cells import Series
 from studies.ledger import DONE, FAILED, Job, Ledger
 from toolbox.errors import UsageError
+from toolbox.metrics import bootstrap
 
 GRID = """
 base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 6}
@@ -56,13 +57,15 @@ def plan(ledger: Ledger, tasks: list[Job]) -> Ledger:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Ledger:
-    """The grid carried out in this process."""
+    """The grid carried out in this process, with as many replicates as a worker draws."""
     root = tmp_path_factory.mktemp("undisturbed") / "data"
     (root / "synth").mkdir(parents=True)
     (root / "synth" / "cache").symlink_to(synth_cache)
     tasks = tasks_of(written(root))
     ledger = plan(Ledger.open(root, "g"), tasks)
-    assert [outcome_of(ledger, task)["state"] for task in tasks] == [DONE] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "REPLICATES", 1000)
+        assert [outcome_of(ledger, task)["state"] for task in tasks] == [DONE] * 2
     return ledger
 
 
@@ -88,6 +91,7 @@ def assert_as_undisturbed(root: Path, undisturbed: Ledger) -> None:
     assert len(finished) == len(undisturbed.records())
 
 
+@pytest.mark.usefixtures("all_replicates")
 def test_a_cell_is_the_run_that_the_commander_makes_of_its_flags(undisturbed: Ledger, root: Path) -> None:
     ended = commanded(*SHORT, "--epochs", 6, "--lr", 0.001, "--root-dir", root)
     assert ended.code == 0, ended.err
@@ -136,6 +140,7 @@ def test_killed_again_and_again_the_table_is_that_of_an_undisturbed_research(roo
     assert_as_undisturbed(root, undisturbed)
 
 
+@pytest.mark.usefixtures("all_replicates")
 def test_ctrl_c_lets_every_branch_save_its_place_and_those_resumed_are_the_cells_one_by_one(
     root: Path, undisturbed: Ledger
 ) -> None:
@@ -170,6 +175,7 @@ def dask(code: str, *flags: object) -> subprocess.Popen:
     return launch("-c", code, *flags, script="", cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.usefixtures("all_replicates")
 def test_a_scheduler_elsewhere_with_two_workers_is_used_and_may_be_killed(root: Path, undisturbed: Ledger) -> None:
     grid, port = written(root), free_port()
     address = f"tcp://127.0.0.1:{port}"
