@@ -14,6 +14,7 @@ from commands import predict
 from conftest import carried_out, finish, launch
 from studies.ledger import DONE, STARTED, Ledger
 from toolbox.errors import CheckpointError
+from toolbox.metrics.classification import floats
 from toolbox.runs import folder as runs
 from toolbox.runs.folder import RunFolder
 from trainer import Trainer
@@ -178,7 +179,9 @@ def test_the_same_with_a_folder_that_permissions_close(copied_run: Path) -> None
             folder.chmod(0o755)
     assert ended.code == 0, ended.err
     assert "nothing is saved" in ended.err
-    assert ended.result["test"] == json.loads((copied_run / "results.json").read_text())["test"]
+    own = json.loads((copied_run / "results.json").read_text())["test"]
+    assert ended.result["test"]["per_class"] == own["per_class"]
+    assert floats(ended.result["test"]) == floats(own)  # a process of its own draws more replicates for the intervals
 
 
 def test_a_temperature_that_is_none_or_lost_is_named_and_not_taken_for_1(tmp_path: Path) -> None:
