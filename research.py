@@ -1,6 +1,6 @@
 """Studies: many runs from a grid of the commander's flags, carried out by workers, resumed at will, read as one table.
 
-    python research.py grids/first.yaml --workers 2       carry it out; the same command again goes on
+    python research.py grids/first.yaml --workers 2       carry it out; the same command again resumes
     python research.py --results first                    the table
 
 `studies/stages.py` carries out a plan stage by stage; one run is a command of `commands/fit.py`.
@@ -35,9 +35,8 @@ EPILOG = "The same command again skips finished runs and resumes the others. Doc
 # fmt: off
 FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     Group("grid", (
-        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags "
-                              "of the commander", metavar="GRID",
-             nargs="?"),
+        Flag("grid", COMMAND, "file of a grid, .yaml or .py, or the name of a shipped grid; its keys are flags of the "
+             "commander", metavar="GRID", nargs="?"),
         Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
         Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
              "file's)", type=int, metavar="N", check=MANY, tags="stage"),
@@ -61,9 +60,9 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
         Flag("--search", COMMAND, "search of a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
              metavar="HOW", tags="stage"),
         Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY,
-             tags="stage"),
+             tags="stage", command="search"),
         Flag("--pruner", COMMAND, "early end of runs that fall behind: median or hyperband (default none)",
-             metavar="HOW", tags="stage"),
+             metavar="HOW", tags="stage", command="search"),
         Flag("--refine", COMMAND, "--reps runs of the best configuration and its neighbours in every range",
              type=bool, tags="stage"),
         Flag("--seeds", COMMAND, "with --best: number of new seeds to train and test the best configuration on",
@@ -71,10 +70,11 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     )),
     Group("table", (
         Flag("--results", COMMAND, "name of the study whose table is printed", metavar="NAME"),
-        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+"),
+        Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+",
+             command="results"),
         Flag("--best", COMMAND, "validation metric to compare configurations by (default the one of their best "
              "epochs)", metavar="METRIC", nargs="?", const="", tags="stage"),
-        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE"),
+        Flag("--csv", COMMAND, "with --results: file for the table, one row a run", metavar="FILE", command="results"),
     )),
     Group("output", (
         Flag("--debug", COMMAND, "traceback of an error", type=bool),
@@ -92,20 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     """A table, a list of configurations, or the runs, as the command line says."""
-    from studies import runner
-    from toolbox import terminal
+    from studies import plans, runner
+    from studies.ledger import Ledger
 
     flags = understood(argv)
     terminal.log_to(runner.Above())
     if flags.results:
-        from studies.ledger import Ledger
-
         ledger = Ledger.open(flags.root_dir, flags.results, make=False)
         return show(ledger, flags.best, where=flags.where or (), csv=Path(flags.csv) if flags.csv else None)
-    from studies import plans
-
     typed = {name: getattr(flags, name) for name in FLAGS.names("stage")}
-    plan = plans.read(plans.find(flags.grid)).ordered(folds=flags.folds, tested=not flags.no_test, **typed)
+    plan = plans.read(plans.find(flags.grid)).ordered(typed, folds=flags.folds, tested=not flags.no_test)
     return dry_run(plan, flags.root_dir) if flags.dry_run else run(flags, plan, stop)
 
 
@@ -127,11 +123,9 @@ def complaints(flags: Flags) -> list[str]:
         "--gpus is for this machine, the scheduler's workers have their own": flags.engine_address and flags.gpus,
         "--best goes with --results, or --seeds": flags.best is not None and not (flags.results or flags.seeds),
         "--seeds goes with --best": flags.seeds and flags.best is None,
-        "--pruner and --trials go with --search": (flags.pruner or flags.trials) and not flags.search,
         "--branches goes with a grid, a search draws one configuration at a time": flags.branches and flags.search,
         "--search needs --trials": flags.search and not flags.trials,
         "--dry-run lists a grid, not a search": flags.dry_run and (flags.search or flags.refine or flags.seeds),
-        "--where and --csv go with --results": (flags.where or flags.csv) and not flags.results,
     }
     return [text for text, broken in wrong.items() if broken]
 
@@ -140,18 +134,19 @@ def dry_run(plan: "Plan", root: Path) -> int:
     """List the configurations on stdout with trainable parameters and multiply-accumulates of a row; warn of axes
     without effect."""
     from studies import cells, stages
-    from studies.grid import varying
+    from studies.grid import Space, varying
 
     checked, stage = stages.check(plan), plan.stages[0]
-    if stage.named:
+    (_, found), runs = checked[stage.name], stages.series(plan, stage)
+    if stage.named or isinstance(found, Space):
         sys.stdout.write(plain.lines(stages.listed(plan, checked)) + "\n")
         return 0
-    (_, found), runs = checked[stage.name], stages.series(plan, stage)
     axes, digests = varying([one.cell for one in found]), {}
-    networks = cells.networks(found, root, cells.Memo())
+    networks = cells.networks(found, root)
     for number, (one, (cost, digests[one.name])) in enumerate(zip(found, networks, strict=True), start=1):
         counts = f"{cost['trainable_parameters']:12,} parameters  {cost['macs']:15,} MACs"
-        sys.stdout.write(plain.escaped(f"{number:4d}  {one.name}  {counts}  {cells.said(one.cell, axes)}") + "\n")
+        line = f"{number:4d}  {one.name}  {counts}  {cells.differing(one.cell, axes)}"
+        sys.stdout.write(plain.escaped(line) + "\n")
     sys.stdout.write(f"{len(found)} configurations, {runs}, {len(found) * len(runs)} runs\n")
     for line in cells.idle_axes(found, digests):
         log.warning(line)
@@ -168,8 +163,8 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
     with ledger.locked(), worker.logged(ledger.path / "research.log"):
         log.info("study folder %s", ledger.path)
         with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
-            how = {"branches": flags.branches, "retry": flags.retry, "metric": flags.best}
-            stages.Study(plan, checked, ledger, workers, stop, **how).carry_out()
+            study = stages.Study(plan, checked, ledger, workers, stop, flags.branches or 1, flags.retry, flags.best)
+            study.carry_out()
         return show(ledger, flags.best)
 
 

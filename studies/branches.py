@@ -33,12 +33,11 @@ class Branches:
         self.places: dict[int, Place] = dict.fromkeys(range(count), BEFORE)  # of the runs that have not ended
         self.waits_s = [0.0] * count
         self.turn = 0
-        self.source: Data | None = None
-        self.data: Data | None = None
+        self.shared: tuple[Data, Data] | None = None  # the data that were given last, and those with shared batches
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The results of the calls, once all have ended; then the first error of a call is raised."""
-        futures = [Future() for _ in calls]
+        futures: list[Future[Any]] = [Future() for _ in calls]
         for number, call in enumerate(calls):
             threading.Thread(target=self._branch, args=(number, call, futures[number]), daemon=True).start()
         self.gates[0].release()
@@ -74,10 +73,10 @@ class Branches:
 
     def sharing(self, data: Data) -> Data:
         """The same data, with each training batch made once for all runs."""
-        if data is not self.source:
-            shared = SharedRows(data.train, self)
-            self.source, self.data = data, replace(data, train=shared, open_test=lambda: data.test)
-        return self.data
+        if self.shared is None or self.shared[0] is not data:
+            rows = SharedRows(data.train, self)
+            self.shared = data, replace(data, train=rows, open_test=lambda: data.test)
+        return self.shared[1]
 
 
 class SharedRows:

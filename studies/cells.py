@@ -8,8 +8,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from loaders import base
 from loaders.base import Data
 from studies import plans
 from studies.grid import Cell, varying
-from studies.ledger import DONE, FIRST, LENGTH, OF_THE_MACHINE, Ledger, Task
+from studies.ledger import DONE, FIRST, LENGTH, OF_THE_MACHINE, Job, Ledger
 from toolbox.errors import UsageError, program
 from toolbox.flags import Flag, Flags
 from toolbox.metrics import cost
@@ -51,40 +51,105 @@ class Configuration:
         return choices.settle(args.resolve(self.given))
 
 
-def configurations(cells: Sequence[Cell], series_flags: Mapping[str, Any] | None = None) -> list[Configuration]:
-    """The configurations checked, equal ones merged with a warning. Raises UsageError for the first that no run could
-    start with.
+@dataclass(frozen=True)
+class Series:
+    """The runs of each configuration of a `stage`: `reps` seeds, each on `folds` folds, 1 for none.
 
-    `series_flags` are flags that runs have in addition.
+    The first `seeds` are left out; `whole` trains on all rows. `after` stands before the name of a stage whose weights
+    are used.
     """
+
+    stage: str = FIRST
+    reps: int = 1
+    folds: int = 1
+    tested: bool = True
+    seeds: int = 0
+    whole: bool = False
+    after: str = ""
+
+    def __len__(self) -> int:
+        return self.reps * self.folds
+
+    def __str__(self) -> str:
+        often = f"{self.reps} repetitions"
+        if self.folds == 1:
+            return often
+        return f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
+
+    def flags(self, number: int = 0) -> dict[str, Any]:
+        """The flags that run `number` has beside those of its configuration."""
+        if self.whole:
+            return ALL_ROWS
+        return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}
+
+    def jobs(self, found: Sequence[Configuration], ledger: Ledger) -> list[Job]:
+        """Every run, all configurations once before any a second time."""
+        return [self.job(one, number, ledger) for number in range(len(self)) for one in found]
+
+    def job(self, one: Configuration, number: int, ledger: Ledger) -> Job:
+        """Run `number`, from 0, of a configuration; where that starts with a stage's weights, with those of the same
+        run."""
+        seed = one.given.get("seed", args.FLAGS.defaults["seed"]) + self.seeds + number // self.folds
+        given = {**one.given, "seed": seed, **self.flags(number)}
+        if self.seeds:  # the split stays that of the choice, so that no choice has seen a row that tests
+            given["split_seed"] = build.dividing(one.given)["seed"]
+        length = {name: args.FLAGS.defaults[name] for name in LENGTH}
+        job = Job(one.name, number, self.stage, given, one.cell, self.tested, length)
+        if plans.PRETRAINED in one.cell and (source := plans.source_of(one.cell, ledger.plans())):
+            given["pretrained"] = self._weights(job, *source, ledger=ledger)
+        return job
+
+    def _weights(self, job: Job, stage: str, cell: str, *, ledger: Ledger) -> str:
+        """The name of the run whose weights a run starts with. Raises UsageError where it is not done, or has another
+        split."""
+        key = f"{self.after}{stage}-{cell}_{job.rep}"
+        record = ledger.record(key)
+        status = ledger.status(record)
+        if not (record and status.folder and status.state == DONE):
+            what = f"{job.key} starts with the weights of {key}, which is not done"
+            raise UsageError(what, where=str(ledger.path), hint="--retry, where that has failed")
+        theirs, own = build.dividing(record["given"]), build.dividing(job.given)
+        same = record["given"].get("dataset") == job.given.get("dataset")
+        if same and (other := [name for name in own if theirs[name] != own[name]]):
+            values = f"{args.flag_name(other[0])} is {own[other[0]]}, and was {theirs[other[0]]}"
+            what = f"{job.key} would start with weights of {key} that were trained on rows it is validated on: {values}"
+            raise UsageError(what, where=str(ledger.path), hint="the same in both stages")
+        return status.folder.name
+
+
+ONCE = Series()
+
+
+def configurations(cells: Sequence[Cell], runs: Series = ONCE) -> list[Configuration]:
+    """The configurations checked, equal ones merged with a warning. Raises UsageError for the first that no run could
+    start with."""
     found: dict[str, Configuration] = {}
     axes = varying(cells)
     if "seed" in axes:
         hint = "--reps, and base: {seed: 42}"
         raise UsageError("seed is no axis: repetition r has seed + r, in every configuration", hint=hint)
     for number, cell in enumerate(cells, start=1):
-        words = said(cell, axes)
+        words = differing(cell, axes)
         try:
-            one = configuration(cell, series_flags)
+            one = configuration(cell, runs)
         except UsageError as error:
             where = f"configuration {number} of {len(cells)}: {words}"
             raise UsageError(error.what, where=where, hint=error.hint) from error
-        if first := found.get(one.name):
-            equal = said(first.cell, axes)
-            if one.given.get("batch_size") != first.given.get("batch_size"):
-                what = (
-                    f"configuration {number} ({words}) has batches of {base.BATCH_SIZE}, and ({equal}) of the default"
-                )
-                hint = "batch-size in both configurations"
-                raise UsageError(f"{what} size: a study does not tell these apart", hint=hint)
-            log.warning("configuration %d (%s) is equal to (%s), and merged with it", number, words, equal)
-        found.setdefault(one.name, one)
+        first = found.setdefault(one.name, one)
+        if first is one:
+            continue
+        equal = differing(first.cell, axes)
+        if one.given.get("batch_size") != first.given.get("batch_size"):
+            what = f"configuration {number} ({words}) has batches of {base.BATCH_SIZE}, and ({equal}) of the default"
+            hint = "batch-size in both configurations"
+            raise UsageError(f"{what} size: a study does not tell these apart", hint=hint)
+        log.warning("configuration %d (%s) is equal to (%s), and merged with it", number, words, equal)
     return list(found.values())
 
 
-def configuration(cell: Cell, series_flags: Mapping[str, Any] | None = None) -> Configuration:
+def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
     """One configuration after every check of the commander. Raises UsageError where its flags are not a new run's."""
-    given, more = args.parse(typed(cell)) | {"no_figures": True}, series_flags or {}
+    given, more = args.parse(typed(cell)) | {"no_figures": True}, runs.flags()
     if more and (own := OF_THE_SERIES & given.keys()):
         what = f"{args.flag_name(min(own))} is not for a configuration where folds validate in turn"
         raise UsageError(what, hint="leave it out")
@@ -104,63 +169,56 @@ def configuration(cell: Cell, series_flags: Mapping[str, Any] | None = None) -> 
     return Configuration(name, cell, given)
 
 
-def repeated(one: Configuration, rep: int, *, stage: str = FIRST, tested: bool = True, seeds: int = 0) -> Task:
-    """Repetition `rep`, from 0, with the same seed and split in every configuration; the first `seeds` are left out."""
-    seed = one.given.get("seed", args.FLAGS.defaults["seed"]) + seeds + rep
-    length = {name: args.FLAGS.defaults[name] for name in LENGTH}
-    return Task(one.name, rep, stage, {**one.given, "seed": seed}, one.cell, tested, length)
-
-
 def typed(cell: Cell) -> list[str]:
     """The configuration as a command line; parts of a flag (model-args.stem) are joined with commas."""
     whole: dict[str, str] = {}
     for key, value in cell.items():
         flag, _, part = key.partition(".")
         whole[flag] = ",".join(filter(None, [whole.get(flag), f"{part}={value}"])) if part else value
-    names = [known(flag).name for flag in whole]
-    if twice := [flag for flag, name in zip(whole, names, strict=True) if names.count(name) > 1]:
+    flags = {key: known(key) for key in whole}
+    names = [flag.name for flag in flags.values()]
+    if twice := [key for key, flag in flags.items() if names.count(flag.name) > 1]:
         raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
-    return [word for flag, value in whole.items() for word in _words(flag, value)]
+    line = []
+    for key, value in whole.items():
+        if flags[key].type is not bool:
+            line.append(f"--{key}={value}")
+        elif value not in plans.SWITCH:
+            raise UsageError(f"{key} is {value}, it is a switch", hint="true or false")
+        elif plans.SWITCH[value]:
+            line.append(f"--{key}")
+    return line
 
 
-def known(flag: str) -> Flag:
-    """The declaration of `flag`. Raises UsageError where there is none, or a grid may not set it."""
-    found = args.FLAGS.by_spelling.get(f"--{flag}")
-    if found is None:
-        raise args.FLAGS.parser.unknown(f"--{flag}")
-    if not found.kept:
-        raise UsageError(f"--{flag} is of one command, not of a run", hint="leave it out of the grid")
-    return found
+def known(key: str) -> Flag:
+    """The declaration of a flag. Raises UsageError where there is none, or a grid may not set it."""
+    flag = args.FLAGS.by_spelling.get(f"--{key}")
+    if flag is None:
+        raise args.FLAGS.parser.unknown(f"--{key}")
+    if not flag.kept:
+        raise UsageError(f"--{key} is of one command, not of a run", hint="leave it out of the grid")
+    return flag
 
 
-def _words(flag: str, value: str) -> list[str]:
-    if known(flag).type is not bool:
-        return [f"--{flag}={value}"]
-    if value not in plans.SWITCH:
-        raise UsageError(f"{flag} is {value}, it is a switch", hint="true or false")
-    return [f"--{flag}"] * plans.SWITCH[value]
-
-
-def said(cell: Cell, axes: Collection[str]) -> str:
+def differing(cell: Cell, axes: Collection[str]) -> str:
     """The values in which a configuration differs from others."""
     without = f"without {', '.join(axes)}" if axes else "the only one"
     return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or without
 
 
-def groups(tasks: Sequence[Task], most: int) -> list[tuple[Task, ...]]:
-    """The tasks in order, in groups of at most `most` that train on the same rows in the same batches."""
+def groups(jobs: Sequence[Job], most: int) -> list[tuple[Job, ...]]:
+    """The jobs in order, in groups of at most `most` that train on the same rows in the same batches."""
     if most == 1:
-        return [(task,) for task in tasks]
-    alike: dict[str, list[Task]] = {}
-    for task in tasks:
-        flags = choices.settle(args.resolve(task.given))
-        alike.setdefault(
-            repr((_rows(flags), [getattr(flags, name) for name in args.FLAGS.names("batches")])), []
-        ).append(task)
+        return [(job,) for job in jobs]
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        flags = choices.settle(args.resolve(job.given))
+        batches = [getattr(flags, name) for name in args.FLAGS.names("batches")]
+        alike.setdefault(repr((_rows(flags), batches)), []).append(job)
     return [tuple(each[begin : begin + most]) for each in alike.values() for begin in range(0, len(each), most)]
 
 
-def _rows(flags: Flags) -> tuple:
+def _rows(flags: Flags) -> tuple[Any, ...]:
     """Everything that decides the rows of a run."""
     return (flags.root_dir, flags.dataset, flags.strict_split, *build.data_options(flags).items())
 
@@ -169,27 +227,24 @@ class Memo:
     """Loads data, and keeps the last for the next run that needs the same."""
 
     def __init__(self) -> None:
-        self.key: Any = None
-        self.data: Data | None = None
+        self.kept: tuple[Any, Data] | None = None
 
     def __call__(self, flags: Flags) -> Data:
         key = _rows(flags)
-        if key != self.key:
-            self.key = self.data = None  # two are not held at once
-            self.data = build.load_data(flags)
-            self.key = key
-        return self.data
+        if self.kept is None or self.kept[0] != key:
+            self.kept = None  # two are not held at once
+            self.kept = key, build.load_data(flags)
+        return self.kept[1]
 
 
-def networks(
-    found: Sequence[Configuration], root: Path, load: Callable[[Flags], Data]
-) -> Iterator[tuple[dict[str, int], str]]:
+def networks(found: Sequence[Configuration], root: Path) -> Iterator[tuple[dict[str, int], str]]:
     """The cost of each configuration's network, and a digest of its parts and outputs.
 
     Networks are built with the same seed and see the same rows, so that equal ones have equal digests.
     """
     import torch
 
+    load = Memo()
     for one in found:
         flags = choices.settle(args.resolve(one.given | {"root_dir": str(root)}))
         spec = load(flags).spec
@@ -219,76 +274,3 @@ def idle_axes(found: Sequence[Configuration], digests: Mapping[str, str]) -> lis
             if pairs and all(first == second for first, second in pairs):
                 lines.append(f"{key}={one_value} and {key}={other} build identical networks")
     return lines
-
-
-@dataclass(frozen=True)
-class Series:
-    """The runs of each configuration of a `stage`: `reps` seeds, each on `folds` folds, 1 for none.
-
-    The first `seeds` are left out; `whole` trains on all rows. `after` stands before the name of a stage whose weights
-    are used.
-    """
-
-    stage: str = FIRST
-    reps: int = 1
-    folds: int = 1
-    tested: bool = True
-    seeds: int = 0
-    whole: bool = False
-    after: str = ""
-
-    def __len__(self) -> int:
-        return self.reps * self.folds
-
-    def __str__(self) -> str:
-        often = f"{self.reps} repetitions"
-        if self.folds == 1:
-            return often
-        return f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
-
-    def configuration(self, cell: Cell) -> Configuration:
-        """The configuration, checked."""
-        return configuration(cell, self._flags(0))
-
-    def configurations(self, found: Sequence[Cell]) -> list[Configuration]:
-        """The configurations, checked."""
-        return configurations(found, self._flags(0))
-
-    def tasks(self, found: Sequence[Configuration], ledger: Ledger) -> list[Task]:
-        """Every run, all configurations once before any a second time."""
-        return [self.task(one, number, ledger) for number in range(len(self)) for one in found]
-
-    def task(self, one: Configuration, number: int, ledger: Ledger) -> Task:
-        """Run `number`, from 0, of a configuration; where that starts with a stage's weights, with those of the same
-        run."""
-        task = repeated(one, number // self.folds, stage=self.stage, tested=self.tested, seeds=self.seeds)
-        task = replace(task, rep=number, given={**task.given, **self._flags(number)})
-        if self.seeds:  # the split stays that of the choice, so that no choice has seen a row that tests
-            task.given["split_seed"] = build.dividing(one.given)["seed"]
-        source = plans.named(one.cell, ledger.plans()) if plans.PRETRAINED in one.cell else None
-        if source:
-            task.given["pretrained"] = self._weights(task, *source, ledger=ledger)
-        return task
-
-    def _flags(self, number: int) -> dict[str, Any]:
-        if self.whole:
-            return ALL_ROWS
-        return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}
-
-    def _weights(self, task: Task, stage: str, cell: str, *, ledger: Ledger) -> str:
-        """The name of the run whose weights a run starts with. Raises UsageError where it is not done, or has another
-        split."""
-        key = f"{self.after}{stage}-{cell}_{task.rep}"
-        record = ledger.record(key)
-        if record is None or ledger.state(record, tested=record["tested"]) != DONE:
-            what = f"{task.key} starts with the weights of {key}, which is not done"
-            raise UsageError(what, where=str(ledger.path), hint="--retry, where that has failed")
-        theirs, own = build.dividing(record["given"]), build.dividing(task.given)
-        same = record["given"].get("dataset") == task.given.get("dataset")
-        if same and (other := [name for name in own if theirs[name] != own[name]]):
-            values = f"{args.flag_name(other[0])} is {own[other[0]]}, and was {theirs[other[0]]}"
-            what = (
-                f"{task.key} would start with weights of {key} that were trained on rows it is validated on: {values}"
-            )
-            raise UsageError(what, where=str(ledger.path), hint="the same in both stages")
-        return ledger.folder(record).name

@@ -91,12 +91,14 @@ class Option(Grid):
     """An axis: a flag, without its dashes, and the values it takes."""
 
     def __init__(self, key: str, values: Iterable[Any] | Range) -> None:
-        drawn = (flag_key(key), values) if isinstance(values, Range) else None
-        rows = () if drawn else tuple(_row({key: value}) for value in islice(values, MOST_CELLS + 1))
-        few_enough(len(rows))
-        if not (rows or drawn):
-            raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
-        super().__init__(((Axis(rows, drawn),),))
+        if isinstance(values, Range):
+            axis = Axis((), (flag_key(key), values))
+        else:
+            axis = Axis(tuple(_row({key: value}) for value in islice(values, MOST_CELLS + 1)))
+            few_enough(len(axis.rows))
+            if not axis.rows:
+                raise UsageError(f"the axis {key} is empty", hint="a value, or leave the axis out")
+        super().__init__(((axis,),))
 
     @staticmethod
     def product(*grids: Grid) -> Grid:
@@ -181,17 +183,14 @@ def _keys(rows: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def _row(values: Mapping[str, Any]) -> Cell:
-    return {flag_key(key): _text(value) for key, value in values.items() if value is not None}
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+    return {flag_key(key): text for key, text in texts.items() if values[key] is not None}
 
 
 def flag_key(key: str) -> str:
     """A flag, or a part of one, as configurations have it: without dashes before it, with dashes in it."""
     name, dot, part = str(key).strip().lstrip("-").partition(".")
     return name.replace("_", "-") + dot + part
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,11 +41,12 @@ RECORD = {
     **{"cell": str, "rep": schema.Count(), "stage": str, "state": str, "tested": bool, "flags": FLAGS},
     **{"given": {"seed?": int}, "spent_s?": schema.Number()},
 }
-UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One run to carry out: repetition `rep` of the configuration named `cell`, and the flags it is started with.
 
     `flags` is the configuration as the grid has it; `length` has the flags of LENGTH, typed or not.
@@ -77,9 +78,10 @@ def stage_of(key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The run of a record: its folder and config.json, or `why` the folder that the record names is not its own."""
+class Status:
+    """The state of a run with its folder and config.json, or `why` the folder or the record is not used."""
 
+    state: str = WAITING
     folder: Path | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
@@ -174,32 +176,35 @@ class Ledger:
         """What was kept of a stage; NO_PLAN of a new one."""
         return self.plans().get(stage, NO_PLAN)
 
-    def record(self, key: str) -> dict[str, Any] | None:
-        """The record of a run; None where it never started, or the record is damaged."""
+    def _read(self, key: str) -> tuple[Record | None, str]:
+        """The record of a run, or why it cannot be read; neither where the run never started."""
         path = self._record_path(key)
+        if not path.is_file():
+            return None, ""
         try:
-            return _record(path) if path.is_file() else None
-        except (OSError, ValueError):
-            return None
+            record = files.read_json(path)
+            why = schema.misfit(record, RECORD)
+            if not why and key_of(record["stage"], record["cell"], record["rep"]) != key:
+                why = "it is the record of another run"
+        except ValueError as error:
+            why = str(error)
+        if why:
+            return None, f"its record cannot be read, {why} ({path})"
+        return {"run": None, "error": None} | record, ""
 
-    def known(self, task: Task) -> dict[str, Any] | None:
-        """The record of a task's run, with what the task asks for now."""
-        record = self.record(task.key)
-        return record and record | asdict(task)
+    def record(self, key: str) -> Record | None:
+        """The record of a run; None where it never started, or the record is damaged."""
+        return self._read(key)[0]
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Every record that can be read, by key."""
-        return self.looked_through()[0]
-
-    def looked_through(self) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    def read_all(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Every record that can be read, and for every other the reason, by key."""
-        records, damaged = {}, {}
-        for path in sorted((self.path / "runs").glob("*.json")):
-            try:
-                records[path.stem] = _record(path)
-            except (OSError, ValueError) as error:
-                damaged[path.stem] = _lost(path, error)
-        return records, damaged
+        found = {path.stem: self._read(path.stem) for path in sorted((self.path / "runs").glob("*.json"))}
+        records = {key: record for key, (record, _) in found.items() if record}
+        return records, {key: why for key, (_, why) in found.items() if why}
+
+    def records(self) -> dict[str, Record]:
+        """Every record that can be read, by key."""
+        return self.read_all()[0]
 
     def flags_of(self, stage: str, cell: str) -> dict[str, str]:
         """A configuration of a stage as the grid has it, by its name. Raises CheckpointError without a record of it."""
@@ -212,29 +217,52 @@ class Ledger:
     def _record_path(self, key: str) -> Path:
         return self.path / "runs" / f"{key}.json"
 
-    def write(self, task: Task, state: str, **facts: Any) -> None:
+    def write(self, job: Job, state: str, **facts: Any) -> None:
         """Update the record of a run."""
-        before = self.record(task.key) or {"run": None}
-        record = before | asdict(task) | {"error": None} | facts | {"state": state}
-        files.write_json(self._record_path(task.key), record)
+        before = self.record(job.key) or {"run": None}
+        files.write_json(self._record_path(job.key), before | asdict(job) | {"error": None} | facts | {"state": state})
 
-    def found(self, record: Mapping[str, Any] | None) -> Found:
-        """The run of a record: a run folder of this root whose config.json has the record's flags and seed."""
-        if not record or record.get("run") is None:
-            return Found()
+    def status(self, record: Record | None) -> Status:
+        """The run of a record: a run folder of this root whose config.json has the record's flags and seed.
+
+        Its results, where they exist, outweigh the recorded state, and a tested run needs them.
+        """
+        if record is None:
+            return Status()
+        found, state = self._found(record), record["state"]
+        if found.folder and _has_results(found.folder):
+            state = DONE
+        elif state == DONE:
+            state = WAITING if found.folder is None else STARTED if record["tested"] else DONE
+        elif found.why and state in (STARTED, STOPPED):
+            state = WAITING
+        return replace(found, state=state)
+
+    def status_of(self, job: Job) -> Status:
+        """The earlier run of a job, as far as it is what the job asks for now."""
+        record, why = self._read(job.key)
+        return self.status(record | asdict(job)) if record else Status(why=why)
+
+    def folder(self, record: Record | None) -> Path | None:
+        """The run folder of a record, where it has one of its own."""
+        return self.status(record).folder
+
+    def _found(self, record: Record) -> Status:
+        if record.get("run") is None:
+            return Status()
         folder = self._place(record["run"])
         if folder is None:
-            return Found(why=f"{str(record['run'])[:200]!r} is no run folder of {self.root}")
+            return Status(why=f"{str(record['run'])[:200]!r} is no run folder of {self.root}")
         if not folder.is_dir():
-            return Found(why=f"its run {folder} is gone")
+            return Status(why=f"its run {folder} is gone")
         if not (folder / CONFIG).is_file():
-            return Found()
+            return Status()
         try:
             config = files.read_json(folder / CONFIG)
             why = _difference(config, record, {str(self.root), str(record.get("root", self.root))})
         except UNREADABLE as error:
-            return Found(why=f"{CONFIG} of its run cannot be read, {error} ({folder})", damaged=True)
-        return Found(why=f"{folder} is another run: {why}") if why else Found(folder, config)
+            return Status(why=f"{CONFIG} of its run cannot be read, {error} ({folder})", damaged=True)
+        return Status(why=f"{folder} is another run: {why}") if why else Status(folder=folder, config=config)
 
     def _place(self, run: Any) -> Path | None:
         """The folder that a record names, where it is DATASET/runs/NAME and no link."""
@@ -244,64 +272,24 @@ class Ledger:
         folder = self.root.joinpath(*parts)
         return folder if folder.resolve() == (self.root / parts[0]).resolve() / "runs" / parts[2] else None
 
-    def folder(self, record: Mapping[str, Any] | None) -> Path | None:
-        """The run folder of a record, where it has one of its own."""
-        return self.found(record).folder
-
-    def state(self, record: Mapping[str, Any] | None, *, tested: bool = True, found: Found | None = None) -> str:
-        """The state of a run; its results, where they exist, outweigh its record, and are needed where it is `tested`.
-
-        `found` is the answer of `found` for the record, where that is known.
-        """
-        if record is None:
-            return WAITING
-        found = found or self.found(record)
-        if found.folder and _has_results(found.folder):
-            return DONE
-        if record["state"] == DONE:
-            return WAITING if found.folder is None else STARTED if tested else DONE
-        return WAITING if found.why and record["state"] in (STARTED, STOPPED) else record["state"]
-
-    def trouble(self, task: Task) -> str:
-        """Why the earlier run of a task is not used, so that it is run again; empty where it is used or there is
-        none."""
-        path = self._record_path(task.key)
-        try:
-            record = _record(path) | asdict(task) if path.is_file() else None
-        except (OSError, ValueError) as error:
-            return _lost(path, error)
-        return self.found(record).why if record and record["state"] in (DONE, STARTED, STOPPED) else ""
-
-    def can_go_on(self, record: Mapping[str, Any] | None) -> bool:
-        """Whether a run has a checkpoint to resume."""
-        folder = self.folder(record)
-        return bool(folder) and any(folder.glob("*.pth.tar"))
-
-    def holder(self, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Host and process that hold a run, None without any."""
-        path = self.folder(record)
-        try:
-            lock = files.read_json(path / "lock") if path else {}
-            return {"host": lock.get("host"), "pid": lock.get("pid")} if lock else None
-        except (OSError, ValueError, AttributeError):
-            return None
-
     def epoch(self, key: str) -> str:
         """The epoch of a run in a few words; empty where it is not known."""
         record = self.record(key)
         folder = self.folder(record)
-        try:
-            done = len(files.read_json(folder / HISTORY)) if folder else 0
-        except (OSError, ValueError, TypeError):
+        if not (record and folder):
             return ""
-        return f" epoch {done}/{record['given'].get('epochs', '')}".rstrip("/") if folder else ""
+        try:
+            done = len(files.read_json(folder / HISTORY))
+        except (ValueError, TypeError):
+            return ""
+        return f" epoch {done}/{record['given'].get('epochs', '')}".rstrip("/")
 
     def log(self, key: str) -> Path:
         """The log file of a run."""
         return self.path / "logs" / f"{key}.log"
 
 
-def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
+def _plan(found: dict[str, Any]) -> dict[str, Any]:
     """A stage of grid.json. Raises an error where it is not one."""
     plan = NO_PLAN | found
     if why := schema.misfit(plan, PLAN):
@@ -309,20 +297,6 @@ def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
     if plan["reps"] * plan["folds"] * len(plan["cells"]) > MOST_RUNS:
         raise ValueError(f"more than {MOST_RUNS} runs")
     return plan
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """A record. Raises ValueError where it is none, or is that of another run."""
-    record = files.read_json(path)
-    if why := schema.misfit(record, RECORD):
-        raise ValueError(why)
-    if key_of(record["stage"], record["cell"], record["rep"]) != path.stem:
-        raise ValueError("it is the record of another run")
-    return {"run": None, "error": None} | record
-
-
-def _lost(path: Path, error: Exception) -> str:
-    return f"its record cannot be read, {error} ({path})"
 
 
 def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set[str]) -> str:
@@ -350,5 +324,5 @@ def _has_results(folder: Path) -> bool:
     """Whether a run has results that can be read."""
     try:
         return isinstance(files.read_json(folder / RESULTS), dict)
-    except (OSError, ValueError):
+    except ValueError:
         return False

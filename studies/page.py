@@ -8,15 +8,16 @@ from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pandas import DataFrame
+
 from studies import tables
 from studies.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED, STAGES, Ledger
-from studies.tables import COSTS, Row, leaders, split_rules
-from toolbox import plain
+from studies.tables import COSTS, Row, split_rules
 from toolbox.metrics import classification
 from toolbox.plain import markup as escape
 from toolbox.reports import pages
 from toolbox.reports.plots import COLOURS
-from toolbox.reports.tables import digits
+from toolbox.reports.tables import aligned, digits
 from toolbox.tasks import mode
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ FRONT = "#888888"
 
 def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
     """The configurations as aligned lines; the best has a star."""
-    words = table_lines(table, axes, metric)
-    widths = [max(map(len, column)) for column in zip(*words, strict=True)]
-    aligned = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in words]
-    return plain.lines(line.rstrip() for line in aligned)
+    head, *lines = table_lines(table, axes, metric)
+    return "\n".join(aligned(head, lines))
 
 
 def remarks(found: Sequence[Row], metric: str) -> list[str]:
@@ -54,18 +53,18 @@ def remarks(found: Sequence[Row], metric: str) -> list[str]:
 
 def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
     """The words of each line, the head first; a star where the configuration is the best of its stage."""
-    first, costs = leaders(table, metric), heads(table)
+    costs = heads(table)
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
     head = ["", *stage, "name", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
     lines = [head]
     for row in table:
         notes = [f"{row[name]} {name}" for name in (FAILED, DAMAGED, PRUNED, "left", "collapsed") if row[name]]
         notes += [row["stage"]] * (not stage and row["stage"] != FIRST)
-        lines.append(["*" * any(row is one for one in first), *[row["stage"] for _ in stage], row["cell"]])
-        lines[-1] += [*(shown(row.get(axis)) for axis in axes), str(row["n"])]
-        lines[-1] += [said(row, "val"), said(row, "test"), said(row, "difference")]
-        lines[-1] += [shown_cost(row, name) for name in costs.values()]
-        lines[-1] += ["" if row["seconds"] is None else f"{row['seconds']:,.0f}", ", ".join(notes)]
+        name = ["*" * row["best"], *(row[key] for key in (*stage, "cell")), *(shown(row.get(axis)) for axis in axes)]
+        figures = [interval(row, "val"), interval(row, "test"), interval(row, "difference")]
+        figures += [shown_cost(row, name) for name in costs.values()]
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:,.0f}"
+        lines.append([*name, str(row["n"]), *figures, seconds, ", ".join(notes)])
     return lines
 
 
@@ -85,18 +84,17 @@ def shown(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def said(row: Row, name: str) -> str:
+def interval(row: Row, name: str) -> str:
     """A mean with its interval and, where runs have collapsed, the mean without them."""
     mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
     if mean is None:
         return ""
     sign = "+" if name == "difference" else ""
-    interval = "" if low is None else f" [{low:.4f}, {high:.4f}]"
-    sound = row.get(f"{name}_sound_mean")
-    without = f" (without collapsed {'none' if sound is None else f'{sound:.4f}'})" * (
-        row["collapsed"] > 0 and not sign
-    )
-    return f"{mean:{sign}.4f}{interval}{without}"
+    bounds = "" if low is None else f" [{low:.4f}, {high:.4f}]"
+    if not row["collapsed"] or sign:
+        return f"{mean:{sign}.4f}{bounds}"
+    sound = row[f"{name}_sound_mean"]
+    return f"{mean:.4f}{bounds} (without collapsed {'none' if sound is None else f'{sound:.4f}'})"
 
 
 def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Sequence[str], metric: str) -> Path:
@@ -111,7 +109,6 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
-    first = leaders(table, metric)
     pages.save_library(ledger.path)
     pages.save(
         ledger.path / "index.html",
@@ -120,7 +117,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
         facts=[f"{len(table)} configurations, {len(rows)} runs: {counted}.", *remarks(rows, metric)],
         head=head,
         rows=lines,
-        best=[i for i, row in enumerate(table) if any(row is one for one in first)],
+        best=[i for i, row in enumerate(table) if row["best"]],
         figures=figures,
     )
     return ledger.path / "index.html"
@@ -264,48 +261,40 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
 
 def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Names, metric: str) -> "Figure":
     """The validation score of every epoch, a line a run, a colour a configuration."""
-    figure, colours = _figure("epoch", f"validation {metric}"), {name: i for i, name in enumerate(names)}
-    begun, seen = [row for row in rows if row.get("epochs")], set()
-    for row in begun[:MOST_CURVES]:
-        cell, epochs = (row["stage"], row["cell"]), tables.history(ledger, row)
-        figure.add_scatter(
-            x=[epoch["epoch"] for epoch in epochs],
-            y=[epoch["val"].get(metric) for epoch in epochs],
-            name=escape(names[cell]),
-            legendgroup=str(cell),
-            showlegend=cell not in seen,
-            mode="lines" if len(epochs) > 1 else "markers",
-            line={"color": COLOURS[colours[cell] % len(COLOURS)], "width": 1.5},
-        )
-        seen.add(cell)
-    if len(begun) > MOST_CURVES:
-        figure.update_layout(title=f"the first {MOST_CURVES} of {len(begun)} runs")
-    return figure
+    from plotly import express
+
+    begun = [row for row in rows if row.get("epochs")]
+    points = [
+        (row["run"], escape(names[row["stage"], row["cell"]]), epoch["epoch"], epoch["val"].get(metric))
+        for row in begun[:MOST_CURVES]
+        for epoch in tables.epochs(ledger.root / row["run"])
+    ]
+    frame = DataFrame(points, columns=["run", "name", "epoch", "score"])
+    title = f"the first {MOST_CURVES} of {len(begun)} runs" if len(begun) > MOST_CURVES else None
+    return express.line(frame, x="epoch", line_group="run", markers=True, title=title, **_look(names, metric))
 
 
 def boxes_figure(rows: Sequence[Row], names: Names, metric: str) -> "Figure":
     """The validation scores of each configuration's runs, as boxes with their points; collapsed runs have a cross."""
-    figure, score = _figure("", f"validation {metric}"), f"val/{metric}"
-    how = {"boxpoints": "all", "jitter": 0.3, "pointpos": 0, "showlegend": False}
-    for i, (cell, name) in enumerate(names.items()):
-        values = [row.get(score) for row in rows if (row["stage"], row["cell"]) == cell and row["state"] == DONE]
-        figure.add_box(y=values, name=escape(name), marker_color=COLOURS[i % len(COLOURS)], **how)
-    collapsed = [row for row in rows if row.get("collapsed") and row.get(score) is not None]
-    figure.add_scatter(
-        x=[escape(names[row["stage"], row["cell"]]) for row in collapsed],
-        y=[row[score] for row in collapsed],
-        text=[escape(row["collapsed"]) for row in collapsed],
-        mode="markers",
-        marker={"symbol": "x", "size": 10, "color": "black"},
-        name="collapsed",
-        showlegend=bool(collapsed),
-    )
-    return figure
+    from plotly import express
+
+    points = [
+        (escape(names[row["stage"], row["cell"]]), row.get(f"val/{metric}"), escape(row["collapsed"] or ""))
+        for row in rows
+        if row["state"] == DONE
+    ]
+    frame = DataFrame(points, columns=["name", "score", "collapsed"])
+    figure = express.box(frame, x="name", points="all", **_look(names, metric))
+    figure.update_traces(jitter=0.3, pointpos=0, showlegend=False)
+    frame = frame[frame["collapsed"] != ""]
+    cross = {"symbol": "x", "size": 10, "color": "black"}
+    how = {"mode": "markers", "marker": cross, "name": "collapsed", "showlegend": len(frame) > 0}
+    return figure.add_scatter(x=frame["name"], y=frame["score"], text=frame["collapsed"], **how)
 
 
-def _figure(x_label: str, y_label: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(template="plotly_white", height=480, xaxis_title=x_label, yaxis_title=y_label)
-    return figure
+def _look(names: Names, metric: str) -> dict[str, Any]:
+    """The score over runs, each configuration in its colour."""
+    order = {"name": [*map(escape, names.values())]}
+    colours = {"color": "name", "category_orders": order, "color_discrete_sequence": COLOURS}
+    labels = {"score": f"validation {metric}", "name": ""}
+    return {"y": "score", "labels": labels, "template": "plotly_white", "height": 480, **colours}

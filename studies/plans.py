@@ -27,8 +27,8 @@ import re
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add, mul
 from pathlib import Path
@@ -47,8 +47,6 @@ MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
 MOST_DEPTH, MOST_VALUES = 20, 100_000  # of a file, with its aliases written out
 SHAPE = "base, reps, folds and grid, or stages; in grid a list of zip and cross"
 NAME = re.compile(r"[A-Za-z]\w{0,29}", re.ASCII)
-OF_A_STAGE = {"name", "from", "base", "grid", "reps", "search", "trials", "pruner", "refine"}
-OF_THE_LAST = {"name", "from", "seeds"}
 PRETRAINED = "pretrained"
 SWITCH = {"true": True, "false": False}
 EMPTY = Grid(())
@@ -62,15 +60,15 @@ class Stage:
     """
 
     name: str
-    source: str | None = None
+    source: str = ""
     base: Mapping[str, str | None] = field(default_factory=dict)
     grid: Grid = EMPTY
     reps: int = 1
-    search: str | None = None
-    trials: int | None = None
-    pruner: str | None = None
+    search: str = ""
+    trials: int = 0
+    pruner: str = ""
     refine: bool = False
-    seeds: int | None = None
+    seeds: int = 0
 
     @property
     def named(self) -> bool:
@@ -89,11 +87,14 @@ class Stage:
         """
         if not self.named:
             return self.grid
-        axes = [key for term in self.grid.terms for axis in term for key in axis.keys]
-        own = over(inherited, self.base)
-        own = {key: value for key, value in own.items() if not any(same(key, axis) for axis in axes)}
+        axes = {key: None for term in self.grid.terms for axis in term for key in axis.keys}
+        own = over(over(inherited, self.base), axes)
         grid = fixed(own) * (self.grid if self.grid.terms else fixed({}))
-        return Grid(tuple(tuple(_resolved(axis, best) for axis in term) for term in grid.terms))
+        return Grid(tuple(tuple(_starting(axis, best) for axis in term) for term in grid.terms))
+
+
+OF_THE_LAST = {"name", "from", "seeds"}
+OF_A_STAGE = {"from" if each.name == "source" else each.name for each in fields(Stage)} - {"seeds"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Plan:
     stages: list[Stage] = field(default_factory=list)
     tested: bool = True
 
-    def ordered(self, *, folds: int | None = None, tested: bool = True, **typed: Any) -> "Plan":
-        """The plan with what was `typed`, and its stages; without any in the file these come from the flags.
+    def ordered(self, typed: Mapping[str, Any], *, folds: int | None = None, tested: bool = True) -> "Plan":
+        """The plan with its stages; without any in the file these come from the flags `typed` for stages.
 
         Raises UsageError where the file has stages and a flag says what they say.
         """
@@ -119,18 +120,14 @@ class Plan:
         typed = {name: value for name, value in typed.items() if value not in (None, False)}
         if self.stages and typed:
             name = next(iter(typed))
-            raise UsageError(
-                f"--{name} is for a grid without stages, here the file says it", hint=f"{name}: in a stage"
-            )
+            what = f"--{name} is for a grid without stages, here the file says it"
+            raise UsageError(what, hint=f"{name}: in a stage")
         if self.stages:
             return plan
-        seeds = typed.pop("seeds", None)
-        stages = [Stage(BEST, FIRST, seeds=seeds)] if seeds else []
-        if not seeds or typed.keys() & {"search", "refine"}:
-            own = {"reps": self.reps, **typed}
-            own.pop("best", None)
-            stages.insert(0, Stage(FIRST, grid=self.grid, **own))
-        return replace(plan, stages=stages)
+        own = {name: value for name, value in typed.items() if name in OF_A_STAGE}
+        first, seeds = replace(Stage(FIRST, grid=self.grid, reps=self.reps), **own), typed.get("seeds", 0)
+        again = [Stage(BEST, FIRST, seeds=seeds)] if seeds else []
+        return replace(plan, stages=[first] * (not seeds or bool(first.search) or first.refine) + again)
 
 
 def find(grid: str) -> Path:
@@ -195,7 +192,7 @@ def _loaded(path: Path) -> Mapping[str, Any]:
     class Loader(yaml.BaseLoader):
         """Every scalar is text, null where nothing, ~ or null stands bare; no mapping has a key twice."""
 
-        def construct_scalar(self, node: Any) -> str | None:
+        def construct_scalar(self, node: Any) -> Any:
             text = super().construct_scalar(node)
             return None if node.style is None and text in NULL else text
 
@@ -214,23 +211,18 @@ def _loaded(path: Path) -> Mapping[str, Any]:
     try:
         loader = Loader(content.decode("utf-8-sig"))
         node = loader.get_single_node()
-        _check_size(node)
+        values, depth = _size(node, {}) if node else (0, 0)
+        if depth > MOST_DEPTH:
+            raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
+        if values > MOST_VALUES:
+            what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
+            raise UsageError(what, hint="a grid of fewer values, or several files")
         found = loader.construct_document(node) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
     except RecursionError as error:
         raise UsageError(f"the file is nested more than {MOST_DEPTH} deep", hint=SHAPE) from error
     return mapping(found, "the file")
-
-
-def _check_size(node: Any) -> None:
-    """Raise UsageError where a tree of YAML is deeper, or with its aliases written out larger, than any grid is."""
-    values, depth = _size(node, {}) if node else (0, 0)
-    if depth > MOST_DEPTH:
-        raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
-    if values > MOST_VALUES:
-        what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
-        raise UsageError(what, hint="a grid of fewer values, or several files")
 
 
 def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
@@ -250,8 +242,8 @@ def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int
 
 def read_grid(found: Any) -> Grid:
     """The sum of the lines of `grid`; without a line a grid without terms."""
-    few_enough(len(_entries(found)))
-    return reduce(add, [_entry(entry) for entry in _entries(found)], EMPTY)
+    few_enough(len(_list(found)))
+    return reduce(add, map(_entry, _list(found)), EMPTY)
 
 
 def read_base(found: Any) -> Mapping[str, str | None]:
@@ -263,24 +255,21 @@ def read_base(found: Any) -> Mapping[str, str | None]:
     return {flag_key(key): value for key, value in base.items()}
 
 
-def _entries(found: Any) -> list[Any]:
+def _list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
 def _entry(found: Any) -> Grid:
-    """One line of `grid`: its zip and its cross, each with each."""
+    """One line of `grid`: its zip, of which there may be a list, and its cross, each with each."""
     entry = mapping(found, "a line of grid")
     if not entry or (unknown := entry.keys() - {"zip", "cross"}):
         raise UsageError(f"a line of grid has no '{min(unknown)}'" if entry else "a line of grid is empty", hint=SHAPE)
-    return reduce(mul, [part for name, axes in entry.items() for part in _parts(name, axes)])
-
-
-def _parts(name: str, found: Any) -> Iterator[Grid]:
-    """The factors of a zip, which may be a list of several, or of a cross."""
-    if name == "cross":
-        yield from _axes(found, name)
-    else:
-        yield from (Option.product(*_axes(axes, name)) for axes in _entries(found))
+    factors: list[Grid] = []
+    for name, axes in entry.items():
+        factors += (
+            _axes(axes, name) if name == "cross" else [Option.product(*_axes(each, name)) for each in _list(axes)]
+        )
+    return reduce(mul, factors)
 
 
 def _axes(found: Any, where: str) -> list[Grid]:
@@ -290,12 +279,11 @@ def _axes(found: Any, where: str) -> list[Grid]:
     return [_axis(key, values) for key, values in axes.items()]
 
 
-def _axis(key: str, values: Any) -> Grid:
-    if isinstance(values, str):
-        return Option(key, parse_range(values) or [values])
-    if not isinstance(values, list) or not all(value is None or isinstance(value, str) for value in values):
+def _axis(key: str, found: Any) -> Grid:
+    values = _list(found)
+    if not all(value is None or isinstance(value, str) for value in values):
         raise UsageError(f"the values of {key} are no list of words", hint=f"{key}: [one, other]")
-    return Option(key, values)
+    return Option(key, (parse_range(found) if isinstance(found, str) else None) or values)
 
 
 def mapping(found: Any, where: str) -> Mapping[str, Any]:
@@ -322,15 +310,14 @@ def over(below: Mapping[str, str | None], above: Mapping[str, str | None]) -> di
     return {key: value for key, value in below.items() if not any(same(key, other) for other in above)} | {**above}
 
 
-def _resolved(axis: Axis, best: Mapping[str, str]) -> Axis:
-    """An axis with the best configuration of a stage in place of the stage's name, as source of weights."""
-    rows = (
-        {key: best.get(value, value) if key == PRETRAINED else value for key, value in row.items()} for row in axis.rows
-    )
+def _starting(axis: Axis, best: Mapping[str, str]) -> Axis:
+    """An axis in which weights are those of the best configuration of a stage, where a row names the stage."""
+    rows = ({key: best.get(value, value) if key == PRETRAINED else value for key, value in row.items()}
+            for row in axis.rows)  # fmt: skip
     return replace(axis, rows=tuple(rows))
 
 
-def named(cell: Cell, stages: Collection[str]) -> tuple[str, str] | None:
+def source_of(cell: Cell, stages: Collection[str]) -> tuple[str, str] | None:
     """Stage and name of the configuration whose weights a configuration starts with; None without one of a stage."""
     stage, dash, name = cell.get(PRETRAINED, "").partition("-")
     return (stage, name) if dash and stage in stages else None
@@ -356,18 +343,19 @@ def _stage(found: Mapping[str, Any], before: Sequence[Stage], reps: int) -> Stag
     if unknown := found.keys() - known:
         what = f"{'a stage with seeds' if last else 'a stage'} has no '{min(unknown)}'"
         raise UsageError(what, hint=", ".join(sorted(known)))
-    source, sources = found.get("from"), [stage.name for stage in before if not stage.seeds]
-    if source not in (None, *sources) or (last and source is None):
+    source, sources = found.get("from") or "", [stage.name for stage in before if not stage.seeds]
+    if source not in (*sources, *[""] * (not last)):
         what = f"no stage before is called {str(source)[:40]}" if source else "a stage with seeds needs from"
         raise UsageError(what, hint=f"from: {', '.join(sources) or 'nothing, in the first stage'}")
-    numbers = {key: count(key, found[key]) for key in ("reps", "trials", "seeds") if key in found}
-    words = {key: found[key] for key in ("search", "pruner") if found.get(key)}
-    refine = found.get("refine", "false")
+    refine = str(found.get("refine", "false"))
     if refine not in SWITCH:
         raise UsageError(f"refine is {refine}, it is a switch", hint="true or false")
-    if ("trials" in numbers or "pruner" in words or SWITCH[refine]) and "search" not in words:
+    values: dict[str, Any] = {key: count(key, found[key]) for key in ("trials", "seeds") if key in found}
+    values |= {key: str(found[key]) for key in ("search", "pruner") if found.get(key)}
+    reps, base = count("reps", found.get("reps", reps)), read_base(found.get("base", {}))
+    stage = Stage(name, source, base, read_grid(found.get("grid", [])), reps, refine=SWITCH[refine], **values)
+    if (stage.trials or stage.pruner or stage.refine) and not stage.search:
         raise UsageError("trials, pruner and refine go with search", hint="search: tpe")
-    if "search" in words and "trials" not in numbers:
+    if stage.search and not stage.trials:
         raise UsageError("search needs trials", hint="trials: 20")
-    grid, base = read_grid(found.get("grid", [])), read_base(found.get("base", {}))
-    return Stage(name, source, base, grid, refine=SWITCH[refine], **words, **{"reps": reps, **numbers})
+    return stage

@@ -1,11 +1,11 @@
 """Carry out runs with Dask: on processes of this machine, or on the workers of a running scheduler.
 
     with Workers(2) as workers, workers.at_work(ledger, total, done=0, most=8) as (engine, bar):
-        engine.submit(task)
-        task, outcome = engine.next()
+        engine.submit(job)
+        job, outcome = engine.next()
 
-A worker that dies is replaced, and another goes on from the checkpoint of its run. `Progress` is one bar, a line for
-each worker and the time left; the same goes into a log file as lines.
+A worker that dies is replaced, and another resumes its run from the checkpoint. `Bars` are a bar, a line for each
+worker and the time left; the same goes into a log file as lines.
 """
 
 import logging
@@ -13,7 +13,7 @@ import os
 import queue
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from studies import worker
-from studies.ledger import FAILED, Ledger, Task
-from toolbox import terminal
+from studies.ledger import FAILED, Job, Ledger
+from toolbox import files, terminal
 from toolbox.errors import ResourceError
 from toolbox.terminal import StopRequest
 
@@ -34,7 +34,7 @@ LOOPBACK = "127.0.0.1"
 LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
-Group = tuple[Task, ...]
+Group = tuple[Job, ...]
 log = logging.getLogger("commander")
 
 
@@ -48,26 +48,20 @@ class Above(logging.Handler):
             terminal.say(f"{self.format(record)}\n")
 
 
-class Progress:
-    """One bar over `total` runs of which `done` are from earlier commands, and below it a line for each worker."""
+class Bars(ExitStack):
+    """A bar over `total` runs of which `done` are from earlier commands, and below it a line for each worker."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
-        self.total, self.before, self.states = total, done, Counter()
+        super().__init__()
+        self.total, self.done, self.before = total, done, done
         self.begun_s = self.logged_s = time.monotonic()
         self.shown_s = 0.0
-        self.bar = terminal.bar(total=total, initial=done, unit="run", desc="study")
+        self.bar = self.enter_context(terminal.bar(total=total, initial=done, unit="run", desc="study"))
         self.lines: dict[str, Any] = {}
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for line in (*self.lines.values(), self.bar):
-            line.close()
-
-    def ended(self, key: str, outcome: Mapping[str, Any]) -> None:
+    def ended(self, key: str, outcome: Outcome) -> None:
         """Count and log a run that ended."""
-        self.states[outcome["state"]] += 1
+        self.done += 1
         self.bar.update()
         log.info("%s %s%s", key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
@@ -79,23 +73,22 @@ class Progress:
         if now_s - self.shown_s < SHOW_S or (self.bar.disable and not to_log):
             return
         self.shown_s, doing = now_s, {name: f"worker {name}: {text}" for name, text in sorted(ask().items())}
-        for i, name in enumerate(doing):
-            if name not in self.lines:
-                self.lines[name] = terminal.bar(position=i + 1, bar_format="{desc}", leave=False)
+        for name in [name for name in doing if name not in self.lines]:
+            line = terminal.bar(position=len(self.lines) + 1, bar_format="{desc}", leave=False)
+            self.lines[name] = self.enter_context(line)
         for name, line in self.lines.items():
             line.set_description_str(doing.get(name, f"worker {name}: waits"))
         self.bar.set_postfix_str(self.left(), refresh=True)
         if to_log:
-            self.logged_s, ended = now_s, self.before + self.states.total()
+            self.logged_s = now_s
             rest = "; ".join(doing.values()) or "no worker has begun"
-            _into_files(f"{ended} of {self.total} runs ended, {self.left()}; {rest}")
+            _into_files(f"{self.done} of {self.total} runs ended, {self.left()}; {rest}")
 
     def left(self) -> str:
         """The time left at the pace so far."""
-        ended = self.states.total()
-        if not ended:
+        if self.done == self.before:
             return "time left not known yet"
-        left_s = (time.monotonic() - self.begun_s) / ended * (self.total - self.before - ended)
+        left_s = (time.monotonic() - self.begun_s) / (self.done - self.before) * (self.total - self.done)
         return f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
 
 
@@ -124,34 +117,29 @@ def gpus() -> str:
     return ",".join(map(str, range(torch.cuda.device_count())))
 
 
-class Workers:
+class Workers(ExitStack):
     """`count` processes of this machine, on the GPUs that `gpus` names in turn, or those of the scheduler at
     `address`; started when they are first needed, and closed at the end."""
 
     def __init__(self, count: int | None = None, *, gpus: str | None = None, address: str | None = None) -> None:
+        super().__init__()
         self.count, self.gpus, self.address = count or cores(), gpus, address
-        self.started, self.client, self.stack = 0, None, ExitStack()
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        self.started, self.client = 0, None
 
     @contextmanager
-    def at_work(self, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple["Engine", Progress]]:
+    def at_work(self, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple["Engine", Bars]]:
         """An engine with `most` workers, as far as there are so many, and a bar over `total` runs."""
         wanted = min(self.count, most)
         if self.client is None or (wanted != self.started and not self.address):
-            self.stack.close()
-            how = {"gpus": self.gpus or gpus(), "address": self.address}
-            self.client, self.started = self.stack.enter_context(connected(workers=wanted, **how)), wanted
-        with Progress(total, done=done) as bar:
+            self.close()
+            made = connected(workers=wanted, gpus=self.gpus or gpus(), address=self.address)
+            self.client, self.started = self.enter_context(made), wanted
+        with Bars(total, done=done) as bar:
             yield Engine(self.client, ledger), bar
 
-    def branches(self, asked: int | None, runs: int) -> int:
+    def branches(self, asked: int, runs: int) -> int:
         """The number of runs that a worker steps in turn: as `asked`, but few enough that each worker has one."""
-        return max(1, min(asked or 1, -(-runs // (1 if self.address else self.count))))
+        return max(1, min(asked, -(-runs // (1 if self.address else self.count))))
 
 
 @contextmanager
@@ -167,7 +155,8 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         try:
-            cluster = None if address else stack.enter_context(_local(workers, gpus))
+            if not address:
+                cluster = stack.enter_context(_local(workers, gpus))
             client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
             stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
@@ -191,11 +180,11 @@ def _local(workers: int, gpus: str | None) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
-    how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0, "host": LOOPBACK}
-    how |= {"security": distributed.Security.temporary(), "scheduler_kwargs": {"dashboard_address": f"{LOOPBACK}:0"}}
+    alone: dict[str, Any] = {"host": LOOPBACK, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    alone |= {"security": distributed.Security.temporary(), "scheduler_kwargs": {"dashboard_address": f"{LOOPBACK}:0"}}
     env = {worker.GPUS: gpus} if gpus else {}
     with dask.config.set(config):
-        cluster = distributed.LocalCluster(n_workers=workers, silence_logs=logging.CRITICAL, env=env, **how)
+        cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, env=env, **alone)
         try:
             yield cluster
         finally:
@@ -223,37 +212,37 @@ def _closed(part: Any, *, timeout: float) -> None:
 
 
 class Engine:
-    """Tasks go in, alone or as branches; outcomes come out as they are done.
+    """Jobs go in, alone or as branches; outcomes come out as they are done.
 
-    A worker has one task or one group of branches, so those submitted first start first, and a configuration that
+    A worker has one job or one group of branches, so those submitted first start first, and a configuration that
     kills its worker is never confused with another.
     """
 
     def __init__(self, client: Any, ledger: Ledger) -> None:
         self.client, self.ledger, self.driver = client, ledger, uuid.uuid4().hex
         self.backlog: deque[Group] = deque()
-        self.later: list[tuple[float, Task]] = []  # held by another process; not before this time
+        self.later: list[tuple[float, Job]] = []  # held by another process; not before this time
         self.futures: dict[str, tuple[Group, Any]] = {}
-        self.ended: deque[tuple[Task, Outcome]] = deque()
+        self.ended: deque[tuple[Job, Outcome]] = deque()
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.workers: dict[str, str] = {}  # names by address
-        self.at: dict[str, list[str]] = {}  # the keys of the tasks of each address
+        self.at: dict[str, list[str]] = {}  # the keys of the jobs of each address
         self.asked_s = self.stopped_s = -AGAIN_S
 
     def __len__(self) -> int:
-        groups = [*self.backlog, *(tasks for tasks, _ in self.futures.values())]
+        groups = [*self.backlog, *(jobs for jobs, _ in self.futures.values())]
         return sum(map(len, groups)) + len(self.later) + len(self.ended)
 
-    def submit(self, *tasks: Task) -> None:
-        """Append a task to the backlog, or several that one worker steps in turn."""
-        self.backlog.append(tasks)
+    def submit(self, *jobs: Job) -> None:
+        """Append a job to the backlog, or several that one worker steps in turn."""
+        self.backlog.append(jobs)
 
-    def next(self, timeout_s: float = 0.5) -> tuple[Task, Outcome] | None:
+    def next(self, timeout_s: float = 0.5) -> tuple[Job, Outcome] | None:
         """The next outcome, None without one in the time. Raises ResourceError where the scheduler is gone."""
         self._look()
-        for due_s, task in [each for each in self.later if each[0] <= time.monotonic()]:
-            self.later.remove((due_s, task))
-            self.backlog.appendleft((task,))
+        for due_s, job in [each for each in self.later if each[0] <= time.monotonic()]:
+            self.later.remove((due_s, job))
+            self.backlog.appendleft((job,))
         while self.backlog and len(self.futures) < len(self.workers):
             self._hand_over(self.backlog.popleft())
         if not self.ended:
@@ -263,27 +252,27 @@ class Engine:
     def _wait(self, timeout_s: float) -> None:
         """Take in the next result of a worker."""
         try:
-            tasks, future = self.futures.pop(self.finished.get(timeout=timeout_s))
+            jobs, future = self.futures.pop(self.finished.get(timeout=timeout_s))
         except queue.Empty:
             return
-        for task, outcome in self._outcomes(future, tasks):
+        for job, outcome in self._outcomes(future, jobs):
             if outcome["state"] == worker.BUSY:
-                self._free(task)
-                self.later.append((time.monotonic() + AGAIN_S, task))
+                self._free(job)
+                self.later.append((time.monotonic() + AGAIN_S, job))
             else:
-                self.ended.append((task, outcome))
+                self.ended.append((job, outcome))
         future.release()
 
-    def _hand_over(self, tasks: Group) -> None:
-        name = f"{tasks[0].key}-{uuid.uuid4().hex}"
+    def _hand_over(self, jobs: Group) -> None:
+        name = f"{jobs[0].key}-{uuid.uuid4().hex}"
         folders = map(os.path.abspath, (self.ledger.path, self.ledger.root))
-        order = (ROOT, *folders, self.driver, [asdict(task) for task in tasks])
+        order = (ROOT, *folders, self.driver, [asdict(job) for job in jobs])
         future = self.client.submit(_in_worker("carry_out"), *order, key=name, pure=False)
-        self.futures[name] = (tasks, future)
+        self.futures[name] = (jobs, future)
         future.add_done_callback(lambda _: self.finished.put(name))
 
     def _look(self) -> None:
-        """Ask, once in two seconds, for the workers and the task of each."""
+        """Ask, once in two seconds, for the workers and the job of each."""
         if time.monotonic() - self.asked_s < AGAIN_S:
             return
         self.asked_s = time.monotonic()
@@ -295,7 +284,7 @@ class Engine:
             raise self._gone() from error
         self.workers = {address: str(facts["name"]).rsplit("/", 1)[-1] for address, facts in workers.items()}
         names = {address: next(filter(self.futures.get, keys), None) for address, keys in at.items()}
-        self.at = {address: [task.key for task in self.futures[name][0]] for address, name in names.items() if name}
+        self.at = {address: [job.key for job in self.futures[name][0]] for address, name in names.items() if name}
 
     def doing(self) -> dict[str, str]:
         """The run of each worker and its epoch, by the worker's name."""
@@ -305,36 +294,41 @@ class Engine:
             if address in self.workers
         }
 
-    def _free(self, task: Task) -> None:
+    def _free(self, job: Job) -> None:
         """Remove the lock of a run that a worker of this study held, on any host, where that worker is dead."""
-        record = self.ledger.known(task)
-        holder = self.ledger.holder(record)
-        if holder and holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
-            log.warning("%s was held by process %s on %s, which is gone", task.key, holder["pid"], holder["host"])
-            (self.ledger.folder(record) / "lock").unlink(missing_ok=True)
+        record, folder = self.ledger.record(job.key), self.ledger.status_of(job).folder
+        if not (record and folder):
+            return
+        try:
+            lock = files.read_json(folder / "lock")
+            holder = {"host": lock["host"], "pid": lock["pid"]}
+        except (ValueError, TypeError, LookupError):  # nobody's, or not of this program
+            return
+        if holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
+            log.warning("%s was held by process %s on %s, which is gone", job.key, holder["pid"], holder["host"])
+            (folder / "lock").unlink(missing_ok=True)
 
-    def _outcomes(self, future: Any, tasks: Group) -> list[tuple[Task, Outcome]]:
-        """The outcome of each task; those of a group that ended as a whole are tried again one by one, to see which
+    def _outcomes(self, future: Any, jobs: Group) -> list[tuple[Job, Outcome]]:
+        """The outcome of each job; those of a group that ended as a whole are tried again one by one, to see which
         it was."""
         if future.status == "finished":
-            return list(zip(tasks, future.result(), strict=True))
-        if future.status == "error" and len(tasks) > 1:
-            self.backlog.extendleft((task,) for task in reversed(tasks))
+            return list(zip(jobs, future.result(), strict=True))
+        if future.status == "error" and len(jobs) > 1:
+            self.backlog.extendleft((job,) for job in reversed(jobs))
             return []
-        return [(task, self._outcome(future, task)) for task in tasks]
+        return [(job, self._outcome(future, job)) for job in jobs]
 
-    def _outcome(self, future: Any, task: Task) -> Outcome:
+    def _outcome(self, future: Any, job: Job) -> Outcome:
         if future.status != "error":
             raise self._gone()
         error = future.exception()
         died = type(error).__name__ == "KilledWorker"
         what = f"every worker that ran it died. Try: {LESS}" if died else f"{type(error).__name__}: {error}"
-        outcome = {"state": FAILED, "error": what, "code": ResourceError.code}
-        self.ledger.write(task, **outcome)
-        return outcome
+        self.ledger.write(job, FAILED, error=what, code=ResourceError.code)
+        return {"state": FAILED, "error": what, "code": ResourceError.code}
 
     def _gone(self) -> ResourceError:
-        hint = "the same command again goes on where this one was"
+        hint = "the same command again, which resumes"
         return ResourceError("the scheduler is gone", where=str(self.client.scheduler.address), hint=hint)
 
     def pass_on(self, stop: StopRequest) -> None:
@@ -350,10 +344,10 @@ class Engine:
         self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
 
 
-def carry_out(engine: Engine, groups: Iterable[Group], bar: Progress, stop: StopRequest) -> None:
-    """Have the groups of tasks done; a requested stop is passed on, and waited for until all are at rest."""
-    for tasks in groups:
-        engine.submit(*tasks)
+def carry_out(engine: Engine, groups: Iterable[Group], bar: Bars, stop: StopRequest) -> None:
+    """Have the groups of jobs done; a requested stop is passed on, and waited for until all are at rest."""
+    for jobs in groups:
+        engine.submit(*jobs)
     while len(engine):
         engine.pass_on(stop)
         if ended := engine.next():

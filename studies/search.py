@@ -9,7 +9,6 @@ epochs of that, and the others run only when it is done.
 
 import logging
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -17,17 +16,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from studies import tables, worker
-from studies.cells import Configuration, Series
+from studies.cells import Configuration, Series, configuration
 from studies.grid import Range, Space, few_enough
-from studies.ledger import DONE, FAILED, PRUNED, SEARCH, Ledger, Task, key_of
+from studies.ledger import DONE, FAILED, PRUNED, SEARCH, Job, Ledger, key_of
 from toolbox import tasks
-from toolbox.errors import UsageError
+from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
 
 if TYPE_CHECKING:
-    from studies.runner import Engine, Progress
+    from studies.runner import Bars, Engine, Outcome
     from toolbox.terminal import StopRequest
 
 SAMPLERS = {
@@ -41,7 +41,7 @@ PRUNERS = {
 }
 State = optuna.trial.TrialState
 # The lock of a journal that one process alone writes, since the study is locked as a whole.
-ALONE = SimpleNamespace(acquire=lambda: True, release=lambda: None)
+ALONE: Any = SimpleNamespace(acquire=lambda: True, release=lambda: None)
 log = logging.getLogger("commander")
 
 
@@ -58,11 +58,11 @@ def _distribution(axis: Any) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
 
 
-def known(sampler: str | None, pruner: str | None) -> None:
-    """Raise a UsageError where a name is unknown."""
-    for flag, table, name in (("search", SAMPLERS, sampler), ("pruner", PRUNERS, pruner)):
-        if name is not None:
-            pick(flag, table, name)
+def known(sampler: str, pruner: str) -> None:
+    """Raise UsageError where a name is unknown."""
+    pick("search", SAMPLERS, sampler)
+    if pruner:
+        pick("pruner", PRUNERS, pruner)
 
 
 @dataclass
@@ -78,35 +78,33 @@ class Search:
     """Asks Optuna for trials, has them run, and reports their epochs and results."""
 
     def __init__(
-        self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str | None, trials: int
+        self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str = "", trials: int
     ) -> None:
-        self.make_sampler = SAMPLERS[sampler]
-        flags = runs.configuration(next(space.probes())).settled()
+        flags = configuration(next(space.probes()), runs).settled()
         self.ledger, self.space, self.runs, self.metric, self.seed = ledger, space, runs, flags.monitor, flags.seed
         if self.metric == tasks.LAST:
             raise UsageError("--monitor epoch cannot rank trials", hint="a validation metric")
-        made = PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner()
+        self.make_sampler = SAMPLERS[sampler]
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         name = "study.log" if runs.stage == SEARCH else f"study-{runs.stage}.log"
-        backend = optuna.storages.journal.JournalFileBackend(str(ledger.path / name), lock_obj=ALONE)
-        direction = {"min": "minimize", "max": "maximize"}[tasks.mode(self.metric)]
-        storage = optuna.storages.JournalStorage(backend)
-        how = {"storage": storage, "study_name": ledger.path.name, "pruner": made, "load_if_exists": True}
-        self.study = optuna.create_study(direction=direction, **how)
-        self.trials = trials
-        if sampler == "grid":
-            self.trials = min(trials, self._queue_all())
+        self.study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(ledger.path / name), lock_obj=ALONE)),
+            study_name=ledger.path.name,
+            pruner=PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner(),
+            direction="minimize" if tasks.mode(self.metric) == "min" else "maximize",
+            load_if_exists=True,
+        )
+        self.trials = min(trials, self._queue_all()) if sampler == "grid" else trials
         self.under: dict[str, UnderWay] = {}  # by the name of the configuration
         self.reported: dict[int, int] = {}  # epochs
 
     def _queue_all(self) -> int:
         """Queue every configuration of the space, once, and return their number."""
         if self.space.ranges():
-            raise UsageError(
-                "--search grid tries every configuration, and the grid has ranges", hint="--search tpe or random"
-            )
-        kinds = {name: list(axis) for name, axis in self.space.axes.items() if len(axis) > 1}
+            what = "--search grid tries every configuration, and the grid has ranges"
+            raise UsageError(what, hint="--search tpe or random")
+        kinds = {name: list(axis) for name, axis in self.space.drawn().items()}
         few_enough(prod(map(len, kinds.values())))
         every = [dict(zip(kinds, values, strict=True)) for values in product(*kinds.values())]
         if not self.study.get_trials(deepcopy=False):
@@ -119,14 +117,17 @@ class Search:
         begun = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
         return self.trials - sum(trial.state != State.FAIL or "cell" in trial.user_attrs for trial in begun)
 
-    def under_way(self) -> bool:
-        """Whether trials have begun and not ended."""
-        return bool(self.study.get_trials(deepcopy=False, states=[State.RUNNING]))
+    def under_way(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that have begun and not ended."""
+        return self.study.get_trials(deepcopy=False, states=[State.RUNNING])
 
-    def run(self, engine: "Engine", bar: "Progress", stop: "StopRequest") -> None:
+    def run(self, engine: "Engine", bar: "Bars", stop: "StopRequest") -> None:
         """Resume the trials under way, then ask for more, until all have ended or a stop is requested."""
-        for trial in self.study.get_trials(deepcopy=False, states=[State.RUNNING]):
-            self._go_on(engine, trial)
+        for trial in self.under_way():
+            if trial.params.keys() == distributions(self.space).keys():
+                self._submit(engine, trial)
+            else:  # killed while it was drawn
+                self.study.tell(trial.number, state=State.FAIL)
         while len(engine) or (self.left() > 0 and stop.requested is None):
             engine.pass_on(stop)
             while stop.requested is None and self.left() > 0 and len(engine) < max(1, len(engine.workers)):
@@ -140,55 +141,51 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(self.seed + number)
         trial = self.study.ask(distributions(self.space))
-        one = self.runs.configuration(self.space.cell(trial.params))
-        trial.set_user_attr("cell", one.name)
-        self._submit(engine, trial.number, one)
+        trial.set_user_attr("cell", self._submit(engine, trial))
 
-    def _go_on(self, engine: "Engine", trial: optuna.trial.FrozenTrial) -> None:
-        if trial.params.keys() != distributions(self.space).keys():  # killed while it was drawn
-            self.study.tell(trial.number, state=State.FAIL)
-            return
-        self._submit(engine, trial.number, self.runs.configuration(self.space.cell(trial.params)))
-
-    def _submit(self, engine: "Engine", number: int, one: Configuration) -> None:
+    def _submit(self, engine: "Engine", trial: optuna.trial.Trial | optuna.trial.FrozenTrial) -> str:
+        """Hand over the first run of the configuration that a trial drew, unless it is tried already; its name."""
+        one = configuration(self.space.cell(trial.params), self.runs)
         if one.name in self.under:
-            self.under[one.name].numbers.append(number)
-            return
-        self.under[one.name] = UnderWay(one, [number])
-        engine.submit(self.runs.task(one, 0, self.ledger))
+            self.under[one.name].numbers.append(trial.number)
+        else:
+            self.under[one.name] = UnderWay(one, [trial.number])
+            engine.submit(self.runs.job(one, 0, self.ledger))
+        return one.name
 
-    def _tell(self, engine: "Engine", task: Task, outcome: Mapping[str, Any], bar: "Progress") -> None:
+    def _tell(self, engine: "Engine", job: Job, outcome: "Outcome", bar: "Bars") -> None:
         """A run has ended: after a trial's first fold its others begin, after its last the trial ends, unless it was
         stopped."""
-        trial = self.under[task.cell]
-        trial.ended.append(outcome["state"])
-        if trial.ended == [DONE] and len(self.runs) > 1:
+        tried = self.under[job.cell]
+        tried.ended.append(outcome["state"])
+        if tried.ended == [DONE]:
             for number in range(1, len(self.runs)):
-                engine.submit(self.runs.task(trial.one, number, self.ledger))
-        if trial.ended[0] == DONE and len(trial.ended) < len(self.runs):
+                engine.submit(self.runs.job(tried.one, number, self.ledger))
+        if tried.ended[0] == DONE and len(tried.ended) < len(self.runs):
             return
-        del self.under[task.cell]
-        for number in trial.numbers:
-            if set(trial.ended) == {DONE}:
-                value = self._value(task.cell)
+        del self.under[job.cell]
+        for number in tried.numbers:
+            if set(tried.ended) == {DONE}:
+                value = self._value(job.cell)
                 self.study.tell(number, value, state=None if value is not None else State.FAIL)
-            elif {PRUNED, FAILED} & set(trial.ended):
-                self.study.tell(number, state=State.PRUNED if PRUNED in trial.ended else State.FAIL)
-            bar.ended(task.key, outcome)
+            elif {PRUNED, FAILED} & set(tried.ended):
+                self.study.tell(number, state=State.PRUNED if PRUNED in tried.ended else State.FAIL)
+            bar.ended(job.key, outcome)
 
     def _value(self, cell: str) -> float | None:
         """The mean of the best epochs' scores over the runs of a configuration, None where a run has none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
         best = [tables.best_epoch(self._history(key), self.metric) for key in keys]
-        scores = [epoch and epoch["val"].get(self.metric) for epoch in best]
-        return None if None in scores else sum(scores) / len(scores)
+        scores = [epoch["val"].get(self.metric) for epoch in best if epoch]
+        known = [score for score in scores if score is not None]
+        return sum(known) / len(known) if len(known) == len(keys) else None
 
     def _report(self, engine: "Engine") -> None:
         """Report the epochs of the first runs under way to the pruner; a pruned run ends after its step."""
         if isinstance(self.study.pruner, optuna.pruners.NopPruner):
             return
-        for cell, trial_under_way in self.under.items():
-            number, key = trial_under_way.numbers[0], key_of(self.runs.stage, cell, 0)
+        for cell, tried in self.under.items():
+            number, key = tried.numbers[0], key_of(self.runs.stage, cell, 0)
             frozen = self.study.get_trials(deepcopy=False)[number]
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             for epoch in self._history(key):
@@ -201,7 +198,7 @@ class Search:
     def _history(self, key: str) -> list[dict[str, Any]]:
         folder = self.ledger.folder(self.ledger.record(key))
         try:
-            return tables.epochs(folder)
-        except tables.DamagedRun as error:
+            return tables.epochs(folder) if folder else []
+        except CheckpointError as error:
             log.warning("%s: %s", key, error)
             return []

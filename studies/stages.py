@@ -4,18 +4,19 @@
     all     from head: a search and a grid around its best, with the head's weights of the same seed and fold
     final   from all, seeds: the whole way again on all training rows, and one test a seed
 
-`check` finds faults before anything is written. The same command again goes on: finished runs are skipped, and a stage
+`check` finds faults before anything is written. The same command again resumes: finished runs are skipped, and a stage
 that would start from another best configuration is refused.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from studies import cells, plans, runner, tables
 from studies.cells import UNSEEN, Configuration, Series
 from studies.grid import A_RANGE, NO_RANGE, Cell, Grid, Space, around, varying
-from studies.ledger import DONE, FAILED, FIRST, MOST_RUNS, Ledger, Task
+from studies.ledger import DONE, FAILED, FIRST, MOST_RUNS, WAITING, Job, Ledger
 from studies.plans import Plan, Stage
 from toolbox.errors import UsageError
 from toolbox.terminal import StopRequest
@@ -40,33 +41,26 @@ def grid_of(plan: Plan, stage: Stage, best: dict[str, Cell], names: dict[str, st
     return stage.whole(best[stage.source] if stage.source else plan.base, names)
 
 
-def _configurations(grid: Grid, runs: Series) -> list[Configuration]:
-    """The checked configurations of a grid."""
-    found = grid.cells()
-    if (count := len(found) * len(runs)) > MOST_RUNS:
-        what = f"{len(found):,} configurations, {runs}, are {count:,} runs; a study has at most {MOST_RUNS:,}"
-        raise UsageError(what, hint="fewer configurations or repetitions")
-    return runs.configurations(found)
-
-
-def _space(grid: Grid, runs: Series, stage: Stage) -> Space:
-    """The space that a stage searches, with each of its values checked."""
+def find(plan: Plan, stage: Stage, grid: Grid) -> Found:
+    """The configurations of a stage, or the space that it searches. Raises UsageError for one that no run could start
+    with."""
+    runs = series(plan, stage)
+    if not (stage.search or stage.refine):
+        found = grid.cells()
+        if (count := len(found) * len(runs)) > MOST_RUNS:
+            what = f"{len(found):,} configurations, {runs}, are {count:,} runs; a study has at most {MOST_RUNS:,}"
+            raise UsageError(what, hint="fewer configurations or repetitions")
+        return cells.configurations(found, runs)
     if stage.search:
         from studies import search
 
         search.known(stage.search, stage.pruner)
     space = Space.of(grid)
     for cell in space.probes():
-        runs.configuration(cell)
+        cells.configuration(cell, runs)
     if stage.refine and not space.ranges():
         raise UsageError(NO_RANGE, hint=A_RANGE)
     return space
-
-
-def find(plan: Plan, stage: Stage, grid: Grid) -> Found:
-    """The configurations or the space of a stage. Raises UsageError for one that no run could start with."""
-    runs = series(plan, stage)
-    return _space(grid, runs, stage) if stage.search or stage.refine else _configurations(grid, runs)
 
 
 def check(plan: Plan) -> Checked:
@@ -85,7 +79,7 @@ def check(plan: Plan) -> Checked:
             probes = list(found.probes()) if isinstance(found, Space) else [one.cell for one in found]
             for again in [again for again in plan.stages if again.seeds][:1]:
                 for cell in probes:
-                    series(plan, again).configuration(cell)
+                    cells.configuration(cell, series(plan, again))
         except UsageError as error:
             where = f"stage {stage.name}" if stage.named else ""
             where = ": ".join(filter(None, [where, error.where]))
@@ -101,7 +95,7 @@ def check(plan: Plan) -> Checked:
 
 def _check_weights(stage: Stage, cell: Cell, stages: Sequence[Stage]) -> None:
     """Raise UsageError where a stage has more repetitions than the stage whose weights it starts with."""
-    begun = plans.named(cell, [other.name for other in stages])
+    begun = plans.source_of(cell, [other.name for other in stages])
     source = next((other for other in stages if begun and other.name == begun[0]), stage)
     if stage.reps > source.reps:
         what = f"stage {stage.name} has {stage.reps} repetitions, {source.name}, whose weights it starts with, has"
@@ -120,7 +114,7 @@ class Study:
     ledger: Ledger
     workers: runner.Workers
     stop: StopRequest
-    branches: int | None = None
+    branches: int = 1
     retry: bool = False
     metric: str | None = None
 
@@ -144,44 +138,41 @@ class Study:
             else:
                 new = self._keep(stage, found)
                 log.info("%d configurations, %d of them new, %s", len(found), new, series(self.plan, stage))
-                self._run(series(self.plan, stage).tasks(found, self.ledger))
+                self._run(series(self.plan, stage).jobs(found, self.ledger))
             if stage.named:
                 best[stage.name] = self._best_of(stage.name)
 
-    def _keep(self, stage: Stage, found: Found) -> int:
-        """Write down what a stage runs, and return how many configurations are new."""
-        if isinstance(found, Space):
-            what = {"space": str(found)}
-        else:
-            what = {"cells": [{"name": one.name, "cell": one.cell} for one in found]}
-        return self.ledger.freeze(stage.reps, folds=self.plan.folds, stage=stage.name, **what)
+    def _keep(self, stage: Stage, found: Sequence[Configuration], *, name: str = "", chosen: bool = False) -> int:
+        """Write down the configurations of a stage, or those of a stage `name` in it; return how many are new."""
+        kept = [{"name": one.name, "cell": one.cell} for one in found]
+        folds = 1 if chosen else self.plan.folds
+        name = name or stage.name
+        return self.ledger.freeze(stage.seeds or stage.reps, cells=kept, folds=folds, stage=name, chosen=chosen)
 
     def _search(self, stage: Stage, space: Space) -> None:
         """Configurations that Optuna asks for, one run of each or one a fold, judged by validation."""
         from studies.search import Search
 
-        self._keep(stage, space)
+        self.ledger.freeze(stage.reps, space=str(space), folds=self.plan.folds, stage=stage.name)
         runs = replace(series(self.plan, stage), reps=1)
         made = Search(self.ledger, space, runs, sampler=stage.search, pruner=stage.pruner, trials=stage.trials)
         left = made.left()
         log.info("%d of %d trials are left", left, made.trials)
         if left or made.under_way():
-            how = {"done": made.trials - left, "most": self._most(made.trials * len(runs))}
-            with self.workers.at_work(self.ledger, made.trials, **how) as (engine, bar), self.stop.deferred():
+            with self._at_work(made.trials, left, useful=made.trials * len(runs)) as (engine, bar):
                 made.run(engine, bar, self.stop)
-            self.stop.check()
 
     def _refine(self, stage: Stage, space: Space) -> None:
         """The best configuration and its neighbours, judged by validation."""
         runs, before = series(self.plan, stage), self.ledger.plan(stage.name)["cells"]
         if stage.named and before:  # resumed: the best may be one of them by now
-            found = runs.configurations([cell["cell"] for cell in before])
+            found = cells.configurations([cell["cell"] for cell in before], runs)
         else:
-            found = runs.configurations(around(self._best_of(stage.name), space))
+            found = cells.configurations(around(self._best_of(stage.name), space), runs)
         if stage.named:
             self._keep(stage, found)
         log.info("%d configurations around the best, %s", len(found), runs)
-        self._run(runs.tasks(found, self.ledger))
+        self._run(runs.jobs(found, self.ledger))
 
     def _again(self, stage: Stage, best: Cell) -> None:
         """The best configuration on new seeds, tested; where it starts with weights, these are trained first, each
@@ -191,23 +182,18 @@ class Study:
             runs = replace(series(self.plan, stage), after=after)
             if source:
                 runs = replace(runs, stage=after + source, tested=False)
-            one = runs.configuration(cell)
+            one = cells.configuration(cell, runs)
             if stage.named:
-                kept = {"name": one.name, "cell": one.cell}
-                self.ledger.freeze(stage.seeds, cells=[kept], stage=runs.stage, chosen=True)
-            self._run(runs.tasks([one], self.ledger))
+                self._keep(stage, [one], name=runs.stage, chosen=True)
+            self._run(runs.jobs([one], self.ledger))
 
     def _way(self, cell: Cell) -> Iterator[tuple[Cell, str]]:
         """The configuration, and before it those whose weights it starts with, each with its stage, "" for the
         first."""
-        stage = ""
-        while True:
-            yield cell, stage
-            begun = plans.named(cell, self.ledger.plans())
-            if begun is None:
-                return
-            stage, name = begun
-            cell = self.ledger.flags_of(stage, name)
+        yield cell, ""
+        while begun := plans.source_of(cell, self.ledger.plans()):
+            cell = self.ledger.flags_of(*begun)
+            yield cell, begun[0]
 
     def _best_of(self, stage: str) -> Cell:
         """The best configuration of a stage so far, on validation. Raises UsageError where none is done."""
@@ -220,32 +206,34 @@ class Study:
             raise UsageError(f"no configuration of {of} is done", where=str(self.ledger.path), hint=hint)
         cell = self.ledger.flags_of(best["stage"], best["cell"])
         of = "" if stage == FIRST else f" of stage {stage}"
-        log.info("the best configuration%s is %s: %s", of, cells.configuration(cell).name, cells.said(cell, cell))
+        log.info("the best configuration%s is %s: %s", of, best["cell"], cells.differing(cell, cell))
         return cell
 
-    def _run(self, tasks: Sequence[Task]) -> None:
-        """Have the tasks done that are not done. Raises Interrupted after a signal, when all are at rest."""
-        ledger = self.ledger
-        states = {task.key: ledger.state(ledger.known(task), tested=task.tested) for task in tasks}
-        for task in tasks:
-            if trouble := ledger.trouble(task):
-                log.warning("%s is run again: %s", task.key, trouble)
-        failed = [key for key, state in states.items() if state == FAILED]
-        left = [task for task in tasks if states[task.key] != DONE and (self.retry or states[task.key] != FAILED)]
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Have the runs done that are not done. Raises Interrupted after a signal, when all are at rest."""
+        found = [(job, self.ledger.status_of(job)) for job in jobs]
+        for job, status in found:
+            if status.state == WAITING and status.why:
+                log.warning("%s is run again: %s", job.key, status.why)
+        failed = [job.key for job, status in found if status.state == FAILED]
         if failed and not self.retry:
-            log.warning(
-                "%d failed before and are skipped (--retry runs them again): %s", len(failed), ", ".join(failed)
-            )
+            what = "%d failed before and are skipped (--retry runs them again): %s"
+            log.warning(what, len(failed), ", ".join(failed))
+        left = [job for job, status in found if status.state not in (DONE, *[FAILED] * (not self.retry))]
         if left:
             groups = cells.groups(left, self.workers.branches(self.branches, len(left)))
-            how = {"done": len(tasks) - len(left), "most": self._most(len(groups))}
-            with self.workers.at_work(ledger, len(tasks), **how) as (engine, bar), self.stop.deferred():
+            with self._at_work(len(jobs), len(left), useful=len(groups)) as (engine, bar):
                 runner.carry_out(engine, groups, bar, self.stop)
-            self.stop.check()
 
-    def _most(self, useful: int) -> int:
-        """Workers to start: those that are of use, but all of them where later stages use them too."""
-        return self.workers.count if self.plan.stages[0].named else useful
+    @contextmanager
+    def _at_work(self, total: int, left: int, *, useful: int) -> Iterator[tuple[runner.Engine, runner.Bars]]:
+        """An engine and a bar for `left` of `total` runs. It has as many workers as are `useful`, or, where later
+        stages use them too, all. Raises Interrupted at its end after a signal."""
+        most = self.workers.count if self.plan.stages[0].named else useful
+        working = self.workers.at_work(self.ledger, total, done=total - left, most=most)
+        with working as (engine, bar), self.stop.deferred():
+            yield engine, bar
+        self.stop.check()
 
 
 def listed(plan: Plan, checked: Checked) -> Iterator[str]:
@@ -267,4 +255,4 @@ def listed(plan: Plan, checked: Checked) -> Iterator[str]:
         else:
             yield f"{stage.name}: {len(found)} configurations{since}, {runs}, {len(found) * len(runs)} runs"
             axes = varying([one.cell for one in found])
-            yield from (f"{number:6d}  {cells.said(one.cell, axes)}" for number, one in enumerate(found, start=1))
+            yield from (f"{number:6d}  {cells.differing(one.cell, axes)}" for number, one in enumerate(found, start=1))

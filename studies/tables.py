@@ -7,7 +7,8 @@ The best configuration is decided by validation alone. Intervals are Student's o
 the best are paired by repetition, which has one seed and one split in every configuration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence  # noqa: I001 (two lines of names of the ledger, not fourteen)
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +16,14 @@ import numpy as np
 import pandas as pd
 
 from studies.grid import varying
-from studies.ledger import (
-    BEST,
-    DAMAGED,
-    DONE,
-    FAILED,
-    FIRST,
-    NO_PLAN,
-    PRUNED,
-    STAGES,
-    WAITING,
-    Found,
-    Ledger,
-    key_of,
-    stage_of,
-)  # fmt: skip
-from toolbox import files, schema
-from toolbox.errors import UsageError
+from studies.ledger import BEST, DAMAGED, DONE, FAILED, FIRST, NO_PLAN, PRUNED, STAGES, WAITING
+from studies.ledger import Ledger, Record, key_of, stage_of
+from toolbox import schema
+from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import classification
 from toolbox.registry import pick
-from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
+from toolbox.reports import tables as reports
+from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.tasks import LAST, is_better, mode
 
 Row = dict[str, Any]
@@ -44,6 +33,7 @@ OF_A_RUN = {
 }  # fmt: skip
 OF_ANY = OF_A_RUN | {"cell", "stage", "chosen", "folds"}
 LEVEL = 0.95
+NO_SCORES = pd.Series(dtype=float)
 MEND = "mend the file, or remove the run folder: the same command runs the configuration again"
 
 
@@ -72,27 +62,24 @@ OF_CONFIG = {"parameters?": schema.Number(), "flags?": dict, "data?": {"split_ru
 OF_RESULTS = {"test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in COSTS}}
 
 
-class DamagedRun(Exception):
-    """A file of a run is not as this program writes it."""
-
-
 def rows(ledger: Ledger) -> list[Row]:
     """A row for each run, begun or not; stages in their order, and in each the configurations of a grid first."""
-    plans, (records, lost) = ledger.plans(), ledger.looked_through()
-    begun = {
+    plans, (records, damaged) = ledger.plans(), ledger.read_all()
+    flags = {
         key_of(stage, cell["name"], rep): cell["cell"]
         for stage, plan in plans.items()
         for rep in range(plan["reps"] * plan["folds"])
         for cell in plan["cells"]
     }
-    begun |= {key: record["flags"] for key, record in records.items()}
-    axes, order = columns(varying(begun.values())), [*STAGES, *plans]
-    begun |= {key: {} for key in lost if key not in begun}
+    flags |= {key: record["flags"] for key, record in records.items()}
+    axes, order = columns(varying(flags.values())), [*STAGES, *plans]
+    flags |= {key: {} for key in damaged if key not in flags}
     found = []
-    for key in sorted(begun, key=lambda key: order.index(stage_of(key)) if stage_of(key) in order else len(order)):
-        row = _facts(key, plans) | {name: typed(begun[key].get(axis)) for name, axis in axes.items()}
-        if key in lost:
-            row |= {"state": DAMAGED, "error": f"{lost[key]}; remove it: the same command runs the configuration again"}
+    for key in sorted(flags, key=lambda key: order.index(stage_of(key)) if stage_of(key) in order else len(order)):
+        row = _facts(key, plans) | {name: typed(flags[key].get(axis)) for name, axis in axes.items()}
+        if key in damaged:
+            why = f"{damaged[key]}; remove it: the same command runs the configuration again"
+            row |= {"state": DAMAGED, "error": why}
         found.append(_row(ledger, records[key], row) if key in records else row)
     return found
 
@@ -117,38 +104,40 @@ def columns(axes: Sequence[str]) -> dict[str, str]:
     return {axis if name in taken else name: axis for name, axis in zip(short, axes, strict=True)}
 
 
-def _row(ledger: Ledger, record: Mapping[str, Any], row: Row) -> Row:
+def _row(ledger: Ledger, record: Record, row: Row) -> Row:
     """The row of a run that has a record: the figures of its files, or why there are none."""
-    found = ledger.found(record)
-    state = ledger.state(record, tested=record["tested"], found=found)
-    row = row | {"seed": record["given"].get("seed"), "state": state, "epochs": 0}
-    if state == WAITING and found.why:
+    found = ledger.status(record)
+    row = row | {"seed": record["given"].get("seed"), "state": found.state, "epochs": 0}
+    if found.state == WAITING and found.why:
         return row | {"error": found.why, "state": DAMAGED if found.damaged else WAITING}
     try:
-        row |= _figures(found, done=state == DONE)
-    except DamagedRun as error:
-        return row | {"state": DAMAGED, "run": record["run"], "error": f"{error}; {MEND}"}
-    return row | {"run": record["run"] if found.folder else None, "error": record["error"] if state == FAILED else None}
+        row |= _figures(found.folder, found.config, done=found.state == DONE) if found.folder else {}
+    except CheckpointError as error:
+        why = f"{error.what} ({error.where}); {MEND}"
+        return row | {"state": DAMAGED, "run": record["run"], "error": why}
+    row["run"] = record["run"] if found.folder else None
+    return row | {"error": record["error"] if found.state == FAILED else None}
 
 
-def _figures(found: Found, *, done: bool) -> Row:
-    """The figures in the files of a run. Raises DamagedRun for a file that is not as this program writes it."""
-    config, results = found.config, _json(found.folder, RESULTS, OF_RESULTS) or {}
+def _figures(folder: Path, config: Mapping[str, Any], *, done: bool) -> Row:
+    """The figures in the files of a run. Raises CheckpointError for a file that is not as this program writes it."""
+    results = _json(folder, RESULTS, OF_RESULTS) or {}
     if why := schema.misfit(config, OF_CONFIG):
-        raise DamagedRun(f"{CONFIG} is not as it was written, {why} ({found.folder})")
-    history, test = epochs(found.folder), results.get("test") or {}
+        raise CheckpointError(f"{CONFIG} is not as it was written, {why}", where=str(folder / CONFIG), hint=MEND)
+    history, test = epochs(folder), results.get("test") or {}
     best = best_epoch(history, monitor(config)) or {}
     row: Row = {"epochs": len(history), "parameters": config.get("parameters")}
     row |= {f"cost/{name}": value for name, value in (results.get("cost") or {}).items()}
     row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
-    row |= {f"val/{name}": value for name, value in _plain(best.get("val") or {}).items()}
-    row |= {f"test/{name}": value for name, value in _plain(test).items()}
+    for split, values in (("val", best.get("val") or {}), ("test", test)):  # without those of one class
+        row |= {f"{split}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
     row["collapsed"] = _collapsed(best, test) if done else None
     return row | {"split_rule": (config.get("data") or {}).get("split_rule")}
 
 
-def epochs(folder: Path | None) -> list[dict[str, Any]]:
-    """The epochs of a run from its logger.json, none without the file. Raises DamagedRun where it is no history."""
+def epochs(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run from its logger.json, none without the file. Raises CheckpointError where it is no
+    history."""
     return _json(folder, HISTORY, [EPOCH]) or []
 
 
@@ -187,7 +176,7 @@ def judged_by(ledger: Ledger, found: Sequence[Row], named: str | None = None) ->
     known = {name.removeprefix("val/"): name for row in found for name in row if name.startswith("val/")}
     if named:
         return pick("best", known, named) and named if known else named
-    configs = (ledger.found(record).config for record in ledger.records().values())
+    configs = (ledger.status(record).config for record in ledger.records().values())
     chosen = (monitor(config) for config in configs if config)
     return next((metric for metric in chosen if metric != LAST), monitor({}))
 
@@ -208,11 +197,6 @@ def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str
     return best and best[1]
 
 
-def history(ledger: Ledger, row: Row) -> list[dict[str, Any]]:
-    """The epochs of a row's run."""
-    return epochs(ledger.root / row["run"]) if row.get("run") else []
-
-
 def where(found: Sequence[Row], rules: Sequence[str]) -> list[Row]:
     """The rows that satisfy every KEY=VALUE. Raises UsageError where no row has a KEY."""
     for rule in rules:
@@ -226,39 +210,29 @@ def where(found: Sequence[Row], rules: Sequence[str]) -> list[Row]:
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
     """Write the rows, a line each, with the columns that any of them has."""
-    frame = pd.DataFrame(found, dtype=object)  # a column of whole numbers with gaps stays one
-    files.write_text(path, frame.to_csv(index=False, lineterminator="\n") if len(frame) else "\n")
+    reports.save_csv(path, pd.DataFrame(found, dtype=object))  # a column of whole numbers with gaps stays one
 
 
 def typed(text: str | None) -> Any:
     """A value as a number where it is one."""
     for kind in (int, float):
-        try:
-            return kind(text)
-        except (TypeError, ValueError):
-            continue
+        with suppress(ValueError):
+            return text if text is None else kind(text)
     return text
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, float]:
-    """The figures among the values of a split, without those of one class."""
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
-def _json(folder: Path | None, name: str, form: Any) -> Any:
-    """A file of a run, None where it is missing. Raises DamagedRun where it cannot be read, or has another `form`."""
-    path = folder / name if folder else None
-    try:
-        found = files.read_json(path) if path and path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise DamagedRun(f"{name} cannot be read, {error} ({path})") from error
+def _json(folder: Path, name: str, form: Any) -> Any:
+    """A file of a run, None where it is missing. Raises CheckpointError where it cannot be read, or has another
+    `form`."""
+    found = RunFolder(folder).read_json(name) if (folder / name).is_file() else None
     if found is not None and (why := schema.misfit(found, form)):
-        raise DamagedRun(f"{name} is not as it was written, {why} ({path})")
+        raise CheckpointError(f"{name} is not as it was written, {why}", where=str(folder / name), hint=MEND)
     return found
 
 
 def cells(found: Sequence[Row], metric: str) -> list[Row]:
-    """A row for each configuration: its numbers of runs, and mean, sd and interval of `metric` on validation and test.
+    """A row for each configuration: its numbers of runs, mean, sd and interval of `metric` on validation and test, and
+    whether it is the `best` of its contest.
 
     `val_sound_*` and `test_sound_*` are without collapsed runs; `difference_*` is from the best configuration of the
     contest on validation, over the repetitions of both, collapsed or not.
@@ -268,12 +242,13 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
         groups.setdefault((row["stage"], row["cell"]), []).append(row)
     table = [_cell(group, metric) for group in groups.values()]
     scores = {key: _by_rep(group, f"val/{metric}") for key, group in groups.items()}
-    first = {contest(row): row for row in leaders(table, metric)}
+    first = {among: best(table, metric, among) for among in dict.fromkeys(map(contest, table))}
     for row in table:
-        best = None if row["chosen"] else first.get(contest(row))  # chosen configurations have other seeds
-        own = {} if best is None or best is row else scores[row["stage"], row["cell"]]
-        others = scores[best["stage"], best["cell"]] if own else {}
-        row |= _spread([own[rep] - others[rep] for rep in own if rep in others], "difference")
+        leader = first[contest(row)]
+        row["best"] = row is leader
+        compared = leader and not (row["best"] or row["chosen"])  # chosen configurations have other seeds
+        others = scores[leader["stage"], leader["cell"]] if leader and compared else NO_SCORES
+        row |= _spread((scores[row["stage"], row["cell"]] - others).dropna(), "difference")
     return table
 
 
@@ -291,35 +266,34 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     counts |= {"left": len(group) - sum(counts.values()), "collapsed": len(group) - len(sound)}
     spreads: Row = {}
     for split in ("val", "test"):
-        spreads |= _spread(list(_by_rep(group, f"{split}/{metric}").values()), split)
-        spreads |= _spread(list(_by_rep(sound, f"{split}/{metric}").values()), f"{split}_sound")
+        spreads |= _spread(_by_rep(group, f"{split}/{metric}"), split)
+        spreads |= _spread(_by_rep(sound, f"{split}/{metric}"), f"{split}_sound")
     columns = {name: [row[key] for row in group if row.get(key := _column(name)) is not None] for name in COSTS}
     medians = {name: np.median(values).item() if values else None for name, values in columns.items()}
-    seconds = list(_by_rep(group, "seconds").values())
-    return {**axes, **counts, **spreads, **medians, "seconds": float(np.mean(seconds)) if seconds else None}
+    return {**axes, **counts, **spreads, **medians, "seconds": _known(_by_rep(group, "seconds").mean())}
 
 
 def _column(cost: str) -> str:
     return cost if cost == "parameters" else f"cost/{cost}"
 
 
-def _by_rep(group: Sequence[Row], name: str) -> dict[int, float]:
+def _by_rep(group: Sequence[Row], name: str) -> "pd.Series[float]":
     """The figure of each repetition that is done and has one."""
-    return {row["rep"]: row[name] for row in group if row["state"] == DONE and row.get(name) is not None}
+    found = {row["rep"]: row[name] for row in group if row["state"] == DONE and row.get(name) is not None}
+    return pd.Series(found, dtype=float)
 
 
-def _spread(values: Sequence[float], name: str) -> Row:
+def _spread(values: "pd.Series[float]", name: str) -> Row:
     """Mean, standard deviation and interval of the mean; of one value the mean alone."""
     from scipy.stats import t
 
-    count = len(values)
-    mean = float(np.mean(values)) if count else None
-    sd = low = high = None
-    if count > 1:
-        sd = float(np.std(values, ddof=1))
-        half = float(t.ppf(0.5 + LEVEL / 2, count - 1)) * sd / np.sqrt(count)
-        low, high = mean - half, mean + half
-    return {f"{name}_mean": mean, f"{name}_sd": sd, f"{name}_low": low, f"{name}_high": high}
+    mean, half = values.mean(), t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.sem()
+    spread = {"mean": mean, "sd": values.std(), "low": mean - half, "high": mean + half}
+    return {f"{name}_{part}": _known(value) for part, value in spread.items()}
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
@@ -330,12 +304,7 @@ def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
     """
     known = [row for row in table if row["val_mean"] is not None and not row["chosen"] and contest(row) == among]
     known = [row for row in known if row["n"] % row["folds"] == 0]
-    known = [row for row in known if 2 * row["n"] >= max(other["n"] for other in known)]
+    most = max((row["n"] for row in known), default=0)
+    known = [row for row in known if 2 * row["n"] >= most]
     pick = min if mode(metric) == "min" else max
     return pick(known, key=lambda row: row["val_mean"]) if known else None
-
-
-def leaders(table: Sequence[Row], metric: str) -> list[Row]:
-    """The best configuration of each contest."""
-    found = (best(table, metric, among) for among in dict.fromkeys(map(contest, table)))
-    return [row for row in found if row is not None]

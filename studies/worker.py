@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import args
-from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Ledger, Task
+from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Job, Ledger
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.flags import Flags
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 GPUS = "ECG_GPUS"  # the variable in which the driver names them
 BUSY = "busy"  # another process holds this run
 PRUNE = -1  # in place of a signal's number
-QUIET = ("matplotlib", "PIL", "urllib3", "torch")
+QUIET = ("matplotlib", "PIL", "urllib3", "torch", "distributed", "asyncio", "tornado")
 ALONE = threading.Lock()  # torch has one random state a process: a worker of several threads does one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
@@ -54,17 +54,17 @@ def dask_setup(worker: Any) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = listed[int(worker.name) % len(listed)]
 
 
-def carry_out(path: str, root: str, driver: str, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each task: its state and, of a failed one, the error; nothing is raised. Several tasks are stepped
+def carry_out(path: str, root: str, driver: str, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outcome of each job: its state and, of a failed one, the error; nothing is raised. Several jobs are stepped
     in turn."""
     ledger = Ledger(Path(path), Path(root))
     with ALONE, _quietly():
-        if len(tasks) == 1:
-            return [_outcome(ledger, driver, Task(**tasks[0]))]
+        if len(jobs) == 1:
+            return [_outcome(ledger, driver, Job(**jobs[0]))]
         from studies.branches import Branches
 
-        branches = Branches(len(tasks))
-        return branches.run([partial(_outcome, ledger, driver, Task(**task), branches) for task in tasks])
+        branches = Branches(len(jobs))
+        return branches.run([partial(_outcome, ledger, driver, Job(**job), branches) for job in jobs])
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
@@ -81,27 +81,27 @@ def me() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
-def _outcome(ledger: Ledger, driver: str, task: Task, branches: "Branches | None" = None) -> dict[str, Any]:
-    state = ledger.state(ledger.known(task), tested=task.tested)
+def _outcome(ledger: Ledger, driver: str, job: Job, branches: "Branches | None" = None) -> dict[str, Any]:
+    state = ledger.status_of(job).state
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
-    request = RUNNING[driver, task.key] = StopRequest()
+    request = RUNNING[driver, job.key] = StopRequest()
     begun_s = time.perf_counter()
-    with logged(ledger.log(task.key), None, thread=threading.get_ident()):
-        outcome = _attempt(ledger, driver, task, request, branches)
-    del RUNNING[driver, task.key]
+    with logged(ledger.log(job.key), None, thread=threading.get_ident()):
+        outcome = _attempt(ledger, driver, job, request, branches)
+    del RUNNING[driver, job.key]
     if outcome["state"] != BUSY:
-        spent_s = ((ledger.record(task.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - begun_s
+        spent_s = ((ledger.record(job.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - begun_s
         spent_s -= branches.waited_s() if branches else 0.0
-        ledger.write(task, **outcome, spent_s=round(spent_s, 3))
+        ledger.write(job, **outcome, spent_s=round(spent_s, 3))
     return outcome
 
 
 def _attempt(
-    ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None"
+    ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None"
 ) -> dict[str, Any]:
     try:
-        _run(ledger, driver, task, request, branches)
+        _run(ledger, driver, job, request, branches)
         return {"state": DONE}
     except BusyError as error:
         return {"state": BUSY, "error": str(error)}
@@ -115,79 +115,72 @@ def _attempt(
         return {"state": FAILED, "error": str(error), "code": error.code}
 
 
-def _run(ledger: Ledger, driver: str, task: Task, request: StopRequest, branches: "Branches | None") -> None:
+def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None") -> None:
     """Start the run, or resume it from its checkpoint; its record names its folder once that is claimed."""
     from commands import fit
     from commands.trained import TrainedRun
+    from studies.cells import Memo
     from toolbox.runs.folder import RunFolder
 
-    memo = _memo(driver)
+    if driver not in DATA:  # a later driver reads changed files again
+        DATA.clear()
+        DATA[driver] = Memo()
 
     def load(flags: Flags) -> "Data":
-        data = memo(flags)
+        data = DATA[driver](flags)
         return branches.sharing(data) if branches else data
 
     def claimed(run: RunFolder) -> None:
-        ledger.write(task, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
+        ledger.write(job, STARTED, by=me(), run=os.path.relpath(run.path, ledger.root), root=str(ledger.root))
 
     def load_held(flags: Flags) -> "Data":
-        ledger.write(task, STARTED, by=me())
+        ledger.write(job, STARTED, by=me())
         return load(flags)
 
     root = {"root_dir": str(ledger.root)}
-    if folder := _begun(ledger, task):
-        given = {**root, "resume": "latest", "no_figures": True}
-        fit.resume(TrainedRun.open(given, run=RunFolder(folder)), request, load=load_held, tested=task.tested)
+    if folder := _begun(ledger, job):
+        trained = TrainedRun.open({**root, "resume": "latest", "no_figures": True}, run=RunFolder(folder))
+        fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
-        given = {**task.given, **root}
-        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=task.tested)
+        given = {**job.given, **root}
+        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=job.tested)
 
 
-def _begun(ledger: Ledger, task: Task) -> Path | None:
-    """The task's own run folder with a checkpoint to resume; without one it is removed, and any other is left alone."""
-    record = ledger.known(task)
-    found = ledger.found(record)
-    folder, why = found.folder, found.why
+def _begun(ledger: Ledger, job: Job) -> Path | None:
+    """The job's own run folder with a checkpoint to resume; without one it is removed, and any other is left alone."""
+    status = ledger.status_of(job)
+    folder, why = status.folder, status.why
     if folder and not folder.resolve().is_relative_to(ledger.root.resolve()):
         why = f"{folder} is a link out of the root"
     if why:
-        log.warning("%s: %s; it is left alone, and the configuration is run again", task.key, why)
+        log.warning("%s: %s; it is not used, and the configuration is run again", job.key, why)
     if why or not folder:
         return None
-    if ledger.can_go_on(record):
+    if any(folder.glob("*.pth.tar")):
         return folder
     with held(folder / "lock"):
         shutil.rmtree(folder)  # killed between its first files and its first checkpoint
     return None
 
 
-def _memo(driver: str) -> Any:
-    """What loads data for the tasks of `driver`, and keeps the last; a later driver reads changed files again."""
-    if driver not in DATA:
-        from studies.cells import Memo
-
-        DATA.clear()
-        DATA[driver] = Memo()
-    return DATA[driver]
-
-
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Keep the output of runs off the terminal."""
-    root, before = logging.getLogger(), {"TERM": os.environ.get("TERM"), "handlers": logging.getLogger().handlers[:]}
+    root, term = logging.getLogger(), os.environ.get("TERM", "")
+    handlers = root.handlers[:]
     os.environ["TERM"] = "dumb"  # no bar
     root.handlers[:] = [logging.NullHandler()]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for noisy in (*QUIET, "distributed", "asyncio", "tornado"):
+    for noisy in QUIET:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        root.handlers[:] = before["handlers"]
+        root.handlers[:] = handlers
         logging.captureWarnings(False)
-        os.environ["TERM"] = before["TERM"] or ""
+        os.environ["TERM"] = term
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from conftest import weights
 from loaders.base import Data
 from studies import branches, cells, runner, worker
 from studies.branches import Branches
-from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
+from studies.cells import Series
+from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
 
 CPU = torch.device("cpu")
 BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}
@@ -34,8 +35,8 @@ CELLS = (
 BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "3"}
 
 
-def task(cell: dict[str, str], **how: Any) -> Task:
-    return cells.repeated(cells.configuration(BASE | cell), 0, tested=False, **how)
+def task(cell: dict[str, str], **how: Any) -> Job:
+    return Series(tested=False, **how).job(cells.configuration(BASE | cell), 0, None)
 
 
 def ledger_of(folder: Path, cache: Path) -> Ledger:
@@ -44,11 +45,11 @@ def ledger_of(folder: Path, cache: Path) -> Ledger:
     return Ledger.open(folder / "data", "b")
 
 
-def carried_out(ledger: Ledger, *tasks: Task) -> list[dict[str, Any]]:
+def carried_out(ledger: Ledger, *tasks: Job) -> list[dict[str, Any]]:
     return worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(each) for each in tasks])
 
 
-def folder(ledger: Ledger, task: Task) -> Path:
+def folder(ledger: Ledger, task: Job) -> Path:
     return ledger.folder(ledger.record(task.key))
 
 
@@ -110,7 +111,7 @@ def test_a_branch_that_fails_is_a_row_and_the_others_are_what_they_would_have_be
     assert carried_out(alone, bad)[0]["error"] == outcomes[1]["error"]
     for each in (first, second):
         assert_same(folder(ledger, each), folder(alone, each))
-        assert ledger.state(ledger.record(each.key), tested=False) == DONE
+        assert ledger.status_of(each).state == DONE
     said = ledger.log(bad.key).read_text()
     assert "not finite" in said
     assert str(folder(ledger, bad)) in said
@@ -173,15 +174,15 @@ def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
     assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
     assert [each.flags for group in found[:2] for each in group] == [BASE | cell for cell in alike]
     assert cells.groups(tasks, 1) == [(each,) for each in tasks]
-    again = cells.repeated(cells.configuration(BASE | alike[0]), 1)
+    again = Series(reps=2).job(cells.configuration(BASE | alike[0]), 1, None)
     assert len(cells.groups([tasks[0], again], 2)) == 2  # another seed, another split
 
 
 @pytest.mark.parametrize(
-    ("asked", "runs", "workers", "most"), [(None, 8, 2, 1), (4, 8, 2, 4), (8, 8, 2, 4), (8, 3, 2, 2), (4, 1, 2, 1)]
+    ("asked", "runs", "workers", "most"), [(1, 8, 2, 1), (4, 8, 2, 4), (8, 8, 2, 4), (8, 3, 2, 2), (4, 1, 2, 1)]
 )
 def test_no_worker_is_left_without_a_run_for_the_branches_of_another(
-    asked: int | None, runs: int, workers: int, most: int
+    asked: int, runs: int, workers: int, most: int
 ) -> None:
     assert runner.Workers(workers).branches(asked, runs) == most
 

@@ -198,8 +198,8 @@ def test_a_committee_costs_what_its_members_cost() -> None:
     assert [three[name] for name in ("parameters", "macs")] == [3 * one[name] for name in ("parameters", "macs")]
 
 
-def test_the_table_of_the_readme_is_what_every_network_costs() -> None:
-    section = (ROOT / "README.md").read_text().split("## What a network costs")[1].split("\n## ")[0]
+def test_the_table_of_the_documentation_is_what_every_network_costs() -> None:
+    section = (ROOT / "docs" / "speed.md").read_text().split("## What a network costs")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \|", section, re.MULTILINE)
     assert {name for name, *_ in rows} == set(MODELS)
     for name, parameters, work, file in rows:

@@ -18,16 +18,17 @@ import psutil  # comes with Dask
 import pytest
 
 from studies import cells, runner, worker
-from studies.ledger import DONE, FAILED, STOPPED, Ledger, Task
+from studies.cells import Series
+from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
 from toolbox.errors import ResourceError
 from toolbox.files import write_json
 from toolbox.runs.folder import held
 
 
 @pytest.fixture
-def task(root: Path) -> Task:
+def task(root: Path) -> Job:
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "epochs": "2"}
-    return cells.repeated(cells.configuration(flags), 0, tested=False)
+    return Series(tested=False).job(cells.configuration(flags), 0, None)
 
 
 @pytest.fixture
@@ -35,16 +36,16 @@ def ledger(root: Path) -> Ledger:
     return Ledger.open(root, "x")
 
 
-def carried_out(ledger: Ledger, task: Task, driver: str = "test") -> dict[str, Any]:
+def carried_out(ledger: Ledger, task: Job, driver: str = "test") -> dict[str, Any]:
     (outcome,) = worker.carry_out(str(ledger.path), str(ledger.root), driver, [vars(task)])
     return outcome
 
 
-def stopped_early(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped_early(ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run that was stopped before its first step."""
     write = Ledger.write
 
-    def written(self: Ledger, task: Task, state: str, **facts: Any) -> None:
+    def written(self: Ledger, task: Job, state: str, **facts: Any) -> None:
         write(self, task, state, **facts)
         worker.stop("another", [task.key])  # whose run it is not
         worker.stop("test", [task.key])
@@ -56,7 +57,7 @@ def stopped_early(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_run_that_is_held_is_told_busy_and_left_as_it_is(
-    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     before = ledger.record(task.key)
@@ -68,17 +69,17 @@ def test_a_run_that_is_held_is_told_busy_and_left_as_it_is(
     assert carried_out(ledger, task) == {"state": DONE}
 
 
-def test_a_run_without_results_is_gone_on_with_where_they_are_asked_for(ledger: Ledger, task: Task) -> None:
+def test_a_run_without_results_is_gone_on_with_where_they_are_asked_for(ledger: Ledger, task: Job) -> None:
     assert carried_out(ledger, task) == {"state": DONE}
-    tested = Task(**{**vars(task), "tested": True})
-    assert ledger.state(ledger.record(task.key)) == "started"
+    tested = Job(**{**vars(task), "tested": True})
+    assert ledger.status_of(tested).state == "started"
     assert carried_out(ledger, tested) == {"state": DONE}
     assert (ledger.folder(ledger.record(task.key)) / "results.json").is_file()
     assert len(list((ledger.root / "synth" / "runs").iterdir())) == 1
 
 
 def test_a_folder_without_a_checkpoint_is_begun_anew(
-    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     (folder / "checkpoint.pth.tar").unlink()
@@ -86,7 +87,7 @@ def test_a_folder_without_a_checkpoint_is_begun_anew(
     assert [path.name for path in folder.parent.iterdir()] == ["synth_cnn1d_3_1"]
 
 
-def test_a_driver_that_has_stopped_gets_nothing_more_done(ledger: Ledger, task: Task) -> None:
+def test_a_driver_that_has_stopped_gets_nothing_more_done(ledger: Ledger, task: Job) -> None:
     worker.stop("gone")
     assert carried_out(ledger, task, "gone") == {"state": STOPPED}
     assert ledger.record(task.key) is None
@@ -94,7 +95,7 @@ def test_a_driver_that_has_stopped_gets_nothing_more_done(ledger: Ledger, task: 
 
 
 def test_a_worker_with_several_threads_does_one_run_at_a_time(
-    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once, most = [], []
 
@@ -118,7 +119,7 @@ def an_engine(ledger: Ledger, alive: dict[str, Any]) -> runner.Engine:
 
 @pytest.mark.parametrize(("alive", "freed"), [({}, True), ({"a": {"host": "elsewhere", "pid": 7}}, False)])
 def test_a_lock_of_a_worker_on_another_host_is_freed_when_that_is_gone(
-    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch, alive: dict[str, Any], freed: bool
+    ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch, alive: dict[str, Any], freed: bool
 ) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     there = {"host": "elsewhere", "pid": 7}
@@ -131,7 +132,7 @@ def test_a_lock_of_a_worker_on_another_host_is_freed_when_that_is_gone(
     assert carried_out(ledger, task)["state"] == (DONE if freed else worker.BUSY)
 
 
-def test_the_lock_of_somebody_else_is_never_freed(ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_somebody_else_is_never_freed(ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     write_json(folder / "lock", {"host": "elsewhere", "pid": 8})
     an_engine(ledger, {})._free(task)
@@ -142,13 +143,13 @@ class KilledWorker(Exception):
     """Dask's, by its name."""
 
 
-def test_a_cell_that_kills_its_workers_is_a_row(ledger: Ledger, task: Task) -> None:
+def test_a_cell_that_kills_its_workers_is_a_row(ledger: Ledger, task: Job) -> None:
     made = an_engine(ledger, {})
     future = SimpleNamespace(status="error", exception=lambda: KilledWorker("x"))
     outcome = made._outcome(future, task)
     assert outcome["state"] == FAILED
     assert outcome["error"].startswith("every worker that ran it died. Try: fewer --workers")
-    assert ledger.state(ledger.record(task.key)) == FAILED
+    assert ledger.status_of(task).state == FAILED
     with pytest.raises(ResourceError, match="scheduler is gone"):
         made._outcome(SimpleNamespace(status="cancelled"), task)
 
@@ -176,7 +177,7 @@ def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(runner, "LOG_S", -1.0)
     monkeypatch.setattr(runner, "SHOW_S", -1.0)
     logging.getLogger("commander").setLevel(logging.INFO)
-    with worker.logged(tmp_path / "log"), runner.Progress(5, done=2) as bar:
+    with worker.logged(tmp_path / "log"), runner.Bars(5, done=2) as bar:
         bar.show(lambda: {"0": "a_0 epoch 3/20", "1": "b_0"})
         bar.ended("a_0", {"state": "done"})
         bar.ended("b_0", {"state": "failed", "error": "why"})

@@ -766,7 +766,7 @@ def test_the_same_seed_gives_the_same_run(root: Path, flags: tuple[str, ...]) ->
     assert_same_run(*(root / "synth" / "runs" / f"synth_cnn1d_3_{number}" for number in (1, 2)))
 
 
-THREADS_TOLERANCE = 0.01  # of a loss after 20 steps, relative, as the README states it
+THREADS_TOLERANCE = 0.01  # of a loss after 20 steps, relative, as docs/promises.md states it
 
 
 def test_one_thread_or_two_differ_by_rounding_alone(root: Path) -> None:

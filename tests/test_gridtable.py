@@ -13,7 +13,7 @@ from conftest import Page
 from studies import page as gridpage
 from studies import page as table_text
 from studies import tables
-from studies.ledger import Ledger, Task
+from studies.ledger import Job, Ledger
 from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import UsageError
 from toolbox.files import write_json
@@ -39,7 +39,7 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
             config = {"flags": {"monitor": "macro_f1", "seed": 42 + rep}, "parameters": 100 * abs(ord(cell[0]) - 96)}
             write_json(folder / "config.json", config | {"data": {"split_rule": f"by {MARKUP}, seed {42 + rep}"}})
             write_json(folder / "results.json", {"test": {"macro_f1": score - 0.1, "per_class": {"N": {"f1": 1}}}})
-            task = Task(cell, rep, "grid", {"seed": 42 + rep}, flags[cell])
+            task = Job(cell, rep, "grid", {"seed": 42 + rep}, flags[cell])
             ledger.write(task, "started", run=str(folder.relative_to(root)))
     return ledger
 

@@ -106,8 +106,10 @@ def test_of_intervals_over_even_records_about_95_in_100_hold_the_truth() -> None
     assert (np.mean(held, 0) < 0.995).all()
 
 
-def test_what_the_report_states_of_its_intervals_is_the_table_of_the_readme() -> None:
-    line = re.search(r"^\| \*\*jackknife t, effective\*\* \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_what_the_report_states_of_its_intervals_is_the_table_of_the_documentation() -> None:
+    line = re.search(
+        r"^\| \*\*jackknife t, effective\*\* \| (.+) \|$", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE
+    )
     stated = [f"{low:.0f}-{high:.0f}" for low, high in jackknife.COVERAGE.values()]
     assert line[1].split(" | ") == stated
     assert tuple(jackknife.COVERAGE) == coverage.FIGURES

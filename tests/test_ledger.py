@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from commands.trained import TrainedRun
 from conftest import SHORT
 from conftest import carried_out as commanded
 from studies import cells, runner, tables, worker
-from studies.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Ledger, Task
+from studies.cells import Series
+from studies.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Job, Ledger
 from toolbox.errors import BusyError, CheckpointError
 from toolbox.files import write_json
 from toolbox.runs.folder import held
@@ -26,8 +28,8 @@ CELL = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "lr": 
 
 
 @pytest.fixture
-def task() -> Task:
-    return cells.repeated(cells.configuration(CELL), 0, tested=False)
+def task() -> Job:
+    return Series(tested=False).job(cells.configuration(CELL), 0, None)
 
 
 @pytest.fixture
@@ -45,12 +47,12 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     return calls
 
 
-def carried_out(ledger: Ledger, task: Task) -> dict[str, Any]:
+def carried_out(ledger: Ledger, task: Job) -> dict[str, Any]:
     (outcome,) = worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])
     return outcome
 
 
-def config(task: Task, **changed: Any) -> dict[str, Any]:
+def config(task: Job, **changed: Any) -> dict[str, Any]:
     return {"flags": {**task.length, **task.given, **changed}, "given": sorted(task.given)}
 
 
@@ -64,7 +66,7 @@ def made(folder: Path, values: dict[str, Any] | None) -> Path:
 
 
 RUN = "synth/runs/synth_cnn1d_3_1"
-ELSEWHERE: dict[str, tuple[str, str, Callable[[Task], dict[str, Any] | None]]] = {
+ELSEWHERE: dict[str, tuple[str, str, Callable[[Job], dict[str, Any] | None]]] = {
     "above the root": ("../victim", "../victim", config),
     "a folder of data": ("table", "table", config),
     "an absolute path": ("{root}/synth/runs/a", "synth/runs/a", config),
@@ -86,13 +88,13 @@ ELSEWHERE: dict[str, tuple[str, str, Callable[[Task], dict[str, Any] | None]]] =
 
 @pytest.mark.parametrize("case", ELSEWHERE)
 def test_a_run_that_is_not_the_cells_is_left_alone_and_the_cell_is_run_again(
-    ledger: Ledger, task: Task, begun: list[Path | None], case: str
+    ledger: Ledger, task: Job, begun: list[Path | None], case: str
 ) -> None:
     named, place, values = ELSEWHERE[case]
     victim = made(ledger.root / place, values(task))
     run = named.format(root=ledger.root) if isinstance(named, str) else named
     ledger.write(task, STOPPED, run=run)
-    assert not ledger.can_go_on(ledger.record(task.key))
+    assert ledger.folder(ledger.record(task.key)) is None
     assert carried_out(ledger, task)["state"] == DONE
     assert begun == [None]
     assert (victim / "precious.txt").read_text() == "mine"
@@ -106,7 +108,7 @@ def test_a_run_that_is_not_the_cells_is_left_alone_and_the_cell_is_run_again(
 
 @pytest.mark.parametrize("linked", ["synth", "synth/runs", RUN])
 def test_a_link_is_not_followed(
-    ledger: Ledger, task: Task, begun: list[Path | None], tmp_path: Path, linked: str
+    ledger: Ledger, task: Job, begun: list[Path | None], tmp_path: Path, linked: str
 ) -> None:
     victim = made(tmp_path / "elsewhere" / Path(RUN).relative_to(linked), config(task))
     (ledger.root / linked).parent.mkdir(parents=True, exist_ok=True)
@@ -118,11 +120,11 @@ def test_a_link_is_not_followed(
         assert carried_out(ledger, task)["state"] == DONE
     assert begun == [None, None]
     assert (victim / "precious.txt").read_text() == "mine"
-    assert ledger.log(task.key).read_text().count("is left alone") == 2
+    assert ledger.log(task.key).read_text().count("is not used") == 2
 
 
 def test_the_cells_own_run_is_resumed_where_it_has_a_checkpoint_and_removed_where_it_has_none(
-    ledger: Ledger, task: Task, begun: list[Path | None]
+    ledger: Ledger, task: Job, begun: list[Path | None]
 ) -> None:
     own, beside = made(ledger.root / RUN, config(task)), made(ledger.root / f"{RUN}2", config(task))
     ledger.write(task, STOPPED, run=RUN)
@@ -139,20 +141,20 @@ def test_the_cells_own_run_is_resumed_where_it_has_a_checkpoint_and_removed_wher
     assert (beside / "precious.txt").exists()
 
 
-def test_how_a_run_is_carried_out_is_no_difference(ledger: Ledger, task: Task) -> None:
+def test_how_a_run_is_carried_out_is_no_difference(ledger: Ledger, task: Job) -> None:
     values = config(task, workers=3, device="cpu", batch_size=16) | {"given": [*task.given, "device", "workers"]}
     folder = made(ledger.root / RUN, values)
     ledger.write(task, STARTED, run=RUN)
     assert ledger.folder(ledger.record(task.key)) == folder
-    elsewhere = cells.repeated(cells.configuration(CELL | {"device": "cuda:1"}), 0, tested=False)
-    assert ledger.folder(ledger.known(elsewhere)) == folder
+    elsewhere = Series(tested=False).job(cells.configuration(CELL | {"device": "cuda:1"}), 0, None)
+    assert ledger.status_of(elsewhere).folder == folder
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart_and_a_root_may_move_with_them(tmp_path: Path) -> None:
     one, other = (
         cells.configuration({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab"
     )
-    task, another = (cells.repeated(each, 0, tested=False) for each in (one, other))
+    task, another = (Series(tested=False).job(each, 0, None) for each in (one, other))
     ledger = Ledger.open(tmp_path / "data", "x")
     folder = made(ledger.root / "table/runs/table_m_1", config(task, data_file="../a/fold.npz"))
     for each in (task, another):
@@ -165,13 +167,13 @@ def test_files_of_one_name_in_two_folders_are_told_apart_and_a_root_may_move_wit
     assert moved.folder(moved.record(another.key)) is None
 
 
-def test_a_run_that_is_gone_is_run_again(ledger: Ledger, task: Task) -> None:
+def test_a_run_that_is_gone_is_run_again(ledger: Ledger, task: Job) -> None:
     made(ledger.root / RUN, config(task))
     ledger.write(task, DONE, run=RUN)
-    assert ledger.state(ledger.record(task.key), tested=False) == DONE
+    assert ledger.status_of(task).state == DONE
     shutil.rmtree(ledger.root / RUN)
-    assert ledger.state(ledger.record(task.key), tested=False) == WAITING
-    assert "is gone" in ledger.trouble(task)
+    assert ledger.status_of(task).state == WAITING
+    assert "is gone" in ledger.status_of(task).why
 
 
 GRID = """
@@ -255,12 +257,12 @@ def test_a_damaged_run_is_a_row_that_says_so_and_the_others_are_shown(
     assert "0.7500" in out or "0.775" in out  # the mean of the runs of cell a that are left
 
 
-def test_results_that_cannot_be_read_are_made_again(ledger: Ledger, task: Task) -> None:
+def test_results_that_cannot_be_read_are_made_again(ledger: Ledger, task: Job) -> None:
     folder = made(ledger.root / RUN, config(task))
     ledger.write(task, DONE, run=RUN)
     for text, state in (("{}", DONE), ("{", STARTED), ("[]", STARTED)):
         (folder / "results.json").write_text(text)
-        assert ledger.state(ledger.record(task.key)) == state
+        assert ledger.status_of(replace(task, tested=True)).state == state
 
 
 BROKEN_RECORDS = [
@@ -303,11 +305,11 @@ def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
     assert "1 damaged" in capsys.readouterr().out
     row = next(row for row in tables.rows(ledger) if (row["cell"], row["rep"]) == ("a", 0))
     assert (row["state"], row["layout"]) == (DAMAGED, "a")
-    task = Task("a", 0, "grid", record["given"], record["flags"])
+    task = Job("a", 0, "grid", record["given"], record["flags"])
     assert ledger.record(task.key) is None
-    assert "cannot be read" in ledger.trouble(task)
+    assert "cannot be read" in ledger.status_of(task).why
     ledger.write(task, STARTED, run=record["run"])
-    assert ledger.trouble(task) == ""
+    assert ledger.status_of(task).why == ""
 
 
 def test_a_file_that_is_no_record_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +357,7 @@ def test_a_research_held_from_another_host_is_answered_with_its_lock(ledger: Led
 
 
 def test_a_row_names_no_flag_that_a_study_does_not_take(
-    ledger: Ledger, task: Task, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def start(*_: Any, **__: Any) -> None:
         raise CheckpointError("no sound checkpoint is left", where="here", hint="--version bump for a new run")

@@ -19,7 +19,8 @@ import pytest
 import research
 from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
 from studies import cells, plans, tables, worker
-from studies.ledger import DONE, FAILED, Ledger, Task
+from studies.cells import Series
+from studies.ledger import DONE, FAILED, Job, Ledger
 from toolbox.errors import UsageError
 
 GRID = """
@@ -45,12 +46,12 @@ def end(root: Path, *flags: object, **how: Any) -> SimpleNamespace:
     return finish(begin(root, *flags, **how))
 
 
-def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Task]:
+def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Job]:
     found = cells.configurations(plans.read(path).grid.cells())
-    return [cells.repeated(one, rep, tested=tested) for rep in range(reps) for one in found]
+    return [Series(reps=reps, tested=tested).job(one, rep, None) for rep in range(reps) for one in found]
 
 
-def here(ledger: Ledger, tasks: list[Task]) -> list[dict[str, Any]]:
+def here(ledger: Ledger, tasks: list[Job]) -> list[dict[str, Any]]:
     """The outcomes of tasks carried out in this process, undisturbed, one after the other."""
     return [worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])[0] for task in tasks]
 
@@ -60,7 +61,7 @@ def table(ledger: Ledger) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in SECONDS} for row in tables.rows(ledger)]
 
 
-def plan(ledger: Ledger, tasks: list[Task]) -> Ledger:
+def plan(ledger: Ledger, tasks: list[Job]) -> Ledger:
     ledger.freeze(1, cells=[{"name": task.cell, "cell": task.flags} for task in tasks])
     return ledger
 
@@ -171,7 +172,7 @@ def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -
     assert "Traceback" not in ended.err
     assert {record["state"] for record in records(root).values()} <= {DONE, "stopped"}
     left = Ledger(root / "research" / "g", root)
-    assert all(left.can_go_on(record) for record in left.records().values())
+    assert all(any(left.folder(record).glob("*.pth.tar")) for record in left.records().values())
     here(left, tasks_of(grid))
     assert_as_undisturbed(root, undisturbed)
 
@@ -223,7 +224,7 @@ def test_a_scheduler_elsewhere_with_two_workers_is_used_and_may_be_killed(root: 
     ended = finish(driver)
     assert ended.code == 6, ended.err
     assert "the scheduler is gone" in ended.err
-    assert "goes on" in ended.err
+    assert "which resumes" in ended.err
     for process in first:
         process.kill()
         process.wait()
@@ -314,8 +315,8 @@ def test_a_dry_run_lists_cells_merges_equal_ones_and_warns_of_identical_networks
 
 
 def test_a_cell_without_any_of_the_axes_says_so_and_a_lone_one_that_it_is_the_only_one() -> None:
-    assert cells.said({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
-    assert cells.said({"epochs": "1"}, []) == "the only one"
+    assert cells.differing({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
+    assert cells.differing({"epochs": "1"}, []) == "the only one"
 
 
 def test_what_tells_cells_apart_is_what_is_trained_not_where_or_how_it_is_typed(

@@ -13,7 +13,7 @@ from conftest import finish, launch, wait_for
 from studies import cells, plans, runner, stages, tables, worker
 from studies.cells import Series
 from studies.grid import Option, Range, Space, around, fixed
-from studies.ledger import DONE, PRUNED, Ledger, Task
+from studies.ledger import DONE, PRUNED, Job, Ledger
 from toolbox.errors import UsageError
 
 search = pytest.importorskip("studies.search", reason="optuna is not installed")
@@ -37,10 +37,10 @@ class Here:
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Job) -> None:
         self.waiting.append(task)
 
-    def next(self) -> tuple[Task, dict[str, Any]]:
+    def next(self) -> tuple[Job, dict[str, Any]]:
         task = self.waiting.pop(0)
         if self.outcome:
             return task, self.outcome(self.ledger, task)
@@ -56,7 +56,7 @@ class Here:
         return {}
 
 
-def run_of(ledger: Ledger, task: Task, name: str, state: str = "started") -> Path:
+def run_of(ledger: Ledger, task: Job, name: str, state: str = "started") -> Path:
     """The folder of a task's run as its record names it, without epochs."""
     folder = ledger.root / "synth" / "runs" / name
     folder.mkdir(parents=True)
@@ -92,7 +92,7 @@ def space(text: str, folder: Path) -> Any:
 
 
 def told(ledger: Ledger, found: Any, **how: Any) -> Any:
-    made = search.Search(ledger, found, ONCE, **{"sampler": "tpe", "pruner": None, "trials": TRIALS} | how)
+    made = search.Search(ledger, found, ONCE, **{"sampler": "tpe", "trials": TRIALS} | how)
     made.run(Here(ledger), BAR, NEVER)
     return made
 
@@ -135,10 +135,10 @@ def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_ope
 def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> None:
     text = "base: {dataset: synth}\ngrid: [{zip: {lr: [1, 2], momentum: [0, 0.5]}, cross: {optimizer: [sgd, adam]}}]"
     ledger, found = Ledger.open(closed, "s"), space(text, closed.parent)
-    made = search.Search(ledger, found, ONCE, sampler="grid", pruner=None, trials=100)
+    made = search.Search(ledger, found, ONCE, sampler="grid", trials=100)
     tried = []
 
-    def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
+    def outcome(ledger: Ledger, task: Job) -> dict[str, Any]:
         tried.append((task.flags["lr"], task.flags["momentum"], task.flags["optimizer"]))
         return {"state": PRUNED}
 
@@ -146,7 +146,7 @@ def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> Non
     assert sorted(tried) == [("1", "0", "adam"), ("1", "0", "sgd"), ("2", "0.5", "adam"), ("2", "0.5", "sgd")]
     assert made.left() == 0
     with pytest.raises(UsageError, match="has ranges"):
-        search.Search(ledger, space(GRID, closed.parent), ONCE, sampler="grid", pruner=None, trials=4)
+        search.Search(ledger, space(GRID, closed.parent), ONCE, sampler="grid", trials=4)
 
 
 def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
     made = search.Search(ledger, found, ONCE, sampler="random", pruner="median", trials=8)
     engine = Here(ledger)
 
-    def outcome(ledger: Ledger, task: Task) -> dict[str, Any]:
+    def outcome(ledger: Ledger, task: Job) -> dict[str, Any]:
         number = made.under[task.cell].numbers[0]
         folder = run_of(ledger, task, f"run{number}")
         score = 0.9 if number < 6 else 0.1
@@ -173,17 +173,17 @@ def test_a_run_that_falls_behind_is_given_up(closed: Path) -> None:
 def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
     one = cells.configuration(next(found.probes()))
-    task = cells.repeated(one, 0, stage="search", tested=False)
+    task = ONCE.job(one, 0, None)
     orders = (str(ledger.path), str(closed), "test", [vars(task)])
     write = Ledger.write
 
-    def written(self: Ledger, task: Task, state: str, **facts: Any) -> None:
+    def written(self: Ledger, task: Job, state: str, **facts: Any) -> None:
         write(self, task, state, **facts)
         worker.stop("test", [task.key], worker.PRUNE)  # while it runs, from outside
 
     monkeypatch.setattr(Ledger, "write", written)
     assert worker.carry_out(*orders) == [{"state": PRUNED}]
-    assert ledger.can_go_on(ledger.record(task.key))
+    assert any(ledger.folder(ledger.record(task.key)).glob("*.pth.tar"))
     before = (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns
     assert worker.carry_out(*orders) == [{"state": PRUNED}]
     assert (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns == before
@@ -220,7 +220,7 @@ def test_a_space_is_one_product(tmp_path: Path) -> None:
         (["--search", "tpes", "--trials", "3"], "unknown --search"),
         (["--search", "tpe", "--trials", "3", "--pruner", "x"], "unknown --pruner"),
         (["--search", "tpe"], "--search needs --trials"),
-        (["--trials", "3"], "go with --search"),
+        (["--trials", "3"], "--trials goes with --search"),
         (["--seeds", "3"], "--seeds goes with --best"),
         (["--best"], "--best goes with"),
         (["--search", "tpe", "--trials", "0"], "--trials is 0, must be from 1"),
@@ -254,9 +254,9 @@ def test_the_best_cell_is_trained_on_seeds_that_no_choice_has_seen(
     ledger.freeze(3, space=str(found))
     told(ledger, found, sampler="random", trials=2)
     best = max(rows(ledger).items(), key=lambda item: item[1][2])[0]
-    asked: list[Task] = []
+    asked: list[Job] = []
     monkeypatch.setattr(stages.Study, "_run", lambda study, tasks: asked.extend(tasks))
-    plan = plans.read(closed.parent / "s.yaml").ordered(seeds=3, best="")
+    plan = plans.read(closed.parent / "s.yaml").ordered({"seeds": 3, "best": ""})
     stages.Study(plan, stages.check(plan), ledger, runner.Workers(1), NEVER, metric="").carry_out()
     assert [task.cell for task in asked] == [best] * 3
     assert [task.given["seed"] for task in asked] == [1042, 1043, 1044]

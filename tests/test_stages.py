@@ -15,10 +15,10 @@ import pytest
 
 import research
 from conftest import assert_same_run, finish, launch, wait_for
-from studies import plans, runner, tables
+from studies import cells, plans, runner, tables
 from studies.cells import Series
 from studies.grid import Space
-from studies.ledger import DONE, FAILED, PRUNED, Ledger, Task
+from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
 from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
@@ -300,12 +300,10 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 ) -> None:
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
-    made = search.Search(
-        ledger, found, Series("search", folds=3, tested=False), sampler="random", pruner=None, trials=1
-    )
+    made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
     waiting: list[int] = []
 
-    def outcome(ledger: Ledger, task: Task) -> dict[str, str]:
+    def outcome(ledger: Ledger, task: Job) -> dict[str, str]:
         waiting.append(len(engine))
         assert task.given["val_fold"] == f"{task.rep + 1}/3"
         folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
@@ -327,4 +325,4 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 
 def test_a_split_column_of_ones_own_and_other_folds_are_no_axis(root: Path) -> None:
     with pytest.raises(UsageError, match="--val-fold is not for a configuration"):
-        Series(folds=3).configuration({"dataset": "synth", "val-fold": "1/3"})
+        cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_readme import TREE
+from test_docs import files_of_the_tree
 from torch import nn
 
 from conftest import ROOT, make_spec
@@ -153,15 +153,15 @@ def test_a_fault_of_the_program_is_the_programs() -> None:
     assert type(seen(found.value)) is CommanderError
 
 
-def test_what_comes_with_the_program_is_what_the_readme_lists() -> None:
-    """A new file of the program is a line in toolbox/shipped.txt, and in the README's tree."""
+def test_what_comes_with_the_program_is_what_the_tree_lists() -> None:
+    """A new file of the program is a line in toolbox/shipped.txt, and in the tree of docs/architecture.md."""
     listed = (ROOT / "toolbox" / "shipped.txt").read_text().split()
     assert listed == sorted(set(listed))
     there = {
         path.relative_to(ROOT).as_posix() for package in yours.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
     }
     assert set(listed) <= there
-    assert not [path for path in there - {*listed} if Path(path).name in TREE]
+    assert files_of_the_tree() & there <= {*listed}
 
 
 def test_a_module_of_theirs_that_cannot_be_read_is_named(tmp_path: Path) -> None:

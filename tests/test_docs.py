@@ -1,0 +1,195 @@
+"""README and docs/ say what is there: commands, names, links, tables and trees are those of the program."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import args
+import commands  # noqa: F401  declares the flags of datasets
+import research
+from commands.choices import CHOICES
+from conftest import ROOT, make_spec
+from loaders import DATASETS
+from models import MODELS, VISION, get_model
+from toolbox import errors
+
+PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README, DOCS = PAGES[ROOT / "README.md"], ROOT / "docs"
+SHELL = [line for text in PAGES.values() for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+         for line in block.splitlines()]  # fmt: skip
+INLINE = [
+    (path.name, words)
+    for path, text in PAGES.items()
+    for words in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+]
+COMMANDS = [*SHELL, *(words for _, words in INLINE if re.match(r"python (commander|research)\.py .*--", words))]
+TREE = PAGES[DOCS / "architecture.md"].split("```text\n")[1].split("```")[0]
+OF_OTHERS = {"--nthreads"}  # flags of other programs
+BANNED = ("begun anew", "is told", "goes on", "those that", "nobody", "somebody", "is no better than who")
+NO_FILES = {"mine.py"}
+
+
+def test_the_readme_can_be_read_at_once() -> None:
+    assert README.count("\n") <= 200
+
+
+@pytest.mark.parametrize("phrase", BANNED)
+def test_it_is_written_plainly(phrase: str) -> None:
+    assert [path.name for path, text in PAGES.items() if re.search(rf"\b{phrase}\b", text)] == []
+
+
+def test_every_command_is_understood() -> None:
+    assert len(COMMANDS) > 80
+    for command in COMMANDS:
+        first, *words = shlex.split(command.partition(" ...")[0])
+        if words[:1] == ["commander.py"]:
+            given = args.parse(words[1:])
+            assert args.complaints(given) == [], command
+            for flag, table in CHOICES.items():
+                assert given.get(flag.replace("-", "_")) in {None, *table}, command
+        elif words[:1] == ["research.py"]:
+            flags = research.understood(words[1:])
+            assert flags.results or (ROOT / flags.grid).is_file() or (ROOT / f"grids/{flags.grid}.yaml").is_file()
+        elif first == "make":
+            subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+        elif first in ("sbatch", "python"):
+            assert (ROOT / words[0]).is_file(), command
+        else:
+            assert first in ("pip", "tensorboard"), command
+
+
+def test_what_the_readme_shows_of_a_run_is_printed(short_run: SimpleNamespace) -> None:
+    """Line by line, but for names and numbers: the README shows a longer run."""
+    shown = [line for block in re.findall(r"^```text\n(.*?)^```$", README, re.M | re.S)[:2]
+             for line in block.splitlines() if line not in ("", "...") and "using synth" not in line]  # fmt: skip
+    printed = {words_of(line) for line in short_run.err.splitlines()}
+    assert len(shown) > 20
+    for line in shown:
+        assert any(words_of(line) == words[: len(words_of(line))] for words in printed), line
+
+
+def words_of(line: str) -> tuple[str, ...]:
+    return tuple(word for word in line.split() if not re.search(r"[\d/_,-]", word))
+
+
+def test_every_name_in_code_exists() -> None:
+    """Flags, their values, files, functions, networks and datasets between backticks."""
+    flags = {*args.FLAGS.by_spelling, *research.FLAGS.by_spelling, "--help", "--help-all", *OF_OTHERS}
+    known, family = MODELS | DATASETS, re.compile(r"(cnn1d|x?resnet|lstm|gru|inception1d|ecgformer|mobilenet|vit)[\w]*")
+    for page, words in INLINE:
+        assert page == "promises.md" or {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", words)} <= flags, (page, words)
+        for flag, value in re.findall(r"--([a-z-]+) ([a-z][\w-]+)", words):
+            assert flag not in CHOICES or value in CHOICES[flag], (page, words)
+        if re.fullmatch(r"[a-z_]\w*", words) and family.fullmatch(words):
+            assert words in known or words == "resnet1d_10_1", (page, words)
+        if re.fullmatch(r"\w[\w./]*\.(py|yaml|sh|toml|cff|md)(:[\w.]+)?", words) and words not in NO_FILES:
+            file, _, name = words.partition(":")
+            found = [path for path in (ROOT / file, DOCS / file, *ROOT.glob(f"*/*/{file}")) if path.is_file()]
+            assert found, (page, words)
+            assert not name or name in defined(found[0]), (page, words)
+
+
+def defined(path: Path) -> set[str]:
+    """The functions and classes of a file, and Class.method."""
+    body = ast.parse(path.read_text()).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    methods = {f"{one.name}.{node.name}" for one in classes for node in one.body if isinstance(node, ast.FunctionDef)}
+    return methods | {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+
+
+def test_no_link_is_dead_and_every_page_is_in_the_index() -> None:
+    for path, text in PAGES.items():
+        for link in re.findall(r"\[[^]]*\]\(([^)]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)):
+            file, _, anchor = link.partition("#")
+            if not link.startswith("http"):
+                target = (path.parent / file).resolve() if file else path
+                assert target.is_file(), (path.name, link)
+                assert not anchor or anchor in anchors(PAGES[target]), (path.name, link)
+    for page in DOCS.glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in PAGES[DOCS / "index.md"]
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_generated_pages_are_what_is_declared() -> None:
+    code = "import runpy, json; print(json.dumps(runpy.run_path('docs/generate.py')['pages']()))"
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name, text in json.loads(made.stdout).items():
+        assert text == PAGES[DOCS / name], f"{name}: make docs"
+
+
+def test_declared_parameters_of_networks_are_counted() -> None:
+    charts = make_spec(image=(224, 224))
+    with torch.device("meta"):
+        networks = {name: get_model(name, charts if name in VISION else make_spec()) for name in MODELS}
+    for name, network in networks.items():
+        counted = sum(each.numel() for each in network.parameters() if each.requires_grad)
+        assert counted == MODELS[name].parameters, name
+
+
+def test_every_promise_ends_with_an_exit_code_that_there_is() -> None:
+    text, page = PAGES[DOCS / "promises.md"], PAGES[DOCS / "run-folder.md"]
+    table = page.split("| exit code |")[1].split("\n\n")[0]
+    named = {int(code) for codes in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in codes.split(", ")}
+    kinds = [kind.code for kind in (errors.CommanderError, *errors.CommanderError.__subclasses__())]
+    assert {0, *kinds} == {code for code in named if code < 10}
+    rows = re.findall(r"^\| (.+) \| ([^|]+) \| ([\d, ]+) \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| ") - 2 * text.count("\n| --- |") > 150
+    assert {int(code) for *_, codes in rows for code in codes.split(", ")} <= named
+
+
+def files_of_the_tree() -> set[str]:
+    """The files that the tree of docs/architecture.md names."""
+    folders, files = [], set()
+    for indent, name in re.findall(r"^( *)([\w.]+/?)(?: |$)", TREE, re.MULTILINE):
+        folders = folders[: len(indent) // 2]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            files.add("".join([*folders, name]))
+    return files
+
+
+def test_the_trees_are_the_tree() -> None:
+    there = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py")}
+    there |= {path.name for path in ROOT.glob("*.py")}
+    named = files_of_the_tree()
+    assert {file for file in there if not file.endswith("__init__.py")} <= named <= there
+    short = README.split("## The tree")[1].split("```")[1]
+    assert {*re.findall(r"^(\w+\.py)", short, re.MULTILINE)} == {path.name for path in ROOT.glob("*.py")}
+    assert {*re.findall(r"^(\w+)/ ", short, re.MULTILINE)} >= {*PACKAGES}
+
+
+def required(*names: str) -> set[str]:
+    lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
+    return {re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("-")}
+
+
+def test_every_requirement_is_named_with_its_reason() -> None:
+    table = PAGES[DOCS / "contributing.md"].split("## Packages")[1]
+    named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))))
+    assert required(*(path.name for path in ROOT.glob("requirements*.txt"))) <= named
+
+
+def test_what_is_imported_is_required() -> None:
+    own = {path.stem for path in ROOT.glob("*.py")} | {*PACKAGES}
+    product = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
+    text = "\n".join(path.read_text() for path in product)
+    pattern = r"^\s*(?:from (?=\S+ import )|import )(?:torch\.utils\.(?=tensorboard))?(\w+)"
+    imported = set(re.findall(pattern, text, re.MULTILINE))
+    imported = {{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(name, name) for name in imported}
+    of_users = [path.name for path in ROOT.glob("requirements*.txt") if "dev" not in path.name]
+    always = required("requirements.txt", "requirements-research.txt")
+    assert always <= imported - sys.stdlib_module_names - own <= required(*of_users)
