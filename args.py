@@ -290,6 +290,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     )),
 ))
 # fmt: on
+CLOSED = "leaves the test rows closed, --strict-split opens them"
 log = logging.getLogger("commander")
 
 
@@ -330,41 +331,30 @@ def _together(typed: Mapping[str, Any]) -> list[str]:
     """Which of the flags that the command uses cannot go together."""
     flags = resolve(typed)
     of_a_run = flags.test or flags.resume or flags.predict or flags.explain
+    below = f"must be below --epochs, {flags.epochs}"
+    of_another = flags.pretrained not in (None, "imagenet")
     charts = flags.view == "chart" or flags.export_charts or of_a_run  # an existing run knows its view
-    weighing = [name for name in ("sampler", "class_balance", "class_weights") if getattr(flags, name)]
-    weighing = [name for name in weighing if getattr(flags, name) != "records"]  # a draw by record leaves shares as is
+    weighing = ("sampler", "class_balance", "class_weights")  # but a draw by record, which leaves the classes' shares
+    weighing = [name for name in weighing if getattr(flags, name) not in (None, "", "records")]
     together = (
         *((True, _apart(one, other)) for one, other in combinations(weighing, 2)),
         (flags.resume and flags.start_epoch and "start_epoch" in typed, _apart("resume", "start_epoch")),
         (flags.disable_cuda and flags.device not in (None, "cpu"), _apart("disable_cuda", "device")),
         (flags.resume and flags.version == "bump", "--version bump makes a new run, --resume takes an existing one"),
-        *(
-            (getattr(flags, name) and flags.override, f"--override cannot be combined with {flag_name(name)}")
-            for name in FLAGS.names(mode=USE)
-        ),
+        (flags.override and flags.predict, "--override cannot be combined with --predict"),
+        (flags.override and flags.explain, "--override cannot be combined with --explain"),
         (not of_a_run and flags.version == "latest", "--version latest needs --test or --resume"),
         (flags.val_fold and _typed(flags, "val_fraction"), _apart("val_fold", "val_fraction")),
         *(
             (_typed(flags, name) and not charts, f"{flag_name(name)} goes with --view chart")
             for name in FLAGS.names(view="chart")
         ),
-        *(
-            (
-                flags.strict_split and getattr(flags, name),
-                f"{flag_name(name)} leaves the test rows closed, --strict-split opens them",
-            )
-            for name in ("explore", "export_charts")
-        ),
-        (
-            flags.weights_file and flags.pretrained not in (None, "imagenet"),
-            "--weights-file and --pretrained of a run exclude each other",
-        ),
+        (flags.strict_split and flags.explore, f"--explore {CLOSED}"),
+        (flags.strict_split and flags.export_charts, f"--export-charts {CLOSED}"),
+        (of_another and flags.weights_file, "--weights-file and --pretrained of a run exclude each other"),
         (flags.backbone_lr is not None and flags.train == "head", "--backbone-lr and --train head exclude each other"),
         (flags.override and not of_a_run, "--override goes with --resume or --test"),
-        (
-            flags.start_epoch >= flags.epochs > 0,
-            f"--start-epoch is {flags.start_epoch}, must be below --epochs, {flags.epochs}",
-        ),
+        (flags.start_epoch >= flags.epochs > 0, f"--start-epoch is {flags.start_epoch}, {below}"),
     )
     return [text for broken, text in together if broken]
 

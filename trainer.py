@@ -1,19 +1,15 @@
 """The only loop and the only backward(): fit, train_epoch, predict.
 
 A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in
-the epoch, random state, best and history. Build it, load a state into it or not, and call `fit`.
-
-The epoch under way, gathered on the device: nobody waits for it but whoever asks. And the losses of the epochs
-before it.
+the epoch, random state, best and history. Build it, load a state into it or not, and call `fit`. A `Meter` gathers the
+epoch under way on the device; the host waits only when a value is read.
 """
 
 import math
 import time
-import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,15 +21,21 @@ from torch.optim import Optimizer
 from loaders import base
 from loaders.augment import Augment
 from loaders.base import Data, Rows
-from toolbox import devices, files, terminal
+from toolbox import devices, terminal
 from toolbox.errors import CheckpointError, NumericsError
 from toolbox.runs import fitting
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task, is_better
 from toolbox.training import samplers
 from toolbox.training.optimizers import Schedule
+from toolbox.training.recorders import StepLosses
 
-LOSSES = "loss_per_step.npz"  # in a run folder
+PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
+PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
+READ_EVERY_S = 0.5
+SMALLER_STEPS = "a smaller --lr or --grad-clip 1; the last checkpoint is sound"
+RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
+OF_STEPS = "losses"  # in a checkpoint; older ones are without
 
 
 class Meter:
@@ -89,57 +91,6 @@ class Meter:
             self.losses[: self.steps] = state["losses"]
 
 
-class StepLosses:
-    """The training loss of every step of the epochs that are done, in order: `loss` (S,) and the `epoch` (S,) of
-    each."""
-
-    def __init__(self) -> None:
-        self.epochs: dict[int, NDArray[np.float32]] = {}
-
-    def add(self, epoch: int, losses: Tensor) -> None:
-        """Take in the losses (steps,) of an epoch; the one place where they are read from the device."""
-        self.epochs[epoch] = losses.float().cpu().numpy()
-
-    def arrays(self) -> dict[str, Any]:
-        """Both arrays by name."""
-        steps = [len(losses) for losses in self.epochs.values()]
-        epoch = np.repeat(np.fromiter(self.epochs, np.int32, len(steps)), steps)
-        return {"epoch": epoch, "loss": np.concatenate([np.empty(0, np.float32), *self.epochs.values()])}
-
-    def save(self, path: Path) -> None:
-        """Write both arrays as NPZ."""
-        files.write_whole(path, lambda file: np.savez(file, **self.arrays()))
-
-    @classmethod
-    def load(cls, path: Path) -> "StepLosses":
-        """Read what `save` wrote; a ValueError where it is anything else."""
-        losses = cls()
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                losses.load_state_dict({name: torch.from_numpy(arrays[name]) for name in losses.arrays()})
-        except (OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} does not hold the losses of steps: {error}") from error
-        return losses
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both arrays as tensors."""
-        return {name: torch.from_numpy(values) for name, values in self.arrays().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state`; a ValueError where it is not two tensors alike."""
-        epoch, loss = state["epoch"].numpy(), state["loss"].numpy()
-        if (epoch.dtype, loss.dtype) != (np.int32, np.float32) or not epoch.shape == loss.shape == (len(loss),):
-            raise ValueError("the losses of its steps are no numbers, or not one a step")
-        self.epochs = {int(number): loss[epoch == number] for number in np.unique(epoch)}
-
-
-PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
-PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
-READ_EVERY_S = 0.5
-RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
-OF_STEPS = "losses"  # in a checkpoint; older ones are without
-
-
 class Stop(Protocol):
     """Whether somebody asked the loop to end."""
 
@@ -175,7 +126,8 @@ class Trainer:
             for member in getattr(model, "members", [model])
         ]
         self.batch_size = batch_size * len(self.learners)
-        self.frozen = [part for part in model.children() if _is_frozen(part)]
+        parts = [(part, list(part.parameters())) for part in model.children()]
+        self.frozen = [part for part, own in parts if own and not any(each.requires_grad for each in own)]
         self.train = data.train.batches(device)
         labels = torch.from_numpy(data.train.y)
         self.draw = samplers.row_weights(sampler, labels, data.spec.importance, data.train.record) if sampler else None
@@ -202,8 +154,7 @@ class Trainer:
         stop: Stop,
         patience: int | None = None,
     ) -> None:
-        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves what an epoch
-        gave."""
+        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves each epoch."""
         while not self.finished(epochs, patience) and stop.requested is None:
             if meter := self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
                 row, predictions = self._close_epoch(meter)
@@ -221,9 +172,8 @@ class Trainer:
             part.eval()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
-        with terminal.bar(
-            desc=title, total=len(meter.order), initial=meter.rows, unit="row", unit_scale=True, leave=False
-        ) as bar:
+        shown = {"desc": title, "total": len(meter.order), "initial": meter.rows, "unit": "row"}
+        with terminal.bar(**shown, unit_scale=True, leave=False) as bar:
             for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps, epoch=self.epoch):
                 if stop.requested is not None:
                     return None
@@ -243,14 +193,8 @@ class Trainer:
     def _begin_epoch(self) -> Meter:
         """The order is a pure function of seed and epoch, so that it need not be stored."""
         members = len(self.learners)
-        order = samplers.epoch_order(
-            self.draw,
-            len(self.data.train),
-            seed=self.seed,
-            epoch=self.epoch,
-            members=members,
-            batch=self.batch_size // members,
-        )
+        rows, batch = len(self.data.train), self.batch_size // members
+        order = samplers.epoch_order(self.draw, rows, seed=self.seed, epoch=self.epoch, members=members, batch=batch)
         order = order[: self.rows].to(self.device)
         return Meter(order, -(-len(order) // self.batch_size))
 
@@ -280,18 +224,15 @@ class Trainer:
         meter.add(rows, loss)
 
     def _clip(self, grad_clip: float) -> Tensor:
-        """The norms of the members' gradients, each of which is held to its share: the loss is the mean of the
-        members'."""
+        """The sum of the norms of the members' gradients, each held to its share of a loss that is their mean."""
         limit = grad_clip / len(self.learners)
         return reduce(torch.add, (nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners))
 
     def _check_begun(self) -> None:
-        """Raise where a parameter that learns came without its state of the optimizer; one that nothing asks for has
-        none."""
+        """Raise where a parameter that has a gradient came without its state of the optimizer."""
         if any(each.grad is not None for each in self.unbegun):
-            name = next(
-                name for name, each in self.model.named_parameters() if any(each is other for other in self.unbegun)
-            )
+            lacking = {id(each) for each in self.unbegun}
+            name = next(name for name, each in self.model.named_parameters() if id(each) in lacking)
             what = f"the checkpoint does not fit this run: optimizer: the state of {name} is missing"
             raise CheckpointError(what, hint="another checkpoint: the best or an epoch that was kept")
         self.unbegun = []
@@ -309,22 +250,15 @@ class Trainer:
             return
         rows = meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
         index, lr = ", ".join(map(str, self.data.train.index[rows][:5])), self.optimizer.param_groups[0]["lr"]
-        raise NumericsError(
-            f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made with it",
-            where=f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ...",
-            hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
-        )
+        what = f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made with it"
+        where = f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ..."
+        raise NumericsError(what, where=where, hint=SMALLER_STEPS)
 
     def _close_epoch(self, meter: Meter) -> tuple[dict[str, Any], Predictions | None]:
-        """Measure train (as it was seen while training) and validation, where it has rows; step the schedule; add a
-        row."""
-        rates = self.rates
+        """Measure train (as seen in training) and validation, where it has rows; step the schedule; add a row."""
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
-            raise NumericsError(
-                f"a weight is not finite after the last step, at a learning rate of {rates['lr']:g}",
-                where=f"epoch {self.epoch + 1}",
-                hint="a smaller --lr or --grad-clip 1; the last checkpoint is sound",
-            )
+            what = f"a weight is not finite after the last step, at a learning rate of {self.rates['lr']:g}"
+            raise NumericsError(what, where=f"epoch {self.epoch + 1}", hint=SMALLER_STEPS)
         seen = self._predictions(self.data.train, meter.order, meter.outputs)
         train = self.task.measure(seen) | {"loss": float(meter.loss_sum) / meter.rows}
         predictions = self.predict(self.data.val) if len(self.data.val) else None
@@ -336,7 +270,7 @@ class Trainer:
             self.best = {"epoch": self.epoch, "value": value}
         row = {
             "epoch": self.epoch,
-            **rates,
+            **self.rates,
             "seconds": self.seconds,
             "samples_per_s": meter.rows / self.seconds,
             "train": train,
@@ -358,8 +292,7 @@ class Trainer:
         return self._predictions(split, batches.rows, torch.cat(outputs))
 
     def _predictions(self, split: Rows, which: Tensor, outputs: Tensor) -> Predictions:
-        """What the task makes of outputs of the rows `which` of a split; the pieces of a record become one
-        prediction."""
+        """What the task makes of outputs of the rows `which`; the pieces of a record become one prediction."""
         rows = which.cpu().numpy()
         if split.pooled:
             _, first, whose = np.unique(split.index[rows], return_index=True, return_inverse=True)
@@ -411,23 +344,11 @@ class Trainer:
             self.meter = self._begin_epoch()
             self.meter.load_state_dict(state["meter"])
         devices.set_random_state(state["rng"], self.device)
-        begun = self.optimizer.state
-        self.unbegun = [
-            each for group in self.optimizer.param_groups for each in group["params"] if begun and each not in begun
-        ]
+        begun, groups = self.optimizer.state, self.optimizer.param_groups
+        self.unbegun = [each for group in groups for each in group["params"] if begun and each not in begun]
 
     def _misfit(self, state: dict[str, Any]) -> str:
-        """What of a checkpoint is not of this run, which is as it was built."""
-        progress = fitting.Progress(
-            start=self.epoch,
-            epoch=state["epoch"],
-            rows=len(self._begin_epoch().order),
-            kept=self.task.kept,
-            batch_size=self.batch_size,
-        )
-        return fitting.misfit(state, self.model, self.optimizer, self.schedule, progress)
-
-
-def _is_frozen(part: nn.Module) -> bool:
-    parameters = list(part.parameters())
-    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        """The part of a checkpoint that is not of this run, which is as it was built."""
+        rows = len(self._begin_epoch().order)
+        extent = fitting.Extent(self.epoch, state["epoch"], rows, self.batch_size, self.task.kept)
+        return fitting.misfit(state, self.model, self.optimizer, self.schedule, extent)

@@ -26,7 +26,7 @@ from loaders import get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.splits import by_row
 from models import AUTOENCODERS
-from toolbox.tasks import detect, detect_report
+from toolbox.tasks import detect
 from toolbox.training.baselines import BASELINES
 
 RECORDS = ("106", "119", "200", "203", "208", "221", "223", "233")
@@ -73,7 +73,7 @@ def main() -> None:
         for record in RECORDS:
             data = of_record(everything, record, whole.spec)
             val, test = errors_of(name, data, asked.epochs)
-            figures.append(detect_report.detection_score(data.test.y != 0, test, threshold(val)["threshold"]))
+            figures.append(detect.detection_score(data.test.y != 0, test, threshold(val)["threshold"]))
         cells = [[row[key] for row in figures] for key in ("auroc", "normals_kept", "anomalies_caught")]
         text = "".join(f"{f'{np.mean(values):.4f} ({min(values):.3f})':>16}" for values in cells)
         sys.stdout.write(f"{name:<20}{text}{time.perf_counter() - begun:>9.1f}\n")

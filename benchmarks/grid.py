@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import psutil  # comes with Dask
 
 from studies import runner
-from studies.ledger import DONE, Ledger, Task
+from studies.ledger import DONE, Job, Ledger
 
 EMPTY = 200
 WAYS = {"typed": "separate, as typed", "threads": "separate, own threads", "grid": "research.py"}
@@ -115,7 +115,7 @@ def empty_run_s(root: Path, workers: int) -> float:
         client.run(emptied, str(ROOT))
         made = runner.Engine(client, ledger)
         for number in range(EMPTY + workers):
-            made.submit(Task(f"{number:08d}", 0, "grid", {"dataset": "synth"}, {}, tested=False))
+            made.submit(Job(f"{number:08d}", 0, "grid", {"dataset": "synth"}, {}, tested=False))
         for _ in range(workers):
             while made.next() is None:
                 pass

@@ -1,10 +1,12 @@
-"""A trained run with the rows that are to be explained, and what its answers about them come from.
+"""A trained run with the rows that are to be explained, what its answers about them come from, and checks of that.
 
 subject = load(trained)
 seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
+doubt(subject, seen, stop)                  # the checks that could show it to be a mere picture
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,13 +25,22 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
 from toolbox.flags import Flags
 from toolbox.registry import pick
+from toolbox.reports.explanation import Doubt
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.tasks import decided
+from toolbox.terminal import StopRequest
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 PREDICTED, TRUE = "predicted", "true"  # which class is explained, where it is not one for all
 COVER_S, COVERED = 0.1, 7  # what occlusion covers: s of a lead, or a square, 49 of which make a picture
+EMPTY = "their maps are zero or the same everywhere: the pictures are empty, and the checks leave them out"
+UNTRAINED = (
+    "rank correlation with the maps of the same network untrained; near 1 the maps show the row, not what was learned"
+)
+VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
+ORDERS, ORDERS_OF_PICTURES = 5, 2  # of chance
+PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or a square, 256 of which make a picture
 Array = NDArray[Any]
 
 
@@ -124,7 +135,9 @@ def load(trained: TrainedRun) -> Subject:
 def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     """What the answers `said` (n,) about the rows `which` (n,), or the class asked for instead, come from."""
     spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
-    target = _target(subject.flags.explain_class, spec.classes, said, subject.rows.y[which])
+    own = {PREDICTED: said, TRUE: subject.rows.y[which]}
+    classes = {name: np.full_like(said, k) for k, name in enumerate(spec.classes)}
+    target = pick("explain-class", own | classes | own, subject.flags.explain_class)
     chosen = torch.tensor(target, device=subject.device)
     blank = torch.tensor(marks.papers(rows)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
     found = attributed(subject, subject.model, inputs, chosen, blank=blank)
@@ -166,7 +179,165 @@ def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target:
     return torch.cat(parts)
 
 
-def _target(what: str, classes: tuple[str, ...], said: Array, true: Array) -> Array:
-    """The class (n,) that is explained for each row."""
-    own = {PREDICTED: said, TRUE: true}
-    return pick("explain-class", own | {name: np.full_like(said, k) for k, name in enumerate(classes)} | own, what)
+@dataclass(frozen=True)
+class Checked:
+    """What the checks found: plain values, sentences for a person, and what curves are drawn of."""
+
+    values: dict[str, Any]
+    sentences: list[Doubt]
+    curves: checks.Curves | None = None
+    cascade: tuple[list[float], list[float]] | None = None
+
+
+def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
+    """Put the attribution of the rows that were seen to every check that can be made of it."""
+    marked = np.flatnonzero(seen.marked)
+    empty = len(seen.which) - len(marked)
+    values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": empty}
+    sentences = [Doubt("Nothing marked", f"{empty} of {len(seen.which)} rows", EMPTY)] if empty else []
+    if not len(marked):
+        return Checked(values, sentences)
+    some = _some(seen, marked)
+    parts, correlations = _weights(subject, some)
+    curves = _curves(subject, some)
+    areas = curves.areas()
+    head, whole = correlations[0], correlations[-1]
+    figure = _shown(whole) + (f" (head alone {head:.2f})" if np.isfinite(head) else "")
+    sentences.append(Doubt("Weights made anew", figure, UNTRAINED))
+    sentences.append(_curve("Deletion", areas["deletion"], areas["random_deletion"], falls=True))
+    sentences.append(_curve("Insertion", areas["insertion"], areas["random_insertion"], falls=False))
+    values["rows_checked"] = len(some.which)
+    values["weights"] = {"layers_new": parts, "rank_correlation": correlations}
+    values |= {f"{name}_area": float(area.mean()) for name, area in areas.items()}
+    if subject.flags.explain == "integrated-gradients":
+        missed = checks.completeness(
+            subject.model, some.inputs, some.target, attribution=some.attribution, blank=some.blank
+        )
+        values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
+        meaning = (
+            f"part of the difference of the logits that the maps miss, median row; {missed.max():.2%} in the worst"
+        )
+        sentences.append(Doubt("Completeness", f"{np.median(missed):.2%}", meaning))
+    if seen.near is not None and seen.room is not None:
+        shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
+        known, explained = int((~np.isnan(shares)).sum()), seen.target.cpu().numpy()
+        values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": known}
+        classes = {name: explained == k for k, name in enumerate(subject.data.spec.classes)}
+        sentences.append(_qrs(shares, times, classes))
+    if subject.flags.explain_random_labels:
+        sentences.append(_labels(subject, some, stop, values))
+    return Checked(values, sentences, curves, (parts, correlations))
+
+
+def _shown(correlation: float) -> str:
+    return "none, a map is the same everywhere" if np.isnan(correlation) else f"{correlation:.2f}"
+
+
+def _curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
+    """Areas (N,) below a deletion (`falls`) or insertion curve, against those in random order."""
+    better = float(np.mean(area < chance if falls else area > chance))
+    how = "removed" if falls else "added to a blank row"
+    meaning = (
+        f"area below the probability of the class while pieces are {how}, most marked first, against random order;"
+        f" {'lower' if falls else 'higher'} in {better:.0%} of the {len(area)} rows"
+    )
+    return Doubt(name, f"{area.mean():.2f} against {chance.mean():.2f}", meaning)
+
+
+def _some(seen: Seen, marked: Array) -> Seen:
+    """As many of the rows `marked` as can be checked, from all over them."""
+    room = max(1, VALUES // seen.blank[0].numel())
+    some = marked[np.unique(np.linspace(0, len(marked) - 1, min(room, len(marked))).round().astype(int))]
+    arrays = {name: getattr(seen, name)[some] for name in ("which", "said", "target", "blank", "attribution", "within")}
+    return replace(seen, inputs=[each[some] for each in seen.inputs], **arrays)
+
+
+def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
+    """Shares of reinitialised layers and the rank correlations then; of signals all layers three times."""
+    parts, correlations = [], []
+    for part, model in checks.cascade(subject.model, _fresh(subject, 1)):
+        parts.append(part)
+        correlations.append(_alike(subject, model, seen))
+    others = [] if subject.data.spec.image else [_alike(subject, _fresh(subject, number), seen) for number in (2, 3)]
+    return parts, [*correlations[:-1], _mean(np.array([correlations[-1], *others]))]
+
+
+def _fresh(subject: Subject, number: int) -> nn.Module:
+    """The network with the weights it would begin with under another seed."""
+    flags = subject.flags.replace(seed=(subject.flags.seed + number) % 2**31)
+    return methods.prepared(build.network(flags, subject.data.spec).to(subject.device))
+
+
+def _alike(subject: Subject, model: nn.Module, seen: Seen) -> float:
+    """The mean rank correlation of the attributions with those of another network of the same kind, NaN for none."""
+    other = attributed(subject, model, seen.inputs, seen.target, blank=seen.blank)
+    return _mean(checks.rank_correlation(seen.attribution, other, seen.within))
+
+
+def _curves(subject: Subject, seen: Seen) -> checks.Curves:
+    spec = subject.data.spec
+    x, *features = seen.inputs
+    square = max(1, round(math.sqrt(math.prod(spec.image)) / PIECES)) if spec.image else 0
+    piece = (square, square) if spec.image else (max(1, round(PIECE_S * spec.rate_hz)),)
+
+    @torch.inference_mode()
+    def score(changed: Tensor, row: Tensor) -> Array:
+        found = []
+        for each, of in zip(changed.split(subject.at_once), row.split(subject.at_once), strict=True):
+            probabilities = subject.said(subject.model(each, *(feature[of] for feature in features)))
+            found.append(probabilities.gather(1, seen.target[of, None])[:, 0])
+        return torch.cat(found).cpu().numpy()
+
+    orders = ORDERS_OF_PICTURES if spec.image else ORDERS
+    seed = subject.flags.seed
+    return checks.curves(score, x, seen.attribution, blank=seen.blank, piece=piece, seed=seed, orders=orders)
+
+
+def _qrs(shares: Array, times: Array, classes: Mapping[str, Array]) -> Doubt:
+    """The share (N,) of positive attribution at the QRS, of time there, and the rows (N,) that explain each class."""
+    known = ~np.isnan(shares)
+    if not known.any():
+        return Doubt("At the QRS", "none", "no row has both an R peak and something that speaks for its class")
+    share, time = shares[known].mean(), times[known].mean()
+    of = {name: own & known for name, own in classes.items() if (own & known).any()}
+    each = ", ".join(f"{name} {shares[own].mean() / times[own].mean():.1f}" for name, own in of.items())
+    meaning = (
+        f"{share:.0%} of what speaks for the class lies within 60 ms of an R peak, {time:.0%} of the time; by class"
+        f" {each}. A class may also live in P, T or RR"
+    )
+    return Doubt("At the QRS", f"{share / time:.1f} times its share", meaning)
+
+
+def _mean(values: Array) -> float:
+    """Of those that are known; NaN for none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, Any]) -> Doubt:
+    """The same network trained on permuted labels, as the run was trained, for as many epochs as were asked for."""
+    data, epochs = subject.data, subject.flags.explain_random_labels
+    y = data.train.y
+    permuted = Data(data.spec, _permuted(data.train, subject.flags.seed), data.val, data.open_test, data.checksum)
+    flags = subject.flags.replace(epochs=epochs, start_epoch=0, patience=None)
+    trainer = build.build(flags, permuted)
+    build.pretrain(flags, trainer)
+    with stop.deferred():
+        trainer.fit(epochs, on_epoch=lambda *_: None, stop=stop)
+    stop.check()
+    learned, share = trainer.history[-1]["train"]["accuracy"], float(np.bincount(y).max() / len(y))
+    correlation = _alike(subject, methods.prepared(trainer.model), seen)
+    values["labels"] = {"rank_correlation": correlation, "epochs": epochs, "accuracy": learned, "largest_class": share}
+    meaning = (
+        f"rank correlation with the maps of a network trained on permuted labels, of which it predicts {learned:.0%}"
+        f" after {epochs} epochs (the largest class: {share:.0%}); near 1 the maps do not depend on the labels"
+    )
+    return Doubt("Labels permuted", _shown(correlation), meaning)
+
+
+def _permuted(rows: Rows, seed: int) -> Rows:
+    """The same rows with their labels in random order; of pictures those of the signals they were drawn from."""
+    split: Any = rows  # a dataclass
+    if (signals := getattr(rows, "signals", None)) is not None:
+        return replace(split, signals=_permuted(signals, seed))
+    return replace(split, y=np.random.default_rng(seed).permutation(rows.y))

@@ -20,7 +20,7 @@ from loaders.families import one_class
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold
 from models import get_model
-from models.charts import weights
+from models.charts import vision
 from toolbox import devices
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
@@ -53,8 +53,7 @@ def load_data(flags: Flags) -> Data:
 
 
 def batch_size(flags: Flags, data: Data) -> int:
-    """Rows a step: as typed or stored, else the default for so many training rows, which is logged where it is
-    smaller."""
+    """Rows a step: as typed or stored, else the default for so many training rows; a smaller one is logged."""
     rows = len(data.train)
     size = base.batch_size(flags.batch_size, rows)
     if not flags.batch_size and size < base.BATCH_SIZE:
@@ -98,20 +97,17 @@ def chart_options(flags: Flags) -> ChartOptions:
 
 
 def _find_data(flags: Flags) -> Data:
-    """The dataset asked for; where none was and ecg cannot be had, synth, which is said."""
-    how = data_options(flags)
+    """The dataset asked for; where none was and ecg cannot be fetched synth, with a warning."""
+    options = data_options(flags)
     first, fallback = DATASETS_BY_DEFAULT
-    if flags.dataset or flags.download or flags.data_file:
-        return get_data(flags.dataset or first, flags.root_dir, **how)
     try:
-        return get_data(first, flags.root_dir, **how)
+        return get_data(flags.dataset or first, flags.root_dir, **options)
     except DownloadError as error:
-        log.warning(
-            "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s",
-            fallback,
-            error.hint,
-        )
-        return get_data(fallback, flags.root_dir, **how)
+        if flags.dataset or flags.download or flags.data_file:
+            raise
+        what = "using %s, generated beats and not patients': ecg cannot be fetched. For the real ones %s"
+        log.warning(what, fallback, error.hint)
+        return get_data(fallback, flags.root_dir, **options)
 
 
 def check_classes(flags: Flags, name: str, classes: Sequence[str]) -> None:
@@ -171,34 +167,31 @@ def network(flags: Flags, spec: DataSpec) -> nn.Module:
 def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
     if flags.weights_file or flags.pretrained == transfer.IMAGENET:
-        return {"pretrained": weights.load(trainer.model, flags.weights_file)}
+        return {"pretrained": vision.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
         return {}
     path = transfer.find(flags.pretrained, flags.root_dir)
     _warn_of_leak(flags, trainer.data, RunFolder(path.parent))
-    return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes).as_dict()}
+    return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes)}
 
 
 def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
     """The task with the weights of the classes, where they are asked for."""
-    spec, weights = data.spec, None
+    spec = data.spec
     if len(spec.classes) < 2:
         raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
     counts = np.bincount(data.train.y, minlength=len(spec.classes))
     if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
         log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
+    weights = by_class(flags.class_weights, spec.classes, flag="--class-weights")
     if flags.class_balance:
-        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance).to(
-            device
-        )
-    if flags.class_weights:
-        weights = by_class(flags.class_weights, spec.classes, flag="--class-weights").to(device)
+        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     ec57.macro_classes(spec.classes, words(flags.macro_over))  # found wrong before the training, not after it
     return Classify(
         spec.classes,
         flags.criterion,
-        weights=weights,
+        weights=None if weights is None else weights.to(device),
         decision=None if decision is None else decision.to(device),
         monitor=flags.monitor,
         calibrate=flags.calibrate,
@@ -221,11 +214,10 @@ def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Te
 
 def _detect(flags: Flags, data: Data, device: torch.device) -> Detect:
     """The task with the class that the training rows are of."""
-    normal = one_class.normal_class(data.spec.classes, flags.normal_class)
     return Detect(
         data.spec.classes,
         flags.criterion,
-        normal=normal,
+        normal=one_class.normal_class(data.spec.classes, flags.normal_class),
         monitor=flags.monitor,
         threshold=flags.threshold,
         baseline=flags.baseline,
@@ -240,8 +232,7 @@ def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
-    """Say where the run that the weights are from has divided the same data otherwise, and so trained on rows kept
-    here."""
+    """Warn where the run of the weights divided the same data otherwise, and so trained on rows kept here."""
     try:
         config = source.read_json("config.json")
         there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
@@ -251,10 +242,9 @@ def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
     without = () if len(data.val) else args.FLAGS.names("validates")
     differ = [name for name, value in here.items() if value != there[name] and name not in without]
     if same and differ:
-        told = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
-        log.warning(
-            "the weights of %s may have been trained on rows that validate or test here: %s", source.path.name, told
-        )
+        listed = ", ".join(f"{args.flag_name(name)} {there[name]} there, {here[name]} here" for name in differ)
+        what = "the weights of %s may have been trained on rows that validate or test here: %s"
+        log.warning(what, source.path.name, listed)
 
 
 TASK_BUILDERS = {"classify": _classify, "detect": _detect}
@@ -268,8 +258,7 @@ def kept(flags: Flags) -> dict[str, Any]:
 
 
 def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Flags as config.json has them: paths relative to `root`, so that both can be moved together; a run's name stays
-    one."""
+    """Flags as config.json has them: paths relative to `root`, so that both can be moved together."""
     paths = [flag.name for flag in args.FLAGS if flag.is_path(flags.get(flag.name))]
     paths += ["pretrained"] if flags.get("pretrained") and os.path.isabs(flags["pretrained"]) else []
     return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
@@ -302,8 +291,7 @@ def of_validation(*, short: bool) -> set[str]:
 
 
 def remember(flags: Flags, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
-    """Keep in the run's folder what it is trained and validated on, `before` too, and what its pretrained weights
-    were."""
+    """Save in the run's folder the rows it is trained and validated on, with those `before` and of its weights."""
     known = [Exposure.of(data.train, data.val), *before]
     if flags.pretrained and flags.pretrained != transfer.IMAGENET:
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)

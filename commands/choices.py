@@ -43,7 +43,7 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 }
 # By flag, as typed without its dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
-NETWORKS = {task: {name: one for name, one in MODELS.items() if one.task == task} for task in TASKS}
+NETWORKS = {task: [name for name, network in MODELS.items() if network.task == task] for task in TASKS}
 ON_CHARTS = "resnet18"  # where nobody names a network
 
 
@@ -61,7 +61,7 @@ def look_up(flags: Flags) -> None:
 
 
 def task_defaults(task: str) -> dict[str, str]:
-    """What a task takes where nothing is typed, by flag."""
+    """The values that a task takes where nothing is typed, by flag."""
     return {flag.name: flag.by_task[task] for flag in args.FLAGS if task in flag.by_task}
 
 

@@ -1,16 +1,248 @@
-"""Tested runs side by side: --compare."""
+"""Tested runs side by side, --compare: how much better one is than the first, and whether that could be chance.
+
+`measure([RunFolder(...), RunFolder(...)])` reads what their tests left in pred/; `summary` is its text. The interval
+of a difference is paired: each record is left out of both runs at once (`toolbox/metrics/jackknife.py`); where no
+record is known, every bootstrap replicate draws the same rows for both.
+"""
 
 import json
+import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
+from numpy.typing import NDArray
+
+from toolbox import schema
+from toolbox.errors import CheckpointError, UsageError
 from toolbox.files import finite
 from toolbox.flags import Flags, words
-from toolbox.reports import comparison
+from toolbox.metrics import bootstrap, ec57, jackknife
+from toolbox.reports import tables
+from toolbox.reports.tables import shown, signed
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.predictions import Predictions
+
+Array = NDArray[Any]
+Figures = Callable[[Array], dict[str, Array]]
+PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
+READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
+# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits and of
+# datasets/table.py and ecg5000.py.
+VALIDATION = re.compile(
+    r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)"
+    r"|\d+ train, \d+ validation, "
+)
 
 
 def compare(flags: Flags) -> None:
     """Write a table of the runs to stdout, and a last line of JSON."""
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
-    values = comparison.compare(runs, macro_over=words(flags.macro_over))
-    sys.stdout.write(f"{comparison.summary(values)}\n{json.dumps(finite(values))}\n")
+    values = measure(runs, macro_over=words(flags.macro_over))
+    sys.stdout.write(f"{summary(values)}\n{json.dumps(finite(values))}\n")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run's test: name, folder, split rule, classes, and predictions in order of (record, index)."""
+
+    name: str
+    where: str
+    split_rule: str
+    classes: tuple[str, ...]
+    predictions: Predictions
+
+
+def load(run: RunFolder) -> Tested:
+    """The test of a run's best checkpoint; CheckpointError for a run without one, or without classes."""
+    if not (run / METRICS).exists():
+        what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
+        raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
+    config, values, path = run.read_json("config.json"), run.read_json(METRICS), run / PREDICTIONS
+    if why := schema.misfit({"config": config, "metrics": values}, READ):
+        what = f"the run's files do not say what is compared: {why}"
+        raise CheckpointError(what, where=str(run.path), hint="--test again")
+    try:
+        predictions = Predictions.load(path)
+    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile, MemoryError) as error:
+        what = f"the test of {run.path.name} cannot be read, {type(error).__name__}: {error}"
+        raise CheckpointError(what, where=str(path), hint="--test to write it again") from error
+    classes = tuple(config["data"]["classes"])
+    if predictions.scores.shape[1] != len(classes):
+        what = "the run says no classes; a detector has its own report"
+        raise CheckpointError(what, where=str(path), hint="a classifier's run")
+    in_order = predictions.of(np.lexsort((predictions.index, predictions.record)))
+    return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order)
+
+
+def measure(
+    runs: Sequence[RunFolder], *, macro_over: Sequence[str] | None = None, replicates: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
+
+    An interval that few records do not allow is None, with the reason beside it. Where no record is known, twice as
+    many `replicates` as of other intervals are drawn. `split_rule` lacks its part on validation where runs differ in
+    it. Raises UsageError for fewer than two runs, and for runs whose classes, test rows or split rules of these differ;
+    CheckpointError for a run without a test.
+    """
+    replicates = replicates or 2 * bootstrap.REPLICATES
+    first, *others = _comparable(runs)
+    macro = ec57.macro_classes(first.classes, macro_over)
+    unit, what = bootstrap.units(first.predictions.record)
+    said = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
+    matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in said]
+
+    def figures(of: Array) -> dict[str, Array]:
+        return ec57.figures(of, first.classes, macro)
+
+    estimates = [{name: float(value) for name, value in figures(of.sum(0)).items()} for of in matrices]
+    named = np.unique(first.predictions.record)
+    if what == "records":
+        of_records = [ec57.figures_of_records(of, first.classes) for of in matrices]
+        known = [ec57.known_in(of_records[0], of) for of in of_records[1:]]
+        against = [_over_records(named, figures, matrices[0], *of) for of in zip(matrices[1:], known, strict=True)]
+    else:
+        against = [_over_rows(figures, matrices[0], of, replicates=replicates, seed=seed) for of in matrices[1:]]
+    same = len({of.split_rule for of in (first, *others)}) == 1
+    return {
+        "split_rule": first.split_rule if same else test_side(first.split_rule),
+        "rows": len(unit),
+        "units": len(matrices[0]),
+        "of_units": what,
+        "interval_method": jackknife.METHOD if what == "records" else f"{bootstrap.METHOD}, {replicates:,} replicates",
+        "rule": ec57.RULE,
+        "classes": list(first.classes),
+        "macro_over": list(macro),
+        "runs": [
+            {"name": of.name, "validation": validation(of.split_rule), "figures": own}
+            for of, own in zip((first, *others), estimates, strict=True)
+        ],
+        "against_the_first": against,
+    }
+
+
+def _over_records(
+    names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Difference, interval, confidence above 0 and most influential record of each figure of (R, K, K)."""
+    one, two = (figures(of.sum(0)) for of in (base, other))
+    one_without, two_without = (figures(of.sum(0) - of) for of in (base, other))
+    found = {}
+    for name, value in one.items():
+        difference, without = float(two[name] - value), two_without[name] - one_without[name]
+        of = jackknife.spread(difference, without, known.get(name))
+        found[name] = {
+            "difference": difference,
+            "interval": jackknife.difference_interval(of, ec57.BOUNDS.get(name, jackknife.SHARE)),
+            "without_interval": of.lacks,
+            "above_0": jackknife.above_0(of),
+            "influence": jackknife.influence({name: difference}, {name: without}, names, [name]).get(name),
+        }
+    return found
+
+
+def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
+    """The same of rows, matrices (N, K, K) of one count each, from bootstrap replicates."""
+
+    def differences(drawn: Array) -> dict[str, Array]:
+        one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))
+        return {name: two[name] - one[name] for name in one}
+
+    count = len(base)
+    value = differences(np.ones((1, count)))
+    spread = bootstrap.replicated(differences, bootstrap.draws(count, replicates, seed))
+    intervals, lacking = bootstrap.allowed({name: bootstrap.interval(of) for name, of in spread.items()}, count)
+    return {
+        name: {
+            "difference": float(value[name][0]),
+            "interval": ends,
+            "without_interval": lacking.get(name, ""),
+            "above_0": None if ends is None else float((spread[name][~np.isnan(spread[name])] > 0).mean()),
+        }
+        for name, ends in intervals.items()
+    }
+
+
+def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
+    if len(runs) < 2:
+        raise UsageError("a comparison needs two runs", hint="--compare RUN RUN, each a name or a folder")
+    first, *others = (load(run) for run in runs)
+    for other in others:
+        if difference := _difference(first, other):
+            hint = "runs tested on the same rows, drawn by the same rule"
+            what = f"{first.name} and {other.name} cannot be compared, {difference}"
+            raise UsageError(what, where=other.where, hint=hint)
+    return [first, *others]
+
+
+def summary(values: dict[str, Any]) -> str:
+    """What `compare` returned as a text: for each run but the first a table of its figures beside the first's."""
+    first, *others = values["runs"]
+    over = f"{values['units']:,} {values['of_units']}, the same for both"
+    lines = [f"split: {values['split_rule']}"]
+    if len({run["validation"] for run in values["runs"]}) > 1:
+        told = [f"in {run['name']}, {run['validation'] or 'as the split says'}" for run in values["runs"]]
+        lines.append(f"validation differs: {'; '.join(told)}")
+    lines.append(f"test rows: {values['rows']:,}, the same for all")
+    lines += [f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
+    for other, against in zip(others, values["against_the_first"], strict=True):
+        lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
+        rows = [
+            [ec57.LABELS.get(name, name), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
+            for name, of in against.items()
+        ]
+        lines += tables.aligned(["", "A", "B", "B - A", "95 % interval", "above 0"], rows)
+        known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
+        lines += ["", *tables.influences(known, ["most moved by one record", "B - A"], signed)] if known else []
+    return tables.text([*lines, "", *_legend(values)])
+
+
+def _cells(of: dict[str, Any]) -> list[str]:
+    """A difference, its interval, and the confidence that it is above 0."""
+    interval = f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+    return [signed(of["difference"]), interval, "-" if of["above_0"] is None else f"{of['above_0']:.1%}"]
+
+
+def _legend(values: dict[str, Any]) -> list[str]:
+    """What the columns mean, and where there is no interval."""
+    lines = []
+    if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
+        needs = f"{jackknife.FEW} {values['of_units']} in which the figure is known"
+        lines.append(f"n/a: no interval, which needs {needs}.")
+    what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
+    return [
+        *lines,
+        f"above 0: {what} that B is higher; of FPR the lower is the better.",
+        "With so many figures, some differ by chance alone: choose the one that matters before looking.",
+    ]
+
+
+def test_side(split_rule: str) -> str:
+    """A split rule without what it says of validation."""
+    return VALIDATION.sub("", split_rule)
+
+
+def validation(split_rule: str) -> str:
+    """What a split rule says of validation, which may be nothing."""
+    return "; ".join(part.strip("; ,") for part in VALIDATION.findall(split_rule))
+
+
+def _difference(first: Tested, other: Tested) -> str:
+    """What keeps two runs from being compared, the first of it; empty where nothing does."""
+    if first.classes != other.classes:
+        return f"their classes are {', '.join(first.classes)} and {', '.join(other.classes)}"
+    if test_side(first.split_rule) != test_side(other.split_rule):
+        return f"their rows were divided by '{first.split_rule}' and by '{other.split_rule}'"
+    mine, theirs = first.predictions, other.predictions
+    if len(mine.index) != len(theirs.index):
+        return f"their test sets have {len(mine.index):,} and {len(theirs.index):,} rows"
+    for name, what in (("record", "test rows are of other records"), ("index", "test rows"), ("target", "labels")):
+        differs = getattr(mine, name) != getattr(theirs, name)
+        if differs.any():
+            row = int(differs.argmax())
+            at = f"row {mine.index[row]}{f' of record {mine.record[row]}' if mine.record[row] else ''}"
+            return f"their {what} differ in {differs.sum():,} places, first at {at}"
+    return ""

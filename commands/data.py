@@ -33,8 +33,7 @@ def look(flags: Flags) -> None:
 
 
 def explore(data: Data, root: Path, *, seed: int) -> Path:
-    """Draw classes, examples, mean and spread, and a row under each augmentation; the page in <root>/<dataset>/explore
-    that shows them."""
+    """Draw classes, examples, mean and spread, and augmentations of a row; the page of <root>/<dataset>/explore."""
     train, spec = data.train, data.spec
     rows = np.random.default_rng(seed).permutation(len(train))[:PARTNERS]
     x = train.x

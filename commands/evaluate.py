@@ -1,5 +1,4 @@
-"""A trained run meets its test set: once, with everything decided before; what it showed becomes predictions, figures,
-report."""
+"""A trained run meets its test set, once, with everything decided before: predictions, figures, report, results."""
 
 import json
 import logging
@@ -27,11 +26,11 @@ from toolbox.outputs import safe_name
 from toolbox.reports import plots, tables
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
-from toolbox.runs.folder import HISTORY, RESULTS, RunFolder
+from toolbox.runs.folder import RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
-from toolbox.training.recorders import Board
-from trainer import LOSSES, StepLosses, Trainer
+from toolbox.training.recorders import LOSSES, Board, StepLosses
+from trainer import Trainer
 
 NAMES = {"val_rows": "validation", "test_rows": "test"}
 log = logging.getLogger("commander")
@@ -45,25 +44,17 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
     trained.permit(differences)
     trained.note_short_run()
     with run.locked_or_read_only(), devices.enough_memory(flags.batch_size):
-        path, state = checkpoints.find(run, trained.which)
         if flags.test_on:
-            data = _data_to_test_on(trained)
-            trainer = trained.restored(_without_training(flags), data, path, state, anew=True)
+            path, state = checkpoints.find(run, trained.which)
+            data, bare = _data_to_test_on(trained), flags
+            if flags.task != "detect":  # without what needs the rows that the run was trained on
+                bare = flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
+            trainer = trained.restored(bare, data, path, state, anew=True)
             name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
             which, known = _name(trained, differences, "short_run" in trained.typed) + name, Exposure.of_run(run)
         else:
-            if (run / HISTORY).exists():
-                run.read_history()
-            data = load(flags)
-            if of_data := trained.of_data(data):
-                differences |= of_data
-                trained.permit(differences)
-            anew = bool(differences) or checkpoints.predates(path, state, trained.config)
-            flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
-            data = data if differences else trained.ruled(data)
             shortened = "short_run" in trained.differences
-            anew = anew or shortened or "imported" in trained.config
-            trainer = trained.restored(flags, data, path, state, anew=anew)
+            flags, trainer, _ = trained.reopened(load, differences, anew=shortened)
             which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
         with closing(board) if (board := _board(trained, trainer, which)) else nullcontext():
             _test(flags, trainer, run, which, board=board, exposure=known)
@@ -81,11 +72,7 @@ def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str
 
 
 def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
-    """TensorBoard for a test where --tensorboard is typed with it; any but that of the best checkpoint has its own
-    folder.
-
-    None on a root that cannot be written.
-    """
+    """TensorBoard where --tensorboard is typed and the root can be written; of other checkpoints in an own folder."""
     if not (trained.typed.get("tensorboard") and trained.run.writable):
         return None
     folder = trained.run / "tensorboard" / ("" if which == "best" else which)
@@ -93,8 +80,7 @@ def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
 
 
 def _data_to_test_on(trained: TrainedRun) -> Data:
-    """All rows of the file or dataset of --test-on, ten batches where --short-run is typed, as the test split of the
-    run.
+    """All rows of the file or dataset of --test-on as the test split of the run, ten batches with a typed --short-run.
 
     A detector has its own rows beside them, to be fitted to.
     """
@@ -125,35 +111,25 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
 
 
-def _without_training(flags: Flags) -> Flags:
-    """The flags without those that need the rows a run was trained on."""
-    if flags.task == "detect":
-        return flags
-    return flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
-
-
 def _test(
     flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
 ) -> dict[str, Any]:
-    """Predict the test split with the weights that are loaded; write predictions, figures, report and, for the best,
-    results.
+    """Predict the test split with the weights that are loaded; write predictions, figures, report and results.
 
     The metrics go to `board` too, where there is one. Where the test rows are not those of the run's own split,
-    `exposure` is what the run was trained and validated on.
+    `exposure` is what the run was trained and validated on. The best checkpoint alone has its results beside the run's
+    other files, once its training is finished.
     """
-    if trainer.best is None:
-        raise CheckpointError("no epoch of this run is complete yet", where=str(run.path), hint="--resume latest")
-    history = run.read_history()
+    history = run.read_history() if trainer.best else []
     if not history:
-        raise CheckpointError("logger.json has no epoch", where=str(run.path), hint="--resume latest")
-    told = {"which": which, "history": history, "exposure": exposure}
-    if not run.writable:
-        with files.folder() as folder:
-            no_files = flags.replace(no_figures=True)
-            return _report(no_files, trainer, run, folder, board=None, **told)
-    folder = run / "pred" if which == "best" else run / "pred" / which
-    folder.mkdir(exist_ok=True)
-    return _report(flags, trainer, run, folder, board=board, **told)
+        what = "logger.json has no epoch" if trainer.best else "no epoch of this run is complete yet"
+        raise CheckpointError(what, where=str(run.path), hint="--resume latest")
+    with nullcontext(run / "pred" / ("" if which == "best" else which)) if run.writable else files.folder() as folder:
+        folder.mkdir(exist_ok=True)
+        if not run.writable:
+            flags, board = flags.replace(no_figures=True), None
+        beside = (run.path if which == "best" else folder) if run.writable else None  # of results and what is fixed
+        return _report(flags, trainer, run, folder, beside, which, history, board=board, exposure=exposure)
 
 
 def _report(
@@ -161,70 +137,59 @@ def _report(
     trainer: Trainer,
     run: RunFolder,
     folder: Path,
-    *,
+    beside: Path | None,
     which: str,
     history: list[dict[str, Any]],
+    *,
     board: Board | None,
     exposure: Exposure | None,
 ) -> dict[str, Any]:
-    """The test with its files in `folder`; what stands beside it in the run folder is written where that may be."""
-    data, title = trainer.data, f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
-    if flags.test_on:
-        title += f" on {Path(flags.test_on).name}"
-    config = run.read_json("config.json")
-    overrides = config.get("overrides", [])
-    short = "a short run" if config["flags"].get("short_run") else "a short test"
-    if data.whole:
-        title += f" ({short})"
-    seen = trainer.predict(data.val) if len(data.val) else _validated(run, trainer.epoch)
-    val, fixed = (trainer.task.measure(seen), trainer.task.fixed(seen)) if seen else ({}, {})
-    if fixed and run.writable:
-        files.write_json((run.path if which == "best" else folder) / trainer.task.fixed_file, fixed)
-    costs = _costs(flags, trainer)
+    """The test with its files in `folder`, and what validation fixed and the results in the folder `beside`."""
+    data, task, config = trainer.data, trainer.task, run.read_json("config.json")
+    short = "" if not data.whole else "a short run" if config["flags"].get("short_run") else "a short test"
+    title = f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
+    title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")
+    stored = run / "res" / f"epoch{trainer.epoch}.npz"  # of validation, where its rows are not at hand
+    seen = trainer.predict(data.val) if len(data.val) else Predictions.load(stored) if stored.exists() else None
+    val, fixed = (task.measure(seen), task.fixed(seen)) if seen else ({}, {})
+    if fixed and beside:
+        files.write_json(beside / task.fixed_file, fixed)
+    measured = cost.times(trainer.model, data.spec, batch_size=flags.batch_size) if flags.cost else {}
+    costs = cost.size_and_work(trainer.model, data.spec) | measured
     test = data.test  # the test set is opened here, and not before
-    overlap = _overlap(flags, test, exposure)
-    if overlap:
-        data = replace(
-            data, spec=replace(data.spec, split_rule=overlap.rule(data.spec.split_rule)), open_test=lambda: test
-        )
-        trainer.data = data
+    if overlap := _overlap(flags, test, exposure):
+        spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
+        trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts = [found] if (found := memorised(history)) else []
-    remarks = [
-        *_remarks(data, overrides, overlap, short),
-        *(f"doubt: {doubt}" for doubt in doubts),
-        *tables.of_costs(costs),
-    ]
+    doubts = [doubt] if (doubt := memorised(history)) else []
+    remarks = _remarks(data, config, overlap, short) + [f"doubt: {doubt}" for doubt in doubts] + tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
-    functions = {"predict": trainer.predict, "outputs": trainer.outputs}
-    told = {"title": title, "remarks": remarks, "figures": not flags.no_figures}
-    tested = Evaluation(folder, predictions, fixed, val, history, data=data, train=train, **functions, **told)
-    values = trainer.task.report(tested)
+    known = (fixed, val, history, data, train, trainer.predict, trainer.outputs)
+    tested = Evaluation(folder, predictions, *known, title=title, remarks=remarks, figures=not flags.no_figures)
+    values = task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
-    best, dropped = trainer.best["epoch"], {"train": data.train.dropped, "test": data.test.dropped}
+    best = trainer.best_epoch
     results = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,
         "shared_rows": overlap.shared if overlap else len(data.shared_rows),
         **({"trained_on": overlap.as_dict()} if overlap else {}),
-        "dropped_rows": dropped,
+        "dropped_rows": {"train": data.train.dropped, "test": data.test.dropped},
         **({"covers": data.covers} if data.whole else {}),
         **({"doubts": doubts} if doubts else {}),
-        **({"overrides": overrides} if overrides else {}),
+        **({"overrides": config["overrides"]} if config.get("overrides") else {}),
         **fixed,
         "cost": costs,
         "val": val,
         "test": values,
+        **({"epoch": trainer.epoch} if which != "best" else {}),
     }
     if board:
-        trainer.task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
-    if which != "best":
-        results["epoch"] = trainer.epoch
+        task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
-    finished = last >= flags.epochs or (flags.patience and last - best >= flags.patience)
-    if run.writable and (which != "best" or finished):
-        files.write_json((run.path if which == "best" else folder) / RESULTS, results)
+    if beside and (which != "best" or last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
+        files.write_json(beside / RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
 
@@ -240,63 +205,37 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
         plots.save_panels(plots.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
 
 
-def _validated(run: RunFolder, epoch: int) -> Predictions | None:
-    """What validation gave in an epoch, where its rows are not at hand."""
-    path = run / "res" / f"epoch{epoch}.npz"
-    return Predictions.load(path) if path.exists() else None
-
-
 def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
     """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
-        raise DataError(
-            overlap.sentence, where=flags.test_on or "", hint="take these rows out, or leave --strict-split out"
-        )
+        hint = "take these rows out, or leave --strict-split out"
+        raise DataError(overlap.sentence, where=flags.test_on or "", hint=hint)
     if overlap and (overlap.any or overlap.shared is None):
         log.warning(overlap.sentence)
     return overlap
 
 
-def _costs(flags: Flags, trainer: Trainer) -> dict[str, Any]:
-    """What the network costs: what is the same every time, and with --cost what has to be measured."""
-    model, spec = trainer.model, trainer.data.spec
-    measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}
-    return cost.size_and_work(model, spec) | measured
-
-
-def _remarks(data: Data, overrides: Sequence[dict[str, Any]], overlap: Overlap | None, short: str) -> list[str]:
-    """What stands below the split rule: rows that are on two sides or were dropped, and what changed while it was
-    trained.
-
-    `short` names what covers only a part of its rows.
-    """
-    trained = ", trained on ten batches an epoch" if short == "a short run" else ""
-    remarks = [f"{short}: {_covered(data.covers)}{trained}"] if data.whole else []
+def _remarks(data: Data, config: dict[str, Any], overlap: Overlap | None, short: str) -> list[str]:
+    """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training."""
+    remarks = []
+    if short:
+        parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in data.covers.items() if whole]
+        trained = ", trained on ten batches an epoch" if short == "a short run" else ""
+        remarks.append(f"{short}: the figures cover {' and '.join(parts)}{trained}")
     if not overlap:
-        remarks += [f"shared: {by_row.sharing(data.shared_rows, len(data.test))}"]
+        remarks.append(f"shared: {by_row.sharing(data.shared_rows, len(data.test))}")
         if len(data.shared_rows):
             log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:
         remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
-    for note in overrides:
+    for note in config.get("overrides", []):
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
     return remarks
 
 
-def _covered(covers: dict[str, list[int]]) -> str:
-    """How much of validation and test the figures cover."""
-    parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in covers.items() if whole]
-    return f"the figures cover {' and '.join(parts)}"
-
-
 def memorised(history: Sequence[dict[str, Any]]) -> str | None:
-    """A sentence where the accuracy on the training rows of the last epoch is near 1 and validation is at chance, else
-    None."""
+    """A sentence where the last epoch is right on nearly all training rows and at chance on validation, else None."""
     matrices = [history[-1][side].get("confusion_matrix") for side in ("train", "val")] if history else [None]
-    return (
-        None
-        if any(matrix is None for matrix in matrices)
-        else classification.memorised(*(np.array(matrix) for matrix in matrices))
-    )
+    return None if None in matrices else classification.memorised(*map(np.array, matrices))

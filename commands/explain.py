@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from commands import attribution, doubting
-from commands.attribution import Array, Seen, Subject
-from commands.doubting import Found
+from commands import attribution
+from commands.attribution import Array, Checked, Seen, Subject
 from commands.trained import TrainedRun
 from toolbox import devices, files, terminal
 from toolbox.errors import ResourceError, UsageError
@@ -29,6 +28,7 @@ from toolbox.reports.explanation import Example
 from toolbox.terminal import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
+EXPLAINED = {"predicted": "the class that was said", "true": "the true class"}
 SUMMARY = "explain.json"
 FILES = (SUMMARY, "index.html", "attributions.npz", "doubts.png")
 MOST_NAMED = 48  # rows that are all shown where records are named
@@ -52,14 +52,13 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         which = np.array([row for row, _ in chosen])
         log.info("%s of %d rows of %s", flags.explain, len(which), flags.explain_rows)
         seen = attribution.attribute(subject, which, probabilities[which].argmax(1))
-        found = doubting.doubt(subject, seen, stop)
+        found = attribution.doubt(subject, seen, stop)
         values = _write(subject, seen, found, [group for _, group in chosen], probabilities[which])
     sys.stdout.write(json.dumps(files.finite(values)) + "\n")
 
 
 def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
-    """Rows and the group each stands for: of each class the most and the least certain, right and wrong; or those
-    named."""
+    """Rows and their group: of each class the most and the least certain, right and wrong; or the rows named."""
     flags, rows = subject.flags, subject.rows
     among = np.arange(len(rows)) if flags.records is None else _named(subject, words(flags.records))
     if flags.records is not None and len(among) <= MOST_NAMED:
@@ -90,7 +89,7 @@ def _named(subject: Subject, names: Sequence[str]) -> Array:
     return np.flatnonzero(found)
 
 
-def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
+def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
     """Write everything into the run's folder; what stands on stdout."""
     run, flags, spec = subject.run, subject.flags, subject.data.spec
     examples = _examples(subject, seen, groups, probabilities)
@@ -98,24 +97,34 @@ def _write(subject: Subject, seen: Seen, found: Found, groups: Sequence[str], pr
     _draw(folder, examples, seen, subject)
     if found.curves:
         plots.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
-    of_rows = {"index": subject.rows.index, "record": subject.rows.record, "true": subject.rows.y}
-    arrays = {name: values[seen.which] for name, values in of_rows.items()}
-    arrays |= {name: getattr(seen, name).cpu().numpy() for name in ("target", "attribution")}
-    arrays |= {"predicted": seen.said, "probabilities": probabilities, "x": seen.inputs[0].cpu().numpy()}
+    arrays = {
+        "index": subject.rows.index[seen.which],
+        "record": subject.rows.record[seen.which],
+        "true": subject.rows.y[seen.which],
+        "target": seen.target.cpu().numpy(),
+        "attribution": seen.attribution.cpu().numpy(),
+        "predicted": seen.said,
+        "probabilities": probabilities,
+        "x": seen.inputs[0].cpu().numpy(),
+    }
     files.write_whole(folder / "attributions.npz", lambda file: np.savez_compressed(file, **arrays))
     facts = {
         "run": f"{run.path.name}, {subject.checkpoint} checkpoint, of epoch {subject.epoch}",
         "method": f"{flags.explain}: {methods.told(flags.explain)}",
-        "explained": {"predicted": "the class that was said", "true": "the true class"}.get(
-            flags.explain_class, flags.explain_class
-        ),
+        "explained": EXPLAINED.get(flags.explain_class, flags.explain_class),
         "rows": f"{len(examples)} of {len(subject.rows):,} of {SIDES[flags.explain_rows]}",
         "split": spec.split_rule,
         "data": f"{spec.source}; {spec.licence}",
     }
-    how = {"facts": list(facts.items()), "doubts": found.sentences, "classes": spec.classes}
-    how["wide"] = explanation.is_wide_picture(*spec.image) if spec.image else explanation.is_wide(spec.samples, spec)
-    page = explanation.write(folder, examples, title=f"What {run.path.name} looks at", **how)
+    page = explanation.write(
+        folder,
+        examples,
+        classes=spec.classes,
+        title=f"What {run.path.name} looks at",
+        facts=list(facts.items()),
+        doubts=found.sentences,
+        wide=explanation.is_wide_picture(*spec.image) if spec.image else explanation.is_wide(spec.samples, spec),
+    )
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
     files.write_json(folder / SUMMARY, values | {"examples": [asdict(each) for each in examples]})
     return {"run_folder": str(run.path), "page": str(page), **values}
@@ -126,8 +135,8 @@ def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
     name = subject.flags.explain if subject.checkpoint == "best" else f"{subject.flags.explain}-{subject.checkpoint}"
     within, of = f"explain/{name}", {"output": "explanation"}
     listed = _listed(subject.run / within / SUMMARY)
-    known = {"known": lambda path: of if path.name in listed else None, "flag": "--root-dir"}
-    claim = Claim(subject.run.path, within, [*FILES, *pictures], of, **known)
+    names = [*FILES, *pictures]
+    claim = Claim(subject.run.path, within, names, of, lambda path: of if path.name in listed else None, "--root-dir")
     claim.check()
     try:
         for before in claim.earlier():
@@ -154,19 +163,18 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
     alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
     for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
         said, index = int(seen.said[place]), int(rows.index[row])
-        examples.append(
-            Example(
-                index=index,
-                record=str(rows.record[row]),
-                true=classes[rows.y[row]],
-                said=classes[said],
-                probability=float(probabilities[place, said]),
-                explained=classes[int(seen.target[place])],
-                group=group,
-                picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
-                marked=bool(marked[place]),
-            )
+        example = Example(
+            index=index,
+            record=str(rows.record[row]),
+            true=classes[rows.y[row]],
+            said=classes[said],
+            probability=float(probabilities[place, said]),
+            explained=classes[int(seen.target[place])],
+            group=group,
+            picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
+            marked=bool(marked[place]),
         )
+        examples.append(example)
     return examples
 
 

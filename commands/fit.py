@@ -15,14 +15,14 @@ from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.flags import Flags
 from toolbox.reports import plots
-from toolbox.runs import checkpoints, history
+from toolbox.runs import checkpoints
 from toolbox.runs.exposure import KEPT
 from toolbox.runs.folder import HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 from toolbox.training import optimizers
-from toolbox.training.recorders import Board
-from trainer import LOSSES, Trainer
+from toolbox.training.recorders import LOSSES, Board
+from trainer import Trainer
 
 Load = Callable[[Flags], Data]
 log = logging.getLogger("commander")
@@ -63,31 +63,19 @@ def start(
 
 
 def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_data, tested: bool = True) -> None:
-    """Train an existing run to its end, exactly as if it had never stopped, and test it; `load` and `tested` as in
-    `start`."""
+    """Train an existing run to its end as if it had never stopped, and test it; `load` and `tested` as in `start`."""
     flags, run, differences = trained.flags, trained.run, dict(trained.differences)
     trained.permit(differences)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
-        path, state = checkpoints.find(run, trained.which)
-        if (run / HISTORY).exists():
-            run.read_history()  # a file that is no history is a person's, and is not written over
-        data = load(flags)
-        if of_data := trained.of_data(data):
-            differences |= of_data
-            trained.permit(differences)
-        anew = bool(differences) or checkpoints.predates(path, state, trained.config)
-        flags = flags.replace(start_epoch=state["epoch"] if anew else flags.start_epoch)
-        data = data if differences else trained.ruled(data)
-        trainer = trained.restored(flags, data, path, state, anew=anew or "imported" in trained.config)
+        flags, trainer, anew = trained.reopened(load, differences)
         _prepare(replace(trained, flags=flags), trainer, differences, anew=anew)
         log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         _train(flags, trainer, run, stop, tested=tested)
 
 
 def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[Any]], *, anew: bool) -> None:
-    """Bring the files of a run to the state that it resumes from, with the optimizer as it was or reinitialised
-    (`anew`).
+    """Bring a run's files to the state that it resumes from; the optimizer is reinitialised where `anew`.
 
     Raises UsageError for an imported run.
     """
@@ -96,8 +84,7 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
         trainer.best = None
     if "imported" in config:
         why = (
-            "an imported run is tested, not trained on: it has no optimizer state, and its validation rows were"
-            " trained on"
+            "an imported run is tested, not trained on: it has no optimizer state, its validation rows were trained on"
         )
         raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
     if not differences:
@@ -108,11 +95,8 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     if differences.keys() & build.of_rows() or not (run / KEPT).exists():
         build.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
-        what = (
-            "this checkpoint is from before --override changed the run; optimizer and schedule begin anew after"
-            " epoch %d"
-        )
-        log.warning(what, trainer.epoch)
+        what = "this checkpoint is from before --override changed the run; optimizer and schedule begin anew"
+        log.warning("%s after epoch %d", what, trainer.epoch)
     if anew:  # the reinitialised optimizer and the flags that say so are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", _config(trained, trainer, differences))
@@ -145,7 +129,7 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
             predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
         checkpoints.save(run, trainer.state_dict(), is_best=trainer.best_epoch == row["epoch"], epoch_done=True)
         trainer.losses.save(run / LOSSES)
-        history.log_epoch(run, trainer.history, flags.epochs)
+        run.log_epoch(trainer.history, flags.epochs)
         if board:
             board.epoch(row, trainer.model, predictions, plots.epoch_images(row, trainer.task.classes))
 

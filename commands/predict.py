@@ -2,35 +2,45 @@
 
 <folder>/<recording>/    <recording>.pred (WFDB annotations), .csv, .json, .txt, .html
 <folder>/                index.html, summary.csv and, where annotations stand beside the recordings, score.json
+
+A `Classifier` is a trained run as what classifies the beats of any recording: network, weights, and how its rows were
+cut.
 """
 
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import args
-from commands import build, choices, classifier
-from commands.classifier import Classifier
+from commands import build, choices
 from commands.trained import TrainedRun
+from loaders.base import DataSpec
 from loaders.families import labels, row_forms
 from loaders.formats import parts, recordings, units, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
-from toolbox import devices, files, outputs
-from toolbox.ecg import beat_list, matching, rhythm, rpeaks
+from models import get_model
+from toolbox import devices, files, outputs, schema
+from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
-from toolbox.errors import CommanderError, DataError
+from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
+from toolbox.metrics import calibration
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import prediction, strip
+from toolbox.reports import prediction
+from toolbox.runs import checkpoints
+from toolbox.runs.folder import RunFolder
+from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is looked for among those of these datasets.
@@ -41,13 +51,130 @@ log = logging.getLogger("commander")
 Samples = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Classifier:
+    """The weights of a run's `checkpoint` and all that its rows are made by.
+
+    `records` chose its weights ("train") and its epoch ("val"), None where the run does not say.
+    """
+
+    run: RunFolder
+    checkpoint: str
+    epoch: int
+    spec: DataSpec
+    form: row_forms.RowForm
+    model: torch.nn.Module
+    device: torch.device
+    decision: torch.Tensor | None
+    temperature: float
+    label_map: str | None
+    records: dict[str, list[str]] | None
+
+    @torch.inference_mode()
+    def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
+        features = torch.from_numpy(row_forms.features(self.spec.features, self.form, leads, peaks))
+        scores = [np.empty((0, len(self.spec.classes)), np.float32)]
+        upright: list[NDArray[np.bool_]] = []
+        for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright):
+            inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
+            outputs = self.model(*(each.to(self.device) for each in inputs))
+            scores.append(decided(outputs, self.decision).softmax(1).cpu().numpy())
+        probabilities = np.concatenate(scores)
+        if self.temperature != 1:
+            probabilities = calibration.apply(probabilities, self.temperature).astype(np.float32)
+        return probabilities, np.concatenate([*upright, np.empty(0, bool)])
+
+    def trained_on(self, record: str) -> str:
+        """What the run has to do with a recording, as far as its name tells: a key of `matching.TRAINED_ON`."""
+        if self.records is None:
+            return "unknown"
+        return "yes" if record in self.records["train"] else "epoch" if record in self.records["val"] else "no"
+
+
+def _batches(
+    parts: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], upright: list[NDArray[np.bool_]]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The first row of each batch, and its rows: of one size, for which torch prepares itself once.
+
+    Whether the beats point up, which comes with the parts, is added to `upright`.
+    """
+    first, kept = 0, []
+    for x, up in parts:
+        upright.append(up)
+        kept.append(x)
+        while sum(map(len, kept)) >= PREDICT_ROWS:
+            together = np.concatenate(kept)
+            yield first, together[:PREDICT_ROWS]
+            first, kept = first + PREDICT_ROWS, [together[PREDICT_ROWS:]]
+    if sum(map(len, kept)):
+        yield first, np.concatenate(kept)
+
+
+def load(trained: TrainedRun) -> Classifier:
+    """The classifier of a run, from its config.json and the checkpoint that --resume names, else the best.
+
+    Raises UsageError for a run that no recording can be cut for or that is typed otherwise, CheckpointError.
+    """
+    run, flags, which, spec = trained.run, trained.flags, trained.which, trained.spec
+    trained.check_unchanged()
+    if spec.image:
+        what = "--predict reads recordings as signals, this run was trained on charts"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
+    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
+    if flags.task != "classify":
+        what = "--predict tells classes of beats apart, this run only knows which are not normal"
+        raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    trained.note_short_run()
+    temperature_file = Classify.fixed_file if which == "best" else f"pred/{which}/{Classify.fixed_file}"
+    if trained.typed.get("calibrate") and not (run / temperature_file).exists():
+        what = "--calibrate: this run has no temperature, so that its probabilities are as it was trained"
+        raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
+    path, state = checkpoints.find(run, which)
+    device = build.device_of(flags)
+    with devices.enough_memory(PREDICT_ROWS):
+        model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
+    checkpoints.load_weights(model, state["model"], str(path))
+    decision = build.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
+    records = {side: trained.config["data"].get(f"{side}_records") for side in ("train", "val")}
+    return Classifier(
+        run=run,
+        checkpoint=which,
+        epoch=state["epoch"],
+        spec=spec,
+        form=form,
+        model=model,
+        device=device,
+        decision=None if decision is None else decision.to(device),
+        temperature=_temperature(run, temperature_file, which, fitted=flags.calibrate),
+        label_map=flags.label_map,
+        records=None if None in records.values() else records,
+    )
+
+
+def _temperature(run: RunFolder, name: str, which: str, *, fitted: bool) -> float:
+    """The temperature that a test of this checkpoint fitted on validation; 1 where probabilities stay as trained."""
+    test = f"--test --resume {which} to fit it"
+    if not (run / name).exists():
+        if fitted and which == "best":
+            what = "the temperature is missing, and the run was trained with --calibrate"
+            raise CheckpointError(what, where=str(run / name), hint=test)
+        if fitted:
+            log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
+        return 1.0
+    found = run.read_json(name)
+    if why := schema.misfit(found, {"temperature": schema.Number(calibration.COLDEST, calibration.HOTTEST)}):
+        raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
+    return float(found["temperature"])
+
+
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
     flags = choices.settle(args.resolve(given))
     units.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
     trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
-    run, network = trained.run, classifier.load(trained)
+    run, network = trained.run, load(trained)
     folder = Path(flags.out) if flags.out else run / "predict"
     log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
     with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
@@ -55,9 +182,9 @@ def predict(given: Mapping[str, Any]) -> None:
         done = _each(network, paths, places, flags, failed)
         index.take()
         title = f"Beats classified by {run.path.name}, {network.checkpoint} checkpoint"
-        how = {"classes": network.spec.classes, "title": title, "rule": network.spec.split_rule}
-        values = prediction.write(folder, done, failed, **how)
-    sys.stdout.write(f"{prediction.table(done, network.spec.classes)}\n{json.dumps(files.finite(values))}\n")
+        classes, rule = network.spec.classes, network.spec.split_rule
+        values = prediction.write(folder, done, failed, classes=classes, title=title, rule=rule)
+    sys.stdout.write(f"{prediction.table(done, classes)}\n{json.dumps(files.finite(values))}\n")
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
         raise DataError(what, where=str(folder), hint="mend them and name them alone, the others are done")
@@ -120,11 +247,9 @@ def _classified(network: Classifier, recording: Recording, flags: Flags) -> tupl
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
     for doubt in doubts:
         log.warning("%s", doubt)
-    how = {"gaps": lead.gaps, "start": recording.start}
     label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
-    beats = Beats(
-        recording.name, lead.name, lead.rate_hz, lead.samples, network.spec.classes, peaks, label, scores, **how
-    )
+    timed = (lead.name, lead.rate_hz, lead.samples)
+    beats = Beats(recording.name, *timed, network.spec.classes, peaks, label, scores, lead.gaps, recording.start)
     return lead, beats, doubts
 
 
@@ -135,11 +260,9 @@ def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, 
         annotated, at = wfdb.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=frames_hz)
     is_beat, inside = np.isin(annotated, list(labels.BEATS)), at < lead.samples
     beyond = int((is_beat & ~inside).sum())
-    what = (
-        f"{beyond} of {is_beat.sum()} beats in {recording.name}.{ending} stand after the end of the signal: they are"
-        " left out"
-    )
-    return np.unique(at[is_beat & inside].astype(np.int64)), [what] if beyond else []
+    where = f"{recording.name}.{ending} stand after the end of the signal"
+    doubts = [f"{beyond} of {is_beat.sum()} beats in {where}: they are left out"] if beyond else []
+    return np.unique(at[is_beat & inside].astype(np.int64)), doubts
 
 
 def _write(
@@ -156,28 +279,28 @@ def _write(
     """Write the files of one recording into its `place`, scored from `start_s` on; its summary."""
     place.take()
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
-    reference = _reference(network, recording)
-    found = rhythm.summary(beats) | {
+    found = beat_list.summary(beats) | {
         "folder": place.within,
         "page": written[".html"].name,
         "run": network.run.path.name,
+        "checkpoint": network.checkpoint,
+        "epoch": network.epoch,
+        "beats_by": how,
+        "source": place.of["source"],
+        "doubts": list(doubts),
     }
-    found |= {"checkpoint": network.checkpoint, "epoch": network.epoch, "beats_by": how}
-    found |= {"source": place.of["source"], "doubts": list(doubts)}
-    remarks = [
-        f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}; beats: {how}",
-        *doubts,
-    ]
-    shown = None
-    if reference:
+    by = f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}"
+    remarks, shown = [f"{by}; beats: {how}", *doubts], None
+    if reference := _reference(network, recording):
         at, label, flutter = reference
-        scored = {"given": how != DETECT, "flutter": flutter, "start": round(start_s * beats.rate_hz)}
-        found["score"] = matching.score(beats, at, label, **scored) | {"trained_on": _trained_on(network, beats)}
-        remarks += ["", *prediction.score_lines(found["score"]), matching.TRAINED_ON[found["score"]["trained_on"]]]
+        start = round(start_s * beats.rate_hz)
+        score = matching.score(beats, at, label, given=how != DETECT, flutter=flutter, start=start)
+        found["score"] = score | {"trained_on": network.trained_on(beats.record)}
+        remarks += ["", *prediction.score_lines(score), matching.TRAINED_ON[found["score"]["trained_on"]]]
         shown = None if label is None else (at[label >= 0], label[label >= 0])
     beat_list.save_annotation(beats, written[".pred"])
     beat_list.save_csv(beats, written[".csv"])
-    strip.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
+    prediction.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
     files.write_text(written[".txt"], prediction.text(found, remarks))
     files.write_json(written[".json"], found)
     log.info("%s: %s beats in lead %s, %s", place.within, f"{found['beats']:,}", lead.name, place.folder)
@@ -185,8 +308,7 @@ def _write(
 
 
 def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
-    """Annotated beats, (M,) samples and (M,) classes, -1 for one of none, and segments of flutter (E, 2); None for no
-    beats, and where classes are not known."""
+    """Annotated beats: (M,) samples, (M,) classes, -1 for none of the run's, and flutter (E, 2); None for no beats."""
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
@@ -210,17 +332,8 @@ def _uncompared(network: Classifier, recording: Recording) -> list[str]:
     return []
 
 
-def _trained_on(network: Classifier, beats: Beats) -> str:
-    """What the run has to do with the recording, as far as its name tells: a key of `matching.TRAINED_ON`."""
-    if network.records is None:
-        return "unknown"
-    sides = {"yes": "train", "epoch": "val"}
-    return next((told for told, side in sides.items() if beats.record in network.records[side]), "no")
-
-
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
-    """Where the index of all recordings and the files of each are written; UsageError where something else stands
-    there."""
+    """The places of the index and of the files of each recording; UsageError where something else stands there."""
     sources, names = [parts.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
@@ -243,10 +356,7 @@ def _known(path: Path, summary: str) -> dict[str, Any] | None:
     """What an earlier version of this program wrote a file of, by the summary beside it."""
     try:
         found = files.read_json(path.with_name(summary))
-        return (
-            {"output": "prediction", "source": dict(found["source"])}
-            if found["run"] and found["notice"] == NOTICE
-            else None
-        )
+        of = {"output": "prediction", "source": dict(found["source"])}
+        return of if found["run"] and found["notice"] == NOTICE else None
     except (ValueError, LookupError, TypeError):
         return None

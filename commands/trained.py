@@ -1,12 +1,11 @@
-"""An existing run as it is: `TrainedRun.open(typed)` gives its folder, its configuration, its flags, and how these
-differ from what was typed.
+"""An existing run as it is: folder, configuration, flags, and how these differ from what was typed.
 
-    trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
-    path, state = checkpoints.find(trained.run, trained.which)
+trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
+path, state = checkpoints.find(trained.run, trained.which)
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
-from toolbox.runs.folder import RunFolder, versions
+from toolbox.runs.folder import HISTORY, RunFolder, versions
 from trainer import Trainer
 
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
@@ -80,7 +79,10 @@ class TrainedRun:
         config = read_config(run)
         typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
         own = {name: value for name, value in typed.items() if name not in of_input}
-        flags = choices.settle(_flags(own, config))
+        stored = dict(config["flags"])
+        if own.get("optimizer", stored["optimizer"]) != stored["optimizer"]:  # it has default rates of its own
+            stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
+        flags = choices.settle(args.resolve(own, stored))
         return cls(run, config, typed, flags, args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"]))
 
     @property
@@ -111,8 +113,7 @@ class TrainedRun:
         build.check_classes(self.flags, data.get("name", ""), data.get("classes", ()))
 
     def permit(self, differences: Mapping[str, list[Any]]) -> None:
-        """Raise a UsageError where the run would become another one, unless --override allows that; other initial
-        weights it cannot have."""
+        """Raise a UsageError for another run without --override, and for other weights to start from."""
         told = [
             f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
             for name, (before, now) in differences.items()
@@ -129,11 +130,8 @@ class TrainedRun:
     def note_short_run(self) -> None:
         """Say that the run is a short one, and stays so, where --short-run is not typed again."""
         if self.flags.short_run and not self.typed.get("short_run"):
-            what = (
-                "%s is a short run, of %d batches an epoch, and stays one; --version bump without --short-run makes a"
-                " whole one"
-            )
-            log.warning(what, self.run.path.name, base.BATCHES)
+            what = "%s is a short run, of %d batches an epoch, and stays one; %s makes a whole one"
+            log.warning(what, self.run.path.name, base.BATCHES, "--version bump without --short-run")
 
     def ruled(self, data: Data) -> Data:
         """The data under the run's split rule, and under that of a short run where only a part is measured."""
@@ -154,6 +152,28 @@ class TrainedRun:
             trainer.load_state_dict(state, anew=anew)
         return trainer
 
+    def reopened(
+        self, load: Callable[[Flags], Data], differences: dict[str, list[Any]], *, anew: bool = False
+    ) -> tuple[Flags, Trainer, bool]:
+        """The run's trainer on its own data, with the checkpoint asked for.
+
+        The flags with which it is built come first, and last whether optimizer and schedule are reinitialised: after
+        --override, and for `anew` in this command. Another checksum of the data is added to `differences` and must be
+        permitted.
+        """
+        path, state = checkpoints.find(self.run, self.which)
+        if (self.run / HISTORY).exists():
+            self.run.read_history()  # a file that is no history is a person's, and is not written over
+        data = load(self.flags)
+        if of_data := self.of_data(data):
+            differences |= of_data
+            self.permit(differences)
+        overridden = bool(differences) or checkpoints.predates(path, state, self.config)
+        flags = self.flags.replace(start_epoch=state["epoch"]) if overridden else self.flags
+        data = data if differences else self.ruled(data)
+        anew = anew or overridden or "imported" in self.config
+        return flags, self.restored(flags, data, path, state, anew=anew), overridden
+
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:
     """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
@@ -162,35 +182,23 @@ def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[
 
 
 def read_config(run: RunFolder) -> dict[str, Any]:
-    """The run's config.json, with the parts that a resumed run needs and flags that can be used; else a
-    CheckpointError."""
+    """The run's config.json; a CheckpointError where it lacks what a resumed run needs, or its flags are unusable."""
     config = run.read_json("config.json")
     what = schema.misfit(config, CONFIG)
     if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
         config["flags"]["confusion_video"] = "gif"
-    if what := what or "; ".join(args.misfits(config["flags"])) or _unusable(config["flags"]):
+    what = what or "; ".join(args.misfits(config["flags"]))
+    try:
+        if not what:
+            choices.settle(args.resolve({}, config["flags"]))
+    except UsageError as error:
+        what = error.what
+    if what:
         raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint=MEND)
     return config
-
-
-def _unusable(stored: Mapping[str, Any]) -> str:
-    """The flags with which no run can have been started; empty where there are none."""
-    try:
-        choices.settle(args.resolve({}, stored))
-    except UsageError as error:
-        return error.what
-    return ""
 
 
 def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
     dataset = flags.dataset or next(iter(there), build.DATASETS_BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
-
-
-def _flags(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Flags:
-    """The typed flags over the run's; another optimizer takes its own default rates, not those of the run's."""
-    stored = dict(config["flags"])
-    if typed.get("optimizer", stored["optimizer"]) != stored["optimizer"]:
-        stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
-    return args.resolve(typed, stored)

@@ -63,7 +63,7 @@ def _detector(target: str, about: str, parameters: int) -> Network:
     return Network(f"signals.autoencoder:{target}", about, parameters, task="detect")
 
 
-RESNET, XRESNET, FORMER = "signals.resnet1d:ResNet1d", "signals.xresnet1d:XResNet1d", "signals.ecgformer:ECGFormer"
+RESNET, XRESNET, FORMER = "signals.resnet1d:ResNet1d", "signals.resnet1d:XResNet1d", "signals.ecgformer:ECGFormer"
 INCEPTION = "signals.inception1d:Inception1d"
 _ONE, _TWO, _NARROW, _WIDE = (1, 1, 1, 1), (2, 2, 2, 2), (32, 32, 32, 32), (32, 64, 128, 254)
 
@@ -95,7 +95,7 @@ CLASSIFIERS = {
                             sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
     "xresnet1d_18": Network(XRESNET, "the same with two blocks a group", 202_965,
                             sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
-    "resnet1d_grid": Network("signals.resnet1d_grid:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677),
+    "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677),
     "ecgformer": Network(FORMER, "transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
                          sizes={"width": 192, "layers": 6, "heads": 8}),
     "ecgformer_small": Network(FORMER, "transformer, four layers of width 96 (for a GPU)", 475_877,

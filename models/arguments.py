@@ -18,8 +18,7 @@ HINT = "--model-args filters=64-128,dropout=0.4"
 
 
 def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
-    """Values by argument; a UsageError for what the network does not take, twice the same, or a value of another
-    type."""
+    """Values by argument; a UsageError for an unknown argument, one typed twice, or a value of another type."""
     known = kinds(network)
     if not known:
         raise UsageError(f"{name} takes no --model-args", hint="leave them out")
@@ -46,9 +45,8 @@ def _value(key: str, kind: Any, text: str) -> Any:
         return _one(key, kind, text)
     items = text.split("-")
     if len(items) > LONGEST:
-        raise UsageError(
-            f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read", hint=f"{key}=64-128"
-        )
+        what = f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read"
+        raise UsageError(what, hint=f"{key}=64-128")
     return tuple(_one(key, get_args(kind)[0], item) for item in items)
 
 
@@ -64,11 +62,7 @@ def _one(key: str, kind: Any, text: str) -> Any:
 
 
 READERS: dict[Any, tuple[Callable[[str], Any], str, Callable[[Any], bool]]] = {
-    int: (
-        int,
-        f"a whole number from 1 to {LARGEST} (of a list: with - between them)",
-        lambda number: 1 <= number <= LARGEST,
-    ),
+    int: (int, f"a whole number from 1 to {LARGEST} (of a list: with - between them)", lambda n: 1 <= n <= LARGEST),
     float: (float, f"a number from 0 to {LARGEST}", lambda number: 0 <= number <= LARGEST),
     bool: ({"true": True, "false": False}.__getitem__, "true or false", lambda _: True),
     str: (str, "a word", lambda word: word.isprintable()),

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 
 class Committee(nn.Module):
-    """Inputs (B, ...) -> logits (B, K): the logarithm of the members' mean probabilities (deep ensembles, arXiv
-    1612.01474).
+    """Inputs (B, ...) -> logits (B, K): the log of the members' mean probabilities (deep ensembles, arXiv 1612.01474).
 
     In training a batch is dealt out: each row goes to one member, which alone learns from it, so that the loss of a
     step is that of every member by itself. Batches are made for that (`samplers.epoch_order`): each member gets every
@@ -48,8 +47,7 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class Fused(nn.Module):
-    """(B, C, T) and features (B, F) -> logits (B, K): `network` without its head, beside the features, into one new
-    head.
+    """(B, C, T) and features (B, F) -> logits (B, K): `network` without its head beside the features, into a new head.
 
     The features are brought to mean 0 and variance 1 as seen in training, and pass a hidden layer of their own. What
     the network is after is changed: its `head` no longer exists.

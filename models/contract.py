@@ -1,5 +1,4 @@
-"""What the loop asks of a network, seen on a few rows before a network of the user's own is trained: the shape of its
-outputs."""
+"""A network of the user's own is tried on a few rows before it is trained: its outputs must have the right shape."""
 
 import copy
 

@@ -20,7 +20,7 @@ from loaders import base
 from loaders.base import Data
 from studies import plans
 from studies.grid import Cell, varying
-from studies.ledger import DONE, FIRST, LENGTH, OF_THE_MACHINE, Job, Ledger
+from studies.ledger import DONE, FIRST, LENGTH, NO_FIGURES, OF_THE_MACHINE, Job, Ledger
 from toolbox.errors import UsageError, program
 from toolbox.flags import Flag, Flags
 from toolbox.metrics import cost
@@ -77,7 +77,7 @@ class Series:
         return f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
 
     def flags(self, number: int = 0) -> dict[str, Any]:
-        """The flags that run `number` has beside those of its configuration."""
+        """The flags that run `number` has in addition to those of its configuration."""
         if self.whole:
             return ALL_ROWS
         return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}
@@ -149,7 +149,7 @@ def configurations(cells: Sequence[Cell], runs: Series = ONCE) -> list[Configura
 
 def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
     """One configuration after every check of the commander. Raises UsageError where its flags are not a new run's."""
-    given, more = args.parse(typed(cell)) | {"no_figures": True}, runs.flags()
+    given, more = args.parse(typed(cell)) | NO_FIGURES, runs.flags()
     if more and (own := OF_THE_SERIES & given.keys()):
         what = f"{args.flag_name(min(own))} is not for a configuration where folds validate in turn"
         raise UsageError(what, hint="leave it out")

@@ -43,7 +43,7 @@ class Range:
         """Both ends, in the type that is drawn."""
         return [int(end) if self.kind == "randint" else end for end in (self.low, self.high)]
 
-    def beside(self, value: float) -> list[float]:
+    def neighbours(self, value: float) -> list[float]:
         """One step down and one up, within the range: half as much again in a logarithmic range, a tenth of the width
         of a uniform one, 1 of whole numbers."""
         if self.kind == "loguniform":
@@ -248,6 +248,6 @@ def around(best: Cell, space: Space) -> list[Cell]:
     grid = fixed(best)
     for name, values in ranges.items():
         rest = fixed({key: value for key, value in best.items() if key != name})
-        steps = [value for value in values.beside(float(best[name])) if str(value) != best[name]]
+        steps = [value for value in values.neighbours(float(best[name])) if str(value) != best[name]]
         grid = grid + rest * Option(name, steps) if steps else grid
     return grid.cells()

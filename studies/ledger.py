@@ -34,6 +34,7 @@ OF_THE_MACHINE = frozenset(args.FLAGS.names(identifies=False))
 LENGTH = args.FLAGS.names("length", on_resume="free")
 PATHS = {flag.name for flag in args.FLAGS if flag.path}  # in config.json relative to the root
 FOREIGN = {"overrides": "it was resumed with --override", "imported": "it was imported"}  # by key of config.json
+NO_FIGURES = {"no_figures": True}  # of every run; --test draws them later
 MOST_RUNS = 100_000
 FLAGS = {"*": str}
 PLAN = {"reps": schema.Count(), "folds": schema.Count(1), "cells": [{"name": str, "cell": FLAGS}]}

@@ -1,6 +1,6 @@
 """The table of a study for readers: aligned lines, and a page with score against cost, curves and box plots.
 
-`write(ledger, rows, table, ...)` makes index.html in the study's folder, with plotly's library beside it.
+`write(ledger, rows, table, ...)` makes index.html in the study's folder, with a copy of plotly's library.
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,9 +163,9 @@ def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
         place = {"row": 1 + i // columns, "col": 1 + i % columns}
         for trace in _traces(table, names, metric, name):
             figure.add_trace({**trace, "showlegend": not i}, **place)
-        how = {"type": "log", "exponentformat": "SI", "dtick": "D2", **place}
         way = "reversed" if COSTS[name].more_is_better else True
-        figure.update_xaxes(title_text=COSTS[name].label, autorange=way, **how)
+        figure.update_xaxes(title_text=COSTS[name].label, autorange=way, type="log", dtick="D2", **place)
+    figure.update_xaxes(exponentformat="SI")
     figure.update_yaxes(range=_limits(table))
     figure.update_yaxes(title_text=metric, col=1)
     figure.update_layout(template="plotly_white", height=PANEL_HEIGHT * lines + 60, hovermode="closest")
@@ -287,9 +287,15 @@ def boxes_figure(rows: Sequence[Row], names: Names, metric: str) -> "Figure":
     figure = express.box(frame, x="name", points="all", **_look(names, metric))
     figure.update_traces(jitter=0.3, pointpos=0, showlegend=False)
     frame = frame[frame["collapsed"] != ""]
-    cross = {"symbol": "x", "size": 10, "color": "black"}
-    how = {"mode": "markers", "marker": cross, "name": "collapsed", "showlegend": len(frame) > 0}
-    return figure.add_scatter(x=frame["name"], y=frame["score"], text=frame["collapsed"], **how)
+    return figure.add_scatter(
+        x=frame["name"],
+        y=frame["score"],
+        text=frame["collapsed"],
+        mode="markers",
+        marker={"symbol": "x", "size": 10, "color": "black"},
+        name="collapsed",
+        showlegend=len(frame) > 0,
+    )
 
 
 def _look(names: Names, metric: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from toolbox.terminal import StopRequest
 ROOT = str(Path(__file__).resolve().parent.parent)
 SHOW_S, LOG_S = 2.0, 30.0  # between two looks at the workers; between two lines of the log
 AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is tried again
-PATIENCE_S = 20.0  # that a scheduler may take to answer
+CONNECT_S, PATIENCE_S = 10, 20.0  # that a scheduler may take to be found, and to answer
 LOOPBACK = "127.0.0.1"
 LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
@@ -157,7 +157,7 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
         try:
             if not address:
                 cluster = stack.enter_context(_local(workers, gpus))
-            client = distributed.Client(address or cluster, timeout="10s", set_as_default=False)
+            client = distributed.Client(address or cluster, timeout=CONNECT_S, set_as_default=False)
             stack.callback(_closed, client, timeout=2)
         except (OSError, ValueError, TimeoutError, RuntimeError) as error:
             what = "no scheduler answers" if address else f"the workers cannot be started: {error}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import args
-from studies.ledger import DONE, FAILED, PRUNED, STARTED, STOPPED, Job, Ledger
+from studies.ledger import DONE, FAILED, NO_FIGURES, PRUNED, STARTED, STOPPED, Job, Ledger
 from toolbox import errors, plain
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.flags import Flags
@@ -38,7 +38,7 @@ QUIET = ("matplotlib", "PIL", "urllib3", "torch", "distributed", "asyncio", "tor
 ALONE = threading.Lock()  # torch has one random state a process: a worker of several threads does one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
 STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
-DATA: dict[str, Any] = {}  # what loads data for the driver whose tasks are done now
+DATA: dict[str, Any] = {}  # by driver, of the last one: what loads data
 # Flags in hints for a single run, which a study does not take, and the hint in their place.
 OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
 RETRY = "--retry runs it again; another --name starts a new study"
@@ -71,8 +71,8 @@ def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SI
     """Let a driver's runs with these keys end after their step; None is all of them, also those to come."""
     if keys is None:
         STOPPED_FOR.add(driver)
-    for whose, key in list(RUNNING):
-        if whose == driver and (keys is None or key in keys) and (request := RUNNING.get((whose, key))):
+    for owner, key in list(RUNNING):
+        if owner == driver and (keys is None or key in keys) and (request := RUNNING.get((owner, key))):
             request.requested = signum
 
 
@@ -139,7 +139,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
 
     root = {"root_dir": str(ledger.root)}
     if folder := _begun(ledger, job):
-        trained = TrainedRun.open({**root, "resume": "latest", "no_figures": True}, run=RunFolder(folder))
+        trained = TrainedRun.open({**root, **NO_FIGURES, "resume": "latest"}, run=RunFolder(folder))
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}

@@ -135,6 +135,23 @@ def root(tmp_path: Path, synth_cache: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def closed(tmp_path: Path, synth_cache: Path) -> Path:
+    """A root whose generated test rows are not there yet, so that who opens them leaves a trace."""
+    cache = tmp_path / "data" / "synth" / "cache"
+    cache.mkdir(parents=True)
+    (train,) = synth_cache.glob("train-*")
+    (cache / train.name).symlink_to(train)
+    return tmp_path / "data"
+
+
+def test_set_is_closed(root: Path) -> bool:
+    return not list((root / "synth" / "cache").glob("test-*"))
+
+
+test_set_is_closed.__test__ = False
+
+
 class Page(HTMLParser):
     """What a page loads from elsewhere."""
 

@@ -27,7 +27,7 @@ from toolbox.metrics import bootstrap
 ROOT = Path(__file__).parent.parent
 IMPORTED = (
     "torch._dynamo", "commands.fit", "commands.evaluate", "commands.predict", "commands.explain", "commands.data",
-    "toolbox.reports.plots", "toolbox.tasks.classify_report", "toolbox.tasks.detect_report", "loaders.families.rows",
+    "toolbox.reports.plots", "toolbox.tasks.classify", "toolbox.tasks.detect", "loaders.families.rows",
     "loaders.synthetic.beats", "models.signals.cnn1d", "studies.stages", "studies.runner", "pandas",
 )  # fmt: skip
 READ_BY_IMPORTS = (

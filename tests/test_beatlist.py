@@ -10,7 +10,7 @@ import pytest
 import wfdb
 
 from toolbox import files
-from toolbox.ecg import beat_list, rhythm
+from toolbox.ecg import beat_list
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import ResourceError, UsageError
 from toolbox.reports import prediction
@@ -49,7 +49,7 @@ def test_where_each_symbol_is_a_class_it_is_written_as_it_is_and_premature_beats
     beats = make_beats("NAVEL/", classes=tuple("NLAVE/"))
     beat_list.save_annotation(beats, tmp_path / "r1.pred")
     assert wfdb.rdann(str(tmp_path / "r1"), "pred").symbol == list("NAVEL/")
-    assert rhythm.summary(beats)["ectopic"]["beats"] == 3
+    assert beat_list.summary(beats)["ectopic"]["beats"] == 3
 
 
 def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_no_beats_are_a_file_that_wfdb_reads(tmp_path: Path) -> None:
     beat_list.save_csv(beats, tmp_path / "r1.csv")
     assert len(wfdb.rdann(str(tmp_path / "r1"), "pred").sample) == 0
     assert len(pd.read_csv(tmp_path / "r1.csv")) == 0
-    assert "-" in prediction.text(rhythm.summary(beats))
+    assert "-" in prediction.text(beat_list.summary(beats))
 
 
 @pytest.mark.parametrize("extension", ["pred1", "", "a_b", "."])
@@ -87,7 +87,7 @@ def test_the_csv_has_a_line_a_beat(tmp_path: Path) -> None:
 def test_an_interval_over_a_gap_is_none() -> None:
     beats = make_beats("NNNN", gaps=np.array([[500, 600], [820, 840]]))
     assert np.isnan(beats.rr_s).tolist() == [True, False, True, True]
-    assert rhythm.summary(beats)["without_signal_s"] == pytest.approx(0.48)
+    assert beat_list.summary(beats)["without_signal_s"] == pytest.approx(0.48)
 
 
 # Beats, and singles, couplets, runs, the longest run, episodes of bigeminy and of trigeminy of V among them.
@@ -106,7 +106,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize(("letters", "counts"), PATTERNS)
 def test_couplets_runs_and_bigeminy_are_counted(letters: str, counts: tuple[int | None, ...]) -> None:
-    found = rhythm.summary(make_beats(letters))["patterns"]["V"]
+    found = beat_list.summary(make_beats(letters))["patterns"]["V"]
     keys = ("single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes")
     assert tuple(found[key] for key in keys) == counts
 
@@ -114,13 +114,13 @@ def test_couplets_runs_and_bigeminy_are_counted(letters: str, counts: tuple[int 
 def test_a_gap_ends_a_run() -> None:
     whole = make_beats("NVVVVN")
     split = Beats(**{**vars(whole), "gaps": np.array([[whole.sample[2] + 50, whole.sample[3] - 50]])})
-    assert rhythm.summary(whole)["patterns"]["V"]["runs"] == 1
-    assert rhythm.summary(split)["patterns"]["V"]["couplets"] == 2
+    assert beat_list.summary(whole)["patterns"]["V"]["runs"] == 1
+    assert beat_list.summary(split)["patterns"]["V"]["couplets"] == 2
 
 
 def test_the_figures_are_those_of_the_beats() -> None:
     beats = make_beats("N" * 90 + "V" * 6 + "S" * 4, start=datetime(2020, 3, 4, 5, 6, 7))
-    found = rhythm.summary(beats)
+    found = beat_list.summary(beats)
     assert found["beats"] == 100
     assert found["beats_of_class"] == {"N": 90, "S": 4, "V": 6, "F": 0, "Q": 0}
     assert found["rate_per_min"] == {"mean": 75.0, "lowest": 75.0, "highest": 75.0}
@@ -132,7 +132,7 @@ def test_the_figures_are_those_of_the_beats() -> None:
 def test_lowest_and_highest_rate_are_of_eight_intervals_and_the_pause_is_found() -> None:
     sample = np.cumsum([250] + [250] * 20 + [900] + [125] * 20)
     beats = Beats("r", "I", 250, 9000, ("N",), sample, np.zeros(42, dtype=int), np.ones((42, 1)))
-    found = rhythm.summary(beats)
+    found = beat_list.summary(beats)
     assert found["rate_per_min"]["highest"] == 120
     assert found["rate_per_min"]["lowest"] == pytest.approx(60 / ((7 + 3.6) / 8), abs=0.05)
     assert found["pauses"] == {"above_2_s": 1, "longest_s": 3.6, "longest_time_s": 21.0}
@@ -140,7 +140,7 @@ def test_lowest_and_highest_rate_are_of_eight_intervals_and_the_pause_is_found()
 
 def test_hours_add_up_to_the_whole() -> None:
     beats = make_beats("NNNV" * 3000)
-    hours = rhythm.summary(beats)["hours"]
+    hours = beat_list.summary(beats)["hours"]
     assert len(hours) == 3
     assert sum(hour["beats"] for hour in hours) == 12_000
     assert sum(hour["ectopic"]["V"] for hour in hours) == 3000
@@ -148,7 +148,7 @@ def test_hours_add_up_to_the_whole() -> None:
 
 
 def test_the_summary_is_plain_json_and_its_text_says_what_the_tool_is_not(tmp_path: Path) -> None:
-    found = rhythm.summary(make_beats("NNVVVNSN" * 1000))
+    found = beat_list.summary(make_beats("NNVVVNSN" * 1000))
     files.write_json(tmp_path / "summary.json", found)
     assert json.loads((tmp_path / "summary.json").read_text()) == found
     lines = prediction.text(found).splitlines()

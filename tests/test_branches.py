@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from studies_here import job_of, outcomes
 
 from conftest import weights
 from loaders.base import Data
 from studies import branches, cells, runner, worker
 from studies.branches import Branches
-from studies.cells import Series
 from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
 
 CPU = torch.device("cpu")
@@ -35,18 +35,14 @@ CELLS = (
 BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "3"}
 
 
-def task(cell: dict[str, str], **how: Any) -> Job:
-    return Series(tested=False, **how).job(cells.configuration(BASE | cell), 0, None)
+def task(cell: dict[str, str]) -> Job:
+    return job_of(BASE | cell)
 
 
 def ledger_of(folder: Path, cache: Path) -> Ledger:
     (folder / "data" / "synth").mkdir(parents=True)
     (folder / "data" / "synth" / "cache").symlink_to(cache)
     return Ledger.open(folder / "data", "b")
-
-
-def carried_out(ledger: Ledger, *tasks: Job) -> list[dict[str, Any]]:
-    return worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(each) for each in tasks])
 
 
 def folder(ledger: Ledger, task: Job) -> Path:
@@ -78,23 +74,21 @@ def assert_same(mine: Path, theirs: Path) -> None:
 def alone(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Ledger:
     """Every cell carried out by itself."""
     ledger = ledger_of(tmp_path_factory.mktemp("alone"), synth_cache)
-    assert [carried_out(ledger, task(cell))[0]["state"] for cell in CELLS] == [DONE] * len(CELLS)
+    assert [outcomes(ledger, task(cell))[0]["state"] for cell in CELLS] == [DONE] * len(CELLS)
     return ledger
 
 
-@pytest.mark.parametrize("together", [2, 4])
 def test_branches_are_the_runs_that_they_are_alone(
-    tmp_path: Path, synth_cache: Path, alone: Ledger, together: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, synth_cache: Path, alone: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     monkeypatch.setattr(branches, "Kept", lambda *facts: made.append(facts[1]) or Kept(*facts))
     ledger, tasks = ledger_of(tmp_path, synth_cache), [task(cell) for cell in CELLS]
-    for group in cells.groups(tasks, together):
-        assert [outcome["state"] for outcome in carried_out(ledger, *group)] == [DONE] * together
+    (group,) = cells.groups(tasks, len(tasks))
+    assert [outcome["state"] for outcome in outcomes(ledger, *group)] == [DONE] * len(tasks)
     for each in tasks:
         assert_same(folder(ledger, each), folder(alone, each))
-    steps = 10 * sum(max(int(one.given["epochs"]) for one in group) for group in cells.groups(tasks, together))
-    assert len(made) == steps  # each batch was made once for all
+    assert len(made) == 10 * max(int(each.given["epochs"]) for each in tasks)  # each batch was made once for all
 
 
 Kept = branches.Kept
@@ -105,10 +99,10 @@ def test_a_branch_that_fails_is_a_row_and_the_others_are_what_they_would_have_be
 ) -> None:
     ledger, bad = ledger_of(tmp_path, synth_cache), task(BAD)
     first, second = task(CELLS[1]), task(CELLS[0])
-    outcomes = carried_out(ledger, first, bad, second)
-    assert [outcome["state"] for outcome in outcomes] == [DONE, FAILED, DONE]
-    assert outcomes[1]["code"] == 5
-    assert carried_out(alone, bad)[0]["error"] == outcomes[1]["error"]
+    ended = outcomes(ledger, first, bad, second)
+    assert [outcome["state"] for outcome in ended] == [DONE, FAILED, DONE]
+    assert ended[1]["code"] == 5
+    assert outcomes(alone, bad)[0]["error"] == ended[1]["error"]
     for each in (first, second):
         assert_same(folder(ledger, each), folder(alone, each))
         assert ledger.status_of(each).state == DONE
@@ -125,14 +119,14 @@ def test_branches_that_stand_at_different_places_meet_and_end_as_alone(
     ledger, (ahead, behind) = ledger_of(tmp_path, synth_cache), map(task, CELLS[:2])
     looks = iter(range(14))
     monkeypatch.setattr(worker, "StopRequest", lambda: StopAfter(looks))
-    assert carried_out(ledger, ahead) == [{"state": STOPPED}]
+    assert outcomes(ledger, ahead) == [{"state": STOPPED}]
     monkeypatch.undo()
     steps = []
     pass_on = Branches.pass_on
     monkeypatch.setattr(
         Branches, "pass_on", lambda self, place, device: (steps.append(place), pass_on(self, place, device))
     )
-    assert [outcome["state"] for outcome in carried_out(ledger, ahead, behind)] == [DONE] * 2
+    assert [outcome["state"] for outcome in outcomes(ledger, ahead, behind)] == [DONE] * 2
     assert steps[0] > (0, 0)  # it went on within an epoch, and then waited for the other
     assert steps[-10:] == [(2, step) for step in range(10)]
     assert steps.count((1, 9)) == 2
@@ -174,7 +168,7 @@ def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
     assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
     assert [each.flags for group in found[:2] for each in group] == [BASE | cell for cell in alike]
     assert cells.groups(tasks, 1) == [(each,) for each in tasks]
-    again = Series(reps=2).job(cells.configuration(BASE | alike[0]), 1, None)
+    again = job_of(BASE | alike[0], 1)
     assert len(cells.groups([tasks[0], again], 2)) == 2  # another seed, another split
 
 

@@ -11,7 +11,7 @@ from test_charts import RATE_HZ, make_data
 from torch import nn
 
 import args
-from commands import attribution, build, doubting
+from commands import attribution, build
 from commands.explain import _draw, _examples
 from conftest import make_spec
 from loaders.base import Data, DataSpec
@@ -19,7 +19,7 @@ from loaders.charts import rows
 from loaders.charts.view import as_charts
 from models import get_model
 from toolbox.explain import methods
-from toolbox.explain.maps import FeatureMap
+from toolbox.explain.methods import FeatureMap
 from toolbox.paper.layouts import MM_PER_S
 from toolbox.runs.folder import RunFolder
 from toolbox.terminal import StopRequest
@@ -117,7 +117,7 @@ def test_every_method_explains_charts_and_can_be_checked(
     seen = attribution.attribute(own, which, own.probabilities(which).argmax(1))
     assert seen.attribution.shape == (2, 3, *own.data.spec.image)
     assert seen.attribution.isfinite().all()
-    found = doubting.doubt(own, seen, StopRequest())
+    found = attribution.doubt(own, seen, StopRequest())
     assert found.values["rows"] == 2
     names = {each.name for each in found.sentences}
     assert {"Weights made anew", "Deletion", "Insertion"} <= names or found.values["rows_with_nothing_marked"] == 2
@@ -157,7 +157,7 @@ def test_several_charts_of_a_row_have_pictures_of_their_own(subject: attribution
 
 def test_labels_of_charts_are_permuted_by_the_row_of_signals(subject: attribution.Subject) -> None:
     train = subject.data.train
-    permuted = doubting._permuted(train, 5)
+    permuted = attribution._permuted(train, 5)
     assert (permuted.y != train.y).any()
     for index in np.unique(train.index)[:5]:
         assert len(set(permuted.y[permuted.index == index])) == 1, "all charts of a row have its label"

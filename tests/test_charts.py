@@ -14,7 +14,7 @@ from test_crops import make_store
 from test_trainer import NEVER, StopAfter, assert_same, fit
 
 import args
-from commands import build, choices, classifier
+from commands import build, choices, predict
 from commands.trained import TrainedRun
 from conftest import make_spec
 from loaders import DATASETS, get_data
@@ -413,4 +413,4 @@ def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
     run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
     with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
-        classifier.load(TrainedRun.open({"root_dir": tmp_path}, run=run))
+        predict.load(TrainedRun.open({"root_dir": tmp_path}, run=run))

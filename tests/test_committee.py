@@ -56,18 +56,8 @@ def test_each_member_gets_every_batch_of_an_order_of_its_own(sampler: str | None
 
 
 def test_a_member_is_the_network_that_is_trained_alone(root: Path) -> None:
-    run = (
-        "--dataset",
-        "synth",
-        "--model-name",
-        "cnn1d_3",
-        "--root-dir",
-        root,
-        "--no-figures",
-        "--short-run",
-        "--epochs",
-        "2",
-    )
+    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures", "--short-run")
+    run += ("--epochs", "2")
     for members in ("1", "2"):
         assert carried_out(*run, "--members", members, "--grad-clip", "0.1").code == 0
     alone, both = (

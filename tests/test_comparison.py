@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from commands import compare
 from loaders import DATASETS
 from loaders.base import Split
 from loaders.datasets import ecg5000, table
@@ -21,10 +22,9 @@ from loaders.families import by_patient as patients
 from loaders.splits import by_row
 from loaders.splits.by_row import Fold, Holdout
 from toolbox import files
-from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import ec57
-from toolbox.reports import comparison
+from toolbox.plain import NOTICE
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
 
@@ -62,7 +62,7 @@ def changed(predictions: Predictions, **arrays: NDArray) -> Predictions:
 @given(st.integers(0, 2**31))
 def test_a_run_against_itself_differs_by_nothing(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     run = finished(tmp_path_factory.mktemp("runs"), "a", rows(seed))
-    (against,) = comparison.compare([run, run])["against_the_first"]
+    (against,) = compare.measure([run, run])["against_the_first"]
     for name, of in against.items():
         assert (of["difference"], of["interval"], of["without_interval"], of["above_0"]) == (
             0,
@@ -74,7 +74,7 @@ def test_a_run_against_itself_differs_by_nothing(tmp_path_factory: pytest.TempPa
 
 def test_a_difference_is_that_of_the_figures_and_its_interval_holds_it(tmp_path: Path) -> None:
     runs = [finished(tmp_path, name, rows(seed, right=right)) for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8))]
-    values = comparison.compare(runs)
+    values = compare.measure(runs)
     first, second = (run["figures"] for run in values["runs"])
     for run, figures in zip(runs, (first, second), strict=True):
         of = Predictions.load(run / "pred" / "predictions.npz")
@@ -94,7 +94,7 @@ def test_a_difference_is_that_of_the_figures_and_its_interval_holds_it(tmp_path:
 def test_pairing_makes_the_interval_narrower_than_two_apart(tmp_path: Path) -> None:
     """What makes a record hard for both runs is no part of their difference."""
     runs = [finished(tmp_path, name, rows(seed)) for name, seed in (("a", 1), ("b", 2))]
-    low, high = comparison.compare(runs)["against_the_first"][0]["accuracy"]["interval"]
+    low, high = compare.measure(runs)["against_the_first"][0]["accuracy"]["interval"]
     apart = [
         ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES)["intervals"]["gross"]["accuracy"]
         for of in (rows(1), rows(2))
@@ -104,7 +104,7 @@ def test_pairing_makes_the_interval_narrower_than_two_apart(tmp_path: Path) -> N
 
 def test_the_other_way_round_is_the_difference_with_its_sign_changed(tmp_path: Path) -> None:
     runs = [finished(tmp_path, name, rows(seed)) for name, seed in (("a", 1), ("b", 2))]
-    one, other = (comparison.compare(order)["against_the_first"][0] for order in (runs, runs[::-1]))
+    one, other = (compare.measure(order)["against_the_first"][0] for order in (runs, runs[::-1]))
     for name, of in one.items():
         assert of["difference"] == -other[name]["difference"]
         if of["interval"] is not None:
@@ -116,14 +116,14 @@ def test_rows_are_matched_by_record_and_index_whatever_their_order(tmp_path: Pat
     predictions, order = rows(2), np.random.default_rng(0).permutation(450)
     shuffled = Predictions(**{name: array[order] for name, array in vars(predictions).items()})
     runs = [finished(tmp_path, name, of) for name, of in (("a", rows(1)), ("b", predictions), ("c", shuffled))]
-    second, third = comparison.compare(runs, replicates=50)["against_the_first"]
+    second, third = compare.measure(runs, replicates=50)["against_the_first"]
     assert second == third
 
 
 def test_rows_are_drawn_where_no_record_is_known(tmp_path: Path) -> None:
     nobody = np.full(450, "")
     runs = [finished(tmp_path, name, changed(rows(seed), record=nobody)) for name, seed in (("a", 1), ("b", 2))]
-    values = comparison.compare(runs, replicates=300)
+    values = compare.measure(runs, replicates=300)
     assert (values["units"], values["of_units"]) == (450, "rows")
     assert values["interval_method"] == "percentile bootstrap over rows, 300 replicates"
     said = [Predictions.load(run / "pred" / "predictions.npz") for run in runs]
@@ -199,21 +199,21 @@ SPLITTERS = (by_patient, as_a_column_says, in_two_files, pooled, whole_records, 
 def test_who_validates_is_no_part_of_the_rule_for_the_test(rule: Callable[[Holdout, int], str]) -> None:
     """Whatever the wording of a loader: validation differs in each of these, and nothing else does."""
     rules = [rule(*of) for of in ((0.1, 1), (0.2, 1), (0.2, 5), (0.0, 1), (Fold(1, 5), 1), (Fold(2, 5), 1))]
-    assert len({comparison.test_side(of) for of in rules}) == 1
-    assert len({comparison.validation(of) for of in rules}) >= 4
-    assert not re.search(r"validat|[;, ]$", comparison.test_side(rules[0])) or rule is pooled
+    assert len({compare.test_side(of) for of in rules}) == 1
+    assert len({compare.validation(of) for of in rules}) >= 4
+    assert not re.search(r"validat|[;, ]$", compare.test_side(rules[0])) or rule is pooled
 
 
 def test_a_column_that_says_who_validates_too_has_the_same_test_as_one_that_does_not() -> None:
     side = np.repeat(["train", "val", "test"], [60, 20, 20])
     own = table.by_column(own_rows(), side, request("table", 0.1, 1))[-1]
-    assert comparison.test_side(own) == comparison.test_side(as_a_column_says(0.1, 1))
-    assert comparison.validation(own) == "validation too"
+    assert compare.test_side(own) == compare.test_side(as_a_column_says(0.1, 1))
+    assert compare.validation(own) == "validation too"
 
 
 def test_a_seed_that_decides_the_test_rows_stays_in_their_rule() -> None:
     rules = {table.by_record(own_rows(), None, request("table", 0.1, seed))[-1] for seed in (1, 2)}
-    assert len({comparison.test_side(of) for of in rules}) == 2
+    assert len({compare.test_side(of) for of in rules}) == 2
 
 
 def test_runs_that_differ_in_who_validates_are_compared_and_a_line_says_so(tmp_path: Path) -> None:
@@ -222,19 +222,19 @@ def test_runs_that_differ_in_who_validates_are_compared_and_a_line_says_so(tmp_p
         finished(tmp_path, name, rows(seed), rule=rule)
         for seed, (name, rule) in enumerate(zip("abc", rules, strict=True))
     ]
-    values = comparison.compare(runs)
+    values = compare.measure(runs)
     rule = "the archive's train and test files; all beats are one patient's"
     assert values["split_rule"] == rule
-    text = comparison.summary(values).splitlines()
+    text = compare.summary(values).splitlines()
     drawn = "validation is 0.1 of train, stratified by class, seed"
     said = (
         f"validation differs: in a, {drawn} 1; in b, {drawn} 2; in c, no row validates, all that are not test are"
         " trained on"
     )
     assert text[:2] == [f"split: {rule}", said]
-    same = comparison.compare([runs[0], runs[0]], replicates=50)
+    same = compare.measure([runs[0], runs[0]], replicates=50)
     assert same["split_rule"] == rules[0]
-    assert "validation differs" not in comparison.summary(same)
+    assert "validation differs" not in compare.summary(same)
 
 
 @pytest.mark.parametrize("what", OTHERS)
@@ -242,13 +242,13 @@ def test_what_cannot_be_compared_is_refused_and_the_difference_named(tmp_path: P
     how, predictions, says = OTHERS[what]
     runs = [finished(tmp_path, "a", FIRST), finished(tmp_path, "b", predictions, **how)]
     with pytest.raises(UsageError, match=rf"a and b cannot be compared.*{says}.*Try: ") as caught:
-        comparison.compare(runs)
+        compare.measure(runs)
     assert "\n" not in str(caught.value)
 
 
 def test_one_run_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two runs"):
-        comparison.compare([finished(tmp_path, "a", FIRST)])
+        compare.measure([finished(tmp_path, "a", FIRST)])
 
 
 @pytest.mark.parametrize("spoil", ["missing", "damaged", "no metrics", "no config", "a detector"])
@@ -264,7 +264,7 @@ def test_a_run_without_a_readable_test_is_a_checkpoint_error(tmp_path: Path, spo
     else:
         (run / {"no metrics": "pred/metrics.json", "no config": "config.json"}[spoil]).unlink()
     with pytest.raises(CheckpointError, match="Try: "):
-        comparison.compare([run, run])
+        compare.measure([run, run])
 
 
 def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ def test_the_summary_has_both_figures_the_difference_and_the_rule(tmp_path: Path
         finished(tmp_path, name, rows(seed, right=right))
         for name, seed, right in (("a", 1, 0.6), ("b", 2, 0.8), ("c", 3, 0.8))
     ]
-    values = comparison.compare(runs, replicates=100)
-    text = comparison.summary(values)
+    values = compare.measure(runs, replicates=100)
+    text = compare.summary(values)
     assert f"split: {RULE}" in text
     assert "intervals over 15 records, the same for both: jackknife t" in text
     assert "macro F1 over N, S, V, F; Q reported but left out of it" in text
@@ -299,7 +299,7 @@ def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int
         finished(tmp_path, name, rows(seed, right=right, records=records))
         for name, seed, right in (("a", 1, 0.3), ("b", 2, 0.8))
     ]
-    values = comparison.compare(runs)
+    values = compare.measure(runs)
     of = values["against_the_first"][0]["accuracy"]
     assert of["difference"] > 0.2
     assert (of["interval"], of["without_interval"], of["above_0"]) == (None, lacks, None)
@@ -307,7 +307,7 @@ def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int
     assert (
         json.loads((tmp_path / "comparison.json").read_text())["against_the_first"][0]["accuracy"]["interval"] is None
     )
-    text = comparison.summary(values)
+    text = compare.summary(values)
     line = next(line for line in text.splitlines() if line.startswith("accuracy"))
     assert line.split()[-4:] == ["n/a:", *lacks.split(), "-"]
     assert "100.0%" not in text
@@ -315,7 +315,7 @@ def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int
 
 def test_few_rows_of_unknown_records_tell_no_difference_either(tmp_path: Path) -> None:
     few = [changed(rows(seed, records=1, per_record=9), record=np.full(9, "")) for seed in (1, 2)]
-    values = comparison.compare([finished(tmp_path, name, of) for name, of in zip("ab", few, strict=True)])
+    values = compare.measure([finished(tmp_path, name, of) for name, of in zip("ab", few, strict=True)])
     assert values["against_the_first"][0]["accuracy"]["without_interval"] == "9 rows"
 
 
@@ -324,7 +324,7 @@ def test_the_record_that_moves_a_difference_most_is_named(tmp_path: Path) -> Non
     at = second.record == "r7"
     better = np.where(at[:, None], np.eye(5)[second.target], second.scores)
     runs = [finished(tmp_path, "a", first), finished(tmp_path, "b", changed(second, scores=better))]
-    values = comparison.compare(runs)
+    values = compare.measure(runs)
     influence = values["against_the_first"][0]["accuracy"]["influence"]
     assert (influence["record"], influence["without"]) == ("r7", 0)
-    assert re.search(r"\+0\.\d{4}  *r7 +\+0\.0000", comparison.summary(values))
+    assert re.search(r"\+0\.\d{4}  *r7 +\+0\.0000", compare.summary(values))

@@ -169,17 +169,8 @@ def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_aske
     assert commander.main([*SHORT, "--epochs", "1", "--root-dir", str(root)]) == 0
     run = root / "synth" / "runs" / "synth_cnn1d_3_1"
     assert json.loads((run / "results.json").read_text())["cost"].keys() == EXACT
-    again = [
-        "--dataset",
-        "synth",
-        "--model-name",
-        "cnn1d_3",
-        "--test",
-        "--no-figures",
-        "--root-dir",
-        str(root),
-        "--cost",
-    ]
+    again = ["--dataset", "synth", "--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", str(root)]
+    again += ["--cost"]
     assert commander.main(again) == 0
     measured = json.loads((run / "results.json").read_text())["cost"]
     assert measured.keys() > EXACT | {"latency_ms", "rows_per_s"}

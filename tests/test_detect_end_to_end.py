@@ -192,18 +192,8 @@ def test_stopped_and_resumed_equals_never_stopped_with_tensorboard_or_without(
 
 
 def test_any_class_can_be_the_normal_one_and_a_recurrent_network_learns_it(root: Path) -> None:
-    how = (
-        "--model-name",
-        "lstm_ae",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-        "--normal-class",
-        "V",
-        "--threshold",
-        "sd:2",
-    )
+    how = ("--model-name", "lstm_ae", "--epochs", "1", "--batch-size", "16", "--normal-class", "V")
+    how += ("--threshold", "sd:2")
     ended = carried_out(
         "--dataset", "synth", "--short-run", "--no-figures", *how, "--baseline", "isolation_forest", "--root-dir", root
     )
@@ -230,15 +220,8 @@ def kaggle(folder: Path, test: bytes | None = None) -> Path:
 
 
 def test_the_threshold_is_fixed_before_the_test_file_is_opened(root: Path, tmp_path: Path) -> None:
-    how = (
-        "--task",
-        "detect",
-        "--data-file",
-        kaggle(tmp_path / "kaggle", test=b"0.5,0.5\n"),
-        "--short-run",
-        "--epochs",
-        "1",
-    )
+    how = ("--task", "detect", "--data-file", kaggle(tmp_path / "kaggle", test=b"0.5,0.5\n"), "--short-run")
+    how += ("--epochs", "1")
     ended, run = carried_out(*how, "--root-dir", root), root / "ecg" / "runs" / "ecg_conv_ae_1"
     assert_error(ended, 3, "mitbih_test.csv, line 1")
     fixed = read(run / "threshold.json")

@@ -10,7 +10,7 @@ from loaders.base import Data
 from loaders.families import one_class
 from toolbox.errors import DataError, UsageError
 from toolbox.metrics import bootstrap
-from toolbox.tasks import detect_report
+from toolbox.tasks import detect
 from toolbox.training.baselines import BASELINES
 
 FIGURES = ("auroc", "average_precision", "normals_kept", "anomalies_caught", "balanced_accuracy", "f1")
@@ -21,7 +21,7 @@ THRESHOLD = 0.35
 
 
 def test_the_figures_are_those_of_scikit_learn() -> None:
-    values, flagged = detect_report.detection_score(ANOMALY, ERRORS, THRESHOLD), ERRORS > THRESHOLD
+    values, flagged = detect.detection_score(ANOMALY, ERRORS, THRESHOLD), ERRORS > THRESHOLD
     assert tuple(values) == (
         "auroc",
         "average_precision",
@@ -43,22 +43,22 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
 
 
 def test_a_row_at_the_threshold_is_normal() -> None:
-    values = detect_report.detection_score(np.array([False, True]), np.array([0.5, 0.6]), 0.5)
+    values = detect.detection_score(np.array([False, True]), np.array([0.5, 0.6]), 0.5)
     assert (values["normals_kept"], values["anomalies_caught"]) == (1, 1)
 
 
 @pytest.mark.parametrize("anomaly", [np.ones(5, bool), np.zeros(5, bool)], ids=["anomalies only", "normals only"])
 def test_a_figure_without_its_rows_is_nan(anomaly: np.ndarray) -> None:
-    values = detect_report.detection_score(anomaly, np.arange(5.0), 2.0)
+    values = detect.detection_score(anomaly, np.arange(5.0), 2.0)
     assert np.isnan(values["auroc"])
     assert np.isnan(values["balanced_accuracy"])
-    statistic = detect_report.of_weights(anomaly, np.arange(5.0), 2.0)
+    statistic = detect.of_weights(anomaly, np.arange(5.0), 2.0)
     assert np.isnan(bootstrap.percentiles(statistic, bootstrap.row_draws(5, 10))["auroc"]).all()
 
 
 def test_the_intervals_hold_the_figures_and_are_the_spread_of_resampled_rows() -> None:
-    values = detect_report.detection_score(ANOMALY, ERRORS, THRESHOLD)
-    statistic = detect_report.of_weights(ANOMALY, ERRORS, THRESHOLD)
+    values = detect.detection_score(ANOMALY, ERRORS, THRESHOLD)
+    statistic = detect.of_weights(ANOMALY, ERRORS, THRESHOLD)
     intervals = bootstrap.percentiles(statistic, bootstrap.row_draws(len(ERRORS)))
     assert all(low <= values[name] <= high for name, (low, high) in intervals.items())
     kept, normals = values["normals_kept"], (~ANOMALY).sum()
@@ -67,9 +67,7 @@ def test_the_intervals_hold_the_figures_and_are_the_spread_of_resampled_rows() -
 
 
 def test_every_class_is_counted_with_what_lies_above_the_threshold() -> None:
-    counts = detect_report.by_class(
-        np.array([0, 0, 1, 2, 2]), np.array([0.1, 0.6, 0.7, 0.2, 0.9]), 0.5, ("N", "S", "V", "F")
-    )
+    counts = detect.by_class(np.array([0, 0, 1, 2, 2]), np.array([0.1, 0.6, 0.7, 0.2, 0.9]), 0.5, ("N", "S", "V", "F"))
     assert counts == {
         "N": {"rows": 2, "flagged": 1},
         "S": {"rows": 1, "flagged": 1},

@@ -9,6 +9,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 import distributed
 import psutil  # comes with Dask
 import pytest
+from studies_here import job_of, outcome_of
 
-from studies import cells, runner, worker
-from studies.cells import Series
+from studies import runner, worker
 from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
 from toolbox.errors import ResourceError
 from toolbox.files import write_json
@@ -26,19 +27,13 @@ from toolbox.runs.folder import held
 
 
 @pytest.fixture
-def task(root: Path) -> Job:
-    flags = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "epochs": "2"}
-    return Series(tested=False).job(cells.configuration(flags), 0, None)
+def task() -> Job:
+    return job_of({"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "epochs": "1"})
 
 
 @pytest.fixture
 def ledger(root: Path) -> Ledger:
     return Ledger.open(root, "x")
-
-
-def carried_out(ledger: Ledger, task: Job, driver: str = "test") -> dict[str, Any]:
-    (outcome,) = worker.carry_out(str(ledger.path), str(ledger.root), driver, [vars(task)])
-    return outcome
 
 
 def stopped_early(ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -52,7 +47,7 @@ def stopped_early(ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch) ->
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "write", written)
-        assert carried_out(ledger, task) == {"state": STOPPED}
+        assert outcome_of(ledger, task) == {"state": STOPPED}
     return ledger.folder(ledger.record(task.key))
 
 
@@ -62,18 +57,18 @@ def test_a_run_that_is_held_is_told_busy_and_left_as_it_is(
     folder = stopped_early(ledger, task, monkeypatch)
     before = ledger.record(task.key)
     with held(folder / "lock"):
-        assert carried_out(ledger, task)["state"] == worker.BUSY
+        assert outcome_of(ledger, task)["state"] == worker.BUSY
     assert ledger.record(task.key) == before
-    assert carried_out(ledger, task) == {"state": DONE}
+    assert outcome_of(ledger, task) == {"state": DONE}
     assert not (folder / "results.json").exists()
-    assert carried_out(ledger, task) == {"state": DONE}
+    assert outcome_of(ledger, task) == {"state": DONE}
 
 
 def test_a_run_without_results_is_gone_on_with_where_they_are_asked_for(ledger: Ledger, task: Job) -> None:
-    assert carried_out(ledger, task) == {"state": DONE}
-    tested = Job(**{**vars(task), "tested": True})
+    assert outcome_of(ledger, task) == {"state": DONE}
+    tested = replace(task, tested=True)
     assert ledger.status_of(tested).state == "started"
-    assert carried_out(ledger, tested) == {"state": DONE}
+    assert outcome_of(ledger, tested) == {"state": DONE}
     assert (ledger.folder(ledger.record(task.key)) / "results.json").is_file()
     assert len(list((ledger.root / "synth" / "runs").iterdir())) == 1
 
@@ -83,15 +78,15 @@ def test_a_folder_without_a_checkpoint_is_begun_anew(
 ) -> None:
     folder = stopped_early(ledger, task, monkeypatch)
     (folder / "checkpoint.pth.tar").unlink()
-    assert carried_out(ledger, task) == {"state": DONE}
+    assert outcome_of(ledger, task) == {"state": DONE}
     assert [path.name for path in folder.parent.iterdir()] == ["synth_cnn1d_3_1"]
 
 
 def test_a_driver_that_has_stopped_gets_nothing_more_done(ledger: Ledger, task: Job) -> None:
     worker.stop("gone")
-    assert carried_out(ledger, task, "gone") == {"state": STOPPED}
+    assert outcome_of(ledger, task, driver="gone") == {"state": STOPPED}
     assert ledger.record(task.key) is None
-    assert carried_out(ledger, task, "next") == {"state": DONE}
+    assert outcome_of(ledger, task, driver="next") == {"state": DONE}
 
 
 def test_a_worker_with_several_threads_does_one_run_at_a_time(
@@ -108,7 +103,7 @@ def test_a_worker_with_several_threads_does_one_run_at_a_time(
 
     monkeypatch.setattr(worker, "_outcome", outcome)
     with ThreadPoolExecutor(4) as threads:
-        assert [each["state"] for each in threads.map(lambda _: carried_out(ledger, task), range(8))] == [DONE] * 8
+        assert [each["state"] for each in threads.map(lambda _: outcome_of(ledger, task), range(8))] == [DONE] * 8
     assert max(most) == 1
 
 
@@ -125,11 +120,11 @@ def test_a_lock_of_a_worker_on_another_host_is_freed_when_that_is_gone(
     there = {"host": "elsewhere", "pid": 7}
     ledger.write(task, "started", by=there)
     write_json(folder / "lock", there | {"since": 0})
-    assert "another host" in carried_out(ledger, task)["error"]
+    assert "another host" in outcome_of(ledger, task)["error"]
     made = an_engine(ledger, alive)
     made._free(task)
     assert (folder / "lock").exists() is not freed
-    assert carried_out(ledger, task)["state"] == (DONE if freed else worker.BUSY)
+    assert outcome_of(ledger, task)["state"] == (DONE if freed else worker.BUSY)
 
 
 def test_the_lock_of_somebody_else_is_never_freed(ledger: Ledger, task: Job, monkeypatch: pytest.MonkeyPatch) -> None:

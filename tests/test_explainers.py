@@ -14,8 +14,7 @@ from conftest import make_spec
 from models import get_model
 from toolbox.errors import UsageError
 from toolbox.explain import methods
-from toolbox.explain.maps import FeatureMap
-from toolbox.explain.methods import EXPLAINERS
+from toolbox.explain.methods import EXPLAINERS, FeatureMap
 
 ROWS = torch.tensor([0, 1, 2])
 # What each network cannot be asked.

@@ -19,7 +19,7 @@ from test_faults import assert_error, contents
 
 import args
 import commander as program
-from commands import attribution, doubting, explain
+from commands import attribution, explain
 from commands.trained import TrainedRun
 from conftest import Page, finish, launch
 from loaders.base import Data
@@ -330,17 +330,17 @@ def test_without_captum_what_needs_it_says_how_to_have_it(
 
 
 def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data) -> None:
-    rows = doubting._permuted(tiny.train, 3)
+    rows = attribution._permuted(tiny.train, 3)
     assert (rows.y != tiny.train.y).any()
     assert np.bincount(rows.y).tolist() == np.bincount(tiny.train.y).tolist()
     assert rows.x is tiny.train.x
-    np.testing.assert_array_equal(rows.y, doubting._permuted(tiny.train, 3).y)
+    np.testing.assert_array_equal(rows.y, attribution._permuted(tiny.train, 3).y)
 
 
 @pytest.mark.parametrize(
     ("falls", "says"), [(True, "lower in 75% of the 4 rows"), (False, "higher in 25% of the 4 rows")]
 )
 def test_a_curve_says_in_how_many_rows_what_is_marked_does_more_than_chance(falls: bool, says: str) -> None:
-    told = doubting._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)
+    told = attribution._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)
     assert told.figure == "0.38 against 0.50"
     assert says in told.meaning

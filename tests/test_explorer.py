@@ -9,9 +9,9 @@ import pytest
 
 from conftest import Page, make_spec
 from loaders.base import Data
-from toolbox.ecg.rhythm import NOTICE
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER
+from toolbox.plain import NOTICE
 from toolbox.reports import dataset, pages
 
 PNG = b"\x89PNG"

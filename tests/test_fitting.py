@@ -16,25 +16,11 @@ from test_trainer import StopAfter, assert_same, build, fit
 from conftest import SHORT, carried_out
 from loaders.base import Data
 from toolbox.errors import CheckpointError
-from toolbox.runs import checkpoints, fitting, history
+from toolbox.runs import checkpoints, fitting, folder
 from trainer import Trainer
 
-ODD = (
-    None,
-    True,
-    "x",
-    float("nan"),
-    float("-inf"),
-    -1,
-    10**30,
-    10**400,
-    [],
-    [1],
-    {},
-    {"x": 1},
-    torch.zeros(3),
-    torch.zeros(()),
-)
+ODD = (None, True, "x", float("nan"), float("-inf"), -1, 10**30, 10**400, [], [1], {}, {"x": 1}, torch.zeros(3))
+ODD += (torch.zeros(()),)
 CHECKED = ("epoch", "best", "seconds", "history", "optimizer", "scheduler", "meter", "rng")
 
 
@@ -73,7 +59,7 @@ def odd_for(value: Any) -> list[Any]:
 
 def is_lawful(path: tuple, value: Any) -> bool:
     """What may stand in a place though it stood otherwise: a metric, rate or time of the history that is not known."""
-    number = value is None or (isinstance(value, float | int) and history.is_number(value))
+    number = value is None or (isinstance(value, float | int) and folder.is_number(value))
     if path == ("meter", "losses"):  # NaN where an older version made the steps
         return isinstance(value, torch.Tensor) and bool(value.isnan().all())
     if path == ("best",) or path[0] == "meter":
@@ -87,7 +73,7 @@ def is_lawful(path: tuple, value: Any) -> bool:
     if path[0] == "history":
         side = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
         known = path[3:4] != ("confusion_matrix",) or (path[4:] == () and value is None)
-        figure = len(path) == 4 or (len(path) == 3 and path[2] in history.TIMES)
+        figure = len(path) == 4 or (len(path) == 3 and path[2] in folder.TIMES)
         return side or path[3:4] == ("per_class",) or (figure and known and number)
     if path[:2] == ("optimizer", "state"):
         return len(path) == 2 and value == {}

@@ -28,16 +28,8 @@ def test_every_network_reads_samples_and_features_alike(name: str) -> None:
 
 def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_result(tmp_path: Path) -> None:
     run = ("--dataset", "synth_patients", "--model-name", "cnn1d_3", "--root-dir", tmp_path, "--no-figures")
-    flags = (
-        "--rr-features",
-        "--augment",
-        "noise,mixup",
-        "--calibrate",
-        "--tensorboard",
-        "--short-run",
-        "--epochs",
-        "2",
-    )
+    flags = ("--rr-features", "--augment", "noise,mixup", "--calibrate", "--tensorboard", "--short-run")
+    flags += ("--epochs", "2")
     trained = carried_out(*run, *flags)
     assert trained.code == 0, trained.err
     assert {"gross", "average", "intervals", "calibration"} <= trained.result["test"]["by_patient"].keys()

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_gridtable import make, page_of
+from studies_here import make, page_of
 
-from studies import page as table_text
-from studies import tables
+from studies import page, tables
 from studies.ledger import Ledger
 from toolbox.files import write_json
 
@@ -37,15 +36,15 @@ def brute_force(costs: list[float], scores: list[float]) -> set[tuple[float, flo
 def test_the_front_is_what_no_other_beats(seed: int) -> None:
     chance = np.random.default_rng(seed)
     costs, scores = (chance.integers(0, 9, 30).astype(float).tolist() for _ in range(2))
-    chosen = table_text.front(costs, scores)
+    chosen = page.front(costs, scores)
     assert {(costs[i], scores[i]) for i in chosen} == brute_force(costs, scores)
     assert [costs[i] for i in chosen] == sorted({costs[i] for i in chosen})
-    assert table_text.front([-cost for cost in costs], scores, dearer_first=True) == chosen
-    assert table_text.front(costs, [-score for score in scores], mode="min") == chosen
+    assert page.front([-cost for cost in costs], scores, dearer_first=True) == chosen
+    assert page.front(costs, [-score for score in scores], mode="min") == chosen
 
 
 def test_a_front_of_nothing_has_no_point() -> None:
-    assert table_text.front([], []) == []
+    assert page.front([], []) == []
 
 
 def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) -> None:
@@ -64,7 +63,7 @@ def test_costs_are_typed_columns_of_a_run_and_medians_of_a_cell(tmp_path: Path) 
 def test_a_cost_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
     for ledger, more in ((make(tmp_path / "old"), []), (measured(tmp_path / "new"), list(tables.COSTS)[1:])):
         table = tables.cells(tables.rows(ledger), "macro_f1")
-        head, first, *_ = table_text.table_lines(table, ["layout"], "macro_f1")
+        head, first, *_ = page.table_lines(table, ["layout"], "macro_f1")
         heads = [tables.COSTS[name].head for name in more]
         assert head[7:] == ["parameters", *heads, "s", ""]
         assert first[7:-2] == (["100", "200,000", "5", "2", "4"] if more else ["100"])
@@ -75,7 +74,7 @@ def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(
     rows = tables.rows(ledger)
     table = tables.cells(rows, "macro_f1")
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
-    figure = table_text.cost_figure(table, names, "macro_f1")
+    figure = page.cost_figure(table, names, "macro_f1")
     assert len(figure.data) == 3 * len(tables.COSTS)
     fronts = [trace for trace in figure.data if trace.legendgroup == "front"]
     assert {trace.text for trace in fronts} == {("a", "c"), ("b", "a", "c"), ("c",)}
@@ -84,9 +83,9 @@ def test_the_figure_has_a_panel_for_each_cost_and_the_front_of_validation_in_it(
     assert speed.text == ("a", "c")
     low, high = figure.layout.yaxis.range
     assert -0.1 < low < high < 1.1
-    page = page_of(ledger).read_text()
-    assert page.count("Score against cost") == 1
-    assert "multiply-accumulates of a row" in page
+    text = page_of(ledger).read_text()
+    assert text.count("Score against cost") == 1
+    assert "multiply-accumulates of a row" in text
 
 
 def test_a_score_of_which_less_is_better_has_its_front_below(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_a_score_of_which_less_is_better_has_its_front_below(tmp_path: Path) -> 
     names = {(row["stage"], row["cell"]): row["cell"] for row in table}
     for row, loss in zip(table, (3.0, 7.0, 1.0), strict=True):
         row["val_mean"] = loss
-    figure = table_text.cost_figure(table, names, "loss")
+    figure = page.cost_figure(table, names, "loss")
     by_parameters: Any = next(trace for trace in figure.data if trace.legendgroup == "front")
     assert list(by_parameters.y) == [3.0, 1.0]
     assert by_parameters.textposition[0] == "bottom right"

@@ -8,40 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from studies_here import MARKUP, SCORES, make, page_of
 
 from conftest import Page
-from studies import page as gridpage
-from studies import page as table_text
-from studies import tables
-from studies.ledger import Job, Ledger
-from toolbox.ecg.rhythm import NOTICE
+from studies import page, tables
 from toolbox.errors import UsageError
-from toolbox.files import write_json
-
-SCORES = {"a": [0.7, 0.8, 0.75], "b": [0.6, 0.85, 0.7], "c": [0.99]}
-MARKUP = "<script>alert(1)</script>"
-
-
-def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> Ledger:
-    """A research whose runs have two epochs, the second the worse, and a test score a tenth lower than the first."""
-    ledger = Ledger.open(root, "x")
-    flags = {cell: {"model-args.layout": cell, "lr": "0.010", "epochs": "2"} for cell in scores}
-    ledger.freeze(reps, cells=[{"name": cell, "cell": flags[cell]} for cell in scores])
-    for cell, values in scores.items():
-        for rep, score in enumerate(values):
-            folder = root / "tiny" / "runs" / f"tiny_m_{cell}{rep}"
-            folder.mkdir(parents=True)
-            history = [
-                {"epoch": e, "seconds": 1.5, "val": {"macro_f1": score - 0.1 * (e - 1), "loss": 1.0 / e}}
-                for e in (1, 2)
-            ]
-            write_json(folder / "logger.json", history)
-            config = {"flags": {"monitor": "macro_f1", "seed": 42 + rep}, "parameters": 100 * abs(ord(cell[0]) - 96)}
-            write_json(folder / "config.json", config | {"data": {"split_rule": f"by {MARKUP}, seed {42 + rep}"}})
-            write_json(folder / "results.json", {"test": {"macro_f1": score - 0.1, "per_class": {"N": {"f1": 1}}}})
-            task = Job(cell, rep, "grid", {"seed": 42 + rep}, flags[cell])
-            ledger.write(task, "started", run=str(folder.relative_to(root)))
-    return ledger
+from toolbox.plain import NOTICE
 
 
 def test_a_row_is_typed_and_read_from_the_run_whatever_its_record_says(tmp_path: Path) -> None:
@@ -101,7 +73,7 @@ def test_runs_that_failed_or_were_given_up_are_counted_and_no_part_of_a_mean(tmp
     a, *_ = tables.cells(rows, "macro_f1")
     assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
     assert a["val_mean"] == 0.75
-    assert "1 failed, 1 pruned" in table_text.text([a], ["layout"], "macro_f1")
+    assert "1 failed, 1 pruned" in page.text([a], ["layout"], "macro_f1")
 
 
 def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
@@ -125,17 +97,11 @@ def test_a_part_of_a_flag_is_called_by_its_own_name_where_that_is_free(axes: lis
     assert tables.columns(axes) == named
 
 
-def page_of(ledger: Ledger) -> Path:
-    rows = tables.rows(ledger)
-    how = {"axes": tables.axes(rows), "metric": "macro_f1"}
-    return gridpage.write(ledger, rows, tables.cells(rows, "macro_f1"), **how)
-
-
 def test_the_page_needs_no_network_and_shows_markup_as_text(tmp_path: Path) -> None:
-    page = page_of(make(tmp_path, {"a": [0.5], MARKUP.replace("/", "_"): [0.6]}, reps=1))
-    text = page.read_text()
-    assert Page(page).loaded == ["plotly.min.js"]
-    assert (page.parent / "plotly.min.js").is_file()
+    path = page_of(make(tmp_path, {"a": [0.5], MARKUP.replace("/", "_"): [0.6]}, reps=1))
+    text = path.read_text()
+    assert Page(path).loaded == ["plotly.min.js"]
+    assert (path.parent / "plotly.min.js").is_file()
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
 
@@ -144,7 +110,7 @@ def test_the_division_of_the_rows_and_what_the_tool_is_not_stand_beside_the_tabl
     tmp_path: Path,
 ) -> None:
     ledger = make(tmp_path)
-    first, judged = table_text.remarks(tables.rows(ledger), "macro_f1")
+    first, judged = page.remarks(tables.rows(ledger), "macro_f1")
     assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
     text = page_of(ledger).read_text()
     assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged))
@@ -162,11 +128,9 @@ def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path
 
 def test_a_cell_of_switches_is_named_by_them_and_one_without_any_says_so() -> None:
     row = {"stage": "grid", "cell": "c", "rr-features": "true", "normalise": None}
-    assert gridpage.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
-    assert (
-        gridpage.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
-    )
-    assert gridpage.name_of(row, []) == "c"
+    assert page.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
+    assert page.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
+    assert page.name_of(row, []) == "c"
 
 
 @pytest.mark.parametrize("scores", [{}, {"a": []}, {"a": [0.5]}, {f"a{i}": [0.1 * i, 0.2] for i in range(26)}])
@@ -175,6 +139,6 @@ def test_every_research_has_its_page_and_its_lines(tmp_path: Path, scores: dict[
     assert page_of(ledger).stat().st_size > 1000
     rows = tables.rows(ledger)
     table = tables.cells(rows, "macro_f1")
-    lines = table_text.text(table, tables.axes(rows), "macro_f1").splitlines()
+    lines = page.text(table, tables.axes(rows), "macro_f1").splitlines()
     assert len(lines) == len(table) + 1
     assert sum(line.startswith("*") for line in lines) == bool(scores.get("a") or "a1" in scores)

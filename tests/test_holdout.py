@@ -28,7 +28,6 @@ from loaders.splits.by_row import Fold, drawn, of_records
 from toolbox.errors import DataError, UsageError
 from toolbox.reports import plots
 from toolbox.runs.folder import RunFolder
-from toolbox.runs.history import log_epoch
 
 FOLDS = 3
 
@@ -230,5 +229,5 @@ def test_figures_and_log_of_a_run_without_validation_show_training_alone(
     loss, f1, rate = plots.history_panels(history)
     assert [[label for label, *_ in panel.lines] for panel in (loss, f1, rate)] == [["train"], ["train"], ["lr"]]
     with caplog.at_level("INFO"):
-        log_epoch(RunFolder(tmp_path), history, 2)
+        RunFolder(tmp_path).log_epoch(history, 2)
     assert caplog.messages == ["epoch 2/2  lr 1.00e-01  train loss 0.5000 macro F1 0.5000  1.0 s"]

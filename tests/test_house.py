@@ -42,9 +42,8 @@ LITERALS = {
     "commands/evaluate.py": "parts of results.json",
     "loaders/charts/view.py": "facts of a chart store",
     "loaders/datasets/table": "names of splits, and of the arrays of an NPZ",
-    "studies/cells.py": "a command line with its values",
+    "studies/cells.py": "the values with which no rows validate",
     "studies/tables.py": "columns of the table",
-    "studies/worker.py": "a command line with its values",
     "toolbox/": "columns of logger.json, facts of the data; it knows no flags",
     "trainer.py": "parts of a checkpoint and columns of logger.json; it knows no flags",
 }

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_stages import in_this_process
+from studies_here import carried_out, job_of, make, outcome_of, timeless
 
 import research
 from commands import fit
 from commands.trained import TrainedRun
 from conftest import SHORT
 from conftest import carried_out as commanded
-from studies import cells, runner, tables, worker
-from studies.cells import Series
+from studies import tables, worker
 from studies.ledger import DAMAGED, DONE, STARTED, STOPPED, WAITING, Job, Ledger
 from toolbox.errors import BusyError, CheckpointError
 from toolbox.files import write_json
@@ -29,7 +28,7 @@ CELL = {"dataset": "synth", "model-name": "cnn1d_3", "short-run": "true", "lr": 
 
 @pytest.fixture
 def task() -> Job:
-    return Series(tested=False).job(cells.configuration(CELL), 0, None)
+    return job_of(CELL)
 
 
 @pytest.fixture
@@ -45,11 +44,6 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     monkeypatch.setattr(TrainedRun, "open", lambda *_, run: run)
     monkeypatch.setattr(fit, "resume", lambda run, *_, **how: calls.append(run.path))
     return calls
-
-
-def carried_out(ledger: Ledger, task: Job) -> dict[str, Any]:
-    (outcome,) = worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])
-    return outcome
 
 
 def config(task: Job, **changed: Any) -> dict[str, Any]:
@@ -95,7 +89,7 @@ def test_a_run_that_is_not_the_cells_is_left_alone_and_the_cell_is_run_again(
     run = named.format(root=ledger.root) if isinstance(named, str) else named
     ledger.write(task, STOPPED, run=run)
     assert ledger.folder(ledger.record(task.key)) is None
-    assert carried_out(ledger, task)["state"] == DONE
+    assert outcome_of(ledger, task)["state"] == DONE
     assert begun == [None]
     assert (victim / "precious.txt").read_text() == "mine"
     if case != "no config.json":  # as a run that was claimed a moment ago
@@ -117,7 +111,7 @@ def test_a_link_is_not_followed(
         if kept:
             (victim / "checkpoint.pth.tar").touch()
         ledger.write(task, STOPPED, run=RUN)
-        assert carried_out(ledger, task)["state"] == DONE
+        assert outcome_of(ledger, task)["state"] == DONE
     assert begun == [None, None]
     assert (victim / "precious.txt").read_text() == "mine"
     assert ledger.log(task.key).read_text().count("is not used") == 2
@@ -129,13 +123,13 @@ def test_the_cells_own_run_is_resumed_where_it_has_a_checkpoint_and_removed_wher
     own, beside = made(ledger.root / RUN, config(task)), made(ledger.root / f"{RUN}2", config(task))
     ledger.write(task, STOPPED, run=RUN)
     (own / "checkpoint.pth.tar").touch()
-    assert carried_out(ledger, task)["state"] == DONE
+    assert outcome_of(ledger, task)["state"] == DONE
     (own / "checkpoint.pth.tar").unlink()
     ledger.write(task, STARTED, run=RUN)
     with held(own / "lock"):
-        assert carried_out(ledger, task)["state"] == worker.BUSY
+        assert outcome_of(ledger, task)["state"] == worker.BUSY
     assert (own / "precious.txt").exists()
-    assert carried_out(ledger, task)["state"] == DONE
+    assert outcome_of(ledger, task)["state"] == DONE
     assert begun == [own, None]
     assert not own.exists()
     assert (beside / "precious.txt").exists()
@@ -146,15 +140,11 @@ def test_how_a_run_is_carried_out_is_no_difference(ledger: Ledger, task: Job) ->
     folder = made(ledger.root / RUN, values)
     ledger.write(task, STARTED, run=RUN)
     assert ledger.folder(ledger.record(task.key)) == folder
-    elsewhere = Series(tested=False).job(cells.configuration(CELL | {"device": "cuda:1"}), 0, None)
-    assert ledger.status_of(elsewhere).folder == folder
+    assert ledger.status_of(job_of(CELL | {"device": "cuda:1"})).folder == folder
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart_and_a_root_may_move_with_them(tmp_path: Path) -> None:
-    one, other = (
-        cells.configuration({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab"
-    )
-    task, another = (Series(tested=False).job(each, 0, None) for each in (one, other))
+    task, another = (job_of({"dataset": "table", "data-file": str(tmp_path / name / "fold.npz")}) for name in "ab")
     ledger = Ledger.open(tmp_path / "data", "x")
     folder = made(ledger.root / "table/runs/table_m_1", config(task, data_file="../a/fold.npz"))
     for each in (task, another):
@@ -182,20 +172,12 @@ grid: {cross: {lr: [0.001, 0.005]}}
 """
 
 
-def timeless(root: Path) -> list[dict[str, Any]]:
-    """The table without the seconds and folders of the runs."""
-    rows = tables.rows(Ledger(root / "research" / "s", root))
-    return [{key: value for key, value in row.items() if key not in ("seconds", "run")} for row in rows]
-
-
 def test_a_freed_number_that_a_run_by_hand_took_is_no_cell_of_the_table(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (root.parent / "s.yaml").write_text(GRID)
-    monkeypatch.setattr(runner.Workers, "at_work", in_this_process)
-    order = [str(root.parent / "s.yaml"), "--root-dir", str(root), "--no-test"]
-    assert research.main(order) == 0
-    before = timeless(root)
+    code, ledger = carried_out(root, monkeypatch, GRID, "--no-test")
+    assert code == 0
+    before = timeless(ledger)
     capsys.readouterr()
     shutil.rmtree(root / "synth" / "runs")
     assert commanded(*SHORT, "--epochs", 1, "--lr", 0.5, "--root-dir", root).code == 0
@@ -204,8 +186,8 @@ def test_a_freed_number_that_a_run_by_hand_took_is_no_cell_of_the_table(
     assert research.main(["--results", "s", "--root-dir", str(root)]) == 0
     assert [line.split()[2:4] for line in capsys.readouterr().out.splitlines()[1:3]] == [["0", "1"], ["0", "1"]]
     assert f"{root / RUN} is another run: --lr is 0.5, the configuration has 0.001" in caplog.text
-    assert research.main(order) == 0
-    assert timeless(root) == before
+    assert carried_out(root, monkeypatch, GRID, "--no-test")[0] == 0
+    assert timeless(ledger) == before
     assert by_hand == {path: path.read_bytes() for path in by_hand}
 
 
@@ -240,8 +222,6 @@ BROKEN_RUNS = {
 def test_a_damaged_run_is_a_row_that_says_so_and_the_others_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, name: str, text: str
 ) -> None:
-    from test_gridtable import make
-
     ledger = make(tmp_path)
     (tmp_path / "tiny" / "runs" / "tiny_m_a0" / name).write_text(text)
     assert research.main(["--results", "x", "--root-dir", str(tmp_path)]) == 1
@@ -285,8 +265,6 @@ BROKEN_RECORDS += ["a list among flags", "a list for a seed"]
 def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    from test_gridtable import make
-
     ledger = make(tmp_path)
     path = ledger.path / "runs" / "a_0.json"
     record = json.loads(path.read_text())
@@ -313,8 +291,6 @@ def test_a_damaged_record_is_a_row_that_says_so_and_its_cell_is_run_again(
 
 
 def test_a_file_that_is_no_record_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from test_gridtable import make
-
     ledger = make(tmp_path)
     before = tables.rows(ledger)
     for name in ("notes.json", "other-a_0.json", "a_x.json"):
@@ -364,7 +340,7 @@ def test_a_row_names_no_flag_that_a_study_does_not_take(
 
     monkeypatch.setattr(fit, "start", start)
     caplog.set_level(logging.CRITICAL)
-    outcome = carried_out(ledger, task)
+    outcome = outcome_of(ledger, task)
     assert outcome["error"].startswith("no sound checkpoint is left (here). Try: --retry")
     assert outcome["code"] == CheckpointError.code
     assert os.path.exists(ledger.log(task.key))

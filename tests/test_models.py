@@ -174,11 +174,6 @@ def test_rows_too_short_for_a_network_are_refused_in_a_line(name: str, samples: 
     assert get_model(name, make_spec(samples=samples)).eval()(torch.randn(2, 1, samples)).isfinite().all()
 
 
-def test_an_unknown_network_is_a_usage_error_that_suggests_one() -> None:
-    with pytest.raises(UsageError, match=r"unknown --model-name 'resnet1d_11'.*Try: resnet1d_1"):
-        get_model("resnet1d_11", SPECS["beats"])
-
-
 @pytest.mark.parametrize("target", ["signals.cnn2d:CNN1d", "signals.cnn1d:CNN2d"])
 def test_a_declaration_of_what_does_not_exist_is_named(target: str) -> None:
     with pytest.raises(UsageError, match=r"models/signals/cnn.d\.py has no CNN.d, which models/__init__\.py names"):

@@ -7,7 +7,6 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from toolbox.errors import UsageError
 from toolbox.training.optimizers import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, OPTIMIZERS, get_optimizer, settle
 
 TARGET = torch.tensor([1.0, -2.0, 3.0])
@@ -60,8 +59,3 @@ def test_a_state_through_a_file_gives_identical_steps(name: str) -> None:
     resumed.load_state_dict(state["optimizer"])
     assert descend(point, optimizer, 3) == descend(other, resumed, 3)
     assert torch.equal(point, other)
-
-
-def test_an_unknown_optimizer_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="known are sgd, adam, adamw"):
-        build("adamax")

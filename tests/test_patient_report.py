@@ -16,9 +16,9 @@ from conftest import Page
 from toolbox.errors import UsageError
 from toolbox.metrics import calibration, ec57, jackknife
 from toolbox.reports import plots
+from toolbox.reports.tables import shown
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import classify_patients
-from toolbox.tasks.classify_report import shown
 
 CLASSES = ("N", "S", "V", "F", "Q")
 OTHERS = ("normal beat", "premature atrial contraction", "other")

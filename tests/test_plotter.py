@@ -19,8 +19,8 @@ from toolbox.metrics.classification import METRICS
 from toolbox.reports import plots
 from toolbox.reports.plots import save_panels
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks import classify_report
-from trainer import StepLosses
+from toolbox.tasks import classify
+from toolbox.training.recorders import StepLosses
 
 CLASSES = ("N", "S", "V")
 PNG = b"\x89PNG"
@@ -144,7 +144,7 @@ def test_losses_of_steps_are_read_as_they_were_written_and_nothing_else_is(tmp_p
 
 def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> None:
     values = measured(predictions())
-    text = classify_report.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
+    text = classify.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
     assert text.startswith("a run\nsplit: by patient\n")
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     for name in METRICS:
@@ -163,8 +163,8 @@ def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
     rows, spec = predictions(absent=(1, 2)), SimpleNamespace(classes=CLASSES, split_rule="by patient")
     (tmp_path / "pred").mkdir()
     with caplog.at_level(logging.INFO):
-        values = classify_report.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
-    classify_report.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
+        values = classify.write(tmp_path / "pred", rows, {}, spec=spec, title="a run")
+    classify.draw(tmp_path / "pred", rows, values, history(2), spec=spec, title="a run")
     written = json.loads((tmp_path / "pred" / "metrics.json").read_text())
     assert written["split_rule"] == "by patient"
     assert (written["macro_auroc"], written["intervals"]["macro_auroc"]) == (None, None)
@@ -192,7 +192,7 @@ def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, rec
     rows, spec = predictions(), SimpleNamespace(classes=CLASSES, split_rule="by patient")
     record = np.array([f"r{i}" for i in range(records)])[np.arange(len(rows.index)) % records]
     rows = Predictions(**{**vars(rows), "record": record})
-    values = classify_report.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
+    values = classify.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
     text = (tmp_path / "report.txt").read_text()
     assert says in text
     assert values["interval_method"] == jackknife.METHOD
@@ -203,8 +203,6 @@ def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, rec
 def test_few_rows_have_no_interval(tmp_path: Path) -> None:
     rows = predictions().of(np.arange(9))
     rows = Predictions(**{**vars(rows), "record": np.full(9, "")})
-    values = classify_report.write(
-        tmp_path, rows, {}, spec=SimpleNamespace(classes=CLASSES, split_rule="x"), title="a run"
-    )
+    values = classify.write(tmp_path, rows, {}, spec=SimpleNamespace(classes=CLASSES, split_rule="x"), title="a run")
     assert (values["intervals"]["accuracy"], values["without_interval"]["accuracy"]) == (None, "9 rows")
     assert "n/a: no interval, which needs 10 rows." in (tmp_path / "report.txt").read_text()

@@ -40,22 +40,9 @@ PATIENTS = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on generated patients, with RR features, weighed decisions and a temperature."""
     root = tmp_path_factory.mktemp("run")
-    flags = (
-        "--short-run",
-        "--no-figures",
-        "--epochs",
-        2,
-        "--rr-features",
-        "--p-waves",
-        "--calibrate",
-        "--decision-weights",
-        "1,2,1,1,0.5",
-        "--normalise",
-        "record",
-        "--sampler",
-        "equal",
-    )
-    ended = carried_out(*PATIENTS, *flags, "--root-dir", root)
+    flags = "--short-run --no-figures --epochs 2 --rr-features --p-waves --calibrate --normalise record"
+    flags += " --decision-weights 1,2,1,1,0.5 --sampler equal"
+    ended = carried_out(*PATIENTS, *flags.split(), "--root-dir", root)
     assert ended.code == 0, ended.err
     return root / "synth_patients" / "runs" / "synth_patients_cnn1d_3_1"
 
@@ -801,16 +788,8 @@ print(code, time.process_time() - start,
 
 def measure(run: Path, path: Path) -> tuple[float, int]:
     """CPU seconds after start-up, and the highest memory in MiB, of predicting one recording on one thread."""
-    command = [
-        sys.executable,
-        "-c",
-        MEASURED,
-        *PATIENTS,
-        "--root-dir",
-        str(run.parents[2]),
-        "--out",
-        str(path.parent / "out"),
-    ]
+    command = [sys.executable, "-c", MEASURED, *PATIENTS, "--root-dir", str(run.parents[2])]
+    command += ["--out", str(path.parent / "out")]
     ended = subprocess.run([*command, "--predict", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     code, seconds, mebibytes = ended.stdout.splitlines()[-1].split()
     assert code == "0", ended.stderr

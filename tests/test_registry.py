@@ -65,7 +65,7 @@ def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name
 @pytest.mark.parametrize("task", choices.NETWORKS)
 def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) -> None:
     assert choices.settle(args.resolve({"task": task})).model_name in choices.NETWORKS[task]
-    for name in choices.MODELS.keys() - choices.NETWORKS[task].keys():
+    for name in choices.MODELS.keys() - choices.NETWORKS[task]:
         with pytest.raises(UsageError, match=f"{name} is no network to {task} with"):
             choices.settle(args.resolve({"task": task, "model_name": name}))
 

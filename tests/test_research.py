@@ -1,5 +1,5 @@
 """Grids that survive: real workers, drivers and schedulers are killed, and the table is that of an undisturbed
-research."""
+study."""
 
 import contextlib
 import json
@@ -8,27 +8,30 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from csv import DictReader
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from studies_here import carried_out, outcome_of, outcomes, timeless
 
 import research
-from conftest import ROOT, assert_same_run, commander, finish, launch, wait_for
-from studies import cells, plans, tables, worker
+import studies
+from conftest import SHORT, assert_same_run, finish, launch, wait_for
+from conftest import carried_out as commanded
+from studies import cells, plans, runner, tables
 from studies.cells import Series
 from studies.ledger import DONE, FAILED, Job, Ledger
 from toolbox.errors import UsageError
+from toolbox.metrics import bootstrap
 
 GRID = """
 base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 6}
 grid:
   - cross: {lr: [0.001, 0.005]}
 """
-SECONDS = {"seconds", "run"}
 NINE_AXES = ", ".join(f"a{i}: [{', '.join('0123456789')}]" for i in range(9))
 
 
@@ -42,23 +45,9 @@ def begin(root: Path, *flags: object, **how: Any) -> subprocess.Popen:
     return launch(*flags, "--root-dir", root, script="research.py", start_new_session=True, **how)
 
 
-def end(root: Path, *flags: object, **how: Any) -> SimpleNamespace:
-    return finish(begin(root, *flags, **how))
-
-
-def tasks_of(path: Path, *, tested: bool = True, reps: int = 1) -> list[Job]:
+def tasks_of(path: Path, *, reps: int = 1) -> list[Job]:
     found = cells.configurations(plans.read(path).grid.cells())
-    return [Series(reps=reps, tested=tested).job(one, rep, None) for rep in range(reps) for one in found]
-
-
-def here(ledger: Ledger, tasks: list[Job]) -> list[dict[str, Any]]:
-    """The outcomes of tasks carried out in this process, undisturbed, one after the other."""
-    return [worker.carry_out(str(ledger.path), str(ledger.root), "test", [vars(task)])[0] for task in tasks]
-
-
-def table(ledger: Ledger) -> list[dict[str, Any]]:
-    """Every row without what differs from one carrying out to the next."""
-    return [{key: value for key, value in row.items() if key not in SECONDS} for row in tables.rows(ledger)]
+    return [Series(reps=reps).job(one, rep, None) for rep in range(reps) for one in found]
 
 
 def plan(ledger: Ledger, tasks: list[Job]) -> Ledger:
@@ -68,13 +57,15 @@ def plan(ledger: Ledger, tasks: list[Job]) -> Ledger:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Ledger:
-    """The grid carried out in this process."""
+    """The grid carried out in this process, with as many replicates as a worker draws."""
     root = tmp_path_factory.mktemp("undisturbed") / "data"
     (root / "synth").mkdir(parents=True)
     (root / "synth" / "cache").symlink_to(synth_cache)
     tasks = tasks_of(written(root))
     ledger = plan(Ledger.open(root, "g"), tasks)
-    assert [outcome["state"] for outcome in here(ledger, tasks)] == [DONE] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "REPLICATES", 1000)
+        assert [outcome_of(ledger, task)["state"] for task in tasks] == [DONE] * 2
     return ledger
 
 
@@ -93,31 +84,19 @@ def begun(root: Path, *, besides: int = 0) -> dict[str, Any] | None:
 def assert_as_undisturbed(root: Path, undisturbed: Ledger) -> None:
     """The same table; the same runs to the last bit; a folder a run, so that none was done twice."""
     ledger = Ledger(root / "research" / "g", root)
-    assert table(ledger) == table(undisturbed)
+    assert timeless(ledger) == timeless(undisturbed)
     for key, record in undisturbed.records().items():
         assert_same_run(ledger.folder(ledger.record(key)), undisturbed.folder(record))
     finished = [path for path in (root / "synth" / "runs").iterdir() if (path / "config.json").is_file()]
     assert len(finished) == len(undisturbed.records())
 
 
+@pytest.mark.usefixtures("all_replicates")
 def test_a_cell_is_the_run_that_the_commander_makes_of_its_flags(undisturbed: Ledger, root: Path) -> None:
-    flags = (
-        "--dataset",
-        "synth",
-        "--model-name",
-        "cnn1d_3",
-        "--short-run",
-        "--epochs",
-        6,
-        "--lr",
-        0.001,
-        "--no-figures",
-    )
-    ended = commander(*flags, "--root-dir", root)
+    ended = commanded(*SHORT, "--epochs", 6, "--lr", 0.001, "--root-dir", root)
     assert ended.code == 0, ended.err
-    first = undisturbed.folder(
-        next(record for record in undisturbed.records().values() if record["flags"]["lr"] == "0.001")
-    )
+    records = undisturbed.records().values()
+    first = undisturbed.folder(next(record for record in records if record["flags"]["lr"] == "0.001"))
     assert_same_run(Path(ended.result["run_folder"]), first)
 
 
@@ -135,7 +114,7 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing_and_nothing_is_done_tw
     driver.wait()
     done = {key for key, record in records(root).items() if record["state"] == DONE}
     results = {key: (root / records(root)[key]["run"] / "results.json").stat().st_mtime_ns for key in done}
-    ended = end(root, grid, "--workers", 2)
+    ended = finish(begin(root, grid, "--workers", 2))
     assert ended.code == 0, ended.err
     assert "took over the lock" in ended.err
     assert_as_undisturbed(root, undisturbed)
@@ -156,39 +135,27 @@ def test_killed_again_and_again_the_table_is_that_of_an_undisturbed_research(roo
         time.sleep(rng.uniform(0, 3))
         driver.kill()
         driver.wait()
-    ended = end(root, grid, "--workers", 2)
+    ended = finish(begin(root, grid, "--workers", 2))
     assert ended.code == 0, ended.err
     assert_as_undisturbed(root, undisturbed)
 
 
-def test_ctrl_c_lets_every_run_save_its_place(root: Path, undisturbed: Ledger) -> None:
-    grid = written(root)
-    driver = begin(root, grid, "--workers", 1)
-    wait_for(lambda: begun(root) is not None, driver)
-    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
-    ended = finish(driver)
-    assert (ended.code, ended.out) == (130, "")
-    assert "distributed" not in ended.err
-    assert "Traceback" not in ended.err
-    assert {record["state"] for record in records(root).values()} <= {DONE, "stopped"}
-    left = Ledger(root / "research" / "g", root)
-    assert all(any(left.folder(record).glob("*.pth.tar")) for record in left.records().values())
-    here(left, tasks_of(grid))
-    assert_as_undisturbed(root, undisturbed)
-
-
-def test_cells_in_turn_are_the_cells_one_by_one_and_a_signal_lets_each_save_its_place(
+@pytest.mark.usefixtures("all_replicates")
+def test_ctrl_c_lets_every_branch_save_its_place_and_those_resumed_are_the_cells_one_by_one(
     root: Path, undisturbed: Ledger
 ) -> None:
     grid = written(root)
     driver = begin(root, grid, "--workers", 1, "--branches", 2)
     wait_for(lambda: len(list(root.glob("synth/runs/*/logger.json"))) == 2, driver)
-    driver.terminate()
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
     ended = finish(driver)
-    assert ended.code == 143, ended.err
+    assert (ended.code, ended.out) == (130, "")
+    assert "distributed" not in ended.err
+    assert "Traceback" not in ended.err
     assert {record["state"] for record in records(root).values()} == {"stopped"}
-    ended = end(root, grid, "--workers", 1, "--branches", 2)
-    assert ended.code == 0, ended.err
+    left = Ledger(root / "research" / "g", root)
+    assert all(any(left.folder(record).glob("*.pth.tar")) for record in left.records().values())
+    assert [outcome["state"] for outcome in outcomes(left, *tasks_of(grid))] == [DONE] * 2
     assert_as_undisturbed(root, undisturbed)
 
 
@@ -208,30 +175,26 @@ def dask(code: str, *flags: object) -> subprocess.Popen:
     return launch("-c", code, *flags, script="", cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.usefixtures("all_replicates")
 def test_a_scheduler_elsewhere_with_two_workers_is_used_and_may_be_killed(root: Path, undisturbed: Ledger) -> None:
     grid, port = written(root), free_port()
     address = f"tcp://127.0.0.1:{port}"
     joining = "from distributed.cli.dask_worker import main; main()"
-
-    def cluster() -> list[subprocess.Popen]:
-        how = (address, "--nthreads", 1, "--no-nanny", "--no-dashboard", "--death-timeout", 20)
-        return [scheduler(port), dask(joining, *how), dask(joining, *how)]
-
-    first = cluster()
+    how = (address, "--nthreads", 1, "--no-nanny", "--no-dashboard", "--death-timeout", 20)
+    processes = [scheduler(port), dask(joining, *how), dask(joining, *how)]
     driver = begin(root, grid, "--engine-address", address)
-    wait_for(lambda: begun(root, besides=0) is not None, driver)
-    first[0].kill()
+    wait_for(lambda: len({record["by"]["pid"] for record in records(root).values()}) == 2, driver)
+    wait_for(lambda: begun(root) is not None, driver)
+    processes[0].kill()
     ended = finish(driver)
     assert ended.code == 6, ended.err
     assert "the scheduler is gone" in ended.err
     assert "which resumes" in ended.err
-    for process in first:
+    for process in processes:
         process.kill()
         process.wait()
-    cluster()
-    ended = end(root, grid, "--engine-address", address)
-    assert ended.code == 0, ended.err
-    assert len({record["by"]["pid"] for record in records(root).values()}) > 1
+    left = Ledger(root / "research" / "g", root)
+    assert [outcome_of(left, task)["state"] for task in tasks_of(grid)] == [DONE] * 2
     assert_as_undisturbed(root, undisturbed)
 
 
@@ -242,23 +205,25 @@ grid:
 """
 
 
-def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(root: Path) -> None:
-    grid = written(root, FAILING)
-    ended = end(root, grid, "--workers", 1, "--no-test")
-    assert ended.code == 1, ended.err
-    assert "not finite" in ended.err
-    ledger = Ledger(root / "research" / "g", root)
+def test_a_failing_cell_is_a_row_and_runs_again_on_request_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    code, ledger = carried_out(root, monkeypatch, FAILING, "--no-test")
+    assert code == 1
+    assert "not finite" in caplog.text
     good, bad = tables.rows(ledger)
     assert (good["state"], bad["state"]) == (DONE, FAILED)
     assert "not finite" in bad["error"]
-    before = ledger.path.joinpath("runs", f"{bad['cell']}_0.json").read_text()
-    again = end(root, grid, "--workers", 1, "--no-test")
-    assert again.code == 1
-    assert "--retry" in again.err
-    assert before == ledger.path.joinpath("runs", f"{bad['cell']}_0.json").read_text()
-    assert "failed" in again.out
     assert "test/loss" not in good  # nothing opened the test set
-    assert research.main(["--results", "g", "--root-dir", str(root)]) == 1
+    record = ledger.path / "runs" / f"{bad['cell']}_0.json"
+    before = record.read_text()
+    assert carried_out(root, monkeypatch, FAILING, "--no-test")[0] == 1
+    assert "--retry" in caplog.text
+    assert before == record.read_text()
+    assert "1 failed" in capsys.readouterr().out
+    assert carried_out(root, monkeypatch, FAILING, "--no-test", "--retry")[0] == 1
+    assert before != record.read_text()
+    assert research.main(["--results", "s", "--root-dir", str(root)]) == 1
 
 
 def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,21 +347,26 @@ def test_the_results_are_filtered_and_written_with_types(undisturbed: Ledger, tm
 
 
 def test_two_commands_at_once_and_an_address_without_a_scheduler_are_refused(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = str(written(root))
     with Ledger.open(root, "g").locked():
         assert research.main([grid, "--root-dir", str(root)]) == 8
     assert "the study is held by process" in capsys.readouterr().err
+    monkeypatch.setattr(runner, "CONNECT_S", 1)
     address = f"tcp://127.0.0.1:{free_port()}"
     assert research.main([grid, "--root-dir", str(root), "--engine-address", address]) == 6
     assert f"no scheduler answers ({address})" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("package", ["yaml", "distributed", "optuna", "cryptography"])
-def test_a_package_that_is_not_installed_is_named_with_where_it_is_required(root: Path, package: str) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None; import research; sys.exit(research.main(sys.argv[1:]))"
+def test_a_package_that_is_not_installed_is_named_with_where_it_is_required(
+    root: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "studies.search", raising=False)
+    monkeypatch.delattr(studies, "search", raising=False)
     search = ["--search", "random", "--trials", "1"] if package == "optuna" else []
-    told = finish(launch("-c", code, written(root), *search, "--root-dir", root, script="", cwd=ROOT))
-    assert told.code == 6
-    assert f"the package {package} is not installed. Try: pip install -r requirements-research.txt" in told.err
+    assert research.main([str(written(root)), *search, "--root-dir", str(root)]) == 6
+    told = f"the package {package} is not installed. Try: pip install -r requirements-research.txt"
+    assert told in capsys.readouterr().err

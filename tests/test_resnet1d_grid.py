@@ -12,7 +12,7 @@ from torch import nn
 
 from conftest import ROOT, carried_out, make_spec
 from models import MODELS, arguments, get_model, parse_args
-from models.signals.resnet1d_grid import GridBlock
+from models.signals.resnet1d import GridBlock
 from studies import plans
 from toolbox.errors import UsageError
 
@@ -75,7 +75,7 @@ def test_its_defaults_are_the_first_of_these_sizes() -> None:
 
 @pytest.mark.parametrize("layout", ["c", "cna", "nac", "cnacna"])
 def test_a_block_is_the_path_that_is_spelled_plus_its_input_and_nothing_after_the_sum(layout: str) -> None:
-    block, x = GridBlock(4, 4, 1, layout).eval(), torch.randn(2, 4, 20)
+    block, x = GridBlock(4, 4, 1, layout=layout).eval(), torch.randn(2, 4, 20)
     kinds = {nn.Conv1d: "c", nn.BatchNorm1d: "n", nn.ReLU: "a"}
     assert "".join(kinds[type(part)] for part in block.path) == layout
     assert all(part.bias is None for part in block.path if isinstance(part, nn.Conv1d))
@@ -86,7 +86,7 @@ def test_a_block_is_the_path_that_is_spelled_plus_its_input_and_nothing_after_th
 
 @pytest.mark.parametrize(("width", "stride", "parameters"), [(4, 1, 0), (4, 2, 16), (6, 1, 24), (6, 2, 24)])
 def test_where_the_shape_changes_the_input_passes_a_bare_convolution(width: int, stride: int, parameters: int) -> None:
-    block = GridBlock(4, width, stride, "cna")
+    block = GridBlock(4, width, stride, layout="cna")
     assert sum(parameter.numel() for parameter in block.shortcut.parameters()) == parameters
     assert block(torch.randn(2, 4, 21)).shape == (2, width, -(-21 // stride))
 

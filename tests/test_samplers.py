@@ -94,11 +94,6 @@ def test_a_class_without_rows_weighs_nothing_and_is_never_drawn(balance: str) ->
     assert set(epoch_order(balance, labels, RECORDS[:3]).tolist()) <= {0, 1, 2}
 
 
-def test_an_unknown_balance_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="equal, importance"):
-        class_weights("fair", LABELS, IMPORTANCE)
-
-
 def test_rows_of_many_labels_are_drawn_by_all_of_them_and_by_their_records() -> None:
     classes = torch.tensor([0] * 6 + [1] * 3)
     many = torch.nn.functional.one_hot(classes, 2)

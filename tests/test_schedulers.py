@@ -9,7 +9,6 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 
-from toolbox.errors import UsageError
 from toolbox.training.optimizers import SCHEDULERS, SHAPED_BY_EPOCHS, Schedule, Shape, warn_if_reshaped
 
 BATCHES, LR = 4, 0.1
@@ -132,8 +131,3 @@ def test_only_a_shaped_schedule_says_that_a_longer_run_is_another(name: str, cap
         assert caplog.text == ""
         warn_if_reshaped(name, 5, 9)
     assert ("shaped for 5 epochs and is now for 9" in caplog.text) == (name in {"CosineAnnealingLR", "OneCycleLR"})
-
-
-def test_an_unknown_schedule_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="known are none, StepLR"):
-        build("steplr", 3)

@@ -1,15 +1,14 @@
-"""Searches: what is drawn and what is told, gone on with after a kill, given up early, and never a look at the test
-set."""
+"""Searches: what is drawn and what is told, resumed after a kill, pruned, and never a look at the test set."""
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from studies_here import BAR, NEVER, Here, Killed, outcome_of, outcomes, run_of
 
 import research
-from conftest import finish, launch, wait_for
+from conftest import test_set_is_closed
 from studies import cells, plans, runner, stages, tables, worker
 from studies.cells import Series
 from studies.grid import Option, Range, Space, around, fixed
@@ -19,71 +18,12 @@ from toolbox.errors import UsageError
 search = pytest.importorskip("studies.search", reason="optuna is not installed")
 
 GRID = """
-base: {dataset: synth, short-run: true, epochs: 3, val-fraction: 0.02}
+base: {dataset: synth, short-run: true, epochs: 1, val-fraction: 0.02}
 grid:
   - cross: {lr: 'loguniform(1e-4, 1e-1)', model-name: cnn1d_3, optimizer: [sgd, adam], batch-size: 'randint(32, 64)'}
 """
-TRIALS = 4
+TRIALS = 3
 ONCE = Series("search", tested=False)
-
-
-class Here:
-    """The engine's place taken by this process: a task is done when its outcome is asked for, one after the other."""
-
-    def __init__(self, ledger: Ledger, outcome: Any = None) -> None:
-        self.ledger, self.waiting, self.workers, self.stopped = ledger, [], {"here": "0"}, []
-        self.outcome = outcome
-
-    def __len__(self) -> int:
-        return len(self.waiting)
-
-    def submit(self, task: Job) -> None:
-        self.waiting.append(task)
-
-    def next(self) -> tuple[Job, dict[str, Any]]:
-        task = self.waiting.pop(0)
-        if self.outcome:
-            return task, self.outcome(self.ledger, task)
-        return task, worker.carry_out(str(self.ledger.path), str(self.ledger.root), "test", [vars(task)])[0]
-
-    def stop(self, keys: list[str], *, signum: int) -> None:
-        self.stopped.append((keys, signum))
-
-    def pass_on(self, stop: object) -> None:
-        pass
-
-    def doing(self) -> dict[str, str]:
-        return {}
-
-
-def run_of(ledger: Ledger, task: Job, name: str, state: str = "started") -> Path:
-    """The folder of a task's run as its record names it, without epochs."""
-    folder = ledger.root / "synth" / "runs" / name
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"flags": {**task.length, **task.given}}))
-    ledger.write(task, state, run=str(folder.relative_to(ledger.root)))
-    return folder
-
-
-NEVER = SimpleNamespace(requested=None)
-BAR = SimpleNamespace(ended=lambda key, outcome: None, show=lambda asked: None)
-
-
-@pytest.fixture
-def closed(tmp_path: Path, synth_cache: Path) -> Path:
-    """A root whose generated test rows are not there yet, so that who opens them leaves a trace."""
-    cache = tmp_path / "data" / "synth" / "cache"
-    cache.mkdir(parents=True)
-    (train,) = synth_cache.glob("train-*")
-    (cache / train.name).symlink_to(train)
-    return tmp_path / "data"
-
-
-def test_set_is_closed(root: Path) -> bool:
-    return not list((root / "synth" / "cache").glob("test-*"))
-
-
-test_set_is_closed.__test__ = False
 
 
 def space(text: str, folder: Path) -> Any:
@@ -102,27 +42,27 @@ def rows(ledger: Ledger) -> dict[str, Any]:
 
 
 def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_opened(
-    closed: Path, tmp_path_factory: pytest.TempPathFactory
+    closed: Path, tmp_path: Path
 ) -> None:
-    grid = closed.parent / "s.yaml"
     found = space(GRID, closed.parent)
-    flags = (grid, "--search", "tpe", "--trials", TRIALS, "--workers", 1, "--root-dir", closed)
-    ledger = Ledger(closed / "research" / "s", closed)
+    ledger, done = Ledger.open(closed, "s"), []
 
-    def states() -> list[str]:
-        return [record["state"] for record in ledger.records().values()] if ledger.path.exists() else []
+    def outcome(ledger: Ledger, job: Job) -> dict[str, Any]:
+        if done:
+            raise Killed  # the second trial is drawn and handed over
+        done.append(job.key)
+        return outcome_of(ledger, job)
 
-    driver = launch(*flags, script="research.py")
-    wait_for(lambda: states().count(DONE) == 1 and "started" in states(), driver)
-    driver.kill()
-    driver.wait()
-    ended = finish(launch(*flags, script="research.py"))
-    assert ended.code == 0, ended.err
-    assert "3 of 4 trials are left" in ended.err or "2 of 4 trials are left" in ended.err
+    made = search.Search(ledger, found, ONCE, sampler="tpe", trials=TRIALS)
+    with pytest.raises(Killed):
+        made.run(Here(ledger, outcome), BAR, NEVER)
+    resumed = search.Search(ledger, found, ONCE, sampler="tpe", trials=TRIALS)
+    assert (resumed.left(), len(resumed.under_way())) == (1, 1)
+    resumed.run(Here(ledger), BAR, NEVER)
     assert len(list((closed / "synth" / "runs").iterdir())) == TRIALS
 
-    other = tmp_path_factory.mktemp("undisturbed")
-    (other / "synth").mkdir()
+    other = tmp_path / "undisturbed"
+    (other / "synth").mkdir(parents=True)
     (other / "synth" / "cache").symlink_to(closed / "synth" / "cache")
     undisturbed = Ledger.open(other, "s")
     made = told(undisturbed, found)
@@ -174,7 +114,6 @@ def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monk
     ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
     one = cells.configuration(next(found.probes()))
     task = ONCE.job(one, 0, None)
-    orders = (str(ledger.path), str(closed), "test", [vars(task)])
     write = Ledger.write
 
     def written(self: Ledger, task: Job, state: str, **facts: Any) -> None:
@@ -182,10 +121,10 @@ def test_a_pruned_run_keeps_its_place_and_is_not_gone_on_with(closed: Path, monk
         worker.stop("test", [task.key], worker.PRUNE)  # while it runs, from outside
 
     monkeypatch.setattr(Ledger, "write", written)
-    assert worker.carry_out(*orders) == [{"state": PRUNED}]
+    assert outcomes(ledger, task) == [{"state": PRUNED}]
     assert any(ledger.folder(ledger.record(task.key)).glob("*.pth.tar"))
     before = (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns
-    assert worker.carry_out(*orders) == [{"state": PRUNED}]
+    assert outcomes(ledger, task) == [{"state": PRUNED}]
     assert (ledger.folder(ledger.record(task.key)) / "checkpoint.pth.tar").stat().st_mtime_ns == before
 
 

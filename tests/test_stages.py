@@ -2,20 +2,16 @@
 validated on."""
 
 import json
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from studies_here import BAR, NEVER, Here, Killed, carried_out, outcome_of, run_of
 
-import research
-from conftest import assert_same_run, finish, launch, wait_for
-from studies import cells, plans, runner, tables
+from conftest import assert_same_run, test_set_is_closed
+from studies import cells, plans, tables
 from studies.cells import Series
 from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
@@ -23,7 +19,6 @@ from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
 search = pytest.importorskip("studies.search", reason="optuna is not installed")
-from test_search import BAR, NEVER, Here, run_of, test_set_is_closed  # noqa: E402
 
 FILE = """
 folds: 2
@@ -43,21 +38,6 @@ stages:
 """
 
 
-@contextmanager
-def in_this_process(
-    workers: object, ledger: Ledger, total: int, **how: object
-) -> Iterator[tuple[Here, SimpleNamespace]]:
-    yield Here(ledger), BAR
-
-
-def carried_out(root: Path, monkeypatch: pytest.MonkeyPatch, text: str = FILE, *flags: str) -> tuple[int, Ledger]:
-    """A file of stages, or a part of it, carried out here; the exit code."""
-    path = root.parent / "s.yaml"
-    path.write_text(text)
-    monkeypatch.setattr(runner.Workers, "at_work", in_this_process)
-    return research.main([str(path), "--root-dir", str(root), *flags]), Ledger(root / "research" / "s", root)
-
-
 def of(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
     return [row for row in tables.rows(ledger) if row["stage"] == stage]
 
@@ -69,16 +49,6 @@ def validated(ledger: Ledger, key: str) -> list[int]:
 
 def config(ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
     return json.loads((ledger.root / row["run"] / "config.json").read_text())
-
-
-@pytest.fixture
-def closed(tmp_path: Path, synth_cache: Path) -> Path:
-    """A root whose generated test rows are not there yet, so that who opens them leaves a trace."""
-    cache = tmp_path / "data" / "synth" / "cache"
-    cache.mkdir(parents=True)
-    (train,) = synth_cache.glob("train-*")
-    (cache / train.name).symlink_to(train)
-    return tmp_path / "data"
 
 
 def open_test(root: Path, synth_cache: Path) -> None:
@@ -121,7 +91,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
     runs = sorted(path.name for path in (closed / "synth" / "runs").iterdir())
     capsys.readouterr()
     open_test(closed, synth_cache)
-    code, _ = carried_out(closed, monkeypatch)
+    code, _ = carried_out(closed, monkeypatch, FILE)
     assert code == 0
     assert runs == sorted(path.name for path in (closed / "synth" / "runs").iterdir())
     told = capsys.readouterr().out
@@ -143,21 +113,17 @@ stages:
 """
 
 
-def test_killed_between_two_stages_it_goes_on_and_ends_as_if_it_never_had_been(
+def test_killed_between_two_stages_it_resumes_and_ends_as_if_it_never_had_been(
     root: Path, monkeypatch: pytest.MonkeyPatch, synth_cache: Path, tmp_path: Path
 ) -> None:
-    path = root.parent / "s.yaml"
-    path.write_text(TINY)
-    ledger = Ledger(root / "research" / "s", root)
+    def outcome(ledger: Ledger, job: Job) -> dict[str, Any]:
+        if job.key.startswith("all-"):
+            raise Killed
+        return outcome_of(ledger, job)
 
-    def begun() -> list[str]:
-        return [key for key in ledger.records() if key.startswith("all-")] if ledger.path.exists() else []
-
-    driver = launch(path, "--workers", 1, "--root-dir", root, script="research.py", start_new_session=True)
-    wait_for(lambda: bool(begun()), driver)
-    os.killpg(driver.pid, signal.SIGKILL)
-    finish(driver)
-    code, _ = carried_out(root, monkeypatch, TINY)
+    with pytest.raises(Killed):
+        carried_out(root, monkeypatch, TINY, outcome=outcome)
+    code, ledger = carried_out(root, monkeypatch, TINY)
     assert code == 0
     other = tmp_path / "other"
     (other / "synth").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The page of a recording shows its beats as they are, needs no network, and answers to clicks and keys in a real
 browser."""
 
+import base64
 import json
 import re
 import shutil
@@ -15,19 +16,13 @@ from test_beatlist import CLASSES
 from test_rpeaks import ecg
 
 from conftest import Page
-from toolbox.ecg import rhythm
+from toolbox.ecg import beat_list
 from toolbox.ecg.beat_list import Beats
-from toolbox.reports import strip
+from toolbox.reports import prediction
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update"]
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 RATE_HZ = 250
 START = datetime(2024, 5, 6, 23, 59, 0)
@@ -42,7 +37,7 @@ def make_beats(seconds: float = 120, *, record: str = "r1", **how: Any) -> tuple
 
 
 def write(path: Path, beats: Beats, signal: np.ndarray, **how: Any) -> Path:
-    strip.save_strip(path, beats, lambda first, last: signal[first:last], summary=rhythm.summary(beats), **how)
+    prediction.save_strip(path, beats, lambda first, last: signal[first:last], summary=beat_list.summary(beats), **how)
     return path
 
 
@@ -250,8 +245,7 @@ def test_what_is_longer_than_an_hour_is_drawn_at_a_lower_rate_with_its_peaks_in_
     text = write(tmp_path / "r1.html", beats, signal).read_text()
     pieces = re.findall('class="piece" data-step="([^"]*)" data-zero="([^"]*)">([^<]*)<', text)
     values = [
-        np.frombuffer(strip.base64.b64decode(data), dtype="<i2") * float(step) + float(zero)
-        for step, zero, data in pieces
+        np.frombuffer(base64.b64decode(data), dtype="<i2") * float(step) + float(zero) for step, zero, data in pieces
     ]
     drawn = np.concatenate(values)
     assert json.loads(re.search('id="data">(.*?)</script>', text)[1])["every"] == 2

@@ -278,17 +278,8 @@ def test_a_run_that_starts_from_another_knows_what_that_one_knew(copy: SimpleNam
 
 
 def test_a_detector_is_tested_on_another_file_with_its_own_threshold(tmp_path: Path) -> None:
-    base = (
-        "--dataset",
-        "table",
-        "--task",
-        "detect",
-        "--normal-class",
-        "A",
-        "--no-figures",
-        "--root-dir",
-        tmp_path / "root",
-    )
+    base = ("--dataset", "table", "--task", "detect", "--normal-class", "A", "--no-figures")
+    base += ("--root-dir", tmp_path / "root")
     own = carried_out(*base, "--data-file", write(tmp_path / "own.csv", OWN), "--rate-hz", 100, "--epochs", 1)
     assert own.code == 0, own.err
     ended = carried_out(*base, "--test-on", write(tmp_path / "b.csv", OTHER))

@@ -54,7 +54,7 @@ def test_where_the_classes_agree_every_tensor_is_taken_and_the_outputs_are_the_s
     path = saved(tmp_path / "source", tiny)
     trainer = build(tiny, seed=7)
     source = transfer.load(trainer.model, path, tiny.spec.classes)
-    assert (source.loaded, source.left) == (len(trainer.model.state_dict()), ())
+    assert (source["tensors_loaded"], source["tensors_left"]) == (len(trainer.model.state_dict()), [])
     same = build(tiny)
     same.model.load_state_dict(weights(path.parent, path.name))
     np.testing.assert_array_equal(trainer.outputs(tiny.val.x), same.outputs(tiny.val.x))
@@ -71,14 +71,14 @@ def test_of_other_classes_the_head_alone_is_begun_anew(tiny: Data, tmp_path: Pat
     taken, mine, own = weights(path.parent, path.name), trainer.model.state_dict(), untouched.model.state_dict()
     assert changed({name: mine[name] for name in mine if name.startswith("head.")}, own) == set()
     assert all(torch.equal(mine[name], taken[name]) for name in mine if not name.startswith("head."))
-    assert [left.split()[0] for left in source.left] == ["head.weight", "head.bias"]
+    assert [left.split()[0] for left in source["tensors_left"]] == ["head.weight", "head.bias"]
 
 
 def test_a_lone_file_that_does_not_say_its_classes_gives_all_that_fits(tiny: Data, tmp_path: Path) -> None:
     path = saved(tmp_path / "source", tiny)
     alone = shutil.copy(path, tmp_path / "a b é.tar")
-    assert transfer.load(build(tiny, seed=7).model, Path(alone), tiny.spec.classes).left == ()
-    assert transfer.load(build(of_classes(tiny, "a", "b")).model, Path(alone), ("a", "b")).loaded == 9
+    assert transfer.load(build(tiny, seed=7).model, Path(alone), tiny.spec.classes)["tensors_left"] == []
+    assert transfer.load(build(of_classes(tiny, "a", "b")).model, Path(alone), ("a", "b"))["tensors_loaded"] == 9
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in BIG])
@@ -198,17 +198,8 @@ def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(
 
 def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(source: Path, two_classes: Path) -> None:
     root = source.parents[2]
-    flags = (
-        "--dataset",
-        "table",
-        "--data-file",
-        two_classes,
-        "--model-name",
-        "cnn1d_3",
-        "--no-figures",
-        "--root-dir",
-        root,
-    )
+    flags = ("--dataset", "table", "--data-file", two_classes, "--model-name", "cnn1d_3", "--no-figures")
+    flags += ("--root-dir", root)
     how = ("--pretrained", RUN, "--train", "head", "--epochs", "40", "--batch-size", "16")
     undisturbed = carried_out(*flags, *how)
     assert "begun anew: head.weight is its own; head.bias is its own" in undisturbed.err

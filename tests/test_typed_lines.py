@@ -68,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         patch.chdir(folder)
         patch.setitem(args.FLAGS.defaults, "epochs", 2)
         # A second each; other tests look at them.
-        for drawn in ("training.recorders.Board.graph", "tasks.classify_report.draw"):
+        for drawn in ("training.recorders.Board.graph", "tasks.classify.draw"):
             patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)
         for images in ("epoch_images", "test_images"):
             patch.setattr(f"toolbox.reports.plots.{images}", lambda *_, **__: {})
@@ -79,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture
 def here(home: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.chdir(home.folder)
-    monkeypatch.setattr("toolbox.tasks.classify_report.draw", lambda *_, **__: None)
+    monkeypatch.setattr("toolbox.tasks.classify.draw", lambda *_, **__: None)
     return home
 
 

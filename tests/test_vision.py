@@ -133,17 +133,8 @@ def test_nothing_but_its_networks_needs_torchvision() -> None:
 
 
 def test_what_to_install_is_said_in_a_line_where_torchvision_is_missing(tmp_path: Path) -> None:
-    flags = [
-        "--dataset",
-        "synth_rhythms",
-        "--view",
-        "chart",
-        "--short-run",
-        "--chart-size",
-        "64",
-        "--root-dir",
-        str(tmp_path),
-    ]
+    flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64"]
+    flags += ["--root-dir", str(tmp_path)]
     ended = without(f"import commander; sys.exit(commander.main({flags}))")
     assert ended.code == 6
     assert ended.err.strip().splitlines()[-1] == (

@@ -27,7 +27,6 @@ from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.reports import plots
 from toolbox.runs.folder import RunFolder
-from toolbox.runs.history import log_epoch
 from toolbox.training.recorders import Board
 
 QUICK = {"model_name": "mobilenet_v3_small", "batch_size": 10}
@@ -147,7 +146,7 @@ def test_both_rates_are_in_the_log_and_the_picture(
 ) -> None:
     caplog.set_level(logging.INFO)
     history = fit(build(tiny, lr=0.01, backbone_lr=0.001, scheduler="none"), 1).history
-    log_epoch(RunFolder(tmp_path), history, 4)
+    RunFolder(tmp_path).log_epoch(history, 4)
     assert "lr 1.00e-02, backbone 1.00e-03" in caplog.text
     assert [name for name, *_ in plots.history_panels(history)[-1].lines] == ["lr", "backbone_lr"]
     assert json.loads((tmp_path / "logger.json").read_text())[0]["backbone_lr"] == pytest.approx(0.001)

@@ -20,7 +20,7 @@ from commands.trained import TrainedRun
 from conftest import carried_out, make_spec
 from loaders.base import Data
 from models import VISION, get_model
-from models.charts import vision, weights
+from models.charts import vision
 from models.charts.vision import POSITIONS, resized
 from studies import cells
 from toolbox.errors import CheckpointError, DownloadError, UsageError
@@ -44,7 +44,7 @@ def test_all_but_the_last_layer_is_taken_and_said(tmp_path: Path, caplog: pytest
     torch.manual_seed(1)
     model, path = get_model(SMALL, make_spec(image=(64, 64))), published(tmp_path)
     head, taken = model.head.weight.clone(), torch.load(path, weights_only=True)
-    said = weights.load(model, path)
+    said = vision.load(model, path)
     own = model.body.state_dict()
     assert own.keys() == taken.keys() - {"classifier.3.weight", "classifier.3.bias"}
     assert all(torch.equal(own[name], taken[name]) for name in own)
@@ -71,7 +71,7 @@ def test_a_published_file_is_known_by_its_sum_and_its_name_and_terms_are_stated(
         url=f"https://download.pytorch.org/models/x-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth",
     )
     monkeypatch.setattr(entry, "_value_", mine)
-    said = weights.load(get_model(SMALL, make_spec(image=(64, 64))), path)
+    said = vision.load(get_model(SMALL, make_spec(image=(64, 64))), path)
     assert (said["weights"], said["source"]) == ("MobileNet_V3_Small_Weights.IMAGENET1K_V1", mine.url)
     assert "BSD-3-Clause" in said["licence"]
     assert "ImageNet" in said["licence"]
@@ -95,20 +95,20 @@ def test_a_file_without_counters_of_batches_is_taken_as_older_ones_are(tmp_path:
         for name in vision.models().get_model("resnet18").state_dict()
         if name.endswith("num_batches_tracked")
     }
-    assert weights.load(get_model("resnet18", make_spec(image=(64, 64))), published(tmp_path, "resnet18", **lacking))
+    assert vision.load(get_model("resnet18", make_spec(image=(64, 64))), published(tmp_path, "resnet18", **lacking))
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the older format"])
 def test_a_state_dict_is_taken_as_torch_writes_it_in_either_format(zipped: bool, tmp_path: Path) -> None:
     theirs, model = (vision.models().get_model(SMALL).state_dict(), get_model(SMALL, make_spec(image=(64, 64))))
     torch.save(theirs, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert weights.load(model, tmp_path / "w.pth")["tensors_loaded"] == len(theirs) - 2
+    assert vision.load(model, tmp_path / "w.pth")["tensors_loaded"] == len(theirs) - 2
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.body.state_dict().items())
 
 
 def test_every_member_of_a_committee_begins_with_them(tmp_path: Path) -> None:
     model, path = get_model(SMALL, make_spec(image=(64, 64)), members=2), published(tmp_path)
-    weights.load(model, path)
+    vision.load(model, path)
     one, other = model.members
     assert all(torch.equal(tensor, other.body.state_dict()[name]) for name, tensor in one.body.state_dict().items())
     assert not torch.equal(one.head.weight, other.head.weight)
@@ -165,7 +165,7 @@ def test_a_wrong_file_is_a_line_and_changes_nothing(make: Any, tmp_path: Path, m
     model = get_model(SMALL, make_spec(image=(64, 64)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=WRONG[make]) as caught:
-        weights.load(model, make(tmp_path))
+        vision.load(model, make(tmp_path))
     assert caught.value.code == 4
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not (tmp_path / "was_run").exists()
@@ -188,7 +188,7 @@ NAMED = f"net-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 def test_weights_are_fetched_once_into_torchs_folder(server: Server, hub: Path) -> None:
     server.answer = whole(CONTENT)
     url = server.url.replace("beats.zip", NAMED)
-    assert weights.fetched(url) == weights.fetched(url) == hub / NAMED
+    assert vision.fetched(url) == vision.fetched(url) == hub / NAMED
     assert [path.name for path in hub.iterdir()] == [NAMED]
     assert (hub / NAMED).read_bytes() == CONTENT
     assert len(server.asked) == 1
@@ -209,7 +209,7 @@ def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(
     server.answer, says = BROKEN[fault]
     url = server.url.replace("beats.zip", NAMED)
     with pytest.raises(DownloadError, match=says) as caught:
-        weights.fetched(url)
+        vision.fetched(url)
     assert caught.value.code == 7
     assert url in str(caught.value)
     assert "--weights-file" in caught.value.hint
@@ -219,11 +219,11 @@ def test_a_transfer_that_breaks_is_a_line_with_the_url_and_leaves_nothing(
 def test_a_server_that_says_nothing_more_is_given_up(
     server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(vision, "TIMEOUT_S", 0.2)
     given_up = threading.Event()
     server.answer = lambda request: given_up.wait(60)  # its own socket would lose patience too
     with pytest.raises(DownloadError, match="timed out"):
-        weights.fetched(server.url)
+        vision.fetched(server.url)
     given_up.set()
     assert list(hub.iterdir()) == []
 
@@ -283,7 +283,7 @@ def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stoppe
     path, flags = published(tmp_path, "resnet18"), {"model_name": "resnet18", "train": "head", "batch_size": 10}
     undisturbed, stopped = build(tiny_charts, **flags), build(tiny_charts, **flags)
     for trainer in (undisturbed, stopped):
-        weights.load(trainer.model, path)
+        vision.load(trainer.model, path)
     fit(undisturbed, 3)
     assert fit(stopped, 3, StopAfter(6)).epoch == 1
     path.unlink()

@@ -1,14 +1,10 @@
-"""A name becomes a device that was seen to work, and a lack of its memory an error that says what to do.
-
-What a run was made with: versions of the libraries and the commit of this program.
-"""
+"""The machine: devices that were seen to work, a lack of their memory, versions of libraries and the commit."""
 
 import functools
 import logging
 import os
 import platform
 import re
-import shlex
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +23,8 @@ HALF: dict[str, Callable[[], bool]] = {
     "cpu": lambda: any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")),
     "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
 }
+DISTRIBUTION = "ecg-commander"
+LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 log = logging.getLogger("commander")
 
 
@@ -44,18 +42,15 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"--device {name} cannot be used here: {str(error).splitlines()[0]}", hint="--device cpu"
-        ) from error
+        what = f"--device {name} cannot be used here: {str(error).splitlines()[0]}"
+        raise UsageError(what, hint="--device cpu") from error
     return device
 
 
 def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractContextManager]:
-    """What a network is run in while it is trained: bfloat16 where that is good for its layers if `mixed`, else
-    float32.
+    """The context of training: bfloat16 where that is good for a layer if `mixed`, else float32.
 
-    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device that does not compute in it is
-    named.
+    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device without it is warned about.
     """
     if not mixed:
         return nullcontext
@@ -67,24 +62,19 @@ def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractConte
 
 @contextmanager
 def enough_memory(batch_size: int) -> Iterator[None]:
-    """Make a ResourceError that names the memory and the batch size of a lack of memory, on the device or on the
-    host."""
+    """Make a ResourceError that names the memory and the batch size of a lack of memory, on device or host."""
     try:
         yield
-    except (
-        RuntimeError,
-        MemoryError,
-    ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's lack has no class
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is the first; the CPU's lack has no class
         asked = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
         if not (asked or isinstance(error, torch.OutOfMemoryError | MemoryError)):
             raise
         room = re.search(r"GPU \d+ has a total capacity of .*? is free", str(error))
         host_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        raise ResourceError(
-            f"out of memory with batches of {batch_size} rows" + (f", {asked[1]} more were asked for" if asked else ""),
-            where=room[0] if room else f"this machine has {host_gib:.1f} GiB",
-            hint=f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller network",
-        ) from error
+        more = f", {asked[1]} more were asked for" if asked else ""
+        where = room[0] if room else f"this machine has {host_gib:.1f} GiB"
+        hint = f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller network"
+        raise ResourceError(f"out of memory with batches of {batch_size} rows{more}", where=where, hint=hint) from error
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
@@ -98,10 +88,6 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
     torch.set_rng_state(states["cpu"].cpu())
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
-
-
-DISTRIBUTION = "ecg-commander"
-LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 
 
 @functools.cache
@@ -125,13 +111,8 @@ def commit() -> str | None:
     None where the program's own folder is no git repository: one around it, of a user's project, says nothing of it.
     """
     try:
-        told = subprocess.run(
-            shlex.split("git --git-dir=.git --work-tree=. describe --always --abbrev=40 --dirty=+ --exclude=*"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = "git --git-dir=.git --work-tree=. describe --always --abbrev=40 --dirty=+ --exclude=*"
+        described = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:
         return None
-    return told.stdout.strip() or None
+    return described.stdout.strip() or None

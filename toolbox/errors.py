@@ -87,20 +87,21 @@ class Interrupted(BaseException):
 
 
 def unforeseen(error: Exception) -> CommanderError:
-    """What no part of the program expected, in a line: the machine's refusals, faults of the user's code and of the
-    program."""
+    """An unexpected error in a line: a refusal of the machine, a fault of the user's code or of the program."""
     if not isinstance(error, MemoryError | ModuleNotFoundError) and (place := yours.place(error)):
-        what = f"your {os.path.basename(place[0])} failed, {type(error).__name__}: {getattr(error, 'msg', error)}"
-        return OwnPartError(
-            what, where=f"{place[0]}, line {place[1]}", hint="mend it there; --debug shows how it was called"
-        )
+        path, line = place
+        what = f"your {os.path.basename(path)} failed, {type(error).__name__}: {getattr(error, 'msg', error)}"
+        return OwnPartError(what, where=f"{path}, line {line}", hint="mend it there; --debug shows how it was called")
     if isinstance(error, OSError):
-        return ResourceError(
-            error.strerror or str(error), where=str(error.filename or ""), hint="free space, or the permissions"
-        )
+        what, where = error.strerror or str(error), str(error.filename or "")
+        return ResourceError(what, where=where, hint="free space, or the permissions")
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        return ResourceError(f"the package {package} is not installed", hint=_installation(EXTRAS.get(package)))
+        extra = EXTRAS.get(package)  # without one it is a package that every command needs
+        hint = f"pip install -r requirements-{extra}.txt" if extra else "make train, or pip install -r requirements.txt"
+        if _is_installed_command():
+            hint = f"pip install 'ecg-commander{f'[{extra}]' if extra else ''}'"
+        return ResourceError(f"the package {package} is not installed", hint=hint)
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", where=str(error), hint="a machine with more, or less data")
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -116,10 +117,3 @@ def program(name: str = "commander") -> str:
 def _is_installed_command() -> bool:
     called = Path(sys.argv[0])
     return called.stem in ("ecg-commander", "ecg-research") or called.resolve() == yours.ROOT / "__main__.py"
-
-
-def _installation(extra: str | None) -> str:
-    """How the packages of an extra are installed; without one those that every command needs."""
-    if _is_installed_command():
-        return f"pip install 'ecg-commander{f'[{extra}]' if extra else ''}'"
-    return f"pip install -r requirements-{extra}.txt" if extra else "make train, or pip install -r requirements.txt"

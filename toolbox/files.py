@@ -1,11 +1,8 @@
-"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed. And the SHA-256 of a
-file.
-
-A folder is held against other processes by the kernel, which lets go of it when its holder dies.
+"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed.
 
 Temporary folders that no killed process leaves for ever: the next user of the same place removes them.
 
-    with temporary.folder(parent) as path: ...    # removed at the end; after SIGKILL by the next call of `sweep`
+    with files.folder(parent) as path: ...    # removed at the end; after SIGKILL by the next call of `sweep`
 
 A folder holds a lock file that its process keeps locked; the kernel unlocks it when the process dies. The file also
 names the boot of the kernel, because a lock on a network file system does not always reach other hosts: a folder of
@@ -39,6 +36,12 @@ if TYPE_CHECKING:
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST = 200  # bytes of a name that a temporary name takes over; a file system allows 255
+MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
+PREFIX = "ecg_commander_"  # of folders in the system's own place for temporary files
+LOCK, CONTENT = ".ecg_commander.lock", "content"
+RANDOM = r"[a-z0-9_]{8}"  # how `tempfile` ends a name
+DAY_S = 24 * 3600
+log = logging.getLogger("commander")
 
 
 def sha256(path: Path) -> str:
@@ -60,7 +63,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise refused(path, error, temporary) from error
     finally:
@@ -83,8 +90,7 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all; what no UTF-8 has, a byte of a file's name that is no letter, as its
-    escape."""
+    """Write `text` as UTF-8, whole or not at all; a byte of a file's name that is no letter as its escape."""
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
@@ -117,9 +123,6 @@ def regular(path: Path) -> BufferedReader:
     return file
 
 
-MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
-
-
 class UnreadableError(ValueError):
     """A JSON file cannot be read: `what` is wrong, and the place in it where that is known, as the end of a path."""
 
@@ -129,12 +132,16 @@ class UnreadableError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file of plain size, depth and numbers, whose objects name nothing twice; else an
-    UnreadableError."""
-    content = _bytes(path)
+    """The value in a JSON file of plain size, depth and numbers, with no name twice; else an UnreadableError."""
     try:
-        text = content.decode("utf-8-sig")
+        with regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_BYTES:
+                raise UnreadableError(f"has {size:,} bytes, at most {MOST_BYTES:,} are read")
+            text = file.read().decode("utf-8-sig")
         value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_real, object_pairs_hook=_once)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UnreadableError(f"is not text: {error.reason}", f", byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -143,26 +150,11 @@ def read_json(path: Path) -> Any:
         raise UnreadableError(f"is nested more than {MOST_DEPTH} deep") from error
     level = [value]
     for _ in range(MOST_DEPTH):
-        level = [item for each in level if isinstance(each, dict | list) for item in _items(each)]
+        level = [list(each.values()) if isinstance(each, dict) else each for each in level]
+        level = [item for each in level if isinstance(each, list) for item in each]
         if not level:
             return value
     raise UnreadableError(f"is nested more than {MOST_DEPTH} deep")
-
-
-def _bytes(path: Path) -> bytes:
-    """What is in a regular file of a plain size."""
-    try:
-        with regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MOST_BYTES:
-                raise UnreadableError(f"has {size:,} bytes, at most {MOST_BYTES:,} are read")
-            return file.read()
-    except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror}") from error
-
-
-def _items(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _whole(text: str) -> int:
@@ -186,17 +178,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-log = logging.getLogger("commander")
-
-
 def lock(handle: int, work: str) -> bool:
     """Lock an open folder; true if another process, that does the `work`, had to be waited for."""
     with suppress(OSError):  # a file system without locks
@@ -207,12 +188,6 @@ def lock(handle: int, work: str) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX)
             return True
     return False
-
-
-PREFIX = "ecg_commander_"  # of folders in the system's own place for temporary files
-LOCK, CONTENT = ".ecg_commander.lock", "content"
-RANDOM = r"[a-z0-9_]{8}"  # how `tempfile` ends a name
-DAY_S = 24 * 3600
 
 
 @contextmanager
@@ -232,8 +207,7 @@ def folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
-    """Remove the folders of dead processes that begin with `prefix` below `parent`, as far as they belong to this
-    user."""
+    """Remove the folders of dead processes of this user that begin with `prefix` below `parent`."""
     name = re.compile(re.escape(prefix) + RANDOM)
     with suppress(OSError), os.scandir(parent or tempfile.gettempdir()) as entries:
         for entry in [entry for entry in entries if name.fullmatch(entry.name)]:

@@ -42,8 +42,8 @@ TAGS = {
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What flags of a kind have in common, unless a declaration differs; `used_by` are modes of commands."""
+class FlagKind:
+    """The facts that flags of a kind share, unless a declaration differs; `used_by` are modes of commands."""
 
     name: str
     kept: bool = True
@@ -53,12 +53,12 @@ class Kind:
 
 
 LOOK, TEST, USE = "look", "test", "use"  # modes: commands on data alone, a test of a run, other uses of a run
-DATA = Kind("data", used_by=frozenset({LOOK, TEST, USE}))  # which rows there are, and which of them train and test
-MODEL = Kind("model", used_by=frozenset({TEST, USE}))  # the network, its task, and how it is judged
-TRAINING = Kind("training")  # how the weights come about
-REPORT = Kind("report", on_resume="free", used_by=frozenset({TEST}))  # what a test measures and writes
-MACHINE = Kind("machine", identifies=False, on_resume="free", used_by=frozenset({"", LOOK, TEST, USE}))
-COMMAND = Kind("command", kept=False, identifies=False, on_resume="free", used_by=frozenset({TEST, USE}))
+DATA = FlagKind("data", used_by=frozenset({LOOK, TEST, USE}))  # which rows there are, and which of them train and test
+MODEL = FlagKind("model", used_by=frozenset({TEST, USE}))  # the network, its task, and how it is judged
+TRAINING = FlagKind("training")  # how the weights come about
+REPORT = FlagKind("report", on_resume="free", used_by=frozenset({TEST}))  # what a test measures and writes
+MACHINE = FlagKind("machine", identifies=False, on_resume="free", used_by=frozenset({"", LOOK, TEST, USE}))
+COMMAND = FlagKind("command", kept=False, identifies=False, on_resume="free", used_by=frozenset({TEST, USE}))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Flag:
     """
 
     typed: str
-    kind: Kind
+    kind: FlagKind
     help: str
     _: KW_ONLY
     type: type = str
@@ -158,10 +158,6 @@ class Flag:
     def name(self) -> str:
         """The name in Python and in config.json."""
         return self.typed.lstrip("-").replace("-", "_")
-
-    def given_to(self, loader: str) -> bool:
-        """Whether it is an option of datasets of the family `loader`; "any" for what every dataset is loaded with."""
-        return loader in self.family.split()
 
     def is_path(self, value: Any) -> bool:
         """Whether a value is a path that config.json has relative to the root; a name without an ending is none."""
@@ -245,7 +241,7 @@ class Declarations:
             flag.name
             for flag in self
             if (not tag or tag in flag.tags.split())
-            and (not family or flag.given_to(family))
+            and (not family or family in flag.family.split())
             and all(getattr(flag, fact) == value for fact, value in facts.items())
         )
 

@@ -33,11 +33,9 @@ Of = Mapping[str, Any]
 
 
 def safe_name(text: str, instead: str = "recording") -> str:
-    """`text` as a name of a file or folder on every system: one part, visible, at most `LONGEST` bytes, `instead` for
-    nothing.
+    """`text` as a name on every file system: one part, visible, at most `LONGEST` bytes, `instead` for nothing.
 
-    Ordinary names stay as they are. Control characters, line ends, bidirectional marks and separators of paths become
-    `_`.
+    Ordinary names stay. Control characters, line ends, bidirectional marks and separators of paths become `_`.
     """
     name = "".join(map(_letter, unicodedata.normalize("NFC", text))).lstrip(" .-").rstrip(" .") or instead
     if DEVICES.fullmatch(name):
@@ -73,11 +71,6 @@ def distinct(names: Iterable[str]) -> list[str]:
     return chosen
 
 
-def none_known(path: Path) -> Of | None:
-    """For results that every version has marked."""
-    return None
-
-
 @dataclass(frozen=True)
 class Claim:
     """The `names` of files, relative to the folder `within` of `base`, that results `of` something are written to.
@@ -90,7 +83,7 @@ class Claim:
     within: str
     names: Sequence[str]
     of: Of
-    known: Callable[[Path], Of | None] = none_known
+    known: Callable[[Path], Of | None] = lambda path: None
     flag: str = "--out"
 
     @property
@@ -100,7 +93,7 @@ class Claim:
 
     @cached_property
     def _marker(self) -> dict[str, Any]:
-        """What the folder's marker says; without files where there is none."""
+        """The content of the folder's marker; without files where there is none."""
         try:
             return read_marker(self.folder) or {"of": None, "files": []}
         except UsageError:
@@ -214,8 +207,7 @@ def marked(folder: Path) -> frozenset[str]:
 def placed(
     base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()
 ) -> list[Claim]:
-    """A claim on a folder of `base` for each of `names`: the name, or with a number where results of something else
-    have it.
+    """A claim on a folder of `base` for each of `names`, numbered where results of something else have the name.
 
     `claim(i, folder)` is that of name i. No two folders, and none of the `reserved` names, differ in capitals alone.
     """
@@ -225,13 +217,11 @@ def placed(
     claims = []
     for place, name in enumerate(names):
         own, key = name, folded(name)
-        while (
-            folded(own) in taken or there.get(folded(own), own) != own or (found := claim(place, own)).is_of_another()
-        ):
+        while folded(own) in taken or there.get(folded(own), own) != own or claim(place, own).is_of_another():
             number[key] = number.get(key, 1) + 1
             own = f"{name}_{number[key]}"
         taken.add(folded(own))
-        claims.append(found)
+        claims.append(claim(place, own))
     return claims
 
 

@@ -1,11 +1,8 @@
-"""Names from files reach a terminal, a log, a text report or a page as text: what would steer those is shown as its
-escape.
+"""Names from files reach a terminal, a log, a report or a page as text; what would steer these is shown as its escape.
 
 Leads, classes, records, files and runs may be called anything. Control characters (ESC, newline, NUL), marks that turn
 the order of reading, and what is no character become \x1b, \n, \u202e, \udcff; letters of any language stay.
 Standard library only.
-
-What every report and every page says of itself.
 """
 
 import copy
@@ -14,6 +11,8 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+NOTICE = "A research tool, not a medical device."  # in every report and on every page
 
 
 class Block(str):
@@ -62,6 +61,3 @@ class Formatter(logging.Formatter):
 
 def _filled_in(value: Any) -> Any:
     return value if isinstance(value, int | float | Block) else escaped(value)
-
-
-NOTICE = "A research tool, not a medical device."

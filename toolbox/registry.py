@@ -17,6 +17,5 @@ def pick(choice: str, table: Mapping[str, Entry], name: str) -> Entry:
     if name in table:
         return table[name]
     near = get_close_matches(name, table, n=3, cutoff=0.4)
-    raise UsageError(
-        f"unknown --{choice} '{name[:60]}'; known are {', '.join(table)}", hint=" or ".join(near or list(table)[:1])
-    )
+    what = f"unknown --{choice} '{name[:60]}'; known are {', '.join(table)}"
+    raise UsageError(what, hint=" or ".join(near or list(table)[:1]))

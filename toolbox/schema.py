@@ -42,10 +42,8 @@ class Number:
     most: float = math.inf
 
     def __str__(self) -> str:
-        bounds = (
-            f" {word} {value:g}" for word, value in (("from", self.least), ("to", self.most)) if math.isfinite(value)
-        )
-        return "a number" + "".join(bounds)
+        low = f" from {self.least:g}" if math.isfinite(self.least) else ""
+        return "a number" + low + (f" to {self.most:g}" if math.isfinite(self.most) else "")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,9 @@ def misfit(value: Any, form: Any, at: str = "") -> str:
         return next((why for i, each in enumerate(value) if (why := misfit(each, form[0], f"{at}[{i}]"))), "")
     if isinstance(form, Pair) and isinstance(value, list) and len(value) == 2:
         return misfit(value, [form.form], at)
-    return "" if _fits(value, form) else _told(value, _named(form), at)
+    if type(form) in FITS and FITS[type(form)](value, form):
+        return ""
+    return f"{at or 'it'} is {kind(value)}, it must be {_named(form)}"
 
 
 def _of_dict(value: dict[str, Any], form: dict[str, Any], at: str) -> str:
@@ -126,13 +126,5 @@ FITS: dict[type, Callable[[Any, Any], bool]] = {
 }
 
 
-def _fits(value: Any, form: Any) -> bool:
-    return type(form) in FITS and FITS[type(form)](value, form)
-
-
 def _named(form: Any) -> str:
     return KINDS.get(form if isinstance(form, type) else type(form), str(form))
-
-
-def _told(value: Any, form: str, at: str) -> str:
-    return f"{at or 'it'} is {kind(value)}, it must be {form}"

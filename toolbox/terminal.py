@@ -1,8 +1,7 @@
-"""The standard streams, whatever they are: closed, a pipe that nobody reads any more, a full disk, a terminal.
+"""Streams, signals and exit codes of every program here.
 
-SIGTERM and Ctrl-C become a request that the training loop answers after its step.
-
-Outside of the loop, or when asked a second time, they stop the process where it is, by raising `Interrupted`.
+Streams may be closed, a pipe that nobody reads any more, a full disk, a terminal. SIGTERM and Ctrl-C become a request
+that the training loop answers after its step; outside of the loop, or the second time, they raise `Interrupted`.
 """
 
 import io
@@ -113,8 +112,7 @@ class StopRequest:
 def guarded(
     argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
 ) -> int:
-    """The exit code of `command` with streams and signals as every program here has them; without words the short
-    help."""
+    """The exit code of `command` with streams and signals as every program has them; without words the short help."""
     argv = sys.argv[1:] if argv is None else argv
     open_closed_streams()
     stop = StopRequest()

@@ -1,5 +1,4 @@
-"""Which code is a user's own: a network or dataset put beside those of the program, or a file anywhere that these
-import.
+"""Which code is a user's own: a network or dataset beside those of the program, or a file that these import.
 
 `shipped.txt` lists the files that come with the program. A fault below a frame of any other file is not called the
 program's. Standard library only.
@@ -27,9 +26,11 @@ def place(error: BaseException) -> tuple[str, int] | None:
     called = False
     found = None
     for frame in traceback.extract_tb(error.__traceback__):
-        if called and (is_yours(frame.filename) or _is_of_a_table(frame)):
+        inside = _relative(frame.filename)
+        of_a_table = frame.name == "<module>" and inside in TABLES  # names added to it are not the program's
+        if called and (of_a_table or is_yours(frame.filename)):
             found = frame.filename, frame.lineno or 1
-        called = called or _relative(frame.filename) is not None
+        called = called or inside is not None
     return found
 
 
@@ -55,11 +56,6 @@ def source(part: Callable[..., Any]) -> tuple[str, int]:
         return inspect.getsourcefile(part) or "", inspect.getsourcelines(part)[1]
     except (OSError, TypeError):
         return "", 0
-
-
-def _is_of_a_table(frame: traceback.FrameSummary) -> bool:
-    """Whether a module with a table of names failed while it was read: what was added to it is not the program's."""
-    return frame.name == "<module>" and _relative(frame.filename) in TABLES
 
 
 def _relative(path: str) -> str | None:

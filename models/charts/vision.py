@@ -1,33 +1,53 @@
-"""Networks that learned on photographs, for ECG charts: (B, 3, H, W) in [0, 1] -> logits (B, K), of torchvision by its
-own names.
+"""torchvision's networks for ECG charts, (B, 3, H, W) in [0, 1] -> logits (B, K), and the weights published for them.
 
 The last layer is replaced by `head`; everything before it is `body`, whose tensors are called as torchvision calls
-them, so that its published weights fit. Pictures of any size and proportion pass.
+them, so that its published weights fit. Pictures of any size and proportion pass. Weights are kept where torch.hub
+keeps them, `$TORCH_HOME/hub/checkpoints` (~/.cache/torch without it), so that no program of this user fetches them
+twice.
 
-The one place that imports torchvision, which is asked for when a network of it is built and not before.
-
-With a torch for CPUs alone the compiled operators of the build that is on PyPI cannot be loaded, and the import ends
-where torchvision describes two of them that torch then does not know. No network here uses them: they are declared, and
-the import is tried again.
+torchvision is imported here alone, when a network of it is built. With a torch for CPUs alone the compiled operators of
+its build on PyPI cannot be loaded, and the import ends where torchvision describes two of them that torch then does not
+know. No network here uses them: they are declared, and the import is tried again.
 """
 
 import functools
+import logging
 import math
-from collections.abc import Mapping
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from ssl import SSLError
 from types import ModuleType
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
-from toolbox.errors import UsageError
+from toolbox import files
+from toolbox.errors import CheckpointError, DownloadError, UsageError
+from toolbox.runs import checkpoints, fitting
 
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
+SMALLEST = 32  # pixels a side: some of them halve a picture five times
+POSITIONS = "encoder.pos_embedding"
+TIMEOUT_S = 30  # for a server that says nothing any more
+LICENCE = (
+    "BSD-3-Clause, of torchvision; learned on ImageNet-1K, whose pictures are for research and teaching without"
+    " commerce"
+)
+COUNTERS = "num_batches_tracked"  # which older files lack, and nothing here reads
 MISSING = "operator torchvision::nms does not exist"
 OPERATORS = ("nms", "qnms")
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # what is declared in it lasts as long as it is kept
+log = logging.getLogger("commander")
 
 
 @functools.cache
@@ -47,11 +67,6 @@ def _imported() -> ModuleType:
     import torchvision
 
     return torchvision.models
-
-
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
-SMALLEST = 32  # pixels a side: some of them halve a picture five times
-POSITIONS = "encoder.pos_embedding"
 
 
 class Vision(nn.Module):
@@ -87,8 +102,7 @@ class Vision(nn.Module):
         return self.head(F.dropout(self.body(x), self.dropout, self.training))  # (B, K)
 
     def fitted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published `weights` as tensors of `body`: without the last layer, positions brought to the size of the
-        pictures."""
+        """Published `weights` as tensors of `body`: without the last layer, positions for the size of the pictures."""
         fitted = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{self.last}.")}
         if isinstance(self.body, Patches) and POSITIONS in fitted:
             fitted[POSITIONS] = resized(fitted[POSITIONS], self.body.grid)
@@ -113,15 +127,12 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         below, beside = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
         x = self.conv_proj(F.pad(x, (0, beside, 0, below), mode="replicate"))  # (B, D, rows, columns)
-        x = torch.cat(
-            [self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1
-        )  # (B, 1 + squares, D)
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
         return self.encoder(x)[:, 0]
 
 
 def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embeddings (1, 1 + s * s, D) of s * s squares for `grid` (rows, columns) squares; the class token's is
-    the first.
+    """Position embeddings (1, 1 + s * s, D) of s * s squares, for `grid` (rows, columns); the first is of the token.
 
     Bicubic between the corners, as torchvision's `interpolate_embeddings` does it for square pictures.
     """
@@ -132,3 +143,100 @@ def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     places = places.transpose(1, 2).unflatten(2, (side, side))
     places = F.interpolate(places, size=grid, mode="bicubic", align_corners=True)
     return torch.cat([token, places.flatten(2).transpose(1, 2)], 1)
+
+
+def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
+    """Put the weights in `path`, or torchvision's own, into all but the head; what they are, for config.json.
+
+    All members of a committee get the same. Raises DownloadError, CheckpointError for a file of another network.
+    """
+    networks = [part for part in model.modules() if isinstance(part, Vision)]
+    network = networks[0]
+    published = models().get_model_weights(network.name)
+    path = path or fetched(published.DEFAULT.url)
+    sha256 = _sum(path)
+    weights = _read(path, f"a copy of {published.DEFAULT.url}")
+    own, fitted = network.body.state_dict(), network.fitted(weights)
+    counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTERS)}
+    if differ := checkpoints.differences(network.body, counters | fitted):
+        hint = f"--weights-file with a copy of {published.DEFAULT.url}"
+        raise CheckpointError(f"these are no weights of {network.name}: {differ}", where=str(path), hint=hint)
+    for each in networks:
+        each.body.load_state_dict(own | fitted)
+    known = next((each for each in published if _prefix(each.url) and sha256.startswith(_prefix(each.url))), None)
+    log.info("took %d of %d tensors from %s; begun anew: the head", len(fitted), len(weights), known or path.name)
+    return {
+        "weights": str(known) if known else None,
+        "file": path.name,
+        "sha256": sha256,
+        "source": known.url if known else "a file of the user's",
+        "licence": LICENCE if known else "not stated",
+        "tensors_loaded": len(fitted),
+        "tensors_left": sorted(weights.keys() - fitted.keys()),
+    }
+
+
+def fetched(url: str) -> Path:
+    """The file behind `url` in torch.hub's folder, fetched if missing: whole, and verified by the sum in its name."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log.info("fetching %s into %s", url, path.parent)
+    try:
+        with _patience():
+            torch.hub.download_url_to_file(url, str(path), _prefix(url), progress=sys.stderr.isatty())
+    except (URLError, HTTPException, ConnectionError, TimeoutError, SSLError, RuntimeError) as error:
+        hint = f"--weights-file with a copy of it, or a copy at {path}"
+        raise DownloadError(f"cannot fetch {path.name}: {_reason(error)}", where=url, hint=hint) from error
+    return path
+
+
+def _read(path: Path, hint: str) -> dict[str, Tensor]:
+    """Tensors by name; a CheckpointError for any other file."""
+    try:
+        weights = checkpoints.read(path)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=error.where, hint=hint) from error
+    if not checkpoints.is_weights(weights):
+        what = "the file is not a state dict: tensors by name, as torchvision publishes them"
+        raise CheckpointError(what, where=str(path), hint=f"{hint}, or --pretrained for a run's")
+    if why := fitting.unsound(weights):
+        raise CheckpointError(f"these weights cannot be used: {why}", where=str(path), hint=hint)
+    return weights
+
+
+def _sum(path: Path) -> str:
+    """The SHA-256 of a file, which begins as its name says, where it is called as those of torch.hub."""
+    try:
+        sha256 = files.sha256(path)
+    except OSError as error:
+        what = f"the weights cannot be read: {error.strerror}"
+        raise CheckpointError(what, where=str(path), hint="another file") from error
+    if not sha256.startswith(_prefix(path.name)):
+        what = f"the file has the SHA-256 {sha256[:8]}..., by its name it is {_prefix(path.name)}..."
+        raise CheckpointError(what, where=str(path), hint="fetch it again, this one is damaged or was changed")
+    return sha256
+
+
+def _prefix(name: str) -> str:
+    """The beginning of the SHA-256 that a name of torch.hub has in it (resnet18-f37072fd.pth); "" without one."""
+    found = re.search(r"-([0-9a-f]{8,})\.pth$", name)
+    return found[1] if found else ""
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """torch.hub waits for a server without end; this ends it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RuntimeError):
+        return "what came is not what was published; the transfer broke, or a page came in its place"
+    return f"the server answers {error.code}" if hasattr(error, "code") else str(getattr(error, "reason", error))[:200]

@@ -1,5 +1,4 @@
-"""Autoencoders: (B, C, T) -> (B, C, T) through a code too small to copy. Trained on one class, they fail on the
-others."""
+"""Autoencoders, (B, C, T) -> (B, C, T) through a small code: trained on one class, they fail on the others."""
 
 import torch
 from torch import Tensor, nn

@@ -1,5 +1,4 @@
-"""Transformer encoders over the samples of a beat, or over patches of samples (Vaswani et al. 2017; Dosovitskiy et al.
-2021)."""
+"""Transformer encoders over samples or patches of samples (Vaswani et al. 2017; Dosovitskiy et al. 2021)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,5 +1,4 @@
-"""InceptionTime: convolutions of three lengths side by side, with residual connections (Ismail Fawaz et al., DMKD 34,
-2020)."""
+"""InceptionTime: convolutions of three lengths in parallel, with shortcuts (Ismail Fawaz et al., DMKD 34, 2020)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,18 +1,43 @@
-"""Residual networks over the samples of a beat or a recording (He et al., CVPR 2016, in one dimension)."""
+"""Residual networks over the samples of a beat or a recording: plain, with every size a choice, and with averages.
 
-from collections.abc import Sequence
+He et al., CVPR 2016, in one dimension; `XResNet1d` after He et al., CVPR 2019, and Strodthoff et al., IEEE JBHI 25(5),
+2021. For grids over sizes:
 
+    resnet1d_grid --model-args filters=4-8-16-32-64-128-256,blocks=1-1-1-1-1-1-1,layout=cna,stem=32
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
+from toolbox.errors import UsageError
 
-KERNEL = 5
+KERNEL, GRID_KERNEL, GRID_STEM_KERNEL = 5, 3, 7
+
+
+def _stem(channels: int, width: int, kernel: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv1d(channels, width, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm1d(width), nn.ReLU(), nn.MaxPool1d(3, 2, 1))
+
+
+def _groups(
+    block: Callable[[int, int, int], nn.Module], width_in: int, blocks: Sequence[int], widths: Sequence[int]
+) -> nn.Sequential:
+    """A group of `block(width_in, width, stride)` for each of `widths`; all but the first halve the time axis."""
+    parts = []
+    for group, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+        for number in range(count):
+            parts.append(block(width_in, width, 2 if group and not number else 1))
+            width_in = width
+    return nn.Sequential(*parts)
 
 
 class BasicBlock(nn.Module):
-    """(B, width_in, T) -> (B, width, T / stride): two convolutions and a shortcut, projected where the shape
-    changes."""
+    """(B, width_in, T) -> (B, width, T / stride): two convolutions and a shortcut, projected for another shape."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -39,19 +64,108 @@ class ResNet1d(nn.Module):
 
     def __init__(self, spec: DataSpec, *, blocks: Sequence[int], widths: Sequence[int], stem: int = 32) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv1d(spec.channels, stem, KERNEL, padding=KERNEL // 2, bias=False),
-            nn.BatchNorm1d(stem),
-            nn.ReLU(),
-            nn.MaxPool1d(3, 2, 1),
-        )
-        groups, width_in = [], stem
-        for group, (count, width) in enumerate(zip(blocks, widths, strict=True)):
-            for block in range(count):
-                groups.append(BasicBlock(width_in, width, stride=2 if group and not block else 1))
-                width_in = width
-        self.groups = nn.Sequential(*groups)
-        self.head = nn.Linear(width_in, len(spec.classes))
+        self.stem = _stem(spec.channels, stem, KERNEL, 1)
+        self.groups = _groups(BasicBlock, stem, blocks, widths)
+        self.head = nn.Linear(widths[-1], len(spec.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.groups(self.stem(x)).mean(2))
+
+
+class GridBlock(nn.Module):
+    """(B, width_in, T) -> (B, width, T / stride): the path that `layout` spells plus the input.
+
+    c is a convolution of 3 samples, n a batch norm, a a ReLU; nothing stands between the sum and the next block. A bare
+    1x1 convolution takes the input's place where stride or width change the shape. The first convolution of the path
+    has the stride.
+    """
+
+    def __init__(self, width_in: int, width: int, stride: int, *, layout: str) -> None:
+        super().__init__()
+        self.shortcut = (
+            nn.Identity() if stride == 1 and width_in == width else nn.Conv1d(width_in, width, 1, stride, bias=False)
+        )
+        path: list[nn.Module] = []
+        for letter in layout:
+            if letter == "c":
+                path.append(nn.Conv1d(width_in, width, GRID_KERNEL, stride, GRID_KERNEL // 2, bias=False))
+                width_in, stride = width, 1
+            else:
+                path.append(nn.BatchNorm1d(width_in) if letter == "n" else nn.ReLU())
+        self.path = nn.Sequential(*path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.path(x) + self.shortcut(x)
+
+
+class ResNet1dGrid(nn.Module):
+    """(B, C, T) -> logits (B, K): stem, a group of blocks for each of `filters`, mean over time, dropout, linear.
+
+    `filters` and `blocks` have one entry a group; every group but the first halves the time axis. Raises UsageError for
+    sizes that do not fit each other, or a layout of other letters or without a convolution.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        filters: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        layout: str = "cnacna",
+        stem: int = 64,
+        dropout: float = 0.4,
+    ) -> None:
+        super().__init__()
+        if len(filters) != len(blocks):
+            what = f"{len(filters)} filters and {len(blocks)} blocks, there should be one of each for a group"
+            raise UsageError(what, hint="filters=64-128,blocks=2-2")
+        if set(layout) - set("cna") or "c" not in layout:
+            what = f"the layout {layout[:40]!r} is not of c, n and a with a c in it"
+            raise UsageError(what, hint="layout=cna or layout=cnacna")
+        self.stem = _stem(spec.channels, stem, GRID_STEM_KERNEL, 2)
+        self.groups = _groups(partial(GridBlock, layout=layout), stem, blocks, filters)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(filters[-1], len(spec.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.groups(self.stem(x)).mean(2)))
+
+
+def _conv(width_in: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv1d(width_in, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(width)]
+
+
+class XBlock(nn.Module):
+    """(B, width_in, T) -> (B, width, T / stride); the shortcut averages before it is projected."""
+
+    def __init__(self, width_in: int, width: int, stride: int, *, kernel: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(*_conv(width_in, width, kernel, stride), nn.ReLU(), *_conv(width, width, kernel))
+        average = [nn.AvgPool1d(2, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
+        self.shortcut = nn.Sequential(*average, *(_conv(width_in, width, 1) if width_in != width else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.path(x) + self.shortcut(x))
+
+
+class XResNet1d(nn.Module):
+    """(B, C, T) -> logits (B, K): a stem of three convolutions, groups of blocks, mean and maximum over time, linear.
+
+    Every group but the first halves the time axis.
+    """
+
+    def __init__(
+        self, spec: DataSpec, *, blocks: Sequence[int], widths: Sequence[int], kernel: int = 5, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        stem = widths[0]
+        first, second = _conv(spec.channels, stem // 2, kernel, 2), _conv(stem // 2, stem // 2, kernel)
+        third = _conv(stem // 2, stem, kernel)
+        self.stem = nn.Sequential(*first, nn.ReLU(), *second, nn.ReLU(), *third, nn.ReLU())
+        self.groups = _groups(partial(XBlock, kernel=kernel), stem, blocks, widths)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * widths[-1], len(spec.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.groups(self.stem(x))
+        return self.head(self.dropout(torch.cat([x.mean(2), x.amax(2)], 1)))

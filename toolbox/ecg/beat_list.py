@@ -1,6 +1,6 @@
-"""The beats of a recording with what a network says of each, as files: WFDB annotations and a CSV.
+"""The beats of a recording with their classes: as files (WFDB annotations, CSV), and as figures of a rhythm report.
 
-`Beats` is what the summary (`toolbox/ecg/rhythm.py`) and the strip (`toolbox/reports/strip.py`) are made of too.
+`summary(beats)` has rates, ectopic burden, couplets, runs, bigeminy and pauses as plain values for JSON.
 """
 
 import re
@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files
 from toolbox.errors import UsageError
+from toolbox.plain import NOTICE
 
 SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
 ECTOPIC = tuple("SVFAaJE")  # classes of AAMI, or symbols
 OTHER = "Q"  # the symbol of any other class, whose name then stands beside it
 NO_GAPS = np.empty((0, 2), dtype=np.int64)
+RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
+RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is
+PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,8 @@ def save_annotation(beats: Beats, path: Path) -> None:
         if len(beats.sample):
             symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
             notes = np.array(["" if name in SYMBOLS else name for name in beats.classes])[beats.label].tolist()
-            how = {"symbol": symbols, "fs": beats.rate_hz, "write_dir": str(there)} | (
-                {"aux_note": notes} if any(notes) else {}
-            )
-            wfdb.wrann("beats", extension, beats.sample, **how)
+            noted = {"aux_note": notes} if any(notes) else {}
+            wfdb.wrann("beats", extension, beats.sample, symbols, fs=beats.rate_hz, write_dir=str(there), **noted)
             content = (there / f"beats.{extension}").read_bytes()
         else:
             content = b"\0\0"  # wfdb writes none
@@ -96,3 +99,118 @@ def save_csv(beats: Beats, path: Path) -> None:
     columns |= {f"p_{name}": np.round(beats.scores[:, k].astype(np.float64), 4) for k, name in enumerate(beats.classes)}
     table = pd.DataFrame(columns)
     files.write_whole(path, lambda file: table.to_csv(file, index=False, lineterminator="\n"))
+
+
+def summary(beats: Beats) -> dict[str, Any]:
+    """What the beats show, over all and hour by hour; None stands for what there is not enough of."""
+    lost_s = float(np.diff(beats.gaps, axis=1).sum() / beats.rate_hz)
+    duration_s = beats.samples / beats.rate_hz
+    counts = np.bincount(beats.label, minlength=len(beats.classes))
+    return {
+        "record": beats.record,
+        "lead": beats.lead,
+        "start": beats.start.isoformat(sep=" ") if beats.start else None,
+        "duration_s": round(duration_s, 3),
+        "without_signal_s": round(lost_s, 3),
+        "beats": len(beats.sample),
+        "beats_of_class": dict(zip(beats.classes, counts.tolist(), strict=True)),
+        "rate_per_min": rates(beats.rr_s),
+        "ectopic": ectopy(beats, counts, duration_s - lost_s),
+        "patterns": {beats.classes[k]: patterns(beats, k) for k in beats.ectopic},
+        "pauses": pauses(beats),
+        "hours": hours(beats),
+        "notice": NOTICE,
+    }
+
+
+def rates(rr_s: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean rate, and lowest and highest mean over 8 RR intervals in a row without a gap among them, beats a minute."""
+    known = rr_s[np.isfinite(rr_s)]
+    mean = round(60 / known.mean(), 1) if len(known) else None
+    found: dict[str, float | None] = {"mean": mean, "lowest": None, "highest": None}
+    if len(rr_s) >= RATE_BEATS:
+        means = np.lib.stride_tricks.sliding_window_view(rr_s, RATE_BEATS).mean(1)
+        means = means[np.isfinite(means)]
+        if len(means):
+            found |= {"lowest": round(60 / means.max(), 1), "highest": round(60 / means.min(), 1)}
+    return found
+
+
+def ectopy(beats: Beats, counts: NDArray[np.integer], seconds: float) -> dict[str, Any]:
+    """Ectopic beats, their share of all in percent and how many an hour, together and of each class."""
+
+    def burden(count: int) -> dict[str, Any]:
+        return {
+            "beats": count,
+            "percent": round(100 * count / len(beats.sample), 2) if len(beats.sample) else None,
+            "per_hour": round(3600 * count / seconds, 1) if seconds > 0 else None,
+        }
+
+    each = {beats.classes[k]: burden(int(counts[k])) for k in beats.ectopic}
+    return burden(int(counts[list(beats.ectopic)].sum())) | {"of_class": each}
+
+
+def patterns(beats: Beats, k: int) -> dict[str, Any]:
+    """How the beats of class `k` come: alone, as couplets, as runs of 3 and more, every second or every third beat."""
+    first, length = _rows(beats.label == k, beats.rr_s)
+    runs = length >= RUN
+    longest = int(length.argmax()) if runs.any() else None
+    found: dict[str, Any] = {
+        "single": int((length == 1).sum()),
+        "couplets": int((length == 2).sum()),
+        "runs": int(runs.sum()),
+        "longest_run_beats": None if longest is None else int(length[longest]),
+        "longest_run_time_s": None if longest is None else round(float(beats.time_s[first[longest]]), 3),
+    }
+    for name, period in (("bigeminy", 2), ("trigeminy", 3)):
+        found[f"{name}_episodes"], found[f"{name}_beats"] = _every(first[length == 1], beats.rr_s, period)
+    return found
+
+
+def _rows(is_one: NDArray[np.bool_], rr_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Place of the first and number of the beats that are one, in a row and without a gap among them."""
+    places = np.flatnonzero(is_one)
+    begins = (np.diff(places, prepend=-2) > 1) | np.isnan(rr_s[places])
+    first = np.flatnonzero(begins)
+    return places[first], np.diff(np.append(first, len(places)))
+
+
+def _every(places: NDArray[np.int64], rr_s: NDArray[np.float64], period: int) -> tuple[int, int]:
+    """Episodes of at least three single beats that come every `period` beats, and the beats in them."""
+    if len(places) < EPISODE:
+        return 0, 0
+    parts = np.cumsum(np.isnan(rr_s))
+    begins = (np.diff(places, prepend=-period - 1) != period) | (np.diff(parts[places], prepend=-1) > 0)
+    length = np.diff(np.append(np.flatnonzero(begins), len(places)))
+    length = length[length >= EPISODE]
+    return len(length), int(length.sum())
+
+
+def pauses(beats: Beats) -> dict[str, Any]:
+    """RR intervals above 2 s, and the longest with the time at which it begins."""
+    rr_s = np.where(np.isfinite(beats.rr_s), beats.rr_s, 0)
+    if not rr_s.any():
+        return {"above_2_s": 0, "longest_s": None, "longest_time_s": None}
+    above, longest = int((rr_s > PAUSE_S).sum()), int(rr_s.argmax())
+    length_s, begin_s = round(float(rr_s[longest]), 3), round(float(beats.time_s[longest - 1]), 3)
+    return {"above_2_s": above, "longest_s": length_s, "longest_time_s": begin_s}
+
+
+def hours(beats: Beats) -> list[dict[str, Any]]:
+    """Beats, mean rate and ectopic beats of each class, hour by hour from the beginning."""
+    hour = (beats.time_s // 3600).astype(int)
+    count = max(1, int(np.ceil(beats.samples / beats.rate_hz / 3600)))
+    known = np.isfinite(beats.rr_s)
+    spent = np.bincount(hour[known], beats.rr_s[known], minlength=count)
+    intervals = np.bincount(hour[known], minlength=count)
+    table = np.zeros((count, len(beats.classes)), dtype=int)
+    np.add.at(table, (hour, beats.label), 1)
+    return [
+        {
+            "hour": i,
+            "beats": int(table[i].sum()),
+            "rate_per_min": round(60 * float(intervals[i] / spent[i]), 1) if spent[i] else None,
+            "ectopic": {beats.classes[k]: int(table[i, k]) for k in beats.ectopic},
+        }
+        for i in range(count)
+    ]

@@ -1,17 +1,12 @@
-"""Detected beats are held against reference beats, as in ANSI/AAMI EC57: each is used once, at most 150 ms apart.
+"""Detected and classified beats are held against annotations, as in ANSI/AAMI EC57: each is used once, within 150 ms.
 
-`match(reference, detected, tolerance)` pairs them, `scores` counts the pairs, `confusion` compares the classes of the
-paired.
-
-Beats that were found and classified are held against the annotations of their recording: detection first, then
-classes.
-
-`score(beats, at, label)` counts one recording, `pooled` several; SVEB and VEB as in ANSI/AAMI EC57
-(`toolbox/metrics/ec57.py`), a beat that was not found being missed and one that is none a false alarm of its class. As
-in the standard's reference program, `bxb` of the WFDB software, beats of ventricular flutter are left out, and those
-before `start` where the score begins later.
+`match(reference, detected, tolerance)` pairs beats, `confusion` compares the classes of the paired. `score(beats, at,
+label)` counts one recording, `pooled` several; SVEB and VEB by EC57 (`toolbox/metrics/ec57.py`), where a beat that was
+not found is missed, and one that is none is a false alarm of its class. As in the standard's reference program, `bxb`
+of the WFDB software, beats of ventricular flutter are left out, and those before `start`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +18,14 @@ from toolbox.metrics import ec57, jackknife
 
 Samples = NDArray[np.int64]
 TOLERANCE_S = 0.15
+# What a run may have to do with a recording that it is held against.
+TRAINED_ON = {
+    "yes": "the run was trained on a recording of this name: its classes are better here than elsewhere",
+    "epoch": "the run's epoch was chosen on a recording of this name",
+    "no": "the run was not trained on a recording of this name",
+    "unknown": "whether the run was trained on this recording is not known",
+}
+NONE = "none"  # stands in the confusion matrix for beats of one side alone
 
 
 def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.int64]:
@@ -58,19 +61,15 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
 def summed(parts: list[dict[str, Any]]) -> dict[str, float]:
     """Gross Se and +P of several recordings from the counts of each; NaN where there are no beats."""
     counts = {name: sum(part[name] for part in parts) for name in ("matched", "missed", "extra")}
-    found = counts["matched"]
-    return counts | {"Se": _share(found, found + counts["missed"]), "+P": _share(found, found + counts["extra"])}
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+    found, missed, extra = counts.values()
+    share, right = (found / whole if whole else math.nan for whole in (found + missed, found + extra))
+    return counts | {"Se": share, "+P": right}
 
 
 def confusion(
     reference: NDArray[np.integer], detected: NDArray[np.integer], pairs: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """Counts (K+1, K+1) of class against class, rows of reference (N,), columns of detected (L,), paired by `pairs` (M,
-    2).
+    """Counts (K+1, K+1), reference (N,) in rows by detected (L,) in columns, paired by `pairs` (M, 2).
 
     The last column counts the reference beats that were missed, the last row those that are extra.
     """
@@ -79,16 +78,6 @@ def confusion(
     counts[:-1, -1] = np.bincount(np.delete(reference, pairs[:, 0]), minlength=classes)
     counts[-1, :-1] = np.bincount(np.delete(detected, pairs[:, 1]), minlength=classes)
     return counts
-
-
-# What a run may have to do with a recording that it is held against.
-TRAINED_ON = {
-    "yes": "the run was trained on a recording of this name: its classes are better here than elsewhere",
-    "epoch": "the run's epoch was chosen on a recording of this name",
-    "no": "the run was not trained on a recording of this name",
-    "unknown": "whether the run was trained on this recording is not known",
-}
-NONE = "none"  # stands in the confusion matrix for beats of one side alone
 
 
 def score(
@@ -109,8 +98,12 @@ def score(
     """
     outside = ~_inside(at, flutter)
     at, label = at[outside], None if label is None else label[outside]
-    pairs = match(at, beats.sample, tolerance := round(TOLERANCE_S * beats.rate_hz))
-    mine, theirs = at >= start, _scored(beats.sample, at, pairs, flutter=flutter, start=start, tolerance=tolerance)
+    tolerance = round(TOLERANCE_S * beats.rate_hz)
+    pairs, mine = match(at, beats.sample, tolerance), at >= start
+    # A found beat counts with a partner that counts; without one where it is not in flutter and comes later than what a
+    # beat before `start` could have been matched with.
+    theirs = ~_inside(beats.sample, flutter) & (beats.sample > start + tolerance)
+    theirs[pairs[:, 1]] = mine[pairs[:, 0]]
     at, pairs = at[mine], _renumbered(pairs, mine, theirs)
     own = beats.label[theirs]
     counts = {"matched": len(pairs), "missed": len(at) - len(pairs), "extra": len(own) - len(pairs)}
@@ -118,8 +111,11 @@ def score(
     values["flutter_s"] = round(float(np.diff(flutter, axis=1).sum() / beats.rate_hz), 3)
     values["detection"] = None if given else summed([counts])
     if label is not None:
-        values["confusion"] = _confusion(label[mine], own, pairs, len(beats.classes)).tolist()
-        values["without_class"] = int((label[mine] < 0).sum())
+        known, kept = label[mine] >= 0, np.ones(len(own), dtype=bool)
+        kept[pairs[~known[pairs[:, 0]], 1]] = False  # partners of beats without a class are left out, too
+        paired = _renumbered(pairs, known, kept)
+        values["confusion"] = confusion(label[mine][known], own[kept], paired, len(beats.classes)).tolist()
+        values["without_class"] = int((~known).sum())
     return values | classification(values)
 
 
@@ -128,27 +124,10 @@ def _inside(at: Samples, segments: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.searchsorted(segments[:, 0], at, side="right") > np.searchsorted(segments[:, 1], at)
 
 
-def _scored(
-    sample: Samples, at: Samples, pairs: Samples, *, flutter: NDArray[np.int64], start: int, tolerance: int
-) -> NDArray[np.bool_]:
-    """Which of the found beats (L,) count: those with a partner that counts, and those without one that are not in
-    flutter and come later than what a beat before `start` could have been matched with."""
-    counts = ~_inside(sample, flutter) & (sample > start + tolerance)
-    counts[pairs[:, 1]] = at[pairs[:, 0]] >= start
-    return counts
-
-
 def _renumbered(pairs: Samples, mine: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Samples:
     """The pairs (M, 2) of those that stay, by their places among these."""
     pairs = pairs[mine[pairs[:, 0]] & theirs[pairs[:, 1]]]
     return np.stack([(np.cumsum(mine) - 1)[pairs[:, 0]], (np.cumsum(theirs) - 1)[pairs[:, 1]]], axis=1)
-
-
-def _confusion(label: Samples, own: Samples, pairs: Samples, classes: int) -> NDArray[np.int64]:
-    """Counts (K+1, K+1), reference by detected; reference beats without a class are left out with their partners."""
-    mine, theirs = label >= 0, np.ones(len(own), dtype=bool)
-    theirs[pairs[~mine[pairs[:, 0]], 1]] = False
-    return confusion(label[mine], own[theirs], _renumbered(pairs, mine, theirs), classes)
 
 
 def classification(values: dict[str, Any]) -> dict[str, Any]:
@@ -156,32 +135,28 @@ def classification(values: dict[str, Any]) -> dict[str, Any]:
     if "confusion" not in values:
         return {}
     matrix, classes = np.array(values["confusion"]), (*values["classes"], NONE)
-    counted = ec57.task_counts(matrix, classes) | {
-        name: ec57.counts(matrix, k) for k, name in enumerate(values["classes"])
-    }
-    return {
-        "classification": {
-            name: {"beats": int(four["TP"] + four["FN"])}
-            | {part: float(value) for part, value in ec57.detection(four).items() if part != "FPR"}
-            for name, four in counted.items()
-        }
-    }
+    counted = ec57.task_counts(matrix, classes)
+    counted |= {name: ec57.counts(matrix, k) for k, name in enumerate(values["classes"])}
+    found = {}
+    for name, four in counted.items():
+        figures = {part: float(value) for part, value in ec57.detection(four).items() if part != "FPR"}
+        found[name] = {"beats": int(four["TP"] + four["FN"]), **figures}
+    return {"classification": found}
 
 
 def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The gross figures of several recordings, from their counts: of detection over all, of classes by `trained_on`."""
     detected = [part["detection"] for part in parts if part["detection"]]
-    values = {
+    among = {
+        told: [each for each in parts if each["trained_on"] == told and "confusion" in each] for told in TRAINED_ON
+    }
+    return {
         "recordings": len(parts),
         "from_s": parts[0]["from_s"],
         "flutter_s": sum(part["flutter_s"] for part in parts),
+        "detection": summed(detected) if detected else None,
+        "classes": {told: _pooled_classes(each) for told, each in among.items() if each},
     }
-    values |= {"detection": summed(detected) if detected else None, "classes": {}}
-    for told in TRAINED_ON:
-        among = [part for part in parts if part["trained_on"] == told and "confusion" in part]
-        if among:
-            values["classes"][told] = _pooled_classes(among)
-    return values
 
 
 def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -56,9 +56,8 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
     """The R peaks (N,) of a lead, read `block_s` at a time. Raises DataError for a rate below 50 Hz."""
     if rate_hz < LOWEST_HZ:
-        raise DataError(
-            f"beats are not found in a signal of {rate_hz:g} Hz", where=where, hint=f"{LOWEST_HZ} Hz or more"
-        )
+        what = f"beats are not found in a signal of {rate_hz:g} Hz"
+        raise DataError(what, where=where, hint=f"{LOWEST_HZ} Hz or more")
     step = _odd(GRID_S * rate_hz)
     block, around = (round(seconds * rate_hz / step) * step for seconds in (block_s, AROUND_S))
     found = [np.empty(0, dtype=np.int64)]
@@ -70,8 +69,7 @@ def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK
 
 
 def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
-    """Whether a lead looks like noise: its kurtosis in the band of a QRS, the median over pieces of 10 s (Li et al.,
-    2008).
+    """Whether a lead looks like noise: median kurtosis of 10 s in the band of a QRS (Li et al., 2008).
 
     Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
     """
@@ -151,9 +149,8 @@ def _with_overdue(candidates: Candidates, rate_hz: float) -> None:
     inside = (interval >= 0) & (interval < len(overdue)) & ~candidates.taken & (candidates.part > LOW)
     places = np.flatnonzero(inside)
     before, after = at[interval[places]], at[interval[places] + 1]
-    late = (candidates.at[places] - before > WAVE_S * rate_hz) & (
-        after - candidates.at[places] > REFRACTORY_S * rate_hz
-    )
+    since, until = candidates.at[places] - before, after - candidates.at[places]
+    late = (since > WAVE_S * rate_hz) & (until > REFRACTORY_S * rate_hz)
     places = places[late & overdue[interval[places]]]
     places = places[np.lexsort((-candidates.part[places], interval[places]))]
     candidates.taken[places[np.diff(interval[places], prepend=-1) > 0]] = True

@@ -1,5 +1,4 @@
-"""What tells an attribution from a picture that only looks like one: numbers a row, from the network alone, without a
-label.
+"""Checks that tell an attribution from a mere picture: numbers a row, from the network alone, without a label.
 
 Adebayo et al., NeurIPS 2018 (weights made anew, from the head on); Petsiuk et al., BMVC 2018 (deletion and insertion);
 Sundararajan et al., ICML 2017 (completeness); and, for heartbeats, how much of the evidence lies at the QRS.
@@ -38,8 +37,7 @@ def marked(attribution: Tensor, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
-    """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where` something
-    is.
+    """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where`.
 
     NaN for a row of which one attribution is the same everywhere.
     """
@@ -143,8 +141,7 @@ def _changed(x: Tensor, order: NDArray[np.int64], grid: Sequence[int], piece: Se
 
 
 def at_qrs(attribution: Array, near: NDArray[np.bool_], within: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) that lies `near` R peaks, and the share of room
-    there.
+    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) `near` R peaks, and the share of room there.
 
     `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive
     is.

@@ -1,5 +1,4 @@
-"""Percentile bootstrap intervals: a figure is computed again for units drawn with replacement (Efron & Tibshirani 1993,
-ch. 13).
+"""Percentile bootstrap intervals: a figure of units drawn with replacement (Efron & Tibshirani 1993, ch. 13).
 
 A unit is independent of the others: a record, or a row where no record is known. A statistic gets how often each unit
 was drawn, (b, units), and returns every figure (b,). The draws come in blocks of b replicates, which keep memory small.

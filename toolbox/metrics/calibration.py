@@ -14,7 +14,6 @@ from toolbox.metrics import bootstrap, classification, jackknife
 Array = NDArray[Any]
 BINS = 15
 BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures that are no shares
-FIGURES = ("ece", "brier", "nll")
 LEAST = float(np.finfo(np.float32).tiny)  # a probability that was rounded to 0
 COLDEST, HOTTEST = 0.02, 50.0
 
@@ -58,8 +57,7 @@ def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[s
 
 
 def fit_temperature(logits: Array, target: Array) -> float:
-    """The temperature that makes `target` (N,) likeliest when it divides `logits` (N, K), or log-probabilities; 0.02 to
-    50.
+    """The temperature, 0.02 to 50, that makes `target` (N,) likeliest when it divides `logits` (N, K).
 
     It is 1 where nothing is likelier than the logits as they are.
     """

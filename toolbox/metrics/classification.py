@@ -166,8 +166,7 @@ RULE = (
 
 
 def why(matrix: NDArray[np.integer]) -> str | None:
-    """In a few words why a run with this matrix counts as collapsed; None for one that does not, and for rows of one
-    class.
+    """Why a run with this matrix counts as collapsed; None for one that does not, and for rows of one class.
 
     Who guesses class k with chance q_k, where it has the share p_k, can expect the F1 2 p_k q_k / (p_k + q_k), which is
     at most (p_k + q_k) / 2, and so a macro F1 of 1/K at most, whatever the shares are.
@@ -183,8 +182,7 @@ def why(matrix: NDArray[np.integer]) -> str | None:
 
 
 def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | None:
-    """A sentence where a network is right on nearly all training rows and at chance on validation; None where it is
-    not.
+    """A sentence where a network is right on nearly all training rows and at chance on validation; else None.
 
     `train` and `val` are confusion matrices (K, K). Whoever guesses without a look at the signal has a balanced
     accuracy of 1 / K over the K classes that occur, however they guess; at chance is what lies two standard errors

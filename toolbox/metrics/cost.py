@@ -13,12 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+WARM_UPS = 3
+FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
+SPREAD = (10, 90)  # percentiles that stand beside a median
+Clock = Callable[[], float]  # seconds
 
 
 def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
@@ -27,16 +33,17 @@ def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
     torch's counter sees neither recurrent layers nor the fused attention of a network that is not trained, so the first
     are counted by formula and the second is carried out as the matrix products that it is.
     """
-    counter, cells = FlopCounterMode(display=False), []
+    counter, cells, recurrent = FlopCounterMode(display=False), [], []
 
     def before(layer: nn.RNNBase, _: Any) -> None:
         cells.append(counter.get_total_flops())
 
     def after(layer: nn.RNNBase, inputs: tuple[Any, ...], _: Any) -> None:
-        seen = counter.get_total_flops() - cells.pop()
-        recurrent.append(of_recurrent(layer, inputs[0]) - seen // 2)
+        """Every matrix of its weights counts once a step of each row, in place of what torch has seen of it."""
+        x = getattr(inputs[0], "data", inputs[0])  # of a packed sequence
+        weights = sum(each.numel() for each in layer.parameters() if each.dim() == 2)
+        recurrent.append(x.numel() // x.shape[-1] * weights - (counter.get_total_flops() - cells.pop()) // 2)
 
-    recurrent: list[int] = []
     layers = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase)]
     hooks = [layer.register_forward_pre_hook(before) for layer in layers]
     hooks += [layer.register_forward_hook(after) for layer in layers]
@@ -47,13 +54,6 @@ def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
         for hook in hooks:
             hook.remove()
     return counter.get_total_flops() // 2 + sum(recurrent)
-
-
-def of_recurrent(layer: nn.RNNBase, x: Any) -> int:
-    """Multiply-accumulates of an LSTM or GRU: every matrix of its weights, once a step of each row."""
-    x = getattr(x, "data", x)  # of a packed sequence
-    steps = x.numel() // x.shape[-1]
-    return steps * sum(each.numel() for each in layer.parameters() if each.dim() == 2)
 
 
 @contextmanager
@@ -81,12 +81,6 @@ def answering(model: nn.Module) -> Iterator[None]:
     finally:
         for part in trained:
             part.training = True
-
-
-WARM_UPS = 3
-FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
-SPREAD = (10, 90)  # percentiles that stand beside a median
-Clock = Callable[[], float]  # seconds
 
 
 class Inputs(Protocol):
@@ -119,23 +113,15 @@ def size_and_work(model: nn.Module, spec: Inputs) -> dict[str, int]:
 
 def file_bytes(model: nn.Module) -> int:
     """The size of a file that torch.save writes of the weights, without writing one."""
-    file = _Counter()
-    torch.save(model.state_dict(), cast(BinaryIO, file))
-    return file.bytes
+    sizes: list[int] = []
 
-
-class _Counter:
-    """A file that nothing is kept of but its size."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self.bytes += len(data)
+    def write(data: bytes) -> int:
+        sizes.append(len(data))
         return len(data)
 
-    def flush(self) -> None:
-        """There is nothing to flush."""
+    file: Any = SimpleNamespace(write=write, flush=lambda: None)
+    torch.save(model.state_dict(), file)
+    return sum(sizes)
 
 
 def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
@@ -162,21 +148,17 @@ def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = tim
 def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
     """How long `work` takes, each time until the device has finished; the slower first few times are left out."""
     taken: list[float] = []
+    wait = (lambda: None) if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
     for number in range(WARM_UPS + MOST):
-        _wait(device)
+        wait()
         begun = clock()
         work()
-        _wait(device)
+        wait()
         if number >= WARM_UPS:
             taken.append(clock() - begun)
         if len(taken) >= FEWEST and sum(taken) > ENOUGH_S:
             break
     return taken
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def device_name(device: torch.device) -> str:

@@ -113,8 +113,7 @@ def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Arra
 
 
 def class_figures(matrix: Array, classes: Sequence[str]) -> dict[str, Array]:
-    """Se, +P, FPR, F1 of SVEB and VEB by EC57, then of each class against the rest, named "VEB Se", "N +P" and so
-    on."""
+    """Se, +P, FPR, F1 of SVEB and VEB by EC57, then of each class against the rest: "VEB Se", "N +P", ..."""
     counted = _all_counts(matrix, classes)
     return {f"{of} {part}": values for of, four in counted.items() for part, values in detection(four).items()}
 

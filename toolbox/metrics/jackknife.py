@@ -43,8 +43,7 @@ COVERAGE: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure, the standard error and degrees of freedom of its jackknife, and why there is no interval ("" where
-    there is)."""
+    """A figure, standard error and degrees of freedom of its jackknife; or why there is no interval."""
 
     value: float
     error: float

@@ -87,8 +87,7 @@ class Stroke:
         after = np.minimum(before + 1, len(x) - 1)
         reach = x[after] - x[before]
         share = np.divide(edges - x[before], reach, out=np.zeros(len(edges)), where=reach > 0)
-        # Of an edge and points at the same place the points come first, so that upright lines are whole; not before the
-        # first.
+        # Points come before an edge at the same place, so that upright lines are whole; but not before the first.
         own, late = np.arange(len(x)), np.concatenate([[-1], np.ones(len(edges) - 1), np.zeros(len(x))])
         order = np.lexsort([late, np.concatenate([edges, x])])
         self.before, self.after = np.concatenate([before, own])[order], np.concatenate([after, own])[order]
@@ -177,9 +176,8 @@ def blank(sheet: Sheet, style: Style) -> tuple[NDArray[np.uint8], NDArray[np.uin
     paper, colour = np.broadcast_to(rgb(style.paper), (*sheet.image, 3)), rgb(style.trace)
     for name, (apart_mm, wide_mm) in GRID_MM.items() if style.grid else ():
         down, across = (_lines(side, apart_mm, wide_mm, sheet.pixels_per_mm) for side in sheet.image)
-        paper = inked(
-            paper, rgb(getattr(style, name)), (255 * (1 - (1 - down[:, None]) * (1 - across))).astype(np.uint8)
-        )
+        ink = (255 * (1 - (1 - down[:, None]) * (1 - across))).astype(np.uint8)
+        paper = inked(paper, rgb(getattr(style, name)), ink)
     for ink in (_printed(sheet, style), _written(sheet)):
         paper = inked(paper, colour, ink)
     return paper, colour
@@ -222,28 +220,18 @@ def _printed(sheet: Sheet, style: Style) -> NDArray[np.uint8]:
 
 def _written(sheet: Sheet) -> NDArray[np.uint8]:
     """The ink of the names of the leads and of the scale."""
-    from PIL import Image, ImageDraw
+    from matplotlib import get_data_path
+    from PIL import Image, ImageDraw, ImageFont
 
     scale = sheet.pixels_per_mm
     page = Image.new("L", sheet.image[::-1])
     draw = ImageDraw.Draw(page)
-    name, small = (_font(max(mm * scale, least)) for mm, least in ((NAME_MM, NAME_PIXELS), (SCALE_MM, SCALE_PIXELS)))
+    font = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"  # comes with matplotlib
+    pixels = (max(NAME_MM * scale, NAME_PIXELS), max(SCALE_MM * scale, SCALE_PIXELS))  # height of the letters
+    name, small = (ImageFont.truetype(font, round(height)) for height in pixels)
     for cell in sheet.cells:
-        draw.text(
-            ((cell.x_mm + NAME_AT_MM[0]) * scale, (cell.y_mm + NAME_AT_MM[1]) * scale),
-            cell.lead,
-            255,
-            name,
-            anchor="lt",
-        )
+        at = ((cell.x_mm + NAME_AT_MM[0]) * scale, (cell.y_mm + NAME_AT_MM[1]) * scale)
+        draw.text(at, cell.lead, 255, name, anchor="lt")
     corner = (SCALE_AT_MM[0] * scale, min((sheet.height_mm + SCALE_AT_MM[1]) * scale, sheet.image[0] - small.size))
     draw.text(corner, SCALE, 255, small, anchor="lt")
     return np.asarray(page)
-
-
-def _font(pixels: float) -> Any:
-    """Letters `pixels` high, of the typeface that comes with matplotlib."""
-    from matplotlib import get_data_path
-    from PIL import ImageFont
-
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", round(pixels))

@@ -1,15 +1,13 @@
-"""How the confusion matrices of a run grew from epoch to epoch: train on the left, validation on the right, to watch or
-to page.
+"""The confusion matrices of a run from epoch to epoch, train left, validation right, as a film or a page.
 
 `save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF; `save_confusion_page` writes the same as an
 HTML page with a slider. `history` is the list of a run's logger.json.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +50,7 @@ def matrices(history: History, classes: Sequence[str]) -> dict[str, NDArray[np.f
 
 
 def _matrix(found: Any, size: int) -> NDArray[np.float64]:
-    if not found:
-        return np.full((size, size), np.nan)
-    try:
-        matrix = np.array(found, dtype=float)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
+    matrix = np.array(found, dtype=float) if found else np.full((size, size), np.nan)
     if matrix.shape != (size, size):
         what = f"a confusion matrix is not one of {size} classes"
         raise CheckpointError(what, where="logger.json", hint="mend the file, or another --version")
@@ -105,18 +98,14 @@ def save_confusion_video(history: History, classes: Sequence[str], path: Path, *
 
     Raises CheckpointError where there is nothing to draw.
     """
-    rows = chosen(history)
-    pictures = frames(rows, classes, title=title)
-    first = next(pictures)
-    files.write_whole(path, lambda file: _write_gif(file, chain([first], pictures), frame_ms(len(rows))))
-
-
-def _write_gif(file: BinaryIO, pictures: Iterator[NDArray[np.uint8]], shown_ms: list[int]) -> None:
     from PIL import Image
 
-    first = Image.fromarray(next(pictures)).quantize(dither=Image.Dither.NONE)  # its colour bar has every shade
-    rest = (Image.fromarray(picture).quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
-    first.save(file, format="GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0)
+    rows = chosen(history)
+    pictures = (Image.fromarray(picture) for picture in frames(rows, classes, title=title))
+    first = next(pictures).quantize(dither=Image.Dither.NONE)  # its colour bar has every shade
+    rest = (picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
+    gif = {"save_all": True, "append_images": rest, "duration": frame_ms(len(rows)), "loop": 0}
+    files.write_whole(path, lambda file: first.save(file, format="GIF", **gif))
 
 
 def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
@@ -134,6 +123,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
     figure.frames = [Frame(data=step, name=name) for step, name in zip(steps, names, strict=True)]
     angle = plots.label_angle(classes)
     side, below = 320 + 45 * len(classes), 60 + angle  # pixels
+    bar_title = {"text": "share of the true class", "side": "right"}
     figure.update_xaxes(title_text="predicted", type="category", tickangle=-angle)
     figure.update_yaxes(title_text="true", type="category", autorange="reversed")
     figure.update_layout(
@@ -143,12 +133,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
         width=side * len(sides) + 160,
         height=side + 170 + below,
         margin={"t": 110, "b": below + 80},
-        coloraxis={
-            "colorscale": "Blues",
-            "cmin": 0,
-            "cmax": 1,
-            "colorbar_title": {"text": "share of the true class", "side": "right"},
-        },
+        coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar_title": bar_title},
         sliders=[_slider(names, below)],
         updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )

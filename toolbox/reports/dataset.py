@@ -1,5 +1,4 @@
-"""A dataset as pictures: rows a class, examples of each class, its mean and spread, a beat under each augmentation, and
-one page that shows all.
+"""A dataset as pictures: rows a class, examples, mean and spread, a beat under each augmentation, and one page.
 
 `explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html.
 It is given training and validation rows only: the test rows stay closed.
@@ -7,6 +6,7 @@ It is given training and validation rows only: the test rows stay closed.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -47,16 +47,8 @@ def example_panels(x: Array, y: Array, index: Array, *, spec: DataFacts, seed: i
     return _labelled(grid, examples, spec.unit)
 
 
-def panel_size(leads: int) -> tuple[float, float]:
-    """Width and height in inches of a panel with a row."""
-    return CELL[0], max(CELL[1], 1 + 0.35 * leads)
-
-
 def _signal(row: Array, spec: DataFacts, title: str, reach: Array | None = None) -> Panel:
-    """A row (C, T), with a band of `reach` (C, T) to either side: one lead over its unit, several above each other.
-
-    The title then states the step between them.
-    """
+    """A row (C, T), with a band of `reach` (C, T): one lead over its unit, several a stated step above each other."""
     time_s, several = (np.arange(row.shape[-1]) / spec.rate_hz).astype(np.float32), len(spec.leads) > 1
     low, high = (row, row) if reach is None else (row - reach, row + reach)
     step = _step(float((high.max(-1) - low.min(-1)).max()))
@@ -91,10 +83,10 @@ def thinned(signal: Array) -> Array:
 def mean_panels(x: Array, y: Array, spec: DataFacts) -> list[Panel]:
     """A panel for each class: the mean of its rows (N, C, T), and a band of two standard deviations to either side."""
     counts, mean, sd = moments(x, y, len(spec.classes))
-    titles = [
-        f"{name}, {count:,} row{'' if count == 1 else 's'}" for name, count in zip(spec.classes, counts, strict=True)
-    ]
-    grid = [_signal(mean[k], spec, title, 2 * sd[k]) if counts[k] else _panel(title) for k, title in enumerate(titles)]
+    grid = []
+    for k, name in enumerate(spec.classes):
+        title = f"{name}, {counts[k]:,} row{'' if counts[k] == 1 else 's'}"
+        grid.append(_signal(mean[k], spec, title, 2 * sd[k]) if counts[k] else _panel(title))
     return _labelled(grid, ABREAST, spec.unit)
 
 
@@ -120,14 +112,14 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
 def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
     """Draw one lead (T,) as it is under each augmentation, by name; "original" is drawn behind each, in grey."""
     columns, grid = min(len(rows), 3), []
-    time_s = {name: np.arange(len(signal)) / rate_hz for name, signal in rows.items()}
+    guide = (np.arange(len(rows["original"])) / rate_hz, rows["original"])
     for name, signal in rows.items():
         panel = _panel(name.replace("_", " "))
-        panel.lines = [(name, time_s[name], signal)]
-        panel.guide = None if name == "original" else (time_s["original"], rows["original"])
+        panel.lines = [(name, np.arange(len(signal)) / rate_hz, signal)]
+        panel.guide = None if name == "original" else guide
         grid.append(panel)
-    grid = _labelled(grid, columns, unit)
-    plots.save_png(plots.panels_figure(grid, columns, "a beat under each augmentation; as it is, in grey", CELL), path)
+    title = "a beat under each augmentation; as it is, in grey"
+    plots.save_png(plots.panels_figure(_labelled(grid, columns, unit), columns, title, CELL), path)
 
 
 def _panel(title: str, second: str = "") -> Panel:
@@ -175,7 +167,8 @@ def explore(
     counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
     plots.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
     pages.save_figure(folder / "classes.html", classes_page(counts, spec.classes, title), title=title)
-    title, cell = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}", panel_size(len(spec.leads))
+    title = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}"
+    cell = (CELL[0], max(CELL[1], 1 + 0.35 * len(spec.leads)))
     rows = example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
     plots.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)
     title = f"{spec.name}, {spec.view}s of train: mean, and two standard deviations to either side\n{CLOSED}"
@@ -183,16 +176,11 @@ def explore(
     plots.save_panels(mean_panels(x, y, spec), folder / "mean", columns=columns, title=title, cell=cell)
     if augmented:
         save_augmentations(augmented, folder / "augmentations.png", rate_hz=spec.rate_hz, unit=spec.unit)
-    links = {name: f"{name}.{'png' if name == 'augmentations' else 'html'}" for name in PICTURES}
-    pages.save(
-        folder / "index.html",
-        "dataset.html",
-        title=spec.name,
-        closed=CLOSED,
-        about=_facts(spec, counts.sum(1), x.shape[-1]),
-        pictures=[(name, PICTURES[name], link) for name, link in links.items() if augmented or name != "augmentations"],
-    )
-    return folder / "index.html"
+    pictures = [(name, text, f"{name}.html") for name, text in PICTURES.items() if name != "augmentations"]
+    pictures += [("augmentations", PICTURES["augmentations"], "augmentations.png")] if augmented else []
+    page, about = folder / "index.html", _facts(spec, counts.sum(1), x.shape[-1])
+    pages.save(page, "dataset.html", title=spec.name, closed=CLOSED, about=about, pictures=pictures)
+    return page
 
 
 def _facts(spec: DataFacts, rows: Array, samples: int) -> list[tuple[str, str]]:
@@ -220,8 +208,9 @@ def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure
     pie, bars = figure.subplots(1, 2, width_ratios=(2, 3))
     total, labels = counts.sum(0), _labels(counts.sum(0))
     if total.sum():
-        pie.pie(total, colors=_colours(len(classes)), startangle=90, counterclock=False)
-        wedges = [Patch(color=colour) for colour in _colours(len(classes))]
+        colours = list(islice(cycle(COLOURS), len(classes)))
+        pie.pie(total, colors=colours, startangle=90, counterclock=False)
+        wedges = [Patch(color=colour) for colour in colours]
         names = [f"{name}  {label}" for name, label in zip(_broken(classes), labels, strict=True)]
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2 if len(classes) > 5 else 1}
         pie.legend(wedges, names, **place, fontsize=9, frameon=False)
@@ -247,7 +236,8 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
     figure = make_subplots(1, 2, specs=specs, subplot_titles=titles, column_widths=(0.4, 0.6))
     names = [name.replace("\n", "<br>") for name in _broken(classes)]
     texts = {"textposition": "inside", "textinfo": "percent", "hoverinfo": "label+value+percent"}
-    pie = {"values": counts.sum(0), "labels": names, "marker_colors": _colours(len(classes)), **texts}
+    colours = list(islice(cycle(COLOURS), len(classes)))
+    pie = {"values": counts.sum(0), "labels": names, "marker_colors": colours, **texts}
     figure.add_pie(**pie, sort=False, direction="clockwise", row=1, col=1)
     right = {"row": 1, "col": 2}
     for rows, (name, colour) in zip(counts, SPLITS.items(), strict=True):
@@ -269,10 +259,6 @@ def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
 
 def _broken(classes: Sequence[str]) -> list[str]:
     return [fill(name, 20) for name in classes]
-
-
-def _colours(classes: int) -> list[str]:
-    return [COLOURS[k % len(COLOURS)] for k in range(classes)]
 
 
 def _percent(counts: Array) -> Array:

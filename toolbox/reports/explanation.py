@@ -1,5 +1,4 @@
-"""What a network looks at: each row with its attribution as a picture, and one page of all of them with what makes one
-doubt them.
+"""What a network looks at: each row with its attribution as a picture, and one page of all with the checks.
 
     figure = row_figure(x, attribution, spec=spec, title="row 12, V")      # x and attribution (C, T)
     figure = picture_figure(image, attribution, title="row 12, V")         # (3, H, W)
@@ -116,28 +115,25 @@ def write(
 
 
 def curves_figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> "Figure":
-    """The panels with axes that make small differences look small."""
-    found = _panels(curves, cascade)
-    drawn = panels_figure(found, len(found), "", CELL)
-    for axes in drawn.axes[:2]:
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-    drawn.axes[2].set(xlim=(0, 1), ylim=(min(0, *cascade[1]) - 0.02, 1))
-    return drawn
+    """Mean curves (N, S) of deletion and insertion beside those of chance, and the cascade (parts, correlations).
 
-
-def _panels(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> list[Panel]:
-    """Mean curves (N, S) of deletion and insertion beside those of chance, and the cascade (parts, correlations)."""
-    found = []
+    Axes reach from 0 to 1, so that small differences look small.
+    """
+    panels = []
     for name in ("deletion", "insertion"):
         taken = np.linspace(0, 1, curves[name].shape[1])
         lines = [("as marked", taken, curves[name].mean(0)), ("by chance", taken, curves[f"random_{name}"].mean(0))]
-        found.append(Panel(name, "part of the row", "probability" if name == "deletion" else "", lines))
+        panels.append(Panel(name, "part of the row", "probability" if name == "deletion" else "", lines))
     parts, correlations = cascade
-    line = ("with the trained", np.append(0, parts), np.append(1, correlations))
-    return [
-        *found,
-        Panel("weights made anew, from the head on", "part of the layers", "rank correlation", [line], legend=False),
-    ]
+    line, title = (
+        ("with the trained", np.append(0, parts), np.append(1, correlations)),
+        "weights made anew, from the head",
+    )
+    panels.append(Panel(f"{title} on", "part of the layers", "rank correlation", [line], legend=False))
+    figure = panels_figure(panels, len(panels), "", CELL)
+    for axes, lowest in zip(figure.axes, (0, 0, min(0, *correlations) - 0.02), strict=True):
+        axes.set(xlim=(0, 1), ylim=(lowest, 1))
+    return figure
 
 
 def scaled(attribution: Array) -> Array:
@@ -176,54 +172,35 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
     columns = 1 if leads <= ONE_COLUMN else 2
     rows = -(-leads // columns)
     height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
-    figure = Figure(
-        figsize=(WIDE if is_wide(x.shape[1], spec) else NARROW, height), layout="constrained", facecolor="white"
-    )
+    width = WIDE if is_wide(x.shape[1], spec) else NARROW
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=10)
+    reach = 0.62 * float(np.ptp(x, axis=1).max() or 1)  # half the height of the axes, the same for all leads
     if leads == 1:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        _lead(above, x[0], heat[0], spec=spec, middle=_middle(x[0]), reach=_reach(x), peaks=peaks)
+        _lead(above, x[0], heat[0], spec=spec, reach=reach, peaks=peaks)
         _area(below, heat[0], spec)
         above.set_ylabel(spec.unit if len(spec.unit) < 12 else "", fontsize=8)
         return figure
     places = figure.subplots(rows, columns, sharex=True, squeeze=False).T.flat
     for place, (name, lead, warm, axes) in enumerate(zip(spec.leads, x, heat, places, strict=False)):
-        marked = peaks if place % rows == 0 else ()
-        _lead(axes, lead, warm, spec=spec, middle=_middle(lead), reach=_reach(x), peaks=marked, strip=True)
+        _lead(axes, lead, warm, spec=spec, reach=reach, peaks=peaks if place % rows == 0 else (), strip=True)
         if place % rows == rows - 1 or place == leads - 1:
             axes.set_xlabel("time (s)", fontsize=8)
-        axes.text(
-            0.008, 0.94, name, transform=axes.transAxes, fontsize=9, fontweight="bold", va="top", zorder=6, bbox=LABEL
-        )
+        bold = {"fontsize": 9, "fontweight": "bold", "va": "top"}
+        axes.text(0.008, 0.94, name, transform=axes.transAxes, zorder=6, bbox=LABEL, **bold)
     for axes in list(places)[leads:]:
         axes.remove()
     return figure
 
 
-def _middle(lead: Array) -> float:
-    return (float(lead.min()) + float(lead.max())) / 2
-
-
-def _reach(x: Array) -> float:
-    """Half the height of the axes, the same for all leads."""
-    return 0.62 * float(np.ptp(x, axis=1).max() or 1)
-
-
 def _lead(
-    axes: "Axes",
-    lead: Array,
-    heat: Array,
-    *,
-    spec: DataFacts,
-    middle: float,
-    reach: float,
-    peaks: Array,
-    strip: bool = False,
+    axes: "Axes", lead: Array, heat: Array, *, spec: DataFacts, reach: float, peaks: Array, strip: bool = False
 ) -> None:
     """A lead on paper, its line coloured and thickened by the heat; with a `strip` of the same colours below it."""
     from matplotlib.collections import LineCollection
 
-    time_s = np.arange(len(lead)) / spec.rate_hz
+    time_s, middle = np.arange(len(lead)) / spec.rate_hz, (float(lead.min()) + float(lead.max())) / 2
     low, high = middle - reach * (1.3 if strip else 1), middle + reach
     _paper(axes, time_s[-1], spec, low, high)
     axes.plot(time_s, lead, color=INK, linewidth=0.7, zorder=3)
@@ -237,19 +214,9 @@ def _lead(
     for peak in peaks:
         axes.plot(peak / spec.rate_hz, high, marker="v", markersize=4, color=INK, clip_on=False, zorder=5)
     if strip:
-        extent = (0, time_s[-1], low, low + 0.3 * reach)
-        axes.imshow(
-            heat[None],
-            extent=extent,
-            aspect="auto",
-            cmap=colours("white"),
-            vmin=-1,
-            vmax=1,
-            zorder=2,
-            interpolation="nearest",
-        )
-        axes.set_xlim(0, time_s[-1])
-        axes.set_ylim(low, high)
+        shades = {"cmap": colours("white"), "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+        axes.imshow(heat[None], extent=(0, time_s[-1], low, low + 0.3 * reach), aspect="auto", zorder=2, **shades)
+        axes.set(xlim=(0, time_s[-1]), ylim=(low, high))
 
 
 def _paper(axes: "Axes", end_s: float, spec: DataFacts, low: float, high: float) -> None:

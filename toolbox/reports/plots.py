@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
-# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours for what has more
-# lines.
+# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
     *("#882255", "#999933", "#332288", "#888888"),
@@ -317,27 +316,23 @@ def test_images(
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
     """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
-    epochs, sides = [row["epoch"] for row in history], ("train", "val")
+    sides = [side for side in ("train", "val") if any(row[side] for row in history)]
     lines = {
-        name: [
-            (side, _numbers(row[side].get(name) for row in history))
-            for side in sides
-            if any(row[side] for row in history)
-        ]
+        name.replace("_", " "): {side: [row[side].get(name) for row in history] for side in sides}
         for name in METRICS
         if any(name in row[side] for side in sides for row in history)
     }
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
-    lines["learning rate"] = [(name, _numbers(row.get(name) for row in history)) for name in rates]
+    lines["learning rate"] = {name: [row.get(name) for row in history] for name in rates}
+    epochs = [row["epoch"] for row in history]
     return [
-        Panel(name.replace("_", " "), "epoch", "", [(side, epochs, values) for side, values in each])
-        for name, each in lines.items()
+        Panel(title, "epoch", "", [(name, epochs, np.array(values, dtype=float)) for name, values in each.items()])
+        for title, each in lines.items()
     ]
 
 
 def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Panel]:
-    """The training loss of every step (S,), the means of many steps where there are more than MOST_POINTS, and of each
-    epoch.
+    """The training loss of every step (S,), means of several where they are above MOST_POINTS, and of each epoch.
 
     A band reaches from the least to the largest loss of the steps that a mean is over.
     """
@@ -359,7 +354,3 @@ def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Pan
 def steps(edges: NDArray[Any], heights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """A line through the tops of bins: `edges` (n + 1,), `heights` (n,) -> x and y (2 n,)."""
     return np.repeat(edges, 2)[1:-1], np.repeat(heights, 2)
-
-
-def _numbers(values: Any) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)

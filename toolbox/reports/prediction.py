@@ -1,27 +1,49 @@
-"""What was found in recordings, for a person to read: the text of each, and a table, a CSV and a page of all of them.
+"""What was found in recordings, for a person to read: text and strip of each, and a table, CSV and page of all of them.
 
-`found` is the summary of a recording (`toolbox.ecg.rhythm.summary`) with its `folder` and, where it has annotations,
-its `score`; `done` are several of them.
+`found` is the summary of a recording (`toolbox.ecg.beat_list.summary`) with its `folder` and, where it has annotations,
+its `score`; `done` are several of them. The strip is a page on which beats are read as on ECG paper, without a network:
+the trace lies in it as pieces of 16-bit numbers that a script draws (templates/strip.html), at a lower rate where it is
+longer than an hour, so that a day of it is some 30 MB.
 """
 
-from collections.abc import Sequence
+import base64
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from toolbox import files, plain
-from toolbox.ecg import matching, rhythm
+from toolbox.ecg import beat_list, matching
+from toolbox.ecg.beat_list import Beats
+from toolbox.ecg.gaps import Reader, bridged
 from toolbox.metrics import ec57
 from toolbox.outputs import Claim
-from toolbox.plain import NOTICE
+from toolbox.plain import NOTICE, escaped
 from toolbox.reports import pages, tables
 from toolbox.reports.tables import aligned, clock, number, shown
 
 LARGEST = 2**26  # bytes of a file of an earlier version
 RULE = "<p>the run's own division: "
 TABLE, SCORE = "recording,lead,duration_s,beats,", {"recordings", "detection", "classes"}  # of summary.csv, score.json
-PATTERNS = ["single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes"]
+OF_PATTERN = ["single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes"]
 HEADS = ["class", "burden %", "an hour", "single", "couplets", "runs", "longest", "bigeminy", "trigeminy"]
+LONG_S = 3600
+MOST_HZ, MOST_HZ_LONG = 400, 130
+PIECE = 2**17  # samples
+STEP_MV = 0.001
+MISSING = -(2**15)
+# Dark enough for letters, and told apart with every kind of colour vision: Okabe & Ito's and Tol's, made darker.
+NORMAL = "#44474F"
+COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
+NAMES = {"N": "normal", "S": "supraventricular", "V": "ventricular", "F": "fusion", "Q": "unknown"}
+PATTERNS = {"couplets": "couplets", "runs": "runs", "bigeminy": "bigeminy_episodes"}
+Reference = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 
 def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
@@ -34,17 +56,17 @@ def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:
         ["beats", number(found["beats"])],
         *([f"  {name}", number(count)] for name, count in found["beats_of_class"].items()),
         ["mean rate (beats/min)", number(rate["mean"])],
-        [f"lowest, over {rhythm.RATE_BEATS} beats", number(rate["lowest"])],
-        [f"highest, over {rhythm.RATE_BEATS} beats", number(rate["highest"])],
+        [f"lowest, over {beat_list.RATE_BEATS} beats", number(rate["lowest"])],
+        [f"highest, over {beat_list.RATE_BEATS} beats", number(rate["highest"])],
         [f"longest RR interval (s){at}", number(pause["longest_s"])],
-        [f"RR intervals above {rhythm.PAUSE_S:g} s", number(pause["above_2_s"])],
+        [f"RR intervals above {beat_list.PAUSE_S:g} s", number(pause["above_2_s"])],
         ["ectopic beats (% of all)", number(ectopic["percent"])],
         ["ectopic beats an hour", number(ectopic["per_hour"])],
     ]
     of_classes = []
     for name, pattern in found["patterns"].items():
         burden = ectopic["of_class"][name]
-        of_classes.append([name, *map(number, (burden["percent"], burden["per_hour"], *map(pattern.get, PATTERNS)))])
+        of_classes.append([name, *map(number, (burden["percent"], burden["per_hour"], *map(pattern.get, OF_PATTERN)))])
     lines = [f"{found['record']}, lead {found['lead']}" + (f", {found['start']}" if found["start"] else ""), ""]
     lines += [*aligned(["", ""], facts)[1:], "", *aligned(HEADS, of_classes)]
     if len(found["hours"]) > 1:
@@ -69,12 +91,12 @@ def score_lines(values: dict[str, Any]) -> list[str]:
 def _left_out(values: dict[str, Any], of_classes: dict[str, Any]) -> list[str]:
     """A line for everything that a score leaves out: the time before it begins, flutter, beats without a class."""
     count = of_classes.get("without_class", 0)
-    lines = [
-        (values["from_s"], f"scored from {clock(values['from_s'])} on"),
-        (values["flutter_s"], f"{values['flutter_s']:.1f} s of flutter or fibrillation left out"),
-        (count, f"{count:,} annotated beats of no class of the run, left out of the classes"),
-    ]
-    return [line for amount, line in lines if amount]
+    lines = {
+        f"scored from {clock(values['from_s'])} on": values["from_s"],
+        f"{values['flutter_s']:.1f} s of flutter or fibrillation left out": values["flutter_s"],
+        f"{count:,} annotated beats of no class of the run, left out of the classes": count,
+    }
+    return [line for line, amount in lines.items() if amount]
 
 
 def claim(folder: Path) -> Claim:
@@ -98,29 +120,22 @@ def _is_own(path: Path) -> bool:
 
 def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Of each recording the figures of its summary and its score, by column."""
-    named, scored = list(ec57.tasks(classes).values()), any("score" in found for found in done)
     table = []
     for found in done:
-        ectopic = found["ectopic"]
-        row = {
-            "recording": found["folder"],
-            "lead": found["lead"],
-            "duration_s": found["duration_s"],
-            "beats": found["beats"],
-            "rate_per_min": found["rate_per_min"]["mean"],
-            "ectopic_per_hour": ectopic["per_hour"],
-        }
-        of_class = ectopic["of_class"]
-        row |= {f"{name}_per_hour": of_class[name]["per_hour"] for name in named if name in of_class}
-        table.append(row | (_scores(found.get("score", {})) if scored else {}))
+        of_class = found["ectopic"]["of_class"]
+        row = {name: found[name] for name in ("lead", "duration_s", "beats")}
+        row |= {"rate_per_min": found["rate_per_min"]["mean"], "ectopic_per_hour": found["ectopic"]["per_hour"]}
+        named = [name for name in ec57.tasks(classes).values() if name in of_class]
+        row |= {f"{name}_per_hour": of_class[name]["per_hour"] for name in named}
+        if any("score" in each for each in done):
+            score = found.get("score", {})
+            tasks = score.get("classification", {})
+            parts = {"": score.get("detection") or {}, "SVEB_": tasks.get("SVEB", {}), "VEB_": tasks.get("VEB", {})}
+            for before, of in parts.items():
+                row |= {f"{before}{part}": files.finite(of.get(part)) for part in ("Se", "+P")}
+            row["trained_on"] = score.get("trained_on")
+        table.append({"recording": found["folder"], **row})
     return table
-
-
-def _scores(score: dict[str, Any]) -> dict[str, float | None]:
-    tasks = score.get("classification", {})
-    parts = {"": score.get("detection") or {}, **{f"{task}_": tasks.get(task, {}) for task in ("SVEB", "VEB")}}
-    figures = {f"{before}{part}": files.finite(of.get(part)) for before, of in parts.items() for part in ("Se", "+P")}
-    return figures | {"trained_on": score.get("trained_on")}
 
 
 def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
@@ -131,10 +146,8 @@ def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
 
 def _cells(table: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of the rows."""
-    replaced = ("_per_", "/"), ("hour", "h"), ("_", " ")
-    head = [name.removesuffix("_s") for name in (table[0] if table else ())]
-    for old, new in replaced:
-        head = [name.replace(old, new) for name in head]
+    names = [name.removesuffix("_s") for name in (table[0] if table else ())]
+    head = [name.replace("_per_", "/").replace("hour", "h").replace("_", " ") for name in names]
     return head, [[_cell(name, value) for name, value in row.items()] for row in table]
 
 
@@ -204,3 +217,111 @@ def _pooled(score: dict[str, Any]) -> dict[str, Any]:
     ]
     detection = (found := score["detection"]) and ["detection", shown(found["Se"]), shown(found["+P"])]
     return {"recordings": number(score["recordings"]), "detection": detection, "groups": groups}
+
+
+def save_strip(
+    path: Path, beats: Beats, read: Reader, *, summary: dict[str, Any], reference: Reference | None = None
+) -> None:
+    """Write the page of a recording, whole or not at all. Raises ResourceError.
+
+    `read(first, last)` gives the lead in mV; `summary` is that of `beat_list.summary`; `reference` has samples (M,) and
+    classes (M,) of annotated beats, shown below the trace.
+    """
+    facts, jumps = _facts(summary)
+    most = MOST_HZ_LONG if beats.samples > LONG_S * beats.rate_hz else MOST_HZ
+    every = max(1, math.ceil(beats.rate_hz / most))  # of so many samples one is drawn
+    data, pieces = _data(beats, every, reference), _pieces(read, beats.samples, every)
+    title = f"{beats.record}, lead {beats.lead}"
+    pages.save(path, "strip.html", title=title, facts=facts, jumps=jumps, data=data, pieces=pieces)
+
+
+def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
+    """The trace, a piece of the page at a time: its samples, and how they become mV."""
+    around = 4 * every
+    for first in range(0, samples, PIECE * every):
+        last = min(first + PIECE * every, samples)
+        start = max(first - around, 0)
+        signal, missing = bridged(read(start, min(last + around, samples)), longest=0)
+        if every > 1:
+            signal = _smooth(signal, every)
+        keep = slice(first - start, last - start, every)
+        yield _piece(signal[keep], missing[keep])
+
+
+def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
+    """Without what is too fast to be drawn at one sample of `every`."""
+    from scipy.signal import firwin, oaconvolve
+
+    taps = firwin(8 * every + 1, 1 / every)
+    return oaconvolve(np.pad(signal, 4 * every, mode="edge"), taps, mode="valid")
+
+
+def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_]) -> dict[str, str]:
+    low, high = float(signal.min()), float(signal.max())
+    zero, step = (low + high) / 2, max(STEP_MV, (high - low) / (2**16 - 4))
+    whole = np.where(missing, MISSING, np.round((signal - zero) / step))
+    return {"step": f"{step:.9g}", "zero": f"{zero:.9g}", "samples": _packed(whole, "<i2")}
+
+
+def _data(beats: Beats, every: int, reference: Reference | None) -> dict[str, Any]:
+    """Everything but the trace, for the script: of `every` samples one is drawn."""
+    known, classes = reference if reference else (np.empty(0, dtype=int), np.empty(0, dtype=int))
+    pairs = matching.match(known, beats.sample, round(matching.TOLERANCE_S * beats.rate_hz))
+    class_of = np.full(len(beats.sample), -1)
+    class_of[pairs[:, 1]] = classes[pairs[:, 0]]
+    normal, others = beats.classes.index("N") if "N" in beats.classes else 0, cycle(COLOURS)
+    marked = [k != normal for k in range(len(beats.classes))]  # in the trace
+    return {
+        "lead": escaped(beats.lead),
+        "rate": beats.rate_hz,
+        "samples": beats.samples,
+        "every": every,
+        "piece": PIECE,
+        "start": beats.start.replace(tzinfo=UTC).timestamp() if beats.start else None,
+        "classes": [*map(escaped, beats.classes)],
+        "names": [escaped(NAMES.get(name, name)) for name in beats.classes],
+        "counts": np.bincount(beats.label, minlength=len(beats.classes)).tolist(),
+        "ectopic": beats.ectopic,
+        "colours": [next(others) if each else NORMAL for each in marked],
+        "marked": marked,
+        "gaps": beats.gaps.tolist(),
+        "sample": _packed(beats.sample, "<i4"),
+        "label": _packed(beats.label, "u1"),
+        "scores": _packed(np.round(10_000 * beats.scores), "<u2"),
+        "rr": _packed(beats.rr_s, "<f4"),
+        "refSample": _packed(known, "<i4"),
+        "refLabel": _packed(classes, "u1"),
+        "refOf": _packed(class_of, "<i2"),
+    }
+
+
+def _packed(values: NDArray[Any], kind: str) -> str:
+    return base64.b64encode(values.astype(kind).tobytes()).decode()
+
+
+def _facts(summary: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[str, float]]]:
+    """The facts above the trace, by name; and the places that buttons lead to, with their times in seconds."""
+    rate, pause, ectopic = summary["rate_per_min"], summary["pauses"], summary["ectopic"]
+    lost_s = summary["without_signal_s"]
+    rates = [number(rate[name]) for name in ("mean", "lowest", "highest")]
+    facts = [
+        ("start", summary["start"]),
+        ("duration", clock(summary["duration_s"])),
+        ("without signal", clock(lost_s) if lost_s else None),
+        ("beats", number(summary["beats"])),
+        ("rate", f"{rates[0]} ({rates[1]} to {rates[2]}) beats/min"),
+        ("ectopic", f"{number(ectopic['percent'])} %, {number(ectopic['per_hour'])} an hour"),
+    ]
+    if "run" in summary:
+        facts.append(("classified by", f"{summary['run']}, {summary['checkpoint']} checkpoint"))
+    if found := summary.get("score", {}).get("detection"):
+        facts.append(("of the annotated beats", f"Se {shown(found['Se'])}, +P {shown(found['+P'])}"))
+    facts += [("doubt", doubt) for doubt in summary.get("doubts", ())]
+    jumps = [(f"longest RR {pause['longest_s']:.2f} s", pause["longest_time_s"])] if pause["longest_s"] else []
+    for name, found in summary["patterns"].items():
+        counts = {kind: found[key] for kind, key in PATTERNS.items()}
+        if any(counts.values()):
+            facts.append((name, ", ".join(f"{count:,} {kind}" for kind, count in counts.items())))
+        if found["runs"]:
+            jumps.append((f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"]))
+    return [(name, value) for name, value in facts if value is not None], jumps

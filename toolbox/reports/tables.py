@@ -3,12 +3,15 @@
 lines = aligned(["metric", "test", "95 % interval"], [["accuracy", shown(0.91), between([0.88, 0.94])]])
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolbox import files, plain
 from toolbox.metrics import bootstrap, ec57, jackknife
+
+log = logging.getLogger("commander")
 
 
 def shown(value: float | None) -> str:
@@ -93,6 +96,12 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def text(lines: Sequence[str]) -> str:
     """A report of these lines, with the notice at its end."""
     return plain.lines([*lines, plain.NOTICE]) + "\n"
+
+
+def save_report(path: Path, text: str) -> None:
+    """Write a report as UTF-8, whole or not at all, and log it. Raises ResourceError."""
+    files.write_text(path, text)
+    log.info("\n%s", plain.Block(text))
 
 
 def save_csv(path: Path, columns: Any, float_format: str | None = None) -> None:

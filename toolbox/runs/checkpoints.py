@@ -17,8 +17,7 @@ import torch
 from toolbox import files
 from toolbox.errors import CheckpointError
 from toolbox.runs import fitting
-from toolbox.runs.folder import BEST, EPOCH, LATEST, RunFolder
-from toolbox.runs.history import MOST_EPOCHS
+from toolbox.runs.folder import BEST, EPOCH, LATEST, MOST_EPOCHS, RunFolder
 from toolbox.schema import is_count
 
 FORMAT = 1
@@ -67,9 +66,8 @@ def find(run: RunFolder, which: str) -> tuple[Path, dict[str, Any]]:
     epochs = sorted(run.path.glob(EPOCH.format("*")), key=lambda path: (len(path.name), path.name), reverse=True)
     sound = [next(filter(None, map(_sound, epochs)), None), _sound(run / BEST)]
     if not any(sound):
-        raise CheckpointError(
-            "no sound checkpoint is left of this run", where=str(run.path), hint="--version bump for a new run"
-        )
+        what = "no sound checkpoint is left of this run"
+        raise CheckpointError(what, where=str(run.path), hint="--version bump for a new run")
     path, state = max(filter(None, sound), key=lambda found: found[1]["epoch"])
     log.warning("going on from %s, the newest sound checkpoint, of epoch %d", path.name, state["epoch"])
     return path, state
@@ -84,8 +82,7 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's state, to the CPU whatever it was made on; a damaged, foreign or newer file is a
-    CheckpointError."""
+    """A checkpoint's state, on the CPU; a damaged, foreign or newer file is a CheckpointError."""
     state = read(path)
     whole = isinstance(state, dict) and all(is_count(state.get(name), most=MOST_EPOCHS) for name in NUMBERS)
     if not (whole and is_weights(state.get("model"))):
@@ -93,24 +90,19 @@ def load(path: Path) -> dict[str, Any]:
     if why := fitting.unsound(state["model"]):
         raise CheckpointError(f"the checkpoint's weights cannot be used: {why}", where=str(path), hint=ANOTHER)
     if state["format"] > FORMAT:
-        raise CheckpointError(
-            f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}",
-            where=str(path),
-            hint="the version of the program that wrote it",
-        )
+        what = f"the checkpoint has format {state['format']}, this program reads up to {FORMAT}"
+        raise CheckpointError(what, where=str(path), hint="the version of the program that wrote it")
     return state
 
 
 def predates(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of its run as it was before --override last changed it, with that run's optimizer and
-    schedule.
+    """Whether a checkpoint is of its run as it was before --override last changed it.
 
     The epoch of that change is the run's `start_epoch`; of the checkpoints of this very epoch the latest was made after
     it.
     """
-    return bool(config.get("overrides")) and state["epoch"] < config["flags"].get("start_epoch", 0) + (
-        path.name != LATEST
-    )
+    first = config["flags"].get("start_epoch", 0) + (path.name != LATEST)
+    return bool(config.get("overrides")) and state["epoch"] < first
 
 
 def is_weights(value: Any) -> bool:
@@ -132,9 +124,8 @@ def read(path: Path) -> Any:
     except OSError as error:
         if error.errno == errno.EINVAL and path.is_file():  # torch seeks before the beginning of a cut-off file
             raise _refusal(path, error) from error
-        raise CheckpointError(
-            f"the checkpoint cannot be read: {error.strerror}", where=str(path), hint=ANOTHER
-        ) from error
+        what = f"the checkpoint cannot be read: {error.strerror}"
+        raise CheckpointError(what, where=str(path), hint=ANOTHER) from error
     except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
         raise _refusal(path, error) from error
 
@@ -166,19 +157,15 @@ def restoring(path: Path) -> Iterator[None]:
         raise CheckpointError(error.what, where=error.where or str(path), hint=error.hint or ANOTHER) from error
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"the checkpoint does not fit this run: {reason}", where=str(path), hint=ANOTHER
-        ) from error
+        what = f"the checkpoint does not fit this run: {reason}"
+        raise CheckpointError(what, where=str(path), hint=ANOTHER) from error
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     """Put `weights` into `model`; the first keys or shapes that differ are named in the error."""
     if differ := differences(model, weights):
-        raise CheckpointError(
-            f"the checkpoint is of another model: {differ}",
-            where=where,
-            hint="the --model-name and --dataset it was trained with",
-        )
+        what = f"the checkpoint is of another model: {differ}"
+        raise CheckpointError(what, where=where, hint="the --model-name and --dataset it was trained with")
     model.load_state_dict(weights)
 
 

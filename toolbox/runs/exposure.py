@@ -1,4 +1,4 @@
-"""What a run has trained and validated on, kept in its folder, and which of the rows that are tested it knew.
+"""The rows that a run has trained and validated on, kept in its folder, and how many of tested rows it knew.
 
     Exposure.of(data.train, data.val).save(run)         # before the first step
     Exposure.of_run(run).overlap(test_rows).sentence
@@ -24,12 +24,13 @@ Digests = NDArray[np.uint64]
 Names = NDArray[np.str_]
 KEPT = "trained_on.npz"
 LISTED = 5  # records in a sentence
+NO_DIGESTS = ", as it kept no digests of its rows that fit these"
 # What a split rule says of its own sides, which is not true of another run's.
 CLAIM = re.compile(r"[;,] no (?:record|person) (?:stands|is) on two sides")
 
 
 class DigestedRows(Protocol):
-    """One side of a dataset, or all of one."""
+    """One split of a dataset, or all of one."""
 
     record: Names
     index: NDArray[np.int64]
@@ -42,8 +43,7 @@ class DigestedRows(Protocol):
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of `rows` rows that are tested were trained on, and validated on, None where that is not known; their
-    records."""
+    """How many of `rows` tested rows were trained on and validated on, None where not known; and their records."""
 
     rows: int
     trained: int | None
@@ -65,23 +65,19 @@ class Overlap:
     def sentence(self) -> str:
         """For the report and the split rule."""
         if self.shared is None:
-            told = (
-                "how many rows the run trained or validated on is not known, as it kept no digests of its rows that fit"
-                " these"
-            )
+            told = f"how many rows the run trained or validated on is not known{NO_DIGESTS}"
         elif self.shared:
             told = (
                 f"of {self.rows:,} tested rows the run trained on {self.trained:,} and validated on {self.validated:,}"
             )
         else:
             told = f"the run trained and validated on none of the {self.rows:,} tested rows"
-        return told + ("; " + self._of_records() if self.records else "")
-
-    def _of_records(self) -> str:
+        if not self.records:
+            return told
         if not self.known:
-            return f"it knew no record by the name of one of these {self.records:,}"
+            return f"{told}; it knew no record by the name of one of these {self.records:,}"
         listed = ", ".join(self.known[:LISTED]) + (", ..." if len(self.known) > LISTED else "")
-        return f"it knew {len(self.known):,} of these {self.records:,} records by name: {listed}"
+        return f"{told}; it knew {len(self.known):,} of these {self.records:,} records by name: {listed}"
 
     def rule(self, rule: str) -> str:
         """A split rule without what it says of its own sides, and with what is true of this run."""
@@ -95,10 +91,9 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Sorted digests of the rows that trained and that validated, None where none were kept; the names of their
-    records.
+    """Sorted digests of the rows that trained and that validated, None where none were kept; their records' names.
 
-    `digested` is what the digests are of: those of something else cannot be compared.
+    Digests of other things than `digested` cannot be compared with these.
     """
 
     train: Digests | None
@@ -115,14 +110,10 @@ class Exposure:
     @classmethod
     def of_run(cls, run: RunFolder) -> "Exposure":
         """What a run kept; of one that kept no digests the names of the records in its config.json, if it has one."""
-        if (run / KEPT).exists():
-            return cls._load(run)
-        data = run.read_json(CONFIG).get("data", {}) if (run / CONFIG).exists() else {}
-        names = [name for side in ("train", "val") for name in data.get(f"{side}_records") or []]
-        return cls(None, None, np.unique(np.array(names, str)))
-
-    @classmethod
-    def _load(cls, run: RunFolder) -> "Exposure":
+        if not (run / KEPT).exists():
+            data = run.read_json(CONFIG).get("data", {}) if (run / CONFIG).exists() else {}
+            names = [name for side in ("train", "val") for name in data.get(f"{side}_records") or []]
+            return cls(None, None, np.unique(np.array(names, str)))
         try:
             with np.load(run / KEPT, allow_pickle=False) as arrays:
                 train, val = (arrays["train"], arrays["val"]) if arrays["digested"] else (None, None)

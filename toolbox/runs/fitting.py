@@ -4,8 +4,9 @@
 built. Both return the first thing that is wrong, as words for an error, or "".
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from toolbox import devices
-from toolbox.runs import history
+from toolbox.runs.folder import MOST_EPOCHS, history_objection
 from toolbox.schema import is_count, is_finite, is_number, kind
 
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64, torch.uint8, torch.bool}
@@ -27,7 +28,7 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Progress:
+class Extent:
     """How far a run can be: `start` is the epoch that its optimizer began at, `epoch` that of the checkpoint."""
 
     start: int
@@ -43,33 +44,33 @@ class Progress:
 
 
 def unsound(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; empty where all
-    can."""
-    return "; ".join(_first(f"{name} {why}" for name, tensor in tensors.items() if (why := _fault(name, tensor))))
+    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; else empty."""
+    faults = (f"{name} {why}" for name, tensor in tensors.items() if (why := _fault(name, tensor)))
+    return "; ".join(islice(faults, MOST_NAMED))
 
 
 def differences(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
     """The first names, shapes or types in which `tensors` are not those of a network; empty where they fit."""
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = ("{} is {}, the model has {}".format(key, *_forms(tensors[key], own[key]))
-              for key in own if key in tensors and not _alike(own[key], tensors[key]))  # fmt: skip
-    lacking = (f"{key} is missing" for key in missing)
-    return "; ".join(_first([*shapes, *lacking, *(f"{key} is not in the model" for key in extra)]))
+    there = [key for key in own if key in tensors and not _alike(own[key], tensors[key])]
+    found = ["{} is {}, the model has {}".format(key, *_forms(tensors[key], own[key])) for key in there]
+    found += [f"{key} is missing" for key in sorted(own.keys() - tensors.keys())]
+    found += [f"{key} is not in the model" for key in sorted(tensors.keys() - own.keys())]
+    return "; ".join(found[:MOST_NAMED])
 
 
-def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, schedule: Any, progress: Progress) -> str:
+def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, schedule: Any, extent: Extent) -> str:
     """The first part of a checkpoint that is not of the run with these parts, all as built; empty where all are."""
     if odd := [name for name, form in PARTS.items() if not isinstance(state[name], form)]:
         return f"{odd[0]} is {kind(state[odd[0]])}"
-    steps = (progress.epoch - progress.start) * progress.batches
+    steps = (extent.epoch - extent.start) * extent.batches
     meter = state["meter"]
-    if why := "" if meter is None else _meter(meter, progress):
+    if why := "" if meter is None else _meter(meter, extent):
         return f"the epoch under way: {why}"
     done = steps + (meter["steps"] if meter else 0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     if why := _optimizer(state["optimizer"], optimizer, names, done):
         return f"optimizer: {why}"
-    passed = done if schedule.name in SEVERAL_STEPS else progress.epoch - progress.start
+    passed = done if schedule.name in SEVERAL_STEPS else extent.epoch - extent.start
     if why := _schedule(state["scheduler"], schedule.state_dict(), passed, len(optimizer.param_groups)):
         return f"schedule: {why}"
     if not is_finite(state["seconds"]) or state["seconds"] < 0:
@@ -78,12 +79,11 @@ def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, sch
 
 
 def unfinished(state: Mapping[str, Any], start: int) -> str:
-    """What is wrong with the epoch, the best epoch or the history of a checkpoint of a run that was begun at epoch
-    `start`."""
+    """What is wrong with epoch, best epoch or history of a checkpoint of a run that was begun at epoch `start`."""
     epoch, best = state["epoch"], state["best"]
-    if not is_count(epoch, most=history.MOST_EPOCHS):
+    if not is_count(epoch, most=MOST_EPOCHS):
         return f"epoch is {epoch!r}, it must be a whole number from 0"
-    if why := history.objection(state["history"]):
+    if why := history_objection(state["history"]):
         return f"history: {why}"
     if why := _losses(state["losses"]) if "losses" in state else "":
         return why
@@ -97,31 +97,18 @@ def unfinished(state: Mapping[str, Any], start: int) -> str:
     return f"best is epoch {best['epoch']}, the checkpoint is of epoch {epoch}" if best["epoch"] > epoch else ""
 
 
-def _first(whys: Iterable[str]) -> Iterator[str]:
-    for _, why in zip(range(MOST_NAMED), whys, strict=False):
-        yield why
-
-
 def _fault(name: str, tensor: Tensor) -> str:
     if tensor.layout is not torch.strided or tensor.device.type == "meta" or tensor.dtype not in PLAIN:
         return f"is no plain tensor ({tensor.dtype}, {tensor.layout})"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return "is larger than what is stored of it"
-    if not _all_finite(tensor):
+    # A sum is one pass without a copy; only of numbers near the largest can it be infinite where none of them is.
+    of_sum = torch.float32 if tensor.element_size() < 4 else None
+    if tensor.is_floating_point() and not (tensor.sum(dtype=of_sum).isfinite() or tensor.isfinite().all()):
         return "is not finite"
     if name.rpartition(".")[2] in NEVER_NEGATIVE and tensor.numel() and tensor.min() < 0:
         return "is negative"
     return ""
-
-
-def _all_finite(tensor: Tensor) -> bool:
-    """A sum is one pass without a copy; only of numbers near the largest can it be infinite where none of them is."""
-    if (
-        not tensor.is_floating_point()
-        or tensor.sum(dtype=torch.float32 if tensor.element_size() < 4 else None).isfinite()
-    ):
-        return True
-    return bool(tensor.isfinite().all())
 
 
 def _alike(own: Tensor, other: Tensor) -> bool:
@@ -137,9 +124,7 @@ def _forms(*tensors: Tensor) -> Iterator[str]:
 def _optimizer(state: Mapping[str, Any], own: Optimizer, names: Mapping[int, str], steps: int) -> str:
     built = own.state_dict()["param_groups"]
     groups, entries = state.get("param_groups"), state.get("state")
-    if not (
-        isinstance(groups, list) and isinstance(entries, dict) and all(isinstance(group, dict) for group in groups)
-    ):
+    if not (isinstance(groups, list) and isinstance(entries, dict) and all(isinstance(each, dict) for each in groups)):
         return "it has no groups of parameters with their state"
     if len(groups) != len(built):
         return f"it has {len(groups)} groups of parameters, the run has {len(built)}"
@@ -207,9 +192,8 @@ def _schedule(state: Mapping[str, Any], own: Mapping[str, Any], passed: int, gro
             return f"{name} is {value!r:.40}, the run has {own[name]!r:.40}"
     if not is_count(state["last_epoch"], passed, passed):
         return f"last_epoch is {state['last_epoch']!r:.40}, the run has made {passed} of its steps"
-    if odd := [
-        name for name in ("_step_count", "num_bad_epochs", "cooldown_counter") if not is_count(state.get(name, 0))
-    ]:
+    counts = ("_step_count", "num_bad_epochs", "cooldown_counter")
+    if odd := [name for name in counts if not is_count(state.get(name, 0))]:
         return f"{odd[0]} is {state[odd[0]]!r:.40}, it must be a whole number from 0"
     rates = state["_last_lr"]
     if not (isinstance(rates, list) and len(rates) == groups and all(map(is_finite, rates)) and min(rates) >= 0):
@@ -218,15 +202,15 @@ def _schedule(state: Mapping[str, Any], own: Mapping[str, Any], passed: int, gro
     return "" if is_finite(best) or _equal(best, own["best"]) else f"best is {best!r:.40}, it must be a number"
 
 
-def _meter(meter: Any, progress: Progress) -> str:
+def _meter(meter: Any, extent: Extent) -> str:
     if not isinstance(meter, dict) or {"outputs", "loss_sum", "rows", "steps"} - meter.keys():
         return "it lacks outputs, loss_sum, rows or steps"
     rows, steps, outputs, loss = meter["rows"], meter["steps"], meter["outputs"], meter["loss_sum"]
-    if not (is_count(steps, 1) and steps <= progress.batches):
-        return f"steps is {steps!r:.40}, an epoch of the run has {progress.batches}"
-    if type(rows) is not int or rows != min(steps * progress.batch_size, progress.rows):
-        return f"rows is {rows!r:.40}, {steps} steps have {min(steps * progress.batch_size, progress.rows)}"
-    like = torch.empty(rows, *progress.kept, device="meta")
+    if not (is_count(steps, 1) and steps <= extent.batches):
+        return f"steps is {steps!r:.40}, an epoch of the run has {extent.batches}"
+    if type(rows) is not int or rows != min(steps * extent.batch_size, extent.rows):
+        return f"rows is {rows!r:.40}, {steps} steps have {min(steps * extent.batch_size, extent.rows)}"
+    like = torch.empty(rows, *extent.kept, device="meta")
     own = meter.get("losses", torch.empty(steps))  # older checkpoints are without, and then resumed ones have NaN
     if not (isinstance(own, Tensor) and _alike(own, torch.empty(steps, device="meta"))):
         return f"losses is {kind(own)}, it must be {steps} numbers"
@@ -248,12 +232,7 @@ def _losses(losses: Any) -> str:
 def _random(states: Mapping[str, Any]) -> str:
     for name, own in devices.random_state(torch.device("cpu")).items():
         value = states.get(name)
-        if not (
-            isinstance(value, Tensor)
-            and value.shape == own.shape
-            and value.dtype == own.dtype
-            and not _fault(name, value)
-        ):
+        if not (isinstance(value, Tensor) and _alike(own, value) and not _fault(name, value)):
             return f"rng: the random state of the {name} is none of torch"
     return ""
 

@@ -1,4 +1,4 @@
-"""The run folder: its name, its version, its lock and its paths.
+"""The run folder: its name, its version, its lock, its paths, and the history of its epochs.
 
 `<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. A
 version is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
@@ -11,16 +11,17 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from glob import escape
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from toolbox import files
+from toolbox import files, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
-from toolbox.runs import history
+from toolbox.metrics.classification import METRICS
+from toolbox.schema import is_finite, is_number
 
 LATEST = "checkpoint.pth.tar"
 BEST = "model_best.pth.tar"
@@ -31,6 +32,11 @@ PARTS = ("res", "pred", "tensorboard")
 RESULTS = "results.json"
 OF_A_TEST = (RESULTS, "pred", "temperature.json", "threshold.json")  # the first says that the run is finished
 BEFORE = "before"
+SIDES = ("train", "val")
+MOST_EPOCHS = 10**9
+ROW = {"epoch": schema.Count(1, MOST_EPOCHS), "train": dict, "val": dict}
+TIMES = ("lr", "backbone_lr", "seconds", "samples_per_s")
+LOGGED = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line of an epoch
 log = logging.getLogger("commander")
 
 
@@ -59,18 +65,15 @@ class RunFolder:
                     break
                 except FileExistsError as error:
                     if version != "bump":
-                        raise UsageError(
-                            f"version {version} of {dataset} {model} exists already",
-                            where=str(path),
-                            hint="--version bump, or --resume latest to go on with it",
-                        ) from error
+                        what = f"version {version} of {dataset} {model} exists already"
+                        hint = "--version bump, or --resume latest to go on with it"
+                        raise UsageError(what, where=str(path), hint=hint) from error
                     number += 1
             for part in PARTS:
                 (path / part).mkdir()
         except OSError as error:
-            raise ResourceError(
-                f"cannot make a run folder: {error.strerror}", where=str(runs), hint="another --root-dir"
-            ) from error
+            what = f"cannot make a run folder: {error.strerror}"
+            raise ResourceError(what, where=str(runs), hint="another --root-dir") from error
         return cls(path)
 
     @classmethod
@@ -80,21 +83,15 @@ class RunFolder:
         if version == "latest" and taken:
             version = str(taken[-1])
         if not version.isdigit() or int(version) not in taken:
-            there = (
-                f"versions {', '.join(map(str, taken))} are there"
-                if taken
-                else f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
-            )
-            raise CheckpointError(
-                f"no run of {model} on {dataset} with version {version}; {there}",
-                where=str(root / dataset / "runs"),
-                hint="train one with --version bump, or name one that is there",
-            )
+            there = f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
+            there = f"versions {', '.join(map(str, taken))} are there" if taken else there
+            what = f"no run of {model} on {dataset} with version {version}; {there}"
+            hint = "train one with --version bump, or name one that is there"
+            raise CheckpointError(what, where=str(root / dataset / "runs"), hint=hint)
         path = root / dataset / "runs" / f"{dataset}_{model}_{int(version)}"
         if not path.resolve().is_relative_to(root.resolve()):
-            raise UsageError(
-                f"the run folder is a link out of {root}", where=str(path), hint="a copy of the folder itself"
-            )
+            what = f"the run folder is a link out of {root}"
+            raise UsageError(what, where=str(path), hint="a copy of the folder itself")
         return cls(path)
 
     @classmethod
@@ -115,12 +112,10 @@ class RunFolder:
         """The path of the checkpoint "latest", "best" or of an epoch's number; raises if it is not there."""
         path = self.path / {"latest": LATEST, "best": BEST}.get(which, EPOCH.format(which))
         if not path.is_file():
-            kept = sorted(self.path.glob("*.pth.tar"))
-            raise CheckpointError(
-                f"no checkpoint '{which}' in this run; kept are {', '.join(p.name for p in kept) or 'none'}",
-                where=str(self.path),
-                hint="--resume latest, best or an epoch that was kept",
-            )
+            kept = ", ".join(sorted(path.name for path in self.path.glob("*.pth.tar"))) or "none"
+            what = f"no checkpoint '{which}' in this run; kept are {kept}"
+            hint = "--resume latest, best or an epoch that was kept"
+            raise CheckpointError(what, where=str(self.path), hint=hint)
         return path
 
     def read_json(self, name: str) -> Any:
@@ -130,17 +125,14 @@ class RunFolder:
             return files.read_json(path)
         except files.UnreadableError as error:
             hint = "mend the file; the weights are in the *.pth.tar files" if path.exists() else "another --version"
-            what = (
-                error.what.replace("cannot be read", f"cannot read {name}")
-                if not path.is_file()
-                else f"{name} {error.what}"
-            )
+            missing = error.what.replace("cannot be read", f"cannot read {name}")
+            what = f"{name} {error.what}" if path.is_file() else missing
             raise CheckpointError(what, where=f"{path}{error.place}", hint=hint) from error
 
     def read_history(self) -> list[dict[str, Any]]:
         """The rows of logger.json; a CheckpointError where they are no history."""
         rows = self.read_json(HISTORY)
-        if why := history.objection(rows):
+        if why := history_objection(rows):
             hint = "move the file away: --resume latest writes it again from the checkpoint"
             raise CheckpointError(f"{HISTORY} is no history of a run: {why}", where=str(self.path / HISTORY), hint=hint)
         return rows
@@ -148,6 +140,18 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files, whole or not at all."""
         files.write_json(self.path / name, value)
+
+    def log_epoch(self, history: list[dict[str, Any]], epochs: int) -> None:
+        """Write logger.json, a row an epoch, and log the last one of `epochs` in a line."""
+        self.write_json(HISTORY, history)
+        last = history[-1]
+        figures = "  ".join(
+            f"{side} " + " ".join(f"{name} {last[side][key]:.4f}" for key, name in LOGGED.items() if key in last[side])
+            for side in SIDES
+            if last[side]
+        )
+        rates = f"lr {last['lr']:.2e}" + (f", backbone {last['backbone_lr']:.2e}" if "backbone_lr" in last else "")
+        log.info("epoch %d/%d  %s  %s  %.1f s", last["epoch"], epochs, rates, figures, last["seconds"])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -171,8 +175,7 @@ class RunFolder:
             yield
 
     def set_aside(self, epoch: int) -> None:
-        """Move what the last test left, results.json first, into before/epochN: the run is trained on, to other
-        weights.
+        """Move the files of the last test, results.json first, into before/epochN: the run is trained to other weights.
 
         So a run that is killed after this is not taken for finished, and has no figures, threshold or temperature of
         before.
@@ -195,8 +198,7 @@ class RunFolder:
         log.info("the results of epoch %d are in %s/%s until the run is tested again", epoch, BEFORE, folder.name)
 
     def _make_ready(self) -> None:
-        """Clear what a killed process left, make the parts that are gone, and find what cannot be written before the
-        work."""
+        """Clear the leftovers of a killed process, make missing parts, and find what cannot be written in time."""
         for left_over in self.path.rglob(".*.tmp"):
             left_over.unlink()
         for part in PARTS:
@@ -206,9 +208,8 @@ class RunFolder:
             except OSError as error:
                 raise _refused(f"cannot make {part}", error, path, hint="check the folder") from error
             if path.resolve().parent != self.path.resolve():
-                raise UsageError(
-                    f"{part} is a link out of the run folder", where=str(path), hint="a copy of the folder itself"
-                )
+                what = f"{part} is a link out of the run folder"
+                raise UsageError(what, where=str(path), hint="a copy of the folder itself")
             if not os.access(path, os.W_OK | os.X_OK):
                 raise ReadOnlyError("the run folder cannot be written", where=str(path), hint="check the permissions")
 
@@ -253,26 +254,19 @@ def _acquire(path: Path) -> int:
         except BlockingIOError as error:
             holder = _holder(handle)
             os.close(handle)
-            raise BusyError(
-                f"the run is held by process {holder.get('pid', '?')} on {holder.get('host', '?')}",
-                where=str(path.parent),
-                hint="wait for it, or --version bump for a new run",
-            ) from error
+            what = f"the run is held by process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+            hint = "wait for it, or --version bump for a new run"
+            raise BusyError(what, where=str(path.parent), hint=hint) from error
         if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
             break
         os.close(handle)
     holder = _holder(handle)
     if holder and holder.get("host") != socket.gethostname():
         os.close(handle)
-        raise BusyError(
-            f"the run is held by process {holder.get('pid')} on another host, {holder.get('host')}",
-            where=str(path),
-            hint="remove the lock file if that process is gone",
-        )
+        what = f"the run is held by process {holder.get('pid')} on another host, {holder.get('host')}"
+        raise BusyError(what, where=str(path), hint="remove the lock file if that process is gone")
     if holder:
-        logging.getLogger(__name__).warning(
-            "took over the lock of process %s, which is gone (%s)", holder.get("pid"), path
-        )
+        log.warning("took over the lock of process %s, which is gone (%s)", holder.get("pid"), path)
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
     return handle
@@ -283,3 +277,34 @@ def _holder(handle: int) -> dict[str, Any]:
         return json.loads(os.pread(handle, 4096, 0) or b"{}")
     except ValueError:
         return {"pid": "?", "host": socket.gethostname()}
+
+
+def history_objection(rows: Any) -> str:
+    """The first reason why `rows` is no history; empty where it is one."""
+    before = 0
+    for number, row in enumerate(rows if isinstance(rows, list) else (), 1):
+        if why := schema.misfit(row, ROW) or _of_row(row):
+            return f"row {number}: {why}"
+        if row["epoch"] <= before:
+            return f"row {number} is of epoch {row['epoch']}, the row before it of epoch {before}"
+        before = row["epoch"]
+    return schema.misfit(rows, list)
+
+
+def _of_row(row: Mapping[str, Any]) -> str:
+    odd = [name for name in TIMES if row.get(name) is not None and not is_number(row[name])]
+    if odd or TIMES[0] not in row:
+        return f"{(odd or TIMES)[0]} is {schema.kind(row.get((odd or TIMES)[0]))}, it must be a number"
+    return next((f"{side}.{why}" for side in SIDES if (why := _of_side(row[side]))), "")
+
+
+def _of_side(values: Mapping[str, Any]) -> str:
+    for name in METRICS:
+        if values.get(name) is not None and not is_number(values[name]):
+            return f"{name} is {schema.kind(values[name])}, it must be a number"
+    matrix = values.get("confusion_matrix")
+    rows = matrix if isinstance(matrix, list) else []
+    square = rows and all(isinstance(row, list) and len(row) == len(rows) for row in rows)
+    if matrix is None or (square and all(is_finite(value) and value >= 0 for row in rows for value in row)):
+        return ""
+    return "confusion_matrix must be a square of numbers from 0"

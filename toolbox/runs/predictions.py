@@ -18,8 +18,7 @@ FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": 
 
 @dataclass(frozen=True)
 class Predictions:
-    """`index` (N,) row in the source, `record` (N,) name or "", `target` (N,), `scores` (N, K) probabilities, `loss`
-    (N,)."""
+    """Rows of a split: `index` (N,) in the source, `record` (N,) or "", `target` (N,), `scores` (N, K), `loss` (N,)."""
 
     index: Array
     record: Array

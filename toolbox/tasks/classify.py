@@ -1,16 +1,23 @@
-"""One class a row: logits (B, K), cross entropy and its kin, and the report of a classifier."""
+"""One class a row: logits (B, K), cross entropy and its kin; a tested classifier as files, predictions first."""
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toolbox.metrics import bootstrap, calibration, classification
+from toolbox import files
+from toolbox.metrics import bootstrap, calibration, classification, ec57, jackknife
 from toolbox.registry import pick
+from toolbox.reports import animation, plots, tables
+from toolbox.reports.plots import DataFacts
+from toolbox.reports.tables import between, shown
 from toolbox.runs.predictions import Predictions
+from toolbox.tasks import classify_patients
 from toolbox.tasks.task import LAST, Evaluation, means
 from toolbox.training import losses
 from toolbox.training.losses import Mix
@@ -84,8 +91,7 @@ class Classify:
         return means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
-        """Logits (N, K) of the rows `index` as probabilities, decided as asked for, and unweighted losses, on the
-        host."""
+        """Logits (N, K) of the rows `index` as decided probabilities, and unweighted losses, on the host."""
         loss = self.row_loss(rows, target)
         scores = decided(rows, self.decision).softmax(1)
         return Predictions(index, record, target.cpu().numpy(), scores.cpu().numpy(), loss.cpu().numpy())
@@ -100,8 +106,7 @@ class Classify:
         return {"acc": (rows.argmax(1) == labels).float().mean()}
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """The temperature of the probabilities, where they are to be calibrated; it never changes which class is
-        said."""
+        """The temperature of the probabilities, where they are to be calibrated; it changes no predicted class."""
         if not self.calibrate:
             return {}
         logits = calibration.log_probabilities(val.scores)
@@ -109,14 +114,11 @@ class Classify:
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics, report and figures; by patient too where records have several rows."""
-        from toolbox.reports import animation
-        from toolbox.tasks import classify_report
-
         folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
-        said = {"title": title, "remarks": tested.remarks, "scored": spec.scored}
-        values = classify_report.write(folder, predictions, tested.val, spec=spec, **said)
+        remarks, scored = tested.remarks, spec.scored
+        values = write(folder, predictions, tested.val, spec=spec, title=title, remarks=remarks, scored=scored)
         if tested.figures:
-            classify_report.draw(folder, predictions, values, tested.history, spec=spec, title=title)
+            draw(folder, predictions, values, tested.history, spec=spec, title=title)
         if bootstrap.several_rows_a_record(predictions.record):
             values |= self._by_patient(tested)
         elif self.macro_over:
@@ -128,27 +130,23 @@ class Classify:
 
     def _by_patient(self, tested: Evaluation) -> dict[str, Any]:
         """Figures by patient with intervals over records; the table, its text and pictures go into the folder."""
-        from toolbox.tasks import classify_patients
-
         data, predictions, start_s = tested.data, tested.predictions, self.start_s
         scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
         if not len(scored.index):
             log.warning("no test beat is at or after --from, %g s: there are no figures by patient", start_s)
             return {}
-        temperature = tested.fixed.get("temperature")
+        temperature, protocol = tested.fixed.get("temperature"), data.spec.split_rule
         values = classify_patients.measure(
             scored, data.spec.classes, macro_over=self.macro_over, temperature=temperature
         )
         values |= {"from_s": start_s, "beats_left_out": len(predictions.index) - len(scored.index)}
-        classify_patients.write(tested.folder, values, protocol=data.spec.split_rule, title=tested.title)
+        classify_patients.write(tested.folder, values, protocol=protocol, title=tested.title)
         if tested.figures:
-            classify_patients.draw(tested.folder, scored, values, protocol=data.spec.split_rule, title=tested.title)
+            classify_patients.draw(tested.folder, scored, values, protocol=protocol, title=tested.title)
         return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars of all classes and of each, the confusion matrix and the curves."""
-        from toolbox.reports import plots
-
         figures = classification.floats(values) | {
             f"{name}/{part}": of
             for name, parts in values["per_class"].items()
@@ -160,6 +158,95 @@ class Classify:
 
 
 def decided(logits: Tensor, weights: Tensor | None) -> Tensor:
-    """Logits (N, K) whose probabilities are those before by the `weights` (K,), None for equal ones (Elkan, IJCAI
-    2001)."""
+    """Logits (N, K) whose probabilities are multiplied by `weights` (K,), None for equal ones (Elkan, IJCAI 2001)."""
     return logits if weights is None else logits + weights.log()
+
+
+def write(
+    folder: Path,
+    predictions: Predictions,
+    val: dict[str, Any],
+    *,
+    spec: DataFacts,
+    title: str,
+    remarks: Sequence[str] = (),
+    scored: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write predictions, metrics and report of the test set into `folder`; return the metrics with 95 % intervals.
+
+    `remarks` stand below the split rule. `scored` are the classes whose mean F1 is the score of the data's publisher,
+    if it has one.
+    """
+    predictions.save(folder / "predictions.npz")
+    predictions.save_csv(folder / "predictions.csv", spec.classes)
+    rows = (predictions.target, predictions.scores, predictions.loss)
+    values = classification.name_classes(classification.score(*rows), spec.classes)
+    bounds = {"loss": (0.0, np.inf)}
+    values |= bootstrap.intervals(classification.of_weights(*rows), predictions.record, bounds=bounds)
+    values["f1_intervals"] = _f1_intervals(predictions, list(spec.classes), scored)
+    if values["f1_intervals"].get("challenge_f1", ()) is None:
+        reasons = values["without_interval"]
+        reasons["challenge_f1"] = next(iter(reasons.values()), "")
+    values |= classification.challenge_f1(values["per_class"], scored)
+    val = val | classification.challenge_f1(val.get("per_class", {}), scored)
+    files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
+    text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks], classes=spec.classes)
+    tables.save_report(folder / "report.txt", text)
+    return values
+
+
+def _f1_intervals(predictions: Predictions, names: list[str], scored: Sequence[str]) -> dict[str, list[float] | None]:
+    """Intervals of each class's F1 and of the mean of the `scored`, over records where rows share them."""
+    target, predicted = predictions.target, predictions.scores.argmax(1)
+    if not bootstrap.several_rows_a_record(predictions.record):
+        matrix = classification.confusion_matrix(target, predicted, len(names))
+        return bootstrap.allowed(classification.f1_intervals(matrix, names, scored=scored), len(target))[0]
+    matrices = ec57.by_unit(target, predicted, bootstrap.units(predictions.record)[0], len(names))
+    total = matrices.sum(0)
+    value = {name: float(of[0]) for name, of in classification.f1_of_classes(total[None], names, scored).items()}
+    without = classification.f1_of_classes(total - matrices, names, scored)
+    known = ((matrices.sum(1) + matrices.sum(2)) > 0).sum(0)
+    spreads = jackknife.spreads(value, without, dict(zip(names, map(int, known), strict=True)))
+    return jackknife.intervals(spreads, {})[0]
+
+
+def draw(
+    folder: Path,
+    predictions: Predictions,
+    values: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    *,
+    spec: DataFacts,
+    title: str,
+) -> None:
+    """Draw into `folder` the test set's confusion matrices and curves, and the run's history."""
+    under, matrix = f"{title}\n{fill(spec.split_rule, 80)}", np.array(values["confusion_matrix"])
+    for name, normalised in (("confusion_matrix", False), ("confusion_matrix_normalised", True)):
+        figure = plots.confusion_figure(matrix, spec.classes, normalised=normalised, title=f"test set, {under}")
+        plots.save_png(figure, folder / f"{name}.png")
+    for name, curves in plots.CURVES.items():
+        panels = curves(predictions, spec.classes)
+        plots.save_panels(panels, folder / name, columns=1, title=f"test set, {under}")
+    plots.save_panels(plots.history_panels(history), folder / "history", columns=3, title=under)
+
+
+def summary(
+    test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]
+) -> str:
+    """Metrics of the test set with their intervals, validation beside them, and a line a class."""
+    of_f1, lacking = test["f1_intervals"], test["without_interval"]
+    intervals = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
+    metrics = [
+        [name, shown(test[name]), between(ends, lacking.get(name, "")), shown(val.get(name))]
+        for name, ends in intervals.items()
+    ]
+    rows = [
+        [name]
+        + [shown(test["per_class"][name][part]) for part in ("recall", "precision", "f1")]
+        + [between(of_f1[name]), f"{sum(count):,.0f}"]
+        for name, count in zip(classes, test["confusion_matrix"], strict=True)
+    ]
+    of_metrics = tables.aligned(["metric", "test", "95 % interval", "validation"], metrics)
+    of_classes = tables.aligned(["class", "Se", "+P", "F1", "95 % interval", "rows"], rows)
+    end = tables.of_intervals(test["interval_method"], lacking)
+    return tables.text([title, *rules, "", *of_metrics, "", *of_classes, "", *end])

@@ -1,10 +1,9 @@
-"""What a test showed by patient, as files: a text, a table by record, and figures, each with its protocol.
+"""A test by patient, as files: a text, a table by record, and figures, each with its protocol.
 
 `measure` makes plain values of predictions, `write` puts them and their text into a folder, `draw` the figures.
 `protocol` is the split rule of the records, which stands in every title. Only where all rows name their record.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -13,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import files, plain
+from toolbox import files
 from toolbox.metrics import calibration, ec57, jackknife
 from toolbox.reports import plots, tables
 from toolbox.reports.plots import Panel
 from toolbox.reports.tables import aligned, shown, with_interval
 from toolbox.runs.predictions import Predictions
 
-log = logging.getLogger("commander")
 Array = NDArray[Any]
 CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likelihood"}
 GROSS = "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
@@ -55,11 +53,9 @@ def measure(
 def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
     """Write by_patient.json, by_patient.txt and by_record.csv into `folder`."""
     files.write_json(folder / "by_patient.json", {"protocol": protocol, **values})
-    record, rest = values["by_record"]["record"], {k: v for k, v in values["by_record"].items() if k != "record"}
-    tables.save_csv(folder / "by_record.csv", {"record": record, "protocol": protocol, **rest}, "%.6g")
-    text = summary(values, protocol=protocol, title=title)
-    files.write_text(folder / "by_patient.txt", text)
-    log.info("\n%s", plain.Block(text))
+    columns = {"record": [], "protocol": protocol} | values["by_record"]  # the protocol second
+    tables.save_csv(folder / "by_record.csv", columns, "%.6g")
+    tables.save_report(folder / "by_patient.txt", summary(values, protocol=protocol, title=title))
 
 
 def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
@@ -69,8 +65,11 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
         left_out = f"{values['beats_left_out']:,} beats before are left out"
         lines.append(f"scored from {tables.clock(values['from_s'])} of each record on: {left_out}")
     by_record, remark = _record_lines(values)
+    flat = [of["figures"] | of for of in values["calibration"].values()]
+    rows = [[text, *(cell for of in flat for cell in with_interval(of, name))] for name, text in CALIBRATION.items()]
+    heads = ["calibration", *(head for name in values["calibration"] for head in (name, "95 % interval"))]
     moved = tables.influences(values["influence"], ["most moved by one record", "gross"])
-    for part in (_overall(values), _class_lines(values), _calibration_lines(values["calibration"]), moved):
+    for part in (_overall(values), _class_lines(values), aligned(heads, rows), moved):
         lines += ["", *part]
     lines += ["", f"by record{remark}, {protocol}", *by_record, "", GROSS]
     return tables.text([*lines, *_interval_lines(values)])
@@ -106,12 +105,6 @@ def _class_cell(values: Mapping[str, Any], name: str) -> str:
     if np.isnan(value):
         return "-"
     return f"{value:.3f} (n/a)" if interval is None else f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
-
-
-def _calibration_lines(calibrated: Mapping[str, Any]) -> list[str]:
-    flat = [of["figures"] | of for of in calibrated.values()]
-    rows = [[CALIBRATION[name], *(cell for of in flat for cell in with_interval(of, name))] for name in CALIBRATION]
-    return aligned(["calibration", *(head for name in calibrated for head in (name, "95 % interval"))], rows)
 
 
 def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -162,17 +155,16 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
 
 
 def record_panels(values: Mapping[str, Any]) -> list[Panel]:
-    """Se and +P of SVEB and VEB (else of each class of macro F1) a record a row, gross below; a panel each, Se left, +P
-    right.
+    """Se and +P of SVEB and VEB (else of each class of macro F1), a panel each: a record a row, gross below.
 
     A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where
     there is one. A record without such a beat has no Se, one in which none is predicted no +P.
     """
-    (table, _), counted = _listed(values["by_record"]), values["counts"]
+    table, _ = _listed(values["by_record"])
     names = [*table["record"], "gross"]
     heights = -np.arange(len(names), dtype=float)
     panels: list[Panel] = []
-    for of in counted or values["macro_over"]:
+    for of in values["counts"] or values["macro_over"]:
         for part, missing in (("Se", "FN"), ("+P", "FP")):
             share = np.array(table[f"{of} {part}"], dtype=float)
             low, high = wilson(share, np.add(table[f"{of} TP"], table[f"{of} {missing}"]))
@@ -183,18 +175,17 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
                 ("95 % interval", *_strokes(np.append(low, lowest), np.append(high, highest), heights, heights)),
                 ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
             ]
-            panel_title = f"{of} {part}, dashed: gross {shown(gross)}"
-            panel = Panel(panel_title, f"{of} {part}", "", lines, ticks=(heights, names), legend=not panels)
-            panel.guide = ([gross, gross], [heights[-1], heights[0]])
-            panels.append(panel)
+            title, guide = f"{of} {part}, dashed: gross {shown(gross)}", ([gross, gross], [heights[-1], heights[0]])
+            ticks = (heights, names)
+            panels.append(Panel(title, f"{of} {part}", "", lines, guide=guide, ticks=ticks, legend=not panels))
     return panels
 
 
 def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = calibration.BINS) -> list[Panel]:
     """Reliability, and how often each confidence occurs, of (scores (N, K), target (N,)) by name."""
     edges = np.linspace(0, 1, bins + 1)
-    right_share = "share that is right"
-    curve = Panel("reliability; calibrated on the dashed line", "confidence", right_share, guide=([0, 1], [0, 1]))
+    title = "reliability; calibrated on the dashed line"
+    curve = Panel(title, "confidence", "share that is right", guide=([0, 1], [0, 1]))
     often = Panel("how often each confidence occurs", "confidence", "share of the rows")
     for name, (scores, target) in named.items():
         confidence, right = scores.max(1), scores.argmax(1) == target

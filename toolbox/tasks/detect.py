@@ -2,27 +2,40 @@
 
 A rule becomes that threshold. It reads validation rows alone, which are all normal: `percentile:98` lets 98 % of them
 pass, `sd:3` is three standard deviations above their mean, `value:0.2` is given by hand.
+
+A tested detector becomes files, predictions first. Anomalies are the positive class of AUROC, average precision (both
+as in scikit-learn) and F1. An undefined figure is NaN (null in JSON).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from toolbox import files
 from toolbox.errors import UsageError
-from toolbox.metrics import classification
+from toolbox.metrics import bootstrap, classification
 from toolbox.registry import pick
+from toolbox.reports import plots, tables
+from toolbox.reports.plots import DataFacts, Panel
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks.task import LAST, Evaluation, means
-from toolbox.training import losses
+from toolbox.training import baselines, losses
 from toolbox.training.losses import Mix
 
 DEFAULT = "percentile:98"
+MEASURED = "Normals are kept and anomalies caught at the threshold, which no test row had a say in."
+UNMEASURED = "Nothing can be measured: no row has a label. A row above the threshold is odd; its label is unknown."
+BINS = 60
+SHOWN = 3  # rows of each kind whose reconstructions are drawn
+CLASSES = ("anomaly", "normal")  # a row with a label is one of these
+Array = NDArray[Any]
 Errors = NDArray[np.floating]
-
 THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
     "percentile": lambda errors, percent: float(np.percentile(errors, percent)),
     "sd": lambda errors, factor: float(errors.mean() + factor * errors.std()),
@@ -108,40 +121,213 @@ class Detect:
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics at the threshold beside those of the baseline; report and figures."""
-        from toolbox.reports import plots
-        from toolbox.tasks import detect_report
-        from toolbox.training import baselines
-
         data, train, threshold = tested.data, tested.train, tested.fixed["threshold"]
         score = baselines.BASELINES[self.baseline](_flat(train))
         baseline = (self.baseline, score(_flat(data.test)), self.threshold(score(_flat(data.val)))["threshold"])
-        said = {"normal": self.normal, "spec": data.spec, "title": tested.title}
-        before = {**tested.fixed, "val": tested.val}
-        values = detect_report.write(
-            tested.folder, tested.predictions, before, baseline=baseline, remarks=tested.remarks, **said
-        )
+        facts = {"normal": self.normal, "spec": data.spec, "title": tested.title}
+        test, remarks = (tested.folder, tested.predictions), tested.remarks
+        values = write(*test, tested.fixed, baseline=baseline, remarks=remarks, **facts)
         if tested.figures:
-            errors, x = tested.predict(train).loss, data.test.x
-
-            def rows(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                return x[which], tested.outputs(x[which])
-
-            detect_report.draw(tested.folder, tested.predictions, errors, threshold, rows=rows, **said)
+            x = data.test.x
+            draw(*test, tested.predict(train).loss, threshold, rows=lambda at: (x[at], tested.outputs(x[at])), **facts)
             panels = plots.history_panels(tested.history)
             plots.save_panels(panels, tested.folder / "history", columns=2, title=tested.title)
         return values
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars; rows without labels have no curve and no matrix."""
-        from toolbox.reports import plots
-        from toolbox.tasks import detect_report
-
-        ranked, matrix = detect_report.ranked(predictions, self.normal, values["threshold"])
-        classes = detect_report.CLASSES
-        curves: Sequence[str] = () if matrix is None else classes[:1]
-        images = {} if matrix is None else plots.test_images(ranked, matrix, classes, curves=curves, epoch=step)
-        board.test(classification.floats(values), ranked, images, curves=curves, step=step)
+        rows, matrix = ranked(predictions, self.normal, values["threshold"])
+        curves: Sequence[str] = () if matrix is None else CLASSES[:1]
+        images = {} if matrix is None else plots.test_images(rows, matrix, CLASSES, curves=curves, epoch=step)
+        board.test(classification.floats(values), rows, images, curves=curves, step=step)
 
 
 def _flat(rows: Any) -> np.ndarray:
     return rows.x.reshape(len(rows), -1)
+
+
+def both_sides(anomaly: Array) -> bool:
+    """Whether there are normal rows and anomalies in `anomaly` (N,), without which there is nothing to measure."""
+    return bool(0 < anomaly.sum() < len(anomaly))
+
+
+def detection_score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
+    """Every figure of `errors` (N,); `anomaly` (N,) marks the rows that are anomalies."""
+    values = of_weights(anomaly, errors, threshold)(np.ones(len(errors)))
+    return {name: float(value) for name, value in values.items()}
+
+
+def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Array], dict[str, Array]]:
+    """Every figure (...,) of weights (..., N) of the rows; the threshold stays as it is."""
+    ranking = classification.Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
+    flagged, ratio = errors > threshold, classification.ratio
+
+    def statistic(weight: Array) -> dict[str, Array]:
+        curve = ranking.curve(0, weight)
+        normals, anomalies = weight @ ~anomaly, weight @ anomaly
+        caught, false_alarms = weight @ (anomaly & flagged), weight @ (~anomaly & flagged)
+        kept_share, caught_share = ratio(normals - false_alarms, normals), ratio(caught, anomalies)
+        return {
+            "auroc": classification.auroc(*curve),
+            "average_precision": classification.average_precision(*curve),
+            "normals_kept": kept_share,
+            "anomalies_caught": caught_share,
+            "balanced_accuracy": (kept_share + caught_share) / 2,
+            "f1": ratio(2 * caught, anomalies + caught + false_alarms),
+        }
+
+    return statistic
+
+
+def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many rows each class has in `target` (N,), and how many of them lie above the threshold."""
+    flagged = np.bincount(target[errors > threshold], minlength=len(classes))
+    rows = np.bincount(target, minlength=len(classes))
+    return {name: {"rows": int(rows[k]), "flagged": int(flagged[k])} for k, name in enumerate(classes)}
+
+
+def write(
+    folder: Path,
+    predictions: Predictions,
+    fixed: Mapping[str, Any],
+    *,
+    baseline: tuple[str, Array, float] | None,
+    normal: int,
+    spec: DataFacts,
+    title: str,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write into `folder` the test at the threshold `fixed` on validation; return the figures with intervals.
+
+    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Of rows without
+    labels nothing can be measured: what is returned says how many lie above the threshold, and no more.
+    """
+    predictions.save(folder / "predictions.npz")
+    target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
+    anomaly, record = target != normal, predictions.record
+    columns = {"row": predictions.index, "record": record, "true": np.array(spec.classes)[target]}
+    columns |= {"error": errors, "anomaly": errors > threshold}
+    tables.save_csv(folder / "predictions.csv", columns, "%.6g")
+    told = both_sides(anomaly)
+    values = _measured(anomaly, errors, threshold, record) if told else {}
+    values |= {"threshold": threshold, "classes": by_class(target, errors, threshold, spec.classes)}
+    if baseline and told:
+        name, scores, of_baseline = baseline
+        measured = _measured(anomaly, scores, of_baseline, record)
+        values["baseline"] = {"name": name, "threshold": of_baseline, **measured}
+    files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
+    rules = [f"split: {spec.split_rule}", *remarks]
+    rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
+    text = summary(values, title=title, rules=rules, normal=spec.classes[normal] if told else None)
+    tables.save_report(folder / "report.txt", text)
+    return values
+
+
+def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) -> dict[str, Any]:
+    figures = detection_score(anomaly, scores, threshold)
+    return figures | bootstrap.intervals(of_weights(anomaly, scores, threshold), record)
+
+
+def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
+    """The figures beside a baseline's, and a line a class; no figures where no class is `normal`."""
+    figures, end = [UNMEASURED], []
+    if normal:
+        baseline = values.get("baseline")
+        measured = [values, baseline] if baseline else [values]
+        head = ["", "test", "95 % interval", *([baseline["name"], "95 % interval"] if baseline else [])]
+        rows = [
+            [name, *(cell for of in measured for cell in tables.with_interval(of, name))]
+            for name in values["intervals"]
+        ]
+        figures = tables.aligned(head, rows)
+        end = [MEASURED, *tables.of_intervals(values["interval_method"], values["without_interval"])]
+    rows = [
+        [
+            name + (" (normal)" if name == normal else ""),
+            f"{of['rows']:,}",
+            f"{of['flagged']:,}",
+            tables.shown(of["flagged"] / of["rows"] if of["rows"] else None),
+        ]
+        for name, of in values["classes"].items()
+    ]
+    classes = tables.aligned(["class", "rows", "above", "share"], rows)
+    return tables.text([title, *rules, "", *figures, "", *classes, "", *end])
+
+
+def draw(
+    folder: Path,
+    predictions: Predictions,
+    train: Array,
+    threshold: float,
+    *,
+    normal: int,
+    rows: Callable[[Array], tuple[Array, Array]],
+    spec: DataFacts,
+    title: str,
+) -> None:
+    """Draw into `folder` the errors with the threshold, ROC, precision-recall, best and worst reconstructions.
+
+    `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T)
+    each. Where no row has a label there is one kind of row, and no curve.
+    """
+    under = f"{title}\n{fill(spec.split_rule, 80)}"
+    anomaly = predictions.target != normal
+    told = both_sides(anomaly)
+    kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
+    of_kinds = {f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}
+    panel = errors_panel({"train": train, **of_kinds}, threshold)
+    plots.save_panels([panel], folder / "errors", columns=1, title=under)
+    by_error = ranked(predictions, normal, threshold)[0]
+    for name, curves in plots.CURVES.items() if told else ():
+        plots.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
+    chosen = {}
+    for kind, of in kinds.items():
+        order = np.flatnonzero(of)[np.argsort(predictions.loss[of], kind="stable")]
+        chosen[f"best {kind}"], chosen[f"worst {kind}"] = order[:SHOWN], order[::-1][:SHOWN]
+    which = np.concatenate(list(chosen.values()))
+    pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
+    plots.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
+
+
+def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
+    """Rows of two CLASSES with the rank of the error, 0 to 1, as score of an anomaly; and the confusion matrix (2, 2)
+    at the threshold, None where no row has a label."""
+    from scipy.stats import rankdata
+
+    anomaly, errors = predictions.target != normal, predictions.loss
+    scores = (rankdata(errors) / len(errors))[:, None]
+    rows = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), scores, errors)
+    if not both_sides(anomaly):
+        return rows, None
+    return rows, classification.confusion_matrix(rows.target, (errors <= threshold).astype(int), len(CLASSES))
+
+
+def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
+    """Histograms of each group's errors as shares, and the threshold; the last bin has all beyond."""
+    everything = np.concatenate(list(groups.values()))
+    top = max(np.percentile(everything, 99), 1.5 * threshold)
+    edges = np.linspace(0, top, BINS + 1)
+    title, x_label = f"reconstruction errors, threshold {threshold:.4g}", "error (the last bin has all beyond)"
+    panel = Panel(title, x_label, "share of the rows")
+    for name, errors in groups.items():
+        if len(errors):
+            share = np.histogram(np.minimum(errors, top), edges)[0] / len(errors)
+            panel.lines.append((f"{name} (n={len(errors):,})", *plots.steps(edges, share)))
+    highest = max((line[2].max() for line in panel.lines), default=1.0)
+    panel.lines.append(("threshold", np.array([threshold, threshold]), np.array([0, highest])))
+    return panel
+
+
+def reconstruction_panels(
+    chosen: Mapping[str, Array], x: Array, outputs: Array, predictions: Predictions, spec: DataFacts
+) -> list[Panel]:
+    """A panel for each chosen row: its first lead (T,) as it is and as it was reconstructed, the error in the title."""
+    seconds = np.arange(x.shape[2]) / spec.rate_hz
+    pairs: list[Panel] = []
+    for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):
+        i = len(pairs)
+        unit = "" if i % SHOWN else fill(spec.unit, 18)
+        title = f"{kind}: {spec.classes[predictions.target[row]]}, error {predictions.loss[row]:.3g}"
+        lines = [(spec.leads[0], seconds, x[i, 0]), ("reconstruction", seconds, outputs[i, 0])]
+        pairs.append(Panel(title, "time (s)", unit, lines))
+    return pairs

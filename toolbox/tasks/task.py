@@ -58,8 +58,7 @@ class Task(Protocol):
         """The value to descend, from what `per_row` gave and labels (B,)."""
 
     def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
-        """What `per_row` would have given for each of R whole records, from pieces of them; piece i is of record
-        `whose[i]`."""
+        """What `per_row` would have given for R whole records; piece i of them is of record `whose[i]`."""
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """What `per_row` gave for the rows `index`, on the host."""

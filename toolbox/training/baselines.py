@@ -35,8 +35,7 @@ def isolation_forest(train: Rows) -> Scores:
 
 
 def one_class_svm(train: Rows) -> Scores:
-    """Distance to the border around the training rows in an RBF kernel's space (Schölkopf et al., Neural Comput
-    2001)."""
+    """Distance to the border around training rows in an RBF kernel's space (Schölkopf et al., Neural Comput 2001)."""
     from sklearn.svm import OneClassSVM
 
     border = OneClassSVM(nu=0.05).fit(_drawn(train))

@@ -1,5 +1,4 @@
-"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T) and its
-row.
+"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T).
 
 Weighting by class and averaging are the task's, so that they are the same for every loss.
 """
@@ -15,8 +14,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Mix(NamedTuple):
-    """Rows blended in pairs (mixup): row i is share[i] of its own and 1 - share[i] of row partner[i]; partner (B,)
-    int64, share (B,) float32."""
+    """Rows blended in pairs (mixup): share[i] (B,) float32 of row i, the rest of row partner[i] (B,) int64."""
 
     partner: Tensor
     share: Tensor

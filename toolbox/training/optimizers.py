@@ -1,5 +1,4 @@
-"""A name becomes an optimizer. Learning rates left open take the optimizer's own default, which was measured on
-beats.
+"""A name becomes an optimizer; a rate left open is the optimizer's own default, which was measured on beats.
 
 A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch.
 """
@@ -29,6 +28,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
         parameters, lr, (momentum, 0.999), weight_decay=decay, fused=True
     ),
 }
+log = logging.getLogger("commander")
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.005, "adamw": 0.005}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.01}
 
@@ -121,13 +121,10 @@ class Schedule:
 
 
 def warn_if_reshaped(name: str, before: int, now: int) -> None:
-    """Say that a schedule which is shaped by the number of epochs is another one when that changes."""
+    """Warn where another number of epochs changes a schedule that is shaped by it."""
     if before != now and name in SHAPED_BY_EPOCHS:
-        logging.getLogger("commander").warning(
-            "%s was shaped for %d epochs and is now for %d: the learning rate goes on from another place of its curve, "
-            "so the result is not that of a run started with %d epochs",
-            name,
-            before,
-            now,
-            now,
+        what = f"{name} was shaped for {before} epochs and is now for {now}"
+        why = (
+            "the learning rate goes on from another place of its curve, so the result is not that of a run started with"
         )
+        log.warning("%s: %s %d epochs", what, why, now)

@@ -1,8 +1,11 @@
-"""TensorBoard events of a run: `Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the
-end. It draws nothing: it is handed images."""
+"""Records of a training: TensorBoard events and the losses of its steps.
+
+`Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the end; it is handed its images.
+"""
 
 import threading
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +20,13 @@ from toolbox import files
 from toolbox.metrics.classification import METRICS
 from toolbox.runs.predictions import Predictions
 
+LOSSES = "loss_per_step.npz"  # in a run folder
 RATES = ("lr", "backbone_lr")  # of the head, or of all; of the layers before the head, where they have their own
 Images = Mapping[str, NDArray[np.uint8]]  # tag -> (H, W, 3)
 
 
 class Board:
-    """TensorBoard events of one run, in its own event file; steps are epochs, and a resumed run hides the epochs that
-    it repeats."""
+    """TensorBoard events of one run; steps are epochs, and a resumed run hides the epochs that it repeats."""
 
     def __init__(self, folder: Path, classes: Sequence[str], *, epochs_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -44,8 +47,7 @@ class Board:
             model.train(training)
 
     def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None, images: Images) -> None:
-        """Scalars, weights, gradients (of the epoch's last batch), `images`, and precision-recall curves of the
-        validation `predictions`, where rows have classes."""
+        """Scalars, weights, gradients of the last batch, `images`, and precision-recall of validation."""
         step = row["epoch"]
         scalars = {name: row[name] for name in RATES if name in row} | {"rows_per_s": row["samples_per_s"]}
         for split in ("train", "val"):
@@ -69,8 +71,7 @@ class Board:
         curves: Sequence[str],
         step: int,
     ) -> None:
-        """Figures of the test, `images`, and precision-recall curves of the classes `curves`, which are the columns of
-        the scores; none where no row has a label."""
+        """Figures of the test, `images`, and precision-recall of the classes `curves`, the columns of the scores."""
         with self._writing():
             self._add({f"test/{name}": value for name, value in scalars.items()}, images, step)
             self._add_curves("pr_curve_test", predictions, curves, step)
@@ -116,3 +117,46 @@ def _raised_again(thread: threading.ExceptHookArgs) -> None:
     """The thread that writes events dies of a full disk, and the next call of its writer raises the reason."""
     if not issubclass(thread.exc_type, OSError):
         threading.__excepthook__(thread)
+
+
+class StepLosses:
+    """The training loss of every step of the epochs that are done: `loss` (S,) and the `epoch` (S,) of each."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, NDArray[np.float32]] = {}
+
+    def add(self, epoch: int, losses: Tensor) -> None:
+        """Take in the losses (steps,) of an epoch; the one place where they are read from the device."""
+        self.epochs[epoch] = losses.float().cpu().numpy()
+
+    def arrays(self) -> dict[str, Any]:
+        """Both arrays by name."""
+        steps = [len(losses) for losses in self.epochs.values()]
+        epoch = np.repeat(np.fromiter(self.epochs, np.int32, len(steps)), steps)
+        return {"epoch": epoch, "loss": np.concatenate([np.empty(0, np.float32), *self.epochs.values()])}
+
+    def save(self, path: Path) -> None:
+        """Write both arrays as NPZ."""
+        files.write_whole(path, lambda file: np.savez(file, **self.arrays()))
+
+    @classmethod
+    def load(cls, path: Path) -> "StepLosses":
+        """Read what `save` wrote; a ValueError where it is anything else."""
+        losses = cls()
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                losses.load_state_dict({name: torch.from_numpy(arrays[name]) for name in losses.arrays()})
+        except (OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} does not hold the losses of steps: {error}") from error
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both arrays as tensors."""
+        return {name: torch.from_numpy(values) for name, values in self.arrays().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from `state`; a ValueError where it is not two tensors alike."""
+        epoch, loss = state["epoch"].numpy(), state["loss"].numpy()
+        if (epoch.dtype, loss.dtype) != (np.int32, np.float32) or not epoch.shape == loss.shape == (len(loss),):
+            raise ValueError("the losses of its steps are no numbers, or not one a step")
+        self.epochs = {int(number): loss[epoch == number] for number in np.unique(epoch)}

@@ -25,10 +25,8 @@ BALANCES: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {
 
 
 def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> Tensor:
-    """Weight of each class (K,), averaging 1 over `labels`, classes (N,) or 0 and 1 of each label (N, K); 0 for a class
-    that has no rows."""
-    counts = labels.sum(0) if labels.ndim > 1 else torch.bincount(labels, minlength=len(importance))
-    counts = counts.double()
+    """Weight of each class (K,), 0 without rows, averaging 1 over `labels`: classes (N,) or 0 and 1 (N, K)."""
+    counts = (labels.sum(0) if labels.ndim > 1 else torch.bincount(labels, minlength=len(importance))).double()
     share = torch.tensor(pick("class-balance", BALANCES, balance)(importance), dtype=torch.float64)
     weights = torch.where(counts > 0, share / counts.clamp(min=1), 0.0)
     return (weights * counts.sum() / (weights * counts).sum()).float()
@@ -64,16 +62,14 @@ SAMPLERS: dict[str, Callable[[Tensor, Sequence[float], NDArray[np.str_]], Tensor
 
 
 def row_weights(sampler: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
-    """How often each row (N,) is to be drawn, up to a factor. Raises UsageError where records are asked for and not
-    known."""
+    """How often each row (N,) is drawn, up to a factor. Raises UsageError where records are asked for and not known."""
     return pick("sampler", SAMPLERS, sampler)(labels, importance, records)
 
 
 def epoch_order(
     weights: Tensor | None, rows: int, *, seed: int, epoch: int, members: int = 1, batch: int = 1
 ) -> Tensor:
-    """Indices (M * N,) into N rows of these weights, a pure function of its arguments: a resumed epoch has the same
-    order.
+    """Indices (M * N,) into N rows of these weights, a pure function of its arguments.
 
     Of several members each has an order of its own, that of the first being that of one network alone; each batch of M
     * `batch` rows has `batch` rows of every member, one member after the other.

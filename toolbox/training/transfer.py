@@ -1,9 +1,7 @@
-"""A network starts from the weights of another run: what fits by name and shape is taken, the rest is said, and may be
-frozen."""
+"""A network starts from the weights of another run: what fits by name and shape is taken, and may be frozen."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -20,47 +18,24 @@ NAMED = 5  # of the tensors that are not taken over, in the log
 log = logging.getLogger("commander")
 
 
-@dataclass(frozen=True)
-class Source:
-    """The checkpoint that weights came from, below the folder of its run, and what of it was taken."""
-
-    checkpoint: str
-    epoch: int
-    loaded: int
-    left: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for config.json."""
-        return {
-            "checkpoint": self.checkpoint,
-            "epoch": self.epoch,
-            "tensors_loaded": self.loaded,
-            "tensors_left": list(self.left),
-        }
-
-
 def find(source: str, root: Path) -> Path:
-    """The checkpoint that `source` means: a file, a run folder's best, or the best of the run called so below
-    `root`."""
+    """The checkpoint that `source` means: a file, or the best of a run folder or of a run below `root` of that name."""
     path = Path(source)
     if path.is_file():
         return path
-    there = (
-        sorted(root.glob(f"*/runs/{escape(path.name)}")) if path.name == source and path.name not in (".", "..") else []
-    )
+    is_name = path.name == source and source not in (".", "..")
+    there = sorted(root.glob(f"*/runs/{escape(source)}")) if is_name else []
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
         known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
         what = "no run and no checkpoint is called so" if folder is None else f"the folder has no {BEST}"
-        raise CheckpointError(
-            f"{what}; runs with one are {known}", where=source, hint="--pretrained with a run, folder or file"
-        )
+        hint = "--pretrained with a run, folder or file"
+        raise CheckpointError(f"{what}; runs with one are {known}", where=source, hint=hint)
     return folder / BEST
 
 
-def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
-    """Put what fits of the checkpoint at `path` into `model`; the other tensors stay as they were made. Says what was
-    done.
+def load(model: nn.Module, path: Path, classes: Sequence[str]) -> dict[str, Any]:
+    """Put what fits of the checkpoint at `path` into `model`; other tensors stay. What was taken, for config.json.
 
     The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where
     nothing fits but perhaps the head, which is another network's checkpoint.
@@ -72,19 +47,16 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> Source:
     taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
     if differ := fitting.differences({name: own[name] for name in taken}, taken):
         raise CheckpointError(f"its weights are of another type: {differ}", where=str(path), hint="another checkpoint")
-    left = tuple(f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken)
+    left = [f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken]
     if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):
-        raise CheckpointError(
-            f"no weight of it fits: {'; '.join(left[:NAMED])}",
-            where=str(path),
-            hint="the --model-name it was trained with",
-        )
+        what = f"no weight of it fits: {'; '.join(left[:NAMED])}"
+        raise CheckpointError(what, where=str(path), hint="the --model-name it was trained with")
     model.load_state_dict(own | taken)
-    source = Source(f"{path.parent.name}/{path.name}", state["epoch"], len(taken), left)
-    log.info("took %d of %d tensors from %s, epoch %d", len(taken), len(own), source.checkpoint, source.epoch)
+    checkpoint, epoch = f"{path.parent.name}/{path.name}", state["epoch"]
+    log.info("took %d of %d tensors from %s, epoch %d", len(taken), len(own), checkpoint, epoch)
     if left:
         log.info("begun anew: %s", "; ".join(left[:NAMED]) + ("; ..." if len(left) > NAMED else ""))
-    return source
+    return {"checkpoint": checkpoint, "epoch": epoch, "tensors_loaded": len(taken), "tensors_left": left}
 
 
 def _difference(own: Tensor, other: Tensor | None) -> str:
@@ -107,8 +79,7 @@ def only_head(model: nn.Module) -> None:
 
 
 def groups(model: nn.Module, backbone_lr: float | None) -> list[nn.Parameter] | list[dict[str, Any]]:
-    """What of `model` is trained, as an optimizer takes it; with `backbone_lr` the head, then all before it at that
-    rate."""
+    """The trained parameters for an optimizer; with `backbone_lr` the head, then all before it at that rate."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if backbone_lr is None:
         return trained
