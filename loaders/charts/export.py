@@ -78,9 +78,9 @@ def _draw_paper(axes: "Axes", sheet: Sheet, style: Style) -> None:
     width, height = sheet.width_mm, sheet.height_mm
     axes.add_patch(Rectangle((0, 0), width, height, facecolor=f"#{style.paper}", edgecolor="none", zorder=0))
     for order, (name, (apart_mm, wide_mm)) in enumerate(GRID_MM.items() if style.grid else (), start=1):
-        how: Any = {"colors": f"#{getattr(style, name)}", "linewidths": _points(wide_mm), "zorder": order}
-        axes.vlines(np.arange(0, width + apart_mm / 2, apart_mm), 0, height, **how)
-        axes.hlines(np.arange(0, height + apart_mm / 2, apart_mm), 0, width, **how)
+        grid: Any = {"colors": f"#{getattr(style, name)}", "linewidths": _points(wide_mm), "zorder": order}
+        axes.vlines(np.arange(0, width + apart_mm / 2, apart_mm), 0, height, **grid)
+        axes.hlines(np.arange(0, height + apart_mm / 2, apart_mm), 0, width, **grid)
 
 
 def _draw_traces(axes: "Axes", sheet: Sheet, signal: NDArray[np.float32], rate_hz: float, style: Style) -> None:
@@ -88,16 +88,16 @@ def _draw_traces(axes: "Axes", sheet: Sheet, signal: NDArray[np.float32], rate_h
     from matplotlib.patches import Rectangle
 
     edge = Rectangle((0, 0), sheet.width_mm, sheet.height_mm, transform=axes.transData)
-    how: Any = {"color": f"#{style.trace}", "linewidth": _points(style.line), "solid_joinstyle": "round", "zorder": 3}
+    line: Any = {"color": f"#{style.trace}", "linewidth": _points(style.line), "solid_joinstyle": "round", "zorder": 3}
     letters: Any = {"color": f"#{style.trace}", "va": "top", "parse_math": False, "zorder": 3}
     pulse_x, pulse_y = np.array(PULSE_MM).T
     for row_mm in sheet.rows_mm:
-        axes.plot(pulse_x, row_mm - pulse_y, **how)
+        axes.plot(pulse_x, row_mm - pulse_y, **line)
     for cell in sheet.cells:
         time, x_mm = cell.stretch(rate_hz, signal.shape[1])
-        axes.plot(x_mm, cell.y_mm - MM_PER_MV * signal[cell.channel, time], clip_path=edge, **how)
+        axes.plot(x_mm, cell.y_mm - MM_PER_MV * signal[cell.channel, time], clip_path=edge, **line)
         for tick in TICKS_MM if cell.begin_s else ():
-            axes.plot([cell.x_mm] * 2, cell.y_mm + np.array(tick), **how)
+            axes.plot([cell.x_mm] * 2, cell.y_mm + np.array(tick), **line)
         axes.text(cell.x_mm + NAME_AT_MM[0], cell.y_mm + NAME_AT_MM[1], cell.lead, fontsize=_points(NAME_MM), **letters)
     axes.text(SCALE_AT_MM[0], sheet.height_mm + SCALE_AT_MM[1], SCALE, fontsize=_points(SCALE_MM), **letters)
 

@@ -68,12 +68,12 @@ def of_csv(content: bytes) -> Samples:
     if len(cells) != len(names):
         raise Fault(LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(twelve_lead.LEADS)}")
     places = _ordered(names)
-    how: dict[str, Any] = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
+    layout: dict[str, Any] = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
     try:
         try:
-            table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(places, np.float64), **how)
+            table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(places, np.float64), **layout)
         except ValueError:
-            raise _no_number(pd.read_csv(BytesIO(content), dtype=str, **how), places, header=header) from None
+            raise _no_number(pd.read_csv(BytesIO(content), dtype=str, **layout), places, header=header) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise Fault(UNREADABLE, f"it is no table: {error}") from None
     return checked(table[places].to_numpy().T)

@@ -120,8 +120,8 @@ UNUSUAL = (AttributeError, ArithmeticError, EOFError, LookupError, MemoryError, 
 BROKEN = (Damaged, OSError, ValueError, *UNUSUAL)
 
 
-def fingerprint(*paths: Path, **how: str | None) -> str:
-    """A name for the content of files and for the options `how` of their reader.
+def fingerprint(*paths: Path, **options: str | None) -> str:
+    """A name for the content of files and for the `options` of their reader.
 
     Of more than a gigabyte only head and tail are read; their SHA-256, resolved path, inode, size and times stand for
     the content. Raises ResourceError.
@@ -133,7 +133,7 @@ def fingerprint(*paths: Path, **how: str | None) -> str:
         else:
             edge = max(SHORTEST_EDGE, EDGES // (2 * len(paths)))
             facts = [(path.name, *_large(path, state, edge)) for path, state in zip(paths, states, strict=True)]
-    return hashlib.sha256(json.dumps([FORMAT, facts] + [how] * bool(how)).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([FORMAT, facts] + [options] * bool(options)).encode()).hexdigest()[:16]
 
 
 def _digest(path: Path, state: os.stat_result) -> str:

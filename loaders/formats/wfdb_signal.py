@@ -102,9 +102,11 @@ class Single:
         import wfdb
 
         lead = self.leads[k]
-        how = {"fmt": [lead.format], "adc_gain": [lead.gain], "baseline": [lead.zero], "n_sig": 1}
-        signal = wfdb.Record(e_d_signal=[self._digital(k, first, last, skewed=True)], **how).dac(expanded=True)[0]
-        return signal * (millivolts(lead.unit) or 1.0)
+        digital = self._digital(k, first, last, skewed=True)
+        record = wfdb.Record(
+            e_d_signal=[digital], fmt=[lead.format], adc_gain=[lead.gain], baseline=[lead.zero], n_sig=1
+        )
+        return record.dac(expanded=True)[0] * (millivolts(lead.unit) or 1.0)
 
     def check(self, k: int) -> None:
         """Raise ValueError if a lead does not have the sum in the header."""
@@ -126,8 +128,15 @@ class Single:
         import wfdb
 
         odd = self.leads[k].format == BIG_ENDIAN
-        how = {"physical": odd, "smooth_frames": False, "ignore_skew": not skewed}
-        record = wfdb.rdrecord(self.path, channels=[k], sampfrom=first, sampto=last, **how)
+        record = wfdb.rdrecord(
+            self.path,
+            channels=[k],
+            sampfrom=first,
+            sampto=last,
+            physical=odd,
+            smooth_frames=False,
+            ignore_skew=not skewed,
+        )
         if odd:
             steps = np.rint(record.e_p_signal[0] * record.adc_gain[0] + record.baseline[0])
             return np.nan_to_num(steps, nan=-(2**15)).astype(np.int64)
