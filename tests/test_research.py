@@ -236,7 +236,7 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("base: {dataset: synth, wd: 1, weight-decay: 2}", "are the same flag"),
         ("base: {lr: 0.1}", "names no dataset"),
         ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed cannot be an axis"),
-        ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "a range needs a search"),
         ("base: {dataset: synth}\nreps: 60000\ngrid: [{cross: {lr: [0.1, 0.2]}}]", "are 120,000 runs"),
         (f"base: {{dataset: synth}}\ngrid: [{{cross: {{{NINE_AXES}}}}}]", "1,000,000,000 configurations"),
     ):
