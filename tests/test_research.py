@@ -328,7 +328,7 @@ def test_a_grid_may_grow_and_not_lose_cells(root: Path, capsys: pytest.CaptureFi
     tasks = tasks_of(written(root))
     assert plan(ledger, tasks[:1]).freeze(2, cells=[{"name": task.cell, "cell": task.flags} for task in tasks]) == 1
     assert ledger.plan()["reps"] == 2
-    with pytest.raises(Exception, match="1 of 2 configurations"):
+    with pytest.raises(Exception, match="1 of the 2 configurations"):
         plan(ledger, tasks[1:])
 
 
