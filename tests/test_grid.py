@@ -65,10 +65,10 @@ def test_a_product_distributes_over_sums_on_both_sides(one: Grid, other: Grid, t
         (lambda: Option.product(A, B), "a has 2, b has 3"),
         (lambda: Option.product(A, A), "different lengths"),
         (lambda: Option("lr", Range("uniform", 0, 1)).cells(), "a range needs a search"),
-        (lambda: parse_range("loguniform(0, 1)"), "no range"),
-        (lambda: parse_range("uniform(1, 0)"), "no range"),
-        (lambda: parse_range("randint(1, 2.5)"), "no range"),
-        (lambda: parse_range("uniform(low, 1)"), "no numbers"),
+        (lambda: parse_range("loguniform(0, 1)"), "not a valid range"),
+        (lambda: parse_range("uniform(1, 0)"), "not a valid range"),
+        (lambda: parse_range("randint(1, 2.5)"), "not a valid range"),
+        (lambda: parse_range("uniform(low, 1)"), "not numbers"),
     ],
 )
 def test_what_is_no_grid_is_refused(make: object, told: str) -> None:
@@ -153,7 +153,7 @@ def test_a_grid_that_imports_the_algebra_by_its_earlier_name_is_read(tmp_path: P
         ("base: {a: 1}\ngrid: [{cross: {a: [1, 2]}}]", "a twice"),
         ("reps: 0", "reps is 0"),
         ("reps: many", "reps is many"),
-        ("- a", "no mapping"),
+        ("- a", "not a mapping"),
         ("a: [", "not YAML"),
         ("a: !!python/object/apply:os.system [ls]", "'a'"),
     ],

@@ -236,7 +236,7 @@ def test_what_is_refused_is_refused_before_anything_starts(root: Path, capsys: p
         ("base: {dataset: synth, wd: 1, weight-decay: 2}", "are the same flag"),
         ("base: {lr: 0.1}", "names no dataset"),
         ("base: {dataset: synth}\ngrid: [{cross: {seed: [1, 2]}}]", "seed cannot be an axis"),
-        ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "only a search"),
+        ("base: {dataset: synth}\ngrid: [{cross: {lr: 'uniform(0.1, 1)'}}]", "a range needs a search"),
         ("base: {dataset: synth}\nreps: 60000\ngrid: [{cross: {lr: [0.1, 0.2]}}]", "are 120,000 runs"),
         (f"base: {{dataset: synth}}\ngrid: [{{cross: {{{NINE_AXES}}}}}]", "1,000,000,000 configurations"),
     ):
@@ -328,7 +328,7 @@ def test_a_grid_may_grow_and_not_lose_cells(root: Path, capsys: pytest.CaptureFi
     tasks = tasks_of(written(root))
     assert plan(ledger, tasks[:1]).freeze(2, cells=[{"name": task.cell, "cell": task.flags} for task in tasks]) == 1
     assert ledger.plan()["reps"] == 2
-    with pytest.raises(Exception, match="1 of 2 configurations"):
+    with pytest.raises(Exception, match="1 of the 2 configurations"):
         plan(ledger, tasks[1:])
 
 
