@@ -1,8 +1,8 @@
-"""Every flag of commander.py, declared once with all that is known of it, and the questions that others ask of them.
+"""The declaration of every flag of commander.py, and functions over all flags.
 
-`parse` returns what was typed; `complaints` says what is wrong with it; `resolve` puts it over a run's own config.json
-and the defaults; `needed` leaves out what a command does not use. Names (models, datasets, ...) are looked up later, by
-`commands.choices`.
+`parse` reads a command line; `complaints` lists its errors; `resolve` puts the typed flags over a run's
+config.json and the defaults; `needed` drops the flags that a command does not use. `commands.choices` looks up names
+(models, datasets, ...) later.
 """
 
 import logging  # noqa: I001 (three lines of names, not twenty)
@@ -23,7 +23,7 @@ DESCRIPTION = f"""Train networks on ECG recordings and test them honestly.
   predict  {program()} --dataset mitdb --model-name resnet1d_10 --predict recording.edf
   explain  {program()} --dataset ecg --model-name resnet1d_10 --explain gradcam
   study    {program("research")} grids/first.yaml --workers 2"""
-EPILOG = """Flags of a resumed or tested run that are not typed are those of its config.json.
+EPILOG = """A resumed or tested run takes flags that are not typed from its config.json.
 All flags: --help-all. Names: --list datasets, --list models, ... Documentation: README.md and docs/."""
 SHORT_HELP = f"""Train networks on ECG recordings and test them honestly. To start with:
   {program()} --model-name resnet1d_10 --sampler equal    train a new run, and test its best epoch
@@ -33,7 +33,7 @@ SHORT_HELP = f"""Train networks on ECG recordings and test them honestly. To sta
 
 # fmt: off
 FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
-    Group("commands, beside training", (
+    Group("commands other than training", (
         Flag("--test", COMMAND, "test a trained run: its best checkpoint, or the one of --resume", type=bool, mode=TEST,
              elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
         Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, and report the rows that it was "
@@ -115,16 +115,16 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--normalise", DATA, "none (default; mV), record (median and IQR of the lead), beat (mean 0, sd 1) or "
              "typical (minus the record's typical beat); of strips and twelve-lead records none, record or center "
              "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead"),
-        Flag("--rr-features", DATA, "RR intervals and their ratios as features beside the signal; they look one beat "
+        Flag("--rr-features", DATA, "RR intervals and their ratios as features next to the signal; they look one beat "
              "ahead", type=bool, family="beats", task="classify"),
-        Flag("--p-waves", DATA, "similarity of the P wave to those of the beats before, as features beside the signal",
+        Flag("--p-waves", DATA, "similarity of the P wave to earlier P waves, as features next to the signal",
              type=bool, family="beats", task="classify"),
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
              path="file or name", family="beats twelve_lead"),
     ), rare=True),
     Group("strips, labelled as a whole (cinc2017, synth_strips)", (
-        Flag("--drop-labels", DATA, "labels whose records are left out", metavar="L,L", family="strips"),
+        Flag("--drop-labels", DATA, "labels of the records to leave out", metavar="L,L", family="strips"),
         Flag("--rename-labels", DATA, "classes of the labels, several may become one: N:NO,O:NO", metavar="L:NEW,...",
              family="strips"),
         Flag("--polarity", DATA, "upright (default; records with downward QRS are inverted), or recorded",
@@ -135,7 +135,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "(default 10)", type=float, metavar="HZ", check=between(0, 50), family="strips", view="signal"),
     ), rare=True),
     Group("charts", (
-        Flag("--view", DATA, "what a row is: signal, or chart, a picture of ECG paper (25 mm/s, 10 mm/mV)",
+        Flag("--view", DATA, "form of a row: signal, or chart, a picture of ECG paper (25 mm/s, 10 mm/mV)",
              metavar="WHAT", default="signal", choices="views", family="any", task="classify"),
         Flag("--chart-layout", DATA, "v1 (4 columns of 2.5 s and a strip of II), v2 (2 of 5 s) or "
              "COLUMNSxSECONDS+LEAD, as 1x10; several make several charts of a row (default v1 for 12 leads of 10 s, "
@@ -207,8 +207,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "validation data", metavar="W,W,...", check=WEIGHTS, task="classify", tags="resets-best"),
         Flag("--augment", TRAINING, "augmentations of training rows, each NAME[:STRENGTH[:PROBABILITY]] (--list "
              "augmentations)", metavar="A,A,...", elsewhere="aug augmentation augmentations transforms"),
-        Flag("--sampler", TRAINING, "draw of training rows: by class, equal or importance, or records, so that records "
-             "weigh more alike (default each row once)", metavar="HOW", choices="samplers", task="classify",
+        Flag("--sampler", TRAINING, "draw of training rows: by class, equal or importance, or records, for more equal "
+             "weights of the records (default each row once)", metavar="HOW", choices="samplers", task="classify",
              tags="batches"),
         Flag("--grad-clip", TRAINING, "largest norm of a step's gradient, 0 for no limit", type=float, metavar="NORM",
              default=1.0, check=NATURAL, elsewhere="clip clip-grad clip-norm max-grad-norm gradient-clip-val"),
@@ -281,7 +281,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="amp fp16 bf16 half precision"),
         Flag("--deterministic", MACHINE, "deterministic kernels only, even if they are slower (CUDA)", type=bool,
              identifies=True, on_resume="override", tags="batches"),
-        Flag("--tensorboard", REPORT, "TensorBoard events in the run folder; with --test those of the test", type=bool,
+        Flag("--tensorboard", REPORT, "TensorBoard events in the run folder; with --test the events of the "
+                                      "test", type=bool,
              identifies=False, tags="output", elsewhere="tb tensor-board"),
         Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,
              kept=False),
@@ -295,7 +296,7 @@ log = logging.getLogger("commander")
 
 
 def build_parser(extra: Iterable[Flag] = ()) -> Parser:
-    """The parser of the commander's flags and of the `extra` that datasets and plug-ins declare, known from here on."""
+    """The parser of the commander's flags; adds the `extra` flags of datasets and plug-ins to `FLAGS`."""
     global FLAGS
     if extra := [flag for flag in extra if flag.name not in FLAGS.by_name]:
         FLAGS = FLAGS.extended(extra)
@@ -303,7 +304,7 @@ def build_parser(extra: Iterable[Flag] = ()) -> Parser:
 
 
 def parse(argv: Sequence[str], extra: Iterable[Flag] = ()) -> dict[str, Any]:
-    """What was typed, by name, `extra` flags of datasets and plug-ins too; a UsageError for what cannot be read."""
+    """The typed flags by name, with `extra` flags of datasets and plug-ins; UsageError if one cannot be read."""
     typed = vars(build_parser(extra).parse_args(argv))
     return typed | ({"test": True} if "test_on" in typed else {})
 
@@ -314,27 +315,27 @@ def resolve(typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -
 
 
 def misfits(stored: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the flags of a config.json that somebody may have edited."""
+    """Errors in the flags of a config.json, which somebody may have edited."""
     known = {name: value for name, value in stored.items() if name in FLAGS.by_name}
     odd = [f"{name} is {value!r}" for name, value in known.items() if not FLAGS.fits(name, value)]
     return odd or complaints(known)
 
 
 def complaints(typed: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the flags as typed. Touches no disk and no device."""
+    """All errors in the typed flags. Touches no disk and no device."""
     pairs = combinations([command.name for command in FLAGS.commands(typed)], 2)
     crossed = [_apart(one, other) for one, other in pairs if {one, other} != {"download", "explore"}]
     return FLAGS.complaints(typed) + crossed + _together(needed(typed))
 
 
 def _together(typed: Mapping[str, Any]) -> list[str]:
-    """Which of the flags that the command uses cannot go together."""
+    """Flags of the command that exclude each other."""
     flags = resolve(typed)
     of_a_run = flags.test or flags.resume or flags.predict or flags.explain
     below = f"must be below --epochs, {flags.epochs}"
     of_another = flags.pretrained not in (None, "imagenet")
-    charts = flags.view == "chart" or flags.export_charts or of_a_run  # an existing run knows its view
-    weighing = ("sampler", "class_balance", "class_weights")  # but a draw by record, which leaves the classes' shares
+    charts = flags.view == "chart" or flags.export_charts or of_a_run  # config.json has the view of an existing run
+    weighing = ("sampler", "class_balance", "class_weights")  # a draw by record keeps the shares of the classes
     weighing = [name for name in weighing if getattr(flags, name) not in (None, "", "records")]
     together = (
         *((True, _apart(one, other)) for one, other in combinations(weighing, 2)),
@@ -368,22 +369,22 @@ def _typed(flags: Flags, name: str) -> bool:
 
 
 def unused(typed: Mapping[str, Any], *, charts: bool = True) -> list[str]:
-    """The typed flags that the command does not use, in order; `charts`: whether the rows of its run may be charts."""
+    """The typed flags that the command does not use, sorted; `charts`: the rows of its run may be charts."""
     found = FLAGS.unused(typed)
     if any(command.mode in (TEST, USE) for command in FLAGS.commands(typed)):
-        found |= {"version"} if typed.get("version") == "bump" else set()  # of the training's line; the latest then
+        found |= {"version"} if typed.get("version") == "bump" else set()  # typed to train; the test takes the latest
         found |= {"workers"} & typed.keys() if not charts else set()
     return sorted(found)
 
 
 def needed(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
-    """What was typed, without the flags that the command does not use."""
+    """The typed flags that the command uses."""
     without = unused(typed, charts=charts)
     return {name: value for name, value in typed.items() if name not in without}
 
 
 def without_unused(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str, Any]:
-    """As `needed`, with a line of information where flags are ignored; an output that is not made is named as such."""
+    """As `needed`; logs the ignored flags, and the outputs that the command does not make."""
     if found := unused(typed, charts=charts):
         commands = " ".join(command.typed for command in FLAGS.commands(typed))
         undone = [flag_name(name) for name in found if name in FLAGS.names("output")]

@@ -1,6 +1,6 @@
-"""Assemble one run from its flags: train it, or test it. `python commander.py --help-all` names every flag.
+"""The main program: one command line trains, tests or uses a network. `python commander.py --help-all` lists all flags.
 
-Heavy imports stand inside the functions that need them, so that --help and a mistyped flag answer at once.
+Heavy imports stand inside the functions that need them, so that --help and errors in flags answer at once.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import args
-import commands  # noqa: F401 (which adds the flags of datasets)
+import commands  # noqa: F401 (the import adds the flags of datasets)
 from toolbox import terminal
 from toolbox.errors import UsageError, program
 from toolbox.terminal import StopRequest
@@ -18,12 +18,12 @@ log = logging.getLogger("commander")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command line; the exit code says what kind of error there was, 0 for none."""
+    """Carry out one command line; returns the exit code: 0, or the code of the error's class."""
     return terminal.guarded(argv, lambda argv, stop: run_command(args.parse(argv), stop), args.SHORT_HELP)
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
-    """One of the things a command line asks for: names, a download, a test, or a training."""
+    """Call the command that the flags `given` select."""
     if given.get("version_info"):
         from toolbox import devices
 
@@ -38,11 +38,11 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     if args.unused(given) and not (given.get("list") or given.get("compare")):
         from commands import choices
 
-        choices.look_up(args.resolve(given))  # an unknown name is an error where it is ignored too
-    if not (given.get("test") or given.get("explain")):  # these know more once they know their run
+        choices.look_up(args.resolve(given))  # an ignored flag with an unknown name is an error too
+    if not (given.get("test") or given.get("explain")):  # these two read config.json first
         given = args.without_unused(given)
     flags = args.resolve(given)
-    if flags.list == "models":  # the one list that needs no torch
+    if flags.list == "models":  # the only list without an import of torch
         import models
 
         sys.stdout.write(f"{models.table()}\n")

@@ -1,9 +1,9 @@
-"""Studies: many runs from a grid of the commander's flags, carried out by workers, resumed at will, read as one table.
+"""Studies: workers train many runs from a grid of the commander's flags; one table shows the results.
 
-    python research.py grids/first.yaml --workers 2       carry it out; the same command again resumes
-    python research.py --results first                    the table
+    python research.py grids/first.yaml --workers 2       train; the same command again resumes
+    python research.py --results first                    print the table
 
-`studies/stages.py` carries out a plan stage by stage; one run is a command of `commands/fit.py`.
+`studies/stages.py` carries out a plan stage by stage; `commands/fit.py` trains one run.
 """
 
 import logging
@@ -40,7 +40,7 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
         Flag("--name", COMMAND, "name of the study (default that of the file)", metavar="NAME"),
         Flag("--reps", COMMAND, "repetitions of each configuration, each with its own seed and split (default the "
              "file's)", type=int, metavar="N", check=MANY, tags="stage"),
-        Flag("--folds", COMMAND, "folds of the training rows, each for validation in turn; the test stays closed "
+        Flag("--folds", COMMAND, "folds of the training rows, each once for validation; the test stays closed "
              "(default the file's)", type=int, metavar="K", check=MANY),
         Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
         Flag("--dry-run", COMMAND, "list of the configurations with their parameters; nothing is run", type=bool),
@@ -50,16 +50,16 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     Group("workers", (
         Flag("--workers", COMMAND, "processes on this machine, which share its cores (default one per core)", type=int,
              metavar="N", check=between(1, 1000)),
-        Flag("--branches", COMMAND, "configurations that a worker trains in turn on the same batches, if their data "
-             "and batch order are equal (default 1)", type=int, metavar="B", check=between(1, 1000)),
-        Flag("--gpus", COMMAND, "GPUs for the workers, in turn (default all)", metavar="N,N,...", check=GPUS),
-        Flag("--engine-address", COMMAND, "Dask scheduler, tcp://HOST:PORT, whose workers see these folders",
+        Flag("--branches", COMMAND, "configurations that a worker trains step by step on the same batches, if their "
+             "data and batch order are equal (default 1)", type=int, metavar="B", check=between(1, 1000)),
+        Flag("--gpus", COMMAND, "GPUs for the workers, in this order (default all)", metavar="N,N,...", check=GPUS),
+        Flag("--engine-address", COMMAND, "Dask scheduler, tcp://HOST:PORT; its workers must see these folders",
              metavar="URL"),
     )),
     Group("search", (
         Flag("--search", COMMAND, "search of a grid with ranges, loguniform(1e-4, 1e-2): tpe, random, or grid",
              metavar="HOW", tags="stage"),
-        Flag("--trials", COMMAND, "number of configurations that are tried", type=int, metavar="N", check=MANY,
+        Flag("--trials", COMMAND, "number of configurations to try", type=int, metavar="N", check=MANY,
              tags="stage", command="search"),
         Flag("--pruner", COMMAND, "early end of runs that fall behind: median or hyperband (default none)",
              metavar="HOW", tags="stage", command="search"),
@@ -69,7 +69,7 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
              type=int, metavar="N", check=MANY, tags="stage"),
     )),
     Group("table", (
-        Flag("--results", COMMAND, "name of the study whose table is printed", metavar="NAME"),
+        Flag("--results", COMMAND, "study to print the table of", metavar="NAME"),
         Flag("--where", COMMAND, "with --results: condition for the runs of the table", metavar="KEY=VALUE", nargs="+",
              command="results"),
         Flag("--best", COMMAND, "validation metric to compare configurations by (default the one of their best "
@@ -86,12 +86,12 @@ log = logging.getLogger("commander")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command line; 1 where a run failed, else as the commander."""
+    """Carry out one command line; exit code 1 if a run failed, else as the commander."""
     return terminal.guarded(argv, carry_out, SHORT_HELP)
 
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
-    """A table, a list of configurations, or the runs, as the command line says."""
+    """Print a table, list the configurations, or train and test the runs."""
     from studies import plans, runner
     from studies.ledger import Ledger
 
@@ -106,7 +106,7 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
 
 
 def understood(argv: Sequence[str]) -> Flags:
-    """The flags with their defaults. Raises UsageError with everything that is wrong with them."""
+    """The flags with their defaults. Raises UsageError with all errors in them."""
     typed = FLAGS.parse(argv)
     flags = FLAGS.resolve(typed)
     if wrong := FLAGS.complaints(typed) + complaints(flags):
@@ -115,7 +115,7 @@ def understood(argv: Sequence[str]) -> Flags:
 
 
 def complaints(flags: Flags) -> list[str]:
-    """Which flags cannot go together."""
+    """Flags that exclude or need each other."""
     wrong = {
         "a grid is missing, a .yaml or .py file": not (flags.grid or flags.results),
         "--results NAME shows a study, leave the grid out": flags.grid and flags.results,
@@ -131,8 +131,7 @@ def complaints(flags: Flags) -> list[str]:
 
 
 def dry_run(plan: "Plan", root: Path) -> int:
-    """List the configurations on stdout with trainable parameters and multiply-accumulates of a row; warn of axes
-    without effect."""
+    """List the configurations on stdout with trainable parameters and MACs of a row; warn of axes without effect."""
     from studies import cells, stages
     from studies.grid import Space, varying
 
@@ -154,11 +153,11 @@ def dry_run(plan: "Plan", root: Path) -> int:
 
 
 def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
-    """Carry out the stages of a plan as far as they are not done, and show the table."""
+    """Carry out the unfinished stages of a plan, and show the table."""
     from studies import runner, stages, worker
     from studies.ledger import Ledger
 
-    checked = stages.check(plan)  # before a folder is made
+    checked = stages.check(plan)  # before the study's folder is made
     ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
     with ledger.locked(), worker.logged(ledger.path / "research.log"):
         log.info("study folder %s", ledger.path)
@@ -169,7 +168,7 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
 
 
 def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv: Path | None = None) -> int:
-    """The table on stdout, and its page and CSV in the study's folder; 1 where a run failed or is damaged."""
+    """Print the table, write its page and CSV into the study's folder; 1 if a run failed or is damaged."""
     from studies import page, tables
     from studies.ledger import DAMAGED, FAILED
 
@@ -179,7 +178,7 @@ def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv
     remarks = plain.lines([*page.remarks(rows, metric), plain.NOTICE])
     sys.stdout.write(f"{page.text(table, axes, metric)}\n{remarks}\n")
     for row in [row for row in rows if row.get("error")]:
-        kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "to be run again"
+        kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "runs again"
         log.warning("%s: configuration %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
     tables.write_csv(rows, csv or ledger.path / "table.csv")
     log.info("page %s", page.write(ledger, rows, table, axes=axes, metric=metric))

@@ -1,6 +1,6 @@
-"""What the commander can be asked for, one file a verb; flags become objects here.
+"""The commands of the commander, one file a command. They turn flags into objects.
 
-The flags that datasets declare for themselves are added to those of `args` when this package is imported.
+The import of this package adds the datasets' own flags to `args.FLAGS`.
 """
 
 import args

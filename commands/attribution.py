@@ -1,8 +1,8 @@
-"""A trained run with the rows that are to be explained, what its answers about them come from, and checks of that.
+"""Attribution of a trained run's predictions, and checks of the attribution.
 
 subject = load(trained)
-seen = attribute(subject, which, scores)    # Seen.attribution (n, C, T) or (n, 3, H, W)
-doubt(subject, seen, stop)                  # the checks that could show it to be a mere picture
+seen = attribute(subject, which, predicted)    # Seen.attribution (n, C, T) or (n, 3, H, W)
+doubt(subject, seen, stop)                     # checks whether the maps depend on the network and the labels
 """
 
 import math
@@ -32,21 +32,19 @@ from toolbox.tasks import decided
 from toolbox.terminal import StopRequest
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
-PREDICTED, TRUE = "predicted", "true"  # which class is explained, where it is not one for all
-COVER_S, COVERED = 0.1, 7  # what occlusion covers: s of a lead, or a square, 49 of which make a picture
-EMPTY = "their maps are zero or the same everywhere: the pictures are empty, and the checks leave them out"
-UNTRAINED = (
-    "rank correlation with the maps of the same network untrained; near 1 the maps show the row, not what was learned"
-)
-VALUES = 2**21  # of the rows that are doubted at most: pictures are costly
-ORDERS, ORDERS_OF_PICTURES = 5, 2  # of chance
-PIECE_S, PIECES = 0.04, 16  # what is taken away at a time: s of a lead, or a square, 256 of which make a picture
+PREDICTED, TRUE = "predicted", "true"  # the explained class of each row, unless --explain-class names one class
+COVER_S, COVERED = 0.1, 7  # covered by occlusion: s of a lead, or a square, a 49th of a picture
+EMPTY = "their maps are zero or constant: their pictures are empty, and the checks leave them out"
+UNTRAINED = "rank correlation with the maps of the untrained network; near 1 the maps show the row, not the training"
+VALUES = 2**21  # at most, in all checked rows together: pictures are costly
+ORDERS, ORDERS_OF_PICTURES = 5, 2  # random orders of removal
+PIECE_S, PIECES = 0.04, 16  # removed at a time: s of a lead, or a square, a 256th of a picture
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network and the rows of one side of its data."""
+    """A trained network and the rows of one split of its data."""
 
     flags: Flags
     run: RunFolder
@@ -58,40 +56,40 @@ class Subject:
     device: torch.device
 
     def inputs(self, which: Array) -> list[Tensor]:
-        """What the network is called with for the rows `which`; of records of any length it is their middle."""
+        """The network's inputs for the rows `which`; of records of any length the middle window."""
         some = self.rows.rows(which)
         batches = some.batches(self.device)
-        if not torch.equal(batches.rows, torch.arange(len(some), device=self.device)):  # they are windows over records
+        if not torch.equal(batches.rows, torch.arange(len(some), device=self.device)):  # windows over records
             return [torch.tensor(some.x, device=self.device)]
         inputs, _ = next(iter(batches.batches(None, len(some))))
         return inputs
 
     def probabilities(self, which: Array | None = None) -> Array:
-        """Of the rows `which`, all by default, (N, K), as they are explained."""
+        """Probabilities (N, K) of the rows `which`, of all rows by default."""
         which = np.arange(len(self.rows)) if which is None else which
         parts = np.split(which, range(self.at_once, len(which), self.at_once))
         with torch.inference_mode():
             return np.concatenate([self.said(self.model(*self.inputs(part))).cpu().numpy() for part in parts])
 
     def said(self, logits: Tensor) -> Tensor:
-        """The probabilities (B, K) of logits, as the run weighs its decisions."""
+        """Probabilities (B, K) of logits (B, K), with the run's --decision-weights."""
         weights = build.by_class(self.flags.decision_weights, self.data.spec.classes, flag="--decision-weights")
         return decided(logits, weights if weights is None else weights.to(logits)).softmax(1)
 
     @property
     def at_once(self) -> int:
-        """Rows that pass the network together."""
+        """Rows in one batch."""
         return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // int(np.prod(self.data.spec.shape[1:]))))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows `which` (n,), what was said of each and which class is explained (n,), and their attribution.
+    """Rows `which` (n,), the predicted class `said` (n,), the explained class `target` (n,), and the attribution.
 
-    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. Where R peaks
-    are known, `peaks` has the samples of those of each row, and `near` (n, 1, ...) what lies at them, of the `room` for
-    signals. `within` (n, 1, ...) is where something is: not what fills a row up, not blank paper. A row of which
-    nothing is marked has zeros.
+    `inputs` are x (n, C, T) or (n, 3, H, W) and features; `blank` and `attribution` have the shape of x. `within`
+    (n, 1, ...) marks the signal, without padding and blank paper. With known R peaks, `peaks` has their samples in each
+    row, `near` (n, 1, ...) marks their neighbourhood and `room` the part of a row where signals can be. The attribution
+    of a row with nothing marked is 0.
     """
 
     which: Array
@@ -107,24 +105,24 @@ class Seen:
 
     @property
     def marked(self) -> Array:
-        """Whether something is marked in each row (n,)."""
+        """Whether any value of each row's attribution is not 0 (n,)."""
         return (self.attribution != 0).flatten(1).any(1).cpu().numpy()
 
 
 def load(trained: TrainedRun) -> Subject:
-    """The network with the weights of the checkpoint that --resume names, else the best, and the rows asked for.
+    """The network with the weights of the best checkpoint, or the one of --resume, and the rows of --explain-rows.
 
-    Raises UsageError for test rows of a run that has not met its test set, CheckpointError.
+    Raises UsageError for test rows if the run has no test yet, CheckpointError if the checksum of the data differs.
     """
     flags, run, which = trained.flags, trained.run, trained.which
     path, state = checkpoints.find(run, which)
     if flags.explain_rows == "test" and not (run / RESULTS).exists():
-        what = "the test set of this run has not been opened, and is not opened for pictures"
+        what = "--explain-rows test needs a tested run; this run's test set is still closed"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
     data = trained.ruled(build.load_data(flags))
     if trained.of_data(data):
-        hint = "what it was trained on, with --root-dir or --data-file"
-        raise CheckpointError("the data is not that of the run, its checksum differs", where=str(run.path), hint=hint)
+        hint = "the run's training data, with --root-dir or --data-file"
+        raise CheckpointError("the data's checksum differs from the run's", where=str(run.path), hint=hint)
     device = build.device_of(flags)
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
@@ -133,7 +131,7 @@ def load(trained: TrainedRun) -> Subject:
 
 
 def attribute(subject: Subject, which: Array, said: Array) -> Seen:
-    """What the answers `said` (n,) about the rows `which` (n,), or the class asked for instead, come from."""
+    """The attribution of rows `which` (n,) with predicted classes `said` (n,), for the class of --explain-class."""
     spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
     own = {PREDICTED: said, TRUE: subject.rows.y[which]}
     classes = {name: np.full_like(said, k) for k, name in enumerate(spec.classes)}
@@ -144,7 +142,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
     within = within.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
-    # A map that is the same everywhere marks nothing.
+    # A constant map marks nothing.
     found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)
     seen = Seen(which, said, chosen, inputs, blank, found, within)
     peaks = _peaks(subject, rows, inputs[0])
@@ -157,7 +155,7 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
 
 
 def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
-    """The R peaks of each row, in samples of what it shows; None where they are not known."""
+    """The R peaks of each row, in samples from its start; None if they are unknown."""
     spec = subject.data.spec
     options = build.options_for(spec.name, subject.flags)
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, options=options)
@@ -168,7 +166,7 @@ def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:
-    """The attribution by the method of --explain, a few rows at a time."""
+    """The attribution by the method of --explain, in batches."""
     spec, method = subject.data.spec, methods.EXPLAINERS[subject.flags.explain]
     square = round(math.sqrt(math.prod(spec.image)) / COVERED) if spec.image else 0
     window = (square, square) if spec.image else (max(1, round(COVER_S * spec.rate_hz)),)
@@ -181,7 +179,7 @@ def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found: plain values, sentences for a person, and what curves are drawn of."""
+    """Results of the checks: plain values, sentences for a reader, and the data of the curves."""
 
     values: dict[str, Any]
     sentences: list[Doubt]
@@ -190,7 +188,7 @@ class Checked:
 
 
 def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
-    """Put the attribution of the rows that were seen to every check that can be made of it."""
+    """Run every check that applies to the attribution."""
     marked = np.flatnonzero(seen.marked)
     empty = len(seen.which) - len(marked)
     values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": empty}
@@ -203,7 +201,7 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
     areas = curves.areas()
     head, whole = correlations[0], correlations[-1]
     figure = _shown(whole) + (f" (head alone {head:.2f})" if np.isfinite(head) else "")
-    sentences.append(Doubt("Weights made anew", figure, UNTRAINED))
+    sentences.append(Doubt("Weights reinitialised", figure, UNTRAINED))
     sentences.append(_curve("Deletion", areas["deletion"], areas["random_deletion"], falls=True))
     sentences.append(_curve("Insertion", areas["insertion"], areas["random_insertion"], falls=False))
     values["rows_checked"] = len(some.which)
@@ -214,9 +212,7 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
             subject.model, some.inputs, some.target, attribution=some.attribution, blank=some.blank
         )
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
-        meaning = (
-            f"part of the difference of the logits that the maps miss, median row; {missed.max():.2%} in the worst"
-        )
+        meaning = f"part of the difference of the logits that the maps miss, median row; worst row {missed.max():.2%}"
         sentences.append(Doubt("Completeness", f"{np.median(missed):.2%}", meaning))
     if seen.near is not None and seen.room is not None:
         shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
@@ -230,11 +226,11 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
 
 
 def _shown(correlation: float) -> str:
-    return "none, a map is the same everywhere" if np.isnan(correlation) else f"{correlation:.2f}"
+    return "none, a map is constant" if np.isnan(correlation) else f"{correlation:.2f}"
 
 
 def _curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
-    """Areas (N,) below a deletion (`falls`) or insertion curve, against those in random order."""
+    """The finding on areas (N,) below a deletion (`falls`) or insertion curve, against random orders."""
     better = float(np.mean(area < chance if falls else area > chance))
     how = "removed" if falls else "added to a blank row"
     meaning = (
@@ -245,7 +241,7 @@ def _curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
 
 
 def _some(seen: Seen, marked: Array) -> Seen:
-    """As many of the rows `marked` as can be checked, from all over them."""
+    """Evenly spaced rows of `marked`, at most `VALUES` values together."""
     room = max(1, VALUES // seen.blank[0].numel())
     some = marked[np.unique(np.linspace(0, len(marked) - 1, min(room, len(marked))).round().astype(int))]
     arrays = {name: getattr(seen, name)[some] for name in ("which", "said", "target", "blank", "attribution", "within")}
@@ -253,7 +249,7 @@ def _some(seen: Seen, marked: Array) -> Seen:
 
 
 def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
-    """Shares of reinitialised layers and the rank correlations then; of signals all layers three times."""
+    """Shares of reinitialised layers, and the rank correlation at each; signals reinitialise all layers three times."""
     parts, correlations = [], []
     for part, model in checks.cascade(subject.model, _fresh(subject, 1)):
         parts.append(part)
@@ -263,13 +259,13 @@ def _weights(subject: Subject, seen: Seen) -> tuple[list[float], list[float]]:
 
 
 def _fresh(subject: Subject, number: int) -> nn.Module:
-    """The network with the weights it would begin with under another seed."""
+    """The network with the initial weights of another seed."""
     flags = subject.flags.replace(seed=(subject.flags.seed + number) % 2**31)
     return methods.prepared(build.network(flags, subject.data.spec).to(subject.device))
 
 
 def _alike(subject: Subject, model: nn.Module, seen: Seen) -> float:
-    """The mean rank correlation of the attributions with those of another network of the same kind, NaN for none."""
+    """The mean rank correlation of the maps with the maps of `model`, NaN for none."""
     other = attributed(subject, model, seen.inputs, seen.target, blank=seen.blank)
     return _mean(checks.rank_correlation(seen.attribution, other, seen.within))
 
@@ -297,25 +293,25 @@ def _qrs(shares: Array, times: Array, classes: Mapping[str, Array]) -> Doubt:
     """The share (N,) of positive attribution at the QRS, of time there, and the rows (N,) that explain each class."""
     known = ~np.isnan(shares)
     if not known.any():
-        return Doubt("At the QRS", "none", "no row has both an R peak and something that speaks for its class")
+        return Doubt("At the QRS", "none", "no row has both an R peak and positive attribution of its class")
     share, time = shares[known].mean(), times[known].mean()
     of = {name: own & known for name, own in classes.items() if (own & known).any()}
     each = ", ".join(f"{name} {shares[own].mean() / times[own].mean():.1f}" for name, own in of.items())
     meaning = (
-        f"{share:.0%} of what speaks for the class lies within 60 ms of an R peak, {time:.0%} of the time; by class"
+        f"{share:.0%} of the positive attribution lies within 60 ms of an R peak, {time:.0%} of the time; by class"
         f" {each}. A class may also live in P, T or RR"
     )
     return Doubt("At the QRS", f"{share / time:.1f} times its share", meaning)
 
 
 def _mean(values: Array) -> float:
-    """Of those that are known; NaN for none."""
+    """The mean without NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, Any]) -> Doubt:
-    """The same network trained on permuted labels, as the run was trained, for as many epochs as were asked for."""
+    """The finding on the same network trained on permuted labels for --explain-random-labels epochs."""
     data, epochs = subject.data, subject.flags.explain_random_labels
     y = data.train.y
     permuted = Data(data.spec, _permuted(data.train, subject.flags.seed), data.val, data.open_test, data.checksum)
@@ -336,7 +332,7 @@ def _labels(subject: Subject, seen: Seen, stop: StopRequest, values: dict[str, A
 
 
 def _permuted(rows: Rows, seed: int) -> Rows:
-    """The same rows with their labels in random order; of pictures those of the signals they were drawn from."""
+    """The same rows with permuted labels; pictures permute the labels of their signals."""
     split: Any = rows  # a dataclass
     if (signals := getattr(rows, "signals", None)) is not None:
         return replace(split, signals=_permuted(signals, seed))

@@ -1,4 +1,4 @@
-"""Flags become the parts of a run: data, device, trainer, config. Imported only once a run is to be made."""
+"""Makes the parts of a run from flags: data, device, trainer, config.json."""
 
 import logging
 import os
@@ -37,32 +37,33 @@ log = logging.getLogger("commander")
 
 
 def load_data(flags: Flags) -> Data:
-    """The dataset asked for, or its stand-in; with --strict-split a DataError where a test row is trained on.
+    """The dataset of the flags, or synth in place of ecg.
 
-    With --from a UsageError where nobody knows when the beats are.
+    Raises DataError with --strict-split if a test row is also in train or validation, UsageError with --from if the
+    times of the beats are unknown.
     """
     data = _find_data(flags)
     if getattr(flags, "from"):
         data.known_rates()
     whole = data.whole or data
     if flags.strict_split and len(whole.shared_rows):
-        hint = "take these rows out of one side, or leave --strict-split out"
+        hint = "remove these rows from one split, or leave --strict-split out"
         raise DataError(sharing(whole.shared_rows, len(whole.test)), where=data.spec.name, hint=hint)
     return data
 
 
 def batch_size(flags: Flags, data: Data) -> int:
-    """Rows a step: as typed or stored, else the default for so many training rows; a smaller one is logged."""
+    """Rows a step: as typed or stored, else the default for this number of training rows; logs a reduced one."""
     rows = len(data.train)
     size = base.batch_size(flags.batch_size, rows)
     if not flags.batch_size and size < base.BATCH_SIZE:
-        what = "--batch-size is %d, not %d: %d training rows make %d steps an epoch so; a typed size is kept"
+        what = "--batch-size reduced to %d from %d: %d training rows make %d steps an epoch; type a size to keep it"
         log.info(what, size, base.BATCH_SIZE, rows, -(-rows // size))
     return size
 
 
 def data_options(flags: Flags) -> dict[str, Any]:
-    """What of the flags decides the rows of a dataset, as `get_data` takes it."""
+    """The options of `get_data` that decide the rows of a dataset."""
     options = {name: getattr(flags, name) for name in args.FLAGS.names(family="any")} | family_options(flags)
     options["val_fraction"] = Fold.parse(flags.val_fold) if flags.val_fold else flags.val_fraction
     drawn = {"chart": chart_options(flags), "short_batch": short_batch(flags)}
@@ -70,13 +71,13 @@ def data_options(flags: Flags) -> dict[str, Any]:
 
 
 def family_options(flags: Flags) -> dict[str, Any]:
-    """The flags that are options of some dataset, by name, without those at their default."""
+    """The flags that are options of some dataset and not at their default, by name."""
     values = {name: getattr(flags, name) for name in option_names()}
     return {name: value for name, value in values.items() if value != args.FLAGS.defaults[name]}
 
 
 def options_for(name: str, flags: Flags) -> Any:
-    """The options of the family of the dataset `name`, None where it is not one of the program's."""
+    """The options of the family of the dataset `name`, None for an unknown dataset."""
     return options_of(name, family_options(flags))[0] if name in DATASETS else None
 
 
@@ -91,12 +92,12 @@ def short_batch(flags: Flags) -> int | None:
 
 
 def chart_options(flags: Flags) -> ChartOptions:
-    """How rows are drawn."""
+    """The chart options of the flags."""
     return ChartOptions(flags.chart_layout, flags.chart_leads, flags.chart_size, flags.chart_style)
 
 
 def _find_data(flags: Flags) -> Data:
-    """The dataset asked for; where none was and ecg cannot be fetched synth, with a warning."""
+    """The dataset of the flags; without --dataset ecg or, with a warning if ecg cannot be downloaded, synth."""
     options = data_options(flags)
     first, fallback = DATASETS_BY_DEFAULT
     try:
@@ -110,14 +111,14 @@ def _find_data(flags: Flags) -> Data:
 
 
 def check_classes(flags: Flags, name: str, classes: Sequence[str]) -> None:
-    """Raise a UsageError where --num-classes is another number than that of the classes of the dataset `name`."""
+    """Raise a UsageError if --num-classes differs from the number of classes of the dataset `name`."""
     if flags.num_classes not in (None, len(classes)):
         known = f"{len(classes)}: {', '.join(classes)}"
         raise UsageError(f"--num-classes is {flags.num_classes}, {name} has {known}", hint="leave --num-classes out")
 
 
 def build(flags: Flags, data: Data) -> Trainer:
-    """Network, task, optimizer and schedule, from the flags and the facts of the data."""
+    """A trainer with network, task, optimizer and schedule, from the flags and the facts of the data."""
     device, spec = device_of(flags), data.spec
     check_classes(flags, spec.name, spec.classes)
     model = network(flags, spec).to(device)
@@ -153,18 +154,18 @@ def build(flags: Flags, data: Data) -> Trainer:
 
 
 def device_of(flags: Flags) -> torch.device:
-    """The device asked for, or the best there is."""
+    """The device of --device, else the best available."""
     return devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
 
 
 def network(flags: Flags, spec: DataSpec) -> nn.Module:
-    """The network asked for, with the weights that the seed gives it."""
+    """The network of --model-name, initialised with --seed."""
     torch.manual_seed(flags.seed)
     return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
 
 
 def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
-    """Put the weights that --pretrained or --weights-file names into the network; what was taken, for config.json."""
+    """Load the weights of --pretrained or --weights-file into the network; returns their source for config.json."""
     if flags.weights_file or flags.pretrained == transfer.IMAGENET:
         return {"pretrained": vision.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
@@ -175,18 +176,18 @@ def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
 
 
 def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
-    """The task with the weights of the classes, where they are asked for."""
+    """The classification task, with the class weights of the flags."""
     spec = data.spec
     if len(spec.classes) < 2:
-        raise UsageError(f"{spec.name} has no classes to tell apart", hint="--task detect, or data with labels")
+        raise UsageError(f"{spec.name} has fewer than 2 classes", hint="--task detect, or data with labels")
     counts = np.bincount(data.train.y, minlength=len(spec.classes))
     if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
-        log.warning("no row of %s is in train: its weight is 0, and it cannot be learned", ", ".join(absent))
+        log.warning("train has no row of %s: its weight is 0, and it cannot be learned", ", ".join(absent))
     weights = by_class(flags.class_weights, spec.classes, flag="--class-weights")
     if flags.class_balance:
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
-    ec57.macro_classes(spec.classes, words(flags.macro_over))  # found wrong before the training, not after it
+    ec57.macro_classes(spec.classes, words(flags.macro_over))  # fail before the training, not after it
     return Classify(
         spec.classes,
         flags.criterion,
@@ -201,7 +202,7 @@ def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
 
 
 def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Tensor | None:
-    """The numbers (K,) of `text`, one a class; None for None, a UsageError where they are too many or too few."""
+    """The numbers (K,) of `text`, one a class; None for None. Raises UsageError for another count, or only zeros."""
     if not text:
         return None
     weights = torch.tensor([float(weight) for weight in text.split(",")])
@@ -212,7 +213,7 @@ def by_class(text: str | None, classes: Sequence[str], *, flag: str) -> torch.Te
 
 
 def _detect(flags: Flags, data: Data, device: torch.device) -> Detect:
-    """The task with the class that the training rows are of."""
+    """The detection task, with the normal class."""
     return Detect(
         data.spec.classes,
         flags.criterion,
@@ -224,14 +225,14 @@ def _detect(flags: Flags, data: Data, device: torch.device) -> Detect:
 
 
 def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides which rows of a dataset train, validate and test, by flag; the seed is that of the rows."""
+    """The flags that decide which rows of a dataset train, validate and test, by name; `seed` is the split seed."""
     flags = {**args.FLAGS.defaults, **flags}
     seed = flags["seed"] if flags["split_seed"] is None else flags["split_seed"]
     return {"seed": seed, **{name: flags[name] for name in args.FLAGS.names("divides")}}
 
 
 def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
-    """Warn where the run of the weights divided the same data otherwise, and so trained on rows kept here."""
+    """Warn if the run of the weights split the same data differently, so it may have trained on rows kept here."""
     try:
         config = source.read_json("config.json")
         there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
@@ -250,21 +251,21 @@ TASK_BUILDERS = {"classify": _classify, "detect": _detect}
 
 
 def kept(flags: Flags) -> dict[str, Any]:
-    """The flags that describe the run, with what was left to the optimizer's defaults filled in, as plain values."""
+    """The flags for config.json as plain values, with the optimizer's defaults filled in."""
     lr, weight_decay = optimizers.settle(flags.optimizer, flags.lr, flags.weight_decay)
     flags = flags.replace(lr=lr, weight_decay=weight_decay)
     return movable({name: getattr(flags, name) for name in args.FLAGS.names(kept=True)}, flags.root_dir)
 
 
 def movable(flags: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Flags as config.json has them: paths relative to `root`, so that both can be moved together."""
+    """Flags as in config.json: paths relative to `root`, so that the root can move with its files."""
     paths = [flag.name for flag in args.FLAGS if flag.is_path(flags.get(flag.name))]
     paths += ["pretrained"] if flags.get("pretrained") and os.path.isabs(flags["pretrained"]) else []
     return {**flags, **{name: os.path.relpath(os.path.realpath(flags[name]), os.path.realpath(root)) for name in paths}}
 
 
 def describe(flags: Flags, given: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
-    """What a run is: its flags, the versions it ran with, and the data it was trained on."""
+    """The content of config.json: flags, versions of the libraries, and facts of the data."""
     data = trainer.data
     rows = {"train_rows": len(data.train), "val_rows": len(data.val), "dropped_rows": data.train.dropped}
     for side, split in (("train", data.train), ("val", data.val)):
@@ -285,12 +286,12 @@ def of_rows() -> set[str]:
 
 
 def of_validation(*, short: bool) -> set[str]:
-    """The flags that decide how validation judges an epoch: a change makes earlier epochs incomparable."""
+    """The flags that decide the validation score of an epoch: a change makes earlier epochs incomparable."""
     return of_rows() | {*args.FLAGS.names("resets-best"), *(args.FLAGS.names("resets-best-short") if short else ())}
 
 
 def remember(flags: Flags, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
-    """Save in the run's folder the rows it is trained and validated on, with those `before` and of its weights."""
+    """Save the training and validation rows of the run, of the splits `before`, and of its initial weights' run."""
     known = [Exposure.of(data.train, data.val), *before]
     if flags.pretrained and flags.pretrained != transfer.IMAGENET:
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)

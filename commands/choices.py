@@ -1,4 +1,4 @@
-"""Names that a user types become entries of flat dicts, and what the task decides is filled in."""
+"""Looks up the names in flags in flat dicts, and fills in the defaults of the task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "baselines": baselines.BASELINES,
     "explainers": methods.EXPLAINERS,
 }
-# Tables that --list does not print.
+# Not printed by --list.
 SHORT_TABLES: dict[str, Mapping[str, Any]] = {
     "bad rows": BAD_ROWS,
     "balances": samplers.BALANCES,
@@ -41,10 +41,10 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
     "tasks": TASKS,
     "views": VIEWS,
 }
-# By flag, as typed without its dashes.
+# By flag without its leading dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
 NETWORKS = {task: [name for name, network in MODELS.items() if network.task == task] for task in TASKS}
-ON_CHARTS = "resnet18"  # where nobody names a network
+ON_CHARTS = "resnet18"  # the default network for charts
 
 
 def names(what: str) -> list[str]:
@@ -53,7 +53,7 @@ def names(what: str) -> list[str]:
 
 
 def look_up(flags: Flags) -> None:
-    """Raise a UsageError where a name is not known, with the nearest ones."""
+    """Raise a UsageError for an unknown name, with the nearest known ones."""
     for flag, table in CHOICES.items():
         name = getattr(flags, flag.replace("-", "_"))
         if name is not None:
@@ -61,12 +61,12 @@ def look_up(flags: Flags) -> None:
 
 
 def task_defaults(task: str) -> dict[str, str]:
-    """The values that a task takes where nothing is typed, by flag."""
+    """The defaults of the flags that depend on the task, by flag."""
     return {flag.name: flag.by_task[task] for flag in args.FLAGS if task in flag.by_task}
 
 
 def settle(flags: Flags) -> Flags:
-    """The flags with what the task decides filled in; every name is looked up, before anything is made or read."""
+    """The flags with the defaults of the task. Checks all names and values, before anything is read or written."""
     look_up(flags)
     task = flags.task or (MODELS[flags.model_name].task if flags.model_name else "classify")
     for flag in args.FLAGS:
@@ -81,7 +81,7 @@ def settle(flags: Flags) -> Flags:
         defaults["monitor"] = LAST
     flags = flags.replace(task=task, **{name: getattr(flags, name) or value for name, value in defaults.items()})
     if flags.model_name not in NETWORKS[task]:
-        what = f"{flags.model_name} is no network to {task} with; those are {', '.join(NETWORKS[task])}"
+        what = f"{flags.model_name} is not a network for --task {task}; available: {', '.join(NETWORKS[task])}"
         raise UsageError(what, hint="another --task")
     if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
         typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
@@ -96,7 +96,7 @@ def settle(flags: Flags) -> Flags:
 
 
 def _check_without_validation(flags: Flags, task: str) -> None:
-    """A UsageError where something is asked for that only validation rows can decide."""
+    """Raise a UsageError for a flag that needs validation rows."""
     needs = (
         (flags.monitor not in (None, LAST), f"--monitor {flags.monitor}"),
         (flags.calibrate, "--calibrate"),
@@ -105,7 +105,7 @@ def _check_without_validation(flags: Flags, task: str) -> None:
         (task == "detect", "--task detect"),
     )
     if asked := [what for there, what in needs if there]:
-        hint = "--monitor epoch, which takes the last one, or a part for validation"
+        hint = "--monitor epoch, for the last epoch, or a --val-fraction above 0"
         raise UsageError(f"{asked[0]} needs validation rows, --val-fraction 0 keeps none", hint=hint)
 
 
@@ -118,7 +118,7 @@ def _check_charts(flags: Flags) -> None:
         if charts and getattr(flags, name):
             raise UsageError(f"{args.flag_name(name)} is only valid with --view signal", hint="leave one of them out")
     if flags.resume or any(flag.mode and getattr(flags, flag.name) for flag in args.FLAGS):
-        return  # an existing run knows its view, and data alone needs no network
+        return  # config.json has an existing run's view, and data alone needs no network
     check_view(flags.model_name, charts=charts)
     if flags.augment:
         augment.check(augment.parse(flags.augment), charts=charts)

@@ -1,8 +1,8 @@
-"""Tested runs side by side, --compare: how much better one is than the first, and whether that could be chance.
+"""--compare: differences between tested runs and the first one, with intervals.
 
-`measure([RunFolder(...), RunFolder(...)])` reads what their tests left in pred/; `summary` is its text. The interval
-of a difference is paired: each record is left out of both runs at once (`toolbox/metrics/jackknife.py`); where no
-record is known, every bootstrap replicate draws the same rows for both.
+`measure([RunFolder(...), RunFolder(...)])` reads their test predictions in pred/; `summary` is its text. The interval
+of a difference is paired: the jackknife leaves each record out of both runs (`toolbox/metrics/jackknife.py`); without
+known records, every bootstrap replicate draws the same rows for both.
 """
 
 import json
@@ -30,8 +30,8 @@ Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
-# What a split rule says of validation, which the test rows do not depend on: the wording of loaders/splits and of
-# datasets/table.py and ecg5000.py.
+# The part of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word it. Test rows do not
+# depend on it.
 VALIDATION = re.compile(
     r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)"
     r"|\d+ train, \d+ validation, "
@@ -39,7 +39,7 @@ VALIDATION = re.compile(
 
 
 def compare(flags: Flags) -> None:
-    """Write a table of the runs to stdout, and a last line of JSON."""
+    """Print a table of the runs, and a last line of JSON."""
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
     values = measure(runs, macro_over=words(flags.macro_over))
     sys.stdout.write(f"{summary(values)}\n{json.dumps(finite(values))}\n")
@@ -47,7 +47,7 @@ def compare(flags: Flags) -> None:
 
 @dataclass(frozen=True)
 class Tested:
-    """A run's test: name, folder, split rule, classes, and predictions in order of (record, index)."""
+    """A run's test: name, folder, split rule, classes, and predictions sorted by record and index."""
 
     name: str
     where: str
@@ -57,13 +57,13 @@ class Tested:
 
 
 def load(run: RunFolder) -> Tested:
-    """The test of a run's best checkpoint; CheckpointError for a run without one, or without classes."""
+    """The test of a run's best checkpoint. Raises CheckpointError for a run without a test or without classes."""
     if not (run / METRICS).exists():
-        what = f"{run.path.name} has no results of a test of its present weights: {METRICS} is missing"
+        what = f"{run.path.name} has no test of its present weights: {METRICS} is missing"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
     config, values, path = run.read_json("config.json"), run.read_json(METRICS), run / PREDICTIONS
     if why := schema.misfit({"config": config, "metrics": values}, READ):
-        what = f"the run's files do not say what is compared: {why}"
+        what = f"the run's files are unusable: {why}"
         raise CheckpointError(what, where=str(run.path), hint="--test again")
     try:
         predictions = Predictions.load(path)
@@ -72,7 +72,7 @@ def load(run: RunFolder) -> Tested:
         raise CheckpointError(what, where=str(path), hint="--test to write it again") from error
     classes = tuple(config["data"]["classes"])
     if predictions.scores.shape[1] != len(classes):
-        what = "the run says no classes; a detector has its own report"
+        what = "--compare needs a classifier, the run is a detector"
         raise CheckpointError(what, where=str(path), hint="a classifier's run")
     in_order = predictions.of(np.lexsort((predictions.index, predictions.record)))
     return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order)
@@ -81,19 +81,19 @@ def load(run: RunFolder) -> Tested:
 def measure(
     runs: Sequence[RunFolder], *, macro_over: Sequence[str] | None = None, replicates: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Every figure of each run, and of each but the first the difference to it with a 95 % interval, as plain values.
+    """Every figure of each run, and its difference from the first run with a 95 % interval, as plain values.
 
-    An interval that few records do not allow is None, with the reason beside it. Where no record is known, twice as
-    many `replicates` as of other intervals are drawn. `split_rule` lacks its part on validation where runs differ in
-    it. Raises UsageError for fewer than two runs, and for runs whose classes, test rows or split rules of these differ;
+    With too few records an interval is None, and `without_interval` has the reason. Without known records, intervals
+    come from `replicates`, twice as many as elsewhere by default. `split_rule` lacks its part on validation if the runs
+    differ in it. Raises UsageError for fewer than two runs, or runs with other classes, test rows or test split rules;
     CheckpointError for a run without a test.
     """
     replicates = replicates or 2 * bootstrap.REPLICATES
     first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
     unit, what = bootstrap.units(first.predictions.record)
-    said = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
-    matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in said]
+    predicted = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
+    matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in predicted]
 
     def figures(of: Array) -> dict[str, Array]:
         return ec57.figures(of, first.classes, macro)
@@ -145,7 +145,7 @@ def _over_records(
 
 
 def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
-    """The same of rows, matrices (N, K, K) of one count each, from bootstrap replicates."""
+    """As `_over_records`, of rows: matrices (N, K, K) of one count each, from bootstrap replicates."""
 
     def differences(drawn: Array) -> dict[str, Array]:
         one, two = (figures(ec57.pooled(drawn, of)) for of in (base, other))
@@ -179,13 +179,13 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
 
 
 def summary(values: dict[str, Any]) -> str:
-    """What `compare` returned as a text: for each run but the first a table of its figures beside the first's."""
+    """The values of `measure` as text: for each run but the first, a table of its figures and the first's."""
     first, *others = values["runs"]
     over = f"{values['units']:,} {values['of_units']}, the same for both"
     lines = [f"split: {values['split_rule']}"]
     if len({run["validation"] for run in values["runs"]}) > 1:
-        told = [f"in {run['name']}, {run['validation'] or 'as the split says'}" for run in values["runs"]]
-        lines.append(f"validation differs: {'; '.join(told)}")
+        rules = [f"in {run['name']}, {run['validation'] or 'as in the split'}" for run in values["runs"]]
+        lines.append(f"validation differs: {'; '.join(rules)}")
     lines.append(f"test rows: {values['rows']:,}, the same for all")
     lines += [f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
     for other, against in zip(others, values["against_the_first"], strict=True):
@@ -207,7 +207,7 @@ def _cells(of: dict[str, Any]) -> list[str]:
 
 
 def _legend(values: dict[str, Any]) -> list[str]:
-    """What the columns mean, and where there is no interval."""
+    """The meaning of the columns, and the reason of missing intervals."""
     lines = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
         needs = f"{jackknife.FEW} {values['of_units']} in which the figure is known"
@@ -221,21 +221,21 @@ def _legend(values: dict[str, Any]) -> list[str]:
 
 
 def test_side(split_rule: str) -> str:
-    """A split rule without what it says of validation."""
+    """A split rule without its part on validation."""
     return VALIDATION.sub("", split_rule)
 
 
 def validation(split_rule: str) -> str:
-    """What a split rule says of validation, which may be nothing."""
+    """The part of a split rule on validation, possibly empty."""
     return "; ".join(part.strip("; ,") for part in VALIDATION.findall(split_rule))
 
 
 def _difference(first: Tested, other: Tested) -> str:
-    """What keeps two runs from being compared, the first of it; empty where nothing does."""
+    """The first reason why two runs cannot be compared; empty for none."""
     if first.classes != other.classes:
         return f"their classes are {', '.join(first.classes)} and {', '.join(other.classes)}"
     if test_side(first.split_rule) != test_side(other.split_rule):
-        return f"their rows were divided by '{first.split_rule}' and by '{other.split_rule}'"
+        return f"their split rules are '{first.split_rule}' and '{other.split_rule}'"
     mine, theirs = first.predictions, other.predictions
     if len(mine.index) != len(theirs.index):
         return f"their test sets have {len(mine.index):,} and {len(theirs.index):,} rows"

@@ -1,4 +1,4 @@
-"""A dataset without a run: --download fetches it, --explore and --export-charts draw it. The test rows stay closed."""
+"""Commands on a dataset alone: --download fetches it, --explore and --export-charts draw it. Test rows stay closed."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ log = logging.getLogger("commander")
 
 
 def look(flags: Flags) -> None:
-    """Fetch and parse a dataset and draw it as asked; the path of the page or table of the pictures goes to stdout."""
+    """Fetch, parse and draw a dataset; prints the path of the page or of the table of charts."""
     flags = choices.settle(flags)
     if flags.export_charts:
         sys.stdout.write(f"{plain.escaped(export_charts(flags))}\n")
@@ -33,7 +33,7 @@ def look(flags: Flags) -> None:
 
 
 def explore(data: Data, root: Path, *, seed: int) -> Path:
-    """Draw classes, examples, mean and spread, and augmentations of a row; the page of <root>/<dataset>/explore."""
+    """Draw classes, examples, mean, spread and augmentations; returns the page of <root>/<dataset>/explore."""
     train, spec = data.train, data.spec
     rows = np.random.default_rng(seed).permutation(len(train))[:PARTNERS]
     x = train.x
@@ -44,7 +44,7 @@ def explore(data: Data, root: Path, *, seed: int) -> Path:
 
 
 def export_charts(flags: Flags) -> Path:
-    """Draw train and validation for people, 10 rows of each in a short run; the table that lists the files."""
+    """Draw printable charts of train and validation, 10 rows of each in a short run; returns the table of the files."""
     from loaders.charts import export
 
     data = build.load_data(flags.replace(view="signal", short_run=False))

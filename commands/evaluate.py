@@ -1,4 +1,4 @@
-"""A trained run meets its test set, once, with everything decided before: predictions, figures, report, results."""
+"""--test: predictions, figures, report and results of a trained run on its test split."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ log = logging.getLogger("commander")
 
 
 def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_data) -> None:
-    """Test an existing run, with a checkpoint or flags other than those of its own test in a folder of their own."""
+    """Test an existing run; a test with another checkpoint or other flags has its own folder."""
     flags, run, aside = trained.flags, trained.run, {"short_run", *args.FLAGS.names(kind=MACHINE)}
     aside |= {*args.FLAGS.names("other-file")} if flags.test_on else set()
     differences = {name: both for name, both in trained.differences.items() if name not in aside}
@@ -47,7 +47,7 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
         if flags.test_on:
             path, state = checkpoints.find(run, trained.which)
             data, bare = _data_to_test_on(trained), flags
-            if flags.task != "detect":  # without what needs the rows that the run was trained on
+            if flags.task != "detect":  # these need the run's own training rows
                 bare = flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
             trainer = trained.restored(bare, data, path, state, anew=True)
             name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
@@ -61,7 +61,7 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
 
 
 def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
-    """Test the best weights of a training that has just ended."""
+    """Test the best weights at the end of a training."""
     path = run.checkpoint("best")
     checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
     return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json("config.json")))
@@ -72,7 +72,8 @@ def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str
 
 
 def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
-    """TensorBoard where --tensorboard is typed and the root can be written; of other checkpoints in an own folder."""
+    """TensorBoard if --tensorboard is typed and the run's folder is writable; other checkpoints have their own
+    folder."""
     if not (trained.typed.get("tensorboard") and trained.run.writable):
         return None
     folder = trained.run / "tensorboard" / ("" if which == "best" else which)
@@ -82,7 +83,7 @@ def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
 def _data_to_test_on(trained: TrainedRun) -> Data:
     """All rows of the file or dataset of --test-on as the test split of the run, ten batches with a typed --short-run.
 
-    A detector has its own rows beside them, to be fitted to.
+    A detector also gets its own training rows, for its baseline.
     """
     flags, spec = trained.flags, trained.spec
     typed = [name for name in args.FLAGS.names("other-file") if name in trained.typed]
@@ -106,7 +107,7 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
     own = build.load_data(flags.replace(**stored))
     for before, now in trained.of_data(own).values():
         what = f"{build.CHECKSUM} is {now}, the run has {before}"
-        hint = "the run's own data: a detector is compared with a baseline fitted to them"
+        hint = "the run's own data, to fit the baseline of a detector"
         raise DataError(what, where=str(trained.run.path), hint=hint)
     return replace(own, spec=data.spec, open_test=data.open_test, checksum=data.checksum)
 
@@ -114,11 +115,10 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
 def _test(
     flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
 ) -> dict[str, Any]:
-    """Predict the test split with the weights that are loaded; write predictions, figures, report and results.
+    """Predict the test split with the loaded weights; write predictions, figures, report and results.
 
-    The metrics go to `board` too, where there is one. Where the test rows are not those of the run's own split,
-    `exposure` is what the run was trained and validated on. The best checkpoint alone has its results beside the run's
-    other files, once its training is finished.
+    `exposure` has the rows that the run was trained and validated on, if the test rows come from another split. Only
+    the best checkpoint of a finished training writes its results into the run's folder itself.
     """
     history = run.read_history() if trainer.best else []
     if not history:
@@ -128,8 +128,8 @@ def _test(
         folder.mkdir(exist_ok=True)
         if not run.writable:
             flags, board = flags.replace(no_figures=True), None
-        beside = (run.path if which == "best" else folder) if run.writable else None  # of results and what is fixed
-        return _report(flags, trainer, run, folder, beside, which, history, board=board, exposure=exposure)
+        results_at = (run.path if which == "best" else folder) if run.writable else None
+        return _report(flags, trainer, run, folder, results_at, which, history, board=board, exposure=exposure)
 
 
 def _report(
@@ -137,26 +137,26 @@ def _report(
     trainer: Trainer,
     run: RunFolder,
     folder: Path,
-    beside: Path | None,
+    results_at: Path | None,
     which: str,
     history: list[dict[str, Any]],
     *,
     board: Board | None,
     exposure: Exposure | None,
 ) -> dict[str, Any]:
-    """The test with its files in `folder`, and what validation fixed and the results in the folder `beside`."""
+    """Test with files in `folder`; results, and the values fixed on validation, go into the folder `results_at`."""
     data, task, config = trainer.data, trainer.task, run.read_json("config.json")
     short = "" if not data.whole else "a short run" if config["flags"].get("short_run") else "a short test"
     title = f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
     title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")
-    stored = run / "res" / f"epoch{trainer.epoch}.npz"  # of validation, where its rows are not at hand
+    stored = run / "res" / f"epoch{trainer.epoch}.npz"  # stands in for missing validation rows
     seen = trainer.predict(data.val) if len(data.val) else Predictions.load(stored) if stored.exists() else None
     val, fixed = (task.measure(seen), task.fixed(seen)) if seen else ({}, {})
-    if fixed and beside:
-        files.write_json(beside / task.fixed_file, fixed)
+    if fixed and results_at:
+        files.write_json(results_at / task.fixed_file, fixed)
     measured = cost.times(trainer.model, data.spec, batch_size=flags.batch_size) if flags.cost else {}
     costs = cost.size_and_work(trainer.model, data.spec) | measured
-    test = data.test  # the test set is opened here, and not before
+    test = data.test  # opens the test set, nothing before does
     if overlap := _overlap(flags, test, exposure):
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
@@ -188,14 +188,14 @@ def _report(
     if board:
         task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
-    if beside and (which != "best" or last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
-        files.write_json(beside / RESULTS, results)
+    if results_at and (which != "best" or last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
+        files.write_json(results_at / RESULTS, results)
     sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
     return results
 
 
 def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
-    """The loss of every step of the training as a figure, where the run has kept it."""
+    """Draw the loss of every training step, if the run has kept it."""
     try:
         losses = StepLosses.load(run / LOSSES).arrays() if (run / LOSSES).exists() else {}
     except ValueError as error:
@@ -206,10 +206,10 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
 
 
 def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
-    """Which of the test rows the run knew, which is warned about; with --strict-split a DataError."""
+    """The test rows that the run was trained or validated on; warns of them, DataError with --strict-split."""
     overlap = exposure.overlap(test) if exposure else None
     if overlap and flags.strict_split and overlap.shared:
-        hint = "take these rows out, or leave --strict-split out"
+        hint = "remove these rows, or leave --strict-split out"
         raise DataError(overlap.sentence, where=flags.test_on or "", hint=hint)
     if overlap and (overlap.any or overlap.shared is None):
         log.warning(overlap.sentence)
@@ -236,6 +236,6 @@ def _remarks(data: Data, config: dict[str, Any], overlap: Overlap | None, short:
 
 
 def memorised(history: Sequence[dict[str, Any]]) -> str | None:
-    """A sentence where the last epoch is right on nearly all training rows and at chance on validation, else None."""
+    """A sentence if the last epoch is right on nearly all training rows and at chance on validation, else None."""
     matrices = [history[-1][side].get("confusion_matrix") for side in ("train", "val")] if history else [None]
     return None if None in matrices else classification.memorised(*map(np.array, matrices))

@@ -1,4 +1,4 @@
-"""A trained run is asked what it looks at: rows are chosen, attributed, drawn, and the pictures doubted.
+"""--explain: chooses rows, attributes the predictions of a trained run, draws the maps and checks them.
 
 <run>/explain/<method>/    index.html, a PNG a row, attributions.npz, explain.json, doubts.png
 """
@@ -28,20 +28,20 @@ from toolbox.reports.explanation import Example
 from toolbox.terminal import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
-EXPLAINED = {"predicted": "the class that was said", "true": "the true class"}
+EXPLAINED = {"predicted": "the predicted class", "true": "the true class"}
 SUMMARY = "explain.json"
 FILES = (SUMMARY, "index.html", "attributions.npz", "doubts.png")
-MOST_NAMED = 48  # rows that are all shown where records are named
+MOST_NAMED = 48  # rows of --records that are all shown
 log = logging.getLogger("commander")
 
 
 def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
-    """Carry out --explain: the pictures, the page and the figures of a run's explanation; JSON on stdout."""
+    """Carry out --explain: write pictures, page and figures of the explanation; print JSON."""
     trained = TrainedRun.open(given)
     run, flags = trained.run, trained.flags
     trained.check_unchanged()
     if flags.task != "classify":
-        what = "--explain asks why a class was said, and this run only knows which rows are not normal"
+        what = "--explain needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     methods.check(flags.explain)
     trained.note_short_run()
@@ -58,15 +58,15 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 
 def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
-    """Rows and their group: of each class the most and the least certain, right and wrong; or the rows named."""
+    """Rows and their group: of each class the most and least certain, right and wrong; or the rows of --records."""
     flags, rows = subject.flags, subject.rows
     among = np.arange(len(rows)) if flags.records is None else _named(subject, words(flags.records))
     if flags.records is not None and len(among) <= MOST_NAMED:
         return [(int(row), "named") for row in among]
-    said, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
+    predicted, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
     for k in range(len(subject.data.spec.classes)):
         for group, right in (("right", True), ("wrong", False)):
-            own = among[(rows.y[among] == k) & ((said[among] == k) == right)]
+            own = among[(rows.y[among] == k) & ((predicted[among] == k) == right)]
             own = own[np.argsort(-sure[own], kind="stable")]
             most, rest = own[: flags.explain_count], own[flags.explain_count :]
             chosen += [(int(row), f"{group}-most") for row in most]
@@ -75,7 +75,7 @@ def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
 
 
 def _named(subject: Subject, names: Sequence[str]) -> Array:
-    """The rows of the records called so, and those of these numbers in the source."""
+    """The rows of these records or with these numbers in the source."""
     rows = subject.rows
     by_name = {name: rows.record == name for name in set(rows.record.tolist()) - {""}}
     by_index = {str(index): rows.index == index for index in rows.index}
@@ -83,14 +83,14 @@ def _named(subject: Subject, names: Sequence[str]) -> Array:
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.4)
-            what = f"no row of {subject.flags.explain_rows} is of record {name[:60]}, or has that number in the source"
+            what = f"no row of {subject.flags.explain_rows} has the record or the number {name[:60]}"
             raise UsageError(what, where=str(subject.run.path), hint=" or ".join(near) or "--explain-rows test")
         found |= known[name]
     return np.flatnonzero(found)
 
 
 def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], probabilities: Array) -> dict[str, Any]:
-    """Write everything into the run's folder; what stands on stdout."""
+    """Write everything into the run's folder; returns the values for stdout."""
     run, flags, spec = subject.run, subject.flags, subject.data.spec
     examples = _examples(subject, seen, groups, probabilities)
     folder = _folder(subject, [example.picture for example in examples])
@@ -131,7 +131,7 @@ def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], 
 
 
 def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
-    """The folder of the method, without the pictures of another command."""
+    """The folder of the method, emptied of pictures of an earlier command."""
     name = subject.flags.explain if subject.checkpoint == "best" else f"{subject.flags.explain}-{subject.checkpoint}"
     within, of = f"explain/{name}", {"output": "explanation"}
     listed = _listed(subject.run / within / SUMMARY)
@@ -150,7 +150,7 @@ def _folder(subject: Subject, pictures: Sequence[str]) -> Path:
 
 
 def _listed(summary: Path) -> set[str]:
-    """The files that an earlier version of this program, which marked nothing, wrote beside its summary."""
+    """The files of an earlier version of this program, which left no mark in its folder; from its summary."""
     try:
         found = files.read_json(summary)
         return {*FILES, *(each["picture"] for each in found["examples"])} if found["notice"] == NOTICE else set()
@@ -162,13 +162,13 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
     rows, classes, examples, marked = subject.rows, subject.data.spec.classes, [], seen.marked
     alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
     for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
-        said, index = int(seen.said[place]), int(rows.index[row])
+        predicted, index = int(seen.said[place]), int(rows.index[row])
         example = Example(
             index=index,
             record=str(rows.record[row]),
             true=classes[rows.y[row]],
-            said=classes[said],
-            probability=float(probabilities[place, said]),
+            said=classes[predicted],
+            probability=float(probabilities[place, predicted]),
             explained=classes[int(seen.target[place])],
             group=group,
             picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
@@ -179,7 +179,7 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
 
 
 def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subject) -> None:
-    """A picture a row."""
+    """Draw one picture a row."""
     spec, x, found = subject.data.spec, seen.inputs[0].cpu().numpy(), seen.attribution.cpu().numpy()
     for row, example in enumerate(terminal.bar(iterable=examples, desc="pictures", unit="row")):
         if spec.image:

@@ -1,4 +1,4 @@
-"""Train a new run, or resume one: from resolved flags to the files of the run, in this order."""
+"""Train a new run, or resume one."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ def start(
 ) -> None:
     """Train a new run and test it.
 
-    One of many may `load` its data itself, is told its folder when it is `claimed`, or is not `tested`.
+    A study passes its own `load`, a callback `claimed` for the new folder, and `tested` False to leave the test out.
     """
     flags = choices.settle(flags)
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
@@ -53,7 +53,7 @@ def start(
     with run.locked(), devices.enough_memory(flags.batch_size):
         run.write_json("config.json", build.describe(flags, typed, trainer) | source)
         build.remember(flags, run, data)
-        checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # from here on it can be resumed
+        checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # makes the run resumable
         rows = (len(data.train), len(data.val))
         log.info("%s on %s: %d train, %d validation rows", flags.model_name, flags.dataset, *rows)
         if flags.short_run:
@@ -63,19 +63,19 @@ def start(
 
 
 def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_data, tested: bool = True) -> None:
-    """Train an existing run to its end as if it had never stopped, and test it; `load` and `tested` as in `start`."""
+    """Train an existing run to its end as if it had never stopped, and test it; arguments as in `start`."""
     flags, run, differences = trained.flags, trained.run, dict(trained.differences)
     trained.permit(differences)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
         flags, trainer, anew = trained.reopened(load, differences)
         _prepare(replace(trained, flags=flags), trainer, differences, anew=anew)
-        log.info("going on after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
+        log.info("resuming after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         _train(flags, trainer, run, stop, tested=tested)
 
 
 def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[Any]], *, anew: bool) -> None:
-    """Bring a run's files to the state that it resumes from; the optimizer is reinitialised where `anew`.
+    """Bring a run's files to the state of the checkpoint; with `anew`, save the reinitialised optimizer.
 
     Raises UsageError for an imported run.
     """
@@ -83,9 +83,7 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     if differences.keys() & build.of_validation(short=flags.short_run):
         trainer.best = None
     if "imported" in config:
-        why = (
-            "an imported run is tested, not trained on: it has no optimizer state, its validation rows were trained on"
-        )
+        why = "an imported run cannot be resumed: it has no optimizer state, and was trained on its validation rows"
         raise UsageError(why, where=str(run.path), hint="--test --resume best, or a new run with --version bump")
     if not differences:
         optimizers.warn_if_reshaped(flags.scheduler, config["flags"]["epochs"], flags.epochs)
@@ -95,19 +93,19 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     if differences.keys() & build.of_rows() or not (run / KEPT).exists():
         build.remember(flags, run, trainer.data, [known] if known else [])
     if anew and not differences:
-        what = "this checkpoint is from before --override changed the run; optimizer and schedule begin anew"
+        what = "this checkpoint is older than an --override of the run; optimizer and schedule are reinitialised"
         log.warning("%s after epoch %d", what, trainer.epoch)
-    if anew:  # the reinitialised optimizer and the flags that say so are saved together
+    if anew:  # the reinitialised optimizer and its flags are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", _config(trained, trainer, differences))
-    run.write_json(HISTORY, trainer.history)  # a kill may have come between a checkpoint and its line here
+    run.write_json(HISTORY, trainer.history)  # a kill between a checkpoint and its line here loses the line
     trainer.losses.save(run / LOSSES)
 
 
 def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a resumed run: as it was, or, overridden, as it is now with a note of what changed when.
+    """The configuration of a resumed run: unchanged or, with --override, the new one and a note of the changes.
 
-    Changes that came after the checkpoint that it resumes from hold from there.
+    Earlier notes of later epochs move to the epoch of the checkpoint.
     """
     config, flags = trained.config, trained.flags
     notes = config.get("overrides", [])
@@ -115,13 +113,13 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
         free = {name: getattr(flags, name) for name in args.FLAGS.names("length")}
         notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in notes]
         return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
-    begun = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
+    source = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
     note = {"after_epoch": trainer.epoch, "changed": differences}
-    return build.describe(flags, trained.typed, trainer) | begun | {"overrides": [*notes, note]}
+    return build.describe(flags, trained.typed, trainer) | source | {"overrides": [*notes, note]}
 
 
 def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool) -> None:
-    """Fit, saving after every epoch; then test the best weights, once, where the run is to be `tested`."""
+    """Fit, and save after every epoch; then, if `tested`, test the best weights once."""
     board = _board(flags, trainer, run)
 
     def on_epoch(trainer: Trainer, row: dict[str, Any], predictions: Predictions | None) -> None:
@@ -139,7 +137,7 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
             trainer.fit(flags.epochs, on_epoch=on_epoch, stop=stop, patience=flags.patience)
             if stop.requested is not None:
                 checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
-                log.info("stopped in epoch %d and saved; go on with --resume latest", trainer.epoch + 1)
+                log.info("stopped in epoch %d and saved; resume with --resume latest", trainer.epoch + 1)
         stop.check()
         if doubt := evaluate.memorised(trainer.history):
             log.warning("%s", doubt)
@@ -150,7 +148,7 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
 
 
 def _board(flags: Flags, trainer: Trainer, run: RunFolder) -> Board | None:
-    """TensorBoard with the network's graph drawn, where it is asked for."""
+    """TensorBoard with the network's graph, None without --tensorboard."""
     if not flags.tensorboard:
         return None
     board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)

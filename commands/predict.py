@@ -1,10 +1,9 @@
-"""Recordings meet a trained run: their beats are found, classified, and written as files that people and programs open.
+"""--predict: finds the beats of recordings, classifies them with a trained run, and writes the results.
 
 <folder>/<recording>/    <recording>.pred (WFDB annotations), .csv, .json, .txt, .html
-<folder>/                index.html, summary.csv and, where annotations stand beside the recordings, score.json
+<folder>/                index.html, summary.csv and, for recordings with annotations, score.json
 
-A `Classifier` is a trained run as what classifies the beats of any recording: network, weights, and how its rows were
-cut.
+A `Classifier` has a trained run's network, weights and form of rows, and classifies the beats of any recording.
 """
 
 import json
@@ -43,7 +42,7 @@ from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
-# Without --dataset, the run is looked for among those of these datasets.
+# Without --dataset, the run is searched in these datasets.
 AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.cut_from_recordings()))
 DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
@@ -53,9 +52,9 @@ Samples = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Classifier:
-    """The weights of a run's `checkpoint` and all that its rows are made by.
+    """The network of a run's `checkpoint` and the form of its rows.
 
-    `records` chose its weights ("train") and its epoch ("val"), None where the run does not say.
+    `records` has the records of training ("train") and validation ("val"), None if config.json lacks them.
     """
 
     run: RunFolder
@@ -86,7 +85,7 @@ class Classifier:
         return probabilities, np.concatenate([*upright, np.empty(0, bool)])
 
     def trained_on(self, record: str) -> str:
-        """What the run has to do with a recording, as far as its name tells: a key of `matching.TRAINED_ON`."""
+        """Whether the run was trained on a record of this name: a key of `matching.TRAINED_ON`."""
         if self.records is None:
             return "unknown"
         return "yes" if record in self.records["train"] else "epoch" if record in self.records["val"] else "no"
@@ -95,9 +94,9 @@ class Classifier:
 def _batches(
     parts: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], upright: list[NDArray[np.bool_]]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The first row of each batch, and its rows: of one size, for which torch prepares itself once.
+    """The first row and the rows of each batch. Batches have one size, so that torch plans its kernels once.
 
-    Whether the beats point up, which comes with the parts, is added to `upright`.
+    Extends `upright` with whether each beat points up.
     """
     first, kept = 0, []
     for x, up in parts:
@@ -112,9 +111,9 @@ def _batches(
 
 
 def load(trained: TrainedRun) -> Classifier:
-    """The classifier of a run, from its config.json and the checkpoint that --resume names, else the best.
+    """The classifier of a run, with the best checkpoint or the one of --resume.
 
-    Raises UsageError for a run that no recording can be cut for or that is typed otherwise, CheckpointError.
+    Raises UsageError for a run of charts or of a detector, or typed flags that differ from the run's, CheckpointError.
     """
     run, flags, which, spec = trained.run, trained.flags, trained.which, trained.spec
     trained.check_unchanged()
@@ -123,12 +122,12 @@ def load(trained: TrainedRun) -> Classifier:
         raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
     form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
-        what = "--predict tells classes of beats apart, this run only knows which are not normal"
+        what = "--predict needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     trained.note_short_run()
     temperature_file = Classify.fixed_file if which == "best" else f"pred/{which}/{Classify.fixed_file}"
     if trained.typed.get("calibrate") and not (run / temperature_file).exists():
-        what = "--calibrate: this run has no temperature, so that its probabilities are as it was trained"
+        what = "--calibrate needs a fitted temperature, this run has none"
         raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
     path, state = checkpoints.find(run, which)
     device = build.device_of(flags)
@@ -153,7 +152,7 @@ def load(trained: TrainedRun) -> Classifier:
 
 
 def _temperature(run: RunFolder, name: str, which: str, *, fitted: bool) -> float:
-    """The temperature that a test of this checkpoint fitted on validation; 1 where probabilities stay as trained."""
+    """The temperature that a test of this checkpoint fitted on validation; 1 without one."""
     test = f"--test --resume {which} to fit it"
     if not (run / name).exists():
         if fitted and which == "best":
@@ -169,7 +168,7 @@ def _temperature(run: RunFolder, name: str, which: str, *, fitted: bool) -> floa
 
 
 def predict(given: Mapping[str, Any]) -> None:
-    """Carry out --predict; a DataError at the end where some of several recordings could not be used."""
+    """Carry out --predict. Raises DataError at the end if some of several recordings are unusable."""
     flags = choices.settle(args.resolve(given))
     lead_names.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
@@ -187,11 +186,11 @@ def predict(given: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{prediction.table(done, classes)}\n{json.dumps(files.finite(values))}\n")
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
-        raise DataError(what, where=str(folder), hint="mend them and name them alone, the others are done")
+        raise DataError(what, where=str(folder), hint="mend them and predict only them, the others are done")
 
 
 def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
-    """The files of all recordings, each once, and which of several paths have none."""
+    """The files of all recordings, each once, and the paths without one."""
     paths, failed = [], []
     for each in given:
         try:
@@ -202,7 +201,7 @@ def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
 
 
 def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], *, alone: bool) -> None:
-    """Say that one of several recordings cannot be used, and note it; of one `alone` that is the end."""
+    """Log and note an unusable recording; a recording `alone` raises its error."""
     if alone:
         raise error
     log.error("not predicted: %s: %s", path.name, error)
@@ -212,7 +211,7 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 def _each(
     network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
-    """The summary of each recording that could be used, once its files are written."""
+    """Write the files of each usable recording; returns their summaries."""
     done, start_s = [], seconds(getattr(flags, "from"))
     for path, place in zip(paths, places, strict=True):
         try:
@@ -227,7 +226,7 @@ def _each(
 
 
 def _classified(network: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
-    """The lead in which beats were found, all of them with their classes, and what there is to doubt about them."""
+    """The lead of the beats, the classified beats, and warnings about them."""
     leads = leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
     doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
@@ -241,7 +240,7 @@ def _classified(network: Classifier, recording: Recording, flags: Flags) -> tupl
     if not len(peaks):
         doubts.append(f"no beat was found in lead {lead.name} of {recording.name}")
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
-        doubts.append(f"lead {lead.name} of {recording.name} looks like noise: what was found in it may be no beats")
+        doubts.append(f"lead {lead.name} of {recording.name} looks like noise: its beats may be false")
     elif upright.mean() < 0.5:
         turned = f"if it was recorded upside down, --leads={turn(lead.name)} turns it"
         doubts.append(f"most beats of {recording.name} point down in lead {lead.name}; {turned}")
@@ -254,7 +253,7 @@ def _classified(network: Classifier, recording: Recording, flags: Flags) -> tupl
 
 
 def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, list[str]]:
-    """The beats of the annotation file with that ending beside a recording, in samples of the lead, and doubts."""
+    """The beats of a recording's annotation file with that ending, in samples of the lead, and warnings."""
     frames_hz = recording.rate_hz if recording.path.suffix == ".hea" else None
     with wfdb.naming(recording.path, "annotations", f"--beats {DETECT}"):
         annotated, at = wfdb.marks(recording.path, lead.rate_hz, lead.samples, ending, frames_hz=frames_hz)
@@ -276,7 +275,7 @@ def _write(
     doubts: Sequence[str],
     start_s: float,
 ) -> dict[str, Any]:
-    """Write the files of one recording into its `place`, scored from `start_s` on; its summary."""
+    """Write the files of one recording into its `place`, scored from `start_s` on; returns its summary."""
     place.take()
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
     found = beat_list.summary(beats) | {
@@ -308,7 +307,7 @@ def _write(
 
 
 def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
-    """Annotated beats: (M,) samples, (M,) classes, -1 for none of the run's, and flutter (E, 2); None for no beats."""
+    """Annotated beats: samples (M,), classes (M,), -1 for an unknown class, and flutter (E, 2); None without beats."""
     if recording.reference is None:
         return None
     annotated, at = np.array(recording.reference[0], str), recording.reference[1]
@@ -318,12 +317,12 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samp
     try:
         label = row_forms.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
     except CommanderError:
-        label = None  # _uncompared says why
+        label = None  # _uncompared gives the reason
     return (at[is_beat].astype(np.int64), label, labels.flutter(annotated, at.astype(np.int64), recording.samples))
 
 
 def _uncompared(network: Classifier, recording: Recording) -> list[str]:
-    """A doubt where the classes of a recording's annotations cannot be known."""
+    """A warning if the run's classes of a recording's annotations are unknown."""
     try:
         if recording.reference:
             row_forms.classes_of(network.spec.name, recording.reference[0], network.spec.classes, network.label_map)
@@ -333,7 +332,7 @@ def _uncompared(network: Classifier, recording: Recording) -> list[str]:
 
 
 def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
-    """The places of the index and of the files of each recording; UsageError where something else stands there."""
+    """The places of the index and of each recording's files. Raises UsageError if other files are there."""
     sources, names = [wfdb.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
@@ -345,7 +344,7 @@ def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
     places = outputs.placed(folder, [outputs.safe_name(name) for name in names], claim, reserved=index.names)
     for path, name, place in zip(paths, names, places, strict=True):
         if place.within != name:
-            log.warning("the name %s is taken, or not one for a folder: %s is written as %s", name, path, place.within)
+            log.warning("the name %s is taken or no folder name: %s is written as %s", name, path, place.within)
     outputs.apart([index, *places], [part for path in paths for part in wfdb.files_of(path)])
     for each in (index, *places):
         each.check()
@@ -353,7 +352,7 @@ def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
 
 
 def _known(path: Path, summary: str) -> dict[str, Any] | None:
-    """What an earlier version of this program wrote a file of, by the summary beside it."""
+    """The source of a file of an earlier version of this program, from the `summary` in its folder."""
     try:
         found = files.read_json(path.with_name(summary))
         of = {"output": "prediction", "source": dict(found["source"])}

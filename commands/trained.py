@@ -1,4 +1,4 @@
-"""An existing run as it is: folder, configuration, flags, and how these differ from what was typed.
+"""An existing run: folder, configuration, flags, and their differences from the typed flags.
 
 trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
 path, state = checkpoints.find(trained.run, trained.which)
@@ -23,7 +23,7 @@ from toolbox.runs.folder import HISTORY, RunFolder, versions
 from trainer import Trainer
 
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
-# The form of a config.json, as far as it is read and is no flag.
+# The form of a config.json, without its flags: only the parts that are read.
 CONFIG = {
     "flags": {"optimizer": str, "epochs": schema.Count(1)},
     "given?": [str],
@@ -50,8 +50,8 @@ log = logging.getLogger("commander")
 class TrainedRun:
     """A run with its stored configuration.
 
-    `typed` are the flags on the command line that the command needs, `flags` all of the run with these over them, and
-    `differences` the typed ones that would make it another run: [the run's value, the typed value] by name.
+    `typed` are the typed flags that the command uses, `flags` all flags of the run with `typed` over them, and
+    `differences` the typed flags that would make it another run: [the run's value, the typed value] by name.
     """
 
     run: RunFolder
@@ -69,30 +69,30 @@ class TrainedRun:
         among: Sequence[str] = build.DATASETS_BY_DEFAULT,
         of_input: Collection[str] = (),
     ) -> "TrainedRun":
-        """The run that the flags name, or that in the folder `run`.
+        """The run in the folder `run`, else the one that the flags name.
 
-        Without --dataset it is that of the first dataset `among` these that has one. Typed flags `of_input` describe
-        the input of the command, not the run. Raises CheckpointError where there is no such run or its config.json
-        cannot be used, UsageError for flags that cannot be.
+        Without --dataset, the first dataset `among` these with a run counts. Typed flags `of_input` describe the input
+        of the command, not the run. Raises CheckpointError if the run or a usable config.json is missing, UsageError
+        for invalid flags.
         """
         run = run or _find(choices.settle(args.resolve(args.needed(typed))), among)
         config = read_config(run)
         typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
         own = {name: value for name, value in typed.items() if name not in of_input}
         stored = dict(config["flags"])
-        if own.get("optimizer", stored["optimizer"]) != stored["optimizer"]:  # it has default rates of its own
+        if own.get("optimizer", stored["optimizer"]) != stored["optimizer"]:  # each optimizer has its own default rates
             stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
         flags = choices.settle(args.resolve(own, stored))
         return cls(run, config, typed, flags, args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"]))
 
     @property
     def which(self) -> str:
-        """The checkpoint that is asked for: best, latest or an epoch."""
+        """The checkpoint to use: best, latest or an epoch."""
         return self.flags.resume or "best"
 
     @property
     def spec(self) -> DataSpec:
-        """The facts of the data that the run was trained on, without loading it."""
+        """The facts of the run's training data, from config.json."""
         stored = self.config["data"]
         known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
         try:
@@ -103,7 +103,7 @@ class TrainedRun:
         return DataSpec(**values)
 
     def check_unchanged(self) -> None:
-        """Raise a UsageError where a typed flag is another than the run's, for commands that take the run as it is."""
+        """Raise a UsageError if a typed flag differs from the run's, for commands that cannot change a run."""
         for name, (before, now) in self.differences.items():
             if name == "deterministic":  # of the machine, not of the run
                 continue
@@ -113,39 +113,39 @@ class TrainedRun:
         build.check_classes(self.flags, data.get("name", ""), data.get("classes", ()))
 
     def permit(self, differences: Mapping[str, list[Any]]) -> None:
-        """Raise a UsageError for another run without --override, and for other weights to start from."""
-        told = [
+        """Raise a UsageError for differences without --override, and for other initial weights."""
+        changes = [
             f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
             for name, (before, now) in differences.items()
         ]
         if differences.keys() & {*args.FLAGS.names(on_resume="never")}:
-            hint = "--version bump: only a new run begins with other weights"
-            raise UsageError("; ".join(told), where=str(self.run.path), hint=hint)
-        if told and not self.flags.override:
+            hint = "--version bump: only a new run can start with other weights"
+            raise UsageError("; ".join(changes), where=str(self.run.path), hint=hint)
+        if changes and not self.flags.override:
             hint = "--version bump for a new run, the run's own value, or --override to change it and have it recorded"
-            raise UsageError("; ".join(told), where=str(self.run.path), hint=hint)
-        if told:
-            log.warning("overriding: %s; optimizer and schedule begin anew", "; ".join(told))
+            raise UsageError("; ".join(changes), where=str(self.run.path), hint=hint)
+        if changes:
+            log.warning("overriding: %s; optimizer and schedule are reinitialised", "; ".join(changes))
 
     def note_short_run(self) -> None:
-        """Say that the run is a short one, and stays so, where --short-run is not typed again."""
+        """Warn that the run is a short one and stays one, unless --short-run is typed again."""
         if self.flags.short_run and not self.typed.get("short_run"):
             what = "%s is a short run, of %d batches an epoch, and stays one; %s makes a whole one"
             log.warning(what, self.run.path.name, base.BATCHES, "--version bump without --short-run")
 
     def ruled(self, data: Data) -> Data:
-        """The data under the run's split rule, and under that of a short run where only a part is measured."""
+        """The data with the run's split rule; a short run adds the rule of the measured part."""
         rule = self.config["data"]["split_rule"]
         short = data.spec.split_rule.rpartition("; ")[2] if data.whole else ""
         return data.ruled(rule if short in rule else f"{rule}; {short}")
 
     def of_data(self, data: Data) -> dict[str, list[Any]]:
-        """The difference between loaded data and those of the run."""
+        """The checksums of the run and of the loaded data, if they differ, as an entry of `differences`."""
         stored = self.config["data"]["checksum"]
         return {} if data.checksum == stored else {build.CHECKSUM: [stored[:12], data.checksum[:12]]}
 
     def restored(self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, anew: bool) -> Trainer:
-        """A trainer with the weights of the checkpoint `state` at `path` and, unless `anew`, all of its state."""
+        """A trainer with the weights of the checkpoint `state` at `path` and, unless `anew`, its optimizer state."""
         trainer = build.build(flags, data)
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
@@ -155,15 +155,14 @@ class TrainedRun:
     def reopened(
         self, load: Callable[[Flags], Data], differences: dict[str, list[Any]], *, anew: bool = False
     ) -> tuple[Flags, Trainer, bool]:
-        """The run's trainer on its own data, with the checkpoint asked for.
+        """Flags, the trainer of the run on its own data at the checkpoint `which`, and whether an --override applies.
 
-        The flags with which it is built come first, and last whether optimizer and schedule are reinitialised: after
-        --override, and for `anew` in this command. Another checksum of the data is added to `differences` and must be
-        permitted.
+        `anew`, an --override and an imported run reinitialise optimizer and schedule. Another checksum of the data is
+        added to `differences`, and needs --override.
         """
         path, state = checkpoints.find(self.run, self.which)
         if (self.run / HISTORY).exists():
-            self.run.read_history()  # a file that is no history is a person's, and is not written over
+            self.run.read_history()  # raises for a file that is not a history, so that it is not overwritten
         data = load(self.flags)
         if of_data := self.of_data(data):
             differences |= of_data
@@ -176,13 +175,13 @@ class TrainedRun:
 
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:
-    """What a run was trained on, where its test rows may not be those of the split it was trained with; else None."""
+    """The training and validation rows of a run, if its test rows may come from another split; else None."""
     changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
     return Exposure.of_run(run) if changed & build.of_rows() else None
 
 
 def read_config(run: RunFolder) -> dict[str, Any]:
-    """The run's config.json; a CheckpointError where it lacks what a resumed run needs, or its flags are unusable."""
+    """The run's config.json. Raises CheckpointError for missing parts or unusable flags."""
     config = run.read_json("config.json")
     what = schema.misfit(config, CONFIG)
     if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films

@@ -1,1 +1,1 @@
-"""Many runs: what is run, by whom, and the table of it."""
+"""Studies: plans of many runs, the workers that train them, and the table of results."""

@@ -1,11 +1,11 @@
-"""Runs of one process that are stepped in turn on the same batches: configurations that differ in all but their data.
+"""Branches: runs of one process that take alternate steps on the same batches, for configurations with the same data.
 
     branches = Branches(2)
     outcomes = branches.run([one, other])       # each trains on `branches.sharing(data)`
 
-Each call has a thread of its own, and one of them runs at a time. The turn is passed on where a loop asks for its next
-batch, to the run that is furthest behind, and each finds torch's random numbers as it left them: so a run makes the
-same steps as alone, and the trainer knows nothing of it.
+Each call has its own thread, and one thread runs at a time. When a training loop asks for its next batch, the run that
+is furthest behind continues. Each run gets torch's random state back as it left it, so it makes the same steps as
+alone, and the trainer needs no code for it.
 """
 
 import threading
@@ -26,17 +26,17 @@ BEFORE = (-1, -1)  # the first batch
 
 
 class Branches:
-    """`count` runs in turn, and the data that they share."""
+    """`count` runs that take alternate steps, and their shared data."""
 
     def __init__(self, count: int) -> None:
         self.gates = [threading.Semaphore(0) for _ in range(count)]
-        self.places: dict[int, Place] = dict.fromkeys(range(count), BEFORE)  # of the runs that have not ended
+        self.places: dict[int, Place] = dict.fromkeys(range(count), BEFORE)  # of unfinished runs
         self.waits_s = [0.0] * count
         self.turn = 0
-        self.shared: tuple[Data, Data] | None = None  # the data that were given last, and those with shared batches
+        self.shared: tuple[Data, Data] | None = None  # the last data, without and with shared batches
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """The results of the calls, once all have ended; then the first error of a call is raised."""
+        """The results of the calls, after all have ended. Raises the first error of a call."""
         futures: list[Future[Any]] = [Future() for _ in calls]
         for number, call in enumerate(calls):
             threading.Thread(target=self._branch, args=(number, call, futures[number]), daemon=True).start()
@@ -59,7 +59,7 @@ class Branches:
         self.gates[self.turn].release()
 
     def pass_on(self, place: Place, device: torch.device) -> None:
-        """Called by the run whose turn it is, before its step at `place`; returns when it is its turn again."""
+        """Let the run furthest behind continue, before the current run's step at `place`; returns at its next turn."""
         own, self.places[self.turn] = self.turn, place
         state, since_s = devices.random_state(device), time.perf_counter()
         self._furthest_behind()
@@ -68,11 +68,11 @@ class Branches:
         devices.set_random_state(state, device)
 
     def waited_s(self) -> float:
-        """How long the run whose turn it is has waited for others."""
+        """Seconds that the current run has waited for others."""
         return self.waits_s[self.turn]
 
     def sharing(self, data: Data) -> Data:
-        """The same data, with each training batch made once for all runs."""
+        """The same data, with training batches that all runs share."""
         if self.shared is None or self.shared[0] is not data:
             rows = SharedRows(data.train, self)
             self.shared = data, replace(data, train=rows, open_test=lambda: data.test)
@@ -80,7 +80,7 @@ class Branches:
 
 
 class SharedRows:
-    """The rows of `Rows`, whose batches on a device are the same object for all."""
+    """`Rows` with one `SharedBatches` on each device for all runs."""
 
     def __init__(self, rows: Rows, branches: Branches) -> None:
         self._rows, self._branches = rows, branches
@@ -93,14 +93,14 @@ class SharedRows:
         return len(self._rows)
 
     def batches(self, device: torch.device) -> "SharedBatches":
-        """Its rows on a device, where they are kept once."""
+        """The shared batches of the rows on a device."""
         if device not in self._batches:
             self._batches[device] = SharedBatches(self._rows.batches(device), device, self._branches)
         return self._batches[device]
 
 
 class Kept(NamedTuple):
-    """A batch, its order and place, and the versions of its tensors, which count changes in place."""
+    """A batch, its order and place, and torch's counts of in-place changes of its tensors."""
 
     order: Tensor
     which: tuple[int, int, int]
@@ -109,16 +109,15 @@ class Kept(NamedTuple):
 
 
 class SharedBatches:
-    """Batches, the last of which is kept for the other runs; a run that asks for the next passes its turn on first.
+    """Batches that keep the last one for the other runs; each request first lets another run continue.
 
-    Two runs need the same batch where the order of their rows is equal. A batch that a network changed in place is
-    made again.
+    Runs share a batch if they have the same order of rows. A batch that a network changed in place is rebuilt.
     """
 
     def __init__(self, batches: Batches, device: torch.device, branches: Branches) -> None:
         self._made, self.device, self.branches = batches, device, branches
         self.y, self.rows = batches.y, batches.rows
-        self.order: Tensor | None = None  # the last that was asked for
+        self.order: Tensor | None = None  # of the last request
         self.kept: Kept | None = None
 
     def __len__(self) -> int:
@@ -127,7 +126,7 @@ class SharedBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """The batches of the rows; without an order, which is no training, nothing is shared."""
+        """The batches of the rows; only training batches, which have an `order`, are shared."""
         if order is None:
             yield from self._made.batches(None, size, start=start)
             return

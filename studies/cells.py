@@ -1,7 +1,8 @@
-"""A configuration of a grid becomes the flags of runs: parsed and checked as the commander does, named, and repeated.
+"""Turns a configuration of a grid into the flags of runs: parses and checks it as the commander does, names it, repeats
+it.
 
-Run n of a configuration has the same seed and fold in every configuration. So configurations are compared in pairs,
-and a run that starts with the weights of run n of another configuration validates on rows those weights never saw.
+Run n has the same seed and fold in every configuration. So differences between configurations are paired, and a run
+that starts with the weights of run n of another configuration validates on rows that those weights never saw.
 """
 
 import hashlib
@@ -28,26 +29,26 @@ from toolbox.tasks import LAST
 from toolbox.training import transfer
 
 OF_PATHS = {flag.name for flag in args.FLAGS if flag.path in ("file", "run")}
-# A typed value that a configuration's name does not tell from none: it was the default when they were first named.
+# A configuration's name is the same with this value and without one: it was the default of the first version.
 NAMELESS = {"batch_size": base.BATCH_SIZE}
-OF_THE_SERIES = {*args.FLAGS.names("validates")}  # where it has folds
+OF_THE_SERIES = {*args.FLAGS.names("validates")}  # set by the study if it has folds
 OF_THE_NETWORK = [args.FLAGS.by_name[name].typed.lstrip("-") for name in args.FLAGS.names("network")]
-UNSEEN = 1000  # seeds between those of the repetitions and those that the best configuration is trained again with
-# Beside the flags of a configuration that is trained on all rows, and none of them validates.
+UNSEEN = 1000  # distance of the new seeds of the best configuration from the seeds of the repetitions
+# Added to the flags of a configuration that trains on all rows, without validation.
 ALL_ROWS = {"val_fraction": 0.0, "monitor": LAST, "patience": None, "calibrate": False}
 log = logging.getLogger("commander")
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A checked configuration: `name` tells it from every other, `given` are the flags its run is started with."""
+    """A checked configuration: `name` is unique, `given` are the flags of its run."""
 
     name: str
     cell: Cell
     given: dict[str, Any]
 
     def settled(self) -> Flags:
-        """Every flag of its run."""
+        """All flags of its run."""
         return choices.settle(args.resolve(self.given))
 
 
@@ -55,8 +56,8 @@ class Configuration:
 class Series:
     """The runs of each configuration of a `stage`: `reps` seeds, each on `folds` folds, 1 for none.
 
-    The first `seeds` are left out; `whole` trains on all rows. `after` stands before the name of a stage whose weights
-    are used.
+    `seeds` is added to every seed; `whole` trains on all rows. `after` is the prefix of the stage that the initial
+    weights come from.
     """
 
     stage: str = FIRST
@@ -77,21 +78,20 @@ class Series:
         return f"{self.folds} folds" if self.reps == 1 else f"{often} of {self.folds} folds"
 
     def flags(self, number: int = 0) -> dict[str, Any]:
-        """The flags that run `number` has in addition to those of its configuration."""
+        """The flags of run `number` in addition to its configuration's."""
         if self.whole:
             return ALL_ROWS
         return {"val_fold": f"{number % self.folds + 1}/{self.folds}"} if self.folds > 1 else {}
 
     def jobs(self, found: Sequence[Configuration], ledger: Ledger) -> list[Job]:
-        """Every run, all configurations once before any a second time."""
+        """All runs: the first run of every configuration, then the second ones, and so on."""
         return [self.job(one, number, ledger) for number in range(len(self)) for one in found]
 
     def job(self, one: Configuration, number: int, ledger: Ledger) -> Job:
-        """Run `number`, from 0, of a configuration; where that starts with a stage's weights, with those of the same
-        run."""
+        """Run `number`, from 0, of a configuration; initial weights of a stage come from its run `number`."""
         seed = one.given.get("seed", args.FLAGS.defaults["seed"]) + self.seeds + number // self.folds
         given = {**one.given, "seed": seed, **self.flags(number)}
-        if self.seeds:  # the split stays that of the choice, so that no choice has seen a row that tests
+        if self.seeds:  # keeps the split of the search, so that its choices never saw a test row
             given["split_seed"] = build.dividing(one.given)["seed"]
         length = {name: args.FLAGS.defaults[name] for name in LENGTH}
         job = Job(one.name, number, self.stage, given, one.cell, self.tested, length)
@@ -100,20 +100,19 @@ class Series:
         return job
 
     def _weights(self, job: Job, stage: str, cell: str, *, ledger: Ledger) -> str:
-        """The name of the run whose weights a run starts with. Raises UsageError where it is not done, or has another
-        split."""
+        """The run folder of a job's initial weights. Raises UsageError if that run is not done or has another split."""
         key = f"{self.after}{stage}-{cell}_{job.rep}"
         record = ledger.record(key)
         status = ledger.status(record)
         if not (record and status.folder and status.state == DONE):
             what = f"{job.key} starts with the weights of {key}, which is not done"
-            raise UsageError(what, where=str(ledger.path), hint="--retry, where that has failed")
+            raise UsageError(what, where=str(ledger.path), hint="--retry, if that run has failed")
         theirs, own = build.dividing(record["given"]), build.dividing(job.given)
         same = record["given"].get("dataset") == job.given.get("dataset")
         if same and (other := [name for name in own if theirs[name] != own[name]]):
             values = f"{args.flag_name(other[0])} is {own[other[0]]}, and was {theirs[other[0]]}"
-            what = f"{job.key} would start with weights of {key} that were trained on rows it is validated on: {values}"
-            raise UsageError(what, where=str(ledger.path), hint="the same in both stages")
+            what = f"{job.key} would start with weights of {key} that were trained on its validation rows: {values}"
+            raise UsageError(what, where=str(ledger.path), hint="the same value in both stages")
         return status.folder.name
 
 
@@ -121,13 +120,12 @@ ONCE = Series()
 
 
 def configurations(cells: Sequence[Cell], runs: Series = ONCE) -> list[Configuration]:
-    """The configurations checked, equal ones merged with a warning. Raises UsageError for the first that no run could
-    start with."""
+    """The checked configurations; merges equal ones with a warning. Raises UsageError for the first invalid one."""
     found: dict[str, Configuration] = {}
     axes = varying(cells)
     if "seed" in axes:
         hint = "--reps, and base: {seed: 42}"
-        raise UsageError("seed is no axis: repetition r has seed + r, in every configuration", hint=hint)
+        raise UsageError("seed cannot be an axis: repetition r has seed + r in every configuration", hint=hint)
     for number, cell in enumerate(cells, start=1):
         words = differing(cell, axes)
         try:
@@ -140,18 +138,18 @@ def configurations(cells: Sequence[Cell], runs: Series = ONCE) -> list[Configura
             continue
         equal = differing(first.cell, axes)
         if one.given.get("batch_size") != first.given.get("batch_size"):
-            what = f"configuration {number} ({words}) has batches of {base.BATCH_SIZE}, and ({equal}) of the default"
+            what = f"configuration {number} ({words}) has batch-size {base.BATCH_SIZE}, and ({equal}) the default"
             hint = "batch-size in both configurations"
-            raise UsageError(f"{what} size: a study does not tell these apart", hint=hint)
-        log.warning("configuration %d (%s) is equal to (%s), and merged with it", number, words, equal)
+            raise UsageError(f"{what}: they would have the same name", hint=hint)
+        log.warning("configuration %d (%s) equals (%s), and is merged with it", number, words, equal)
     return list(found.values())
 
 
 def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
-    """One configuration after every check of the commander. Raises UsageError where its flags are not a new run's."""
+    """One configuration, after all checks of the commander. Raises UsageError for flags that a new run cannot have."""
     given, more = args.parse(typed(cell)) | NO_FIGURES, runs.flags()
     if more and (own := OF_THE_SERIES & given.keys()):
-        what = f"{args.flag_name(min(own))} is not for a configuration where folds validate in turn"
+        what = f"{args.flag_name(min(own))} cannot be combined with folds"
         raise UsageError(what, hint="leave it out")
     if wrong := args.complaints({**given, **more}):
         raise UsageError("; ".join(wrong), hint=f"{program()} --help")
@@ -161,7 +159,7 @@ def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
         raise UsageError("the configuration names no dataset", hint="base: {dataset: synth}")
     for flag in args.FLAGS:
         if flag.is_path(given.get(flag.name)):
-            given[flag.name] = os.path.abspath(given[flag.name])  # workers may stand in another folder
+            given[flag.name] = os.path.abspath(given[flag.name])  # workers may have another working folder
     kept = build.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
     usual = {**args.FLAGS.defaults, **(NAMELESS if kept["batch_size"] else {})}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
@@ -170,7 +168,7 @@ def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
 
 
 def typed(cell: Cell) -> list[str]:
-    """The configuration as a command line; parts of a flag (model-args.stem) are joined with commas."""
+    """The configuration as a command line; joins parts of a flag (model-args.stem) with commas."""
     whole: dict[str, str] = {}
     for key, value in cell.items():
         flag, _, part = key.partition(".")
@@ -178,36 +176,38 @@ def typed(cell: Cell) -> list[str]:
     flags = {key: known(key) for key in whole}
     names = [flag.name for flag in flags.values()]
     if twice := [key for key, flag in flags.items() if names.count(flag.name) > 1]:
-        raise UsageError(f"{' and '.join(twice)} are one flag", hint="one of them")
+        raise UsageError(f"{' and '.join(twice)} are the same flag", hint="only one of them")
     line = []
     for key, value in whole.items():
         if flags[key].type is not bool:
             line.append(f"--{key}={value}")
         elif value not in plans.SWITCH:
-            raise UsageError(f"{key} is {value}, it is a switch", hint="true or false")
+            raise UsageError(f"{key} is {value}, must be true or false", hint="true or false")
         elif plans.SWITCH[value]:
             line.append(f"--{key}")
     return line
 
 
 def known(key: str) -> Flag:
-    """The declaration of a flag. Raises UsageError where there is none, or a grid may not set it."""
+    """The declaration of a flag. Raises UsageError for an unknown flag, or one that a grid cannot set."""
     flag = args.FLAGS.by_spelling.get(f"--{key}")
     if flag is None:
         raise args.FLAGS.parser.unknown(f"--{key}")
     if not flag.kept:
-        raise UsageError(f"--{key} is of one command, not of a run", hint="leave it out of the grid")
+        raise UsageError(
+            f"--{key} cannot be set in a grid, it is no property of a run", hint="leave it out of the grid"
+        )
     return flag
 
 
 def differing(cell: Cell, axes: Collection[str]) -> str:
-    """The values in which a configuration differs from others."""
+    """The values of a configuration's `axes`, as text."""
     without = f"without {', '.join(axes)}" if axes else "the only one"
     return " ".join(f"{key}={cell[key]}" for key in axes if key in cell) or without
 
 
 def groups(jobs: Sequence[Job], most: int) -> list[tuple[Job, ...]]:
-    """The jobs in order, in groups of at most `most` that train on the same rows in the same batches."""
+    """The jobs in order, in groups of at most `most` with the same rows and batches."""
     if most == 1:
         return [(job,) for job in jobs]
     alike: dict[str, list[Job]] = {}
@@ -219,12 +219,12 @@ def groups(jobs: Sequence[Job], most: int) -> list[tuple[Job, ...]]:
 
 
 def _rows(flags: Flags) -> tuple[Any, ...]:
-    """Everything that decides the rows of a run."""
+    """All flags that decide the rows of a run."""
     return (flags.root_dir, flags.dataset, flags.strict_split, *build.data_options(flags).items())
 
 
 class Memo:
-    """Loads data, and keeps the last for the next run that needs the same."""
+    """Loads data, and keeps the last data for a next run with the same rows."""
 
     def __init__(self) -> None:
         self.kept: tuple[Any, Data] | None = None
@@ -232,7 +232,7 @@ class Memo:
     def __call__(self, flags: Flags) -> Data:
         key = _rows(flags)
         if self.kept is None or self.kept[0] != key:
-            self.kept = None  # two are not held at once
+            self.kept = None  # never holds two data sets in memory
             self.kept = key, build.load_data(flags)
         return self.kept[1]
 
@@ -240,7 +240,7 @@ class Memo:
 def networks(found: Sequence[Configuration], root: Path) -> Iterator[tuple[dict[str, int], str]]:
     """The cost of each configuration's network, and a digest of its parts and outputs.
 
-    Networks are built with the same seed and see the same rows, so that equal ones have equal digests.
+    All have the same seed and inputs, so that equal networks have equal digests.
     """
     import torch
 
@@ -257,9 +257,9 @@ def networks(found: Sequence[Configuration], root: Path) -> Iterator[tuple[dict[
 
 
 def idle_axes(found: Sequence[Configuration], digests: Mapping[str, str]) -> list[str]:
-    """A line for each two values of an axis of networks that build identical ones wherever both occur.
+    """A line for each two values of a network's axis that always build identical networks.
 
-    `digests` are those of `networks`, by name of configuration.
+    `digests` from `networks`, by name of configuration.
     """
     lines = []
     for key in varying([one.cell for one in found]):

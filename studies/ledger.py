@@ -1,13 +1,13 @@
-"""The folder of a study, `<root-dir>/research/<name>/`: its configurations, and which run is of which.
+"""The folder of a study, `<root-dir>/research/<name>/`: its configurations, and a record of each run.
 
-    grid.json           the configurations as they were asked for, by stage
+    grid.json           the configurations by stage
     runs/CELL_REP.json  one record a run, written before the run starts and when it ends: its folder, its state
     logs/CELL_REP.log   the log of the run
-    research.log        the log of the whole; index.html and table.csv are made from the runs
+    research.log        the log of the study; index.html and table.csv are made from the runs
 
-A run's folder is a normal one. Its results.json, not the record, shows that it is done; so a kill at any time neither
-loses nor repeats finished work. The run of a record is the run folder whose config.json has the flags and the seed of
-the configuration; any other folder that a record names is left alone, and the configuration is run again.
+A run has a normal run folder. Its results.json, not the record, shows that it is done, so a kill at any time neither
+loses nor repeats finished work. A record's folder counts only if its config.json has the flags and the seed of the
+configuration; any other folder stays untouched, and the configuration runs again.
 """
 
 import os
@@ -23,12 +23,12 @@ from toolbox import files, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, held
 
-STAGES = FIRST, SEARCH, BEST = "grid", "search", "best"  # of a study whose file has none
+STAGES = FIRST, SEARCH, BEST = "grid", "search", "best"  # of a file without stages
 NO_PLAN: dict[str, Any] = {"reps": 0, "space": None, "cells": [], "folds": 1, "chosen": False}
 DONE, FAILED, STARTED, STOPPED, PRUNED, WAITING = "done", "failed", "started", "stopped", "pruned", "waiting"
-DAMAGED = "damaged"  # of a row: its record, or a file of its run, cannot be used
+DAMAGED = "damaged"  # state of a row with an unusable record or run file
 NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)
-# Flags that are no difference between two runs: how and where they are carried out.
+# Flags that do not distinguish runs: how and where they are carried out.
 OF_THE_MACHINE = frozenset(args.FLAGS.names(identifies=False))
 # Flags that a resumed run may change without a note in its config.json.
 LENGTH = args.FLAGS.names("length", on_resume="free")
@@ -48,9 +48,9 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One run to carry out: repetition `rep` of the configuration named `cell`, and the flags it is started with.
+    """One run to carry out: repetition `rep` of the configuration `cell`, started with the flags `given`.
 
-    `flags` is the configuration as the grid has it; `length` has the flags of LENGTH, typed or not.
+    `flags` is the configuration in the grid's words; `length` has the flags of LENGTH, typed or not.
     """
 
     cell: str
@@ -80,7 +80,7 @@ def stage_of(key: str) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a run with its folder and config.json, or `why` the folder or the record is not used."""
+    """The state of a run with its folder and config.json, or `why` the folder or the record is unusable."""
 
     state: str = WAITING
     folder: Path | None = None
@@ -97,12 +97,12 @@ class Ledger:
 
     @classmethod
     def open(cls, root: Path, name: str, *, make: bool = True) -> "Ledger":
-        """The folder of the study `name`, made where it is missing. Raises UsageError for a name that cannot be one
-        and, without `make`, for an unknown one."""
+        """The folder of the study `name`, created if missing. Raises UsageError for an invalid name and, without
+        `make`, for an unknown study."""
         path = root / "research" / name
         if not NAME.fullmatch(name):
             hint = f"--{'name' if make else 'results'} NAME, of letters, digits, dots and dashes"
-            raise UsageError(f"{name[:60]!r} is no name of a study", hint=hint)
+            raise UsageError(f"{name[:60]!r} is not a valid name of a study", hint=hint)
         if not make and not (path / "grid.json").is_file():
             known = ", ".join(sorted(found.parent.name for found in root.glob("research/*/grid.json"))) or "none"
             what = f"unknown study '{name}'; available: {known}"
@@ -117,7 +117,7 @@ class Ledger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study against other commands."""
+        """Lock the study against other commands."""
         try:
             with held(self.path / "lock"):
                 yield
@@ -136,23 +136,23 @@ class Ledger:
         stage: str = FIRST,
         chosen: bool = False,
     ) -> int:
-        """Keep the named configurations of a stage, or the space it searches, and return how many are new.
+        """Store the named configurations of a stage, or its search space; returns the number of new ones.
 
-        `chosen` are configurations that an earlier stage found best. Raises UsageError where an earlier configuration
-        is missing, or where space, folds or the kind of study are others.
+        `chosen`: an earlier stage found them best. Raises UsageError if an earlier configuration is missing, or if
+        space, folds or the kind of study differ from the stored ones.
         """
         plans, before = self.plans(), self.plan(stage)
         cells = before["cells"] if cells is None else list(cells)
         names = {cell["name"] for cell in cells}
         if plans and (stage == FIRST) != (FIRST in plans):
-            self._refuse("this study has stages and the file has none, or the other way round", "the file as it was")
+            self._refuse("either the study or the file has stages, not both", "the earlier file")
         if before["reps"] and before["folds"] != folds:
             self._refuse(f"this study has {before['folds']} folds, not {folds}", f"--folds {before['folds']}")
         if lost := sum(cell["name"] not in names for cell in before["cells"]):
-            what = f"{lost} of {len(before['cells'])} configurations of this study are not in the grid any more"
+            what = f"the grid lacks {lost} of the {len(before['cells'])} configurations of this study"
             self._refuse(what, "the grid with its old configurations and the new")
         if space and before["space"] not in (None, space):
-            self._refuse("this study has searched another grid", "the grid as it was")
+            self._refuse("this study has searched another grid", "the earlier grid")
         plan = {"reps": max(reps, before["reps"]), "space": space or before["space"], "cells": cells}
         plan |= {"folds": folds, "chosen": chosen}
         if plan != before:
@@ -163,7 +163,7 @@ class Ledger:
         raise UsageError(what, where=str(self.path / "grid.json"), hint=f"another --name, or {hint}")
 
     def plans(self) -> dict[str, dict[str, Any]]:
-        """Configurations, space, repetitions and folds of each stage, in order, as they were kept."""
+        """The stored configurations, space, repetitions and folds of each stage, in order."""
         path = self.path / "grid.json"
         try:
             found = files.read_json(path) if path.is_file() else {"stages": {}}
@@ -174,11 +174,11 @@ class Ledger:
             raise CheckpointError(what, where=str(path), hint=hint) from error
 
     def plan(self, stage: str = FIRST) -> dict[str, Any]:
-        """What was kept of a stage; NO_PLAN of a new one."""
+        """The stored plan of a stage; NO_PLAN for a new one."""
         return self.plans().get(stage, NO_PLAN)
 
     def _read(self, key: str) -> tuple[Record | None, str]:
-        """The record of a run, or why it cannot be read; neither where the run never started."""
+        """The record of a run, or the reason why it is unreadable; neither if the run never started."""
         path = self._record_path(key)
         if not path.is_file():
             return None, ""
@@ -194,26 +194,26 @@ class Ledger:
         return {"run": None, "error": None} | record, ""
 
     def record(self, key: str) -> Record | None:
-        """The record of a run; None where it never started, or the record is damaged."""
+        """The record of a run; None if it never started or the record is damaged."""
         return self._read(key)[0]
 
     def read_all(self) -> tuple[dict[str, Record], dict[str, str]]:
-        """Every record that can be read, and for every other the reason, by key."""
+        """The readable records, and the reasons of the unreadable ones, by key."""
         found = {path.stem: self._read(path.stem) for path in sorted((self.path / "runs").glob("*.json"))}
         records = {key: record for key, (record, _) in found.items() if record}
         return records, {key: why for key, (_, why) in found.items() if why}
 
     def records(self) -> dict[str, Record]:
-        """Every record that can be read, by key."""
+        """The readable records, by key."""
         return self.read_all()[0]
 
     def flags_of(self, stage: str, cell: str) -> dict[str, str]:
-        """A configuration of a stage as the grid has it, by its name. Raises CheckpointError without a record of it."""
+        """A configuration in the grid's words, by stage and name. Raises CheckpointError without a record of it."""
         for record in self.records().values():
             if (record["stage"], record["cell"]) == (stage, cell):
                 return record["flags"]
-        what = f"no record of configuration {cell} of stage {stage} can be read"
-        raise CheckpointError(what, where=str(self.path / "runs"), hint="the stage again, with the same command")
+        what = f"no readable record of configuration {cell} of stage {stage}"
+        raise CheckpointError(what, where=str(self.path / "runs"), hint="run the stage again with the same command")
 
     def _record_path(self, key: str) -> Path:
         return self.path / "runs" / f"{key}.json"
@@ -224,7 +224,7 @@ class Ledger:
         files.write_json(self._record_path(job.key), before | asdict(job) | {"error": None} | facts | {"state": state})
 
     def status(self, record: Record | None) -> Status:
-        """The run of a record: a run folder of this root whose config.json has the record's flags and seed.
+        """The run of a record: a run folder of this root with the record's flags and seed in config.json.
 
         Its results, where they exist, outweigh the recorded state, and a tested run needs them.
         """
@@ -240,12 +240,12 @@ class Ledger:
         return replace(found, state=state)
 
     def status_of(self, job: Job) -> Status:
-        """The earlier run of a job, as far as it is what the job asks for now."""
+        """The earlier run of a job, if it has the job's flags."""
         record, why = self._read(job.key)
         return self.status(record | asdict(job)) if record else Status(why=why)
 
     def folder(self, record: Record | None) -> Path | None:
-        """The run folder of a record, where it has one of its own."""
+        """The run folder of a record, if it has one."""
         return self.status(record).folder
 
     def _found(self, record: Record) -> Status:
@@ -266,7 +266,7 @@ class Ledger:
         return Status(why=f"{folder} is another run: {why}") if why else Status(folder=folder, config=config)
 
     def _place(self, run: Any) -> Path | None:
-        """The folder that a record names, where it is DATASET/runs/NAME and no link."""
+        """The folder of a record, if it is DATASET/runs/NAME and not a link."""
         parts = PurePosixPath(run).parts if isinstance(run, str) and "\0" not in run else ()
         if len(parts) != 3 or parts[0] == "/" or parts[1] != "runs" or ".." in parts:
             return None
@@ -274,7 +274,7 @@ class Ledger:
         return folder if folder.resolve() == (self.root / parts[0]).resolve() / "runs" / parts[2] else None
 
     def epoch(self, key: str) -> str:
-        """The epoch of a run in a few words; empty where it is not known."""
+        """The epoch of a run as text; empty if unknown."""
         record = self.record(key)
         folder = self.folder(record)
         if not (record and folder):
@@ -291,7 +291,7 @@ class Ledger:
 
 
 def _plan(found: dict[str, Any]) -> dict[str, Any]:
-    """A stage of grid.json. Raises an error where it is not one."""
+    """A stage of grid.json. Raises ValueError for a misfit."""
     plan = NO_PLAN | found
     if why := schema.misfit(plan, PLAN):
         raise ValueError(why)
@@ -301,7 +301,7 @@ def _plan(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set[str]) -> str:
-    """The first difference between a run's config.json and what its record asks for; empty without any."""
+    """The first difference between a run's config.json and its record; empty without any."""
     flags, given = config["flags"], {key: value for key, value in record["given"].items() if key not in OF_THE_MACHINE}
     for name, value in {**record.get("length", {}), **given}.items():
         if name not in flags or not _same(name, flags[name], value, roots):
@@ -313,7 +313,7 @@ def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set
 
 
 def _same(name: str, kept: Any, value: Any, roots: set[str]) -> bool:
-    """Whether a flag of config.json is the given one; a path in it is relative to the root."""
+    """Whether a flag of config.json, with paths relative to the root, equals the given value."""
     if kept == value or name not in PATHS or not (isinstance(kept, str) and isinstance(value, str)):
         return kept == value
     if os.path.isabs(value):
@@ -322,7 +322,7 @@ def _same(name: str, kept: Any, value: Any, roots: set[str]) -> bool:
 
 
 def _has_results(folder: Path) -> bool:
-    """Whether a run has results that can be read."""
+    """Whether a run has readable results."""
     try:
         return isinstance(files.read_json(folder / RESULTS), dict)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The table of a study for readers: aligned lines, and a page with score against cost, curves and box plots.
+"""The table of a study as text, and as a page with score against cost, learning curves and box plots.
 
 `write(ledger, rows, table, ...)` makes index.html in the study's folder, with a copy of plotly's library.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Names = Mapping[tuple[str, str], str]  # of configurations, by stage and name
-MOST_CURVES = 400  # lines of the learning curves; the title says that later ones are left out
+MOST_CURVES = 400  # lines of the learning curves; the title names a cut
 COLUMNS, PANEL_HEIGHT = 3, 340  # of the figure of costs, in panels and in pixels
 SPLITS = {
     "test": ("test", {"size": 7, "color": COLOURS[1], "symbol": "diamond"}),
@@ -40,10 +40,10 @@ def text(table: Sequence[Row], axes: Sequence[str], metric: str) -> str:
 
 
 def remarks(found: Sequence[Row], metric: str) -> list[str]:
-    """Lines below the table: split rules, how configurations are judged, and collapsed runs."""
+    """Lines below the table: split rules, metric and intervals, and the number of collapsed runs."""
     folds = any(row["folds"] > 1 for row in found)
     over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
-    judged = f"Configurations are judged by validation {metric} alone; in brackets 95 % intervals over {over}."
+    judged = f"Configurations are compared by validation {metric} alone; brackets have 95 % intervals over {over}."
     paired = f"Differences are paired by {'fold' if folds else 'repetition'}."
     lines = [*(f"split: {rule}" for rule in split_rules(found)), f"{judged} {paired}"]
     if count := sum(bool(row.get("collapsed")) for row in found):
@@ -52,7 +52,7 @@ def remarks(found: Sequence[Row], metric: str) -> list[str]:
 
 
 def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[list[str]]:
-    """The words of each line, the head first; a star where the configuration is the best of its stage."""
+    """The texts of each line, the head first; a star marks the best configuration of a stage."""
     costs = heads(table)
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
     head = ["", *stage, "name", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
@@ -69,23 +69,23 @@ def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[
 
 
 def heads(table: Sequence[Row]) -> dict[str, str]:
-    """The costs that any configuration knows, by the words above their columns; the parameters always."""
+    """The known costs, by their column heads; always with the parameters."""
     known = [name for name in COSTS if name == "parameters" or any(row.get(name) is not None for row in table)]
     return {COSTS[name].head: name for name in known}
 
 
 def shown_cost(row: Row, name: str) -> str:
-    """A cost as it stands in its column, empty where it is not known."""
+    """A cost as text; empty if unknown."""
     return "" if row.get(name) is None else digits(row[name] / COSTS[name].unit)
 
 
 def shown(value: Any) -> str:
-    """The value of an axis, four digits of a number; empty where the flag is left out."""
+    """The value of an axis as text, four digits of a number; empty if the flag is left out."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def interval(row: Row, name: str) -> str:
-    """A mean with its interval and, where runs have collapsed, the mean without them."""
+    """A mean with its interval and, if runs have collapsed, the mean without them."""
     mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
     if mean is None:
         return ""
@@ -124,7 +124,7 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
 
 
 def name_of(row: Row, axes: Sequence[str]) -> str:
-    """A configuration in the values of its axes; a switch, which says nothing alone, with its name."""
+    """A configuration as the values of its axes; a switch with its name."""
     known = {axis: row[axis] for axis in axes if row.get(axis) is not None}
     words = [f"{axis}={value}" if value in ("true", "false") else shown(value) for axis, value in known.items()]
     values = " ".join(words) or (f"without {', '.join(axes)}" if axes else row["cell"])
@@ -134,10 +134,9 @@ def name_of(row: Row, axes: Sequence[str]) -> str:
 def front(
     costs: Sequence[float], scores: Sequence[float], *, dearer_first: bool = False, mode: str = "max"
 ) -> list[int]:
-    """The points that no other beats in cost or score without losing in the other (Pareto), from the cheapest on.
+    """Indices of the Pareto front of cost and score, from the cheapest on; one index for equal points.
 
-    `dearer_first` is for a cost of which more is better, `mode` is the better direction of scores. Of equal points one
-    is returned.
+    `dearer_first` is for costs like rows per second, where more is better; `mode` is the better direction of scores.
     """
     sign, better = (-1 if dearer_first else 1), (1 if mode == "max" else -1)
     order = sorted(range(len(costs)), key=lambda i: (sign * costs[i], -better * scores[i]))
@@ -149,9 +148,9 @@ def front(
 
 
 def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
-    """The mean score of each configuration against each known cost, cheaper to the left, with the front of validation.
+    """The mean score of each configuration against each known cost, cheaper to the left, with the validation front.
 
-    A panel a cost with one scale of scores; a point a configuration and split, with its interval and its name.
+    One panel a cost, one scale of scores; one point a configuration and split, with interval and name.
     """
     from plotly.subplots import make_subplots
 
@@ -174,7 +173,7 @@ def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
 
 
 def _traces(table: Sequence[Row], names: Names, metric: str, name: str) -> list[dict[str, Any]]:
-    """The points of both splits against one cost, and below them the front of validation with its names."""
+    """The points of both splits against one cost, and below them the validation front with its names."""
     points = {split: _points(table, names, name, split) for split in SPLITS}
     x, y, texts = (points["val"][key] for key in ("x", "y", "text"))
     best = front(x, y, dearer_first=COSTS[name].more_is_better, mode=mode(metric))
@@ -220,7 +219,7 @@ def _points(table: Sequence[Row], names: Names, name: str, split: str) -> dict[s
 
 
 def _limits(table: Sequence[Row]) -> list[float] | None:
-    """Limits of the axis of scores: all points and intervals, within 0 and 1 where all means are."""
+    """Limits of the score axis: all points and intervals, cut to 0 to 1 if all means are in it."""
     means = [row[f"{split}_mean"] for row in table for split in SPLITS if row[f"{split}_mean"] is not None]
     ends = [row[f"{split}_{part}"] for row in table for split in SPLITS for part in ("low", "high")]
     if not means:
@@ -234,7 +233,7 @@ def _limits(table: Sequence[Row]) -> list[float] | None:
 
 
 def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "Figure":
-    """Every axis, the parameters and the score as upright lines, a configuration as a line through them."""
+    """Parallel coordinates: all axes, the parameters and the score; one line a configuration."""
     from plotly.graph_objects import Figure
 
     known = [row for row in table if row["val_mean"] is not None]
@@ -249,7 +248,7 @@ def parallel_figure(table: Sequence[Row], axes: Sequence[str], metric: str) -> "
 
 
 def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
-    """An axis of numbers as it is; of words, or of few numbers, its values at equal distances."""
+    """One coordinate: numbers on their own scale; words, or few numbers, at equal distances."""
     kinds = list(dict.fromkeys(values))
     numbers = all(isinstance(value, int | float) for value in values)
     if numbers and len(kinds) > 8:
@@ -260,22 +259,22 @@ def _dimension(axis: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def curves_figure(ledger: Ledger, rows: Sequence[Row], names: Names, metric: str) -> "Figure":
-    """The validation score of every epoch, a line a run, a colour a configuration."""
+    """The validation score of every epoch, one line a run, one colour a configuration."""
     from plotly import express
 
-    begun = [row for row in rows if row.get("epochs")]
+    started = [row for row in rows if row.get("epochs")]
     points = [
         (row["run"], escape(names[row["stage"], row["cell"]]), epoch["epoch"], epoch["val"].get(metric))
-        for row in begun[:MOST_CURVES]
+        for row in started[:MOST_CURVES]
         for epoch in tables.epochs(ledger.root / row["run"])
     ]
     frame = DataFrame(points, columns=["run", "name", "epoch", "score"])
-    title = f"the first {MOST_CURVES} of {len(begun)} runs" if len(begun) > MOST_CURVES else None
+    title = f"the first {MOST_CURVES} of {len(started)} runs" if len(started) > MOST_CURVES else None
     return express.line(frame, x="epoch", line_group="run", markers=True, title=title, **_look(names, metric))
 
 
 def boxes_figure(rows: Sequence[Row], names: Names, metric: str) -> "Figure":
-    """The validation scores of each configuration's runs, as boxes with their points; collapsed runs have a cross."""
+    """Box plots of each configuration's validation scores; a cross marks a collapsed run."""
     from plotly import express
 
     points = [
@@ -299,7 +298,7 @@ def boxes_figure(rows: Sequence[Row], names: Names, metric: str) -> "Figure":
 
 
 def _look(names: Names, metric: str) -> dict[str, Any]:
-    """The score over runs, each configuration in its colour."""
+    """Axes, labels and colours of both figures of scores."""
     order = {"name": [*map(escape, names.values())]}
     colours = {"color": "name", "category_orders": order, "color_discrete_sequence": COLOURS}
     labels = {"score": f"validation {metric}", "name": ""}

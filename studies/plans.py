@@ -1,26 +1,26 @@
-"""A file becomes a plan: YAML, or Python that sets GRID (and BASE, REPS, FOLDS) in the algebra of `studies.grid`.
+"""Reads a plan from a file: YAML, or Python that sets GRID (and BASE, REPS, FOLDS) in the algebra of `studies.grid`.
 
     base: {dataset: synth, epochs: 5}
     reps: 3
     grid:
-      - zip: {optimizer: [sgd, adam], lr: [0.05, 0.001]}     side by side
+      - zip: {optimizer: [sgd, adam], lr: [0.05, 0.001]}     first with first, second with second
         cross: {model-name: [cnn1d_3, resnet1d_10]}          each with each
-      - cross: {model-name: lstm_1}                          and these configurations after those
+      - cross: {model-name: lstm_1}                          more configurations
 
-Every value is read as text, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out.
-`folds` is the number of folds of the training rows that validate in turn. In place of `grid` there may be stages:
+Every value is text, as on a command line: 1e-4, no and 12:30 mean themselves. A bare ~ leaves the flag out. `folds` is
+the number of folds of the training rows, each once for validation. A file can have stages in place of `grid`:
 
     stages:
       - name: head
-        base: {train: head, epochs: 5}                       over the file's base
+        base: {train: head, epochs: 5}                       added to the file's base
         grid: {cross: {lr: [0.001, 0.01]}}
       - {name: all, from: head, base: {pretrained: head, train: all}, grid: {cross: {lr: 'loguniform(1e-5, 1e-3)'}},
          search: tpe, trials: 20, pruner: median, refine: true}
       - {name: final, from: all, seeds: 10}
 
-`from` starts with the flags of the best configuration of an earlier stage. Where `pretrained` names a stage, each run
-starts with the weights of the run with the same seed and fold of that stage's best configuration, so that no weights
-have been trained on rows that validate.
+`from` takes the flags of the best configuration of an earlier stage. If `pretrained` names a stage, each run starts
+with the weights of that stage's best configuration, from the run with the same seed and fold: those weights never saw
+the validation rows.
 """
 
 import re
@@ -44,7 +44,7 @@ SHIPPED = ROOT / "grids"
 NULL = ("", "~", "null")
 MOST_BYTES = 2**20
 MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
-MOST_DEPTH, MOST_VALUES = 20, 100_000  # of a file, with its aliases written out
+MOST_DEPTH, MOST_VALUES = 20, 100_000  # of a file, with expanded aliases
 SHAPE = "base, reps, folds and grid, or stages; in grid a list of zip and cross"
 NAME = re.compile(r"[A-Za-z]\w{0,29}", re.ASCII)
 PRETRAINED = "pretrained"
@@ -54,9 +54,9 @@ EMPTY = Grid(())
 
 @dataclass(frozen=True)
 class Stage:
-    """A grid, a search through one with `trials`, or the best configuration of `source` again on new `seeds`.
+    """A grid, a search with `trials`, or the best configuration of the stage `source` again on new `seeds`.
 
-    The names in `ledger.STAGES` are for the stages of a file that has none; these have their whole grid already.
+    The names in `ledger.STAGES` are for files without stages; the grid of these stages is already whole.
     """
 
     name: str
@@ -72,18 +72,18 @@ class Stage:
 
     @property
     def named(self) -> bool:
-        """Whether the file names it."""
+        """Whether the stage comes from the file."""
         return self.name not in STAGES
 
     @property
     def label(self) -> str:
-        """The stage of its records."""
+        """The stage's name in its records."""
         return SEARCH if self.name == FIRST and (self.search or self.refine) else self.name
 
     def whole(self, inherited: Mapping[str, str | None], best: Mapping[str, str]) -> Grid:
-        """The grid with the flags of every configuration: `inherited`, over it the stage's base, over that its axes.
+        """The grid with all flags: `inherited`, overridden by the stage's base, overridden by its axes.
 
-        `best` names the best configuration of every earlier stage, for runs that start with its weights.
+        `best` has the name of every earlier stage's best configuration, as a source of weights.
         """
         if not self.named:
             return self.grid
@@ -99,9 +99,9 @@ OF_A_STAGE = {"from" if each.name == "source" else each.name for each in fields(
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study runs: the configurations of a grid, or `stages` with a grid each and `base` in all of them.
+    """The runs of a study: a grid, or `stages` with their own grids and a common `base`.
 
-    `folds` is 1 where no folds validate in turn; with `tested` False no run opens the test split.
+    `folds` is 1 for no folds; with `tested` False no run opens the test split.
     """
 
     grid: Grid
@@ -112,15 +112,15 @@ class Plan:
     tested: bool = True
 
     def ordered(self, typed: Mapping[str, Any], *, folds: int | None = None, tested: bool = True) -> "Plan":
-        """The plan with its stages; without any in the file these come from the flags `typed` for stages.
+        """The plan with its stages, from the file or else from the `typed` flags.
 
-        Raises UsageError where the file has stages and a flag says what they say.
+        Raises UsageError if the file has stages and a flag for stages is typed.
         """
         plan = replace(self, folds=folds or self.folds, tested=tested)
         typed = {name: value for name, value in typed.items() if value not in (None, False)}
         if self.stages and typed:
             name = next(iter(typed))
-            what = f"--{name} is for a grid without stages, here the file says it"
+            what = f"--{name} is only valid for a file without stages"
             raise UsageError(what, hint=f"{name}: in a stage")
         if self.stages:
             return plan
@@ -131,7 +131,7 @@ class Plan:
 
 
 def find(grid: str) -> Path:
-    """The file of a grid; raises UsageError for a name without ending that neither a file nor a shipped grid has."""
+    """The path of a grid: a file, or a shipped grid by name. Raises UsageError for an unknown name."""
     path, shipped = Path(grid), {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
     if path.suffix or path.exists():
         return path
@@ -141,8 +141,7 @@ def find(grid: str) -> Path:
 
 
 def read(path: Path) -> Plan:
-    """The plan of a .yaml, .yml or .py file. Raises UsageError for what is no grid, ResourceError where it cannot be
-    read."""
+    """The plan of a .yaml, .yml or .py file. Raises UsageError for an invalid grid, ResourceError if unreadable."""
     try:
         return _of_python(path) if path.suffix == ".py" else _of_yaml(_loaded(path))
     except UsageError as error:
@@ -154,20 +153,20 @@ def read(path: Path) -> Plan:
 
 
 def _of_python(path: Path) -> Plan:
-    """The plan of a Python file; a fault in it is a UsageError."""
-    sys.modules["toolbox.grid"] = algebra  # the name of `studies.grid` in grids that were written for earlier versions
+    """The plan of a Python file. Raises UsageError for any error in the file."""
+    sys.modules["toolbox.grid"] = algebra  # grids for earlier versions import this name
     try:
         found = runpy.run_path(str(path))
     except (UsageError, OSError):
         raise
     except (Exception, SystemExit) as error:
-        what = f"the file cannot be run, {type(error).__name__}: {error}"
-        raise UsageError(what, hint="python, and the file") from error
+        what = f"the file fails with {type(error).__name__}: {error}"
+        raise UsageError(what, hint="run it with python") from error
     finally:
         del sys.modules["toolbox.grid"]
     grid, base = found.get("GRID"), found.get("BASE", {})
     if not isinstance(base, Mapping):
-        raise UsageError("BASE is no mapping of flags", hint='BASE = {"dataset": "synth"}')
+        raise UsageError("BASE is not a mapping of flags", hint='BASE = {"dataset": "synth"}')
     if not isinstance(grid, Grid):
         raise UsageError("the file sets no GRID", hint='GRID = Option("lr", [0.001, 0.01]), from studies.grid')
     grid = fixed(base) * (grid if grid.terms else fixed({}))
@@ -179,18 +178,18 @@ def _of_yaml(found: Mapping[str, Any]) -> Plan:
         raise UsageError(f"a grid has no '{min(unknown)}'", hint=SHAPE)
     base, grid, stages = read_base(found.get("base", {})), read_grid(found.get("grid", [])), found.get("stages", [])
     if stages and (grid.terms or not isinstance(stages, list)):
-        raise UsageError("a file has a grid or a list of stages", hint="grid within a stage")
+        raise UsageError("the file needs either a grid or a list of stages", hint="grid within a stage")
     grid = fixed(base) * (grid if grid.terms else fixed({}))
     reps, folds = (count(name, found.get(name, "1")) for name in ("reps", "folds"))
     return Plan(grid, reps, folds, base, read_stages(stages, reps=reps))
 
 
 def _loaded(path: Path) -> Mapping[str, Any]:
-    """The content of a YAML file whose size, depth and aliases are those of a grid."""
+    """The content of a YAML file. Raises UsageError if its size, depth or aliases exceed the limits of a grid."""
     import yaml
 
     class Loader(yaml.BaseLoader):
-        """Every scalar is text, null where nothing, ~ or null stands bare; no mapping has a key twice."""
+        """Reads every scalar as text, a bare null, ~ or nothing as None; refuses a key that occurs twice."""
 
         def construct_scalar(self, node: Any) -> Any:
             text = super().construct_scalar(node)
@@ -213,9 +212,9 @@ def _loaded(path: Path) -> Mapping[str, Any]:
         node = loader.get_single_node()
         values, depth = _size(node, {}) if node else (0, 0)
         if depth > MOST_DEPTH:
-            raise UsageError(f"the file is nested {depth} deep, at most {MOST_DEPTH} are read", hint=SHAPE)
+            raise UsageError(f"the file is nested {depth} deep, the limit is {MOST_DEPTH}", hint=SHAPE)
         if values > MOST_VALUES:
-            what = f"the file has {values:,} values, its aliases written out; at most {MOST_VALUES:,} are read"
+            what = f"the file has {values:,} values with expanded aliases, the limit is {MOST_VALUES:,}"
             raise UsageError(what, hint="a grid of fewer values, or several files")
         found = loader.construct_document(node) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -226,7 +225,7 @@ def _loaded(path: Path) -> Mapping[str, Any]:
 
 
 def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Number of values and depth below a node; `sizes` has those of earlier nodes, None of the nodes around it."""
+    """Number of values and depth below a node; `sizes` has the sizes of earlier nodes, None for enclosing nodes."""
     if id(node) not in sizes:
         sizes[id(node)] = None
         inner = node.value if isinstance(node.value, list) else []
@@ -235,23 +234,23 @@ def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int
         sizes[id(node)] = (1 + sum(count for count, _ in found), 1 + max((depth for _, depth in found), default=0))
     size = sizes[id(node)]
     if size is None:
-        what = f"an alias stands within what it names, at line {node.start_mark.line + 1}"
-        raise UsageError(what, hint="the values in its place")
+        what = f"an alias at line {node.start_mark.line + 1} contains itself"
+        raise UsageError(what, hint="the values instead of the alias")
     return size
 
 
 def read_grid(found: Any) -> Grid:
-    """The sum of the lines of `grid`; without a line a grid without terms."""
+    """The sum of the lines of `grid`; a grid without terms if there is no line."""
     few_enough(len(_list(found)))
     return reduce(add, map(_entry, _list(found)), EMPTY)
 
 
 def read_base(found: Any) -> Mapping[str, str | None]:
-    """Flags with a value each, None for one that is left out."""
+    """Flags with their values, None for a flag to leave out."""
     base = mapping(found, "base")
     if odd := [key for key, value in base.items() if not (value is None or isinstance(value, str))]:
         hint = f'{odd[0]}: "one,other", commas and all as on a command line'
-        raise UsageError(f"{odd[0]} in base is not one value", hint=hint)
+        raise UsageError(f"{odd[0]} in base must be a single value", hint=hint)
     return {flag_key(key): value for key, value in base.items()}
 
 
@@ -260,7 +259,7 @@ def _list(found: Any) -> list[Any]:
 
 
 def _entry(found: Any) -> Grid:
-    """One line of `grid`: its zip, of which there may be a list, and its cross, each with each."""
+    """One line of `grid`: the product of its zip, or list of zips, and its cross."""
     entry = mapping(found, "a line of grid")
     if not entry or (unknown := entry.keys() - {"zip", "cross"}):
         raise UsageError(f"a line of grid has no '{min(unknown)}'" if entry else "a line of grid is empty", hint=SHAPE)
@@ -282,7 +281,7 @@ def _axes(found: Any, where: str) -> list[Grid]:
 def _axis(key: str, found: Any) -> Grid:
     values = _list(found)
     if not all(value is None or isinstance(value, str) for value in values):
-        raise UsageError(f"the values of {key} are no list of words", hint=f"{key}: [one, other]")
+        raise UsageError(f"the values of {key} are not a list of words", hint=f"{key}: [one, other]")
     return Option(key, (parse_range(found) if isinstance(found, str) else None) or values)
 
 
@@ -291,12 +290,12 @@ def mapping(found: Any, where: str) -> Mapping[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise UsageError(f"{where} is no mapping of names", hint=SHAPE)
+        raise UsageError(f"{where} is not a mapping of names", hint=SHAPE)
     return found
 
 
 def count(name: str, found: Any) -> int:
-    """The whole number from 1 that stands at `name`."""
+    """The whole number from 1 at the key `name`. Raises UsageError for anything else."""
     text = str(found)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MOST_COUNT):
         what = f"{name} is {text[:40]}, must be a number from 1 on, at most {MOST_COUNT:,}"
@@ -305,26 +304,25 @@ def count(name: str, found: Any) -> int:
 
 
 def over(below: Mapping[str, str | None], above: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Two sets of flags as one, in which those `above` count; a flag and a part of it (model-args.dropout) are the
-    same."""
+    """The flags `below`, overridden by `above`; a flag and a part of it (model-args.dropout) count as the same."""
     return {key: value for key, value in below.items() if not any(same(key, other) for other in above)} | {**above}
 
 
 def _starting(axis: Axis, best: Mapping[str, str]) -> Axis:
-    """An axis in which weights are those of the best configuration of a stage, where a row names the stage."""
+    """An axis with each stage's name in `pretrained` replaced by its best configuration."""
     rows = ({key: best.get(value, value) if key == PRETRAINED else value for key, value in row.items()}
             for row in axis.rows)  # fmt: skip
     return replace(axis, rows=tuple(rows))
 
 
 def source_of(cell: Cell, stages: Collection[str]) -> tuple[str, str] | None:
-    """Stage and name of the configuration whose weights a configuration starts with; None without one of a stage."""
+    """Stage and name of the configuration that `cell` takes its initial weights from; None if not from a stage."""
     stage, dash, name = cell.get(PRETRAINED, "").partition("-")
     return (stage, name) if dash and stage in stages else None
 
 
 def read_stages(found: Sequence[Any], *, reps: int) -> list[Stage]:
-    """The stages of a file, with `reps` repetitions where one gives none. Raises UsageError for what is no stage."""
+    """The stages of a file, with `reps` as their default. Raises UsageError for an invalid stage."""
     stages: list[Stage] = []
     for number, written in enumerate(found, start=1):
         try:
@@ -337,7 +335,7 @@ def read_stages(found: Sequence[Any], *, reps: int) -> list[Stage]:
 def _stage(found: Mapping[str, Any], before: Sequence[Stage], reps: int) -> Stage:
     name, last = str(found.get("name", "")), "seeds" in found
     if not NAME.fullmatch(name) or name in (*STAGES, *(stage.name for stage in before)):
-        what = f"'{name[:40]}' is no name of a stage, or another's" if name else "a stage has no name"
+        what = f"'{name[:40]}' is not a valid, free name of a stage" if name else "a stage has no name"
         raise UsageError(what, hint=f"name: head; letters and digits, not {', '.join(STAGES)}")
     known = OF_THE_LAST if last else OF_A_STAGE
     if unknown := found.keys() - known:
@@ -345,17 +343,17 @@ def _stage(found: Mapping[str, Any], before: Sequence[Stage], reps: int) -> Stag
         raise UsageError(what, hint=", ".join(sorted(known)))
     source, sources = found.get("from") or "", [stage.name for stage in before if not stage.seeds]
     if source not in (*sources, *[""] * (not last)):
-        what = f"no stage before is called {str(source)[:40]}" if source else "a stage with seeds needs from"
+        what = f"no earlier stage is named {str(source)[:40]}" if source else "a stage with seeds needs from"
         raise UsageError(what, hint=f"from: {', '.join(sources) or 'nothing, in the first stage'}")
     refine = str(found.get("refine", "false"))
     if refine not in SWITCH:
-        raise UsageError(f"refine is {refine}, it is a switch", hint="true or false")
+        raise UsageError(f"refine is {refine}, must be true or false", hint="true or false")
     values: dict[str, Any] = {key: count(key, found[key]) for key in ("trials", "seeds") if key in found}
     values |= {key: str(found[key]) for key in ("search", "pruner") if found.get(key)}
     reps, base = count("reps", found.get("reps", reps)), read_base(found.get("base", {}))
     stage = Stage(name, source, base, read_grid(found.get("grid", [])), reps, refine=SWITCH[refine], **values)
     if (stage.trials or stage.pruner or stage.refine) and not stage.search:
-        raise UsageError("trials, pruner and refine go with search", hint="search: tpe")
+        raise UsageError("trials, pruner and refine need search", hint="search: tpe")
     if stage.search and not stage.trials:
         raise UsageError("search needs trials", hint="trials: 20")
     return stage

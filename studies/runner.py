@@ -1,11 +1,11 @@
-"""Carry out runs with Dask: on processes of this machine, or on the workers of a running scheduler.
+"""Carry out runs with Dask: in processes on this machine, or on the workers of a running scheduler.
 
     with Workers(2) as workers, workers.at_work(ledger, total, done=0, most=8) as (engine, bar):
         engine.submit(job)
         job, outcome = engine.next()
 
-A worker that dies is replaced, and another resumes its run from the checkpoint. `Bars` are a bar, a line for each
-worker and the time left; the same goes into a log file as lines.
+Dask replaces a dead worker, and another worker resumes its run from the checkpoint. `Bars` shows a bar, a line for each
+worker and the time left, and writes them into the log file.
 """
 
 import logging
@@ -27,11 +27,11 @@ from toolbox.errors import ResourceError
 from toolbox.terminal import StopRequest
 
 ROOT = str(Path(__file__).resolve().parent.parent)
-SHOW_S, LOG_S = 2.0, 30.0  # between two looks at the workers; between two lines of the log
-AGAIN_S = 2.0  # between two looks at the workers, and until a run that another process holds is tried again
-CONNECT_S, PATIENCE_S = 10, 20.0  # that a scheduler may take to be found, and to answer
+SHOW_S, LOG_S = 2.0, 30.0  # between two updates of the bars; between two lines of the log
+AGAIN_S = 2.0  # between two requests to the scheduler, and before another try of a run that another process holds
+CONNECT_S, PATIENCE_S = 10, 20.0  # limits for a scheduler to connect, and to answer
 LOOPBACK = "127.0.0.1"
-LESS = "fewer --workers or a smaller batch-size, where memory was short, and --retry"
+LESS = "fewer --workers or a smaller batch-size, if memory was short, and --retry"
 CHATTER = ("distributed", "tornado", "asyncio", "bokeh")
 Outcome = dict[str, Any]
 Group = tuple[Job, ...]
@@ -39,7 +39,7 @@ log = logging.getLogger("commander")
 
 
 class Above(logging.Handler):
-    """Lines on stderr, above the bar where there is one."""
+    """Writes log lines on stderr, above a bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -49,7 +49,7 @@ class Above(logging.Handler):
 
 
 class Bars(ExitStack):
-    """A bar over `total` runs of which `done` are from earlier commands, and below it a line for each worker."""
+    """A bar over `total` runs, `done` of them in earlier commands, and a line for each worker below it."""
 
     def __init__(self, total: int, *, done: int = 0) -> None:
         super().__init__()
@@ -66,8 +66,7 @@ class Bars(ExitStack):
         log.info("%s %s%s", key, outcome["state"], f": {outcome['error']}" if outcome.get("error") else "")
 
     def show(self, ask: Callable[[], Mapping[str, str]]) -> None:
-        """The run of each worker, by the worker's name: on the terminal every two seconds, in the log twice a
-        minute."""
+        """Show the run of each worker, as `ask` returns it by the worker's name; every 30 s in the log too."""
         now_s = time.monotonic()
         to_log = now_s - self.logged_s > LOG_S
         if now_s - self.shown_s < SHOW_S or (self.bar.disable and not to_log):
@@ -81,11 +80,11 @@ class Bars(ExitStack):
         self.bar.set_postfix_str(self.left(), refresh=True)
         if to_log:
             self.logged_s = now_s
-            rest = "; ".join(doing.values()) or "no worker has begun"
+            rest = "; ".join(doing.values()) or "no worker has started"
             _into_files(f"{self.done} of {self.total} runs ended, {self.left()}; {rest}")
 
     def left(self) -> str:
-        """The time left at the pace so far."""
+        """The time left, estimated from the runs so far."""
         if self.done == self.before:
             return "time left not known yet"
         left_s = (time.monotonic() - self.begun_s) / (self.done - self.before) * (self.total - self.done)
@@ -100,26 +99,28 @@ def _into_files(line: str) -> None:
 
 
 def threads_each(workers: int) -> int:
-    """Threads of torch for each of `workers`: OMP_NUM_THREADS, or its share of the cores."""
+    """Torch threads for each of `workers`: OMP_NUM_THREADS, or a share of the cores."""
     typed = os.environ.get("OMP_NUM_THREADS", "")
     return int(typed) if typed.isdigit() and int(typed) else max(1, cores() // workers)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> str:
-    """The GPUs of this machine, by number."""
+    """The numbers of this machine's GPUs, with commas."""
     import torch
 
     return ",".join(map(str, range(torch.cuda.device_count())))
 
 
 class Workers(ExitStack):
-    """`count` processes of this machine, on the GPUs that `gpus` names in turn, or those of the scheduler at
-    `address`; started when they are first needed, and closed at the end."""
+    """`count` processes on this machine and its `gpus`, or the workers of the scheduler at `address`.
+
+    They start at the first `at_work`, and close at the end.
+    """
 
     def __init__(self, count: int | None = None, *, gpus: str | None = None, address: str | None = None) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class Workers(ExitStack):
 
     @contextmanager
     def at_work(self, ledger: Ledger, total: int, *, done: int, most: int) -> Iterator[tuple["Engine", Bars]]:
-        """An engine with `most` workers, as far as there are so many, and a bar over `total` runs."""
+        """An engine with at most `most` workers, and a bar over `total` runs."""
         wanted = min(self.count, most)
         if self.client is None or (wanted != self.started and not self.address):
             self.close()
@@ -138,16 +139,16 @@ class Workers(ExitStack):
             yield Engine(self.client, ledger), bar
 
     def branches(self, asked: int, runs: int) -> int:
-        """The number of runs that a worker steps in turn: as `asked`, but few enough that each worker has one."""
+        """The number of runs in one worker: at most `asked`, few enough to keep every worker busy."""
         return max(1, min(asked, -(-runs // (1 if self.address else self.count))))
 
 
 @contextmanager
 def connected(*, workers: int, gpus: str | None = None, address: str | None = None) -> Iterator[Any]:
-    """A client of the scheduler at `address` or, without one, of a cluster of `workers` processes here.
+    """A client of the scheduler at `address` or, without one, of a new cluster of `workers` processes here.
 
-    The cluster here has keys of its own that exist in memory alone, listens on the loopback, and answers no HTTP
-    request. A scheduler elsewhere is asked with the keys that Dask's configuration names (`write_keys`).
+    The new cluster has its own TLS keys, in memory only, listens on the loopback, and answers no HTTP request. A
+    scheduler at `address` needs the keys in Dask's configuration (`write_keys`).
     """
     import distributed
 
@@ -168,8 +169,8 @@ def connected(*, workers: int, gpus: str | None = None, address: str | None = No
 
 @contextmanager
 def _local(workers: int, gpus: str | None) -> Iterator[Any]:
-    """A cluster of processes of this machine that nobody else can use."""
-    import cryptography  # noqa: F401, the keys are made with it: a missing package is named here
+    """A private cluster of processes on this machine."""
+    import cryptography  # noqa: F401, makes the keys: imported here so that the error names a missing package
     import dask
     import distributed
 
@@ -192,8 +193,7 @@ def _local(workers: int, gpus: str | None) -> Iterator[Any]:
 
 
 def write_keys(folder: Path) -> None:
-    """Make the keys of a cluster of several machines, in a folder that its owner alone can read, for Dask's
-    configuration."""
+    """Write the TLS keys of a cluster of several machines into a folder that only its owner can read."""
     import distributed
 
     made = distributed.Security.temporary()
@@ -206,22 +206,22 @@ def write_keys(folder: Path) -> None:
 
 
 def _closed(part: Any, *, timeout: float) -> None:
-    """Close a client or a cluster; one whose scheduler is gone may refuse."""
+    """Close a client or a cluster; ignores errors, such as a dead scheduler."""
     with suppress(Exception):
         part.close(timeout=timeout)
 
 
 class Engine:
-    """Jobs go in, alone or as branches; outcomes come out as they are done.
+    """Takes jobs, alone or as branches, and returns their outcomes.
 
-    A worker has one job or one group of branches, so those submitted first start first, and a configuration that
-    kills its worker is never confused with another.
+    A worker has one job or one group of branches at a time, so that jobs start in the order of submission, and a crash
+    is never attributed to another configuration.
     """
 
     def __init__(self, client: Any, ledger: Ledger) -> None:
         self.client, self.ledger, self.driver = client, ledger, uuid.uuid4().hex
         self.backlog: deque[Group] = deque()
-        self.later: list[tuple[float, Job]] = []  # held by another process; not before this time
+        self.later: list[tuple[float, Job]] = []  # (not before this time, a job that another process holds)
         self.futures: dict[str, tuple[Group, Any]] = {}
         self.ended: deque[tuple[Job, Outcome]] = deque()
         self.finished: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -234,11 +234,11 @@ class Engine:
         return sum(map(len, groups)) + len(self.later) + len(self.ended)
 
     def submit(self, *jobs: Job) -> None:
-        """Append a job to the backlog, or several that one worker steps in turn."""
+        """Append a job to the backlog, or several jobs as branches of one worker."""
         self.backlog.append(jobs)
 
     def next(self, timeout_s: float = 0.5) -> tuple[Job, Outcome] | None:
-        """The next outcome, None without one in the time. Raises ResourceError where the scheduler is gone."""
+        """The next outcome, None after `timeout_s`. Raises ResourceError if the scheduler is gone."""
         self._look()
         for due_s, job in [each for each in self.later if each[0] <= time.monotonic()]:
             self.later.remove((due_s, job))
@@ -250,7 +250,7 @@ class Engine:
         return self.ended.popleft() if self.ended else None
 
     def _wait(self, timeout_s: float) -> None:
-        """Take in the next result of a worker."""
+        """Wait for the next result of a worker."""
         try:
             jobs, future = self.futures.pop(self.finished.get(timeout=timeout_s))
         except queue.Empty:
@@ -272,7 +272,7 @@ class Engine:
         future.add_done_callback(lambda _: self.finished.put(name))
 
     def _look(self) -> None:
-        """Ask, once in two seconds, for the workers and the job of each."""
+        """Ask the scheduler, at most every two seconds, for the workers and their jobs."""
         if time.monotonic() - self.asked_s < AGAIN_S:
             return
         self.asked_s = time.monotonic()
@@ -295,22 +295,21 @@ class Engine:
         }
 
     def _free(self, job: Job) -> None:
-        """Remove the lock of a run that a worker of this study held, on any host, where that worker is dead."""
+        """Remove the lock of a run if a dead worker of this study held it, on any host."""
         record, folder = self.ledger.record(job.key), self.ledger.status_of(job).folder
         if not (record and folder):
             return
         try:
             lock = files.read_json(folder / "lock")
             holder = {"host": lock["host"], "pid": lock["pid"]}
-        except (ValueError, TypeError, LookupError):  # nobody's, or not of this program
+        except (ValueError, TypeError, LookupError):  # no lock, or not of this program
             return
         if holder == record.get("by") and holder not in self.client.run(_in_worker("me"), ROOT).values():
             log.warning("%s was held by process %s on %s, which is gone", job.key, holder["pid"], holder["host"])
             (folder / "lock").unlink(missing_ok=True)
 
     def _outcomes(self, future: Any, jobs: Group) -> list[tuple[Job, Outcome]]:
-        """The outcome of each job; those of a group that ended as a whole are tried again one by one, to see which
-        it was."""
+        """The outcome of each job. A group that died is tried again job by job, to find the culprit."""
         if future.status == "finished":
             return list(zip(jobs, future.result(), strict=True))
         if future.status == "error" and len(jobs) > 1:
@@ -332,7 +331,7 @@ class Engine:
         return ResourceError("the scheduler is gone", where=str(self.client.scheduler.address), hint=hint)
 
     def pass_on(self, stop: StopRequest) -> None:
-        """Let all runs end where a stop was requested; asked again for what a worker began in the meantime."""
+        """Stop all runs after a stop request; repeats it for runs that a worker has just started."""
         if stop.requested is not None and time.monotonic() - self.stopped_s > AGAIN_S:
             self.stopped_s = time.monotonic()
             self.backlog.clear()
@@ -340,12 +339,12 @@ class Engine:
             self.stop(signum=stop.requested)
 
     def stop(self, keys: Sequence[str] | None = None, *, signum: int) -> None:
-        """Let the runs with these keys, or all, end after their step with a checkpoint."""
+        """End the runs with these keys, or all, after their step with a checkpoint."""
         self.client.run(_in_worker("stop"), ROOT, self.driver, keys, signum, on_error="ignore")
 
 
 def carry_out(engine: Engine, groups: Iterable[Group], bar: Bars, stop: StopRequest) -> None:
-    """Have the groups of jobs done; a requested stop is passed on, and waited for until all are at rest."""
+    """Carry out the groups of jobs; passes a stop request on, and waits until all runs have ended."""
     for jobs in groups:
         engine.submit(*jobs)
     while len(engine):
@@ -356,7 +355,7 @@ def carry_out(engine: Engine, groups: Iterable[Group], bar: Bars, stop: StopRequ
 
 
 def _in_worker(name: str) -> Callable[..., Any]:
-    """`worker.NAME` for a process that may know nothing of this program: a local function travels by value."""
+    """`worker.NAME` for a process without this program on its path: Dask sends a local function by value."""
 
     def call(root: str, *order: Any) -> Any:
         import sys

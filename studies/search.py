@@ -1,10 +1,8 @@
-"""A search over a grid with ranges: Optuna draws configurations and learns their validation scores; the test stays
-closed.
+"""A search over a grid with ranges: Optuna draws configurations by their validation scores; the test stays closed.
 
-Its trials are kept in `study.log` in the study's folder, and resumed: a trial that was under way when the driver ended
-is still the same run. Every draw has its own seed, so that one worker, stopped or not, tries the same configurations.
-Where folds validate in turn, the value of a trial is the mean over them. Its first fold runs alone, the pruner sees the
-epochs of that, and the others run only when it is done.
+`study.log` in the study's folder keeps the trials, so that a resumed search continues the runs of unfinished trials.
+Every draw has its own seed, so that a search with one worker tries the same configurations, stopped or not. With folds,
+the value of a trial is the mean over the folds. Its first fold runs alone, for the pruner; the others follow.
 """
 
 import logging
@@ -33,14 +31,14 @@ if TYPE_CHECKING:
 SAMPLERS = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # every configuration is queued, none is drawn
+    "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # never draws: all configurations are queued
 }
 PRUNERS = {
     "median": lambda epochs: optuna.pruners.MedianPruner(),
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
 }
 State = optuna.trial.TrialState
-# The lock of a journal that one process alone writes, since the study is locked as a whole.
+# The journal needs no lock of its own: the study is locked.
 ALONE: Any = SimpleNamespace(acquire=lambda: True, release=lambda: None)
 log = logging.getLogger("commander")
 
@@ -59,7 +57,7 @@ def _distribution(axis: Any) -> optuna.distributions.BaseDistribution:
 
 
 def known(sampler: str, pruner: str) -> None:
-    """Raise UsageError where a name is unknown."""
+    """Raise UsageError for an unknown name."""
     pick("search", SAMPLERS, sampler)
     if pruner:
         pick("pruner", PRUNERS, pruner)
@@ -67,7 +65,7 @@ def known(sampler: str, pruner: str) -> None:
 
 @dataclass
 class UnderWay:
-    """A configuration that is tried, the trials that drew it, and the final states of its runs."""
+    """A configuration on trial, the numbers of its trials, and the final states of its runs."""
 
     one: Configuration
     numbers: list[int]
@@ -75,7 +73,7 @@ class UnderWay:
 
 
 class Search:
-    """Asks Optuna for trials, has them run, and reports their epochs and results."""
+    """Gets trials from Optuna, submits their runs, and reports epochs and results."""
 
     def __init__(
         self, ledger: Ledger, space: Space, runs: Series, *, sampler: str, pruner: str = "", trials: int
@@ -100,9 +98,9 @@ class Search:
         self.reported: dict[int, int] = {}  # epochs
 
     def _queue_all(self) -> int:
-        """Queue every configuration of the space, once, and return their number."""
+        """Queue every configuration of the space once; returns their number."""
         if self.space.ranges():
-            what = "--search grid tries every configuration, and the grid has ranges"
+            what = "--search grid cannot try every value of a range"
             raise UsageError(what, hint="--search tpe or random")
         kinds = {name: list(axis) for name, axis in self.space.drawn().items()}
         few_enough(prod(map(len, kinds.values())))
@@ -113,16 +111,16 @@ class Search:
         return len(every)
 
     def left(self) -> int:
-        """The number of trials that have not begun."""
-        begun = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
-        return self.trials - sum(trial.state != State.FAIL or "cell" in trial.user_attrs for trial in begun)
+        """The number of trials that have not started."""
+        started = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
+        return self.trials - sum(trial.state != State.FAIL or "cell" in trial.user_attrs for trial in started)
 
     def under_way(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials that have begun and not ended."""
+        """The started, unfinished trials."""
         return self.study.get_trials(deepcopy=False, states=[State.RUNNING])
 
     def run(self, engine: "Engine", bar: "Bars", stop: "StopRequest") -> None:
-        """Resume the trials under way, then ask for more, until all have ended or a stop is requested."""
+        """Resume the unfinished trials, then start more, until all have ended or a stop is requested."""
         for trial in self.under_way():
             if trial.params.keys() == distributions(self.space).keys():
                 self._submit(engine, trial)
@@ -144,7 +142,7 @@ class Search:
         trial.set_user_attr("cell", self._submit(engine, trial))
 
     def _submit(self, engine: "Engine", trial: optuna.trial.Trial | optuna.trial.FrozenTrial) -> str:
-        """Hand over the first run of the configuration that a trial drew, unless it is tried already; its name."""
+        """Submit the first run of a trial's configuration, unless it runs already; returns the name."""
         one = configuration(self.space.cell(trial.params), self.runs)
         if one.name in self.under:
             self.under[one.name].numbers.append(trial.number)
@@ -154,8 +152,7 @@ class Search:
         return one.name
 
     def _tell(self, engine: "Engine", job: Job, outcome: "Outcome", bar: "Bars") -> None:
-        """A run has ended: after a trial's first fold its others begin, after its last the trial ends, unless it was
-        stopped."""
+        """Handle the end of a run: start the other folds after the first, and end the trial after the last."""
         tried = self.under[job.cell]
         tried.ended.append(outcome["state"])
         if tried.ended == [DONE]:
@@ -173,7 +170,7 @@ class Search:
             bar.ended(job.key, outcome)
 
     def _value(self, cell: str) -> float | None:
-        """The mean of the best epochs' scores over the runs of a configuration, None where a run has none."""
+        """The mean over a configuration's runs of their best epochs' scores; None if a run has none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
         best = [tables.best_epoch(self._history(key), self.metric) for key in keys]
         scores = [epoch["val"].get(self.metric) for epoch in best if epoch]
@@ -181,7 +178,7 @@ class Search:
         return sum(known) / len(known) if len(known) == len(keys) else None
 
     def _report(self, engine: "Engine") -> None:
-        """Report the epochs of the first runs under way to the pruner; a pruned run ends after its step."""
+        """Report the epochs of unfinished first runs to the pruner; a pruned run ends after its step."""
         if isinstance(self.study.pruner, optuna.pruners.NopPruner):
             return
         for cell, tried in self.under.items():

@@ -1,11 +1,11 @@
 """Carry out a plan, stage after stage: a grid, a search and the neighbours of its best, or the best on new seeds.
 
-    head    a grid, the network's head alone
+    head    a grid; trains only the network's head
     all     from head: a search and a grid around its best, with the head's weights of the same seed and fold
-    final   from all, seeds: the whole way again on all training rows, and one test a seed
+    final   from all, seeds: all stages again on all training rows, and one test a seed
 
-`check` finds faults before anything is written. The same command again resumes: finished runs are skipped, and a stage
-that would start from another best configuration is refused.
+`check` finds errors before anything is written. The same command again resumes: it skips finished runs, and refuses a
+stage that would start from another best configuration.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger("commander")
 
 
 def series(plan: Plan, stage: Stage) -> Series:
-    """The runs of each configuration of a stage; the test opens for a grid without folds, and for new seeds."""
+    """The runs of each configuration of a stage; only a grid without folds, and new seeds, are tested."""
     if stage.seeds:
         return Series(stage.name, stage.seeds, tested=plan.tested, seeds=UNSEEN, whole=plan.folds > 1)
     tested = plan.tested and plan.folds == 1 and stage.label == FIRST
@@ -35,15 +35,14 @@ def series(plan: Plan, stage: Stage) -> Series:
 
 
 def grid_of(plan: Plan, stage: Stage, best: dict[str, Cell], names: dict[str, str] | None = None) -> Grid:
-    """The grid of a stage; `best` are the best configurations of earlier stages, `names` name them as sources of
+    """The grid of a stage; `best` has the best configurations of earlier stages, `names` their names as sources of
     weights."""
     names = names or {name: f"{name}-00000000" for name in best}
     return stage.whole(best[stage.source] if stage.source else plan.base, names)
 
 
 def find(plan: Plan, stage: Stage, grid: Grid) -> Found:
-    """The configurations of a stage, or the space that it searches. Raises UsageError for one that no run could start
-    with."""
+    """The configurations or the search space of a stage. Raises UsageError for an invalid configuration."""
     runs = series(plan, stage)
     if not (stage.search or stage.refine):
         found = grid.cells()
@@ -64,10 +63,10 @@ def find(plan: Plan, stage: Stage, grid: Grid) -> Found:
 
 
 def check(plan: Plan) -> Checked:
-    """Grid and configurations, or space, of every stage but those of new seeds, by name; one configuration stands in
-    place of the best of earlier stages.
+    """Grid and configurations, or space, of every stage without new seeds, by name.
 
-    Raises UsageError for a stage that could not start, as far as that is known before the first is done.
+    The first configuration of an earlier stage stands in for its best. Raises UsageError for a stage that could not
+    start, as far as this is known before the first run.
     """
     checked: Checked = {}
     tried: dict[str, Cell] = {}
@@ -89,24 +88,24 @@ def check(plan: Plan) -> Checked:
         _check_weights(stage, probes[0], plan.stages)
     if len(set(monitors.values())) > 1:
         metrics = ", ".join(f"{name} by {metric}" for name, metric in monitors.items())
-        raise UsageError(f"stages are judged by one metric, these are by several: {metrics}", hint="monitor in base")
+        raise UsageError(f"all stages need the same monitor, they have: {metrics}", hint="monitor in base")
     return checked
 
 
 def _check_weights(stage: Stage, cell: Cell, stages: Sequence[Stage]) -> None:
-    """Raise UsageError where a stage has more repetitions than the stage whose weights it starts with."""
-    begun = plans.source_of(cell, [other.name for other in stages])
-    source = next((other for other in stages if begun and other.name == begun[0]), stage)
+    """Raise UsageError if a stage has more repetitions than the stage of its initial weights."""
+    weights = plans.source_of(cell, [other.name for other in stages])
+    source = next((other for other in stages if weights and other.name == weights[0]), stage)
     if stage.reps > source.reps:
-        what = f"stage {stage.name} has {stage.reps} repetitions, {source.name}, whose weights it starts with, has"
-        raise UsageError(f"{what} {source.reps}", hint="as many in both")
+        what = f"stage {stage.name} has {stage.reps} repetitions, its initial weights, of {source.name}, have"
+        raise UsageError(f"{what} {source.reps}", hint="the same number in both")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked plan that is carried out in the folder of a ledger; `retry` runs again what failed before.
+    """A checked plan, its ledger and workers; `retry` repeats failed runs.
 
-    `metric` judges configurations; without one that of the best epochs does.
+    `metric` decides the best configuration; by default the metric of the best epochs.
     """
 
     plan: Plan
@@ -119,7 +118,7 @@ class Study:
     metric: str | None = None
 
     def carry_out(self) -> None:
-        """Every stage in its order, as far as it is not done."""
+        """Carry out all stages in order, without their finished runs."""
         best: dict[str, Cell] = {}
         for stage in self.plan.stages:
             if stage.named:
@@ -143,14 +142,14 @@ class Study:
                 best[stage.name] = self._best_of(stage.name)
 
     def _keep(self, stage: Stage, found: Sequence[Configuration], *, name: str = "", chosen: bool = False) -> int:
-        """Write down the configurations of a stage, or those of a stage `name` in it; return how many are new."""
+        """Store the configurations of a stage, under `name` or its own name; returns the number of new ones."""
         kept = [{"name": one.name, "cell": one.cell} for one in found]
         folds = 1 if chosen else self.plan.folds
         name = name or stage.name
         return self.ledger.freeze(stage.seeds or stage.reps, cells=kept, folds=folds, stage=name, chosen=chosen)
 
     def _search(self, stage: Stage, space: Space) -> None:
-        """Configurations that Optuna asks for, one run of each or one a fold, judged by validation."""
+        """Run Optuna's trials, each one run or one run a fold."""
         from studies.search import Search
 
         self.ledger.freeze(stage.reps, space=str(space), folds=self.plan.folds, stage=stage.name)
@@ -163,9 +162,9 @@ class Study:
                 made.run(engine, bar, self.stop)
 
     def _refine(self, stage: Stage, space: Space) -> None:
-        """The best configuration and its neighbours, judged by validation."""
+        """Run the best configuration and its neighbours."""
         runs, before = series(self.plan, stage), self.ledger.plan(stage.name)["cells"]
-        if stage.named and before:  # resumed: the best may be one of them by now
+        if stage.named and before:  # resumed: one of these may be the best now
             found = cells.configurations([cell["cell"] for cell in before], runs)
         else:
             found = cells.configurations(around(self._best_of(stage.name), space), runs)
@@ -175,8 +174,7 @@ class Study:
         self._run(runs.jobs(found, self.ledger))
 
     def _again(self, stage: Stage, best: Cell) -> None:
-        """The best configuration on new seeds, tested; where it starts with weights, these are trained first, each
-        seed its own."""
+        """Train and test the best configuration on new seeds; each seed first trains its own initial weights."""
         after = f"{stage.name}."
         for cell, source in reversed(list(self._way(best))):
             runs = replace(series(self.plan, stage), after=after)
@@ -188,21 +186,21 @@ class Study:
             self._run(runs.jobs([one], self.ledger))
 
     def _way(self, cell: Cell) -> Iterator[tuple[Cell, str]]:
-        """The configuration, and before it those whose weights it starts with, each with its stage, "" for the
-        first."""
+        """The configuration, then the sources of its initial weights, latest first, each with its stage, "" for the
+        configuration itself."""
         yield cell, ""
-        while begun := plans.source_of(cell, self.ledger.plans()):
-            cell = self.ledger.flags_of(*begun)
-            yield cell, begun[0]
+        while source := plans.source_of(cell, self.ledger.plans()):
+            cell = self.ledger.flags_of(*source)
+            yield cell, source[0]
 
     def _best_of(self, stage: str) -> Cell:
-        """The best configuration of a stage so far, on validation. Raises UsageError where none is done."""
+        """The best configuration of a stage so far, on validation. Raises UsageError if none is done."""
         rows = tables.rows(self.ledger)
         metric = tables.judged_by(self.ledger, rows, self.metric)
         best = tables.best(tables.cells(rows, metric), metric, stage)
         if best is None:
             of = "this study" if stage == FIRST else f"stage {stage}"
-            hint = "the grid first; --retry where runs have failed"
+            hint = "the grid first; --retry if runs have failed"
             raise UsageError(f"no configuration of {of} is done", where=str(self.ledger.path), hint=hint)
         cell = self.ledger.flags_of(best["stage"], best["cell"])
         of = "" if stage == FIRST else f" of stage {stage}"
@@ -210,11 +208,11 @@ class Study:
         return cell
 
     def _run(self, jobs: Sequence[Job]) -> None:
-        """Have the runs done that are not done. Raises Interrupted after a signal, when all are at rest."""
+        """Carry out the unfinished runs. Raises Interrupted after a signal, once all runs have ended."""
         found = [(job, self.ledger.status_of(job)) for job in jobs]
         for job, status in found:
             if status.state == WAITING and status.why:
-                log.warning("%s is run again: %s", job.key, status.why)
+                log.warning("%s runs again: %s", job.key, status.why)
         failed = [job.key for job, status in found if status.state == FAILED]
         if failed and not self.retry:
             what = "%d failed before and are skipped (--retry runs them again): %s"
@@ -227,8 +225,8 @@ class Study:
 
     @contextmanager
     def _at_work(self, total: int, left: int, *, useful: int) -> Iterator[tuple[runner.Engine, runner.Bars]]:
-        """An engine and a bar for `left` of `total` runs. It has as many workers as are `useful`, or, where later
-        stages use them too, all. Raises Interrupted at its end after a signal."""
+        """An engine and a bar for `left` of `total` runs, with `useful` workers, or with all if more stages follow.
+        Raises Interrupted at its end after a signal."""
         most = self.workers.count if self.plan.stages[0].named else useful
         working = self.workers.at_work(self.ledger, total, done=total - left, most=most)
         with working as (engine, bar), self.stop.deferred():
@@ -237,8 +235,7 @@ class Study:
 
 
 def listed(plan: Plan, checked: Checked) -> Iterator[str]:
-    """A line for each stage of a file and each of its configurations, as far as they are known before the first is
-    done."""
+    """A line for each stage of a file and each configuration known before the first run."""
     for stage in plan.stages:
         runs = series(plan, stage)
         if stage.seeds:

@@ -1,10 +1,10 @@
-"""The runs of a study as a table: one typed row a run, read from the run folders; and one row a configuration of them.
+"""The tables of a study: one typed row a run, read from the run folders, and one row a configuration.
 
-A row is of a `stage`, and `chosen` where its configuration was found best before it began. A run or a record that
-cannot be read is a row of state "damaged" without figures, and its `error` names the file.
+A row has a `stage`, and is `chosen` if an earlier stage found its configuration best. An unreadable run or record makes
+a row of state "damaged" without figures, and its `error` names the file.
 
-The best configuration is decided by validation alone. Intervals are Student's over repetitions, 95 %; differences from
-the best are paired by repetition, which has one seed and one split in every configuration.
+Validation alone decides the best configuration. Intervals are Student's over repetitions, 95 %; differences from the
+best are paired by repetition, which has one seed and one split in every configuration.
 """
 
 from collections.abc import Mapping, Sequence  # noqa: I001 (two lines of names of the ledger, not fourteen)
@@ -38,7 +38,7 @@ MEND = "mend the file, or remove the run folder: the same command runs the confi
 
 
 class Cost(NamedTuple):
-    """Words above the column of a cost and under its axis, the unit of the column, and whether more is better."""
+    """A cost's column head, axis label, unit of the column, and whether more is better."""
 
     head: str
     label: str
@@ -55,7 +55,7 @@ COSTS = {
 }
 
 
-# The form of the files of a run, as far as the table reads them.
+# The form of the files of a run, only the parts that the table reads.
 MATRIX = {"confusion_matrix?": [[schema.Number()]]}
 EPOCH = {"epoch": int, "seconds": schema.Number(), "val": MATRIX, "train?": MATRIX}
 OF_CONFIG = {"parameters?": schema.Number(), "flags?": dict, "data?": {"split_rule?": str}}
@@ -63,7 +63,7 @@ OF_RESULTS = {"test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in
 
 
 def rows(ledger: Ledger) -> list[Row]:
-    """A row for each run, begun or not; stages in their order, and in each the configurations of a grid first."""
+    """A row for each run, started or not, ordered by stage, and in each stage the configurations of a grid first."""
     plans, (records, damaged) = ledger.plans(), ledger.read_all()
     flags = {
         key_of(stage, cell["name"], rep): cell["cell"]
@@ -85,9 +85,9 @@ def rows(ledger: Ledger) -> list[Row]:
 
 
 def _facts(key: str, plans: Mapping[str, Mapping[str, Any]]) -> Row:
-    """What the key of a run tells, though it may not have begun."""
+    """The columns of a run that follow from its key."""
     (cell, _, rep), stage = key.rpartition("_"), stage_of(key)
-    if not (rep.isascii() and rep.isdigit() and len(rep) < 10):  # of a file that is no record
+    if not (rep.isascii() and rep.isdigit() and len(rep) < 10):  # the file is not a record
         cell, rep = key, "0"
     plan = plans.get(stage) or plans.get(FIRST, NO_PLAN)
     chosen = plan["chosen"] or stage == BEST
@@ -98,14 +98,14 @@ def _facts(key: str, plans: Mapping[str, Mapping[str, Any]]) -> Row:
 
 
 def columns(axes: Sequence[str]) -> dict[str, str]:
-    """The axes by the names of their columns: model-args.layout is called layout, unless another column is."""
+    """The axes by column name: layout for model-args.layout, unless another column has that name."""
     short = [axis.rpartition(".")[2] for axis in axes]
     taken = OF_ANY | {name for name in short if short.count(name) > 1}
     return {axis if name in taken else name: axis for name, axis in zip(short, axes, strict=True)}
 
 
 def _row(ledger: Ledger, record: Record, row: Row) -> Row:
-    """The row of a run that has a record: the figures of its files, or why there are none."""
+    """The row of a run with a record: the figures from its files, or the error."""
     found = ledger.status(record)
     row = row | {"seed": record["given"].get("seed"), "state": found.state, "epochs": 0}
     if found.state == WAITING and found.why:
@@ -120,30 +120,28 @@ def _row(ledger: Ledger, record: Record, row: Row) -> Row:
 
 
 def _figures(folder: Path, config: Mapping[str, Any], *, done: bool) -> Row:
-    """The figures in the files of a run. Raises CheckpointError for a file that is not as this program writes it."""
+    """The figures in the files of a run. Raises CheckpointError for a file that this program cannot have written."""
     results = _json(folder, RESULTS, OF_RESULTS) or {}
     if why := schema.misfit(config, OF_CONFIG):
-        raise CheckpointError(f"{CONFIG} is not as it was written, {why}", where=str(folder / CONFIG), hint=MEND)
+        raise CheckpointError(f"{CONFIG} is damaged, {why}", where=str(folder / CONFIG), hint=MEND)
     history, test = epochs(folder), results.get("test") or {}
     best = best_epoch(history, monitor(config)) or {}
     row: Row = {"epochs": len(history), "parameters": config.get("parameters")}
     row |= {f"cost/{name}": value for name, value in (results.get("cost") or {}).items()}
     row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}
-    for split, values in (("val", best.get("val") or {}), ("test", test)):  # without those of one class
+    for split, values in (("val", best.get("val") or {}), ("test", test)):  # without metrics of one class
         row |= {f"{split}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
     row["collapsed"] = _collapsed(best, test) if done else None
     return row | {"split_rule": (config.get("data") or {}).get("split_rule")}
 
 
 def epochs(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run from its logger.json, none without the file. Raises CheckpointError where it is no
-    history."""
+    """The epochs in a run's logger.json, none without the file. Raises CheckpointError for an invalid history."""
     return _json(folder, HISTORY, [EPOCH]) or []
 
 
 def _collapsed(best: Mapping[str, Any], test: Mapping[str, Any]) -> str | None:
-    """Where and why a run has collapsed, on validation (on training without validation rows) or on test; None where it
-    has not."""
+    """Where and why a run has collapsed: on validation, else on training, or on test; None if it has not."""
     splits = {"validation": best.get("val"), "test": test, "training": None if best.get("val") else best.get("train")}
     matrices = {name: (values or {}).get("confusion_matrix") for name, values in splits.items()}
     whys = {name: classification.why(np.array(matrix)) for name, matrix in matrices.items() if matrix}
@@ -157,7 +155,7 @@ def axes(found: Sequence[Row]) -> list[str]:
 
 
 def split_rules(found: Sequence[Row]) -> list[str]:
-    """The split rules of the first repetition, each once, with the differences of the other runs."""
+    """The split rules of the first repetition, each once, with notes on other seeds and folds."""
     known = [row for row in found if row.get("split_rule")]
     first = min((row["rep"] for row in known), default=0)
     rules = {row["split_rule"]: row["stage"] for row in known if row["rep"] == first}
@@ -165,14 +163,13 @@ def split_rules(found: Sequence[Row]) -> list[str]:
 
 
 def _others(stage: Sequence[Row]) -> str:
-    """How the split differs between the runs of a configuration."""
+    """Notes on the splits of a configuration's other runs."""
     seeds = len({row["seed"] for row in stage if row["seed"] is not None}) > 1
     return "; each repetition has its own seed" * seeds + "; the other folds validate in turn" * (stage[0]["folds"] > 1)
 
 
 def judged_by(ledger: Ledger, found: Sequence[Row], named: str | None = None) -> str:
-    """The metric `named`, else that of the first run's best epoch, else macro_f1. Raises UsageError for a name that no
-    run has."""
+    """The metric `named`, else the --monitor of the first run, else macro_f1. Raises UsageError for an unknown name."""
     known = {name.removeprefix("val/"): name for row in found for name in row if name.startswith("val/")}
     if named:
         return pick("best", known, named) and named if known else named
@@ -187,7 +184,7 @@ def monitor(config: Mapping[str, Any]) -> str:
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    """The epoch that a run would be tested at, as the trainer chooses it; None without epochs."""
+    """The epoch of the best checkpoint, as the trainer chooses it; None without epochs."""
     best = None
     for epoch in history:
         value = {**epoch["val"], LAST: epoch["epoch"]}.get(metric)
@@ -198,23 +195,23 @@ def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str
 
 
 def where(found: Sequence[Row], rules: Sequence[str]) -> list[Row]:
-    """The rows that satisfy every KEY=VALUE. Raises UsageError where no row has a KEY."""
+    """The rows that satisfy every KEY=VALUE. Raises UsageError for an unknown KEY."""
     for rule in rules:
         key, _, value = rule.partition("=")
         if not any(key in row for row in found):
             known = ", ".join(dict.fromkeys(name for row in found for name in row))
-            raise UsageError(f"no run has a {key}; there are {known}", hint="--where KEY=VALUE")
+            raise UsageError(f"unknown column '{key}'; available: {known}", hint="--where KEY=VALUE")
         found = [row for row in found if key in row and row[key] == typed(value)]
     return list(found)
 
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
-    """Write the rows, a line each, with the columns that any of them has."""
-    reports.save_csv(path, pd.DataFrame(found, dtype=object))  # a column of whole numbers with gaps stays one
+    """Write the rows with all their columns."""
+    reports.save_csv(path, pd.DataFrame(found, dtype=object))  # keeps whole numbers in columns with gaps
 
 
 def typed(text: str | None) -> Any:
-    """A value as a number where it is one."""
+    """The text as a number if possible, else unchanged."""
     for kind in (int, float):
         with suppress(ValueError):
             return text if text is None else kind(text)
@@ -222,20 +219,19 @@ def typed(text: str | None) -> Any:
 
 
 def _json(folder: Path, name: str, form: Any) -> Any:
-    """A file of a run, None where it is missing. Raises CheckpointError where it cannot be read, or has another
-    `form`."""
+    """A file of a run, None if missing. Raises CheckpointError if it is unreadable or has another `form`."""
     found = RunFolder(folder).read_json(name) if (folder / name).is_file() else None
     if found is not None and (why := schema.misfit(found, form)):
-        raise CheckpointError(f"{name} is not as it was written, {why}", where=str(folder / name), hint=MEND)
+        raise CheckpointError(f"{name} is damaged, {why}", where=str(folder / name), hint=MEND)
     return found
 
 
 def cells(found: Sequence[Row], metric: str) -> list[Row]:
-    """A row for each configuration: its numbers of runs, mean, sd and interval of `metric` on validation and test, and
+    """A row for each configuration: numbers of runs, mean, sd and interval of `metric` on validation and test, and
     whether it is the `best` of its contest.
 
-    `val_sound_*` and `test_sound_*` are without collapsed runs; `difference_*` is from the best configuration of the
-    contest on validation, over the repetitions of both, collapsed or not.
+    `val_sound_*` and `test_sound_*` leave collapsed runs out; `difference_*` is the paired difference on validation
+    from the best configuration of the contest, with collapsed runs.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in found:
@@ -253,12 +249,12 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
 
 
 def contest(row: Row) -> str:
-    """The group in which configurations are compared: a stage, or grid and search of a study without stages."""
+    """The group of comparable configurations: a stage, or all of a study without stages."""
     return FIRST if row["stage"] in STAGES else row["stage"]
 
 
 def _cell(group: Sequence[Row], metric: str) -> Row:
-    """The row of a configuration, but for its difference from the best."""
+    """The row of a configuration, without its difference from the best."""
     axes = {key: value for key, value in group[0].items() if key not in OF_A_RUN and "/" not in key}
     sound = [row for row in group if not row.get("collapsed")]
     states = [row["state"] for row in group]
@@ -278,7 +274,7 @@ def _column(cost: str) -> str:
 
 
 def _by_rep(group: Sequence[Row], name: str) -> "pd.Series[float]":
-    """The figure of each repetition that is done and has one."""
+    """The figure `name` by repetition, of finished runs that have it."""
     found = {row["rep"]: row[name] for row in group if row["state"] == DONE and row.get(name) is not None}
     return pd.Series(found, dtype=float)
 
@@ -299,8 +295,8 @@ def _known(value: float) -> float | None:
 def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
     """The configuration of a contest with the best mean on validation; None without any.
 
-    Candidates have at least half as many runs as the most, so that a single lucky run does not beat a mean of many, and
-    where folds validate in turn all of them. A configuration trained again because it was the best is no candidate.
+    Candidates have all their folds, and at least half as many runs as the configuration with the most, so that a single
+    lucky run does not beat a mean of many. `chosen` configurations are not candidates.
     """
     known = [row for row in table if row["val_mean"] is not None and not row["chosen"] and contest(row) == among]
     known = [row for row in known if row["n"] % row["folds"] == 0]

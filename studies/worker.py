@@ -1,7 +1,7 @@
-"""A worker process of a study: runs, one after another, each as the commander's, with torch and data kept warm.
+"""A worker process of a study: carries out runs as the commander does, and keeps torch and the data in memory.
 
-Dask calls `carry_out` in a thread of the worker, and `dask_setup` where this file is its preload. `stop` ends a run
-from outside with a checkpoint, as Ctrl-C does for a single run.
+Dask calls `carry_out` in a thread of the worker, and `dask_setup` if this file is its preload. `stop` ends a run with a
+checkpoint, as Ctrl-C does for a single run.
 """
 
 import contextlib
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from loaders.base import Data
     from studies.branches import Branches
 
-GPUS = "ECG_GPUS"  # the variable in which the driver names them
+GPUS = "ECG_GPUS"  # environment variable from the driver: numbers of the GPUs
 BUSY = "busy"  # another process holds this run
 PRUNE = -1  # in place of a signal's number
 QUIET = ("matplotlib", "PIL", "urllib3", "torch", "distributed", "asyncio", "tornado")
-ALONE = threading.Lock()  # torch has one random state a process: a worker of several threads does one run at a time
+ALONE = threading.Lock()  # torch has one random state a process, so a worker carries out one run at a time
 RUNNING: dict[tuple[str, str], StopRequest] = {}  # by driver and key: a cluster may serve several
-STOPPED_FOR: set[str] = set()  # drivers that want nothing more done
-DATA: dict[str, Any] = {}  # by driver, of the last one: what loads data
-# Flags in hints for a single run, which a study does not take, and the hint in their place.
+STOPPED_FOR: set[str] = set()  # drivers that have stopped all their runs
+DATA: dict[str, Any] = {}  # the Memo of the last driver, by driver
+# Hints of a single run that name these flags become RETRY: a study does not take the flags.
 OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
 RETRY = "--retry runs it again; another --name starts a new study"
 log = logging.getLogger("commander")
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C to the driver, and see one of the GPUs that the driver names."""
+    """Leave Ctrl-C to the driver, and select one of the driver's GPUs."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if gpus := os.environ.get(GPUS):
@@ -55,8 +55,7 @@ def dask_setup(worker: Any) -> None:
 
 
 def carry_out(path: str, root: str, driver: str, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outcome of each job: its state and, of a failed one, the error; nothing is raised. Several jobs are stepped
-    in turn."""
+    """Carry out jobs, several as branches; returns the state of each and, if failed, the error. Raises nothing."""
     ledger = Ledger(Path(path), Path(root))
     with ALONE, _quietly():
         if len(jobs) == 1:
@@ -68,7 +67,7 @@ def carry_out(path: str, root: str, driver: str, jobs: Sequence[dict[str, Any]])
 
 
 def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SIGINT) -> None:
-    """Let a driver's runs with these keys end after their step; None is all of them, also those to come."""
+    """End a driver's runs with these keys after their step; None for all, later ones too."""
     if keys is None:
         STOPPED_FOR.add(driver)
     for owner, key in list(RUNNING):
@@ -77,7 +76,7 @@ def stop(driver: str, keys: Sequence[str] | None = None, signum: int = signal.SI
 
 
 def me() -> dict[str, Any]:
-    """This process, as records and locks name it."""
+    """Host and pid of this process, as in records and locks."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
@@ -86,12 +85,12 @@ def _outcome(ledger: Ledger, driver: str, job: Job, branches: "Branches | None" 
     if state in (DONE, PRUNED) or driver in STOPPED_FOR:
         return {"state": state if state in (DONE, PRUNED) else STOPPED}
     request = RUNNING[driver, job.key] = StopRequest()
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     with logged(ledger.log(job.key), None, thread=threading.get_ident()):
         outcome = _attempt(ledger, driver, job, request, branches)
     del RUNNING[driver, job.key]
     if outcome["state"] != BUSY:
-        spent_s = ((ledger.record(job.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - begun_s
+        spent_s = ((ledger.record(job.key) or {}).get("spent_s") or 0.0) + time.perf_counter() - start_s
         spent_s -= branches.waited_s() if branches else 0.0
         ledger.write(job, **outcome, spent_s=round(spent_s, 3))
     return outcome
@@ -107,7 +106,7 @@ def _attempt(
         return {"state": BUSY, "error": str(error)}
     except Interrupted as interrupted:
         return {"state": PRUNED if interrupted.code == 128 + PRUNE else STOPPED}
-    except Exception as error:  # whatever a run ends with is a row of the table
+    except Exception as error:  # any error of a run becomes a row of the table
         log.error(plain.Block(traceback.format_exc()))
         error = error if isinstance(error, CommanderError) else errors.unforeseen(error)
         if any(flag in error.hint for flag in OF_A_RUN):
@@ -116,13 +115,13 @@ def _attempt(
 
 
 def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None") -> None:
-    """Start the run, or resume it from its checkpoint; its record names its folder once that is claimed."""
+    """Start the run, or resume it from its checkpoint; notes a new folder in its record."""
     from commands import fit
     from commands.trained import TrainedRun
     from studies.cells import Memo
     from toolbox.runs.folder import RunFolder
 
-    if driver not in DATA:  # a later driver reads changed files again
+    if driver not in DATA:  # a new driver loads the data again, files may have changed
         DATA.clear()
         DATA[driver] = Memo()
 
@@ -138,7 +137,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         return load(flags)
 
     root = {"root_dir": str(ledger.root)}
-    if folder := _begun(ledger, job):
+    if folder := _resumable(ledger, job):
         trained = TrainedRun.open({**root, **NO_FIGURES, "resume": "latest"}, run=RunFolder(folder))
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
@@ -146,14 +145,14 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=job.tested)
 
 
-def _begun(ledger: Ledger, job: Job) -> Path | None:
-    """The job's own run folder with a checkpoint to resume; without one it is removed, and any other is left alone."""
+def _resumable(ledger: Ledger, job: Job) -> Path | None:
+    """The job's run folder, if it has a checkpoint; removes it without one, and leaves foreign folders alone."""
     status = ledger.status_of(job)
     folder, why = status.folder, status.why
     if folder and not folder.resolve().is_relative_to(ledger.root.resolve()):
         why = f"{folder} is a link out of the root"
     if why:
-        log.warning("%s: %s; it is not used, and the configuration is run again", job.key, why)
+        log.warning("%s: %s; it is not used, and the configuration runs again", job.key, why)
     if why or not folder:
         return None
     if any(folder.glob("*.pth.tar")):
@@ -185,7 +184,7 @@ def _quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def logged(path: Path, name: str | None = "commander", *, thread: int | None = None) -> Iterator[None]:
-    """Write the log `name`, None for every log, into `path` too, with times; with `thread` that of one thread."""
+    """Write the log `name`, None for all logs, into `path` too, with times; with `thread` only of that thread."""
     logger, handler = logging.getLogger(name), logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(plain.Formatter("%(asctime)s %(message)s"))
     handler.addFilter(lambda record: thread in (None, record.thread))

@@ -120,7 +120,7 @@ def test_every_method_explains_charts_and_can_be_checked(
     found = attribution.doubt(own, seen, StopRequest())
     assert found.values["rows"] == 2
     names = {each.name for each in found.sentences}
-    assert {"Weights made anew", "Deletion", "Insertion"} <= names or found.values["rows_with_nothing_marked"] == 2
+    assert {"Weights reinitialised", "Deletion", "Insertion"} <= names or found.values["rows_with_nothing_marked"] == 2
     examples = _examples(own, seen, ["named", "named"], own.probabilities(which))
     assert len({each.picture for each in examples}) == 2
     _draw(tmp_path, examples, seen, own)

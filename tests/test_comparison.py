@@ -134,7 +134,7 @@ def test_rows_are_drawn_where_no_record_is_known(tmp_path: Path) -> None:
 FIRST = rows(1)
 OTHERS = {
     "classes": ({"classes": ("N", "S", "V", "F", "X")}, FIRST, r"classes are N, S, V, F, Q and N, S, V, F, X"),
-    "rule": ({"rule": "at random"}, FIRST, rf"divided by '{RULE}' and by 'at random'"),
+    "rule": ({"rule": "at random"}, FIRST, rf"split rules are '{RULE}' and 'at random'"),
     "rows": ({}, rows(1, records=14), r"450 and 420 rows"),
     "records": (
         {}, changed(FIRST, record=np.where(FIRST.record == "r3", "r33", FIRST.record)),

@@ -270,7 +270,7 @@ def test_of_rows_without_labels_a_report_says_how_many_are_odd_and_no_figure_tha
 
 REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a class that is not there": (("--normal-class", "X"), ("--normal-class 'X'", "N, S, V, F, Q")),
-    "a classifier": (("--model-name", "cnn1d_3"), ("cnn1d_3 is no network to detect with", "conv_ae")),
+    "a classifier": (("--model-name", "cnn1d_3"), ("cnn1d_3 is not a network for --task detect", "conv_ae")),
     "an autoencoder to classify": (
         ("--task", "classify", "--model-name", "conv_ae"),
         ("no network to classify with", "resnet1d"),
@@ -308,7 +308,7 @@ def test_what_does_not_go_with_the_task_is_one_line_and_leaves_no_folder(root: P
     assert not list(root.glob("*/runs"))
 
 
-@pytest.mark.parametrize(("flags", "says"), [((), "no classes to tell apart"), (("--normal-class", "N"), "unlabelled")])
+@pytest.mark.parametrize(("flags", "says"), [((), "has fewer than 2 classes"), (("--normal-class", "N"), "unlabelled")])
 def test_rows_without_labels_have_no_classes_and_no_class_of_a_name(
     root: Path, unlabelled: Path, flags: tuple[str, ...], says: str
 ) -> None:

@@ -59,7 +59,7 @@ def test_a_figure_without_its_rows_is_nan(anomaly: np.ndarray) -> None:
 def test_the_intervals_hold_the_figures_and_are_the_spread_of_resampled_rows() -> None:
     values = detect.detection_score(ANOMALY, ERRORS, THRESHOLD)
     statistic = detect.of_weights(ANOMALY, ERRORS, THRESHOLD)
-    intervals = bootstrap.percentiles(statistic, bootstrap.row_draws(len(ERRORS)))
+    intervals = bootstrap.percentiles(statistic, bootstrap.row_draws(len(ERRORS), 1000))
     assert all(low <= values[name] <= high for name, (low, high) in intervals.items())
     kept, normals = values["normals_kept"], (~ANOMALY).sum()
     low, high = intervals["normals_kept"]

@@ -180,7 +180,7 @@ def test_what_is_done_and_by_whom_can_be_read_in_a_file(tmp_path: Path, monkeypa
     lines = [line.split(" ", 2)[2] for line in (tmp_path / "log").read_text().splitlines()]
     assert lines[0] == "2 of 5 runs ended, time left not known yet; worker 0: a_0 epoch 3/20; worker 1: b_0"
     assert lines[1:3] == ["a_0 done", "b_0 failed: why"]
-    assert lines[3] == "4 of 5 runs ended, about 0 s left; no worker has begun"
+    assert lines[3] == "4 of 5 runs ended, about 0 s left; no worker has started"
 
 
 def is_refused(address: str) -> bool:

@@ -107,7 +107,7 @@ def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained
     assert result["doubts"] == told(explained.folder)["doubts"]
     assert result["doubts"]["completeness"]["median"] < 0.01
     names = [each["name"] for each in result["checks"]]
-    assert names == ["Weights made anew", "Deletion", "Insertion", "Completeness", "At the QRS"]
+    assert names == ["Weights reinitialised", "Deletion", "Insertion", "Completeness", "At the QRS"]
 
 
 def test_the_arrays_are_what_the_network_says_and_their_sums_the_difference_of_its_logits(
@@ -257,7 +257,7 @@ def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
     how = ("--explain-rows", "test", "--explain-count", 1)
     assert "of 1,280 of test" in asked(root, "gradcam", *how)["rows"]
     (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
-    with pytest.raises(UsageError, match=r"has not been opened.* --explain-rows val"):
+    with pytest.raises(UsageError, match=r"needs a tested run.* --explain-rows val"):
         asked(root, "gradcam", *how)
 
 
@@ -270,7 +270,7 @@ def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
         (("--explain", "saliency", "--resume", "55"), 4, ("no checkpoint '55'",)),
         (("--explain", "saliency", "--explain-class", "W"), 2, ("unknown --explain-class 'W'",)),
         (("--explain", "saliency", "--explain-rows", "train"), 2, ("unknown --explain-rows 'train'",)),
-        (("--explain", "saliency", "--records", "999999"), 2, ("no row of val is of record 999999",)),
+        (("--explain", "saliency", "--records", "999999"), 2, ("no row of val has the record or the number 999999",)),
         (("--explain", "saliency", "--explain-count", "0"), 2, ("--explain-count is 0",)),
         (("--explain", "saliency", "--seed", "3"), 2, ("--seed is 3, the run was trained with 42",)),
         (("--explain", "saliency", "--test"), 2, ("exclude each other",)),
@@ -297,7 +297,7 @@ def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> No
     config = json.loads((explained.run / "config.json").read_text())
     config["flags"] |= {"task": "detect", "model_name": "linear_ae", "criterion": "l1", "monitor": "loss"}
     (run / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match=r"only knows which rows are not normal.*--task classify"):
+    with pytest.raises(UsageError, match=r"needs a classifier.*--task classify"):
         asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
 
 

@@ -65,7 +65,9 @@ def test_a_finished_run_that_is_extended_and_killed_is_not_taken_for_finished(
     assert state(copied_run) == STARTED
     kept = contents(copied_run / "before" / "epoch2")
     assert kept == {name: before[name] for name in before if name == "results.json" or name.startswith("pred/")}
-    assert_error(carried_out("--compare", str(copied_run), str(copied_run)), 4, "no results of a test", "--test")
+    assert_error(
+        carried_out("--compare", str(copied_run), str(copied_run)), 4, "no test of its present weights", "--test"
+    )
     assert on(copied_run, "--test").code == 0
     assert not (copied_run / "results.json").exists()  # tested, but not trained to its end
     ended = on(copied_run, "--resume", "latest")

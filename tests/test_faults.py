@@ -581,7 +581,7 @@ def test_a_run_folder_that_cannot_be_written_is_found_before_training(run: Path,
     ended = finish(launch(*flags, preexec_fn=bound_by_permissions))
     (run / closed).chmod(0o755)
     assert_error(ended, 6, str(run))
-    assert "going on after" not in ended.err
+    assert "resuming after" not in ended.err
 
 
 def test_a_permission_that_is_lost_on_the_way_fails_the_next_save_loudly(run: Path) -> None:
@@ -604,7 +604,7 @@ def test_a_class_absent_from_train_is_warned_about_and_has_no_weight(run: Path, 
     for balance in ("--sampler", "--class-balance"):
         ended = carried_out(*SHORT, "--epochs", "1", balance, "equal", "--root-dir", tmp_path / "absent")
         assert ended.code == 0, ended.err
-        assert "no row of F is in train: its weight is 0" in ended.err
+        assert "train has no row of F: its weight is 0" in ended.err
         assert ended.result["test"]["accuracy"] > 0
 
 

@@ -206,7 +206,7 @@ def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with
     assert before.code == 0, before.err
     resumed = on(copied_run, "--resume", "best", "--epochs", "4")
     assert resumed.code == 0, resumed.err
-    assert f"optimizer and schedule begin anew after epoch {state['epoch']}" in resumed.err
+    assert f"optimizer and schedule are reinitialised after epoch {state['epoch']}" in resumed.err
     config = json.loads((copied_run / "config.json").read_text())
     assert config["flags"]["start_epoch"] == config["overrides"][0]["after_epoch"] == state["epoch"]
     assert on(copied_run, "--resume", "latest", "--epochs", "5").code == 0

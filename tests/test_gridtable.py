@@ -81,7 +81,7 @@ def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
     assert {row["cell"] for row in tables.where(rows, ["layout=b"])} == {"b"}
     assert len(tables.where(rows, ["rep=1", "state=done"])) == 2
     assert tables.where(rows, ["layout=z"]) == []
-    with pytest.raises(UsageError, match="no run has a size"):
+    with pytest.raises(UsageError, match="unknown column 'size'"):
         tables.where(rows, ["size=1"])
 
 

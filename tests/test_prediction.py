@@ -661,7 +661,7 @@ def test_beats_found_in_noise_are_doubted_everywhere(
 ) -> None:
     noise = 0.05 * np.random.default_rng(0).normal(size=10_000)
     predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
-    doubt = "lead II of r1 looks like noise: what was found in it may be no beats"
+    doubt = "lead II of r1 looks like noise: its beats may be false"
     found = read(tmp_path / "out")
     assert found.summary["beats"] > 10
     assert found.summary["doubts"][-1] == doubt

@@ -66,7 +66,7 @@ def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name
 def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) -> None:
     assert choices.settle(args.resolve({"task": task})).model_name in choices.NETWORKS[task]
     for name in choices.MODELS.keys() - choices.NETWORKS[task]:
-        with pytest.raises(UsageError, match=f"{name} is no network to {task} with"):
+        with pytest.raises(UsageError, match=f"{name} is not a network for --task {task}"):
             choices.settle(args.resolve({"task": task, "model_name": name}))
 
 

@@ -217,7 +217,7 @@ def test_a_run_that_was_imported_by_an_earlier_version_is_tested_and_not_trained
     flags = ("--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
     resumed = carried_out(*flags, "--resume", "latest", "--epochs", "3")
     assert resumed.code == 2
-    assert "an imported run is tested, not trained on" in resumed.err
+    assert "an imported run cannot be resumed" in resumed.err
     assert carried_out(*flags, "--test").code == 0
 
 

@@ -34,7 +34,10 @@ def test_three_hundred_separable_rows_are_learned_in_fifteen_epochs(tmp_path: Pa
     ended = carried_out(*FLAGS, "--data-file", file, "--epochs", 15, "--root-dir", tmp_path)
     assert ended.code == 0, ended.err
     assert ended.result["test"]["accuracy"] > 0.95
-    assert "--batch-size is 16, not 128: 216 training rows make 14 steps an epoch so; a typed size is kept" in ended.err
+    assert (
+        "--batch-size reduced to 16 from 128: 216 training rows make 14 steps an epoch; type a size to keep it"
+        in ended.err
+    )
     run = Path(ended.result["run_folder"])
     assert json.loads((run / "config.json").read_text())["flags"]["batch_size"] == 16
     again = carried_out(*FLAGS, "--test", "--root-dir", tmp_path)

@@ -143,11 +143,11 @@ def test_weights_of_another_division_and_a_best_that_has_changed_are_refused(
     text = TINY.replace("train: all", "train: all, seed: 7").replace("epochs: 3", "epochs: 1")
     code, ledger = carried_out(root, monkeypatch, text)
     assert code == 2
-    assert "trained on rows it is validated on: --seed is 7, and was 42" in capsys.readouterr().err
+    assert "trained on its validation rows: --seed is 7, and was 42" in capsys.readouterr().err
     assert of(ledger, "all")[0]["state"] == "waiting"
     text = TINY.replace("epochs: 3", "epochs: 1").replace("train: head", "train: head, batch-size: 32")
     assert carried_out(root, monkeypatch, text)[0] == 2
-    assert "configurations of this study are not in the grid any more" in capsys.readouterr().err
+    assert "error: the grid lacks" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -167,24 +167,24 @@ def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("name: all", "name: head", "'head' is no name of a stage, or another's"),
-        ("name: all", "name: grid", "'grid' is no name of a stage"),
-        ("from: head", "from: tail", "no stage before is called tail"),
+        ("name: all", "name: head", "'head' is not a valid, free name of a stage"),
+        ("name: all", "name: grid", "'grid' is not a valid, free name of a stage"),
+        ("from: head", "from: tail", "no earlier stage is named tail"),
         ("from: all, ", "", "a stage with seeds needs from"),
         ("seeds: 2", "seeds: 2, grid: {cross: {lr: 1}}", "a stage with seeds has no 'grid'"),
         ("seeds: 2", "seeds: 0", "seeds is 0, must be a number from 1 on"),
         ("trials: 2", "", "search needs trials"),
-        ("search: tpe", "", "trials, pruner and refine go with search"),
+        ("search: tpe", "", "trials, pruner and refine need search"),
         ("search: tpe", "search: tpee", "unknown --search 'tpee'"),
-        ("refine: true", "refine: yes", "refine is yes, it is a switch"),
-        ("'loguniform(1e-3, 1e-2)'", "0.1", "refine varies numbers"),
+        ("refine: true", "refine: yes", "refine is yes, must be true or false"),
+        ("'loguniform(1e-3, 1e-2)'", "0.1", "refine needs a range in the grid"),
         ("optimizer: adam", "optimizer: [adam, adamm]", "stage all"),
         ("optimizer: adam", "optimizer: [adam, adamm]", "unknown --optimizer 'adamm'"),
         ("optimizer: adam", "scheduler: ReduceLROnPlateau", "ReduceLROnPlateau needs validation rows"),
-        ("train: ~", "train: ~, monitor: loss", "stages are judged by one metric"),
-        ("lr: 0.01,", "val-fraction: 0.2,", "--val-fraction is not for a configuration where folds validate in turn"),
-        ("trials: 2", "trials: 2\n    reps: 3", "has 3 repetitions, head, whose weights it starts with, has 1"),
-        ("folds: 2", "folds: 2\ngrid: {cross: {lr: 1}}", "a file has a grid or a list of stages"),
+        ("train: ~", "train: ~, monitor: loss", "all stages need the same monitor"),
+        ("lr: 0.01,", "val-fraction: 0.2,", "--val-fraction cannot be combined with folds"),
+        ("trials: 2", "trials: 2\n    reps: 3", "has 3 repetitions, its initial weights, of head, have 1"),
+        ("folds: 2", "folds: 2\ngrid: {cross: {lr: 1}}", "the file needs either a grid or a list of stages"),
     ],
 )
 def test_what_is_wrong_with_a_stage_is_said_before_anything_starts(
@@ -200,7 +200,7 @@ def test_what_is_wrong_with_a_stage_is_said_before_anything_starts(
 def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, typed: str) -> None:
     more = {"--search random": ("--trials", "2"), "--seeds 3": ("--best",)}.get(typed, ())
     assert carried_out(root, monkeypatch, FILE, *typed.split(), *more)[0] == 2
-    assert "is for a grid without stages" in capsys.readouterr().err
+    assert "is only valid for a file without stages" in capsys.readouterr().err
 
 
 def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:

@@ -230,7 +230,7 @@ def test_a_run_that_goes_on_otherwise_still_says_where_it_came_from_and_takes_no
     begun = config(carried_out(*SHORT, *FRESH, "--pretrained", source, "--root-dir", source.parents[2]))
     other = carried_out(*flags, "--resume", "latest", "--epochs", "2", "--override", "--pretrained", RUN)
     assert other.code == 2, other.err
-    assert "only a new run begins with" in other.err.splitlines()[-1]
+    assert "only a new run can start with" in other.err.splitlines()[-1]
     on = config(carried_out(*flags, "--resume", "latest", "--epochs", "2", "--override", "--batch-size", "64"))
     assert on["pretrained"] == begun["pretrained"]
     again = carried_out(*flags, "--resume", "latest", "--pretrained", source)

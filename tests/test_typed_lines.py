@@ -147,7 +147,7 @@ def test_the_line_of_the_training_with_test_behind_it_tests_that_run(here: Simpl
         ("--resume latest --sampler equal", "--sampler is equal, the run has None"),
         ("--resume latest --version bump", "--version bump makes a new run, --resume takes an existing one"),
         ("--explain saliency --explain-random-labels 1 --lr 0.1", "--lr is 0.1, the run was trained with 0.005"),
-        ("--predict x.csv --calibrate", "this run has no temperature"),
+        ("--predict x.csv --calibrate", "--calibrate needs a fitted temperature, this run has none"),
     ],
 )
 def test_what_would_change_the_results_or_the_run_is_refused(here: SimpleNamespace, flags: str, says: str) -> None:
@@ -159,7 +159,7 @@ def test_what_would_change_the_results_or_the_run_is_refused(here: SimpleNamespa
 def test_a_run_without_a_typed_batch_size_keeps_the_one_that_suits_its_rows(here: SimpleNamespace) -> None:
     for name, size in (("ecg_cnn1d_3_1", 8), ("ecg_resnet1d_10_1", 128)):
         assert json.loads((here.runs / name / "config.json").read_text())["flags"]["batch_size"] == size
-    assert "--batch-size is 8, not 128: 63 training rows make 8 steps an epoch so" in here.ended[1].err
+    assert "--batch-size reduced to 8 from 128: 63 training rows make 8 steps an epoch" in here.ended[1].err
     assert "--batch-size" not in here.ended[0].err
 
 

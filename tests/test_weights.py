@@ -293,7 +293,7 @@ def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stoppe
 
 def test_another_beginning_is_refused_when_a_run_goes_on(tmp_path: Path) -> None:
     trained = TrainedRun(RunFolder(tmp_path), {}, {}, args.resolve({"override": True}), {})
-    with pytest.raises(UsageError, match="only a new run begins with other weights"):
+    with pytest.raises(UsageError, match="only a new run can start with other weights"):
         trained.permit({"weights_file": ["a.pth", "b.pth"]})
 
 

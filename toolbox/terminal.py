@@ -60,12 +60,12 @@ def close_stdout(code: int) -> int:
     return code
 
 
-def bar(**how: Any) -> "tqdm":
-    """A progress bar on stderr, where that is a terminal that can show one."""
+def bar(**options: Any) -> "tqdm":
+    """A progress bar on stderr, where that is a terminal that can show one; `options` are tqdm's."""
     from tqdm import tqdm
 
     dull = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
-    return tqdm(disable=True if dull else None, **how)
+    return tqdm(disable=True if dull else None, **options)
 
 
 class StopRequest:

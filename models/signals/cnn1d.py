@@ -10,7 +10,9 @@ class CNN1d(nn.Module):
     """(B, C, T) -> logits (B, K) by two convolutions without padding, each with ReLU and max-pooling by 3.
 
     The first is batch-normalised, which the published count of 4,789 parameters for 187 samples and five classes
-    includes. Raises UsageError for rows that are too short for them.
+    includes. `widths` are the channels of the two; `kernel` and `pool` are lengths in samples.
+
+    Raises UsageError for rows that are too short.
     """
 
     def __init__(self, spec: DataSpec, *, widths: tuple[int, int] = (8, 32), kernel: int = 7, pool: int = 3) -> None:

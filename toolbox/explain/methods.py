@@ -91,9 +91,15 @@ def integrated_gradients(
     attribution, rows = torch.zeros_like(x), torch.arange(len(x), device=x.device)
     for steps in STEPS if x.dim() == 3 else STEPS_OF_PICTURES:
         some = tuple(each[rows] for each in features or ()) or None
-        how = {"target": target[rows], "additional_forward_args": some, "n_steps": steps}
-        how |= {"internal_batch_size": max(_at_once(x), len(rows)), "return_convergence_delta": True}
-        attribution[rows], missed = method.attribute(x.detach()[rows], baseline[rows], **how)
+        attribution[rows], missed = method.attribute(
+            x.detach()[rows],
+            baseline[rows],
+            target=target[rows],
+            additional_forward_args=some,
+            n_steps=steps,
+            internal_batch_size=max(_at_once(x), len(rows)),
+            return_convergence_delta=True,
+        )
         whole = attribution[rows].flatten(1).sum(1) - missed
         rows = rows[missed.abs() > COMPLETE * whole.abs().clamp(min=LEAST)]
         if not len(rows):

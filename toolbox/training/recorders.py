@@ -87,12 +87,12 @@ class Board:
         for k, name in enumerate(classes):
             self.writer.add_pr_curve(f"{tag}/{name}", predictions.target == k, predictions.scores[:, k], step)
 
-    def hparams(self, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    def hparams(self, settings: dict[str, Any], values: dict[str, Any]) -> None:
         """The run's flags beside the figures of its test, in the run's own event file."""
         from torch.utils.tensorboard.summary import hparams
 
         simple = bool | int | float | str
-        plain = {key: value if isinstance(value, simple) else str(value) for key, value in flags.items()}
+        plain = {key: value if isinstance(value, simple) else str(value) for key, value in settings.items()}
         figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
         with self._writing():
             for summary in hparams(plain, figures):
