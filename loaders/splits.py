@@ -71,15 +71,15 @@ def stratified(labels: NDArray[np.int64], second: int, seed: int, *, where: str 
     quota = counts * second / len(labels)
     take = np.floor(quota).astype(int)
     take[np.argsort(take - quota, kind="stable")[: second - take.sum()]] += 1
-    take = _lend_to_empty(take, counts)
-    take = counts - _lend_to_empty(counts - take, counts)
+    take = _fill_empty(take, counts)
+    take = counts - _fill_empty(counts - take, counts)
     chosen = [rng.permutation(np.flatnonzero(inverse == k))[:n] for k, n in enumerate(take)]
     picked = np.sort(np.concatenate(chosen))
     rest = np.setdiff1d(np.arange(len(labels)), picked, assume_unique=True)
     return rest, picked
 
 
-def _lend_to_empty(take: Indices, counts: Indices) -> Indices:
+def _fill_empty(take: Indices, counts: Indices) -> Indices:
     """Move a row of the largest class to each class without one; the total stays."""
     take = take.copy()
     for k in np.flatnonzero((take == 0) & (counts > 1)):

@@ -47,7 +47,7 @@ def test_targets_may_be_classes_many_labels_or_none(labels: int | None) -> None:
     assert rows.y.shape == y.shape
     train, val, test, rule = splits.divide(rows.y, 0.25, 1)
     assert sorted([*train, *val, *test]) == list(range(60))
-    assert (len(test), len(val), rule) == (12, 12, splits.validation_rule(0.25, 1))
+    assert (len(test), len(val), rule) == (12, 12, "validation is 0.25 of train, stratified by class, seed 1")
     fold = [splits.drawn(rows.y, splits.Fold(number, 4), 1)[1] for number in range(1, 5)]
     assert sorted(np.concatenate(fold)) == list(range(60))
     batches = list(rows.rows(test).batches(torch.device("cpu")).batches(torch.arange(12).flip(0), 5))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.signal import butter, medfilt, resample_poly, sosfiltfilt
 
 from loaders import filters
-from loaders.families.beats import NORMALISATIONS, Recipe, settled
+from loaders.families.beats import NORMALISATIONS, Recipe, usual_beats
 from toolbox.errors import UsageError
 
 PEAKS = np.array([100, 400, 688, 1048, 1300])
@@ -111,7 +111,7 @@ def test_normalisation_by_record_and_by_beat_is_what_it_says() -> None:
     low, middle, high = np.percentile(ecg(), [25, 50, 75])
     np.testing.assert_allclose(record, (plain - middle) / (high - low), rtol=1e-3, atol=1e-3)
     window = Recipe.of(normalise="typical", rate=360).rows(ecg(), 360, PEAKS)
-    middle = np.median(plain[settled(PEAKS)], 0)
+    middle = np.median(plain[usual_beats(PEAKS)], 0)
     np.testing.assert_allclose(window, (plain - middle) / np.ptp(middle, axis=1), rtol=1e-4, atol=1e-4)
     flat = Recipe.of(normalise="beat").rows(np.full((1, 1440), 1.235), 360, PEAKS)
     assert not flat.any()
@@ -119,9 +119,9 @@ def test_normalisation_by_record_and_by_beat_is_what_it_says() -> None:
 
 def test_a_typical_beat_is_of_beats_that_are_not_early_however_many_are() -> None:
     rr = np.tile([0.5, 0.5, 0.5, 1.5], 500)
-    assert set(settled(np.cumsum(rr)).tolist()) == set(range(3, 2000, 4))
-    assert settled(np.cumsum(np.ones(50))).tolist() == list(range(50))
-    assert [len(settled(np.arange(n))) for n in (0, 1, 2, 2000, 2001, 100_000)] == [0, 1, 2, 2000, 1001, 2000]
+    assert set(usual_beats(np.cumsum(rr)).tolist()) == set(range(3, 2000, 4))
+    assert usual_beats(np.cumsum(np.ones(50))).tolist() == list(range(50))
+    assert [len(usual_beats(np.arange(n))) for n in (0, 1, 2, 2000, 2001, 100_000)] == [0, 1, 2, 2000, 1001, 2000]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders.families.beat_features import RR_FEATURES as FEATURES
-from loaders.families.beat_features import is_early, known_only, over_gaps, rr_features
+from loaders.families.beat_features import filled_intervals, is_early, over_gaps, rr_features
 
 
 def reference(times_s: list[float]) -> list[list[float]]:
@@ -87,7 +87,7 @@ def test_an_interval_over_a_gap_is_not_known_and_takes_nothing_with_it() -> None
     ],
 )
 def test_an_unknown_interval_is_as_the_last_known_one(unknown: list[int], taken: list[float]) -> None:
-    assert known_only(np.array([1.0, 2.0, 3.0]), np.array(unknown, bool)).tolist() == taken
+    assert filled_intervals(np.array([1.0, 2.0, 3.0]), np.array(unknown, bool)).tolist() == taken
 
 
 def test_without_beats_there_are_no_rows() -> None:

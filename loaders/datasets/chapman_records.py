@@ -29,7 +29,7 @@ from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
 from loaders.formats import wfdb, wfdb_signal
-from loaders.formats.csv.text import is_number
+from loaders.formats.csv.text import AROUND, is_number
 from loaders.formats.lead_names import millivolts
 from loaders.formats.wfdb_header import WfdbLead
 from toolbox import files as temporary
@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 
 Samples = NDArray[np.int16]
 LARGEST_FILE = 2**23  # bytes; a CSV of the database has less than 2**20
-AROUND = " \t\r\n\"'"
 LEAST_UV = 20  # of a record's span; below it the numbers are in another unit
 DX = re.compile(r"^#\s*Dx:\s*(.*)$", re.MULTILINE)
-MISSING = -(2**15)  # the value of a missing sample in WFDB
 UNREADABLE, LACKING, LENGTH = "cannot be read", "values are missing", "another length"
 RATE, LEADS = "another rate", "leads are missing"
 FLAT, UNIT = "a lead is flat", "no microvolts"
@@ -126,7 +124,7 @@ def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], pla
     zero = np.array([lead.zero for lead in own])[:, None]
     steps_per_uv = np.array([lead.gain / ((millivolts(lead.unit) or 1) * 1000) for lead in own])[:, None]
     signal = (digital[places] - zero) / steps_per_uv
-    return np.where(digital[places] == MISSING, np.nan, signal)
+    return np.where(digital[places] == wfdb_signal.MISSING, np.nan, signal)
 
 
 def checked(signal: NDArray[np.float64]) -> Samples:

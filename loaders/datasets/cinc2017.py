@@ -40,7 +40,6 @@ COUNTS: dict[tuple[int, ...], str] = {
     (5050, 738, 2456, 284): "second revision",
     (5076, 758, 2415, 279): "third revision",
 }
-MISSING = -(2**15)  # the value of a missing sample in WFDB
 LARGEST_REFERENCE = 2**22  # bytes
 SUFFIXES = (".hea", ".mat", ".dat", ".csv")
 
@@ -134,8 +133,8 @@ def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
         samples = wfdb_signal.room(header, 0, leads, stated)
         signal = np.fromfile(header.with_name(leads[0].file), "<i2", samples, offset=leads[0].offset)
         wfdb_signal.compare_sum(0, leads[0], int(signal.sum(dtype=np.int64)))
-        if (signal == MISSING).any():
-            raise ValueError(f"sample {int((signal == MISSING).argmax())} is missing")
+        if (missing := signal == wfdb_signal.MISSING).any():
+            raise ValueError(f"sample {int(missing.argmax())} is missing")
     return signal.astype(np.int16), leads[0].gain
 
 

@@ -39,7 +39,7 @@ def load(request: Request) -> Data:
         return replace(split, y=np.minimum(split.y, last))  # with two classes, all but N are the second
 
     if not (bool({TRAIN, TEST} & names) if source.is_dir() else {TRAIN, TEST} <= names):
-        arrays, checksum = wfdb.parsed(source, row_forms.SUFFIXES, request.cache / "records", row_forms.kaggle_beats)
+        arrays, checksum = wfdb.parsed(source, wfdb.OF_RECORDS, request.cache / "records", row_forms.kaggle_beats)
         beats = Split.of(arrays)
         test_rows = round(TEST_BEATS / 109_446 * len(beats))
         return rows.as_data(

@@ -22,8 +22,6 @@ from loaders.formats.wfdb import find_records, lead_names, rate_hz, read_leads
 from toolbox import terminal
 from toolbox.errors import UsageError
 
-SUFFIXES = (".hea", ".dat", ".atr")
-
 
 def load(request: Request) -> Data:
     """x (N, C, T) float32; --leads are names with commas, with | between alternatives, see `chosen`.
@@ -33,7 +31,7 @@ def load(request: Request) -> Data:
     plan, channels = BeatPlan.of(request), parse_leads(request.options.leads)
     build = partial(_beats, plan=plan, channels=channels)
     key = {"leads": repr(channels)} | plan.key  # in this order, which names the cache
-    arrays, checksum = wfdb.parsed(request.source, SUFFIXES, request.cache / "beats", build, **key)
+    arrays, checksum = wfdb.parsed(request.source, wfdb.OF_RECORDS, request.cache / "beats", build, **key)
     leads = tuple("|".join(channel) for channel in channels)
     return plan.data(arrays, checksum, leads=leads, rates=partial(_rates, request.source))
 

@@ -22,8 +22,8 @@ from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv import columns
-from loaders.formats.csv.rows import tell_dropped
-from loaders.formats.labels import NO_LABEL, among, coded
+from loaders.formats.csv.rows import warn_of_dropped
+from loaders.formats.labels import NO_LABEL, coded, coded_among
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -32,7 +32,7 @@ Column = NDArray[np.str_] | None
 Division = tuple[splits.Indices, splits.Indices, splits.Indices, str]  # train, val and test, ascending; the rule
 
 
-def knows_records(rows: Split) -> bool:
+def has_records(rows: Split) -> bool:
     """Whether each row states its record."""
     return bool((rows.record != "").all())
 
@@ -41,14 +41,14 @@ def stratified(rows: Split, column: Column, request: Request) -> Division:
     """20 % of each class test."""
     holdout, seed = request.val_fraction, request.seed
     train, val, test, drawn = splits.divide(rows.y, holdout, seed, record=rows.record, where=request.where)
-    mixed = "one record's rows stand on both sides" if knows_records(rows) else "whose rows they are is not known"
+    mixed = "one record's rows stand on both sides" if has_records(rows) else "whose rows they are is not known"
     return train, val, test, f"{splits.at_random('rows', seed)}; {mixed}; {drawn}"
 
 
 def by_record(rows: Split, column: Column, request: Request) -> Division:
     """20 % of the records test, and a part of the others validate."""
     holdout, seed, where = request.val_fraction, request.seed, request.where
-    if not knows_records(rows):
+    if not has_records(rows):
         raise UsageError("--split record needs the record of each row", where=where, hint="--record-column")
     rest, test = splits.by_record(rows.record, splits.TEST_FRACTION, seed, where=where)
     train, val, drawn = splits.of_records(rows.record[rest], rows.y[rest], holdout, seed, where=where)
@@ -67,7 +67,7 @@ def by_column(rows: Split, column: Column, request: Request) -> Division:
         hint = "train and test, and val if you have it"
         raise DataError(f"no row is {missing} in the split column", where=where, hint=hint)
     rule = "as the split column says"
-    if knows_records(rows):
+    if has_records(rows):
         _check_records(rows.record, side, where)
         rule += ", no record stands on two sides"
     if len(val) and not splits.is_part(holdout):
@@ -75,7 +75,7 @@ def by_column(rows: Split, column: Column, request: Request) -> Division:
         raise UsageError("the split column says which rows validate", where=where, hint=hint)
     if len(val):
         return train, val, test, f"{rule}, validation too"
-    if knows_records(rows):
+    if has_records(rows):
         kept, held, drawn = splits.of_records(rows.record[train], rows.y[train], holdout, seed, where=where)
     else:
         kept, held, drawn = splits.drawn(rows.y[train], holdout, seed, where=where)
@@ -143,8 +143,8 @@ def load(request: Request) -> Data:
     name = "column:NAME" if kind == "column" and column else asked.split
     divide = pick("split", SPLITS, name) if name else None
     arrays, checksum = _parsed(path, request.cache, _columns(asked, request.bad_rows))
-    tell_dropped(arrays, path)
-    by_name, rows = _tell_recognised(arrays, path), Split.of(arrays)
+    warn_of_dropped(arrays, path)
+    by_name, rows = _log_record_column(arrays, path), Split.of(arrays)
     divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
     train, val, test, rule = divide(rows, arrays.get("split"), request)
     spec = _spec(arrays, rows, request, rate_hz=asked.rate_hz, rule=rule + by_name)
@@ -164,11 +164,11 @@ def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Se
         [asked | less for less in fewer],
         lambda columns: _parsed(path, request.cache, columns, classes=spec.classes, lowest=lowest),
     )
-    tell_dropped(arrays, path)
+    warn_of_dropped(arrays, path)
     rows, rate_hz = Split.of(arrays), request.options.rate_hz
     if "rate_hz" not in typed:
         rate_hz = None if "rate_hz" in arrays else spec.rate_hz
-    found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_tell_recognised(arrays, path))
+    found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_log_record_column(arrays, path))
     return Data(found, rows, rows, lambda: rows, checksum), rows
 
 
@@ -192,7 +192,7 @@ def _first_readable(
     raise errors[0]
 
 
-def _tell_recognised(arrays: Arrays, path: Path) -> str:
+def _log_record_column(arrays: Arrays, path: Path) -> str:
     """Log the column that is the record by its name; a part of the split rule, "" without such a column."""
     if "recognised" not in arrays:
         return ""
@@ -239,5 +239,5 @@ def _parsed(
     if read is None:
         raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
     key = fingerprint(path, **asked, reading=READING, **({"among": f"{lowest} {classes}"} if classes else {}))
-    code = coded if classes is None else partial(among, classes=classes, lowest=lowest)
+    code = coded if classes is None else partial(coded_among, classes=classes, lowest=lowest)
     return cached(cache / f"rows-{key}", lambda: code(read(path, **asked), str(path)))

@@ -40,7 +40,7 @@ def over_gaps(peaks: NDArray[np.integer], gaps: NDArray[np.integer]) -> NDArray[
     return over
 
 
-def known_only(rr: Intervals, unknown: NDArray[np.bool_]) -> Intervals:
+def filled_intervals(rr: Intervals, unknown: NDArray[np.bool_]) -> Intervals:
     """The intervals `rr` (N,), an `unknown` one replaced by the last known before it, else by the first known."""
     known = np.flatnonzero(~unknown)
     if not len(known):
@@ -52,10 +52,10 @@ def intervals(times_s: NDArray[np.floating], unknown: NDArray[np.bool_] | None =
     """The RR intervals in s before and after each beat of one record, at ascending `times_s` (N,).
 
     The first beat has the interval after it twice, the last the interval before it. Intervals are clipped to 0.1 and
-    5 s; `unknown` (N-1,) ones, as in a gap, are replaced as in `known_only`.
+    5 s; `unknown` (N-1,) ones, as in a gap, are replaced as in `filled_intervals`.
     """
     rr = np.diff(times_s).clip(SHORTEST_S, LONGEST_S)
-    rr = rr if unknown is None else known_only(rr, unknown)
+    rr = rr if unknown is None else filled_intervals(rr, unknown)
     if not len(rr):
         rr = np.full(len(times_s[:1]), ALONE_S)
     return np.concatenate([rr[:1], rr])[: len(times_s)], np.concatenate([rr, rr[-1:]])[: len(times_s)]

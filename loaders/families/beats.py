@@ -127,7 +127,7 @@ class Recipe:
         return np.ascontiguousarray(rows, np.float32)
 
 
-def settled(places: NDArray[Any]) -> NDArray[np.int64]:
+def usual_beats(places: NDArray[Any]) -> NDArray[np.int64]:
     """The beats at ascending `places` (N,) for a typical beat: at most 2,000 that are not early against the mean RR
     interval.
 
@@ -151,7 +151,7 @@ def median_beat(rows: NDArray[np.float32]) -> Signal:
 # The fact of a whole prepared record that a normalisation needs: its quartiles, or the median of its usual beats.
 OF_RECORDS: dict[str, Callable[[Recipe, Signal, NDArray[np.floating]], Signal]] = {
     "record": lambda recipe, signal, places: quartiles(signal),
-    "typical": lambda recipe, signal, places: median_beat(recipe.windows(signal, places[settled(places)])),
+    "typical": lambda recipe, signal, places: median_beat(recipe.windows(signal, places[usual_beats(places)])),
 }
 
 

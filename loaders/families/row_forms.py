@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from loaders import DATASETS, filters
 from loaders.declaration import BeatOptions
 from loaders.families import beat_features, beats
-from loaders.families.beat_features import ALONE_S, known_only, over_gaps
+from loaders.families.beat_features import ALONE_S, filled_intervals, over_gaps
 from loaders.families.beats import Recipe
 from loaders.families.labels import AAMI, label_map
 from loaders.files.cache import Arrays
@@ -40,7 +40,6 @@ RATE_HZ = 125
 SAMPLES = 187
 SPAN = 1.2  # of the distance to the next R peak
 FLAT = 1e-3  # of the whole signal's range: a row that spans less is a lead that was off, and is not scaled up
-SUFFIXES = (".hea", ".dat", ".atr")
 CLASSES = tuple(AAMI)
 NUMBERS = {symbol: k for k, own in enumerate(AAMI.values()) for symbol in own}
 
@@ -135,7 +134,7 @@ class Window:
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
         """The quartiles (3, C, 1) of the leads, from at most a million values of each, or their typical beat (C, T)."""
         if self.recipe.normalise == "typical":
-            return beats.median_beat(_together(self, leads, peaks[beats.settled(peaks)], self.recipe.windows))
+            return beats.median_beat(_together(self, leads, peaks[beats.usual_beats(peaks)], self.recipe.windows))
         if self.recipe.normalise != "record":
             return None
         ratio = self.rate_hz / leads[0].rate_hz
@@ -233,7 +232,7 @@ def rows(
     A gap is bridged; the recording is extended beyond its ends as in training.
     """
     rate_hz, known, places = leads[0].rate_hz, form.known(leads, peaks), form.places(peaks, leads[0].rate_hz)
-    rr = known_only(np.diff(places), over_gaps(peaks, leads[0].gaps))
+    rr = filled_intervals(np.diff(places), over_gaps(peaks, leads[0].gaps))
     rr = np.append(rr, rr[-1:] if len(rr) else [ALONE_S * form.rate_hz])[: len(peaks)]
     for first, last, start, signal in _blocks(leads, form.rate_hz, peaks):
         which = slice(*np.searchsorted(peaks, (first, last)))

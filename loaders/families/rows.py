@@ -13,6 +13,7 @@ from loaders import splits
 from loaders.base import Data, Rows, Split, describe
 from loaders.declaration import Request
 from loaders.files.cache import checksum as checksum_of
+from loaders.formats.labels import UNLABELLED
 from loaders.splits import Indices
 from toolbox.errors import DataError, UsageError
 
@@ -51,7 +52,6 @@ def as_data(
 
 
 NORMAL_NAMES = ("normal", "n", "norm")
-UNLABELLED = "unlabelled"
 
 
 def normal_class(classes: Sequence[str], named: str | None) -> str:

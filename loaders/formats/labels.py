@@ -37,7 +37,7 @@ def coded(arrays: Arrays, where: str) -> Arrays:
     return arrays
 
 
-def among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | None) -> Arrays:
+def coded_among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: int | None) -> Arrays:
     """As `coded` for rows of known classes; any number of rows of each is allowed.
 
     Labels without a name of a class are numbers of the classes from `lowest` on, if it is given. Raises DataError for
@@ -84,7 +84,7 @@ def _sorted(labels: NDArray[np.str_], where: str) -> tuple[NDArray[np.str_], NDA
     return whole.astype(str), which[y].astype(np.int64)
 
 
-def stand_first(first: NDArray[np.float32], last: NDArray[np.str_]) -> bool:
+def label_is_first(first: NDArray[np.float32], last: NDArray[np.str_]) -> bool:
     """Whether the first column (N,) has classes rather than the last (N,): few whole numbers against many numbers."""
     kinds, counts = np.unique(first, return_counts=True)
     if not 2 <= len(kinds) <= FEW or counts.min() < 2 or (kinds != np.round(kinds)).any():

@@ -229,7 +229,7 @@ def header_of(signal: Path) -> Path:
     return header
 
 
-HEADER = ".hea"
+HEADER, OF_RECORDS = ".hea", (".hea", ".dat", ".atr")
 MOST = 2**20  # bytes of a header
 
 

@@ -24,6 +24,7 @@ DIFFERENCES = "8"  # each sample is the difference to the one before, so a file 
 BIG_ENDIAN = "61"  # wfdb gives no steps of this format
 MATLAB = b"MATLAB "
 MENDED = "r"
+MISSING = -(2**15)  # a missing sample of format 16
 Digital = NDArray[np.int64]
 
 
@@ -139,7 +140,7 @@ class Single:
         )
         if odd:
             steps = np.rint(record.e_p_signal[0] * record.adc_gain[0] + record.baseline[0])
-            return np.nan_to_num(steps, nan=-(2**15)).astype(np.int64)
+            return np.nan_to_num(steps, nan=MISSING).astype(np.int64)
         return record.e_d_signal[0]
 
 

@@ -22,7 +22,7 @@ from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout, first_lines
 from loaders.formats.csv.text import DECIMALS, DELIMITERS, choose, is_number
-from loaders.formats.labels import NO_LABEL, stand_first
+from loaders.formats.labels import NO_LABEL, label_is_first
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -68,9 +68,9 @@ def read_csv(path: Path, *, label: str | None, record: str | None, split: str | 
         layout = _layout(cells, columns, where=f"{path}, line {line}", header=header)
         if label == "" and len(lines) > header:
             _check_text_first(lines[-1], columns, where)
-        _tell(path, cells, columns, header=header)
+        _log_columns(path, cells, columns, header=header)
         arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=where, skip=[line] if header else [])
-    if label == "" and stand_first(arrays["x"][:, 0], arrays["label"]):
+    if label == "" and label_is_first(arrays["x"][:, 0], arrays["label"]):
         number = columns.texts["label"] + 1
         what = f"column 1 has few whole numbers, and column {number}, the default label, has many numbers"
         raise DataError(what, where=where, hint=f"--label-column 1, or --label-column {number}")
@@ -90,7 +90,7 @@ def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool)
     return RowLayout(samples, texts=columns.texts, unread=columns.unread, hint=HINT)
 
 
-def _tell(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
+def _log_columns(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
     taken = ", ".join(f"{part} in column {column + 1}" for part, column in columns.texts.items()) or "no label"
     taken += "".join(f", column {column + 1} ({cells[column]}) not read" for column in columns.unread)
     samples = len(cells) - len(columns.aside)

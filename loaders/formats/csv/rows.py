@@ -238,11 +238,11 @@ def read_file(
     key = fingerprint(source / name if source.is_dir() else source)
     build = partial(_parse, source, name, layout=layout, bad_rows=bad_rows, as_csv=as_csv)
     arrays, checksum = cached(cache / f"{Path(name).stem}-{bad_rows}-{key}", build)
-    tell_dropped(arrays, source / name)
+    warn_of_dropped(arrays, source / name)
     return Split.of(arrays), checksum
 
 
-def tell_dropped(arrays: Arrays, path: Path) -> None:
+def warn_of_dropped(arrays: Arrays, path: Path) -> None:
     """Warn of the dropped rows of `path`, with the first of them."""
     if "dropped" in arrays:
         first = "; ".join(arrays["dropped"][:NAMED]) + ("; ..." if len(arrays["dropped"]) > NAMED else "")
