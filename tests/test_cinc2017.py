@@ -354,7 +354,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another format": (
         lambda own: spoil_header(own, " 16+24 ", " 212+24 "),
-        "record A00007 cannot be read, header: its samples are",
+        "record A00007 cannot be read, header: its samples have",
     ),
     "no gain": (lambda own: spoil_header(own, " 1000/mV ", " 0/mV "), "the gain of lead 1 is 0"),
     "another record's header": (lambda own: spoil_header(own, "A00007 1", "A00008 1"), "it is that of record 'A00008'"),
