@@ -1,8 +1,8 @@
 """The only loop and the only backward(): fit, train_epoch, predict.
 
-A Trainer is everything that a checkpoint must hold to go on exactly: weights, optimizer, schedule, epoch, position in
-the epoch, random state, best and history. Build it, load a state into it or not, and call `fit`. A `Meter` gathers the
-epoch under way on the device; the host waits only when a value is read.
+A Trainer holds the whole state of an exact resume: weights, optimizer, schedule, epoch, position in the epoch, random
+state, best and history. Build it, load a state if you resume, and call `fit`. A `Meter` accumulates the current epoch
+on the device; the host waits only when it reads a value.
 """
 
 import math
@@ -31,18 +31,15 @@ from toolbox.training.optimizers import Schedule
 from toolbox.training.recorders import StepLosses
 
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
-PREDICT_PIXELS = {"cuda": 2**23}  # where rows are pictures, by device; elsewhere as many as samples
+PREDICT_PIXELS = {"cuda": 2**23}  # of charts, by device; elsewhere as many as samples
 READ_EVERY_S = 0.5
 SMALLER_STEPS = "a smaller --lr or --grad-clip 1; the last checkpoint is sound"
 RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
-OF_STEPS = "losses"  # in a checkpoint; older ones are without
+OF_STEPS = "losses"  # in a checkpoint; older ones lack it
 
 
 class Meter:
-    """The order of the rows, what the task keeps of each so far, the losses and their sum, and the first bad step.
-
-    `steps` is how many the epoch has.
-    """
+    """Row order, kept outputs, losses and their sum, and the first bad step of an epoch of `steps` steps."""
 
     def __init__(self, order: Tensor, steps: int) -> None:
         self.order = order
@@ -53,7 +50,7 @@ class Meter:
         self.rows = self.steps = 0
 
     def add(self, outputs: Tensor, loss: Tensor) -> None:
-        """Take in a step without reading anything back."""
+        """Add a step, without waiting for the device."""
         outputs, loss = outputs.detach(), loss.detach()
         if not self.steps:
             self.outputs = outputs.new_empty(len(self.order), *outputs.shape[1:])
@@ -64,13 +61,13 @@ class Meter:
         self.steps += 1
 
     def mark(self, value: Tensor) -> Tensor:
-        """Whether a step so far had a loss or gradient that is not finite; remembers the first, on the device."""
+        """Whether any step so far had a non-finite loss or gradient; stores the first, on the device."""
         fresh = ~torch.isfinite(value) & (self.bad_step < 0)
         self.bad_step = torch.where(fresh, self.steps, self.bad_step)
         return self.bad_step >= 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What was produced; the order is made again from seed and epoch."""
+        """Outputs and losses so far; the order follows from seed and epoch."""
         return {
             "outputs": self.outputs[: self.rows].clone(),
             "loss_sum": self.loss_sum.clone(),
@@ -92,13 +89,13 @@ class Meter:
 
 
 class Stop(Protocol):
-    """Whether somebody asked the loop to end."""
+    """The number of the signal that ends the loop, None without one."""
 
     requested: int | None
 
 
 class Trainer:
-    """Trains `model` on `data.train`, watches `data.val`; never looks at the test split."""
+    """Trains `model` on `data.train`, measures `data.val`, never reads the test split."""
 
     def __init__(
         self,
@@ -120,7 +117,7 @@ class Trainer:
         self.model, self.task, self.data, self.optimizer, self.schedule = model, task, data, optimizer, schedule
         self.device, self.seed, self.grad_clip = device, seed, grad_clip
         self.augment, self.autocast = augment, autocast
-        # Walked once, not once a step.
+        # Collected once, not in every step.
         self.learners = [
             [parameter for parameter in member.parameters() if parameter.requires_grad]
             for member in getattr(model, "members", [model])
@@ -137,13 +134,13 @@ class Trainer:
         self.best: dict[str, Any] | None = None  # epoch and value of the monitored metric
         self.losses = StepLosses()
         self.rates: dict[str, float] = {}  # of the last step
-        self.seconds = 0.0  # spent on the epoch under way
-        self.meter: Meter | None = None  # of the epoch under way
-        self.unbegun: list[Tensor] = []  # parameters without a state of the optimizer, where others came with one
+        self.seconds = 0.0  # spent on the current epoch
+        self.meter: Meter | None = None  # of the current epoch
+        self.unbegun: list[Tensor] = []  # parameters that lack the optimizer state others have
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch of the best validation so far; None before the first."""
+        """The epoch with the best validation value so far; None before the first."""
         return self.best["epoch"] if self.best else None
 
     def fit(
@@ -154,7 +151,7 @@ class Trainer:
         stop: Stop,
         patience: int | None = None,
     ) -> None:
-        """Train until `epochs` are done, patience is out or `stop` is requested; `on_epoch` saves each epoch."""
+        """Train until `epochs` are done, patience ends or `stop` is requested; `on_epoch` saves each epoch."""
         while not self.finished(epochs, patience) and stop.requested is None:
             if meter := self.train_epoch(f"epoch {self.epoch + 1}/{epochs}", stop):
                 row, predictions = self._close_epoch(meter)
@@ -166,9 +163,9 @@ class Trainer:
         return self.epoch >= epochs or (patience is not None and waited >= patience)
 
     def train_epoch(self, title: str, stop: Stop) -> Meter | None:
-        """Go on with the epoch from where it stands; None if `stop` came first, with everything kept to go on."""
+        """Finish the current epoch; None if `stop` came first, with the state kept for a resume."""
         self.model.train()
-        for part in self.frozen:  # what is not trained keeps its running statistics too
+        for part in self.frozen:  # a frozen part keeps its running statistics too
             part.eval()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
@@ -191,7 +188,7 @@ class Trainer:
         return meter
 
     def _begin_epoch(self) -> Meter:
-        """The order is a pure function of seed and epoch, so that it need not be stored."""
+        """A Meter with the epoch's row order, a pure function of seed and epoch."""
         members = len(self.learners)
         rows, batch = len(self.data.train), self.batch_size // members
         order = samplers.epoch_order(self.draw, rows, seed=self.seed, epoch=self.epoch, members=members, batch=batch)
@@ -214,7 +211,7 @@ class Trainer:
         norm = self._clip(self.grad_clip) if self.grad_clip else 0
         bad = meter.mark(loss.detach() + norm)
         if self.device.type == "cuda":
-            # The fused step is skipped on the device, nobody waits to ask.
+            # The device skips the fused step; the host does not wait.
             self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         elif bad:
             self._check_numbers(meter)
@@ -224,38 +221,38 @@ class Trainer:
         meter.add(rows, loss)
 
     def _clip(self, grad_clip: float) -> Tensor:
-        """The sum of the norms of the members' gradients, each held to its share of a loss that is their mean."""
+        """The sum of the members' gradient norms; each is clipped to its share, as the loss is the members' mean."""
         limit = grad_clip / len(self.learners)
         return reduce(torch.add, (nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners))
 
     def _check_begun(self) -> None:
-        """Raise where a parameter that has a gradient came without its state of the optimizer."""
+        """Raise CheckpointError if a parameter with a gradient has no optimizer state."""
         if any(each.grad is not None for each in self.unbegun):
             lacking = {id(each) for each in self.unbegun}
             name = next(name for name, each in self.model.named_parameters() if id(each) in lacking)
             what = f"the checkpoint does not fit this run: optimizer: the state of {name} is missing"
-            raise CheckpointError(what, hint="another checkpoint: the best or an epoch that was kept")
+            raise CheckpointError(what, hint="another checkpoint: the best or a kept epoch")
         self.unbegun = []
 
     def _running(self, meter: Meter) -> dict[str, str]:
-        """The loss of the epoch so far and what the task has to say of it, read from the device."""
+        """The loss of the epoch so far and the task's running metrics, read from the device."""
         labels = self.train.y[meter.order[: meter.rows]]
         values = {"loss": meter.loss_sum / meter.rows, **self.task.running(meter.outputs[: meter.rows], labels)}
         return {name: f"{float(value):.4f}" for name, value in values.items()}
 
     def _check_numbers(self, meter: Meter) -> None:
-        """Raise where a loss was not finite. On CUDA this waits for the device, so it is asked twice a second."""
+        """Raise NumericsError after a non-finite loss. Called twice a second, as it waits for the device on CUDA."""
         step = int(meter.bad_step)
         if step < 0:
             return
         rows = meter.order[step * self.batch_size : (step + 1) * self.batch_size].cpu().numpy()
         index, lr = ", ".join(map(str, self.data.train.index[rows][:5])), self.optimizer.param_groups[0]["lr"]
-        what = f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made with it"
+        what = f"the loss or its gradient is not finite at a learning rate of {lr:g}; no step was made"
         where = f"epoch {self.epoch + 1}, batch {step + 1}, rows {index}, ..."
         raise NumericsError(what, where=where, hint=SMALLER_STEPS)
 
     def _close_epoch(self, meter: Meter) -> tuple[dict[str, Any], Predictions | None]:
-        """Measure train (as seen in training) and validation, where it has rows; step the schedule; add a row."""
+        """Measure train (outputs during the epoch) and validation, if any; step the schedule; add a history row."""
         if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             what = f"a weight is not finite after the last step, at a learning rate of {self.rates['lr']:g}"
             raise NumericsError(what, where=f"epoch {self.epoch + 1}", hint=SMALLER_STEPS)
@@ -283,7 +280,7 @@ class Trainer:
 
     @torch.inference_mode()
     def predict(self, split: Rows) -> Predictions:
-        """What the task makes of the outputs of a whole split, in the source's order."""
+        """The predictions of a whole split, in the source's order."""
         self.model.eval()
         batches = split.batches(self.device)
         most = PREDICT_PIXELS.get(self.device.type, PREDICT_SAMPLES) if self.data.spec.image else PREDICT_SAMPLES
@@ -292,22 +289,22 @@ class Trainer:
         return self._predictions(split, batches.rows, torch.cat(outputs))
 
     def _predictions(self, split: Rows, which: Tensor, outputs: Tensor) -> Predictions:
-        """What the task makes of outputs of the rows `which`; the pieces of a record become one prediction."""
+        """The predictions of the rows `which`; the pieces of a record become one prediction."""
         rows = which.cpu().numpy()
         if split.pooled:
-            _, first, whose = np.unique(split.index[rows], return_index=True, return_inverse=True)
-            rows, outputs = rows[first], self.task.pool(outputs, whose)
+            _, first, group = np.unique(split.index[rows], return_index=True, return_inverse=True)
+            rows, outputs = rows[first], self.task.pool(outputs, group)
         target = torch.from_numpy(split.y[rows]).to(self.device)
         return self.task.predictions(split.index[rows], split.record[rows], target, outputs)
 
     @torch.inference_mode()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's own outputs for a few rows x (B, C, T)."""
+        """The network's raw outputs for a few rows x (B, C, T)."""
         self.model.eval()
         return self.model(torch.tensor(x, device=self.device)).cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values from which `load_state_dict` goes on exactly, also from within an epoch."""
+        """Tensors and plain values for an exact resume, also within an epoch."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -323,9 +320,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any], *, anew: bool = False) -> None:
-        """Go on from `state`; the weights are put into the model by the caller, who can say where they came from.
+        """Resume from `state`; the caller loads the weights, so that its errors can name their file.
 
-        `anew` takes over what has been done, but begins optimizer, schedule and the epoch under way afresh.
+        `anew` takes over epochs and history, but restarts optimizer, schedule and the current epoch.
         """
         if lacking := self.state_dict().keys() - state.keys() - {OF_STEPS}:
             raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
@@ -344,11 +341,11 @@ class Trainer:
             self.meter = self._begin_epoch()
             self.meter.load_state_dict(state["meter"])
         devices.set_random_state(state["rng"], self.device)
-        begun, groups = self.optimizer.state, self.optimizer.param_groups
-        self.unbegun = [each for group in groups for each in group["params"] if begun and each not in begun]
+        stored, groups = self.optimizer.state, self.optimizer.param_groups
+        self.unbegun = [each for group in groups for each in group["params"] if stored and each not in stored]
 
     def _misfit(self, state: dict[str, Any]) -> str:
-        """The part of a checkpoint that is not of this run, which is as it was built."""
+        """The first part of a checkpoint that does not fit this newly built run; "" if all fit."""
         rows = len(self._begin_epoch().order)
         extent = fitting.Extent(self.epoch, state["epoch"], rows, self.batch_size, self.task.kept)
         return fitting.misfit(state, self.model, self.optimizer, self.schedule, extent)

@@ -1,9 +1,9 @@
 """A name becomes a network sized by the data: (B, C, T) -> logits (B, K), or for detection (B, C, T) -> (B, C, T).
 
-Those of VISION take charts (B, 3, H, W) in place of signals.
+The networks in VISION take charts (B, 3, H, W) in place of signals.
 
-A new network is one file and one line here; it is then in --list models, in the documentation's table and in the tests.
-Modules of networks, and torch, are imported when one is built, so that --list models answers at once.
+A new network is one file and one line here; --list models, the documentation's table and the tests read this table.
+torch and the networks' modules are imported when a network is built, so that --list models answers at once.
 """
 
 import importlib
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """One name: MODULE:CLASS below this package, a phrase, and its trainable parameters for five classes.
-
-    The class is called with `first`, the DataSpec and `sizes`.
-    """
+    """MODULE:CLASS below this package, called with `first`, the DataSpec and `sizes`; `parameters` for five classes."""
 
     target: str
     about: str
@@ -39,14 +36,14 @@ class Network:
 
     @property
     def build(self) -> "Callable[..., nn.Module]":
-        """What makes the network of a DataSpec. Raises UsageError where the target does not exist."""
+        """The function from a DataSpec to the network. Raises UsageError if the target does not exist."""
         module, _, name = self.target.partition(":")
         try:
             found = getattr(importlib.import_module(f"models.{module}"), name)
         except (ModuleNotFoundError, AttributeError) as error:
             if error.name not in (f"models.{module}", name):
                 raise
-            what = f"models/{module.replace('.', '/')}.py has no {name}, which models/__init__.py names"
+            what = f"models/__init__.py names {name}, missing in models/{module.replace('.', '/')}.py"
             raise UsageError(what, hint="MODULE:CLASS, as signals.cnn1d:CNN1d") from error
         return partial(found, *self.first, **self.sizes) if self.first or self.sizes else found
 
@@ -125,8 +122,8 @@ VISION = {name: network for name, network in MODELS.items() if network.view == "
 
 
 def table() -> str:
-    """The networks with their trainable parameters (for five classes), their task and a phrase, a line each."""
-    rows = [("name", "parameters", "task", "what it is")]
+    """One line per network: trainable parameters (for five classes), task, description."""
+    rows = [("name", "parameters", "task", "description")]
     for name, network in MODELS.items():
         count = "-" if network.parameters is None else f"{network.parameters:,}"
         rows.append((name, count, network.task + ", charts" * (network.view == "chart"), network.about))
@@ -137,11 +134,11 @@ def table() -> str:
 def get_model(
     name: str, spec: "DataSpec", *, model_args: str | None = None, members: int = 1, **choices: Any
 ) -> "nn.Module":
-    """Build the network called `name`, sized for the data `spec` describes; features join at its head.
+    """Build the network `name`, sized for the data of `spec`; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed (`arguments.parse`). Several
-    `members` are a committee of such networks. Raises UsageError for what the network does not take, for charts where
-    it takes signals or the other way round, and where such a network cannot be built.
+    `choices` are keyword arguments of the network, `model_args` the same as typed text (`arguments.parse`). More than
+    one of `members` gives a committee. Raises UsageError for an unknown argument, for the wrong view (charts or
+    signals), and for sizes that do not fit each other.
     """
     from models import contract
     from models.committee import Committee, Fused
@@ -158,7 +155,7 @@ def get_model(
 
 
 def check_view(name: str, *, charts: bool, where: str = "") -> None:
-    """Raise a UsageError where the network `name` is for charts and rows are none, or the other way round."""
+    """Raise UsageError if the network takes charts and the rows are signals, or the reverse."""
     if name in VISION and not charts:
         raise UsageError(f"{name} is a network for charts, the rows are signals", where=where, hint="--view chart")
     if charts and name not in VISION:
@@ -167,7 +164,7 @@ def check_view(name: str, *, charts: bool, where: str = "") -> None:
 
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:
-    """The keyword arguments of the network `name` in the text of --model-args, of which there may be none."""
+    """The keyword arguments of the network `name` in the text of --model-args; {} for an empty text."""
     network = pick("model-name", MODELS, name)
     if not text:
         return {}
@@ -177,7 +174,7 @@ def parse_args(name: str, text: str | None) -> dict[str, Any]:
 
 
 def _tried(build: "Callable[[], nn.Module]", name: str, spec: "DataSpec") -> "nn.Module":
-    """A network of sizes that somebody typed: whether they fit each other shows when a row passes through it."""
+    """Build the network and pass one row through it, which fails if typed sizes do not fit each other."""
     import torch
 
     try:

@@ -1,9 +1,9 @@
-"""What one network alone understands, as typed with --model-args, becomes keyword arguments of that network.
+"""The text of --model-args becomes keyword arguments of one network.
 
     parse("resnet1d_grid", MODELS["resnet1d_grid"].build, "filters=4-8,layout=cna")  ->  {"filters": (4, 8), ...}
 
-Commas stand between the arguments, `-` between the numbers of a list. Which there are and of what type says the
-network's own signature; a `partial` only gives other defaults.
+Commas separate arguments, `-` separates the numbers of a list. Names and types come from the network's signature; a
+`partial` only changes defaults.
 """
 
 import inspect
@@ -18,7 +18,7 @@ HINT = "--model-args filters=64-128,dropout=0.4"
 
 
 def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
-    """Values by argument; a UsageError for an unknown argument, one typed twice, or a value of another type."""
+    """Values by argument. Raises UsageError for an unknown or repeated argument, or a value of another type."""
     known = kinds(network)
     if not known:
         raise UsageError(f"{name} takes no --model-args", hint="leave them out")
@@ -34,7 +34,7 @@ def parse(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
 
 
 def kinds(network: Callable[..., Any]) -> dict[str, Any]:
-    """The type of each argument that a network takes beside the facts of the data, by name."""
+    """The type of each keyword-only argument of a network, by name."""
     hints = get_type_hints(getattr(network, "func", network).__init__)
     arguments = [each for each in inspect.signature(network).parameters.values() if each.kind is each.KEYWORD_ONLY]
     return {each.name: hints.get(each.name, type(each.default)) for each in arguments}

@@ -1,7 +1,6 @@
-"""Networks alike that are trained apart and speak as one, which steadies what few patients' beats can teach.
+"""A committee: several equal networks, trained separately, with averaged probabilities.
 
-Numbers beside the samples, such as RR intervals, enter every network in one way: where its head reads what it made
-of them.
+Features of a row, such as RR intervals, enter every network in the same way, at its head.
 """
 
 import math
@@ -15,10 +14,9 @@ from torch.nn import functional as F
 class Committee(nn.Module):
     """Inputs (B, ...) -> logits (B, K): the log of the members' mean probabilities (deep ensembles, arXiv 1612.01474).
 
-    In training a batch is dealt out: each row goes to one member, which alone learns from it, so that the loss of a
-    step is that of every member by itself. Batches are made for that (`samplers.epoch_order`): each member gets every
-    row once an epoch, in an order of its own, as if it were trained alone. Members differ in that order and in their
-    first weights.
+    In training each row of a batch goes to one member, and only that member learns from it. `samplers.epoch_order`
+    builds the batches: each member gets every row once an epoch, in its own order, as if it were trained alone. Members
+    differ in that order and in their initial weights.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -34,11 +32,11 @@ class Committee(nn.Module):
         return voices.logsumexp(0) - math.log(len(self.members))
 
 
-WIDTH = 32  # of what the numbers become before they meet the samples'
+WIDTH = 32  # of the features' hidden layer
 
 
 class RowNorm(nn.BatchNorm1d):
-    """Numbers (B, F) to mean 0 and variance 1; one row alone, which has no variance, by those that were seen before."""
+    """Features (B, F) to mean 0 and variance 1; a single row, which has no variance, by the running statistics."""
 
     def forward(self, numbers: Tensor) -> Tensor:
         if len(numbers) > 1:
@@ -47,10 +45,9 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class Fused(nn.Module):
-    """(B, C, T) and features (B, F) -> logits (B, K): `network` without its head beside the features, into a new head.
+    """(B, C, T) and features (B, F) -> logits (B, K): outputs of `network` without its head and features, a new head.
 
-    The features are brought to mean 0 and variance 1 as seen in training, and pass a hidden layer of their own. What
-    the network is after is changed: its `head` no longer exists.
+    The features are normalised by training statistics and pass a hidden layer. The network loses its own `head`.
     """
 
     def __init__(self, network: nn.Module, features: int, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""A network of the user's own is tried on a few rows before it is trained: its outputs must have the right shape."""
+"""A test of a user's own network on a few random rows before training: do its outputs have the right shape?"""
 
 import copy
 
@@ -9,19 +9,19 @@ from loaders.base import DataSpec
 from toolbox import yours
 from toolbox.errors import OwnPartError
 
-ROWS = (2, 3)  # of two batches, so that a network shows whether it keeps their number
+ROWS = (2, 3)  # of two batches: the outputs must follow the number of rows
 
 
 def check(network: nn.Module, name: str, spec: DataSpec, *, reconstructs: bool) -> None:
-    """Raise an OwnPartError where a network gives no (B, K), or to reconstruct no (B, C, T), trained or tested.
+    """Raise OwnPartError unless the network gives (B, K), or (B, C, T) if it reconstructs, in training and in test.
 
-    A copy is called, and torch's random numbers stand afterwards where they stood.
+    The test runs a copy and leaves torch's random state unchanged.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for training in (True, False):
             try:
                 tried = copy.deepcopy(network).train(training)
-            except Exception:  # a network that cannot be copied is seen when it is trained
+            except Exception:  # training shows the fault of a network that cannot be copied
                 return
             for rows in ROWS:
                 expected = (rows, *spec.shape) if reconstructs else (rows, len(spec.classes))
@@ -33,7 +33,7 @@ def check(network: nn.Module, name: str, spec: DataSpec, *, reconstructs: bool) 
 
 
 def _objection(outputs: object, expected: tuple[int, ...]) -> str:
-    """What is given in place of outputs of this shape; empty where they have it."""
+    """The type or shape of wrong `outputs`; "" for outputs of the expected shape."""
     if not isinstance(outputs, Tensor):
         return f"no tensor but a {type(outputs).__name__}"
     if not outputs.is_floating_point():

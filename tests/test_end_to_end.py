@@ -98,9 +98,7 @@ def test_classes_of_macro_f1_by_patient_are_said_to_have_no_effect_without_patie
     ended = carried_out(*SHORT, "--epochs", "1", "--root-dir", root, "--macro-over", "N,V")
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.err.splitlines() if "--macro-over" in line]
-    assert line.startswith(
-        "--macro-over N,V has no effect here: figures by patient need rows that all name their record"
-    )
+    assert line.startswith("--macro-over N,V has no effect here: figures by patient need a record name in every row")
 
 
 def test_tensorboard_events_hold_what_was_promised(short_run: SimpleNamespace) -> None:

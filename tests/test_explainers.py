@@ -18,7 +18,7 @@ from toolbox.explain.methods import EXPLAINERS, FeatureMap
 
 ROWS = torch.tensor([0, 1, 2])
 # What each network cannot be asked.
-NO_MAP, NO_RECTIFIERS = "makes none", "rectifiers"
+NO_MAP, NO_RECTIFIERS = "this network has none", "rectifiers"
 REFUSED = {
     "cnn1d_3": {},
     "resnet1d_10": {},
@@ -230,7 +230,7 @@ def test_features_beside_the_signal_are_held_and_x_is_explained(method: str) -> 
 def test_a_committee_is_explained_as_a_whole_or_not_at_all(method: str) -> None:
     model, x = methods.prepared(get_model("cnn1d_3", make_spec(), members=2)), beats()
     if "gradcam" in method:
-        with pytest.raises(UsageError, match="each member of a committee has a map of its own"):
+        with pytest.raises(UsageError, match="cannot explain a committee: each member has its own map"):
             EXPLAINERS[method](model, [x], ROWS)
     else:
         assert EXPLAINERS[method](model, [x], ROWS).abs().sum() > 0

@@ -167,7 +167,7 @@ def test_a_run_folder_that_leads_out_of_the_root_is_refused_and_left_alone(
 @pytest.mark.parametrize(
     ("flags", "there"),
     [
-        (("--test", "--version", "7"), "versions 1 are there"),
+        (("--test", "--version", "7"), "existing versions: 1"),
         (("--test", "--resume", "3"), "checkpoint.pth.tar, model_best.pth.tar"),
         (("--test", "--model-name", "lstm_1"), "synth_cnn1d_3_1"),
     ],
@@ -505,7 +505,7 @@ def limited(which: int, limit: int) -> Callable[[], None]:
 def test_a_lack_of_memory_names_the_batch_size_and_a_smaller_one(root: Path) -> None:
     flags = ("--dataset", "synth", "--model-name", "resnet1d_v2_18", "--batch-size", "10000")
     ended = finish(launch(*flags, "--root-dir", root, preexec_fn=limited(resource.RLIMIT_AS, 5 * 2**29)))
-    assert_error(ended, 6, "batches of 10000 rows", "bytes more were asked for", "--batch-size 5000")
+    assert_error(ended, 6, "batches of 10000 rows", "bytes more were requested", "--batch-size 5000")
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ WEIGHTS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = {
     "doubles": ("head.weight", lambda weight: weight.double(), "head.weight is (5, 576) float64, the model has "
                                                                "(5, 576) float32"),
     "sparse": ("head.bias", lambda bias: bias.to_sparse(), "head.bias is no plain tensor"),
-    "a bomb": ("head.bias", lambda bias: bias[:1].expand(10**11), "head.bias is larger than what is stored of it"),
+    "a bomb": ("head.bias", lambda bias: bias[:1].expand(10**11), "head.bias is larger than its stored bytes"),
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     score = later.result["test"]["by_patient"]
     text = (Path(trained.result["run_folder"]) / "pred" / "by_patient.txt").read_text()
     assert score["from_s"] == 60
-    assert f"scored from 0:01:00 of each record on: {score['beats_left_out']:,} beats before are left out" in text
+    assert f"scored from 0:01:00 of each record on: {score['beats_left_out']:,} earlier beats are left out" in text
     table = pd.read_csv(Path(trained.result["run_folder"]) / "pred" / "by_record.csv")
     tested, whole = later.result["covers"]["test_rows"]
     assert (table["beats"].sum() + score["beats_left_out"], whole) == (tested, 12 * patients.BEATS)

@@ -176,5 +176,5 @@ def test_rows_too_short_for_a_network_are_refused_in_a_line(name: str, samples: 
 
 @pytest.mark.parametrize("target", ["signals.cnn2d:CNN1d", "signals.cnn1d:CNN2d"])
 def test_a_declaration_of_what_does_not_exist_is_named(target: str) -> None:
-    with pytest.raises(UsageError, match=r"models/signals/cnn.d\.py has no CNN.d, which models/__init__\.py names"):
+    with pytest.raises(UsageError, match=r"models/__init__\.py names CNN.d, missing in models/signals/cnn.d\.py"):
         _ = Network(target, "a network that was moved").build

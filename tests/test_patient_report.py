@@ -89,7 +89,7 @@ def test_four_records_have_no_interval_in_text_and_json_but_a_reason(tmp_path: P
     accuracy = next(line for line in text.splitlines() if line.startswith("accuracy"))
     assert re.search("0.6000 +n/a: 4 records", accuracy)
     assert "0.6000 - 0.6000" not in text
-    assert "There are no intervals: 4 records of at least 10 that an interval over records needs." in text
+    assert "No intervals: an interval over records needs at least 10 records, the test has 4 records." in text
     written = json.loads((tmp_path / "by_patient.json").read_text())
     assert written["gross"]["accuracy"] == 0.6
     for kind in ("gross", "average"):

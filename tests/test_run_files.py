@@ -168,8 +168,8 @@ WRONG = {
     "one axis": ({"scores": np.ones(4)}, "scores has the shape (4,)"),
     "text": ({"target": np.array(list("abcd"))}, "target has the shape (4,) and the type <U1"),
     "not finite": ({"scores": np.full((4, 2), np.nan)}, "scores are not all finite"),
-    "a class too many": ({"target": np.array([0, 1, 2, 0])}, "target names classes beyond the 2 that have scores"),
-    "below the first": ({"target": np.array([0, 1, -1, 0])}, "target names classes beyond the 2 that have scores"),
+    "a class too many": ({"target": np.array([0, 1, 2, 0])}, "target names classes beyond the 2 with scores"),
+    "below the first": ({"target": np.array([0, 1, -1, 0])}, "target names classes beyond the 2 with scores"),
 }
 
 

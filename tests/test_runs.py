@@ -105,11 +105,11 @@ def test_latest_is_the_highest_number_and_not_the_last_letter(tmp_path: Path) ->
 
 
 def test_a_run_that_is_missing_is_an_error_that_lists_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="runs there: none"):
+    with pytest.raises(CheckpointError, match="existing runs: none"):
         RunFolder.find(tmp_path, "ecg", "cnn1d_3", "latest")
     claim(tmp_path)
     claim(tmp_path)
-    with pytest.raises(CheckpointError, match="with version 5; versions 1, 2 are there"):
+    with pytest.raises(CheckpointError, match="with version 5; existing versions: 1, 2"):
         RunFolder.find(tmp_path, "ecg", "cnn1d_3", "5")
     with pytest.raises(CheckpointError, match=r"no run of lstm_1 on ecg.*ecg_cnn1d_3_1, ecg_cnn1d_3_2"):
         RunFolder.find(tmp_path, "ecg", "lstm_1", "latest")

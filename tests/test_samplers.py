@@ -58,7 +58,7 @@ def test_by_record_a_class_keeps_its_share_and_records_count_by_the_square_root_
 
 
 def test_rows_that_do_not_know_their_record_cannot_be_drawn_by_it() -> None:
-    with pytest.raises(UsageError, match="do not say which record"):
+    with pytest.raises(UsageError, match="needs rows with record names"):
         epoch_order("records", records=np.full(len(LABELS), ""))
 
 

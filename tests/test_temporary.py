@@ -59,7 +59,7 @@ def test_a_killed_process_leaves_a_folder_for_the_next_sweep_and_a_living_one_ke
     holder.wait()
     files.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
-    assert caplog.messages == [f"removing {there}, which a process left behind when it was killed"]
+    assert caplog.messages == [f"removing {there}, left behind by a killed process"]
 
 
 @pytest.mark.parametrize("boot", ["another boot", ""])

@@ -1,4 +1,4 @@
-"""Weights of another run: what is taken and what is begun anew, what stays frozen, and which sources are refused."""
+"""Weights of another run: loaded, reinitialised and frozen tensors, and refused sources."""
 
 import json
 import shutil
@@ -190,7 +190,7 @@ def test_a_run_a_folder_and_a_file_are_taken_and_the_config_says_what_of_them(
         "tensors_loaded": 11,
         "tensors_left": [],
     }
-    assert f"took 11 of 11 tensors from {origin}/{name}" in ended.err
+    assert f"loaded 11 of 11 tensors from {origin}/{name}" in ended.err
     assert str(tmp_path) not in (Path(ended.result["run_folder"]) / "config.json").read_text()
     begun = weights(Path(ended.result["run_folder"]))
     torch.testing.assert_close(begun["head.weight"], weights(source, name)["head.weight"], atol=1e-6, rtol=0)
@@ -202,7 +202,7 @@ def test_what_was_learned_on_one_dataset_is_taken_to_a_table_of_other_classes(so
     flags += ("--root-dir", root)
     how = ("--pretrained", RUN, "--train", "head", "--epochs", "40", "--batch-size", "16")
     undisturbed = carried_out(*flags, *how)
-    assert "begun anew: head.weight is its own; head.bias is its own" in undisturbed.err
+    assert "reinitialised: head.weight is its own; head.bias is its own" in undisturbed.err
     was = config(undisturbed)
     assert was["pretrained"]["tensors_loaded"] == 9
     assert was["parameters"] == 576 * 2 + 2
@@ -248,9 +248,14 @@ def damaged(folder: Path, source: Path) -> Path:
 
 
 REFUSED = {
-    "another network": (lambda folder, source: source, ("--model-name", "resnet1d_10"), 4, "no weight of it fits: "),
-    "a missing run": (lambda folder, source: "synth_cnn1d_3_7", (), 4, f"runs with one are {RUN}"),
-    "a missing file": (lambda folder, source: folder / "no.tar", (), 4, f"runs with one are {RUN}"),
+    "another network": (
+        lambda folder, source: source,
+        ("--model-name", "resnet1d_10"),
+        4,
+        "none of its weights fits: ",
+    ),
+    "a missing run": (lambda folder, source: "synth_cnn1d_3_7", (), 4, f"runs with a best checkpoint: {RUN}"),
+    "a missing file": (lambda folder, source: folder / "no.tar", (), 4, f"runs with a best checkpoint: {RUN}"),
     "a folder that is no run": (lambda folder, source: folder, (), 4, "the folder has no model_best.pth.tar"),
     "a damaged file": (damaged, (), 4, "damaged"),
     "a file of text": (lambda folder, source: source / "config.json", (), 4, "config.json"),

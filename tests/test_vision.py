@@ -173,5 +173,5 @@ def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tens
         torch.manual_seed(1)
         assert torch.equal(hiding(x), expected)
         assert not torch.equal(expected, plain(x))
-    with pytest.raises(UsageError, match="dropout is 1, must be from 0 on and below 1"):
+    with pytest.raises(UsageError, match="dropout is 1, must be at least 0 and below 1"):
         get_model("resnet18", make_spec(classes=FOUR, image=(32, 32)), model_args="dropout=1")

@@ -186,7 +186,7 @@ def test_what_the_device_cannot_do_is_said_and_done_in_float32(
     trainer = build(tiny, mixed_precision=True)
     plain = fit(build(tiny), 1)
     assert bool(moved(state(plain), state(fit(trainer, 1)))) == has_it
-    assert ("--mixed-precision: cpu does not compute in bfloat16, training goes on in float32" in caplog.text) != has_it
+    assert ("--mixed-precision: cpu does not compute in bfloat16, training uses float32" in caplog.text) != has_it
 
 
 def test_weights_losses_and_figures_are_float32_and_predictions_are_those_of_the_weights(tiny_charts: Data) -> None:
@@ -233,7 +233,7 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     more = ("--weights-file", published(tmp_path), "--backbone-lr", "1e-4", "--mixed-precision", "--patience", "5")
     trained = carried_out(*run, *how, *more, "--epochs", "2", "--batch-size", "40")
     assert trained.code == 0, trained.err
-    assert "tensors from weights.pth; begun anew: the head" in trained.err
+    assert "tensors from weights.pth; reinitialised: the head" in trained.err
     folder = Path(trained.result["run_folder"])
     config = json.loads((folder / "config.json").read_text())
     assert config["pretrained"]["file"] == "weights.pth"

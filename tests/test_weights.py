@@ -58,7 +58,7 @@ def test_all_but_the_last_layer_is_taken_and_said(tmp_path: Path, caplog: pytest
         "tensors_loaded": len(own),
         "tensors_left": ["classifier.3.bias", "classifier.3.weight"],
     }
-    assert f"took {len(own)} of {len(taken)} tensors from weights.pth; begun anew: the head" in caplog.text
+    assert f"loaded {len(own)} of {len(taken)} tensors from weights.pth; reinitialised: the head" in caplog.text
 
 
 def test_a_published_file_is_known_by_its_sum_and_its_name_and_terms_are_stated(
@@ -153,7 +153,7 @@ WRONG = {
     of_a_run: "not a state dict.*--pretrained",
     malicious: "more than tensors and plain values",
     cut: "damaged.*a copy of https://download.pytorch.org",
-    misnamed: r"by its name it is 047dcff4\.\.\.",
+    misnamed: r"its name gives 047dcff4\.\.\.",
     lambda folder: folder / "absent.pth": "cannot be read",
     lambda folder: folder: "cannot be read",
 }

@@ -1,4 +1,4 @@
-"""The machine: devices that were seen to work, a lack of their memory, versions of libraries and the commit."""
+"""The machine: devices tested before use, errors about memory, versions of libraries and the commit."""
 
 import functools
 import logging
@@ -18,7 +18,7 @@ from torch import Tensor
 from toolbox.errors import ResourceError, UsageError
 from toolbox.yours import ROOT
 
-# Whether a kind of device computes in bfloat16; where it is only emulated it costs more than it brings.
+# Whether a device type computes in bfloat16 itself; emulation costs more time than it saves.
 HALF: dict[str, Callable[[], bool]] = {
     "cpu": lambda: any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")),
     "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
@@ -29,13 +29,13 @@ log = logging.getLogger("commander")
 
 
 def pick_device(name: str | None, *, deterministic: bool = False) -> torch.device:
-    """The device called `name`, for None CUDA where it is and else the CPU; a UsageError where it cannot be used.
+    """The device `name`; None means CUDA if available, else the CPU. Raises UsageError if it cannot be used.
 
-    `deterministic` refuses kernels whose result depends on timing, which matters on CUDA.
+    `deterministic` refuses kernels with timing-dependent results, which exist on CUDA.
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call itself imports for a second
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # this call imports for a second
         torch.use_deterministic_algorithms(deterministic)
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -48,43 +48,43 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
 
 
 def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractContextManager]:
-    """The context of training: bfloat16 where that is good for a layer if `mixed`, else float32.
+    """The context of training: torch's autocast to bfloat16 if `mixed`, else float32; warns if bfloat16 is missing.
 
-    bfloat16 reaches as far as float32, so that no gradient needs to be scaled. A device without it is warned about.
+    bfloat16 has the range of float32, so that gradients need no scaling.
     """
     if not mixed:
         return nullcontext
     if not HALF.get(device.type, lambda: False)():
-        log.warning("--mixed-precision: %s does not compute in bfloat16, training goes on in float32", device)
+        log.warning("--mixed-precision: %s does not compute in bfloat16, training uses float32", device)
         return nullcontext
     return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 @contextmanager
 def enough_memory(batch_size: int) -> Iterator[None]:
-    """Make a ResourceError that names the memory and the batch size of a lack of memory, on device or host."""
+    """Turn an out-of-memory error of device or host into a ResourceError with memory and batch size."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is the first; the CPU's lack has no class
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
         asked = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
         if not (asked or isinstance(error, torch.OutOfMemoryError | MemoryError)):
             raise
         room = re.search(r"GPU \d+ has a total capacity of .*? is free", str(error))
         host_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        more = f", {asked[1]} more were asked for" if asked else ""
+        more = f", {asked[1]} more were requested" if asked else ""
         where = room[0] if room else f"this machine has {host_gib:.1f} GiB"
         hint = f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller network"
         raise ResourceError(f"out of memory with batches of {batch_size} rows{more}", where=where, hint=hint) from error
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Where torch's own random numbers stand, on the host and on a GPU."""
+    """The state of torch's random generators, of the host and of a GPU."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Go on from `states`; one of a GPU is of no use elsewhere."""
+    """Restore `states`; the state of a GPU only on a GPU."""
     torch.set_rng_state(states["cpu"].cpu())
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
@@ -92,13 +92,13 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a result."""
+    """Versions of Python and of the libraries that affect results."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def version_info() -> str:
-    """Versions of the program, of Python and of the libraries, and the commit, a line each."""
-    project = ROOT / "pyproject.toml"  # beside the scripts; what is installed has metadata
+    """Versions of the program, Python and the libraries, and the commit, one per line."""
+    project = ROOT / "pyproject.toml"  # next to the scripts; an installed package has metadata instead
     own = tomllib.loads(project.read_text("utf-8"))["project"]["version"] if project.exists() else version(DISTRIBUTION)
     found = {DISTRIBUTION: own, **versions(), "commit": commit() or "not known, no git repository of the program"}
     return "".join(f"{name} {value}\n" for name, value in found.items())
@@ -106,9 +106,9 @@ def version_info() -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """The commit of the program when first asked for, with "+" where its files were changed.
+    """The commit of the program at the first call, with "+" if its files were changed.
 
-    None where the program's own folder is no git repository: one around it, of a user's project, says nothing of it.
+    None if the program's own folder is no git repository; a user's repository around it does not count.
     """
     try:
         command = "git --git-dir=.git --work-tree=. describe --always --abbrev=40 --dirty=+ --exclude=*"

@@ -1,4 +1,4 @@
-"""What can go wrong through a user's input or machine, and the exit code each kind has.
+"""Errors caused by a user's input or machine, each with its exit code.
 
 `raise DataError("label 7 is not one of 0..4", where="train.csv, line 12", hint="correct the row")` becomes the one line
 `error: label 7 is not one of 0..4 (train.csv, line 12). Try: correct the row` on stderr.
@@ -20,7 +20,7 @@ EXTRAS = {
 
 
 class CommanderError(Exception):
-    """An error that is shown as one line: WHAT (WHERE). Try: HOW."""
+    """An error shown as one line: WHAT (WHERE). Try: HOW."""
 
     code = 1
 
@@ -31,19 +31,19 @@ class CommanderError(Exception):
 
 
 class OwnPartError(CommanderError):
-    """A network, a dataset or another part of the user's own is at fault."""
+    """A user's own network, dataset or other part failed."""
 
     code = 1
 
 
 class UsageError(CommanderError):
-    """The flags cannot be carried out as given."""
+    """The flags are invalid or contradict each other."""
 
     code = 2
 
 
 class DataError(CommanderError):
-    """A file of data is missing, damaged or not what it should be."""
+    """A data file is missing, damaged or of the wrong form."""
 
     code = 3
 
@@ -55,7 +55,7 @@ class CheckpointError(CommanderError):
 
 
 class NumericsError(CommanderError):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
     code = 5
 
@@ -79,7 +79,7 @@ class BusyError(CommanderError):
 
 
 class Interrupted(BaseException):
-    """A signal asked for the end; like KeyboardInterrupt it passes every `except Exception`."""
+    """A signal ended the program; like KeyboardInterrupt it passes every `except Exception`."""
 
     def __init__(self, signum: int) -> None:
         self.code = 128 + signum
@@ -87,7 +87,7 @@ class Interrupted(BaseException):
 
 
 def unforeseen(error: Exception) -> CommanderError:
-    """An unexpected error in a line: a refusal of the machine, a fault of the user's code or of the program."""
+    """An unexpected error as a one-line error: of the machine, of the user's code or of the program."""
     if not isinstance(error, MemoryError | ModuleNotFoundError) and (place := yours.place(error)):
         path, line = place
         what = f"your {os.path.basename(path)} failed, {type(error).__name__}: {getattr(error, 'msg', error)}"
@@ -97,7 +97,7 @@ def unforeseen(error: Exception) -> CommanderError:
         return ResourceError(what, where=where, hint="free space, or the permissions")
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        extra = EXTRAS.get(package)  # without one it is a package that every command needs
+        extra = EXTRAS.get(package)  # without an extra, every command needs the package
         hint = f"pip install -r requirements-{extra}.txt" if extra else "make train, or pip install -r requirements.txt"
         if _is_installed_command():
             hint = f"pip install 'ecg-commander{f'[{extra}]' if extra else ''}'"
@@ -110,7 +110,7 @@ def unforeseen(error: Exception) -> CommanderError:
 
 
 def program(name: str = "commander") -> str:
-    """The program as the user calls it: `ecg-commander` as an installed command, else `python commander.py`."""
+    """The program as the user types it: `ecg-commander` if installed, else `python commander.py`."""
     return f"ecg-{name}" if _is_installed_command() else f"python {name}.py"
 
 

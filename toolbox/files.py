@@ -1,12 +1,12 @@
-"""A file is written whole or not at all: to a temporary name beside it, synced, then renamed.
+"""Atomic writes (temporary file in the same folder, sync, rename), JSON, locks and temporary folders.
 
-Temporary folders that no killed process leaves for ever: the next user of the same place removes them.
+The next process that uses the same parent folder removes the temporary folders of a killed one.
 
     with files.folder(parent) as path: ...    # removed at the end; after SIGKILL by the next call of `sweep`
 
 A folder holds a lock file that its process keeps locked; the kernel unlocks it when the process dies. The file also
 names the boot of the kernel, because a lock on a network file system does not always reach other hosts: a folder of
-another boot is removed only when nothing in it has changed for a day.
+another boot is removed only after a day without changes.
 """
 
 import errno
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-LONGEST = 200  # bytes of a name that a temporary name takes over; a file system allows 255
+LONGEST = 200  # bytes of the file's name in its temporary name; a file system allows 255
 MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
-PREFIX = "ecg_commander_"  # of folders in the system's own place for temporary files
+PREFIX = "ecg_commander_"  # of folders in the system's temporary folder
 LOCK, CONTENT = ".ecg_commander.lock", "content"
-RANDOM = r"[a-z0-9_]{8}"  # how `tempfile` ends a name
+RANDOM = r"[a-z0-9_]{8}"  # the suffix of `tempfile`
 DAY_S = 24 * 3600
 log = logging.getLogger("commander")
 
@@ -51,10 +51,9 @@ def sha256(path: Path) -> str:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Let `write` fill a new file that replaces `path` once it is complete.
+    """Let `write` fill a new file, which then replaces `path`; on failure the old file at `path` stays.
 
-    On any failure the temporary file is removed and what stood at `path` before stays. A failure of the disk
-    (full, no permission, too large) is a ResourceError that names the path and the bytes written.
+    Raises ResourceError with the path and the bytes written for a failure of the disk (full, no permission, too large).
     """
     temporary = path.with_name(f".{os.fsdecode(os.fsencode(path.name)[:LONGEST])}.{os.getpid()}.tmp")
     try:
@@ -75,7 +74,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def refused(path: Path, error: OSError, written: Path) -> ResourceError:
-    """The system does not let `path` be written; `written` is the file that has got as far as it did."""
+    """The error for a failed write of `path`; `written` is the incomplete file."""
     size = written.stat().st_size if written.exists() else 0
     hint = "free space, or check the permissions"
     return ResourceError(f"cannot write {path}: {error.strerror or error}", where=f"{size} bytes written", hint=hint)
@@ -85,18 +84,18 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
     """Write `array` as NPY, whole or not at all."""
     import numpy as np
 
-    # Given a file, np.save writes past it and cannot say why the system refused.
+    # np.save writes to a real file by its descriptor and loses the system's reason for a failure.
     write_whole(path, lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all; a byte of a file's name that is no letter as its escape."""
+    """Write `text` as UTF-8, whole or not at all; undecodable bytes of file names as escapes."""
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON that every parser reads: NaN and infinities become null. A list has a line an item."""
-    if isinstance(value, list):  # without an indent json is ten times as fast, which a history of many epochs notices
+    """Write `value` as standard JSON: NaN and infinities become null; a list has one line per item."""
+    if isinstance(value, list):  # json without an indent is ten times faster, which matters for a long history
         text = "[\n" + ",\n".join(json.dumps(finite(item), allow_nan=False) for item in value) + "\n]"
     else:
         text = json.dumps(finite(value), indent=1, allow_nan=False)
@@ -115,7 +114,7 @@ def finite(value: Any) -> Any:
 
 
 def regular(path: Path) -> BufferedReader:
-    """A file opened to be read; an OSError for what is none: a folder, or a pipe, which might never say anything."""
+    """A regular file, opened for reading. Raises OSError for a folder or a pipe, which may block forever."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -124,7 +123,7 @@ def regular(path: Path) -> BufferedReader:
 
 
 class UnreadableError(ValueError):
-    """A JSON file cannot be read: `what` is wrong, and the place in it where that is known, as the end of a path."""
+    """A JSON file cannot be read: `what` names the fault, `place` the line or byte where known."""
 
     def __init__(self, what: str, place: str = "") -> None:
         self.what, self.place = what, place
@@ -132,7 +131,7 @@ class UnreadableError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file of plain size, depth and numbers, with no name twice; else an UnreadableError."""
+    """The value of a JSON file. Raises UnreadableError for excess size, depth or digits, or a repeated name."""
     try:
         with regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -179,7 +178,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def lock(handle: int, work: str) -> bool:
-    """Lock an open folder; true if another process, that does the `work`, had to be waited for."""
+    """Lock an open folder; true if it had to wait for another process, which does the `work`."""
     with suppress(OSError):  # a file system without locks
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,7 +206,7 @@ def folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
-    """Remove the folders of dead processes of this user that begin with `prefix` below `parent`."""
+    """Remove this user's folders named `prefix`... below `parent` that dead processes left."""
     name = re.compile(re.escape(prefix) + RANDOM)
     with suppress(OSError), os.scandir(parent or tempfile.gettempdir()) as entries:
         for entry in [entry for entry in entries if name.fullmatch(entry.name)]:
@@ -223,14 +222,14 @@ def _locked(outer: Path) -> Iterator[None]:
     try:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)  # a sweep may hold it for a moment
-        os.write(handle, _boot().encode())  # only now: an unlocked file that names this boot is of a dead process
+        os.write(handle, _boot().encode())  # locked first: an unlocked file of this boot is of a dead process
         yield
     finally:
         os.close(handle)
 
 
 def _remove_if_abandoned(outer: Path) -> None:
-    """Raises OSError, also for a folder without a lock file: somebody else may have called theirs so."""
+    """Raises OSError, also for a folder without a lock file, which may belong to another program."""
     handle = os.open(outer / LOCK, os.O_RDWR | os.O_NOFOLLOW)
     try:
         if not {*os.listdir(outer)} <= {LOCK, CONTENT}:
@@ -251,19 +250,19 @@ def _remove_if_abandoned(outer: Path) -> None:
 
 
 def remove_if_old(outer: Path) -> None:
-    """Remove a folder in which nothing has changed for a day. Raises OSError."""
+    """Remove a folder unchanged for a day. Raises OSError."""
     paths = [outer, *outer.rglob("*")]
     if time.time() - max(path.lstat().st_ctime for path in paths) > DAY_S:
         _remove(outer)
 
 
 def _remove(outer: Path) -> None:
-    log.info("removing %s, which a process left behind when it was killed", outer)
+    log.info("removing %s, left behind by a killed process", outer)
     shutil.rmtree(outer, ignore_errors=True)
 
 
 def _boot() -> str:
-    """What tells this kernel since its start from every other; "" where the system does not say."""
+    """The id of this boot of the kernel; "" if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (OSError, ValueError):

@@ -1,10 +1,10 @@
-"""A flag is declared once, with all that is known of it; help, checks and every list of flag names are queries.
+"""One declaration per flag holds all its facts; help, checks and lists of flag names are queries.
 
     Flag("--epochs", TRAINING, "passes over the training rows", type=int, default=20, check=between(1, 100))
 
 `Declarations` holds the flags of a program: its parser, the defaults, `names` for lists, `resolve` for values. A
-dataset or plug-in declares its own flags in the same words. Imports the standard library alone, so that --help answers
-at once; names (models, datasets, ...) are looked up later.
+dataset or plug-in declares its own flags in the same way. Imports only the standard library, so that --help answers at
+once; names (models, datasets, ...) are looked up later.
 """
 
 import math
@@ -21,29 +21,29 @@ from toolbox.parser import Parser
 
 LARGEST = 10**9
 CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
-ROOT = "root_dir"  # the flag of the folder that stored paths are relative to
+ROOT = "root_dir"  # stored paths are relative to the folder of this flag
 OnResume = Literal["free", "override", "never"]
 TAGS = {
-    "batches": "decides how rows are put into batches, and where these are computed",
+    "batches": "decides the batches and the device that computes them",
     "divides": "decides which rows train, validate and test",
     "network": "decides which network is built",
-    "of-one-run": "says which run a command takes and how; hints of single runs name it",
-    "optimizer": "has a default of its own for each optimizer",
-    "other-file": "describes the file of --test-on where both are typed, not the data of the run",
-    "output": "asks for something to be made; where the command does not make it, the log says so",
+    "of-one-run": "selects the run of a command; hints of single runs name it",
+    "optimizer": "its default depends on the optimizer",
+    "other-file": "describes the file of --test-on if both are typed, not the data of the run",
+    "output": "requests an output; if the command does not make it, the log warns",
     "recording": "describes the recording with --predict, not the data of the run",
-    "resets-best": "decides how validation judges an epoch, so that another value makes earlier epochs incomparable",
+    "resets-best": "decides how validation judges an epoch; another value makes earlier epochs incomparable",
     "resets-best-short": "the same in a short run",
-    "stage": "says of a study what each stage of a file says itself",
-    "trains": "has a network trained, so that the flags of the training count",
-    "length": "how long a training lasts",
+    "stage": "of a study without a file; a file sets it for each stage",
+    "trains": "makes the command train a network, so that the training flags count",
+    "length": "decides the length of a training",
     "validates": "decides which training rows validate",
 }
 
 
 @dataclass(frozen=True)
 class FlagKind:
-    """The facts that flags of a kind share, unless a declaration differs; `used_by` are modes of commands."""
+    """Default facts of the flags of a kind; `used_by` are modes of commands."""
 
     name: str
     kept: bool = True
@@ -52,18 +52,18 @@ class FlagKind:
     used_by: frozenset[str] = frozenset()
 
 
-LOOK, TEST, USE = "look", "test", "use"  # modes: commands on data alone, a test of a run, other uses of a run
-DATA = FlagKind("data", used_by=frozenset({LOOK, TEST, USE}))  # which rows there are, and which of them train and test
-MODEL = FlagKind("model", used_by=frozenset({TEST, USE}))  # the network, its task, and how it is judged
-TRAINING = FlagKind("training")  # how the weights come about
-REPORT = FlagKind("report", on_resume="free", used_by=frozenset({TEST}))  # what a test measures and writes
+LOOK, TEST, USE = "look", "test", "use"  # modes of commands: data without a run, a test of a run, other uses of a run
+DATA = FlagKind("data", used_by=frozenset({LOOK, TEST, USE}))  # the rows and their split
+MODEL = FlagKind("model", used_by=frozenset({TEST, USE}))  # the network, its task and its metrics
+TRAINING = FlagKind("training")  # the way to the weights
+REPORT = FlagKind("report", on_resume="free", used_by=frozenset({TEST}))  # the outputs of a test
 MACHINE = FlagKind("machine", identifies=False, on_resume="free", used_by=frozenset({"", LOOK, TEST, USE}))
 COMMAND = FlagKind("command", kept=False, identifies=False, on_resume="free", used_by=frozenset({TEST, USE}))
 
 
 @dataclass(frozen=True)
 class Check:
-    """Which values of a flag are allowed, and the words in which a complaint says so."""
+    """The allowed values of a flag, as a test and as words for an error."""
 
     rule: str
     holds: Callable[[Any], bool]
@@ -88,7 +88,7 @@ POSITIVE = Check("above 0 and finite", lambda value: 0 < value < math.inf)
 
 
 def seconds(text: str | None) -> float:
-    """Seconds of a time such as 5:00, 1:30:00 or 300, of None 0; a ValueError for what is no time."""
+    """Seconds of a time such as 5:00, 1:30:00 or 300; 0 for None. Raises ValueError for any other text."""
     if not CLOCK.fullmatch(text or "0"):
         raise ValueError(text)
     parts = [float(part) for part in (text or "0").split(":")]
@@ -96,7 +96,7 @@ def seconds(text: str | None) -> float:
 
 
 def words(text: str | None) -> list[str] | None:
-    """What stands between the commas; None for None."""
+    """The parts between commas; None for None."""
     return None if text is None else [word.strip() for word in text.split(",")]
 
 
@@ -116,7 +116,7 @@ WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0
 class Flag:
     """One flag. `type` bool is a switch; a `default` of None stands for "not given".
 
-    `kept` (in config.json), `identifies` (a configuration of a study) and `on_resume` are those of the kind where None.
+    `kept` (in config.json), `identifies` (a configuration of a study) and `on_resume` default to those set by the kind.
     """
 
     typed: str
@@ -125,23 +125,23 @@ class Flag:
     _: KW_ONLY
     type: type = str
     default: Any = None
-    by_task: Mapping[str, str] = field(default_factory=dict)  # default of each task, where nothing is typed
+    by_task: Mapping[str, str] = field(default_factory=dict)  # default of each task
     metavar: str | None = None
     also: tuple[str, ...] = ()  # other spellings
     nargs: str | None = None
     const: str | None = None
     check: Check | None = None
-    choices: str = ""  # the table of names in which a value is looked up
-    elsewhere: str = ""  # names that other tools give to it; they are suggested, not understood
+    choices: str = ""  # the table of allowed names
+    elsewhere: str = ""  # its names in other tools, for suggestions only
     path: Literal["", "folder", "file", "file or name", "run"] = ""
-    family: str = ""  # families of datasets whose option it is; "any" for what every dataset is loaded with
-    task: str = ""  # the only task that has a use for it
-    view: str = ""  # the only view that has a use for it
+    family: str = ""  # dataset families with this option; "any" for every dataset
+    task: str = ""  # the only task that uses it
+    view: str = ""  # the only view that uses it
     mode: str | None = None  # of a command: LOOK, TEST, USE, or "" for neither data nor run
-    command: str = ""  # the only command that it goes with
-    used_by: str = ""  # commands that use it, beside those of its kind
+    command: str = ""  # the only command it goes with
+    used_by: str = ""  # commands that use it, in addition to those of its kind
     unused_by: str = ""  # commands of its kind that do not
-    used_with: str = ""  # flags of a test or use that depend on it where they are typed
+    used_with: str = ""  # typed flags of a test or use that depend on it
     on_resume: OnResume | None = None
     kept: bool | None = None
     identifies: bool | None = None
@@ -160,7 +160,7 @@ class Flag:
         return self.typed.lstrip("-").replace("-", "_")
 
     def is_path(self, value: Any) -> bool:
-        """Whether a value is a path that config.json has relative to the root; a name without an ending is none."""
+        """Whether config.json stores a value as a path relative to the root; a name without an ending is no path."""
         return bool(value) and (self.path == "file" or (self.path == "file or name" and bool(Path(value).suffix)))
 
     def uses(self, other: "Flag") -> bool:
@@ -169,7 +169,7 @@ class Flag:
         return by_kind or self.name in other.used_by.split()
 
     def complaint(self, value: Any) -> str:
-        """What is wrong with a typed value, "" where nothing is."""
+        """The fault of a typed value, "" if it is allowed."""
         if value in (None, self.const):
             return ""
         if self.check and not self.check.holds(value):
@@ -181,18 +181,18 @@ class Flags(SimpleNamespace):
     """The value of every flag of one command, by name; `replace` gives a copy with other values."""
 
     def __setattr__(self, name: str, *_: Any) -> NoReturn:
-        raise AttributeError(f"flags are not changed once they are resolved ({name}); take a copy with replace")
+        raise AttributeError(f"resolved flags cannot be changed ({name}); make a copy with replace")
 
     __delattr__ = __setattr__
 
     def replace(self, **changes: Any) -> "Flags":
-        """A copy in which `changes` hold."""
+        """A copy with `changes`."""
         return Flags(**{**vars(self), **changes})
 
 
 @dataclass(frozen=True)
 class Group:
-    """Flags under one title of the help; those of a `rare` group stand in --help-all alone."""
+    """Flags under one title of the help; only --help-all shows a `rare` group."""
 
     title: str
     flags: Sequence[Flag]
@@ -217,7 +217,7 @@ class Declarations:
 
     @cached_property
     def by_spelling(self) -> dict[str, Flag]:
-        """Every flag by each way in which it can be typed."""
+        """Every flag by each of its spellings."""
         return {typed: flag for flag in self for typed in (flag.typed, *flag.also)}
 
     @cached_property
@@ -229,14 +229,14 @@ class Declarations:
         return Parser(self)
 
     def extended(self, extra: Iterable[Flag], title: str = "datasets and plug-ins") -> "Declarations":
-        """These flags and those that datasets or plug-ins declare."""
+        """These flags and the `extra` flags of datasets or plug-ins."""
         added = Group(title, tuple(extra), rare=True)
         return Declarations(self.program, self.description, self.epilog, (*self.groups, added))
 
     def names(self, tag: str = "", *, family: str = "", **facts: Any) -> tuple[str, ...]:
-        """The names of the flags with a tag, given to a family of datasets, with these facts; in their order."""
+        """The names of the flags with this tag, dataset family and facts, in order of declaration."""
         if tag and tag not in TAGS:
-            raise ValueError(f"{tag} is no tag")
+            raise ValueError(f"unknown tag {tag}")
         return tuple(
             flag.name
             for flag in self
@@ -246,11 +246,11 @@ class Declarations:
         )
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What was typed, by name; a UsageError for what cannot be read."""
+        """The typed values by name. Raises UsageError."""
         return vars(self.parser.parse_args(argv))
 
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
-        """Every flag: as typed, else as the run was started with, else the default. Paths become Paths.
+        """The value of every flag: typed, else stored by the run, else the default. Paths become Paths.
 
         Stored paths are relative to --root-dir, so that both can be moved together.
         """
@@ -264,34 +264,34 @@ class Declarations:
         return Flags(**values)
 
     def changed(self, typed: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """What was typed differently from a run that is resumed, where that makes it another: [the run's, typed]."""
+        """Typed values that would turn a resumed run into another run: name -> [the run's, typed]."""
         before, free = {**self.defaults, **stored}, self.names(on_resume="free")
         return {name: [before[name], now] for name, now in typed.items() if name not in free and before[name] != now}
 
     def complaints(self, typed: Mapping[str, Any]) -> list[str]:
-        """What is wrong with each value as typed, quoting the flag and its range. Touches no disk and no device."""
+        """The fault of each invalid typed value, with flag and range. Touches no disk and no device."""
         wrong = [self.by_name[name].complaint(value) for name, value in typed.items()]
         lone = [flag for flag in self if flag.command and flag.name in typed and not typed.get(flag.command)]
         return [text for text in wrong if text] + [f"{flag.typed} goes with {flag_name(flag.command)}" for flag in lone]
 
     def commands(self, typed: Mapping[str, Any]) -> list[Flag]:
-        """The commands that were typed; none is the training of a run, new or resumed."""
+        """The typed commands; none means training a new or resumed run."""
         return [flag for flag in self if flag.mode is not None and typed.get(flag.name)]
 
     def unused(self, typed: Mapping[str, Any]) -> set[str]:
-        """The typed flags that one of the commands does not use.
+        """The typed flags that at least one of the commands does not use.
 
-        The rule: a flag is ignored where the results of the command cannot depend on it. A flag that would change them,
-        or that contradicts the run (its data, network, task, ...), is compared with the run and refused where it
-        differs; so is, with --resume alone, everything that would make another run. People append `--test --resume
-        best` to the line that they trained with, and it works as it stands.
+        The rule: a flag is ignored if the results of the command cannot depend on it. A flag that would change the
+        results, or describes the run (its data, network, task, ...), must equal the run's value; with --resume alone,
+        so must every flag that would make another run. So `--test --resume best` works at the end of the command line
+        of the training.
         """
         flags = [flag for flag in self if flag.name in typed and flag.mode is None]
         pairs = [(command, flag) for command in self.commands(typed) for flag in flags]
         return {flag.name for command, flag in pairs if not (command.uses(flag) or self._wanted(command, flag, typed))}
 
     def _wanted(self, command: Flag, flag: Flag, typed: Mapping[str, Any]) -> bool:
-        """Whether something else that was asked for depends on a flag."""
+        """Whether another typed flag depends on this one."""
         trains = flag.kind is TRAINING and "length" not in flag.tags.split()
         wanting = [*flag.used_with.split(), *(self.names("trains") if trains else ())]
         of_a_run = command.mode in (TEST, USE)
@@ -305,12 +305,12 @@ class Declarations:
 
 
 def flag_name(name: str) -> str:
-    """A flag as it is typed."""
+    """The spelling of a flag on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
 def _unusable(value: Any) -> str:
-    """Why a value can be no name and no path; "" for one that can."""
+    """Why a value cannot be a name or a path; "" if it can."""
     if not isinstance(value, str):
         return ""
     if not value or "\0" in value:

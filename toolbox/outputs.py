@@ -1,11 +1,11 @@
-"""Where results may be written: where nothing stands, or over earlier results of this program for the same thing.
+"""Results go to new files, or replace earlier results of this program for the same input; nothing else.
 
     claim = Claim(base, "r1", ("r1.csv", "r1.json"), of={"recording": sha256})
     claim.check()    # UsageError that names the file in the way; nothing is written
     claim.take()     # makes the folder and its marker, before the files themselves
 
-The marker of a folder, `.ecg-commander`, is JSON: the files that this program wrote there, and what they are of. A link
-is never written through or replaced.
+The marker of a folder, `.ecg-commander`, is JSON: the files that this program wrote there, and their input (`of`).
+Links are never followed or replaced.
 """
 
 import hashlib
@@ -24,25 +24,25 @@ from toolbox.errors import ResourceError, UsageError
 
 MARKER, MADE_BY = ".ecg-commander", "ECG Commander"
 LONGEST = 150  # bytes of a name, which leaves room for numbers and endings
-FORBIDDEN = '/\\:*?"<>|'  # in names, by one system or another
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
-UNFINISHED = re.compile(r"\.(.+)\.\d+\.tmp")  # how `files.write_whole` calls what is not whole yet
+FORBIDDEN = '/\\:*?"<>|'  # in names, on some operating system
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names reserved by Windows
+UNFINISHED = re.compile(r"\.(.+)\.\d+\.tmp")  # temporary files of `files.write_whole`
 DAY_S = 24 * 3600
 
 Of = Mapping[str, Any]
 
 
 def safe_name(text: str, instead: str = "recording") -> str:
-    """`text` as a name on every file system: one part, visible, at most `LONGEST` bytes, `instead` for nothing.
+    """`text` as a valid name on every file system, at most `LONGEST` bytes; `instead` for an empty one.
 
-    Ordinary names stay. Control characters, line ends, bidirectional marks and separators of paths become `_`.
+    Ordinary names stay. Control characters, line ends, bidirectional marks and path separators become `_`.
     """
     name = "".join(map(_letter, unicodedata.normalize("NFC", text))).lstrip(" .-").rstrip(" .") or instead
     if DEVICES.fullmatch(name):
         name = f"{name}_"
     if len(name.encode()) > LONGEST:
-        told = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
-        name = f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}_{told}"
+        digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+        name = f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}_{digest}"
     return name
 
 
@@ -52,12 +52,12 @@ def _letter(letter: str) -> str:
 
 
 def folded(name: str) -> str:
-    """The same for names that some file system takes for the same."""
+    """A key that is equal for names that some file system treats as equal."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """`names`, in their order, with a number behind each that a name before it has taken."""
+    """`names` in their order; a repeated name gets a number."""
     taken: set[str] = set()
     number: dict[str, int] = {}
     chosen = []
@@ -73,10 +73,10 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Claim:
-    """The `names` of files, relative to the folder `within` of `base`, that results `of` something are written to.
+    """The files `names` in the folder `within` of `base`, to hold results of the input `of`.
 
-    `known` says of a file without a marker what it is of, where an earlier version of this program wrote it, else None.
-    `flag` names the folder on the command line.
+    `known` gives the input of an unmarked file that an earlier version of this program wrote, else None. `flag` names
+    the folder on the command line.
     """
 
     base: Path
@@ -88,31 +88,31 @@ class Claim:
 
     @property
     def folder(self) -> Path:
-        """Where the files lie."""
+        """The folder of the files."""
         return self.base / self.within
 
     @cached_property
     def _marker(self) -> dict[str, Any]:
-        """The content of the folder's marker; without files where there is none."""
+        """The content of the folder's marker; no files without a marker."""
         try:
             return read_marker(self.folder) or {"of": None, "files": []}
         except UsageError:
             return {"of": None, "files": []}
 
     def earlier(self) -> list[Path]:
-        """The files that an earlier command wrote for the same thing and that are still there."""
+        """The existing files that an earlier command wrote for the same input."""
         marked = self._marker["files"] if self._marker["of"] == self.of else []
         paths = map(self.folder.joinpath, dict.fromkeys([*marked, *self.names]))
         return [path for path in paths if self._owner(path) == self.of]
 
     def is_of_another(self) -> bool:
-        """Whether results of this program for something else stand there."""
+        """Whether the folder holds results of this program for another input."""
         if self._marker["of"] is not None:
             return self._marker["of"] != self.of
         return any(owner not in (None, self.of) for owner in map(self._owner, self._paths))
 
     def check(self) -> None:
-        """Raise a UsageError that names the file in the way; ResourceError where no folder can be made."""
+        """Raise UsageError for a file in the way, ResourceError if the folder cannot be made."""
         there = next(path for path in (self.base, *self.base.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise self._no_folder(f"{there.name} is a file", there)
@@ -125,11 +125,11 @@ class Claim:
                 raise self._refusal(path, "is no folder")
         for path in self._paths:
             if os.path.lexists(path) and self._owner(path) != self.of:
-                why = "it is no earlier result of this command for the same data"
+                why = "not an earlier result of this command for the same data"
                 raise self._refusal(path, "is there already", why)
 
     def take(self) -> None:
-        """Make the folder and mark the files as those of this program. Raises as `check`, ResourceError."""
+        """Make the folder and its marker. Raises as `check`."""
         for seen in ("_marker", "_marked"):
             self.__dict__.pop(seen, None)
         self.check()
@@ -153,7 +153,7 @@ class Claim:
         return frozenset(self._marker["files"])
 
     def _owner(self, path: Path) -> Of | None:
-        """What a file is of, None for nothing there and for a file of somebody else."""
+        """The input that a file is a result of; None for a missing or foreign file."""
         if path.is_symlink() or not path.is_file():
             return None
         if str(path.relative_to(self.folder)) in self._marked:
@@ -165,11 +165,11 @@ class Claim:
         return ResourceError(f"cannot make the folder: {why}", where=str(path), hint=hint)
 
     def _refusal(self, path: Path, what: str, why: str = "") -> UsageError:
-        told = f"{path.name} {what}" + (f": {why}" if why else "")
-        return UsageError(told, where=str(path), hint=f"another {self.flag}, or move that file away")
+        message = f"{path.name} {what}" + (f": {why}" if why else "")
+        return UsageError(message, where=str(path), hint=f"another {self.flag}, or move that file away")
 
     def _clear(self) -> None:
-        """Remove what a killed process has left of its own unfinished files."""
+        """Remove old unfinished files of killed processes."""
         own = {*self._paths}
         for folder in dict.fromkeys(path.parent for path in own):
             for path in folder.iterdir():
@@ -179,7 +179,7 @@ class Claim:
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """What the marker of a folder says, None without one. Raises UsageError where something else has its name."""
+    """The marker of a folder, None without one. Raises UsageError if another file has its name."""
     path = folder / MARKER
     if not os.path.lexists(path):
         return None
@@ -197,7 +197,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def marked(folder: Path) -> frozenset[str]:
-    """The names of the files in a folder that its marker lists as results of this program."""
+    """The names of the files that a folder's marker lists."""
     try:
         return frozenset((read_marker(folder) or {"files": ()})["files"])
     except UsageError:
@@ -207,9 +207,9 @@ def marked(folder: Path) -> frozenset[str]:
 def placed(
     base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()
 ) -> list[Claim]:
-    """A claim on a folder of `base` for each of `names`, numbered where results of something else have the name.
+    """A claim on a folder of `base` for each of `names`, numbered if results of another input have the name.
 
-    `claim(i, folder)` is that of name i. No two folders, and none of the `reserved` names, differ in capitals alone.
+    `claim(i, folder)` makes the claim of name i. Folders and `reserved` names differ in more than upper and lower case.
     """
     taken = {folded(name) for name in reserved}
     there = {folded(name): name for name in os.listdir(base)} if base.is_dir() else {}
@@ -226,7 +226,7 @@ def placed(
 
 
 def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
-    """Raise a UsageError for an input that lies in a folder of the results, or is one of their files."""
+    """Raise UsageError for an input inside a folder of results or among their files."""
     claims = list(claims)
     own = {claim.folder.resolve(): claim for claim in claims if claim.within}
     written = {path.resolve(): claim for claim in claims for path in claim._paths}
@@ -238,14 +238,14 @@ def apart(claims: Iterable[Claim], inputs: Iterable[Path]) -> None:
 
 
 def check_head(path: Path, head: str) -> None:
-    """Raise a UsageError where a file is there that does not begin as this program writes it."""
+    """Raise UsageError if an existing file does not start with `head`, as this program writes it."""
     if os.path.lexists(path) and not begins(path, head):
-        what = f"{path.name} is there already and was not written by this program"
+        what = f"{path.name} exists already and was not written by this program"
         raise UsageError(what, where=str(path), hint="move that file away")
 
 
 def begins(path: Path, head: str) -> bool:
-    """Whether a file is there and begins so."""
+    """Whether the file exists and starts with `head`."""
     try:
         with open(path, "rb") as file:
             return not path.is_symlink() and file.read(len(head.encode())) == head.encode()

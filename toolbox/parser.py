@@ -1,4 +1,4 @@
-"""The parser of declared flags: mistakes are UsageErrors that suggest what was meant, and the help has two lengths."""
+"""The parser of declared flags: UsageErrors with suggestions, and a short and a full help."""
 
 import argparse
 import sys
@@ -10,11 +10,11 @@ from toolbox.errors import UsageError
 if TYPE_CHECKING:
     from toolbox.flags import Declarations, Flag
 
-ONE_MISSING = "expected one argument"  # as argparse says it
+ONE_MISSING = "expected one argument"  # argparse's words
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are UsageErrors, and whose help has two lengths."""
+    """argparse with UsageErrors and two lengths of help."""
 
     def __init__(self, declared: "Declarations") -> None:
         super().__init__(
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             self.elsewhere[word].append(flag.typed)
 
     def format_help(self, *, every: bool = True) -> str:
-        """The help, with the rare groups where `every`."""
+        """The help, with the rare groups if `every`."""
         formatter = self._get_formatter()
         formatter.add_text(self.description)
         for group in self._action_groups:
@@ -71,17 +71,17 @@ class Parser(argparse.ArgumentParser):
         raise self.unknown(typed)
 
     def unknown(self, typed: str) -> UsageError:
-        """The error of a flag that there is not, with those that it may stand for."""
+        """The error for an unknown flag, with suggestions."""
         near = self._meant(typed.split()[0].split("=")[0])
         return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
 
     def _meant(self, word: str) -> list[str]:
-        """Another spelling, the name that other tools give to a flag, or one like it."""
+        """Flags of another spelling, with this name in other tools, with this beginning, or with a similar name."""
         known = [name for action in self._actions for name in action.option_strings]
         plain = word.strip("-").replace("_", "-").lower()
         spelled = [name for name in known if name.strip("-") == plain]
-        begun = [name for name in known if name.startswith(f"--{plain}")]
-        return spelled or self.elsewhere.get(plain) or begun or get_close_matches(f"--{plain}", known)
+        longer = [name for name in known if name.startswith(f"--{plain}")]
+        return spelled or self.elsewhere.get(plain) or longer or get_close_matches(f"--{plain}", known)
 
 
 class _Help(argparse.Action):

@@ -1,8 +1,7 @@
-"""Names from files reach a terminal, a log, a report or a page as text; what would steer these is shown as its escape.
+"""Text from files, made safe for terminals, logs, reports and pages: control characters appear as escapes.
 
-Leads, classes, records, files and runs may be called anything. Control characters (ESC, newline, NUL), marks that turn
-the order of reading, and what is no character become \x1b, \n, \u202e, \udcff; letters of any language stay.
-Standard library only.
+Leads, classes, records, files and runs may have any name. Control characters (ESC, newline, NUL), bidirectional marks
+and invalid characters become \x1b, \n, \u202e, \udcff; letters of any language stay. Standard library only.
 """
 
 import copy
@@ -16,13 +15,13 @@ NOTICE = "A research tool, not a medical device."  # in every report and on ever
 
 
 class Block(str):
-    """A text for the log that was made of lines on purpose."""
+    """A text for the log that keeps its line breaks."""
 
     __slots__ = ()
 
 
 def escaped(text: Any) -> str:
-    """`text` in one line in which every character is seen; spaces of any kind stay."""
+    """`text` as one line of visible characters; spaces of any kind stay."""
     text = str(text)
     if text.isprintable():
         return text
@@ -35,20 +34,20 @@ def block(text: str) -> str:
 
 
 def lines(rows: Iterable[str]) -> str:
-    """Rows as a text of as many lines, each `escaped`: the one way in which a report or a table becomes text."""
+    """The text of a report or table from its rows, each `escaped`."""
     return "\n".join(map(escaped, rows))
 
 
 def markup(text: Any, quote: bool = True) -> str:
-    """`text`, `escaped`, as HTML shows it."""
+    """`text`, `escaped`, as HTML."""
     return html.escape(escaped(text), quote)
 
 
 class Formatter(logging.Formatter):
-    """Formats this program's messages so that every value filled in is one line, unless it is a `Block`."""
+    """Formats log messages with one line per inserted value, unless it is a `Block`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, or lines, of a record."""
+        """The text of a log record."""
         own = copy.copy(record)
         if isinstance(own.args, Mapping):
             own.args = {key: _filled_in(value) for key, value in own.args.items()}

@@ -1,4 +1,4 @@
-"""The one lookup: a name given by a user becomes an entry of a flat dict."""
+"""The lookup of every name that a user types, in a flat dict."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,9 +10,9 @@ Entry = TypeVar("Entry")
 
 
 def pick(choice: str, table: Mapping[str, Entry], name: str) -> Entry:
-    """Return `table[name]`; an unknown name is a UsageError that lists the known ones, nearest first in the hint.
+    """Return `table[name]`. Raises UsageError for an unknown name, with the known names and the nearest as hint.
 
-    `choice` is the flag without its dashes, so that the error quotes what was typed.
+    `choice` is the flag without its dashes.
     """
     if name in table:
         return table[name]

@@ -1,4 +1,4 @@
-"""Whether a value read from a file has the form that the program needs: the first place where it has not, in words.
+"""The first place at which a value read from a file has not the required form, in words.
 
 misfit(config, {"data": {"classes": [str], "channels": Count(1, 4096), "image?": Pair(Count(1))}})
     "data.channels is a text, it must be a whole number from 1 to 4,096"
@@ -67,7 +67,7 @@ ANY = Anything()
 
 
 def kind(value: Any) -> str:
-    """What a value is, in a word or two; a short plain one as it is."""
+    """The type of a value in words; a short plain value itself."""
     if isinstance(value, bool | int | float | None):
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         return text if len(text) <= 20 else "a number of many digits"
@@ -75,12 +75,12 @@ def kind(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, which may be NaN or infinite; true and false are none."""
+    """Whether a value is a number, possibly NaN or infinite, and no bool."""
     return isinstance(value, float) or (type(value) is int and abs(value) <= LARGEST)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a number that is neither NaN nor infinite."""
+    """Whether a value is a number, neither NaN nor infinite."""
     return is_number(value) and math.isfinite(value)
 
 
@@ -90,7 +90,7 @@ def is_count(value: Any, least: int = 0, most: int = LARGEST) -> bool:
 
 
 def misfit(value: Any, form: Any, at: str = "") -> str:
-    """The first place at which `value` has not the `form`; empty where it has it everywhere."""
+    """The first place at which `value` has not the `form`; "" if it has the form everywhere."""
     if isinstance(form, dict) and isinstance(value, dict):
         return _of_dict(value, form, at)
     if isinstance(form, list) and isinstance(value, list):

@@ -1,7 +1,7 @@
 """Streams, signals and exit codes of every program here.
 
-Streams may be closed, a pipe that nobody reads any more, a full disk, a terminal. SIGTERM and Ctrl-C become a request
-that the training loop answers after its step; outside of the loop, or the second time, they raise `Interrupted`.
+A stream may be closed, a pipe without a reader, a full disk or a terminal. After SIGTERM or Ctrl-C the training loop
+stops after its step; outside of the loop, or the second time, they raise `Interrupted`.
 """
 
 import io
@@ -25,34 +25,34 @@ NOBODY_READS = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def open_closed_streams() -> None:
-    """Give the numbers 0 to 2 to nothing where they are closed, so that no file of the run is taken for a stream."""
+    """Open closed standard streams on /dev/null, so that no file of the run gets the numbers 0 to 2."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have put something else in its place
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a test may have replaced it
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
-    """Write `text` to stderr, if anybody is there to read it."""
+    """Write `text` to stderr; errors of the stream are ignored."""
     with suppress(OSError):
         sys.stderr.write(plain.block(text))
         sys.stderr.flush()
 
 
 def log_to(handler: logging.Handler, level: int = logging.INFO) -> None:
-    """Let what is logged come out of `handler` alone, as text."""
+    """Send all log messages to `handler` alone, as text."""
     handler.setFormatter(plain.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=level)
 
 
 def close_stdout(code: int) -> int:
-    """Flush stdout, so that the exit code tells of a reader that is gone or a disk that is full."""
+    """Flush stdout; the exit code, changed by a closed pipe or a full disk."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the rest of the buffer
         if isinstance(error, BrokenPipeError):
             return code or NOBODY_READS
         say(f"error: cannot write to stdout: {error.strerror}\n")
@@ -61,7 +61,7 @@ def close_stdout(code: int) -> int:
 
 
 def bar(**options: Any) -> "tqdm":
-    """A progress bar on stderr, where that is a terminal that can show one; `options` are tqdm's."""
+    """A progress bar on stderr, if that is a terminal with cursor control."""
     from tqdm import tqdm
 
     dull = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
@@ -69,20 +69,20 @@ def bar(**options: Any) -> "tqdm":
 
 
 class StopRequest:
-    """`requested` is the signal's number once one came while `deferred()` was active, else None."""
+    """`requested` is the number of a signal received while `deferred()` was active, else None."""
 
     def __init__(self) -> None:
         self.requested: int | None = None
         self._deferring = False
 
     def install(self) -> None:
-        """Answer SIGTERM and SIGINT from here on."""
+        """Handle SIGTERM and SIGINT from now on."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._answer)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Hold the first signal until the block asks for it with `check()`."""
+        """Hold the first signal until the block calls `check()`."""
         self._deferring = True
         try:
             yield
@@ -90,7 +90,7 @@ class StopRequest:
             self._deferring = False
 
     def ignore(self) -> None:
-        """Let no signal disturb the end of a command that is over."""
+        """Ignore signals at the end of a command."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, signal.SIG_IGN)
 
@@ -105,14 +105,14 @@ class StopRequest:
         if at_once:
             raise Interrupted(signum)
         with suppress(OSError):
-            # Not through a buffered stream, which may be in use right now.
+            # Not through a buffered stream, which may be in use at this moment.
             os.write(2, b"stopping after this step; once more to stop at once\n")
 
 
 def guarded(
     argv: Sequence[str] | None, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
 ) -> int:
-    """The exit code of `command` with streams and signals as every program has them; without words the short help."""
+    """Run `command` with safe streams and signals and return the exit code; without arguments, the short help."""
     argv = sys.argv[1:] if argv is None else argv
     open_closed_streams()
     stop = StopRequest()
@@ -125,7 +125,7 @@ def guarded(
 def attempt(
     argv: Sequence[str], stop: StopRequest, command: Callable[[Sequence[str], StopRequest], int | None], short_help: str
 ) -> int:
-    """The command's exit code; what ends it early is one line on stderr, and a traceback where --debug asks for it."""
+    """The command's exit code; an error is one line on stderr, with a traceback under --debug."""
     try:
         if not argv:
             say(short_help)

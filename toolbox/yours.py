@@ -1,7 +1,6 @@
-"""Which code is a user's own: a network or dataset beside those of the program, or a file that these import.
+"""Tells a user's own code, such as a network or dataset, from the program's and from libraries.
 
-`shipped.txt` lists the files that come with the program. A fault below a frame of any other file is not called the
-program's. Standard library only.
+`shipped.txt` lists the program's files. A fault in or below any other file is the user's. Standard library only.
 """
 
 import functools
@@ -13,13 +12,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
-TABLES = ("loaders/__init__.py", "models/__init__.py")  # to whose names a user adds
+TABLES = ("loaders/__init__.py", "models/__init__.py")  # a user adds names to these
 
 
 def place(error: BaseException) -> tuple[str, int] | None:
-    """File and line of the user's own code that a fault comes from; None of a fault of the program.
+    """File and line of the fault in the user's own code; None for a fault of the program.
 
-    The program must have called that code: what calls the program is not looked at.
+    Only code called by the program counts, not its callers.
     """
     if isinstance(error, SyntaxError) and error.filename and is_yours(error.filename):
         return error.filename, error.lineno or 1
@@ -35,7 +34,7 @@ def place(error: BaseException) -> tuple[str, int] | None:
 
 
 def is_yours(path: str) -> bool:
-    """Whether a source file came neither with the program nor with Python or a package."""
+    """Whether a source file belongs neither to the program nor to Python or a package."""
     if path.startswith("<") or path.startswith(_libraries()) or "site-packages" in path or "dist-packages" in path:
         return False
     inside = _relative(path)
@@ -43,7 +42,7 @@ def is_yours(path: str) -> bool:
 
 
 def source(part: Callable[..., Any]) -> tuple[str, int]:
-    """File and line of a function, a class, or what a `partial` is of."""
+    """File and line of a function or a class, also inside a `partial`."""
     import inspect
 
     while isinstance(part, partial):

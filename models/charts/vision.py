@@ -1,13 +1,12 @@
 """torchvision's networks for ECG charts, (B, 3, H, W) in [0, 1] -> logits (B, K), and the weights published for them.
 
-The last layer is replaced by `head`; everything before it is `body`, whose tensors are called as torchvision calls
-them, so that its published weights fit. Pictures of any size and proportion pass. Weights are kept where torch.hub
-keeps them, `$TORCH_HOME/hub/checkpoints` (~/.cache/torch without it), so that no program of this user fetches them
-twice.
+`head` replaces the last layer; `body` is everything before it, with torchvision's tensor names, so that the published
+weights fit. Images may have any size and aspect ratio. Weights are stored in torch.hub's folder,
+`$TORCH_HOME/hub/checkpoints` (default ~/.cache/torch), so that other programs of the user share them.
 
-torchvision is imported here alone, when a network of it is built. With a torch for CPUs alone the compiled operators of
-its build on PyPI cannot be loaded, and the import ends where torchvision describes two of them that torch then does not
-know. No network here uses them: they are declared, and the import is tried again.
+Only this module imports torchvision, when it builds a network. With a CPU-only torch, the compiled operators of
+torchvision's PyPI build cannot be loaded, and its import fails at two operators unknown to torch. No network here uses
+them, so they are declared and the import is repeated.
 """
 
 import functools
@@ -34,19 +33,19 @@ from toolbox import files
 from toolbox.errors import CheckpointError, DownloadError, UsageError
 from toolbox.runs import checkpoints, fitting
 
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which every one of these networks was fed
-SMALLEST = 32  # pixels a side: some of them halve a picture five times
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, the input normalisation of all these networks
+SMALLEST = 32  # pixels a side: some networks halve an image five times
 POSITIONS = "encoder.pos_embedding"
-TIMEOUT_S = 30  # for a server that says nothing any more
+TIMEOUT_S = 30  # without any answer of the server
 LICENCE = (
     "BSD-3-Clause, of torchvision; learned on ImageNet-1K, whose pictures are for research and teaching without"
     " commerce"
 )
-COUNTERS = "num_batches_tracked"  # which older files lack, and nothing here reads
+COUNTERS = "num_batches_tracked"  # missing in older files; nothing here reads it
 MISSING = "operator torchvision::nms does not exist"
 OPERATORS = ("nms", "qnms")
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # what is declared in it lasts as long as it is kept
+LIBRARY = torch.library.Library("torchvision", "FRAGMENT")  # its declarations last as long as this object
 log = logging.getLogger("commander")
 
 
@@ -70,10 +69,10 @@ def _imported() -> ModuleType:
 
 
 class Vision(nn.Module):
-    """torchvision's network `name`, with random weights: pictures (B, 3, H, W) in [0, 1] -> logits (B, K).
+    """torchvision's network `name` with random weights: images (B, 3, H, W) in [0, 1] -> logits (B, K).
 
-    `dropout` is the part of the features that the head does not see in a training step, beside any that the network has
-    itself. Raises UsageError for pictures that are too small.
+    `dropout` applies to the features before the head, in addition to the network's own. Raises UsageError for images
+    below 32 pixels a side.
     """
 
     mean: Tensor  # (3, 1, 1)
@@ -86,7 +85,7 @@ class Vision(nn.Module):
             what = f"{name} needs charts of {SMALLEST} pixels or more a side, {spec.name} has {min(image)}"
             raise UsageError(what, hint="larger charts")
         if not 0 <= dropout < 1:
-            raise UsageError(f"dropout is {dropout:g}, must be from 0 on and below 1", hint="--model-args dropout=0.3")
+            raise UsageError(f"dropout is {dropout:g}, must be at least 0 and below 1", hint="--model-args dropout=0.3")
         network = models().get_model(name)
         self.name, self.last = name, [key for key, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
         width = network.get_submodule(self.last).in_features
@@ -102,7 +101,7 @@ class Vision(nn.Module):
         return self.head(F.dropout(self.body(x), self.dropout, self.training))  # (B, K)
 
     def fitted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published `weights` as tensors of `body`: without the last layer, positions for the size of the pictures."""
+        """Published `weights` as tensors of `body`: without the last layer, positions resized to the images."""
         fitted = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{self.last}.")}
         if isinstance(self.body, Patches) and POSITIONS in fitted:
             fitted[POSITIONS] = resized(fitted[POSITIONS], self.body.grid)
@@ -110,11 +109,10 @@ class Vision(nn.Module):
 
 
 class Patches(nn.Module):
-    """A vision transformer of torchvision for pictures of another size and proportion, its tensors called as there.
+    """A torchvision vision transformer for images of another size and aspect ratio, with torchvision's tensor names.
 
-    A picture is cut into squares from its upper left corner; its last column and row are repeated where the squares end
-    beyond them. What each square's place adds is that of the square pictures which the network was made for,
-    interpolated.
+    Squares are cut from the upper left corner; the last column and row are repeated to fill the last squares. Position
+    embeddings are interpolated from the network's square images.
     """
 
     def __init__(self, network: Any, image: tuple[int, int]) -> None:
@@ -125,16 +123,16 @@ class Patches(nn.Module):
         self.encoder.pos_embedding = nn.Parameter(resized(self.encoder.pos_embedding.detach(), self.grid))
 
     def forward(self, x: Tensor) -> Tensor:
-        below, beside = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
-        x = self.conv_proj(F.pad(x, (0, beside, 0, below), mode="replicate"))  # (B, D, rows, columns)
+        below, right = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
+        x = self.conv_proj(F.pad(x, (0, right, 0, below), mode="replicate"))  # (B, D, rows, columns)
         x = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
         return self.encoder(x)[:, 0]
 
 
 def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embeddings (1, 1 + s * s, D) of s * s squares, for `grid` (rows, columns); the first is of the token.
+    """Position embeddings (1, 1 + s * s, D) of s * s squares, for `grid` (rows, columns); the first is the token's.
 
-    Bicubic between the corners, as torchvision's `interpolate_embeddings` does it for square pictures.
+    Bicubic with aligned corners, as torchvision's `interpolate_embeddings` for square images.
     """
     token, places = positions[:, :1], positions[:, 1:]
     side = math.isqrt(places.shape[1])
@@ -146,9 +144,9 @@ def resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
-    """Put the weights in `path`, or torchvision's own, into all but the head; what they are, for config.json.
+    """Load the weights in `path`, or torchvision's own, into all layers before the head; the entry for config.json.
 
-    All members of a committee get the same. Raises DownloadError, CheckpointError for a file of another network.
+    All members of a committee get the same. Raises DownloadError, and CheckpointError for a file of another network.
     """
     networks = [part for part in model.modules() if isinstance(part, Vision)]
     network = networks[0]
@@ -164,7 +162,7 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
     for each in networks:
         each.body.load_state_dict(own | fitted)
     known = next((each for each in published if _prefix(each.url) and sha256.startswith(_prefix(each.url))), None)
-    log.info("took %d of %d tensors from %s; begun anew: the head", len(fitted), len(weights), known or path.name)
+    log.info("loaded %d of %d tensors from %s; reinitialised: the head", len(fitted), len(weights), known or path.name)
     return {
         "weights": str(known) if known else None,
         "file": path.name,
@@ -177,7 +175,7 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
 
 
 def fetched(url: str) -> Path:
-    """The file behind `url` in torch.hub's folder, fetched if missing: whole, and verified by the sum in its name."""
+    """The file of `url` in torch.hub's folder, downloaded if missing and verified by the checksum in its name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
@@ -193,7 +191,7 @@ def fetched(url: str) -> Path:
 
 
 def _read(path: Path, hint: str) -> dict[str, Tensor]:
-    """Tensors by name; a CheckpointError for any other file."""
+    """Tensors by name. Raises CheckpointError for any other file."""
     try:
         weights = checkpoints.read(path)
     except CheckpointError as error:
@@ -207,27 +205,27 @@ def _read(path: Path, hint: str) -> dict[str, Tensor]:
 
 
 def _sum(path: Path) -> str:
-    """The SHA-256 of a file, which begins as its name says, where it is called as those of torch.hub."""
+    """The SHA-256 of a file. Raises CheckpointError if it differs from the prefix in a torch.hub file name."""
     try:
         sha256 = files.sha256(path)
     except OSError as error:
         what = f"the weights cannot be read: {error.strerror}"
         raise CheckpointError(what, where=str(path), hint="another file") from error
     if not sha256.startswith(_prefix(path.name)):
-        what = f"the file has the SHA-256 {sha256[:8]}..., by its name it is {_prefix(path.name)}..."
-        raise CheckpointError(what, where=str(path), hint="fetch it again, this one is damaged or was changed")
+        what = f"the file has the SHA-256 {sha256[:8]}..., its name gives {_prefix(path.name)}..."
+        raise CheckpointError(what, where=str(path), hint="download it again: this copy is damaged or was changed")
     return sha256
 
 
 def _prefix(name: str) -> str:
-    """The beginning of the SHA-256 that a name of torch.hub has in it (resnet18-f37072fd.pth); "" without one."""
+    """The SHA-256 prefix in a torch.hub file name (resnet18-f37072fd.pth); "" without one."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", name)
     return found[1] if found else ""
 
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """torch.hub waits for a server without end; this ends it."""
+    """A timeout for torch.hub, which has none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
@@ -238,5 +236,5 @@ def _patience() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, RuntimeError):
-        return "what came is not what was published; the transfer broke, or a page came in its place"
+        return "the file differs from the published one; the transfer broke, or a page came in its place"
     return f"the server answers {error.code}" if hasattr(error, "code") else str(getattr(error, "reason", error))[:200]

@@ -8,7 +8,7 @@ from models.signals.recurrent import start_able_to_remember
 
 
 class LSTMAutoencoder(nn.Module):
-    """An LSTM reads the row into its last hidden state, which another unrolls over time (Srivastava et al., ICML 2015).
+    """An LSTM encodes the row in its last hidden state; another decodes it over time (Srivastava et al., ICML 2015).
 
     Encoder C -> 2 `code` -> `code`; the code is repeated for every sample; decoder `code` -> `code` -> 2 `code`; a
     linear layer gives the sample. With one lead and a code of 64: 116,736 and 132,737 parameters.
@@ -69,7 +69,7 @@ class ConvAutoencoder(nn.Module):
 
 
 class LinearAutoencoder(nn.Module):
-    """The whole row through one layer down and one up, denoising: what principal components span, learned by steps."""
+    """One linear layer down and one up over the whole row, denoising: spans the principal components' subspace."""
 
     def __init__(self, spec: DataSpec, *, code: int = 8, noise: float = 0.1) -> None:
         super().__init__()

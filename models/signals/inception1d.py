@@ -10,7 +10,7 @@ DEPTH_OF_BLOCK = 3  # modules between two residual connections
 
 
 class InceptionModule(nn.Module):
-    """(B, width_in, T) -> (B, 4 filters, T): a bottleneck into each of `kernels`, beside a max-pooled path."""
+    """(B, width_in, T) -> (B, 4 filters, T): a bottleneck into each of `kernels`, and a max-pooled path."""
 
     def __init__(self, width_in: int, filters: int, kernels: tuple[int, ...], bottleneck: int) -> None:
         super().__init__()

@@ -11,10 +11,9 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 class Recurrent(nn.Module):
     """(B, C, T) -> logits (B, K) from the last layer's outputs, averaged over the samples before the zero padding.
 
-    The network is causal: what comes after the last sample cannot reach the outputs before it, so leaving the later
-    ones out of the mean masks the padding, without packing. Each row is brought to unit variance first: a
-    cell's gates hardly notice a beat's few tenths. `flat` feeds the whole row as a single step of C * T values, as
-    some published code does.
+    The network is causal: padding cannot reach the outputs before it, so leaving the later outputs out of the mean
+    masks the padding without packing. Each row is scaled to unit variance first, because gates hardly react to a
+    beat's few tenths of a mV. `flat` feeds the whole row as a single step of C * T values, as some published code does.
     """
 
     def __init__(self, spec: DataSpec, *, kind: str, layers: int, hidden: int = 100, flat: bool = False) -> None:
@@ -35,7 +34,7 @@ class Recurrent(nn.Module):
 
 
 def start_able_to_remember(cells: nn.RNNBase) -> None:
-    """Initial weights with which a single input channel is heard; with torch's own it is all but lost for epochs.
+    """Initial weights for a single input channel; with torch's own the network ignores it for epochs.
 
     Input weights by fan-in, orthogonal recurrence (Saxe et al. 2014), forget gates open (Jozefowicz et al. 2015).
     """

@@ -117,10 +117,10 @@ class ResNet1dGrid(nn.Module):
     ) -> None:
         super().__init__()
         if len(filters) != len(blocks):
-            what = f"{len(filters)} filters and {len(blocks)} blocks, there should be one of each for a group"
+            what = f"{len(filters)} filters and {len(blocks)} blocks, must be one of each per group"
             raise UsageError(what, hint="filters=64-128,blocks=2-2")
         if set(layout) - set("cna") or "c" not in layout:
-            what = f"the layout {layout[:40]!r} is not of c, n and a with a c in it"
+            what = f"the layout is {layout[:40]!r}, must be letters c, n and a with at least one c"
             raise UsageError(what, hint="layout=cna or layout=cnacna")
         self.stem = _stem(spec.channels, stem, GRID_STEM_KERNEL, 2)
         self.groups = _groups(partial(GridBlock, layout=layout), stem, blocks, filters)

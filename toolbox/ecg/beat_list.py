@@ -19,10 +19,10 @@ from toolbox.plain import NOTICE
 
 SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
 ECTOPIC = tuple("SVFAaJE")  # classes of AAMI, or symbols
-OTHER = "Q"  # the symbol of any other class, whose name then stands beside it
+OTHER = "Q"  # the symbol of any other class; its name becomes the note
 NO_GAPS = np.empty((0, 2), dtype=np.int64)
 RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
-RUN, EPISODE = 3, 3  # beats from which a run is one; pairs, or triples, from which bigeminy, or trigeminy, is
+RUN, EPISODE = 3, 3  # fewest beats of a run; fewest pairs (triples) of a bigeminy (trigeminy)
 PAUSE_S = 2.0
 
 
@@ -30,7 +30,7 @@ PAUSE_S = 2.0
 class Beats:
     """The beats of one lead: R peak `sample` (N,) in rising order, class `label` (N,), probabilities `scores` (N, K).
 
-    The lead has `samples` at `rate_hz`, and `gaps` (G, 2) in which no beat was looked for. `start` is when it begins.
+    The lead has `samples` at `rate_hz`, starts at the time `start`, and has `gaps` (G, 2) without beat detection.
     """
 
     record: str
@@ -59,7 +59,7 @@ class Beats:
 
     @cached_property
     def ectopic(self) -> tuple[int, ...]:
-        """Places of ectopic classes: S, V, F and their symbols, or all but the first class where none is named so."""
+        """Indices of ectopic classes: S, V, F and their symbols; if there are none, all but the first class."""
         named = tuple(k for k, name in enumerate(self.classes) if name in ECTOPIC)
         return named or tuple(range(1, len(self.classes)))
 
@@ -67,7 +67,7 @@ class Beats:
 def save_annotation(beats: Beats, path: Path) -> None:
     """Write the beats as a WFDB annotation file, whole or not at all. Raises ResourceError, UsageError.
 
-    A class that is no symbol of WFDB gets Q, with its name as the note of the annotation.
+    A class without a WFDB symbol gets Q, with its name as the note of the annotation.
     """
     import wfdb
 
@@ -102,7 +102,7 @@ def save_csv(beats: Beats, path: Path) -> None:
 
 
 def summary(beats: Beats) -> dict[str, Any]:
-    """What the beats show, over all and hour by hour; None stands for what there is not enough of."""
+    """The figures of the beats, in total and by hour; None for a figure without enough beats."""
     lost_s = float(np.diff(beats.gaps, axis=1).sum() / beats.rate_hz)
     duration_s = beats.samples / beats.rate_hz
     counts = np.bincount(beats.label, minlength=len(beats.classes))
@@ -137,7 +137,7 @@ def rates(rr_s: NDArray[np.float64]) -> dict[str, float | None]:
 
 
 def ectopy(beats: Beats, counts: NDArray[np.integer], seconds: float) -> dict[str, Any]:
-    """Ectopic beats, their share of all in percent and how many an hour, together and of each class."""
+    """Ectopic beats: number, percent of all beats and number per hour, in total and of each class."""
 
     def burden(count: int) -> dict[str, Any]:
         return {
@@ -151,7 +151,7 @@ def ectopy(beats: Beats, counts: NDArray[np.integer], seconds: float) -> dict[st
 
 
 def patterns(beats: Beats, k: int) -> dict[str, Any]:
-    """How the beats of class `k` come: alone, as couplets, as runs of 3 and more, every second or every third beat."""
+    """The patterns of class `k`: single beats, couplets, runs of 3 and more, bigeminy and trigeminy."""
     first, length = _rows(beats.label == k, beats.rr_s)
     runs = length >= RUN
     longest = int(length.argmax()) if runs.any() else None
@@ -168,7 +168,7 @@ def patterns(beats: Beats, k: int) -> dict[str, Any]:
 
 
 def _rows(is_one: NDArray[np.bool_], rr_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Place of the first and number of the beats that are one, in a row and without a gap among them."""
+    """First index and length of each row of consecutive true beats without a gap."""
     places = np.flatnonzero(is_one)
     begins = (np.diff(places, prepend=-2) > 1) | np.isnan(rr_s[places])
     first = np.flatnonzero(begins)
@@ -187,7 +187,7 @@ def _every(places: NDArray[np.int64], rr_s: NDArray[np.float64], period: int) ->
 
 
 def pauses(beats: Beats) -> dict[str, Any]:
-    """RR intervals above 2 s, and the longest with the time at which it begins."""
+    """RR intervals above 2 s, and the longest with its start time."""
     rr_s = np.where(np.isfinite(beats.rr_s), beats.rr_s, 0)
     if not rr_s.any():
         return {"above_2_s": 0, "longest_s": None, "longest_time_s": None}

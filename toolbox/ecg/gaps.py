@@ -1,7 +1,6 @@
-"""Where a lead has no signal: samples that are missing are NaN, and a run of them is a gap; so is a lead that was off.
+"""Gaps of a lead: runs of missing (NaN) samples, and stretches of one constant value, where the lead was off.
 
-`survey(read, samples)` looks a lead over in blocks, so that its length does not matter; `bridged(signal)` fills the
-gaps.
+`survey(read, samples)` reads a lead of any length in blocks; `bridged(signal)` fills the gaps.
 """
 
 from collections.abc import Callable
@@ -11,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Signal = NDArray[np.floating]
-Reader = Callable[[int, int], Signal]  # from the first sample up to before the last: mV, NaN where there is none
+Reader = Callable[[int, int], Signal]  # (first, end) -> the samples before `end` in mV, NaN where missing
 BLOCK = 2**18  # samples
 NONE = np.empty((0, 2), dtype=np.int64)
-STILL_S = 5.0  # of one value to the last bit: no heart pauses like that, the lead was off; MIT-BIH has 0.7 s at most
-SHORT_S = 0.1  # of a QRS complex: a gap no longer than it is bridged, in a longer one no beat is looked for
+STILL_S = 5.0  # of one value to the last bit: longer than a heart pauses, the lead was off; MIT-BIH has 0.7 s at most
+SHORT_S = 0.1  # of a QRS complex: shorter gaps are bridged, longer ones have no beats
 
 
 @dataclass(frozen=True)
 class Survey:
-    """A lead's gaps (G, 2), first sample and the one after the last, and its lowest and highest value in mV."""
+    """A lead's gaps (G, 2) as (first sample, end), and its lowest and highest value in mV."""
 
     gaps: NDArray[np.int64]
     low: float
@@ -28,15 +27,15 @@ class Survey:
 
     @property
     def is_flat(self) -> bool:
-        """Whether there is nothing to be seen: one value throughout, or none."""
+        """Whether the lead has one value throughout, or no sample."""
         return not self.high > self.low
 
 
 def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = None) -> Survey:
-    """Look a lead over; gaps of up to `longest` samples are not told, `still` samples or more of one value are."""
+    """Find gaps longer than `longest` samples, and stretches of one value of at least `still` samples."""
     missing, equal, low, high = [NONE], [NONE], np.inf, -np.inf
     for first in range(0, samples, BLOCK):
-        before = min(first, 1)  # the sample that the first of the block is compared with
+        before = min(first, 1)  # one sample more, to compare with the block's first
         signal = read(first - before, min(first + BLOCK, samples))
         there = np.isfinite(signal)
         low = min(low, signal.min(where=there, initial=np.inf))
@@ -52,18 +51,18 @@ def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = 
 
 
 def _long(spans: NDArray[np.int64], end: int, least: int) -> NDArray[np.int64]:
-    """The spans of a block that ends at `end` that are long, or may be once the blocks beside it are seen."""
+    """The long spans of a block of length `end`, and its spans at either edge, which may continue in the next block."""
     return spans[(spans[:, 1] - spans[:, 0] >= least - 1) | (spans[:, 0] == 0) | (spans[:, 1] == end)]
 
 
 def runs(where: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The runs (R, 2) of true: first place, and the one after the last."""
+    """The runs (R, 2) of true values as (first index, end)."""
     edges = np.diff(where.astype(np.int8), prepend=0, append=0)
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 
 def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Spans in order, those that touch made one."""
+    """Sorted spans, with touching spans merged."""
     apart = spans[1:, 0] > spans[:-1, 1]
     return np.stack([spans[np.r_[True, apart][: len(spans)], 0], spans[np.r_[apart, True][: len(spans)], 1]], axis=1)
 

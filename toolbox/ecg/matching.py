@@ -1,9 +1,9 @@
-"""Detected and classified beats are held against annotations, as in ANSI/AAMI EC57: each is used once, within 150 ms.
+"""Compares detected and classified beats with annotations, as in ANSI/AAMI EC57: one to one, within 150 ms.
 
-`match(reference, detected, tolerance)` pairs beats, `confusion` compares the classes of the paired. `score(beats, at,
-label)` counts one recording, `pooled` several; SVEB and VEB by EC57 (`toolbox/metrics/ec57.py`), where a beat that was
-not found is missed, and one that is none is a false alarm of its class. As in the standard's reference program, `bxb`
-of the WFDB software, beats of ventricular flutter are left out, and those before `start`.
+`match(reference, detected, tolerance)` pairs beats, `confusion` compares the classes of pairs. `score(beats, at,
+label)` counts one recording, `pooled` several; SVEB and VEB by EC57 (`toolbox/metrics/ec57.py`): an undetected beat is
+missed, a detected beat without a reference is a false positive of its class. As in the standard's reference program,
+`bxb` of the WFDB software, beats during ventricular flutter and beats before `start` do not count.
 """
 
 import math
@@ -18,27 +18,26 @@ from toolbox.metrics import ec57, jackknife
 
 Samples = NDArray[np.int64]
 TOLERANCE_S = 0.15
-# What a run may have to do with a recording that it is held against.
+# Whether a run was trained on a scored recording, in words.
 TRAINED_ON = {
     "yes": "the run was trained on a recording of this name: its classes are better here than elsewhere",
     "epoch": "the run's epoch was chosen on a recording of this name",
     "no": "the run was not trained on a recording of this name",
     "unknown": "whether the run was trained on this recording is not known",
 }
-NONE = "none"  # stands in the confusion matrix for beats of one side alone
+NONE = "none"  # class of an unpaired beat's missing partner in the confusion matrix
 
 
 def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.int64]:
-    """Pairs (M, 2) of places in `reference` (N,) and `detected` (L,), both in rising order, in that of time.
+    """Pairs (M, 2) of indices in `reference` (N,) and `detected` (L,), both sorted; the pairs are sorted by time.
 
-    The nearest two make a pair first, then the nearest of the rest, while they are at most `tolerance` samples apart.
+    The nearest two make a pair first, then the nearest of the rest, up to `tolerance` samples apart.
     """
     left, right = np.arange(len(reference)), np.arange(len(detected))
     pairs = [np.empty((0, 2), dtype=np.int64)]
     while len(left) and len(right):
         mine, theirs = reference[left], detected[right]
-        # Of two that are equally near the later detected and the earlier reference count, so that a chain of them falls
-        # apart.
+        # Ties: the later detected and the earlier reference beat win, which breaks up chains of equal distances.
         chosen = _nearest(mine, theirs, later=True)
         mutual = _nearest(theirs, mine, later=False)[chosen] == np.arange(len(left))
         mutual &= np.abs(mine - theirs[chosen]) <= tolerance
@@ -51,7 +50,7 @@ def match(reference: Samples, detected: Samples, tolerance: int) -> NDArray[np.i
 
 
 def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int64]:
-    """The place in `among` nearest to each of `points`; `later` decides between two equally near ones."""
+    """The index in `among` nearest to each of `points`; `later` decides ties."""
     after = np.searchsorted(among, points)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(among) - 1)
     back, ahead = np.abs(points - among[before]), np.abs(among[after] - points)
@@ -59,7 +58,7 @@ def _nearest(points: Samples, among: Samples, *, later: bool) -> NDArray[np.int6
 
 
 def summed(parts: list[dict[str, Any]]) -> dict[str, float]:
-    """Gross Se and +P of several recordings from the counts of each; NaN where there are no beats."""
+    """Gross Se and +P of several recordings from the counts of each; NaN without beats."""
     counts = {name: sum(part[name] for part in parts) for name in ("matched", "missed", "extra")}
     found, missed, extra = counts.values()
     share, right = (found / whole if whole else math.nan for whole in (found + missed, found + extra))
@@ -71,7 +70,7 @@ def confusion(
 ) -> NDArray[np.int64]:
     """Counts (K+1, K+1), reference (N,) in rows by detected (L,) in columns, paired by `pairs` (M, 2).
 
-    The last column counts the reference beats that were missed, the last row those that are extra.
+    The last column counts missed reference beats, the last row extra detected beats.
     """
     counts = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     np.add.at(counts, (reference[pairs[:, 0]], detected[pairs[:, 1]]), 1)
@@ -91,17 +90,16 @@ def score(
 ) -> dict[str, Any]:
     """Counts and figures of one recording, as plain values.
 
-    The reference has beats at the samples `at` (M,) of the classes `label` (M,), -1 for one of no class, None where no
-    class is known. Where the beats are `given`, by an annotation file, how well they were found is no question.
-    `flutter` (E, 2) are the first and last samples of segments that are left out, `start` is the first sample that is
-    scored.
+    The reference has beats at the samples `at` (M,) of the classes `label` (M,): -1 without a class, None if no class
+    is known. Beats `given` by an annotation file have no detection score. `flutter` (E, 2) are first and last samples
+    of excluded segments, `start` is the first scored sample.
     """
     outside = ~_inside(at, flutter)
     at, label = at[outside], None if label is None else label[outside]
     tolerance = round(TOLERANCE_S * beats.rate_hz)
     pairs, mine = match(at, beats.sample, tolerance), at >= start
-    # A found beat counts with a partner that counts; without one where it is not in flutter and comes later than what a
-    # beat before `start` could have been matched with.
+    # A detected beat counts if its partner counts; without a partner, outside of flutter and too late to match a
+    # reference beat before `start`.
     theirs = ~_inside(beats.sample, flutter) & (beats.sample > start + tolerance)
     theirs[pairs[:, 1]] = mine[pairs[:, 0]]
     at, pairs = at[mine], _renumbered(pairs, mine, theirs)
@@ -112,7 +110,7 @@ def score(
     values["detection"] = None if given else summed([counts])
     if label is not None:
         known, kept = label[mine] >= 0, np.ones(len(own), dtype=bool)
-        kept[pairs[~known[pairs[:, 0]], 1]] = False  # partners of beats without a class are left out, too
+        kept[pairs[~known[pairs[:, 0]], 1]] = False  # excludes the partners of beats without a class
         paired = _renumbered(pairs, known, kept)
         values["confusion"] = confusion(label[mine][known], own[kept], paired, len(beats.classes)).tolist()
         values["without_class"] = int((~known).sum())
@@ -120,12 +118,12 @@ def score(
 
 
 def _inside(at: Samples, segments: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the samples `at` (M,) are in one of the segments (E, 2), which are apart and in order, ends included."""
+    """Which samples `at` (M,) lie in one of the sorted, separate segments (E, 2), ends included."""
     return np.searchsorted(segments[:, 0], at, side="right") > np.searchsorted(segments[:, 1], at)
 
 
 def _renumbered(pairs: Samples, mine: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Samples:
-    """The pairs (M, 2) of those that stay, by their places among these."""
+    """The pairs (M, 2) of kept beats, as indices among the kept beats."""
     pairs = pairs[mine[pairs[:, 0]] & theirs[pairs[:, 1]]]
     return np.stack([(np.cumsum(mine) - 1)[pairs[:, 0]], (np.cumsum(theirs) - 1)[pairs[:, 1]]], axis=1)
 
@@ -145,22 +143,23 @@ def classification(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The gross figures of several recordings, from their counts: of detection over all, of classes by `trained_on`."""
+    """The gross figures of several recordings: detection over all, classes by `trained_on`."""
     detected = [part["detection"] for part in parts if part["detection"]]
     among = {
-        told: [each for each in parts if each["trained_on"] == told and "confusion" in each] for told in TRAINED_ON
+        answer: [each for each in parts if each["trained_on"] == answer and "confusion" in each]
+        for answer in TRAINED_ON
     }
     return {
         "recordings": len(parts),
         "from_s": parts[0]["from_s"],
         "flutter_s": sum(part["flutter_s"] for part in parts),
         "detection": summed(detected) if detected else None,
-        "classes": {told: _pooled_classes(each) for told, each in among.items() if each},
+        "classes": {answer: _pooled_classes(each) for answer, each in among.items() if each},
     }
 
 
 def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gross and average figures of the classes, as `sumstats` has them, and the most influential recordings."""
+    """Gross and average figures of the classes, as `sumstats` computes them, and the most influential recordings."""
     matrices = np.array([part["confusion"] for part in parts])
     of = {"recordings": len(parts), "classes": parts[0]["classes"], "confusion": matrices.sum(0).tolist()}
     of |= {"without_class": sum(part["without_class"] for part in parts)} | classification(of)

@@ -1,10 +1,9 @@
 """R peaks of one lead, of any length and polarity: `detect(read, samples, rate_hz)`, or `in_signal(signal, rate_hz)`.
 
-The slope's energy, as in Pan & Tompkins (IEEE TBME 32(3):230-236, 1985), looking to both sides of every sample rather
-than back alone: filter, slope, moving mean; its peaks are beats where they reach a part of the local level; then what
-follows a beat as a T wave does and what stands between two beats in time is taken out, and where a beat is overdue a
-lower peak is taken. All of it sees a minute around a sample at most, so that a recording read in blocks gives the beats
-of one read at once.
+The slope's energy, as in Pan & Tompkins (IEEE TBME 32(3):230-236, 1985), but with symmetric windows: filter, slope,
+moving mean. Its peaks above a fraction of the local level are beats. Then T waves and peaks between two regular beats
+are removed, and a lower peak is added where a beat is overdue. Every step uses at most one minute around a sample, so
+that reading in blocks gives the same beats as reading at once.
 """
 
 from dataclasses import dataclass
@@ -20,23 +19,23 @@ LOWEST_HZ = 50
 BLOCK_S, AROUND_S = 600, 60
 BAND_HZ, FILTER_S, MEAN_S = (4, 20), 0.4, 0.14
 REFRACTORY_S = 0.2
-WAVE_S, WAVE_PART = 0.36, 0.4  # a T wave comes that soon after its beat and has less than this part of its energy
+WAVE_S, WAVE_PART = 0.36, 0.4  # a T wave follows its beat within this time, with less than this part of its energy
 # The level: median of the highest energy of 1.5 s, over 4 s to either side.
 LEVEL_S, LEVEL_AROUND_S, GRID_S = (1.5, 4, 0.25)
 LOWEST_LEVEL = 1.0  # mV/s: a lead that was off has noise of a level of its own
 HIGH, LOW = 0.3, 0.18  # of the level: a beat, and one that is overdue
-BEATS = 15  # whose median RR interval is what is usual
+BEATS = 15  # their median RR interval is the usual one
 OVERDUE = 1.6  # RR intervals
 IN_TIME, LESSER = 0.1, 0.8  # two intervals that make a usual one, within a tenth, with a peak of less energy between
 ROUNDS = 3
-PIECE_S, PIECES = 10, 60  # looked at to tell a lead from noise
-LEAST_PEAKED = 4.0  # of noise it is 3; every lead of MIT-BIH has above 4.9, but V1 of 101, in which nothing can be seen
-PEAK_S, OPPOSITE = 0.08, 1.2  # R peak: the highest near by, or the lowest where it is that much larger
+PIECE_S, PIECES = 10, 60  # pieces that tell a lead from noise
+LEAST_PEAKED = 4.0  # kurtosis; noise has 3, every lead of MIT-BIH above 4.9, except V1 of 101, which shows no beats
+PEAK_S, OPPOSITE = 0.08, 1.2  # R peak: the highest value nearby, or the lowest if this factor larger
 
 
 @dataclass
 class Candidates:
-    """Peaks of the energy: sample, part of the local level, and whether each is taken for a beat, all (N,)."""
+    """Peaks of the energy: sample, part of the local level, and whether each counts as a beat, all (N,)."""
 
     at: Samples
     part: NDArray[np.float64]
@@ -44,7 +43,7 @@ class Candidates:
 
     @property
     def beats(self) -> NDArray[np.int64]:
-        """The places of those that are."""
+        """The indices of the taken peaks."""
         return np.flatnonzero(self.taken)
 
 
@@ -56,7 +55,7 @@ def in_signal(signal: Signal, rate_hz: float) -> Samples:
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:
     """The R peaks (N,) of a lead, read `block_s` at a time. Raises DataError for a rate below 50 Hz."""
     if rate_hz < LOWEST_HZ:
-        what = f"beats are not found in a signal of {rate_hz:g} Hz"
+        what = f"beat detection needs at least {LOWEST_HZ} Hz, the signal has {rate_hz:g} Hz"
         raise DataError(what, where=where, hint=f"{LOWEST_HZ} Hz or more")
     step = _odd(GRID_S * rate_hz)
     block, around = (round(seconds * rate_hz / step) * step for seconds in (block_s, AROUND_S))
@@ -71,7 +70,7 @@ def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK
 def is_noise(read: Reader, samples: int, rate_hz: float) -> bool:
     """Whether a lead looks like noise: median kurtosis of 10 s in the band of a QRS (Li et al., 2008).
 
-    Of a long lead 60 pieces are looked at; where none is whole nothing is known, and it does not.
+    Uses at most 60 pieces; False if no piece is free of gaps.
     """
     piece = round(PIECE_S * rate_hz)
     starts = np.unique(np.linspace(0, samples - piece, PIECES).astype(np.int64)).tolist() if samples >= piece else []
@@ -104,7 +103,7 @@ def _filtered(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64
 
 
 def _candidates(filtered: NDArray[np.float64], missing: NDArray[np.bool_], rate_hz: float) -> Candidates:
-    """Every peak of the energy that stands alone within the refractory period, outside of gaps."""
+    """Every peak of the energy outside of gaps that is the highest within the refractory period."""
     from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 
     slope = np.gradient(filtered) * rate_hz if len(filtered) > 1 else np.zeros_like(filtered)
@@ -119,7 +118,7 @@ def _candidates(filtered: NDArray[np.float64], missing: NDArray[np.bool_], rate_
 
 
 def _without_waves(candidates: Candidates, rate_hz: float) -> None:
-    """What follows a beat as soon, and is as low, as a T wave is no beat."""
+    """Remove T waves: peaks soon after a beat and much lower."""
     for _ in range(ROUNDS):
         beats = candidates.beats
         soon = np.diff(candidates.at[beats]) < WAVE_S * rate_hz
@@ -128,7 +127,7 @@ def _without_waves(candidates: Candidates, rate_hz: float) -> None:
 
 
 def _without_inserted(candidates: Candidates) -> None:
-    """What stands between two beats that come in time is no beat, if it is less than either."""
+    """Remove a peak between two regular beats if it is lower than both."""
     beats = candidates.beats
     if len(beats) < 4:
         return
@@ -139,7 +138,7 @@ def _without_inserted(candidates: Candidates) -> None:
 
 
 def _with_overdue(candidates: Candidates, rate_hz: float) -> None:
-    """Where a beat is overdue, the highest lower peak of the interval is one."""
+    """Add the highest remaining peak of each interval in which a beat is overdue."""
     beats = candidates.beats
     if len(beats) < 4:
         return
@@ -164,7 +163,7 @@ def _usual(at: Samples) -> NDArray[np.float64]:
 
 
 def _refined(filtered: NDArray[np.float64], at: Samples, rate_hz: float) -> Samples:
-    """R peaks from the energy's peaks: the lead's usual polarity nearby, or the other where it is far larger."""
+    """R peaks near the energy's peaks: of the lead's usual polarity, or of the other if far larger."""
     from scipy.ndimage import median_filter
 
     reach = round(PEAK_S * rate_hz)

@@ -1,1 +1,1 @@
-"""Attributions, the maps they come from, and checks of them."""
+"""Attributions, feature maps, and checks of attributions."""

@@ -1,7 +1,7 @@
-"""Checks that tell an attribution from a mere picture: numbers a row, from the network alone, without a label.
+"""Checks of attributions: numbers per row, from the network alone, without labels.
 
-Adebayo et al., NeurIPS 2018 (weights made anew, from the head on); Petsiuk et al., BMVC 2018 (deletion and insertion);
-Sundararajan et al., ICML 2017 (completeness); and, for heartbeats, how much of the evidence lies at the QRS.
+Adebayo et al., NeurIPS 2018 (weights reinitialised from the head on); Petsiuk et al., BMVC 2018 (deletion and
+insertion); Sundararajan et al., ICML 2017 (completeness); and, for heartbeats, the share of the evidence at the QRS.
 """
 
 import copy
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STAGES = 3  # of the cascade after the head, the last of which is the whole network
+STAGES = 3  # of the cascade after the head; the last is the whole network
 STEPS = 20  # of a deletion
-SAME = 1e-5  # of the largest size: a map that spreads no further is the same everywhere
+SAME = 1e-5  # of the largest size: a map with a smaller range counts as constant
 Array = NDArray[np.float64]
 Scores = Callable[[Tensor, Tensor], Array]
 
 
 def marked(attribution: Tensor, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether an attribution (B, ...) marks a part of each row (B,): it differs over the cells `where` something is.
+    """Whether an attribution (B, ...) marks a part of each row (B,): it differs among the cells `where` signal is.
 
-    A map that is the same everywhere, up to rounding, says nothing of where to look; so does one that is not finite.
+    A constant map, up to rounding, or a non-finite one marks nothing.
     """
     cells = torch.from_numpy(np.broadcast_to(where, attribution.shape).copy()).to(attribution.device)
     low, high = (
@@ -39,7 +39,7 @@ def marked(attribution: Tensor, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Array:
     """Spearman's correlation (B,) of the sizes of two attributions of the same rows, over the cells `where`.
 
-    NaN for a row of which one attribution is the same everywhere.
+    NaN for a row with a constant attribution.
     """
     from scipy.stats import rankdata
 
@@ -54,7 +54,7 @@ def rank_correlation(one: Tensor, other: Tensor, where: NDArray[np.bool_]) -> Ar
 
 
 def cascade(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[float, nn.Module]]:
-    """`model` with more and more layers of `fresh`, from the head on: the new share of the layers, and the network."""
+    """`model` with more and more layers of `fresh`, from the head on: the share of fresh layers, and the network."""
     trained, new = model.state_dict(), fresh.state_dict()
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in trained))[::-1]
     for count in sorted({1, *(math.ceil(len(layers) * stage / STAGES) for stage in range(1, STAGES + 1))}):
@@ -68,7 +68,7 @@ def cascade(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[float, nn.Modu
 def completeness(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, attribution: Tensor, blank: Tensor
 ) -> Array:
-    """How far attributions miss the difference (B,) of the logits of x and of the blank row, as a part of it."""
+    """The relative error (B,) of the sum of attributions against the logit difference of x and the blank row."""
     x, *features = inputs
     with torch.no_grad():
         there, nothing = (model(each, *features).gather(1, target[:, None])[:, 0] for each in (x, blank))
@@ -78,9 +78,9 @@ def completeness(
 
 @dataclass(frozen=True)
 class Curves:
-    """The class's probability (B, STEPS + 1) while more and more pieces of a row are taken away, or put on a blank one.
+    """The class's probability (B, STEPS + 1) while pieces of a row are deleted, or inserted into a blank row.
 
-    `deletion` and `insertion` begin with the most important piece; `random` is the mean of some orders of chance.
+    `deletion` and `insertion` start with the most important piece; `random_...` are means over random orders.
     """
 
     deletion: Array
@@ -89,7 +89,7 @@ class Curves:
     random_insertion: Array
 
     def areas(self) -> dict[str, Array]:
-        """Below each curve, (B,)."""
+        """The area under each curve, (B,)."""
         return {name: np.trapezoid(values, dx=1 / STEPS, axis=1) for name, values in vars(self).items()}
 
 
@@ -98,8 +98,8 @@ def curves(
 ) -> Curves:
     """The curves of rows x (B, ...), cut into pieces of the size `piece` along their axes.
 
-    `score(x, row)` gives probabilities (n,) of rows x (n, ...) that are made of the rows `row` (n,). Pieces in which x
-    is as blank say nothing and are in no order, so that chance is not made to look worse than it is.
+    `score(x, row)` gives probabilities (n,) of rows x (n, ...) made from the rows `row` (n,). Pieces equal to the blank
+    row are left out of all orders, which would make random orders look worse than they are.
     """
     rng, found = np.random.default_rng(seed), []
     for row in range(len(x)):
@@ -118,7 +118,7 @@ def curves(
 
 
 def _pieces(values: Tensor, piece: Sequence[int]) -> Tensor:
-    """Sums of values (1, C, T) or (1, 3, H, W) over pieces; of a picture over its colours, too."""
+    """Sums of values (1, C, T) or (1, 3, H, W) over pieces; of an image also over its colours."""
     if values.dim() == 4:
         values = values.sum(1, keepdim=True)
     padding = [
@@ -141,10 +141,9 @@ def _changed(x: Tensor, order: NDArray[np.int64], grid: Sequence[int], piece: Se
 
 
 def at_qrs(attribution: Array, near: NDArray[np.bool_], within: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) `near` R peaks, and the share of room there.
+    """The share (B,) of positive attribution (B, C, T) or (B, 3, H, W) `near` R peaks, and the share of area there.
 
-    `near` and `within`, the signal without what surrounds it, are (B, 1, ...). NaN where no R peak or nothing positive
-    is.
+    `near` and `within`, the signal without surroundings, are (B, 1, ...). NaN without an R peak or a positive value.
     """
     axes = tuple(range(1, near.ndim))
     positive = np.maximum(attribution, 0).sum(1, keepdims=True, dtype=float) * within

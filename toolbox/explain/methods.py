@@ -1,12 +1,11 @@
-"""What in a row a network's answer comes from: (model, inputs, target) -> attribution of x's shape, by name.
+"""Attribution methods by name: (model, inputs, target) -> attribution of x's shape.
 
     explain = pick("explain", EXPLAINERS, "integrated-gradients")
     attribution = explain(prepared(model), [x], target)        # x (B, C, T) or (B, 3, H, W), target (B,), a class a row
 
-`inputs` are what the network is called with: x and, where there are, features (B, F), which are held as they are.
-Explained is the logit of `target`. `blank` is a row in which nothing is seen, of x's shape; `window` the size of what
-occlusion covers at a time, in samples or (height, width) in pixels. Several parts of one method explain the same
-target.
+`inputs` are the network's inputs: x and, if it takes them, features (B, F), which stay fixed. A method explains the
+logit of `target`. `blank` is a row without signal, of x's shape; `window` is the size of an occlusion, (samples,) or
+(height, width) in pixels.
 """
 
 import copy
@@ -22,10 +21,10 @@ from torch.overrides import TorchFunctionMode
 
 from toolbox.errors import UsageError
 
-STEPS, STEPS_OF_PICTURES = (32, 128, 512), (32, 128)  # of the path of integrated gradients, as many as are needed
-COMPLETE, LEAST = 0.005, 0.1  # of the difference that attributions sum to, which they may miss; if it is a difference
-MOST_VALUES = 2**19  # of the rows that pass the network at once
-COVERED = 16, 7  # a window is this part of a row, of a picture's side
+STEPS, STEPS_OF_PICTURES = (32, 128, 512), (32, 128)  # of the path of integrated gradients, raised until complete
+COMPLETE, LEAST = 0.005, 0.1  # largest relative error of the attributions' sum; smallest logit difference for it
+MOST_VALUES = 2**19  # of the rows in one pass of the network
+COVERED = 16, 7  # a window is one 16th of a row, one 7th of an image's side
 RECTIFIERS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 OTHERS = (
     *(F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish, F.elu, F.selu, F.celu, F.leaky_relu, F.prelu, F.softplus),
@@ -36,14 +35,13 @@ OTHERS = (
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
 ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-CLASS_TOKENS = ("token", "class_token", "cls_token")  # what a token that stands before the others is called
+CLASS_TOKENS = ("token", "class_token", "cls_token")  # parameter names of a token before the others
 
 
 def prepared(model: nn.Module) -> nn.Module:
-    """A copy to look into: as it predicts, nothing in it trained, no operation in place.
+    """A copy for attribution: in evaluation mode, without gradients of weights and in-place operations.
 
-    Recurrent cells are in training mode, without which cuDNN computes no gradient; without dropout that changes no
-    output.
+    Recurrent cells are in training mode, as cuDNN needs for a gradient; without dropout the outputs are the same.
     """
     model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     for part in model.modules():
@@ -56,7 +54,7 @@ def prepared(model: nn.Module) -> nn.Module:
 
 
 def inside(x: Tensor) -> Tensor:
-    """Which samples (B, 1, T) of x (B, C, T) are not the zeros that fill a row up, before or after its signal."""
+    """Which samples (B, 1, T) of x (B, C, T) are not zero padding before or after the signal."""
     there = (x != 0).any(1, keepdim=True).int()
     return (there.cummax(2).values & there.flip(2).cummax(2).values.flip(2)).bool()
 
@@ -81,10 +79,10 @@ def saliency(
 def integrated_gradients(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """What each sample adds on the way from the blank row to x: sums to the difference of the logits (Sundararajan et
-    al. 2017).
+    """The contributions of the samples on the way from the blank row to x, which sum to the difference of the logits
+    (Sundararajan et al. 2017).
 
-    The path has more steps for rows whose sum would otherwise miss that difference by over half a percent.
+    Rows with an error of the sum above half a percent get a path with more steps.
     """
     x, features = _leaf(inputs)
     baseline, method = _blank(x, blank), captum().IntegratedGradients(model)
@@ -135,10 +133,10 @@ def occlusion(
 def gradcam(
     model: nn.Module, inputs: Sequence[Tensor], target: Tensor, *, blank: Tensor | None = None, window: Any = None
 ) -> Tensor:
-    """Where the last map speaks for the class: its channels by their mean gradients, rectified (Selvaraju et al., ICCV
-    2017).
+    """The evidence of the last map for the class: its channels weighted by their mean gradients, rectified (Selvaraju
+    et al., ICCV 2017).
 
-    It does not tell leads, or colours, apart. Raises UsageError for a network without a map.
+    The map is the same for all leads, or colours. Raises UsageError for a network without a map.
     """
     x, features = _leaf(inputs)
     with FeatureMap(model, x) as seen:
@@ -155,7 +153,7 @@ def guided_gradcam(
 ) -> Tensor:
     """Guided backpropagation where Grad-CAM is warm, both of the same class (Selvaraju et al., ICCV 2017).
 
-    Raises UsageError for a network without a map, and for one whose units are not all rectifiers.
+    Raises UsageError for a network without a map, and for a network with other units than rectifiers.
     """
     return guided(model, inputs, target) * gradcam(model, inputs, target)
 
@@ -169,7 +167,7 @@ def guided(model: nn.Module, inputs: Sequence[Tensor], target: Tensor) -> Tensor
 
 
 class FeatureMap(TorchFunctionMode):
-    """The last map that a network makes before it gives up where things are, and where in the row its cells lie.
+    """The last feature map of a network before global pooling, and the positions of its cells in the row.
 
         with FeatureMap(model, x) as seen:  # x (B, C, T) or (B, 3, H, W)
             logits = model(x)
@@ -177,20 +175,20 @@ class FeatureMap(TorchFunctionMode):
         cells = seen.arranged(seen.source)  # (B, F, t) or (B, F, h, w)
         seen.spread(heat)                   # (B, t) -> (B, T), or (B, h, w) -> (B, H, W)
 
-    A map is of convolutions, or of the tokens that the last attention reads where that comes after them. Operations are
-    watched, not modules alone: many networks add and rectify between modules.
+    A map comes from convolutions, or from the input tokens of the last attention if that comes later. It watches
+    operations, not only modules, because many networks add and rectify between modules.
     """
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         super().__init__()
         if hasattr(model, "members"):
-            what = "each member of a committee has a map of its own, and none is the committee's"
+            what = "Grad-CAM cannot explain a committee: each member has its own map"
             raise UsageError(what, hint="--explain integrated-gradients")
         self.model, self.size, self.rows = model, x.shape[2:], len(x)
         self.map: Tensor | None = None
         self.tokens: Tensor | None = None
         self.convolved = self.pooling = False
-        # Of every length that an axis has had: distance between cells and place of the first, in samples of the row.
+        # For every length of an axis so far: distance between cells and position of the first, in samples of the row.
         self.centres: list[dict[int, tuple[float, float]]] = [{length: (1.0, 0.0)} for length in self.size]
         self.handles: list[Any] = []
 
@@ -208,7 +206,7 @@ class FeatureMap(TorchFunctionMode):
             handle.remove()
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Carry out an operation, and keep its result where it is a map; a pooled one is coarser than it need be."""
+        """Run an operation and keep its result if it is a map; results of pooling are skipped as too coarse."""
         result = func(*args, **(kwargs or {}))
         if self.convolved and not self.pooling and isinstance(result, Tensor) and self._is_map(result):
             self.map = result
@@ -225,7 +223,7 @@ class FeatureMap(TorchFunctionMode):
         self.pooling = not isinstance(part, CONVOLUTIONS)
 
     def _left(self, part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Note where the cells of a convolution or a pooling lie."""
+        """Record the positions of the cells of a convolution or a pooling."""
         self.pooling = False
         if isinstance(part, CONVOLUTIONS) and self._is_map(output):
             self.convolved, self.tokens, self.map = True, None, output
@@ -241,15 +239,15 @@ class FeatureMap(TorchFunctionMode):
 
     @property
     def source(self) -> Tensor:
-        """What was seen last: a map, or tokens (B, N, F). Raises UsageError for a network that has neither."""
+        """The last map, or tokens (B, N, F). Raises UsageError for a network without either."""
         seen = self.map if self.tokens is None else self.tokens
         if seen is None:
-            what = "Grad-CAM reads the map that a convolution or an attention makes, and this network makes none"
+            what = "Grad-CAM needs the map of a convolution or an attention, and this network has none"
             raise UsageError(what, hint="--explain integrated-gradients")
         return seen
 
     def arranged(self, seen: Tensor) -> Tensor:
-        """Tokens, or what has their shape, without the class token as (B, F, t) or (B, F, h, w); a map as it is."""
+        """Tokens or their gradients without the class token, as (B, F, t) or (B, F, h, w); a map stays as it is."""
         if self.tokens is None:
             return seen
         if seen.dim() == 4:  # (B, h, w, F)
@@ -262,12 +260,12 @@ class FeatureMap(TorchFunctionMode):
             height = round(math.sqrt(count * self.size[0] / self.size[1]))
             grid = [height, count // height]
         if math.prod(grid) != count:
-            what = f"the {count} tokens of this network do not lie in a grid over the picture"
+            what = f"the {count} tokens of this network form no grid over the image"
             raise UsageError(what, hint="--explain integrated-gradients")
         return seen.transpose(1, 2).unflatten(2, grid)
 
     def spread(self, heat: Tensor) -> Tensor:
-        """Values of the cells, (B, t) or (B, h, w), between and around their centres: (B, T) or (B, H, W)."""
+        """Values of cells (B, t) or (B, h, w), interpolated between their centres: (B, T) or (B, H, W)."""
         for axis, (length, known) in enumerate(zip(self.size, self.centres, strict=True)):
             cells = heat.shape[1 + axis]
             patch = math.ceil(length / cells) if self.tokens is not None else length / cells
@@ -285,7 +283,7 @@ def _of(value: Any, axis: int) -> int:
 
 
 class _Guided(TorchFunctionMode):
-    """Lets only positive gradients back through rectifiers; no other unit has a guided gradient."""
+    """Passes only positive gradients back through rectifiers. Raises UsageError for any other unit."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in OTHERS:
@@ -310,12 +308,12 @@ EXPLAINERS: dict[str, Callable[..., Tensor]] = {
 
 
 def told(name: str) -> str:
-    """The first paragraph of a method's documentation, in a line."""
+    """The first paragraph of a method's docstring, as one line."""
     return " ".join((EXPLAINERS[name].__doc__ or "").partition("\n\n")[0].split())
 
 
 def check(name: str) -> None:
-    """Raise where a method needs a package that is not installed."""
+    """Raise ModuleNotFoundError if the method's package is not installed."""
     if EXPLAINERS[name] in (saliency, integrated_gradients, occlusion):
         captum()
 

@@ -1,7 +1,7 @@
 """Percentile bootstrap intervals: a figure of units drawn with replacement (Efron & Tibshirani 1993, ch. 13).
 
-A unit is independent of the others: a record, or a row where no record is known. A statistic gets how often each unit
-was drawn, (b, units), and returns every figure (b,). The draws come in blocks of b replicates, which keep memory small.
+A unit is independent of the others: a record, or a row if no record is known. A statistic gets the number of times each
+unit was drawn, (b, units), and returns every figure (b,). Draws come in blocks of b replicates to save memory.
 
     intervals = percentiles(statistic, row_draws(1000))      # name -> [low, high]
 """
@@ -16,27 +16,27 @@ from toolbox.metrics import jackknife
 
 Array = NDArray[Any]
 Statistic = Callable[[Array], Mapping[str, Array]]
-REPLICATES = 1000  # of every interval, where a caller does not give another number
+REPLICATES = 1000  # default number of an interval
 MOST = 2**22  # numbers in a block of `draws`
-CACHED = 2**14  # numbers in a block of `row_draws`, which stays in a processor's cache
+CACHED = 2**14  # numbers in a block of `row_draws`: fits into a processor's cache
 METHOD = "percentile bootstrap over rows"
 
 
 def units(record: Array) -> tuple[Array, str]:
-    """The unit of each row of `record` (N,), (N,) from 0, and their kind: records, or rows where one names none."""
+    """The unit of each row of `record` (N,), (N,) from 0, and their kind: records, or rows if a row names no record."""
     if (record == "").any():
         return np.arange(len(record)), "rows"
     return np.unique(record, return_inverse=True)[1], "records"
 
 
 def several_rows_a_record(record: Array) -> bool:
-    """Whether every row (N,) names its record and some share one: then an interval is over records."""
+    """Whether every row (N,) names its record and some share one: then intervals are over records."""
     unit, what = units(record)
     return what == "records" and int(unit.max(initial=-1)) + 1 < len(unit)
 
 
 def draws(count: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
-    """How often each of `count` units is drawn, (b, count), multinomial; no replicate of fewer than two units."""
+    """Multinomial counts of `count` units, (b, count); no replicates for fewer than two units."""
     replicates = REPLICATES if replicates is None else replicates
     rng, block = np.random.default_rng(seed), max(MOST // max(count, 1), 1)
     if count < 2:
@@ -47,7 +47,7 @@ def draws(count: int, replicates: int | None = None, seed: int = 0) -> Iterator[
 
 
 def row_draws(rows: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
-    """How often each row is drawn, (b, rows), counted from the drawn rows, which is faster for many rows."""
+    """Counts of rows drawn one by one, (b, rows), which is faster for many rows."""
     replicates = REPLICATES if replicates is None else replicates
     rng, block = np.random.default_rng(seed), max(1, CACHED // max(rows, 1))
     for begin in range(0, replicates, block):
@@ -69,7 +69,7 @@ def replicated(statistic: Statistic, drawn: Iterable[Array]) -> dict[str, Array]
 
 
 def interval(values: Array) -> list[float]:
-    """The 2.5th and 97.5th percentile of the replicates in which a figure is defined; NaN where there are none."""
+    """The 2.5th and 97.5th percentile of the defined replicates; NaN without any."""
     kept = values[~np.isnan(values)]
     return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else [np.nan] * 2
 
@@ -80,7 +80,7 @@ def percentiles(statistic: Statistic, drawn: Iterable[Array]) -> dict[str, list[
 
 
 def allowed(intervals: Mapping[str, list[float]], rows: int) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The intervals over so many rows, and the reason of each that becomes None: too few rows, undefined, no spread."""
+    """The intervals over `rows` rows, and a reason for each None: too few rows, undefined, no spread."""
     reasons = {}
     for name, (low, high) in intervals.items():
         undefined, still = np.isnan(low), low == high
@@ -93,10 +93,10 @@ def allowed(intervals: Mapping[str, list[float]], rows: int) -> tuple[dict[str, 
 def intervals(
     statistic: Statistic, record: Array, *, bounds: Mapping[str, jackknife.Bounds] | None = None
 ) -> dict[str, Any]:
-    """`interval_method`, `intervals` and `without_interval` of every figure of weights (b, N) of rows: by the jackknife
-    over records where rows of `record` (N,) share one, else over resampled rows.
+    """`interval_method`, `intervals` and `without_interval` of every figure of row weights (b, N).
 
-    `bounds` are those of figures that do not lie from 0 to 1.
+    By the jackknife over records if rows of `record` (N,) share one, else over resampled rows. `bounds` (default 0 to
+    1) by name.
     """
     if several_rows_a_record(record):
         found, lacking = jackknife.over_records(statistic, units(record)[0], bounds=bounds or {})

@@ -1,7 +1,7 @@
-"""Arrays in, floats out: whether a probability of 0.9 is right nine times in ten, and one number that makes it truer.
+"""Calibration of probabilities: measures of it, and the temperature that improves it.
 
-Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the Brier score is Brier's own (1950),
-over all classes. A temperature is fitted on validation rows alone.
+Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the Brier score is the original one
+(1950), over all classes. A temperature is fitted on validation rows only.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from toolbox.metrics import bootstrap, classification, jackknife
 
 Array = NDArray[Any]
 BINS = 15
-BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures that are no shares
-LEAST = float(np.finfo(np.float32).tiny)  # a probability that was rounded to 0
+BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures beyond 0 to 1
+LEAST = float(np.finfo(np.float32).tiny)  # in place of a probability rounded to 0
 COLDEST, HOTTEST = 0.02, 50.0
 
 
@@ -27,10 +27,10 @@ def score(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]
 def intervals(
     scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int | None = None, seed: int = 0
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """95 % intervals [low, high] of every figure, and why a figure has none: over records where each row of `record`
-    (N,) names one, else over resampled rows. The bins stay.
+    """95 % intervals [low, high] of every figure, and the reasons for missing ones; the bins stay.
 
-    Chance adds to a calibration error, so that replicates of a small one lie above it.
+    Over records if each row of `record` (N,) names one, else over resampled rows. Resampling adds noise to a
+    calibration error, so that replicates of a small one lie above it.
     """
     unit, what = bootstrap.units(record)
     rows, added = _sums_of_units(scores, target, unit, bins)
@@ -49,7 +49,7 @@ def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> 
 
 
 def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
-    """Rows, mean probability and share of events of each bin of equal width, (bins,); NaN where it is empty."""
+    """Rows, mean probability and share of events of each bin of equal width, (bins,); NaN for an empty bin."""
     place = _equal_width(probability, bins)
     rows, expected, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
     ratio = classification.ratio
@@ -57,10 +57,7 @@ def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[s
 
 
 def fit_temperature(logits: Array, target: Array) -> float:
-    """The temperature, 0.02 to 50, that makes `target` (N,) likeliest when it divides `logits` (N, K).
-
-    It is 1 where nothing is likelier than the logits as they are.
-    """
+    """The temperature, 0.02 to 50, at which `logits` (N, K) make `target` (N,) likeliest; 1 if none improves it."""
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
@@ -93,7 +90,7 @@ def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tupl
     def sums(weight: Array, place: Array, width: int) -> Array:
         return np.bincount(unit * width + place, weight, len(rows) * width).reshape(-1, width)
 
-    # Brier's score sums over classes, 0 to 2: of two classes twice the half of it that is often given.
+    # The original score sums over classes, 0 to 2: for two classes twice the often quoted version.
     squares = np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
     surprise = -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
     alone = np.zeros(len(unit), int)

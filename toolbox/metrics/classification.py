@@ -1,12 +1,12 @@
-"""Arrays in, floats out: what the scores of a classifier are worth, and how sure one can be of it.
+"""Metrics of a classifier from its scores, with intervals, and tests for a collapsed or overfitted network.
 
 Definitions follow scikit-learn: balanced accuracy is the mean recall of the classes that occur, macro averages run over
 the classes that occur or are predicted, IoU is the Jaccard index, AUROC and average precision are one against the rest.
 An undefined metric is NaN (null in JSON).
 
-`why` tells whether a network has collapsed: it predicts one class for nearly every row, or is no better than a guess.
-`memorised` tells whether it fits its training rows alone: right on nearly all of them, at chance on validation. Both
-read confusion matrices (K, K), rows by true class.
+`why` detects a collapsed network: it predicts one class for nearly every row, or has the macro F1 of a guess.
+`memorised` detects a network that only fits its training rows: right on nearly all of them, at chance on validation.
+Both read confusion matrices (K, K), rows by true class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Arra
 
 
 def from_confusion(matrix: Array) -> dict[str, Array]:
-    """The metrics (...,) that confusion matrices (..., K, K) decide."""
+    """The metrics (...,) of confusion matrices (..., K, K)."""
     parts, hits, target, predicted = per_class(matrix), np.diagonal(matrix, 0, -2, -1), matrix.sum(-1), matrix.sum(-2)
     union, rows = target + predicted - hits, matrix.sum((-2, -1))
     iou = ratio(hits, union)
@@ -45,7 +45,7 @@ def from_confusion(matrix: Array) -> dict[str, Array]:
 
 
 def per_class(matrix: Array) -> dict[str, Array]:
-    """Precision (+P), recall (Se) and F1 of each class (..., K); 0 where nothing was there to be right about."""
+    """Precision (+P), recall (Se) and F1 of each class (..., K); 0 where undefined."""
     hits, target, predicted = np.diagonal(matrix, 0, -2, -1), matrix.sum(-1), matrix.sum(-2)
     return {
         "precision": np.nan_to_num(ratio(hits, predicted)),
@@ -123,19 +123,19 @@ def f1_of_classes(matrices: Array, classes: Sequence[str], scored: Sequence[str]
 
 
 def challenge_f1(per_class: Mapping[str, Mapping[str, float]], scored: Sequence[str]) -> dict[str, float]:
-    """The mean F1 of the classes that a challenge scores, as `challenge_f1`; nothing where it scores none."""
+    """The mean F1 of the classes scored by a challenge, as `challenge_f1`; {} without scored classes."""
     return {"challenge_f1": float(np.mean([per_class[name]["f1"] for name in scored]))} if scored and per_class else {}
 
 
 def auroc(hits: Array, misses: Array) -> Array:
-    """Area (...,) under the ROC curves (..., n) that `Ranking.curve` gave; NaN where one side is empty."""
+    """Area (...,) under the ROC curves (..., n) of `Ranking.curve`; NaN without positives or without negatives."""
     zero = np.zeros_like(hits[..., :1])
     area = np.trapezoid(np.concatenate([zero, hits], -1), np.concatenate([zero, misses], -1))
     return ratio(area, hits[..., -1] * misses[..., -1])
 
 
 def average_precision(hits: Array, misses: Array) -> Array:
-    """Average precision (...,) of the curves (..., n) of `Ranking.curve`; NaN where one side is empty."""
+    """Average precision (...,) of the curves (..., n) of `Ranking.curve`; NaN without positives or negatives."""
     steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
     return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 
@@ -147,46 +147,44 @@ def ratio(part: Array, whole: Array) -> Array:
 
 
 def _mean(values: Array) -> Any:
-    """The mean (...,) of what is a number in `values` (..., K)."""
+    """The mean (...,) over the values that are not NaN in `values` (..., K)."""
     if values.ndim > 1:
         return np.array([_mean(row) for row in values])
     values = values[~np.isnan(values)]
     return values.mean() if len(values) else np.float64(np.nan)
 
 
-ONE_CLASS = 0.99  # of the rows said to be of one class
+ONE_CLASS = 0.99  # of the rows predicted as one class
 MARGIN = 0.02  # of macro F1 above a guess
 LEARNED = 0.95  # accuracy and balanced accuracy on training rows
-ERRORS, LEAST_ABOVE, MOST_ABOVE = 2.0, 0.05, 0.15  # standard errors above chance; the bounds of what these make
+ERRORS, LEAST_ABOVE, MOST_ABOVE = 2.0, 0.05, 0.15  # standard errors above chance; lower and upper bound of their sum
 RULE = (
-    f"A run counts as collapsed where, of K classes that occur, it says one for {100 * ONE_CLASS:.0f} % of the rows or"
-    f" more, or its macro F1 is below 1/K + {MARGIN}: 1/K is the most that guessing without a look at the signal can"
-    " expect."
+    f"A run counts as collapsed if, of K classes that occur, it predicts one for at least {100 * ONE_CLASS:.0f} % of"
+    f" the rows, or if its macro F1 is below 1/K + {MARGIN}: 1/K is the most that a signal-blind guess can expect."
 )
 
 
 def why(matrix: NDArray[np.integer]) -> str | None:
-    """Why a run with this matrix counts as collapsed; None for one that does not, and for rows of one class.
+    """Why a run with this matrix counts as collapsed; None if it does not, and for rows of one class.
 
-    Who guesses class k with chance q_k, where it has the share p_k, can expect the F1 2 p_k q_k / (p_k + q_k), which is
-    at most (p_k + q_k) / 2, and so a macro F1 of 1/K at most, whatever the shares are.
+    Guessing class k of share p_k with probability q_k gives an expected F1 of 2 p_k q_k / (p_k + q_k), at most
+    (p_k + q_k) / 2, and so a macro F1 of at most 1/K for any shares.
     """
     matrix = np.asarray(matrix)
-    occurring, said = int((matrix.sum(1) > 0).sum()), matrix.sum(0)
+    occurring, predicted = int((matrix.sum(1) > 0).sum()), matrix.sum(0)
     if occurring < 2:
         return None
-    if said.max() >= ONE_CLASS * said.sum():
-        return f"one class for {100 * said.max() / said.sum():.1f} % of the rows"
+    if predicted.max() >= ONE_CLASS * predicted.sum():
+        return f"one class for {100 * predicted.max() / predicted.sum():.1f} % of the rows"
     score = from_confusion(matrix)["macro_f1"]
     return f"macro F1 {score:.3f}, guessing {1 / occurring:.3f}" if score < 1 / occurring + MARGIN else None
 
 
 def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | None:
-    """A sentence where a network is right on nearly all training rows and at chance on validation; else None.
+    """A warning if a network is right on nearly all training rows and at chance on validation; else None.
 
-    `train` and `val` are confusion matrices (K, K). Whoever guesses without a look at the signal has a balanced
-    accuracy of 1 / K over the K classes that occur, however they guess; at chance is what lies two standard errors
-    above that, or below.
+    `train` and `val` are confusion matrices (K, K). Any signal-blind guess has a balanced accuracy of 1 / K over the K
+    classes that occur; at chance means at most two standard errors above that.
     """
     rows = np.asarray(val).sum(1)
     occurring = rows > 0

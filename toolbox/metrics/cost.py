@@ -1,10 +1,10 @@
-"""What a network costs beside what it scores: its size and its work, which are exact, and its time, which is measured.
+"""The cost of a network: size and work, which are exact, and time, which is measured.
 
-`size_and_work(model, spec)` is the same on every machine; `times(model, spec, ...)` are of the device that the model is
-on. Rows are random, of the shape that `spec` says.
+`size_and_work(model, spec)` is the same on every machine; `times(model, spec, ...)` depend on the model's device. Rows
+are random, of the shape of `spec`.
 
-Multiply-accumulates of a network: one multiplication with its addition; those of convolutions, linear and recurrent
-layers and matrix products (attention) are counted, what is done value by value is not.
+A multiply-accumulate is one multiplication with its addition. The count includes convolutions, linear and recurrent
+layers and matrix products (attention), but no elementwise operations.
 """
 
 import platform
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UPS = 3
-FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # measurements of a time, and when there are enough of them
-SPREAD = (10, 90)  # percentiles that stand beside a median
+FEWEST, MOST, ENOUGH_S = 5, 200, 1.0  # number of measurements of a time, and their total that is enough
+SPREAD = (10, 90)  # percentiles reported with a median
 Clock = Callable[[], float]  # seconds
 
 
 def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of the rows `inputs` on their way through the network, as it is when it is used.
+    """Multiply-accumulates of the rows `inputs` in the network's evaluation mode.
 
-    torch's counter sees neither recurrent layers nor the fused attention of a network that is not trained, so the first
-    are counted by formula and the second is carried out as the matrix products that it is.
+    torch's counter misses recurrent layers, counted here by formula, and the fused attention of evaluation mode, run
+    here as matrix products.
     """
     counter, cells, recurrent = FlopCounterMode(display=False), [], []
 
@@ -39,7 +39,7 @@ def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
         cells.append(counter.get_total_flops())
 
     def after(layer: nn.RNNBase, inputs: tuple[Any, ...], _: Any) -> None:
-        """Every matrix of its weights counts once a step of each row, in place of what torch has seen of it."""
+        """Count every weight matrix once per step of each row, in place of torch's count."""
         x = getattr(inputs[0], "data", inputs[0])  # of a packed sequence
         weights = sum(each.numel() for each in layer.parameters() if each.dim() == 2)
         recurrent.append(x.numel() // x.shape[-1] * weights - (counter.get_total_flops() - cells.pop()) // 2)
@@ -58,7 +58,7 @@ def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Attention as matrix products, for as long as it lasts."""
+    """Attention as matrix products within the block."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -72,7 +72,7 @@ def _unfused() -> Iterator[None]:
 
 @contextmanager
 def answering(model: nn.Module) -> Iterator[None]:
-    """The network as it is when it is used, and not trained."""
+    """The network in evaluation and inference mode within the block."""
     trained = [part for part in model.modules() if part.training]
     model.eval()
     try:
@@ -84,7 +84,7 @@ def answering(model: nn.Module) -> Iterator[None]:
 
 
 class Inputs(Protocol):
-    """What a network's inputs look like."""
+    """The facts of the data that give the shape of a network's inputs."""
 
     @property
     def features(self) -> tuple[str, ...]: ...
@@ -94,7 +94,7 @@ class Inputs(Protocol):
 
 
 def inputs(spec: Inputs, rows: int, device: torch.device | str = "cpu") -> list[Tensor]:
-    """What a network is called with for `rows` rows: x of the shape of `spec` in [0, 1], and features (B, F)."""
+    """Random inputs of `rows` rows: x of the shape of `spec` in [0, 1], and features (B, F)."""
     chance = torch.Generator().manual_seed(0)
     shapes = [spec.shape, (len(spec.features),)] if spec.features else [spec.shape]
     return [torch.rand(rows, *shape, generator=chance).to(device) for shape in shapes]
@@ -112,7 +112,7 @@ def size_and_work(model: nn.Module, spec: Inputs) -> dict[str, int]:
 
 
 def file_bytes(model: nn.Module) -> int:
-    """The size of a file that torch.save writes of the weights, without writing one."""
+    """The size of torch.save's file of the weights, without writing it."""
     sizes: list[int] = []
 
     def write(data: bytes) -> int:
@@ -125,7 +125,7 @@ def file_bytes(model: nn.Module) -> int:
 
 
 def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
-    """Milliseconds of one row alone, rows a second in batches, and what this was measured on."""
+    """Milliseconds of a single row, rows per second in batches, and the device and settings of the measurement."""
     weights = next(model.parameters())
     device = weights.device
     one, many = (inputs(spec, rows, device) for rows in (1, batch_size))
@@ -146,23 +146,23 @@ def times(model: nn.Module, spec: Inputs, *, batch_size: int, clock: Clock = tim
 
 
 def seconds(work: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> list[float]:
-    """How long `work` takes, each time until the device has finished; the slower first few times are left out."""
+    """Durations of `work` until the device has finished, without the slower first few."""
     taken: list[float] = []
     wait = (lambda: None) if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
     for number in range(WARM_UPS + MOST):
         wait()
-        begun = clock()
+        started = clock()
         work()
         wait()
         if number >= WARM_UPS:
-            taken.append(clock() - begun)
+            taken.append(clock() - started)
         if len(taken) >= FEWEST and sum(taken) > ENOUGH_S:
             break
     return taken
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU or of the processor, as far as the system tells."""
+    """The model of a GPU or of the processor, if the system names it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")

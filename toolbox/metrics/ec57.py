@@ -1,14 +1,14 @@
-"""Arrays in, floats out: what a beat classifier is worth by patient, counted as ANSI/AAMI EC57:1998/(R)2008 counts.
+"""Metrics of a beat classifier by patient, counted as in ANSI/AAMI EC57:1998/(R)2008.
 
-Every figure is read from confusion matrices, one a record, so that leaving a record out is one subtraction. Gross
-figures pool the beats of all records; average figures are means over the records in which a figure is defined, as
-`sumstats` of the WFDB software has them. Their intervals are over records, not beats (`toolbox/metrics/jackknife.py`):
-the beats of one patient resemble each other. Records of one patient (201 and 202 of MIT-BIH) want one name.
+Every figure comes from confusion matrices, one per record, so that leaving a record out is one subtraction. Gross
+figures pool the beats of all records; average figures are means over the records in which a figure is defined, as in
+`sumstats` of the WFDB software. Intervals are over records, not beats (`toolbox/metrics/jackknife.py`), because the
+beats of one patient resemble each other. Records of one patient (201 and 202 of MIT-BIH) need one name.
 
-`S` and `V` are detected as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software,
-and in de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q that is called V is
-neither right nor wrong, nor is a Q that is called S; such beats leave the count of the task. A V or S that is called Q
-is missed. The figures of each class are always one against the rest.
+`S` and `V` count as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software, and in
+de Chazal et al., IEEE TBME 51(7):1196-1206, 2004): a fusion beat F or an unknown beat Q predicted as V is neither right
+nor wrong, nor is a Q predicted as S; these beats leave the count of the task. A V or S predicted as Q is missed. The
+figures of each class are always one against the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ from toolbox.metrics.classification import ratio
 
 Array = NDArray[Any]
 TASKS = {"SVEB": "S", "VEB": "V"}
-GATHERED = "AaJE"  # symbols of S and V; where they are classes, S and V are not all SVEB and VEB
+GATHERED = "AaJE"  # symbols of S and V; if they are classes, S and V are not all SVEB and VEB
 RULE = "ec57"
 RULE_IN_WORDS = "by ANSI/AAMI EC57: F or Q called V, and Q called S, count neither way"
-# Of each task: true classes whose beats, called the task's class, count neither way.
+# For each task: true classes that count neither way when predicted as the task's class.
 NEITHER = {"SVEB": ("Q",), "VEB": ("F", "Q")}
 PARTS = ("Se", "+P", "FPR", "F1")
 LABELS = {"kappa": "Cohen's kappa", "jk": "j-kappa", "macro_f1": "macro F1"}
-BOUNDS = {"kappa": (-1.0, 1.0), "jk": (-0.5, 1.0)}  # of figures that are no shares
-MACRO = ("N", "S", "V", "F")  # Q is no class that a beat is of, and MIT-BIH has 15 of them outside the paced records
+BOUNDS = {"kappa": (-1.0, 1.0), "jk": (-0.5, 1.0)}  # of figures beyond 0 to 1
+MACRO = ("N", "S", "V", "F")  # Q means unclassifiable, and MIT-BIH has only 15 outside the paced records
 
 
 def rules(values: Mapping[str, Any]) -> list[str]:
-    """Lines for a report: the classes of macro F1 and those left out, and how SVEB and VEB are counted."""
+    """Lines for a report: included and excluded classes of macro F1, and the rule of SVEB and VEB."""
     classes, macro = values["classes"], values["macro_over"]
     left_out = [name for name in classes if name not in macro]
     remark = f"; {', '.join(left_out)} reported but left out of it" if left_out else ""
@@ -44,7 +44,7 @@ def rules(values: Mapping[str, Any]) -> list[str]:
 
 
 def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The classes that macro F1 runs over: those asked for, else N, S, V, F where all are there, else every class."""
+    """The classes of macro F1: the requested ones, else N, S, V, F if all exist, else every class."""
     if asked is None:
         return MACRO if set(MACRO) <= set(classes) else tuple(classes)
     unknown = [name for name in asked if name not in classes]
@@ -55,7 +55,7 @@ def macro_classes(classes: Sequence[str], asked: Sequence[str] | None = None) ->
 
 
 def tasks(classes: Sequence[str]) -> dict[str, str]:
-    """SVEB and VEB with the class each is of, where both classes are there, and not the symbols that they gather."""
+    """SVEB and VEB with their classes, if both classes exist without the finer symbols of `GATHERED`."""
     return TASKS if set(TASKS.values()) <= set(classes) and not set(GATHERED) & set(classes) else {}
 
 
@@ -66,21 +66,21 @@ def by_record(target: Array, predicted: Array, record: Array, classes: int) -> t
 
 
 def by_unit(target: Array, predicted: Array, unit: Array, classes: int) -> Array:
-    """Confusion matrices (U, K, K) of the units 0, 1, ... that rows (N,) are of."""
+    """Confusion matrices (U, K, K) of units 0, 1, ...; `unit` (N,) gives the unit of each row."""
     cells = (unit * classes + target) * classes + predicted
     return np.bincount(cells, minlength=(int(unit.max(initial=-1)) + 1) * classes**2).reshape(-1, classes, classes)
 
 
 def counts(matrix: Array, k: int, neither: Sequence[int] = ()) -> dict[str, Array]:
     """TP, FN, FP, TN of class k in matrices (..., K, K); beats of classes `neither` predicted as k are left out."""
-    hits, said = matrix[..., k, k], matrix[..., :, k].sum(-1)
+    hits, predicted = matrix[..., k, k], matrix[..., :, k].sum(-1)
     left_out = matrix[..., list(neither), k].sum(-1)
-    missed, false = matrix[..., k, :].sum(-1) - hits, said - hits - left_out
+    missed, false = matrix[..., k, :].sum(-1) - hits, predicted - hits - left_out
     return {"TP": hits, "FN": missed, "FP": false, "TN": matrix.sum((-2, -1)) - hits - missed - false - left_out}
 
 
 def task_counts(matrix: Array, classes: Sequence[str]) -> dict[str, dict[str, Array]]:
-    """TP, FN, FP, TN of SVEB and VEB in matrices (..., K, K), by EC57; nothing where the classes lack S or V."""
+    """TP, FN, FP, TN of SVEB and VEB in matrices (..., K, K), by EC57; {} if the classes lack S or V."""
     place = {name: k for k, name in enumerate(classes)}
     neither = {task: [place[name] for name in NEITHER[task] if name in place] for task in tasks(classes)}
     return {task: counts(matrix, place[TASKS[task]], neither[task]) for task in neither}
@@ -103,10 +103,10 @@ def kappa(matrix: Array) -> Array:
 
 
 def jk_index(agreement: Array, sveb: Mapping[str, Array], veb: Mapping[str, Array]) -> Array:
-    """kappa / 2 + (Se + +P of SVEB + Se + +P of VEB) / 8, from 0 to 1 for what is better than chance.
+    """kappa / 2 + (Se + +P of SVEB + Se + +P of VEB) / 8, from 0 to 1 for predictions above chance.
 
     Mar et al., IEEE TBME 58(8):2168-2177, 2011; Mondejar-Guerra et al., Biomed. Signal Process. Control 47:41-48, 2019.
-    A +P is 0 here where the class is never said; the index is NaN where there is no such beat to be found.
+    The +P of a never predicted class is 0 here; the index is NaN if a class has no beat.
     """
     j = sum(task["Se"] + np.nan_to_num(task["+P"]) for task in (sveb, veb))
     return agreement / 2 + j / 8
@@ -121,7 +121,7 @@ def class_figures(matrix: Array, classes: Sequence[str]) -> dict[str, Array]:
 def figures(matrix: Array, classes: Sequence[str], macro_over: Sequence[str]) -> dict[str, Array]:
     """Every figure of matrices (..., K, K), each (...).
 
-    Macro F1 is the mean over those of `macro_over` that occur or are said.
+    Macro F1 is the mean over the classes in `macro_over` that occur or are predicted.
     """
     by_class = class_figures(matrix, classes)
     agreement = kappa(matrix)
@@ -145,7 +145,7 @@ def figures_of_records(matrices: Array, classes: Sequence[str]) -> dict[str, Arr
 
 
 def known_in(*of_records: Mapping[str, Array]) -> dict[str, int]:
-    """In how many records each figure (R,) is defined, in one of several runs."""
+    """The number of records in which each figure (R,) is defined, in at least one of several runs."""
     return {name: int(np.any([~np.isnan(of[name]) for of in of_records], 0).sum()) for name in of_records[0]}
 
 
@@ -155,7 +155,7 @@ def averages(of_records: Mapping[str, Array]) -> dict[str, float]:
 
 
 def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
-    """Those means (R,) without each record in turn."""
+    """The averages (R,) that leave out one record each."""
     found = {}
     for name, values in of_records.items():
         defined = ~np.isnan(values)
@@ -165,7 +165,7 @@ def averages_without_each(of_records: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def headline(classes: Sequence[str]) -> list[str]:
-    """The gross figures that a result is quoted by."""
+    """The gross figures that summarise a result."""
     if tasks(classes):
         of_tasks = (f"{task} {part}" for task in TASKS for part in ("Se", "+P", "F1"))
         return ["accuracy", "kappa", "jk", "macro_f1", *of_tasks]
@@ -175,11 +175,10 @@ def headline(classes: Sequence[str]) -> list[str]:
 def measure(
     target: Array, predicted: Array, record: Array, *, classes: Sequence[str], macro_over: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Gross and average figures of rows (N,) with 95 % intervals over records, the record that moves each headline
-    figure most, and the table by record: plain values.
+    """Gross and average figures of rows (N,) with 95 % intervals over records, influences, and the table by record.
 
-    An interval that few records do not allow is None, with the reason in `without_interval`. Raises UsageError for an
-    unknown class.
+    Plain values. An interval of too few records is None, with the reason in `without_interval`. Raises UsageError for
+    an unknown class.
     """
     macro = macro_classes(classes, macro_over)
     names, matrices = by_record(target, predicted, record, len(classes))

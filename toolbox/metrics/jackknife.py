@@ -1,14 +1,14 @@
-"""Confidence intervals over records, corrected for their small number, and the record that moves a figure most.
+"""Confidence intervals over records, corrected for a small number of records, and the most influential record.
 
-    of = jackknife.spread(value, without)            # without (R,): the figure without each record in turn
+    of = jackknife.spread(value, without)            # without (R,): the figure, leaving out one record each
     jackknife.interval(of, (0, 1)), of.lacks         # [low, high], or None and the reason
 
 The interval is Student's on the logit scale of the figure's range, with the standard error of the jackknife (Efron &
 Tibshirani 1993, ch. 11) and as many degrees of freedom as 1.25 times the effective number of records, (sum d^2)^2 / sum
-d^4 of the influences d: where one record holds most of a class, 22 records tell little more of it than one.
+d^4 of the influences d: if one record holds most of a class, 22 records hold little more information than one.
 `benchmarks/coverage.py` compares it with the percentile, the expanded percentile (Hesterberg, The American Statistician
-69(4):371-386, 2015), BCa and bootstrap-t intervals; COVERAGE is what it found. A figure that is known in fewer than FEW
-records has no interval.
+69(4):371-386, 2015), BCa and bootstrap-t intervals; COVERAGE is its result. A figure known in fewer than FEW records
+has no interval.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ Bounds = tuple[float, float]
 METHOD = "jackknife t over records, effective degrees of freedom"
 SHARE: Bounds = (0.0, 1.0)
 UNDEFINED, STILL = "undefined", "no spread"
-FEW = 10  # units below which nothing is said of the spread
-MOST = 1000  # records that are left out one by one
+FEW = 10  # fewest units of an interval
+MOST = 1000  # records left out one by one; more are grouped
 FREEDOM = 1.25  # degrees of freedom an effective record
 LEVEL = 0.975
 SAME = 1e-12  # a standard error below is rounding
-OUT_OF_RANGE = 1e-9  # of the range, that a figure keeps from its ends
-# Percent of simulated tests of 22 records whose interval held the truth: the least and the most of four populations.
+OUT_OF_RANGE = 1e-9  # distance of a figure from the ends of its range, as part of it
+# Percent of simulated tests of 22 records with the truth in the interval: lowest and highest of four populations.
 COVERAGE_RECORDS = 22
 COVERAGE: dict[str, tuple[float, float]] = {
     "accuracy": (91.1, 95.5),
@@ -43,7 +43,7 @@ COVERAGE: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure, standard error and degrees of freedom of its jackknife; or why there is no interval."""
+    """A figure, standard error and degrees of freedom of its jackknife; or the reason for no interval."""
 
     value: float
     error: float
@@ -52,12 +52,12 @@ class Spread:
 
 
 def too_few(count: int, what: str = "records") -> str:
-    """Why `count` units give no interval; "" where they do."""
+    """Why `count` units give no interval; "" if they do."""
     return "" if count >= FEW else f"{count} {what if count != 1 else what.removesuffix('s')}"
 
 
 def spread(value: float, without: Array, known: int | None = None) -> Spread:
-    """The spread of a figure from its values `without` (R,) each record; `known` in so many (None: in all)."""
+    """The spread of a figure from its values `without` (R,) each record; `known` records define it (None: all)."""
     count = len(without)
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
     lacks = too_few(count if known is None else min(known, count))
@@ -86,7 +86,7 @@ def interval(of: Spread, bounds: Bounds) -> list[float] | None:
 
 
 def difference_interval(of: Spread, bounds: Bounds) -> list[float] | None:
-    """The 95 % interval of a difference of two figures that lie between `bounds`, which is symmetric."""
+    """The symmetric 95 % interval of a difference of two figures that lie between `bounds`."""
     from scipy.special import stdtrit
 
     if of.lacks:
@@ -105,16 +105,16 @@ def above_0(of: Spread) -> float | None:
 def spreads(
     values: Mapping[str, float], without: Mapping[str, Array], known: Mapping[str, int] | None = None
 ) -> dict[str, Spread]:
-    """The spread of each figure by name; a figure that `known` does not name is known in all records."""
+    """The spread of each figure by name; a figure missing in `known` is known in all records."""
     return {name: spread(float(value), without[name], (known or {}).get(name)) for name, value in values.items()}
 
 
 def over_records(
     statistic: Callable[[Array], Mapping[str, Array]], unit: Array, *, bounds: Mapping[str, Bounds]
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The interval of every figure that `statistic` has of weights (1, N) of rows, and why a figure has none.
+    """The interval of every figure of `statistic`, a function of row weights (1, N), and reasons for missing ones.
 
-    Row n is of record `unit` n (N,), from 0; more than MOST records are put together into as many groups.
+    `unit` (N,) gives the record of each row, from 0; more than MOST records are joined into MOST groups.
     """
     group = unit % MOST
     values = {name: float(value[0]) for name, value in statistic(np.ones((1, len(unit)))).items()}
@@ -126,7 +126,7 @@ def over_records(
 def intervals(
     of: Mapping[str, Spread], bounds: Mapping[str, Bounds]
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
-    """The interval of every figure, which lies from 0 to 1 or between its `bounds`, and why a figure has none."""
+    """The interval of every figure within its `bounds` (default 0 to 1), and reasons for missing ones."""
     found = {name: interval(each, bounds.get(name, SHARE)) for name, each in of.items()}
     return found, {name: each.lacks for name, each in of.items() if each.lacks}
 
@@ -134,7 +134,7 @@ def intervals(
 def influence(
     values: Mapping[str, float], without: Mapping[str, Array], units: Sequence[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """For each figure in `names` the unit whose absence moves it most, and its value without it (NaN: undefined)."""
+    """For each figure in `names` the most influential unit, and the value without it (NaN: undefined)."""
     found = {}
     for name in names:
         value, others = float(values[name]), without[name]

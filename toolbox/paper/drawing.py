@@ -1,4 +1,4 @@
-"""Many charts are drawn in parallel processes; however many draw, every chart is the same to the last byte.
+"""Charts drawn in parallel processes; every chart has the same bytes with any number of processes.
 
 `drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), processes)` gives the packed charts of each chunk of signals,
 in order. A value is 8 bytes that tell which signal was drawn, and its ink (H, W) uint8 as deflated by zlib, with a
@@ -28,8 +28,8 @@ from toolbox.paper.layouts import Sheet
 from toolbox.paper.pen import Pen
 
 ALONE = 2000  # charts below which a second process takes longer to start than it saves
-AHEAD = 3  # chunks a process that are under way
-TOLD = 8  # bytes that tell of the signal
+AHEAD = 3  # chunks in progress per process
+TOLD = 8  # bytes of the signal's digest
 LEVEL = 1  # of zlib: 0.4 ms a chart; the best one takes three times as long for a seventh less
 
 Signals = list[NDArray[np.float32]]
@@ -37,7 +37,7 @@ Signals = list[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How signals (C, samples) at `rate_hz` are drawn: on which sheet, with lines how wide."""
+    """Draws signals (C, samples) at `rate_hz` on a sheet, with lines of a width."""
 
     sheet: Sheet
     rate_hz: float
@@ -57,12 +57,12 @@ def _pen(how: Drawing) -> Pen:
 
 
 def packed(ink: NDArray[np.uint8], signal: NDArray[np.float32]) -> bytes:
-    """The ink (H, W) of a signal (C, T), as it is kept."""
+    """The ink (H, W) of a signal (C, T), packed for storage."""
     return told(signal) + zlib.compress(ink.tobytes(), LEVEL)
 
 
 def unpacked(value: bytes, image: tuple[int, int]) -> NDArray[np.uint8]:
-    """The ink (H, W) of a chart; ValueError where its bytes are not those that were packed."""
+    """The ink (H, W) of a packed chart. Raises ValueError for damaged bytes."""
     try:
         return np.frombuffer(zlib.decompress(value[TOLD:]), np.uint8).reshape(image)
     except zlib.error as error:
@@ -70,19 +70,19 @@ def unpacked(value: bytes, image: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def told(signal: NDArray[np.float32]) -> bytes:
-    """8 bytes that tell a signal from another."""
+    """8 bytes of a signal's digest."""
     return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8).data, digest_size=TOLD).digest()
 
 
 def processes(charts: int, workers: int) -> int:
-    """How many processes draw: `workers`, 0 for one a core; one in a worker of a study, which may start none."""
+    """The number of drawing processes: `workers`, 0 for one per core; 1 in a worker of a study, which may not fork."""
     if charts < ALONE or multiprocessing.current_process().daemon:
         return 1
     return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
-    """The charts of each chunk in order, by `count` processes; ResourceError if one of them is killed."""
+    """The charts of each chunk in order, by `count` processes. Raises ResourceError if one is killed."""
     if count == 1:
         yield from map(how, chunks)
         return
@@ -98,19 +98,19 @@ def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[
 
 @contextmanager
 def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one, whatever ends it."""
+    """Processes that end with this one, even if it is killed."""
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_attend)
     try:
         yield pool
     except BrokenProcessPool as error:
-        hint = "more memory, or --workers 1; the same command goes on where it stopped"
+        hint = "more memory, or --workers 1; the same command resumes where it stopped"
         raise ResourceError("a process that drew charts was killed", hint=hint) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _attend() -> None:
-    """In a process that draws: leave Ctrl-C to the parent, and end when it is gone."""
+    """In a drawing process: leave Ctrl-C to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end(parent: BaseProcess) -> None:

@@ -1,10 +1,10 @@
-"""How a chart is laid out on ECG paper: which lead stands where, for how long, at 25 mm/s and 10 mm/mV.
+"""Layouts of charts on ECG paper: place and duration of each lead, at 25 mm/s and 10 mm/mV.
 
     v1, v2 = sheets(parse("v1,v2"), spec.leads, size=224)
 
-A layout is a preset or COLUMNSxSECONDS[+LEAD...]: the leads fill one column after the other, and each lead behind a +
-is a rhythm strip below them, over the whole time. Layouts that are drawn together share one paper, that of the largest.
-All lengths are in mm of paper from its upper left corner; mm 0 is the centre of the first pixel.
+A layout is a preset or COLUMNSxSECONDS[+LEAD...]: the leads fill one column after the other, and each lead after a + is
+a rhythm strip below them, over the whole time. Layouts of one command share one paper, of the size of the largest. All
+lengths are in mm of paper from its upper left corner; mm 0 is the centre of the first pixel.
 """
 
 import math
@@ -29,7 +29,7 @@ SMALLEST, LARGEST, WIDEST = 32, 4096, 32_767  # pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """`columns` of `seconds` each, and rhythm strips; `leads` are the leads it is for, () for any."""
+    """`columns` of `seconds` each, and rhythm strips; `leads` are the leads it needs, () for any."""
 
     name: str
     columns: int
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def whole_s(self) -> float:
-        """How much of a recording it shows."""
+        """The seconds of a recording that it shows."""
         return self.columns * self.seconds
 
 
@@ -61,7 +61,7 @@ class Cell:
     seconds: float
 
     def stretch(self, rate_hz: float, samples: int) -> tuple[slice, NDArray[np.float64]]:
-        """Which of the `samples` of a signal it shows, and where each of them stands, in mm from the left (n,)."""
+        """The shown slice of a signal of `samples`, and the place of each of its samples in mm from the left (n,)."""
         begin, end = (math.ceil(round(second * rate_hz, 6)) for second in (self.begin_s, self.begin_s + self.seconds))
         at = np.arange(begin, max(begin, min(end, samples)))
         return slice(begin, begin + len(at)), self.x_mm + (at / rate_hz - self.begin_s) * MM_PER_S
@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A layout of certain leads on a paper, and the pixels of a mm of it; `rows_mm` are the zero lines of its rows."""
+    """A layout of leads on a paper, and its pixels per mm; `rows_mm` are the zero lines of its rows."""
 
     layout: Layout
     cells: tuple[Cell, ...]
@@ -79,7 +79,7 @@ class Sheet:
     pixels_per_mm: float
 
     def samples(self, rate_hz: float) -> int:
-        """How many samples of a lead it shows."""
+        """The number of samples of a lead that it shows."""
         return round(self.layout.whole_s * rate_hz)
 
     @property
@@ -88,12 +88,12 @@ class Sheet:
         return round(self.height_mm * self.pixels_per_mm), round(self.width_mm * self.pixels_per_mm)
 
     def sized(self, height: int) -> "Sheet":
-        """The same paper in other pixels."""
+        """The same paper in another resolution."""
         return replace(self, pixels_per_mm=height / self.height_mm)
 
 
 def parse(text: str) -> list[Layout]:
-    """The layouts of a text like "v1,v2" or "4x2.5+II"; UsageError for one that cannot be read or is named twice."""
+    """The layouts of a text like "v1,v2" or "4x2.5+II". Raises UsageError for an invalid or repeated layout."""
     layouts = [_layout(part.strip()) for part in text.split(",")]
     names = [layout.name for layout in layouts]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -118,7 +118,7 @@ def _layout(text: str) -> Layout:
 
 
 def by_default(leads: Sequence[str], length_s: float) -> Layout:
-    """For rows of 10 s of the twelve leads v1; for others one column, as long as the row."""
+    """v1 for rows of 10 s and twelve leads; for others one column, as long as the row."""
     preset = PRESETS[DEFAULT]
     if {lead.casefold() for lead in preset.leads} <= {lead.casefold() for lead in leads} and length_s >= preset.whole_s:
         return preset
@@ -133,7 +133,7 @@ def sheets(
 ) -> list[Sheet]:
     """The layouts for data with these `leads`, or the `chosen` of them, on one paper `size` pixels high.
 
-    Raises UsageError for a lead that is not there, and for a paper that is too wide.
+    Raises UsageError for a missing lead, and for a paper that is too wide.
     """
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"--chart-size is {size}, must be from {SMALLEST} to {LARGEST}", hint="--chart-size 224")
@@ -151,7 +151,7 @@ def _placed(layout: Layout, shown: tuple[str, ...], leads: Sequence[str]) -> She
     there = {lead.casefold(): channel for channel, lead in enumerate(leads)}  # aVR is also written AVR
     if missing := [lead for lead in (*shown, *layout.rhythm) if lead.casefold() not in there]:
         what = f"layout {layout.name} needs lead {missing[0]}, the data has {', '.join(leads)[:120]}"
-        raise UsageError(what, hint="--chart-leads with leads that are there, or another --chart-layout such as 1x10")
+        raise UsageError(what, hint="--chart-leads with existing leads, or another --chart-layout such as 1x10")
     deep = -(-len(shown) // layout.columns)
     rows_mm = tuple(TOP_MM + ROW_MM / 2 + ROW_MM * row for row in range(deep + len(layout.rhythm)))
     cells = []
@@ -166,7 +166,7 @@ def _placed(layout: Layout, shown: tuple[str, ...], leads: Sequence[str]) -> She
 
 
 def _moved(sheet: Sheet, width_mm: float, height_mm: float) -> Sheet:
-    """The same on a larger paper, half way down on a whole mm."""
+    """The same sheet on a larger paper, vertically centred on a whole mm."""
     down_mm = (height_mm - sheet.height_mm) // 2
     cells = tuple(replace(cell, y_mm=cell.y_mm + down_mm) for cell in sheet.cells)
     rows_mm = tuple(row + down_mm for row in sheet.rows_mm)

@@ -1,4 +1,4 @@
-"""ECG paper: a `Sheet` and a signal become pixels, with antialiasing that is exact over the height of a pixel.
+"""ECG paper: a `Sheet` and a signal become pixels, with antialiasing, exact over the height of a pixel.
 
     pen = Pen(sheet, rate_hz, samples, line_mm=0.35)
     ink = pen.ink(signal)                      # (H, W) uint8, how much of each pixel the traces cover
@@ -6,8 +6,7 @@
     picture = inked(paper, colour, ink)        # (H, W, 3) uint8
 
 A trace is a line with round joins and ends. A pixel is cut into SUB narrow columns; in each the trace reaches from a
-lowest to a highest point, which are moved apart by a disc as wide as the line, and what of each pixel lies between them
-is its ink.
+lowest to a highest point, moved apart by a disc as wide as the line, and the covered part of each pixel is its ink.
 """
 
 from collections.abc import Sequence
@@ -21,13 +20,13 @@ from numpy.typing import NDArray
 from toolbox.errors import UsageError
 from toolbox.paper.layouts import MM_PER_MV, Cell, Sheet
 
-VERSION = 1  # raised when the same signal is drawn otherwise
-SUB = 5  # so that a line a pixel wide is as wide upright as it is flat
+VERSION = 1  # raised when a signal gets other pixels
+SUB = 5  # makes a line of one pixel equally wide in both directions
 # How far apart and how wide: 0.04 s and 0.1 mV, 0.2 s and 0.5 mV.
 GRID_MM = {"minor": (1.0, 0.12), "major": (5.0, 0.28)}
 PULSE_MM = ((3.0, 0.0), (5.0, 0.0), (5.0, MM_PER_MV), (10.0, MM_PER_MV), (10.0, 0.0), (12.0, 0.0))  # 1 mV for 0.2 s
-TICKS_MM = ((-4.0, -2.0), (2.0, 4.0))  # above and below the zero line, where a lead ends and another begins
-# Height of the letters, and the least that can be read.
+TICKS_MM = ((-4.0, -2.0), (2.0, 4.0))  # above and below the zero line, between two leads
+# Height of the letters, and their smallest readable height.
 NAME_MM, NAME_PIXELS, SCALE_MM, SCALE_PIXELS = (3.6, 10.0, 2.6, 9.0)
 NAME_AT_MM, SCALE_AT_MM = (1.0, -10.5), (3.0, -5.5)  # from the zero line's begin, and from the lower left corner
 SCALE = "25 mm/s   10 mm/mV"
@@ -48,7 +47,7 @@ class Style:
 
     @classmethod
     def of(cls, text: str | None) -> "Style":
-        """From key=value,...; UsageError for an unknown key or a value that cannot be."""
+        """From key=value,.... Raises UsageError for an unknown key or an invalid value."""
         style = cls()
         for part in text.split(",") if text else ():
             key, _, value = (word.strip() for word in part.partition("="))
@@ -60,7 +59,7 @@ class Style:
 
 
 def _value(key: str, text: str, kind: type) -> Any:
-    """What a value of a style means."""
+    """The value of a style from its text."""
     if kind is bool and text in ("on", "off"):
         return text == "on"
     if kind is float:
@@ -72,8 +71,8 @@ def _value(key: str, text: str, kind: type) -> Any:
             return number
     elif kind is str and len(text) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in text):
         return text.upper()
-    told = {bool: "on or off", float: "mm from 0.05 to 2", str: "a colour, RRGGBB"}[kind]
-    raise UsageError(f"--chart-style {key}={text[:40]} must be {told}", hint=EXAMPLE)
+    rule = {bool: "on or off", float: "mm from 0.05 to 2", str: "a colour, RRGGBB"}[kind]
+    raise UsageError(f"--chart-style {key}={text[:40]} must be {rule}", hint=EXAMPLE)
 
 
 class Stroke:
@@ -102,9 +101,8 @@ class Stroke:
         self.raised = width / 2 * np.concatenate([[1.0], np.sqrt((1 - away[1:] ** 2).clip(0))])
 
     def spans(self, y: NDArray[np.float32]) -> tuple[Pixels, Pixels]:
-        """The highest and the lowest place (m, columns) in pixels, downwards, that lines through y (m, n) cover in each
-        narrow column from `first - reach` on; where one is not a number there is no line, and the first is below the
-        second."""
+        """The upper and the lower edge (m, columns), in pixels from the top, of lines through y (m, n) in each narrow
+        column from `first - reach`; at a NaN, which has no line, the upper edge is below the lower one."""
         left = y[:, self.before]
         points = left + (y[:, self.after] - left) * self.share
         edges = points[:, self.edges]
@@ -126,7 +124,7 @@ class Stroke:
 
 
 def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.float32]]]) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W), up to 255, lines through points y (m, n) in pixels from the top cover."""
+    """The ink (H, W), 0 to 255, of lines through points y (m, n) in pixels from the top."""
     height, width = image
     places, weights = [], []
     for stroke, y in strokes:
@@ -141,7 +139,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
             places += [row * width + column, (row + 1) * width + column]
             weights += [sign - part, part]
     steps = np.bincount(np.concatenate(places), np.concatenate(weights), (height + 2) * width)
-    # Of no line at all bincount gives whole numbers.
+    # Without any line bincount gives integers.
     ink: NDArray[np.float64] = steps[: height * width].reshape(image).astype(np.float64, copy=False)
     for above, row in pairwise(ink):  # four times as fast as a cumulative sum along this axis
         row += above
@@ -152,7 +150,7 @@ def covered(image: tuple[int, int], strokes: Sequence[tuple[Stroke, NDArray[np.f
 
 
 class Pen:
-    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; prepares all that does not depend on a signal."""
+    """Draws signals of `samples` a lead at `rate_hz` onto a sheet; prepares everything independent of a signal."""
 
     def __init__(self, sheet: Sheet, rate_hz: float, samples: int, *, line_mm: float) -> None:
         self.image, self.parts, scale = sheet.image, [], sheet.pixels_per_mm
@@ -165,14 +163,14 @@ class Pen:
                 self.parts.append((Stroke(x_mm * scale, width), [cell.channel for cell in cells], time, zero))
 
     def ink(self, signal: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The ink (H, W) of a signal (C, samples) in mV; samples that are not finite are gaps."""
+        """The ink (H, W) of a signal (C, samples) in mV; non-finite samples are gaps."""
         finite = signal if np.isfinite(signal).all() else np.where(np.isfinite(signal), signal, np.nan)
         lines = [(stroke, zero - self.steps_per_unit * finite[lead, time]) for stroke, lead, time, zero in self.parts]
         return covered(self.image, lines)
 
 
 def blank(sheet: Sheet, style: Style) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Paper (H, W, 3) with its grid, and printed on it pulses, ticks and names; and the colour (3,) of the traces."""
+    """Paper (H, W, 3) with grid, pulses, ticks and names; and the colour (3,) of the traces."""
     paper, colour = np.broadcast_to(rgb(style.paper), (*sheet.image, 3)), rgb(style.trace)
     for name, (apart_mm, wide_mm) in GRID_MM.items() if style.grid else ():
         down, across = (_lines(side, apart_mm, wide_mm, sheet.pixels_per_mm) for side in sheet.image)
@@ -206,7 +204,7 @@ def _lines(pixels: int, apart_mm: float, wide_mm: float, scale: float) -> Pixels
 
 
 def _printed(sheet: Sheet, style: Style) -> NDArray[np.uint8]:
-    """The ink of a calibration pulse at the begin of each row, and of ticks where a lead ends and another begins."""
+    """The ink of a calibration pulse at the start of each row, and of ticks between two leads."""
     scale, width = sheet.pixels_per_mm, max(style.line * sheet.pixels_per_mm, 1.0)
     rows = np.array(sheet.rows_mm)[:, None] * scale
     x, y = np.array(PULSE_MM).T * scale

@@ -1,1 +1,1 @@
-"""Tables, figures and pages of what was computed."""
+"""Tables, figures and pages of results."""

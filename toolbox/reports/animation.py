@@ -1,4 +1,4 @@
-"""The confusion matrices of a run from epoch to epoch, train left, validation right, as a film or a page.
+"""The confusion matrices of all epochs of a run, train left, validation right, as a GIF or a page.
 
 `save_confusion_video(history, classes, "run.gif", title=...)` writes a GIF; `save_confusion_page` writes the same as an
 HTML page with a slider. `history` is the list of a run's logger.json.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Heatmap
 
 FRAMES = 60
-SECONDS = 12  # of the whole, within the bounds of a frame
+SECONDS = 12  # of the whole GIF, within the bounds of a frame
 FRAME_MS = (100, 600)
 LAST_MS = 3000
 SIDES = {"train": "train", "val": "validation"}
@@ -34,9 +34,9 @@ def chosen(history: History) -> list[Mapping[str, Any]]:
 
 
 def matrices(history: History, classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Confusion matrices (epochs, K, K) of train and validation under their names, NaN where an epoch has none.
+    """Confusion matrices (epochs, K, K) of train and validation by name, NaN for an epoch without one.
 
-    A side without any is left out. Raises CheckpointError where both are, or where a matrix is not of `classes`.
+    A split without any is left out. Raises CheckpointError if both are, or for a matrix of another size.
     """
     sides = {}
     for split, name in SIDES.items():
@@ -44,7 +44,7 @@ def matrices(history: History, classes: Sequence[str]) -> dict[str, NDArray[np.f
         if any(found):
             sides[name] = np.stack([_matrix(matrix, len(classes)) for matrix in found])
     if not sides:
-        hint = "a run with an epoch that is complete"
+        hint = "a run with a complete epoch"
         raise CheckpointError("no epoch of this history has a confusion matrix", where="logger.json", hint=hint)
     return sides
 
@@ -58,13 +58,13 @@ def _matrix(found: Any, size: int) -> NDArray[np.float64]:
 
 
 def frame_ms(frames: int) -> list[int]:
-    """How long each frame is shown; the last one longer, so that the end can be read."""
+    """The duration of each frame; the last one is longer, to be readable."""
     each = int(np.clip(1000 * SECONDS / frames, *FRAME_MS))
     return [each] * (frames - 1) + [LAST_MS]
 
 
 def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[NDArray[np.uint8]]:
-    """A picture (H, W, 3) for each row of `history`, of one size; one figure is drawn again and again."""
+    """An image (H, W, 3) for each row of `history`, all of one size and from one figure."""
     from matplotlib.figure import Figure
 
     sides = matrices(history, classes)
@@ -96,7 +96,7 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
 def save_confusion_video(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
     """Write the matrices of `history` as a GIF, whole or not at all.
 
-    Raises CheckpointError where there is nothing to draw.
+    Raises CheckpointError as `matrices`.
     """
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""A dataset as pictures: rows a class, examples, mean and spread, a beat under each augmentation, and one page.
+"""Figures of a dataset: rows of each class, examples, mean and spread, a beat under each augmentation, and one page.
 
 `explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html.
-It is given training and validation rows only: the test rows stay closed.
+It takes training and validation rows only: the test rows stay closed.
 """
 
 import math
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Page
 
 Array = NDArray[Any]
-POINTS = 1000  # drawn of a line at most
-BLOCK = 4_000_000  # samples taken into memory at a time
+POINTS = 1000  # of a drawn line, at most
+BLOCK = 4_000_000  # samples in memory at a time
 CELL = (3.0, 2.2)  # inches
 ABREAST = 5  # classes in a row of means
 CLOSED = "Train and validation rows only; the test rows are not opened."
@@ -34,7 +34,7 @@ PICTURES = {"classes": "Classes", "examples": "Examples", "mean": "Mean and spre
 
 
 def example_panels(x: Array, y: Array, index: Array, *, spec: DataFacts, seed: int, examples: int) -> list[Panel]:
-    """`examples` panels a class with rows of it drawn at random; the panels of a class with fewer rows stay empty.
+    """`examples` panels per class with random rows; panels without a row stay empty.
 
     `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source.
     """
@@ -64,14 +64,14 @@ def _signal(row: Array, spec: DataFacts, title: str, reach: Array | None = None)
 
 
 def _step(span: float) -> float:
-    """A round distance (1, 2 or 5 times a power of ten) at which leads that range over `span` hardly touch."""
+    """A round distance (1, 2 or 5 times a power of ten) at which leads of range `span` hardly touch."""
     span = span or 1.0
     power = 10.0 ** math.floor(math.log10(span))
     return next(times * power for times in (1, 2, 5, 10) if times * power >= 0.7 * span)
 
 
 def thinned(signal: Array) -> Array:
-    """The places of about 1,000 samples that draw `signal` (T,) as it is: lowest and highest of each stretch."""
+    """The indices of about 1,000 samples that draw like `signal` (T,): lowest and highest of each stretch."""
     if len(signal) <= POINTS:
         return np.arange(len(signal))
     width = -(-2 * len(signal) // POINTS)
@@ -91,9 +91,9 @@ def mean_panels(x: Array, y: Array, spec: DataFacts) -> list[Panel]:
 
 
 def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
-    """Rows (K,), mean and standard deviation (K, C, T) float32 of each class; zeros where a class has no row.
+    """Rows (K,), mean and standard deviation (K, C, T) float32 of each class; zeros for a class without rows.
 
-    `x` (N, C, T) may be a memory map: it is read once, a block at a time.
+    `x` (N, C, T) may be a memory map; it is read once, in blocks.
     """
     counts, block = np.bincount(y, minlength=classes), max(1, BLOCK // max(1, int(np.prod(x.shape[1:]))))
     sums = np.zeros((2, classes, *x.shape[1:]))
@@ -110,7 +110,7 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
 
 
 def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
-    """Draw one lead (T,) as it is under each augmentation, by name; "original" is drawn behind each, in grey."""
+    """Draw one lead (T,) under each augmentation, by name, with "original" in grey behind it."""
     columns, grid = min(len(rows), 3), []
     guide = (np.arange(len(rows["original"])) / rate_hz, rows["original"])
     for name, signal in rows.items():
@@ -118,7 +118,7 @@ def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float,
         panel.lines = [(name, np.arange(len(signal)) / rate_hz, signal)]
         panel.guide = None if name == "original" else guide
         grid.append(panel)
-    title = "a beat under each augmentation; as it is, in grey"
+    title = "a beat under each augmentation; the original in grey"
     plots.save_png(plots.panels_figure(_labelled(grid, columns, unit), columns, title, CELL), path)
 
 
@@ -135,7 +135,7 @@ def _labelled(grid: list[Panel], columns: int, unit: str) -> list[Panel]:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether an earlier version of this program, which marked nothing, wrote a file: the page beside it says so."""
+    """Whether an earlier version of this program, without markers, wrote a file, by the text of its page."""
     try:
         return f"<p>{CLOSED} {NOTICE}</p>" in path.with_name("index.html").read_text("utf-8")
     except (OSError, ValueError):
@@ -154,10 +154,10 @@ def explore(
     examples: int = 5,
     augmented: Mapping[str, Array] | None = None,
 ) -> Path:
-    """Write the pictures of a dataset into `folder`; return the page that shows them.
+    """Write the figures of a dataset into `folder`; return the path of their page.
 
     `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source, are the training rows; `y_val` (M,) are of
-    validation. `examples` rows a class are drawn with `seed`; `augmented` is what `save_augmentations` takes. Raises
+    validation. `seed` draws `examples` rows per class; `augmented` are the rows of `save_augmentations`. Raises
     ResourceError.
     """
     names = [f"{name}{ending}" for name in PICTURES for ending in (".png", ".html")]
@@ -184,7 +184,7 @@ def explore(
 
 
 def _facts(spec: DataFacts, rows: Array, samples: int) -> list[tuple[str, str]]:
-    """What the page states of the dataset, by name; `rows` (2,) of train and validation."""
+    """The facts of the dataset for the page, by name; `rows` (2,) of train and validation."""
     return [
         ("rows", f"{rows[0]:,} train, {rows[1]:,} validation"),
         ("classes", ", ".join(spec.classes)),
@@ -228,7 +228,7 @@ def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure
 
 
 def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
-    """The same as `classes_figure` to hover over."""
+    """The interactive version of `classes_figure`."""
     from plotly.subplots import make_subplots
 
     titles = (f"train and validation together, {counts.sum():,} rows", "each split by itself: rows (share)")

@@ -1,10 +1,10 @@
-"""What a network looks at: each row with its attribution as a picture, and one page of all with the checks.
+"""Figures of attributions, one per row, and a page of all with the checks.
 
     figure = row_figure(x, attribution, spec=spec, title="row 12, V")      # x and attribution (C, T)
     figure = picture_figure(image, attribution, title="row 12, V")         # (3, H, W)
     write(folder, examples, ...)                                           # index.html, with every picture in it
 
-Leads are drawn on ECG paper, coloured by what speaks for a class and what against it.
+Leads are drawn on ECG paper, coloured by evidence for and against a class.
 """
 
 import math
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
-# How sure a row's answer was, and whether it was right.
+# Correctness and confidence of a row's prediction.
 GROUPS = {
     "right-most": "right, most certain",
     "right-least": "right, least certain",
@@ -39,12 +39,12 @@ INK = "#44474F"
 FOR, AGAINST = "#D4470C", "#0067A5"
 FULL = 98.0  # percentile of the sizes at which a colour is full
 FAINT, SOFT = 0.05, 0.7
-DARKEST = 0.4  # shade of what is black on a chart, so that light shows on the trace too
+DARKEST = 0.4  # shade of black on a chart, so that colour shows on the trace too
 NARROW, WIDE = 5.2, 10.5  # inches of a picture
 BOX_S, SMALL_S = 0.2, 0.04
 LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
-HIGHEST_MV = 40.0  # of an axis that has boxes
-LONG_S, LONGEST_S = 3.0, 15.0  # from which small boxes are left out, and all
+HIGHEST_MV = 40.0  # of an axis with boxes
+LONG_S, LONGEST_S = 3.0, 15.0  # longest row with small boxes, with any boxes
 ONE_COLUMN = 3  # leads
 
 
@@ -64,16 +64,16 @@ class Example:
 
     @property
     def title(self) -> str:
-        """Of its picture."""
-        whose = f", record {self.record}" if self.record else ""
-        told = f"is {self.true}, said {self.said} ({self.probability:.3f})"
-        told += f", {self.explained} explained" if self.explained != self.said else ""
-        return f"row {self.index:,}{whose}: {told}" + ("" if self.marked else ", nothing marked")
+        """The title of its picture."""
+        record = f", record {self.record}" if self.record else ""
+        classes = f"true {self.true}, predicted {self.said} ({self.probability:.3f})"
+        classes += f", {self.explained} explained" if self.explained != self.said else ""
+        return f"row {self.index:,}{record}: {classes}" + ("" if self.marked else ", nothing marked")
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """One check: its name, its figure as text, and what the figure measures."""
+    """One check: its name, its figure as text, and the figure's meaning."""
 
     name: str
     figure: str
@@ -90,7 +90,7 @@ def write(
     doubts: Sequence[Doubt],
     wide: bool,
 ) -> Path:
-    """Write the page of pictures, which may be `wide`, that lie in `folder`; its path. Raises ResourceError."""
+    """Write the page of the (`wide`) pictures in `folder`; return its path. Raises ResourceError."""
     sections = []
     for name in classes:
         of_class = [each for each in examples if each.true == name]
@@ -115,19 +115,19 @@ def write(
 
 
 def curves_figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], Sequence[float]]) -> "Figure":
-    """Mean curves (N, S) of deletion and insertion beside those of chance, and the cascade (parts, correlations).
+    """Mean curves (N, S) of deletion and insertion with random ones, and the cascade (parts, correlations).
 
     Axes reach from 0 to 1, so that small differences look small.
     """
     panels = []
     for name in ("deletion", "insertion"):
         taken = np.linspace(0, 1, curves[name].shape[1])
-        lines = [("as marked", taken, curves[name].mean(0)), ("by chance", taken, curves[f"random_{name}"].mean(0))]
+        lines = [("as marked", taken, curves[name].mean(0)), ("random", taken, curves[f"random_{name}"].mean(0))]
         panels.append(Panel(name, "part of the row", "probability" if name == "deletion" else "", lines))
     parts, correlations = cascade
     line, title = (
         ("with the trained", np.append(0, parts), np.append(1, correlations)),
-        "weights made anew, from the head",
+        "weights reinitialised, from the head",
     )
     panels.append(Panel(f"{title} on", "part of the layers", "rank correlation", [line], legend=False))
     figure = panels_figure(panels, len(panels), "", CELL)
@@ -137,26 +137,26 @@ def curves_figure(curves: Mapping[str, Array], cascade: tuple[Sequence[float], S
 
 
 def scaled(attribution: Array) -> Array:
-    """Attribution from -1 to 1, full at the 98th percentile; zeros where it is the same everywhere."""
+    """Attribution from -1 to 1, full at the 98th percentile; zeros if it is constant."""
     if not np.ptp(attribution) > 0:
         return np.zeros_like(attribution)
     return np.clip(attribution / np.percentile(np.abs(attribution[attribution != 0]), FULL), -1, 1)
 
 
 def colours(middle: str) -> "Colormap":
-    """From against (-1) over `middle` (0) to for (1)."""
+    """The colour map from against (-1) over `middle` (0) to for (1)."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("evidence", [AGAINST, middle, FOR])
 
 
 def is_wide(samples: int, spec: DataFacts) -> bool:
-    """Whether the picture of a row of so many samples is a wide one."""
+    """Whether a row of `samples` samples needs a wide picture."""
     return samples > LONG_S * spec.rate_hz or len(spec.leads) > ONE_COLUMN
 
 
 def is_wide_picture(height: int, width: int) -> bool:
-    """Whether a picture of so many pixels is a wide one."""
+    """Whether a picture of this size, in pixels, is a wide one."""
     return width > 2 * height
 
 
@@ -165,7 +165,7 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
     from matplotlib.figure import Figure
 
     heat, leads = scaled(attribution), len(x)
-    # Not the zeros after a signal where nothing is said.
+    # Leaves out zero padding without attribution.
     drawn = np.flatnonzero((x != 0).any(0) | (np.abs(heat) > FAINT).any(0))
     end = drawn[-1] + 2 if len(drawn) else x.shape[1]
     x, heat = x[:, :end], heat[:, :end]
@@ -220,7 +220,7 @@ def _lead(
 
 
 def _paper(axes: "Axes", end_s: float, spec: DataFacts, low: float, high: float) -> None:
-    """The boxes of ECG paper: 0.2 s and, where there is room, 0.04 s; 0.5 mV and 0.1 mV where the unit is mV."""
+    """The boxes of ECG paper: 0.2 s and, if they fit, 0.04 s; 0.5 mV and 0.1 mV where the unit is mV."""
     from matplotlib.ticker import MultipleLocator
 
     axes.set(xlim=(0, end_s), ylim=(low, high), facecolor=PAPER)
@@ -254,7 +254,7 @@ def _area(axes: "Axes", heat: Array, spec: DataFacts) -> None:
 
 
 def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
-    """A grey picture (3, H, W) in [0, 1] with its attribution (3, H, W), summed over colours, as light."""
+    """A grey image (3, H, W) in [0, 1], coloured by its attribution (3, H, W), summed over colours."""
     from matplotlib.figure import Figure
 
     heat = scaled(attribution.sum(0))

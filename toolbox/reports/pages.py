@@ -1,7 +1,7 @@
-"""HTML pages from the templates beside this file: `save(path, "recordings.html", title=..., ...)`.
+"""HTML pages from the folder `templates`: `save(path, "recordings.html", title=..., ...)`.
 
 Every value is escaped, for HTML and for control characters (`toolbox.plain.escaped`), unless it is markup. A template
-extends base.html (no network, nothing loaded) or figures.html (plotly, whose library lies beside the page), and fills
+extends base.html (loads nothing) or figures.html (plotly; its library lies in the page's folder), and fills
 the blocks `style`, `content` and, rarely, `body`. Both know `notice` and `library`, and the filters `plotly` and
 `picture`; parts.html has the macros `table` and `facts`.
 """
@@ -22,19 +22,19 @@ LIBRARY = "plotly.min.js"
 
 
 def save(path: Path, template: str, **values: Any) -> None:
-    """Write the page, whole or not at all; an iterator among the values is used up part by part."""
+    """Write the page, whole or not at all; iterators among the values are read part by part."""
     parts = _environment().get_template(template).generate(values)
     files.write_whole(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
 
 
 def save_figure(path: Path, figure: "Figure", *, title: str, auto_play: bool = True) -> None:
-    """Write one plotly figure as a page, and the library beside it."""
+    """Write one plotly figure as a page, and the library into its folder."""
     save_library(path.parent)
     save(path, "figures.html", title=title.partition("\n")[0], figures={"": figure}, auto_play=auto_play)
 
 
 def save_library(folder: Path) -> None:
-    """Write plotly's library into `folder` where it is missing; pages there load it."""
+    """Write plotly's library into `folder`, unless it exists; pages there load it."""
     if not (folder / LIBRARY).exists():
         from plotly.offline import get_plotlyjs
 
@@ -60,7 +60,7 @@ def _environment() -> "Environment":
 
 
 def _plotly(figure: "Figure", auto_play: bool = True) -> Any:
-    """A figure as an element of a page that loads the library."""
+    """A figure as an HTML element; its page loads the library."""
     from markupsafe import Markup
 
     return Markup(figure.to_html(full_html=False, include_plotlyjs=False, auto_play=auto_play))

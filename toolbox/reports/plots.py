@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
-# Okabe & Ito's palette, told apart with every kind of colour vision; then four of Tol's muted colours.
+# Okabe & Ito's palette, distinct with every kind of colour vision; then four of Tol's muted colours.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
     *("#882255", "#999933", "#332288", "#888888"),
 )
 DOTS = 90  # of a page, an inch
 TITLE_LINE = 19  # dots of a line of a page's title
-WIDE = 1500  # dots from which a page is wider than the window rather than squeezed into it
+WIDE = 1500  # dots; wider pages scroll instead of shrinking to the window
 MOST_POINTS = 1000  # of a line over steps
 LABEL_WIDTH = 16  # letters of a class name before it is broken
 
 
 class DataFacts(Protocol):
-    """What figures, reports and pages state of the data; `loaders.base.DataSpec` has it."""
+    """The facts of the data in figures, reports and pages; `loaders.base.DataSpec` has them."""
 
     name: str
     view: str
@@ -111,7 +111,7 @@ def save_panels(
 
 
 def _seen(panel: Panel) -> Panel:
-    """A panel in whose names every character is seen."""
+    """The panel with control characters in its texts as escapes."""
     texts = {name: plain.block(getattr(panel, name)) for name in ("title", "x_label", "y_label")}
     lines = [(plain.escaped(name), x, y) for name, x, y in panel.lines]
     ticks = panel.ticks and (panel.ticks[0], [*map(plain.escaped, panel.ticks[1])])
@@ -225,7 +225,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised
 
 
 class ConfusionImage:
-    """A confusion matrix on `axes`, which can be shown another one of the same classes."""
+    """A confusion matrix on `axes`; `show` replaces it with another one of the same classes."""
 
     def __init__(self, axes: "Axes", classes: Sequence[str], *, normalised: bool) -> None:
         self.axes, self.normalised, places = axes, normalised, range(len(classes))
@@ -237,7 +237,7 @@ class ConfusionImage:
         axes.set(xlabel="predicted", ylabel="true")
 
     def show(self, matrix: NDArray[Any]) -> None:
-        """Draw `matrix` (K, K); where it is NaN nothing is written."""
+        """Draw `matrix` (K, K), with empty cells for NaN."""
         share = shares(matrix)
         self.shades.set_data(share)
         for text, value, count in zip(self.texts, share.flat, matrix.flat, strict=True):
@@ -246,7 +246,7 @@ class ConfusionImage:
 
 
 def label_angle(classes: Sequence[str]) -> int:
-    """Degrees by which class names below a matrix are turned: 90 where they would not fit beside each other."""
+    """Rotation in degrees of class names below a matrix: 90 if they do not fit side by side."""
     return 90 if max(map(len, classes)) > LABEL_WIDTH / 2 else 0
 
 
@@ -279,7 +279,7 @@ def precision_recall_panels(predictions: Predictions, classes: Sequence[str]) ->
 
 
 def _curves(predictions: Predictions, classes: Sequence[str]) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
-    """Name and curve of each class that has rows on both sides."""
+    """Name and curve of each class with positive and negative rows."""
     ranking, ones = classification.Ranking(predictions.target, predictions.scores), np.ones(len(predictions.target))
     for k, name in enumerate(classes):
         if 0 < (predictions.target == k).sum() < len(predictions.target):
@@ -287,7 +287,7 @@ def _curves(predictions: Predictions, classes: Sequence[str]) -> Iterator[tuple[
 
 
 def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a count that grows step by step begins or ends to grow: the points a line needs, ends included."""
+    """The points where a growing count starts or stops growing, both ends included: enough to draw it as a line."""
     steps = np.diff(counts, prepend=np.nan, append=np.nan)
     return steps[1:] != steps[:-1]
 
@@ -315,7 +315,7 @@ def test_images(
 
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
-    """Every metric of train and, where there is any, validation, and the learning rate, by epoch."""
+    """Every metric of train and validation, and the learning rate, by epoch."""
     sides = [side for side in ("train", "val") if any(row[side] for row in history)]
     lines = {
         name.replace("_", " "): {side: [row[side].get(name) for row in history] for side in sides}

@@ -1,9 +1,9 @@
-"""What was found in recordings, for a person to read: text and strip of each, and a table, CSV and page of all of them.
+"""Reports of predicted recordings: text and strip of each, and a table, CSV and page of all.
 
-`found` is the summary of a recording (`toolbox.ecg.beat_list.summary`) with its `folder` and, where it has annotations,
-its `score`; `done` are several of them. The strip is a page on which beats are read as on ECG paper, without a network:
-the trace lies in it as pieces of 16-bit numbers that a script draws (templates/strip.html), at a lower rate where it is
-longer than an hour, so that a day of it is some 30 MB.
+`found` is the summary of a recording (`toolbox.ecg.beat_list.summary`) with its `folder` and, if annotated, its
+`score`; `done` is a list of them. The strip is a page that shows beats on ECG paper, without a network connection: it
+holds the trace as pieces of 16-bit numbers, drawn by a script (templates/strip.html), at a lower rate beyond an hour,
+so that a day takes some 30 MB.
 """
 
 import base64
@@ -38,7 +38,7 @@ MOST_HZ, MOST_HZ_LONG = 400, 130
 PIECE = 2**17  # samples
 STEP_MV = 0.001
 MISSING = -(2**15)
-# Dark enough for letters, and told apart with every kind of colour vision: Okabe & Ito's and Tol's, made darker.
+# Dark enough for letters and distinct with every kind of colour vision: Okabe & Ito's and Tol's, made darker.
 NORMAL = "#44474F"
 COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
 NAMES = {"N": "normal", "S": "supraventricular", "V": "ventricular", "F": "fusion", "Q": "unknown"}
@@ -89,7 +89,7 @@ def score_lines(values: dict[str, Any]) -> list[str]:
 
 
 def _left_out(values: dict[str, Any], of_classes: dict[str, Any]) -> list[str]:
-    """A line for everything that a score leaves out: the time before it begins, flutter, beats without a class."""
+    """One line for each part outside of the score: the time before its start, flutter, beats without a class."""
     count = of_classes.get("without_class", 0)
     lines = {
         f"scored from {clock(values['from_s'])} on": values["from_s"],
@@ -100,13 +100,13 @@ def _left_out(values: dict[str, Any], of_classes: dict[str, Any]) -> list[str]:
 
 
 def claim(folder: Path) -> Claim:
-    """The claim on the files that `write` writes."""
+    """The claim on the files of `write`."""
     of, names = {"output": "predictions"}, ("index.html", "summary.csv", "score.json")
     return Claim(folder, "", names, of, lambda path: of if _is_own(path) else None)
 
 
 def _is_own(path: Path) -> bool:
-    """Whether an earlier version of this program, which marked nothing, wrote a file of `claim`."""
+    """Whether an earlier version of this program, without markers, wrote a file of `claim`."""
     try:
         if path.name == "score.json":
             return files.read_json(path).keys() >= SCORE
@@ -119,7 +119,7 @@ def _is_own(path: Path) -> bool:
 
 
 def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each recording the figures of its summary and its score, by column."""
+    """For each recording the figures of its summary and its score, by column."""
     table = []
     for found in done:
         of_class = found["ectopic"]["of_class"]
@@ -168,7 +168,7 @@ def write(
     title: str,
     rule: str,
 ) -> dict[str, Any]:
-    """Write index.html, summary.csv and score.json into `folder`; what was done, as plain values. Raises ResourceError.
+    """Write index.html, summary.csv and score.json into `folder`; the result, as plain values. Raises ResourceError.
 
     `rule` is the split rule of the run.
     """
@@ -198,7 +198,7 @@ def write(
 
 
 def _pooled(score: dict[str, Any]) -> dict[str, Any]:
-    """The pooled score for the page: detection, and the classes apart for recordings that the run was trained on."""
+    """The pooled score for the page: detection, and the classes by `trained_on`."""
     groups = [
         {
             "recordings": number(of["recordings"]),
@@ -224,19 +224,19 @@ def save_strip(
 ) -> None:
     """Write the page of a recording, whole or not at all. Raises ResourceError.
 
-    `read(first, last)` gives the lead in mV; `summary` is that of `beat_list.summary`; `reference` has samples (M,) and
+    `read(first, last)` gives the lead in mV; `summary` comes from `beat_list.summary`; `reference` has samples (M,) and
     classes (M,) of annotated beats, shown below the trace.
     """
     facts, jumps = _facts(summary)
     most = MOST_HZ_LONG if beats.samples > LONG_S * beats.rate_hz else MOST_HZ
-    every = max(1, math.ceil(beats.rate_hz / most))  # of so many samples one is drawn
+    every = max(1, math.ceil(beats.rate_hz / most))  # draws one sample of `every`
     data, pieces = _data(beats, every, reference), _pieces(read, beats.samples, every)
     title = f"{beats.record}, lead {beats.lead}"
     pages.save(path, "strip.html", title=title, facts=facts, jumps=jumps, data=data, pieces=pieces)
 
 
 def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
-    """The trace, a piece of the page at a time: its samples, and how they become mV."""
+    """The trace in pieces: 16-bit samples with their scale to mV."""
     around = 4 * every
     for first in range(0, samples, PIECE * every):
         last = min(first + PIECE * every, samples)
@@ -249,7 +249,7 @@ def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
 
 
 def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
-    """Without what is too fast to be drawn at one sample of `every`."""
+    """A low-pass before drawing one sample of `every`."""
     from scipy.signal import firwin, oaconvolve
 
     taps = firwin(8 * every + 1, 1 / every)
@@ -264,7 +264,7 @@ def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_]) -> dict[str,
 
 
 def _data(beats: Beats, every: int, reference: Reference | None) -> dict[str, Any]:
-    """Everything but the trace, for the script: of `every` samples one is drawn."""
+    """The script's data without the trace; it draws one sample of `every`."""
     known, classes = reference if reference else (np.empty(0, dtype=int), np.empty(0, dtype=int))
     pairs = matching.match(known, beats.sample, round(matching.TOLERANCE_S * beats.rate_hz))
     class_of = np.full(len(beats.sample), -1)
@@ -300,7 +300,7 @@ def _packed(values: NDArray[Any], kind: str) -> str:
 
 
 def _facts(summary: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[str, float]]]:
-    """The facts above the trace, by name; and the places that buttons lead to, with their times in seconds."""
+    """The facts above the trace, by name; and the targets of buttons, with their times in seconds."""
     rate, pause, ectopic = summary["rate_per_min"], summary["pauses"], summary["ectopic"]
     lost_s = summary["without_signal_s"]
     rates = [number(rate[name]) for name in ("mean", "lowest", "highest")]

@@ -1,4 +1,4 @@
-"""How figures are written for a person, and tables as aligned text and as CSV: the one place for both.
+"""The formats of numbers in reports, and tables as aligned text and CSV.
 
 lines = aligned(["metric", "test", "95 % interval"], [["accuracy", shown(0.91), between([0.88, 0.94])]])
 """
@@ -25,7 +25,7 @@ def signed(value: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A count, or a rounded rate or percentage, as it is; a dash for None."""
+    """A count, or a rounded rate or percentage; a dash for None."""
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,g}"
 
 
@@ -41,7 +41,7 @@ def clock(seconds: float) -> str:
 
 
 def between(bounds: Sequence[float] | None, lacks: str = "") -> str:
-    """An interval, or n/a with the reason why there is none."""
+    """An interval, or n/a with the reason."""
     return (f"n/a: {lacks}" if lacks else "n/a") if bounds is None else " - ".join(map(shown, bounds))
 
 
@@ -51,7 +51,7 @@ def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
 
 
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
-    """Lines below a table: what its intervals are over, and why figures have none."""
+    """Lines below a table: the units of its intervals, and reasons for missing ones."""
     lines = [f"The intervals are over records, not rows: {method}."]
     if method == bootstrap.METHOD:
         drawn = f"{bootstrap.REPLICATES:,} bootstrap replicates"
@@ -62,7 +62,7 @@ def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
 
 
 def of_costs(cost: Mapping[str, Any]) -> list[str]:
-    """Lines of a report: size and work of a network, and its times where they were measured."""
+    """Lines of a report: size and work of a network, and its times if measured."""
     size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained)"
     work = f"{digits(cost['macs'] / 1e6)} million multiply-accumulates a row"
     lines = [f"cost: {size}, {digits(cost['file_bytes'] / 1000)} kB, {work}"]
@@ -94,7 +94,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def text(lines: Sequence[str]) -> str:
-    """A report of these lines, with the notice at its end."""
+    """A report of these lines, and the notice."""
     return plain.lines([*lines, plain.NOTICE]) + "\n"
 
 

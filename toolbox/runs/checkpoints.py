@@ -28,11 +28,11 @@ log = logging.getLogger("commander")
 
 
 class DamagedError(CheckpointError):
-    """The bytes of a checkpoint are not those that were written."""
+    """The bytes of a checkpoint differ from the written ones."""
 
 
 def save(run: RunFolder, state: dict[str, Any], *, is_best: bool, epoch_done: bool) -> None:
-    """Write `state` as the latest checkpoint and, after a whole epoch, as every fifth and as the best where it is."""
+    """Write `state` as the latest checkpoint; after an epoch also as every fifth and, if it is best, as the best."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     names = [LATEST]
@@ -40,7 +40,7 @@ def save(run: RunFolder, state: dict[str, Any], *, is_best: bool, epoch_done: bo
         names.append(EPOCH.format(state["epoch"]))
     if epoch_done and is_best:
         names.append(BEST)
-    # The latest goes last: what it says was the best is then already on the disk.
+    # The latest is last: the best checkpoint that it refers to is then already on the disk.
     for name in reversed(names):
         files.write_whole(run / name, lambda file: file.write(buffer.getbuffer()))
 
@@ -48,8 +48,8 @@ def save(run: RunFolder, state: dict[str, Any], *, is_best: bool, epoch_done: bo
 def find(run: RunFolder, which: str) -> tuple[Path, dict[str, Any]]:
     """Path and state of the checkpoint "latest", "best" or of an epoch's number.
 
-    A damaged latest is set aside as .corrupt and the newest sound one of the run taken, which is said; no other is
-    replaced.
+    A damaged latest is renamed to .corrupt, with a warning, and the newest sound checkpoint replaces it; no other
+    damaged checkpoint is replaced.
     """
     path = run / LATEST
     try:
@@ -82,7 +82,7 @@ def _sound(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A checkpoint's state, on the CPU; a damaged, foreign or newer file is a CheckpointError."""
+    """A checkpoint's state, on the CPU. Raises CheckpointError for a damaged, foreign or newer file."""
     state = read(path)
     whole = isinstance(state, dict) and all(is_count(state.get(name), most=MOST_EPOCHS) for name in NUMBERS)
     if not (whole and is_weights(state.get("model"))):
@@ -96,24 +96,23 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def predates(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of its run as it was before --override last changed it.
+    """Whether a checkpoint is older than the last --override of its run, at the run's `start_epoch`.
 
-    The epoch of that change is the run's `start_epoch`; of the checkpoints of this very epoch the latest was made after
-    it.
+    Among checkpoints of that epoch, only the latest is newer.
     """
     first = config["flags"].get("start_epoch", 0) + (path.name != LATEST)
     return bool(config.get("overrides")) and state["epoch"] < first
 
 
 def is_weights(value: Any) -> bool:
-    """Whether a value is tensors by name, as a network's state is."""
+    """Whether a value is a dict of tensors by name, like a network's state."""
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def read(path: Path) -> Any:
     """The tensors and plain values of a file, on the CPU, in torch's zip format or the older one.
 
-    Any other global of its pickle is a CheckpointError, and damage a DamagedError; nothing of either is run.
+    Raises CheckpointError for any other global of its pickle, DamagedError for damage; runs no code of the file.
     """
     try:
         files.regular(path).close()
@@ -126,12 +125,12 @@ def read(path: Path) -> Any:
             raise _refusal(path, error) from error
         what = f"the checkpoint cannot be read: {error.strerror}"
         raise CheckpointError(what, where=str(path), hint=ANOTHER) from error
-    except Exception as error:  # there is none that a flipped bit in a pickle cannot lead torch into
+    except Exception as error:  # a flipped bit in a pickle can lead torch to any exception
         raise _refusal(path, error) from error
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
-    """What a file is that torch did not load: one that holds more than it may, or damaged."""
+    """The error for a file that torch did not load: forbidden content or damage."""
     if isinstance(error, pickle.UnpicklingError) and (held := re.search(r"GLOBAL (\S+)", str(error))):
         what = f"the checkpoint holds more than tensors and plain values ({held[1]}); nothing of it was run"
         return CheckpointError(what, where=str(path), hint=ANOTHER)
@@ -140,7 +139,7 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
 
 
 def _check_archive(path: Path) -> None:
-    """What torch does not see: a wrong checksum, a member that calls itself a folder or is larger than the file."""
+    """Raise BadZipFile for faults that torch ignores: wrong checksums, members declared as folders or too large."""
     with zipfile.ZipFile(path) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED or member.external_attr for member in archive.infolist()):
             raise zipfile.BadZipFile("its members are not as they were written")
@@ -150,7 +149,7 @@ def _check_archive(path: Path) -> None:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Make a CheckpointError of what does not fit while the state from `path` is put into its places."""
+    """Turn errors while the state from `path` is loaded into a CheckpointError with path and hint."""
     try:
         yield
     except CheckpointError as error:
@@ -162,7 +161,7 @@ def restoring(path: Path) -> Iterator[None]:
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Put `weights` into `model`; the first keys or shapes that differ are named in the error."""
+    """Load `weights` into `model`. Raises CheckpointError with the first different keys or shapes."""
     if differ := differences(model, weights):
         what = f"the checkpoint is of another model: {differ}"
         raise CheckpointError(what, where=where, hint="the --model-name and --dataset it was trained with")
@@ -170,5 +169,5 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
 
 
 def differences(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> str:
-    """The first three keys, shapes or types in which `weights` are not those of `model`; empty where they fit."""
+    """The first three keys, shapes or types in which `weights` differ from `model`; "" if they fit."""
     return fitting.differences(model.state_dict(), weights)

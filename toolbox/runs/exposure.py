@@ -1,11 +1,10 @@
-"""The rows that a run has trained and validated on, kept in its folder, and how many of tested rows it knew.
+"""A run's training and validation rows, stored in its folder, and their overlap with tested rows.
 
     Exposure.of(data.train, data.val).save(run)         # before the first step
     Exposure.of_run(run).overlap(test_rows).sentence
 
-A row is known by eight bytes of the BLAKE2b digest of its samples, as float32 in mV or whatever the unit is, or as
-recorded where rows are whole records; a record is known by its name. Rows that are alike but not the same, to the last
-bit, are not found.
+A row is identified by eight bytes of the BLAKE2b digest of its samples, as float32 in the data's unit, or as recorded
+if rows are whole records; a record by its name. Only bit-identical rows are found.
 """
 
 import re
@@ -25,12 +24,12 @@ Names = NDArray[np.str_]
 KEPT = "trained_on.npz"
 LISTED = 5  # records in a sentence
 NO_DIGESTS = ", as it kept no digests of its rows that fit these"
-# What a split rule says of its own sides, which is not true of another run's.
+# The claim of a split rule about its own splits, which is not true for another run.
 CLAIM = re.compile(r"[;,] no (?:record|person) (?:stands|is) on two sides")
 
 
 class DigestedRows(Protocol):
-    """One split of a dataset, or all of one."""
+    """One split of a dataset, or the whole dataset."""
 
     record: Names
     index: NDArray[np.int64]
@@ -38,12 +37,12 @@ class DigestedRows(Protocol):
 
     @property
     def digests(self) -> Digests:
-        """Eight bytes (N,) that stand for the samples of each row."""
+        """Eight bytes (N,) of the digest of each row."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of `rows` tested rows were trained on and validated on, None where not known; and their records."""
+    """The number of `rows` tested rows trained on and validated on (None if unknown), and their records."""
 
     rows: int
     trained: int | None
@@ -53,12 +52,12 @@ class Overlap:
 
     @property
     def shared(self) -> int | None:
-        """How many of the rows were trained or validated on, None where that is not known."""
+        """The number of tested rows trained or validated on, None if unknown."""
         return None if self.trained is None or self.validated is None else self.trained + self.validated
 
     @property
     def any(self) -> bool:
-        """Whether a row or a record that is tested was trained or validated on."""
+        """Whether a tested row or record was trained or validated on."""
         return bool(self.shared or self.known)
 
     @property
@@ -80,7 +79,7 @@ class Overlap:
         return f"{told}; it knew {len(self.known):,} of these {self.records:,} records by name: {listed}"
 
     def rule(self, rule: str) -> str:
-        """A split rule without what it says of its own sides, and with what is true of this run."""
+        """A split rule with this run's overlap in place of the claim about its own splits."""
         return f"{CLAIM.sub('', rule)}; {self.sentence}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,9 +90,9 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Sorted digests of the rows that trained and that validated, None where none were kept; their records' names.
+    """Sorted digests of training and validation rows (None if not stored), and their records' names.
 
-    Digests of other things than `digested` cannot be compared with these.
+    `digested` names the content of the digests; other content cannot be compared.
     """
 
     train: Digests | None
@@ -103,13 +102,13 @@ class Exposure:
 
     @classmethod
     def of(cls, train: DigestedRows, val: DigestedRows) -> "Exposure":
-        """Of the sides of a dataset."""
+        """The exposure to the train and validation splits of a dataset."""
         records = np.unique(np.concatenate([side.record[side.record != ""] for side in (train, val)]))
         return cls(np.unique(train.digests), np.unique(val.digests), records, train.digested)
 
     @classmethod
     def of_run(cls, run: RunFolder) -> "Exposure":
-        """What a run kept; of one that kept no digests the names of the records in its config.json, if it has one."""
+        """The stored exposure of a run; without stored digests only the record names in its config.json, if any."""
         if not (run / KEPT).exists():
             data = run.read_json(CONFIG).get("data", {}) if (run / CONFIG).exists() else {}
             names = [name for side in ("train", "val") for name in data.get(f"{side}_records") or []]
@@ -124,7 +123,7 @@ class Exposure:
             raise CheckpointError(what, where=str(run / KEPT), hint=hint) from error
 
     def joined(self, other: "Exposure") -> "Exposure":
-        """Both together; without digests where they cannot be compared."""
+        """The union of both; without digests if they cannot be compared."""
         records = np.union1d(self.records, other.records)
         if self.train is None or self.val is None or other.train is None or other.val is None:
             return Exposure(None, None, records)
@@ -144,7 +143,7 @@ class Exposure:
         files.write_whole(run / KEPT, lambda file: np.savez(file, **arrays))
 
     def overlap(self, rows: DigestedRows) -> Overlap:
-        """Which of the rows that are tested the run knew; several pieces of one row count once."""
+        """The overlap of tested rows with this run; several pieces of one row count once."""
         names = np.unique(rows.record[rows.record != ""])
         known = tuple(np.intersect1d(names, self.records).tolist())
         _, first = np.unique(rows.index, return_index=True)

@@ -1,7 +1,7 @@
-"""Whether what a checkpoint holds is sound and of the run that would use it, seen before any of it is used.
+"""Checks that a checkpoint is sound and fits a run, before any of it is loaded.
 
-`unsound` looks at tensors alone; `misfit` compares optimizer, schedule, random state and counts with those of a run as
-built. Both return the first thing that is wrong, as words for an error, or "".
+`unsound` checks tensors; `misfit` compares optimizer, schedule, random state and counts with a newly built run. Both
+return the first fault, as words for an error, or "".
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,22 +20,22 @@ from toolbox.schema import is_count, is_finite, is_number, kind
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64, torch.uint8, torch.bool}
 NEVER_NEGATIVE = ("running_var", "num_batches_tracked", "exp_avg_sq")
 PARTS = {"optimizer": dict, "scheduler": dict, "rng": dict, "history": list}
-# What a schedule counts; its other values are those that it was built with.
+# Counters of a schedule; its other values are constants.
 COUNTED = {"last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter"}
-SEVERAL_STEPS = ("OneCycleLR",)  # the schedule makes a step a batch, not one an epoch
-OF_STEPS = {"epoch": torch.int32, "loss": torch.float32}  # what is kept of each step that was made
+SEVERAL_STEPS = ("OneCycleLR",)  # one step per batch, not per epoch
+OF_STEPS = {"epoch": torch.int32, "loss": torch.float32}  # stored for each step
 MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How far a run can be: `start` is the epoch that its optimizer began at, `epoch` that of the checkpoint."""
+    """The progress of a run: the epoch `start` of its optimizer, the `epoch` of the checkpoint, and its sizes."""
 
     start: int
     epoch: int
     rows: int
     batch_size: int
-    kept: tuple[int, ...]  # the shape of what is kept of a row while an epoch is under way
+    kept: tuple[int, ...]  # the shape of a row's stored output during an epoch
 
     @property
     def batches(self) -> int:
@@ -44,13 +44,13 @@ class Extent:
 
 
 def unsound(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensors that cannot be weights: not finite, negative where none can be, not whole; else empty."""
+    """The first tensors that cannot be weights: not finite, negative variances, incomplete; "" if all are sound."""
     faults = (f"{name} {why}" for name, tensor in tensors.items() if (why := _fault(name, tensor)))
     return "; ".join(islice(faults, MOST_NAMED))
 
 
 def differences(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
-    """The first names, shapes or types in which `tensors` are not those of a network; empty where they fit."""
+    """The first names, shapes or types in which `tensors` differ from a network's `own`; "" if they fit."""
     there = [key for key in own if key in tensors and not _alike(own[key], tensors[key])]
     found = ["{} is {}, the model has {}".format(key, *_forms(tensors[key], own[key])) for key in there]
     found += [f"{key} is missing" for key in sorted(own.keys() - tensors.keys())]
@@ -59,7 +59,7 @@ def differences(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str
 
 
 def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, schedule: Any, extent: Extent) -> str:
-    """The first part of a checkpoint that is not of the run with these parts, all as built; empty where all are."""
+    """The first part of a checkpoint that does not fit a run of these newly built parts; "" if all fit."""
     if odd := [name for name, form in PARTS.items() if not isinstance(state[name], form)]:
         return f"{odd[0]} is {kind(state[odd[0]])}"
     steps = (extent.epoch - extent.start) * extent.batches
@@ -79,7 +79,7 @@ def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, sch
 
 
 def unfinished(state: Mapping[str, Any], start: int) -> str:
-    """What is wrong with epoch, best epoch or history of a checkpoint of a run that was begun at epoch `start`."""
+    """The fault of epoch, best epoch or history in a checkpoint of a run that started at epoch `start`; "" if none."""
     epoch, best = state["epoch"], state["best"]
     if not is_count(epoch, most=MOST_EPOCHS):
         return f"epoch is {epoch!r}, it must be a whole number from 0"
@@ -101,8 +101,8 @@ def _fault(name: str, tensor: Tensor) -> str:
     if tensor.layout is not torch.strided or tensor.device.type == "meta" or tensor.dtype not in PLAIN:
         return f"is no plain tensor ({tensor.dtype}, {tensor.layout})"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return "is larger than what is stored of it"
-    # A sum is one pass without a copy; only of numbers near the largest can it be infinite where none of them is.
+        return "is larger than its stored bytes"
+    # A sum is one pass without a copy; it can be infinite for finite numbers only near the largest number.
     of_sum = torch.float32 if tensor.element_size() < 4 else None
     if tensor.is_floating_point() and not (tensor.sum(dtype=of_sum).isfinite() or tensor.isfinite().all()):
         return "is not finite"
@@ -116,7 +116,7 @@ def _alike(own: Tensor, other: Tensor) -> bool:
 
 
 def _forms(*tensors: Tensor) -> Iterator[str]:
-    """The shapes of tensors, with their types where these differ."""
+    """The shapes of tensors, with their types if these differ."""
     typed = len({tensor.dtype for tensor in tensors}) > 1
     return (f"{tuple(each.shape)}" + (f" {each.dtype}".replace("torch.", "") if typed else "") for each in tensors)
 
@@ -153,10 +153,10 @@ def _group(group: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 
 
 def _kept(own: Optimizer) -> dict[str, Tensor]:
-    """What an optimizer of this kind keeps of a parameter (2, 3) after a step, as torch itself makes it."""
+    """The state of a parameter (2, 3) after one step of an optimizer like `own`."""
     parameter = nn.Parameter(torch.ones(2, 3))
     parameter.grad = torch.ones(2, 3)
-    build: Any = type(own)  # an optimizer of torch, which has defaults for all but the parameters
+    build: Any = type(own)  # torch's optimizers have defaults for all but the parameters
     twin: Optimizer = build([parameter])
     twin.param_groups[0] |= {name: value for name, value in own.param_groups[0].items() if name != "params"}
     twin.step()
@@ -176,7 +176,7 @@ def _entry(entry: Any, parameter: Tensor, kept: Mapping[str, Tensor], steps: int
 
 
 def _tensor(name: str, value: Any, like: Tensor) -> str:
-    """What is wrong with a value that must be a tensor `like` another in shape and type."""
+    """The fault of a value that must be a tensor of the shape and type of `like`; "" if none."""
     if not isinstance(value, Tensor):
         return f"{name} is {kind(value)}, it must be a tensor"
     if not _alike(like, value):
@@ -211,7 +211,7 @@ def _meter(meter: Any, extent: Extent) -> str:
     if type(rows) is not int or rows != min(steps * extent.batch_size, extent.rows):
         return f"rows is {rows!r:.40}, {steps} steps have {min(steps * extent.batch_size, extent.rows)}"
     like = torch.empty(rows, *extent.kept, device="meta")
-    own = meter.get("losses", torch.empty(steps))  # older checkpoints are without, and then resumed ones have NaN
+    own = meter.get("losses", torch.empty(steps))  # older checkpoints lack them, and resumed ones then hold NaN
     if not (isinstance(own, Tensor) and _alike(own, torch.empty(steps, device="meta"))):
         return f"losses is {kind(own)}, it must be {steps} numbers"
     if own.isinf().any():
@@ -220,7 +220,7 @@ def _meter(meter: Any, extent: Extent) -> str:
 
 
 def _losses(losses: Any) -> str:
-    """What is wrong with the losses of the steps of the epochs that are done."""
+    """The fault of the stored losses of finished epochs; "" if none."""
     tensors = isinstance(losses, dict) and all(isinstance(each, Tensor) for each in losses.values())
     if not (tensors and losses.keys() == OF_STEPS.keys()):
         return f"losses is {kind(losses)}, it must be {' and '.join(OF_STEPS)} of each step"
@@ -238,7 +238,7 @@ def _random(states: Mapping[str, Any]) -> str:
 
 
 def _equal(value: Any, own: Any) -> bool:
-    """Whether two plain values are the same; 1 and True are not, a tuple may have become a list."""
+    """Whether two plain values are equal; 1 and True are not, a tuple and a list are."""
     if isinstance(own, tuple | list) and isinstance(value, tuple | list):
         return len(value) == len(own) and all(map(_equal, value, own))
     plain = isinstance(value, bool | int | float | str | None)

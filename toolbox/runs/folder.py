@@ -1,7 +1,7 @@
 """The run folder: its name, its version, its lock, its paths, and the history of its epochs.
 
-`<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. A
-version is claimed with mkdir, so that two commands at once get two numbers; one process at a time writes into a folder.
+`<root>/<dataset>/runs/<dataset>_<model>_<version>/` is the interface between training and everything after it. mkdir
+claims a version, so that two simultaneous commands get two numbers; one process at a time writes into a folder.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ HISTORY = "logger.json"
 EPOCH = "checkpoint_epoch{}.pth.tar"
 PARTS = ("res", "pred", "tensorboard")
 RESULTS = "results.json"
-OF_A_TEST = (RESULTS, "pred", "temperature.json", "threshold.json")  # the first says that the run is finished
+OF_A_TEST = (RESULTS, "pred", "temperature.json", "threshold.json")  # results.json marks a finished run
 BEFORE = "before"
 SIDES = ("train", "val")
 MOST_EPOCHS = 10**9
@@ -41,11 +41,11 @@ log = logging.getLogger("commander")
 
 
 class ReadOnlyError(ResourceError):
-    """A run folder may not be written."""
+    """A run folder is not writable."""
 
 
 class RunFolder:
-    """Where one run keeps everything; `path` exists."""
+    """The folder of one run; `path` exists."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.writable = path, True
@@ -66,7 +66,7 @@ class RunFolder:
                 except FileExistsError as error:
                     if version != "bump":
                         what = f"version {version} of {dataset} {model} exists already"
-                        hint = "--version bump, or --resume latest to go on with it"
+                        hint = "--version bump, or --resume latest"
                         raise UsageError(what, where=str(path), hint=hint) from error
                     number += 1
             for part in PARTS:
@@ -83,10 +83,10 @@ class RunFolder:
         if version == "latest" and taken:
             version = str(taken[-1])
         if not version.isdigit() or int(version) not in taken:
-            there = f"runs there: {', '.join(_names(root, dataset)) or 'none'}"
-            there = f"versions {', '.join(map(str, taken))} are there" if taken else there
+            there = f"existing runs: {', '.join(_names(root, dataset)) or 'none'}"
+            there = f"existing versions: {', '.join(map(str, taken))}" if taken else there
             what = f"no run of {model} on {dataset} with version {version}; {there}"
-            hint = "train one with --version bump, or name one that is there"
+            hint = "train one with --version bump, or name an existing one"
             raise CheckpointError(what, where=str(root / dataset / "runs"), hint=hint)
         path = root / dataset / "runs" / f"{dataset}_{model}_{int(version)}"
         if not path.resolve().is_relative_to(root.resolve()):
@@ -96,25 +96,25 @@ class RunFolder:
 
     @classmethod
     def named(cls, name: str, root: Path) -> "RunFolder":
-        """The run whose folder `name` is, or that is called so below `root`; a CheckpointError lists those there."""
+        """The run of a folder or run name below `root`. Raises CheckpointError with the existing runs."""
         path = Path(name)
         there = [] if path.name != name else sorted(root.glob(f"*/runs/{escape(name)}"))
         found = next((folder for folder in (path, *there) if (folder / CONFIG).is_file()), None)
         if found is None:
             known = ", ".join(sorted(config.parent.name for config in root.glob(f"*/runs/*/{CONFIG}"))) or "none"
-            raise CheckpointError(f"no run is called so; runs are {known}", where=name, hint="a run's name or folder")
+            raise CheckpointError(f"unknown run; existing runs: {known}", where=name, hint="a run's name or folder")
         return cls(found)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def checkpoint(self, which: str) -> Path:
-        """The path of the checkpoint "latest", "best" or of an epoch's number; raises if it is not there."""
+        """The path of the checkpoint "latest", "best" or of an epoch's number. Raises CheckpointError if missing."""
         path = self.path / {"latest": LATEST, "best": BEST}.get(which, EPOCH.format(which))
         if not path.is_file():
             kept = ", ".join(sorted(path.name for path in self.path.glob("*.pth.tar"))) or "none"
             what = f"no checkpoint '{which}' in this run; kept are {kept}"
-            hint = "--resume latest, best or an epoch that was kept"
+            hint = "--resume latest, best or a kept epoch"
             raise CheckpointError(what, where=str(self.path), hint=hint)
         return path
 
@@ -130,7 +130,7 @@ class RunFolder:
             raise CheckpointError(what, where=f"{path}{error.place}", hint=hint) from error
 
     def read_history(self) -> list[dict[str, Any]]:
-        """The rows of logger.json; a CheckpointError where they are no history."""
+        """The rows of logger.json. Raises CheckpointError if they are no history."""
         rows = self.read_json(HISTORY)
         if why := history_objection(rows):
             hint = "move the file away: --resume latest writes it again from the checkpoint"
@@ -142,7 +142,7 @@ class RunFolder:
         files.write_json(self.path / name, value)
 
     def log_epoch(self, history: list[dict[str, Any]], epochs: int) -> None:
-        """Write logger.json, a row an epoch, and log the last one of `epochs` in a line."""
+        """Write logger.json, one row per epoch, and log the last row in a line."""
         self.write_json(HISTORY, history)
         last = history[-1]
         figures = "  ".join(
@@ -155,17 +155,14 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other processes, and see that it can be written.
-
-        A lock whose process is dead is taken over with a warning.
-        """
+        """Lock the folder and check that it is writable; takes over the lock of a dead process with a warning."""
         with held(self.path / "lock"):
             self._make_ready()
             yield
 
     @contextmanager
     def locked_or_read_only(self) -> Iterator[None]:
-        """As `locked`; a folder that this user may not write is not held, and `writable` is False within."""
+        """As `locked`; a folder without write permission is not locked, and `writable` is False within."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(self.locked())
@@ -175,10 +172,9 @@ class RunFolder:
             yield
 
     def set_aside(self, epoch: int) -> None:
-        """Move the files of the last test, results.json first, into before/epochN: the run is trained to other weights.
+        """Move the files of the last test, results.json first, into before/epochN, before training goes further.
 
-        So a run that is killed after this is not taken for finished, and has no figures, threshold or temperature of
-        before.
+        So a run killed later does not look finished, and keeps no figures, threshold or temperature of old weights.
         """
         left = [self.path / name for name in OF_A_TEST if (self.path / name).exists()]
         left = [path for path in left if path.is_file() or any(path.iterdir())]
@@ -193,12 +189,12 @@ class RunFolder:
             for part in PARTS:
                 (self.path / part).mkdir(exist_ok=True)
         except OSError as error:
-            what = f"cannot move the results of before: {error.strerror}"
+            what = f"cannot move the earlier results: {error.strerror}"
             raise ResourceError(what, where=str(folder), hint="check the permissions") from error
         log.info("the results of epoch %d are in %s/%s until the run is tested again", epoch, BEFORE, folder.name)
 
     def _make_ready(self) -> None:
-        """Clear the leftovers of a killed process, make missing parts, and find what cannot be written in time."""
+        """Remove the leftovers of a killed process, make missing subfolders, and check that all are writable."""
         for left_over in self.path.rglob(".*.tmp"):
             left_over.unlink()
         for part in PARTS:
@@ -215,14 +211,14 @@ class RunFolder:
 
 
 def _refused(what: str, error: OSError, path: Path, *, hint: str) -> ResourceError:
-    """What the system does not do in a run folder; a ReadOnlyError where that is not to be written at all."""
+    """The error for a failed write in a run folder; a ReadOnlyError for missing permission."""
     kind = ReadOnlyError if error.errno in files.NOT_WRITABLE else ResourceError
     return kind(f"{what}: {error.strerror}", where=str(path), hint=hint)
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` against other processes; a BusyError where one of them has it."""
+    """Hold the lock file `path`. Raises BusyError if another process holds it."""
     handle = _acquire(path)
     try:
         yield
@@ -243,7 +239,7 @@ def _names(root: Path, dataset: str) -> list[str]:
 
 
 def _acquire(path: Path) -> int:
-    """Open and flock the lock file; the kernel frees it when its process dies, its text says who holds it."""
+    """Open and flock the lock file; the kernel frees it when its process dies, its text names that process."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -280,7 +276,7 @@ def _holder(handle: int) -> dict[str, Any]:
 
 
 def history_objection(rows: Any) -> str:
-    """The first reason why `rows` is no history; empty where it is one."""
+    """The first reason why `rows` is no history; "" if it is one."""
     before = 0
     for number, row in enumerate(rows if isinstance(rows, list) else (), 1):
         if why := schema.misfit(row, ROW) or _of_row(row):

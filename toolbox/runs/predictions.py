@@ -1,4 +1,4 @@
-"""What a network said about each row of a split: saved first, and everything else is read from it."""
+"""The predictions of a network for each row of a split: saved first, the source of all metrics and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from toolbox import files
 
 Array = NDArray[Any]
 CSV_DIGITS = 6
-# Kinds of type, axes.
+# Kinds of dtype, number of axes.
 FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}
 
 
@@ -27,7 +27,7 @@ class Predictions:
     loss: Array
 
     def of(self, which: Array) -> "Predictions":
-        """Those of the rows `which`, numbers or a mask (N,)."""
+        """The predictions of the rows `which`, indices or a mask (N,)."""
         return Predictions(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
     def save(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Read what `save` wrote; a ValueError says where other arrays stand in the file."""
+        """Read a file of `save`. Raises ValueError for other arrays."""
         with files.regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             read = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         if why := read.objection():
@@ -45,7 +45,7 @@ class Predictions:
         return read
 
     def objection(self) -> str:
-        """Why these are no predictions; empty where they are."""
+        """Why these arrays are no predictions; "" if they are."""
         rows = len(self.index) if self.index.ndim == 1 else -1
         for name, (kinds, dims) in FORMS.items():
             array = getattr(self, name)
@@ -55,7 +55,7 @@ class Predictions:
             return "scores are not all finite"
         classes = self.scores.shape[1]
         if classes > 1 and rows and not (self.target.min() >= 0 and self.target.max() < classes):
-            return f"target names classes beyond the {classes} that have scores"
+            return f"target names classes beyond the {classes} with scores"
         return ""
 
     def save_csv(self, path: Path, classes: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
-"""What a network is trained for: the loss of a batch, the metrics, what validation fixes, and the report.
+"""Tasks: the loss of a batch, the metrics, the values fixed on validation, and the report.
 
-`classify` gives a row a class; `detect` reconstructs rows of the normal class, and a row that it cannot reconstruct is
-an anomaly. The loop is the same: `rows = task.per_row(model(x), x)`, then `task.loss(rows, y)`, and in the end
+`classify` gives a row a class; `detect` reconstructs rows of the normal class, and a row with a large error is an
+anomaly. The loop is the same: `rows = task.per_row(model(x), x)`, then `task.loss(rows, y)`, and in the end
 `task.predictions(..., rows)`.
 """
 

@@ -1,4 +1,4 @@
-"""One class a row: logits (B, K), cross entropy and its kin; a tested classifier as files, predictions first."""
+"""Classification: one class per row from logits (B, K), and the files of a tested classifier, predictions first."""
 
 import logging
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ OF_PATIENTS = (
     "influence", "calibration", "from_s", "beats_left_out",
 )  # fmt: skip
 NO_PATIENTS = (
-    "figures by patient need rows that all name their record, of which one has several; macro_f1 is over all classes"
+    "figures by patient need a record name in every row, and a record with several rows; macro_f1 is over all classes"
 )
 log = logging.getLogger("commander")
 
 
 class Classify:
-    """One class a row: logits (B, K) against labels (B,).
+    """One class per row: logits (B, K) against labels (B,).
 
-    `weights` (K,) weigh the rows of each class in the loss, `decision` (K,) the probabilities before a class is
-    predicted. The report's figures by patient have their macro average over the classes `macro_over` and leave out what
-    lies before `start_s`; with `film` the confusion matrices of all epochs become a GIF and a page.
+    `weights` (K,) weigh the rows of each class in the loss, `decision` (K,) the probabilities before the argmax. The
+    report's figures by patient average over the classes `macro_over` and leave out beats before `start_s`; `film` saves
+    the confusion matrices of all epochs as a GIF and a page.
     """
 
     name: ClassVar = "classify"
@@ -72,9 +72,9 @@ class Classify:
         return outputs
 
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
-        """Mean over rows, weighted by class where weights are given, 0 where no row of the batch has any.
+        """Mean over rows, weighted by class if the task has weights; 0 if all rows have the weight 0.
 
-        A blended row has the losses of both, by their shares.
+        A blended row has the losses of both labels, by their shares.
         """
         if mix is None:
             own, weights = self.row_loss(rows, labels), None if self.weights is None else self.weights[labels]
@@ -86,9 +86,9 @@ class Classify:
             return own.mean()
         return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
-    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
         """The logarithm (R, K) of the mean probabilities of each record's pieces."""
-        return means(rows.softmax(1), whose).clamp(min=torch.finfo(rows.dtype).tiny).log()
+        return means(rows.softmax(1), group).clamp(min=torch.finfo(rows.dtype).tiny).log()
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Logits (N, K) of the rows `index` as decided probabilities, and unweighted losses, on the host."""
@@ -102,18 +102,18 @@ class Classify:
         return classification.name_classes(values, self.classes)
 
     def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The fraction of rows that are right."""
+        """The fraction of correct rows."""
         return {"acc": (rows.argmax(1) == labels).float().mean()}
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """The temperature of the probabilities, where they are to be calibrated; it changes no predicted class."""
+        """The temperature of the probabilities, with --calibrate; it changes no predicted class."""
         if not self.calibrate:
             return {}
         logits = calibration.log_probabilities(val.scores)
         return {"temperature": calibration.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
-        """Metrics, report and figures; by patient too where records have several rows."""
+        """Metrics, report and figures; also by patient if records have several rows."""
         folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
         remarks, scored = tested.remarks, spec.scored
         values = write(folder, predictions, tested.val, spec=spec, title=title, remarks=remarks, scored=scored)
@@ -129,11 +129,11 @@ class Classify:
         return values
 
     def _by_patient(self, tested: Evaluation) -> dict[str, Any]:
-        """Figures by patient with intervals over records; the table, its text and pictures go into the folder."""
+        """Figures by patient with intervals over records; writes table, text and figures into the folder."""
         data, predictions, start_s = tested.data, tested.predictions, self.start_s
         scored = predictions.of(data.test_times_s(predictions.index) >= start_s) if start_s else predictions
         if not len(scored.index):
-            log.warning("no test beat is at or after --from, %g s: there are no figures by patient", start_s)
+            log.warning("no test beat is at or after --from, %g s: no figures by patient", start_s)
             return {}
         temperature, protocol = tested.fixed.get("temperature"), data.spec.split_rule
         values = classify_patients.measure(
@@ -158,7 +158,7 @@ class Classify:
 
 
 def decided(logits: Tensor, weights: Tensor | None) -> Tensor:
-    """Logits (N, K) whose probabilities are multiplied by `weights` (K,), None for equal ones (Elkan, IJCAI 2001)."""
+    """Logits (N, K) with probabilities multiplied by `weights` (K,), None for equal ones (Elkan, IJCAI 2001)."""
     return logits if weights is None else logits + weights.log()
 
 
@@ -174,8 +174,7 @@ def write(
 ) -> dict[str, Any]:
     """Write predictions, metrics and report of the test set into `folder`; return the metrics with 95 % intervals.
 
-    `remarks` stand below the split rule. `scored` are the classes whose mean F1 is the score of the data's publisher,
-    if it has one.
+    `remarks` follow the split rule. `scored` are the classes of the publisher's own score, a mean F1, if it has one.
     """
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes)
@@ -196,7 +195,7 @@ def write(
 
 
 def _f1_intervals(predictions: Predictions, names: list[str], scored: Sequence[str]) -> dict[str, list[float] | None]:
-    """Intervals of each class's F1 and of the mean of the `scored`, over records where rows share them."""
+    """Intervals of each class's F1 and of the mean over `scored`: over records if rows share them, else over rows."""
     target, predicted = predictions.target, predictions.scores.argmax(1)
     if not bootstrap.several_rows_a_record(predictions.record):
         matrix = classification.confusion_matrix(target, predicted, len(names))
@@ -233,7 +232,7 @@ def draw(
 def summary(
     test: dict[str, Any], val: dict[str, Any], *, title: str, rules: Sequence[str], classes: Sequence[str]
 ) -> str:
-    """Metrics of the test set with their intervals, validation beside them, and a line a class."""
+    """Metrics of the test set with their intervals and the values of validation, and one line per class."""
     of_f1, lacking = test["f1_intervals"], test["without_interval"]
     intervals = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
     metrics = [

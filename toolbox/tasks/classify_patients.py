@@ -1,7 +1,7 @@
 """A test by patient, as files: a text, a table by record, and figures, each with its protocol.
 
-`measure` makes plain values of predictions, `write` puts them and their text into a folder, `draw` the figures.
-`protocol` is the split rule of the records, which stands in every title. Only where all rows name their record.
+`measure` makes plain values from predictions, `write` writes them and their text into a folder, `draw` the figures.
+`protocol` is the split rule of the records, a part of every title. Every row must name its record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likeli
 GROSS = "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
 Z = 1.959964  # of a 95 % interval
 WIDE = 120
-MOST_RECORDS = 60  # that are listed and drawn; by_record.csv has all
+MOST_RECORDS = 60  # listed and drawn; by_record.csv has all
 CUT = 12  # letters of a class name above a column of numbers
 MARK = 0.3  # half the height of the stroke that marks an estimate
 
@@ -36,7 +36,7 @@ def measure(
     macro_over: Sequence[str] | None = None,
     temperature: float | None = None,
 ) -> dict[str, Any]:
-    """The figures of `ec57.measure`, and those of calibration as trained and, where one was fitted, at `temperature`.
+    """The figures of `ec57.measure`, and calibration as trained and, if given, at `temperature`.
 
     Raises UsageError as `ec57.measure` does.
     """
@@ -59,10 +59,10 @@ def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str)
 
 
 def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
-    """Gross and average figures with their intervals, a line a class, calibration, and a line a record."""
+    """Gross and average figures with their intervals, one line per class, calibration, and one line per record."""
     lines = [f"{title}, by patient", f"protocol: {protocol}", *ec57.rules(values)]
     if values.get("from_s"):
-        left_out = f"{values['beats_left_out']:,} beats before are left out"
+        left_out = f"{values['beats_left_out']:,} earlier beats are left out"
         lines.append(f"scored from {tables.clock(values['from_s'])} of each record on: {left_out}")
     by_record, remark = _record_lines(values)
     flat = [of["figures"] | of for of in values["calibration"].values()]
@@ -76,7 +76,7 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
 
 
 def _overall(values: Mapping[str, Any]) -> list[str]:
-    """The figures that are not of one class: gross, and their average over records."""
+    """The figures over all classes: gross, and averaged over records."""
     kinds = [
         values[kind] | {"intervals": values["intervals"][kind], "without_interval": values["without_interval"][kind]}
         for kind in ("gross", "average")
@@ -91,7 +91,7 @@ def _overall(values: Mapping[str, Any]) -> list[str]:
 
 
 def _class_lines(values: Mapping[str, Any]) -> list[str]:
-    """Of each class its beats, the records that have some, and its gross figures with their intervals."""
+    """For each class its beats, its records, and its gross figures with their intervals."""
     rows = []
     for name in values["classes"]:
         beats = np.array(values["by_record"][f"{name} beats"])
@@ -108,7 +108,7 @@ def _class_cell(values: Mapping[str, Any], name: str) -> str:
 
 
 def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Beats, accuracy, Se and +P of SVEB and VEB of each record; and a remark where some are not listed."""
+    """Beats, accuracy, Se and +P of SVEB and VEB of each record, and a remark if records are missing."""
     table, remark = _listed(values["by_record"])
     figures = ["accuracy", *(f"{task} {part}" for task in values["counts"] for part in ("Se", "+P"))]
     heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), *figures]
@@ -119,10 +119,10 @@ def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
 
 
 def _interval_lines(values: Mapping[str, Any]) -> list[str]:
-    """How the intervals were made, how often such intervals hold the truth, and what n/a means."""
+    """The method of the intervals, its simulated coverage, and the meaning of n/a."""
     records = len(values["by_record"]["record"])
     if lacks := jackknife.too_few(records):
-        return [f"There are no intervals: {lacks} of at least {jackknife.FEW} that an interval over records needs."]
+        return [f"No intervals: an interval over records needs at least {jackknife.FEW} records, the test has {lacks}."]
     lines = [f"The intervals are over the {records} records, not their beats: {values['interval_method']}."]
     simulated = values["simulated_coverage"]
     covered = [
@@ -134,7 +134,7 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
         counted = f"Of 100 in simulated tests of {simulated['records']} records they held the truth in"
         lines += fill(f"{counted}: {', '.join(covered)}.", WIDE).split("\n")
     if any(values["without_interval"].values()):
-        needs = f"{jackknife.FEW} records in which the figure is known, and which differ in it"
+        needs = f"{jackknife.FEW} records with a known figure, and a difference among them"
         lines.append(f"n/a: no interval; it needs {needs}.")
     return lines
 
@@ -155,10 +155,10 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
 
 
 def record_panels(values: Mapping[str, Any]) -> list[Panel]:
-    """Se and +P of SVEB and VEB (else of each class of macro F1), a panel each: a record a row, gross below.
+    """One panel each for Se and +P of SVEB and VEB (else of each class of macro F1): one row per record, gross below.
 
-    A record's interval is Wilson's (1927), of beats as if they were independent; that of gross is over records, where
-    there is one. A record without such a beat has no Se, one in which none is predicted no +P.
+    A record's interval is Wilson's (1927), as if its beats were independent; the gross interval is over records. A
+    record without true beats of the class has no Se, without predicted ones no +P.
     """
     table, _ = _listed(values["by_record"])
     names = [*table["record"], "gross"]
@@ -182,7 +182,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
 
 
 def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = calibration.BINS) -> list[Panel]:
-    """Reliability, and how often each confidence occurs, of (scores (N, K), target (N,)) by name."""
+    """Reliability and the distribution of the confidence, of (scores (N, K), target (N,)) by name."""
     edges = np.linspace(0, 1, bins + 1)
     title = "reliability; calibrated on the dashed line"
     curve = Panel(title, "confidence", "share that is right", guide=([0, 1], [0, 1]))
@@ -198,7 +198,7 @@ def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = 
 
 
 def wilson(share: Array, beats: Array) -> tuple[Array, Array]:
-    """Lower and upper end of the 95 % score interval of a share among so many beats; NaN where there are none."""
+    """Lower and upper end of the 95 % score interval of a share of `beats` beats; NaN for none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = (share + Z**2 / (2 * beats)) / (1 + Z**2 / beats)
         half = Z / (1 + Z**2 / beats) * np.sqrt(share * (1 - share) / beats + (Z / (2 * beats)) ** 2)
@@ -217,7 +217,7 @@ def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
 
 
 def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:
-    """The rows of the table by record that are shown, and a remark where they are not all: the least accurate."""
+    """The least accurate records of the table, and a remark if others are left out."""
     records = len(table["record"])
     if records <= MOST_RECORDS:
         return dict(table), ""

@@ -1,10 +1,10 @@
-"""Rows of the normal class are reconstructed; a row whose error is above a threshold is an anomaly.
+"""Anomaly detection: a network reconstructs normal rows, and a row with an error above a threshold is an anomaly.
 
-A rule becomes that threshold. It reads validation rows alone, which are all normal: `percentile:98` lets 98 % of them
-pass, `sd:3` is three standard deviations above their mean, `value:0.2` is given by hand.
+A rule sets the threshold from validation rows, which are all normal: `percentile:98` passes 98 % of them, `sd:3` is
+three standard deviations above their mean, `value:0.2` is a fixed number.
 
-A tested detector becomes files, predictions first. Anomalies are the positive class of AUROC, average precision (both
-as in scikit-learn) and F1. An undefined figure is NaN (null in JSON).
+The files of a test start with the predictions. Anomalies are the positive class of AUROC, average precision (both as in
+scikit-learn) and F1. An undefined figure is NaN (null in JSON).
 """
 
 import math
@@ -29,10 +29,10 @@ from toolbox.training import baselines, losses
 from toolbox.training.losses import Mix
 
 DEFAULT = "percentile:98"
-MEASURED = "Normals are kept and anomalies caught at the threshold, which no test row had a say in."
+MEASURED = "Normals are kept and anomalies caught at the threshold, which does not depend on any test row."
 UNMEASURED = "Nothing can be measured: no row has a label. A row above the threshold is odd; its label is unknown."
 BINS = 60
-SHOWN = 3  # rows of each kind whose reconstructions are drawn
+SHOWN = 3  # drawn reconstructions of each kind
 CLASSES = ("anomaly", "normal")  # a row with a label is one of these
 Array = NDArray[Any]
 Errors = NDArray[np.floating]
@@ -45,9 +45,9 @@ LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
 
 
 def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
-    """The function that makes a threshold of errors (N,): rule, value and the number of rows it was taken from.
+    """A function from errors (N,) to the threshold with its rule and the number of rows.
 
-    Raises UsageError for an unknown rule or a number it cannot have.
+    Raises UsageError for an unknown rule or a number out of range.
     """
     name, _, text = rule.partition(":")
     threshold = pick("threshold", THRESHOLDS, name)
@@ -98,9 +98,9 @@ class Detect:
         """The mean error; a blended row is reconstructed as it is."""
         return rows.mean()
 
-    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
+    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
         """The mean error (R,) of each record's pieces."""
-        return means(rows, whose)
+        return means(rows, group)
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
         """Errors (N,) as the only score (N, 1), and as losses."""
@@ -108,7 +108,7 @@ class Detect:
         return Predictions(index, record, target.cpu().numpy(), errors[:, None], errors)
 
     def measure(self, predictions: Predictions) -> dict[str, Any]:
-        """The mean error: train and validation hold no anomaly to be found."""
+        """The mean error: train and validation have no anomalies."""
         return {"loss": float(predictions.loss.mean())}
 
     def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ class Detect:
         return self.threshold(val.loss)
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
-        """Metrics at the threshold beside those of the baseline; report and figures."""
+        """Metrics at the threshold, of the network and of the baseline; report and figures."""
         data, train, threshold = tested.data, tested.train, tested.fixed["threshold"]
         score = baselines.BASELINES[self.baseline](_flat(train))
         baseline = (self.baseline, score(_flat(data.test)), self.threshold(score(_flat(data.val)))["threshold"])
@@ -147,12 +147,12 @@ def _flat(rows: Any) -> np.ndarray:
 
 
 def both_sides(anomaly: Array) -> bool:
-    """Whether there are normal rows and anomalies in `anomaly` (N,), without which there is nothing to measure."""
+    """Whether `anomaly` (N,) has normal rows and anomalies, as every figure needs."""
     return bool(0 < anomaly.sum() < len(anomaly))
 
 
 def detection_score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
-    """Every figure of `errors` (N,); `anomaly` (N,) marks the rows that are anomalies."""
+    """Every figure of `errors` (N,); `anomaly` (N,) marks the anomalies."""
     values = of_weights(anomaly, errors, threshold)(np.ones(len(errors)))
     return {name: float(value) for name, value in values.items()}
 
@@ -180,7 +180,7 @@ def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Arr
 
 
 def by_class(target: Array, errors: Array, threshold: float, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many rows each class has in `target` (N,), and how many of them lie above the threshold."""
+    """The number of rows of each class in `target` (N,), and of its rows above the threshold."""
     flagged = np.bincount(target[errors > threshold], minlength=len(classes))
     rows = np.bincount(target, minlength=len(classes))
     return {name: {"rows": int(rows[k]), "flagged": int(flagged[k])} for k, name in enumerate(classes)}
@@ -199,8 +199,8 @@ def write(
 ) -> dict[str, Any]:
     """Write into `folder` the test at the threshold `fixed` on validation; return the figures with intervals.
 
-    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Of rows without
-    labels nothing can be measured: what is returned says how many lie above the threshold, and no more.
+    `baseline` is a method's name, its scores of the test rows, and its own threshold by the same rule. Rows without
+    labels have no figures but the number above the threshold.
     """
     predictions.save(folder / "predictions.npz")
     target, errors, threshold = predictions.target, predictions.loss, fixed["threshold"]
@@ -208,17 +208,17 @@ def write(
     columns = {"row": predictions.index, "record": record, "true": np.array(spec.classes)[target]}
     columns |= {"error": errors, "anomaly": errors > threshold}
     tables.save_csv(folder / "predictions.csv", columns, "%.6g")
-    told = both_sides(anomaly)
-    values = _measured(anomaly, errors, threshold, record) if told else {}
+    labelled = both_sides(anomaly)
+    values = _measured(anomaly, errors, threshold, record) if labelled else {}
     values |= {"threshold": threshold, "classes": by_class(target, errors, threshold, spec.classes)}
-    if baseline and told:
+    if baseline and labelled:
         name, scores, of_baseline = baseline
         measured = _measured(anomaly, scores, of_baseline, record)
         values["baseline"] = {"name": name, "threshold": of_baseline, **measured}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     rules = [f"split: {spec.split_rule}", *remarks]
     rules.append(f"threshold: {fixed['rule']} of {fixed['validation_rows']:,} validation rows, {threshold:.4g}")
-    text = summary(values, title=title, rules=rules, normal=spec.classes[normal] if told else None)
+    text = summary(values, title=title, rules=rules, normal=spec.classes[normal] if labelled else None)
     tables.save_report(folder / "report.txt", text)
     return values
 
@@ -229,7 +229,7 @@ def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) ->
 
 
 def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:
-    """The figures beside a baseline's, and a line a class; no figures where no class is `normal`."""
+    """The figures of the network and of a baseline, and one line per class; no figures if `normal` is None."""
     figures, end = [UNMEASURED], []
     if normal:
         baseline = values.get("baseline")
@@ -267,18 +267,18 @@ def draw(
 ) -> None:
     """Draw into `folder` the errors with the threshold, ROC, precision-recall, best and worst reconstructions.
 
-    `train` (M,) are errors of training rows; `rows(which)` gives those test rows and their reconstructions, (n, C, T)
-    each. Where no row has a label there is one kind of row, and no curve.
+    `train` (M,) are errors of training rows; `rows(which)` gives test rows and their reconstructions, (n, C, T) each.
+    Rows without labels are drawn as one kind, without curves.
     """
     under = f"{title}\n{fill(spec.split_rule, 80)}"
     anomaly = predictions.target != normal
-    told = both_sides(anomaly)
-    kinds = {"normal": ~anomaly, "anomaly": anomaly} if told else {"row": np.ones(len(anomaly), bool)}
+    labelled = both_sides(anomaly)
+    kinds = {"normal": ~anomaly, "anomaly": anomaly} if labelled else {"row": np.ones(len(anomaly), bool)}
     of_kinds = {f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}
     panel = errors_panel({"train": train, **of_kinds}, threshold)
     plots.save_panels([panel], folder / "errors", columns=1, title=under)
     by_error = ranked(predictions, normal, threshold)[0]
-    for name, curves in plots.CURVES.items() if told else ():
+    for name, curves in plots.CURVES.items() if labelled else ():
         plots.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
     chosen = {}
     for kind, of in kinds.items():
@@ -290,8 +290,10 @@ def draw(
 
 
 def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
-    """Rows of two CLASSES with the rank of the error, 0 to 1, as score of an anomaly; and the confusion matrix (2, 2)
-    at the threshold, None where no row has a label."""
+    """Rows of two CLASSES, scored by the rank of the error, 0 to 1; and the confusion matrix (2, 2) at the threshold.
+
+    The matrix is None without labels.
+    """
     from scipy.stats import rankdata
 
     anomaly, errors = predictions.target != normal, predictions.loss
@@ -303,7 +305,7 @@ def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Pre
 
 
 def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
-    """Histograms of each group's errors as shares, and the threshold; the last bin has all beyond."""
+    """Histograms of each group's errors as shares, and the threshold; the last bin includes larger errors."""
     everything = np.concatenate(list(groups.values()))
     top = max(np.percentile(everything, 99), 1.5 * threshold)
     edges = np.linspace(0, top, BINS + 1)
@@ -321,7 +323,7 @@ def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
 def reconstruction_panels(
     chosen: Mapping[str, Array], x: Array, outputs: Array, predictions: Predictions, spec: DataFacts
 ) -> list[Panel]:
-    """A panel for each chosen row: its first lead (T,) as it is and as it was reconstructed, the error in the title."""
+    """A panel for each chosen row: its first lead (T,) and the reconstruction, with the error in the title."""
     seconds = np.arange(x.shape[2]) / spec.rate_hz
     pairs: list[Panel] = []
     for kind, row in ((kind, row) for kind, rows in chosen.items() for row in rows):

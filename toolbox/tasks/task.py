@@ -1,4 +1,4 @@
-"""What the loop asks of a task, whichever it is: `Task`, and which of two monitored values is better."""
+"""`Task`, the interface between the loop and a task, and the comparison of monitored values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from toolbox.metrics import classification
 from toolbox.runs.predictions import Predictions
 from toolbox.training.losses import Mix
 
-LAST = "epoch"  # monitored where nothing is to be chosen: the last epoch is the best
+LAST = "epoch"  # monitor without a choice: the last epoch is the best
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a task reports on: the predictions of the test rows, and all that was known before these were opened.
+    """The input of a task's report: the predictions of the test rows, and all facts known before them.
 
-    `data` has spec, val and test; `train` are the training rows, cut to the steps of a short run. `fixed` is what
-    validation fixed, `val` its metrics. `predict(rows)` gives Predictions, `outputs(x)` the network's own outputs for
-    x (B, C, T). Files go into `folder`, figures only where `figures` says so.
+    `data` has spec, val and test; `train` are the training rows, cut to the steps of a short run. `fixed` holds the
+    values fixed on validation, `val` its metrics. `predict(rows)` gives Predictions, `outputs(x)` the network's raw
+    outputs for x (B, C, T). Files go into `folder`; `figures` asks for figures.
     """
 
     folder: Path
@@ -40,64 +40,64 @@ class Evaluation:
 
 
 class Task(Protocol):
-    """What the loop asks of a task. `monitor` is the metric behind the best epoch."""
+    """The methods of a task that the loop calls. `monitor` is the metric of the best epoch."""
 
     name: ClassVar[str]
-    fixed_file: ClassVar[str]  # in the run folder, of what validation fixed
+    fixed_file: ClassVar[str]  # in the run folder, with the values fixed on validation
     classes: tuple[str, ...]
     monitor: str
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The shape of what `per_row` keeps of a row."""
+        """The shape of the output of `per_row` for one row."""
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
-        """What is kept of the network's outputs for each row of x (B, C, T)."""
+        """The kept part (B, ...) of the network's outputs for x (B, C, T)."""
 
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
-        """The value to descend, from what `per_row` gave and labels (B,)."""
+        """The training loss, from outputs of `per_row` and labels (B,)."""
 
-    def pool(self, rows: Tensor, whose: np.ndarray) -> Tensor:
-        """What `per_row` would have given for R whole records; piece i of them is of record `whose[i]`."""
+    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+        """The outputs (R, ...) of R whole records from their pieces; piece i is of record `group[i]`."""
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
-        """What `per_row` gave for the rows `index`, on the host."""
+        """The predictions, on the host, from outputs of `per_row` for the rows `index`."""
 
     def measure(self, predictions: Predictions) -> dict[str, Any]:
         """The metrics of train or validation."""
 
     def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What the progress bar shows beside the loss, still on the device."""
+        """Metrics for the progress bar besides the loss, still on the device."""
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """What has to be decided on validation before the test set is opened."""
+        """The values fixed on validation before the test set is opened."""
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
-        """The test's metrics with their intervals, once tables, texts and figures are written."""
+        """Write tables, texts and figures; return the test's metrics with their intervals."""
 
     def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Put the test's metrics `values` on TensorBoard."""
 
 
-def means(rows: Tensor, whose: np.ndarray) -> Tensor:
-    """The mean (R, ...) of the rows (M, ...) of each group, where `whose` (M,) counts the groups from 0.
+def means(rows: Tensor, group: np.ndarray) -> Tensor:
+    """The mean (R, ...) of the rows (M, ...) of each group; `group` (M,) is the group of each row, from 0.
 
-    It is summed on the host, where the order of the sum, and so its last bit, is always the same.
+    Summed on the host in a fixed order, so that the last bit is always the same.
     """
-    order = np.argsort(whose, kind="stable")
-    counts = np.bincount(whose)
+    order = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
     sums = np.add.reduceat(rows.double().cpu().numpy()[order], np.cumsum(counts) - counts)
     means = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
     return torch.from_numpy(means).to(rows)
 
 
 def mode(monitor: str) -> str:
-    """Which way a monitored metric is better, min or max."""
+    """The better direction of a monitored metric, "min" or "max"."""
     return "min" if monitor in classification.LOWER_IS_BETTER else "max"
 
 
 def is_better(monitor: str, value: float, best: float | None) -> bool:
-    """Whether a monitored value beats the best so far; a number beats NaN, NaN beats nothing but having none."""
+    """Whether a monitored value beats the best so far; any number beats NaN, and NaN only beats None."""
     if best is None or np.isnan(best):
         return True
     return value < best if mode(monitor) == "min" else value > best

@@ -1,7 +1,7 @@
-"""A name becomes a method of scikit-learn that learns normal rows and scores others: what a network has to beat.
+"""Anomaly detectors of scikit-learn by name, baselines for networks.
 
-`BASELINES[name](train)` is fitted to rows (N, D) and gives a function from rows (M, D) to scores (M,), higher the
-odder.
+`BASELINES[name](train)` fits normal rows (N, D) and gives a function from rows (M, D) to scores (M,), higher for odder
+rows.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.floating]
 Scores = Callable[[Rows], NDArray[np.floating]]
 COMPONENTS = 8  # as many as the networks' codes have values
-MOST = 5_000  # rows that are compared with each other; of more as many are drawn
+MOST = 5_000  # rows compared with each other; a random sample of more rows
 TREES = 200
 NEIGHBOURS = 5
 SEED = 0

@@ -1,6 +1,6 @@
 """A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T).
 
-Weighting by class and averaging are the task's, so that they are the same for every loss.
+The task weights by class and averages, in the same way for every loss.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Mix(NamedTuple):
-    """Rows blended in pairs (mixup): share[i] (B,) float32 of row i, the rest of row partner[i] (B,) int64."""
+    """Rows blended in pairs (mixup): share[i] (B,) float32 of row i and the rest of row partner[i] (B,) int64."""
 
     partner: Tensor
     share: Tensor
 
     def only(self, chosen: Tensor) -> "Mix":
-        """The same where `chosen` (B,) holds; every other row is wholly its own."""
+        """The same blend for the rows `chosen` (B,); the other rows stay unblended."""
         own = torch.arange(len(chosen), device=chosen.device)
         return Mix(torch.where(chosen, self.partner, own), torch.where(chosen, self.share, 1.0))
 
@@ -85,5 +85,5 @@ def reconstruction_squared(outputs: Tensor, x: Tensor) -> Tensor:
     return (outputs - x).square().mean((1, 2))
 
 
-# Their names are among those of LOSSES, where they mean the same distance.
+# These names also exist in LOSSES, for the same distance.
 RECONSTRUCTION: dict[str, Loss] = {"l1": reconstruction_absolute, "mse": reconstruction_squared}

@@ -1,7 +1,4 @@
-"""A name becomes an optimizer; a rate left open is the optimizer's own default, which was measured on beats.
-
-A name becomes a learning-rate schedule, which the trainer asks once a batch and once an epoch.
-"""
+"""Optimizers and learning-rate schedules by name. Default rates were measured on beats."""
 
 import logging
 import math
@@ -34,7 +31,7 @@ DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.01}
 
 
 def settle(name: str, lr: float | None, weight_decay: float | None) -> tuple[float, float]:
-    """Learning rate and weight decay, each the optimizer's own default where it is None."""
+    """Learning rate and weight decay; None means the optimizer's default."""
     pick("optimizer", OPTIMIZERS, name)
     return DEFAULT_LR[name] if lr is None else lr, DEFAULT_WEIGHT_DECAY[name] if weight_decay is None else weight_decay
 
@@ -47,14 +44,14 @@ def get_optimizer(
     momentum: float = 0.9,
     weight_decay: float | None = None,
 ) -> Optimizer:
-    """Build the optimizer called `name` for parameters, or groups of them; `momentum` is beta 1 of the Adam family."""
+    """Build the optimizer `name` for parameters or groups of them; `momentum` is beta 1 of the Adam family."""
     lr, weight_decay = settle(name, lr, weight_decay)
     return OPTIMIZERS[name](parameters, lr, momentum, weight_decay)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a schedule is built from: epochs between steps, factor a step, and the length of the run."""
+    """The sizes of a schedule: epochs between steps, factor of a step, and the length of the run."""
 
     step: int
     lr_decay: float
@@ -70,7 +67,7 @@ SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
     "ReduceLROnPlateau": lambda optimizer, shape: torch_schedules.ReduceLROnPlateau(
         optimizer, shape.monitor_mode, factor=shape.lr_decay, patience=shape.step
     ),
-    # torch's own steps from the rate before, and so stays at 0 where a run that reached it is made longer.
+    # torch's version multiplies the previous rate, and so stays at 0 if a run that reached it is made longer.
     "CosineAnnealingLR": lambda optimizer, shape: torch_schedules.LambdaLR(
         optimizer, lambda epoch: (1 + math.cos(math.pi * epoch / max(1, shape.epochs))) / 2
     ),
@@ -81,7 +78,7 @@ SCHEDULERS: dict[str, Callable[[Optimizer, Shape], Any]] = {
         cycle_momentum=False,
     ),
 }
-# What of a schedule's state the number of epochs decides: it is never loaded, so that a longer run gets its own shape.
+# State that depends on the number of epochs; never loaded, so that a longer run gets its own shape.
 SHAPED_BY_EPOCHS = {"CosineAnnealingLR": set(), "OneCycleLR": {"total_steps", "_schedule_phases"}}
 
 
@@ -93,12 +90,12 @@ class Schedule:
         self.name = name
 
     def after_batch(self) -> None:
-        """Step what steps by batch."""
+        """Step a schedule that steps by batch."""
         if self.name == "OneCycleLR":
             self.inner.step()
 
     def after_epoch(self, monitored: float) -> None:
-        """Step what steps by epoch; `monitored` is the validation value that decides a plateau."""
+        """Step a schedule that steps by epoch; `monitored` is the validation value of a plateau."""
         if self.name == "ReduceLROnPlateau":
             self.inner.step(monitored)
         elif self.name != "OneCycleLR":
@@ -110,10 +107,10 @@ class Schedule:
         return {key: value for key, value in self.inner.state_dict().items() if key not in drop}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, in the shape this schedule was built with."""
+        """Resume from `state`, with this schedule's own shape."""
         self.inner.load_state_dict(state)
         if self.name in SHAPED_BY_EPOCHS and self.inner.last_epoch <= getattr(self.inner, "total_steps", math.inf):
-            # The optimizer came with the rate of the shape before, as did get_last_lr(), which torch would have us ask.
+            # Optimizer and get_last_lr(), which torch recommends, still hold the rate of the old shape.
             with warnings.catch_warnings(action="ignore"):
                 rates = self.inner.get_lr()
             for group, rate in zip(self.inner.optimizer.param_groups, rates, strict=True):
@@ -121,10 +118,8 @@ class Schedule:
 
 
 def warn_if_reshaped(name: str, before: int, now: int) -> None:
-    """Warn where another number of epochs changes a schedule that is shaped by it."""
+    """Warn if a new number of epochs changes the shape of the schedule."""
     if before != now and name in SHAPED_BY_EPOCHS:
         what = f"{name} was shaped for {before} epochs and is now for {now}"
-        why = (
-            "the learning rate goes on from another place of its curve, so the result is not that of a run started with"
-        )
+        why = "the learning rate resumes at another point of its curve, so the result differs from a run started with"
         log.warning("%s: %s %d epochs", what, why, now)

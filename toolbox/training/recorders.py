@@ -1,6 +1,6 @@
 """Records of a training: TensorBoard events and the losses of its steps.
 
-`Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the end; it is handed its images.
+`Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the end; the caller gives images.
 """
 
 import threading
@@ -21,7 +21,7 @@ from toolbox.metrics.classification import METRICS
 from toolbox.runs.predictions import Predictions
 
 LOSSES = "loss_per_step.npz"  # in a run folder
-RATES = ("lr", "backbone_lr")  # of the head, or of all; of the layers before the head, where they have their own
+RATES = ("lr", "backbone_lr")  # of the head or the whole network; of the layers before the head
 Images = Mapping[str, NDArray[np.uint8]]  # tag -> (H, W, 3)
 
 
@@ -38,7 +38,7 @@ class Board:
     def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
         """Draw the network as it runs on `example`, the inputs of one row."""
         training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph where no gradient is asked for
+        torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph without gradients
         try:
             with self._writing(), warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning):
                 self.writer.add_graph(model.eval(), example)
@@ -88,7 +88,7 @@ class Board:
             self.writer.add_pr_curve(f"{tag}/{name}", predictions.target == k, predictions.scores[:, k], step)
 
     def hparams(self, settings: dict[str, Any], values: dict[str, Any]) -> None:
-        """The run's flags beside the figures of its test, in the run's own event file."""
+        """Add the run's flags and the figures of its test to its event file."""
         from torch.utils.tensorboard.summary import hparams
 
         simple = bool | int | float | str
@@ -99,13 +99,13 @@ class Board:
                 self.writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Write the remaining events."""
         with self._writing():
             self.writer.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Make one line of what the system refuses to the file of events."""
+        """Turn a failed write of the event file into a ResourceError."""
         try:
             yield
         except OSError as error:
@@ -114,19 +114,19 @@ class Board:
 
 
 def _raised_again(thread: threading.ExceptHookArgs) -> None:
-    """The thread that writes events dies of a full disk, and the next call of its writer raises the reason."""
+    """Ignore an OSError of the thread that writes events: the next call of its writer raises the error."""
     if not issubclass(thread.exc_type, OSError):
         threading.__excepthook__(thread)
 
 
 class StepLosses:
-    """The training loss of every step of the epochs that are done: `loss` (S,) and the `epoch` (S,) of each."""
+    """The training loss of every step of the finished epochs: `loss` (S,) and the `epoch` (S,) of each."""
 
     def __init__(self) -> None:
         self.epochs: dict[int, NDArray[np.float32]] = {}
 
     def add(self, epoch: int, losses: Tensor) -> None:
-        """Take in the losses (steps,) of an epoch; the one place where they are read from the device."""
+        """Add the losses (steps,) of an epoch; only this reads them from the device."""
         self.epochs[epoch] = losses.float().cpu().numpy()
 
     def arrays(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class StepLosses:
 
     @classmethod
     def load(cls, path: Path) -> "StepLosses":
-        """Read what `save` wrote; a ValueError where it is anything else."""
+        """Read a file of `save`. Raises ValueError for any other file."""
         losses = cls()
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -155,7 +155,7 @@ class StepLosses:
         return {name: torch.from_numpy(values) for name, values in self.arrays().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state`; a ValueError where it is not two tensors alike."""
+        """Resume from `state`. Raises ValueError unless it holds two tensors of equal length."""
         epoch, loss = state["epoch"].numpy(), state["loss"].numpy()
         if (epoch.dtype, loss.dtype) != (np.int32, np.float32) or not epoch.shape == loss.shape == (len(loss),):
             raise ValueError("the losses of its steps are no numbers, or not one a step")

@@ -1,9 +1,9 @@
-"""A name becomes the order in which the rows of the training set are drawn in an epoch.
+"""Samplers by name: the order of the training rows in an epoch.
 
-Without a name every row is visited once. The others draw as many rows, with replacement: `equal` and `importance` so
-that the classes appear equally often, or in proportion to the importance the dataset gives them; `records` so that a
-record's rows of a class count by the root of their number. The first two as weights of the loss are `--class-balance`.
-None ever touches validation or test data.
+Without a sampler every row is visited once. Samplers draw as many rows with replacement: `equal` gives each class the
+same share, `importance` a share in proportion to the dataset's importance of the class; `records` weighs a record's
+rows of a class by the root of their number. `--class-balance` uses the first two as weights of the loss. Samplers only
+affect training rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
-# The share of an epoch, or of the loss, that each class is to have, up to a factor.
+# The target share of each class in an epoch, or in the loss, up to a factor.
 BALANCES: dict[str, Callable[[Sequence[float]], Sequence[float]]] = {
     "equal": lambda importance: [1.0] * len(importance),
     "importance": lambda importance: importance,
@@ -33,7 +33,7 @@ def class_weights(balance: str, labels: Tensor, importance: Sequence[float]) -> 
 
 
 def _by_class(balance: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
-    """The weight of a row's class, of several labels their mean, and 1 of none."""
+    """The weight of a row's class; the mean of several labels, 1 without a label."""
     weights = class_weights(balance, labels, importance)
     if labels.ndim == 1:
         return weights[labels]
@@ -44,7 +44,7 @@ def _by_record(labels: Tensor, importance: Sequence[float], records: NDArray[np.
     """Each class in proportion to its rows; within it each record in proportion to the square root of its own."""
     names, of = np.unique(records, return_inverse=True)
     if names.tolist() == [""]:
-        raise UsageError("--sampler records: these rows do not say which record they are of", hint="--sampler equal")
+        raise UsageError("--sampler records needs rows with record names, this data has none", hint="--sampler equal")
     if labels.ndim > 1:  # rows of the same set of labels are a class
         labels = (
             torch.unique(labels, dim=0, return_inverse=True)[1] if labels.shape[1] else labels.new_zeros(len(labels))
@@ -62,17 +62,17 @@ SAMPLERS: dict[str, Callable[[Tensor, Sequence[float], NDArray[np.str_]], Tensor
 
 
 def row_weights(sampler: str, labels: Tensor, importance: Sequence[float], records: NDArray[np.str_]) -> Tensor:
-    """How often each row (N,) is drawn, up to a factor. Raises UsageError where records are asked for and not known."""
+    """The sampling weight of each row (N,), up to a factor. Raises UsageError for `records` without record names."""
     return pick("sampler", SAMPLERS, sampler)(labels, importance, records)
 
 
 def epoch_order(
     weights: Tensor | None, rows: int, *, seed: int, epoch: int, members: int = 1, batch: int = 1
 ) -> Tensor:
-    """Indices (M * N,) into N rows of these weights, a pure function of its arguments.
+    """Indices (M * N,) into N rows of these weights, a pure function of the arguments.
 
-    Of several members each has an order of its own, that of the first being that of one network alone; each batch of M
-    * `batch` rows has `batch` rows of every member, one member after the other.
+    Each of M members has its own order; the first member's order is that of a single network. Each batch of M * `batch`
+    rows has `batch` rows of every member, one member after the other.
     """
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
     orders = torch.stack([_order(weights, rows, generator) for _ in range(members)])  # (M, N)

@@ -1,4 +1,4 @@
-"""A network starts from the weights of another run: what fits by name and shape is taken, and may be frozen."""
+"""Initial weights from another run: tensors of equal name and shape are loaded, and may be frozen."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import checkpoints, fitting
 from toolbox.runs.folder import BEST, RunFolder
 
-IMAGENET = "imagenet"  # in place of a run: the weights that are published with a network
+IMAGENET = "imagenet"  # in place of a run: the published weights of a network
 HEAD = "head."
-NAMED = 5  # of the tensors that are not taken over, in the log
+NAMED = 5  # reinitialised tensors in the log, at most
 log = logging.getLogger("commander")
 
 
 def find(source: str, root: Path) -> Path:
-    """The checkpoint that `source` means: a file, or the best of a run folder or of a run below `root` of that name."""
+    """The checkpoint of `source`: a file, or the best checkpoint of a run folder or of a run name below `root`."""
     path = Path(source)
     if path.is_file():
         return path
@@ -28,17 +28,17 @@ def find(source: str, root: Path) -> Path:
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
         known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
-        what = "no run and no checkpoint is called so" if folder is None else f"the folder has no {BEST}"
+        what = "unknown run or checkpoint" if folder is None else f"the folder has no {BEST}"
         hint = "--pretrained with a run, folder or file"
-        raise CheckpointError(f"{what}; runs with one are {known}", where=source, hint=hint)
+        raise CheckpointError(f"{what}; runs with a best checkpoint: {known}", where=source, hint=hint)
     return folder / BEST
 
 
 def load(model: nn.Module, path: Path, classes: Sequence[str]) -> dict[str, Any]:
-    """Put what fits of the checkpoint at `path` into `model`; other tensors stay. What was taken, for config.json.
+    """Load the fitting tensors of the checkpoint at `path` into `model`; others stay. Returns the entry of config.json.
 
-    The head of a run with other `classes` is not taken, though it may have as many. Raises CheckpointError where
-    nothing fits but perhaps the head, which is another network's checkpoint.
+    The head of a run with other `classes` is not loaded, even if it has the same size. Raises CheckpointError for a
+    checkpoint of another network: no tensor before the head fits.
     """
     state = checkpoints.load(path)
     own, weights = model.state_dict(), state["model"]
@@ -49,13 +49,13 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> dict[str, Any]
         raise CheckpointError(f"its weights are of another type: {differ}", where=str(path), hint="another checkpoint")
     left = [f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken]
     if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):
-        what = f"no weight of it fits: {'; '.join(left[:NAMED])}"
+        what = f"none of its weights fits: {'; '.join(left[:NAMED])}"
         raise CheckpointError(what, where=str(path), hint="the --model-name it was trained with")
     model.load_state_dict(own | taken)
     checkpoint, epoch = f"{path.parent.name}/{path.name}", state["epoch"]
-    log.info("took %d of %d tensors from %s, epoch %d", len(taken), len(own), checkpoint, epoch)
+    log.info("loaded %d of %d tensors from %s, epoch %d", len(taken), len(own), checkpoint, epoch)
     if left:
-        log.info("begun anew: %s", "; ".join(left[:NAMED]) + ("; ..." if len(left) > NAMED else ""))
+        log.info("reinitialised: %s", "; ".join(left[:NAMED]) + ("; ..." if len(left) > NAMED else ""))
     return {"checkpoint": checkpoint, "epoch": epoch, "tensors_loaded": len(taken), "tensors_left": left}
 
 
@@ -64,7 +64,7 @@ def _difference(own: Tensor, other: Tensor | None) -> str:
 
 
 def _classes(run: Path) -> list[str] | None:
-    """The classes of the run whose checkpoint this is; None where it does not say."""
+    """The classes of the checkpoint's run; None if unknown."""
     try:
         return list(RunFolder(run).read_json("config.json")["data"]["classes"])
     except (CheckpointError, LookupError, TypeError):
@@ -72,7 +72,7 @@ def _classes(run: Path) -> list[str] | None:
 
 
 def only_head(model: nn.Module) -> None:
-    """Leave nothing to train but the network's last part, `model.head`."""
+    """Freeze everything but `model.head`."""
     head = _head(model, "--train head", hint="--train all")
     model.requires_grad_(False)
     head.requires_grad_(True)
