@@ -319,20 +319,20 @@ class Trainer:
             "rng": devices.random_state(self.device),
         }
 
-    def load_state_dict(self, state: dict[str, Any], *, anew: bool = False) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, reinitialise: bool = False) -> None:
         """Resume from `state`; the caller loads the weights, so that its errors can name their file.
 
-        `anew` takes over epochs and history, but restarts optimizer, schedule and the current epoch.
+        `reinitialise` takes over epochs and history, but restarts optimizer, schedule and the current epoch.
         """
         if lacking := self.state_dict().keys() - state.keys() - {OF_STEPS}:
             raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
-        if why := fitting.unfinished(state, self.epoch) or ("" if anew else self._misfit(state)):
+        if why := fitting.unfinished(state, self.epoch) or ("" if reinitialise else self._misfit(state)):
             raise CheckpointError(f"the checkpoint does not fit this run: {why}")
         self.epoch, best, self.history = state["epoch"], state["best"], [*state["history"]]
         self.best = None if best is None else {"epoch": best["epoch"], "value": float(best["value"])}
         if OF_STEPS in state:
             self.losses.load_state_dict(state[OF_STEPS])
-        if anew:
+        if reinitialise:
             return
         self.seconds = state["seconds"]
         self.optimizer.load_state_dict(state["optimizer"])

@@ -49,12 +49,12 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
             data, bare = _data_to_test_on(trained), flags
             if flags.task != "detect":  # these need the run's own training rows
                 bare = flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
-            trainer = trained.restored(bare, data, path, state, anew=True)
+            trainer = trained.restored(bare, data, path, state, reinitialise=True)
             name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
             which, known = _name(trained, differences, "short_run" in trained.typed) + name, Exposure.of_run(run)
         else:
             shortened = "short_run" in trained.differences
-            flags, trainer, _ = trained.reopened(load, differences, anew=shortened)
+            flags, trainer, _ = trained.reopened(load, differences, reinitialise=shortened)
             which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
         with closing(board) if (board := _board(trained, trainer, which)) else nullcontext():
             _test(flags, trainer, run, which, board=board, exposure=known)

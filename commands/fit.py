@@ -68,14 +68,14 @@ def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_da
     trained.permit(differences)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
-        flags, trainer, anew = trained.reopened(load, differences)
-        _prepare(replace(trained, flags=flags), trainer, differences, anew=anew)
+        flags, trainer, reinitialise = trained.reopened(load, differences)
+        _prepare(replace(trained, flags=flags), trainer, differences, reinitialise=reinitialise)
         log.info("resuming after epoch %d and %d batches", trainer.epoch, trainer.meter.steps if trainer.meter else 0)
         _train(flags, trainer, run, stop, tested=tested)
 
 
-def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[Any]], *, anew: bool) -> None:
-    """Bring a run's files to the state of the checkpoint; with `anew`, save the reinitialised optimizer.
+def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[Any]], *, reinitialise: bool) -> None:
+    """Bring a run's files to the state of the checkpoint; with `reinitialise`, save the new optimizer.
 
     Raises UsageError for an imported run.
     """
@@ -92,10 +92,10 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     known = exposure(run, config, differences)
     if differences.keys() & build.of_rows() or not (run / KEPT).exists():
         build.remember(flags, run, trainer.data, [known] if known else [])
-    if anew and not differences:
+    if reinitialise and not differences:
         what = "this checkpoint is older than an --override of the run; optimizer and schedule are reinitialised"
         log.warning("%s after epoch %d", what, trainer.epoch)
-    if anew:  # the reinitialised optimizer and its flags are saved together
+    if reinitialise:  # the reinitialised optimizer and its flags are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
     run.write_json("config.json", _config(trained, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill between a checkpoint and its line here loses the line

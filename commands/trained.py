@@ -144,21 +144,24 @@ class TrainedRun:
         stored = self.config["data"]["checksum"]
         return {} if data.checksum == stored else {build.CHECKSUM: [stored[:12], data.checksum[:12]]}
 
-    def restored(self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, anew: bool) -> Trainer:
-        """A trainer with the weights of the checkpoint `state` at `path` and, unless `anew`, its optimizer state."""
+    def restored(
+        self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, reinitialise: bool
+    ) -> Trainer:
+        """A trainer with the weights of the checkpoint `state` at `path` and, unless `reinitialise`, its optimizer
+        state."""
         trainer = build.build(flags, data)
         with checkpoints.restoring(path):
             checkpoints.load_weights(trainer.model, state["model"], str(path))
-            trainer.load_state_dict(state, anew=anew)
+            trainer.load_state_dict(state, reinitialise=reinitialise)
         return trainer
 
     def reopened(
-        self, load: Callable[[Flags], Data], differences: dict[str, list[Any]], *, anew: bool = False
+        self, load: Callable[[Flags], Data], differences: dict[str, list[Any]], *, reinitialise: bool = False
     ) -> tuple[Flags, Trainer, bool]:
         """Flags, the trainer of the run on its own data at the checkpoint `which`, and whether an --override applies.
 
-        `anew`, an --override and an imported run reinitialise optimizer and schedule. Another checksum of the data is
-        added to `differences`, and needs --override.
+        `reinitialise`, an --override and an imported run reinitialise optimizer and schedule. Another checksum of the
+        data is added to `differences`, and needs --override.
         """
         path, state = checkpoints.find(self.run, self.which)
         if (self.run / HISTORY).exists():
@@ -170,8 +173,8 @@ class TrainedRun:
         overridden = bool(differences) or checkpoints.predates(path, state, self.config)
         flags = self.flags.replace(start_epoch=state["epoch"]) if overridden else self.flags
         data = data if differences else self.ruled(data)
-        anew = anew or overridden or "imported" in self.config
-        return flags, self.restored(flags, data, path, state, anew=anew), overridden
+        reinitialise = reinitialise or overridden or "imported" in self.config
+        return flags, self.restored(flags, data, path, state, reinitialise=reinitialise), overridden
 
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:

@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,13 @@ LITERALS = {
     "toolbox/": "columns of logger.json, facts of the data; it knows no flags",
     "trainer.py": "parts of a checkpoint and columns of logger.json; it knows no flags",
 }
+
+# Words in place of which a noun or a plain verb stands.
+BANNED = (
+    "whoever", "anew", "beside", "nobody", "of no use", "say so", "says so", "is said", "are said", "is told",
+    "are told", "is asked", "are asked", "go on", "goes on", "gone on", "begun", "come about", "comes about",
+    "those that", "what is", "what was", "what a", "what no", "by hand", "of chance", "held to", "no rivals",
+)  # fmt: skip
 
 
 def name(path: Path) -> str:
@@ -158,6 +166,12 @@ def literal_words(node: ast.AST) -> list[str]:
         return text.value.split() if isinstance(text, ast.Constant) and isinstance(text.value, str) else []
     parts = node.keys if isinstance(node, ast.Dict) else node.elts
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+
+
+def test_texts_are_plain() -> None:
+    phrases = re.compile(rf"\b({'|'.join(BANNED)})\b", re.IGNORECASE)
+    texts = [(place, node.value) for place, node in nodes(ast.Constant) if isinstance(node.value, str)]
+    assert [(place, phrases.findall(text)) for place, text in texts if " " in text and phrases.search(text)] == []
 
 
 def test_nothing_is_printed_asserted_or_exited() -> None:

@@ -168,7 +168,7 @@ def _lead(number: int, line: str) -> WfdbLead:
     file, form = known["file"], known["format"]
     if (file, form) != ("~", "0"):
         if not re.fullmatch(r"[-\w]+(\.\w+)?", file):
-            raise ValueError(f"the signal file of lead {number} is {file[:40]!r}, no name of a file beside the header")
+            raise ValueError(f"the signal file of lead {number} is {file[:40]!r}, no file name in its folder")
         if form not in FORMATS:
             raise ValueError(f"the format of lead {number} is {form[:40]!r}, not one of {' '.join(FORMATS)}")
     gain = float(known["gain"] or 0)
