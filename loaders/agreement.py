@@ -73,6 +73,6 @@ def _of_samples(x: Any, shape: tuple[int, ...], side: str) -> str:
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape != shape:
         kind = getattr(x, "dtype", type(x).__name__)
         return f"{side}.x is {np.shape(x)} {kind}, by its spec it must be {shape} float32"
-    if isinstance(x, np.memmap) or (finite := np.isfinite(x).reshape(len(x), -1).all(1)).all():
+    if isinstance(x, np.memmap) or (finite := np.isfinite(x)).all():
         return ""
-    return f"{side}.x is not finite, first in row {int(np.argmin(finite))}"
+    return f"{side}.x is not finite, first in row {int(np.argmin(finite.reshape(len(x), -1).all(1)))}"

@@ -17,7 +17,7 @@ from commands import compare
 from loaders import DATASETS
 from loaders.base import Split
 from loaders.datasets import ecg5000, table
-from loaders.declaration import Request
+from loaders.declaration import Files, Request
 from loaders.families import by_patient as patients
 from loaders.splits import Fold, Holdout, drawn
 from toolbox import files
@@ -152,7 +152,7 @@ def own_rows() -> Split:
 
 
 def request(name: str, val_fraction: Holdout, seed: int) -> Request:
-    dataset = replace(DATASETS[name], files=None)
+    dataset = replace(DATASETS[name], files=Files())
     return Request(name, dataset, Path(), None, None, "error", val_fraction, seed)
 
 

@@ -273,7 +273,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a classifier": (("--model-name", "cnn1d_3"), ("cnn1d_3 is not a network for --task detect", "conv_ae")),
     "an autoencoder to classify": (
         ("--task", "classify", "--model-name", "conv_ae"),
-        ("no network to classify with", "resnet1d"),
+        ("is not a network for --task classify", "resnet1d"),
     ),
     "a sampler": (("--sampler", "equal"), ("--sampler is only valid with --task classify",)),
     "a balance": (("--class-balance", "equal"), ("--class-balance is only valid with --task classify",)),

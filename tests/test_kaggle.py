@@ -204,7 +204,7 @@ def test_records_that_the_index_names_and_that_are_not_there_are_said(
     write_record(tmp_path, "201")
     (tmp_path / "RECORDS").write_text("201\n202\n203\n")
     assert set(row_forms.kaggle_beats(tmp_path)["record"]) == {"201"}
-    assert "records that RECORDS names and that are not here: 202 203" in caplog.text
+    assert "records in RECORDS are missing: 202 203" in caplog.text
 
 
 @pytest.mark.parametrize("rate_hz", [10, 359.999999, 99999.999999])

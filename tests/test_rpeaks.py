@@ -110,7 +110,7 @@ def test_noise_is_told_from_beats(rate_hz: int) -> None:
 
 
 def test_a_rate_too_low_for_beats_is_refused() -> None:
-    with pytest.raises(DataError, match=r"not found in a signal of 40 Hz.*50 Hz or more"):
+    with pytest.raises(DataError, match=r"the signal has 40 Hz.*50 Hz or more"):
         rpeaks.in_signal(np.zeros(1000), 40)
 
 

@@ -290,5 +290,5 @@ def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
 
 
 def test_a_split_column_of_ones_own_and_other_folds_are_no_axis(root: Path) -> None:
-    with pytest.raises(UsageError, match="--val-fold is not for a configuration"):
+    with pytest.raises(UsageError, match="--val-fold cannot be combined with folds"):
         cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))
