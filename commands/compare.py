@@ -74,6 +74,9 @@ def load(run: RunFolder) -> Tested:
     if predictions.scores.shape[1] != len(classes):
         what = "--compare needs a classifier, the run is a detector"
         raise CheckpointError(what, where=str(path), hint="a classifier's run")
+    if predictions.target.ndim != 1:
+        what = "--compare needs one class a row, the rows have several labels or none"
+        raise CheckpointError(what, where=str(path), hint="runs on rows with one class")
     in_order = predictions.of(np.lexsort((predictions.index, predictions.record)))
     return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order)
 

@@ -12,13 +12,16 @@ from toolbox import files
 
 Array = NDArray[Any]
 CSV_DIGITS = 6
-# Kinds of dtype, number of axes.
-FORMS = {"index": ("iu", 1), "record": ("U", 1), "target": ("iu", 1), "scores": ("f", 2), "loss": ("f", 1)}
+# Kinds of dtype, possible numbers of axes.
+FORMS = {"index": ("iu", {1}), "record": ("U", {1}), "target": ("iu", {1, 2}), "scores": ("f", {2}), "loss": ("f", {1})}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows of a split: `index` (N,) in the source, `record` (N,) or "", `target` (N,), `scores` (N, K), `loss` (N,)."""
+    """Rows of a split: `index` (N,) in the source, `record` (N,) or "", `target`, `scores` (N, K), `loss` (N,).
+
+    The target is the class (N,) of each row, 0 or 1 for each of K labels (N, K), or (N, 0) without targets.
+    """
 
     index: Array
     record: Array
@@ -49,27 +52,29 @@ class Predictions:
         rows = len(self.index) if self.index.ndim == 1 else -1
         for name, (kinds, dims) in FORMS.items():
             array = getattr(self, name)
-            if array.ndim != dims or array.dtype.kind not in kinds or len(array) != rows:
+            if array.ndim not in dims or array.dtype.kind not in kinds or len(array) != rows:
                 return f"{name} has the shape {array.shape} and the type {array.dtype}"
         if not np.isfinite(self.scores).all():
             return "scores are not all finite"
-        classes = self.scores.shape[1]
-        if classes > 1 and rows and not (self.target.min() >= 0 and self.target.max() < classes):
-            return f"target names classes beyond the {classes} with scores"
+        classes, target = self.scores.shape[1], self.target
+        if target.ndim == 2 and target.shape[1] not in (0, classes):
+            return f"target has {target.shape[1]} labels a row, the scores have {classes}"
+        most = 1 if target.ndim == 2 else classes - 1
+        if classes > 1 and target.size and not 0 <= target.min() <= target.max() <= most:
+            return f"target has values from {target.min()} to {target.max()}, allowed are 0 to {most}"
         return ""
 
     def save_csv(self, path: Path, classes: Sequence[str]) -> None:
-        """Write row, record, true and predicted class, and one probability a class."""
+        """Write row, record, true and predicted class, and one probability a class.
+
+        Of many labels `true` has the names with ";" between them, and nothing is predicted without thresholds.
+        """
         import pandas as pd
 
-        names = np.array(classes)
-        table = pd.DataFrame(
-            {
-                "row": self.index,
-                "record": self.record,
-                "true": names[self.target],
-                "predicted": names[self.scores.argmax(1)],
-            }
-        )
+        table, names = pd.DataFrame({"row": self.index, "record": self.record}), np.array(classes)
+        if self.target.ndim == 1:
+            table = table.assign(true=names[self.target], predicted=names[self.scores.argmax(1)])
+        else:
+            table["true"] = [";".join(names[: labels.size][labels == 1]) for labels in self.target]
         table = table.join(pd.DataFrame(self.scores, columns=[f"p_{name}" for name in classes]))
         files.write_text(path, table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}f"))
