@@ -14,7 +14,6 @@ from toolbox.errors import program
 from toolbox.flags import COMMAND, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
 from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
 from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
-from toolbox.parser import Parser
 
 DESCRIPTION = f"""Train networks on ECG recordings and test them honestly.
 
@@ -295,17 +294,16 @@ CLOSED = "leaves the test rows closed, --strict-split opens them"
 log = logging.getLogger("commander")
 
 
-def build_parser(extra: Iterable[Flag] = ()) -> Parser:
-    """The parser of the commander's flags; adds the `extra` flags of datasets and plug-ins to `FLAGS`."""
+def add_flags(extra: Iterable[Flag]) -> None:
+    """Add the flags of datasets and plug-ins to `FLAGS`."""
     global FLAGS
     if extra := [flag for flag in extra if flag.name not in FLAGS.by_name]:
         FLAGS = FLAGS.extended(extra)
-    return FLAGS.parser
 
 
-def parse(argv: Sequence[str], extra: Iterable[Flag] = ()) -> dict[str, Any]:
-    """The typed flags by name, with `extra` flags of datasets and plug-ins; UsageError if one cannot be read."""
-    typed = vars(build_parser(extra).parse_args(argv))
+def parse(argv: Sequence[str]) -> dict[str, Any]:
+    """The typed flags by name. Raises UsageError if one cannot be read."""
+    typed = FLAGS.parse(argv)
     return typed | ({"test": True} if "test_on" in typed else {})
 
 

@@ -6,4 +6,4 @@ The import of this package adds the datasets' own flags to `args.FLAGS`.
 import args
 from loaders import own_flags
 
-args.build_parser(own_flags())
+args.add_flags(own_flags())

@@ -283,7 +283,8 @@ WARMUP = Flag("--warmup", TRAINING, "epochs of rising learning rate", type=int, 
 def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = cells.configuration({"dataset": "synth"}).name
     monkeypatch.setattr(args, "FLAGS", args.FLAGS)
-    assert "--warmup N" in args.build_parser([WARMUP]).format_help()
+    args.add_flags([WARMUP])
+    assert "--warmup N" in args.FLAGS.parser.format_help()
     assert args.parse(["--warmup", "3"]) == {"warmup": 3}
     assert args.complaints({"warmup": 0}) == ["--warmup is 0, must be from 1 to a billion"]
     assert args.needed({"test": True, "warmup": 3}) == {"test": True}  # the weights are there

@@ -14,7 +14,7 @@ TOP = {"__main__.py", "commander.py", "args.py", "trainer.py", "research.py"}
 # What each layer may import besides itself.
 MAY_IMPORT = {
     "toolbox": (),
-    "args": ("toolbox.errors", "toolbox.flags", "toolbox.parser"),
+    "args": ("toolbox.errors", "toolbox.flags"),
     "loaders": ("toolbox",),
     "models": ("toolbox", "loaders.base"),
     "trainer": ("toolbox", "loaders", "models"),
