@@ -2,10 +2,16 @@
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
 EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
-# The quick test files, without test_.
-FAST := archives args augment base beats bootstrap cache calibration checkpoints detection diagnoses edf errors files \
-	habits house jackknife lead_names losses matching optimizers outputs predictions rhythm schedulers symbols tasks \
-	temporary thresholds units
+# The quick test files.
+FAST := loaders/families/test_beats loaders/families/test_diagnoses loaders/families/test_rhythm \
+	loaders/families/test_symbols loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \
+	loaders/formats/test_lead_names loaders/formats/test_units loaders/test_augment loaders/test_base test_args \
+	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_bootstrap \
+	toolbox/metrics/test_calibration toolbox/metrics/test_jackknife toolbox/runs/test_checkpoints \
+	toolbox/runs/test_predictions toolbox/tasks/test_detection toolbox/tasks/test_tasks \
+	toolbox/tasks/test_thresholds toolbox/test_errors toolbox/test_files toolbox/test_outputs \
+	toolbox/test_temporary toolbox/training/test_losses toolbox/training/test_optimizers \
+	toolbox/training/test_schedulers
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit
@@ -20,7 +26,7 @@ test: lint types ## set up and run all checks and tests
 	$(PYTEST) --durations=10
 
 test-fast: .venv/ready-dev ## run a minute of the tests, before every commit
-	.venv/bin/python -m pytest -n 2 $(FAST:%=tests/test_%.py)
+	.venv/bin/python -m pytest -n 2 $(FAST:%=tests/%.py)
 
 lint: .venv/ready-dev ## check style and format, change nothing
 	.venv/bin/ruff check .

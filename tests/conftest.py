@@ -1,71 +1,25 @@
 """What several test files share: a tiny dataset, the real recordings where they are, and the command as a real
 process."""
 
-import io
-import json
-import logging
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
-from html.parser import HTMLParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 # The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-import torch
-from preloaded import Preloaded
 
+from helpers.commands import SHORT, STARTED, carried_out, commander, hear_signals
+from helpers.data import SHARED, make_spec, test_set_is_closed
+from helpers.servers import server  # noqa: F401
 from loaders import get_data
-from loaders.base import Data, DataSpec, Split
+from loaders.base import Data, Split
 from loaders.synthetic import beats
-from models import VISION
 from toolbox.metrics import bootstrap
-
-ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
-MITDB_ZIP = "mit-bih-arrhythmia-database-1.0.0.zip"
-KAGGLE_SAMPLE = "kaggle-heartbeat-sample"
-
-
-def make_spec(
-    *,
-    channels: int = 1,
-    samples: int = 187,
-    classes: tuple[str, ...] = ("N", "S", "V", "F", "Q"),
-    image: tuple[int, int] | None = None,
-) -> DataSpec:
-    importance = (1.0, 2.0, 2.0, 2.0, 0.5)[: len(classes)]
-    leads, view = tuple(f"lead{i}" for i in range(channels)), "chart" if image else "beat"
-    facts = (channels, samples, 125, "mV", leads, classes, importance, "generated", "none", "none")
-    return DataSpec("tiny", view, *facts, image=image)
-
-
-# What can be seen of these without seconds of work is in test_vision.py.
-BIG = (
-    "resnet50",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "efficientnet_b3",
-    "convnext_tiny",
-    "convnext_base",
-    "vit_b_16",
-)
-
-
-def spec_for(name: str, **facts: Any) -> DataSpec:
-    """Facts of data that the network `name` takes: small charts for one of vision, else beats."""
-    return make_spec(image=(64, 96) if name in VISION else None, **facts)
 
 
 @pytest.fixture(scope="session")
@@ -145,44 +99,7 @@ def closed(tmp_path: Path, synth_cache: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_set_is_closed(root: Path) -> bool:
-    return not list((root / "synth" / "cache").glob("test-*"))
-
-
 test_set_is_closed.__test__ = False
-
-
-class Page(HTMLParser):
-    """What a page loads from elsewhere."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loaded: list[str] = []
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loaded += [value for name, value in attrs if name in ("src", "href", "data")]
-
-
-def offline() -> dict[str, str]:
-    """An environment in which no server can be reached, on any machine."""
-    nowhere = "http://127.0.0.1:9"
-    return {
-        **os.environ,
-        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
-        "no_proxy": "",
-    }
-
-
-STARTED: list[subprocess.Popen] = []
-SIGNALS = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-
-
-def hear_signals() -> None:
-    """A command that was carried out in this process ignores them since its end, and what is started here would for
-    good."""
-    for signum, answer in SIGNALS.items():
-        signal.signal(signum, answer)
 
 
 @pytest.fixture(autouse=True)
@@ -199,70 +116,6 @@ def nothing_left_running() -> Iterator[None]:
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def launch(
-    *flags: object,
-    program: Path = ROOT,
-    script: str = "commander.py",
-    env: Mapping[str, str] = MappingProxyType({}),
-    preloaded: bool = True,
-    **how: Any,
-) -> subprocess.Popen:
-    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen.
-
-    Its imports are made once for all commands, unless `preloaded` is False.
-    """
-    command = [sys.executable, *([str(program / script)] if script else []), *map(str, flags)]
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
-    STARTED.append((Preloaded if preloaded else subprocess.Popen)(command, env={**offline(), **env}, **how))
-    return STARTED[-1]
-
-
-def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace:
-    """Wait for a command: its exit code, stdout, stderr, and the JSON of stdout's last line where there is one."""
-    out, err = process.communicate(timeout=timeout_s)
-    return ended(process.returncode, out, err)
-
-
-def ended(code: int, out: str, err: str) -> SimpleNamespace:
-    lines = out.strip().splitlines()
-    result = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
-    return SimpleNamespace(code=code, out=out, err=err, result=result)
-
-
-def commander(*flags: object, **how: Any) -> SimpleNamespace:
-    """Run the command to its end."""
-    return finish(launch(*flags, **how))
-
-
-def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -> SimpleNamespace:
-    """Run the command to its end in this process: all that `commander` gives, without the seconds of a new one's
-    imports.
-
-    For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams,
-    imports.
-    """
-    from commander import main
-
-    out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
-    # So that the command sets up its own, as it does alone.
-    handlers, level, root.handlers = (root.handlers, root.level, [])
-    root.setLevel(logging.WARNING)
-    try:
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name, value in {**offline(), **env}.items():
-                patch.setenv(name, value)
-            patch.setattr(tempfile, "tempdir", None)  # asked of the environment anew
-            code = main([*map(str, flags)])
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        hear_signals()
-    return ended(code, out.getvalue(), err.getvalue())
-
-
-SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--no-figures")
 
 
 @pytest.fixture(scope="session")
@@ -291,31 +144,3 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Pa
 def copied_run(root: Path, plain_run: Path) -> Path:
     """A copy of it that can be damaged."""
     return shutil.copytree(plain_run, root / "synth" / "runs" / plain_run.name)
-
-
-def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:
-    """The tensors of a run's checkpoint."""
-    return torch.load(run / name, weights_only=True)["model"]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, history, losses of steps and results of two runs are equal to the last bit."""
-    for name in ("checkpoint.pth.tar", "model_best.pth.tar"):
-        mine, theirs = weights(one, name), weights(other, name)
-        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    mine, theirs = (np.load(run / "loss_per_step.npz") for run in (one, other))
-    assert all(mine[name].tobytes() == theirs[name].tobytes() for name in ("epoch", "loss"))
-    histories = [json.loads((run / "logger.json").read_text()) for run in (one, other)]
-    for row in [row for history in histories for row in history]:
-        del row["seconds"], row["samples_per_s"]
-    assert histories[0] == histories[1]
-    assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 180) -> None:
-    """Until `condition` holds, which it must before `process` ends."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

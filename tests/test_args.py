@@ -13,7 +13,7 @@ import args
 import research
 from commands import build, choices
 from commands.trained import TrainedRun
-from conftest import ROOT
+from helpers.data import ROOT
 from studies import cells
 from toolbox.errors import UsageError
 from toolbox.flags import COUNT, TRAINING, Flag

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import carried_out, weights
+from helpers.commands import carried_out, weights
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "before_the_move.tar.xz"
 RUN = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures", "--device", "cpu")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from conftest import SHARED, carried_out
+from helpers.commands import carried_out
+from helpers.data import SHARED
 
 CASES = SHARED.parent / "cases"
 RUN = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")

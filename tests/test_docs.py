@@ -16,14 +16,13 @@ import args
 import commands  # noqa: F401  declares the flags of datasets
 import research
 from commands.choices import CHOICES
-from conftest import ROOT, make_spec
+from helpers.data import ROOT, make_spec
+from helpers.documents import DOCS, PAGES, README, files_of_the_tree
 from loaders import DATASETS
 from models import MODELS, VISION, get_model
 from toolbox import errors
 
 PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
-PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-README, DOCS = PAGES[ROOT / "README.md"], ROOT / "docs"
 SHELL = [line for text in PAGES.values() for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
          for line in block.splitlines()]  # fmt: skip
 INLINE = [
@@ -32,7 +31,6 @@ INLINE = [
     for words in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
 ]
 COMMANDS = [*SHELL, *(words for _, words in INLINE if re.match(r"python (commander|research)\.py .*--", words))]
-TREE = PAGES[DOCS / "architecture.md"].split("```text\n")[1].split("```")[0]
 OF_OTHERS = {"--nthreads"}  # flags of other programs
 BANNED = ("begun anew", "is told", "goes on", "those that", "nobody", "somebody", "is no better than who")
 NO_FILES = {"mine.py"}
@@ -148,18 +146,6 @@ def test_every_promise_ends_with_an_exit_code_that_there_is() -> None:
     rows = re.findall(r"^\| (.+) \| ([^|]+) \| ([\d, ]+) \|$", text, re.MULTILINE)
     assert len(rows) == text.count("\n| ") - 2 * text.count("\n| --- |") > 150
     assert {int(code) for *_, codes in rows for code in codes.split(", ")} <= named
-
-
-def files_of_the_tree() -> set[str]:
-    """The files that the tree of docs/architecture.md names."""
-    folders, files = [], set()
-    for indent, name in re.findall(r"^( *)([\w.]+/?)(?: |$)", TREE, re.MULTILINE):
-        folders = folders[: len(indent) // 2]
-        if name.endswith("/"):
-            folders.append(name)
-        else:
-            files.add("".join([*folders, name]))
-    return files
 
 
 def test_the_trees_are_the_tree() -> None:

@@ -6,7 +6,7 @@ import tomllib
 
 import yaml
 
-from conftest import ROOT
+from helpers.data import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = ["train", "test", "test-fast", "lint", "format", "types", "docs", "audit"]
@@ -43,7 +43,7 @@ def test_hooks_call_targets_and_need_no_network() -> None:
 
 def test_the_fast_test_names_files_that_exist() -> None:
     names = re.search(r"^FAST := (.+)$", MAKEFILE.replace("\\\n", " "), re.MULTILINE)[1].split()
-    assert [name for name in names if not (ROOT / f"tests/test_{name}.py").is_file()] == []
+    assert [name for name in names if not (ROOT / f"tests/{name}.py").is_file()] == []
 
 
 def test_one_version_and_one_licence_are_stated() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import args
-from conftest import ROOT
+from helpers.data import ROOT
 
 PACKAGES = ("toolbox", "loaders", "models", "commands", "studies")
 TOP = {"__main__.py", "commander.py", "args.py", "trainer.py", "research.py"}

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import ROOT, assert_same_run, ended, offline
+from helpers.commands import assert_same_run, ended, offline
+from helpers.data import ROOT
 from toolbox import devices
 
 PACKAGES = ("commands", "grids", "loaders", "models", "studies", "toolbox")

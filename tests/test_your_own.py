@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, commander
+from helpers.commands import commander
+from helpers.data import ROOT
 
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
 BLOCKS = re.findall(r"^```python\n# (\S+\.py)(?:, ([^\n]+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -1,0 +1,822 @@
+"""Recordings meet a trained run: what is written is what was found, in every format, of any length; what cannot be is a
+line."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+import args
+from commands import predict as prediction
+from helpers.commands import carried_out, commander, launch, wait_for
+from helpers.data import MITDB_ZIP, ROOT
+from helpers.pages import Page, in_browser, needs_browser
+from loaders.declaration import BeatOptions
+from loaders.families import beat_features, row_forms
+from loaders.families.beats import Recipe
+from loaders.filters import resample
+from loaders.formats import recordings
+from loaders.formats.recording import leads_of
+from loaders.synthetic import patients
+from toolbox import outputs
+from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
+from toolbox.metrics import calibration
+
+RATE_HZ = 250
+NOTICE = "A research tool, not a medical device."
+PATIENTS = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on generated patients, with RR features, weighed decisions and a temperature."""
+    root = tmp_path_factory.mktemp("run")
+    flags = "--short-run --no-figures --epochs 2 --rr-features --p-waves --calibrate --normalise record"
+    flags += " --decision-weights 1,2,1,1,0.5 --sampler equal"
+    ended = carried_out(*PATIENTS, *flags.split(), "--root-dir", root)
+    assert ended.code == 0, ended.err
+    return root / "synth_patients" / "runs" / "synth_patients_cnn1d_3_1"
+
+
+def patient(number: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One of the generated patients, from 0 on: signal (T,) in mV, symbols and samples of the beats."""
+    seeds = np.random.SeedSequence(patients.SEED).spawn(patients.PATIENTS)[number]
+    signal, symbols, peaks = patients.recording(np.random.default_rng(seeds))
+    return signal[0], symbols, peaks
+
+
+def write(
+    folder: Path,
+    name: str = "r1",
+    *,
+    leads: dict[str, np.ndarray] | None = None,
+    atr: bool = True,
+    rate_hz: float = RATE_HZ,
+) -> Path:
+    """A WFDB record, of the first test patient where no leads are given; its header."""
+    folder.mkdir(exist_ok=True)
+    signal, symbols, peaks = patient()
+    leads = {"II": signal} if leads is None else leads
+    count = len(leads)
+    how = {"fmt": ["16"] * count, "adc_gain": [4000.0] * count, "baseline": [0] * count, "units": ["mV"] * count}
+    p_signal = np.stack(list(leads.values()), axis=1)
+    wfdb.wrsamp(name, rate_hz, p_signal=p_signal, sig_name=list(leads), write_dir=str(folder), **how)
+    if atr:
+        wfdb.wrann(name, "atr", peaks, symbol=symbols.tolist(), fs=rate_hz, write_dir=str(folder))
+    return folder / f"{name}.hea"
+
+
+def predict(run: Path, *flags: object) -> None:
+    """The command, in this process, with the run's dataset, network and folder."""
+    dataset, model = run.parents[1].name, run.name.removeprefix(f"{run.parents[1].name}_").rpartition("_")[0]
+    given = args.parse(
+        ["--dataset", dataset, "--model-name", model, "--root-dir", str(run.parents[2]), *map(str, flags)]
+    )
+    assert args.complaints(given) == []
+    prediction.predict(given)
+
+
+def read(folder: Path, name: str = "r1") -> SimpleNamespace:
+    """What was written of a recording."""
+    table = pd.read_csv(folder / name / f"{name}.csv", keep_default_na=False, na_values=[""])
+    summary = json.loads((folder / name / f"{name}.json").read_text())
+    return SimpleNamespace(table=table, summary=summary, page=folder / name / f"{name}.html")
+
+
+@pytest.fixture(scope="module")
+def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The first test patient, p14, predicted by the command as a process, under the name it has in the run."""
+    folder = tmp_path_factory.mktemp("predicted")
+    write(folder, "p14")
+    ended = commander("--predict", folder / "p14.hea", *PATIENTS, "--root-dir", run.parents[2], "--out", folder / "out")
+    assert ended.code == 0, ended.err
+    assert "synth_patients_cnn1d_3_1 is a short run" in ended.err
+    return SimpleNamespace(folder=folder / "out", **vars(read(folder / "out", "p14")), **vars(ended))
+
+
+# What is written
+
+
+def test_the_annotations_are_read_back_by_wfdb_and_say_what_the_csv_says(predicted: SimpleNamespace) -> None:
+    annotation = wfdb.rdann(str(predicted.folder / "p14" / "p14"), "pred")
+    assert annotation.sample.tolist() == predicted.table["sample"].tolist()
+    assert annotation.symbol == predicted.table["class"].tolist()
+    assert annotation.fs == RATE_HZ
+    assert len(set(annotation.symbol)) > 1
+
+
+def test_the_csv_has_a_line_a_beat_with_probabilities_that_decide_its_class(predicted: SimpleNamespace) -> None:
+    table = predicted.table
+    assert list(table) == ["time_s", "sample", "RR_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    scores = table.filter(like="p_").to_numpy()
+    assert np.abs(scores.sum(1) - 1).max() < 3e-4
+    assert (np.array(list("NSVFQ"))[scores.argmax(1)] == table["class"]).mean() > 0.99
+    assert table["RR_s"][1:].to_numpy() == pytest.approx(np.diff(table["sample"]) / RATE_HZ, abs=1e-4)
+
+
+def test_the_summary_counts_the_beats_and_scores_itself(predicted: SimpleNamespace) -> None:
+    found = predicted.summary
+    assert found["beats"] == len(predicted.table)
+    assert found["beats_of_class"] == {name: int((predicted.table["class"] == name).sum()) for name in "NSVFQ"}
+    assert (found["run"], found["checkpoint"], found["beats_by"]) == ("synth_patients_cnn1d_3_1", "best", "detect")
+    score = found["score"]
+    assert score["detection"]["Se"] > 0.95
+    assert score["trained_on"] == "no"
+    matrix = np.array(score["confusion"])
+    assert matrix[:-1].sum() == patients.BEATS
+    assert matrix[:-1, -1].sum() == score["detection"]["missed"]
+    assert matrix[-1].sum() == score["detection"]["extra"]
+    assert score["classification"]["V"]["Se"] == pytest.approx(matrix[2, 2] / matrix[2].sum())
+
+
+def test_a_score_leaves_out_flutter_and_what_comes_before_from(run: Path, tmp_path: Path) -> None:
+    header = write(tmp_path, atr=False)
+    _, symbols, peaks = patient()
+    symbols = np.append(symbols, ["[", "]"])
+    order = np.argsort(np.append(peaks, [peaks[100] - 40, peaks[110] + 40]), kind="stable")
+    at = np.append(peaks, [peaks[100] - 40, peaks[110] + 40])[order]
+    wfdb.wrann("r1", "atr", at, symbol=symbols[order].tolist(), fs=RATE_HZ, write_dir=str(tmp_path))
+    predict(run, "--predict", header, "--beats", "atr", "--out", tmp_path / "out", "--from", "0:30")
+    score = read(tmp_path / "out").summary["score"]
+    assert score["from_s"] == 30
+    assert score["flutter_s"] == pytest.approx((peaks[110] - peaks[100] + 80) / RATE_HZ, abs=0.001)
+    scored = (peaks >= 30 * RATE_HZ).sum() - 11
+    assert np.array(score["confusion"]).sum() == scored
+    text = (tmp_path / "out" / "r1" / "r1.txt").read_text()
+    assert "scored from 0:00:30 on" in text
+    assert "of flutter or fibrillation left out" in text
+    assert json.loads((tmp_path / "out" / "score.json").read_text())["from_s"] == 30
+
+
+def test_everything_a_person_reads_says_what_the_tool_is_not(predicted: SimpleNamespace) -> None:
+    texts = [predicted.out, *(path.read_text() for path in predicted.folder.rglob("*.[hjt][tsx][mot]*"))]
+    assert predicted.result["split_rule"] in (predicted.folder / "index.html").read_text()
+    assert len(texts) == 1 + len(["p14.html", "p14.json", "p14.txt", "index.html"]) + len(["score.json"])
+    assert sum(NOTICE in text for text in texts) == len(texts) - 1  # a pooled score stands beside its page
+
+
+def test_stdout_is_a_table_and_a_last_line_of_json(predicted: SimpleNamespace) -> None:
+    head, row, notice, _ = predicted.out.splitlines()
+    assert head.split()[:4] == ["recording", "lead", "duration", "beats"]
+    assert row.split()[:2] == ["p14", "II"]
+    assert notice == NOTICE
+    assert (predicted.result["recordings"], predicted.result["failed"]) == (1, 0)
+    assert predicted.result["score"]["classes"]["no"]["recordings"] == 1
+    table = pd.read_csv(predicted.folder / "summary.csv")
+    assert table["beats"].tolist() == [predicted.summary["beats"]]
+
+
+def test_the_pages_need_no_network_and_the_index_leads_to_the_strip(predicted: SimpleNamespace) -> None:
+    assert Page(predicted.page).loaded == []
+    assert Page(predicted.folder / "index.html").loaded == ["p14/p14.html"]
+
+
+@needs_browser
+def test_a_click_on_a_beat_of_the_strip_shows_what_the_csv_says_of_it(
+    predicted: SimpleNamespace, tmp_path: Path
+) -> None:
+    page = shutil.copy(predicted.page, tmp_path)
+    found = in_browser(
+        Path(page),
+        """const i = 30; view.t = time(i) - 1; draw();
+        const box = strip.getBoundingClientRect(), x = (time(i) - view.t) * perSecond();
+        const event = name => strip.dispatchEvent(new PointerEvent(name,
+            { clientX: box.left + x + 2, clientY: box.top + 100,
+          bubbles: true, cancelable: true, pointerId: 1 }));
+        strip.setPointerCapture = () => {};
+        event("pointerdown"); event("pointerup");
+        return [view.chosen, $("details").innerText];""",
+    )
+    row = predicted.table.iloc[30]
+    assert found[0] == 30
+    assert f"sample {row['sample']}" in found[1]
+    assert f"{100 * row['p_' + row['class']]:.1f} %" in found[1]
+
+
+# How beats are cut
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"filter": "baseline", "rate": 128.5},
+        {"filter": "baseline+bandpass:0.5:40", "normalise": "record"},
+        {"normalise": "beat", "window": "-1,2"},
+        {"normalise": "typical", "filter": "baseline"},
+    ],
+    ids=str,
+)
+def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
+    monkeypatch.setattr(row_forms, "BLOCK_S", 30)
+    monkeypatch.setattr(row_forms, "AROUND_S", 20)
+    how = row_forms.form_of("mitdb", BeatOptions(**options))
+    parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
+    whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
+    signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
+    numbers = beat_features.numbers(
+        beat_features.ALL, peaks / RATE_HZ, beat_features.p_wave_rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
+    )
+    assert np.median(np.abs(row_forms.features(beat_features.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
+    assert len(parts) > 3
+    assert np.abs(np.concatenate(parts) - whole)[:-2].max() < 0.02 * np.abs(whole).max()
+    assert np.median(np.abs(np.concatenate(parts) - whole).max((1, 2))) < 1e-4 * np.abs(whole).max()
+
+
+def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
+    monkeypatch.setattr(row_forms, "BLOCK_S", 30)
+    (*parts,) = row_forms.rows(row_forms.form_of("ecg"), [lead], peaks)
+    found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
+    signal, places = (
+        resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ),
+        peaks * row_forms.RATE_HZ / RATE_HZ,
+    )
+    whole = row_forms.kaggle_cut(signal, places[:-1], np.diff(places))
+    assert found.shape == (len(peaks), 1, row_forms.SAMPLES)
+    assert np.abs(found[:-1, 0] - whole).max() < 0.01
+    assert upright.mean() > 0.9
+
+
+def test_the_probabilities_are_those_of_the_test_of_the_run(run: Path, tmp_path: Path) -> None:
+    predict(run, "--predict", write(tmp_path, "p14"), "--beats", "atr", "--out", tmp_path / "out")
+    found = read(tmp_path / "out", "p14")
+    tested = pd.read_csv(run / "pred" / "predictions.csv", keep_default_na=False)
+    tested = tested[tested["record"] == "p14"]
+    beats = tested["row"] - 13 * patients.BEATS  # the short run tested some of them
+    temperature = json.loads((run / "temperature.json").read_text())["temperature"]
+    assert temperature != 1
+    scores = found.table.filter(like="p_").to_numpy()[beats]
+    assert len(scores) > 50
+    assert np.abs(scores - calibration.apply(tested.filter(like="p_").to_numpy(), temperature)).max() < 0.02
+    assert found.summary["score"]["detection"] is None
+    assert found.summary["beats_by"] == "atr"
+
+
+def test_a_run_on_rows_as_kaggle_has_them_is_used_too(short_run: SimpleNamespace, tmp_path: Path) -> None:
+    predict(short_run.path, "--predict", write(tmp_path), "--out", tmp_path / "out")
+    found = read(tmp_path / "out")
+    assert found.summary["run"] == "synth_cnn1d_3_1"
+    assert found.summary["score"]["detection"]["Se"] > 0.95
+
+
+def test_what_the_run_was_trained_on_is_said(run: Path, tmp_path: Path) -> None:
+    stored = json.loads((run / "config.json").read_text())["data"]
+    names = {"yes": stored["train_records"][0], "epoch": stored["val_records"][0], "no": "p14"}
+    for told, name in names.items():
+        predict(run, "--predict", write(tmp_path, name), "--out", tmp_path / "out")
+        assert read(tmp_path / "out", name).summary["score"]["trained_on"] == told
+    paths = [tmp_path / f"{name}.hea" for name in names.values()]
+    predict(run, "--predict", *paths, "--out", tmp_path / "out")
+    score = json.loads((tmp_path / "out" / "score.json").read_text())
+    assert {told: of["recordings"] for told, of in score["classes"].items()} == dict.fromkeys(names, 1)
+
+
+# What can be given
+
+
+def write_csv(folder: Path) -> Path:
+    pd.DataFrame({"II": patient()[0]}).to_csv(folder / "r1.csv", index=False)
+    return folder / "r1.csv"
+
+
+def write_edf(folder: Path) -> Path:
+    edfio = pytest.importorskip("edfio")
+    signal = patient()[0]
+    signal = signal[: len(signal) // RATE_HZ * RATE_HZ]
+    lead = edfio.EdfSignal(
+        1000 * signal, RATE_HZ, label="ECG II", physical_dimension="uV", physical_range=(-8000, 8000)
+    )
+    edfio.Edf([lead]).write(folder / "r1.edf")
+    return folder / "r1.edf"
+
+
+def write_list(folder: Path) -> Path:
+    write(folder, atr=False)
+    (folder / "RECORDS").write_text("r1\n")
+    return folder / "RECORDS"
+
+
+GIVEN: dict[str, tuple[Callable[[Path], Path], Sequence[object]]] = {
+    "csv": (write_csv, ("--rate-hz", RATE_HZ)),
+    "edf": (write_edf, ()),
+    "folder": (lambda folder: write(folder, atr=False).parent, ()),
+    "list": (write_list, ()),
+    "name alone": (lambda folder: write(folder, atr=False).with_suffix(""), ()),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace, tmp_path: Path, kind: str) -> None:
+    make, flags = GIVEN[kind]
+    (tmp_path / "given").mkdir()
+    predict(run, "--predict", make(tmp_path / "given"), "--out", tmp_path / "out", *flags)
+    found = read(tmp_path / "out")
+    near = predicted.table[predicted.table["sample"] < found.table["sample"].iloc[-1] - RATE_HZ]
+    assert found.table["sample"][: len(near)].tolist() == near["sample"].tolist()
+    assert (found.table["class"][: len(near)] == near["class"]).mean() > 0.99
+    assert "score" not in found.summary
+
+
+def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        predict(run, "--predict", header := write(tmp_path, "again"))
+    # One recording, however it is named.
+    predict(run, "--predict", header, header.with_suffix(".dat"), header.with_suffix(""))
+    assert [path.name for path in (run / "predict").glob("again*")] == ["again"]
+    assert not (run / "lock").exists()
+
+
+def test_recordings_of_one_name_do_not_overwrite_each_other(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signal = patient()[0]
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", leads={"II": signal[: len(signal) // 2]}, atr=False)
+    predict(run, "--predict", first, second, "--out", tmp_path / "out")
+    assert f"{second} is written as r1_2" in caplog.text
+    predict(run, "--predict", second, "--out", tmp_path / "out")
+    beats = [json.loads((tmp_path / "out" / name / "r1.json").read_text())["beats"] for name in ("r1", "r1_2")]
+    assert beats[0] > 1.8 * beats[1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
+
+
+def twins(folder: Path) -> tuple[Path, Path]:
+    """Two records of equal headers, of which the second has a part of the samples in another order."""
+    one, two = write(folder / "one", atr=False), write(folder / "two", atr=False)
+    samples = np.fromfile(two.with_suffix(".dat"), "<i2")
+    samples[5000:9000] = samples[5000:9000][::-1]
+    samples.tofile(two.with_suffix(".dat"))
+    assert one.read_bytes() == two.read_bytes()
+    return one, two
+
+
+def test_equal_headers_with_other_samples_are_other_recordings(run: Path, tmp_path: Path) -> None:
+    one, two = twins(tmp_path)
+    for path in (one, two, one):
+        predict(run, "--predict", path, "--out", tmp_path / "out")
+    found = [json.loads((tmp_path / "out" / name / "r1.json").read_text()) for name in ("r1", "r1_2")]
+    assert [each["folder"] for each in found] == ["r1", "r1_2"]
+    assert found[0]["source"]["signals"]["r1.dat"] != found[1]["source"]["signals"]["r1.dat"]
+
+
+def stolen(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def beside_files(folder: Path) -> list[object]:
+    write(folder, "p2"), write(folder / "p2", "p2")
+    for ending in ("txt", "json"):
+        (folder / "p2" / f"p2.{ending}").write_text("theirs")
+    return [folder / "p2.hea", "--out", folder]
+
+
+def own_folder(folder: Path) -> list[object]:
+    (folder / "r1").mkdir()
+    return [write_csv(folder / "r1"), "--rate-hz", RATE_HZ, "--out", folder]
+
+
+def after_a_good_one(folder: Path) -> list[object]:
+    (folder / "out" / "b").mkdir(parents=True)
+    (folder / "out" / "b" / "b.csv").write_text("theirs")
+    return [write(folder, "a"), write(folder, "b"), "--out", folder / "out"]
+
+
+def a_table(folder: Path) -> list[object]:
+    (folder / "summary.csv").write_text("patient,age\n")
+    return [write(folder), "--out", folder]
+
+
+def a_file(folder: Path) -> list[object]:
+    return [path := write(folder), "--out", path]
+
+
+TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
+    "files beside the record": (beside_files, "p2.txt is there already"),
+    "the recording itself": (own_folder, "r1.csv is an input of this command and lies where its results are written"),
+    "of the second recording": (after_a_good_one, "b.csv is there already"),
+    "the summary": (a_table, "summary.csv is there already"),
+    "a file as folder": (a_file, "r1.hea is a file"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(
+    run: Path, tmp_path: Path, case: str
+) -> None:
+    make, says = TAKEN[case]
+    flags = make(tmp_path)
+    before = stolen(tmp_path)
+    with pytest.raises((UsageError, ResourceError), match=says):
+        predict(run, "--predict", *flags)
+    assert stolen(tmp_path) == before
+
+
+def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path)
+    names = ["...csv", "index.html.csv", "-x.csv", "a\x1b[31m.csv"]
+    paths = [shutil.copy(path, tmp_path / name) for name in names]
+    predict(run, "--predict", *paths, "--rate-hz", RATE_HZ, "--out", tmp_path / "deep" / "out")
+    folders = sorted(path.name for path in (tmp_path / "deep" / "out").iterdir() if path.is_dir())
+    assert folders == ["a_[31m", "index.html_2", "recording", "x"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(Page(tmp_path / "deep" / "out" / "index.html").loaded) == [
+        "a_%5B31m/a_%5B31m.html",
+        "index.html_2/index.html.html",
+        "recording/recording.html",
+        "x/x.html",
+    ]
+
+
+def test_results_of_an_earlier_version_are_known_by_their_content(run: Path, tmp_path: Path) -> None:
+    path, record = write_csv(tmp_path), write(tmp_path, "h1")
+    flags = ("--predict", path, record, "--out", tmp_path / "out", "--rate-hz", RATE_HZ)
+    predict(run, *flags)
+    for marker in (tmp_path / "out").rglob(outputs.MARKER):
+        marker.unlink()
+    summary = json.loads((tmp_path / "out" / "h1" / "h1.json").read_text())
+    del summary["source"]["signals"]  # an earlier version knew a record by its header alone
+    (tmp_path / "out" / "h1" / "h1.json").write_text(json.dumps(summary))
+    predict(run, *flags)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["h1", "h1_2", "r1"]
+
+
+# Leads
+
+
+def test_a_lead_of_another_name_is_taken_and_said(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    signal = patient()[0]
+    path = write(tmp_path, leads={"resp": np.sin(np.arange(len(signal)) / 300), "ECG1": signal})
+    predict(run, "--predict", path, "--out", tmp_path / "out")
+    assert "r1 has no lead synthetic, which the network was trained on; using ECG1" in caplog.text
+    caplog.clear()
+    predict(run, "--predict", path, "--out", tmp_path / "out", "--leads", "ecg1")
+    assert "trained on" not in caplog.text
+
+
+TWO = ("MLII", "V1|V5")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "taken"),
+    [
+        (("V5", "MLII"), None, ["MLII", "V5"]),
+        (("ECG MLII", "ECG V1"), None, ["ECG MLII", "ECG V1"]),
+        (("I", "aVF"), "aVF,-I", ["aVF", "-I"]),
+        (("I", "aVF"), "second,first", ["aVF", "I"]),
+        (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+        (("MLII",), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+        (("MLII", "V2"), "MLII,MLII", "--leads MLII,MLII names a lead twice"),
+        (("MLII", "V2"), "MLII,first", "no lead is left for 'first'"),
+        (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
+    ],
+)
+def test_a_network_of_two_leads_is_given_two(
+    tmp_path: Path, names: tuple[str, ...], asked: str | None, taken: list[str] | str
+) -> None:
+    recording = recordings.open_recording(write(tmp_path, leads=dict.fromkeys(names, patient()[0])))
+    if isinstance(taken, list):
+        assert [lead.name for lead in leads_of(recording, TWO, asked)] == taken
+        return
+    with pytest.raises(CommanderError) as caught:
+        leads_of(recording, TWO, asked)
+    assert str(caught.value).startswith(taken)
+    assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
+
+
+@pytest.mark.parametrize("name", ["II", "Lead II", "MDC_ECG_LEAD_II", "DII", "ECG_II"])
+def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: str) -> None:
+    signal = patient()[0]
+    recording = recordings.open_recording(write(tmp_path, leads={"I": signal, name: -signal}))
+    (lead,) = leads_of(recording, ("MLII",), None)
+    assert lead.name == name
+    assert lead.doubts == (
+        f"r1 has no lead MLII, which the network was trained on; using {name}: expect more mistakes",
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "taken", "doubts"),
+    [
+        (("RESP", "signal"), None, 1, "using signal, which may not be an ECG, by its name"),
+        (("value",), "value", 0, ""),
+        (("PLETH", "EKG"), None, 1, "using EKG: expect more mistakes"),
+        (("ECG", "ECG"), None, 0, "using ECG (lead 1; 2 leads have that name)"),
+        (("ECG", "ECG"), "ECG", 0, "2 leads of r1 are called ECG; lead 1 is used"),
+        (("ECG", "ECG"), "second", 1, ""),
+        (("MLII", "MLII"), "second", 1, ""),
+        (("RESP", "ECG"), "RESP", 0, "lead RESP of r1 is no ECG by its name"),
+        (("RESP", "PLETH"), None, None, "no lead has the name of an ECG: RESP, PLETH"),
+        (("ch1", "ch2"), None, None, "no lead has the name of an ECG: ch1, ch2"),
+    ],
+)
+def test_a_lead_is_taken_by_its_name_or_its_place(
+    tmp_path: Path, names: tuple[str, ...], asked: str | None, taken: int | None, doubts: str
+) -> None:
+    """Samples tell leads of one name apart."""
+    signals = np.stack([(1 + k) * patient()[0][:5000] for k in range(len(names))], axis=1)
+    path = write(tmp_path, leads={f"lead_{k}": signal for k, signal in enumerate(signals.T)}, atr=False)
+    for k, name in enumerate(names):
+        path.write_text(path.read_text().replace(f"lead_{k}", name))
+    recording = recordings.open_recording(path)
+    if taken is None:
+        with pytest.raises(DataError, match=f"{doubts}.*--leads"):
+            leads_of(recording, ("MLII",), asked)
+        return
+    (lead,) = leads_of(recording, ("MLII",), asked)
+    assert lead.name == names[taken]
+    assert doubts in "".join(lead.doubts)
+    assert bool(doubts) == bool(lead.doubts)
+    np.testing.assert_allclose(lead.read(0, 5000), signals[:, taken], atol=1e-3)
+
+
+def test_a_network_that_was_trained_on_a_place_is_given_no_other_signal(tmp_path: Path) -> None:
+    signal = patient()[0]
+    recording = recordings.open_recording(write(tmp_path, leads={"RESP": signal, "V5": signal}))
+    assert [lead.name for lead in leads_of(recording, ("first",), None)] == ["V5"]
+    assert [lead.name for lead in leads_of(recording, ("second",), None)] == ["V5"]
+
+
+def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
+    path = write(tmp_path, leads={"flat": np.zeros(5000), "ECG": patient()[0][:5000]})
+    path.write_text(path.read_text().replace("flat", "ECG"))
+    for asked in (None, "ECG"):
+        (lead,) = leads_of(recordings.open_recording(path), ("MLII",), asked)
+        assert "(lead 2;" in lead.doubts[0] or "lead 2 is used" in lead.doubts[0]
+    with pytest.raises(DataError, match="lead ECG is flat"):
+        leads_of(recordings.open_recording(path), ("MLII",), "first")
+
+
+def test_doubts_are_in_every_output_and_a_unit_that_is_given_is_applied(
+    run: Path, predicted: SimpleNamespace, tmp_path: Path
+) -> None:
+    pd.DataFrame({"signal": 200 * patient()[0]}).to_csv(tmp_path / "r1.csv", index=False)
+    how = ("--predict", tmp_path / "r1.csv", "--rate-hz", RATE_HZ, "--out", tmp_path / "out")
+    with pytest.raises(DataError, match=r"in most of its pieces.*--unit"):
+        predict(run, *how)
+    with pytest.raises(UsageError, match="--unit is 'bpm', no unit of voltage"):
+        predict(run, *how, "--unit", "bpm")
+    predict(run, *how, "--unit", "200/mV")
+    found = read(tmp_path / "out")
+    assert found.table["sample"].tolist() == predicted.table["sample"].tolist()
+    assert (found.table["class"] == predicted.table["class"]).mean() > 0.99
+    (doubt,) = found.summary["doubts"]
+    assert "using signal, which may not be an ECG, by its name" in doubt
+    for path in (tmp_path / "out" / "r1" / "r1.txt", found.page, tmp_path / "out" / "index.html"):
+        assert doubt in path.read_text()
+
+
+def test_annotated_beats_after_the_end_are_left_out_and_nothing_is_scored(run: Path, tmp_path: Path) -> None:
+    path = write(tmp_path, leads={"II": patient()[0][:5000]})
+    peaks = patient()[2]
+    inside = peaks[peaks < 5000].tolist()
+    predict(run, "--predict", path, "--beats", "atr", "--out", tmp_path / "out")
+    found = read(tmp_path / "out")
+    assert found.table["sample"].tolist() == inside
+    assert "score" not in found.summary
+    beyond = len(peaks) - len(inside)
+    assert (
+        f"{beyond} of {len(peaks)} annotations in r1.atr are after the end of the signal: they are not compared"
+        in found.summary["doubts"]
+    )
+    assert (
+        f"{beyond} of {len(peaks)} beats in r1.atr stand after the end of the signal: they are left out"
+        in found.summary["doubts"]
+    )
+
+
+def test_beats_of_another_time_resolution_are_placed_at_the_rate_of_the_signal(run: Path, tmp_path: Path) -> None:
+    path, peaks = write(tmp_path, atr=False), patient()[2]
+    wfdb.wrann("r1", "qrs", 3 * peaks, symbol=["N"] * len(peaks), fs=3 * RATE_HZ, write_dir=str(tmp_path))
+    predict(run, "--predict", path, "--beats", "qrs", "--out", tmp_path / "out")
+    assert read(tmp_path / "out").table["sample"].tolist() == peaks.tolist()
+
+
+def test_symbols_become_classes_as_the_dataset_has_them() -> None:
+    annotated = ["N", "L", "A", "V", "/", "!"]
+    assert row_forms.classes_of("ecg", annotated, tuple("NSVFQ"), None).tolist() == [0, 0, 1, 2, 4, -1]
+    assert row_forms.classes_of("ecg_bin", annotated, ("normal", "abnormal"), None).tolist() == [0, 0, 1, 1, 1, -1]
+    assert row_forms.classes_of("mitdb", annotated, ("N", "A"), "symbols").tolist() == [0, -1, 1, -1, -1, -1]
+
+
+def test_an_inverted_lead_is_noticed_and_can_be_turned(
+    run: Path, predicted: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, leads={"II": -patient()[0]})
+    predict(run, "--predict", path, "--out", tmp_path / "out")
+    assert "most beats of r1 point down in lead II" in caplog.text
+    assert "--leads=-II turns it" in caplog.text
+    caplog.clear()
+    predict(run, "--predict", path, "--out", tmp_path / "out", "--leads=-II")
+    assert "point down" not in caplog.text
+    found = read(tmp_path / "out")
+    assert found.summary["lead"] == "-II"
+    assert found.table["sample"].tolist() == predicted.table["sample"].tolist()
+    assert (found.table["class"] == predicted.table["class"]).mean() > 0.99
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.3], ids=["missing", "the lead off"])
+def test_a_gap_has_no_beats_and_counts_as_lost(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    unknown, features = [], beat_features.rr_features
+    monkeypatch.setattr(
+        beat_features, "rr_features", lambda times_s, over: unknown.append(over) or features(times_s, over)
+    )
+    signal = patient()[0]
+    signal[10_000:20_000] = value
+    pd.DataFrame({"II": signal}).to_csv(tmp_path / "r1.csv", index=False)
+    predict(run, "--predict", tmp_path / "r1.csv", "--rate-hz", RATE_HZ, "--out", tmp_path / "out")
+    found = read(tmp_path / "out")
+    assert not found.table["sample"].between(10_000, 19_999).any()
+    assert found.summary["without_signal_s"] == 40
+    assert found.table["RR_s"].isna().sum() == 2
+    (over,) = unknown
+    assert over.sum() == 1  # what the network is told of RR leaves the gap out too
+
+
+def test_no_beats_are_said_and_written(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    noise = 1e-3 * np.random.default_rng(0).normal(size=5000)
+    predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
+    assert "no beat was found in lead II of r1" in caplog.text
+    assert read(tmp_path / "out").summary["beats"] == 0
+    assert len(wfdb.rdann(str(tmp_path / "out" / "r1" / "r1"), "pred").sample) == 0
+
+
+def test_beats_found_in_noise_are_doubted_everywhere(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = 0.05 * np.random.default_rng(0).normal(size=10_000)
+    predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
+    doubt = "lead II of r1 looks like noise: its beats may be false"
+    found = read(tmp_path / "out")
+    assert found.summary["beats"] > 10
+    assert found.summary["doubts"][-1] == doubt
+    for text in (caplog.text, (tmp_path / "out" / "r1" / "r1.txt").read_text(), found.page.read_text()):
+        assert doubt in text
+
+
+# What cannot be
+
+
+def truncated(folder: Path) -> Path:
+    path = write(folder).with_suffix(".dat")
+    path.write_bytes(path.read_bytes()[:1000])
+    return path
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[CommanderError], str]] = {
+    "missing": (lambda folder: folder / "r9.hea", (), DataError, "there is no such recording"),
+    "csv without a rate": (write_csv, (), DataError, "--rate-hz HZ"),
+    "another rate": (write, ("--rate-hz", 360), DataError, "sampled at 250 Hz, not at 360 Hz"),
+    "flat": (lambda folder: write(folder, leads={"II": np.zeros(9000)}, atr=False), (), DataError, "lead II is flat"),
+    "wrong lead": (write, ("--leads", "V9"), DataError, "there is no lead 'V9'.*II"),
+    "too many leads": (
+        write,
+        ("--leads", "II,V1"),
+        UsageError,
+        "--leads names 2, the network has a channel each for synthetic",
+    ),
+    "truncated": (truncated, (), DataError, "has room for 500 samples"),
+    "no such annotations": (write, ("--beats", "qrs"), DataError, "r1.qrs is missing"),
+    "slow": (lambda folder: write(folder, rate_hz=25, atr=False), (), DataError, r"the signal has 25 Hz \(.*r1\.hea\)"),
+    "another window": (
+        write,
+        ("--window=-0.2,0.2",),
+        UsageError,
+        "--window is -0.2,0.2, the run was trained with None",
+    ),
+    "no folder": (lambda folder: folder, (), DataError, "the folder has no recordings"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_what_cannot_be_predicted_is_one_line(run: Path, tmp_path: Path, case: str) -> None:
+    make, flags, kind, says = FAULTS[case]
+    (tmp_path / "given").mkdir()
+    path = make(tmp_path / "given")
+    with pytest.raises(kind, match=says) as caught:
+        predict(run, "--predict", path, "--out", tmp_path / "out", *flags)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_a_run_whose_rows_are_of_no_known_recipe_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    np.savez(tmp_path / "t.npz", x=rng.normal(size=(80, 1, 50)) + y[:, None, None], y=y)
+    flags = ("--dataset", "table", "--model-name", "cnn1d_3", "--root-dir", tmp_path / "data")
+    made = carried_out(*flags, "--data-file", tmp_path / "t.npz", "--epochs", 1, "--no-figures")
+    assert made.code == 0, made.err
+    ended = carried_out(*flags, "--predict", write(tmp_path))
+    assert ended.code == 2
+    assert "a run on table does not state how its rows are cut from a recording" in ended.err
+    assert ended.err.count("error: ") == 1
+
+
+def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    write(folder, "a"), write(folder, "b"), write(folder, "c")
+    (folder / "b.dat").write_bytes(b"short")
+    out = tmp_path / "out"
+    ended = carried_out(
+        *PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out
+    )
+    assert ended.code == 3
+    assert [line for line in ended.err.splitlines() if line.startswith("not predicted: b.hea")]
+    assert "error: 2 of 4 recordings could not be predicted" in ended.err.splitlines()[-1]
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["a", "c"]
+    assert (ended.result["recordings"], ended.result["failed"]) == (2, 2)
+    assert "could not be predicted" in (out / "index.html").read_text()
+
+
+def test_without_predict_its_flags_are_refused_and_with_it_a_test() -> None:
+    for flag, value in (("--beats", "atr"), ("--unit", "uV"), ("--out", "x")):
+        assert f"{flag} goes with --predict" in args.complaints(args.parse([flag, value]))
+    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--test and --predict exclude each other"]
+    assert "--beats is ../x" in args.complaints(args.parse(["--predict", "r", "--beats", "../x"]))[0]
+
+
+def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "given", tmp_path / "out"
+    for number in range(40):
+        write(folder, f"r{number}", atr=False)
+    process = launch(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, "--out", out)
+    wait_for(lambda: len(list(out.glob("*/*.json"))) > 2, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not list(out.rglob("*.tmp"))
+    assert 3 <= len(list(out.glob("*/*.json"))) < 40
+    for path in out.rglob("*.json"):
+        assert json.loads(path.read_text())["notice"] == NOTICE
+    assert all(path.read_text().endswith("</html>\n") for path in out.rglob("*.html"))
+
+
+# Length
+
+
+# The highest memory of the process itself: what resource.getrusage says is that of its parent too.
+MEASURED = """
+import re, sys, time
+import commander, scipy.signal, scipy.ndimage, wfdb, pandas
+from commands import predict as prediction
+start = time.process_time()
+code = commander.main(sys.argv[1:])
+print(code, time.process_time() - start,
+      int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
+"""
+
+
+def measure(run: Path, path: Path) -> tuple[float, int]:
+    """CPU seconds after start-up, and the highest memory in MiB, of predicting one recording on one thread."""
+    command = [sys.executable, "-c", MEASURED, *PATIENTS, "--root-dir", str(run.parents[2])]
+    command += ["--out", str(path.parent / "out")]
+    ended = subprocess.run([*command, "--predict", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    code, seconds, mebibytes = ended.stdout.splitlines()[-1].split()
+    assert code == "0", ended.stderr
+    return float(seconds), int(mebibytes)
+
+
+def test_half_an_hour_takes_less_than_five_seconds_and_memory_does_not_grow_with_the_length(
+    run: Path, tmp_path: Path
+) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is asked of Linux")
+    signal = patient()[0]
+    sizes = {}
+    for name, hours in (("short", 0.5), ("long", 3)):
+        samples = int(hours * 3600 * RATE_HZ)
+        path = write(tmp_path, name, leads={"II": np.resize(signal, samples)}, atr=False)
+        seconds, sizes[name] = measure(run, path)
+        assert seconds < 5 * max(1, hours / 0.5)
+    assert sizes["long"] < sizes["short"] + 40
+
+
+# Real recordings
+
+
+def test_of_real_recordings_the_beats_are_found_in_seconds(
+    run: Path, tmp_path: Path, shared: Callable[[str], Path]
+) -> None:
+    shutil.unpack_archive(shared(MITDB_ZIP), tmp_path)
+    paths = [next(tmp_path.rglob(f"{name}.hea")) for name in ("100", "208")]
+    predict(run, "--predict", *paths, "--out", tmp_path / "out")
+    seen = [read(tmp_path / "out", name).summary for name in ("100", "208")]
+    assert [found["score"]["detection"]["Se"] for found in seen] == [1, pytest.approx(0.997, abs=0.001)]
+    assert min(found["score"]["detection"]["+P"] for found in seen) > 0.998
+    assert seen[0]["duration_s"] == pytest.approx(1805.556, abs=0.01)

@@ -1,0 +1,451 @@
+"""--test-on tests all rows of another file or dataset, and every test says which of its rows the run was trained on."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import args
+from helpers.commands import carried_out
+from loaders import DATASETS, splits, undivided
+from loaders.base import Data, DataSpec, Split
+from loaders.datasets import table
+from loaders.declaration import Request, TableOptions
+from loaders.records import RecordRows, RecordStore
+from toolbox.errors import CheckpointError, DataError
+from toolbox.runs.exposure import Exposure
+from toolbox.runs.folder import RunFolder
+
+T, CLASSES = 48, "ABC"
+RUN = "table_cnn1d_3_1"
+BASE = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
+OPTIONS: dict[str, Any] = dict.fromkeys(TableOptions.__dataclass_fields__)
+
+
+def rows(count: int, seed: int, classes: str = CLASSES) -> pd.DataFrame:
+    """Beats that can be told apart, six of a patient."""
+    random, y = np.random.default_rng(seed), np.arange(count) % len(classes)
+    x = random.normal(size=(count, T)) + 2 * np.sin(np.arange(T) * (1 + y[:, None]) / 5)
+    table = pd.DataFrame(x.astype(np.float32), columns=[f"t{i}" for i in range(T)])
+    return table.assign(patient=[f"p{seed}_{i // 6}" for i in range(count)], label=np.array([*classes])[y])
+
+
+OWN, OTHER = rows(150, 1), rows(60, 2)
+
+
+def write(path: Path, table: pd.DataFrame) -> Path:
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A run on 25 patients, 20 of which train and validate; to be left as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    root, own = folder / "root", write(folder / "own.csv", OWN)
+    ended = carried_out(
+        *BASE, "--root-dir", root, "--data-file", own, "--rate-hz", 100, "--epochs", 2, "--batch-size", 32
+    )
+    assert ended.code == 0, ended.err
+    run = root / "table" / "runs" / RUN
+    config = json.loads((run / "config.json").read_text())
+    return SimpleNamespace(folder=folder, own=own, data=config["data"], **vars(ended))
+
+
+@pytest.fixture
+def copy(trained: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """The run and its data in a folder of their own, and `test_on` to test it there."""
+    shutil.copytree(trained.folder, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "root" / "table" / "runs" / RUN
+
+    def command(*flags: object) -> SimpleNamespace:
+        return carried_out(*BASE, "--root-dir", tmp_path / "root", "--resume", "best", *flags)
+
+    return SimpleNamespace(path=tmp_path, run=run, own=tmp_path / "own.csv", command=command, data=trained.data)
+
+
+def counted(copy: SimpleNamespace, tested: pd.DataFrame) -> dict[str, Any]:
+    """How many of the rows stand on which side of the run, by their patients: a row is known where it is one of the
+    run's own."""
+    own = pd.merge(tested, OWN, how="left", indicator=True)["_merge"] == "both"
+    sides = {side: own & tested["patient"].isin(copy.data[f"{side}_records"]).to_numpy() for side in ("train", "val")}
+    return {"trained_rows": int(sides["train"].sum()), "validated_rows": int(sides["val"].sum())}
+
+
+def written(copy: SimpleNamespace) -> Path:
+    """The folder of the test on other rows."""
+    (folder,) = (copy.run / "pred").glob("*-o*")
+    return folder
+
+
+def test_all_rows_of_another_file_are_tested_and_the_own_results_stay(copy: SimpleNamespace) -> None:
+    before = {path: path.read_bytes() for path in (copy.run / "results.json", copy.run / "pred" / "report.txt")}
+    copy.own.unlink()  # the run is enough
+    ended = copy.command("--test", "--test-on", write(copy.path / "b.csv", OTHER))
+    assert ended.code == 0, ended.err
+    assert all(path.read_bytes() == content for path, content in before.items())
+    known = {"rows": 60, "trained_rows": 0, "validated_rows": 0, "records": 10, "known_records": []}
+    assert ended.result["trained_on"] == known
+    assert ended.result["shared_rows"] == 0
+    assert "two sides" not in ended.result["split_rule"]
+    assert ended.result["split_rule"].startswith(
+        "all 60 rows of b.csv, not divided; records are those of the column patient"
+    )
+    folder = written(copy)
+    assert folder.name.startswith("best-on-b.csv-")
+    assert json.loads((folder / "results.json").read_text())["trained_on"] == known
+    report = (folder / "report.txt").read_text()
+    assert report.startswith(f"{RUN}, best checkpoint on b.csv\n")
+    assert "the run trained and validated on none of the 60 tested rows" in report
+    predictions = pd.read_csv(folder / "predictions.csv")
+    assert predictions["true"].tolist() == OTHER["label"].tolist()
+    assert predictions["record"].tolist() == OTHER["patient"].tolist()
+    assert ended.result["val"]["loss"] == json.loads((copy.run / "results.json").read_text())["val"]["loss"]
+
+
+@pytest.mark.parametrize("own_rows", [0, 40, 150])
+def test_rows_that_the_run_knew_are_counted_and_warned_about(copy: SimpleNamespace, own_rows: int) -> None:
+    tested = pd.concat([OTHER, OWN.iloc[:own_rows]], ignore_index=True)
+    path = write(copy.path / "mixed.csv", tested)
+    ended = copy.command("--test-on", path)
+    known = ended.result["trained_on"]
+    assert {name: known[name] for name in ("trained_rows", "validated_rows")} == counted(copy, tested)
+    assert ended.result["shared_rows"] == known["trained_rows"] + known["validated_rows"]
+    sentence = f"of {len(tested)} tested rows the run trained on {known['trained_rows']}"
+    report = (written(copy) / "report.txt").read_text()
+    assert (sentence in ended.err) == (sentence in report) == (sentence in ended.result["split_rule"]) == bool(own_rows)
+    strict = copy.command("--test-on", path, "--strict-split")
+    assert strict.code == (3 if own_rows else 0)
+    assert (f"error: {sentence}" in strict.err) == bool(own_rows)
+
+
+@pytest.mark.parametrize("how", ["another file", "another seed", "a file that grew"])
+def test_an_overridden_test_says_which_of_its_rows_the_run_knew(copy: SimpleNamespace, how: str) -> None:
+    grown = pd.concat([OWN, OTHER], ignore_index=True)
+    if how == "another seed":
+        ended, tested = copy.command("--test", "--override", "--seed", 7), OWN
+    else:
+        path = write(copy.path / "c.csv" if how == "another file" else copy.own, grown)
+        ended, tested = copy.command("--test", "--override", "--data-file", path), grown
+    assert ended.code == 0, ended.err
+    assert "no record stands on two sides" not in ended.result["split_rule"]
+    folder = copy.run / "pred" / "best-override"
+    assert "no record stands on two sides" not in (folder / "report.txt").read_text()
+    with np.load(folder / "predictions.npz") as predictions:
+        index = predictions["index"]
+    known = ended.result["trained_on"]
+    assert {name: known[name] for name in ("trained_rows", "validated_rows")} == counted(
+        copy, tested.iloc[index].reset_index(drop=True)
+    )
+    assert known["trained_rows"] > 0
+    assert f"the run trained on {known['trained_rows']} and validated on" in ended.result["split_rule"]
+
+
+def test_what_leaves_the_rows_as_they_are_says_nothing_of_them(copy: SimpleNamespace) -> None:
+    (copy.run / "trained_on.npz").unlink()  # an older run, of which they would not be known
+    ended = copy.command("--test", "--override", "--decision-weights", "1,2,1")
+    assert ended.code == 0, ended.err
+    assert "trained_on" not in ended.result
+    assert "no record stands on two sides" in ended.result["split_rule"]
+
+
+def test_a_run_without_digests_knows_its_records_by_name_only(copy: SimpleNamespace) -> None:
+    (copy.run / "trained_on.npz").unlink()
+    ended = copy.command("--test-on", copy.own)
+    known = ended.result["trained_on"]
+    assert (known["trained_rows"], known["validated_rows"], ended.result["shared_rows"]) == (None, None, None)
+    assert sorted(known["known_records"]) == sorted(copy.data["train_records"] + copy.data["val_records"])
+    assert "is not known" in ended.err
+    assert "is not known" in (written(copy) / "report.txt").read_text()
+
+
+def test_damaged_digests_are_an_error_that_says_what_removing_them_means(copy: SimpleNamespace) -> None:
+    (copy.run / "trained_on.npz").write_bytes(b"PK\x03\x04 no zip")
+    ended = copy.command("--test-on", copy.own)
+    assert ended.code == 4
+    assert "trained_on.npz is damaged" in ended.err
+    assert "remove it" in ended.err
+
+
+def npz(path: Path, x: np.ndarray, **facts: Any) -> Path:
+    np.savez(path, x=x, y=np.array([*CLASSES])[np.arange(len(x)) % 3], **facts)
+    return path
+
+
+X = OTHER[[f"t{i}" for i in range(T)]].to_numpy()
+REFUSED = {
+    "a class": (
+        lambda path: write(path / "o.csv", rows(60, 3, "ABD")),
+        "the run knows no class D (20 rows); its classes are A, B, C",
+    ),
+    "samples": (lambda path: npz(path / "o.npz", X[:, :40]), "40 samples a row, the run was trained on 48"),
+    "channels": (lambda path: npz(path / "o.npz", np.stack([X, X], 1)), "2 channels, the run was trained on 1"),
+    "rate": (lambda path: npz(path / "o.npz", X, rate_hz=250), "250 Hz, the run was trained on 100"),
+    "labels": (
+        lambda path: write(path / "o.csv", OTHER.assign(label=np.arange(60) % 3)),
+        "the run knows no class 0 (20 rows)",
+    ),
+    "nothing": (lambda path: path / "o.csv", "there is no dataset and no file of this name"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_rows_that_are_not_as_the_run_was_trained_on_are_refused(copy: SimpleNamespace, fault: str) -> None:
+    make, what = REFUSED[fault]
+    ended = copy.command("--test-on", make(copy.path))
+    assert ended.code == 3
+    assert what in ended.err
+    assert len(ended.err.splitlines()[-1]) < 600
+    assert not list((copy.run / "pred").glob("*-on-*"))
+
+
+def test_a_file_needs_no_class_twice_and_columns_may_have_other_names(copy: SimpleNamespace) -> None:
+    few = OTHER.iloc[:4].rename(columns={"label": "diagnosis", "patient": "who"})
+    ended = copy.command(
+        "--test-on", write(copy.path / "few.csv", few), "--label-column", "diagnosis", "--record-column", "who"
+    )
+    assert ended.code == 0, ended.err
+    assert ended.result["trained_on"]["rows"] == 4
+    one = copy.command("--test-on", write(copy.path / "one.csv", OTHER[OTHER["label"] == "B"].drop(columns="patient")))
+    assert one.code == 0, one.err
+    assert one.result["trained_on"]["rows"] == 20
+    assert np.array(one.result["test"]["confusion_matrix"]).sum(1).tolist() == [0, 20, 0]
+
+
+def test_what_validation_fixed_stays(copy: SimpleNamespace) -> None:
+    own = copy.command("--test", "--calibrate")
+    other = copy.command("--test-on", write(copy.path / "b.csv", OTHER), "--calibrate")
+    assert other.result["temperature"] == pytest.approx(own.result["temperature"], rel=1e-6)
+    assert other.result["val"]["accuracy"] == own.result["val"]["accuracy"]
+
+
+def test_the_flag_is_a_test_and_changes_nothing_of_the_run(copy: SimpleNamespace) -> None:
+    assert args.parse(["--test-on", "b.csv"]) == {"test_on": "b.csv", "test": True}
+    ended = copy.command("--test-on", copy.own, "--seed", "7")
+    assert (ended.code, "--seed is 7, the run has" in ended.err) == (2, True)
+    ended = copy.command("--test-on", copy.own, "--lr", "0.5", "--deterministic", "--no-figures")
+    assert (ended.code, "--lr" in ended.err) == (0, True), ended.err
+    assert carried_out("--test-on", copy.own, "--predict", "x.hea").code == 2
+
+
+def test_a_short_run_on_another_file_takes_ten_batches_beside_the_whole_test(copy: SimpleNamespace) -> None:
+    path = write(copy.path / "b.csv", pd.concat([OTHER] * 6))
+    whole = copy.command("--test-on", path, "--no-figures")
+    short = copy.command("--test-on", path, "--no-figures", "--short-run")
+    assert (whole.code, short.code) == (0, 0), short.err
+    rows, most = 6 * len(OTHER), 10 * json.loads((copy.run / "config.json").read_text())["flags"]["batch_size"]
+    assert most < rows
+    assert short.result["covers"]["test_rows"] == [most, rows]
+    assert f"the figures cover {most} of {rows} test rows\n" in short.err
+    assert {folder.name.partition("-on-")[0] for folder in (copy.run / "pred").glob("*-on-*")} == {"best", "best-short"}
+
+
+def test_a_run_that_goes_on_keeps_what_it_knew_before(copy: SimpleNamespace) -> None:
+    kept = (copy.run / "trained_on.npz").read_bytes()
+    ended = carried_out(*BASE, "--root-dir", copy.path / "root", "--resume", "latest", "--epochs", 2)
+    assert ended.code == 0, ended.err
+    assert (copy.run / "trained_on.npz").read_bytes() == kept
+    (copy.run / "trained_on.npz").unlink()  # as an older run, which goes on with the same rows
+    carried_out(*BASE, "--root-dir", copy.path / "root", "--resume", "latest", "--epochs", 2)
+    assert len(Exposure.of_run(RunFolder(copy.run)).train) == copy.data["train_rows"]
+    path, how = (
+        write(copy.path / "b.csv", OTHER),
+        ("--root-dir", copy.path / "root", "--resume", "latest", "--override"),
+    )
+    ended = carried_out(*BASE, *how, "--epochs", 3, "--data-file", path)
+    assert ended.code == 0, ended.err
+    both = Exposure.of_run(RunFolder(copy.run))
+    assert len(both.train) > copy.data["train_rows"]
+    assert set(copy.data["train_records"]) < set(both.records.tolist())
+    again = copy.command("--test-on", copy.own)
+    assert again.result["trained_on"]["trained_rows"] == copy.data["train_rows"]
+
+
+def test_a_run_that_starts_from_another_knows_what_that_one_knew(copy: SimpleNamespace) -> None:
+    path, how = write(copy.path / "b.csv", OTHER), ("--root-dir", copy.path / "root", "--rate-hz", 100, "--epochs", 1)
+    ended = carried_out(*BASE, *how, "--data-file", path, "--pretrained", RUN)
+    assert ended.code == 0, ended.err
+    tested = carried_out(*BASE, "--root-dir", copy.path / "root", "--test-on", copy.own)
+    known = tested.result["trained_on"]
+    assert known["trained_rows"] + known["validated_rows"] == copy.data["train_rows"] + copy.data["val_rows"]
+
+
+def test_a_detector_is_tested_on_another_file_with_its_own_threshold(tmp_path: Path) -> None:
+    base = ("--dataset", "table", "--task", "detect", "--normal-class", "A", "--no-figures")
+    base += ("--root-dir", tmp_path / "root")
+    own = carried_out(*base, "--data-file", write(tmp_path / "own.csv", OWN), "--rate-hz", 100, "--epochs", 1)
+    assert own.code == 0, own.err
+    ended = carried_out(*base, "--test-on", write(tmp_path / "b.csv", OTHER))
+    assert ended.code == 0, ended.err
+    assert ended.result["threshold"] == pytest.approx(own.result["threshold"], rel=1e-6)
+    assert ended.result["trained_on"]["rows"] == 60
+    normal = carried_out(*base, "--test-on", write(tmp_path / "n.csv", OTHER[OTHER["label"] == "A"]))
+    assert (normal.code, "no anomaly is in the test set" in normal.err) == (3, True)
+
+
+# Rows of every kind
+
+
+def spec_of(classes: tuple[str, ...], **facts: Any) -> DataSpec:
+    how = {
+        "name": "ecg",
+        "view": "beat",
+        "channels": 1,
+        "samples": T,
+        "rate_hz": 125.0,
+        "unit": "mV",
+        "leads": ("MLII",),
+    }
+    how |= {"importance": (1.0,) * len(classes), "source": "", "licence": "", "split_rule": ""}
+    return DataSpec(classes=classes, **how | facts)
+
+
+def test_numbers_stand_for_classes_where_the_run_s_dataset_numbers_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.csv", OTHER.assign(label=np.arange(60) % 3 + 1))
+    spec = spec_of(("N", "S", "V", "F", "Q"))
+    data = undivided.load(str(path), tmp_path, dataset="ecg", spec=spec, options=OPTIONS)
+    assert data.test.y.tolist() == (np.arange(60) % 3 + 1).tolist()
+    data = undivided.load(str(path), tmp_path, dataset="ecg5000", spec=spec, options=OPTIONS)
+    assert data.test.y.tolist() == (np.arange(60) % 3).tolist()
+    with pytest.raises(DataError, match="the run knows no class 1"):
+        undivided.load(str(path), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
+    named = write(tmp_path / "c.csv", OTHER.assign(label=np.array(["V", "N", "Q"])[np.arange(60) % 3]))
+    data = undivided.load(str(named), tmp_path, dataset="mitdb", spec=spec, options=OPTIONS)
+    assert data.test.y[:3].tolist() == [2, 0, 4]
+    assert (data.spec.rate_hz, len(data.train), len(data.val)) == (125, 0, 0)
+
+
+def test_a_dataset_is_tested_whole_with_the_run_s_own_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def get_data(name: str, root: Path, **how: Any) -> Data:
+        asked.update(how, name=name)
+        everything, spec = plain(), spec_of(("V", "N"), name=name, samples=9)
+        train, val, test = (everything.rows(np.array(which)) for which in ([0, 3, 4], [1], [2, 5]))
+        return Data(spec, train, val, lambda: test, "")
+
+    monkeypatch.setattr(undivided, "get_data", get_data)
+    options = OPTIONS | {"split": "inter-patient", "fold": 2, "leads": "MLII", "window": None}
+    spec = spec_of(("N", "V"), samples=9)
+    data = undivided.load("mitdb", tmp_path, dataset="synth", spec=spec, options=options)
+    assert data.test.y[np.argsort(data.test.index)].tolist() == [1, 0, 1, 0, 1, 0]  # the classes of the run
+    assert (asked["name"], asked["data_file"], asked["split"], asked["leads"]) == ("mitdb", None, "random", "MLII")
+    assert not {"fold", "label_column"} & asked.keys()
+    (tmp_path / "records").mkdir()
+    data = undivided.load(str(tmp_path / "records"), tmp_path, dataset="mitdb", spec=spec, options=options)
+    assert asked["data_file"] == tmp_path / "records"
+    assert data.spec.split_rule == "all 6 rows of records, not divided"
+    (tmp_path / "100.hea").touch()
+    data = undivided.load(str(tmp_path / "100.hea"), tmp_path, dataset="mitdb", spec=spec, options=options)
+    assert data.spec.split_rule == "all 6 rows of the folder of 100.hea, not divided"
+
+
+def test_a_unit_that_contradicts_the_run_s_is_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path / "b.npz", X, unit="uV")
+    with pytest.raises(DataError, match="samples in uV, the run was trained on mV"):
+        undivided.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
+
+
+def test_other_leads_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = npz(tmp_path / "b.npz", X, leads=["V5"])
+    undivided.load(str(path), tmp_path, dataset="ecg", spec=spec_of(tuple(CLASSES)), options=OPTIONS)
+    assert "are V5, the run was trained on MLII" in caplog.text
+
+
+def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
+    how = {"spec": spec_of(tuple(CLASSES), name="table"), "lowest": None}
+    asked = TableOptions(split="column:fold", record_column="patient")
+
+    def request(path: Path) -> Request:
+        return Request("table", DATASETS["table"], tmp_path, path, asked, "error", 0.0, 42)
+
+    divided = write(tmp_path / "b.csv", OTHER.assign(fold="test")[[*OTHER.columns[:-1], "fold", "label"]])
+    for path in (divided, write(tmp_path / "c.csv", OTHER), write(tmp_path / "d.csv", OTHER.drop(columns="patient"))):
+        _, found = table.undivided(request(path), **how)
+        assert found.x.shape == (60, 1, T)
+    with pytest.raises(Exception, match="no such column"):
+        table.undivided(request(path), **how, typed=["record_column"])
+
+
+def test_digests_tell_rows_apart_by_their_bytes() -> None:
+    x = np.random.default_rng(0).normal(size=(200, 2, 30)).astype(np.float32)
+    digests = splits.digests(x)
+    assert (digests.dtype, digests.shape, len(np.unique(digests))) == (np.uint64, (200,), 200)
+    order = np.random.default_rng(1).permutation(200)
+    np.testing.assert_array_equal(splits.digests(x[order]), digests[order])
+    x[7, 1, 29] = np.nextafter(x[7, 1, 29], 9)
+    assert np.flatnonzero(splits.digests(x) != digests).tolist() == [7]
+    assert splits.digests(x[:0]).shape == (0,)
+
+
+def stacked() -> RecordRows:
+    names = np.array([f"r{i}" for i in range(6)])
+    content = np.array([f"{i:032x}" for i in range(6)])
+    content = np.char.add([f"{i:016x}" for i in range(6)], content)
+    ones = np.ones((6, 2), np.float32)
+    store = RecordStore.of_one_length(np.zeros((6, 2, 9), np.int16), names, content, ones, ones, (0, 1))
+    return RecordRows(store, np.arange(6), np.arange(6) % 2)
+
+
+def cropped() -> RecordRows:
+    length, ones = np.full(6, 9), np.ones((6, 1), np.float32)
+    names, content = np.array([f"r{i}" for i in range(6)]), np.array([f"{i:016x}{0:016x}" for i in range(6)])
+    store = RecordStore(np.zeros(54, np.int16), np.arange(6) * 9, length, names, content, ones, ones)
+    return RecordRows(store, np.arange(6), np.arange(6) % 2, 9)
+
+
+def plain() -> Split:
+    x = np.random.default_rng(0).normal(size=(6, 1, 9)).astype(np.float32)
+    return Split(x, np.arange(6) % 2, np.array([f"r{i}" for i in range(6)]), np.arange(6))
+
+
+@pytest.mark.parametrize("make", [stacked, cropped, plain])
+def test_rows_of_every_kind_are_found_again_and_joined(make: Any) -> None:
+    everything = make()
+    train, val, test = (everything.rows(np.array(which)) for which in ([0, 3, 4], [1], [2, 5]))
+    exposure = Exposure.of(train, val)
+    assert exposure.overlap(test).shared == 0
+    joined = train.with_sides(val, test)
+    assert (np.sort(joined.index).tolist(), len(joined)) == (list(range(6)), 6)
+    found = exposure.overlap(joined)
+    assert (found.rows, found.trained, found.validated, found.records, found.known) == (
+        6,
+        3,
+        1,
+        6,
+        ("r0", "r1", "r3", "r4"),
+    )
+    repeated = everything.rows(np.array([0, 0, 1, 5]))
+    assert exposure.overlap(repeated) == replace(found, rows=3, trained=1, validated=1, records=3, known=("r0", "r1"))
+
+
+def test_rows_that_are_digested_in_another_way_are_not_compared() -> None:
+    exposure = Exposure.of(plain(), plain().rows(np.arange(0)))
+    assert exposure.overlap(cropped()).shared is None
+    assert exposure.joined(Exposure.of(cropped(), cropped())).train is None
+
+
+def test_a_second_file_that_counts_its_rows_anew_gets_numbers_of_its_own() -> None:
+    both = plain().with_sides(plain())
+    assert both.index.tolist() == list(range(12))
+
+
+def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
+    assert Exposure.of_run(RunFolder(tmp_path)).train is None
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError):
+        Exposure.of_run(RunFolder(tmp_path))
+
+
+def test_a_short_test_of_a_whole_run_does_not_call_it_short(copy: SimpleNamespace) -> None:
+    ended = copy.command("--test", "--short-run")
+    assert ended.code == 0, ended.err
+    report = (copy.run / "pred" / "best-short" / "report.txt").read_text()
+    assert "a short test: the figures cover" in report
+    assert "trained on ten batches" not in report

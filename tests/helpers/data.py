@@ -1,0 +1,63 @@
+"""Facts of small data, and the real recordings where they are."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as some
+
+from loaders.base import DataSpec
+from models import VISION
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
+MITDB_ZIP = "mit-bih-arrhythmia-database-1.0.0.zip"
+KAGGLE_SAMPLE = "kaggle-heartbeat-sample"
+
+
+def make_spec(
+    *,
+    channels: int = 1,
+    samples: int = 187,
+    classes: tuple[str, ...] = ("N", "S", "V", "F", "Q"),
+    image: tuple[int, int] | None = None,
+) -> DataSpec:
+    importance = (1.0, 2.0, 2.0, 2.0, 0.5)[: len(classes)]
+    leads, view = tuple(f"lead{i}" for i in range(channels)), "chart" if image else "beat"
+    facts = (channels, samples, 125, "mV", leads, classes, importance, "generated", "none", "none")
+    return DataSpec("tiny", view, *facts, image=image)
+
+
+# What can be seen of these without seconds of work is in test_vision.py.
+BIG = (
+    "resnet50",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "efficientnet_b3",
+    "convnext_tiny",
+    "convnext_base",
+    "vit_b_16",
+)
+
+
+def spec_for(name: str, **facts: Any) -> DataSpec:
+    """Facts of data that the network `name` takes: small charts for one of vision, else beats."""
+    return make_spec(image=(64, 96) if name in VISION else None, **facts)
+
+
+def test_set_is_closed(root: Path) -> bool:
+    return not list((root / "synth" / "cache").glob("test-*"))
+
+
+def mutated(whole: bytes) -> some.SearchStrategy[bytes]:
+    """`whole` with a few pieces overwritten, put in or cut out."""
+    place = some.integers(0, len(whole))
+    edit = some.tuples(place, some.integers(0, 40), some.binary(max_size=40))
+
+    def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+        changed = whole
+        for start, gone, put in edits:
+            changed = changed[:start] + put + changed[start + gone :]
+        return changed
+
+    return some.lists(edit, min_size=1, max_size=4).map(apply)

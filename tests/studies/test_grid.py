@@ -1,0 +1,259 @@
+"""The algebra of grids: what its tables are, in what order, and what is refused; the same said in YAML and in
+Python."""
+
+import sys
+from functools import reduce
+from itertools import product
+from operator import mul
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.data import ROOT
+from studies import grid as grid_module
+from studies import plans
+from studies.grid import Grid, Option, Range, fixed, parse_range, varying
+from toolbox.errors import ResourceError, UsageError
+
+A, B, C, D = (
+    Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False]))
+)
+grids = st.sampled_from([A, B, C, D, A + C, B + D, Option.product(A, D), C + A + D])
+
+
+def rows(grid: Grid) -> list[tuple[str, ...]]:
+    return [tuple(cell.values()) for cell in grid.cells()]
+
+
+def test_a_product_is_every_pair_and_the_last_axis_runs_fastest() -> None:
+    assert rows(A * B) == [(a, b) for a, b in product("12", "xyz")]
+    assert rows(A * B * D) == list(product("12", "xyz", ("true", "false")))
+
+
+def test_a_sum_is_one_after_the_other_and_a_zip_side_by_side() -> None:
+    assert rows(A + B) == [("1",), ("2",), ("x",), ("y",), ("z",)]
+    assert rows(Option.product(A, D)) == [("1", "true"), ("2", "false")]
+    assert rows(Option.product(A * C, D)) == [("1", "0.5", "true"), ("2", "0.5", "false")]
+
+
+@given(one=grids, other=grids, third=grids)
+def test_a_product_distributes_over_sums_on_both_sides(one: Grid, other: Grid, third: Grid) -> None:
+    def table(make: object) -> list[dict[str, str]] | str:
+        try:
+            return make().cells()
+        except UsageError:
+            return "refused"
+
+    assert table(lambda: (one + other) * third) == table(lambda: one * third + other * third)
+    multiplied, apart = table(lambda: one * (other + third)), table(lambda: one * other + one * third)
+    assert multiplied == apart if len(one.terms) == 1 else sorted(map(str, multiplied)) == sorted(map(str, apart))
+    assert table(lambda: (one * other) * third) == table(lambda: one * (other * third))
+    assert table(lambda: (one + other) + third) == table(lambda: one + (other + third))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: A * A, "a twice"),
+        (lambda: A * (B + A), "a twice"),
+        (lambda: A * Option.product(B, Option("a", "pqr")), "a twice"),
+        (lambda: Option("weight-decay", [1]) * Option("weight_decay", [2]), "weight-decay twice"),
+        (lambda: Option("model-args", ["stem=8"]) * Option("model-args.stem", [8]), "model-args twice"),
+        (lambda: Option("a", []), "empty"),
+        (lambda: Option.product(A, B), "a has 2, b has 3"),
+        (lambda: Option.product(A, A), "different lengths"),
+        (lambda: Option("lr", Range("uniform", 0, 1)).cells(), "a range needs a search"),
+        (lambda: parse_range("loguniform(0, 1)"), "not a valid range"),
+        (lambda: parse_range("uniform(1, 0)"), "not a valid range"),
+        (lambda: parse_range("randint(1, 2.5)"), "not a valid range"),
+        (lambda: parse_range("uniform(low, 1)"), "not numbers"),
+    ],
+)
+def test_what_is_no_grid_is_refused(make: object, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        make()
+
+
+def test_a_range_is_told_from_a_value() -> None:
+    assert parse_range("loguniform(1e-4, 1e-2)") == Range("loguniform", 1e-4, 1e-2)
+    assert parse_range(" randint( 2,8 )") == Range("randint", 2, 8)
+    assert parse_range("bandpass(1, 2)") is None
+    assert parse_range("noise:0.05:0.5,shift:10") is None
+
+
+def test_none_leaves_a_flag_out_and_flags_that_vary_are_found() -> None:
+    cells = (fixed({"e": 1}) * Option("sampler", [None, "equal"]) + C).cells()
+    assert cells == [{"e": "1"}, {"e": "1", "sampler": "equal"}, {"c": "0.5"}]
+    assert varying(cells) == ["e", "sampler", "c"]
+    assert varying(cells[:2]) == ["sampler"]
+
+
+def written(folder: Path, text: str, name: str = "x.yaml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+YAML = """
+base: {dataset: synth, lr: 1e-4, filter: none}
+reps: 3
+grid:
+  - zip: {optimizer: [sgd, adam], weight-decay: [0, 0.1]}
+    cross: {model-name: [cnn1d_3, lstm_1], epochs: 5}
+  - cross: {criterion: [no, 12:30, ~]}
+"""
+PYTHON = """
+from studies.grid import Option
+
+BASE = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
+REPS = 3
+GRID = Option.product(Option("optimizer", ["sgd", "adam"]), Option("weight-decay", [0, 0.1])) * Option(
+    "model-name", ["cnn1d_3", "lstm_1"]
+) * Option("epochs", [5]) + Option("criterion", ["no", "12:30", None])
+"""
+
+
+def test_yaml_and_python_say_the_same(tmp_path: Path) -> None:
+    plan, other = plans.read(written(tmp_path, YAML)), plans.read(written(tmp_path, PYTHON, "x.py"))
+    assert plan.reps == other.reps == 3
+    base = {"dataset": "synth", "lr": "1e-4", "filter": "none"}
+    sides = [("sgd", "0"), ("adam", "0.1")]
+    first = [
+        {**base, "optimizer": optimizer, "weight-decay": decay, "model-name": model, "epochs": "5"}
+        for (optimizer, decay), model in product(sides, ("cnn1d_3", "lstm_1"))
+    ]
+    assert (
+        plan.grid.cells()
+        == other.grid.cells()
+        == [*first, {**base, "criterion": "no"}, {**base, "criterion": "12:30"}, base]
+    )
+
+
+def test_a_grid_that_imports_the_algebra_by_its_earlier_name_is_read(tmp_path: Path) -> None:
+    text = PYTHON.replace("from studies.grid", "from toolbox.grid")
+    assert plans.read(written(tmp_path, text, "old.py")) == plans.read(written(tmp_path, PYTHON, "new.py"))
+    assert "toolbox.grid" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: {a: 1, a: 2}", "'a' stands twice"),
+        ("grid: [{cross: {a: [1], a: [2]}}]", "'a' stands twice"),
+        ("grid: [{cross: {a: []}}]", "a is empty"),
+        ("grid: [{cross: {}}]", "cross is empty"),
+        ("grid: [{}]", "is empty"),
+        ("grid: [{crossed: {a: [1]}}]", "'crossed'"),
+        ("axes: {a: [1]}", "'axes'"),
+        ("base: {a: [-0.5, 0.7]}", "a in base must be a single value"),
+        ("grid: [{cross: {a: [[1, 2]]}}]", "not a list of words"),
+        ("grid: [{zip: {a: [1, 2], b: [1]}}]", "a has 2, b has 1"),
+        ("grid: [{zip: {a: [1, 2]}, cross: {a: [1, 2]}}]", "a twice"),
+        ("base: {a: 1}\ngrid: [{cross: {a: [1, 2]}}]", "a twice"),
+        ("reps: 0", "reps is 0"),
+        ("reps: many", "reps is many"),
+        ("- a", "not a mapping"),
+        ("a: [", "not YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "'a'"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError, match=told) as raised:
+        plans.read(path)
+    assert str(path) in str(raised.value)
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (LAUGHS, "values with expanded aliases, the limit is 100,000"),
+        (LAUGHS.replace("a: &a", "reps: &a"), "values with expanded aliases"),
+        ("a: &a [*a]", "an alias at line 1 contains itself"),
+        ("a: &a {b: *a}", "an alias at line 1 contains itself"),
+        ("a: " + "[" * 30 + "]" * 30, "nested 31 deep, the limit is 20"),
+        ("a: " + "[" * 5_000, "nested more than 20 deep"),
+        ("a: " + "{b: " * 5_000, "nested more than 20 deep"),
+        ("a:\n" + "\n".join("  " * depth + "- " for depth in range(1, 600)), "nested more than 20 deep"),
+        ("#" * (2**20 + 1), "larger than 1,048,576 bytes"),
+        (f"reps: {'9' * 5_000}", "must be a number from 1 on, at most 100,000"),
+        ("folds: 100001", "must be a number from 1 on, at most 100,000"),
+        ("grid: {cross: {a: 'loguniform(1, 1e999)'}}", "is not a valid range"),
+        ("grid: {cross: {a: 'randint(1, 1e300)'}}", "is not a valid range"),
+    ],
+)
+def test_a_file_that_no_grid_needs_is_refused_before_it_is_built(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        plans.read(written(tmp_path, text))
+
+
+def test_an_alias_may_stand_for_a_few_values(tmp_path: Path) -> None:
+    text = "grid:\n  - cross: {a: &values [1, 2], b: x}\n  - cross: {a: *values, b: y}"
+    assert len(plans.read(written(tmp_path, text)).grid.cells()) == 4
+
+
+def test_many_keys_and_many_lines_are_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_module, "MOST_CELLS", 50)
+    for text, told in (
+        ("grid: [{cross: {" + ", ".join(f"a{i}: 1" for i in range(201)) + "}}]", "more than 200 axes"),
+        ("grid:\n" + "- cross: {a: 1}\n" * 51, "the grid has 51 configurations, a study has at most 50"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            plans.read(written(tmp_path, text))
+
+
+def test_too_many_cells_are_counted_and_not_made() -> None:
+    ten = [Option(key, range(10)) for key in "abcdefghi"]
+    grid = reduce(mul, ten)
+    with pytest.raises(UsageError, match="1,000,000,000 configurations, a study has at most 10,000"):
+        grid.cells()
+    with pytest.raises(UsageError, match="at most 10,000"):
+        Option("a", range(10**12))
+    with pytest.raises(UsageError, match="at most 10,000"):
+        reduce(mul, [Option(f"a{i}", [1]) + Option(f"b{i}", [1]) for i in range(40)])
+    with pytest.raises(UsageError, match="at most 10,000"):
+        Option.product(grid, grid)
+    assert len(reduce(mul, ten[:4]).cells()) == 10_000
+
+
+def test_a_bare_null_leaves_a_flag_out_and_a_quoted_one_is_a_word(tmp_path: Path) -> None:
+    text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
+    assert plans.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for name in ("none.yaml", "none.py"):
+        with pytest.raises(ResourceError, match=name):
+            plans.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("GRID = [1]", "sets no GRID"),
+        ("BASE = 7", "BASE is not a mapping"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("GRID =", "SyntaxError"),
+    ],
+)
+def test_a_python_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        plans.read(written(tmp_path, text, "x.py"))
+
+
+def test_the_cardiology_grid_is_the_published_one() -> None:
+    plan = plans.read(ROOT / "grids" / "cardio_resnet.yaml")
+    cells = plan.grid.cells()
+    sizes = [tuple(cell[f"model-args.{part}"] for part in ("layout", "stem", "blocks", "filters")) for cell in cells]
+    classics = [("cnacna", "64", blocks, "64-128-256-512") for blocks in ("2-2-2-2", "3-4-6-3")]
+    depths, widths = ("2-3-4-5-4-3-2", "2-2-2-2-2-2-2", "1-1-1-1-1-1-1"), ("4-8-16-32-64-128-256", "4-4-8-8-16-16-20")
+    assert sizes == classics + list(product(("cna", "cnacna"), ("32", "8"), depths, widths))
+    assert plan.reps == 5
+    assert {cell["drop-labels"] for cell in cells} == {"~"}
