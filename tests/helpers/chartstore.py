@@ -1,9 +1,12 @@
 """A store of small charts."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from loaders.charts import store as chartstore
 from loaders.charts.store import ChartStore, key
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Drawing
@@ -32,3 +35,9 @@ def keys(count: int, first: int = 0) -> list[bytes]:
 
 def opened(root: Path, **facts: object) -> ChartStore:
     return ChartStore(root, {**FACTS, **facts}, SHEET.image)
+
+
+def fill(
+    store: ChartStore, keys: list[bytes], of: Callable[[bytes], np.ndarray], how: Drawing, workers: int = 0
+) -> None:
+    chartstore.fill(store, {each: partial(of, each) for each in keys}, how, workers=workers)

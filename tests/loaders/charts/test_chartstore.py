@@ -8,25 +8,18 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers.chartstore import HOW, SHEET, keys, opened, signal, window
+from helpers.chartstore import HOW, SHEET, fill, keys, opened, signal, window
 from loaders.charts import store as chartstore
 from loaders.charts import store as parts
 from loaders.charts.store import ChartStore, key
 from toolbox.errors import DataError, ResourceError
 from toolbox.paper import drawing
-from toolbox.paper.drawing import Drawing, packed
-
-
-def fill(
-    store: ChartStore, keys: list[bytes], of: Callable[[bytes], np.ndarray], how: Drawing, workers: int = 0
-) -> None:
-    chartstore.fill(store, {each: partial(of, each) for each in keys}, how, workers=workers)
+from toolbox.paper.drawing import packed
 
 
 def filled(root: Path, count: int = 10) -> ChartStore:
