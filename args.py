@@ -333,8 +333,8 @@ def _together(typed: Mapping[str, Any]) -> list[str]:
     below = f"must be below --epochs, {flags.epochs}"
     of_another = flags.pretrained not in (None, "imagenet")
     charts = flags.view == "chart" or flags.export_charts or of_a_run  # config.json has the view of an existing run
-    weighing = ("sampler", "class_balance", "class_weights")  # a draw by record keeps the shares of the classes
-    weighing = [name for name in weighing if getattr(flags, name) not in (None, "", "records")]
+    of_classes = ("sampler", "class_balance", "class_weights")  # a draw by record keeps the shares of the classes
+    weighing = [name for name in of_classes if getattr(flags, name) not in (None, "", "records")]
     together = (
         *((True, _apart(one, other)) for one, other in combinations(weighing, 2)),
         (flags.resume and flags.start_epoch and "start_epoch" in typed, _apart("resume", "start_epoch")),

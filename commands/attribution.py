@@ -136,19 +136,21 @@ def attribute(subject: Subject, which: Array, said: Array) -> Seen:
     own = {PREDICTED: said, TRUE: subject.rows.y[which]}
     classes = {name: np.full_like(said, k) for k, name in enumerate(spec.classes)}
     target = pick("explain-class", own | classes | own, subject.flags.explain_class)
-    chosen = torch.tensor(target, device=subject.device)
-    blank = torch.tensor(marks.papers(rows)).to(inputs[0]) if spec.image else methods.blank(inputs[0])
-    found = attributed(subject, subject.model, inputs, chosen, blank=blank)
-    within = (inputs[0] != blank).any(1, keepdim=True) if spec.image else methods.inside(inputs[0])
-    within = within.cpu().numpy()
+    chosen, x = torch.tensor(target, device=subject.device), inputs[0]
+    if isinstance(rows, marks.Charts):
+        blank = torch.tensor(marks.papers(rows)).to(x)
+        inside = (x != blank).any(1, keepdim=True)
+    else:
+        blank, inside = methods.blank(x), methods.inside(x)
+    found, within = attributed(subject, subject.model, inputs, chosen, blank=blank), inside.cpu().numpy()
     marked = torch.from_numpy(checks.marked(found, within)).to(found.device)
     # A constant map marks nothing.
     found = torch.where(marked.view(-1, *[1] * (found.dim() - 1)), found, 0)
     seen = Seen(which, said, chosen, inputs, blank, found, within)
-    peaks = _peaks(subject, rows, inputs[0])
+    peaks = _peaks(subject, rows, x)
     if peaks is None:
         return seen
-    if spec.image:
+    if isinstance(rows, marks.Charts):
         near, room = marks.at_peaks(rows, peaks, spec.rate_hz)
         return replace(seen, near=near, room=room)
     return replace(seen, peaks=peaks, near=row_forms.near(peaks, spec.samples, spec.rate_hz), room=seen.within)
@@ -159,10 +161,14 @@ def _peaks(subject: Subject, rows: Rows, x: Tensor) -> list[Array] | None:
     spec = subject.data.spec
     options = build.options_for(spec.name, subject.flags)
     find = partial(row_forms.r_peaks, spec.name, rate_hz=spec.rate_hz, options=options)
-    if not spec.image:
+    if not isinstance(rows, marks.Charts):
         return find(x.cpu().numpy())
-    found = [find(np.nan_to_num(rows.signal(row))[None]) for row in range(len(rows))]
-    return None if None in found else [own - begin for (own,), begin in zip(found, rows.begin, strict=True)]
+    found = []
+    for row, begin in enumerate(rows.begin):
+        if (peaks := find(np.nan_to_num(rows.signal(row))[None])) is None:
+            return None
+        found.append(peaks[0] - begin)
+    return found
 
 
 def attributed(subject: Subject, model: nn.Module, inputs: list[Tensor], target: Tensor, *, blank: Tensor) -> Tensor:

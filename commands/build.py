@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder
-from toolbox.tasks import Classify, Detect, mode
+from toolbox.tasks import Classify, Detect, Task, mode
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
 from trainer import Trainer
@@ -247,7 +247,7 @@ def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
         log.warning(what, source.path.name, listed)
 
 
-TASK_BUILDERS = {"classify": _classify, "detect": _detect}
+TASK_BUILDERS: dict[str, Callable[[Flags, Data, torch.device], Task]] = {"classify": _classify, "detect": _detect}
 
 
 def kept(flags: Flags) -> dict[str, Any]:

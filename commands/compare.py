@@ -102,7 +102,7 @@ def measure(
         return ec57.figures(of, first.classes, macro)
 
     estimates = [{name: float(value) for name, value in figures(of.sum(0)).items()} for of in matrices]
-    named = np.unique(first.predictions.record)
+    named = np.unique(first.predictions.record).tolist()
     if what == "records":
         of_records = [ec57.figures_of_records(of, first.classes) for of in matrices]
         known = [ec57.known_in(of_records[0], of) for of in of_records[1:]]
@@ -128,7 +128,7 @@ def measure(
 
 
 def _over_records(
-    names: Array, figures: Figures, base: Array, other: Array, known: Mapping[str, int]
+    names: Sequence[str], figures: Figures, base: Array, other: Array, known: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
     """Difference, interval, confidence above 0 and most influential record of each figure of (R, K, K)."""
     one, two = (figures(of.sum(0)) for of in (base, other))

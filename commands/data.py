@@ -39,8 +39,10 @@ def explore(data: Data, root: Path, *, seed: int) -> Path:
     x = train.x
     beats = x[rows, 0]  # of the first lead
     augmented = {"original": beats[0], **augment.examples(beats, rate_hz=spec.rate_hz, seed=seed)}
-    of_rows = {"x": x, "y": train.y, "index": train.index, "y_val": data.val.y}
-    return dataset.explore(root / spec.name / "explore", **of_rows, spec=spec, seed=seed, augmented=augmented)
+    folder = root / spec.name / "explore"
+    return dataset.explore(
+        folder, x=x, y=train.y, index=train.index, y_val=data.val.y, spec=spec, seed=seed, augmented=augmented
+    )
 
 
 def export_charts(flags: Flags) -> Path:

@@ -51,7 +51,8 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
                 bare = flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
             trainer = trained.restored(bare, data, path, state, reinitialise=True)
             name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
-            which, known = _name(trained, differences, "short_run" in trained.typed) + name, Exposure.of_run(run)
+            which = _name(trained, differences, "short_run" in trained.typed) + name
+            known: Exposure | None = Exposure.of_run(run)
         else:
             shortened = "short_run" in trained.differences
             flags, trainer, _ = trained.reopened(load, differences, reinitialise=shortened)
@@ -169,7 +170,7 @@ def _report(
     values = task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
-    best = trainer.best_epoch
+    best = trainer.best_epoch or trainer.epoch  # `_test` refuses a run without a best epoch
     results = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,

@@ -59,9 +59,9 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
     """Rows and their group: of each class the most and least certain, right and wrong; or the rows of --records."""
-    flags, rows = subject.flags, subject.rows
-    among = np.arange(len(rows)) if flags.records is None else _named(subject, words(flags.records))
-    if flags.records is not None and len(among) <= MOST_NAMED:
+    flags, rows, names = subject.flags, subject.rows, words(subject.flags.records)
+    among = np.arange(len(rows)) if names is None else _named(subject, names)
+    if names is not None and len(among) <= MOST_NAMED:
         return [(int(row), "named") for row in among]
     predicted, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
     for k in range(len(subject.data.spec.classes)):
@@ -95,19 +95,22 @@ def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], 
     examples = _examples(subject, seen, groups, probabilities)
     folder = _folder(subject, [example.picture for example in examples])
     _draw(folder, examples, seen, subject)
-    if found.curves:
+    if found.curves and found.cascade:
         plots.save_png(explanation.curves_figure(vars(found.curves), found.cascade), folder / "doubts.png")
-    arrays = {
-        "index": subject.rows.index[seen.which],
-        "record": subject.rows.record[seen.which],
-        "true": subject.rows.y[seen.which],
-        "target": seen.target.cpu().numpy(),
-        "attribution": seen.attribution.cpu().numpy(),
-        "predicted": seen.said,
-        "probabilities": probabilities,
-        "x": seen.inputs[0].cpu().numpy(),
-    }
-    files.write_whole(folder / "attributions.npz", lambda file: np.savez_compressed(file, **arrays))
+    files.write_whole(
+        folder / "attributions.npz",
+        lambda file: np.savez_compressed(
+            file,
+            index=subject.rows.index[seen.which],
+            record=subject.rows.record[seen.which],
+            true=subject.rows.y[seen.which],
+            target=seen.target.cpu().numpy(),
+            attribution=seen.attribution.cpu().numpy(),
+            predicted=seen.said,
+            probabilities=probabilities,
+            x=seen.inputs[0].cpu().numpy(),
+        ),
+    )
     facts = {
         "run": f"{run.path.name}, {subject.checkpoint} checkpoint, of epoch {subject.epoch}",
         "method": f"{flags.explain}: {methods.told(flags.explain)}",

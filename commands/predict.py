@@ -191,7 +191,8 @@ def predict(given: Mapping[str, Any]) -> None:
 
 def _find(given: Sequence[str]) -> tuple[list[Path], list[dict[str, str]]]:
     """The files of all recordings, each once, and the paths without one."""
-    paths, failed = [], []
+    paths: list[Path] = []
+    failed: list[dict[str, str]] = []
     for each in given:
         try:
             paths += recordings.find(Path(each))

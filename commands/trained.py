@@ -96,7 +96,9 @@ class TrainedRun:
         stored = self.config["data"]
         known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
         try:
-            values = {name: tuple(value) if isinstance(value := stored[name], list) else value for name in known}
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value := stored[name], list) else value for name in known
+            }
         except KeyError as error:
             what = f"config.json lacks {error} of the data"
             raise CheckpointError(what, where=str(self.run / "config.json"), hint=MEND) from error
@@ -144,9 +146,7 @@ class TrainedRun:
         stored = self.config["data"]["checksum"]
         return {} if data.checksum == stored else {build.CHECKSUM: [stored[:12], data.checksum[:12]]}
 
-    def restored(
-        self, flags: Flags, data: Data, path: Path, state: Mapping[str, Any], *, reinitialise: bool
-    ) -> Trainer:
+    def restored(self, flags: Flags, data: Data, path: Path, state: dict[str, Any], *, reinitialise: bool) -> Trainer:
         """A trainer with the weights of the checkpoint `state` at `path` and, unless `reinitialise`, its optimizer
         state."""
         trainer = build.build(flags, data)

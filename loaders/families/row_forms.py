@@ -11,7 +11,7 @@ Classes as in ANSI/AAMI EC57.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,7 +204,7 @@ def cut_from_recordings() -> list[str]:
 
 
 def classes_of(
-    dataset: str, annotated: Sequence[str], classes: Sequence[str], map_name: str | None
+    dataset: str, annotated: Iterable[str], classes: Sequence[str], map_name: str | None
 ) -> NDArray[np.int64]:
     """The number in `classes` (N,) of each annotated symbol (N,) in `dataset`, -1 without a class.
 

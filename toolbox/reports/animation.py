@@ -81,16 +81,16 @@ def frames(history: History, classes: Sequence[str], *, title: str) -> Iterator[
     moving = [heading, *parts]
     for artist in moving:
         artist.set_animated(True)  # left out when the rest is drawn, which is once
-    plots.pixels(figure)
-    still = figure.canvas.copy_from_bbox(figure.bbox)
+    canvas = plots.drawn(figure)
+    still = canvas.copy_from_bbox(figure.bbox)
     for i, row in enumerate(history):
-        figure.canvas.restore_region(still)
+        canvas.restore_region(still)
         heading.set_text(fill(f"{title}, epoch {row['epoch']} of {history[-1]['epoch']}", letters))
         for stack, image in zip(sides.values(), images, strict=True):
             image.show(stack[i])
         for artist in moving:
             figure.draw_artist(artist)
-        yield np.array(figure.canvas.buffer_rgba())[..., :3]
+        yield np.array(canvas.buffer_rgba())[..., :3]
 
 
 def save_confusion_video(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:

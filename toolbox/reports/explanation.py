@@ -8,7 +8,7 @@ Leads are drawn on ECG paper, coloured by evidence for and against a class.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,7 @@ def is_wide_picture(height: int, width: int) -> bool:
     return width > 2 * height
 
 
-def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, peaks: Array = ()) -> "Figure":
+def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, peaks: Collection[int] = ()) -> "Figure":
     """Leads x (C, T) with their attribution and R peaks; leads share the scales of amplitude and colour."""
     from matplotlib.figure import Figure
 
@@ -195,7 +195,7 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
 
 
 def _lead(
-    axes: "Axes", lead: Array, heat: Array, *, spec: DataFacts, reach: float, peaks: Array, strip: bool = False
+    axes: "Axes", lead: Array, heat: Array, *, spec: DataFacts, reach: float, peaks: Iterable[int], strip: bool = False
 ) -> None:
     """A lead on paper, its line coloured and thickened by the heat; with a `strip` of the same colours below it."""
     from matplotlib.collections import LineCollection
@@ -206,16 +206,16 @@ def _lead(
     axes.plot(time_s, lead, color=INK, linewidth=0.7, zorder=3)
     points = np.stack([time_s, lead], 1)
     between = (heat[1:] + heat[:-1]) / 2
-    lines = LineCollection(np.stack([points[:-1], points[1:]], 1), cmap=colours(INK), zorder=4, capstyle="round")
+    lines = LineCollection([*np.stack([points[:-1], points[1:]], 1)], cmap=colours(INK), zorder=4, capstyle="round")
     lines.set_array(between)
     lines.set_clim(-1, 1)
-    lines.set_linewidth(0.7 + 3.2 * np.abs(between))
+    lines.set_linewidth((0.7 + 3.2 * np.abs(between)).tolist())
     axes.add_collection(lines)
     for peak in peaks:
         axes.plot(peak / spec.rate_hz, high, marker="v", markersize=4, color=INK, clip_on=False, zorder=5)
     if strip:
-        shades = {"cmap": colours("white"), "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-        axes.imshow(heat[None], extent=(0, time_s[-1], low, low + 0.3 * reach), aspect="auto", zorder=2, **shades)
+        place, white = (0, time_s[-1], low, low + 0.3 * reach), colours("white")
+        axes.imshow(heat[None], white, vmin=-1, vmax=1, extent=place, aspect="auto", interpolation="nearest", zorder=2)
         axes.set(xlim=(0, time_s[-1]), ylim=(low, high))
 
 
@@ -224,14 +224,15 @@ def _paper(axes: "Axes", end_s: float, spec: DataFacts, low: float, high: float)
     from matplotlib.ticker import MultipleLocator
 
     axes.set(xlim=(0, end_s), ylim=(low, high), facecolor=PAPER)
-    fine = {"colors": FINE, "linewidth": 0.4, "zorder": 0.5}
     if end_s <= LONGEST_S:
         axes.xaxis.set_major_locator(MultipleLocator(BOX_S if end_s <= LONG_S else 1.0))
-        axes.vlines(np.arange(0, end_s, SMALL_S if end_s <= LONG_S else BOX_S), low, high, **fine)
+        times_s = np.arange(0, end_s, SMALL_S if end_s <= LONG_S else BOX_S)
+        axes.vlines(times_s, low, high, FINE, linewidth=0.4, zorder=0.5)
     if spec.unit.startswith("mV") and high - low < HIGHEST_MV:
         step = next(step for step in (0.5, 1.0, 2.0, 5.0) if high - low <= 8 * step)
         axes.yaxis.set_major_locator(MultipleLocator(step))
-        axes.hlines(step / 5 * np.arange(math.ceil(5 * low / step), 5 * high / step), 0, end_s, **fine)
+        heights = step / 5 * np.arange(math.ceil(5 * low / step), 5 * high / step)
+        axes.hlines(heights, 0, end_s, FINE, linewidth=0.4, zorder=0.5)
     axes.grid(color=COARSE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=7, colors=INK)

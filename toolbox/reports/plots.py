@@ -21,6 +21,7 @@ from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
@@ -39,16 +40,26 @@ LABEL_WIDTH = 16  # letters of a class name before it is broken
 class DataFacts(Protocol):
     """The facts of the data in figures, reports and pages; `loaders.base.DataSpec` has them."""
 
-    name: str
-    view: str
-    rate_hz: float
-    unit: str
-    leads: tuple[str, ...]
-    classes: tuple[str, ...]
-    features: tuple[str, ...]
-    source: str
-    licence: str
-    split_rule: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def view(self) -> str: ...
+    @property
+    def rate_hz(self) -> float: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def leads(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def split_rule(self) -> str: ...
 
 
 @dataclass
@@ -69,13 +80,18 @@ class Panel:
     legend: bool = True
 
 
-def pixels(figure: "Figure") -> NDArray[np.uint8]:
-    """The figure drawn, (H, W, 3)."""
+def drawn(figure: "Figure") -> "FigureCanvasAgg":
+    """The canvas with the figure drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(_as_written(figure))
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    return canvas
+
+
+def pixels(figure: "Figure") -> NDArray[np.uint8]:
+    """The figure drawn, (H, W, 3)."""
+    return np.asarray(drawn(figure).buffer_rgba())[..., :3]
 
 
 def save_png(figure: "Figure", path: Path) -> None:
@@ -112,10 +128,10 @@ def save_panels(
 
 def _seen(panel: Panel) -> Panel:
     """The panel with control characters in its texts as escapes."""
-    texts = {name: plain.block(getattr(panel, name)) for name in ("title", "x_label", "y_label")}
+    title, x_label, y_label = map(plain.block, (panel.title, panel.x_label, panel.y_label))
     lines = [(plain.escaped(name), x, y) for name, x, y in panel.lines]
     ticks = panel.ticks and (panel.ticks[0], [*map(plain.escaped, panel.ticks[1])])
-    return replace(panel, **texts, lines=lines, ticks=ticks)
+    return replace(panel, title=title, x_label=x_label, y_label=y_label, lines=lines, ticks=ticks)
 
 
 def panels_figure(panels: Sequence[Panel], columns: int, title: str, cell: tuple[float, float]) -> "Figure":

@@ -43,7 +43,7 @@ NORMAL = "#44474F"
 COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
 NAMES = {"N": "normal", "S": "supraventricular", "V": "ventricular", "F": "fusion", "Q": "unknown"}
 PATTERNS = {"couplets": "couplets", "runs": "runs", "bigeminy": "bigeminy_episodes"}
-Reference = tuple[NDArray[np.integer], NDArray[np.integer]]
+Reference = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def text(found: dict[str, Any], remarks: Sequence[str] = ()) -> str:

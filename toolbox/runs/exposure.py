@@ -31,9 +31,12 @@ CLAIM = re.compile(r"[;,] no (?:record|person) (?:stands|is) on two sides")
 class DigestedRows(Protocol):
     """One split of a dataset, or the whole dataset."""
 
-    record: Names
-    index: NDArray[np.int64]
-    digested: str
+    @property
+    def record(self) -> Names: ...
+    @property
+    def index(self) -> NDArray[np.int64]: ...
+    @property
+    def digested(self) -> str: ...
 
     @property
     def digests(self) -> Digests:

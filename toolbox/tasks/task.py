@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def means(rows: Tensor, group: np.ndarray) -> Tensor:
     return torch.from_numpy(means).to(rows)
 
 
-def mode(monitor: str) -> str:
+def mode(monitor: str) -> Literal["min", "max"]:
     """The better direction of a monitored metric, "min" or "max"."""
     return "min" if monitor in classification.LOWER_IS_BETTER else "max"
 
