@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from toolbox import yours
+from toolbox import errors
 from toolbox.errors import OwnPartError, UsageError
 from toolbox.registry import pick
 
@@ -164,7 +164,7 @@ def get_model(
     build = pick("model-name", MODELS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
-    if yours.is_yours(yours.source(type(network).forward)[0]):
+    if errors.is_yours(errors.source(type(network).forward)[0]):
         check_own(network, name, spec, reconstructs=name in AUTOENCODERS)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
 
@@ -259,7 +259,7 @@ def check_own(network: "nn.Module", name: str, spec: "DataSpec", *, reconstructs
                 expected = (rows, *spec.shape) if reconstructs else (rows, len(spec.classes))
                 if why := _objection(tried(torch.rand(rows, *spec.shape)), expected):
                     mode = "in training" if training else "in a test"
-                    path, line = yours.source(type(network).forward)
+                    path, line = errors.source(type(network).forward)
                     what = f"your network {name} gives {why} for {rows} rows {mode}, it must give {expected}"
                     raise OwnPartError(what, where=f"{path}, line {line}", hint="mend its forward")
 

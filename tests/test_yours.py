@@ -16,7 +16,7 @@ from loaders import DATASETS, agreement, get_data, splits
 from loaders.base import Data, Split
 from loaders.declaration import Dataset
 from models import check_own
-from toolbox import errors, yours
+from toolbox import errors
 from toolbox.errors import CommanderError, DataError, OwnPartError
 
 
@@ -157,7 +157,7 @@ def test_what_comes_with_the_program_is_what_the_tree_lists() -> None:
     listed = (ROOT / "toolbox" / "shipped.txt").read_text().split()
     assert listed == sorted(set(listed))
     there = {
-        path.relative_to(ROOT).as_posix() for package in yours.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
+        path.relative_to(ROOT).as_posix() for package in errors.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
     }
     assert set(listed) <= there
     assert files_of_the_tree() & there <= {*listed}
