@@ -2,45 +2,32 @@
 
 A row is N samples of one lead or more. Its label is text or a whole number; rows without labels have one class, for
 detection. Rows are divided by class, by whole records, or by a column of the user.
-
-An NPZ has x (N, C, T) or (N, T), and optionally y, record, split (N,), rate_hz, classes, leads and unit. Arrays of
-Python objects are refused: reading them could run code.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from loaders import splits
 from loaders.base import Data, DataSpec, Split, describe
+from loaders.datasets import table_npz
 from loaders.declaration import Request, TableOptions
-from loaders.files.archives import opened, reading
+from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv import columns
-from loaders.formats.csv.columns import FEWEST_SAMPLES, of_records
 from loaders.formats.csv.rows import warn_of_dropped
 from loaders.formats.labels import NO_LABEL, coded, coded_among
-from toolbox.errors import DataError, DownloadError, UsageError
+from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-FACTS = ("rate_hz", "classes", "leads", "unit")
-KNOWN = ("x", "y", "record", "split", *FACTS)
 SPLIT_NAMES = {"train": 0, "val": 1, "validation": 1, "test": 2}
-READING = "2"  # raised when the same file is read in another way, so that older caches are not used
-WOULD_DO = (
-    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x"
-    " and y)"
-)
-RATE_HZ = 1.0  # of a file without a stated rate: frequencies are then in cycles per sample
 Column = NDArray[np.str_] | None
 Division = tuple[splits.Indices, splits.Indices, splits.Indices, str]  # train, val and test, ascending; the rule
 
@@ -122,6 +109,18 @@ def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str
         )
         what = f"the record {names[several[0]]} is in {sides} at once; such records: {len(several)}"
         raise DataError(what, where=where, hint="a split column that keeps records whole, or --record-column none")
+
+
+READERS: dict[str, Callable[..., Arrays]] = {
+    **dict.fromkeys((".csv", ".csv.gz", *filter(None, ucr.FORMS)), columns.read_csv),
+    ".npz": table_npz.read_npz,
+}
+READING = "2"  # raised when the same file is read in another way, so that older caches are not used
+WOULD_DO = (
+    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x"
+    " and y)"
+)
+RATE_HZ = 1.0  # of a file without a stated rate: frequencies are then in cycles per sample
 
 
 def _path(request: Request) -> Path:
@@ -242,153 +241,3 @@ def _parsed(
     key = fingerprint(path, **asked, reading=READING, **({"among": f"{lowest} {classes}"} if classes else {}))
     code = coded if classes is None else partial(coded_among, classes=classes, lowest=lowest)
     return cached(cache / f"rows-{key}", lambda: code(read(path, **asked), str(path)))
-
-
-def read_npz(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
-    """x (N, C, T) float32, and if present, as text label, record and split (N,); rate_hz, unit (1,), classes (K,),
-    leads (C,).
-
-    `label`, `record` and `split` name their arrays; a label of None is not read, a label of "" is y. `bad_rows` "drop"
-    leaves out rows of x that are not finite. Raises DataError with the name of the array and its fault.
-    """
-    asked = {"label": label, "record": record, "split": split}
-    with reading(path), _safe(path), _loaded(path) as file:
-        names, recognised = _names(file.files, asked, path)
-        x = _samples(_array(file, "x", path), path)
-        texts = {part: _texts(_array(file, name, path), name, len(x), path) for part, name in names.items()}
-        facts = {name: _fact(_array(file, name, path), name, x.shape[1], path) for name in FACTS if name in file.files}
-    arrays = _finite({"x": x} | texts, bad_rows, path)
-    _check_samples(arrays["x"], path)
-    return arrays | facts | ({"recognised": np.array([recognised])} if recognised else {})
-
-
-@contextmanager
-def _safe(path: Path) -> Iterator[None]:
-    """Turn the DownloadError of an unsafe zip into DataError: the NPZ is a user's file."""
-    try:
-        with opened(path):
-            yield
-    except DownloadError as error:
-        raise DataError(error.what, where=error.where, hint="np.savez without compression, for a table") from error
-
-
-def _check_samples(x: NDArray[np.float32], path: Path) -> None:
-    if counting := columns.counting_columns(x.reshape(len(x), -1)):
-        lead, sample = divmod(counting[0], x.shape[2])
-        values = x[:, lead, sample]
-        numbers = f"{values[0]:g}, {values[1]:g}, ... {values[-1]:g}"
-        what = f"x[:, {lead}, {sample}] is no sample, it numbers the rows or their records: {numbers}"
-        raise DataError(what, where=str(path), hint="x without it; numbers of records as the array record")
-
-
-def _loaded(path: Path) -> NpzFile:
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:  # a zip with something before it
-        raise DataError("the file is no NPZ", where=str(path), hint="np.savez(path, x=..., y=...)") from error
-
-
-def _names(there: list[str], asked: dict[str, str | None], path: Path) -> tuple[dict[str, str], str]:
-    """The array of each part, and the name of an array of records that was recognised by its name.
-
-    y and record are read by default, split is not; a record of "none" is not read.
-    """
-    wanted = [name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)]
-    if missing := next((name for name in ("x", *wanted) if name not in there), None):
-        what = f"there is no array {missing}, only {', '.join(there)[:200]}"
-        raise DataError(what, where=str(path), hint="np.savez(path, x=..., y=...)")
-    others = [name for name in there if name not in (*KNOWN, *wanted)]
-    records = [others[place] for place in of_records(others)]
-    if strange := sorted(set(others) - set(records)):
-        known = f"the names {', '.join(KNOWN)}, or --label-column or --record-column with another"
-        raise DataError(f"unknown arrays: {', '.join(strange)[:200]}", where=str(path), hint=known)
-    if "split" in there and not asked["split"]:
-        log.info("the array split of %s is not used without --split column:split", path)
-    recognised = records[0] if records and not asked["record"] and "record" not in there else ""
-    defaults = {"label": "y", "record": recognised or "record", "split": ""}
-    names = {part: asked[part] or default for part, default in defaults.items()}
-    read = {part: name for part, name in names.items() if name in there and (part, asked[part]) != ("label", None)}
-    return read, recognised
-
-
-def _array(file: NpzFile, name: str, path: Path) -> NDArray:
-    """An array of the file. Raises DataError for a damaged one and for Python objects."""
-    try:
-        return file[name]
-    except (ValueError, MemoryError, SyntaxError) as error:
-        what = "holds Python objects, which are not read" if "pickle" in str(error) else f"cannot be read: {error}"
-        hint = "an array of numbers, or of text as np.array(names, dtype=str)"
-        raise DataError(f"the array {name} {what}", where=str(path), hint=hint) from error
-
-
-def _samples(x: NDArray, path: Path) -> NDArray[np.float32]:
-    """(N, C, T) float32; a value beyond its range becomes infinite."""
-    if x.dtype.kind not in "fiu":
-        what = f"x has the type {x.dtype}, expected real numbers"
-        raise DataError(what, where=str(path), hint="x.astype(np.float32)")
-    if x.ndim not in (2, 3) or not x.size or x.shape[-1] < FEWEST_SAMPLES:
-        what = f"x has the shape {x.shape}, expected (rows, leads, samples) or (rows, samples)"
-        raise DataError(f"{what}, {FEWEST_SAMPLES} samples or more", where=str(path), hint="a row for each beat")
-    x = x if x.ndim == 3 else x[:, None, :]
-    if x.shape[1] > x.shape[2]:
-        log.warning("x of %s has %d leads of %d samples: are the axes swapped?", path, *x.shape[1:])
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(x, np.float32)
-
-
-def _texts(values: NDArray, name: str, rows: int, path: Path) -> NDArray[np.str_]:
-    """One text a row, of text or numbers."""
-    if values.shape != (rows,):
-        what = f"x has {rows} rows, {name} has the shape {values.shape}, expected ({rows},)"
-        raise DataError(what, where=str(path), hint=f"one {name} for each row of x")
-    texts = _text(values, name, path)
-    if (texts == "").any():
-        what = f"{name}[{int((texts == '').argmax())}] is empty"
-        raise DataError(what, where=str(path), hint=f"one {name} for each row of x")
-    return texts
-
-
-def _text(values: NDArray, name: str, path: Path) -> NDArray[np.str_]:
-    if values.dtype.kind not in "USiufb":
-        what = f"{name} has the type {values.dtype}, expected numbers or text"
-        raise DataError(what, where=str(path), hint="another type")
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "replace")
-    return np.char.strip((values.astype(np.int64) if values.dtype.kind == "b" else values).astype(str))
-
-
-def _fact(value: NDArray, name: str, leads: int, path: Path) -> NDArray:
-    """A checked fact of the file: (1,), or a text for each class or lead."""
-    value = np.atleast_1d(value)
-    single = value.size == 1
-    sizes = {"rate_hz": single, "unit": single, "leads": value.shape == (leads,), "classes": value.ndim == 1}
-    value = value.astype(np.float64) if name == "rate_hz" and value.dtype.kind in "fiu" else _text(value, name, path)
-    if not sizes[name] or len(np.unique(value)) < value.size:
-        what = f"{name} has the shape {value.shape} or a value twice"
-        hint = f"one name for each of the {leads} leads" if name == "leads" else "one of each"
-        raise DataError(what, where=str(path), hint=hint)
-    if name == "rate_hz" and not (value.dtype.kind == "f" and 0 < float(value.flat[0]) < math.inf):
-        what = f"rate_hz is {value.flat[0]}, expected a number above 0"
-        raise DataError(what, where=str(path), hint="samples a second")
-    return value.reshape(-1)
-
-
-def _finite(arrays: Arrays, bad_rows: str, path: Path) -> Arrays:
-    """The arrays without rows of x that are not finite. Raises DataError unless `bad_rows` is "drop"."""
-    wrong = ~np.isfinite(arrays["x"]).all((1, 2))
-    if not wrong.any():
-        return arrays
-    if bad_rows != "drop" or wrong.all():
-        row = int(wrong.argmax())
-        lead, sample = np.argwhere(~np.isfinite(arrays["x"][row]))[0]
-        what = f"x[{row}, {lead}, {sample}] is {arrays['x'][row, lead, sample]}; wrong rows: {wrong.sum()}"
-        raise DataError(what, where=str(path), hint="correct the row, or --bad-rows drop")
-    index = np.flatnonzero(~wrong)
-    dropped = np.array([f"row {row}: not all of its samples are finite" for row in np.flatnonzero(wrong)])
-    return {name: values[index] for name, values in arrays.items()} | {"index": index, "dropped": dropped}
-
-
-READERS: dict[str, Callable[..., Arrays]] = {
-    **dict.fromkeys((".csv", ".csv.gz", *filter(None, ucr.FORMS)), columns.read_csv),
-    ".npz": read_npz,
-}
