@@ -78,7 +78,7 @@ def of_costs(cost: Mapping[str, Any]) -> list[str]:
 def influences(
     found: Mapping[str, Mapping[str, Any]], head: Sequence[str], figure: Callable[[float], str] = shown
 ) -> list[str]:
-    """A table of `jackknife.influence`: figure, its value, the record that moves it most, its value without it."""
+    """A table of `intervals.influence`: figure, its value, the record that moves it most, its value without it."""
     rows = [
         [ec57.LABELS.get(name, name), figure(of["value"]), of["record"], figure(of["without"])]
         for name, of in found.items()
