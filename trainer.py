@@ -23,7 +23,7 @@ from loaders.augment import Augment
 from loaders.base import Data, Rows
 from toolbox import devices, terminal
 from toolbox.errors import CheckpointError, NumericsError
-from toolbox.runs import fitting
+from toolbox.runs import checkpoints
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task, is_better
 from toolbox.training import samplers
@@ -326,7 +326,7 @@ class Trainer:
         """
         if lacking := self.state_dict().keys() - state.keys() - {OF_STEPS}:
             raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
-        if why := fitting.unfinished(state, self.epoch) or ("" if reinitialise else self._misfit(state)):
+        if why := checkpoints.unfinished(state, self.epoch) or ("" if reinitialise else self._misfit(state)):
             raise CheckpointError(f"the checkpoint does not fit this run: {why}")
         self.epoch, best, self.history = state["epoch"], state["best"], [*state["history"]]
         self.best = None if best is None else {"epoch": best["epoch"], "value": float(best["value"])}
@@ -347,5 +347,5 @@ class Trainer:
     def _misfit(self, state: dict[str, Any]) -> str:
         """The first part of a checkpoint that does not fit this newly built run; "" if all fit."""
         rows = len(self._begin_epoch().order)
-        extent = fitting.Extent(self.epoch, state["epoch"], rows, self.batch_size, self.task.kept)
-        return fitting.misfit(state, self.model, self.optimizer, self.schedule, extent)
+        extent = checkpoints.Extent(self.epoch, state["epoch"], rows, self.batch_size, self.task.kept)
+        return checkpoints.misfit(state, self.model, self.optimizer, self.schedule, extent)

@@ -25,9 +25,8 @@ from loaders import get_data
 from loaders.charts.rows import ChartBatches, ChartKind, Charts
 from loaders.charts.store import ChartStore, fill, key
 from toolbox.paper import drawing, layouts
-from toolbox.paper.drawing import Drawing, packed
+from toolbox.paper.drawing import GRID_MM, PULSE_MM, Drawing, Pen, Style, blank, packed
 from toolbox.paper.layouts import Sheet
-from toolbox.paper.pen import GRID_MM, PULSE_MM, Pen, Style, blank
 
 RATE_HZ, SAMPLES, BATCH = 500, 5000, 32
 MATPLOTLIB_CHARTS = 5

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
-from toolbox.metrics import ec57, jackknife
+from toolbox.metrics import ec57, intervals
 
 Array = NDArray[np.floating]
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -164,15 +164,15 @@ def bootstrap_t(test: Test) -> Array:
 
 def jackknife_t(test: Test) -> Array:
     """The interval of the program."""
-    spreads = [jackknife.spread(*of) for of in zip(test.value, test.without, strict=True)]
-    return np.array([jackknife.interval(of, jackknife.SHARE) or (np.nan, np.nan) for of in spreads])
+    spreads = [intervals.spread(*of) for of in zip(test.value, test.without, strict=True)]
+    return np.array([intervals.t_interval(of, intervals.SHARE) or (np.nan, np.nan) for of in spreads])
 
 
 def jackknife_usual(test: Test) -> Array:
     """The same with one degree of freedom less than there are records."""
-    spreads = [jackknife.spread(*of) for of in zip(test.value, test.without, strict=True)]
-    usual = [jackknife.Spread(of.value, of.error, test.records - 1, of.lacks) for of in spreads]
-    return np.array([jackknife.interval(of, jackknife.SHARE) or (np.nan, np.nan) for of in usual])
+    spreads = [intervals.spread(*of) for of in zip(test.value, test.without, strict=True)]
+    usual = [intervals.Spread(of.value, of.error, test.records - 1, of.lacks) for of in spreads]
+    return np.array([intervals.t_interval(of, intervals.SHARE) or (np.nan, np.nan) for of in usual])
 
 
 METHODS: dict[str, Callable[[Test], Array]] = {
@@ -190,8 +190,8 @@ def of_differences(one: Array, two: Array) -> tuple[Array, Array]:
     """The difference of the second classifier to the first (6,) and its interval (6, 2), as the program has it."""
     values, without = ([figures(of.sum(0)), figures(of.sum(0) - of)] for of in (one, two))
     value, others = without[0] - values[0], without[1] - values[1]
-    spreads = [jackknife.spread(*of) for of in zip(value, others, strict=True)]
-    return value, np.array([jackknife.difference_interval(of, jackknife.SHARE) or (np.nan, np.nan) for of in spreads])
+    spreads = [intervals.spread(*of) for of in zip(value, others, strict=True)]
+    return value, np.array([intervals.difference_interval(of, intervals.SHARE) or (np.nan, np.nan) for of in spreads])
 
 
 def simulate(population: Population, asked: argparse.Namespace) -> dict[str, tuple[Array, Array]]:

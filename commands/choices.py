@@ -13,7 +13,7 @@ from toolbox.explain import methods
 from toolbox.flags import Flags
 from toolbox.metrics import classification
 from toolbox.paper import layouts
-from toolbox.paper.pen import Style
+from toolbox.paper.drawing import Style
 from toolbox.registry import pick
 from toolbox.reports import animation
 from toolbox.tasks import LAST, TASKS, detect

@@ -1,7 +1,7 @@
 """--compare: differences between tested runs and the first one, with intervals.
 
 `measure([RunFolder(...), RunFolder(...)])` reads their test predictions in pred/; `summary` is its text. The interval
-of a difference is paired: the jackknife leaves each record out of both runs (`toolbox/metrics/jackknife.py`); without
+of a difference is paired: the jackknife leaves each record out of both runs (`toolbox/metrics/intervals.py`); without
 known records, every bootstrap replicate draws the same rows for both.
 """
 
@@ -20,7 +20,7 @@ from toolbox import schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.files import finite
 from toolbox.flags import Flags, words
-from toolbox.metrics import bootstrap, ec57, jackknife
+from toolbox.metrics import ec57, intervals
 from toolbox.reports import tables
 from toolbox.reports.tables import shown, signed
 from toolbox.runs.folder import RunFolder
@@ -91,10 +91,10 @@ def measure(
     differ in it. Raises UsageError for fewer than two runs, or runs with other classes, test rows or test split rules;
     CheckpointError for a run without a test.
     """
-    replicates = replicates or 2 * bootstrap.REPLICATES
+    replicates = replicates or 2 * intervals.REPLICATES
     first, *others = _comparable(runs)
     macro = ec57.macro_classes(first.classes, macro_over)
-    unit, what = bootstrap.units(first.predictions.record)
+    unit, what = intervals.units(first.predictions.record)
     predicted = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
     matrices = [ec57.by_unit(*rows, unit, len(first.classes)) for rows in predicted]
 
@@ -115,7 +115,9 @@ def measure(
         "rows": len(unit),
         "units": len(matrices[0]),
         "of_units": what,
-        "interval_method": jackknife.METHOD if what == "records" else f"{bootstrap.METHOD}, {replicates:,} replicates",
+        "interval_method": intervals.RECORD_METHOD
+        if what == "records"
+        else f"{intervals.ROW_METHOD}, {replicates:,} replicates",
         "rule": ec57.RULE,
         "classes": list(first.classes),
         "macro_over": list(macro),
@@ -136,13 +138,13 @@ def _over_records(
     found = {}
     for name, value in one.items():
         difference, without = float(two[name] - value), two_without[name] - one_without[name]
-        of = jackknife.spread(difference, without, known.get(name))
+        of = intervals.spread(difference, without, known.get(name))
         found[name] = {
             "difference": difference,
-            "interval": jackknife.difference_interval(of, ec57.BOUNDS.get(name, jackknife.SHARE)),
+            "interval": intervals.difference_interval(of, ec57.BOUNDS.get(name, intervals.SHARE)),
             "without_interval": of.lacks,
-            "above_0": jackknife.above_0(of),
-            "influence": jackknife.influence({name: difference}, {name: without}, names, [name]).get(name),
+            "above_0": intervals.above_0(of),
+            "influence": intervals.influence({name: difference}, {name: without}, names, [name]).get(name),
         }
     return found
 
@@ -156,8 +158,8 @@ def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, 
 
     count = len(base)
     value = differences(np.ones((1, count)))
-    spread = bootstrap.replicated(differences, bootstrap.draws(count, replicates, seed))
-    intervals, lacking = bootstrap.allowed({name: bootstrap.interval(of) for name, of in spread.items()}, count)
+    spread = intervals.replicated(differences, intervals.draws(count, replicates, seed))
+    found, lacking = intervals.allowed({name: intervals.percentile_interval(of) for name, of in spread.items()}, count)
     return {
         name: {
             "difference": float(value[name][0]),
@@ -165,7 +167,7 @@ def _over_rows(figures: Figures, base: Array, other: Array, *, replicates: int, 
             "without_interval": lacking.get(name, ""),
             "above_0": None if ends is None else float((spread[name][~np.isnan(spread[name])] > 0).mean()),
         }
-        for name, ends in intervals.items()
+        for name, ends in found.items()
     }
 
 
@@ -213,7 +215,7 @@ def _legend(values: dict[str, Any]) -> list[str]:
     """The meaning of the columns, and the reason of missing intervals."""
     lines = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
-        needs = f"{jackknife.FEW} {values['of_units']} in which the figure is known"
+        needs = f"{intervals.FEW} {values['of_units']} in which the figure is known"
         lines.append(f"n/a: no interval, which needs {needs}.")
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [

@@ -33,7 +33,7 @@ from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
-from toolbox.metrics import calibration
+from toolbox.metrics import classification
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction
@@ -81,7 +81,7 @@ class Classifier:
             scores.append(decided(outputs, self.decision).softmax(1).cpu().numpy())
         probabilities = np.concatenate(scores)
         if self.temperature != 1:
-            probabilities = calibration.apply(probabilities, self.temperature).astype(np.float32)
+            probabilities = classification.at_temperature(probabilities, self.temperature).astype(np.float32)
         return probabilities, np.concatenate([*upright, np.empty(0, bool)])
 
     def trained_on(self, record: str) -> str:
@@ -162,7 +162,7 @@ def _temperature(run: RunFolder, name: str, which: str, *, fitted: bool) -> floa
             log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
         return 1.0
     found = run.read_json(name)
-    if why := schema.misfit(found, {"temperature": schema.Number(calibration.COLDEST, calibration.HOTTEST)}):
+    if why := schema.misfit(found, {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)}):
         raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
     return float(found["temperature"])
 

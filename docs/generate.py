@@ -16,8 +16,7 @@ import commands  # noqa: F401  declares the flags of datasets
 import research
 from loaders import DATASETS
 from loaders.declaration import FAMILIES, Dataset, Files
-from models import MODELS, Network
-from models.arguments import kinds
+from models import MODELS, Network, argument_kinds
 from toolbox.flags import COMMAND, DATA, MACHINE, MODEL, REPORT, TRAINING, Declarations, Flag
 
 WORDS = {bool: "switch", int: "integer", float: "number", str: "text"}
@@ -159,7 +158,7 @@ def arguments(network: Network) -> str:
     defaults = {**getattr(network.build, "keywords", {})}
     function = getattr(network.build, "func", network.build)
     declared = {**(function.__init__.__kwdefaults__ or {}), **defaults}
-    return ", ".join(f"`{name}={plain(declared[name])}`" for name in kinds(network.build) if name in declared)
+    return ", ".join(f"`{name}={plain(declared[name])}`" for name in argument_kinds(network.build) if name in declared)
 
 
 def models_page() -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, Remote, Request, loaded
-from toolbox import yours
+from toolbox import errors
 from toolbox.errors import UsageError
 from toolbox.flags import DATA, Flag  # noqa: F401 (DATA is for declarations)
 from toolbox.registry import pick
@@ -312,7 +312,7 @@ def get_data(
     )
     load = loaded(dataset.target)
     data = load(request)
-    if yours.is_yours(yours.source(load)[0]):
+    if errors.is_yours(errors.source(load)[0]):
         data = agreement.checked(data, name, load)
     if detect:
         data = rows.only_normal(data, normal_class)

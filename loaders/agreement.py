@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from loaders.base import Data, DataSpec, Rows
-from toolbox import yours
+from toolbox import errors
 from toolbox.errors import DataError
 
 
@@ -18,7 +18,7 @@ def checked(data: Any, name: str, load: Callable[..., Any]) -> Data:
     """
 
     def refuse(why: str) -> None:
-        path, line = yours.source(load)
+        path, line = errors.source(load)
         if why:
             raise DataError(f"your dataset {name}: {why}", where=f"{path}, line {line}", hint="another return value")
 

@@ -4,16 +4,23 @@ The networks in VISION take charts (B, 3, H, W) in place of signals.
 
 A new network is one file and one line here; --list models, the documentation's table and the tests read this table.
 torch and the networks' modules are imported when a network is built, so that --list models answers at once.
+
+The text of --model-args becomes keyword arguments of a network: commas separate arguments, `-` separates the numbers of
+a list. Names and types come from the network's signature; a `partial` only changes defaults.
+
+    parse_args("resnet1d_grid", "filters=4-8,layout=cna")  ->  {"filters": (4, 8), "layout": "cna"}
 """
 
+import copy
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from toolbox import yours
-from toolbox.errors import UsageError
+from toolbox import errors
+from toolbox.errors import OwnPartError, UsageError
 from toolbox.registry import pick
 
 if TYPE_CHECKING:
@@ -119,6 +126,15 @@ AUTOENCODERS = {
 # fmt: on
 MODELS = CLASSIFIERS | AUTOENCODERS
 VISION = {name: network for name, network in MODELS.items() if network.view == "chart"}
+LARGEST, LONGEST = 65_536, 64  # a number of --model-args, and the numbers of a list
+ARGS_HINT = "--model-args filters=64-128,dropout=0.4"
+TRIED_ROWS = (2, 3)  # of two batches: the outputs must follow the number of rows
+READERS: dict[Any, tuple[Callable[[str], Any], str, Callable[[Any], bool]]] = {
+    int: (int, f"a whole number from 1 to {LARGEST} (of a list: with - between them)", lambda n: 1 <= n <= LARGEST),
+    float: (float, f"a number from 0 to {LARGEST}", lambda number: 0 <= number <= LARGEST),
+    bool: ({"true": True, "false": False}.__getitem__, "true or false", lambda _: True),
+    str: (str, "a word", lambda word: word.isprintable()),
+}
 
 
 def table() -> str:
@@ -136,11 +152,10 @@ def get_model(
 ) -> "nn.Module":
     """Build the network `name`, sized for the data of `spec`; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed text (`arguments.parse`). More than
+    `choices` are keyword arguments of the network, `model_args` the same as typed text (`parse_args`). More than
     one of `members` gives a committee. Raises UsageError for an unknown argument, for the wrong view (charts or
     signals), and for sizes that do not fit each other.
     """
-    from models import contract
     from models.committee import Committee, Fused
 
     if members > 1:
@@ -149,8 +164,8 @@ def get_model(
     build = pick("model-name", MODELS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
-    if yours.is_yours(yours.source(type(network).forward)[0]):
-        contract.check(network, name, spec, reconstructs=name in AUTOENCODERS)
+    if errors.is_yours(errors.source(type(network).forward)[0]):
+        check_own(network, name, spec, reconstructs=name in AUTOENCODERS)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
 
 
@@ -166,11 +181,51 @@ def check_view(name: str, *, charts: bool, where: str = "") -> None:
 def parse_args(name: str, text: str | None) -> dict[str, Any]:
     """The keyword arguments of the network `name` in the text of --model-args; {} for an empty text."""
     network = pick("model-name", MODELS, name)
-    if not text:
-        return {}
-    from models import arguments
+    return keywords(name, network.build, text) if text else {}
 
-    return arguments.parse(name, network.build, text)
+
+def keywords(name: str, network: Callable[..., Any], text: str) -> dict[str, Any]:
+    """Values by argument. Raises UsageError for an unknown or repeated argument, or a value of another type."""
+    known = argument_kinds(network)
+    if not known:
+        raise UsageError(f"{name} takes no --model-args", hint="leave them out")
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"--model-args {part[:60]!r} is not key=value", hint=ARGS_HINT)
+        if key in values:
+            raise UsageError(f"--model-args names {key[:60]} twice", hint="each once")
+        values[key] = _value(key, pick(f"model-args of {name}", known, key), value)
+    return values
+
+
+def argument_kinds(network: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each keyword-only argument of a network, by name."""
+    hints = get_type_hints(getattr(network, "func", network).__init__)
+    arguments = [each for each in inspect.signature(network).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    return {each.name: hints.get(each.name, type(each.default)) for each in arguments}
+
+
+def _value(key: str, kind: Any, text: str) -> Any:
+    if get_origin(kind) is None:
+        return _one(key, kind, text)
+    items = text.split("-")
+    if len(items) > LONGEST:
+        what = f"--model-args: {key} has {len(items)} numbers, at most {LONGEST} are read"
+        raise UsageError(what, hint=f"{key}=64-128")
+    return tuple(_one(key, get_args(kind)[0], item) for item in items)
+
+
+def _one(key: str, kind: Any, text: str) -> Any:
+    read, rule, holds = READERS.get(kind, READERS[str])
+    try:
+        value = read(text)
+    except (ValueError, KeyError):
+        value = None
+    if value is None or not holds(value):
+        raise UsageError(f"--model-args: {key} is {text[:40]!r}, must be {rule}", hint=ARGS_HINT)
+    return value
 
 
 def _tried(build: "Callable[[], nn.Module]", name: str, spec: "DataSpec") -> "nn.Module":
@@ -185,3 +240,36 @@ def _tried(build: "Callable[[], nn.Module]", name: str, spec: "DataSpec") -> "nn
         what = f"{name} cannot be built with these --model-args, {type(error).__name__}: {str(error)[:200]}"
         raise UsageError(what, hint="sizes that fit each other") from error
     return network.train()
+
+
+def check_own(network: "nn.Module", name: str, spec: "DataSpec", *, reconstructs: bool) -> None:
+    """Raise OwnPartError unless a user's network gives (B, K), or (B, C, T) if it reconstructs, in training and test.
+
+    A copy gets a few random rows; torch's random state stays unchanged.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for training in (True, False):
+            try:
+                tried = copy.deepcopy(network).train(training)
+            except Exception:  # training shows the fault of a network that cannot be copied
+                return
+            for rows in TRIED_ROWS:
+                expected = (rows, *spec.shape) if reconstructs else (rows, len(spec.classes))
+                if why := _objection(tried(torch.rand(rows, *spec.shape)), expected):
+                    mode = "in training" if training else "in a test"
+                    path, line = errors.source(type(network).forward)
+                    what = f"your network {name} gives {why} for {rows} rows {mode}, it must give {expected}"
+                    raise OwnPartError(what, where=f"{path}, line {line}", hint="mend its forward")
+
+
+def _objection(outputs: object, expected: tuple[int, ...]) -> str:
+    """The type or shape of wrong `outputs`; "" for outputs of the expected shape."""
+    import torch
+
+    if not isinstance(outputs, torch.Tensor):
+        return f"no tensor but a {type(outputs).__name__}"
+    if not outputs.is_floating_point():
+        return f"{str(outputs.dtype).removeprefix('torch.')} numbers"
+    return "" if tuple(outputs.shape) == expected else str(tuple(outputs.shape))

@@ -37,8 +37,7 @@ from typing import Any
 from studies import grid as algebra
 from studies.grid import Axis, Cell, Grid, Option, few_enough, fixed, flag_key, parse_range, same
 from studies.ledger import BEST, FIRST, SEARCH, STAGES
-from toolbox.errors import ResourceError, UsageError
-from toolbox.yours import ROOT
+from toolbox.errors import ROOT, ResourceError, UsageError
 
 SHIPPED = ROOT / "grids"
 NULL = ("", "~", "null")

@@ -19,7 +19,7 @@ from helpers.servers import server  # noqa: F401
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.synthetic import beats
-from toolbox.metrics import bootstrap
+from toolbox.metrics import intervals
 
 
 @pytest.fixture(scope="session")
@@ -62,14 +62,14 @@ def shared() -> Callable[[str], Path]:
 def few_replicates() -> Iterator[None]:
     """Intervals of commands in this process come from 50 bootstrap replicates: a fraction of the time of 1,000."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "REPLICATES", 50)
+        patch.setattr(intervals, "REPLICATES", 50)
         yield
 
 
 @pytest.fixture
 def all_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The 1,000 replicates that a user's command has."""
-    monkeypatch.setattr(bootstrap, "REPLICATES", 1000)
+    monkeypatch.setattr(intervals, "REPLICATES", 1000)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from toolbox.errors import ResourceError, UsageError
-from toolbox.yours import ROOT
+from toolbox.errors import ROOT, ResourceError, UsageError
 
 # Whether a device type computes in bfloat16 itself; emulation costs more time than it saves.
 HALF: dict[str, Callable[[], bool]] = {

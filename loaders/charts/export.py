@@ -23,8 +23,7 @@ from loaders.charts.rows import SIZE, cut, laid_out, window
 from toolbox import files, terminal
 from toolbox.outputs import Claim, distinct, safe_name
 from toolbox.paper import layouts
-from toolbox.paper.layouts import MM_PER_MV, Sheet
-from toolbox.paper.pen import (
+from toolbox.paper.drawing import (
     GRID_MM,
     NAME_AT_MM,
     NAME_MM,
@@ -38,6 +37,7 @@ from toolbox.paper.pen import (
     blank,
     inked,
 )
+from toolbox.paper.layouts import MM_PER_MV, Sheet
 from toolbox.plain import NOTICE
 
 if TYPE_CHECKING:

@@ -32,9 +32,8 @@ from loaders.families.row_forms import QRS_S
 from loaders.records import windows
 from toolbox.errors import DataError
 from toolbox.paper import layouts
-from toolbox.paper.drawing import Drawing
+from toolbox.paper.drawing import VERSION, Drawing, Style, blank, inked
 from toolbox.paper.layouts import MM_PER_S, ROW_MM, Cell, Sheet
-from toolbox.paper.pen import VERSION, Style, blank, inked
 
 AHEAD = 2  # batches that each thread reads in advance
 

@@ -1,27 +1,37 @@
 """Find, download and verify the files of a dataset.
 
 `find` uses the user's path, else searches below the root folder, else fetches; `locate`, `search` and `download` are
-its steps.
+its steps. A broken transfer is continued, and repeated if that may help. gdown and requests, which are slow to import,
+are imported for a download only.
 """
 
 import fnmatch
 import logging
 import os
+import random
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from tqdm import tqdm
+
 from loaders.declaration import Files, Remote, loaded
 from loaders.files.archives import is_page, opened, reading
-from toolbox import files
+from toolbox import files, terminal
 from toolbox.errors import CommanderError, DataError, DownloadError, ResourceError
 from toolbox.files import lock
 
 log = logging.getLogger("commander")
 LATER = "again later, or --data-file with your own copy"
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
+ATTEMPTS = 4
+BACKOFF_S = 1.0  # before the second attempt, twice as long before each further one
+LONGEST_WAIT_S = 30  # of a server's Retry-After
 
 
 def find(files: Files, root: Path, folder: Path, data_file: Path | None) -> Any:
@@ -156,15 +166,13 @@ def download(remote: Remote, folder: Path, find: Callable[[], Any] | None = None
     An interrupted transfer is continued. A second process waits for the first and takes its file, or the result of
     `find`. Raises DownloadError, ResourceError if the folder cannot be written.
     """
-    from loaders.files.transfers import fetch
-
     path, part = folder / remote.name, folder / f".{remote.name}.part"
     try:
         with _alone(folder) as waited:
             if waited and (there := find() if find else path.is_file() and path):
                 return there
             log.info("fetching %s from %s", remote.name, remote.url)
-            fetch(remote, part)
+            _transfer(remote, part)
             try:
                 _verify(part, remote)
                 part.chmod(0o644)  # gdown makes it for its owner alone
@@ -211,3 +219,88 @@ def _verify(part: Path, remote: Remote) -> None:
     if remote.name.endswith(".zip") and not zipfile.is_zipfile(part):
         came = f"a web page of {size} bytes, often a quota notice" if is_page(part) else f"{size} bytes that are no zip"
         raise DownloadError(f"the download of {remote.name} is {came}", where=remote.url, hint=LATER)
+
+
+def _transfer(remote: Remote, part: Path) -> None:
+    """Fetch `remote` into `part`, not verified; the bytes of a broken attempt are kept in its folder and continued.
+
+    There is no second attempt if the server cannot be reached, refuses, or sends a page. Raises DownloadError, and
+    OSError of the disk.
+    """
+    import requests
+    from gdown.exceptions import DownloadError as DriveError
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _attempt(remote, part)
+            return
+        except (DriveError, requests.RequestException) as error:
+            reason, may_pass = _reason(error, first=attempt == 1)
+            wait_s = _asked_wait_s(error)
+            if wait_s is None:
+                wait_s = BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+            if attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S or not may_pass:
+                raise DownloadError(f"cannot fetch {remote.name}: {reason}", where=remote.url, hint=LATER) from error
+            log.info("%s; attempt %d of %d in %.0f s", reason, attempt + 1, ATTEMPTS, wait_s)
+            time.sleep(wait_s)
+
+
+def _attempt(remote: Remote, part: Path) -> None:
+    import gdown
+    from gdown.exceptions import DownloadError as DriveError
+    from gdown.exceptions import FileURLRetrievalError
+
+    kept = {path: path.stat().st_size for path in part.parent.glob(f"{part.name}????????.part")}
+    try:
+        with terminal.bar(unit="B", unit_scale=True, desc=remote.name) as bar:
+            gdown.download(
+                remote.url, str(part), progress=partial(_show, bar),
+                quiet=True, use_cookies=False, resume=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            )  # fmt: skip
+    except DriveError as error:
+        useless = [path for path, size in kept.items() if path.stat().st_size == size]
+        if isinstance(error, FileURLRetrievalError) or "incomplete" in str(error) or not useless:
+            raise
+        log.info("the server cannot continue the last transfer; starting again")
+        for path in useless:
+            path.unlink()
+        _attempt(remote, part)
+
+
+def _show(bar: tqdm, done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _asked_wait_s(error: Exception) -> float | None:
+    """The seconds of the error's Retry-After (RFC 9110: a number or a date), None without one."""
+    response = getattr(error, "response", None)
+    text = "" if response is None else response.headers.get("Retry-After", "")
+    try:
+        return max(0.0, float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _reason(error: Exception, *, first: bool) -> tuple[str, bool]:
+    """Why an attempt failed, and whether another may succeed: after a server under load, a stall, a broken
+    connection."""
+    import requests
+    from gdown.exceptions import DownloadError as DriveError
+    from gdown.exceptions import FileURLRetrievalError
+
+    if isinstance(error, requests.HTTPError):
+        asked_s, status = _asked_wait_s(error), error.response.status_code
+        wait = f" and asks to wait {asked_s:.0f} s" if asked_s else ""
+        return f"the server answers {status}{wait}", status == requests.codes.too_many_requests or status >= 500
+    if isinstance(error, FileURLRetrievalError):
+        return "Google Drive sends a web page instead, often a quota notice", False
+    if isinstance(error, DriveError):
+        return "the transfer is incomplete", True
+    # Only where the name, the port, the proxy or the certificate failed, urllib3 gives a reason.
+    never_connected = any(hasattr(cause, "reason") for cause in error.args)
+    broke = isinstance(error, requests.ConnectionError | requests.Timeout)
+    text, may_pass = " ".join(str(error).split())[:200], broke and not (first and never_connected)
+    if isinstance(error, requests.Timeout) or "timed out" in text.lower():
+        return "the server does not answer in time", may_pass
+    return (("no connection" if never_connected else "the connection broke") if broke else text), may_pass

@@ -48,8 +48,8 @@ KIN |= {other: own for own, other in reversed(KIN.items())}  # leads of the same
 LOOSE = ("hr", "heart", "heart rate", "heartrate")  # the ECG itself if it is the only lead
 HEART = ("ecg", "ekg", "electrocardio", "elektrokardio")
 LEAD = re.compile(
-    r"leads?|ableitung|afleiding|avledning|afledning|derivation|derivacion|derivazione|derivacao|odprowadzenie|отведение"
-    r"|导联"
+    r"leads?|ableitung|afleiding|avledning|afledning|derivation|derivacion|derivazione|derivacao|odprowadzenie"
+    r"|отведение|导联"
 )
 AROUND = re.compile(
     rf"{LEAD.pattern}|mdc|elec|potl|channel|ch|eeg|pol|ref|einthoven|goldberger|wilson|raw|filtered|clean|chest|limb"

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from loaders.base import DataSpec
 from toolbox import files
 from toolbox.errors import CheckpointError, DownloadError, UsageError
-from toolbox.runs import checkpoints, fitting
+from toolbox.runs import checkpoints
 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, the input normalisation of all these networks
 SMALLEST = 32  # pixels a side: some networks halve an image five times
@@ -156,7 +156,7 @@ def load(model: nn.Module, path: Path | None = None) -> dict[str, Any]:
     weights = _read(path, f"a copy of {published.DEFAULT.url}")
     own, fitted = network.body.state_dict(), network.fitted(weights)
     counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTERS)}
-    if differ := checkpoints.differences(network.body, counters | fitted):
+    if differ := checkpoints.differences(network.body.state_dict(), counters | fitted):
         hint = f"--weights-file with a copy of {published.DEFAULT.url}"
         raise CheckpointError(f"these are no weights of {network.name}: {differ}", where=str(path), hint=hint)
     for each in networks:
@@ -199,7 +199,7 @@ def _read(path: Path, hint: str) -> dict[str, Tensor]:
     if not checkpoints.is_weights(weights):
         what = "the file is not a state dict: tensors by name, as torchvision publishes them"
         raise CheckpointError(what, where=str(path), hint=f"{hint}, or --pretrained for a run's")
-    if why := fitting.unsound(weights):
+    if why := checkpoints.unsound(weights):
         raise CheckpointError(f"these weights cannot be used: {why}", where=str(path), hint=hint)
     return weights
 

@@ -30,7 +30,7 @@ from loaders.formats.recording import leads_of
 from loaders.synthetic import patients
 from toolbox import outputs
 from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
-from toolbox.metrics import calibration
+from toolbox.metrics import classification
 
 RATE_HZ = 250
 NOTICE = "A research tool, not a medical device."
@@ -263,7 +263,7 @@ def test_the_probabilities_are_those_of_the_test_of_the_run(run: Path, tmp_path:
     assert temperature != 1
     scores = found.table.filter(like="p_").to_numpy()[beats]
     assert len(scores) > 50
-    assert np.abs(scores - calibration.apply(tested.filter(like="p_").to_numpy(), temperature)).max() < 0.02
+    assert np.abs(scores - classification.at_temperature(tested.filter(like="p_").to_numpy(), temperature)).max() < 0.02
     assert found.summary["score"]["detection"] is None
     assert found.summary["beats_by"] == "atr"
 

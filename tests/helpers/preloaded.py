@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from toolbox.metrics import bootstrap
+from toolbox.metrics import intervals
 
 ROOT = Path(__file__).parents[2]
 IMPORTED = (
@@ -55,7 +55,7 @@ class Preloaded(subprocess.Popen):
             "env": env,
             "cwd": os.fspath(asked["cwd"] or Path.cwd()),
             "session": asked["start_new_session"],
-            "replicates": bootstrap.REPLICATES,
+            "replicates": intervals.REPLICATES,
         }
         self.pid = self._fork(json.dumps(facts).encode(), [own if end < 0 else end for own, end in enumerate(ends)])
         self._child_created = True
@@ -138,7 +138,7 @@ def become(facts: dict[str, Any], ends: list[int]) -> None:
     os.environ.clear()
     os.environ.update(facts["env"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    tempfile.tempdir, bootstrap.REPLICATES = None, facts["replicates"]
+    tempfile.tempdir, intervals.REPLICATES = None, facts["replicates"]
     errors = sys.stdout.errors
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = _text(1, errors)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from loaders.files import transfers
+from loaders.files import sources
 from loaders.files.sources import Remote
 
 
@@ -133,7 +133,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(transfers, "BACKOFF_S", 0)
+    monkeypatch.setattr(sources, "BACKOFF_S", 0)
     running = Server()
     yield running
     running.http.shutdown()

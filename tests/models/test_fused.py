@@ -11,7 +11,7 @@ from helpers.commands import carried_out
 from helpers.data import BIG, spec_for
 from loaders.synthetic import patients
 from models import CLASSIFIERS, get_model
-from toolbox.metrics import jackknife
+from toolbox.metrics import intervals
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in BIG])
@@ -41,7 +41,7 @@ def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_res
     assert again.result == trained.result
     by_patient = trained.result["test"]["by_patient"]
     assert (by_patient["interval_method"], by_patient["from_s"], by_patient["beats_left_out"]) == (
-        jackknife.METHOD,
+        intervals.RECORD_METHOD,
         0,
         0,
     )

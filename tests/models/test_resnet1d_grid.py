@@ -12,7 +12,7 @@ from torch import nn
 
 from helpers.commands import carried_out
 from helpers.data import ROOT, make_spec
-from models import MODELS, arguments, get_model, parse_args
+from models import MODELS, argument_kinds, get_model, keywords, parse_args
 from models.signals.resnet1d import GridBlock
 from studies import plans
 from toolbox.errors import UsageError
@@ -101,7 +101,7 @@ def test_every_group_but_the_first_halves_the_time_axis() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_argument_of_every_network_can_be_typed(name: str) -> None:
-    kinds = arguments.kinds(MODELS[name].build)
+    kinds = argument_kinds(MODELS[name].build)
     assert kinds.keys() == {
         each.name
         for each in inspect.signature(MODELS[name].build).parameters.values()
@@ -181,8 +181,8 @@ def test_a_network_that_takes_none_refuses_them() -> None:
             super().__init__()
 
     with pytest.raises(UsageError, match="plain takes no --model-args"):
-        arguments.parse("plain", Plain, "width=8")
-    assert arguments.kinds(partial(Plain)) == {}
+        keywords("plain", Plain, "width=8")
+    assert argument_kinds(partial(Plain)) == {}
 
 
 def test_trying_the_sizes_leaves_the_weights_of_a_seed_as_they_are() -> None:

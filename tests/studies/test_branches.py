@@ -13,9 +13,9 @@ import torch
 from helpers.commands import weights
 from helpers.studies import job_of, outcomes
 from loaders.base import Data
-from studies import branches, cells, runner, worker
-from studies.branches import Branches
+from studies import cells, runner, worker
 from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
+from studies.worker import Branches
 
 CPU = torch.device("cpu")
 BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}
@@ -82,7 +82,7 @@ def test_branches_are_the_runs_that_they_are_alone(
     tmp_path: Path, synth_cache: Path, alone: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr(branches, "Kept", lambda *facts: made.append(facts[1]) or Kept(*facts))
+    monkeypatch.setattr(worker, "Kept", lambda *facts: made.append(facts[1]) or Kept(*facts))
     ledger, tasks = ledger_of(tmp_path, synth_cache), [task(cell) for cell in CELLS]
     (group,) = cells.groups(tasks, len(tasks))
     assert [outcome["state"] for outcome in outcomes(ledger, *group)] == [DONE] * len(tasks)
@@ -91,7 +91,7 @@ def test_branches_are_the_runs_that_they_are_alone(
     assert len(made) == 10 * max(int(each.given["epochs"]) for each in tasks)  # each batch was made once for all
 
 
-Kept = branches.Kept
+Kept = worker.Kept
 
 
 def test_a_branch_that_fails_is_a_row_and_the_others_are_what_they_would_have_been(

@@ -24,7 +24,7 @@ from studies import cells, plans, runner, tables
 from studies.cells import Series
 from studies.ledger import DONE, FAILED, Job, Ledger
 from toolbox.errors import UsageError
-from toolbox.metrics import bootstrap
+from toolbox.metrics import intervals
 
 GRID = """
 base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 6}
@@ -63,7 +63,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> 
     tasks = tasks_of(written(root))
     ledger = plan(Ledger.open(root, "g"), tasks)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "REPLICATES", 1000)
+        patch.setattr(intervals, "REPLICATES", 1000)
         assert [outcome_of(ledger, task)["state"] for task in tasks] == [DONE] * 2
     return ledger
 

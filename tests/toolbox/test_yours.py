@@ -15,8 +15,8 @@ from helpers.documents import files_of_the_tree
 from loaders import DATASETS, agreement, get_data, splits
 from loaders.base import Data, Split
 from loaders.declaration import Dataset
-from models import contract
-from toolbox import errors, yours
+from models import check_own
+from toolbox import errors
 from toolbox.errors import CommanderError, DataError, OwnPartError
 
 
@@ -56,7 +56,7 @@ def test_a_network_of_ones_own_that_answers_otherwise_is_named_before_it_is_trai
     network = module(tmp_path / "mine.py", NETWORK.format(body))["Mine"]()
     state = torch.get_rng_state()
     with pytest.raises(OwnPartError, match=f"your network mine .*{says}") as refused:
-        contract.check(network, "mine", make_spec(), reconstructs=False)
+        check_own(network, "mine", make_spec(), reconstructs=False)
     assert f"{tmp_path / 'mine.py'}, line 7" in str(refused.value)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -64,7 +64,7 @@ def test_a_network_of_ones_own_that_answers_otherwise_is_named_before_it_is_trai
 def test_a_network_of_ones_own_that_is_sound_is_left_as_it_was(tmp_path: Path) -> None:
     network = module(tmp_path / "mine.py", NETWORK.format("return self.head(x[:, 0])"))["Mine"]()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    contract.check(network, "mine", make_spec(), reconstructs=False)
+    check_own(network, "mine", make_spec(), reconstructs=False)
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
 
 
@@ -157,7 +157,7 @@ def test_what_comes_with_the_program_is_what_the_tree_lists() -> None:
     listed = (ROOT / "toolbox" / "shipped.txt").read_text().split()
     assert listed == sorted(set(listed))
     there = {
-        path.relative_to(ROOT).as_posix() for package in yours.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
+        path.relative_to(ROOT).as_posix() for package in errors.PACKAGES for path in ROOT.glob(f"{package}/**/*.py")
     }
     assert set(listed) <= there
     assert files_of_the_tree() & there <= {*listed}

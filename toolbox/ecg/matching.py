@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.ecg.beat_list import NO_GAPS, Beats
-from toolbox.metrics import ec57, jackknife
+from toolbox.metrics import ec57, intervals
 
 Samples = NDArray[np.int64]
 TOLERANCE_S = 0.15
@@ -167,7 +167,7 @@ def _pooled_classes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     without, each = (_figures(matrix, named) for matrix in (matrices.sum(0) - matrices, matrices))
     gross = {name: float(value) for name, value in _figures(matrices.sum(0), named).items()}
     of["average"] = ec57.averages(each)
-    of["influence"] = jackknife.influence(gross, without, [part.get("recording", "") for part in parts], gross)
+    of["influence"] = intervals.influence(gross, without, [part.get("recording", "") for part in parts], gross)
     return of
 
 

@@ -1,8 +1,11 @@
-"""Metrics of a classifier from its scores, with intervals, and tests for a collapsed or overfitted network.
+"""Metrics of a classifier from its scores, with intervals; calibration; tests for a collapsed or overfitted network.
 
 Definitions follow scikit-learn: balanced accuracy is the mean recall of the classes that occur, macro averages run over
 the classes that occur or are predicted, IoU is the Jaccard index, AUROC and average precision are one against the rest.
 An undefined metric is NaN (null in JSON).
+
+Expected calibration error and temperature scaling follow Guo et al., ICML 2017; the Brier score is the original one
+(1950), over all classes. A temperature is fitted on validation rows only.
 
 `why` detects a collapsed network: it predicts one class for nearly every row, or has the macro F1 of a guess.
 `memorised` detects a network that only fits its training rows: right on nearly all of them, at chance on validation.
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.metrics import bootstrap
+from toolbox.metrics import intervals
 
 Array = NDArray[Any]
 METRICS = (
@@ -23,6 +26,18 @@ METRICS = (
     *("macro_auroc", "macro_average_precision", "mean_iou", "frequency_weighted_iou"),
 )
 LOWER_IS_BETTER = {"loss"}
+BINS = 15  # of probabilities
+CALIBRATION_BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures beyond 0 to 1
+LEAST = float(np.finfo(np.float32).tiny)  # in place of a probability rounded to 0
+COLDEST, HOTTEST = 0.02, 50.0
+ONE_CLASS = 0.99  # of the rows predicted as one class
+MARGIN = 0.02  # of macro F1 above a guess
+LEARNED = 0.95  # accuracy and balanced accuracy on training rows
+ERRORS, LEAST_ABOVE, MOST_ABOVE = 2.0, 0.05, 0.15  # standard errors above chance; lower and upper bound of their sum
+RULE = (
+    f"A run counts as collapsed if, of K classes that occur, it predicts one for at least {100 * ONE_CLASS:.0f} % of"
+    f" the rows, or if its macro F1 is below 1/K + {MARGIN}: 1/K is the most that a signal-blind guess can expect."
+)
 
 
 def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Array | None = None) -> Array:
@@ -111,8 +126,8 @@ def f1_intervals(
     matrix: Array, classes: Sequence[str], *, scored: Sequence[str] = (), replicates: int | None = None
 ) -> dict[str, list[float]]:
     """95 % intervals over resampled rows of a matrix (K, K): F1 of each class, `challenge_f1` of the `scored`."""
-    drawn = bootstrap.matrix_draws(matrix, replicates)
-    return bootstrap.percentiles(lambda matrices: f1_of_classes(matrices, classes, scored), drawn)
+    drawn = intervals.matrix_draws(matrix, replicates)
+    return intervals.percentiles(lambda matrices: f1_of_classes(matrices, classes, scored), drawn)
 
 
 def f1_of_classes(matrices: Array, classes: Sequence[str], scored: Sequence[str] = ()) -> dict[str, Array]:
@@ -140,28 +155,73 @@ def average_precision(hits: Array, misses: Array) -> Array:
     return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 
 
-def ratio(part: Array, whole: Array) -> Array:
-    """`part / whole`; NaN where both are 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.true_divide(part, whole)
+def floats(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among metrics."""
+    return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
-def _mean(values: Array) -> Any:
-    """The mean (...,) over the values that are not NaN in `values` (..., K)."""
-    if values.ndim > 1:
-        return np.array([_mean(row) for row in values])
-    values = values[~np.isnan(values)]
-    return values.mean() if len(values) else np.float64(np.nan)
+def calibration(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, float]:
+    """Calibration error, Brier score and log loss of `scores` (N, K), probabilities, for `target` (N,)."""
+    sums = _sums_of_units(scores, target, np.zeros(len(target), int), bins)
+    return {name: float(value[0]) for name, value in _figures(np.ones((1, 1)), *sums).items()}
 
 
-ONE_CLASS = 0.99  # of the rows predicted as one class
-MARGIN = 0.02  # of macro F1 above a guess
-LEARNED = 0.95  # accuracy and balanced accuracy on training rows
-ERRORS, LEAST_ABOVE, MOST_ABOVE = 2.0, 0.05, 0.15  # standard errors above chance; lower and upper bound of their sum
-RULE = (
-    f"A run counts as collapsed if, of K classes that occur, it predicts one for at least {100 * ONE_CLASS:.0f} % of"
-    f" the rows, or if its macro F1 is below 1/K + {MARGIN}: 1/K is the most that a signal-blind guess can expect."
-)
+def calibration_intervals(
+    scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int | None = None, seed: int = 0
+) -> tuple[dict[str, list[float] | None], dict[str, str]]:
+    """95 % intervals [low, high] of the figures of `calibration`, and the reasons for missing ones; the bins stay.
+
+    Over records if each row of `record` (N,) names one, else over resampled rows. Resampling adds noise to a
+    calibration error, so that replicates of a small one lie above it.
+    """
+    unit, what = intervals.units(record)
+    rows, added = _sums_of_units(scores, target, unit, bins)
+    if what == "rows":
+        drawn = intervals.draws(len(rows), replicates, seed)
+        return intervals.allowed(intervals.percentiles(lambda each: _figures(each, rows, added), drawn), len(rows))
+    values = {name: float(value[0]) for name, value in _figures(np.ones((1, len(rows))), rows, added).items()}
+    without = _means({name: table.sum(0) - table for name, table in added.items()}, rows.sum() - rows)
+    return intervals.t_intervals(intervals.spreads(values, without), CALIBRATION_BOUNDS)
+
+
+def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> float:
+    """Mean over rows (N,) of |share of events - mean probability| of the row's bin, of equal width."""
+    gap = np.bincount(_equal_width(probability, bins), event - probability, bins)
+    return float(np.abs(gap).sum() / len(probability))
+
+
+def reliability(probability: Array, event: Array, *, bins: int = BINS) -> dict[str, Array]:
+    """Rows, mean probability and share of events of each bin of equal width, (bins,); NaN for an empty bin."""
+    place = _equal_width(probability, bins)
+    rows, expected, happened = (np.bincount(place, weight, bins) for weight in (None, probability, event))
+    return {"rows": rows, "probability": ratio(expected, rows), "share": ratio(happened, rows)}
+
+
+def fit_temperature(logits: Array, target: Array) -> float:
+    """The temperature, 0.02 to 50, at which `logits` (N, K) make `target` (N,) likeliest; 1 if none improves it."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    rows = np.arange(len(target))
+
+    def loss(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[rows, target].mean()
+
+    logits = np.asarray(logits, dtype=float)
+    found = minimize_scalar(loss, bounds=np.log([COLDEST, HOTTEST]), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def at_temperature(scores: Array, temperature: float) -> Array:
+    """`scores` (N, K), probabilities, at another temperature; their order in a row stays."""
+    from scipy.special import softmax
+
+    return softmax(log_probabilities(scores) / temperature, axis=1)
+
+
+def log_probabilities(scores: Array) -> Array:
+    """The logarithm of probabilities (N, K), which are logits; a probability of 0 counts as the smallest float32."""
+    return np.log(np.maximum(scores, LEAST, dtype=float))
 
 
 def why(matrix: NDArray[np.integer]) -> str | None:
@@ -204,6 +264,48 @@ def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | Non
     )
 
 
-def floats(values: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers among metrics."""
-    return {name: value for name, value in values.items() if isinstance(value, float)}
+def ratio(part: Array, whole: Array) -> Array:
+    """`part / whole`; NaN where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.true_divide(part, whole)
+
+
+def _mean(values: Array) -> Any:
+    """The mean (...,) over the values that are not NaN in `values` (..., K)."""
+    if values.ndim > 1:
+        return np.array([_mean(row) for row in values])
+    values = values[~np.isnan(values)]
+    return values.mean() if len(values) else np.float64(np.nan)
+
+
+def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:
+    """Rows of each unit (U,), and each figure's sums by unit and bin, (U, bins); a loss has one bin."""
+    confidence, right, rows = scores.max(1), scores.argmax(1) == target, np.bincount(unit)
+
+    def sums(weight: Array, place: Array, width: int) -> Array:
+        return np.bincount(unit * width + place, weight, len(rows) * width).reshape(-1, width)
+
+    # The original score sums over classes, 0 to 2: for two classes twice the often quoted version.
+    squares = np.square(scores - np.eye(scores.shape[1])[target], dtype=float).sum(1)
+    surprise = -np.log(np.maximum(scores[np.arange(len(target)), target], LEAST, dtype=float))
+    alone = np.zeros(len(unit), int)
+    return rows, {
+        "ece": sums(right - confidence, _equal_width(confidence, bins), bins),
+        "brier": sums(squares, alone, 1),
+        "nll": sums(surprise, alone, 1),
+    }
+
+
+def _figures(drawn: Array, rows: Array, added: dict[str, Array]) -> dict[str, Array]:
+    """Every figure of each replicate in `drawn` (b, U)."""
+    return _means({name: drawn @ table for name, table in added.items()}, drawn @ rows)
+
+
+def _means(gaps: dict[str, Array], rows: Array) -> dict[str, Array]:
+    """The sizes of the sums (b, bins) of all bins, by `rows` (b,); NaN without a row."""
+    return {name: ratio(np.abs(gap).sum(1), rows) for name, gap in gaps.items()}
+
+
+def _equal_width(probability: Array, bins: int) -> Array:
+    """The bin of each row, its upper edge included."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)

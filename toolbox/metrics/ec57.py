@@ -2,7 +2,7 @@
 
 Every figure comes from confusion matrices, one per record, so that leaving a record out is one subtraction. Gross
 figures pool the beats of all records; average figures are means over the records in which a figure is defined, as in
-`sumstats` of the WFDB software. Intervals are over records, not beats (`toolbox/metrics/jackknife.py`), because the
+`sumstats` of the WFDB software. Intervals are over records, not beats (`toolbox/metrics/intervals.py`), because the
 beats of one patient resemble each other. Records of one patient (201 and 202 of MIT-BIH) need one name.
 
 `S` and `V` count as SVEB and VEB by the standard's rules (as in its reference program, bxb of the WFDB software, and in
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.errors import UsageError
-from toolbox.metrics import jackknife
+from toolbox.metrics import intervals
 from toolbox.metrics.classification import ratio
 
 Array = NDArray[Any]
@@ -187,10 +187,10 @@ def measure(
     average = averages(of_records)
     without, known = figures(pooled - matrices, classes, macro), known_in(of_records)
     spreads = {
-        "gross": jackknife.spreads(gross, without, known),
-        "average": jackknife.spreads(average, averages_without_each(of_records), known),
+        "gross": intervals.spreads(gross, without, known),
+        "average": intervals.spreads(average, averages_without_each(of_records), known),
     }
-    found = {kind: jackknife.intervals(table, BOUNDS) for kind, table in spreads.items()}
+    found = {kind: intervals.t_intervals(table, BOUNDS) for kind, table in spreads.items()}
     counted = task_counts(pooled, classes)
     return {
         "rule": RULE,
@@ -200,11 +200,11 @@ def measure(
         "counts": {task: {name: int(n) for name, n in four.items()} for task, four in counted.items()},
         "gross": gross,
         "average": average,
-        "interval_method": jackknife.METHOD,
-        "intervals": {kind: intervals for kind, (intervals, _) in found.items()},
+        "interval_method": intervals.RECORD_METHOD,
+        "intervals": {kind: ends for kind, (ends, _) in found.items()},
         "without_interval": {kind: lacking for kind, (_, lacking) in found.items()},
-        "simulated_coverage": {"records": jackknife.COVERAGE_RECORDS, "percent": jackknife.COVERAGE},
-        "influence": jackknife.influence(gross, without, names.tolist(), headline(classes)),
+        "simulated_coverage": {"records": intervals.COVERAGE_RECORDS, "percent": intervals.COVERAGE},
+        "influence": intervals.influence(gross, without, names.tolist(), headline(classes)),
         "by_record": table(names, matrices, classes),
     }
 

@@ -1,1 +1,1 @@
-"""ECG paper: its layout, its pen, its drawing."""
+"""ECG paper: its layout and its drawing."""

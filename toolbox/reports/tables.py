@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolbox import files, plain
-from toolbox.metrics import bootstrap, ec57, jackknife
+from toolbox.metrics import ec57, intervals
 
 log = logging.getLogger("commander")
 
@@ -53,12 +53,12 @@ def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     """Lines below a table: the units of its intervals, and reasons for missing ones."""
     lines = [f"The intervals are over records, not rows: {method}."]
-    if method == bootstrap.METHOD:
-        drawn = f"{bootstrap.REPLICATES:,} bootstrap replicates"
+    if method == intervals.ROW_METHOD:
+        drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
-    what = "rows" if method == bootstrap.METHOD else "records"
-    few = bool({*lacking.values()} - {jackknife.UNDEFINED, jackknife.STILL})
-    return lines + [f"n/a: no interval, which needs {jackknife.FEW} {what}."] * few
+    what = "rows" if method == intervals.ROW_METHOD else "records"
+    few = bool({*lacking.values()} - {intervals.UNDEFINED, intervals.STILL})
+    return lines + [f"n/a: no interval, which needs {intervals.FEW} {what}."] * few
 
 
 def of_costs(cost: Mapping[str, Any]) -> list[str]:
@@ -78,7 +78,7 @@ def of_costs(cost: Mapping[str, Any]) -> list[str]:
 def influences(
     found: Mapping[str, Mapping[str, Any]], head: Sequence[str], figure: Callable[[float], str] = shown
 ) -> list[str]:
-    """A table of `jackknife.influence`: figure, its value, the record that moves it most, its value without it."""
+    """A table of `intervals.influence`: figure, its value, the record that moves it most, its value without it."""
     rows = [
         [ec57.LABELS.get(name, name), figure(of["value"]), of["record"], figure(of["without"])]
         for name, of in found.items()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toolbox import files
-from toolbox.metrics import bootstrap, calibration, classification, ec57, jackknife
+from toolbox.metrics import classification, ec57, intervals
 from toolbox.registry import pick
 from toolbox.reports import animation, plots, tables
 from toolbox.reports.plots import DataFacts
@@ -109,8 +109,8 @@ class Classify:
         """The temperature of the probabilities, with --calibrate; it changes no predicted class."""
         if not self.calibrate:
             return {}
-        logits = calibration.log_probabilities(val.scores)
-        return {"temperature": calibration.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
+        logits = classification.log_probabilities(val.scores)
+        return {"temperature": classification.fit_temperature(logits, val.target), "validation_rows": len(val.target)}
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics, report and figures; also by patient if records have several rows."""
@@ -119,7 +119,7 @@ class Classify:
         values = write(folder, predictions, tested.val, spec=spec, title=title, remarks=remarks, scored=scored)
         if tested.figures:
             draw(folder, predictions, values, tested.history, spec=spec, title=title)
-        if bootstrap.several_rows_a_record(predictions.record):
+        if intervals.several_rows_a_record(predictions.record):
             values |= self._by_patient(tested)
         elif self.macro_over:
             log.warning("--macro-over %s has no effect here: %s", ",".join(self.macro_over), NO_PATIENTS)
@@ -181,7 +181,7 @@ def write(
     rows = (predictions.target, predictions.scores, predictions.loss)
     values = classification.name_classes(classification.score(*rows), spec.classes)
     bounds = {"loss": (0.0, np.inf)}
-    values |= bootstrap.intervals(classification.of_weights(*rows), predictions.record, bounds=bounds)
+    values |= intervals.of_statistic(classification.of_weights(*rows), predictions.record, bounds=bounds)
     values["f1_intervals"] = _f1_intervals(predictions, list(spec.classes), scored)
     if values["f1_intervals"].get("challenge_f1", ()) is None:
         reasons = values["without_interval"]
@@ -197,16 +197,16 @@ def write(
 def _f1_intervals(predictions: Predictions, names: list[str], scored: Sequence[str]) -> dict[str, list[float] | None]:
     """Intervals of each class's F1 and of the mean over `scored`: over records if rows share them, else over rows."""
     target, predicted = predictions.target, predictions.scores.argmax(1)
-    if not bootstrap.several_rows_a_record(predictions.record):
+    if not intervals.several_rows_a_record(predictions.record):
         matrix = classification.confusion_matrix(target, predicted, len(names))
-        return bootstrap.allowed(classification.f1_intervals(matrix, names, scored=scored), len(target))[0]
-    matrices = ec57.by_unit(target, predicted, bootstrap.units(predictions.record)[0], len(names))
+        return intervals.allowed(classification.f1_intervals(matrix, names, scored=scored), len(target))[0]
+    matrices = ec57.by_unit(target, predicted, intervals.units(predictions.record)[0], len(names))
     total = matrices.sum(0)
     value = {name: float(of[0]) for name, of in classification.f1_of_classes(total[None], names, scored).items()}
     without = classification.f1_of_classes(total - matrices, names, scored)
     known = ((matrices.sum(1) + matrices.sum(2)) > 0).sum(0)
-    spreads = jackknife.spreads(value, without, dict(zip(names, map(int, known), strict=True)))
-    return jackknife.intervals(spreads, {})[0]
+    spreads = intervals.spreads(value, without, dict(zip(names, map(int, known), strict=True)))
+    return intervals.t_intervals(spreads, {})[0]
 
 
 def draw(
@@ -234,10 +234,10 @@ def summary(
 ) -> str:
     """Metrics of the test set with their intervals and the values of validation, and one line per class."""
     of_f1, lacking = test["f1_intervals"], test["without_interval"]
-    intervals = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
+    found = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
     metrics = [
         [name, shown(test[name]), between(ends, lacking.get(name, "")), shown(val.get(name))]
-        for name, ends in intervals.items()
+        for name, ends in found.items()
     ]
     rows = [
         [name]

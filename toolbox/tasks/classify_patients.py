@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files
-from toolbox.metrics import calibration, ec57, jackknife
+from toolbox.metrics import classification, ec57, intervals
 from toolbox.reports import plots, tables
 from toolbox.reports.plots import Panel
 from toolbox.reports.tables import aligned, shown, with_interval
@@ -44,9 +44,9 @@ def measure(
     values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over)
     values["calibration"] = {}
     for name, of in _temperatures(scores, temperature).items():
-        intervals, lacking = calibration.intervals(of, target, record)
-        figures = calibration.score(of, target)
-        values["calibration"][name] = {"figures": figures, "intervals": intervals, "without_interval": lacking}
+        ends, lacking = classification.calibration_intervals(of, target, record)
+        figures = classification.calibration(of, target)
+        values["calibration"][name] = {"figures": figures, "intervals": ends, "without_interval": lacking}
     return values | ({} if temperature is None else {"temperature": temperature})
 
 
@@ -121,8 +121,8 @@ def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
 def _interval_lines(values: Mapping[str, Any]) -> list[str]:
     """The method of the intervals, its simulated coverage, and the meaning of n/a."""
     records = len(values["by_record"]["record"])
-    if lacks := jackknife.too_few(records):
-        return [f"No intervals: an interval over records needs at least {jackknife.FEW} records, the test has {lacks}."]
+    if lacks := intervals.too_few(records):
+        return [f"No intervals: an interval over records needs at least {intervals.FEW} records, the test has {lacks}."]
     lines = [f"The intervals are over the {records} records, not their beats: {values['interval_method']}."]
     simulated = values["simulated_coverage"]
     covered = [
@@ -134,7 +134,7 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
         counted = f"Of 100 in simulated tests of {simulated['records']} records they held the truth in"
         lines += fill(f"{counted}: {', '.join(covered)}.", WIDE).split("\n")
     if any(values["without_interval"].values()):
-        needs = f"{jackknife.FEW} records with a known figure, and a difference among them"
+        needs = f"{intervals.FEW} records with a known figure, and a difference among them"
         lines.append(f"n/a: no interval; it needs {needs}.")
     return lines
 
@@ -181,7 +181,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
     return panels
 
 
-def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = calibration.BINS) -> list[Panel]:
+def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = classification.BINS) -> list[Panel]:
     """Reliability and the distribution of the confidence, of (scores (N, K), target (N,)) by name."""
     edges = np.linspace(0, 1, bins + 1)
     title = "reliability; calibrated on the dashed line"
@@ -189,9 +189,9 @@ def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = 
     often = Panel("how often each confidence occurs", "confidence", "share of the rows")
     for name, (scores, target) in named.items():
         confidence, right = scores.max(1), scores.argmax(1) == target
-        binned = calibration.reliability(confidence, right, bins=bins)
+        binned = classification.reliability(confidence, right, bins=bins)
         there = binned["rows"] > 0
-        label = f"{name} (ECE {calibration.calibration_error(confidence, right, bins=bins):.4f})"
+        label = f"{name} (ECE {classification.calibration_error(confidence, right, bins=bins):.4f})"
         curve.lines.append((label, binned["probability"][there], binned["share"][there]))
         often.lines.append((name, *plots.steps(edges, binned["rows"] / len(target))))
     return [curve, often]
@@ -213,7 +213,11 @@ def _strokes(x: Array, to_x: Array, y: Array, to_y: Array) -> tuple[Array, Array
 
 def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
     named = {"as trained": scores}
-    return named if temperature is None else named | {f"T = {temperature:.3f}": calibration.apply(scores, temperature)}
+    return (
+        named
+        if temperature is None
+        else named | {f"T = {temperature:.3f}": classification.at_temperature(scores, temperature)}
+    )
 
 
 def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from toolbox import files
 from toolbox.errors import UsageError
-from toolbox.metrics import bootstrap, classification
+from toolbox.metrics import classification, intervals
 from toolbox.registry import pick
 from toolbox.reports import plots, tables
 from toolbox.reports.plots import DataFacts, Panel
@@ -225,7 +225,7 @@ def write(
 
 def _measured(anomaly: Array, scores: Array, threshold: float, record: Array) -> dict[str, Any]:
     figures = detection_score(anomaly, scores, threshold)
-    return figures | bootstrap.intervals(of_weights(anomaly, scores, threshold), record)
+    return figures | intervals.of_statistic(of_weights(anomaly, scores, threshold), record)
 
 
 def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], normal: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from toolbox.errors import CheckpointError, UsageError
-from toolbox.runs import checkpoints, fitting
+from toolbox.runs import checkpoints
 from toolbox.runs.folder import BEST, RunFolder
 
 IMAGENET = "imagenet"  # in place of a run: the published weights of a network
@@ -45,7 +45,7 @@ def load(model: nn.Module, path: Path, classes: Sequence[str]) -> dict[str, Any]
     if _classes(path.parent) not in (None, list(classes)):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
     taken = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
-    if differ := fitting.differences({name: own[name] for name in taken}, taken):
+    if differ := checkpoints.differences({name: own[name] for name in taken}, taken):
         raise CheckpointError(f"its weights are of another type: {differ}", where=str(path), hint="another checkpoint")
     left = [f"{name} {_difference(own[name], weights.get(name))}" for name in own if name not in taken]
     if not any(name in taken for name, _ in model.named_parameters() if not name.startswith(HEAD)):

@@ -32,8 +32,8 @@ INTERVAL = re.compile(
 NO_RATE = re.compile(r"filter|notch|pass|mains|cut", re.IGNORECASE)
 UNIT_KEY = re.compile(r"units?|einheit|unit[eéà]|unidad|eenheid|enhet", re.IGNORECASE)
 LEAD_KEY = re.compile(
-    r"leads?|labels?|channels?|ableitung|d[eé]rivation|derivaci[oó]n|derivazione|deriva[cç][aã]o|afleiding|av?f?ledning|"
-    r"odprowadzenie|отведение|导联|導程|リード|誘導|리드",
+    r"leads?|labels?|channels?|ableitung|d[eé]rivation|derivaci[oó]n|derivazione|deriva[cç][aã]o|afleiding|"
+    r"av?f?ledning|odprowadzenie|отведение|导联|導程|リード|誘導|리드",
     re.IGNORECASE,
 )
 RATE_COLUMN = re.compile(r"(?:sampl\w*[\s_-]*(?:rate|freq\w*)|fs)[\s_-]*[\[(]?(?:hz)?[\])]?", re.IGNORECASE)

@@ -17,8 +17,8 @@ from loaders.charts.export import export
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER
 from toolbox.paper import layouts
+from toolbox.paper.drawing import Style
 from toolbox.paper.layouts import TWELVE, Sheet
-from toolbox.paper.pen import Style
 
 MM = 72 / 25.4  # points
 

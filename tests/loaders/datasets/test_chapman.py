@@ -582,7 +582,7 @@ def test_what_is_not_here_is_fetched_once_as_the_publisher_has_it(
 def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("loaders.files.transfers.time.sleep", lambda _: None)
+    monkeypatch.setattr("loaders.files.sources.time.sleep", lambda _: None)
     (tmp_path / "chapman" / "runs").mkdir(parents=True)
     for name in ("quality.csv", "runs/table.csv"):  # are no recordings
         (tmp_path / "chapman" / name).write_text("record,fault\n")

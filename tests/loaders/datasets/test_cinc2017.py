@@ -399,7 +399,7 @@ def test_a_set_without_the_labels_that_are_kept_is_refused(written: Path, tmp_pa
 def test_without_files_and_network_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("loaders.files.transfers.time.sleep", lambda _: None)
+    monkeypatch.setattr("loaders.files.sources.time.sleep", lambda _: None)
     with pytest.raises(DownloadError, match=r"training2017.zip of physionet.org .*--data-file"):
         load(tmp_path)
     assert (

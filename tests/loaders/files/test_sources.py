@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.servers import CONTENT, PAGE, Answer, Server, cut_off, in_ranges, in_turn, refusal, unprivileged, whole
-from loaders.files import sources, transfers
+from loaders.files import sources
 from loaders.files.sources import Remote, download, topmost
 from toolbox.errors import CommanderError, DownloadError, ResourceError
 
@@ -97,9 +97,7 @@ def test_bytes_that_are_no_zip_are_refused(server: Server, tmp_path: Path) -> No
     assert "no zip" in caught[0].what
 
 
-@pytest.mark.parametrize(
-    ("status", "asked"), [(403, 1), (404, 1), (429, transfers.ATTEMPTS), (500, transfers.ATTEMPTS)]
-)
+@pytest.mark.parametrize(("status", "asked"), [(403, 1), (404, 1), (429, sources.ATTEMPTS), (500, sources.ATTEMPTS)])
 def test_a_refusal_is_one_line_with_status_and_address_after_as_many_attempts_as_may_help(
     server: Server, tmp_path: Path, status: int, asked: int
 ) -> None:
@@ -119,14 +117,14 @@ def test_a_server_under_load_is_asked_again_and_it_is_said(
     server.answer = in_turn(refusal(status, Retry_After=asks), whole(CONTENT))
     with caplog.at_level(logging.INFO):
         assert download(server.remote(), tmp_path).read_bytes() == CONTENT
-    assert f"the server answers {status}; attempt 2 of {transfers.ATTEMPTS} in 0 s" in caplog.text
+    assert f"the server answers {status}; attempt 2 of {sources.ATTEMPTS} in 0 s" in caplog.text
 
 
 def test_the_wait_that_a_server_asks_for_is_kept(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(transfers.time, "sleep", waits.append)
+    monkeypatch.setattr(sources.time, "sleep", waits.append)
     server.answer = in_turn(refusal(503, Retry_After=7), whole(CONTENT))
     download(server.remote(), tmp_path)
     assert waits == [7]
@@ -142,12 +140,12 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(server: Server, tmp_pa
 
 def test_waits_double_and_differ(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(transfers, "BACKOFF_S", 1)
-    monkeypatch.setattr(transfers.time, "sleep", waits.append)
+    monkeypatch.setattr(sources, "BACKOFF_S", 1)
+    monkeypatch.setattr(sources.time, "sleep", waits.append)
     server.answer = refusal(500)
     with refused(DownloadError, tmp_path):
         download(server.remote(), tmp_path)
-    assert [0.5 <= wait / 2**i <= 1.5 for i, wait in enumerate(waits)] == [True] * (transfers.ATTEMPTS - 1)
+    assert [0.5 <= wait / 2**i <= 1.5 for i, wait in enumerate(waits)] == [True] * (sources.ATTEMPTS - 1)
     assert len({wait / 2**i for i, wait in enumerate(waits)}) > 1
 
 
@@ -168,7 +166,7 @@ def test_without_a_network_it_is_one_line_after_one_attempt(
 @pytest.fixture
 def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Answer]]:
     """Answers that stop after the bytes given, longer than anyone waits."""
-    monkeypatch.setattr(transfers, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(sources, "READ_TIMEOUT_S", 0.1)
     done = threading.Event()
 
     def stalling(sent: bytes) -> Answer:
@@ -190,7 +188,7 @@ def test_a_server_that_never_answers_is_given_up(
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)
     assert "does not answer in time" in caught[0].what
-    assert len(server.asked) == transfers.ATTEMPTS
+    assert len(server.asked) == sources.ATTEMPTS
 
 
 @pytest.mark.parametrize("how", ["breaks", "stalls"])

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from toolbox.metrics import bootstrap, calibration, jackknife
+from toolbox.metrics import classification, intervals
 from toolbox.tasks import classify_patients
 
 
@@ -29,14 +29,14 @@ SCORES = softmax(1.7 * LOGITS, axis=1)
 @pytest.mark.parametrize("classes", [2, 4])
 def test_brier_score_and_likelihood_are_scikit_learns(classes: int) -> None:
     logits, target = calibrated(500, classes=classes)
-    values = calibration.score(softmax(logits, axis=1), target)
+    values = classification.calibration(softmax(logits, axis=1), target)
     assert values["brier"] == pytest.approx(brier_score_loss(target, softmax(logits, axis=1), scale_by_half=False))
     assert values["nll"] == pytest.approx(log_loss(target, softmax(logits, axis=1)))
 
 
 @pytest.mark.parametrize("bins", [5, 15])
 def test_the_reliability_of_a_class_is_scikit_learns(bins: int) -> None:
-    mine = calibration.reliability(SCORES[:, 1], TARGET == 1, bins=bins)
+    mine = classification.reliability(SCORES[:, 1], TARGET == 1, bins=bins)
     share, said = calibration_curve(TARGET == 1, SCORES[:, 1], n_bins=bins)
     there = mine["rows"] > 0
     np.testing.assert_allclose(mine["share"][there], share)
@@ -47,7 +47,7 @@ def test_the_reliability_of_a_class_is_scikit_learns(bins: int) -> None:
 def test_the_errors_are_those_counted_by_hand() -> None:
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
     target = np.array([0, 1, 1, 1])
-    values = calibration.score(scores, target, bins=2)
+    values = classification.calibration(scores, target, bins=2)
     confidence, right = scores.max(1), np.array([1, 0, 1, 1])
     assert values["ece"] == pytest.approx(abs(right.mean() - confidence.mean()))  # all four lie above a half
     assert tuple(values) == FIGURES
@@ -55,12 +55,14 @@ def test_the_errors_are_those_counted_by_hand() -> None:
 
 def test_a_probability_on_an_edge_lies_in_the_bin_below_and_1_in_the_last() -> None:
     probability = np.array([0.0, 0.25, 0.5, 1.0])
-    np.testing.assert_array_equal(calibration.reliability(probability, probability > 0, bins=4)["rows"], [2, 1, 0, 1])
+    np.testing.assert_array_equal(
+        classification.reliability(probability, probability > 0, bins=4)["rows"], [2, 1, 0, 1]
+    )
 
 
 def test_what_is_drawn_as_it_says_is_calibrated_and_what_is_sharpened_is_not() -> None:
     logits, target = calibrated(50_000, seed=1)
-    honest, sharp = (calibration.score(softmax(factor * logits, axis=1), target) for factor in (1, 2))
+    honest, sharp = (classification.calibration(softmax(factor * logits, axis=1), target) for factor in (1, 2))
     assert honest["ece"] < 0.01 < 0.02 < sharp["ece"]
     assert honest["nll"] < sharp["nll"]
     assert honest["brier"] < sharp["brier"]
@@ -69,22 +71,22 @@ def test_what_is_drawn_as_it_says_is_calibrated_and_what_is_sharpened_is_not() -
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
 def test_the_temperature_is_what_the_logits_were_multiplied_by(factor: float) -> None:
     logits, target = calibrated(50_000, seed=2)
-    assert calibration.fit_temperature(factor * logits, target) == pytest.approx(factor, rel=0.03)
+    assert classification.fit_temperature(factor * logits, target) == pytest.approx(factor, rel=0.03)
 
 
 def test_probabilities_do_as_well_as_logits() -> None:
     by_logits, by_scores = (
-        calibration.fit_temperature(of, TARGET) for of in (1.7 * LOGITS, calibration.log_probabilities(SCORES))
+        classification.fit_temperature(of, TARGET) for of in (1.7 * LOGITS, classification.log_probabilities(SCORES))
     )
     assert by_logits == pytest.approx(by_scores, rel=1e-4)
-    np.testing.assert_allclose(calibration.apply(SCORES, 1.7), softmax(LOGITS, axis=1), atol=1e-9)
+    np.testing.assert_allclose(classification.at_temperature(SCORES, 1.7), softmax(LOGITS, axis=1), atol=1e-9)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.floats(0.1, 10), st.integers(2, 6))
 def test_no_temperature_changes_what_is_said(seed: int, temperature: float, classes: int) -> None:
     scores = softmax(calibrated(50, classes=classes, seed=seed)[0], axis=1).astype(np.float32)
-    changed = calibration.apply(scores, temperature)
+    changed = classification.at_temperature(scores, temperature)
     np.testing.assert_array_equal(changed.argmax(1), scores.argmax(1))
     np.testing.assert_allclose(changed.sum(1), 1)
 
@@ -94,16 +96,19 @@ def test_no_temperature_changes_what_is_said(seed: int, temperature: float, clas
 def test_a_temperature_is_never_worse_on_the_rows_it_was_fitted_to(seed: int, factor: float, rows: int) -> None:
     logits, target = calibrated(rows, seed=seed)
     scores = softmax(factor * logits, axis=1)
-    temperature = calibration.fit_temperature(calibration.log_probabilities(scores), target)
-    before, after = (calibration.score(of, target)["nll"] for of in (scores, calibration.apply(scores, temperature)))
+    temperature = classification.fit_temperature(classification.log_probabilities(scores), target)
+    before, after = (
+        classification.calibration(of, target)["nll"]
+        for of in (scores, classification.at_temperature(scores, temperature))
+    )
     assert after <= before + 1e-9
 
 
 def test_a_probability_of_0_for_the_truth_is_finite_and_can_be_warmed() -> None:
     scores, target = np.array([[1, 0], [1, 0], [1, 0]], np.float32), np.array([0, 0, 1])
-    assert np.isfinite(calibration.score(scores, target)["nll"])
-    temperature = calibration.fit_temperature(calibration.log_probabilities(scores), target)
-    assert 1 < temperature <= calibration.HOTTEST
+    assert np.isfinite(classification.calibration(scores, target)["nll"])
+    temperature = classification.fit_temperature(classification.log_probabilities(scores), target)
+    assert 1 < temperature <= classification.HOTTEST
 
 
 def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
@@ -112,7 +117,7 @@ def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     for (label, said, share), (_, _, rows), (scores, target) in zip(
         curve.lines, often.lines, named.values(), strict=True
     ):
-        assert f"ECE {calibration.score(scores, target)['ece']:.4f}" in label
+        assert f"ECE {classification.calibration(scores, target)['ece']:.4f}" in label
         assert np.isfinite([said, share]).all()
         assert (np.diff(said) > 0).all()
         assert rows[::2].sum() == pytest.approx(1)
@@ -120,36 +125,38 @@ def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
 
 
 def test_a_replicate_of_rows_is_the_score_of_what_it_drew() -> None:
-    intervals, lacking = calibration.intervals(SCORES, TARGET, np.full(4000, ""), replicates=2, seed=4)
+    ends, lacking = classification.calibration_intervals(SCORES, TARGET, np.full(4000, ""), replicates=2, seed=4)
     assert not lacking
-    (drawn,) = bootstrap.draws(4000, 2, seed=4)
+    (drawn,) = intervals.draws(4000, 2, seed=4)
     by_hand = [
-        calibration.score(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET)))
+        classification.calibration(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET)))
         for often in drawn
     ]
     for name in FIGURES:
-        assert intervals[name] == pytest.approx(np.percentile([of[name] for of in by_hand], [2.5, 97.5]))
+        assert ends[name] == pytest.approx(np.percentile([of[name] for of in by_hand], [2.5, 97.5]))
 
 
 def test_an_interval_over_records_is_of_the_scores_without_each_record() -> None:
     record = np.repeat([f"r{i:02}" for i in range(40)], 100)
-    intervals, lacking = calibration.intervals(SCORES, TARGET, record)
+    ends, lacking = classification.calibration_intervals(SCORES, TARGET, record)
     assert not lacking
-    whole = calibration.score(SCORES, TARGET)
-    others = [calibration.score(SCORES[record != name], TARGET[record != name]) for name in np.unique(record)]
+    whole = classification.calibration(SCORES, TARGET)
+    others = [classification.calibration(SCORES[record != name], TARGET[record != name]) for name in np.unique(record)]
     for name in FIGURES:
-        of = jackknife.spread(whole[name], np.array([other[name] for other in others]))
-        assert intervals[name] == pytest.approx(jackknife.interval(of, calibration.BOUNDS.get(name, (0, 1))))
+        of = intervals.spread(whole[name], np.array([other[name] for other in others]))
+        assert ends[name] == pytest.approx(
+            intervals.t_interval(of, classification.CALIBRATION_BOUNDS.get(name, (0, 1)))
+        )
 
 
 def test_few_records_have_no_interval() -> None:
-    intervals, lacking = calibration.intervals(SCORES, TARGET, np.repeat(["a", "b", "c", "d"], 1000))
-    assert set(intervals.values()) == {None}
+    ends, lacking = classification.calibration_intervals(SCORES, TARGET, np.repeat(["a", "b", "c", "d"], 1000))
+    assert set(ends.values()) == {None}
     assert set(lacking.values()) == {"4 records"}
 
 
 def test_intervals_hold_what_is_far_from_calibrated() -> None:
     record = np.repeat([f"r{i}" for i in range(40)], 100)
-    values = calibration.score(SCORES, TARGET)
-    for name, (low, high) in calibration.intervals(SCORES, TARGET, record)[0].items():
+    values = classification.calibration(SCORES, TARGET)
+    for name, (low, high) in classification.calibration_intervals(SCORES, TARGET, record)[0].items():
         assert low < values[name] < high

@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 
 from toolbox import files
 from toolbox.errors import UsageError
-from toolbox.metrics import ec57, jackknife
+from toolbox.metrics import ec57, intervals
 
 CLASSES = ("N", "S", "V", "F", "Q")
 # The test records of de Chazal et al. 2004, rows N S V F Q.
@@ -232,7 +232,7 @@ def test_an_interval_is_the_t_interval_of_the_jackknife_by_hand() -> None:
     half = student.ppf(0.975, freedom) * error / (share * (1 - share))
     expected = [1 / (1 + np.exp(-(np.log(share / (1 - share)) + sign * half))) for sign in (-1, 1)]
     assert values["intervals"]["gross"]["accuracy"] == pytest.approx(expected)
-    assert values["interval_method"] == jackknife.METHOD
+    assert values["interval_method"] == intervals.RECORD_METHOD
     assert freedom < 2  # one record of twelve decides
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.data import ROOT
-from toolbox.metrics import ec57, jackknife
+from toolbox.metrics import ec57, intervals
 
 
 def benchmark(name: str) -> ModuleType:
@@ -31,23 +31,23 @@ def without_each(values: np.ndarray) -> np.ndarray:
 
 
 def test_ends_stay_within_the_range_of_the_figure() -> None:
-    of = jackknife.spread(VALUES.mean(), without_each(VALUES))
-    low, high = jackknife.interval(of, (0, 1))
+    of = intervals.spread(VALUES.mean(), without_each(VALUES))
+    low, high = intervals.t_interval(of, (0, 1))
     assert 0 < low < VALUES.mean() < high < 1
     near = np.append(np.ones(20), [0.2, 0.9])
-    low, high = jackknife.interval(jackknife.spread(near.mean(), without_each(near)), (0, 1))
+    low, high = intervals.t_interval(intervals.spread(near.mean(), without_each(near)), (0, 1))
     assert 0 < low < 0.8
     assert near.mean() < high < 1
     losses = VALUES**8
-    low, high = jackknife.interval(jackknife.spread(losses.mean(), without_each(losses)), (0, np.inf))
+    low, high = intervals.t_interval(intervals.spread(losses.mean(), without_each(losses)), (0, np.inf))
     assert 0 < low < losses.mean() < high
     assert low * high == pytest.approx(losses.mean() ** 2)  # even on the log scale
 
 
 def test_a_single_heavy_record_makes_the_interval_wide() -> None:
-    even = jackknife.spread(VALUES.mean(), without_each(VALUES))
+    even = intervals.spread(VALUES.mean(), without_each(VALUES))
     heavy = np.append(np.full(21, 0.8), 0.2) + 0.01 * RNG.normal(size=22)
-    alone = jackknife.spread(heavy.mean(), without_each(heavy))
+    alone = intervals.spread(heavy.mean(), without_each(heavy))
     assert even.freedom > 8
     assert alone.freedom < 1.5
     assert even.error == pytest.approx(VALUES.std(ddof=1) / np.sqrt(22))
@@ -65,26 +65,26 @@ def test_a_single_heavy_record_makes_the_interval_wide() -> None:
     ],
 )
 def test_what_gives_no_interval_says_why(values: np.ndarray, known: int | None, lacks: str) -> None:
-    of = jackknife.spread(values.mean(), without_each(values) if len(values) > 1 else np.array([np.nan]), known)
+    of = intervals.spread(values.mean(), without_each(values) if len(values) > 1 else np.array([np.nan]), known)
     assert of.lacks == lacks
-    assert jackknife.interval(of, (0, 1)) is None
-    assert jackknife.difference_interval(of, (0, 1)) is None
-    assert jackknife.above_0(of) is None
+    assert intervals.t_interval(of, (0, 1)) is None
+    assert intervals.difference_interval(of, (0, 1)) is None
+    assert intervals.above_0(of) is None
 
 
 def test_a_difference_is_above_0_at_the_level_of_its_interval() -> None:
     values = RNG.normal(0, 1, 22)
-    of = jackknife.spread(values.mean(), without_each(values))
-    low, high = jackknife.difference_interval(of, (-9, 9))
+    of = intervals.spread(values.mean(), without_each(values))
+    low, high = intervals.difference_interval(of, (-9, 9))
     assert low + high == pytest.approx(2 * values.mean())
-    shifted = jackknife.Spread(of.value - low, of.error, of.freedom)  # its interval begins at 0
-    assert jackknife.above_0(shifted) == pytest.approx(0.975)
-    assert jackknife.difference_interval(jackknife.Spread(0.9, 1, 3), (0, 1)) == [-1, 1]
+    shifted = intervals.Spread(of.value - low, of.error, of.freedom)  # its interval begins at 0
+    assert intervals.above_0(shifted) == pytest.approx(0.975)
+    assert intervals.difference_interval(intervals.Spread(0.9, 1, 3), (0, 1)) == [-1, 1]
 
 
 def test_the_record_that_moves_a_figure_most_is_named_also_where_nothing_is_left_without_it() -> None:
     without = {"a": np.array([0.5, 0.9, 0.6]), "b": np.array([0.5, 0.5, np.nan]), "c": np.full(3, np.nan)}
-    found = jackknife.influence({"a": 0.55, "b": 0.5, "c": np.nan}, without, ["r1", "r2", "r3"], ["a", "b", "c"])
+    found = intervals.influence({"a": 0.55, "b": 0.5, "c": np.nan}, without, ["r1", "r2", "r3"], ["a", "b", "c"])
     assert found["a"] == {"record": "r2", "value": 0.55, "without": 0.9}
     assert found["b"]["record"] == "r3"
     assert np.isnan(found["b"]["without"])
@@ -100,7 +100,7 @@ def test_of_intervals_over_even_records_about_95_in_100_hold_the_truth() -> None
         matrices, _ = population.draw(rng, 22)
         total = matrices.sum(0)
         of = zip(coverage.figures(total), coverage.figures(total - matrices), strict=True)
-        ends = np.array([jackknife.interval(jackknife.spread(*each), jackknife.SHARE) for each in of])
+        ends = np.array([intervals.t_interval(intervals.spread(*each), intervals.SHARE) for each in of])
         held.append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
     assert (np.mean(held, 0) > 0.9).all()
     assert (np.mean(held, 0) < 0.995).all()
@@ -110,7 +110,7 @@ def test_what_the_report_states_of_its_intervals_is_the_table_of_the_documentati
     line = re.search(
         r"^\| \*\*jackknife t, effective\*\* \| (.+) \|$", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE
     )
-    stated = [f"{low:.0f}-{high:.0f}" for low, high in jackknife.COVERAGE.values()]
+    stated = [f"{low:.0f}-{high:.0f}" for low, high in intervals.COVERAGE.values()]
     assert line[1].split(" | ") == stated
-    assert tuple(jackknife.COVERAGE) == coverage.FIGURES
-    assert set(jackknife.COVERAGE) <= set(ec57.headline(coverage.CLASSES))
+    assert tuple(intervals.COVERAGE) == coverage.FIGURES
+    assert set(intervals.COVERAGE) <= set(ec57.headline(coverage.CLASSES))

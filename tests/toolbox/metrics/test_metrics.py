@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from toolbox.metrics import bootstrap, classification, jackknife
+from toolbox.metrics import classification, intervals
 
 K = 4
 CLASSES = ("N", "S", "V", "F")
@@ -120,7 +120,7 @@ def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
 def intervals_of(target: np.ndarray, scores: np.ndarray, row_loss: np.ndarray, **how: int) -> dict[str, list[float]]:
     """Intervals of every metric over resampled rows."""
     statistic = classification.of_weights(target, scores, row_loss)
-    return bootstrap.percentiles(statistic, bootstrap.row_draws(len(target), **how))
+    return intervals.percentiles(statistic, intervals.row_draws(len(target), **how))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -128,18 +128,18 @@ def test_a_replicate_is_the_score_of_the_rows_it_drew(case: str) -> None:
     target, scores, row_loss = CASES[case]
     drawn = np.random.default_rng(5).integers(len(target), size=len(target))
     by_hand = classification.score(target[drawn], scores[drawn], row_loss[drawn])
-    intervals = intervals_of(target, scores, row_loss, replicates=1, seed=5)
+    ends = intervals_of(target, scores, row_loss, replicates=1, seed=5)
     for name in classification.METRICS:
-        assert intervals[name] == pytest.approx([by_hand[name]] * 2)
+        assert ends[name] == pytest.approx([by_hand[name]] * 2)
 
 
 def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
     rows = CASES["random"]
-    values, intervals = classification.score(*rows), intervals_of(*rows, replicates=300)
-    assert intervals == intervals_of(*rows, replicates=300)
-    assert intervals != intervals_of(*rows, replicates=300, seed=1)
-    assert intervals.keys() == set(classification.METRICS)
-    for name, (low, high) in intervals.items():
+    values, ends = classification.score(*rows), intervals_of(*rows, replicates=300)
+    assert ends == intervals_of(*rows, replicates=300)
+    assert ends != intervals_of(*rows, replicates=300, seed=1)
+    assert ends.keys() == set(classification.METRICS)
+    for name, (low, high) in ends.items():
         assert low < values[name] < high
 
 
@@ -153,13 +153,13 @@ def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_
     target = rng.integers(4, size=300)
     predicted = np.where(rng.random(300) < 0.7, target, rng.integers(4, size=300))
     matrix = classification.confusion_matrix(target, predicted, 4)
-    intervals = classification.f1_intervals(matrix, classes, scored=["N", "A", "O"], replicates=4000)
+    ends = classification.f1_intervals(matrix, classes, scored=["N", "A", "O"], replicates=4000)
     drawn = [rng.integers(300, size=300) for _ in range(1000)]
     f1 = np.array([sk.f1_score(target[rows], predicted[rows], average=None, labels=range(4)) for rows in drawn])
     by_hand = dict(zip(classes, f1.T, strict=True)) | {"challenge_f1": f1[:, :3].mean(1)}
-    assert intervals.keys() == by_hand.keys()
+    assert ends.keys() == by_hand.keys()
     for name, values in by_hand.items():
-        assert intervals[name] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.015)
+        assert ends[name] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.015)
     parts = {name: {"f1": value} for name, value in zip(classes, (0.9, 0.6, 0.3, 0.1), strict=True)}
     assert classification.challenge_f1(parts, ["N", "A", "O"]) == {"challenge_f1": pytest.approx(0.6)}
     assert classification.challenge_f1(parts, []) == {}
@@ -174,24 +174,22 @@ def test_an_interval_over_records_is_of_the_metrics_without_each_record() -> Non
     target, scores, row_loss = draw(7, rows=400)
     unit = np.arange(400) % 20
     bounds = {"loss": (0.0, np.inf)}
-    intervals, lacking = jackknife.over_records(
-        classification.of_weights(target, scores, row_loss), unit, bounds=bounds
-    )
+    ends, lacking = intervals.over_records(classification.of_weights(target, scores, row_loss), unit, bounds=bounds)
     assert not lacking
     whole = classification.score(target, scores, row_loss)
     others = [
         classification.score(*(of[unit != left_out] for of in (target, scores, row_loss))) for left_out in range(20)
     ]
     for name in classification.METRICS:
-        of = jackknife.spread(whole[name], np.array([other[name] for other in others]))
-        assert intervals[name] == pytest.approx(jackknife.interval(of, bounds.get(name, (0, 1))), rel=1e-6)
-        assert intervals[name][0] < whole[name] < intervals[name][1]
+        of = intervals.spread(whole[name], np.array([other[name] for other in others]))
+        assert ends[name] == pytest.approx(intervals.t_interval(of, bounds.get(name, (0, 1))), rel=1e-6)
+        assert ends[name][0] < whole[name] < ends[name][1]
 
 
 def test_four_records_have_no_interval_however_many_rows() -> None:
     target, scores, row_loss = draw(7, rows=400)
-    intervals, lacking = jackknife.over_records(
+    ends, lacking = intervals.over_records(
         classification.of_weights(target, scores, row_loss), np.arange(400) % 4, bounds={}
     )
-    assert set(intervals.values()) == {None}
+    assert set(ends.values()) == {None}
     assert set(lacking.values()) == {"4 records"}

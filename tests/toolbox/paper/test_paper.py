@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from toolbox.errors import UsageError
-from toolbox.paper import layouts, pen
+from toolbox.paper import drawing, layouts
+from toolbox.paper.drawing import Pen, Stroke, Style, blank, covered, inked
 from toolbox.paper.layouts import TWELVE, Sheet
-from toolbox.paper.pen import Pen, Stroke, Style, blank, covered, inked
 
 RATE_HZ = 500
 SIZES = (64, 112, 224, 300, 448, 1323)
@@ -72,7 +72,7 @@ def test_the_presets_have_whole_pixels_a_square_at_the_usual_size(
 def test_the_calibration_pulse_is_one_mv_high_and_a_fifth_of_a_second_long(name: str, scale: float) -> None:
     drawn = sheet(name, round(sheet(name).height_mm * scale))
     scale = drawn.pixels_per_mm
-    ink = pen._printed(drawn, Style(line=0.2)) / 255
+    ink = drawing._printed(drawn, Style(line=0.2)) / 255
     width = max(0.2 * scale, 1)
     for zero_mm in drawn.rows_mm:
         column = ink[:, round(7.5 * scale)]  # through the middle of the pulse
@@ -89,10 +89,10 @@ def test_the_calibration_pulse_is_one_mv_high_and_a_fifth_of_a_second_long(name:
 @pytest.mark.parametrize("name", ["major", "minor"])
 def test_grid_lines_are_a_fifth_of_a_second_and_half_a_mv_apart_and_their_fifths(name: str, size: int) -> None:
     drawn = sheet("v1", size)
-    scale, (apart_mm, wide_mm) = drawn.pixels_per_mm, pen.GRID_MM[name]
+    scale, (apart_mm, wide_mm) = drawn.pixels_per_mm, drawing.GRID_MM[name]
     assert apart_mm == {"major": 0.2 * 25, "minor": 0.04 * 25}[name] == {"major": 0.5 * 10, "minor": 0.1 * 10}[name]
     for pixels in drawn.image:
-        dark = pen._lines(pixels, apart_mm, wide_mm, scale)
+        dark = drawing._lines(pixels, apart_mm, wide_mm, scale)
         around = 0.5 * apart_mm * scale
         for k in range(1, int((pixels - 1) / scale / apart_mm)):
             at, low, high = np.arange(pixels), k * apart_mm * scale - around, k * apart_mm * scale + around
@@ -282,7 +282,7 @@ def test_ink_is_put_on_paper_in_proportion() -> None:
 def test_names_of_leads_can_be_read_at_the_usual_size(name: str) -> None:
     """Letters are eight pixels high at least, and no two of a column touch."""
     drawn = sheet(name)
-    written = pen._written(drawn) > 60
+    written = drawing._written(drawn) > 60
     for cell in drawn.cells:
         left, top = (round(at * drawn.pixels_per_mm) for at in (cell.x_mm, cell.y_mm - 11))
         rows = np.flatnonzero(written[top : top + 14, left : left + 20].any(1))

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from helpers.pages import Page
 from toolbox.errors import UsageError
-from toolbox.metrics import calibration, ec57, jackknife
+from toolbox.metrics import classification, ec57, intervals
 from toolbox.reports import plots
 from toolbox.reports.tables import shown
 from toolbox.runs.predictions import Predictions
@@ -50,8 +50,8 @@ def test_what_is_measured_is_what_the_parts_say() -> None:
     of = PREDICTIONS
     alone = ec57.measure(of.target, of.scores.argmax(1), of.record, classes=CLASSES)
     assert {name: VALUES[name] for name in alone} == alone
-    for name, scores in (("as trained", of.scores), ("T = 1.500", calibration.apply(of.scores, 1.5))):
-        assert VALUES["calibration"][name]["figures"] == calibration.score(scores, of.target)
+    for name, scores in (("as trained", of.scores), ("T = 1.500", classification.at_temperature(of.scores, 1.5))):
+        assert VALUES["calibration"][name]["figures"] == classification.calibration(scores, of.target)
     assert list(classify_patients.measure(of, CLASSES)["calibration"]) == ["as trained"]
     with pytest.raises(UsageError):
         classify_patients.measure(of, CLASSES, macro_over=("X",))
@@ -68,7 +68,7 @@ def test_the_text_has_every_figure_beside_its_interval_and_a_line_a_record() -> 
     for record, beats in zip(VALUES["by_record"]["record"], VALUES["by_record"]["beats"], strict=True):
         assert any(line.split()[:2] == [record, str(beats)] for line in text.splitlines())
     assert "macro F1 over N, S, V, F; Q reported but left out of it" in text
-    assert f"The intervals are over the 12 records, not their beats: {jackknife.METHOD}." in text
+    assert f"The intervals are over the 12 records, not their beats: {intervals.RECORD_METHOD}." in text
     for name, of in VALUES["influence"].items():
         figures = [shown(of["value"]), of["record"], shown(of["without"])]
         assert any(

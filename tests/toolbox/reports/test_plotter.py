@@ -14,7 +14,7 @@ import torch
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
-from toolbox.metrics import bootstrap, classification, jackknife
+from toolbox.metrics import classification, intervals
 from toolbox.metrics.classification import METRICS
 from toolbox.reports import plots
 from toolbox.reports.plots import save_panels
@@ -35,8 +35,8 @@ def predictions(*, absent: tuple[int, ...] = (), rows: int = 40) -> Predictions:
 
 def measured(rows: Predictions) -> dict[str, Any]:
     values = classification.name_classes(classification.score(rows.target, rows.scores, rows.loss), CLASSES)
-    intervals = bootstrap.intervals(classification.of_weights(rows.target, rows.scores, rows.loss), rows.record)
-    return values | intervals | {"f1_intervals": {name: [0.1, 0.2] for name in CLASSES}}
+    ends = intervals.of_statistic(classification.of_weights(rows.target, rows.scores, rows.loss), rows.record)
+    return values | ends | {"f1_intervals": {name: [0.1, 0.2] for name in CLASSES}}
 
 
 def history(epochs: int) -> list[dict[str, Any]]:
@@ -195,7 +195,7 @@ def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, rec
     values = classify.write(tmp_path, rows, {}, spec=spec, title="a run", scored=CLASSES[:2])
     text = (tmp_path / "report.txt").read_text()
     assert says in text
-    assert values["interval_method"] == jackknife.METHOD
+    assert values["interval_method"] == intervals.RECORD_METHOD
     assert (values["intervals"]["accuracy"] is None) == (records < 10) == ("n/a: 4 records" in text)
     assert (values["f1_intervals"]["challenge_f1"] is None) == (records < 10)
 

@@ -15,7 +15,7 @@ from helpers.commands import SHORT, assert_error, carried_out, contents, on
 from helpers.training import StopAfter, assert_same, build, fit
 from loaders.base import Data
 from toolbox.errors import CheckpointError
-from toolbox.runs import checkpoints, fitting, folder
+from toolbox.runs import checkpoints, folder
 from trainer import Trainer
 
 ODD = (None, True, "x", float("nan"), float("-inf"), -1, 10**30, 10**400, [], [1], {}, {"x": 1}, torch.zeros(3))
@@ -99,7 +99,7 @@ def test_every_value_of_a_checkpoint_that_is_odd_is_refused_before_any_is_used(
         for odd in odd_for(at(state, path)):
             if is_lawful(path, odd):
                 continue
-            why = fitting.unfinished(put(state, path, odd), 0) or resumed._misfit(put(state, path, odd))
+            why = checkpoints.unfinished(put(state, path, odd), 0) or resumed._misfit(put(state, path, odd))
             assert why, (path, odd)
             assert path[0] in why or path[0] in ("meter", "scheduler"), why
             tried += 1
@@ -176,10 +176,11 @@ def test_a_state_of_the_optimizer_in_another_shape_is_an_error_and_no_crash(copi
 
 def test_finite_values_whose_sum_is_not_are_sound() -> None:
     assert (
-        fitting.unsound({"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)}) == ""
+        checkpoints.unsound({"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)})
+        == ""
     )
-    assert fitting.unsound({"weight": torch.tensor([3e38, 3e38, torch.nan])}) == "weight is not finite"
-    assert fitting.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
+    assert checkpoints.unsound({"weight": torch.tensor([3e38, 3e38, torch.nan])}) == "weight is not finite"
+    assert checkpoints.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
 
 
 def test_an_overridden_run_can_be_resumed_from_its_first_moment(

@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 from loaders.base import Data
 from loaders.families import rows
 from toolbox.errors import DataError, UsageError
-from toolbox.metrics import bootstrap
+from toolbox.metrics import intervals
 from toolbox.tasks import detect
 from toolbox.training.baselines import BASELINES
 
@@ -53,16 +53,16 @@ def test_a_figure_without_its_rows_is_nan(anomaly: np.ndarray) -> None:
     assert np.isnan(values["auroc"])
     assert np.isnan(values["balanced_accuracy"])
     statistic = detect.of_weights(anomaly, np.arange(5.0), 2.0)
-    assert np.isnan(bootstrap.percentiles(statistic, bootstrap.row_draws(5, 10))["auroc"]).all()
+    assert np.isnan(intervals.percentiles(statistic, intervals.row_draws(5, 10))["auroc"]).all()
 
 
 def test_the_intervals_hold_the_figures_and_are_the_spread_of_resampled_rows() -> None:
     values = detect.detection_score(ANOMALY, ERRORS, THRESHOLD)
     statistic = detect.of_weights(ANOMALY, ERRORS, THRESHOLD)
-    intervals = bootstrap.percentiles(statistic, bootstrap.row_draws(len(ERRORS), 1000))
-    assert all(low <= values[name] <= high for name, (low, high) in intervals.items())
+    ends = intervals.percentiles(statistic, intervals.row_draws(len(ERRORS), 1000))
+    assert all(low <= values[name] <= high for name, (low, high) in ends.items())
     kept, normals = values["normals_kept"], (~ANOMALY).sum()
-    low, high = intervals["normals_kept"]
+    low, high = ends["normals_kept"]
     assert (high - low) / 3.92 == pytest.approx(np.sqrt(kept * (1 - kept) / normals), rel=0.15)
 
 
