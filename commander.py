@@ -42,10 +42,11 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     if not (given.get("test") or given.get("explain")):  # these two read config.json first
         given = args.without_unused(given)
     flags = args.resolve(given)
-    if flags.list == "models":  # the only list without an import of torch
+    if flags.list in ("models", "datasets"):  # tables, without an import of torch
+        import loaders
         import models
 
-        sys.stdout.write(f"{models.table()}\n")
+        sys.stdout.write(f"{(models if flags.list == 'models' else loaders).table()}\n")
     elif flags.list is not None:
         from commands import choices
 

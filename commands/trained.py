@@ -109,7 +109,7 @@ class TrainedRun:
         for name, (before, now) in self.differences.items():
             if name == "deterministic":  # of the machine, not of the run
                 continue
-            what = f"{args.flag_name(name)} is {now}, the run was trained with {before}"
+            what = f"{args.flag_name(name)} is {_shown(now)}, the run was trained with {_shown(before)}"
             raise UsageError(what, where=str(self.run.path), hint="leave it out, or another --version")
         data = self.config["data"]
         build.check_classes(self.flags, data.get("name", ""), data.get("classes", ()))
@@ -117,7 +117,7 @@ class TrainedRun:
     def permit(self, differences: Mapping[str, list[Any]]) -> None:
         """Raise a UsageError for differences without --override, and for other initial weights."""
         changes = [
-            f"{name if name == build.CHECKSUM else args.flag_name(name)} is {now}, the run has {before}"
+            f"{name if name == build.CHECKSUM else args.flag_name(name)} is {_shown(now)}, the run has {_shown(before)}"
             for name, (before, now) in differences.items()
         ]
         if differences.keys() & {*args.FLAGS.names(on_resume="never")}:
@@ -204,3 +204,7 @@ def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
     dataset = flags.dataset or next(iter(there), build.DATASETS_BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
+
+
+def _shown(value: Any) -> str:
+    return "its default" if value is None else str(value)

@@ -1,9 +1,11 @@
 """Write flags.md, models.md and datasets.md from the declarations: `make docs`, or `python docs/generate.py`.
 
 The pages hold what is declared and nothing else: no versions, paths or times, so that they are the same everywhere.
+`toolbox/shipped.txt` is written too: the files of the packages that git tracks.
 """
 # ruff: noqa: E402  the program is imported once its folder is on the path
 
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +19,7 @@ import research
 from loaders import DATASETS
 from loaders.declaration import FAMILIES, Dataset, Files
 from models import MODELS, Network, argument_kinds
+from toolbox.errors import PACKAGES
 from toolbox.flags import COMMAND, DATA, MACHINE, MODEL, REPORT, TRAINING, Declarations, Flag
 
 WORDS = {bool: "switch", int: "integer", float: "number", str: "text"}
@@ -244,6 +247,14 @@ def pages() -> dict[str, str]:
     return {"flags.md": flags_page(), "models.md": models_page(), "datasets.md": datasets_page()}
 
 
+def shipped() -> str:
+    """The files of the program's packages that git tracks, one a line."""
+    globs = [f":(glob){package}/**/*.py" for package in PACKAGES]
+    listed = subprocess.run(["git", "ls-files", *globs], cwd=DOCS.parent, capture_output=True, text=True, check=True)
+    return "".join(f"{name}\n" for name in sorted(listed.stdout.split()))
+
+
 if __name__ == "__main__":
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8", newline="\n")
+    (DOCS.parent / "toolbox" / "shipped.txt").write_text(shipped(), encoding="utf-8", newline="\n")

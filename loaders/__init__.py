@@ -14,7 +14,7 @@ from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, 
 from toolbox import errors
 from toolbox.errors import UsageError
 from toolbox.flags import DATA, Flag  # noqa: F401 (DATA is for declarations)
-from toolbox.registry import pick
+from toolbox.registry import listing, pick
 
 if TYPE_CHECKING:
     from loaders.base import Data
@@ -249,6 +249,14 @@ def option_names() -> list[str]:
 def own_flags() -> list[Flag]:
     """The flags that datasets declare for themselves, in addition to the options of their families."""
     return list({flag.name: flag for dataset in DATASETS.values() for flag in dataset.flags}.values())
+
+
+def table() -> str:
+    """One line per dataset: kind of a row, origin, description."""
+    rows = [("name", "rows", "data", "description")]
+    for name, dataset in DATASETS.items():
+        rows.append((name, dataset.view, "generated" if dataset.generated else "files", dataset.phrase))
+    return listing(rows)
 
 
 def typed(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
     train, val, test, rule = splits.divide(y, 0.1, 42)
     train, val, rule = splits.drawn(y, Fold(2, 5), 42, record=record)
 
-All datasets draw their validation rows here: a part of the training rows, a fold of them, or none. The folds of one
-seed are disjoint and cover the training rows; test rows do not depend on them. Patients, each with a count of rows by
-class (P, K), are grouped so that all folds have similar shares of each class. Targets are (N,) classes, (N, K) labels
-or (N, 0), see `strata`. `comparison` relies on the text of the rules, which runs keep.
+Validation rows are a part of the training rows, a fold of them, or none (whole patients: `families/by_patient`). The
+folds of one seed are disjoint and cover the training rows; test rows do not depend on them. Patients, each with a count
+of rows by class (P, K), are grouped so that all folds have similar shares of each class. Targets are (N,) classes, (N,
+K) labels or (N, 0), see `strata`. `commands/compare.py` reads the text of the rules, which runs keep.
 """
 
 import hashlib

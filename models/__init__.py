@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from toolbox import errors
 from toolbox.errors import OwnPartError, UsageError
-from toolbox.registry import pick
+from toolbox.registry import listing, pick
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +97,7 @@ CLASSIFIERS = {
                                  sizes={"filters": 8, "depth": 3, "kernels": (19, 9, 5), "bottleneck": 8}),
     "xresnet1d_10": Network(XRESNET, "residual network with a stem of three convolutions, one block a group", 345_045,
                             sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
-    "xresnet1d_18": Network(XRESNET, "the same with two blocks a group", 202_965,
+    "xresnet1d_18": Network(XRESNET, "the same, narrower, with two blocks a group", 202_965,
                             sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
     "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677),
     "ecgformer": Network(FORMER, "transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
@@ -141,10 +141,9 @@ def table() -> str:
     """One line per network: trainable parameters (for five classes), task, description."""
     rows = [("name", "parameters", "task", "description")]
     for name, network in MODELS.items():
-        count = "-" if network.parameters is None else f"{network.parameters:,}"
+        count = "-" if network.parameters is None else f"{network.parameters:,}".rjust(10)
         rows.append((name, count, network.task + ", charts" * (network.view == "chart"), network.about))
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(f"{row[0]:{wide[0]}}  {row[1]:>10}  {row[2]:{wide[2]}}  {row[3]}" for row in rows)
+    return listing(rows)
 
 
 def get_model(

@@ -382,7 +382,10 @@ class Parser(argparse.ArgumentParser):
         plain = typed.split()[0].split("=")[0].strip("-").replace("_", "-").lower()
         spelled = [name for name in known if name.strip("-") == plain]
         longer = [name for name in known if name.startswith(f"--{plain}")]
-        near = spelled or self.elsewhere.get(plain) or longer or get_close_matches(f"--{plain}", known)
+        near = spelled or self.elsewhere.get(plain) or longer
+        if not near and not typed.startswith("-"):
+            return UsageError(f"'{typed}' follows no flag", hint=f"a flag before it, as in --dataset {typed}")
+        near = near or get_close_matches(f"--{plain}", known)
         return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
 
 

@@ -1,6 +1,6 @@
 """The lookup of every name that a user types, in a flat dict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -19,3 +19,9 @@ def pick(choice: str, table: Mapping[str, Entry], name: str) -> Entry:
     near = get_close_matches(name, table, n=3, cutoff=0.4)
     what = f"unknown --{choice} '{name[:60]}'; known are {', '.join(table)}"
     raise UsageError(what, hint=" or ".join(near or list(table)[:1]))
+
+
+def listing(rows: Sequence[Sequence[str]]) -> str:
+    """The rows of a --list, the first with the titles, as aligned text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -117,6 +117,8 @@ class Classify:
         folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
         remarks, scored = tested.remarks, spec.scored
         values = write(folder, predictions, tested.val, spec=spec, title=title, remarks=remarks, scored=scored)
+        if why := classification.why(np.array(values["confusion_matrix"])):
+            log.warning("the network has collapsed: %s", why)
         if tested.figures:
             draw(folder, predictions, values, tested.history, spec=spec, title=title)
         if intervals.several_rows_a_record(predictions.record):

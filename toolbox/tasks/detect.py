@@ -28,7 +28,6 @@ from toolbox.tasks.task import LAST, Evaluation, means
 from toolbox.training import baselines, losses
 from toolbox.training.losses import Mix
 
-DEFAULT = "percentile:98"
 MEASURED = "Normals are kept and anomalies caught at the threshold, which does not depend on any test row."
 UNMEASURED = "Nothing can be measured: no row has a label. A row above the threshold is odd; its label is unknown."
 BINS = 60
@@ -45,7 +44,7 @@ LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
 
 
 def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
-    """A function from errors (N,) to the threshold with its rule and the number of rows.
+    """The text of --threshold as a function from errors (N,) to the threshold, with its rule and the number of rows.
 
     Raises UsageError for an unknown rule or a number out of range.
     """
@@ -57,7 +56,7 @@ def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:
         number = math.nan
     if not 0 <= number <= LARGEST[name]:
         what = f"--threshold is {rule[:40]}, {name} takes a number from 0 to {LARGEST[name]:,.0f}"
-        raise UsageError(what, hint=f"--threshold {DEFAULT}")
+        raise UsageError(what, hint="--threshold percentile:98")
     return lambda errors: {"rule": rule, "threshold": float(threshold(errors, number)), "validation_rows": len(errors)}
 
 
@@ -76,8 +75,8 @@ class Detect:
         criterion: str,
         *,
         normal: str,
+        threshold: str,
         monitor: str = "loss",
-        threshold: str = DEFAULT,
         baseline: str = "nearest_neighbours",
     ) -> None:
         self.classes, self.normal = tuple(classes), tuple(classes).index(normal)

@@ -83,8 +83,8 @@ def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool)
     """The layout of a row. Raises DataError for too few samples, or a name unlike their names."""
     samples = len(cells) - len(columns.aside)
     if samples < FEWEST_SAMPLES:
-        what = f"a row has {len(cells)} columns, of them {samples} samples, expected {FEWEST_SAMPLES} or more"
-        raise DataError(what, where=where, hint="commas between the columns")
+        what = f"a row has {len(cells)} columns, {samples} of them with samples, expected {FEWEST_SAMPLES} or more"
+        raise DataError(what, where=where, hint="a column for each sample, with commas between the columns")
     if header:
         _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where)
     return RowLayout(samples, texts=columns.texts, unread=columns.unread, hint=HINT)
