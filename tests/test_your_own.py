@@ -1,4 +1,4 @@
-"""The dataset, network, loss, optimizer, metric and flag that docs/contributing.md prints work in a copy of the program."""
+"""The parts of one's own that docs/contributing.md prints work in a copy of the program."""
 
 import json
 import re
@@ -31,7 +31,7 @@ print(json.dumps({name: vars(carried_out(*words)) for name, words in json.load(s
 """
 MINE = ["--dataset", "mine", "--no-figures"]
 OWN = [*MINE, "--model-name", "mine"]
-PARTS = "--criterion poly1 --optimizer adamax --monitor lowest_recall --note first --gain 2".split()
+PARTS = ["--criterion=poly1", "--optimizer=adamax", "--monitor=lowest_recall", "--note=first", "--gain=2"]
 COMMANDS = {
     "models": ["--list", "models"],
     "help": ["--help-all"],
@@ -39,8 +39,8 @@ COMMANDS = {
     "resumed": [*OWN, "--resume", "latest", "--epochs", "2"],
     "other gain": [*OWN, "--gain", "3", "--test"],
     "other dataset": ["--dataset", "synth", "--gain", "2"],
-    "source": "--dataset synth --model-name mine_64 --short-run --no-figures --epochs 1".split(),
-    "transferred": [*MINE, *"--model-name mine_64 --pretrained synth_mine_64_1 --train head --epochs 1".split()],
+    "source": ["--dataset", "synth", "--model-name", "mine_64", "--short-run", "--no-figures", "--epochs", "1"],
+    "transferred": [*MINE, "--model-name=mine_64", "--pretrained=synth_mine_64_1", "--train=head", "--epochs=1"],
     "detected": [*MINE, "--task", "detect", "--epochs", "1"],
 }
 
