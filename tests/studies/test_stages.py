@@ -1,5 +1,4 @@
-"""Stages in one file: each from the best of the one before, on folds, with weights that never saw what they are
-validated on."""
+"""Stages in one file: each starts from the best of an earlier one, with weights that never saw its validation rows."""
 
 import json
 from pathlib import Path
@@ -11,12 +10,11 @@ import pytest
 
 from helpers.commands import assert_same_run
 from helpers.data import test_set_is_closed
-from helpers.studies import BAR, NEVER, Here, Killed, carried_out, outcome_of, run_of
-from studies import cells, plans, tables
+from helpers.studies import BAR, NEVER, Here, Killed, carried_out, linked_root, outcome_of, run_of
+from studies import plans, tables
 from studies.cells import Series
 from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
-from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
 
 search = pytest.importorskip("studies.search", reason="optuna is not installed")
@@ -107,7 +105,7 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
 
 TINY = """
 folds: 2
-base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 3}
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 1}
 stages:
   - {name: head, base: {train: head}}
   - {name: all, from: head, base: {pretrained: head, train: all}}
@@ -126,10 +124,7 @@ def test_killed_between_two_stages_it_resumes_and_ends_as_if_it_never_had_been(
         carried_out(root, monkeypatch, TINY, outcome=outcome)
     code, ledger = carried_out(root, monkeypatch, TINY)
     assert code == 0
-    other = tmp_path / "other"
-    (other / "synth").mkdir(parents=True)
-    (other / "synth" / "cache").symlink_to(synth_cache)
-    code, undisturbed = carried_out(other, monkeypatch, TINY)
+    code, undisturbed = carried_out(linked_root(tmp_path / "other", synth_cache), monkeypatch, TINY)
     assert code == 0
     assert ledger.records().keys() == undisturbed.records().keys()
     for key, record in undisturbed.records().items():
@@ -141,12 +136,12 @@ def test_killed_between_two_stages_it_resumes_and_ends_as_if_it_never_had_been(
 def test_weights_of_another_division_and_a_best_that_has_changed_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = TINY.replace("train: all", "train: all, seed: 7").replace("epochs: 3", "epochs: 1")
+    text = TINY.replace("train: all", "train: all, seed: 7")
     code, ledger = carried_out(root, monkeypatch, text)
     assert code == 2
     assert "trained on its validation rows: --seed is 7, and was 42" in capsys.readouterr().err
     assert of(ledger, "all")[0]["state"] == "waiting"
-    text = TINY.replace("epochs: 3", "epochs: 1").replace("train: head", "train: head, batch-size: 32")
+    text = TINY.replace("train: head", "train: head, batch-size: 32")
     assert carried_out(root, monkeypatch, text)[0] == 2
     assert "error: the grid lacks" in capsys.readouterr().err
 
@@ -197,10 +192,11 @@ def test_what_is_wrong_with_a_stage_is_said_before_anything_starts(
     assert not (root / "research").exists()
 
 
-@pytest.mark.parametrize("typed", ["--search random", "--seeds 3", "--reps 2", "--refine"])
-def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, typed: str) -> None:
-    more = {"--search random": ("--trials", "2"), "--seeds 3": ("--best",)}.get(typed, ())
-    assert carried_out(root, monkeypatch, FILE, *typed.split(), *more)[0] == 2
+@pytest.mark.parametrize("typed", ["--search random --trials 2", "--seeds 3 --best", "--reps 2", "--refine"])
+def test_flags_of_a_stage_are_refused_for_a_file_with_stages(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str
+) -> None:
+    assert carried_out(root, monkeypatch, FILE, *typed.split())[0] == 2
     assert "is only valid for a file without stages" in capsys.readouterr().err
 
 
@@ -252,44 +248,36 @@ def test_cells_are_compared_over_all_folds_and_the_best_is_trained_on_all_rows(
 SPACE = "base: {dataset: synth, short-run: true, epochs: 2}\ngrid: {cross: {lr: 'loguniform(1e-4, 1e-1)'}}"
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "state", "runs"),
-    [
-        ([DONE, DONE, DONE], "COMPLETE", 3),
-        ([PRUNED], "PRUNED", 1),
-        ([FAILED], "FAIL", 1),
-        ([DONE, DONE, FAILED], "FAIL", 3),
-        ([DONE, "stopped", DONE], "RUNNING", 3),
-    ],
-)
-def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
-    closed: Path, outcomes: list[str], state: str, runs: int
+TRIALS = {  # the state of the trial, by those of the runs of its folds
+    (DONE, DONE, DONE): "COMPLETE",
+    (PRUNED,): "PRUNED",
+    (FAILED,): "FAIL",
+    (DONE, DONE, FAILED): "FAIL",
+    (DONE, "stopped", DONE): "RUNNING",
+}
+
+
+@pytest.mark.parametrize("outcomes", TRIALS)
+def test_the_value_of_a_trial_is_the_mean_over_its_folds_and_the_first_runs_alone(
+    closed: Path, outcomes: tuple[str, ...]
 ) -> None:
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
     made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
     waiting: list[int] = []
 
-    def outcome(ledger: Ledger, task: Job) -> dict[str, str]:
+    def outcome(ledger: Ledger, job: Job) -> dict[str, str]:
         waiting.append(len(engine))
-        assert task.given["val_fold"] == f"{task.rep + 1}/3"
-        folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
-        epoch = {"epoch": 1, "seconds": 1.0, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}
-        (folder / "logger.json").write_text(json.dumps([epoch]))
-        return {"state": outcomes[task.rep]}
+        assert job.given["val_fold"] == f"{job.rep + 1}/3"
+        run_of(ledger, job, outcomes[job.rep], scores=[(0.2, 0.3, 0.7)[job.rep]])
+        return {"state": outcomes[job.rep]}
 
     engine = Here(ledger, outcome)
-    stop = SimpleNamespace(requested=2) if "stopped" in outcomes else NEVER
-    if stop is not NEVER:
+    if "stopped" in outcomes:
         made._begin(engine)
-    made.run(engine, BAR, stop)
+    made.run(engine, BAR, SimpleNamespace(requested=2) if "stopped" in outcomes else NEVER)
     (trial,) = made.study.trials
-    assert trial.state.name == state
-    assert waiting == [0, 2 - 1, 0][:runs]
-    if state == "COMPLETE":
+    assert trial.state.name == TRIALS[outcomes]
+    assert waiting == [0, 1, 0][: len(outcomes)]
+    if trial.state.name == "COMPLETE":
         assert trial.value == pytest.approx(0.4)
-
-
-def test_a_split_column_of_ones_own_and_other_folds_are_no_axis(root: Path) -> None:
-    with pytest.raises(UsageError, match="--val-fold cannot be combined with folds"):
-        cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))

@@ -84,75 +84,64 @@ def test_the_best_is_decided_on_validation_and_not_by_a_single_lucky_run(tmp_pat
     def best(rows: list[tables.Row], metric: str = "macro_f1") -> str:
         return tables.best(tables.cells(rows, metric), metric)["cell"]
 
-    rows = tables.rows(make(tmp_path))
-    assert best(rows) == "a"
-    for row in rows:
-        row["test/macro_f1"] = {"b": 1.0}.get(row["cell"], 0.0)
-    assert best(rows) == "a"
+    ledger = make(tmp_path)
+    rows = tables.rows(ledger)
+    assert best(rows) == best([row | {"test/macro_f1": float(row["cell"] == "b")} for row in rows]) == "a"
     few = [row | {"val/loss": {"a": 3.0, "b": 1.0, "c": 2.0}[row["cell"]]} for row in rows if row["rep"] == 0]
     assert (best(few), best(few, "loss")) == ("c", "b")
     assert tables.best([], "loss") is None
-
-
-def test_the_best_epoch_is_the_trainers() -> None:
     history = [{"epoch": e, "val": {"loss": loss}} for e, loss in ((1, 0.5), (2, None), (3, 0.4), (4, 0.4))]
     assert tables.best_epoch(history, "loss")["epoch"] == 3
     assert tables.best_epoch([], "loss") is None
-
-
-def test_failed_and_pruned_runs_are_counted_and_no_part_of_a_mean(tmp_path: Path) -> None:
-    rows = tables.rows(make(tmp_path))
-    for row, state in zip(rows[:6:3], ("failed", "pruned"), strict=True):
-        row["state"] = state
-    a, *_ = tables.cells(rows, "macro_f1")
-    assert [a[name] for name in ("n", "failed", "pruned", "left")] == [1, 1, 1, 0]
-    assert a["val_mean"] == 0.75
-    assert "1 failed, 1 pruned" in page.text([a], ["layout"], "macro_f1")
-
-
-def test_rows_are_chosen_by_value(tmp_path: Path) -> None:
-    rows = tables.rows(make(tmp_path))
-    assert {row["cell"] for row in tables.where(rows, ["layout=b"])} == {"b"}
-    assert len(tables.where(rows, ["rep=1", "state=done"])) == 2
-    assert tables.where(rows, ["layout=z"]) == []
-    with pytest.raises(UsageError, match="unknown column 'size'"):
-        tables.where(rows, ["size=1"])
-
-
-def test_a_part_of_a_flag_has_its_own_name_where_that_is_free() -> None:
-    assert tables.columns(["model-args.layout", "lr"]) == {"layout": "model-args.layout", "lr": "lr"}
-    assert tables.columns(["model-args.lr", "lr"]) == {"model-args.lr": "model-args.lr", "lr": "lr"}
-    assert tables.columns(["model-args.seed"]) == {"model-args.seed": "model-args.seed"}
-
-
-def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    ledger = make(tmp_path)
-    rows = tables.rows(ledger)
     assert tables.judged_by(ledger, rows, "loss") == "loss"
     with pytest.raises(UsageError, match="unknown --best 'macro_f2'; known are macro_f1, loss"):
         tables.judged_by(ledger, rows, "macro_f2")
     assert tables.judged_by(ledger, [], "macro_f2") == "macro_f2"  # no run has started
 
 
-COLLAPSES = {
-    "one class": (ONE_CLASS, "one class for 100.0 % of the rows"),
-    "nearly one class": ([[989, 5], [1, 5]], "one class for 99.0 % of the rows"),  # whatever its macro F1 is
-    "good": (GOOD, None),
-    "little better than guessing": ([[30, 20], [26, 24]], None),  # macro F1 0.538
-    "guessing": ([[25, 25], [25, 25]], "macro F1 0.500, guessing 0.500"),
-    "only one class occurs": ([[100, 0], [0, 0]], None),
-    "only one class occurs, and is missed": ([[0, 100], [0, 0]], None),
-    "guessing of two classes that occur": ([[10, 80, 0], [1, 9, 0], [0, 0, 0]], "macro F1 0.190, guessing 0.500"),
-}
+def test_rows_are_chosen_by_value_and_failed_and_pruned_ones_are_no_part_of_a_mean(tmp_path: Path) -> None:
+    rows = tables.rows(make(tmp_path))
+    assert {row["cell"] for row in tables.where(rows, ["layout=b"])} == {"b"}
+    assert len(tables.where(rows, ["rep=1", "state=done"])) == 2
+    assert tables.where(rows, ["layout=z"]) == []
+    with pytest.raises(UsageError, match="unknown column 'size'"):
+        tables.where(rows, ["size=1"])
+    rows[0]["state"], rows[3]["state"] = "failed", "pruned"
+    a, *_ = tables.cells(rows, "macro_f1")
+    assert [a[name] for name in ("n", "failed", "pruned", "left", "val_mean")] == [1, 1, 1, 0, 0.75]
+    assert "1 failed, 1 pruned" in page.text([a], ["layout"], "macro_f1")
 
 
-@pytest.mark.parametrize("case", COLLAPSES)
-def test_a_network_that_predicts_one_class_or_guesses_has_collapsed(case: str) -> None:
-    matrix, why = COLLAPSES[case]
+def test_names_of_columns_and_configurations_are_short_where_they_are_unique() -> None:
+    assert tables.columns(["model-args.layout", "lr"]) == {"layout": "model-args.layout", "lr": "lr"}
+    assert tables.columns(["model-args.lr", "lr"]) == {"model-args.lr": "model-args.lr", "lr": "lr"}
+    assert tables.columns(["model-args.seed"]) == {"model-args.seed": "model-args.seed"}
+    row = {"stage": "grid", "cell": "c", "rr-features": "true", "normalise": None}
+    assert page.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
+    assert page.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
+    assert page.name_of(row, []) == "c"
+
+
+COLLAPSES = [
+    (ONE_CLASS, "one class for 100.0 % of the rows"),
+    ([[989, 5], [1, 5]], "one class for 99.0 % of the rows"),  # whatever its macro F1 is
+    (GOOD, None),
+    ([[30, 20], [26, 24]], None),  # macro F1 0.538
+    ([[25, 25], [25, 25]], "macro F1 0.500, guessing 0.500"),
+    ([[100, 0], [0, 0]], None),  # only one class occurs
+    ([[0, 100], [0, 0]], None),
+    ([[10, 80, 0], [1, 9, 0], [0, 0, 0]], "macro F1 0.190, guessing 0.500"),
+]
+
+
+@pytest.mark.parametrize(("matrix", "why"), COLLAPSES)
+def test_a_network_that_predicts_one_class_or_guesses_has_collapsed(matrix: list[list[int]], why: str | None) -> None:
     assert classification.why(np.array(matrix)) == why
 
 
-def test_collapsed_runs_are_counted_and_means_are_given_with_and_without_them(collapsed: Ledger) -> None:
+def test_collapsed_runs_are_counted_shown_and_means_are_given_with_and_without_them(
+    collapsed: Ledger, tmp_path: Path
+) -> None:
     rows = tables.rows(collapsed)
     whys = {(row["cell"], row["rep"]): row["collapsed"] for row in rows if row.get("collapsed")}
     one = "one class for 100.0 % of the rows"
@@ -163,11 +152,7 @@ def test_collapsed_runs_are_counted_and_means_are_given_with_and_without_them(co
     assert (b["test_mean"], b["test_sound_mean"]) == (pytest.approx(np.mean([0.5, 0.75, 0.6])), pytest.approx(0.55))
     assert (c["val_mean"], c["test_mean"], c["test_sound_mean"]) == (None, pytest.approx(0.89), None)
     assert tables.best([a, b, c], "macro_f1") is a  # decided with them
-
-
-def test_collapsed_runs_are_shown_in_the_table_on_the_page_and_in_the_csv(collapsed: Ledger, tmp_path: Path) -> None:
-    rows = tables.rows(collapsed)
-    text = page.text(tables.cells(rows, "macro_f1"), ["layout"], "macro_f1")
+    text = page.text([a, b, c], ["layout"], "macro_f1")
     assert "(without collapsed 0.7250)" in text
     assert "(without collapsed none)" in text
     assert text.count("1 collapsed") == 3
@@ -203,13 +188,6 @@ def test_the_page_needs_no_network_shows_markup_as_text_and_says_how_rows_are_sp
     assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
     assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged))
     assert NOTICE in text
-
-
-def test_a_configuration_of_switches_is_named_by_them_and_one_without_any_says_so() -> None:
-    row = {"stage": "grid", "cell": "c", "rr-features": "true", "normalise": None}
-    assert page.name_of(row, ["rr-features", "normalise"]) == "rr-features=true"
-    assert page.name_of(row | {"rr-features": None}, ["rr-features", "normalise"]) == "without rr-features, normalise"
-    assert page.name_of(row, []) == "c"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -257,12 +235,8 @@ def test_the_figure_has_a_panel_for_each_cost_with_the_front_of_validation(tmp_p
     text = page_of(ledger).read_text()
     assert text.count("Score against cost") == 1
     assert "multiply-accumulates of a row" in text
-
-
-def test_a_score_of_which_less_is_better_has_its_front_below(tmp_path: Path) -> None:
-    table = table_of(measured(tmp_path), "loss")
+    table = table_of(ledger, "loss")
     for row, loss in zip(table, (3.0, 7.0, 1.0), strict=True):
         row["val_mean"] = loss
-    by_parameters = next(trace for trace in figure_of(table, "loss").data if trace.legendgroup == "front")
-    assert list(by_parameters.y) == [3.0, 1.0]
-    assert by_parameters.textposition[0] == "bottom right"
+    below = next(trace for trace in figure_of(table, "loss").data if trace.legendgroup == "front")
+    assert (list(below.y), below.textposition[0]) == ([3.0, 1.0], "bottom right")  # less is better
