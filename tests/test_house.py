@@ -35,8 +35,6 @@ SOURCES = {
 }
 TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in TREES}
-
-
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
@@ -82,27 +80,23 @@ def layer(path: Path) -> str:
     return package if package in PACKAGES else path.stem
 
 
-def test_the_top_level_holds_the_program_and_its_packages_only() -> None:
+def test_the_top_level_holds_the_program_and_its_packages_and_every_module_has_a_docstring() -> None:
     assert {path.name for path in TREES if path.parent == ROOT} == TOP
     assert {layer(path) for path in TREES} == {*MAY_IMPORT}
+    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
 def test_imports_point_one_way() -> None:
     for path in TREES:
         allowed = (layer(path), *MAY_IMPORT[layer(path)])
+        own = path.relative_to(ROOT / "toolbox").parts[0] if layer(path) == "toolbox" else ""
         for imported in imports(path):
-            assert not imported.startswith("."), f"{name(path)}: {imported} is relative"
-            if imported.split(".")[0] in MAY_IMPORT:
-                assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
-
-
-def test_imports_inside_the_toolbox_point_down() -> None:
-    for path in TREES:
-        if layer(path) == "toolbox":
-            own = path.relative_to(ROOT / "toolbox").parts[0]
-            for imported in imports(path):
-                other = [*imported.split("."), ""][1] if imported.startswith("toolbox.") else own
-                assert other == own or FLOORS.get(other, 0) < FLOORS.get(own, 0.5), f"{name(path)}: {imported}"
+            first, second, *_ = [*imported.split("."), ""]
+            here = f"{name(path)}: {imported}"
+            assert first, f"{here} is relative"
+            assert first not in MAY_IMPORT or any(f"{imported}.".startswith(f"{part}.") for part in allowed), here
+            if own and first == "toolbox" and own != second:
+                assert FLOORS.get(second, 0) < FLOORS.get(own, 0.5), here
 
 
 def test_a_module_with_one_importer_lives_in_its_folder() -> None:
@@ -146,10 +140,6 @@ def test_arguments_are_written_out_and_flags_are_seen_by_commands_and_studies_al
             assert "flags" not in [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)], place
 
 
-def test_every_module_says_what_it_is() -> None:
-    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
-
-
 def test_flags_are_selected_by_what_is_declared_of_them_and_not_by_lists() -> None:
     for place, node in nodes((ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Call)):
         found = {word.lstrip("-").replace("-", "_") for word in literal_words(node)} & args.FLAGS.by_name.keys()
@@ -161,8 +151,8 @@ def test_flags_are_selected_by_what_is_declared_of_them_and_not_by_lists() -> No
 def literal_words(node: ast.AST) -> list[str]:
     """The words of a literal collection, the keys of a mapping, or what a text is split into."""
     if isinstance(node, ast.Call):
-        text = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "split" else None
-        return text.value.split() if isinstance(text, ast.Constant) and isinstance(text.value, str) else []
+        split = isinstance(node.func, ast.Attribute) and node.func.attr == "split"
+        return str(getattr(node.func.value, "value", "")).split() if split else []
     parts = node.keys if isinstance(node, ast.Dict) else node.elts
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
@@ -173,14 +163,11 @@ def test_texts_are_plain() -> None:
     assert [(place, phrases.findall(text)) for place, text in texts if " " in text and phrases.search(text)] == []
 
 
-def test_nothing_is_printed_asserted_or_exited() -> None:
+def test_nothing_is_printed_asserted_or_exited_and_loaded_files_cannot_run_code() -> None:
     banned = {"print", "exit", "quit", "breakpoint", "eval", "exec", "pickle.load", "pickle.loads"}
     assert [place for place, node in nodes(ast.Call) if ast.unparse(node.func) in banned] == []
     assert [place for place, _ in nodes(ast.Assert)] == []
     assert [place for place, node in nodes(ast.ExceptHandler) if node.type is None] == []
-
-
-def test_loaded_files_cannot_run_code() -> None:
     safe = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
     for place, node in nodes(ast.Call):
         if (function := ast.unparse(node.func)) in safe:
