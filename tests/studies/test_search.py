@@ -13,8 +13,6 @@ from studies.grid import Option, Range, Space, around, fixed
 from studies.ledger import DONE, PRUNED, Job, Ledger
 from toolbox.errors import UsageError
 
-search = pytest.importorskip("studies.search", reason="optuna is not installed")
-
 GRID = """
 base: {dataset: synth, short-run: true, epochs: 1, val-fraction: 0.02}
 grid:
@@ -24,13 +22,20 @@ TRIALS = 3
 ONCE = Series("search", tested=False)
 
 
+@pytest.fixture(autouse=True)
+def needs_optuna() -> None:
+    pytest.importorskip("optuna")
+
+
 def space(text: str, folder: Path) -> Any:
     (folder / "s.yaml").write_text(text)
     return Space.of(plans.read(folder / "s.yaml").grid)
 
 
 def searched(ledger: Ledger, found: Any, **how: Any) -> Any:
-    return search.Search(ledger, found, ONCE, **{"sampler": "tpe", "trials": TRIALS} | how)
+    from studies.search import Search  # imports optuna, for a second
+
+    return Search(ledger, found, ONCE, **{"sampler": "tpe", "trials": TRIALS} | how)
 
 
 def rows(ledger: Ledger) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
 from toolbox.runs.predictions import Predictions
 
-search = pytest.importorskip("studies.search", reason="optuna is not installed")
-
 FILE = """
 folds: 2
 base: {dataset: synth, model-name: cnn1d_3, short-run: true, batch-size: 64, lr: 0.01, sampler: equal}
@@ -34,6 +32,11 @@ stages:
     refine: true
   - {name: final, from: all, seeds: 2}
 """
+
+
+@pytest.fixture(autouse=True)
+def needs_optuna() -> None:
+    pytest.importorskip("optuna")
 
 
 def of(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
@@ -240,9 +243,11 @@ TRIALS = {  # the state of the trial, by those of the runs of its folds
 def test_the_value_of_a_trial_is_the_mean_over_its_folds_and_the_first_runs_alone(
     closed: Path, outcomes: tuple[str, ...]
 ) -> None:
+    from studies.search import Search
+
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
-    made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
+    made = Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
     waiting: list[int] = []
 
     def outcome(ledger: Ledger, job: Job) -> dict[str, str]:
