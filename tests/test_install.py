@@ -27,7 +27,7 @@ FOLDERS = [
     if folder.is_dir() and folder.name != "__pycache__"
 ]
 FILES = {path.relative_to(ROOT) for folder in (ROOT, *FOLDERS) for path in folder.iterdir() if path.is_file()}
-FILES = {path for path in FILES if path.suffix == ".py" or path.parent.name} - {Path("grids/slurm.sh")}
+FILES = {path for path in FILES if path.suffix == ".py" or path.parent.name} - {Path("grids/slurm.sh")}  # a script
 
 
 def run(*command: object, cwd: Path) -> SimpleNamespace:
