@@ -1,5 +1,4 @@
-"""What several test files share: a tiny dataset, the real recordings where they are, and the command as a real
-process."""
+"""What several test files share: tiny data, the real recordings if they are here, roots, and runs to read."""
 
 import fcntl
 import json
@@ -74,11 +73,16 @@ def all_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "REPLICATES", 1000)
 
 
+def common(factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of the test run."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated dataset's arrays, made once for all processes of the test run: the cache has its own lock."""
-    own = tmp_path_factory.getbasetemp()
-    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "synth_cache"
+    root = common(tmp_path_factory) / "synth_cache"
     get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
 
@@ -105,13 +109,9 @@ test_set_is_closed.__test__ = False
 
 
 @pytest.fixture(autouse=True)
-def signals_are_heard() -> None:
-    hear_signals()
-
-
-@pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """A test that fails leaves no process behind."""
+    """Signals are heard, and a test that fails leaves no process behind."""
+    hear_signals()
     yield
     while STARTED:
         process = STARTED.pop()
@@ -123,10 +123,9 @@ def nothing_left_running() -> Iterator[None]:
 def made_once(factory: pytest.TempPathFactory, name: str, cache: Path, *flags: str) -> tuple[Path, SimpleNamespace]:
     """A root with a run of two epochs, and the answer of the command: trained once for all processes of the test run,
     which have a copy each."""
-    own = factory.getbasetemp()
-    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    first, answer, mine = common / f"{name}_first", common / f"{name}.json", own / name
-    with open(common / f"{name}.lock", "w") as lock:
+    first, mine = common(factory) / f"{name}_first", factory.getbasetemp() / name
+    answer = first.with_suffix(".json")
+    with open(first.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answer.exists():
             shutil.rmtree(first, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -97,45 +96,36 @@ def test_a_branch_that_fails_is_a_row_and_the_others_are_what_they_would_have_be
     assert str(ledger.status_of(second).folder) not in ledger.log(first.key).read_text()
 
 
-def test_branches_that_stand_at_different_places_meet_and_end_as_alone(
+class StopAfter(worker.StopRequest):
+    """Requests the end once it was looked at 14 times."""
+
+    looks = 14
+
+    @property
+    def requested(self) -> int | None:
+        self.looks -= 1
+        return signal.SIGTERM if self.looks < 0 else None
+
+    @requested.setter
+    def requested(self, _: None) -> None:
+        """No signal comes."""
+
+
+def test_branches_at_different_places_meet_and_end_as_alone(
     tmp_path: Path, synth_cache: Path, alone: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, (ahead, behind) = ledger_of(tmp_path, synth_cache), map(job, CELLS[:2])
-    looks = iter(range(14))
-    monkeypatch.setattr(worker, "StopRequest", lambda: StopAfter(looks))
-    assert outcomes(ledger, ahead) == [{"state": STOPPED}]
-    monkeypatch.undo()
-    steps = []
-    pass_on = Branches.pass_on
-    monkeypatch.setattr(
-        Branches, "pass_on", lambda self, place, device: (steps.append(place), pass_on(self, place, device))
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "StopRequest", StopAfter)
+        assert outcomes(ledger, ahead) == [{"state": STOPPED}]
+    steps, pass_on = [], Branches.pass_on
+    monkeypatch.setattr(Branches, "pass_on", lambda self, *at: (steps.append(at[0]), pass_on(self, *at)))
     assert [outcome["state"] for outcome in outcomes(ledger, ahead, behind)] == [DONE] * 2
-    assert steps[0] > (0, 0)  # it went on within an epoch, and then waited for the other
+    assert steps[0] > (0, 0)  # it resumed within an epoch, and then waited for the other
     assert steps[-10:] == [(2, step) for step in range(10)]
     assert steps.count((1, 9)) == 2
     for each in (ahead, behind):
         assert_same(*(one.status_of(each).folder for one in (ledger, alone)))
-
-
-class StopAfter:
-    """Asks for the end once it was looked at often enough."""
-
-    code = signal.SIGTERM
-
-    def __init__(self, looks: Any) -> None:
-        self.looks = looks
-
-    @property
-    def requested(self) -> int | None:
-        return None if next(self.looks, None) is not None else signal.SIGTERM
-
-    def deferred(self) -> Any:
-        return worker.contextlib.nullcontext()
-
-    def check(self) -> None:
-        if self.requested is not None:
-            raise worker.Interrupted(self.requested)
 
 
 def test_calls_have_random_numbers_of_their_own_and_an_error_comes_when_all_have_ended() -> None:
