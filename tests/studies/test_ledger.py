@@ -98,13 +98,19 @@ def test_a_foreign_folder_stays_untouched_and_the_configuration_runs_again(
         assert row.get("run") is None
 
 
-@pytest.mark.parametrize("linked", ["synth", "synth/runs", RUN])
+OUTSIDE, INSIDE = "elsewhere", "data/elsewhere"  # the root
+
+
+@pytest.mark.parametrize(
+    ("linked", "place"),
+    [("synth", OUTSIDE), ("synth/runs", OUTSIDE), (RUN, OUTSIDE), ("synth/runs", INSIDE), (RUN, INSIDE)],
+)
 def test_a_link_is_not_followed(
-    ledger: Ledger, job: Job, begun: list[Path | None], tmp_path: Path, linked: str
+    ledger: Ledger, job: Job, begun: list[Path | None], tmp_path: Path, linked: str, place: str
 ) -> None:
-    victim = made(tmp_path / "elsewhere" / Path(RUN).relative_to(linked), config(job))
+    victim = made(tmp_path / place / Path(RUN).relative_to(linked), config(job))
     (ledger.root / linked).parent.mkdir(parents=True, exist_ok=True)
-    (ledger.root / linked).symlink_to(tmp_path / "elsewhere")
+    (ledger.root / linked).symlink_to(tmp_path / place)
     for kept in (False, True):
         if kept:
             (victim / "checkpoint.pth.tar").touch()
