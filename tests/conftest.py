@@ -1,6 +1,7 @@
-"""What several test files share: a tiny dataset, the real recordings where they are, and the command as a real
-process."""
+"""What several test files share: tiny data, the real recordings if they are here, roots, and runs to read."""
 
+import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
-from helpers.commands import SHORT, STARTED, carried_out, commander, hear_signals
+from helpers.commands import SHORT, STARTED, carried_out, hear_signals
 from helpers.data import SHARED, make_spec, test_set_is_closed
 from helpers.servers import server  # noqa: F401
 from loaders import get_data
@@ -72,11 +73,16 @@ def all_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "REPLICATES", 1000)
 
 
+def common(factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of the test run."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated dataset's arrays, made once for all processes of the test run: the cache has its own lock."""
-    own = tmp_path_factory.getbasetemp()
-    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "synth_cache"
+    root = common(tmp_path_factory) / "synth_cache"
     get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
 
@@ -103,13 +109,9 @@ test_set_is_closed.__test__ = False
 
 
 @pytest.fixture(autouse=True)
-def signals_are_heard() -> None:
-    hear_signals()
-
-
-@pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """A test that fails leaves no process behind."""
+    """Signals are heard, and a test that fails leaves no process behind."""
+    hear_signals()
     yield
     while STARTED:
         process = STARTED.pop()
@@ -118,26 +120,35 @@ def nothing_left_running() -> Iterator[None]:
             process.wait()
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, cache: Path, *flags: str) -> tuple[Path, SimpleNamespace]:
+    """A root with a run of two epochs, and the answer of the command: trained once for all processes of the test run,
+    which have a copy each."""
+    first, mine = common(factory) / f"{name}_first", factory.getbasetemp() / name
+    answer = first.with_suffix(".json")
+    with open(first.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answer.exists():
+            shutil.rmtree(first, ignore_errors=True)
+            (first / "synth").mkdir(parents=True)
+            (first / "synth" / "cache").symlink_to(cache)
+            ended = carried_out(*SHORT[:-1], "--epochs", "2", "--root-dir", first, *flags)
+            assert ended.code == 0, ended.err
+            answer.write_text(json.dumps(vars(ended)))
+    shutil.copytree(first, mine, symlinks=True)
+    return mine, SimpleNamespace(**json.loads(answer.read_text().replace(str(first), str(mine))))
+
+
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> SimpleNamespace:
-    """A short run of two epochs trained to its end, with TensorBoard; to be left as it is."""
-    root = tmp_path_factory.mktemp("short_run")
-    (root / "synth").mkdir()
-    (root / "synth" / "cache").symlink_to(synth_cache)
-    ended = commander(*SHORT[:-1], "--epochs", "2", "--root-dir", root, "--tensorboard")
-    assert ended.code == 0, ended.err
+    """A short run of two epochs trained to its end, with figures and TensorBoard; to be left as it is."""
+    root, ended = made_once(tmp_path_factory, "short_run", synth_cache, "--tensorboard")
     return SimpleNamespace(root=root, path=root / "synth" / "runs" / "synth_cnn1d_3_1", **vars(ended))
 
 
 @pytest.fixture(scope="session")
 def plain_run(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Path:
-    """The folder of the same run without figures and TensorBoard, made in this process; to be left as it is."""
-    root = tmp_path_factory.mktemp("plain_run")
-    (root / "synth").mkdir()
-    (root / "synth" / "cache").symlink_to(synth_cache)
-    ended = carried_out(*SHORT, "--epochs", "2", "--root-dir", root)
-    assert ended.code == 0, ended.err
-    return root / "synth" / "runs" / "synth_cnn1d_3_1"
+    """The folder of the same run without figures and TensorBoard; to be left as it is."""
+    return made_once(tmp_path_factory, "plain_run", synth_cache, "--no-figures")[0] / "synth/runs/synth_cnn1d_3_1"
 
 
 @pytest.fixture

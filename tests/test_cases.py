@@ -1,5 +1,4 @@
-"""The inputs of the shared folder of cases, as people have them: each gets its right number of beats, or one clear
-line.
+"""The files of the shared folder of cases, as people have them: each gets its right number of beats, or one clear line.
 
 Every kind among them has a test of its own that builds its input; these skip where the folder is not there.
 """
@@ -16,48 +15,24 @@ from helpers.data import SHARED
 
 CASES = SHARED.parent / "cases"
 RUN = ("--dataset", "synth_patients", "--model-name", "cnn1d_3")
-BEATS: dict[str, Any] = {  # by record where there are several
-    "01-csv-pandas-index": 49,
-    "01b-csv-pandas-index-named": 49,
-    "02-csv-noheader-time": 49,
-    "06-csv-time-gap": 75,
-    "07-csv-decimal-comma": 49,
-    "07b-csv-decimal-comma-onecol": 74,
-    "08-csv-physiobank": 49,
-    "11-csv-polar": 74,
-    "12-txt-biosppy": 49,
-    "13-csv-whitespace": 49,
-    "14-csv-date-and-ecg": 49,
-    "158-csv-gz": 49,
-    "167-csv-missing-minus999": 47,
-    "15b-csv-timer": 49,
-    "165-csv-blank-lines": 49,
-    "17-csv-utf16": 49,
-    "19-csv-annotation-col": 49,
-    "30-wfdb-minimal-signal-line": 49,
-    "31-wfdb-gain-0": 49,
-    "32-wfdb-samples-0": 49,
-    "35-wfdb-no-description": 49,
-    "40-wfdb-atr-beyond-end": 49,
-    "42-wfdb-multisegment": 49,
-    "43-wfdb-skew": 49,
-    "44-wfdb-flac": 49,
-    "48-wfdb-unit-microvolt": 49,
-    "50-wfdb-leadnames": 49,
-    "51-wfdb-negative-gain": 49,
-    "56-wfdb-beats-qrs": 49,
-    "34-wfdb-record-path": 49,
-    "39-wfdb-date-only-year": 49,
-    "58-wfdb-lowercase-mlii-dup": 49,
-    "58b-wfdb-two-leads-same-name": 33,
-    "58c-csv-two-leads-same-name": 33,
-    "62-edf-lead-II-other-rate": 49,
-    "63-edf-micro-latin1": 49,
-    "66-edf-records-minus1": 49,
-    "67-edf-truncated": 42,
-    "72b-edf-ECG_II": 49,
-    "72c-edf-chest_ecg": 49,
-    "73-edf-bdf": 49,
+ALIKE = {  # cases by their number of beats
+    49: """
+    01-csv-pandas-index 01b-csv-pandas-index-named 02-csv-noheader-time 07-csv-decimal-comma 08-csv-physiobank
+    12-txt-biosppy 13-csv-whitespace 14-csv-date-and-ecg 158-csv-gz 15b-csv-timer 165-csv-blank-lines
+    17-csv-utf16 19-csv-annotation-col 30-wfdb-minimal-signal-line 31-wfdb-gain-0 32-wfdb-samples-0
+    35-wfdb-no-description 40-wfdb-atr-beyond-end 42-wfdb-multisegment 43-wfdb-skew 44-wfdb-flac
+    48-wfdb-unit-microvolt 50-wfdb-leadnames 51-wfdb-negative-gain 56-wfdb-beats-qrs 34-wfdb-record-path
+    39-wfdb-date-only-year 58-wfdb-lowercase-mlii-dup 62-edf-lead-II-other-rate 63-edf-micro-latin1
+    66-edf-records-minus1 72b-edf-ECG_II 72c-edf-chest_ecg 73-edf-bdf
+    """,
+    75: "06-csv-time-gap",
+    74: "07b-csv-decimal-comma-onecol 11-csv-polar",
+    47: "167-csv-missing-minus999",
+    33: "58b-wfdb-two-leads-same-name 58c-csv-two-leads-same-name",
+    42: "67-edf-truncated",
+}
+BEATS: dict[str, Any] = {case: beats for beats, cases in ALIKE.items() for case in cases.split()}
+BEATS |= {  # by record
     "80-folder-of-patients": {"s0001_re": 37, "s0002_re": 37, "s0003_re": 37},
     "03-csv-uV-named": {"uV": 74, "V": 74},  # and adu.csv is refused, as its numbers are no mV
 }

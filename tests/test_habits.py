@@ -16,28 +16,25 @@ def read(name: str) -> str:
     return (ROOT / name).read_text()
 
 
+def make(*words: str) -> str:
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_make_lists_every_target_with_one_line_of_help() -> None:
-    listed = subprocess.run(
-        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(["help", *TARGETS])
-    assert all(len(line.split()) > 2 for line in listed.splitlines())
+    listed = [line.split() for line in make("--no-print-directory").splitlines()]
+    assert sorted(words[0] for words in listed) == sorted(["help", *TARGETS])
+    assert all(len(words) > 2 for words in listed)
 
 
-def test_the_continuous_check_runs_the_whole_test_and_prints_the_slowest() -> None:
+def test_the_continuous_check_runs_the_whole_test_and_hooks_call_targets() -> None:
+    steps = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
+    assert ".ci/run" in [step.get("run") for step in steps]
     assert "make test" in read(".ci/run")
-    assert ".ci/run" in [
-        step.get("run") for step in yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
-    ]
-    planned = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for check in ("ruff check .", "ruff format --check .", "mypy", "pytest"):
+    planned = make("-n", "test")
+    for check in ("ruff check .", "ruff format --check .", "mypy", "pytest", "--durations=10"):
         assert check in planned
-    assert "--durations=10" in planned
-
-
-def test_hooks_call_targets_and_need_no_network() -> None:
     (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
-    assert repository["repo"] == "local"
+    assert repository["repo"] == "local"  # needs no network
     assert all(hook["entry"].removeprefix("make ") in TARGETS for hook in repository["hooks"])
 
 

@@ -26,17 +26,13 @@ MAY_IMPORT = {
 }
 # Inside toolbox a package imports those of a lower floor; modules beside the packages are on the ground floor.
 FLOORS = {"metrics": 1, "ecg": 2, "runs": 2, "paper": 3, "training": 3, "explain": 3, "reports": 4, "tasks": 5}
-FILES_OF_A_FOLDER = 12
-LINES_OF_A_FILE = (40, 400)
-LINES_OF_A_FUNCTION = 60
+FILES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 12, (40, 400), 60
 MAY_BE_SHORTER = {"__init__.py", "__main__.py", "registry.py"}
-SOURCES = {
-    path: path.read_text() for path in (*ROOT.glob("*.py"), *(p for d in PACKAGES for p in ROOT.glob(f"{d}/**/*.py")))
-}
+FILES = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
+SOURCES = {path: path.read_text() for path in FILES}
 TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
+NODES = {path: [*ast.walk(tree)] for path, tree in TREES.items()}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in TREES}
-
-
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
@@ -64,13 +60,13 @@ def name(path: Path) -> str:
 
 def nodes(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
     """Every node of a kind in the product, with its place."""
-    for path, tree in TREES.items():
-        yield from ((f"{name(path)}:{node.lineno}", node) for node in ast.walk(tree) if isinstance(node, kind))
+    for path, found in NODES.items():
+        yield from ((f"{name(path)}:{node.lineno}", node) for node in found if isinstance(node, kind))
 
 
 def imports(path: Path) -> Iterator[str]:
     """The dotted name of everything that a file imports, in functions too."""
-    for node in ast.walk(TREES[path]):
+    for node in NODES[path]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,27 +78,23 @@ def layer(path: Path) -> str:
     return package if package in PACKAGES else path.stem
 
 
-def test_the_top_level_holds_the_program_and_its_packages_only() -> None:
+def test_the_top_level_holds_the_program_and_its_packages_and_every_module_has_a_docstring() -> None:
     assert {path.name for path in TREES if path.parent == ROOT} == TOP
     assert {layer(path) for path in TREES} == {*MAY_IMPORT}
+    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
 def test_imports_point_one_way() -> None:
     for path in TREES:
         allowed = (layer(path), *MAY_IMPORT[layer(path)])
+        own = path.relative_to(ROOT / "toolbox").parts[0] if layer(path) == "toolbox" else ""
         for imported in imports(path):
-            assert not imported.startswith("."), f"{name(path)}: {imported} is relative"
-            if imported.split(".")[0] in MAY_IMPORT:
-                assert any(f"{imported}.".startswith(f"{part}.") for part in allowed), f"{name(path)}: {imported}"
-
-
-def test_imports_inside_the_toolbox_point_down() -> None:
-    for path in TREES:
-        if layer(path) == "toolbox":
-            own = path.relative_to(ROOT / "toolbox").parts[0]
-            for imported in imports(path):
-                other = [*imported.split("."), ""][1] if imported.startswith("toolbox.") else own
-                assert other == own or FLOORS.get(other, 0) < FLOORS.get(own, 0.5), f"{name(path)}: {imported}"
+            first, second, *_ = [*imported.split("."), ""]
+            here = f"{name(path)}: {imported}"
+            assert first, f"{here} is relative"
+            assert first not in MAY_IMPORT or any(f"{imported}.".startswith(f"{part}.") for part in allowed), here
+            if own and first == "toolbox" and own != second:
+                assert FLOORS.get(second, 0) < FLOORS.get(own, 0.5), here
 
 
 def test_a_module_with_one_importer_lives_in_its_folder() -> None:
@@ -118,23 +110,18 @@ def test_a_module_with_one_importer_lives_in_its_folder() -> None:
             assert importer.parent in (module.parent, *module.parent.parents), f"{name(module)}: {name(importer)}"
 
 
-def test_folders_files_and_functions_can_be_read() -> None:
+def test_folders_files_and_functions_can_be_read_and_no_two_classes_have_one_name() -> None:
     folders = collections.Counter(path.parent for path in TREES if path.name != "__init__.py")
     assert {name(folder): count for folder, count in folders.items() if count > FILES_OF_A_FOLDER} == {}
     fewest, most = LINES_OF_A_FILE
-    lines = {path: text.count("\n") for path, text in SOURCES.items()}
-    assert {name(path): count for path, count in lines.items() if count > most} == {}
-    short = {path: count for path, count in lines.items() if count < fewest}
-    assert {name(path): count for path, count in short.items() if path.name not in MAY_BE_SHORTER} == {}
+    for path, text in SOURCES.items():
+        count = text.count("\n")
+        assert count <= most, name(path)
+        assert count >= fewest or path.name in MAY_BE_SHORTER, name(path)
     functions = nodes((ast.FunctionDef, ast.AsyncFunctionDef))
     assert [place for place, node in functions if node.end_lineno - node.lineno > LINES_OF_A_FUNCTION] == []
-
-
-def test_no_two_classes_have_one_name() -> None:
-    places = collections.defaultdict(list)
-    for place, node in nodes(ast.ClassDef):
-        places[node.name].append(place)
-    assert {found: where for found, where in places.items() if len(where) > 1} == {}
+    classes = collections.Counter(node.name for _, node in nodes(ast.ClassDef))
+    assert [found for found, count in classes.items() if count > 1] == []
 
 
 def test_arguments_are_written_out_and_flags_are_seen_by_commands_and_studies_alone() -> None:
@@ -146,23 +133,17 @@ def test_arguments_are_written_out_and_flags_are_seen_by_commands_and_studies_al
             assert "flags" not in [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)], place
 
 
-def test_every_module_says_what_it_is() -> None:
-    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
-
-
 def test_flags_are_selected_by_what_is_declared_of_them_and_not_by_lists() -> None:
     for place, node in nodes((ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Call)):
         found = {word.lstrip("-").replace("-", "_") for word in literal_words(node)} & args.FLAGS.by_name.keys()
-        assert len(found) < 2 or any(place.startswith(part) for part in LITERALS), (
-            f"{place}: {', '.join(sorted(found))}"
-        )
+        assert len(found) < 2 or place.startswith(tuple(LITERALS)), f"{place}: {', '.join(sorted(found))}"
 
 
 def literal_words(node: ast.AST) -> list[str]:
     """The words of a literal collection, the keys of a mapping, or what a text is split into."""
     if isinstance(node, ast.Call):
-        text = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "split" else None
-        return text.value.split() if isinstance(text, ast.Constant) and isinstance(text.value, str) else []
+        split = isinstance(node.func, ast.Attribute) and node.func.attr == "split"
+        return str(getattr(node.func.value, "value", "")).split() if split else []
     parts = node.keys if isinstance(node, ast.Dict) else node.elts
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
@@ -173,17 +154,13 @@ def test_texts_are_plain() -> None:
     assert [(place, phrases.findall(text)) for place, text in texts if " " in text and phrases.search(text)] == []
 
 
-def test_nothing_is_printed_asserted_or_exited() -> None:
+def test_nothing_is_printed_asserted_or_exited_and_loaded_files_cannot_run_code() -> None:
     banned = {"print", "exit", "quit", "breakpoint", "eval", "exec", "pickle.load", "pickle.loads"}
-    assert [place for place, node in nodes(ast.Call) if ast.unparse(node.func) in banned] == []
-    assert [place for place, _ in nodes(ast.Assert)] == []
-    assert [place for place, node in nodes(ast.ExceptHandler) if node.type is None] == []
-
-
-def test_loaded_files_cannot_run_code() -> None:
     safe = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
     for place, node in nodes(ast.Call):
-        if (function := ast.unparse(node.func)) in safe:
-            keyword, value = safe[function]
-            stated = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
-            assert stated.get(keyword) is value, place
+        function = ast.unparse(node.func)
+        stated = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
+        assert function not in banned, place
+        assert function not in safe or stated.get(safe[function][0]) is safe[function][1], place
+    assert [place for place, _ in nodes(ast.Assert)] == []
+    assert [place for place, node in nodes(ast.ExceptHandler) if node.type is None] == []

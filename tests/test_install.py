@@ -1,4 +1,4 @@
-"""`pip install` gives two commands that behave as the scripts do, from any folder, and no other importable module."""
+"""`pip install` gives two commands that behave as the scripts do, from any folder, and one importable module."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers.commands import assert_same_run, ended, offline
+from helpers.commands import SHORT, assert_same_run, ended, offline
 from helpers.data import ROOT
 from toolbox import devices
 
@@ -26,11 +26,8 @@ FOLDERS = [
     for folder in (ROOT / package, *sorted((ROOT / package).rglob("*/")))
     if folder.is_dir() and folder.name != "__pycache__"
 ]
-FILES = {
-    path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in folder.iterdir() if path.is_file()))
-} - {Path("grids/slurm.sh")}  # of use beside the scripts alone
-SCRIPTS = {"ecg-commander": "commander.py", "ecg-research": "research.py"}
+FILES = {path.relative_to(ROOT) for folder in (ROOT, *FOLDERS) for path in folder.iterdir() if path.is_file()}
+FILES = {path for path in FILES if path.suffix == ".py" or path.parent.name} - {Path("grids/slurm.sh")}  # a script
 
 
 def run(*command: object, cwd: Path) -> SimpleNamespace:
@@ -38,35 +35,37 @@ def run(*command: object, cwd: Path) -> SimpleNamespace:
     return ended(result.returncode, result.stdout, result.stderr)
 
 
+def succeeds(*command: object, cwd: Path) -> SimpleNamespace:
+    answer = run(*command, cwd=cwd)
+    assert answer.code == 0, answer.err
+    return answer
+
+
 @pytest.fixture(scope="module", params=["wheel", pytest.param("editable", marks=pytest.mark.soak)])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with a copy of the program installed, without a network; its libraries are this one's."""
+    """The folder of the commands of a virtual environment into which a copy of the program was installed, without a
+    network; its libraries are this one's."""
     pytest.importorskip("setuptools", "77", reason="setuptools builds the package")
     pytest.importorskip("pip", "22.3", reason="pip installs into another environment")
     folder = tmp_path_factory.mktemp("installed")
-    for path in (*FILES, *map(Path, ("pyproject.toml", "README.md", "LICENSE")), *ROOT.glob("requirements*.txt")):
-        target = folder / "tree" / (path.relative_to(ROOT) if path.is_absolute() else path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, target)
-    made = run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
-    assert made.code == 0, made.err
-    python = folder / "venv" / "bin" / "python"
-    libraries = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).out.strip()
-    (Path(libraries) / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    offline_flags = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    what = [folder / "tree"] if request.param == "wheel" else ["--editable", folder / "tree"]
-    made = run(sys.executable, "-m", "pip", "--python", python, "install", *offline_flags, *what, cwd=folder)
-    assert made.code == 0, made.err
+    tree, scripts = folder / "tree", folder / "venv" / "bin"
+    others = [Path("pyproject.toml"), Path("README.md"), Path("LICENSE")]
+    for path in (*FILES, *others, *(path.relative_to(ROOT) for path in ROOT.glob("requirements*.txt"))):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tree / path)
+    succeeds(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    libraries = Path(succeeds(scripts / "python", "-c", code, cwd=folder).out.strip())
+    (libraries / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    how = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    how += ("--editable",) * (request.param == "editable")
+    succeeds(sys.executable, "-m", "pip", "--python", scripts / "python", "install", *how, tree, cwd=folder)
     if request.param == "wheel":
-        shutil.rmtree(folder / "tree")
-        assert {
-            p.relative_to(Path(libraries, "ecg_commander")) for p in files(Path(libraries, "ecg_commander"))
-        } == FILES
-    return python.parent
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        shutil.rmtree(tree)
+        package = libraries / "ecg_commander"
+        found = {path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        assert found == FILES
+    return scripts
 
 
 def as_a_script(answer: SimpleNamespace) -> tuple[int, str, str]:
@@ -82,15 +81,12 @@ def test_the_packages_of_the_project_are_its_folders() -> None:
 
 
 def test_installed_commands_answer_as_the_scripts_do_and_name_themselves(installed: Path, tmp_path: Path) -> None:
-    for command, script in SCRIPTS.items():
-        for flags in ((), ("--help",), ("--no-such-flag",)):
-            mine, theirs = (
-                run(*program, *flags, cwd=tmp_path)
-                for program in ((installed / command,), (sys.executable, ROOT / script))
-            )
-            assert as_a_script(mine) == as_a_script(theirs)
-            assert script not in mine.out + mine.err
-            assert command not in theirs.out + theirs.err
+    for command, flags in (("commander", ()), ("commander", ("--help",)), ("research", ("--no-such-flag",))):
+        mine = run(installed / f"ecg-{command}", *flags, cwd=tmp_path)
+        theirs = run(sys.executable, ROOT / f"{command}.py", *flags, cwd=tmp_path)
+        assert as_a_script(mine) == as_a_script(theirs)
+        assert f"{command}.py" not in mine.out + mine.err
+        assert f"ecg-{command}" not in theirs.out + theirs.err
     module = run(installed / "python", "-m", "ecg_commander", cwd=tmp_path)
     assert (module.code, module.err) == (2, run(installed / "ecg-commander", cwd=tmp_path).err)
     unknown = run(installed / "ecg-research", "no_such_grid", cwd=tmp_path)
@@ -115,48 +111,39 @@ def test_the_versions_are_those_of_the_project_and_of_torch(installed: Path, tmp
 def test_an_installed_command_trains_the_same_run_and_a_study_finds_its_workers(
     installed: Path, tmp_path: Path
 ) -> None:
-    flags = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--epochs", "2", "--no-figures")
     for root, *program in (("mine", installed / "ecg-commander"), ("theirs", sys.executable, ROOT / "commander.py")):
-        trained = run(*program, *flags, "--root-dir", root, cwd=tmp_path)
-        assert trained.code == 0, trained.err
+        succeeds(*program, *SHORT, "--epochs", "2", "--root-dir", root, cwd=tmp_path)
     mine, theirs = (tmp_path / root / "synth" / "runs" / "synth_cnn1d_3_1" for root in ("mine", "theirs"))
     assert_same_run(mine, theirs)
     assert json.loads((mine / "config.json").read_text())["commit"] is None
     flags = ("--dataset", "synth", "--export-charts", "charts", "--short-run", "--workers", "2")
-    charts = run(installed / "ecg-commander", *flags, cwd=tmp_path)
-    assert charts.code == 0, charts.err
-    (tmp_path / "grid.yaml").write_text(
-        "base: {dataset: synth, model-name: cnn1d_3, epochs: 1}\ngrid: {cross: {lr: [0.001, 0.01]}}"
-    )
-    study = run(installed / "ecg-research", "grid.yaml", "--workers", 2, cwd=tmp_path)
-    assert study.code == 0, study.err
-    assert "4 cells, 2 repetitions, 8 runs" in run(installed / "ecg-research", "first", "--dry-run", cwd=tmp_path).out
+    succeeds(installed / "ecg-commander", *flags, cwd=tmp_path)
+    grid = "base: {dataset: synth, model-name: cnn1d_3, epochs: 1}\ngrid: {cross: {lr: [0.001, 0.01]}}"
+    (tmp_path / "grid.yaml").write_text(grid)
+    succeeds(installed / "ecg-research", "grid.yaml", "--workers", 2, cwd=tmp_path)
+    listed = run(installed / "ecg-research", "first", "--dry-run", cwd=tmp_path).out
+    assert "4 configurations, 2 repetitions, 8 runs" in listed
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A git repository of one commit, with a folder in it."""
-    (tmp_path / "outer" / "program").mkdir(parents=True)
-    (tmp_path / "outer" / "file").write_text("")
-    identity = ("-c", "user.name=n", "-c", "user.email=e")
-    for words in (("init", "-q"), ("add", "."), (*identity, "commit", "-q", "-m", "m")):
-        subprocess.run(["git", *words], cwd=tmp_path / "outer", check=True)
-    return tmp_path / "outer"
+def test_the_commit_is_that_of_the_programs_own_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> str:
+        how = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
+        return subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], **how).stdout.strip()
 
-
-def test_the_commit_is_that_of_the_programs_own_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(folder: Path) -> str | None:
         monkeypatch.setattr(devices, "ROOT", folder)
         return devices.commit.__wrapped__()
 
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert commit(repository) == head
-    assert commit(repository / "program") is None
-    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))  # as in a hook of another repository
-    assert commit(repository / "program") is None
-    (repository / "file").write_text("changed")
-    assert commit(repository) == f"{head}+"
+    (tmp_path / "program").mkdir()
+    (tmp_path / "file").write_text("")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "m")):
+        git(*words)
+    head = git("rev-parse", "HEAD")
+    assert commit(tmp_path) == head
+    assert commit(tmp_path / "program") is None
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook of another repository
+    assert commit(tmp_path / "program") is None
+    (tmp_path / "file").write_text("changed")
+    assert commit(tmp_path) == f"{head}+"
     monkeypatch.setenv("PATH", os.devnull)
-    assert commit(repository) is None
+    assert commit(tmp_path) is None

@@ -1,14 +1,14 @@
 """Studies carried out in this process, for tests whose property is not about processes."""
 
 import json
+import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import distributed
 import pytest
 
 import research
@@ -82,13 +82,36 @@ def carried_out(root: Path, monkeypatch: pytest.MonkeyPatch, text: str, *flags: 
     return research.main([str(path), "--root-dir", str(root), *flags]), Ledger(root / "research" / "s", root)
 
 
-def run_of(ledger: Ledger, job: Job, name: str, state: str = "started") -> Path:
-    """The folder of a job's run as its record names it, without epochs."""
-    folder = ledger.root / "synth" / "runs" / name
+def linked_root(folder: Path, cache: Path) -> Path:
+    """A new --root-dir below `folder` that already knows the generated dataset."""
+    (folder / "data" / "synth").mkdir(parents=True)
+    (folder / "data" / "synth" / "cache").symlink_to(cache)
+    return folder / "data"
+
+
+def run_of(ledger: Ledger, job: Job, state: str = "started", scores: Sequence[float] = ()) -> Path:
+    """The folder of a job's run as its record names it, with made-up validation scores of its epochs."""
+    folder = ledger.root / "synth" / "runs" / job.key
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"flags": {**job.length, **job.given}}))
+    history = [{"epoch": n, "seconds": 1.0, "val": {"macro_f1": score}} for n, score in enumerate(scores, start=1)]
+    (folder / "logger.json").write_text(json.dumps(history))
     ledger.write(job, state, run=str(folder.relative_to(ledger.root)))
     return folder
+
+
+def stopped_early(ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch, signum: int = signal.SIGINT) -> str:
+    """The state of a run that is stopped, as from outside, before its first step."""
+    write = Ledger.write
+
+    def written(self: Ledger, job: Job, state: str, **facts: Any) -> None:
+        write(self, job, state, **facts)
+        worker.stop("another", [job.key])  # a driver that does not own the run
+        worker.stop("test", [job.key], signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "write", written)
+        return outcome_of(ledger, job)["state"]
 
 
 def timeless(ledger: Ledger) -> list[dict[str, Any]]:
@@ -126,6 +149,8 @@ def page_of(ledger: Ledger) -> Path:
 
 def is_refused(address: str) -> bool:
     """Whether a scheduler does not let in whoever has no key, or keys of another cluster."""
+    import distributed
+
     keys = distributed.Security.temporary() if address.startswith("tls://") else None
     try:
         distributed.Client(address, security=keys, timeout="2s", set_as_default=False).close()

@@ -1,52 +1,38 @@
 """Branches: runs that are stepped in turn on one batch are, to the last bit, the runs that each is alone."""
 
-import json
 import signal
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from helpers.commands import weights
-from helpers.studies import job_of, outcomes
+from helpers.studies import job_of, linked_root, outcomes
 from loaders.base import Data
-from studies import cells, runner, worker
+from studies import cells, worker
 from studies.ledger import DONE, FAILED, STOPPED, Job, Ledger
 from studies.worker import Branches
 
-CPU = torch.device("cpu")
+CPU, Kept = torch.device("cpu"), worker.Kept
 BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}
 DROPOUT = {"model-name": "ecgformer", "model-args": "width=16,layers=1,heads=2,patch=11,dropout=0.3"}
 CELLS = (
     {"model-name": "cnn1d_3", "optimizer": "sgd", "epochs": "3"},
     {**DROPOUT, "criterion": "focal", "epochs": "2"},
-    {
-        "model-name": "resnet1d_10",
-        "optimizer": "adamw",
-        "augment": "noise,mixup",
-        "scheduler": "OneCycleLR",
-        "epochs": "2",
-    },
+    {"model-name": "resnet1d_10", "optimizer": "adamw", "augment": "noise,mixup", "scheduler": "OneCycleLR",
+     "epochs": "2"},
     {**DROPOUT, "optimizer": "adam", "class-balance": "equal", "lr": "0.002", "epochs": "2"},
-)
+)  # fmt: skip
 BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "3"}
 
 
-def task(cell: dict[str, str]) -> Job:
+def job(cell: dict[str, str]) -> Job:
     return job_of(BASE | cell)
 
 
 def ledger_of(folder: Path, cache: Path) -> Ledger:
-    (folder / "data" / "synth").mkdir(parents=True)
-    (folder / "data" / "synth" / "cache").symlink_to(cache)
-    return Ledger.open(folder / "data", "b")
-
-
-def folder(ledger: Ledger, task: Job) -> Path:
-    return ledger.folder(ledger.record(task.key))
+    return Ledger.open(linked_root(folder, cache), "b")
 
 
 def assert_same(mine: Path, theirs: Path) -> None:
@@ -74,7 +60,7 @@ def assert_same(mine: Path, theirs: Path) -> None:
 def alone(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Ledger:
     """Every cell carried out by itself."""
     ledger = ledger_of(tmp_path_factory.mktemp("alone"), synth_cache)
-    assert [outcomes(ledger, task(cell))[0]["state"] for cell in CELLS] == [DONE] * len(CELLS)
+    assert [outcomes(ledger, job(cell))[0]["state"] for cell in CELLS] == [DONE] * len(CELLS)
     return ledger
 
 
@@ -83,102 +69,63 @@ def test_branches_are_the_runs_that_they_are_alone(
 ) -> None:
     made = []
     monkeypatch.setattr(worker, "Kept", lambda *facts: made.append(facts[1]) or Kept(*facts))
-    ledger, tasks = ledger_of(tmp_path, synth_cache), [task(cell) for cell in CELLS]
-    (group,) = cells.groups(tasks, len(tasks))
-    assert [outcome["state"] for outcome in outcomes(ledger, *group)] == [DONE] * len(tasks)
-    for each in tasks:
-        assert_same(folder(ledger, each), folder(alone, each))
-    assert len(made) == 10 * max(int(each.given["epochs"]) for each in tasks)  # each batch was made once for all
-
-
-Kept = worker.Kept
+    ledger, jobs = ledger_of(tmp_path, synth_cache), [job(cell) for cell in CELLS]
+    (group,) = cells.groups(jobs, len(jobs))
+    assert [outcome["state"] for outcome in outcomes(ledger, *group)] == [DONE] * len(jobs)
+    for each in jobs:
+        assert_same(*(one.status_of(each).folder for one in (ledger, alone)))
+    assert len(made) == 10 * max(int(each.given["epochs"]) for each in jobs)  # each batch was made once for all
 
 
 def test_a_branch_that_fails_is_a_row_and_the_others_are_what_they_would_have_been(
     tmp_path: Path, synth_cache: Path, alone: Ledger
 ) -> None:
-    ledger, bad = ledger_of(tmp_path, synth_cache), task(BAD)
-    first, second = task(CELLS[1]), task(CELLS[0])
+    ledger, bad = ledger_of(tmp_path, synth_cache), job(BAD)
+    first, second = job(CELLS[1]), job(CELLS[0])
     ended = outcomes(ledger, first, bad, second)
     assert [outcome["state"] for outcome in ended] == [DONE, FAILED, DONE]
     assert ended[1]["code"] == 5
     assert outcomes(alone, bad)[0]["error"] == ended[1]["error"]
     for each in (first, second):
-        assert_same(folder(ledger, each), folder(alone, each))
+        assert_same(*(one.status_of(each).folder for one in (ledger, alone)))
         assert ledger.status_of(each).state == DONE
     said = ledger.log(bad.key).read_text()
     assert "not finite" in said
-    assert str(folder(ledger, bad)) in said
+    assert str(ledger.status_of(bad).folder) in said
     assert not any("not finite" in ledger.log(each.key).read_text() for each in (first, second))
-    assert str(folder(ledger, second)) not in ledger.log(first.key).read_text()
+    assert str(ledger.status_of(second).folder) not in ledger.log(first.key).read_text()
 
 
-def test_branches_that_stand_at_different_places_meet_and_end_as_alone(
-    tmp_path: Path, synth_cache: Path, alone: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, (ahead, behind) = ledger_of(tmp_path, synth_cache), map(task, CELLS[:2])
-    looks = iter(range(14))
-    monkeypatch.setattr(worker, "StopRequest", lambda: StopAfter(looks))
-    assert outcomes(ledger, ahead) == [{"state": STOPPED}]
-    monkeypatch.undo()
-    steps = []
-    pass_on = Branches.pass_on
-    monkeypatch.setattr(
-        Branches, "pass_on", lambda self, place, device: (steps.append(place), pass_on(self, place, device))
-    )
-    assert [outcome["state"] for outcome in outcomes(ledger, ahead, behind)] == [DONE] * 2
-    assert steps[0] > (0, 0)  # it went on within an epoch, and then waited for the other
-    assert steps[-10:] == [(2, step) for step in range(10)]
-    assert steps.count((1, 9)) == 2
-    for each in (ahead, behind):
-        assert_same(folder(ledger, each), folder(alone, each))
+class StopAfter(worker.StopRequest):
+    """Requests the end once it was looked at 14 times."""
 
-
-class StopAfter:
-    """Asks for the end once it was looked at often enough."""
-
-    code = signal.SIGTERM
-
-    def __init__(self, looks: Any) -> None:
-        self.looks = looks
+    looks = 14
 
     @property
     def requested(self) -> int | None:
-        return None if next(self.looks, None) is not None else signal.SIGTERM
+        self.looks -= 1
+        return signal.SIGTERM if self.looks < 0 else None
 
-    def deferred(self) -> Any:
-        return worker.contextlib.nullcontext()
-
-    def check(self) -> None:
-        if self.requested is not None:
-            raise worker.Interrupted(self.requested)
+    @requested.setter
+    def requested(self, _: None) -> None:
+        """No signal comes."""
 
 
-def test_cells_are_branches_where_their_rows_and_batches_are_the_same() -> None:
-    alike = [{"lr": "0.1"}, {"model-name": "cnn1d_3"}, {"criterion": "focal"}, {"epochs": "9"}, {"augment": "noise"}]
-    other = [
-        {"batch-size": "8"},
-        {"sampler": "equal"},
-        {"val-fraction": "0.2"},
-        {"dataset": "ecg"},
-        {"deterministic": "true"},
-    ]
-    tasks = [task(cell) for pair in zip(alike, other, strict=True) for cell in pair]
-    found = cells.groups(tasks, 3)
-    assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
-    assert [each.flags for group in found[:2] for each in group] == [BASE | cell for cell in alike]
-    assert cells.groups(tasks, 1) == [(each,) for each in tasks]
-    again = job_of(BASE | alike[0], 1)
-    assert len(cells.groups([tasks[0], again], 2)) == 2  # another seed, another split
-
-
-@pytest.mark.parametrize(
-    ("asked", "runs", "workers", "most"), [(1, 8, 2, 1), (4, 8, 2, 4), (8, 8, 2, 4), (8, 3, 2, 2), (4, 1, 2, 1)]
-)
-def test_no_worker_is_left_without_a_run_for_the_branches_of_another(
-    asked: int, runs: int, workers: int, most: int
+def test_branches_at_different_places_meet_and_end_as_alone(
+    tmp_path: Path, synth_cache: Path, alone: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runner.Workers(workers).branches(asked, runs) == most
+    ledger, (ahead, behind) = ledger_of(tmp_path, synth_cache), map(job, CELLS[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "StopRequest", StopAfter)
+        assert outcomes(ledger, ahead) == [{"state": STOPPED}]
+    steps, pass_on = [], Branches.pass_on
+    monkeypatch.setattr(Branches, "pass_on", lambda self, *at: (steps.append(at[0]), pass_on(self, *at)))
+    assert [outcome["state"] for outcome in outcomes(ledger, ahead, behind)] == [DONE] * 2
+    assert steps[0] > (0, 0)  # it resumed within an epoch, and then waited for the other
+    assert steps[-10:] == [(2, step) for step in range(10)]
+    assert steps.count((1, 9)) == 2
+    for each in (ahead, behind):
+        assert_same(*(one.status_of(each).folder for one in (ledger, alone)))
 
 
 def test_calls_have_random_numbers_of_their_own_and_an_error_comes_when_all_have_ended() -> None:
@@ -225,13 +172,3 @@ def test_a_batch_that_a_network_changed_is_made_again_and_orders_are_told_apart(
     found = made.run([lambda: seen(one, changed=True), lambda: seen(same), lambda: seen(other), lambda: seen(one)])
     for order, batches in zip((one, same, other, one), found, strict=True):
         assert torch.equal(torch.cat(batches), torch.from_numpy(tiny.train.x)[order])
-
-
-def test_a_group_that_takes_its_worker_with_it_is_tried_one_by_one(root: Path) -> None:
-    tasks = (task(CELLS[0]), task(CELLS[1]))
-    made = runner.Engine(SimpleNamespace(scheduler=SimpleNamespace(address="x")), Ledger.open(root, "x"))
-    future = SimpleNamespace(status="error", exception=lambda: RuntimeError("killed"))
-    assert made._outcomes(future, tasks) == []
-    assert list(made.backlog) == [(each,) for each in tasks]
-    assert [outcome["state"] for _, outcome in made._outcomes(future, tasks[:1])] == [FAILED]
-    assert json.loads((made.ledger.path / "runs" / f"{tasks[0].key}.json").read_text())["state"] == FAILED

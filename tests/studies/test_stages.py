@@ -1,5 +1,4 @@
-"""Stages in one file: each from the best of the one before, on folds, with weights that never saw what they are
-validated on."""
+"""Stages in one file: each starts from the best of an earlier one, with weights that never saw its validation rows."""
 
 import json
 from pathlib import Path
@@ -9,17 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.commands import assert_same_run
 from helpers.data import test_set_is_closed
 from helpers.studies import BAR, NEVER, Here, Killed, carried_out, outcome_of, run_of
-from studies import cells, plans, tables
+from studies import plans, tables
 from studies.cells import Series
 from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
-from toolbox.errors import UsageError
 from toolbox.runs.predictions import Predictions
-
-search = pytest.importorskip("studies.search", reason="optuna is not installed")
 
 FILE = """
 folds: 2
@@ -37,6 +32,11 @@ stages:
     refine: true
   - {name: final, from: all, seeds: 2}
 """
+
+
+@pytest.fixture(autouse=True)
+def needs_optuna() -> None:
+    pytest.importorskip("optuna")
 
 
 def of(ledger: Ledger, stage: str) -> list[dict[str, Any]]:
@@ -58,17 +58,25 @@ def open_test(root: Path, synth_cache: Path) -> None:
     (root / "synth" / "cache" / test.name).symlink_to(test)
 
 
-def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw_its_validation_rows(
+def test_each_stage_starts_from_the_best_before_also_after_a_kill_and_no_weights_saw_the_validation_rows(
     closed: Path, synth_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def outcome(ledger: Ledger, job: Job) -> dict[str, Any]:
+        if job.key.startswith("all-"):
+            raise Killed  # between two stages
+        return outcome_of(ledger, job)
+
+    with pytest.raises(Killed):
+        carried_out(closed, monkeypatch, FILE, "--no-test", outcome=outcome)
     code, ledger = carried_out(closed, monkeypatch, FILE, "--no-test")
     assert code == 0, capsys.readouterr().err
     assert test_set_is_closed(closed)
     head, after = of(ledger, "head"), of(ledger, "all")
+    runs = sorted(path.name for path in (closed / "synth" / "runs").iterdir())
+    assert len(runs) == len(tables.rows(ledger))  # none was made twice
     assert [row["fold"] for row in head] == ["1/2", "1/2", "2/2", "2/2"]
     assert {row["state"] for row in tables.rows(ledger)} == {DONE}
     best = tables.best(tables.cells(head, "macro_f1"), "macro_f1", "head")["cell"]
-    assert {row["cell"]: row["val/macro_f1"] for row in head}.keys() == {row["cell"] for row in head}
     assert {row["pretrained"] for row in after} == {f"head-{best}"}
     folds = [validated(ledger, f"head-{best}_{number}") for number in (0, 1)]
     assert [len(fold) for fold in folds] == [640, 640]  # ten batches of 64, as in every short run
@@ -89,7 +97,6 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
         assert (kept["flags"]["split_seed"], kept["flags"]["monitor"]) == (42, "epoch")
         assert json.loads((begun / "config.json").read_text())["data"]["val_rows"] == 0
 
-    runs = sorted(path.name for path in (closed / "synth" / "runs").iterdir())
     capsys.readouterr()
     open_test(closed, synth_cache)
     code, _ = carried_out(closed, monkeypatch, FILE)
@@ -107,46 +114,22 @@ def test_each_stage_begins_from_the_best_before_and_no_run_with_weights_that_saw
 
 TINY = """
 folds: 2
-base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 3}
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, epochs: 1}
 stages:
   - {name: head, base: {train: head}}
   - {name: all, from: head, base: {pretrained: head, train: all}}
 """
 
 
-def test_killed_between_two_stages_it_resumes_and_ends_as_if_it_never_had_been(
-    root: Path, monkeypatch: pytest.MonkeyPatch, synth_cache: Path, tmp_path: Path
-) -> None:
-    def outcome(ledger: Ledger, job: Job) -> dict[str, Any]:
-        if job.key.startswith("all-"):
-            raise Killed
-        return outcome_of(ledger, job)
-
-    with pytest.raises(Killed):
-        carried_out(root, monkeypatch, TINY, outcome=outcome)
-    code, ledger = carried_out(root, monkeypatch, TINY)
-    assert code == 0
-    other = tmp_path / "other"
-    (other / "synth").mkdir(parents=True)
-    (other / "synth" / "cache").symlink_to(synth_cache)
-    code, undisturbed = carried_out(other, monkeypatch, TINY)
-    assert code == 0
-    assert ledger.records().keys() == undisturbed.records().keys()
-    for key, record in undisturbed.records().items():
-        (ledger.folder(ledger.record(key)) / "results.json").write_text("{}")
-        (undisturbed.folder(record) / "results.json").write_text("{}")  # nothing was tested
-        assert_same_run(ledger.folder(ledger.record(key)), undisturbed.folder(record))
-
-
 def test_weights_of_another_division_and_a_best_that_has_changed_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = TINY.replace("train: all", "train: all, seed: 7").replace("epochs: 3", "epochs: 1")
+    text = TINY.replace("train: all", "train: all, seed: 7")
     code, ledger = carried_out(root, monkeypatch, text)
     assert code == 2
     assert "trained on its validation rows: --seed is 7, and was 42" in capsys.readouterr().err
     assert of(ledger, "all")[0]["state"] == "waiting"
-    text = TINY.replace("epochs: 3", "epochs: 1").replace("train: head", "train: head, batch-size: 32")
+    text = TINY.replace("train: head", "train: head, batch-size: 32")
     assert carried_out(root, monkeypatch, text)[0] == 2
     assert "error: the grid lacks" in capsys.readouterr().err
 
@@ -163,6 +146,9 @@ def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest
         "final: the best configuration of all again, 2 seeds, trained on all training rows, tested",
     ]
     assert not (root / "research").exists()
+
+
+FLAG = "is only valid for a file without stages"
 
 
 @pytest.mark.parametrize(
@@ -186,31 +172,25 @@ def test_a_dry_run_lists_stages_cells_and_trials(root: Path, monkeypatch: pytest
         ("lr: 0.01,", "val-fraction: 0.2,", "--val-fraction cannot be combined with folds"),
         ("trials: 2", "trials: 2\n    reps: 3", "has 3 repetitions, its initial weights, of head, have 1"),
         ("folds: 2", "folds: 2\ngrid: {cross: {lr: 1}}", "the file needs either a grid or a list of stages"),
+        *((flag, flag, FLAG) for flag in ("--search random --trials 2", "--seeds 3 --best", "--reps 2", "--refine")),
     ],
 )
-def test_what_is_wrong_with_a_stage_is_said_before_anything_starts(
+def test_an_invalid_stage_or_flag_of_stages_is_refused_before_anything_starts(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: str, after: str, told: str
 ) -> None:
-    assert before in FILE
-    assert carried_out(root, monkeypatch, FILE.replace(before, after))[0] == 2
+    flags = before.split() if told == FLAG else []
+    assert flags or before in FILE
+    assert carried_out(root, monkeypatch, FILE.replace(before, after), *flags)[0] == 2
     assert told in capsys.readouterr().err
     assert not (root / "research").exists()
-
-
-@pytest.mark.parametrize("typed", ["--search random", "--seeds 3", "--reps 2", "--refine"])
-def test_what_the_file_says_is_not_typed(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, typed: str) -> None:
-    more = {"--search random": ("--trials", "2"), "--seeds 3": ("--best",)}.get(typed, ())
-    assert carried_out(root, monkeypatch, FILE, *typed.split(), *more)[0] == 2
-    assert "is only valid for a file without stages" in capsys.readouterr().err
 
 
 def test_a_stages_base_is_over_the_files_and_its_axes_are_over_both() -> None:
     below = {"lr": "1", "model-args": "width=4,dropout=0.1", "train": "head"}
     assert plans.over(below, {"train": None}) == {"lr": "1", "model-args": "width=4,dropout=0.1", "train": None}
     assert plans.over(below, {"model-args.dropout": "0.2"}) == {"lr": "1", "train": "head", "model-args.dropout": "0.2"}
-    (stage,) = plans.read_stages(
-        [{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}], reps=1
-    )
+    found = [{"name": "a", "base": {"train": None}, "grid": {"cross": {"lr": ["2", "3"]}}}]
+    (stage,) = plans.read_stages(found, reps=1)
     assert stage.whole(below, {}).cells() == [{"model-args": "width=4,dropout=0.1", "lr": rate} for rate in "23"]
 
 
@@ -250,46 +230,38 @@ def test_cells_are_compared_over_all_folds_and_the_best_is_trained_on_all_rows(
 
 
 SPACE = "base: {dataset: synth, short-run: true, epochs: 2}\ngrid: {cross: {lr: 'loguniform(1e-4, 1e-1)'}}"
+TRIALS = {  # the state of the trial, by those of the runs of its folds
+    (DONE, DONE, DONE): "COMPLETE",
+    (PRUNED,): "PRUNED",
+    (FAILED,): "FAIL",
+    (DONE, DONE, FAILED): "FAIL",
+    (DONE, "stopped", DONE): "RUNNING",
+}
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "state", "runs"),
-    [
-        ([DONE, DONE, DONE], "COMPLETE", 3),
-        ([PRUNED], "PRUNED", 1),
-        ([FAILED], "FAIL", 1),
-        ([DONE, DONE, FAILED], "FAIL", 3),
-        ([DONE, "stopped", DONE], "RUNNING", 3),
-    ],
-)
-def test_a_trial_is_worth_the_mean_over_its_folds_and_the_first_runs_alone(
-    closed: Path, outcomes: list[str], state: str, runs: int
+@pytest.mark.parametrize("outcomes", TRIALS)
+def test_the_value_of_a_trial_is_the_mean_over_its_folds_and_the_first_runs_alone(
+    closed: Path, outcomes: tuple[str, ...]
 ) -> None:
+    from studies.search import Search
+
     (closed.parent / "s.yaml").write_text(SPACE)
     ledger, found = Ledger.open(closed, "s"), Space.of(plans.read(closed.parent / "s.yaml").grid)
-    made = search.Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
+    made = Search(ledger, found, Series("search", folds=3, tested=False), sampler="random", trials=1)
     waiting: list[int] = []
 
-    def outcome(ledger: Ledger, task: Job) -> dict[str, str]:
+    def outcome(ledger: Ledger, job: Job) -> dict[str, str]:
         waiting.append(len(engine))
-        assert task.given["val_fold"] == f"{task.rep + 1}/3"
-        folder = run_of(ledger, task, f"run{task.rep}", outcomes[task.rep])
-        epoch = {"epoch": 1, "seconds": 1.0, "val": {"macro_f1": (0.2, 0.3, 0.7)[task.rep]}}
-        (folder / "logger.json").write_text(json.dumps([epoch]))
-        return {"state": outcomes[task.rep]}
+        assert job.given["val_fold"] == f"{job.rep + 1}/3"
+        run_of(ledger, job, outcomes[job.rep], scores=[(0.2, 0.3, 0.7)[job.rep]])
+        return {"state": outcomes[job.rep]}
 
     engine = Here(ledger, outcome)
-    stop = SimpleNamespace(requested=2) if "stopped" in outcomes else NEVER
-    if stop is not NEVER:
+    if "stopped" in outcomes:
         made._begin(engine)
-    made.run(engine, BAR, stop)
+    made.run(engine, BAR, SimpleNamespace(requested=2) if "stopped" in outcomes else NEVER)
     (trial,) = made.study.trials
-    assert trial.state.name == state
-    assert waiting == [0, 2 - 1, 0][:runs]
-    if state == "COMPLETE":
+    assert trial.state.name == TRIALS[outcomes]
+    assert waiting == [0, 1, 0][: len(outcomes)]
+    if trial.state.name == "COMPLETE":
         assert trial.value == pytest.approx(0.4)
-
-
-def test_a_split_column_of_ones_own_and_other_folds_are_no_axis(root: Path) -> None:
-    with pytest.raises(UsageError, match="--val-fold cannot be combined with folds"):
-        cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))

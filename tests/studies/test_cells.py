@@ -1,0 +1,63 @@
+"""Configurations: their names, flags and seeds, and which of them share batches."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers.studies import job_of
+from studies import cells
+from studies.cells import Series
+from toolbox.errors import UsageError
+
+BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}
+
+
+def test_the_name_depends_on_what_is_trained_not_on_where_or_how_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names(**other: str) -> set[str]:
+        return {cells.configuration(base | {key.replace("_", "-"): value}).name for key, value in other.items()}
+
+    base = {"dataset": "table", "data-file": str(tmp_path / "a.csv")}
+    first = cells.configuration(base).name
+    monkeypatch.chdir(tmp_path)
+    same = names(data_file="a.csv", device="cpu", lr="5e-3", wd="0.010", batch_size="128", seed="42")
+    assert same == {first}
+    assert cells.configuration(base | {"data-file": "a.csv"}).given["data_file"] == str(tmp_path / "a.csv")
+    others = names(data_file="b.csv", lr="6e-3", epochs="3", short_run="true", model_name="cnn1d_3", seed="7")
+    assert len({first, *others}) == 7
+
+
+def test_a_configuration_without_any_of_the_axes_says_so() -> None:
+    assert cells.differing({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
+    assert cells.differing({"epochs": "1"}, []) == "the only one"
+
+
+def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
+    cell = {"augment.noise": "1", "lr": "0.1", "augment.shift": "2-3", "short-run": "true", "calibrate": "false"}
+    assert cells.typed(cell) == ["--augment=noise=1,shift=2-3", "--lr=0.1", "--short-run"]
+
+
+def test_a_repetition_has_the_same_seed_in_every_configuration() -> None:
+    found = cells.configurations([BASE | {"lr": "0.001"}, BASE | {"lr": "0.005"}])
+    jobs = Series(reps=2).jobs(found, None)
+    assert [(job.rep, job.given["seed"]) for job in jobs] == [(0, 42), (0, 42), (1, 43), (1, 43)]
+    assert len({job.key for job in jobs}) == 4
+
+
+def test_another_val_fold_cannot_be_combined_with_folds() -> None:
+    with pytest.raises(UsageError, match="--val-fold cannot be combined with folds"):
+        cells.configuration({"dataset": "synth", "val-fold": "1/3"}, Series(folds=3))
+
+
+def test_configurations_are_branches_if_their_rows_and_batches_are_the_same() -> None:
+    alike = [{"lr": "0.1"}, {"model-name": "cnn1d_3"}, {"criterion": "focal"}, {"epochs": "9"}, {"augment": "noise"}]
+    other = [{"batch-size": "8"}, {"sampler": "equal"}, {"val-fraction": "0.2"}, {"dataset": "ecg"},
+             {"deterministic": "true"}]  # fmt: skip
+    jobs = [job_of(BASE | cell) for pair in zip(alike, other, strict=True) for cell in pair]
+    found = cells.groups(jobs, 3)
+    assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
+    assert [job.flags for group in found[:2] for job in group] == [BASE | cell for cell in alike]
+    assert cells.groups(jobs, 1) == [(job,) for job in jobs]
+    again = job_of(BASE | alike[0], 1)
+    assert len(cells.groups([jobs[0], again], 2)) == 2  # another seed, another split
