@@ -58,10 +58,7 @@ def test_the_published_matrix_has_the_published_figures() -> None:
     assert (values["SVEB Se"], values["SVEB +P"], values["VEB Se"], values["VEB +P"]) == (75.9, 38.5, 77.7, 81.9)
     assert (values["SVEB FPR"], values["VEB FPR"]) == (4.6, 1.2)
     assert (values["N Se"], values["N +P"], values["F Se"], values["F +P"]) == (86.9, 99.2, 89.4, 8.6)
-
-
-def test_j_kappa_of_the_published_matrix_without_q_is_the_published_one() -> None:
-    """0.862 and 0.612 stand beside de Chazal's name in Mondejar-Guerra et al. 2019."""
+    # Without Q 0.862 and 0.612, as in Mondejar-Guerra et al. 2019.
     values = gross(PUBLISHED[:4, :4], classes=CLASSES[:4])
     assert (round(float(values["accuracy"]), 3), round(float(values["jk"]), 3)) == (0.862, 0.612)
 
@@ -84,20 +81,25 @@ def test_beats_that_count_neither_way_are_those_of_the_standard() -> None:
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_figures_are_scikit_learns(seed: int) -> None:
-    target, predicted, record = drawn_rows(seed)
+def test_figures_are_scikit_learns_with_the_macro_f1_of_the_classes_asked_for() -> None:
+    target, predicted, record = drawn_rows(0)
+    how = {"classes": CLASSES, "macro_over": CLASSES}
     values = ec57.measure(target, predicted, record, classes=CLASSES)["gross"]
     table = sk.precision_recall_fscore_support(target, predicted, labels=range(5))
     for k, name in enumerate(CLASSES):
-        assert [values[f"{name} {part}"] for part in ("+P", "Se", "F1")] == pytest.approx(
-            [column[k] for column in table[:3]]
-        )
+        parts = [values[f"{name} {part}"] for part in ("+P", "Se", "F1")]
+        assert parts == pytest.approx([column[k] for column in table[:3]])
         (tn, fp), _ = sk.confusion_matrix(target == k, predicted == k)
         assert values[f"{name} FPR"] == pytest.approx(fp / (fp + tn))
     assert values["kappa"] == pytest.approx(sk.cohen_kappa_score(target, predicted))
     assert values["accuracy"] == pytest.approx(sk.accuracy_score(target, predicted))
     assert values["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, labels=range(4), average="macro"))
+    over_all = ec57.measure(target, predicted, record, **how)
+    assert over_all["macro_over"] == list(CLASSES)
+    assert over_all["gross"]["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, average="macro"))
+    for asked in (("N", "X"), (), ("N", "N")):
+        with pytest.raises(UsageError, match=r"the classes are N, S, V, F, Q.*Try: "):
+            ec57.macro_classes(CLASSES, asked)
 
 
 @pytest.mark.parametrize(
@@ -109,19 +111,6 @@ def test_every_set_of_classes_has_its_figures_and_only_s_and_v_the_tasks(classes
     assert all(f"{name} Se" in values["average"] for name in classes)
     assert np.isfinite(list(values["gross"].values())).all()
     assert values["macro_over"] == list(classes if "F" not in classes else classes[:4])
-
-
-@pytest.mark.parametrize("asked", [("N", "X"), (), ("N", "N")])
-def test_macro_f1_over_what_is_not_there_is_a_usage_error(asked: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match=r"the classes are N, S, V, F, Q.*Try: "):
-        ec57.macro_classes(CLASSES, asked)
-
-
-def test_a_macro_f1_over_all_classes_is_asked_for_and_said() -> None:
-    target, predicted, record = drawn_rows(0)
-    values = ec57.measure(target, predicted, record, classes=CLASSES, macro_over=CLASSES)
-    assert values["macro_over"] == list(CLASSES)
-    assert values["gross"]["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, average="macro"))
 
 
 def averages(matrices: NDArray) -> dict[str, float]:
@@ -160,13 +149,6 @@ def test_gross_figures_are_ratios_of_sums_over_records(matrices: NDArray) -> Non
 
 
 @settings(deadline=None, max_examples=20)
-@given(matrices_of_records, st.integers(2, 4))
-def test_the_same_records_once_more_change_no_gross_figure(matrices: NDArray, times: int) -> None:
-    once, more = gross(matrices.sum(0)), gross(np.concatenate([matrices] * times).sum(0))
-    assert more == pytest.approx(once, nan_ok=True)
-
-
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(seed: int, random: object) -> None:
     target, predicted, record = drawn_rows(seed, per_record=20)
@@ -174,14 +156,6 @@ def test_the_order_of_rows_changes_nothing(seed: int, random: object) -> None:
     how = {"classes": CLASSES}
     values = ec57.measure(target, predicted, record, **how)
     assert files.finite(ec57.measure(target[order], predicted[order], record[order], **how)) == files.finite(values)
-
-
-@settings(deadline=None, max_examples=20)
-@given(matrices_of_records, st.randoms(use_true_random=False))
-def test_the_order_of_records_changes_no_estimate(matrices: NDArray, random: object) -> None:
-    order = random.sample(range(len(matrices)), len(matrices))
-    assert gross(matrices[order].sum(0)) == pytest.approx(gross(matrices.sum(0)), nan_ok=True)
-    assert averages(matrices[order]) == pytest.approx(averages(matrices), nan_ok=True)
 
 
 @settings(deadline=None, max_examples=30)
@@ -234,15 +208,6 @@ def test_an_interval_is_the_t_interval_of_the_jackknife_by_hand() -> None:
     assert values["intervals"]["gross"]["accuracy"] == pytest.approx(expected)
     assert values["interval_method"] == jackknife.METHOD
     assert freedom < 2  # one record of twelve decides
-
-
-def test_ten_alike_records_give_about_the_usual_interval() -> None:
-    rng = np.random.default_rng(0)
-    beats, right = 200, rng.integers(120, 160, 60)
-    matrices = np.zeros((60, 2, 2), int)
-    matrices[:, 0, 0], matrices[:, 0, 1] = right, beats - right
-    low, high = ec57.measure(*rows(matrices), classes=("a", "b"))["intervals"]["gross"]["accuracy"]
-    assert (high - low) / 4 == pytest.approx((right / beats).std(ddof=1) / np.sqrt(60), rel=0.1)
 
 
 @pytest.mark.parametrize("records", [1, 2, 4, 9])
