@@ -47,23 +47,18 @@ def test_what_is_filled_into_a_line_of_the_log_stays_in_its_line() -> None:
     assert logged("of a library\nin two lines\x1b", name="distributed") == "of a library\nin two lines\\x1b"
 
 
-def test_an_error_is_one_line_whatever_the_file_is_called() -> None:
+def test_an_error_and_a_line_on_stderr_command_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     text = str(DataError(f"no {EVIL}", where=EVIL, hint=EVIL))
     assert not UNSEEN.search(text)
     assert "\n" not in text
-
-
-def test_what_is_said_on_stderr_commands_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     terminal.say(f"worker {ESC}: {OSC}\n")
     assert sys.stderr.getvalue() == "worker \\x1b[31mred: \\x1b]0;owned\\x07\n"
 
 
-def test_a_data_set_whose_classes_leads_and_records_are_called_so_is_shown_as_text(tmp_path: Path) -> None:
-    x, names = (
-        np.random.default_rng(0).normal(size=(120, 1, 64)).astype(np.float32),
-        EVIL.replace("\x00", "").replace("\udcff", ""),
-    )
+def test_classes_leads_and_records_with_control_characters_are_shown_as_text(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 1, 64)).astype(np.float32)
+    names = EVIL.replace("\x00", "").replace("\udcff", "")
     arrays = {"y": np.arange(120) % 2, "classes": np.array(["ü中", names]), "leads": np.array([f"II{BIDI}"])}
     record = np.array([f"r{k}{ESC}\n" for k in np.repeat(np.arange(12), 10)])
     np.savez(tmp_path / "my.npz", x=x, record=record, rate_hz=np.array(100.0), **arrays)
