@@ -14,7 +14,6 @@ from torch import nn
 
 from helpers.commands import carried_out
 from helpers.data import by_kind, make_spec, spec_for
-from loaders.base import last_sample
 from loaders.synthetic import patients
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, Network, get_model
 from toolbox.errors import UsageError
@@ -99,12 +98,6 @@ def test_the_output_of_a_row_does_not_depend_on_the_batch(name: str) -> None:
     torch.testing.assert_close(model(x.flip(0)), model(x).flip(0), rtol=1e-4, atol=1e-5)
 
 
-def test_the_lstm_autoencoder_has_the_published_number_of_parameters() -> None:
-    model = get_model("lstm_ae", make_spec(samples=140))
-    parts = (model, model.encoder, model.decoder)
-    assert [sum(each.numel() for each in part.parameters()) for part in parts] == [249_473, 116_736, 132_737]
-
-
 @pytest.mark.parametrize("name", by_kind(SEQUENTIAL))
 def test_a_recurrent_network_reads_every_sample_of_a_beat_and_none_of_its_padding(name: str) -> None:
     long, x = build(name)
@@ -119,14 +112,6 @@ def test_a_recurrent_network_reads_every_sample_of_a_beat_and_none_of_its_paddin
         other = x.clone()
         other[:, :, sample] += 1
         assert not torch.allclose(long(x), long(other), atol=1e-6)
-
-
-def test_the_last_sample_is_that_of_the_longest_lead_and_the_first_of_an_empty_row() -> None:
-    x = torch.zeros(4, 2, 8)
-    x[0, 0, 3] = x[0, 1, 5] = 1  # the second lead is longer
-    x[1, 0, 7] = -1
-    x[2, 0, 0] = 1
-    assert last_sample(x).tolist() == [5, 7, 0, 0]
 
 
 @pytest.mark.parametrize("target", ["signals.cnn2d:CNN1d", "signals.cnn1d:CNN2d"])

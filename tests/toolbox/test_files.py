@@ -60,9 +60,7 @@ def test_text_is_written_as_utf8_in_place_of_the_earlier_also_under_a_long_name(
     ],
     ids=["disk full", "any error", "Ctrl-C"],
 )
-def test_a_failing_write_leaves_the_earlier_file_alone(
-    tmp_path: Path, failure: BaseException, shown: type[BaseException]
-) -> None:
+def test_a_failed_write_keeps_the_file(tmp_path: Path, failure: BaseException, shown: type[BaseException]) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(b"before")
 
@@ -114,9 +112,7 @@ def test_a_folder_is_empty_and_removed_at_the_end(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_sweep_removes_the_folder_of_a_killed_process_and_not_of_a_living_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_sweep_removes_the_folders_of_dead_processes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
     try:

@@ -114,9 +114,7 @@ def test_the_test_rows_of_a_dataset_are_checked_when_they_are_opened() -> None:
     assert len(agreement.checked(data(), "mine", load).test) == 20
 
 
-def test_a_fault_in_their_module_is_theirs_also_where_a_function_of_the_program_raises_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_below_their_call_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = """
         def load(root, **how):
             return splits.stratified(None, 3, 1)

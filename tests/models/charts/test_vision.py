@@ -46,17 +46,6 @@ from toolbox.training.recorders import Board
 
 FOUR = ("SB", "AFIB", "GSVT", "SR")
 # What torchvision's documentation states, with its 1,000 classes, and the inputs of the last layer.
-PUBLISHED = {
-    "resnet18": (11_689_512, 512),
-    "resnet50": (25_557_032, 2048),
-    "mobilenet_v3_small": (2_542_856, 1024),
-    "mobilenet_v3_large": (5_483_032, 1280),
-    "efficientnet_b0": (5_288_548, 1280),
-    "efficientnet_b3": (12_233_232, 1536),
-    "convnext_tiny": (28_589_128, 768),
-    "convnext_base": (88_591_464, 1024),
-    "vit_b_16": (86_567_656, 768),
-}
 FAMILIES = ["resnet18", SMALL, "vit_b_16"]
 FAMILIES += [pytest.param(name, marks=pytest.mark.soak) for name in ("efficientnet_b0", "convnext_tiny")]
 
@@ -71,16 +60,6 @@ def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def changed(before: dict[str, torch.Tensor], after: nn.Module) -> set[str]:
     return {name for name, tensor in after.state_dict().items() if not torch.equal(tensor, before[name])}
-
-
-def test_a_network_has_the_published_number_of_parameters_but_for_the_last_layer() -> None:
-    assert PUBLISHED.keys() == VISION.keys()
-    for name, (parameters, width) in PUBLISHED.items():
-        with torch.device("meta"):
-            model = small((224, 224), name)
-        assert sum(each.numel() for each in model.parameters()) == parameters - (width + 1) * 996, name
-        assert [child for child, _ in model.named_children()] == ["body", "head"]
-        assert (model.head.in_features, model.head.out_features) == (width, 4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -99,10 +78,10 @@ def test_with_torchvisions_weights_the_outputs_are_torchvisions(name: str) -> No
         torch.testing.assert_close(ours(x), theirs(normal), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "image"), [(SMALL, (64, 96)), (SMALL, (71, 33)), ("vit_b_16", (71, 33))])
-def test_a_chart_of_any_proportion_passes_and_every_pixel_reaches_the_output(name: str, image: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", [SMALL, pytest.param("vit_b_16", marks=pytest.mark.soak)])
+def test_a_chart_of_any_proportion_passes_and_every_pixel_reaches_the_output(name: str) -> None:
     torch.manual_seed(0)
-    model, x = small(image, name).eval(), torch.rand(2, 3, *image).requires_grad_()
+    model, x = small((71, 33), name).eval(), torch.rand(2, 3, 71, 33).requires_grad_()
     logits = model(x)
     logits.square().sum().backward()
     assert logits.shape == (2, 4)
@@ -169,27 +148,19 @@ def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tens
 # Where torchvision is not installed
 
 
-def without_torchvision(code: str) -> SimpleNamespace:
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['torchvision'] = None; "
-    return finish(launch("-c", start + code, script=None))
-
-
-def test_only_the_networks_for_charts_need_torchvision() -> None:
+def test_without_torchvision_only_a_network_for_charts_fails_and_the_error_says_what_to_install(tmp_path: Path) -> None:
     modules = "commander, trainer, commands.choices, commands.build, commands.evaluate, commands.predict, commands.data"
-    helped = "exit = commander.main(['--help']) or commander.main(['--list', 'models'])"
-    ended = without_torchvision(f"import {modules}; {helped}; sys.exit(exit)")
-    assert ended.code == 0, ended.err
+    flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64"]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['torchvision'] = None; import {modules}; "
+    code += "helped = commander.main(['--help']) or commander.main(['--list', 'models']); "
+    code += f"sys.exit(helped or commander.main({[*flags, '--root-dir', str(tmp_path)]}))"
+    ended = finish(launch("-c", code, script=None), timeout_s=900)
+    says = "error: the package torchvision is not installed. Try: pip install -r requirements-vision.txt"
+    assert (ended.code, ended.err.strip().splitlines()[-1]) == (6, says)
     assert {"--help-all", *VISION} <= set(ended.out.split())
     statement = re.compile(r"^\s*(import|from) torchvision\b", re.MULTILINE)
     files = [*ROOT.glob("*.py"), *ROOT.glob("[clmst]*/**/*.py")]
     assert [path.name for path in files if statement.search(path.read_text())] == ["vision.py"]
-
-
-def test_where_torchvision_is_missing_the_error_says_what_to_install(tmp_path: Path) -> None:
-    flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64"]
-    ended = without_torchvision(f"import commander; sys.exit(commander.main({[*flags, '--root-dir', str(tmp_path)]}))")
-    says = "error: the package torchvision is not installed. Try: pip install -r requirements-vision.txt"
-    assert (ended.code, ended.err.strip().splitlines()[-1]) == (6, says)
 
 
 def test_an_import_that_works_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,9 +178,7 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return published(tmp_path_factory.mktemp("published"))
 
 
-def test_every_tensor_but_the_last_layer_is_loaded_and_named(
-    small_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_tensor_but_the_last_layer_is_loaded(small_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     model, taken = small(), torch.load(small_file, weights_only=True)
     head = model.head.weight.clone()
@@ -230,9 +199,7 @@ def test_every_tensor_but_the_last_layer_is_loaded_and_named(
     assert f"loaded {len(own)} of {len(taken)} tensors from weights.pth; reinitialised: the head" in caplog.text
 
 
-def test_a_published_file_is_known_by_its_sum_and_its_name_and_terms_are_stated(
-    small_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_file_is_known_by_its_sum(small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (entry,) = vision.models().get_model_weights(SMALL)
     named = f"https://download.pytorch.org/models/x-{hashlib.sha256(small_file.read_bytes()).hexdigest()[:8]}.pth"
     monkeypatch.setattr(entry, "_value_", replace(entry.value, url=named))
@@ -337,9 +304,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_transfer_that_breaks_is_an_error_with_the_url_and_leaves_no_file(
-    server: Server, hub: Path, fault: str
-) -> None:
+def test_a_broken_transfer_names_the_url_and_leaves_no_file(server: Server, hub: Path, fault: str) -> None:
     server.answer, says = BROKEN[fault]
     url = server.url.replace("beats.zip", NAMED)
     with pytest.raises(DownloadError, match=says) as caught:
@@ -389,7 +354,7 @@ def test_published_weights_are_refused_by_other_networks_beside_a_run_and_when_a
         trained.permit({"weights_file": ["a.pth", "b.pth"]})
 
 
-def test_without_a_network_the_error_has_the_address_and_the_way_out(
+def test_without_a_network_the_error_has_the_address(
     tmp_path: Path, tiny_charts: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -401,20 +366,6 @@ def test_without_a_network_the_error_has_the_address_and_the_way_out(
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in str(caught.value)
     assert "Try: --weights-file" in str(caught.value)
     assert not list((tmp_path / "hub" / "checkpoints").iterdir())
-
-
-def test_a_head_on_published_weights_stopped_and_resumed_equals_one_never_stopped(
-    tiny_charts: Data, tmp_path: Path
-) -> None:
-    path, flags = published(tmp_path), {"model_name": SMALL, "train": "head", "batch_size": 10}
-    undisturbed, stopped = build(tiny_charts, **flags), build(tiny_charts, **flags)
-    for trainer in (undisturbed, stopped):
-        vision.load(trainer.model, path)
-    fit(undisturbed, 2)
-    assert fit(stopped, 2, StopAfter(6)).epoch == 1
-    path.unlink()
-    (tmp_path / "run").mkdir()
-    assert_same(undisturbed, fit(through_a_file(stopped, tiny_charts, RunFolder(tmp_path / "run"), **flags), 2))
 
 
 # Training
@@ -457,9 +408,7 @@ def test_how_many_rows_are_predicted_at_once(device: str, image: tuple[int, int]
 
 
 @pytest.mark.parametrize("scheduler", ["OneCycleLR", "ReduceLROnPlateau"])
-def test_head_and_backbone_follow_the_schedule_each_with_its_rate_and_resume_exactly(
-    scheduler: str, tiny: Data, tmp_path: Path
-) -> None:
+def test_head_and_backbone_follow_the_schedule_each_with_its_rate(scheduler: str, tiny: Data, tmp_path: Path) -> None:
     flags = {"lr": 0.01, "backbone_lr": 0.001, "scheduler": scheduler, "step": 1}
     undisturbed = fit(build(tiny, **flags), 3)
     for row in undisturbed.history:
@@ -498,9 +447,7 @@ def test_a_network_without_a_head_and_a_frozen_backbone_refuse_a_rate_of_the_bac
     assert args.complaints({"backbone_lr": 0.0}) == ["--backbone-lr is 0.0, must be above 0 and finite"]
 
 
-def test_both_rates_are_in_the_log_and_the_picture(
-    tiny: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_both_rates_are_logged_and_drawn(tiny: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     history = fit(build(tiny, lr=0.01, backbone_lr=0.001, scheduler="none"), 1).history
     RunFolder(tmp_path).log_epoch(history, 4)

@@ -48,7 +48,6 @@ def test_the_published_grid_has_the_published_sizes() -> None:
         with torch.device("meta"):
             model = get_model("resnet1d_grid", TWO_CLASSES, model_args=text)
             assert sum(parameter.numel() for parameter in model.parameters()) == number, text
-            assert model(torch.randn(2, 1, 3000)).shape == (2, 2)
     grid, prefix = plans.read(ROOT / "grids" / "cardio_resnet.yaml").grid, "model-args."
     cells = [{k.removeprefix(prefix): v for k, v in cell.items() if k.startswith(prefix)} for cell in grid.cells()]
     typed = [",".join(f"{key}={value}" for key, value in cell.items()) for cell in cells]
@@ -105,9 +104,7 @@ def test_every_argument_of_every_network_can_be_typed() -> None:
         ("resnet1d_grid", "filters=8,blocks=1,layout=c", {"filters": (8,), "blocks": (1,), "layout": "c"}),
     ],
 )
-def test_typed_values_have_the_type_of_the_argument_and_replace_those_of_the_registry(
-    name: str, text: str, values: dict
-) -> None:
+def test_typed_values_have_the_type_of_the_argument(name: str, text: str, values: dict) -> None:
     assert parse_args(name, text) == values
     built = get_model(name, make_spec(), **values)
     assert shapes(get_model(name, make_spec(), model_args=text)) == shapes(built)

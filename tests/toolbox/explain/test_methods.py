@@ -287,7 +287,7 @@ def subject(spiked: Data, tmp_path_factory: pytest.TempPathFactory) -> attributi
 
 
 @every_method
-def test_every_method_explains_charts_and_can_be_checked(
+def test_every_method_explains_charts(
     subject: attribution.Subject, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "network", lambda flags, spec: Small(spec))

@@ -121,16 +121,6 @@ def test_a_replicate_is_the_score_of_the_rows_it_drew(case: str) -> None:
         assert intervals[name] == pytest.approx([by_hand[name]] * 2)
 
 
-def test_intervals_are_decided_by_the_seed_and_hold_the_estimate() -> None:
-    rows = CASES["random"]
-    values, intervals = classification.score(*rows), intervals_of(*rows, replicates=300)
-    assert intervals == intervals_of(*rows, replicates=300)
-    assert intervals != intervals_of(*rows, replicates=300, seed=1)
-    assert intervals.keys() == set(classification.METRICS)
-    for name, (low, high) in intervals.items():
-        assert low < values[name] < high
-
-
 def test_intervals_of_f1_are_the_spread_of_resampled_rows_also_of_the_mean_that_a_challenge_scores() -> None:
     rng, classes = np.random.default_rng(0), ["N", "A", "O", "~"]
     target = rng.integers(4, size=300)

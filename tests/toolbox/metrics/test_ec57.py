@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn import metrics as sk
 
-from toolbox import files
 from toolbox.errors import UsageError
 from toolbox.metrics import ec57, jackknife
 
@@ -135,29 +134,6 @@ def test_an_average_is_the_mean_over_the_records_in_which_the_figure_is_defined_
     assert np.isnan(average["Q Se"])
 
 
-@settings(deadline=None, max_examples=40)
-@given(matrices_of_records)
-def test_gross_figures_are_ratios_of_sums_over_records(matrices: NDArray) -> None:
-    names, again = ec57.by_record(*rows(matrices), 5)
-    kept = matrices.sum((1, 2)) > 0
-    np.testing.assert_array_equal(again, matrices[kept])
-    assert len(names) == kept.sum()
-    counted, values = ec57.task_counts(matrices, CLASSES), gross(matrices.sum(0))
-    for task in ec57.TASKS:
-        hits, missed = counted[task]["TP"].sum(), counted[task]["FN"].sum()
-        assert values[f"{task} Se"] == pytest.approx(hits / (hits + missed) if hits + missed else np.nan, nan_ok=True)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 2**31), st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing(seed: int, random: object) -> None:
-    target, predicted, record = drawn_rows(seed, per_record=20)
-    order = np.array(random.sample(range(len(target)), len(target)))
-    how = {"classes": CLASSES}
-    values = ec57.measure(target, predicted, record, **how)
-    assert files.finite(ec57.measure(target[order], predicted[order], record[order], **how)) == files.finite(values)
-
-
 @settings(deadline=None, max_examples=30)
 @given(matrices_of_records)
 def test_intervals_hold_the_estimate_and_keep_their_range_or_say_why_there_is_none(matrices: NDArray) -> None:
@@ -208,18 +184,6 @@ def test_an_interval_is_the_t_interval_of_the_jackknife_by_hand() -> None:
     assert values["intervals"]["gross"]["accuracy"] == pytest.approx(expected)
     assert values["interval_method"] == jackknife.METHOD
     assert freedom < 2  # one record of twelve decides
-
-
-@pytest.mark.parametrize("records", [1, 2, 4, 9])
-def test_few_records_have_no_interval_and_the_count_is_the_reason(records: int) -> None:
-    target, predicted, record = drawn_rows(0, records=records)
-    values = ec57.measure(target, predicted, record, classes=CLASSES)
-    lacks = "1 record" if records == 1 else f"{records} records"
-    for kind, table in values["intervals"].items():
-        assert set(table.values()) == {None}
-        assert set(values["without_interval"][kind].values()) == {lacks}
-    assert values["gross"]["accuracy"] == pytest.approx((target == predicted).mean())
-    assert ("accuracy" in values["influence"]) == (records > 1)
 
 
 def test_a_class_of_few_records_has_no_interval_though_there_are_many_records() -> None:

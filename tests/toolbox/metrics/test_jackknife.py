@@ -44,15 +44,6 @@ def test_ends_stay_within_the_range_of_the_figure() -> None:
     assert low * high == pytest.approx(losses.mean() ** 2)  # even on the log scale
 
 
-def test_a_single_heavy_record_makes_the_interval_wide() -> None:
-    even = jackknife.spread(VALUES.mean(), without_each(VALUES))
-    heavy = np.append(np.full(21, 0.8), 0.2) + 0.01 * RNG.normal(size=22)
-    alone = jackknife.spread(heavy.mean(), without_each(heavy))
-    assert even.freedom > 8
-    assert alone.freedom < 1.5
-    assert even.error == pytest.approx(VALUES.std(ddof=1) / np.sqrt(22))
-
-
 @pytest.mark.parametrize(
     ("values", "known", "lacks"),
     [

@@ -56,9 +56,7 @@ def test_a_mm_has_as_many_pixels_across_as_down_and_the_size_is_the_height(name:
 
 
 @pytest.mark.parametrize(("name", "image", "scale"), [("v1", (224, 540), 2.0), ("v2", (224, 378), 1.4)])
-def test_at_the_usual_size_a_preset_has_whole_squares_and_readable_names_of_leads(
-    name: str, image: tuple[int, int], scale: float
-) -> None:
+def test_a_preset_has_whole_squares_and_readable_names(name: str, image: tuple[int, int], scale: float) -> None:
     drawn = sheet(name)
     assert drawn.image == image
     assert drawn.pixels_per_mm == pytest.approx(scale)

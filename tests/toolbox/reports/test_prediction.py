@@ -142,9 +142,7 @@ def test_keys_go_from_beat_to_beat_move_and_zoom(found: dict[str, Any]) -> None:
 
 
 @needs_browser
-def test_the_paper_has_a_line_every_tenth_and_half_millivolt_and_ectopic_beats_their_colour(
-    found: dict[str, Any],
-) -> None:
+def test_the_paper_is_to_scale_and_ectopic_beats_are_coloured(found: dict[str, Any]) -> None:
     seen = found["paper"]
     assert (seen["size"], seen["height"]) == (20, 20)
     assert (np.diff(seen["lines"]) == 20).mean() > 0.8

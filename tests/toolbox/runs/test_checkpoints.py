@@ -119,13 +119,13 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth.tar", {"format": 1, **state()})
     whole, refused = path.read_bytes(), 0
     expected = repr(checkpoints.load(path))
-    for place in range(0, len(whole), 3):
+    for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             assert repr(checkpoints.load(path)) == expected, place
         except CheckpointError:
             refused += 1
-    assert refused > 200
+    assert refused > 90
 
 
 FOREIGN = [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)]

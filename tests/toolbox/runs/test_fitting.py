@@ -168,9 +168,7 @@ def test_finite_values_whose_sum_is_not_are_sound() -> None:
     assert fitting.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
 
 
-def test_an_overridden_run_can_be_resumed_from_its_first_moment(
-    copied_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overridden_run_can_be_resumed_at_once(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--optimizer", "sgd")

@@ -129,7 +129,7 @@ def test_a_run_held_by_a_live_process_is_busy_until_it_is_released(tmp_path: Pat
     assert not (tmp_path / "lock").exists()
 
 
-def test_the_lock_of_a_killed_process_and_a_broken_lock_are_taken_over(
+def test_locks_of_killed_processes_and_broken_ones_are_taken_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = python(HOLD, tmp_path)

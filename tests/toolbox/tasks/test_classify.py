@@ -26,9 +26,7 @@ INDEX, RECORD = np.arange(20) + 100, np.full(20, "")
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
-def test_the_loss_is_torchs_and_of_a_blended_row_that_of_both_labels_by_their_shares(
-    weights: torch.Tensor | None,
-) -> None:
+def test_the_loss_is_torchs_and_shared_by_both_labels_of_a_blended_row(weights: torch.Tensor | None) -> None:
     task = Classify(CLASSES, "crossentropy", weights=weights)
     plain = F.cross_entropy(LOGITS, LABELS, weight=weights)
     torch.testing.assert_close(task.loss(LOGITS, LABELS), plain)
@@ -126,9 +124,7 @@ def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> 
         assert lines[name] == [name, *figures, "0.1000", "-", "0.2000", str(sum(values["confusion_matrix"][k]))]
 
 
-def test_a_test_set_of_one_class_is_reported_without_the_metrics_it_cannot_have(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_test_set_of_one_class_has_no_auroc(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows, values = drawn(absent=(1, 2)), measured(drawn())
     history = [{"epoch": 1, "lr": 0.1, "train": values, "val": values}]
     with caplog.at_level(logging.INFO):

@@ -115,9 +115,7 @@ def test_many_records_are_listed_by_the_least_accurate_and_all_stand_in_the_csv(
     assert all(len(panel.ticks[1]) == 61 for panel in classify_patients.record_panels(values))
 
 
-def test_every_file_and_picture_has_the_protocol_and_the_same_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_file_and_picture_has_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures: dict[str, Figure] = {}
     monkeypatch.setattr(plots, "save_png", lambda figure, path: pictures.update({path.name: figure}))
     classify_patients.write(tmp_path, VALUES, **HOW)

@@ -168,9 +168,7 @@ def test_a_plateau_is_judged_in_the_direction_of_the_monitor(mode: str, worse: f
 
 
 @every_schedule
-def test_another_number_of_epochs_warns_for_a_shaped_schedule_alone(
-    name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_number_of_epochs_warns_if_it_shapes_the_schedule(name: str, caplog: pytest.LogCaptureFixture) -> None:
     warn_if_reshaped(name, 5, 5)
     assert caplog.text == ""
     warn_if_reshaped(name, 5, 9)

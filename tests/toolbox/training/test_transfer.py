@@ -52,9 +52,7 @@ def kept(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
 
-def test_where_the_classes_agree_every_tensor_is_loaded_and_the_outputs_are_the_sources(
-    tiny: Data, saved: Path, tmp_path: Path
-) -> None:
+def test_for_the_same_classes_every_tensor_is_loaded(tiny: Data, saved: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copy(saved, tmp_path / "a b é.tar"))  # a lone file does not name its classes
     same = build(tiny)
     same.model.load_state_dict(weights(saved.parent, saved.name))
@@ -103,9 +101,7 @@ def test_a_network_without_a_head_refuses_to_train_it_alone(name: str, tiny: Dat
 
 
 @pytest.mark.parametrize("looks", [2, 7], ids=["in the first epoch", "later"])
-def test_a_head_that_is_stopped_and_resumed_without_its_source_equals_one_never_stopped(
-    tiny: Data, saved: Path, tmp_path: Path, looks: int
-) -> None:
+def test_a_resumed_head_equals_one_never_stopped(tiny: Data, saved: Path, tmp_path: Path, looks: int) -> None:
     flags = {"train": "head", "seed": 7, "model_name": "cnn1d_3"}
     undisturbed, stopped = build(tiny, **flags), build(tiny, **flags)
     for trainer in (undisturbed, stopped):
@@ -163,9 +159,7 @@ def test_a_run_a_folder_and_a_file_are_loaded_and_named_in_the_config(source: Pa
     torch.testing.assert_close(begun["head.weight"], weights(source, name)["head.weight"], atol=1e-6, rtol=0)
 
 
-def test_a_network_is_taken_to_a_table_of_other_classes_and_resumed_without_its_source(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_run_on_other_classes_is_resumed_without_its_source(source: Path, tmp_path: Path) -> None:
     arrays, root = beats.beats(1000, seed=11), source.parents[2]
     rows = np.concatenate([np.flatnonzero(arrays["y"] == k)[:80] for k in (0, 4)])
     y = np.where(arrays["y"][rows] == 0, "normal", "paced")
