@@ -44,7 +44,7 @@ def drawn_rows(
     rng = np.random.default_rng(seed)
     target = rng.integers(classes, size=records * per_record)
     predicted = np.where(rng.random(len(target)) < 0.7, target, rng.integers(classes, size=len(target)))
-    return target, predicted, np.repeat([f"r{i}" for i in range(records)], per_record)
+    return target, predicted, np.tile([f"r{i}" for i in range(records)], per_record)
 
 
 def gross(matrix: NDArray, classes: tuple[str, ...] = CLASSES) -> dict[str, float]:
@@ -205,8 +205,12 @@ def test_a_class_of_few_records_has_no_interval_though_there_are_many_records() 
 
 
 def test_nothing_undefined_warns_or_counts_as_zero() -> None:
+    zeros, how = np.zeros(6, int), {"classes": CLASSES}
     with warnings.catch_warnings(action="error"):
-        values = ec57.measure(np.zeros(6, int), np.zeros(6, int), np.repeat(["a", "b"], 3), classes=CLASSES)
+        values = ec57.measure(zeros, zeros, np.repeat(["a", "b"], 3), **how)
+        alone = ec57.measure(zeros, zeros, np.repeat("a", 6), **how)
+    assert alone["without_interval"]["gross"]["accuracy"] == "1 record"
+    assert "accuracy" not in alone["influence"]
     assert np.isnan([values["gross"][name] for name in ("VEB Se", "VEB +P", "VEB F1", "jk", "kappa")]).all()
     assert values["gross"]["VEB FPR"] == 0
     assert values["gross"]["macro_f1"] == 1
