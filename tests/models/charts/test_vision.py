@@ -518,7 +518,7 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     np.savez(tmp_path / "beats.npz", x=beats["x"], y=np.where(beats["y"] > 0, "other", "normal"), rate_hz=125.0)
     data = ("--dataset", "table", "--data-file", tmp_path / "beats.npz", "--root-dir", tmp_path)
     run = (*data, "--model-name", SMALL, "--no-figures")
-    how = ("--view", "chart", "--chart-size", "64", "--augment", "tilt,age,mixup", "--calibrate", "--tensorboard")
+    how = ("--view", "chart", "--chart-size", "64", "--augment", "tilt,age,mixup", "--calibrate")
     more = ("--weights-file", published(tmp_path), "--backbone-lr", "1e-4", "--mixed-precision", "--patience", "5")
     trained = carried_out(*run, *how, *more, "--epochs", "1", "--batch-size", "40")
     assert trained.code == 0, trained.err
@@ -529,7 +529,6 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     assert config["flags"]["weights_file"] == "weights.pth"  # beside the root folder's data, and movable with it
     assert config["data"]["image"][0] == 64
     assert {"lr", "backbone_lr"} <= json.loads((folder / "logger.json").read_text())[0].keys()
-    assert list((folder / "tensorboard").iterdir())
     assert "body.features.0.0.weight" in weights(folder)
     (tmp_path / "weights.pth").unlink()  # a trained run does not need it again
     again = carried_out(*run, "--test")

@@ -24,13 +24,14 @@ def epoch_order(
 
 @pytest.mark.parametrize("sampler", [None, *SAMPLERS])
 def test_the_order_is_a_pure_function_of_seed_and_epoch(sampler: str | None) -> None:
-    first = epoch_order(sampler, seed=1, epoch=2)
+    few = LABELS[::20], RECORDS[::20]
+    first = epoch_order(sampler, *few, seed=1, epoch=2)
     torch.manual_seed(99)
-    assert torch.equal(first, epoch_order(sampler, seed=1, epoch=2))
+    assert torch.equal(first, epoch_order(sampler, *few, seed=1, epoch=2))
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
-        assert not torch.equal(first, epoch_order(sampler, seed=seed, epoch=epoch))
+        assert not torch.equal(first, epoch_order(sampler, *few, seed=seed, epoch=epoch))
     if sampler is None:
-        assert torch.equal(first.sort().values, torch.arange(len(LABELS)))
+        assert torch.equal(first.sort().values, torch.arange(500))
 
 
 @pytest.mark.parametrize("sampler", BALANCES)

@@ -166,7 +166,7 @@ def test_a_run_on_other_classes_is_resumed_without_its_source(source: Path, tmp_
     np.savez(tmp_path / "my beats.npz", x=arrays["x"][rows], y=y, rate_hz=125.0)
     flags = ("--dataset", "table", "--data-file", tmp_path / "my beats.npz", "--model-name", "cnn1d_3", "--no-figures")
     flags += ("--root-dir", root)
-    how = ("--pretrained", RUN, "--train", "head", "--epochs", "40", "--batch-size", "16")
+    how = ("--pretrained", RUN, "--train", "head", "--epochs", "20", "--batch-size", "16")
     undisturbed = carried_out(*flags, *how)
     assert "reinitialised: head.weight is its own; head.bias is its own" in undisturbed.err
     was = config(undisturbed)
