@@ -25,7 +25,7 @@ UNSEEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u20
 LETTERS = "µV ü 中文 \u3000Ωé\u00a0x 👍"
 
 
-def test_what_steers_becomes_its_escape_and_letters_stay() -> None:
+def test_control_characters_become_escapes_and_letters_stay() -> None:
     assert plain.escaped(EVIL) == SEEN
     assert plain.escaped(LETTERS) == plain.block(LETTERS) == LETTERS
     assert plain.block("a\nb\x1b\n") == "a\nb\\x1b\n"
@@ -38,7 +38,7 @@ def logged(message: object, *args: object, name: str = "commander") -> str:
     return plain.Formatter("%(message)s").format(record)
 
 
-def test_what_is_filled_into_a_line_of_the_log_stays_in_its_line() -> None:
+def test_a_value_in_a_line_of_the_log_stays_in_its_line() -> None:
     assert logged("%s: %d beats in %s", EVIL, 3, Path("/a\nb")) == f"{SEEN}: 3 beats in /a\\nb"
     assert logged(f"one message: {EVIL}") == f"one message: {SEEN}"
     assert logged("%(name)s", {"name": EVIL}) == SEEN

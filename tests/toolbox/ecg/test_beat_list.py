@@ -136,7 +136,7 @@ def test_hours_add_up_to_the_whole() -> None:
     assert all(hour["rate_per_min"] == 75 for hour in hours)
 
 
-def test_the_summary_is_plain_json_and_its_text_says_what_the_tool_is_not(tmp_path: Path) -> None:
+def test_the_summary_is_plain_json_and_its_text_has_the_notice(tmp_path: Path) -> None:
     found = beat_list.summary(make_beats("NNVVVNSN" * 1000))
     files.write_json(tmp_path / "summary.json", found)
     assert json.loads((tmp_path / "summary.json").read_text()) == found

@@ -69,7 +69,7 @@ def test_the_noise_of_a_lead_that_was_off_is_no_beats() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [125, 360])
-def test_noise_is_told_from_beats(rate_hz: int) -> None:
+def test_noise_is_distinguished_from_beats(rate_hz: int) -> None:
     rng, samples, (signal, _) = np.random.default_rng(0), 60 * rate_hz, ecg(60, rate_hz)
     leads = {
         "white": rng.normal(0, 0.05, samples),
@@ -83,7 +83,7 @@ def test_noise_is_told_from_beats(rate_hz: int) -> None:
     assert not rpeaks.is_noise(lambda i, j: holes[i:j], len(holes), rate_hz)  # no piece is whole
 
 
-def test_gaps_are_told_where_they_are_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gaps, "BLOCK", 100)
     signal = np.sin(np.arange(1000.0))
     for first, last in ((0, 30), (180, 350), (500, 505), (990, 1000)):

@@ -1,4 +1,4 @@
-"""The checks tell an attribution from a picture: against numpy and by hand, and on methods made to be wrong."""
+"""The checks tell an attribution from a picture: against numpy and by hand, and on methods that are wrong."""
 
 from itertools import pairwise
 

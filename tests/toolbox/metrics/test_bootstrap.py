@@ -1,4 +1,4 @@
-"""What is drawn, in which blocks, and what an interval is of."""
+"""The bootstrap: its draws, their blocks and units, and the intervals."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""Calibration against scikit-learn and by hand; a temperature finds what was done to the logits, and changes no
-decision."""
+"""Calibration against scikit-learn and by hand; a temperature is the factor of the logits and changes no decision."""
 
 import numpy as np
 import pytest
@@ -54,7 +53,7 @@ def test_errors_and_bins_are_those_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
-def test_the_temperature_is_what_the_logits_were_multiplied_by(factor: float) -> None:
+def test_the_temperature_is_the_factor_of_the_logits(factor: float) -> None:
     logits, target = calibrated(50_000, seed=2)
     assert calibration.fit_temperature(factor * logits, target) == pytest.approx(factor, rel=0.03)
 
@@ -69,7 +68,7 @@ def test_probabilities_do_as_well_as_logits() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.floats(0.1, 10), st.integers(2, 6))
-def test_no_temperature_changes_what_is_said(seed: int, temperature: float, classes: int) -> None:
+def test_no_temperature_changes_a_prediction(seed: int, temperature: float, classes: int) -> None:
     scores = softmax(calibrated(50, classes=classes, seed=seed)[0], axis=1).astype(np.float32)
     changed = calibration.apply(scores, temperature)
     np.testing.assert_array_equal(changed.argmax(1), scores.argmax(1))
@@ -106,7 +105,7 @@ def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     assert curve.guide == ([0, 1], [0, 1])
 
 
-def test_a_replicate_of_rows_is_the_score_of_what_it_drew() -> None:
+def test_a_replicate_is_the_score_of_the_rows_it_drew() -> None:
     intervals, lacking = calibration.intervals(SCORES, TARGET, np.full(4000, ""), replicates=2, seed=4)
     assert not lacking
     (drawn,) = bootstrap.draws(4000, 2, seed=4)

@@ -96,7 +96,7 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
     )
 
 
-def test_what_is_undefined_is_nan_and_not_a_number_that_looks_well() -> None:
+def test_an_undefined_metric_is_nan() -> None:
     target, scores, row_loss = draw(0, absent=(1, 2, 3))
     values = classification.score(target, scores, row_loss)
     assert np.isnan([values["macro_auroc"], values["macro_average_precision"]]).all()

@@ -1,4 +1,4 @@
-"""What a network costs: its work against formulas by hand, its file against a real one, and where the figures go."""
+"""The cost of a network: its work against formulas and published figures, its file, and its times in the report."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Figures by patient against published tables, scikit-learn and counts by hand; what leaving a record out keeps."""
+"""Figures by patient against published tables, scikit-learn and counts by hand, and their intervals over records."""
 
 import warnings
 
@@ -217,7 +217,7 @@ def test_nothing_undefined_warns_or_counts_as_zero() -> None:
     assert values["intervals"]["gross"]["VEB Se"] is None
 
 
-def test_a_class_that_is_never_said_costs_its_share_of_j_kappa() -> None:
+def test_a_class_that_is_never_predicted_costs_its_share_of_j_kappa() -> None:
     matrix = np.diag([50, 10, 10, 0, 0])
     matrix[1] = [10, 0, 0, 0, 0]
     values = gross(matrix)

@@ -1,5 +1,4 @@
-"""Intervals over records: their ends, their reasons for being none, and how often they hold the truth where that is
-known."""
+"""Intervals over records: their ends, the reasons for a missing one, and how often they hold a known truth."""
 
 import re
 import sys
@@ -55,7 +54,7 @@ def test_ends_stay_within_the_range_of_the_figure() -> None:
         (np.append(VALUES, np.nan), None, "undefined"),
     ],
 )
-def test_what_gives_no_interval_says_why(values: np.ndarray, known: int | None, lacks: str) -> None:
+def test_a_missing_interval_has_a_reason(values: np.ndarray, known: int | None, lacks: str) -> None:
     of = jackknife.spread(values.mean(), without_each(values) if len(values) > 1 else np.array([np.nan]), known)
     assert of.lacks == lacks
     assert jackknife.interval(of, (0, 1)) is None
@@ -97,7 +96,7 @@ def test_of_intervals_over_even_records_about_95_in_100_hold_the_truth() -> None
     assert (np.mean(held, 0) < 0.995).all()
 
 
-def test_what_the_report_states_of_its_intervals_is_the_table_of_the_documentation() -> None:
+def test_the_coverage_in_the_report_is_that_of_the_documentation() -> None:
     line = re.search(
         r"^\| \*\*jackknife t, effective\*\* \| (.+) \|$", (ROOT / "docs" / "results.md").read_text(), re.MULTILINE
     )

@@ -22,10 +22,10 @@ def matrix(epoch: int, classes: int) -> list[list[int]]:
 
 def history(epochs: int, classes: int = 3, *, lacking: int = 0) -> list[dict[str, Any]]:
     """As logger.json has it; the first `lacking` rows have no matrix of train."""
-    sides = [{"train": matrix(i, classes), "val": matrix(i + 1, classes)} for i in range(1, epochs + 1)]
-    for side in sides[:lacking]:
-        del side["train"]
-    named = [{part: {"confusion_matrix": of} for part, of in side.items()} for side in sides]
+    splits = [{"train": matrix(i, classes), "val": matrix(i + 1, classes)} for i in range(1, epochs + 1)]
+    for split in splits[:lacking]:
+        del split["train"]
+    named = [{part: {"confusion_matrix": of} for part, of in split.items()} for split in splits]
     return [{"epoch": i, "train": {}, **row} for i, row in enumerate(named, 1)]
 
 

@@ -68,10 +68,10 @@ def is_lawful(path: tuple, value: Any) -> bool:
     if path == ("scheduler", "best"):
         return isinstance(value, int | float) and (value == -1 or value == float("-inf"))
     if path[0] == "history":
-        side = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
+        split = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
         known = path[3:4] != ("confusion_matrix",) or (path[4:] == () and value is None)
         figure = len(path) == 4 or (len(path) == 3 and path[2] in folder.TIMES)
-        return side or path[3:4] == ("per_class",) or (figure and known and number)
+        return split or path[3:4] == ("per_class",) or (figure and known and number)
     if path[:2] == ("optimizer", "state"):
         return len(path) == 2 and value == {}
     return path[0] == "optimizer" and path[-1] == "lr" and isinstance(value, int) and value == 0
