@@ -8,10 +8,9 @@ FAST := loaders/families/test_beats loaders/families/test_diagnoses loaders/fami
 	loaders/formats/test_lead_names loaders/formats/test_units loaders/test_augment loaders/test_base test_args \
 	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_bootstrap \
 	toolbox/metrics/test_calibration toolbox/metrics/test_jackknife toolbox/runs/test_checkpoints \
-	toolbox/runs/test_predictions toolbox/tasks/test_detection toolbox/tasks/test_tasks \
-	toolbox/tasks/test_thresholds toolbox/test_errors toolbox/test_files toolbox/test_outputs \
-	toolbox/test_temporary toolbox/training/test_losses toolbox/training/test_optimizers \
-	toolbox/training/test_schedulers
+	toolbox/runs/test_predictions toolbox/tasks/test_classify toolbox/tasks/test_detect \
+	toolbox/test_errors toolbox/test_files toolbox/test_outputs toolbox/training/test_losses \
+	toolbox/training/test_optimizers
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit

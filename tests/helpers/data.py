@@ -1,13 +1,17 @@
 """Facts of small data, and the real recordings where they are."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hypothesis import strategies as some
+import pytest
 
 from loaders.base import DataSpec
 from models import VISION
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("ECG_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -28,16 +32,18 @@ def make_spec(
     return DataSpec("tiny", view, *facts, image=image)
 
 
-# What can be seen of these without seconds of work is in test_vision.py.
-BIG = (
-    "resnet50",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "efficientnet_b3",
-    "convnext_tiny",
-    "convnext_base",
-    "vit_b_16",
-)
+# Networks that take seconds to build: only test_vision.py runs them.
+BIG = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b3")
+BIG += ("convnext_tiny", "convnext_base", "vit_b_16")
+# One small network of every class of models/, and of every path through its forward.
+KINDS = ("cnn1d_3", "resnet1d_10", "xresnet1d_10", "resnet1d_grid", "inception1d_small", "lstm_2", "gru_1")
+KINDS += ("lstm_1_flat", "ecgformer_tiny", "mobilenet_v3_small", "lstm_ae", "conv_ae", "linear_ae")
+
+
+def by_kind(names: Iterable[str]) -> list[Any]:
+    """Parameters of a test: one network of every kind, the other names that are not BIG with -m soak."""
+    names = [name for name in names if name not in BIG]
+    return [name if name in KINDS else pytest.param(name, marks=pytest.mark.soak) for name in names]
 
 
 def spec_for(name: str, **facts: Any) -> DataSpec:
@@ -49,8 +55,10 @@ def test_set_is_closed(root: Path) -> bool:
     return not list((root / "synth" / "cache").glob("test-*"))
 
 
-def mutated(whole: bytes) -> some.SearchStrategy[bytes]:
+def mutated(whole: bytes) -> "SearchStrategy[bytes]":
     """`whole` with a few pieces overwritten, put in or cut out."""
+    from hypothesis import strategies as some
+
     place = some.integers(0, len(whole))
     edit = some.tuples(place, some.integers(0, 40), some.binary(max_size=40))
 

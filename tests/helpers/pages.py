@@ -37,7 +37,7 @@ def in_browser(page: Path, script: str) -> Any:
     hooked.write_text(page.read_text().replace("</body>", hook))
     where = f"--user-data-dir={page.parent / 'browser'}"
     command = [BROWSER, *FLAGS, "--disable-sync", where, "--window-size=1400,900", "--dump-dom", hooked.as_uri()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
     found = re.search('data-answer="([^"]*)"', ended.stdout)
     assert found, f"{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
     return json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))

@@ -1,4 +1,4 @@
-"""An error is one printable line, whatever it is made of, and nothing is left to a traceback."""
+"""An error is one printable line, and every exception becomes one."""
 
 import errno
 
@@ -15,7 +15,7 @@ def test_an_error_is_one_line_of_what_where_and_how() -> None:
     assert str(DataError("only what")) == "only what"
 
 
-def test_line_ends_and_what_steers_a_terminal_are_shown_as_text() -> None:
+def test_line_ends_and_control_characters_are_shown_as_text() -> None:
     assert str(DataError("two\nlines \x1b[2J\x07 µV 心")) == "two lines \\x1b[2J\\x07 µV 心"
 
 
@@ -29,7 +29,7 @@ def test_line_ends_and_what_steers_a_terminal_are_shown_as_text() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_nobody_expected_becomes_an_error_with_its_kind_of_code(error: Exception, kind: type, says: str) -> None:
+def test_an_unforeseen_exception_becomes_an_error_with_its_code(error: Exception, kind: type, says: str) -> None:
     try:
         raise error
     except type(error) as caught:

@@ -1,5 +1,4 @@
-"""Where results are written: never over a file of somebody else, never out of the folder, under names that every system
-takes."""
+"""Where results are written: never over a file of somebody else, never out of the folder, under portable names."""
 
 import json
 import os
@@ -30,6 +29,12 @@ def written(base: Path, **how: object) -> Claim:
     return made
 
 
+def put(path: Path, text: str = "theirs") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
 def assert_refused(made: Claim, path: Path, says: str = "is there already") -> None:
     with pytest.raises(UsageError, match=says) as caught:
         made.check()
@@ -39,15 +44,8 @@ def assert_refused(made: Claim, path: Path, says: str = "is there already") -> N
 
 # Names
 
-
-@pytest.mark.parametrize(
-    "name", ["r1", "100", "201_längste", "p 1", "a.b-c+d", "心電図", "x" * 150, "coms", "a (2)", "r1~", "I,II"]
-)
-def test_ordinary_names_stay_as_they_are(name: str) -> None:
-    assert safe_name(name) == name
-
-
-NAMES = {
+SAME = ("r1", "100", "201_längste", "p 1", "a.b-c+d", "心電図", "x" * 150, "coms", "a (2)", "r1~", "I,II")
+NAMES = dict(zip(SAME, SAME, strict=True)) | {
     "..": "recording",
     "": "recording",
     ".": "recording",
@@ -69,12 +67,8 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_other_names_become_one_visible_part_of_a_path(name: str) -> None:
-    assert safe_name(name) == NAMES[name]
-
-
-def test_long_names_are_cut_to_bytes_and_stay_apart() -> None:
+def test_a_name_becomes_one_visible_part_of_a_path_and_an_ordinary_one_stays() -> None:
+    assert {name: safe_name(name) for name in NAMES} == NAMES
     one, two = (safe_name("µ" * 200 + end) for end in "ab")
     assert max(len(name.encode()) for name in (one, two)) <= outputs.LONGEST
     assert one != two
@@ -89,7 +83,7 @@ def test_names_become_distinct_also_in_capitals_and_normal_forms() -> None:
     assert len(distinct(["r"] * 20_000)) == 20_000
 
 
-# What stands there
+# Files that exist already
 
 
 def test_a_free_place_is_taken_and_marked_and_taken_again(tmp_path: Path) -> None:
@@ -101,26 +95,24 @@ def test_a_free_place_is_taken_and_marked_and_taken_again(tmp_path: Path) -> Non
 
 
 def test_a_file_of_somebody_else_is_named_and_stays(tmp_path: Path) -> None:
-    (tmp_path / "r1").mkdir()
-    (tmp_path / "r1" / "r1.csv").write_text("theirs")
+    theirs = put(tmp_path / "r1" / "r1.csv")
     made = claim(tmp_path)
-    assert_refused(made, tmp_path / "r1" / "r1.csv")
+    assert_refused(made, theirs)
     with pytest.raises(UsageError):
         made.take()
-    assert [path.name for path in (tmp_path / "r1").iterdir()] == ["r1.csv"]
+    assert os.listdir(tmp_path / "r1") == ["r1.csv"]
     assert not made.is_of_another()
 
 
 def test_other_files_beside_do_not_matter(tmp_path: Path) -> None:
-    (tmp_path / "r1").mkdir()
-    (tmp_path / "r1" / "notes.txt").write_text("theirs")
+    theirs = put(tmp_path / "r1" / "notes.txt")
     written(tmp_path)
-    assert (tmp_path / "r1" / "notes.txt").read_text() == "theirs"
-    (tmp_path / "r1" / "r1.html").write_text("theirs")  # after ours, in our folder, and not ours
-    assert_refused(claim(tmp_path, names=("r1.csv", "r1.html")), tmp_path / "r1" / "r1.html")
+    assert theirs.read_text() == "theirs"
+    later = put(tmp_path / "r1" / "r1.html")  # after ours, in our folder, and not ours
+    assert_refused(claim(tmp_path, names=("r1.csv", "r1.html")), later)
 
 
-def test_results_for_something_else_are_neither_free_nor_ours(tmp_path: Path) -> None:
+def test_results_of_another_source_are_neither_free_nor_ours(tmp_path: Path) -> None:
     written(tmp_path, of=OTHER)
     assert claim(tmp_path).is_of_another()
     assert claim(tmp_path).earlier() == []
@@ -130,71 +122,58 @@ def test_results_for_something_else_are_neither_free_nor_ours(tmp_path: Path) ->
 def test_a_command_that_was_killed_after_the_marker_can_be_repeated(tmp_path: Path) -> None:
     made = claim(tmp_path)
     made.take()
-    (made.folder / "r1.csv").write_text("half of it")
-    (made.folder / ".r1.csv.123.tmp").write_text("ha")
-    (made.folder / ".other.123.tmp").write_text("theirs")
-    for path in made.folder.iterdir():
-        os.utime(path, (0, 0))
+    for name in ("r1.csv", ".r1.csv.123.tmp", ".other.123.tmp"):
+        os.utime(put(made.folder / name), (0, 0))
     claim(tmp_path).take()
     assert sorted(os.listdir(made.folder)) == [MARKER, ".other.123.tmp", "r1.csv"]
 
 
-def test_what_an_earlier_version_wrote_is_known_by_its_content(tmp_path: Path) -> None:
-    (tmp_path / "r1").mkdir()
-    (tmp_path / "r1" / "r1.csv").write_text("ours")
+def test_results_of_an_earlier_version_are_known_by_their_content(tmp_path: Path) -> None:
+    for name in ("r1", "r2"):
+        put(tmp_path / name / "r1.csv", "ours")
     claim(tmp_path, known=lambda path: OF).take()
-    (tmp_path / "r2").mkdir()
-    (tmp_path / "r2" / "r1.csv").write_text("ours")
     assert claim(tmp_path, "r2", known=lambda path: OTHER).is_of_another()
 
 
+OUTSIDE = [json.dumps({"made_by": "ECG Commander", "of": OF, "files": [name]}) for name in ("../r.csv", "/etc/passwd")]
+
+
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"made_by": "ECG Commander"}', "[" * 9999, '{"made_by": "x", "of": {}, "files": []}']
+    "content",
+    ["", "{}", "[]", '{"made_by": "ECG Commander"}', "[" * 9999, '{"made_by": "x", "of": {}, "files": []}', *OUTSIDE],
+    ids=range(8),
 )
-def test_something_else_with_the_name_of_the_marker_is_in_the_way(tmp_path: Path, content: str) -> None:
-    (tmp_path / "r1").mkdir()
-    (tmp_path / "r1" / MARKER).write_text(content)
-    assert_refused(claim(tmp_path), tmp_path / "r1" / MARKER, "not a marker")
-    assert not outputs.marked(tmp_path / "r1")
-
-
-@pytest.mark.parametrize("name", ["../victim.csv", "/etc/passwd"])
-def test_a_marker_that_lists_files_outside_its_folder_is_none(tmp_path: Path, name: str) -> None:
-    (tmp_path / "victim.csv").write_text("theirs")
-    (tmp_path / "r1").mkdir()
-    (tmp_path / "r1" / MARKER).write_text(json.dumps({"made_by": "ECG Commander", "of": OF, "files": [name]}))
+def test_another_file_with_the_name_of_the_marker_is_in_the_way(tmp_path: Path, content: str) -> None:
+    marker = put(tmp_path / "r1" / MARKER, content)
     assert claim(tmp_path).earlier() == []
-    assert_refused(claim(tmp_path), tmp_path / "r1" / MARKER, "not a marker")
+    assert_refused(claim(tmp_path), marker, "not a marker")
+    assert not outputs.marked(tmp_path / "r1")
 
 
 # Links, and files where folders should be
 
 
 def test_links_are_not_written_through(tmp_path: Path) -> None:
+    out = tmp_path / "out"
     (tmp_path / "victim").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "r1").symlink_to("../victim")
-    assert_refused(claim(tmp_path / "out"), tmp_path / "out" / "r1", "is a link")
-    (tmp_path / "out" / "r2").mkdir()
-    (tmp_path / "out" / "r2" / "r1.csv").symlink_to("../../nowhere")
-    assert_refused(claim(tmp_path / "out", "r2"), tmp_path / "out" / "r2" / "r1.csv")
-    (tmp_path / "out" / "r3").mkdir()
-    (tmp_path / "out" / "r3" / MARKER).symlink_to("../../nowhere")
-    assert_refused(claim(tmp_path / "out", "r3"), tmp_path / "out" / "r3" / MARKER, "not a marker")
-    written(tmp_path / "out", within="r4")
+    for name in ("r2", "r3"):
+        (out / name).mkdir(parents=True)
+    links = {out / "r1": "../victim", out / "r2" / "r1.csv": "../../nowhere", out / "r3" / MARKER: "../../nowhere"}
+    for link, target in links.items():
+        link.symlink_to(target)
+    says = ("is a link", "is there already", "not a marker")
+    for within, link, what in zip(("r1", "r2", "r3"), links, says, strict=True):
+        assert_refused(claim(out, within), link, what)
+    written(out, within="r4")
     (tmp_path / "link").symlink_to("out")
-    claim(tmp_path / "link", "r4").take()  # where the user says so
+    claim(tmp_path / "link", "r4").take()  # the folder that the user gave
 
 
-def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("theirs")
-    assert_refused(claim(tmp_path, "file"), tmp_path / "file", "is no folder")
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_refused(claim(tmp_path, "file"), put(tmp_path / "file"), "is no folder")
     for base in ("file", "file/deeper"):
         with pytest.raises(ResourceError, match=r"cannot make the folder: file is a file .*/file\)"):
             claim(tmp_path / base).check()
-
-
-def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(ResourceError, match="cannot make the folder: No space"):
         claim(tmp_path).take()
@@ -206,9 +185,8 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path, monkey
 def test_places_are_numbered_where_others_have_them(tmp_path: Path) -> None:
     written(tmp_path, of=OTHER)
     (tmp_path / "R2").mkdir()
-    claims = placed(
-        tmp_path, ["r1", "R1", "r2", "index.html", "r1"], lambda _, name: claim(tmp_path, name), ["index.html"]
-    )
+    names = ["r1", "R1", "r2", "index.html", "r1"]
+    claims = placed(tmp_path, names, lambda _, name: claim(tmp_path, name), ["index.html"])
     assert [each.within for each in claims] == ["r1_2", "R1_3", "r2_2", "index.html_2", "r1_4"]
     assert len({outputs.folded(each.within) for each in claims}) == 5
 
@@ -221,7 +199,7 @@ def test_an_input_where_results_go_is_named(tmp_path: Path) -> None:
             outputs.apart([whole, own], [path])
 
 
-def test_the_head_of_a_file_says_whose_it_is(tmp_path: Path) -> None:
+def test_a_file_with_another_first_line_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "quality.csv"
     outputs.check_head(path, "record,fault")
     assert not outputs.begins(path, "record,fault")
@@ -232,14 +210,13 @@ def test_the_head_of_a_file_says_whose_it_is(tmp_path: Path) -> None:
         outputs.check_head(path, "record,fault")
 
 
-# What a recording is
+# The identity of a recording
 
 
 def test_the_source_of_a_record_is_its_header_and_its_samples(tmp_path: Path) -> None:
-    for folder, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "r.hea").write_text("# r\nr 2 250 10\nr.dat 16 200\nother.dat 16 200\n")
-        (tmp_path / folder / "r.dat").write_bytes(content)
+    for folder, content in (("a", "1"), ("b", "2"), ("c", "1")):
+        put(tmp_path / folder / "r.hea", "# r\nr 2 250 10\nr.dat 16 200\nother.dat 16 200\n")
+        put(tmp_path / folder / "r.dat", content)
     one, two, three = (wfdb.source(tmp_path / folder / "r.hea") for folder in "abc")
     assert one == three != two
     assert one["sha256"] == two["sha256"]
@@ -247,9 +224,9 @@ def test_the_source_of_a_record_is_its_header_and_its_samples(tmp_path: Path) ->
     assert [path.name for path in wfdb.files_of(tmp_path / "a" / "r.hea")] == ["r.hea", "r.dat", "other.dat"]
 
 
-def test_segments_are_followed_and_loops_pipes_and_nonsense_end(tmp_path: Path) -> None:
-    (tmp_path / "m.hea").write_text("m/3 1 250 30\ns1 10\n~ 10\nm 10\ns2 10\n")
-    (tmp_path / "s1.hea").write_text("s1 1 250 10\nx/s1.dat 16\nfifo 16\n")
+def test_segments_are_followed_and_loops_pipes_and_broken_headers_end(tmp_path: Path) -> None:
+    put(tmp_path / "m.hea", "m/3 1 250 30\ns1 10\n~ 10\nm 10\ns2 10\n")
+    put(tmp_path / "s1.hea", "s1 1 250 10\nx/s1.dat 16\nfifo 16\n")
     (tmp_path / "s2.hea").write_bytes(b"\xff\x00\n\x00 1\n")
     os.mkfifo(tmp_path / "fifo")
     names = [str(path.relative_to(tmp_path)) for path in wfdb.files_of(tmp_path / "m.hea")]

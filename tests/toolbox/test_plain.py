@@ -25,7 +25,7 @@ UNSEEN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u20
 LETTERS = "µV ü 中文 \u3000Ωé\u00a0x 👍"
 
 
-def test_what_steers_becomes_its_escape_and_letters_stay() -> None:
+def test_control_characters_become_escapes_and_letters_stay() -> None:
     assert plain.escaped(EVIL) == SEEN
     assert plain.escaped(LETTERS) == plain.block(LETTERS) == LETTERS
     assert plain.block("a\nb\x1b\n") == "a\nb\\x1b\n"
@@ -38,7 +38,7 @@ def logged(message: object, *args: object, name: str = "commander") -> str:
     return plain.Formatter("%(message)s").format(record)
 
 
-def test_what_is_filled_into_a_line_of_the_log_stays_in_its_line() -> None:
+def test_a_value_in_a_line_of_the_log_stays_in_its_line() -> None:
     assert logged("%s: %d beats in %s", EVIL, 3, Path("/a\nb")) == f"{SEEN}: 3 beats in /a\\nb"
     assert logged(f"one message: {EVIL}") == f"one message: {SEEN}"
     assert logged("%(name)s", {"name": EVIL}) == SEEN
@@ -47,23 +47,18 @@ def test_what_is_filled_into_a_line_of_the_log_stays_in_its_line() -> None:
     assert logged("of a library\nin two lines\x1b", name="distributed") == "of a library\nin two lines\\x1b"
 
 
-def test_an_error_is_one_line_whatever_the_file_is_called() -> None:
+def test_an_error_and_a_line_on_stderr_command_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     text = str(DataError(f"no {EVIL}", where=EVIL, hint=EVIL))
     assert not UNSEEN.search(text)
     assert "\n" not in text
-
-
-def test_what_is_said_on_stderr_commands_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     terminal.say(f"worker {ESC}: {OSC}\n")
     assert sys.stderr.getvalue() == "worker \\x1b[31mred: \\x1b]0;owned\\x07\n"
 
 
-def test_a_data_set_whose_classes_leads_and_records_are_called_so_is_shown_as_text(tmp_path: Path) -> None:
-    x, names = (
-        np.random.default_rng(0).normal(size=(120, 1, 64)).astype(np.float32),
-        EVIL.replace("\x00", "").replace("\udcff", ""),
-    )
+def test_classes_leads_and_records_with_control_characters_are_shown_as_text(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 1, 64)).astype(np.float32)
+    names = EVIL.replace("\x00", "").replace("\udcff", "")
     arrays = {"y": np.arange(120) % 2, "classes": np.array(["ü中", names]), "leads": np.array([f"II{BIDI}"])}
     record = np.array([f"r{k}{ESC}\n" for k in np.repeat(np.arange(12), 10)])
     np.savez(tmp_path / "my.npz", x=x, record=record, rate_hz=np.array(100.0), **arrays)

@@ -1,4 +1,4 @@
-"""The one lookup: an unknown name is an error that lists the known ones and suggests the nearest."""
+"""The lookup of names: an unknown name is an error that lists the known ones and suggests the nearest."""
 
 import re
 
@@ -9,77 +9,69 @@ from commands import choices
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 
-ENTRIES = [(flag, name) for flag, table in choices.CHOICES.items() for name in table]
+every_choice = pytest.mark.parametrize("flag", choices.CHOICES)
 
 
-@pytest.mark.parametrize(("flag", "name"), ENTRIES)
-def test_every_name_is_found(flag: str, name: str) -> None:
-    assert pick(flag, choices.CHOICES[flag], name) is choices.CHOICES[flag][name]
-    detects = args.FLAGS.by_name[flag.replace("-", "_")].task == "detect"
-    more = {"task": "detect"} if detects else {"view": "chart"} if name in choices.VISION else {}
-    choices.settle(args.resolve({**more, flag.replace("-", "_"): name}))
+def settled(**given: object) -> args.Flags:
+    return choices.settle(args.resolve(given))
 
 
-@pytest.mark.parametrize("asked", [{"test": True}, {"resume": "best"}, {"explain": "gradcam"}], ids=str)
-def test_a_run_that_is_there_knows_its_view(asked: dict[str, object]) -> None:
-    name = next(iter(choices.VISION))
-    assert choices.settle(args.resolve({"model_name": name, **asked})).view == "signal"  # until its config is read
-    with pytest.raises(UsageError, match="is a network for charts"):
-        choices.settle(args.resolve({"model_name": name}))
+@every_choice
+def test_every_name_is_found_and_suggested_where_it_is_mistyped(flag: str) -> None:
+    known, key = choices.CHOICES[flag], flag.replace("-", "_")
+    for name in known:
+        assert pick(flag, known, name) is known[name]
+        view = {"view": "chart"} if name in choices.VISION else {}
+        settled(**({"task": "detect"} if args.FLAGS.by_name[key].task == "detect" else view), **{key: name})
+        with pytest.raises(UsageError) as caught:
+            pick(flag, known, name + "_")
+        assert caught.value.hint.split(" or ")[0] == name
 
 
-@pytest.mark.parametrize("flag", choices.CHOICES)
+@every_choice
 def test_an_unknown_name_is_quoted_and_the_known_ones_are_listed(flag: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"unknown --{flag} 'zzz'")) as caught:
-        choices.settle(args.resolve({flag.replace("-", "_"): "zzz"}))
+        settled(**{flag.replace("-", "_"): "zzz"})
     assert all(name in caught.value.what for name in choices.CHOICES[flag])
     assert caught.value.hint in choices.CHOICES[flag]
 
 
-@pytest.mark.parametrize(("flag", "name"), ENTRIES)
-def test_a_mistyped_name_is_suggested(flag: str, name: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        pick(flag, choices.CHOICES[flag], name + "_")
-    assert caught.value.hint.split(" or ")[0] == name
+@pytest.mark.parametrize("asked", [{"test": True}, {"resume": "best"}, {"explain": "gradcam"}], ids=str)
+def test_a_command_on_a_run_takes_its_view_from_the_run(asked: dict[str, object]) -> None:
+    name = next(iter(choices.VISION))
+    assert settled(model_name=name, **asked).view == "signal"  # until its config is read
+    with pytest.raises(UsageError, match="is a network for charts"):
+        settled(model_name=name)
 
 
-@pytest.mark.parametrize("what", choices.TABLES)
-def test_list_prints_every_name_of_its_choice(what: str) -> None:
-    assert choices.names(what) == list(choices.TABLES[what])
-    assert what in next(action.help for action in args.FLAGS.parser._actions if action.dest == "list")
-
-
-def test_an_unknown_list_is_a_usage_error() -> None:
+def test_list_prints_every_name_of_its_choice() -> None:
+    (listed,) = (action.help for action in args.FLAGS.parser._actions if action.dest == "list")
+    for what, table in choices.TABLES.items():
+        assert choices.names(what) == list(table)
+        assert what in listed
     with pytest.raises(UsageError, match="datasets, models"):
         choices.names("model")
 
 
-@pytest.mark.parametrize("name", choices.MODELS)
-def test_the_task_is_what_the_network_is_for_and_decides_what_was_left_open(name: str) -> None:
-    flags = choices.settle(args.resolve({"model_name": name, "view": "chart" if name in choices.VISION else "signal"}))
-    assert name in choices.NETWORKS[flags.task]
-    defaults = choices.task_defaults(flags.task)
-    assert {key: getattr(flags, key) for key in defaults} == defaults | {"model_name": name}
+def test_the_task_is_that_of_the_network_and_decides_the_flags_that_were_left_open() -> None:
+    for name in choices.MODELS:
+        flags = settled(model_name=name, view="chart" if name in choices.VISION else "signal")
+        assert name in choices.NETWORKS[flags.task]
+        defaults = choices.task_defaults(flags.task)
+        assert {key: getattr(flags, key) for key in defaults} == defaults | {"model_name": name}
+    for task, networks in choices.NETWORKS.items():
+        assert settled(task=task).model_name in networks
+        for name in choices.MODELS.keys() - networks:
+            with pytest.raises(UsageError, match=f"{name} is not a network for --task {task}"):
+                settled(task=task, model_name=name)
 
 
-@pytest.mark.parametrize("task", choices.NETWORKS)
-def test_a_task_has_a_network_of_its_own_and_refuses_those_of_others(task: str) -> None:
-    assert choices.settle(args.resolve({"task": task})).model_name in choices.NETWORKS[task]
-    for name in choices.MODELS.keys() - choices.NETWORKS[task]:
-        with pytest.raises(UsageError, match=f"{name} is not a network for --task {task}"):
-            choices.settle(args.resolve({"task": task, "model_name": name}))
-
-
-@pytest.mark.parametrize(
-    "given", [{"sampler": "equal"}, {"class_balance": "equal"}, {"class_weights": "1,2"}, {"confusion_video": "gif"}]
-)
-def test_what_weighs_classes_is_not_for_a_detector(given: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="is only valid with --task classify"):
-        choices.settle(args.resolve({"task": "detect", **given}))
-
-
-@pytest.mark.parametrize("given", [{"normal_class": "N"}, {"baseline": "pca"}, {"threshold": "sd:3"}])
-def test_what_is_for_a_detector_is_not_for_a_classifier(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"is only valid with --task detect.*--task detect, or leave it out"):
-        choices.settle(args.resolve(given))
-    assert choices.settle(args.resolve({"task": "detect", **given}))
+def test_a_flag_of_one_task_is_refused_by_the_other() -> None:
+    of_classes = {"sampler": "equal", "class_balance": "equal", "class_weights": "1,2", "confusion_video": "gif"}
+    for key, value in of_classes.items():
+        with pytest.raises(UsageError, match="is only valid with --task classify"):
+            settled(task="detect", **{key: value})
+    for key, value in {"normal_class": "N", "baseline": "pca", "threshold": "sd:3"}.items():
+        with pytest.raises(UsageError, match=r"is only valid with --task detect.*--task detect, or leave it out"):
+            settled(**{key: value})
+        assert settled(task="detect", **{key: value})

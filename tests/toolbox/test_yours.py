@@ -38,30 +38,25 @@ class Mine(nn.Module):
         {}
 """
 FORWARDS = {
-    "too many columns": (
-        "return self.head(x[:, 0])[:, :3]",
-        r"gives \(2, 3\) for 2 rows in training, it must give \(2, 5\)",
-    ),
-    "a tuple": ("return self.head(x[:, 0]), x", "gives no tensor but a tuple"),
-    "another batch": ("return self.head(x[:2, 0])", r"gives \(2, 5\) for 3 rows in training, it must give \(3, 5\)"),
-    "one row alone": ("return self.head(x[:, 0]).mean(0)", r"gives \(5,\) for 2 rows"),
-    "whole numbers": ("return self.head(x[:, 0]).round().long()", "gives int64 numbers"),
-    "other in a test": ("out = self.head(x[:, 0]); return out if self.training else out.softmax(1)[0]", "in a test"),
+    "return self.head(x[:, 0])[:, :3]": r"gives \(2, 3\) for 2 rows in training, it must give \(2, 5\)",
+    "return self.head(x[:, 0]), x": "gives no tensor but a tuple",
+    "return self.head(x[:2, 0])": r"gives \(2, 5\) for 3 rows in training, it must give \(3, 5\)",
+    "return self.head(x[:, 0]).mean(0)": r"gives \(5,\) for 2 rows",
+    "return self.head(x[:, 0]).round().long()": "gives int64 numbers",
+    "out = self.head(x[:, 0]); return out if self.training else out.softmax(1)[0]": "in a test",
 }
 
 
-@pytest.mark.parametrize("how", FORWARDS)
-def test_a_network_of_ones_own_that_answers_otherwise_is_named_before_it_is_trained(tmp_path: Path, how: str) -> None:
-    body, says = FORWARDS[how]
-    network = module(tmp_path / "mine.py", NETWORK.format(body))["Mine"]()
-    state = torch.get_rng_state()
-    with pytest.raises(OwnPartError, match=f"your network mine .*{says}") as refused:
+@pytest.mark.parametrize("body", FORWARDS)
+def test_a_network_with_other_outputs_is_named_before_it_is_trained(tmp_path: Path, body: str) -> None:
+    network, state = module(tmp_path / "mine.py", NETWORK.format(body))["Mine"](), torch.get_rng_state()
+    with pytest.raises(OwnPartError, match=f"your network mine .*{FORWARDS[body]}") as refused:
         check_own(network, "mine", make_spec(), reconstructs=False)
     assert f"{tmp_path / 'mine.py'}, line 7" in str(refused.value)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_network_of_ones_own_that_is_sound_is_left_as_it_was(tmp_path: Path) -> None:
+def test_a_sound_network_is_left_as_it_was(tmp_path: Path) -> None:
     network = module(tmp_path / "mine.py", NETWORK.format("return self.head(x[:, 0])"))["Mine"]()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     check_own(network, "mine", make_spec(), reconstructs=False)
@@ -85,48 +80,41 @@ def load() -> None:
     """Stands for the user's function."""
 
 
-WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "nothing": (lambda: None, "it returns NoneType, it must return loaders.base.Data"),
-    "other samples": (lambda: data(samples=90), r"train.x is (20, 1, 187) float32, by its spec it must be (20, "
-                                                r"1, 90) float32"),
-    "more leads": (lambda: data(channels=2), "spec has 1 leads, it must have 2"),
-    "float64": (lambda: data(split(x=np.zeros((20, 1, 187)))), "train.x is (20, 1, 187) float64"),
-    "labels NaN": (lambda: data(split(y=np.full(20, np.nan))), "train.y is float64, labels must be whole numbers"),
-    "a label too many": (lambda: data(split(y=np.arange(20))), "train.y goes from 0 to 19, the classes are 0 to 4"),
-    "fewer labels": (lambda: data(split(record=np.full(7, ""))), "train.record has the shape (7,), it must be (20,)"),
-    "samples NaN": (lambda: data(split(x=np.full((20, 1, 187), np.nan, np.float32))), "train.x is not finite, "
-                                                                                      "first in row 0"),
-    "no rows": (lambda: data(split(0, y=np.empty(0, int))), "train has no row"),
-    "a list": (lambda: data([1, 2]), "train is list, it must be rows"),
-    "a class twice": (lambda: data(classes=("a",) * 5), "spec has 5 classes, it must have 1"),
-    "no rate": (lambda: data(rate_hz=0), "spec.rate_hz is 0, it must be above 0"),
-}  # fmt: skip
+NAN = np.full((20, 1, 187), np.nan, np.float32)
+SHAPE = "train.x is (20, 1, 187) float32, by its spec it must be (20, 1, 90) float32"
+WRONG: dict[str, Callable[[], object]] = {
+    "it returns NoneType, it must return loaders.base.Data": lambda: None,
+    SHAPE: lambda: data(samples=90),
+    "spec has 1 leads, it must have 2": lambda: data(channels=2),
+    "train.x is (20, 1, 187) float64": lambda: data(split(x=np.zeros((20, 1, 187)))),
+    "train.y is float64, labels must be whole numbers": lambda: data(split(y=np.full(20, np.nan))),
+    "train.y goes from 0 to 19, the classes are 0 to 4": lambda: data(split(y=np.arange(20))),
+    "train.record has the shape (7,), it must be (20,)": lambda: data(split(record=np.full(7, ""))),
+    "train.x is not finite, first in row 0": lambda: data(split(x=NAN)),
+    "train has no row": lambda: data(split(0, y=np.empty(0, int))),
+    "train is list, it must be rows": lambda: data([1, 2]),
+    "spec has 5 classes, it must have 1": lambda: data(classes=("a",) * 5),
+    "spec.rate_hz is 0, it must be above 0": lambda: data(rate_hz=0),
+}
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_a_dataset_of_ones_own_that_is_not_what_it_states_is_named(what: str) -> None:
-    made, says = WRONG[what]
+@pytest.mark.parametrize("says", WRONG)
+def test_a_dataset_that_does_not_fit_its_spec_is_named(says: str) -> None:
     with pytest.raises(DataError) as refused:
-        agreement.checked(made(), "mine", load)
+        agreement.checked(WRONG[says](), "mine", load)
     assert str(refused.value).startswith("your dataset mine: ")
     assert says in str(refused.value)
     assert f"{__file__}, line {load.__code__.co_firstlineno}" in str(refused.value)
 
 
-def test_its_test_rows_are_looked_at_when_they_are_opened() -> None:
+def test_the_test_rows_of_a_dataset_are_checked_when_they_are_opened() -> None:
     checked = agreement.checked(data(test=split(y=np.full(20, 9))), "mine", load)
     with pytest.raises(DataError, match=r"test.y goes from 9 to 9"):
         checked.test  # noqa: B018
     assert len(agreement.checked(data(), "mine", load).test) == 20
 
 
-def seen(error: Exception) -> CommanderError:
-    return errors.unforeseen(error)
-
-
-def test_a_fault_below_a_call_of_the_program_is_theirs_though_a_helper_of_the_program_raises_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_below_their_call_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = """
         def load(root, **how):
             return splits.stratified(None, 3, 1)
@@ -140,19 +128,23 @@ def test_a_fault_below_a_call_of_the_program_is_theirs_though_a_helper_of_the_pr
             monkeypatch.setitem(DATASETS, "mine", Dataset(theirs[name], "of their own"))
             get_data("mine", tmp_path)
         except Exception as error:
-            told = str(seen(error))
+            told = str(errors.unforeseen(error))
         assert told.startswith("your mine.py failed, ")
         assert f"({tmp_path / 'mine.py'}, line {line}). Try: mend it there" in told
 
 
-def test_a_fault_of_the_program_is_the_programs() -> None:
+def test_a_fault_of_the_program_is_the_programs_and_a_broken_module_theirs(tmp_path: Path) -> None:
     with pytest.raises(TypeError) as found:
         splits.stratified(None, 3, 1)
-    assert str(seen(found.value)).startswith("a fault of the program, ")
-    assert type(seen(found.value)) is CommanderError
+    error = errors.unforeseen(found.value)
+    assert (type(error), str(error).startswith("a fault of the program, ")) == (CommanderError, True)
+    with pytest.raises(SyntaxError) as broken:
+        module(tmp_path / "mine.py", "x = 1\nclass Mine(\n")
+    says = f"your mine.py failed, SyntaxError: '(' was never closed ({tmp_path / 'mine.py'}, line 2)"
+    assert says in str(errors.unforeseen(broken.value))
 
 
-def test_what_comes_with_the_program_is_what_the_tree_lists() -> None:
+def test_the_list_of_shipped_files_is_the_tree_of_the_documentation() -> None:
     """A new file of the program is a line in toolbox/shipped.txt, and in the tree of docs/architecture.md."""
     listed = (ROOT / "toolbox" / "shipped.txt").read_text().split()
     assert listed == sorted(set(listed))
@@ -161,11 +153,3 @@ def test_what_comes_with_the_program_is_what_the_tree_lists() -> None:
     }
     assert set(listed) <= there
     assert files_of_the_tree() & there <= {*listed}
-
-
-def test_a_module_of_theirs_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SyntaxError) as found:
-        module(tmp_path / "mine.py", "x = 1\nclass Mine(\n")
-    assert f"your mine.py failed, SyntaxError: '(' was never closed ({tmp_path / 'mine.py'}, line 2)" in str(
-        seen(found.value)
-    )

@@ -1,4 +1,4 @@
-"""What is drawn, in which blocks, and what an interval is of."""
+"""The bootstrap: its draws, their blocks and units, and the intervals."""
 
 import numpy as np
 import pytest
@@ -41,10 +41,7 @@ def test_no_two_units_have_no_interval(count: int) -> None:
     spread = intervals.replicated(lambda drawn: {"share": drawn.sum(1)}, intervals.draws(count))["share"]
     assert spread.shape == (0,)
     assert np.isnan(intervals.percentile_interval(spread)).all()
-
-
-def test_an_interval_is_of_the_replicates_that_are_defined() -> None:
-    assert intervals.percentile_interval(np.array([np.nan, 1, 1])) == [1, 1]
+    assert intervals.percentile_interval(np.array([np.nan, 1, 1])) == [1, 1]  # of the replicates that are defined
 
 
 @pytest.mark.parametrize(("count", "lacks"), [(9, "9 rows"), (10, "")])
@@ -58,15 +55,10 @@ def test_few_rows_have_no_interval_and_the_count_is_the_reason(count: int, lacks
     assert (ends["still"], lacking["still"]) == (None, lacks or "no spread")
 
 
-def test_rows_are_of_records_where_all_name_theirs_and_share_them() -> None:
+def test_units_are_records_where_every_row_names_one_and_several_share_it() -> None:
     assert intervals.several_rows_a_record(np.array(["a", "b", "a"]))
-    assert not intervals.several_rows_a_record(np.array(["a", "b", "c"]))
-    assert not intervals.several_rows_a_record(np.array(["a", "", "a"]))
-    assert not intervals.several_rows_a_record(np.array([], str))
-
-
-def test_units_are_records_or_rows_where_no_record_is_known() -> None:
-    unit, what = intervals.units(np.array(["b", "a", "b"]))
-    assert (unit.tolist(), what) == ([1, 0, 1], "records")
-    unit, what = intervals.units(np.array(["", "", ""]))
-    assert (unit.tolist(), what) == ([0, 1, 2], "rows")
+    for apart in (["a", "b", "c"], ["a", "", "a"], []):
+        assert not intervals.several_rows_a_record(np.array(apart, str))
+    for record, units in ((["b", "a", "b"], ([1, 0, 1], "records")), (["", "", ""], ([0, 1, 2], "rows"))):
+        unit, kind = intervals.units(np.array(record))
+        assert (unit.tolist(), kind) == units

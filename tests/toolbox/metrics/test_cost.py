@@ -1,4 +1,4 @@
-"""What a network costs: its work against formulas by hand, its file against a real one, and where the figures go."""
+"""The cost of a network: its work against formulas and published figures, its file, and its times in the report."""
 
 import json
 import re
@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 import args
-import commander
-from helpers.commands import SHORT
-from helpers.data import BIG, ROOT, make_spec, spec_for
+from helpers.commands import on
+from helpers.data import ROOT, by_kind, make_spec, spec_for
 from loaders.base import DataSpec
 from models import MODELS, VISION, get_model
 from toolbox.metrics import cost
@@ -43,7 +42,6 @@ LAYERS = {
     ),
     "norms and activations": (nn.Sequential(nn.BatchNorm1d(3), nn.GELU(), nn.MaxPool1d(2)), (1, 3, 40), 0),
 }
-every_network = pytest.mark.parametrize("name", [name for name in MODELS if name not in BIG])
 PUBLISHED = {  # billions for 1,000 classes, as torchvision states them
     "resnet18": 1.81,
     "resnet50": 4.09,
@@ -57,8 +55,7 @@ PUBLISHED = {  # billions for 1,000 classes, as torchvision states them
 
 
 def empty(name: str) -> tuple[nn.Module, DataSpec]:
-    """The network without its weights, which its work does not depend on, and its rows: of vision charts of 224
-    pixels."""
+    """The network without its weights, which its work does not depend on; for charts of 224 pixels or beats."""
     spec = make_spec(image=(224, 224) if name in VISION else None)
     with torch.device("meta"):
         return get_model(name, spec), spec
@@ -70,26 +67,14 @@ def test_the_work_of_a_layer_is_that_of_its_formula(layer: str) -> None:
     assert cost.count(model, [torch.rand(shape)]) == expected
 
 
-def test_attention_that_is_fused_where_nothing_is_trained_is_counted_whole() -> None:
+def test_attention_that_is_fused_in_a_test_is_counted_whole() -> None:
     attention = nn.MultiheadAttention(D, 4, batch_first=True)
     assert cost.count(attention, [torch.rand(1, N, D)] * 3) == ATTENTION
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_the_work_of_the_transformer_is_that_of_the_paper() -> None:
-    tokens, width, layers = 188, 192, 6
-    a_layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 8 * tokens * width**2
-    expected = 187 * width + layers * a_layer + width**2 + 5 * width
-    assert cost.size_and_work(get_model("ecgformer", make_spec()), make_spec())["macs"] == expected
-
-
-def test_the_work_of_a_recurrent_network_has_its_norm_and_its_mean_over_time() -> None:
-    cells, means, head = 187 * 4 * 100 * (1 + 100), 187 * (1 + 1 + 100), 100 * 5
-    assert cost.size_and_work(get_model("lstm_1", make_spec()), make_spec())["macs"] == cells + means + head
-
-
-@every_network
-def test_size_and_work_are_the_same_twice_and_leave_the_network_and_chance_as_they_were(name: str) -> None:
+@pytest.mark.parametrize("name", by_kind(MODELS))
+def test_size_and_work_are_exact_and_change_no_state(name: str, tmp_path: Path) -> None:
     model, spec = get_model(name, spec_for(name)), spec_for(name)
     next(iter(model.children())).eval()  # as one that is frozen
     modes, chance = [part.training for part in model.modules()], torch.get_rng_state()
@@ -97,45 +82,40 @@ def test_size_and_work_are_the_same_twice_and_leave_the_network_and_chance_as_th
     first = cost.size_and_work(model, spec)
     assert first == cost.size_and_work(model, spec)
     assert first.keys() == EXACT
-    assert first["macs"] > 0
+    assert 0 < 3 * first["macs"] == cost.count(model, cost.inputs(spec, 3))
     assert modes == [part.training for part in model.modules()]
     assert torch.equal(chance, torch.get_rng_state())
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
-
-
-@every_network
-def test_work_grows_with_the_rows_and_the_file_is_as_large_as_one_that_is_written(name: str, tmp_path: Path) -> None:
-    model, spec = get_model(name, spec_for(name)), spec_for(name)
-    assert cost.count(model, cost.inputs(spec, 3)) == 3 * cost.count(model, cost.inputs(spec, 1))
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     written = (tmp_path / "weights.pth").stat().st_size
-    assert abs(cost.file_bytes(model) - written) <= 1024  # a file's name stands in it once a tensor
+    assert abs(cost.file_bytes(model) - written) <= 1024  # the file's name stands in it once a tensor
     assert cost.file_bytes(model) > 4 * sum(p.numel() for p in model.parameters())
 
 
-def test_what_is_frozen_is_a_parameter_and_not_trained() -> None:
-    model = get_model("cnn1d_3", make_spec())
+def test_frozen_parameters_are_counted_apart_and_members_of_a_committee_together() -> None:
+    spec, model = make_spec(), get_model("cnn1d_3", make_spec())
+    three = cost.size_and_work(get_model("cnn1d_3", spec, members=3), spec)
+    one = cost.size_and_work(model, spec)
+    assert [three[name] for name in ("parameters", "macs")] == [3 * one[name] for name in ("parameters", "macs")]
     model.requires_grad_(False)
     model.head.requires_grad_(True)
-    counted = cost.size_and_work(model, make_spec())
-    assert counted["parameters"] == 4789
-    assert counted["trainable_parameters"] == sum(p.numel() for p in model.head.parameters())
+    counted = cost.size_and_work(model, spec)
+    head = sum(p.numel() for p in model.head.parameters())
+    assert (counted["parameters"], counted["trainable_parameters"]) == (4789, head)
 
 
-def test_inputs_are_what_networks_get_features_and_pictures_too() -> None:
+def test_inputs_are_samples_features_and_pictures() -> None:
     spec = make_spec(channels=2)
+    fused = replace(spec, features=("a", "b"))
     assert [each.shape for each in cost.inputs(spec, 3)] == [(3, 2, 187)]
-    assert [each.shape for each in cost.inputs(replace(spec, features=("a", "b")), 3)] == [(3, 2, 187), (3, 2)]
+    assert [each.shape for each in cost.inputs(fused, 3)] == [(3, 2, 187), (3, 2)]
     assert [each.shape for each in cost.inputs(replace(spec, image=(32, 48)), 1)] == [(1, 3, 32, 48)]
-    fused = get_model("cnn1d_3", replace(spec, features=("a", "b")))
-    plain = get_model("cnn1d_3", spec)
-    assert (
-        cost.size_and_work(fused, replace(spec, features=("a", "b")))["macs"] != cost.size_and_work(plain, spec)["macs"]
-    )
+    macs = [cost.size_and_work(get_model("cnn1d_3", of), of)["macs"] for of in (spec, fused)]
+    assert macs[0] != macs[1]
 
 
-def test_the_first_times_are_left_out_and_there_are_enough_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_times_are_left_out_and_enough_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     taken = cost.seconds(lambda: calls.append(1), torch.device("cpu"))
     assert len(taken) == cost.MOST == len(calls) - cost.WARM_UPS
@@ -143,51 +123,25 @@ def test_the_first_times_are_left_out_and_there_are_enough_of_them(monkeypatch: 
     assert len(cost.seconds(lambda: None, torch.device("cpu"))) == cost.FEWEST
 
 
-def test_times_say_what_they_were_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_reported_on_request(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "ENOUGH_S", -1.0)
-    spec, model = make_spec(), get_model("cnn1d_3", make_spec())
-    measured = cost.times(model, spec, batch_size=7)
-    low, high = measured["latency_p10_ms"], measured["latency_p90_ms"]
-    assert 0 < low <= measured["latency_ms"] <= high
+    exact = json.loads((copied_run / "results.json").read_text())["cost"]
+    assert exact.keys() == EXACT
+    ended = on(copied_run, "--dataset", "synth", "--test", "--cost")
+    assert ended.code == 0, ended.err
+    measured = json.loads((copied_run / "results.json").read_text())["cost"]
+    assert measured | exact == measured
+    assert 0 < measured["latency_p10_ms"] <= measured["latency_ms"] <= measured["latency_p90_ms"]
     assert measured["rows_per_s"] > 0
-    facts = {name: measured[name] for name in ("batch_size", "threads", "dtype", "torch")}
-    assert facts == {
-        "batch_size": 7,
-        "threads": torch.get_num_threads(),
-        "dtype": "float32",
-        "torch": torch.__version__,
-    }
+    facts = tuple(measured[name] for name in ("batch_size", "threads", "dtype", "torch"))
+    assert facts == (128, torch.get_num_threads(), "float32", torch.__version__)
     assert measured["device"] == cost.device_name(torch.device("cpu")) != ""
-    exact, times = tables.of_costs(cost.size_and_work(model, spec) | measured)
-    assert exact == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
-    assert "in batches of 7; " in times
-
-
-def test_results_have_what_is_exact_always_and_what_is_measured_where_it_is_asked_for(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cost, "ENOUGH_S", -1.0)
-    assert commander.main([*SHORT, "--epochs", "1", "--root-dir", str(root)]) == 0
-    run = root / "synth" / "runs" / "synth_cnn1d_3_1"
-    assert json.loads((run / "results.json").read_text())["cost"].keys() == EXACT
-    again = ["--dataset", "synth", "--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", str(root)]
-    again += ["--cost"]
-    assert commander.main(again) == 0
-    measured = json.loads((run / "results.json").read_text())["cost"]
-    assert measured.keys() > EXACT | {"latency_ms", "rows_per_s"}
-    assert measured["batch_size"] == 128
-    assert "\n".join(tables.of_costs(measured)) in (run / "pred" / "report.txt").read_text()
-
-
-def test_a_run_that_goes_on_may_be_measured() -> None:
-    assert args.FLAGS.changed({"cost": True}, {"cost": False}) == {}
-    assert args.FLAGS.by_name["cost"].kept  # so that a grid may say it
-
-
-def test_a_committee_costs_what_its_members_cost() -> None:
-    spec = make_spec()
-    one, three = (cost.size_and_work(get_model("cnn1d_3", spec, members=members), spec) for members in (1, 3))
-    assert [three[name] for name in ("parameters", "macs")] == [3 * one[name] for name in ("parameters", "macs")]
+    size, times = tables.of_costs(measured)
+    assert size == "cost: 4,789 parameters (4,789 trained), 23.4 kB, 0.11 million multiply-accumulates a row"
+    assert "in batches of 128; " in times
+    assert f"{size}\n{times}" in (copied_run / "pred" / "report.txt").read_text()
+    assert args.FLAGS.changed({"cost": True}, {"cost": False}) == {}  # a run that goes on may be measured
+    assert args.FLAGS.by_name["cost"].kept  # so that a grid can ask for it
 
 
 def test_the_table_of_the_documentation_is_what_every_network_costs() -> None:
@@ -196,18 +150,11 @@ def test_the_table_of_the_documentation_is_what_every_network_costs() -> None:
     assert {name for name, *_ in rows} == set(MODELS)
     for name, parameters, work, file in rows:
         model, spec = empty(name) if name in VISION else (get_model(name, make_spec()), make_spec())
-        size, x = (
-            sum(each.numel() for each in model.parameters()),
-            cost.inputs(spec, 1, next(model.parameters()).device),
-        )
-        assert (parameters, work) == (f"{size:,}", f"{cost.count(model, x):,}"), name
+        size = sum(each.numel() for each in model.parameters())
+        counted = cost.count(model, cost.inputs(spec, 1, next(model.parameters()).device))
+        assert (parameters, work) == (f"{size:,}", f"{counted:,}"), name
         assert MODELS[name].parameters == size, name
         assert 4 * size < 1000 * float(file.replace(",", "")) < 4.3 * size + 32_000, name
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_work_of_a_network_for_charts_is_what_is_published(name: str) -> None:
-    model, spec = empty(name)
-    head = 995 * next(part for part in model.head.modules() if isinstance(part, nn.Linear)).in_features
-    counted = cost.count(model, cost.inputs(spec, 1, "meta")) + head
-    assert counted / 1e9 == pytest.approx(PUBLISHED[name], abs=0.006)
+        if name in PUBLISHED:
+            head = 995 * next(part for part in model.head.modules() if isinstance(part, nn.Linear)).in_features
+            assert (counted + head) / 1e9 == pytest.approx(PUBLISHED[name], abs=0.006), name

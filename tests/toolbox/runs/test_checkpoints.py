@@ -20,13 +20,8 @@ CPU = torch.device("cpu")
 
 
 def state(epoch: int = 3, **more: Any) -> dict[str, Any]:
-    return {
-        "model": {"w": torch.arange(40.0) + epoch},
-        "epoch": epoch,
-        "best": None,
-        "history": [{"loss": 0.5}],
-        **more,
-    }
+    model = {"w": torch.arange(40.0) + epoch}
+    return {"model": model, "epoch": epoch, "best": None, "history": [{"loss": 0.5}], **more}
 
 
 def write(path: Path, content: Any) -> Path:
@@ -55,7 +50,7 @@ class Payload:
         return open, (str(self.path), "w")
 
 
-def test_the_latest_every_fifth_and_the_best_are_kept(tmp_path: Path) -> None:
+def test_the_latest_every_fifth_and_the_best_are_kept_and_of_a_stop_the_latest(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for epoch in range(1, 12):
         checkpoints.save(run, state(epoch), is_best=epoch in (2, 7), epoch_done=True)
@@ -66,14 +61,12 @@ def test_the_latest_every_fifth_and_the_best_are_kept(tmp_path: Path) -> None:
         "checkpoint_epoch10.pth.tar": 10,
         "model_best.pth.tar": 7,
     }
+    (tmp_path / "stopped").mkdir()
+    checkpoints.save(RunFolder(tmp_path / "stopped"), state(5), is_best=True, epoch_done=False)
+    assert [path.name for path in (tmp_path / "stopped").iterdir()] == ["checkpoint.pth.tar"]
 
 
-def test_a_stop_within_an_epoch_writes_the_latest_alone(tmp_path: Path) -> None:
-    checkpoints.save(RunFolder(tmp_path), state(5), is_best=True, epoch_done=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth.tar"]
-
-
-def test_what_the_latest_says_was_the_best_is_on_the_disk_before_it(tmp_path: Path) -> None:
+def test_the_best_is_written_before_the_latest_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pth.tar").mkdir()  # so that writing the latest fails
     with pytest.raises(ResourceError, match="cannot write"):
         checkpoints.save(RunFolder(tmp_path), state(5), is_best=True, epoch_done=True)
@@ -92,7 +85,7 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", ["archive", "bare pickle"])
-def test_a_malicious_file_is_refused_and_nothing_of_it_runs(tmp_path: Path, container: str) -> None:
+def test_a_malicious_file_is_refused_and_no_code_of_it_runs(tmp_path: Path, container: str) -> None:
     mark, path = tmp_path / "it ran", tmp_path / "checkpoint.pth.tar"
     content = {"format": 1, **state(extra=Payload(mark))}
     if container == "archive":
@@ -106,77 +99,60 @@ def test_a_malicious_file_is_refused_and_nothing_of_it_runs(tmp_path: Path, cont
     assert mark.exists(), "the payload is a dud, so that nothing was tested"
 
 
-def test_objects_of_classes_are_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"more than tensors and plain values.*nothing of it was run"):
-        checkpoints.load(write(tmp_path / "x.pth.tar", {"format": 1, **state(model=nn.Linear(1, 1))}))
-
-
-@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
-def test_a_truncated_or_empty_file_is_a_checkpoint_error(tmp_path: Path, share: float) -> None:
+def test_a_damaged_file_is_a_checkpoint_error(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth.tar", {"format": 1, **state()})
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(CheckpointError, match="is damaged") as caught:
-        checkpoints.load(path)
-    assert str(path) in str(caught.value)
+    for share in (0, 0.01, 0.5, 0.99):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(CheckpointError, match="is damaged") as caught:
+            checkpoints.load(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(whole)  # a small file that would unpack to a large one
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "y", "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match="damaged: its members are not as they were written"):
+        checkpoints.load(tmp_path / "y")
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth.tar", {"format": 1, **state()})
     whole, refused = path.read_bytes(), 0
     expected = repr(checkpoints.load(path))
-    for place in range(0, len(whole), 3):
+    for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             assert repr(checkpoints.load(path)) == expected, place
         except CheckpointError:
             refused += 1
-    assert refused > 200
+    assert refused > 90
 
 
-@pytest.mark.parametrize(
-    "content", [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)]
-)
-def test_a_foreign_file_is_a_checkpoint_error(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
-        checkpoints.load(write(tmp_path / "x.pth.tar", content))
+FOREIGN = [{"state_dict": {}}, [1, 2], {"model": {}}, {"format": "x", "model": {}}, torch.zeros(3)]
+NEWER = checkpoints.FORMAT + 1
 
 
-def test_a_small_file_that_would_unpack_to_a_large_one_is_refused(tmp_path: Path) -> None:
-    stored, path = write(tmp_path / "x.pth.tar", {"format": 1, **state()}), tmp_path / "compressed.pth.tar"
-    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in source.namelist():
-            target.writestr(name, source.read(name))
-    with pytest.raises(CheckpointError, match="damaged: its members are not as they were written"):
-        checkpoints.load(path)
-
-
-def test_a_newer_format_names_both_versions(tmp_path: Path) -> None:
-    newer = checkpoints.FORMAT + 1
-    with pytest.raises(CheckpointError, match=f"has format {newer}, this program reads up to {checkpoints.FORMAT}"):
-        checkpoints.load(write(tmp_path / "x.pth.tar", {"format": newer, **state()}))
-
-
-def test_a_folder_or_a_missing_file_is_a_checkpoint_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_of_this_format_is_named(tmp_path: Path) -> None:
+    refused = [(content, "not a checkpoint of this program") for content in FOREIGN]
+    reads = f"has format {NEWER}, this program reads up to {checkpoints.FORMAT}"
+    of_a_class = r"more than tensors and plain values.*nothing of it was run"
+    refused += [({"format": NEWER, **state()}, reads), ({"format": 1, **state(model=nn.Linear(1, 1))}, of_a_class)]
+    for content, says in refused:
+        with pytest.raises(CheckpointError, match=says):
+            checkpoints.load(write(tmp_path / "x.pth.tar", content))
     for path in (tmp_path, tmp_path / "missing.pth.tar"):
         with pytest.raises(CheckpointError, match="cannot be read"):
             checkpoints.load(path)
 
 
-def test_weights_of_the_same_model_are_taken_over() -> None:
+def test_weights_of_the_same_model_are_loaded_and_those_of_another_named() -> None:
     one, other = nn.Linear(3, 2), nn.Linear(3, 2)
     checkpoints.load_weights(other, one.state_dict(), "here")
     assert torch.equal(one.weight, other.weight)
-
-
-def test_weights_of_another_model_are_refused_with_the_keys_and_shapes_that_differ() -> None:
-    model = nn.Linear(3, 2)
-    before = model.weight.clone()
-    with pytest.raises(
-        CheckpointError, match=r"weight is \(5, 3\), the model has \(2, 3\).*bias is missing.*gain is not in"
-    ):
-        checkpoints.load_weights(model, {"weight": torch.zeros(5, 3), "gain": torch.zeros(1)}, "here")
-    assert torch.equal(model.weight, before)
+    says = r"weight is \(5, 3\), the model has \(2, 3\).*bias is missing.*gain is not in"
+    with pytest.raises(CheckpointError, match=says):
+        checkpoints.load_weights(other, {"weight": torch.zeros(5, 3), "gain": torch.zeros(1)}, "here")
+    assert torch.equal(one.weight, other.weight)
 
 
 def test_a_full_disk_leaves_the_checkpoints_before_and_no_temporary_file(tmp_path: Path) -> None:

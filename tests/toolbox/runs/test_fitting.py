@@ -1,9 +1,7 @@
-"""No checkpoint that is not sound, or not of its run, is used: every value in it, replaced by odd ones, is named and
-refused."""
+"""A checkpoint with odd values, or of another run, is refused: every value in it is replaced and must be named."""
 
 import copy
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,27 +68,21 @@ def is_lawful(path: tuple, value: Any) -> bool:
     if path == ("scheduler", "best"):
         return isinstance(value, int | float) and (value == -1 or value == float("-inf"))
     if path[0] == "history":
-        side = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
+        split = len(path) == 3 and path[2] in ("train", "val") and isinstance(value, dict)
         known = path[3:4] != ("confusion_matrix",) or (path[4:] == () and value is None)
         figure = len(path) == 4 or (len(path) == 3 and path[2] in folder.TIMES)
-        return side or path[3:4] == ("per_class",) or (figure and known and number)
+        return split or path[3:4] == ("per_class",) or (figure and known and number)
     if path[:2] == ("optimizer", "state"):
         return len(path) == 2 and value == {}
     return path[0] == "optimizer" and path[-1] == "lr" and isinstance(value, int) and value == 0
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {},
-        {"optimizer": "sgd", "scheduler": "ReduceLROnPlateau"},
-        {"optimizer": "adam", "scheduler": "StepLR", "step": 1},
-    ],
-    ids=["adamw, OneCycleLR", "sgd, ReduceLROnPlateau", "adam, StepLR"],
-)
-def test_every_value_of_a_checkpoint_that_is_odd_is_refused_before_any_is_used(
-    tiny: Data, flags: dict[str, Any]
-) -> None:
+FLAGS = [{}, {"optimizer": "sgd", "scheduler": "ReduceLROnPlateau"}]
+FLAGS += [pytest.param({"optimizer": "adam", "scheduler": "StepLR", "step": 1}, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_every_odd_value_in_a_checkpoint_is_refused_before_any_is_used(tiny: Data, flags: dict[str, Any]) -> None:
     state = copy.deepcopy(fit(build(tiny, **flags), 3, StopAfter(9)).state_dict())
     assert state["meter"]
     assert state["epoch"] == 1
@@ -135,15 +127,13 @@ def test_a_parameter_that_no_step_asked_for_has_no_state_and_may_lack_one(tiny: 
 
 
 WEIGHTS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = {
-    "NaN": ("features.0.weight", lambda weight: weight * torch.nan, "features.0.weight is not finite"),
-    "one infinity": ("head.bias", lambda bias: bias.index_fill(0, torch.tensor(2), torch.inf), "head.bias is "
-                                                                                               "not finite"),
+    "NaN": ("features.0.weight", lambda of: of * torch.nan, "features.0.weight is not finite"),
+    "one infinity": ("head.bias", lambda of: of.index_fill(0, torch.tensor(2), torch.inf), "head.bias is not finite"),
     "a negative variance": ("features.1.running_var", lambda of: -of - 1, "features.1.running_var is negative"),
-    "doubles": ("head.weight", lambda weight: weight.double(), "head.weight is (5, 576) float64, the model has "
-                                                               "(5, 576) float32"),
-    "sparse": ("head.bias", lambda bias: bias.to_sparse(), "head.bias is no plain tensor"),
-    "a bomb": ("head.bias", lambda bias: bias[:1].expand(10**11), "head.bias is larger than its stored bytes"),
-}  # fmt: skip
+    "doubles": ("head.weight", lambda of: of.double(), "(5, 576) float64, the model has (5, 576) float32"),
+    "sparse": ("head.bias", lambda of: of.to_sparse(), "head.bias is no plain tensor"),
+    "a bomb": ("head.bias", lambda of: of[:1].expand(10**11), "head.bias is larger than its stored bytes"),
+}
 
 
 @pytest.mark.parametrize("damage", WEIGHTS)
@@ -154,38 +144,31 @@ def test_weights_that_cannot_be_used_are_named_with_their_file_by_every_command(
         torch.save(state | {"model": state["model"] | {name: spoilt(state["model"][name])}}, copied_run / checkpoint)
     before = contents(copied_run)
     for flags in (("--test",), ("--resume", "latest", "--epochs", "3"), ("--explain", "saliency")):
-        assert_error(
-            carried_out("--model-name", "cnn1d_3", "--root-dir", copied_run.parents[2], *flags), 4, says, "pth.tar"
-        )
+        assert_error(on(copied_run, *flags), 4, says, "pth.tar")
     ended = carried_out(*SHORT, "--pretrained", copied_run.name, "--root-dir", copied_run.parents[2])
     assert_error(ended, 4, says if "model has" not in says else "float64", "model_best.pth.tar")
     assert contents(copied_run) == before
     assert len(list(copied_run.parent.iterdir())) == 1
 
 
-def test_a_state_of_the_optimizer_in_another_shape_is_an_error_and_no_crash(copied_run: Path) -> None:
+def test_a_state_of_the_optimizer_in_another_shape_is_an_error(copied_run: Path) -> None:
     path = copied_run / "checkpoint.pth.tar"
     state = torch.load(path, weights_only=True)
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
     torch.save(state, path)
-    before = contents(copied_run)
-    says = "features.0.weight: exp_avg is (1,), it must be (8, 1, 7)"
+    before, says = contents(copied_run), "features.0.weight: exp_avg is (1,), it must be (8, 1, 7)"
     assert_error(on(copied_run, "--resume", "latest", "--epochs", "3"), 4, says, str(path))
     assert contents(copied_run) == before
 
 
 def test_finite_values_whose_sum_is_not_are_sound() -> None:
-    assert (
-        checkpoints.unsound({"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)})
-        == ""
-    )
+    large = {"weight": torch.full((1000,), 3e38), "half": torch.full((9,), 6e4, dtype=torch.float16)}
+    assert checkpoints.unsound(large) == ""
     assert checkpoints.unsound({"weight": torch.tensor([3e38, 3e38, torch.nan])}) == "weight is not finite"
     assert checkpoints.unsound({"empty": torch.empty(0), "count": torch.tensor(3), "mask": torch.tensor([True])}) == ""
 
 
-def test_an_overridden_run_can_be_resumed_from_its_first_moment(
-    copied_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overridden_run_can_be_resumed_at_once(copied_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--optimizer", "sgd")
@@ -195,9 +178,7 @@ def test_an_overridden_run_can_be_resumed_from_its_first_moment(
     assert json.loads((copied_run / "logger.json").read_text())[-1]["epoch"] == 3
 
 
-def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with_a_new_optimizer(
-    copied_run: Path,
-) -> None:
+def test_a_checkpoint_from_before_an_override_is_tested_and_resumed_with_a_new_optimizer(copied_run: Path) -> None:
     state = torch.load(copied_run / "model_best.pth.tar", weights_only=True)
     ended = on(copied_run, "--resume", "latest", "--epochs", "3", "--override", "--lr", "0.0001")
     assert ended.code == 0, ended.err
@@ -210,8 +191,3 @@ def test_a_checkpoint_from_before_an_override_is_tested_and_is_gone_on_from_with
     config = json.loads((copied_run / "config.json").read_text())
     assert config["flags"]["start_epoch"] == config["overrides"][0]["after_epoch"] == state["epoch"]
     assert on(copied_run, "--resume", "latest", "--epochs", "5").code == 0
-
-
-def test_what_is_checked_is_what_was_saved(copied_run: Path, tmp_path: Path) -> None:
-    copied = shutil.copy(copied_run / "model_best.pth.tar", tmp_path)
-    assert checkpoints.load(Path(copied))["model"].keys() == torch.load(copied, weights_only=True)["model"].keys()

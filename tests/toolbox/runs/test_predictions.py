@@ -1,4 +1,4 @@
-"""What was predicted comes back from the file as it was, and the table says it in words."""
+"""Predictions come back from their file as they were, and the table has the names of the classes."""
 
 import csv
 from dataclasses import fields, replace

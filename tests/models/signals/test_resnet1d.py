@@ -1,5 +1,4 @@
-"""resnet1d_grid and --model-args: the published sizes, blocks as they are spelled, refusals of what a network does not
-take."""
+"""resnet1d_grid and --model-args: the published sizes, blocks as they are spelled, refusals of other arguments."""
 
 import inspect
 import json
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.commands import carried_out
+from helpers.commands import SHORT, carried_out
 from helpers.data import ROOT, make_spec
 from models import MODELS, argument_kinds, get_model, keywords, parse_args
 from models.signals.resnet1d import GridBlock
@@ -40,38 +39,26 @@ PARAMETERS = {
 ANOTHER = {int: "2", float: "0.25", bool: "true", str: "x"}
 
 
-@pytest.mark.parametrize("model_args", PARAMETERS)
-def test_it_has_the_published_number_of_parameters(model_args: str) -> None:
-    with torch.device("meta"):
-        model = get_model("resnet1d_grid", TWO_CLASSES, model_args=model_args)
-        assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[model_args]
-        assert model(torch.randn(2, 1, 3000)).shape == (2, 2)
+def shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {key: each.shape for key, each in model.state_dict().items()}
 
 
-def test_the_published_grid_has_the_sizes_of_the_published_table() -> None:
-    cells = plans.read(ROOT / "grids" / "cardio_resnet.yaml").grid.cells()
-    typed = [cell["model-args"] for cell in map(whole, cells)]
+def test_the_published_grid_has_the_published_sizes() -> None:
+    for text, number in PARAMETERS.items():
+        with torch.device("meta"):
+            model = get_model("resnet1d_grid", TWO_CLASSES, model_args=text)
+            assert sum(parameter.numel() for parameter in model.parameters()) == number, text
+    grid, prefix = plans.read(ROOT / "grids" / "cardio_resnet.yaml").grid, "model-args."
+    cells = [{k.removeprefix(prefix): v for k, v in cell.items() if k.startswith(prefix)} for cell in grid.cells()]
+    typed = [",".join(f"{key}={value}" for key, value in cell.items()) for cell in cells]
     assert sorted(map(sizes, typed)) == sorted(map(sizes, PARAMETERS))
-
-
-def whole(cell: dict[str, str]) -> dict[str, str]:
-    """A cell with the parts of its model-args put together."""
-    parts = {key.partition(".")[2]: value for key, value in cell.items() if key.startswith("model-args.")}
-    return {"model-args": ",".join(f"{key}={value}" for key, value in parts.items())}
+    first, default = next(iter(PARAMETERS)), get_model("resnet1d_grid", TWO_CLASSES)
+    assert shapes(default) == shapes(get_model("resnet1d_grid", TWO_CLASSES, model_args=first))
+    assert default.dropout.p == 0.4
 
 
 def sizes(model_args: str) -> list[tuple[str, object]]:
     return sorted(parse_args("resnet1d_grid", model_args).items())
-
-
-def test_its_defaults_are_the_first_of_these_sizes() -> None:
-    default, typed = (
-        get_model("resnet1d_grid", TWO_CLASSES, model_args=text) for text in (None, next(iter(PARAMETERS)))
-    )
-    assert {key: each.shape for key, each in default.state_dict().items()} == {
-        key: each.shape for key, each in typed.state_dict().items()
-    }
-    assert default.dropout.p == 0.4
 
 
 @pytest.mark.parametrize("layout", ["c", "cna", "nac", "cnacna"])
@@ -99,17 +86,13 @@ def test_every_group_but_the_first_halves_the_time_axis() -> None:
     assert model.groups(model.stem(torch.randn(1, 1, 3000))).shape == (1, 4, 188)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_argument_of_every_network_can_be_typed(name: str) -> None:
-    kinds = argument_kinds(MODELS[name].build)
-    assert kinds.keys() == {
-        each.name
-        for each in inspect.signature(MODELS[name].build).parameters.values()
-        if each.kind is each.KEYWORD_ONLY
-    }
-    for key, kind in kinds.items():
-        (value,) = parse_args(name, f"{key}={ANOTHER.get(kind, '2-3')}").values()
-        assert isinstance(value, kind if kind in ANOTHER else tuple)
+def test_every_argument_of_every_network_can_be_typed() -> None:
+    for name, network in MODELS.items():
+        kinds, given = argument_kinds(network.build), inspect.signature(network.build).parameters.values()
+        assert kinds.keys() == {each.name for each in given if each.kind is each.KEYWORD_ONLY}, name
+        for key, kind in kinds.items():
+            (value,) = parse_args(name, f"{key}={ANOTHER.get(kind, '2-3')}").values()
+            assert isinstance(value, kind if kind in ANOTHER else tuple), name
 
 
 @pytest.mark.parametrize(
@@ -121,14 +104,10 @@ def test_every_argument_of_every_network_can_be_typed(name: str) -> None:
         ("resnet1d_grid", "filters=8,blocks=1,layout=c", {"filters": (8,), "blocks": (1,), "layout": "c"}),
     ],
 )
-def test_values_are_of_the_type_that_the_network_states_and_go_over_those_of_the_registry(
-    name: str, text: str, values: dict
-) -> None:
+def test_typed_values_have_the_type_of_the_argument(name: str, text: str, values: dict) -> None:
     assert parse_args(name, text) == values
-    typed, built = get_model(name, make_spec(), model_args=text), get_model(name, make_spec(), **values)
-    assert {key: each.shape for key, each in typed.state_dict().items()} == {
-        key: each.shape for key, each in built.state_dict().items()
-    }
+    built = get_model(name, make_spec(), **values)
+    assert shapes(get_model(name, make_spec(), model_args=text)) == shapes(built)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +130,7 @@ def test_values_are_of_the_type_that_the_network_states_and_go_over_those_of_the
         ("lstm_1", "flat=yes", "flat is 'yes', must be true or false"),
     ],
 )
-def test_what_a_network_does_not_take_is_refused_in_a_line(name: str, text: str, what: str) -> None:
+def test_an_argument_that_a_network_does_not_take_is_refused(name: str, text: str, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_args(name, text)
     assert what in str(caught.value)
@@ -159,16 +138,8 @@ def test_what_a_network_does_not_take_is_refused_in_a_line(name: str, text: str,
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [
-        ("resnet1d_grid", "filters=8-8"),
-        ("resnet1d_grid", "layout=cx"),
-        ("resnet1d_grid", "layout=na"),
-        ("resnet1d_grid", "dropout=1.5"),
-        ("xresnet1d_10", "kernel=4"),
-        ("ecgformer_tiny", "heads=7"),
-        ("lstm_1", "kind=rnn"),
-        ("cnn1d_3", "widths=4"),
-    ],
+    [("resnet1d_grid", of) for of in ("filters=8-8", "layout=cx", "layout=na", "dropout=1.5")]
+    + [("xresnet1d_10", "kernel=4"), ("ecgformer_tiny", "heads=7"), ("lstm_1", "kind=rnn"), ("cnn1d_3", "widths=4")],
 )
 def test_sizes_that_do_not_fit_each_other_are_a_usage_error(name: str, text: str) -> None:
     with pytest.raises(UsageError):
@@ -195,10 +166,12 @@ def test_trying_the_sizes_leaves_the_weights_of_a_seed_as_they_are() -> None:
     assert built[0].training
 
 
-def test_a_run_keeps_its_model_args_and_goes_on_with_no_others(root: Path) -> None:
-    flags = ("--dataset", "synth", "--model-name", "resnet1d_grid", "--root-dir", root, "--no-figures")
-    sizes = "filters=4-8,blocks=1-1,layout=cna,stem=4"
-    assert carried_out(*flags, "--model-args", sizes, "--short-run", "--epochs", "1").code == 0
+def test_a_run_keeps_its_model_args_and_refuses_others_when_resumed(root: Path) -> None:
+    flags, sizes = (
+        (*SHORT, "--model-name", "resnet1d_grid", "--root-dir", root),
+        "filters=4-8,blocks=1-1,layout=cna,stem=4",
+    )
+    assert carried_out(*flags, "--model-args", sizes, "--epochs", "1").code == 0
     config = json.loads((root / "synth" / "runs" / "synth_resnet1d_grid_1" / "config.json").read_text())
     assert config["flags"]["model_args"] == sizes
     other = carried_out(*flags, "--resume", "latest", "--model-args", "filters=4-4,blocks=1-1")

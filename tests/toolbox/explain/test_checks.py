@@ -1,13 +1,11 @@
-"""The checks tell an attribution from a picture: against numpy and by hand, and on methods made to be wrong."""
+"""The checks tell an attribution from a picture: against numpy and by hand, and on methods that are wrong."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.data import make_spec
 from helpers.explained import Bump, Linear, beats
@@ -26,10 +24,8 @@ def test_rank_correlations_are_spearmans_of_the_sizes_where_there_is_something()
     where = np.ones((3, 1, 40), bool)
     where[:, :, 30:] = False
     found = checks.rank_correlation(one, other, where)
-    expected = [
-        spearmanr(a[:, :30].abs().flatten(), b[:, :30].abs().flatten())[0] for a, b in zip(one, other, strict=True)
-    ]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    sizes = [[each[:, :30].abs().flatten() for each in pair] for pair in zip(one, other, strict=True)]
+    np.testing.assert_allclose(found, [spearmanr(*pair)[0] for pair in sizes], atol=1e-6)
     assert np.isnan(checks.rank_correlation(torch.zeros(3, 2, 40), other, where)).all()
 
 
@@ -59,22 +55,12 @@ def test_a_cascade_makes_layers_anew_from_the_head_on_and_leaves_the_trained_net
     assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
 
 
-def ignoring(model: nn.Module, x: Tensor) -> Tensor:
-    """A picture of the row, whatever the network."""
-    return x - x.mean()
-
-
-def looking(model: nn.Module, x: Tensor) -> Tensor:
-    return methods.saliency(model, [x], torch.tensor([0, 1, 2]))
-
-
-@pytest.mark.parametrize(("method", "least", "most"), [(ignoring, 0.999, 1), (looking, -0.3, 0.3)])
-def test_a_method_that_ignores_the_weights_is_found_out(
-    method: Callable[..., Tensor], least: float, most: float
-) -> None:
+def test_a_method_that_ignores_the_weights_is_found_out() -> None:
     trained, fresh, x = methods.prepared(Linear((1, 187))), methods.prepared(Linear((1, 187))), beats()
-    found = checks.rank_correlation(method(trained, x), method(fresh, x), EVERYWHERE)
-    assert least <= found.mean().round(6) <= most
+    looking = [methods.saliency(model, [x], torch.tensor([0, 1, 2])) for model in (trained, fresh)]
+    ignoring = [x - x.mean()] * 2  # a picture of the row, whatever the network
+    for maps, least, most in ((ignoring, 0.999, 1), (looking, -0.3, 0.3)):
+        assert least <= checks.rank_correlation(*maps, EVERYWHERE).mean().round(6) <= most
 
 
 def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
@@ -83,29 +69,20 @@ def test_completeness_is_the_part_of_the_difference_that_is_missed() -> None:
     parts = model.head.weight.view(3, 1, 187)[target] * x
     exact = checks.completeness(model, [x], target, attribution=parts, blank=blank)
     np.testing.assert_allclose(exact, 0, atol=1e-4)
-    np.testing.assert_allclose(
-        checks.completeness(model, [x], target, attribution=1.2 * parts, blank=blank), 0.2, rtol=1e-3
-    )
-
-
-def planted() -> tuple[nn.Module, Tensor]:
-    x = torch.full((1, 1, 187), 0.01)
-    x[..., 53:68] = 1
-    return methods.prepared(Bump(1)), x
-
-
-def curves(attribution: Tensor, model: nn.Module, x: Tensor) -> checks.Curves:
-    def score(changed: Tensor, row: Tensor) -> np.ndarray:
-        return model(changed).softmax(1)[:, 1].numpy()
-
-    return checks.curves(score, x, attribution, blank=torch.zeros_like(x), piece=(5,), seed=1, orders=20)
+    more = checks.completeness(model, [x], target, attribution=1.2 * parts, blank=blank)
+    np.testing.assert_allclose(more, 0.2, rtol=1e-3)
 
 
 def test_a_planted_bump_is_deleted_and_inserted_faster_by_a_map_of_it_and_slower_by_one_of_the_rest() -> None:
-    model, x = planted()
-    right, wrong = x.clone(), -x
-    for attribution, better in ((right, True), (wrong, False)):
-        areas = {name: float(area[0]) for name, area in curves(attribution, model, x).areas().items()}
+    model, x = methods.prepared(Bump(1)), torch.full((1, 1, 187), 0.01)
+    x[..., 53:68] = 1
+
+    def score(changed: Tensor, row: Tensor) -> np.ndarray:
+        return model(changed).softmax(1)[:, 1].numpy()
+
+    for attribution, better in ((x, True), (-x, False)):
+        found = checks.curves(score, x, attribution, blank=torch.zeros_like(x), piece=(5,), seed=1, orders=20)
+        areas = {name: float(area[0]) for name, area in found.areas().items()}
         assert (areas["deletion"] < areas["random_deletion"]) is better
         assert (areas["insertion"] > areas["random_insertion"]) is better
 
@@ -124,8 +101,7 @@ def test_curves_begin_and_end_with_the_row_and_the_blank_and_follow_the_order_of
     np.testing.assert_allclose(found.insertion[0], best)
     np.testing.assert_allclose(found.deletion[0], whole - best)
     assert found.insertion.shape == (1, STEPS + 1)
-    expected = np.trapezoid(best, dx=1 / STEPS)
-    np.testing.assert_allclose(found.areas()["insertion"], expected)
+    np.testing.assert_allclose(found.areas()["insertion"], np.trapezoid(best, dx=1 / STEPS))
 
 
 def test_where_a_row_is_as_blank_nothing_is_taken_away_and_chance_is_not_made_to_look_worse() -> None:
@@ -172,28 +148,23 @@ def test_the_share_at_the_qrs_is_counted_by_hand() -> None:
     assert np.isnan(checks.at_qrs(attribution, row_forms.near([np.array([], int)] * 2, 100, 100), where)[0]).all()
 
 
-def test_rows_of_beats_know_their_r_peaks() -> None:
+def test_r_peaks_of_rows_are_at_their_beats_whatever_the_dataset_and_unit() -> None:
     rows = synth.beats(50, seed=3)["x"][:, None]
-    found = row_forms.r_peaks("synth", rows, 125)
-    ended = [int(np.flatnonzero(row[0])[-1]) + 1 for row in rows]
-    away = []
-    for row, peaks, end in zip(rows, found, ended, strict=True):
+    found, away = row_forms.r_peaks("synth", rows, 125), []
+    for row, peaks in zip(rows, found, strict=True):
+        end = int(np.flatnonzero(row[0])[-1]) + 1
         assert peaks[0] == 0
         if end < 187:
             near = row[0, peaks[1] - 12 : min(peaks[1] + 13, end)]
             away.append(abs(int(near.argmax()) - 12))
     assert len(away) > 20
     assert np.median(away) <= 2
-    (own,) = row_forms.r_peaks(
-        "mitdb", np.zeros((1, 1, 75), np.float32), 100, BeatOptions(window="-0.25,0.5", rate=100.0)
-    )
+    options = BeatOptions(window="-0.25,0.5", rate=100.0)
+    (own,) = row_forms.r_peaks("mitdb", np.zeros((1, 1, 75), np.float32), 100, options)
     assert own.tolist() == [25]
     assert row_forms.r_peaks("ecg5000", rows, 125) is None
-
-
-def test_in_long_rows_of_other_datasets_beats_are_found_whatever_the_unit() -> None:
     time_s = np.arange(3000) / 300
     lead = np.exp(-(((time_s % 0.9) - 0.45) ** 2) / (2 * 0.012**2))
     for scale in (0.01, 1.0, 500.0):
-        found = row_forms.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)[0]
-        np.testing.assert_allclose(found / 300, 0.45 + 0.9 * np.arange(11), atol=0.02)
+        (peaks,) = row_forms.r_peaks("table", (scale * lead)[None, None].astype(np.float32), 300)
+        np.testing.assert_allclose(peaks / 300, 0.45 + 0.9 * np.arange(11), atol=0.02)

@@ -1,5 +1,4 @@
-"""Pictures of attributions and their page: drawn for every kind of row, to scale, and with nothing in a name that
-acts."""
+"""Pictures of attributions and their page: every kind of row, to scale, and names that are text."""
 
 import warnings
 from dataclasses import replace
@@ -24,52 +23,36 @@ def drawn(figure: object, path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("leads", "samples", "rate_hz"),
-    [
-        (1, 187, 125),
-        (2, 150, 125),
-        (3, 187, 125),
-        (12, 1000, 100),
-        (1, 3000, 300),
-        (12, 300, 1),
-        (5, 140, 1),
-        (1, 2, 125),
-    ],
+    ("leads", "samples", "rate_hz"), [(1, 187, 125), (3, 187, 125), (12, 200, 100), (1, 600, 60), (1, 2, 125)]
 )
 def test_rows_of_every_kind_are_drawn(leads: int, samples: int, rate_hz: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(leads)
     spec = replace(make_spec(channels=leads, samples=samples), rate_hz=rate_hz)
     x = rng.normal(size=(leads, samples)).cumsum(1)
-    picture = drawn(
-        explanation.row_figure(x, rng.normal(size=x.shape), spec=spec, title="$row$", peaks=[samples // 2]),
-        tmp_path / "a.png",
-    )
+    figure = explanation.row_figure(x, rng.normal(size=x.shape), spec=spec, title="$row$", peaks=[samples // 2])
+    picture = drawn(figure, tmp_path / "a.png")
     assert (picture[..., 0] - picture[..., 2] > 100).any(), "for the class, in orange"
     assert (picture[..., 2] - picture[..., 0] > 100).any(), "against it, in blue"
     assert picture.shape[1] == 150 * (explanation.WIDE if leads > 3 or samples > 3 * rate_hz else explanation.NARROW)
 
 
-@pytest.mark.parametrize("leads", [1, 12])
-def test_a_flat_row_of_which_nothing_is_said_has_no_colour(leads: int, tmp_path: Path) -> None:
-    spec = replace(make_spec(channels=leads), leads=TWELVE[:leads])
-    zeros = np.zeros((leads, 187))
+def test_a_map_that_is_the_same_everywhere_has_no_colour(tmp_path: Path) -> None:
+    for value in (0.3, -2.0):
+        assert not explanation.scaled(np.full((2, 30), value)).any()
+    zeros, spec = np.zeros((1, 187)), replace(make_spec(), leads=TWELVE[:1])
     picture = drawn(explanation.row_figure(zeros, zeros, spec=spec, title=""), tmp_path / "a.png")
     assert not (np.abs(picture[..., 0] - picture[..., 2]) > 100).any()
 
 
-@pytest.mark.parametrize("value", [0.3, -2.0])
-def test_a_map_that_is_the_same_everywhere_has_no_colour(value: float) -> None:
-    assert not explanation.scaled(np.full((2, 30), value)).any()
-
-
-def test_what_fills_a_row_up_is_drawn_where_something_is_said_of_it_and_only_there() -> None:
-    x, said = np.zeros((1, 187)), np.zeros((1, 187))
-    x[:, :100] = said[:, 20:60] = 1
-    spec = make_spec()
-    short = explanation.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
-    said[:, 150] = 1
-    long = explanation.row_figure(x, said, spec=spec, title="").axes[0].get_xlim()[1]
-    np.testing.assert_allclose([short, long], [100 / 125, 151 / 125])
+def test_the_padding_of_a_row_is_drawn_where_it_is_explained_and_only_there() -> None:
+    x, attribution = np.zeros((1, 187)), np.zeros((1, 187))
+    x[:, :100] = attribution[:, 20:60] = 1
+    ends = []
+    for at in (20, 150):
+        attribution[:, at] = 1
+        figure = explanation.row_figure(x, attribution, spec=make_spec(), title="")
+        ends.append(figure.axes[0].get_xlim()[1])
+    np.testing.assert_allclose(ends, [100 / 125, 151 / 125])
 
 
 def test_colours_are_full_at_the_strongest_fiftieth_whatever_the_unit() -> None:
@@ -81,20 +64,17 @@ def test_colours_are_full_at_the_strongest_fiftieth_whatever_the_unit() -> None:
     np.testing.assert_allclose(explanation.scaled(-attribution), -found)
 
 
-@pytest.mark.parametrize("size", [(64, 96), (96, 600)])
-def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(
-    size: tuple[int, int], tmp_path: Path
-) -> None:
-    image, said = np.full((3, *size), 0.97), np.zeros((3, *size))
+def test_light_falls_on_a_chart_where_it_is_explained_and_ink_is_half_as_bright(tmp_path: Path) -> None:
+    size = (64, 96)
+    image, attribution = np.full((3, *size), 0.97), np.zeros((3, *size))
     image[:, 30:34, :] = 0.1
-    said[:, :, : size[1] // 2] = 1
-    picture = drawn(explanation.picture_figure(image, said, title="a chart"), tmp_path / "a.png")
+    attribution[:, :, : size[1] // 2] = 1
+    picture = drawn(explanation.picture_figure(image, attribution, title="a chart"), tmp_path / "a.png")
     inner = picture[picture.shape[0] // 4 :, 20:-20]
-    orange = inner[..., 0] - inner[..., 2] > 100
-    middle = inner.shape[1] // 2
+    orange, middle = inner[..., 0] - inner[..., 2] > 100, inner.shape[1] // 2
     assert orange[:, : middle - 10].mean() > 0.5
     assert not orange[:, middle + 10 :].any()
-    assert (inner.max(2) < 130).any(0).mean() > 0.9, "the line can be followed from side to side"
+    assert (inner.max(2) < 130).any(0).mean() > 0.9, "the line can be followed from edge to edge"
 
 
 def example(folder: Path, name: str, index: int, group: str, **how: str) -> Example:
@@ -114,11 +94,8 @@ def test_names_are_text_on_the_page_and_every_row_stands_under_its_class_and_out
     how = {"classes": classes, "title": "run <1>", "facts": [("split", "a < b")], "doubts": doubts, "wide": False}
     page = explanation.write(tmp_path, examples, **how)
     text = page.read_text()
-    assert "<script>alert" not in text
-    assert "<b>" not in text
-    assert text.count("<figure") == 3
-    assert text.count("<section") == 2, "none for a class without a row"
+    assert not [markup for markup in ("<script>alert", "<b>", "@TITLE@", "@FACTS@", "@SECTIONS@") if markup in text]
+    assert (text.count("<figure"), text.count("<section")) == (3, 2)  # no section for a class without a row
     assert text.index("wrong, most certain</h3>") < text.index("wrong, least certain</h3>")
     assert all(source.startswith("data:") for source in Page(page).loaded)
     assert "a &lt; b" in text
-    assert not [name for name in ("@TITLE@", "@FACTS@", "@DOUBTS@", "@SECTIONS@", "@KIND@", "@CURVES@") if name in text]

@@ -1,4 +1,4 @@
-"""Run folders: one number for each command, one writer for each folder, and errors that say what is there."""
+"""Run folders: one number for each command, one writer for each folder, and errors that list what there is."""
 
 import json
 import os
@@ -15,22 +15,11 @@ from helpers.data import ROOT
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
 from toolbox.runs.folder import RunFolder, versions
 
-HOLD = """
-import sys
-from pathlib import Path
-from toolbox.runs.folder import RunFolder
-with RunFolder(Path(sys.argv[1])).locked():
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-CLAIM = """
-import sys
-from pathlib import Path
-from toolbox.runs.folder import RunFolder
-print("ready", flush=True)
-sys.stdin.readline()
-print(RunFolder.claim(Path(sys.argv[1]), "ecg", "cnn1d_3", "bump").path.name)
-"""
+START = "import sys; from pathlib import Path; from toolbox.runs.folder import RunFolder; "
+HOLD = """with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True); sys.stdin.readline()"""
+CLAIM = """print("ready", flush=True); sys.stdin.readline()
+print(RunFolder.claim(Path(sys.argv[1]), "ecg", "cnn1d_3", "bump").path.name)"""
 
 
 def claim(root: Path, model: str = "cnn1d_3", version: str = "bump") -> RunFolder:
@@ -38,8 +27,8 @@ def claim(root: Path, model: str = "cnn1d_3", version: str = "bump") -> RunFolde
 
 
 def python(program: str, *arguments: object) -> subprocess.Popen:
-    """A real process that runs `program` and has said its first line."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    """A real process that runs `program` and has printed its first line."""
+    command = [sys.executable, "-c", f"{START}\n{program}", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline()
     return process
@@ -55,18 +44,16 @@ def held(path: Path) -> Iterator[subprocess.Popen]:
         process.communicate("\n")
 
 
-def test_a_new_run_gets_the_number_after_the_highest(tmp_path: Path) -> None:
+def test_a_new_run_gets_the_number_after_the_highest_and_no_version_is_written_over(tmp_path: Path) -> None:
     assert [claim(tmp_path).path.name for _ in range(2)] == ["ecg_cnn1d_3_1", "ecg_cnn1d_3_2"]
     assert claim(tmp_path, version="12").path == tmp_path / "ecg" / "runs" / "ecg_cnn1d_3_12"
     run = claim(tmp_path)
     assert run.path.name == "ecg_cnn1d_3_13"
     assert sorted(path.name for path in run.path.iterdir()) == ["pred", "res", "tensorboard"]
-
-
-def test_a_number_that_another_takes_meanwhile_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "ecg" / "runs").mkdir(parents=True)
-    (tmp_path / "ecg" / "runs" / "ecg_cnn1d_3_1").touch()  # no folder, so that it is not seen beforehand
-    assert claim(tmp_path).path.name == "ecg_cnn1d_3_2"
+    with pytest.raises(UsageError, match="version 12 of ecg cnn1d_3 exists already"):
+        claim(tmp_path, version="12")
+    (tmp_path / "ecg" / "runs" / "ecg_lstm_1_1").touch()  # no folder, so that it is not seen beforehand
+    assert claim(tmp_path, "lstm_1").path.name == "ecg_lstm_1_2"
 
 
 def test_a_model_whose_name_begins_anothers_is_numbered_apart(tmp_path: Path) -> None:
@@ -74,12 +61,6 @@ def test_a_model_whose_name_begins_anothers_is_numbered_apart(tmp_path: Path) ->
     assert claim(tmp_path, "resnet1d_v2").path.name == "ecg_resnet1d_v2_1"
     assert versions(tmp_path, "ecg", "resnet1d_v2") == [1]
     assert versions(tmp_path, "ecg", "resnet1d_v2_10") == [7]
-
-
-def test_a_version_that_exists_is_never_written_over(tmp_path: Path) -> None:
-    claim(tmp_path, version="3")
-    with pytest.raises(UsageError, match="version 3 of ecg cnn1d_3 exists already"):
-        claim(tmp_path, version="3")
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path) -> None:
@@ -97,21 +78,16 @@ def test_eight_processes_at_once_get_eight_numbers(tmp_path: Path) -> None:
     assert names == {f"ecg_cnn1d_3_{number}" for number in range(1, 9)}
 
 
-def test_latest_is_the_highest_number_and_not_the_last_letter(tmp_path: Path) -> None:
+def test_a_run_is_found_by_its_number_or_as_the_highest_and_a_missing_one_lists_the_others(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="existing runs: none"):
+        RunFolder.find(tmp_path, "ecg", "cnn1d_3", "latest")
     for version in ("9", "10"):
         claim(tmp_path, version=version)
     assert RunFolder.find(tmp_path, "ecg", "cnn1d_3", "latest").path.name == "ecg_cnn1d_3_10"
     assert RunFolder.find(tmp_path, "ecg", "cnn1d_3", "9").path.name == "ecg_cnn1d_3_9"
-
-
-def test_a_run_that_is_missing_is_an_error_that_lists_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="existing runs: none"):
-        RunFolder.find(tmp_path, "ecg", "cnn1d_3", "latest")
-    claim(tmp_path)
-    claim(tmp_path)
-    with pytest.raises(CheckpointError, match="with version 5; existing versions: 1, 2"):
+    with pytest.raises(CheckpointError, match="with version 5; existing versions: 9, 10"):
         RunFolder.find(tmp_path, "ecg", "cnn1d_3", "5")
-    with pytest.raises(CheckpointError, match=r"no run of lstm_1 on ecg.*ecg_cnn1d_3_1, ecg_cnn1d_3_2"):
+    with pytest.raises(CheckpointError, match=r"no run of lstm_1 on ecg.*ecg_cnn1d_3_10, ecg_cnn1d_3_9"):
         RunFolder.find(tmp_path, "ecg", "lstm_1", "latest")
 
 
@@ -127,38 +103,25 @@ def test_a_checkpoint_is_found_or_those_that_are_kept_are_listed(tmp_path: Path)
         run.checkpoint("4")
 
 
-def test_json_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.write_json("config.json", {"flags": {"lr": 0.1, "leads": ["µV"], "none": None}})
-    assert run.read_json("config.json") == {"flags": {"lr": 0.1, "leads": ["µV"], "none": None}}
-
-
-@pytest.mark.parametrize(
-    ("content", "place"),
-    [(b'{\n "lr": 0.1,\n "seed" 7}', "line 3, column 9"), (b"", "line 1, column 1"), (b'{"lr": "\xff\xfe"}', "byte 8")],
-    ids=["a missing colon", "empty", "not text"],
-)
-def test_broken_json_is_an_error_that_names_the_place(tmp_path: Path, content: bytes, place: str) -> None:
-    (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"config.json, {place}") as caught:
-        RunFolder(tmp_path).read_json("config.json")
-    assert caught.value.code == 4
-
-
-def test_missing_json_is_a_checkpoint_error(tmp_path: Path) -> None:
+def test_json_comes_back_as_it_was_written_and_a_broken_file_names_the_place(tmp_path: Path) -> None:
+    run, value = RunFolder(tmp_path), {"flags": {"lr": 0.1, "leads": ["µV"], "none": None}}
     with pytest.raises(CheckpointError, match=r"cannot read config\.json: No such file"):
-        RunFolder(tmp_path).read_json("config.json")
+        run.read_json("config.json")
+    run.write_json("config.json", value)
+    assert run.read_json("config.json") == value
+    a_colon, a_text = b'{\n "lr": 0.1,\n "seed" 7}', b'{"lr": "\xff\xfe"}'
+    broken = {"line 3, column 9": a_colon, "line 1, column 1": b"", "byte 8": a_text}
+    for place, content in broken.items():
+        (tmp_path / "config.json").write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"config.json, {place}") as caught:
+            run.read_json("config.json")
+        assert caught.value.code == 4
 
 
-def test_a_run_held_by_a_live_process_is_busy_until_it_lets_go(tmp_path: Path) -> None:
+def test_a_run_held_by_a_live_process_is_busy_until_it_is_released(tmp_path: Path) -> None:
     with held(tmp_path) as process, pytest.raises(BusyError, match=f"held by process {process.pid} on ") as caught:
         RunFolder(tmp_path).locked().__enter__()
     assert caught.value.code == 8
-    with RunFolder(tmp_path).locked():
-        assert (tmp_path / "lock").exists()
-
-
-def test_a_lock_says_who_holds_it_and_goes_when_it_is_let_go(tmp_path: Path) -> None:
     with suppress(ValueError), RunFolder(tmp_path).locked():
         text = json.loads((tmp_path / "lock").read_text())
         raise ValueError("also when it ends badly")
@@ -166,7 +129,7 @@ def test_a_lock_says_who_holds_it_and_goes_when_it_is_let_go(tmp_path: Path) -> 
     assert not (tmp_path / "lock").exists()
 
 
-def test_the_lock_of_a_killed_process_is_taken_over_with_a_warning(
+def test_locks_of_killed_processes_and_broken_ones_are_taken_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = python(HOLD, tmp_path)
@@ -175,6 +138,9 @@ def test_the_lock_of_a_killed_process_is_taken_over_with_a_warning(
     with RunFolder(tmp_path).locked():
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
     assert f"took over the lock of process {process.pid}" in caplog.text
+    (tmp_path / "lock").write_text("{half a")
+    with RunFolder(tmp_path).locked():
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
 def test_a_lock_of_another_host_is_not_taken_over(tmp_path: Path) -> None:
@@ -183,9 +149,3 @@ def test_a_lock_of_another_host_is_not_taken_over(tmp_path: Path) -> None:
     with pytest.raises(BusyError, match="process 1 on another host, another"):
         RunFolder(tmp_path).locked().__enter__()
     assert (tmp_path / "lock").read_text() == text
-
-
-def test_a_lock_file_of_no_meaning_is_taken_over(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("{half a")
-    with RunFolder(tmp_path).locked():
-        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
