@@ -317,7 +317,7 @@ def test_a_file_that_may_not_grow_is_named_with_its_size_and_the_files_before_st
     assert on(copied_run, "--test").code == 0
 
 
-@pytest.mark.parametrize(("mib", "what"), [(1, "cache"), (14, "runs")])
+@pytest.mark.parametrize(("mib", "what"), [(1, "cache"), (12, "runs")])
 def test_a_full_disk_is_named_and_the_written_files_are_whole(tmp_path: Path, mib: int, what: str) -> None:
     with small_disk(tmp_path / "disk", mib * 2**20) as disk:
         ended = commander(*SHORT, "--epochs", "400", "--root-dir", disk)

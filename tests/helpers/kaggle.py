@@ -8,10 +8,9 @@ import numpy as np
 
 from loaders.base import Data
 from loaders.datasets import kaggle_beats
+from loaders.synthetic import beats as synth
 
 TRAIN, TEST = kaggle_beats.TRAIN, kaggle_beats.TEST
-
-
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -22,6 +21,15 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
     table = np.column_stack([rng.random((rows, 187)), np.arange(rows) % 5])
     np.savetxt(path, table, fmt="%.18e", delimiter=",")
     return path
+
+
+def write_beats(folder: Path, train: int, test: int) -> Path:
+    """Both files with generated beats, which a network can learn."""
+    folder.mkdir(parents=True)
+    for seed, (name, rows) in enumerate(((TRAIN, train), (TEST, test)), 1):
+        beats = synth.beats(rows, seed)
+        np.savetxt(folder / name, np.column_stack([beats["x"], beats["y"]]), fmt="%.4g", delimiter=",")
+    return folder
 
 
 def make_zip(path: Path, members: dict[str, Path | str]) -> Path:
