@@ -36,7 +36,6 @@ from helpers.commands import (
     assert_error,
     assert_same_run,
     carried_out,
-    commander,
     contents,
     finish,
     launch,
@@ -94,6 +93,11 @@ MISTAKES = {
     "--dataset ecg": (7, "--data-file"),
     "--dataset ecg_bin": (7, "--data-file"),
     "--download": (7, "--data-file", "no connection"),
+    "--explore --dataset synht": (2, "synth"),
+    "--explore --dataset synth --normal-class V": (2, "--task detect"),
+    "--explore --dataset table": (2, "--data-file"),
+    "--explore --dataset table --data-file no.npz": (3, "no.npz"),
+    "--explore --dataset ecg": (7, "--data-file"),
     f"{DETECT} --normal-class X": (2, "--normal-class 'X'", "N, S, V, F, Q"),
     f"{DETECT} --model-name cnn1d_3": (2, "cnn1d_3 is not a network for --task detect", "conv_ae"),
     f"{CLASSIFY} --model-name conv_ae": (2, "is not a network for --task classify", "resnet1d"),
@@ -320,7 +324,7 @@ def test_a_file_that_may_not_grow_is_named_with_its_size_and_the_files_before_st
 @pytest.mark.parametrize(("mib", "what"), [(1, "cache"), (12, "runs")])
 def test_a_full_disk_is_named_and_the_written_files_are_whole(tmp_path: Path, mib: int, what: str) -> None:
     with small_disk(tmp_path / "disk", mib * 2**20) as disk:
-        ended = commander(*SHORT, "--epochs", "400", "--root-dir", disk)
+        ended = carried_out(*SHORT, "--epochs", "400", "--root-dir", disk)
         assert_error(ended, 6, "No space left on device", f"{disk}/synth/{what}", "free space")
         assert not list(disk.rglob("*.tmp"))
         assert not [path for path in disk.glob("synth/cache/*/*") if what == "cache"]

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import args
 from helpers.commands import SHORT, assert_error, carried_out, on
 from helpers.kaggle import TEST, TRAIN, write_beats
+from helpers.pages import Page
 from loaders import DATASETS, base, splits, undivided
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
@@ -162,6 +164,48 @@ def test_markup_in_a_name_is_shown_and_not_run(tmp_path: Path) -> None:
     assert "<img" not in page
 
 
+def test_a_film_of_the_epochs_is_made_by_a_later_test_and_changes_nothing(copied_run: Path) -> None:
+    before = json.loads((copied_run / "results.json").read_text())
+    for resume, folder in (("best", copied_run / "pred"), ("latest", copied_run / "pred" / "latest")):
+        ended = on(copied_run, "--test", "--confusion-video", "--resume", resume)
+        assert ended.code == 0, ended.err
+        with Image.open(folder / "confusion.gif") as film:
+            assert film.n_frames == 2
+        page = folder / "confusion.html"
+        assert copied_run.name in page.read_text()
+        loaded = [name for name in Page(page).loaded if not name.startswith("data:")]
+        assert all((folder / name).is_file() for name in loaded)
+    tables = {"predictions.csv", "predictions.npz", "metrics.json", "report.txt"}
+    made = {path.name for path in (copied_run / "pred").iterdir()}
+    assert made == tables | {"confusion.gif", "confusion.html", "plotly.min.js", "latest"}
+    assert json.loads((copied_run / "results.json").read_text()) == before
+
+
+def test_a_history_that_cannot_be_drawn_is_named_and_the_tables_are_there(copied_run: Path) -> None:
+    history = json.loads((copied_run / "logger.json").read_text())
+    history[0]["val"]["confusion_matrix"] = [[1, 2], [3, 4]]
+    (copied_run / "logger.json").write_text(json.dumps(history))
+    (copied_run / "pred" / "report.txt").unlink()
+    ended = on(copied_run, "--test", "--confusion-video")
+    assert_error(ended, 4, "a confusion matrix is not one of 5 classes", "logger.json")
+    assert (copied_run / "pred" / "report.txt").is_file()
+
+
+def test_a_run_of_an_earlier_version_without_figures_is_drawn_by_a_test(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr("toolbox.tasks.classify.draw", lambda *_, **__: drawn.append(copied_run))
+    config = json.loads((copied_run / "config.json").read_text())
+    assert "no_figures" not in config["flags"]
+    config["flags"]["no_figures"] = True
+    (copied_run / "config.json").write_text(json.dumps(config))
+    ended = carried_out("--model-name", "cnn1d_3", "--root-dir", copied_run.parents[2], "--test")
+    assert ended.code == 0, ended.err
+    assert drawn
+    assert (copied_run / "pred" / "loss_per_step.png").is_file()
+
+
 # Short runs and short tests
 
 
@@ -187,7 +231,8 @@ def test_a_short_run_measures_ten_batches_of_every_split_and_its_results_say_so(
 
 
 def test_a_short_run_with_a_strict_split_looks_at_the_whole_of_every_split(tmp_path: Path) -> None:
-    train, test = (write_beats(tmp_path / "ecg", 60, 40) / name for name in (TRAIN, TEST))
+    folder = write_beats(tmp_path / "ecg", 60, 40)
+    train, test = folder / TRAIN, folder / TEST
     test.write_text(test.read_text() + train.read_text().splitlines(keepends=True)[0])
     flags = ("--dataset", "ecg", *SHORT[2:], "--batch-size", "1", "--strict-split", "--root-dir", tmp_path)
     assert_error(carried_out(*flags), 3, "1 of 41 test rows")

@@ -1,16 +1,16 @@
-"""--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is
-refused."""
+"""--explain: the written files, the chosen rows and classes, doubts about maps, and refusals."""
 
 import contextlib
+import html
 import io
 import json
-import resource
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ import args
 import commander as program
 from commands import attribution, explain
 from commands.trained import TrainedRun
-from helpers.commands import assert_error, contents, finish, launch
+from helpers.commands import assert_error, carried_out, contents, finish, launch
 from helpers.pages import Page
 from loaders.base import Data
 from toolbox.errors import UsageError
@@ -73,30 +73,22 @@ def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(e
     assert {name: content for name, content in after.items() if not name.startswith("explain/")} == explained.before
 
 
-class Asked:
-    """As much of what is explained as decides where its pictures lie."""
-
-    def __init__(self, run: Path) -> None:
-        self.run, self.checkpoint, self.flags = RunFolder(run), "best", SimpleNamespace(explain="gradcam")
-
-
 @pytest.mark.parametrize("marked", [True, False], ids=["", "by an earlier version"])
 def test_only_pictures_of_an_earlier_command_are_removed(tmp_path: Path, marked: bool) -> None:
-    folder = explain._folder(Asked(tmp_path), ["row_1.png"])
+    subject: Any = SimpleNamespace(run=RunFolder(tmp_path), checkpoint="best", flags=SimpleNamespace(explain="gradcam"))
+    folder = explain._folder(subject, ["row_1.png"])
     summary = {"notice": NOTICE, "examples": [{"picture": "row_1.png"}]}
     for name, text in {"row_1.png": "", "mine.png": "", "explain.json": json.dumps(summary)}.items():
         (folder / name).write_text(text)
     if not marked:
         (folder / MARKER).unlink()
-    explain._folder(Asked(tmp_path), ["row_2.png"])
+    explain._folder(subject, ["row_2.png"])
     assert {path.name for path in folder.glob("*.png")} == ({"mine.png"} if marked else {"mine.png", "row_1.png"})
-
-
-def test_a_page_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "explain" / "gradcam").mkdir(parents=True)
-    (tmp_path / "explain" / "gradcam" / "index.html").write_text("theirs")
+    (folder / MARKER).unlink(missing_ok=True)
+    (folder / "explain.json").unlink()
+    (folder / "index.html").write_text("theirs")
     with pytest.raises(UsageError, match=r"index.html is there already"):
-        explain._folder(Asked(tmp_path), ["row_1.png"])
+        explain._folder(subject, ["row_1.png"])
 
 
 def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
@@ -144,25 +136,13 @@ def test_rows_are_the_most_and_the_least_certain_of_each_class_right_and_wrong(e
         np.testing.assert_allclose(found[key], value, atol=1e-5)
 
 
-class Text(HTMLParser):
-    """The words of a page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.feed(path.read_text())
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(explained: SimpleNamespace) -> None:
     page = explained.folder / "index.html"
     loaded = Page(page).loaded
     examples = told(explained.folder)["examples"]
     assert len(loaded) == len(examples) + 1
     assert all(source.startswith("data:image/png;base64,") for source in loaded)
-    text = " ".join(Text(page).words)
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page.read_text()))
     assert NOTICE in text
     result = told(explained.folder)
     for words in (result["split"], result["run"], result["method"], *(each["meaning"] for each in result["checks"])):
@@ -170,7 +150,9 @@ def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(expl
     assert "@" not in text.replace("@media", "")
 
 
-def test_the_same_rows_give_the_same_and_of_others_nothing_is_left(explained: SimpleNamespace, tmp_path: Path) -> None:
+def test_named_rows_have_the_same_maps_and_pictures_of_others_are_removed(
+    explained: SimpleNamespace, tmp_path: Path
+) -> None:
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
     folder = root / "synth" / "runs" / explained.run.name / "explain" / METHOD
@@ -208,7 +190,7 @@ def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what:
     assert attribution.attribute(own, rows, np.array([1, 1, 3])).target.tolist() == expected
 
 
-def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) -> None:
+def test_probabilities_are_weighed_as_the_run_weighs_its_decisions(subject: Loader) -> None:
     own, rows, weights = subject(), np.arange(50), np.array([0.1, 3, 1, 1, 1])
     expected = own.probabilities(rows) * weights
     weighted = replace(own, flags=own.flags.replace(decision_weights=",".join(map(str, weights))))
@@ -217,24 +199,21 @@ def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) 
     assert (found.argmax(1) != (expected / weights).argmax(1)).any()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.25, -4.0])
-def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_not_checked(
-    explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+def test_a_map_that_is_the_same_everywhere_marks_nothing_and_is_not_checked(
+    explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
 
     def flat(model: torch.nn.Module, inputs: list[torch.Tensor], target: torch.Tensor, **_: object) -> torch.Tensor:
         """The same everywhere."""
-        return torch.full_like(inputs[0], value)
+        return torch.full_like(inputs[0], -4.0)
 
     monkeypatch.setitem(methods.EXPLAINERS, "saliency", flat)
     result = asked(root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
-    assert (only["name"], only["figure"]) == (
-        "Nothing marked",
-        f"{result['doubts']['rows']} of {result['doubts']['rows']} rows",
-    )
-    assert result["doubts"]["rows_with_nothing_marked"] == result["doubts"]["rows"] > 0
+    rows = result["doubts"]["rows"]
+    assert (only["name"], only["figure"]) == ("Nothing marked", f"{rows} of {rows} rows")
+    assert result["doubts"]["rows_with_nothing_marked"] == rows > 0
     folder = root / "synth" / "runs" / explained.run.name / "explain" / "saliency"
     assert not (folder / "doubts.png").exists()
     assert not any(example["marked"] for example in told(folder)["examples"])
@@ -261,33 +240,29 @@ def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
         asked(root, "gradcam", *how)
 
 
-@pytest.mark.parametrize(
-    ("flags", "code", "says"),
-    [
-        (("--explain", "integrated-gradient"), 2, ("unknown --explain", "integrated-gradients")),
-        (("--explain", "saliency", "--model-name", "resnet1d_18"), 4, ("no run of resnet1d_18",)),
-        (("--explain", "saliency", "--version", "7"), 4, ("version 7",)),
-        (("--explain", "saliency", "--resume", "55"), 4, ("no checkpoint '55'",)),
-        (("--explain", "saliency", "--explain-class", "W"), 2, ("unknown --explain-class 'W'",)),
-        (("--explain", "saliency", "--explain-rows", "train"), 2, ("unknown --explain-rows 'train'",)),
-        (("--explain", "saliency", "--records", "999999"), 2, ("no row of val has the record or the number 999999",)),
-        (("--explain", "saliency", "--explain-count", "0"), 2, ("--explain-count is 0",)),
-        (("--explain", "saliency", "--seed", "3"), 2, ("--seed is 3, the run was trained with 42",)),
-        (("--explain", "saliency", "--test"), 2, ("exclude each other",)),
-        (("--explain", "saliency", "--override"), 2, ("--override cannot be combined with --explain",)),
-        (("--records", "3"), 2, ("--records goes with --explain",)),
-        (("--explain", "saliency", "--task", "detect", "--model-name", "conv_ae"), 4, ("no run of conv_ae",)),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
-)
-def test_what_cannot_be_asked_is_one_line_and_writes_nothing(
-    explained: SimpleNamespace, capfd: pytest.CaptureFixture, flags: tuple, code: int, says: tuple
+REFUSED = {
+    "--explain integrated-gradient": (2, "unknown --explain", "integrated-gradients"),
+    "--explain saliency --model-name resnet1d_18": (4, "no run of resnet1d_18"),
+    "--explain saliency --version 7": (4, "version 7"),
+    "--explain saliency --resume 55": (4, "no checkpoint '55'"),
+    "--explain saliency --explain-class W": (2, "unknown --explain-class 'W'"),
+    "--explain saliency --explain-rows train": (2, "unknown --explain-rows 'train'"),
+    "--explain saliency --records 999999": (2, "no row of val has the record or the number 999999"),
+    "--explain saliency --explain-count 0": (2, "--explain-count is 0"),
+    "--explain saliency --seed 3": (2, "--seed is 3, the run was trained with 42"),
+    "--explain saliency --test": (2, "exclude each other"),
+    "--explain saliency --override": (2, "--override cannot be combined with --explain"),
+    "--records 3": (2, "--records goes with --explain"),
+    "--explain saliency --task detect --model-name conv_ae": (4, "no run of conv_ae"),
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_a_request_that_cannot_be_carried_out_is_one_line_and_writes_nothing(
+    explained: SimpleNamespace, typed: str
 ) -> None:
-    before = contents(explained.run)
-    rest = ("--dataset", "synth", *(() if "--model-name" in flags else FLAGS[2:]), "--root-dir", str(explained.root))
-    assert program.main([*rest, *flags]) == code
-    ended = SimpleNamespace(code=code, err=capfd.readouterr().err)
-    assert_error(ended, code, *says)
+    before, (code, *says) = contents(explained.run), REFUSED[typed]
+    assert_error(carried_out(*FLAGS, "--root-dir", explained.root, *typed.split()), code, *says)
     assert contents(explained.run) == before
 
 
@@ -301,21 +276,18 @@ def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> No
         asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
 
 
-def test_a_disk_that_is_full_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_limit_to_file_size_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(explained.root, root, symlinks=True)
 
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-count", 1)
-    assert_error(finish(launch(*how, preexec_fn=full)), 6, "cannot write", "explain/gradcam")
+    assert_error(finish(launch(*how, limits={"RLIMIT_FSIZE": 20_000})), 6, "cannot write", "explain/gradcam")
     left = list((root / "synth" / "runs" / explained.run.name / "explain" / "gradcam").iterdir())
     assert not [path for path in left if path.suffix == ".tmp" or path.name == "index.html"]
 
 
 @pytest.mark.parametrize("method", ["saliency", "gradcam"])
-def test_without_captum_what_needs_it_says_how_to_have_it(
+def test_without_captum_the_methods_that_need_it_say_how_to_install_it(
     explained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, method: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)

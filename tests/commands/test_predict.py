@@ -1,7 +1,7 @@
-"""Recordings meet a trained run: what is written is what was found, in every format, of any length; what cannot be is a
-line."""
+"""--predict: beats of recordings in every format are found, classified and written; what cannot be used is a line."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,9 +18,9 @@ import wfdb
 
 import args
 from commands import predict as prediction
-from helpers.commands import carried_out, commander, launch, wait_for
+from helpers.commands import assert_error, carried_out, contents, launch, wait_for
 from helpers.data import MITDB_ZIP, ROOT
-from helpers.pages import Page, in_browser, needs_browser
+from helpers.pages import Page
 from loaders.declaration import BeatOptions
 from loaders.families import beat_features, row_forms
 from loaders.families.beats import Recipe
@@ -29,8 +29,9 @@ from loaders.formats import recordings
 from loaders.formats.recording import leads_of
 from loaders.synthetic import patients
 from toolbox import outputs
-from toolbox.errors import CommanderError, DataError, ResourceError, UsageError
+from toolbox.errors import CheckpointError, CommanderError, DataError, ResourceError, UsageError
 from toolbox.metrics import calibration
+from toolbox.runs.folder import RunFolder
 
 RATE_HZ = 250
 NOTICE = "A research tool, not a medical device."
@@ -55,13 +56,11 @@ def patient(number: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return signal[0], symbols, peaks
 
 
+Leads = dict[str, np.ndarray]
+
+
 def write(
-    folder: Path,
-    name: str = "r1",
-    *,
-    leads: dict[str, np.ndarray] | None = None,
-    atr: bool = True,
-    rate_hz: float = RATE_HZ,
+    folder: Path, name: str = "r1", *, leads: Leads | None = None, atr: bool = True, rate_hz: float = RATE_HZ
 ) -> Path:
     """A WFDB record, of the first test patient where no leads are given; its header."""
     folder.mkdir(exist_ok=True)
@@ -79,9 +78,8 @@ def write(
 def predict(run: Path, *flags: object) -> None:
     """The command, in this process, with the run's dataset, network and folder."""
     dataset, model = run.parents[1].name, run.name.removeprefix(f"{run.parents[1].name}_").rpartition("_")[0]
-    given = args.parse(
-        ["--dataset", dataset, "--model-name", model, "--root-dir", str(run.parents[2]), *map(str, flags)]
-    )
+    typed = ["--dataset", dataset, "--model-name", model, "--root-dir", str(run.parents[2]), *map(str, flags)]
+    given = args.parse(typed)
     assert args.complaints(given) == []
     prediction.predict(given)
 
@@ -95,10 +93,11 @@ def read(folder: Path, name: str = "r1") -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The first test patient, p14, predicted by the command as a process, under the name it has in the run."""
+    """The first test patient, p14, predicted by the command under the name it has in the run."""
     folder = tmp_path_factory.mktemp("predicted")
     write(folder, "p14")
-    ended = commander("--predict", folder / "p14.hea", *PATIENTS, "--root-dir", run.parents[2], "--out", folder / "out")
+    how = (*PATIENTS, "--root-dir", run.parents[2], "--out", folder / "out")
+    ended = carried_out("--predict", folder / "p14.hea", *how)
     assert ended.code == 0, ended.err
     assert "synth_patients_cnn1d_3_1 is a short run" in ended.err
     return SimpleNamespace(folder=folder / "out", **vars(read(folder / "out", "p14")), **vars(ended))
@@ -139,7 +138,7 @@ def test_the_summary_counts_the_beats_and_scores_itself(predicted: SimpleNamespa
     assert score["classification"]["V"]["Se"] == pytest.approx(matrix[2, 2] / matrix[2].sum())
 
 
-def test_a_score_leaves_out_flutter_and_what_comes_before_from(run: Path, tmp_path: Path) -> None:
+def test_a_score_leaves_out_flutter_and_beats_before_from(run: Path, tmp_path: Path) -> None:
     header = write(tmp_path, atr=False)
     _, symbols, peaks = patient()
     symbols = np.append(symbols, ["[", "]"])
@@ -158,11 +157,13 @@ def test_a_score_leaves_out_flutter_and_what_comes_before_from(run: Path, tmp_pa
     assert json.loads((tmp_path / "out" / "score.json").read_text())["from_s"] == 30
 
 
-def test_everything_a_person_reads_says_what_the_tool_is_not(predicted: SimpleNamespace) -> None:
+def test_everything_a_person_reads_says_what_the_tool_is_not_and_needs_no_network(predicted: SimpleNamespace) -> None:
     texts = [predicted.out, *(path.read_text() for path in predicted.folder.rglob("*.[hjt][tsx][mot]*"))]
     assert predicted.result["split_rule"] in (predicted.folder / "index.html").read_text()
     assert len(texts) == 1 + len(["p14.html", "p14.json", "p14.txt", "index.html"]) + len(["score.json"])
     assert sum(NOTICE in text for text in texts) == len(texts) - 1  # a pooled score stands beside its page
+    assert Page(predicted.page).loaded == []
+    assert Page(predicted.folder / "index.html").loaded == ["p14/p14.html"]
 
 
 def test_stdout_is_a_table_and_a_last_line_of_json(predicted: SimpleNamespace) -> None:
@@ -176,44 +177,15 @@ def test_stdout_is_a_table_and_a_last_line_of_json(predicted: SimpleNamespace) -
     assert table["beats"].tolist() == [predicted.summary["beats"]]
 
 
-def test_the_pages_need_no_network_and_the_index_leads_to_the_strip(predicted: SimpleNamespace) -> None:
-    assert Page(predicted.page).loaded == []
-    assert Page(predicted.folder / "index.html").loaded == ["p14/p14.html"]
-
-
-@needs_browser
-def test_a_click_on_a_beat_of_the_strip_shows_what_the_csv_says_of_it(
-    predicted: SimpleNamespace, tmp_path: Path
-) -> None:
-    page = shutil.copy(predicted.page, tmp_path)
-    found = in_browser(
-        Path(page),
-        """const i = 30; view.t = time(i) - 1; draw();
-        const box = strip.getBoundingClientRect(), x = (time(i) - view.t) * perSecond();
-        const event = name => strip.dispatchEvent(new PointerEvent(name,
-            { clientX: box.left + x + 2, clientY: box.top + 100,
-          bubbles: true, cancelable: true, pointerId: 1 }));
-        strip.setPointerCapture = () => {};
-        event("pointerdown"); event("pointerup");
-        return [view.chosen, $("details").innerText];""",
-    )
-    row = predicted.table.iloc[30]
-    assert found[0] == 30
-    assert f"sample {row['sample']}" in found[1]
-    assert f"{100 * row['p_' + row['class']]:.1f} %" in found[1]
-
-
 # How beats are cut
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"filter": "baseline", "rate": 128.5},
         {"filter": "baseline+bandpass:0.5:40", "normalise": "record"},
         {"normalise": "beat", "window": "-1,2"},
-        {"normalise": "typical", "filter": "baseline"},
+        {"normalise": "typical", "filter": "baseline", "rate": 128.5},
     ],
     ids=str,
 )
@@ -236,7 +208,7 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     assert np.median(np.abs(np.concatenate(parts) - whole).max((1, 2))) < 1e-4 * np.abs(whole).max()
 
 
-def test_in_the_kaggle_layout_too_and_the_last_beat_takes_the_interval_before_it(
+def test_beats_in_the_layout_of_kaggle_are_cut_alike_and_the_last_takes_the_interval_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
@@ -275,7 +247,7 @@ def test_a_run_on_rows_as_kaggle_has_them_is_used_too(short_run: SimpleNamespace
     assert found.summary["score"]["detection"]["Se"] > 0.95
 
 
-def test_what_the_run_was_trained_on_is_said(run: Path, tmp_path: Path) -> None:
+def test_the_score_says_whether_the_run_was_trained_on_the_record(run: Path, tmp_path: Path) -> None:
     stored = json.loads((run / "config.json").read_text())["data"]
     names = {"yes": stored["train_records"][0], "epoch": stored["val_records"][0], "no": "p14"}
     for told, name in names.items():
@@ -315,9 +287,7 @@ def write_list(folder: Path) -> Path:
 GIVEN: dict[str, tuple[Callable[[Path], Path], Sequence[object]]] = {
     "csv": (write_csv, ("--rate-hz", RATE_HZ)),
     "edf": (write_edf, ()),
-    "folder": (lambda folder: write(folder, atr=False).parent, ()),
     "list": (write_list, ()),
-    "name alone": (lambda folder: write(folder, atr=False).with_suffix(""), ()),
 }
 
 
@@ -333,7 +303,7 @@ def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace
     assert "score" not in found.summary
 
 
-def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tmp_path: Path) -> None:
+def test_results_go_into_the_run_folder_and_a_second_time_into_the_same_place(run: Path, tmp_path: Path) -> None:
     for _ in range(2):
         predict(run, "--predict", header := write(tmp_path, "again"))
     # One recording, however it is named.
@@ -342,40 +312,21 @@ def test_it_goes_into_the_run_folder_and_again_into_the_same_place(run: Path, tm
     assert not (run / "lock").exists()
 
 
-def test_recordings_of_one_name_do_not_overwrite_each_other(
+def test_recordings_of_equal_names_and_headers_have_a_folder_each(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    signal = patient()[0]
-    first, second = write(tmp_path / "a"), write(tmp_path / "b", leads={"II": signal[: len(signal) // 2]}, atr=False)
-    predict(run, "--predict", first, second, "--out", tmp_path / "out")
-    assert f"{second} is written as r1_2" in caplog.text
-    predict(run, "--predict", second, "--out", tmp_path / "out")
-    beats = [json.loads((tmp_path / "out" / name / "r1.json").read_text())["beats"] for name in ("r1", "r1_2")]
-    assert beats[0] > 1.8 * beats[1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
-
-
-def twins(folder: Path) -> tuple[Path, Path]:
-    """Two records of equal headers, of which the second has a part of the samples in another order."""
-    one, two = write(folder / "one", atr=False), write(folder / "two", atr=False)
+    one, two = write(tmp_path / "one", atr=False), write(tmp_path / "two", atr=False)
     samples = np.fromfile(two.with_suffix(".dat"), "<i2")
     samples[5000:9000] = samples[5000:9000][::-1]
     samples.tofile(two.with_suffix(".dat"))
     assert one.read_bytes() == two.read_bytes()
-    return one, two
-
-
-def test_equal_headers_with_other_samples_are_other_recordings(run: Path, tmp_path: Path) -> None:
-    one, two = twins(tmp_path)
-    for path in (one, two, one):
-        predict(run, "--predict", path, "--out", tmp_path / "out")
+    predict(run, "--predict", one, two, "--out", tmp_path / "out")
+    assert f"{two} is written as r1_2" in caplog.text
+    predict(run, "--predict", two, "--out", tmp_path / "out")
     found = [json.loads((tmp_path / "out" / name / "r1.json").read_text()) for name in ("r1", "r1_2")]
     assert [each["folder"] for each in found] == ["r1", "r1_2"]
     assert found[0]["source"]["signals"]["r1.dat"] != found[1]["source"]["signals"]["r1.dat"]
-
-
-def stolen(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
 
 
 def beside_files(folder: Path) -> list[object]:
@@ -385,45 +336,26 @@ def beside_files(folder: Path) -> list[object]:
     return [folder / "p2.hea", "--out", folder]
 
 
-def own_folder(folder: Path) -> list[object]:
-    (folder / "r1").mkdir()
-    return [write_csv(folder / "r1"), "--rate-hz", RATE_HZ, "--out", folder]
-
-
 def after_a_good_one(folder: Path) -> list[object]:
     (folder / "out" / "b").mkdir(parents=True)
     (folder / "out" / "b" / "b.csv").write_text("theirs")
     return [write(folder, "a"), write(folder, "b"), "--out", folder / "out"]
 
 
-def a_table(folder: Path) -> list[object]:
-    (folder / "summary.csv").write_text("patient,age\n")
-    return [write(folder), "--out", folder]
-
-
-def a_file(folder: Path) -> list[object]:
-    return [path := write(folder), "--out", path]
-
-
 TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "files beside the record": (beside_files, "p2.txt is there already"),
-    "the recording itself": (own_folder, "r1.csv is an input of this command and lies where its results are written"),
     "of the second recording": (after_a_good_one, "b.csv is there already"),
-    "the summary": (a_table, "summary.csv is there already"),
-    "a file as folder": (a_file, "r1.hea is a file"),
 }
 
 
 @pytest.mark.parametrize("case", TAKEN)
-def test_what_belongs_to_somebody_else_is_refused_before_anything_is_written(
-    run: Path, tmp_path: Path, case: str
-) -> None:
+def test_files_of_somebody_else_are_refused_before_anything_is_written(run: Path, tmp_path: Path, case: str) -> None:
     make, says = TAKEN[case]
     flags = make(tmp_path)
-    before = stolen(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises((UsageError, ResourceError), match=says):
         predict(run, "--predict", *flags)
-    assert stolen(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path: Path) -> None:
@@ -443,8 +375,7 @@ def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path
 
 
 def test_results_of_an_earlier_version_are_known_by_their_content(run: Path, tmp_path: Path) -> None:
-    path, record = write_csv(tmp_path), write(tmp_path, "h1")
-    flags = ("--predict", path, record, "--out", tmp_path / "out", "--rate-hz", RATE_HZ)
+    flags = ("--predict", write(tmp_path, "h1"), "--out", tmp_path / "out")
     predict(run, *flags)
     for marker in (tmp_path / "out").rglob(outputs.MARKER):
         marker.unlink()
@@ -452,13 +383,15 @@ def test_results_of_an_earlier_version_are_known_by_their_content(run: Path, tmp
     del summary["source"]["signals"]  # an earlier version knew a record by its header alone
     (tmp_path / "out" / "h1" / "h1.json").write_text(json.dumps(summary))
     predict(run, *flags)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["h1", "h1_2", "r1"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["h1", "h1_2"]
 
 
 # Leads
 
 
-def test_a_lead_of_another_name_is_taken_and_said(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lead_of_another_name_is_taken_with_a_warning(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     signal = patient()[0]
     path = write(tmp_path, leads={"resp": np.sin(np.arange(len(signal)) / 300), "ECG1": signal})
     predict(run, "--predict", path, "--out", tmp_path / "out")
@@ -469,91 +402,89 @@ def test_a_lead_of_another_name_is_taken_and_said(run: Path, tmp_path: Path, cap
 
 
 TWO = ("MLII", "V1|V5")
+TWO_LEADS: list[tuple[str, str | None, list[str] | str]] = [
+    ("V5,MLII", None, ["MLII", "V5"]),
+    ("ECG MLII,ECG V1", None, ["ECG MLII", "ECG V1"]),
+    ("I,aVF", "aVF,-I", ["aVF", "-I"]),
+    ("I,aVF", "second,first", ["aVF", "I"]),
+    ("MLII,V2", None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+    ("MLII", None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
+    ("MLII,V2", "MLII,MLII", "--leads MLII,MLII names a lead twice"),
+    ("MLII,V2", "MLII,first", "no lead is left for 'first'"),
+    ("MLII,V2", "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
+]
 
 
-@pytest.mark.parametrize(
-    ("names", "asked", "taken"),
-    [
-        (("V5", "MLII"), None, ["MLII", "V5"]),
-        (("ECG MLII", "ECG V1"), None, ["ECG MLII", "ECG V1"]),
-        (("I", "aVF"), "aVF,-I", ["aVF", "-I"]),
-        (("I", "aVF"), "second,first", ["aVF", "I"]),
-        (("MLII", "V2"), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
-        (("MLII",), None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
-        (("MLII", "V2"), "MLII,MLII", "--leads MLII,MLII names a lead twice"),
-        (("MLII", "V2"), "MLII,first", "no lead is left for 'first'"),
-        (("MLII", "V2"), "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
-    ],
-)
+def short(folder: Path, *signals: np.ndarray) -> Path:
+    """A record of 20 seconds with leads that are called lead_0 and so on."""
+    return write(folder, leads={f"lead_{k}": signal[:5000] for k, signal in enumerate(signals)}, atr=False)
+
+
+def named(folder: Path, names: Sequence[str]) -> recordings.Recording:
+    """A record of 20 seconds with leads of these names, of which each is higher than the one before."""
+    path = short(folder, *((1 + k) * patient()[0] for k in range(len(names))))
+    for k, name in enumerate(names):
+        path.write_text(path.read_text().replace(f"lead_{k}", name))
+    return recordings.open_recording(path)
+
+
+@pytest.mark.parametrize(("names", "asked", "taken"), TWO_LEADS)
 def test_a_network_of_two_leads_is_given_two(
-    tmp_path: Path, names: tuple[str, ...], asked: str | None, taken: list[str] | str
+    tmp_path: Path, names: str, asked: str | None, taken: list[str] | str
 ) -> None:
-    recording = recordings.open_recording(write(tmp_path, leads=dict.fromkeys(names, patient()[0])))
+    recording = named(tmp_path, names.split(","))
     if isinstance(taken, list):
         assert [lead.name for lead in leads_of(recording, TWO, asked)] == taken
         return
     with pytest.raises(CommanderError) as caught:
         leads_of(recording, TWO, asked)
     assert str(caught.value).startswith(taken)
-    assert ("a run on fewer leads" in str(caught.value)) == (len(names) < len(TWO))
+    assert ("a run on fewer leads" in str(caught.value)) == ("," not in names)
 
 
-@pytest.mark.parametrize("name", ["II", "Lead II", "MDC_ECG_LEAD_II", "DII", "ECG_II"])
-def test_for_mlii_its_kin_is_taken_before_the_first_lead(tmp_path: Path, name: str) -> None:
-    signal = patient()[0]
-    recording = recordings.open_recording(write(tmp_path, leads={"I": signal, name: -signal}))
-    (lead,) = leads_of(recording, ("MLII",), None)
-    assert lead.name == name
-    assert lead.doubts == (
-        f"r1 has no lead MLII, which the network was trained on; using {name}: expect more mistakes",
-    )
+ONE_LEAD: list[tuple[str, str | None, int | None, str]] = [
+    ("RESP,signal", None, 1, "using signal, which may not be an ECG, by its name"),
+    ("value", "value", 0, ""),
+    ("PLETH,EKG", None, 1, "using EKG: expect more mistakes"),
+    ("I,II", None, 1, "r1 has no lead MLII, which the network was trained on; using II: expect more mistakes"),
+    ("I,MDC_ECG_LEAD_II", None, 1, "using MDC_ECG_LEAD_II: expect more mistakes"),
+    ("I,DII", None, 1, "using DII: expect more mistakes"),
+    ("ECG,ECG", None, 0, "using ECG (lead 1; 2 leads have that name)"),
+    ("ECG,ECG", "ECG", 0, "2 leads of r1 are called ECG; lead 1 is used"),
+    ("ECG,ECG", "second", 1, ""),
+    ("MLII,MLII", "second", 1, ""),
+    ("RESP,ECG", "RESP", 0, "lead RESP of r1 is no ECG by its name"),
+    ("RESP,PLETH", None, None, "no lead has the name of an ECG: RESP, PLETH"),
+    ("ch1,ch2", None, None, "no lead has the name of an ECG: ch1, ch2"),
+]
 
 
-@pytest.mark.parametrize(
-    ("names", "asked", "taken", "doubts"),
-    [
-        (("RESP", "signal"), None, 1, "using signal, which may not be an ECG, by its name"),
-        (("value",), "value", 0, ""),
-        (("PLETH", "EKG"), None, 1, "using EKG: expect more mistakes"),
-        (("ECG", "ECG"), None, 0, "using ECG (lead 1; 2 leads have that name)"),
-        (("ECG", "ECG"), "ECG", 0, "2 leads of r1 are called ECG; lead 1 is used"),
-        (("ECG", "ECG"), "second", 1, ""),
-        (("MLII", "MLII"), "second", 1, ""),
-        (("RESP", "ECG"), "RESP", 0, "lead RESP of r1 is no ECG by its name"),
-        (("RESP", "PLETH"), None, None, "no lead has the name of an ECG: RESP, PLETH"),
-        (("ch1", "ch2"), None, None, "no lead has the name of an ECG: ch1, ch2"),
-    ],
-)
+@pytest.mark.parametrize(("names", "asked", "taken", "doubts"), ONE_LEAD)
 def test_a_lead_is_taken_by_its_name_or_its_place(
-    tmp_path: Path, names: tuple[str, ...], asked: str | None, taken: int | None, doubts: str
+    tmp_path: Path, names: str, asked: str | None, taken: int | None, doubts: str
 ) -> None:
     """Samples tell leads of one name apart."""
-    signals = np.stack([(1 + k) * patient()[0][:5000] for k in range(len(names))], axis=1)
-    path = write(tmp_path, leads={f"lead_{k}": signal for k, signal in enumerate(signals.T)}, atr=False)
-    for k, name in enumerate(names):
-        path.write_text(path.read_text().replace(f"lead_{k}", name))
-    recording = recordings.open_recording(path)
+    recording = named(tmp_path, names.split(","))
     if taken is None:
         with pytest.raises(DataError, match=f"{doubts}.*--leads"):
             leads_of(recording, ("MLII",), asked)
         return
     (lead,) = leads_of(recording, ("MLII",), asked)
-    assert lead.name == names[taken]
+    assert lead.name == names.split(",")[taken]
     assert doubts in "".join(lead.doubts)
     assert bool(doubts) == bool(lead.doubts)
-    np.testing.assert_allclose(lead.read(0, 5000), signals[:, taken], atol=1e-3)
+    np.testing.assert_allclose(lead.read(0, 5000), (1 + taken) * patient()[0][:5000], atol=1e-3)
 
 
 def test_a_network_that_was_trained_on_a_place_is_given_no_other_signal(tmp_path: Path) -> None:
-    signal = patient()[0]
-    recording = recordings.open_recording(write(tmp_path, leads={"RESP": signal, "V5": signal}))
+    recording = named(tmp_path, ["RESP", "V5"])
     assert [lead.name for lead in leads_of(recording, ("first",), None)] == ["V5"]
     assert [lead.name for lead in leads_of(recording, ("second",), None)] == ["V5"]
 
 
 def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
-    path = write(tmp_path, leads={"flat": np.zeros(5000), "ECG": patient()[0][:5000]})
-    path.write_text(path.read_text().replace("flat", "ECG"))
+    path = short(tmp_path, np.zeros(5000), patient()[0])
+    path.write_text(path.read_text().replace("lead_0", "ECG").replace("lead_1", "ECG"))
     for asked in (None, "ECG"):
         (lead,) = leads_of(recordings.open_recording(path), ("MLII",), asked)
         assert "(lead 2;" in lead.doubts[0] or "lead 2 is used" in lead.doubts[0]
@@ -588,15 +519,12 @@ def test_annotated_beats_after_the_end_are_left_out_and_nothing_is_scored(run: P
     found = read(tmp_path / "out")
     assert found.table["sample"].tolist() == inside
     assert "score" not in found.summary
-    beyond = len(peaks) - len(inside)
-    assert (
-        f"{beyond} of {len(peaks)} annotations in r1.atr are after the end of the signal: they are not compared"
-        in found.summary["doubts"]
-    )
-    assert (
-        f"{beyond} of {len(peaks)} beats in r1.atr stand after the end of the signal: they are left out"
-        in found.summary["doubts"]
-    )
+    late = f"{len(peaks) - len(inside)} of {len(peaks)}"
+    for doubt in (
+        f"{late} annotations in r1.atr are after the end of the signal: they are not compared",
+        f"{late} beats in r1.atr stand after the end of the signal: they are left out",
+    ):
+        assert doubt in found.summary["doubts"]
 
 
 def test_beats_of_another_time_resolution_are_placed_at_the_rate_of_the_signal(run: Path, tmp_path: Path) -> None:
@@ -649,7 +577,9 @@ def test_a_gap_has_no_beats_and_counts_as_lost(
     assert over.sum() == 1  # what the network is told of RR leaves the gap out too
 
 
-def test_no_beats_are_said_and_written(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recording_without_beats_is_warned_about_and_written(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     noise = 1e-3 * np.random.default_rng(0).normal(size=5000)
     predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
     assert "no beat was found in lead II of r1" in caplog.text
@@ -679,33 +609,24 @@ def truncated(folder: Path) -> Path:
     return path
 
 
+FLAT, SLOW = {"II": np.zeros(9000)}, {"rate_hz": 25, "atr": False}
 FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[CommanderError], str]] = {
-    "missing": (lambda folder: folder / "r9.hea", (), DataError, "there is no such recording"),
+    "missing": (lambda at: at / "r9.hea", (), DataError, "there is no such recording"),
     "csv without a rate": (write_csv, (), DataError, "--rate-hz HZ"),
     "another rate": (write, ("--rate-hz", 360), DataError, "sampled at 250 Hz, not at 360 Hz"),
-    "flat": (lambda folder: write(folder, leads={"II": np.zeros(9000)}, atr=False), (), DataError, "lead II is flat"),
+    "flat": (lambda at: write(at, leads=FLAT, atr=False), (), DataError, "lead II is flat"),
     "wrong lead": (write, ("--leads", "V9"), DataError, "there is no lead 'V9'.*II"),
-    "too many leads": (
-        write,
-        ("--leads", "II,V1"),
-        UsageError,
-        "--leads names 2, the network has a channel each for synthetic",
-    ),
+    "too many leads": (write, ("--leads", "II,V1"), UsageError, "--leads names 2, the network has a channel each"),
     "truncated": (truncated, (), DataError, "has room for 500 samples"),
     "no such annotations": (write, ("--beats", "qrs"), DataError, "r1.qrs is missing"),
-    "slow": (lambda folder: write(folder, rate_hz=25, atr=False), (), DataError, r"the signal has 25 Hz \(.*r1\.hea\)"),
-    "another window": (
-        write,
-        ("--window=-0.2,0.2",),
-        UsageError,
-        "--window is -0.2,0.2, the run was trained with None",
-    ),
-    "no folder": (lambda folder: folder, (), DataError, "the folder has no recordings"),
-}
+    "slow": (lambda at: write(at, **SLOW), (), DataError, r"the signal has 25 Hz \(.*r1\.hea\)"),
+    "another window": (write, ("--window=-0.2,0.2",), UsageError, "--window is -0.2,0.2, the run was trained with"),
+    "no folder": (lambda at: at, (), DataError, "the folder has no recordings"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_what_cannot_be_predicted_is_one_line(run: Path, tmp_path: Path, case: str) -> None:
+def test_a_recording_that_cannot_be_predicted_is_one_line(run: Path, tmp_path: Path, case: str) -> None:
     make, flags, kind, says = FAULTS[case]
     (tmp_path / "given").mkdir()
     path = make(tmp_path / "given")
@@ -723,32 +644,38 @@ def test_a_run_whose_rows_are_of_no_known_recipe_is_refused(tmp_path: Path) -> N
     made = carried_out(*flags, "--data-file", tmp_path / "t.npz", "--epochs", 1, "--no-figures")
     assert made.code == 0, made.err
     ended = carried_out(*flags, "--predict", write(tmp_path))
-    assert ended.code == 2
-    assert "a run on table does not state how its rows are cut from a recording" in ended.err
-    assert ended.err.count("error: ") == 1
+    assert_error(ended, 2, "a run on table does not state how its rows are cut from a recording")
 
 
-def test_of_many_the_rest_goes_on_and_the_end_says_how_many(run: Path, tmp_path: Path) -> None:
+def test_of_many_recordings_the_others_are_predicted_and_the_end_counts_the_failed(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     write(folder, "a"), write(folder, "b"), write(folder, "c")
     (folder / "b.dat").write_bytes(b"short")
     out = tmp_path / "out"
-    ended = carried_out(
-        *PATIENTS, "--root-dir", run.parents[2], "--predict", folder, tmp_path / "none.hea", "--out", out
-    )
-    assert ended.code == 3
+    flags = ("--predict", folder, tmp_path / "none.hea", "--out", out)
+    ended = carried_out(*PATIENTS, "--root-dir", run.parents[2], *flags)
+    assert_error(ended, 3, "2 of 4 recordings could not be predicted")
     assert [line for line in ended.err.splitlines() if line.startswith("not predicted: b.hea")]
-    assert "error: 2 of 4 recordings could not be predicted" in ended.err.splitlines()[-1]
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["a", "c"]
     assert (ended.result["recordings"], ended.result["failed"]) == (2, 2)
     assert "could not be predicted" in (out / "index.html").read_text()
 
 
-def test_without_predict_its_flags_are_refused_and_with_it_a_test() -> None:
-    for flag, value in (("--beats", "atr"), ("--unit", "uV"), ("--out", "x")):
-        assert f"{flag} goes with --predict" in args.complaints(args.parse([flag, value]))
-    assert args.complaints(args.parse(["--predict", "r", "--test"])) == ["--test and --predict exclude each other"]
-    assert "--beats is ../x" in args.complaints(args.parse(["--predict", "r", "--beats", "../x"]))[0]
+def test_a_temperature_that_is_invalid_or_lost_is_named_and_not_taken_for_1(tmp_path: Path) -> None:
+    run, path = RunFolder(tmp_path), tmp_path / "temperature.json"
+
+    def stored(*, fitted: bool) -> float:
+        return prediction._temperature(run, "temperature.json", "best", fitted=fitted)
+
+    assert stored(fitted=False) == 1
+    with pytest.raises(CheckpointError, match=r"the temperature is missing.*Try: --test --resume best"):
+        stored(fitted=True)
+    for value in (None, True, "1", -1, 0, 1e9, [], {}):
+        path.write_text(json.dumps({"temperature": value}))
+        with pytest.raises(CheckpointError, match=r"temperature is .*, it must be a number from 0.02 to 50"):
+            stored(fitted=True)
+    path.write_text('{"temperature": 2}')
+    assert stored(fitted=False) == 2
 
 
 def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
@@ -758,7 +685,7 @@ def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
     process = launch(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, "--out", out)
     wait_for(lambda: len(list(out.glob("*/*.json"))) > 2, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=900)
     assert process.returncode == 143
     assert not list(out.rglob("*.tmp"))
     assert 3 <= len(list(out.glob("*/*.json"))) < 40
@@ -770,53 +697,41 @@ def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
 # Length
 
 
-# The highest memory of the process itself: what resource.getrusage says is that of its parent too.
+# The highest memory of a process itself after each command: resource.getrusage has that of its parent too.
 MEASURED = """
-import re, sys, time
+import re, sys
 import commander, scipy.signal, scipy.ndimage, wfdb, pandas
 from commands import predict as prediction
-start = time.process_time()
-code = commander.main(sys.argv[1:])
-print(code, time.process_time() - start,
-      int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
+for path in sys.argv[1:3]:
+    print(commander.main(["--predict", path, *sys.argv[3:]]),
+          int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
 
 
-def measure(run: Path, path: Path) -> tuple[float, int]:
-    """CPU seconds after start-up, and the highest memory in MiB, of predicting one recording on one thread."""
-    command = [sys.executable, "-c", MEASURED, *PATIENTS, "--root-dir", str(run.parents[2])]
-    command += ["--out", str(path.parent / "out")]
-    ended = subprocess.run([*command, "--predict", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    code, seconds, mebibytes = ended.stdout.splitlines()[-1].split()
-    assert code == "0", ended.stderr
-    return float(seconds), int(mebibytes)
-
-
-def test_half_an_hour_takes_less_than_five_seconds_and_memory_does_not_grow_with_the_length(
-    run: Path, tmp_path: Path
-) -> None:
+def test_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None:
+    """A new process, which has no memory to spare of earlier work."""
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is asked of Linux")
-    signal = patient()[0]
-    sizes = {}
-    for name, hours in (("short", 0.5), ("long", 3)):
-        samples = int(hours * 3600 * RATE_HZ)
-        path = write(tmp_path, name, leads={"II": np.resize(signal, samples)}, atr=False)
-        seconds, sizes[name] = measure(run, path)
-        assert seconds < 5 * max(1, hours / 0.5)
-    assert sizes["long"] < sizes["short"] + 40
+    lengths = {"short": 0.25, "long": 2.5}  # hours
+    leads = {name: np.resize(patient()[0], int(hours * 3600 * RATE_HZ)) for name, hours in lengths.items()}
+    paths = [write(tmp_path, name, leads={"II": lead}, atr=False) for name, lead in leads.items()]
+    how = (*PATIENTS, "--root-dir", run.parents[2], "--out", tmp_path / "out")
+    command = [sys.executable, "-c", MEASURED, *paths, *how]
+    ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True)
+    (code, low), (again, high) = (line.split() for line in ended.stdout.splitlines() if re.fullmatch(r"\d \d+", line))
+    assert (code, again) == ("0", "0"), ended.stderr
+    assert int(high) < int(low) + 40
 
 
 # Real recordings
 
 
-def test_of_real_recordings_the_beats_are_found_in_seconds(
+def test_in_a_real_recording_of_ds1_the_beats_are_found(
     run: Path, tmp_path: Path, shared: Callable[[str], Path]
 ) -> None:
     shutil.unpack_archive(shared(MITDB_ZIP), tmp_path)
-    paths = [next(tmp_path.rglob(f"{name}.hea")) for name in ("100", "208")]
-    predict(run, "--predict", *paths, "--out", tmp_path / "out")
-    seen = [read(tmp_path / "out", name).summary for name in ("100", "208")]
-    assert [found["score"]["detection"]["Se"] for found in seen] == [1, pytest.approx(0.997, abs=0.001)]
-    assert min(found["score"]["detection"]["+P"] for found in seen) > 0.998
-    assert seen[0]["duration_s"] == pytest.approx(1805.556, abs=0.01)
+    predict(run, "--predict", next(tmp_path.rglob("208.hea")), "--out", tmp_path / "out")
+    found = read(tmp_path / "out", "208").summary
+    assert found["score"]["detection"]["Se"] == pytest.approx(0.997, abs=0.001)
+    assert found["score"]["detection"]["+P"] > 0.998
+    assert found["duration_s"] == pytest.approx(1805.556, abs=0.01)
