@@ -424,19 +424,6 @@ def test_any_bytes_as_a_checkpoint(copied_run: Path, examples: int) -> None:
     explore(examples, holds, content=some.one_of(some.binary(max_size=200), mutated(whole)), flags=how)
 
 
-@rounds(20, 300)
-def test_any_values_in_a_checkpoint(copied_run: Path, examples: int) -> None:
-    state = torch.load(copied_run / "checkpoint.pth.tar", weights_only=True)
-    plain = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5)
-    odd = some.recursive(plain, lambda own: some.lists(own, max_size=3) | some.dictionaries(plain, own, max_size=3))
-
-    def holds(key: str, value: Any) -> None:
-        torch.save(state | {key: value}, copied_run / "checkpoint.pth.tar")
-        assert_answers(*RESUMED, "--test", "--root-dir", copied_run.parents[2])
-
-    explore(examples, holds, key=some.sampled_from(sorted(state)), value=odd)
-
-
 @rounds(12, 300)
 def test_any_values_in_a_checkpoint_to_start_from(copied_run: Path, examples: int) -> None:
     state = torch.load(copied_run / "model_best.pth.tar", weights_only=True)

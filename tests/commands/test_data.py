@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import random
 import shutil
 import signal
@@ -28,8 +27,8 @@ from helpers.ecg5000 import SMALL
 from helpers.ecg5000 import write as write_ecg5000
 from helpers.kaggle import TEST, TRAIN, change_row, make_zip, write_csv
 from helpers.pages import Page
-from helpers.servers import PAGE, Answer, cut_off, in_ranges, in_turn, refusal, whole, zipped
-from helpers.wfdb_records import ecg_like, spoil, write_record
+from helpers.servers import PAGE, Answer, cut_off, in_ranges, in_turn, refusal, whole
+from helpers.wfdb_records import spoil, write_record
 from loaders import get_data
 from loaders.charts.store import reading
 
@@ -201,23 +200,6 @@ def test_a_file_that_would_lose_all_of_its_rows_is_refused_although_bad_rows_are
     assert_error(ended, 3, f"no row can be kept: 1 columns, expected 187 samples and a label ({path}, line 1)")
 
 
-@pytest.mark.parametrize("kind", ["csv", "npz", "ecg5000"])
-def test_a_table_is_trained_on_and_its_bad_row_dropped_and_counted(root: Path, tmp_path: Path, kind: str) -> None:
-    x = np.tile(tables.X, (1, 8))[:, None].repeat(2, 1)
-    x[7, 1, 2] = np.nan
-    path = {
-        "csv": lambda: broken_csv(tmp_path),
-        "npz": lambda: tables.save(tmp_path / "my.npz", x=x, y=tables.LABEL),
-        "ecg5000": lambda: write_ecg5000(tmp_path / "ucr", ".tsv", **SMALL),
-    }[kind]()
-    dataset = "ecg5000" if kind == "ecg5000" else "table"
-    how = ("--dataset", dataset, *SHORT[2:], "--epochs", "1", "--bad-rows", "drop")
-    ended = carried_out(*how, "--root-dir", root, "--data-file", path)
-    assert ended.code == 0, ended.err
-    assert ended.result["dropped_rows"]["train"] == (0 if kind == "ecg5000" else 1)
-    assert ended.result["split_rule"]
-
-
 def constant_rows(folder: Path) -> Path:
     kaggle(folder)
     for name in (TRAIN, TEST):
@@ -227,18 +209,9 @@ def constant_rows(folder: Path) -> Path:
     return folder
 
 
-def constant_records(folder: Path) -> Path:
-    for i in range(8):
-        write_record(folder, str(i), leads={"MLII": np.full(1440, 1.235) if i % 2 else (1 + i) * ecg_like()})
-    return folder
-
-
-@pytest.mark.parametrize("make", [constant_rows, constant_records])
-def test_a_constant_signal_is_trained_on_and_tested_without_nan(
-    root: Path, tmp_path: Path, make: Callable[[Path], Path]
-) -> None:
+def test_a_constant_signal_is_trained_on_and_tested_without_nan(root: Path, tmp_path: Path) -> None:
     network = "lstm_1"  # which divides by the deviation of each row
-    ended = carried_out(*ECG, "--model-name", network, "--data-file", make(tmp_path / "rows"), "--root-dir", root)
+    ended = carried_out(*ECG, "--model-name", network, "--data-file", constant_rows(tmp_path), "--root-dir", root)
     assert ended.code == 0, ended.err
     run = Path(ended.result["run_folder"])
     (epoch,) = json.loads((run / "logger.json").read_text())
@@ -363,23 +336,6 @@ def test_a_busy_server_is_asked_again_and_a_broken_transfer_resumed(
     assert begin not in (None, "bytes=0-")
 
 
-def test_a_download_with_another_checksum_shows_both_sums(internet: Internet, tmp_path: Path) -> None:
-    write_record(tmp_path / "db")
-    files = {path.name: path for path in (tmp_path / "db").iterdir()}
-    packed = make_zip(tmp_path / "db.zip", {**files, "SHA256SUMS.txt": f"{'0' * 64} 1.dat\n"})
-    internet.answers[PHYSIONET] = whole(packed.read_bytes())
-    ended = carried_out("--download", "--root-dir", tmp_path / "data", env=internet.environment)
-    assert_error(ended, 7, "1.dat has the SHA-256", f"its publisher states {'0' * 64}")
-
-
-def test_without_a_network_there_is_one_attempt(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    ended = carried_out("--download", "--root-dir", tmp_path / "data")
-    assert_error(ended, 7, "no connection", "--data-file")
-    assert "attempt" not in ended.err
-    assert os.listdir(tmp_path / "data") == []
-
-
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
 def test_a_wait_for_the_server_ends_with_a_signal(internet: Internet, tmp_path: Path, signum: int, code: int) -> None:
     internet.answers[PHYSIONET] = refusal(503, Retry_After=29)
@@ -413,16 +369,6 @@ def test_of_two_downloads_at_once_one_waits_for_the_other(
     waiting.set()
     assert [finish(process).code for process in (first, second)] == [7 if first_fails else 0, 0]
     assert internet.asked.count((PHYSIONET, None)) == 1 + first_fails
-
-
-def test_an_unsafe_archive_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
-    path, scratch = tmp_path / "some.zip", tmp_path / "scratch"
-    scratch.mkdir()
-    path.write_bytes(zipped({"1.hea": "1", "1.atr": "", "../outside": "1"}))
-    ended = carried_out("--data-file", path, "--root-dir", tmp_path / "data", env={"TMPDIR": str(scratch)})
-    assert_error(ended, 7, "'../outside' leads out of the folder", str(path))
-    assert sorted(os.listdir(tmp_path)) == ["scratch", "some.zip"]
-    assert os.listdir(scratch) == []
 
 
 # Pictures of a dataset
@@ -541,17 +487,6 @@ def test_a_full_disk_is_named_and_the_drawn_charts_are_kept(tmp_path: Path, stri
         assert_error(ended, 6, "data.mdb: No space left on device", "bytes written", "free space")
         assert drawing(disk)
         assert not list(disk.rglob("*.tmp"))
-
-
-def test_a_store_that_is_cut_off_is_an_error_that_says_what_to_remove(
-    tmp_path: Path, strips: Path, undisturbed: SimpleNamespace
-) -> None:
-    root = knowing(tmp_path, strips)
-    shutil.copytree(undisturbed.root / "synth_strips" / "charts", root / "synth_strips" / "charts")
-    for path in root.rglob("data.mdb"):
-        os.truncate(path, 50_000)
-    says = ("charts are cut off: 50,000 bytes of", str(root), "remove that folder; its charts are drawn again")
-    assert_error(carried_out(*STRIPS, "--root-dir", root), 3, *says)
 
 
 PARALLEL = """

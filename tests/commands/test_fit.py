@@ -16,7 +16,7 @@ import torch
 from sklearn import metrics as reference
 
 from helpers.commands import SHORT, assert_error, assert_same_run, carried_out, contents, finish, launch, on, signalled
-from helpers.data import KAGGLE_SAMPLE, MITDB_ZIP
+from helpers.data import MITDB_ZIP
 from helpers.detection import kaggle
 from studies.ledger import DONE, STARTED, Ledger
 from toolbox.errors import Interrupted
@@ -161,11 +161,6 @@ def test_real_beats_from_the_recordings_are_trained_and_tested(
     assert "one patient's beats stand on both sides" in ended.err
 
 
-def test_real_rows_of_kaggle_are_trained_and_tested(shared: Callable[[str], Path], tmp_path: Path) -> None:
-    ended = carried_out("--data-file", shared(KAGGLE_SAMPLE), *SHORT[2:], "--epochs", "1", "--root-dir", tmp_path)
-    assert ended.code == 0, ended.err
-
-
 # Resumed: refused or overridden
 
 
@@ -210,27 +205,15 @@ REFUSED = {
     "a missing version": (("--test", "--version", "7"), 4, "existing versions: 1"),
     "an epoch not kept": (("--test", "--resume", "3"), 4, "checkpoint.pth.tar, model_best.pth.tar"),
     "no run": (("--dataset", "synth", "--test", "--model-name", "lstm_1"), 4, RUN),
-    "a rate": (("--resume", "latest", "--lr", "0.5"), 2, "--lr is 0.5, the run has 0.005", "--override"),
-    "an optimizer": (("--resume", "latest", "--optimizer", "sgd"), 2, "--optimizer is sgd, the run has adamw"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_run_or_checkpoint_that_is_missing_and_other_flags_are_refused_with_the_existing_ones(
-    copied_run: Path, what: str
-) -> None:
+def test_a_missing_run_or_checkpoint_is_refused_with_the_existing_ones(copied_run: Path, what: str) -> None:
     flags, code, *says = REFUSED[what]
     before = contents(copied_run)
     assert_error(on(copied_run, *flags), code, *says)
     assert contents(copied_run) == before
-
-
-def test_other_classes_are_refused_with_the_first_shapes(copied_run: Path) -> None:
-    state = torch.load(copied_run / "checkpoint.pth.tar", weights_only=True)
-    state["model"] |= {"head.weight": torch.zeros(2, 576), "head.bias": torch.zeros(2)}
-    torch.save(state, copied_run / "checkpoint.pth.tar")
-    says = ("head.weight is (2, 576), the model has (5, 576)", "head.bias is (2,)")
-    assert_error(on(copied_run, "--resume", "latest"), 4, *says)
 
 
 def test_other_flags_are_refused_with_both_values_and_an_override_is_recorded(copied_run: Path) -> None:
@@ -315,25 +298,6 @@ def test_a_damaged_best_checkpoint_is_never_replaced(copied_run: Path) -> None:
     before = contents(copied_run)
     for flags in (("--test",), ("--resume", "best")):
         assert_error(on(copied_run, *flags), 4, "damaged", "model_best.pth.tar")
-    assert contents(copied_run) == before
-
-
-class Payload:
-    """What a malicious file would have run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return (os.mkdir, (str(self.path),))
-
-
-def test_a_malicious_checkpoint_is_refused_and_its_payload_not_run(copied_run: Path, tmp_path: Path) -> None:
-    state = torch.load(copied_run / "checkpoint.pth.tar", weights_only=True)
-    torch.save({**state, "history": Payload(tmp_path / "ran")}, copied_run / "checkpoint.pth.tar")
-    before = contents(copied_run)
-    assert_error(on(copied_run, "--resume", "latest"), 4, "nothing of it was run")
-    assert not (tmp_path / "ran").exists()
     assert contents(copied_run) == before
 
 

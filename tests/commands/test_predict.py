@@ -1,6 +1,8 @@
 """--predict: beats of recordings in every format are found, classified and written; what cannot be used is a line."""
 
+import itertools
 import json
+import os
 import re
 import shutil
 import signal
@@ -18,7 +20,7 @@ import wfdb
 
 import args
 from commands import predict as prediction
-from helpers.commands import assert_error, carried_out, contents, launch, wait_for
+from helpers.commands import assert_error, carried_out, contents
 from helpers.data import MITDB_ZIP, ROOT
 from helpers.pages import Page
 from loaders.declaration import BeatOptions
@@ -28,8 +30,7 @@ from loaders.filters import resample
 from loaders.formats import recordings
 from loaders.formats.recording import leads_of
 from loaders.synthetic import patients
-from toolbox import outputs
-from toolbox.errors import CheckpointError, CommanderError, DataError, ResourceError, UsageError
+from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.metrics import calibration
 from toolbox.runs.folder import RunFolder
 
@@ -240,8 +241,8 @@ def test_the_probabilities_are_those_of_the_test_of_the_run(run: Path, tmp_path:
     assert found.summary["beats_by"] == "atr"
 
 
-def test_a_run_on_rows_as_kaggle_has_them_is_used_too(short_run: SimpleNamespace, tmp_path: Path) -> None:
-    predict(short_run.path, "--predict", write(tmp_path), "--out", tmp_path / "out")
+def test_a_run_on_rows_as_kaggle_has_them_is_used_too(plain_run: Path, tmp_path: Path) -> None:
+    predict(plain_run, "--predict", write(tmp_path), "--out", tmp_path / "out")
     found = read(tmp_path / "out")
     assert found.summary["run"] == "synth_cnn1d_3_1"
     assert found.summary["score"]["detection"]["Se"] > 0.95
@@ -250,11 +251,10 @@ def test_a_run_on_rows_as_kaggle_has_them_is_used_too(short_run: SimpleNamespace
 def test_the_score_says_whether_the_run_was_trained_on_the_record(run: Path, tmp_path: Path) -> None:
     stored = json.loads((run / "config.json").read_text())["data"]
     names = {"yes": stored["train_records"][0], "epoch": stored["val_records"][0], "no": "p14"}
-    for told, name in names.items():
-        predict(run, "--predict", write(tmp_path, name), "--out", tmp_path / "out")
-        assert read(tmp_path / "out", name).summary["score"]["trained_on"] == told
-    paths = [tmp_path / f"{name}.hea" for name in names.values()]
-    predict(run, "--predict", *paths, "--out", tmp_path / "out")
+    predict(run, "--predict", *(write(tmp_path, name) for name in names.values()), "--out", tmp_path / "out")
+    assert {told: read(tmp_path / "out", name).summary["score"]["trained_on"] for told, name in names.items()} == {
+        told: told for told in names
+    }
     score = json.loads((tmp_path / "out" / "score.json").read_text())
     assert {told: of["recordings"] for told, of in score["classes"].items()} == dict.fromkeys(names, 1)
 
@@ -267,39 +267,11 @@ def write_csv(folder: Path) -> Path:
     return folder / "r1.csv"
 
 
-def write_edf(folder: Path) -> Path:
-    edfio = pytest.importorskip("edfio")
-    signal = patient()[0]
-    signal = signal[: len(signal) // RATE_HZ * RATE_HZ]
-    lead = edfio.EdfSignal(
-        1000 * signal, RATE_HZ, label="ECG II", physical_dimension="uV", physical_range=(-8000, 8000)
-    )
-    edfio.Edf([lead]).write(folder / "r1.edf")
-    return folder / "r1.edf"
-
-
-def write_list(folder: Path) -> Path:
-    write(folder, atr=False)
-    (folder / "RECORDS").write_text("r1\n")
-    return folder / "RECORDS"
-
-
-GIVEN: dict[str, tuple[Callable[[Path], Path], Sequence[object]]] = {
-    "csv": (write_csv, ("--rate-hz", RATE_HZ)),
-    "edf": (write_edf, ()),
-    "list": (write_list, ()),
-}
-
-
-@pytest.mark.parametrize("kind", GIVEN)
-def test_every_format_gives_the_same_beats(run: Path, predicted: SimpleNamespace, tmp_path: Path, kind: str) -> None:
-    make, flags = GIVEN[kind]
-    (tmp_path / "given").mkdir()
-    predict(run, "--predict", make(tmp_path / "given"), "--out", tmp_path / "out", *flags)
+def test_a_table_gives_the_beats_of_the_record(run: Path, predicted: SimpleNamespace, tmp_path: Path) -> None:
+    predict(run, "--predict", write_csv(tmp_path), "--out", tmp_path / "out", "--rate-hz", RATE_HZ)
     found = read(tmp_path / "out")
-    near = predicted.table[predicted.table["sample"] < found.table["sample"].iloc[-1] - RATE_HZ]
-    assert found.table["sample"][: len(near)].tolist() == near["sample"].tolist()
-    assert (found.table["class"][: len(near)] == near["class"]).mean() > 0.99
+    assert found.table["sample"].tolist() == predicted.table["sample"].tolist()
+    assert (found.table["class"] == predicted.table["class"]).mean() > 0.99
     assert "score" not in found.summary
 
 
@@ -329,32 +301,13 @@ def test_recordings_of_equal_names_and_headers_have_a_folder_each(
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
 
 
-def beside_files(folder: Path) -> list[object]:
-    write(folder, "p2"), write(folder / "p2", "p2")
-    for ending in ("txt", "json"):
-        (folder / "p2" / f"p2.{ending}").write_text("theirs")
-    return [folder / "p2.hea", "--out", folder]
-
-
-def after_a_good_one(folder: Path) -> list[object]:
-    (folder / "out" / "b").mkdir(parents=True)
-    (folder / "out" / "b" / "b.csv").write_text("theirs")
-    return [write(folder, "a"), write(folder, "b"), "--out", folder / "out"]
-
-
-TAKEN: dict[str, tuple[Callable[[Path], list[object]], str]] = {
-    "files beside the record": (beside_files, "p2.txt is there already"),
-    "of the second recording": (after_a_good_one, "b.csv is there already"),
-}
-
-
-@pytest.mark.parametrize("case", TAKEN)
-def test_files_of_somebody_else_are_refused_before_anything_is_written(run: Path, tmp_path: Path, case: str) -> None:
-    make, says = TAKEN[case]
-    flags = make(tmp_path)
+def test_files_of_somebody_else_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "b").mkdir(parents=True)
+    (tmp_path / "out" / "b" / "b.csv").write_text("theirs")
+    paths = [write(tmp_path, "a"), write(tmp_path, "b")]
     before = contents(tmp_path)
-    with pytest.raises((UsageError, ResourceError), match=says):
-        predict(run, "--predict", *flags)
+    with pytest.raises(UsageError, match=r"b\.csv is there already"):
+        predict(run, "--predict", *paths, "--out", tmp_path / "out")
     assert contents(tmp_path) == before
 
 
@@ -374,45 +327,7 @@ def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path
     ]
 
 
-def test_results_of_an_earlier_version_are_known_by_their_content(run: Path, tmp_path: Path) -> None:
-    flags = ("--predict", write(tmp_path, "h1"), "--out", tmp_path / "out")
-    predict(run, *flags)
-    for marker in (tmp_path / "out").rglob(outputs.MARKER):
-        marker.unlink()
-    summary = json.loads((tmp_path / "out" / "h1" / "h1.json").read_text())
-    del summary["source"]["signals"]  # an earlier version knew a record by its header alone
-    (tmp_path / "out" / "h1" / "h1.json").write_text(json.dumps(summary))
-    predict(run, *flags)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["h1", "h1_2"]
-
-
 # Leads
-
-
-def test_a_lead_of_another_name_is_taken_with_a_warning(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    signal = patient()[0]
-    path = write(tmp_path, leads={"resp": np.sin(np.arange(len(signal)) / 300), "ECG1": signal})
-    predict(run, "--predict", path, "--out", tmp_path / "out")
-    assert "r1 has no lead synthetic, which the network was trained on; using ECG1" in caplog.text
-    caplog.clear()
-    predict(run, "--predict", path, "--out", tmp_path / "out", "--leads", "ecg1")
-    assert "trained on" not in caplog.text
-
-
-TWO = ("MLII", "V1|V5")
-TWO_LEADS: list[tuple[str, str | None, list[str] | str]] = [
-    ("V5,MLII", None, ["MLII", "V5"]),
-    ("ECG MLII,ECG V1", None, ["ECG MLII", "ECG V1"]),
-    ("I,aVF", "aVF,-I", ["aVF", "-I"]),
-    ("I,aVF", "second,first", ["aVF", "I"]),
-    ("MLII,V2", None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
-    ("MLII", None, "there is no lead 'V1|V5'; the network needs MLII, V1|V5"),
-    ("MLII,V2", "MLII,MLII", "--leads MLII,MLII names a lead twice"),
-    ("MLII,V2", "MLII,first", "no lead is left for 'first'"),
-    ("MLII,V2", "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5"),
-]
 
 
 def short(folder: Path, *signals: np.ndarray) -> Path:
@@ -420,76 +335,72 @@ def short(folder: Path, *signals: np.ndarray) -> Path:
     return write(folder, leads={f"lead_{k}": signal[:5000] for k, signal in enumerate(signals)}, atr=False)
 
 
-def named(folder: Path, names: Sequence[str]) -> recordings.Recording:
-    """A record of 20 seconds with leads of these names, of which each is higher than the one before."""
-    path = short(folder, *((1 + k) * patient()[0] for k in range(len(names))))
+def renamed(path: Path, names: Sequence[str]) -> recordings.Recording:
+    """The record with these names of its leads."""
     for k, name in enumerate(names):
         path.write_text(path.read_text().replace(f"lead_{k}", name))
     return recordings.open_recording(path)
 
 
-@pytest.mark.parametrize(("names", "asked", "taken"), TWO_LEADS)
-def test_a_network_of_two_leads_is_given_two(
-    tmp_path: Path, names: str, asked: str | None, taken: list[str] | str
-) -> None:
-    recording = named(tmp_path, names.split(","))
-    if isinstance(taken, list):
-        assert [lead.name for lead in leads_of(recording, TWO, asked)] == taken
-        return
-    with pytest.raises(CommanderError) as caught:
-        leads_of(recording, TWO, asked)
-    assert str(caught.value).startswith(taken)
-    assert ("a run on fewer leads" in str(caught.value)) == ("," not in names)
-
-
-ONE_LEAD: list[tuple[str, str | None, int | None, str]] = [
-    ("RESP,signal", None, 1, "using signal, which may not be an ECG, by its name"),
-    ("value", "value", 0, ""),
-    ("PLETH,EKG", None, 1, "using EKG: expect more mistakes"),
-    ("I,II", None, 1, "r1 has no lead MLII, which the network was trained on; using II: expect more mistakes"),
-    ("I,MDC_ECG_LEAD_II", None, 1, "using MDC_ECG_LEAD_II: expect more mistakes"),
-    ("I,DII", None, 1, "using DII: expect more mistakes"),
-    ("ECG,ECG", None, 0, "using ECG (lead 1; 2 leads have that name)"),
-    ("ECG,ECG", "ECG", 0, "2 leads of r1 are called ECG; lead 1 is used"),
-    ("ECG,ECG", "second", 1, ""),
-    ("MLII,MLII", "second", 1, ""),
-    ("RESP,ECG", "RESP", 0, "lead RESP of r1 is no ECG by its name"),
-    ("RESP,PLETH", None, None, "no lead has the name of an ECG: RESP, PLETH"),
-    ("ch1,ch2", None, None, "no lead has the name of an ECG: ch1, ch2"),
+ONE, TWO = ("MLII",), ("MLII", "V1|V5")
+LACKING = "there is no lead 'V1|V5'; the network needs MLII, V1|V5"
+OTHER = "r1 has no lead MLII, which the network was trained on; using"
+# The leads of the network and of the record, --leads, the numbers of the leads taken (negative: inverted) or the error,
+# and doubts. The samples of lead n are n times those of the first, so that they tell leads of one name apart.
+LEADS: list[tuple[tuple[str, ...], str, str | None, list[int] | str, str]] = [
+    (TWO, "V5,MLII", None, [2, 1], ""),
+    (TWO, "ECG MLII,ECG V1", None, [1, 2], ""),
+    (TWO, "I,aVF", "aVF,-I", [2, -1], ""),
+    (TWO, "I,aVF", "second,first", [2, 1], ""),
+    (TWO, "MLII,V2", None, LACKING, ""),
+    (TWO, "MLII", None, f"{LACKING}.*a run on fewer leads", ""),
+    (TWO, "MLII,V2", "MLII,MLII", "--leads MLII,MLII names a lead twice", ""),
+    (TWO, "MLII,V2", "MLII,first", "no lead is left for 'first'", ""),
+    (TWO, "MLII,V2", "MLII", "--leads names 1, the network has a channel each for MLII, V1|V5", ""),
+    (("first",), "RESP,V5", None, [2], ""),
+    (("second",), "RESP,V5", None, [2], ""),
+    (ONE, "I,II", None, [2], f"{OTHER} II: expect more mistakes"),
+    (ONE, "I,MDC_ECG_LEAD_II", None, [2], f"{OTHER} MDC_ECG_LEAD_II: expect more mistakes"),
+    (ONE, "I,DII", None, [2], f"{OTHER} DII: expect more mistakes"),
+    (ONE, "RESP,signal", None, [2], "using signal, which may not be an ECG, by its name"),
+    (ONE, "value", "value", [1], ""),
+    (ONE, "PLETH,EKG", None, [2], "using EKG: expect more mistakes"),
+    (ONE, "ECG,ECG", None, [1], "using ECG (lead 1; 2 leads have that name)"),
+    (ONE, "ECG,ECG", "ECG", [1], "2 leads of r1 are called ECG; lead 1 is used"),
+    (ONE, "ECG,ECG", "second", [2], ""),
+    (ONE, "MLII,MLII", "second", [2], ""),
+    (ONE, "RESP,ECG", "RESP", [1], "lead RESP of r1 is no ECG by its name"),
+    (ONE, "RESP,PLETH", None, "no lead has the name of an ECG: RESP, PLETH.*--leads", ""),
+    (ONE, "ch1,ch2", None, "no lead has the name of an ECG: ch1, ch2.*--leads", ""),
 ]
 
 
-@pytest.mark.parametrize(("names", "asked", "taken", "doubts"), ONE_LEAD)
-def test_a_lead_is_taken_by_its_name_or_its_place(
-    tmp_path: Path, names: str, asked: str | None, taken: int | None, doubts: str
+@pytest.mark.parametrize(("needed", "names", "asked", "taken", "doubts"), LEADS)
+def test_leads_are_taken_by_name_or_place(
+    tmp_path: Path, needed: tuple[str, ...], names: str, asked: str | None, taken: list[int] | str, doubts: str
 ) -> None:
-    """Samples tell leads of one name apart."""
-    recording = named(tmp_path, names.split(","))
-    if taken is None:
-        with pytest.raises(DataError, match=f"{doubts}.*--leads"):
-            leads_of(recording, ("MLII",), asked)
+    signal, own = patient()[0][:5000], names.split(",")
+    recording = renamed(short(tmp_path, *((1 + k) * signal for k in range(len(own)))), own)
+    if isinstance(taken, str):
+        with pytest.raises(CommanderError, match=taken.replace("|", r"\|")):
+            leads_of(recording, needed, asked)
         return
-    (lead,) = leads_of(recording, ("MLII",), asked)
-    assert lead.name == names.split(",")[taken]
-    assert doubts in "".join(lead.doubts)
-    assert bool(doubts) == bool(lead.doubts)
-    np.testing.assert_allclose(lead.read(0, 5000), (1 + taken) * patient()[0][:5000], atol=1e-3)
-
-
-def test_a_network_that_was_trained_on_a_place_is_given_no_other_signal(tmp_path: Path) -> None:
-    recording = named(tmp_path, ["RESP", "V5"])
-    assert [lead.name for lead in leads_of(recording, ("first",), None)] == ["V5"]
-    assert [lead.name for lead in leads_of(recording, ("second",), None)] == ["V5"]
+    leads = leads_of(recording, needed, asked)
+    assert [lead.name for lead in leads] == ["-" * (number < 0) + own[abs(number) - 1] for number in taken]
+    for lead, number in zip(leads, taken, strict=True):
+        np.testing.assert_allclose(lead.read(0, 5000), number * signal, atol=1e-3)
+    said = "".join(doubt for lead in leads for doubt in lead.doubts)
+    assert doubts in said
+    assert bool(doubts) == bool(said) or needed != ONE
 
 
 def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
-    path = short(tmp_path, np.zeros(5000), patient()[0])
-    path.write_text(path.read_text().replace("lead_0", "ECG").replace("lead_1", "ECG"))
+    recording = renamed(short(tmp_path, np.zeros(5000), patient()[0]), ["ECG", "ECG"])
     for asked in (None, "ECG"):
-        (lead,) = leads_of(recordings.open_recording(path), ("MLII",), asked)
+        (lead,) = leads_of(recording, ONE, asked)
         assert "(lead 2;" in lead.doubts[0] or "lead 2 is used" in lead.doubts[0]
     with pytest.raises(DataError, match="lead ECG is flat"):
-        leads_of(recordings.open_recording(path), ("MLII",), "first")
+        leads_of(recording, ONE, "first")
 
 
 def test_doubts_are_in_every_output_and_a_unit_that_is_given_is_applied(
@@ -678,19 +589,22 @@ def test_a_temperature_that_is_invalid_or_lost_is_named_and_not_taken_for_1(tmp_
     assert stored(fitted=False) == 2
 
 
-def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path) -> None:
-    folder, out = tmp_path / "given", tmp_path / "out"
-    for number in range(40):
-        write(folder, f"r{number}", atr=False)
-    process = launch(*PATIENTS, "--root-dir", run.parents[2], "--predict", folder, "--out", out)
-    wait_for(lambda: len(list(out.glob("*/*.json"))) > 2, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=900)
-    assert process.returncode == 143
+def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, begun, out = prediction._classified, itertools.count(1), tmp_path / "out"
+
+    def classified(*given: Any) -> Any:
+        if next(begun) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(*given)
+
+    monkeypatch.setattr(prediction, "_classified", classified)
+    for number in range(4):
+        write(tmp_path / "given", f"r{number}", atr=False)
+    ended = carried_out(*PATIENTS, "--root-dir", run.parents[2], "--predict", tmp_path / "given", "--out", out)
+    assert ended.code == 143, ended.err
     assert not list(out.rglob("*.tmp"))
-    assert 3 <= len(list(out.glob("*/*.json"))) < 40
-    for path in out.rglob("*.json"):
-        assert json.loads(path.read_text())["notice"] == NOTICE
+    assert [path.stem for path in sorted(out.glob("*/*.json"))] == ["r0", "r1"]
+    assert all(json.loads(path.read_text())["notice"] == NOTICE for path in out.glob("*/*.json"))
     assert all(path.read_text().endswith("</html>\n") for path in out.rglob("*.html"))
 
 
