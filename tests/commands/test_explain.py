@@ -37,14 +37,22 @@ METHOD = "integrated-gradients"
 
 
 @pytest.fixture(scope="module")
-def explained(short_run: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def explained(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A copy of the short run, explained."""
     root = tmp_path_factory.mktemp("explained") / "data"
-    shutil.copytree(short_run.root, root, symlinks=True)
-    run = root / "synth" / "runs" / short_run.path.name
+    shutil.copytree(plain_run.parents[2], root, symlinks=True)
+    run = root / "synth" / "runs" / plain_run.name
     before = contents(run)
     result = asked(root, METHOD, "--explain-count", 1, "--resume", "best")
     return SimpleNamespace(root=root, run=run, folder=run / "explain" / METHOD, before=before, result=result)
+
+
+@pytest.fixture
+def copied(explained: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """A copy of it that can be changed."""
+    root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
+    run = root / "synth" / "runs" / explained.run.name
+    return SimpleNamespace(root=root, run=run, explain=run / "explain")
 
 
 def asked(root: Path, method: str, *flags: object) -> dict:
@@ -62,13 +70,8 @@ def told(folder: Path) -> dict:
 def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(explained: SimpleNamespace) -> None:
     examples = told(explained.folder)["examples"]
     pictures = {example["picture"] for example in examples}
-    assert {path.name for path in explained.folder.iterdir()} == pictures | {
-        "index.html",
-        "attributions.npz",
-        "explain.json",
-        "doubts.png",
-        MARKER,
-    }
+    others = {"index.html", "attributions.npz", "explain.json", "doubts.png", MARKER}
+    assert {path.name for path in explained.folder.iterdir()} == pictures | others
     after = contents(explained.run)
     assert {name: content for name, content in after.items() if not name.startswith("explain/")} == explained.before
 
@@ -150,15 +153,11 @@ def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(expl
     assert "@" not in text.replace("@media", "")
 
 
-def test_named_rows_have_the_same_maps_and_pictures_of_others_are_removed(
-    explained: SimpleNamespace, tmp_path: Path
-) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
-    folder = root / "synth" / "runs" / explained.run.name / "explain" / METHOD
+def test_named_rows_have_the_same_maps_and_pictures_of_others_are_removed(copied: SimpleNamespace) -> None:
+    folder = copied.explain / METHOD
     index = told(folder)["examples"][0]["index"]
     before = np.load(folder / "attributions.npz", allow_pickle=False)
-    asked(root, METHOD, "--records", index)
+    asked(copied.root, METHOD, "--records", index)
     assert [path.name for path in folder.glob("row_*.png")] == [f"row_{index}.png"]
     (example,) = told(folder)["examples"]
     assert example["group"] == "named"
@@ -171,14 +170,8 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
     """The run as it is loaded for --explain, with other flags."""
 
     def load(**flags: object) -> attribution.Subject:
-        given = {
-            "root_dir": str(explained.root),
-            "dataset": "synth",
-            "model_name": "cnn1d_3",
-            "explain": "saliency",
-            **flags,
-        }
-        return attribution.load(TrainedRun.open(given))
+        given = {"root_dir": str(explained.root), "dataset": "synth", "model_name": "cnn1d_3", "explain": "saliency"}
+        return attribution.load(TrainedRun.open(given | flags))
 
     return load
 
@@ -200,21 +193,19 @@ def test_probabilities_are_weighed_as_the_run_weighs_its_decisions(subject: Load
 
 
 def test_a_map_that_is_the_same_everywhere_marks_nothing_and_is_not_checked(
-    explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
-
     def flat(model: torch.nn.Module, inputs: list[torch.Tensor], target: torch.Tensor, **_: object) -> torch.Tensor:
         """The same everywhere."""
         return torch.full_like(inputs[0], -4.0)
 
     monkeypatch.setitem(methods.EXPLAINERS, "saliency", flat)
-    result = asked(root, "saliency", "--explain-count", 1)
+    result = asked(copied.root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
     rows = result["doubts"]["rows"]
     assert (only["name"], only["figure"]) == ("Nothing marked", f"{rows} of {rows} rows")
     assert result["doubts"]["rows_with_nothing_marked"] == rows > 0
-    folder = root / "synth" / "runs" / explained.run.name / "explain" / "saliency"
+    folder = copied.explain / "saliency"
     assert not (folder / "doubts.png").exists()
     assert not any(example["marked"] for example in told(folder)["examples"])
     assert "nothing marked" in (folder / "index.html").read_text()
@@ -228,16 +219,12 @@ def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) ->
     assert torch.equal(one.attribution, other.attribution)
 
 
-def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
-    explained: SimpleNamespace, tmp_path: Path
-) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
+def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(copied: SimpleNamespace) -> None:
     how = ("--explain-rows", "test", "--explain-count", 1)
-    assert "of 1,280 of test" in asked(root, "gradcam", *how)["rows"]
-    (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
+    assert "of 1,280 of test" in asked(copied.root, "gradcam", *how)["rows"]
+    (copied.run / "results.json").unlink()
     with pytest.raises(UsageError, match=r"needs a tested run.* --explain-rows val"):
-        asked(root, "gradcam", *how)
+        asked(copied.root, "gradcam", *how)
 
 
 REFUSED = {
@@ -276,13 +263,10 @@ def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> No
         asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
 
 
-def test_a_limit_to_file_size_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
-
-    how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-count", 1)
+def test_a_limit_to_file_size_is_one_line_that_says_where(copied: SimpleNamespace) -> None:
+    how = (*FLAGS, "--root-dir", copied.root, "--explain", "gradcam", "--explain-count", 1)
     assert_error(finish(launch(*how, limits={"RLIMIT_FSIZE": 20_000})), 6, "cannot write", "explain/gradcam")
-    left = list((root / "synth" / "runs" / explained.run.name / "explain" / "gradcam").iterdir())
+    left = list((copied.explain / "gradcam").iterdir())
     assert not [path for path in left if path.suffix == ".tmp" or path.name == "index.html"]
 
 
@@ -312,7 +296,7 @@ def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data
 @pytest.mark.parametrize(
     ("falls", "says"), [(True, "lower in 75% of the 4 rows"), (False, "higher in 25% of the 4 rows")]
 )
-def test_a_curve_says_in_how_many_rows_what_is_marked_does_more_than_chance(falls: bool, says: str) -> None:
+def test_a_curve_says_in_how_many_rows_the_map_does_more_than_chance(falls: bool, says: str) -> None:
     told = attribution._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)
     assert told.figure == "0.38 against 0.50"
     assert says in told.meaning

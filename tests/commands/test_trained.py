@@ -160,11 +160,9 @@ def predictions(**other: Any) -> Predictions:
 
 WRONG = {
     "other lengths": ({"loss": np.ones(3)}, r"loss has the shape (3,)"),
-    "one axis": ({"scores": np.ones(4)}, "scores has the shape (4,)"),
     "text": ({"target": np.array(list("abcd"))}, "target has the shape (4,) and the type <U1"),
     "not finite": ({"scores": np.full((4, 2), np.nan)}, "scores are not all finite"),
     "a class too many": ({"target": np.array([0, 1, 2, 0])}, "target has values from 0 to 2, allowed are 0 to 1"),
-    "below the first": ({"target": np.array([0, 1, -1, 0])}, "target has values from -1 to 1, allowed are 0 to 1"),
     "many labels": ({"target": np.ones((4, 2), int)}, "needs one class a row"),
 }
 
