@@ -38,7 +38,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def test_the_run_folder_has_everything_and_the_last_line_of_stdout_says_it(detector: SimpleNamespace) -> None:
+def test_the_run_folder_has_every_file_and_stdout_the_results_of_ten_batches(detector: SimpleNamespace) -> None:
     made = {str(path.relative_to(detector.path)) for path in detector.path.rglob("*") if path.is_file()}
     drawn = ("errors", "roc", "precision_recall", "reconstructions", "history", "loss_per_step")
     figures = {f"pred/{name}.{kind}" for name in drawn for kind in ("png", "html")} | {"pred/plotly.min.js"}
@@ -50,6 +50,10 @@ def test_the_run_folder_has_everything_and_the_last_line_of_stdout_says_it(detec
     assert made - events == figures | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
     assert detector.result == {"run_folder": str(detector.path), **read(detector.path / "results.json")}
     assert read(detector.path / "config.json")["flags"]["task"] == "detect"
+    val, test = (detector.result["covers"][f"{side}_rows"] for side in ("val", "test"))
+    assert test == [1280, 3000] == [sum(of["rows"] for of in detector.result["test"]["classes"].values()), 3000]
+    assert val[0] == val[1] == detector.result["validation_rows"]
+    assert "the figures cover" in detector.report
 
 
 def test_train_and_validation_hold_the_normal_class_alone_and_the_split_rule_says_so(detector: SimpleNamespace) -> None:
@@ -119,13 +123,6 @@ def test_tensorboard_shows_the_errors_of_both_splits_and_the_figures(detector: S
     assert {"weights/encoder.0.weight", "gradients/encoder.0.weight"} <= set(tags["histograms"])
     assert tags["graph"]
     assert [event.step for event in events.Scalars("loss/val")] == [1, 2]
-
-
-def test_a_short_run_covers_ten_batches_of_both_splits(detector: SimpleNamespace) -> None:
-    val, test = (detector.result["covers"][f"{side}_rows"] for side in ("val", "test"))
-    assert test == [1280, 3000] == [sum(of["rows"] for of in detector.result["test"]["classes"].values()), 3000]
-    assert val[0] == val[1] == detector.result["validation_rows"]
-    assert "the figures cover" in detector.report
 
 
 def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(

@@ -285,34 +285,30 @@ def write(path: Path, table: pd.DataFrame) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A run on 25 patients, 20 of which train and validate; to be left as it is."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on 25 patients, 20 of which train and validate, and of its data; to be left as it is."""
     folder = tmp_path_factory.mktemp("trained")
-    root, own = folder / "root", write(folder / "own.csv", OWN)
-    ended = carried_out(
-        *BASE, "--root-dir", root, "--data-file", own, "--rate-hz", 100, "--epochs", 2, "--batch-size", 32
-    )
+    how = ("--rate-hz", 100, "--epochs", 2, "--batch-size", 32, "--root-dir", folder / "root")
+    ended = carried_out(*BASE, *how, "--data-file", write(folder / "own.csv", OWN))
     assert ended.code == 0, ended.err
-    run = root / "table" / "runs" / RUN
-    config = json.loads((run / "config.json").read_text())
-    return SimpleNamespace(folder=folder, own=own, data=config["data"], **vars(ended))
+    return folder
 
 
 @pytest.fixture
-def copy(trained: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
-    """The run and its data in a folder of their own, and `test_on` to test it there."""
-    shutil.copytree(trained.folder, tmp_path, dirs_exist_ok=True)
+def copy(trained: Path, tmp_path: Path) -> SimpleNamespace:
+    """A copy of both, and `command` to carry out a command on it."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "root" / "table" / "runs" / RUN
 
     def command(*flags: object) -> SimpleNamespace:
         return carried_out(*BASE, "--root-dir", tmp_path / "root", "--resume", "best", *flags)
 
-    return SimpleNamespace(path=tmp_path, run=run, own=tmp_path / "own.csv", command=command, data=trained.data)
+    data = json.loads((run / "config.json").read_text())["data"]
+    return SimpleNamespace(path=tmp_path, run=run, own=tmp_path / "own.csv", command=command, data=data)
 
 
 def counted(copy: SimpleNamespace, tested: pd.DataFrame) -> dict[str, Any]:
-    """How many of the rows stand on which side of the run, by their patients: a row is known where it is one of the
-    run's own."""
+    """How many of the rows the run trained and validated on, by their patients."""
     own = pd.merge(tested, OWN, how="left", indicator=True)["_merge"] == "both"
     sides = {side: own & tested["patient"].isin(copy.data[f"{side}_records"]).to_numpy() for side in ("train", "val")}
     return {"trained_rows": int(sides["train"].sum()), "validated_rows": int(sides["val"].sum())}
@@ -333,10 +329,8 @@ def test_all_rows_of_another_file_are_tested_and_the_own_results_stay(copy: Simp
     known = {"rows": 60, "trained_rows": 0, "validated_rows": 0, "records": 10, "known_records": []}
     assert ended.result["trained_on"] == known
     assert ended.result["shared_rows"] == 0
-    assert "two sides" not in ended.result["split_rule"]
-    assert ended.result["split_rule"].startswith(
-        "all 60 rows of b.csv, not divided; records are those of the column patient"
-    )
+    rule = "all 60 rows of b.csv, not divided; records are those of the column patient"
+    assert ended.result["split_rule"].startswith(rule)
     folder = written(copy)
     assert folder.name.startswith("best-on-b.csv-")
     assert json.loads((folder / "results.json").read_text())["trained_on"] == known
@@ -381,25 +375,21 @@ def test_an_overridden_test_says_which_of_its_rows_the_run_knew(copy: SimpleName
     assert known["trained_rows"] > 0
 
 
-def test_what_leaves_the_rows_as_they_are_says_nothing_of_them(copy: SimpleNamespace) -> None:
-    (copy.run / "trained_on.npz").unlink()  # an older run, of which they would not be known
+def test_flags_that_keep_the_rows_say_nothing_of_them(copy: SimpleNamespace) -> None:
+    (copy.run / "trained_on.npz").unlink()  # an older run, whose rows would not be known
     ended = copy.command("--test", "--override", "--decision-weights", "1,2,1")
     assert ended.code == 0, ended.err
     assert "trained_on" not in ended.result
     assert "no record stands on two sides" in ended.result["split_rule"]
 
 
-def test_a_run_without_digests_knows_its_records_by_name_only(copy: SimpleNamespace) -> None:
+def test_without_digests_records_are_known_by_name_and_damaged_digests_are_an_error(copy: SimpleNamespace) -> None:
     (copy.run / "trained_on.npz").unlink()
     ended = copy.command("--test-on", copy.own)
     known = ended.result["trained_on"]
     assert (known["trained_rows"], known["validated_rows"], ended.result["shared_rows"]) == (None, None, None)
     assert sorted(known["known_records"]) == sorted(copy.data["train_records"] + copy.data["val_records"])
-    assert "is not known" in ended.err
-    assert "is not known" in (written(copy) / "report.txt").read_text()
-
-
-def test_damaged_digests_are_an_error_that_says_what_removing_them_means(copy: SimpleNamespace) -> None:
+    assert all("is not known" in text for text in (ended.err, (written(copy) / "report.txt").read_text()))
     (copy.run / "trained_on.npz").write_bytes(b"PK\x03\x04 no zip")
     assert_error(copy.command("--test-on", copy.own), 4, "trained_on.npz is damaged", "remove it")
 
@@ -441,17 +431,16 @@ def test_a_file_needs_no_class_twice_and_columns_may_have_other_names(copy: Simp
     assert np.array(one.result["test"]["confusion_matrix"]).sum(1).tolist() == [0, 20, 0]
 
 
-def test_what_validation_fixed_stays(copy: SimpleNamespace) -> None:
+def test_the_temperature_of_validation_is_kept(copy: SimpleNamespace) -> None:
     own = copy.command("--test", "--calibrate")
     other = copy.command("--test-on", write(copy.path / "b.csv", OTHER), "--calibrate")
     assert other.result["temperature"] == pytest.approx(own.result["temperature"], rel=1e-6)
     assert other.result["val"]["accuracy"] == own.result["val"]["accuracy"]
 
 
-def test_the_flag_is_a_test_and_changes_nothing_of_the_run(copy: SimpleNamespace) -> None:
+def test_flags_that_cannot_matter_are_ignored_and_others_refused(copy: SimpleNamespace) -> None:
     assert args.parse(["--test-on", "b.csv"]) == {"test_on": "b.csv", "test": True}
-    ended = copy.command("--test-on", copy.own, "--seed", "7")
-    assert (ended.code, "--seed is 7, the run has" in ended.err) == (2, True)
+    assert_error(copy.command("--test-on", copy.own, "--seed", "7"), 2, "--seed is 7, the run has")
     ended = copy.command("--test-on", copy.own, "--lr", "0.5", "--deterministic", "--no-figures")
     assert (ended.code, "--lr" in ended.err) == (0, True), ended.err
     assert carried_out("--test-on", copy.own, "--predict", "x.hea").code == 2
@@ -469,7 +458,7 @@ def test_a_short_run_on_another_file_takes_ten_batches_beside_the_whole_test(cop
     assert {folder.name.partition("-on-")[0] for folder in (copy.run / "pred").glob("*-on-*")} == {"best", "best-short"}
 
 
-def test_a_run_that_goes_on_keeps_what_it_knew_before(copy: SimpleNamespace) -> None:
+def test_a_resumed_run_keeps_the_rows_that_it_knew(copy: SimpleNamespace) -> None:
     kept = (copy.run / "trained_on.npz").read_bytes()
     ended = copy.command("--resume", "latest", "--epochs", 2)
     assert ended.code == 0, ended.err
@@ -487,7 +476,7 @@ def test_a_run_that_goes_on_keeps_what_it_knew_before(copy: SimpleNamespace) -> 
     assert again.result["trained_on"]["trained_rows"] == copy.data["train_rows"]
 
 
-def test_a_run_that_starts_from_another_knows_what_that_one_knew(copy: SimpleNamespace) -> None:
+def test_a_run_that_starts_from_another_knows_its_rows_too(copy: SimpleNamespace) -> None:
     path, how = write(copy.path / "b.csv", OTHER), ("--root-dir", copy.path / "root", "--rate-hz", 100, "--epochs", 1)
     ended = carried_out(*BASE, *how, "--data-file", path, "--pretrained", RUN)
     assert ended.code == 0, ended.err
@@ -572,7 +561,7 @@ def test_another_unit_is_refused_and_other_leads_are_warned_about(
     assert "are V5, the run was trained on MLII" in caplog.text
 
 
-def test_a_split_column_of_the_run_may_be_there_or_not(tmp_path: Path) -> None:
+def test_a_split_column_of_the_run_may_be_missing(tmp_path: Path) -> None:
     how = {"spec": spec_of(tuple(CLASSES), name="table"), "lowest": None}
     asked = TableOptions(split="column:fold", record_column="patient")
 
@@ -599,9 +588,7 @@ def test_digests_tell_rows_apart_by_their_bytes() -> None:
 
 
 def stacked() -> RecordRows:
-    names = np.array([f"r{i}" for i in range(6)])
-    content = np.array([f"{i:032x}" for i in range(6)])
-    content = np.char.add([f"{i:016x}" for i in range(6)], content)
+    names, content = np.array([f"r{i}" for i in range(6)]), np.array([f"{i:016x}{i:032x}" for i in range(6)])
     ones = np.ones((6, 2), np.float32)
     store = RecordStore.of_one_length(np.zeros((6, 2, 9), np.int16), names, content, ones, ones, (0, 1))
     return RecordRows(store, np.arange(6), np.arange(6) % 2)
@@ -634,18 +621,14 @@ def test_rows_of_every_kind_are_found_again_and_joined(make: Any) -> None:
     assert exposure.overlap(repeated) == replace(found, rows=3, trained=1, validated=1, records=3, known=("r0", "r1"))
 
 
-def test_rows_that_are_digested_in_another_way_are_not_compared() -> None:
+def test_rows_of_other_kinds_are_not_compared_and_joined_rows_are_numbered_anew() -> None:
     exposure = Exposure.of(plain(), plain().rows(np.arange(0)))
     assert exposure.overlap(cropped()).shared is None
     assert exposure.joined(Exposure.of(cropped(), cropped())).train is None
+    assert plain().with_sides(plain()).index.tolist() == list(range(12))
 
 
-def test_a_second_file_that_counts_its_rows_anew_gets_numbers_of_its_own() -> None:
-    both = plain().with_sides(plain())
-    assert both.index.tolist() == list(range(12))
-
-
-def test_a_run_without_a_config_knows_nothing(tmp_path: Path) -> None:
+def test_a_run_without_a_config_knows_no_rows(tmp_path: Path) -> None:
     assert Exposure.of_run(RunFolder(tmp_path)).train is None
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError):
