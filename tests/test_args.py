@@ -1,4 +1,4 @@
-"""The flags: every complaint at once, nothing read that was not meant, and what a run keeps when it goes on."""
+"""The flags: every complaint at once, no abbreviations, ignored flags, and the flags that a resumed run keeps."""
 
 import re
 import subprocess

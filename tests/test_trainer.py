@@ -19,9 +19,11 @@ from toolbox.runs.folder import RunFolder
 
 
 def few(data: Data) -> Data:
-    """The beginning of a part of the rows: enough for four batches of ten, and quick for the largest network."""
-    sides = (replace(side.rows(np.arange(n)), x=side.x[:n, :, :61]) for side, n in ((data.train, 35), (data.val, 20)))
-    return replace(data, spec=replace(data.spec, samples=61), **dict(zip(("train", "val"), sides, strict=True)))
+    """The first rows: enough for four batches of ten, and quick for the largest network."""
+    splits = (
+        replace(split.rows(np.arange(n)), x=split.x[:n, :, :61]) for split, n in ((data.train, 35), (data.val, 20))
+    )
+    return replace(data, spec=replace(data.spec, samples=61), **dict(zip(("train", "val"), splits, strict=True)))
 
 
 def of_records(data: Data) -> Data:
@@ -232,7 +234,7 @@ def test_the_best_epoch_is_the_one_with_the_best_monitored_value(tiny: Data) -> 
         assert trainer.best == {"epoch": values.index(choose(values)) + 1, "value": choose(values)}
 
 
-def test_where_the_epoch_is_monitored_the_last_one_is_the_best(tiny: Data) -> None:
+def test_the_last_epoch_is_the_best_if_the_epoch_is_monitored(tiny: Data) -> None:
     assert fit(build(tiny, monitor="epoch"), 3).best == {"epoch": 3, "value": 3}
 
 

@@ -1,5 +1,4 @@
-"""Runs side by side: paired over the same records, nothing where they are the same, and refused where they cannot be
-compared."""
+"""--compare: differences of runs are paired over the same records; runs that cannot be compared are refused."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +28,7 @@ RULE = "whole records: 15 test"
 
 
 def rows(seed: int, *, right: float = 0.7, records: int = 15, per_record: int = 30) -> Predictions:
-    """The same test rows for every seed; what is said of them differs. A record is harder than another."""
+    """The same test rows for every seed; the predictions differ. Records are not equally hard."""
     index = np.arange(records * per_record)
     record = np.repeat([f"r{i}" for i in range(records)], per_record)
     target = np.random.default_rng(0).choice(5, size=len(index), p=[0.6, 0.15, 0.15, 0.07, 0.03])
@@ -117,8 +116,8 @@ def test_rows_are_matched_by_record_and_index_whatever_their_order(tmp_path: Pat
 
 
 def test_rows_are_drawn_where_no_record_is_known(tmp_path: Path) -> None:
-    nobody = np.full(450, "")
-    runs = several(tmp_path, *(changed(rows(seed), record=nobody) for seed in (1, 2)))
+    unknown = np.full(450, "")
+    runs = several(tmp_path, *(changed(rows(seed), record=unknown) for seed in (1, 2)))
     values = compare.measure(runs, replicates=300)
     assert (values["units"], values["of_units"]) == (450, "rows")
     assert values["interval_method"] == "percentile bootstrap over rows, 300 replicates"

@@ -1,6 +1,5 @@
 """Data as users of the command meet it: faulty files refused or dropped, downloads, pictures of a dataset, charts."""
 
-import gzip
 import json
 import random
 import shutil
@@ -152,16 +151,6 @@ def test_a_table_needs_a_file(root: Path) -> None:
     assert_error(carried_out("--dataset", "table", "--download", "--root-dir", root), 2, *says)
 
 
-def test_line_ends_a_byte_order_mark_gzip_and_a_single_row_of_test_do_no_harm(root: Path, tmp_path: Path) -> None:
-    folder = kaggle(tmp_path)
-    (folder / TRAIN).write_bytes((folder / TRAIN).read_bytes().replace(b"\n", b"\r\n").decode().encode("utf-8-sig"))
-    (folder / TEST).write_bytes(gzip.compress((folder / TEST).read_bytes().splitlines()[0]))
-    ended = carried_out(*ECG, "--data-file", folder, "--root-dir", root)
-    assert ended.code == 0, ended.err
-    assert np.sum(ended.result["test"]["confusion_matrix"]) == 1
-    assert ended.result["dropped_rows"] == {"train": 0, "test": 0}
-
-
 def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: Path, tmp_path: Path) -> None:
     folder = kaggle(tmp_path)
     for number, change in enumerate(ROWS.values()):
@@ -189,15 +178,6 @@ def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Pat
     ended = carried_out(*flags, "--root-dir", root)
     assert ended.code == 0, ended.err
     assert ended.result["dropped_rows"] == {"train": 0, "test": 1}
-
-
-def test_a_file_that_would_lose_all_of_its_rows_is_refused_although_bad_rows_are_dropped(
-    root: Path, tmp_path: Path
-) -> None:
-    path = kaggle(tmp_path) / TRAIN
-    path.write_text(path.read_text().replace(",", ";"))
-    ended = carried_out("--data-file", tmp_path, "--download", "--root-dir", root, "--bad-rows", "drop")
-    assert_error(ended, 3, f"no row can be kept: 1 columns, expected 187 samples and a label ({path}, line 1)")
 
 
 def constant_rows(folder: Path) -> Path:

@@ -310,8 +310,10 @@ def copy(trained: Path, tmp_path: Path) -> SimpleNamespace:
 def counted(copy: SimpleNamespace, tested: pd.DataFrame) -> dict[str, Any]:
     """How many of the rows the run trained and validated on, by their patients."""
     own = pd.merge(tested, OWN, how="left", indicator=True)["_merge"] == "both"
-    sides = {side: own & tested["patient"].isin(copy.data[f"{side}_records"]).to_numpy() for side in ("train", "val")}
-    return {"trained_rows": int(sides["train"].sum()), "validated_rows": int(sides["val"].sum())}
+    by_split = {
+        split: own & tested["patient"].isin(copy.data[f"{split}_records"]).to_numpy() for split in ("train", "val")
+    }
+    return {"trained_rows": int(by_split["train"].sum()), "validated_rows": int(by_split["val"].sum())}
 
 
 def written(copy: SimpleNamespace) -> Path:

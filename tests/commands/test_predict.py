@@ -181,16 +181,15 @@ def test_stdout_is_a_table_and_a_last_line_of_json(predicted: SimpleNamespace) -
 # How beats are cut
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"filter": "baseline+bandpass:0.5:40", "normalise": "record"},
-        {"normalise": "beat", "window": "-1,2"},
-        {"normalise": "typical", "filter": "baseline", "rate": 128.5},
-    ],
-    ids=str,
-)
-def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
+CUTS = [
+    {"filter": "baseline+bandpass:0.5:40", "normalise": "record"},
+    {"normalise": "beat", "window": "-1,2"},
+    {"normalise": "typical", "filter": "baseline", "rate": 128.5},
+]
+
+
+@pytest.mark.parametrize("options", CUTS, ids=str)
+def test_beats_of_a_recording_read_in_blocks_are_cut_as_those_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     lead, peaks = recordings.open_recording(write(tmp_path)).lead(), patient()[2]
@@ -200,13 +199,13 @@ def test_read_in_blocks_beats_are_cut_as_the_whole_recording_is(
     parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
     whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
     signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
-    numbers = beat_features.numbers(
-        beat_features.ALL, peaks / RATE_HZ, beat_features.p_wave_rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
-    )
+    p_waves = beat_features.p_wave_rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
+    numbers = beat_features.numbers(beat_features.ALL, peaks / RATE_HZ, p_waves)
     assert np.median(np.abs(row_forms.features(beat_features.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
+    off, most = np.abs(np.concatenate(parts) - whole), np.abs(whole).max()
     assert len(parts) > 3
-    assert np.abs(np.concatenate(parts) - whole)[:-2].max() < 0.02 * np.abs(whole).max()
-    assert np.median(np.abs(np.concatenate(parts) - whole).max((1, 2))) < 1e-4 * np.abs(whole).max()
+    assert off[:-2].max() < 0.02 * most
+    assert np.median(off.max((1, 2))) < 1e-4 * most
 
 
 def test_beats_in_the_layout_of_kaggle_are_cut_alike_and_the_last_takes_the_interval_before_it(
@@ -216,10 +215,8 @@ def test_beats_in_the_layout_of_kaggle_are_cut_alike_and_the_last_takes_the_inte
     monkeypatch.setattr(row_forms, "BLOCK_S", 30)
     (*parts,) = row_forms.rows(row_forms.form_of("ecg"), [lead], peaks)
     found, upright = (np.concatenate(each) for each in zip(*parts, strict=True))
-    signal, places = (
-        resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ),
-        peaks * row_forms.RATE_HZ / RATE_HZ,
-    )
+    signal = resample(lead.read(0, lead.samples), RATE_HZ, row_forms.RATE_HZ)
+    places = peaks * row_forms.RATE_HZ / RATE_HZ
     whole = row_forms.kaggle_cut(signal, places[:-1], np.diff(places))
     assert found.shape == (len(peaks), 1, row_forms.SAMPLES)
     assert np.abs(found[:-1, 0] - whole).max() < 0.01
@@ -252,9 +249,8 @@ def test_the_score_says_whether_the_run_was_trained_on_the_record(run: Path, tmp
     stored = json.loads((run / "config.json").read_text())["data"]
     names = {"yes": stored["train_records"][0], "epoch": stored["val_records"][0], "no": "p14"}
     predict(run, "--predict", *(write(tmp_path, name) for name in names.values()), "--out", tmp_path / "out")
-    assert {told: read(tmp_path / "out", name).summary["score"]["trained_on"] for told, name in names.items()} == {
-        told: told for told in names
-    }
+    for told, name in names.items():
+        assert read(tmp_path / "out", name).summary["score"]["trained_on"] == told
     score = json.loads((tmp_path / "out" / "score.json").read_text())
     assert {told: of["recordings"] for told, of in score["classes"].items()} == dict.fromkeys(names, 1)
 
@@ -301,7 +297,7 @@ def test_recordings_of_equal_names_and_headers_have_a_folder_each(
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["r1", "r1_2"]
 
 
-def test_files_of_somebody_else_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+def test_foreign_files_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "b").mkdir(parents=True)
     (tmp_path / "out" / "b" / "b.csv").write_text("theirs")
     paths = [write(tmp_path, "a"), write(tmp_path, "b")]
@@ -319,12 +315,8 @@ def test_names_never_lead_out_of_the_folder_nor_to_its_index(run: Path, tmp_path
     folders = sorted(path.name for path in (tmp_path / "deep" / "out").iterdir() if path.is_dir())
     assert folders == ["a_[31m", "index.html_2", "recording", "x"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
-    assert sorted(Page(tmp_path / "deep" / "out" / "index.html").loaded) == [
-        "a_%5B31m/a_%5B31m.html",
-        "index.html_2/index.html.html",
-        "recording/recording.html",
-        "x/x.html",
-    ]
+    loaded = {"a_%5B31m/a_%5B31m.html", "index.html_2/index.html.html", "recording/recording.html", "x/x.html"}
+    assert {*Page(tmp_path / "deep" / "out" / "index.html").loaded} == loaded
 
 
 # Leads
@@ -394,7 +386,7 @@ def test_leads_are_taken_by_name_or_place(
     assert bool(doubts) == bool(said) or needed != ONE
 
 
-def test_of_leads_of_one_name_the_first_that_was_recorded_is_taken(tmp_path: Path) -> None:
+def test_the_first_lead_with_a_signal_is_taken_among_leads_of_one_name(tmp_path: Path) -> None:
     recording = renamed(short(tmp_path, np.zeros(5000), patient()[0]), ["ECG", "ECG"])
     for asked in (None, "ECG"):
         (lead,) = leads_of(recording, ONE, asked)
@@ -431,11 +423,9 @@ def test_annotated_beats_after_the_end_are_left_out_and_nothing_is_scored(run: P
     assert found.table["sample"].tolist() == inside
     assert "score" not in found.summary
     late = f"{len(peaks) - len(inside)} of {len(peaks)}"
-    for doubt in (
-        f"{late} annotations in r1.atr are after the end of the signal: they are not compared",
-        f"{late} beats in r1.atr stand after the end of the signal: they are left out",
-    ):
-        assert doubt in found.summary["doubts"]
+    doubts = found.summary["doubts"]
+    assert f"{late} annotations in r1.atr are after the end of the signal: they are not compared" in doubts
+    assert f"{late} beats in r1.atr stand after the end of the signal: they are left out" in doubts
 
 
 def test_beats_of_another_time_resolution_are_placed_at_the_rate_of_the_signal(run: Path, tmp_path: Path) -> None:
@@ -488,23 +478,18 @@ def test_a_gap_has_no_beats_and_counts_as_lost(
     assert over.sum() == 1  # what the network is told of RR leaves the gap out too
 
 
-def test_a_recording_without_beats_is_warned_about_and_written(
+def test_missing_and_doubtful_beats_are_stated_everywhere(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    noise = 1e-3 * np.random.default_rng(0).normal(size=5000)
-    predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
-    assert "no beat was found in lead II of r1" in caplog.text
-    assert read(tmp_path / "out").summary["beats"] == 0
-    assert len(wfdb.rdann(str(tmp_path / "out" / "r1" / "r1"), "pred").sample) == 0
-
-
-def test_beats_found_in_noise_are_doubted_everywhere(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    noise = 0.05 * np.random.default_rng(0).normal(size=10_000)
-    predict(run, "--predict", write(tmp_path, leads={"II": noise}, atr=False), "--out", tmp_path / "out")
-    doubt = "lead II of r1 looks like noise: its beats may be false"
-    found = read(tmp_path / "out")
+    noise = np.random.default_rng(0).normal(size=10_000)
+    paths = [
+        write(tmp_path, name, leads={"II": gain * noise}, atr=False) for name, gain in (("r1", 0.05), ("r2", 1e-3))
+    ]
+    predict(run, "--predict", *paths, "--out", tmp_path / "out")
+    assert "no beat was found in lead II of r2" in caplog.text
+    assert read(tmp_path / "out", "r2").summary["beats"] == 0
+    assert len(wfdb.rdann(str(tmp_path / "out" / "r2" / "r2"), "pred").sample) == 0
+    doubt, found = "lead II of r1 looks like noise: its beats may be false", read(tmp_path / "out")
     assert found.summary["beats"] > 10
     assert found.summary["doubts"][-1] == doubt
     for text in (caplog.text, (tmp_path / "out" / "r1" / "r1.txt").read_text(), found.page.read_text()):
@@ -514,26 +499,16 @@ def test_beats_found_in_noise_are_doubted_everywhere(
 # What cannot be
 
 
-def truncated(folder: Path) -> Path:
-    path = write(folder).with_suffix(".dat")
-    path.write_bytes(path.read_bytes()[:1000])
-    return path
-
-
-FLAT, SLOW = {"II": np.zeros(9000)}, {"rate_hz": 25, "atr": False}
+# What cannot be read at all is in tests/loaders/formats/test_recordings.py.
 FAULTS: dict[str, tuple[Callable[[Path], Path], Sequence[object], type[CommanderError], str]] = {
-    "missing": (lambda at: at / "r9.hea", (), DataError, "there is no such recording"),
     "csv without a rate": (write_csv, (), DataError, "--rate-hz HZ"),
-    "another rate": (write, ("--rate-hz", 360), DataError, "sampled at 250 Hz, not at 360 Hz"),
-    "flat": (lambda at: write(at, leads=FLAT, atr=False), (), DataError, "lead II is flat"),
-    "wrong lead": (write, ("--leads", "V9"), DataError, "there is no lead 'V9'.*II"),
+    "flat": (lambda at: write(at, leads={"II": np.zeros(9000)}, atr=False), (), DataError, "lead II is flat"),
     "too many leads": (write, ("--leads", "II,V1"), UsageError, "--leads names 2, the network has a channel each"),
-    "truncated": (truncated, (), DataError, "has room for 500 samples"),
     "no such annotations": (write, ("--beats", "qrs"), DataError, "r1.qrs is missing"),
-    "slow": (lambda at: write(at, **SLOW), (), DataError, r"the signal has 25 Hz \(.*r1\.hea\)"),
+    "slow": (lambda at: write(at, rate_hz=25, atr=False), (), DataError, r"the signal has 25 Hz \(.*r1\.hea\)"),
     "another window": (write, ("--window=-0.2,0.2",), UsageError, "--window is -0.2,0.2, the run was trained with"),
     "no folder": (lambda at: at, (), DataError, "the folder has no recordings"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAULTS)
@@ -558,7 +533,7 @@ def test_a_run_whose_rows_are_of_no_known_recipe_is_refused(tmp_path: Path) -> N
     assert_error(ended, 2, "a run on table does not state how its rows are cut from a recording")
 
 
-def test_of_many_recordings_the_others_are_predicted_and_the_end_counts_the_failed(run: Path, tmp_path: Path) -> None:
+def test_recordings_beside_a_faulty_one_are_predicted_and_the_faulty_are_counted(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     write(folder, "a"), write(folder, "b"), write(folder, "c")
     (folder / "b.dat").write_bytes(b"short")
@@ -626,7 +601,7 @@ def test_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None
     """A new process, which has no memory to spare of earlier work."""
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is asked of Linux")
-    lengths = {"short": 0.25, "long": 2.5}  # hours
+    lengths = {"short": 0.5, "long": 3}  # hours
     leads = {name: np.resize(patient()[0], int(hours * 3600 * RATE_HZ)) for name, hours in lengths.items()}
     paths = [write(tmp_path, name, leads={"II": lead}, atr=False) for name, lead in leads.items()]
     how = (*PATIENTS, "--root-dir", run.parents[2], "--out", tmp_path / "out")
@@ -634,7 +609,7 @@ def test_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None
     ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True)
     (code, low), (again, high) = (line.split() for line in ended.stdout.splitlines() if re.fullmatch(r"\d \d+", line))
     assert (code, again) == ("0", "0"), ended.stderr
-    assert int(high) < int(low) + 40
+    assert int(high) < int(low) + 30, (low, high)
 
 
 # Real recordings

@@ -41,8 +41,8 @@ def make_zip(path: Path, members: dict[str, Path | str]) -> Path:
 
 
 def assert_same_data(left: Data, right: Data) -> None:
-    for side in ("train", "val", "test"):
-        a, b = getattr(left, side), getattr(right, side)
+    for split in ("train", "val", "test"):
+        a, b = getattr(left, split), getattr(right, split)
         for field in ("x", "y", "record", "index"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
 
