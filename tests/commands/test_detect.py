@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as reference
 
 from commands import choices
-from helpers.commands import assert_error, assert_same_run, carried_out, commander, signalled
+from helpers.commands import assert_error, assert_same_run, carried_out, signalled
 from helpers.detection import kaggle
 from loaders.synthetic import beats as synth
 from toolbox.runs.predictions import Predictions
@@ -28,7 +28,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory, synth_cache: Path) -> Sim
     root = tmp_path_factory.mktemp("detector")
     (root / "synth").mkdir()
     (root / "synth" / "cache").symlink_to(synth_cache)
-    ended = commander(*DETECT[:-1], "--epochs", "2", "--tensorboard", "--root-dir", root)
+    ended = carried_out(*DETECT[:-1], "--epochs", "2", "--tensorboard", "--root-dir", root)
     assert ended.code == 0, ended.err
     path = root / "synth" / "runs" / "synth_conv_ae_1"
     return SimpleNamespace(path=path, report=(path / "pred" / "report.txt").read_text(), **vars(ended))
