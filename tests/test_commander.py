@@ -4,6 +4,7 @@ Loops that grow with patience run a few rounds here and in full with `pytest -m 
 """
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -47,7 +48,9 @@ from helpers.commands import (
     weights,
 )
 from helpers.data import ROOT, mutated
+from helpers.kaggle import write_beats
 from loaders import DATASETS, augment
+from toolbox import terminal
 from toolbox.tasks import detect
 
 RUN = "synth_cnn1d_3_1"
@@ -159,16 +162,30 @@ def test_a_full_stdout_is_an_error_and_loses_nothing_of_the_run(copied_run: Path
     assert json.loads((copied_run / "results.json").read_text())["test"]
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(("setting", "drawn"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)])
-def test_a_bar_is_drawn_on_a_terminal_that_can_and_wants(root: Path, setting: dict[str, str], drawn: bool) -> None:
+def test_a_bar_is_for_a_terminal_that_can_and_wants(
+    monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], drawn: bool
+) -> None:
+    for name, value in ({"TERM": "xterm"} | setting).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert bool(terminal.bar(total=1).disable) != drawn
+
+
+def test_a_training_draws_its_bar_on_a_terminal(root: Path) -> None:
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    how = ("--epochs", "1", "--root-dir", root)
-    process = launch(*SHORT, *how, stderr=writer, env={"TERM": "xterm"} | setting)
+    process = launch(*SHORT, "--epochs", "1", "--root-dir", root, stderr=writer, env={"TERM": "xterm"})
     os.close(writer)
     seen = "".join(iter(lambda: read_terminal(reader), ""))
     assert process.wait() == 0
-    assert ("row/s" in seen) == ("\r" in seen.replace("\r\n", "\n")) == drawn
+    assert "row/s" in seen
+    assert "\r" in seen.replace("\r\n", "\n")
 
 
 def read_terminal(reader: int) -> str:
@@ -317,13 +334,20 @@ def test_a_file_that_may_not_grow_is_named_with_its_size_and_the_files_before_st
     assert on(copied_run, "--test").code == 0
 
 
-@pytest.mark.parametrize(("kib", "what"), [(1024, "cache"), (11_776, "runs")])
-def test_a_full_disk_is_named_and_the_written_files_are_whole(tmp_path: Path, kib: int, what: str) -> None:
+@pytest.mark.parametrize(("kib", "full"), [(256, "ecg/cache"), (11_776, "synth/runs")])
+def test_a_full_disk_is_named_and_the_written_files_are_whole(
+    tmp_path: Path, synth_cache: Path, kib: int, full: str
+) -> None:
     with small_disk(tmp_path / "disk", kib * 2**10) as disk:
-        ended = carried_out(*SHORT, "--epochs", "400", "--root-dir", disk)
-        assert_error(ended, 6, "No space left on device", f"{disk}/synth/{what}", "free space")
+        if full == "synth/runs":
+            shutil.copytree(synth_cache, disk / "synth" / "cache")
+            flags = SHORT
+        else:
+            flags = ("--data-file", write_beats(tmp_path / "beats", 600, 10), *SHORT[2:])
+        ended = carried_out(*flags, "--epochs", "400", "--root-dir", disk)
+        assert_error(ended, 6, "No space left on device", f"{disk}/{full}", "free space")
         assert not list(disk.rglob("*.tmp"))
-        assert not [path for path in disk.glob("synth/cache/*/*") if what == "cache"]
+        assert not list(disk.glob("ecg/cache/*/*"))
         for path in disk.rglob("*.pth.tar"):
             torch.load(path, weights_only=True)
         for path in disk.rglob("*.json"):
