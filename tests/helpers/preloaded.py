@@ -8,7 +8,9 @@ the ordinary way. `limits` are data, so that limited commands are forked too. A 
 replicates as one that is carried out by the test itself.
 """
 
+import atexit
 import ctypes
+import gc
 import importlib
 import inspect
 import io
@@ -22,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -111,6 +114,8 @@ def serve() -> None:
     """Fork a process for every request until the test run ends."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child that collected them would copy their memory
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = socket.socket(fileno=os.dup(0))
     while True:
@@ -192,7 +197,16 @@ def become(facts: dict[str, Any], ends: list[int]) -> None:
     sys.stdout = sys.__stdout__ = _text(1, errors)
     sys.stderr = sys.__stderr__ = _text(2, "backslashreplace")
     sys.argv = facts["argv"]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code or 0)  # without the seconds in which the interpreter takes its modules apart
 
 
 def _text(stream: int, errors: str) -> io.TextIOWrapper:
