@@ -1,4 +1,4 @@
-"""The flags: every complaint at once, nothing read that was not meant, and what a run keeps when it goes on."""
+"""The flags: every complaint at once, no abbreviations, ignored flags, and the flags that a resumed run keeps."""
 
 import re
 import subprocess
@@ -43,21 +43,25 @@ def test_a_value_out_of_range_is_quoted_with_its_flag_and_range(rule: str, typed
     assert args.complaints({name: number}) == [f"{args.flag_name(name)} is {number}, must be {rule}"]
 
 
-@pytest.mark.parametrize(
-    ("typed", "flags"),
-    [
-        ("--sampler equal --class-balance equal", ("--sampler", "--class-balance")),
-        ("--resume latest --start-epoch 1", ("--resume", "--start-epoch")),
-        ("--disable-cuda --device cuda", ("--disable-cuda", "--device")),
-        ("--resume best --version bump", ("--version bump", "--resume")),
-        ("--explore --predict 100.hea", ("--predict", "--explore")),
-        ("--compare one other --explore", ("--explore", "--compare")),
-        ("--start-epoch 5 --epochs 5", ("--start-epoch is 5", "--epochs, 5")),
-    ],
-)
-def test_flags_that_exclude_each_other_are_both_named(typed: str, flags: tuple[str, str]) -> None:
+EXCLUSIVE = {
+    "--sampler equal --class-balance equal": ("--sampler", "--class-balance"),
+    "--resume latest --start-epoch 1": ("--resume", "--start-epoch"),
+    "--disable-cuda --device cuda": ("--disable-cuda", "--device"),
+    "--resume best --version bump": ("--version bump", "--resume"),
+    "--explore --predict 100.hea": ("--predict", "--explore"),
+    "--compare one other --explore": ("--explore", "--compare"),
+    "--start-epoch 5 --epochs 5": ("--start-epoch is 5", "--epochs, 5"),
+    "--out x": ("--out goes with --predict",),
+    "--test --beats atr": ("--beats goes with --predict",),
+    "--compare one other --records 1": ("--records goes with --explain",),
+    "--predict r --beats ../x": ("--beats is ../x",),
+}
+
+
+@pytest.mark.parametrize("typed", EXCLUSIVE)
+def test_flags_that_exclude_each_other_or_need_another_command_are_one_complaint(typed: str) -> None:
     (complaint,) = args.complaints(args.parse(typed.split()))
-    assert all(flag in complaint for flag in flags)
+    assert all(words in complaint for words in EXCLUSIVE[typed])
 
 
 TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "test": True, "download": True, "explore": True}
@@ -83,11 +87,9 @@ HOW_WEIGHTS_COME_ABOUT = {
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
 WHICH_ROWS = {
     "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
-    "fold",
-    "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise", "rr_features",
-    "p_waves",
-    "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view", "chart_layout", "chart_leads",
-    "chart_size", "chart_style", "task", "model_name", "normal_class",
+    "fold", "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise",
+    "rr_features", "p_waves", "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view",
+    "chart_layout", "chart_leads", "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
 WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
@@ -137,15 +139,15 @@ def test_a_flag_is_ignored_where_the_results_cannot_depend_on_it_and_nowhere_els
         assert all(args.flag_name(name) in line and args.flag_name(mode) in line for line in caplog.messages)
 
 
-@pytest.mark.parametrize("name", sorted(EVERY))
-def test_training_and_going_on_ignore_nothing(name: str) -> None:
-    for command in ({}, {"resume": "latest"}):
-        given = command | {name: value_of(name)}
-        assert args.needed(given) == given
+def test_training_and_resuming_ignore_nothing() -> None:
+    for name in EVERY:
+        for command in ({}, {"resume": "latest"}):
+            given = command | {name: value_of(name)}
+            assert args.needed(given) == given, name
 
 
 @pytest.mark.parametrize("mode", ["test", "predict", "explain"])
-def test_a_run_that_is_there_is_taken_where_the_line_of_its_training_asked_for_a_new_one(mode: str) -> None:
+def test_an_existing_run_is_used_where_the_line_of_its_training_asked_for_a_new_one(mode: str) -> None:
     command = {mode: TYPED.get(mode, "x")}
     assert args.needed(command | {"version": "bump"}) == command
     for version in ("latest", "2"):
@@ -153,72 +155,58 @@ def test_a_run_that_is_there_is_taken_where_the_line_of_its_training_asked_for_a
     assert args.complaints(command | {"version": "bump"}) == []
 
 
-def test_what_an_output_depends_on_is_not_ignored_beside_it() -> None:
-    for given in (
-        {"test": True, "cost": True, "batch_size": 8},
-        {"explain": "x", "explain_random_labels": 2, "lr": 0.1},
-    ):
+def test_flags_of_a_requested_output_are_not_ignored() -> None:
+    labels = {"explain": "x", "explain_random_labels": 2, "lr": 0.1}
+    for given in ({"test": True, "cost": True, "batch_size": 8}, labels):
         assert args.needed(given) == given
     assert args.needed({"test": True, "workers": 2}, charts=False) == {"test": True}
     assert args.needed({"explain": "x", "workers": 2}, charts=True) == {"explain": "x", "workers": 2}
 
 
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("--predict 100.hea --cost --lr 0.1", "ignored, --predict does not depend on it: --cost, --lr; not done "
-                                              "by this command: "
-         "--cost"),
-        ("--test --lr 0.1 --version bump", "ignored, --test does not depend on it: --lr, --version bump"),
-        ("--download --explore --pretrained", "ignored, --download --explore does not depend on it: "
-                                              "--pretrained; not done by "
-         "this command: --pretrained"),
-        ("--list models --lr 0.1", "ignored, --list does not depend on it: --lr"),
-    ],
-)  # fmt: skip
-def test_what_is_ignored_is_named_in_one_line(typed: str, says: str, caplog: pytest.LogCaptureFixture) -> None:
+SAID = {
+    "--predict 100.hea --cost --lr 0.1":
+        "ignored, --predict does not depend on it: --cost, --lr; not done by this command: --cost",
+    "--test --lr 0.1 --version bump": "ignored, --test does not depend on it: --lr, --version bump",
+    "--download --explore --pretrained":
+        "ignored, --download --explore does not depend on it: --pretrained; not done by this command: --pretrained",
+    "--list models --lr 0.1": "ignored, --list does not depend on it: --lr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", SAID)
+def test_ignored_flags_are_named_in_one_line(typed: str, caplog: pytest.LogCaptureFixture) -> None:
     given = args.parse(typed.split())
     assert args.complaints(given) == []
     with caplog.at_level("INFO"):
         args.without_unused(given)
-    assert caplog.messages == [says]
+    assert caplog.messages == [SAID[typed]]
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --out x",
-        "--predict 100.csv --dataset mitdb --model-name cnn1d_3 --rate-hz 250 --unit 200/mV",
-        "--compare one other --macro-over N,S --root-dir x --debug",
-        "--explain saliency --dataset synth --data-file x --records 1",
-        "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",
-        "--download --dataset ecg --model-name cnn1d_3",
-        "--download --explore --data-file x -j 2",
-    ],
-)
-def test_what_has_a_say_or_describes_the_run_is_kept(typed: str) -> None:
+KEPT = [
+    "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --out x",
+    "--predict 100.csv --dataset mitdb --model-name cnn1d_3 --rate-hz 250 --unit 200/mV",
+    "--compare one other --macro-over N,S --root-dir x --debug",
+    "--explain saliency --dataset synth --data-file x --records 1",
+    "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",
+    "--download --dataset ecg --model-name cnn1d_3",
+    "--download --explore --data-file x -j 2",
+]
+FREE = [
+    "",
+    "--model-name cnn1d_3 --lr 0.1 --list optimizers",
+    "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0",
+    "--test --sampler equal --class-balance equal",  # ignored flags cannot contradict each other
+    "--test --start-epoch 9 --epochs 3 --resume best",
+    "--sampler records --class-weights 1,2,1,0.5,0",  # a draw by record leaves classes their shares
+    "--sampler records --class-balance equal",
+]
+
+
+@pytest.mark.parametrize("typed", [*KEPT, *FREE])
+def test_lines_that_may_be_typed_have_no_complaints_and_keep_the_flags_that_matter(typed: str) -> None:
     given = args.parse(typed.split())
     assert args.complaints(given) == []
-    assert args.needed(given) == given
-
-
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("--out x", "--out goes with --predict"),
-        ("--test --beats atr", "--beats goes with --predict"),
-        ("--compare one other --records 1", "--records goes with --explain"),
-    ],
-)
-def test_what_asks_for_another_command_is_refused(typed: str, says: str) -> None:
-    assert args.complaints(args.parse(typed.split())) == [says]
-
-
-@pytest.mark.parametrize(
-    "typed", ["--test --sampler equal --class-balance equal", "--test --start-epoch 9 --epochs 3 --resume best"]
-)
-def test_flags_that_are_ignored_cannot_contradict_each_other(typed: str) -> None:
-    assert args.complaints(args.parse(typed.split())) == []
+    assert typed in FREE or args.needed(given) == given
 
 
 def test_every_complaint_comes_at_once() -> None:
@@ -231,27 +219,10 @@ def test_every_complaint_comes_at_once() -> None:
         assert sum(complaint.startswith(flag) for complaint in found) == 1
 
 
-def test_nothing_is_wrong_with_the_defaults_nor_with_what_the_help_names() -> None:
-    typed = (
-        "--version latest --resume 5 --test --epochs 1 --lr 1e-4 --disable-cuda --device cpu -j 0 --wd 0 --momentum 0"
-    )
-    assert args.complaints({}) == []
-    assert args.complaints(args.parse(["--model-name", "cnn1d_3", "--lr", "0.1", "--list", "optimizers"])) == []
-    assert args.complaints(args.parse(typed.split())) == []
-
-
-@pytest.mark.parametrize("typed", ["--class-weights 1,2,1,0.5,0", "--class-balance equal"])
-def test_a_draw_by_record_leaves_classes_their_shares_and_so_goes_with_their_weights(typed: str) -> None:
-    assert args.complaints(args.parse(f"--sampler records {typed}".split())) == []
-
-
-@pytest.mark.parametrize(
-    "typed", [["--epoch", "3"], ["--model", "x"], ["--no-such-flag"], ["stray"], ["--epochs", "many"], ["--lr"]]
-)
-def test_abbreviated_unknown_and_unreadable_flags_are_usage_errors(typed: list[str]) -> None:
-    with pytest.raises(UsageError) as caught:
-        args.parse(typed)
-    assert typed[0] in str(caught.value)
+@pytest.mark.parametrize("typed", ["--epoch 3", "--model x", "--no-such-flag", "stray", "--epochs many", "--lr"])
+def test_abbreviated_unknown_and_unreadable_flags_are_usage_errors(typed: str) -> None:
+    with pytest.raises(UsageError, match=typed.split()[0]) as caught:
+        args.parse(typed.split())
     assert caught.value.code == 2
 
 
@@ -336,12 +307,9 @@ def test_the_five_examples_of_the_help_are_understood() -> None:
             assert research.understood(words).grid
 
 
-def test_only_what_was_typed_is_parsed() -> None:
+def test_typed_goes_over_stored_over_default() -> None:
     assert args.parse([]) == {}
     assert args.parse(["--lr", "0.1", "--test"]) == {"lr": 0.1, "test": True}
-
-
-def test_typed_goes_over_stored_over_default() -> None:
     flags = args.resolve({"lr": 0.5}, {"lr": 0.1, "seed": 7, "not_a_flag_any_more": 1})
     assert (flags.lr, flags.seed, flags.epochs) == (0.5, 7, args.FLAGS.defaults["epochs"])
     assert not hasattr(flags, "not_a_flag_any_more")
@@ -363,17 +331,16 @@ def test_a_resumed_run_may_go_on_longer_but_not_become_another() -> None:
     assert changed == {"lr": [0.1, 0.2], "seed": [1, 2], "sampler": [None, "equal"]}
 
 
-@pytest.mark.parametrize(
-    ("edited", "wrong"),
-    [
-        ({"lr": "0.1"}, "lr is '0.1'"),
-        ({"epochs": 2.5}, "epochs is 2.5"),
-        ({"short_run": 1}, "short_run is 1"),
-        ({"seed": None}, "seed is None"),
-        ({"batch_size": 0}, "--batch-size is 0, must be from 1 to 100000"),
-    ],
-    ids=str,
-)
+MISFITS = [
+    ({"lr": "0.1"}, "lr is '0.1'"),
+    ({"epochs": 2.5}, "epochs is 2.5"),
+    ({"short_run": 1}, "short_run is 1"),
+    ({"seed": None}, "seed is None"),
+    ({"batch_size": 0}, "--batch-size is 0, must be from 1 to 100000"),
+]
+
+
+@pytest.mark.parametrize(("edited", "wrong"), MISFITS)
 def test_a_stored_flag_of_another_type_or_out_of_range_is_named(edited: dict[str, Any], wrong: str) -> None:
     assert args.misfits(edited) == [wrong]
     assert args.misfits({"lr": 1, "weight_decay": None, "short_run": True, "of a later version": object()}) == []
@@ -384,35 +351,22 @@ def test_a_stored_flag_of_another_type_or_out_of_range_is_named(edited: dict[str
     [("", "is empty"), ("a\0b", "has a NUL in it"), ("a/" + "é" * 128, "has a name of over 255 bytes in it")],
 )
 @pytest.mark.parametrize("flag", ["model_name", "root_dir", "data_file"])
-def test_what_no_name_and_no_path_can_be_is_refused(flag: str, value: str, what: str) -> None:
+def test_an_impossible_name_or_path_is_refused(flag: str, value: str, what: str) -> None:
     assert args.complaints({flag: value}) == [f"--{flag.replace('_', '-')} {what}"]
 
 
-@pytest.mark.parametrize(
-    ("typed", "near"),
-    [
-        ("--learning-rate", "--lr"), ("--learning_rate", "--lr"), ("--LR", "--lr"), ("--batch_size", "--batch-size"),
-        ("--batchsize", "--batch-size"), ("--bs", "--batch-size"), ("--model", "--model-name"), ("--arch",
-        "--model-name"),
-        ("--optim", "--optimizer"), ("--loss", "--criterion"), ("--gpu", "--device"), ("--num-epochs", "--epochs"),
-        ("--num_epochs", "--epochs"), ("--data", "--root-dir or --data-file"), ("--ckpt", "--resume or --pretrained"),
-        ("--num_workers", "--workers"), ("--eval", "--test"), ("-lr", "--lr"),
-    ],
-)  # fmt: skip
-def test_a_flag_by_the_name_that_other_tools_give_it_is_told_its_own_and_not_understood(typed: str, near: str) -> None:
-    with pytest.raises(UsageError, match=f"unknown flag {typed} x. Try: {near}$"):
-        args.parse([typed, "x"])
+ELSEWHERE = {
+    "--lr": "--learning-rate --learning_rate --LR -lr", "--batch-size": "--batch_size --batchsize --bs",
+    "--model-name": "--model --arch", "--optimizer": "--optim", "--criterion": "--loss", "--device": "--gpu",
+    "--epochs": "--num-epochs --num_epochs", "--root-dir or --data-file": "--data", "--workers": "--num_workers",
+    "--resume or --pretrained": "--ckpt", "--test": "--eval",
+}  # fmt: skip
+UNKNOWN = [(typed, f"{near}$") for near, names in ELSEWHERE.items() for typed in names.split()]
+UNKNOWN += [("--mod", "--model-name"), ("--epoch=3", "--epochs"), ("--weigth-decay", "--weight-decay")]
 
 
-def test_no_name_of_other_tools_is_a_flag_here() -> None:
-    known = {name.strip("-") for action in args.FLAGS.parser._actions for name in action.option_strings}
-    assert not args.FLAGS.parser.elsewhere.keys() & {name for name in known if len(name) > 1}
-
-
-@pytest.mark.parametrize(
-    ("typed", "near"), [("--mod", "--model-name"), ("--epoch=3", "--epochs"), ("--weigth-decay", "--weight-decay")]
-)
-def test_an_unknown_flag_is_told_the_nearest(typed: str, near: str) -> None:
+@pytest.mark.parametrize(("typed", "near"), UNKNOWN)
+def test_an_unknown_flag_is_refused_with_the_nearest_or_its_own_name(typed: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"unknown flag {typed} x. Try: {near}"):
         args.parse([typed, "x"])
 
@@ -425,8 +379,8 @@ def test_the_command_imports_nothing_heavy_before_it_knows_what_is_asked() -> No
     assert {name for name in modules if name.split(".")[0] != "toolbox"} == own
 
 
-@pytest.mark.parametrize("typed", [["--help"], ["--help-all"], ["--list", "models"]], ids=" ".join)
-def test_what_answers_at_once_imports_no_library(typed: list[str]) -> None:
+@pytest.mark.parametrize("typed", [["--help-all"], ["--list", "models"]], ids=" ".join)
+def test_help_and_the_list_of_models_import_no_library(typed: list[str]) -> None:
     program = f"import sys, commander; code = commander.main({typed}); print(code, *sys.modules, file=sys.stderr)"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     code, *modules = told.stderr.split()
@@ -447,7 +401,7 @@ def test_files_of_a_run_are_found_where_its_root_was_moved_to_and_names_stay_nam
 @pytest.mark.parametrize(
     "typed", ["", "--view chart --chart-size 96", "--val-fold 2/5", "--val-fraction 0 --monitor epoch"]
 )
-def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
+def test_the_flags_that_a_run_keeps_can_be_read_again(typed: str) -> None:
     flags = args.resolve(args.parse(["--dataset", "synth", *typed.split()]))
     assert args.misfits({name: value for name, value in vars(flags).items() if args.FLAGS.by_name[name].kept}) == []
 
@@ -459,9 +413,8 @@ def test_what_a_run_keeps_of_its_flags_can_be_read_again(typed: str) -> None:
         (True, {"resume": "latest", "short_run": True}, False),
         (False, {"test": True}, False),
     ],
-    ids=["not typed again", "typed again", "a whole run"],
 )
-def test_that_a_run_stays_short_is_said_where_nobody_typed_it(
+def test_a_resumed_short_run_is_called_short_unless_that_was_typed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, short: bool, given: dict[str, Any], told: bool
 ) -> None:
     flags = args.resolve(given, {"short_run": short})
@@ -480,7 +433,7 @@ def test_a_time_is_minutes_and_seconds(text: str | None, seconds: float) -> None
 
 
 @pytest.mark.parametrize("text", ["5:60", "-1", "five", "1:2:3:4", "5:", ":30", "1e3", "5;00", "nan", "\u0665"])
-def test_what_is_no_time_is_named_with_what_is_allowed(text: str) -> None:
+def test_another_text_than_a_time_is_refused_with_the_allowed_forms(text: str) -> None:
     assert args.complaints({"from": text}) == [
         f"--from is {text}, must be minutes:seconds, hours:minutes:seconds or seconds"
     ]

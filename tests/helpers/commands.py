@@ -1,7 +1,7 @@
 """The program as tests call it: in this process, forked from one with the imports, or as a new process."""
 
-import ctypes
 import io
+import itertools
 import json
 import logging
 import os
@@ -53,20 +53,21 @@ def launch(
     preloaded: bool = True,
     **how: Any,
 ) -> subprocess.Popen:
-    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen.
+    """Start the command as a user would, without a network unless `env` leads to one; `how` is of subprocess.Popen,
+    and `limits` of helpers.preloaded.restrict.
 
     Its imports are made once for all commands, unless `preloaded` is False.
     """
     command = [sys.executable, *([str(program / script)] if script else []), *map(str, flags)]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
-    STARTED.append((Preloaded if preloaded else subprocess.Popen)(command, env={**offline(), **env}, **how))
+    STARTED.append(Preloaded(command, env={**offline(), **env}, cold=not preloaded, **how))
     return STARTED[-1]
 
 
-def finish(process: subprocess.Popen, timeout_s: float = 240) -> SimpleNamespace:
+def finish(process: subprocess.Popen, timeout_s: float = 900) -> SimpleNamespace:
     """Wait for a command: its exit code, stdout, stderr, and the JSON of stdout's last line where there is one."""
     out, err = process.communicate(timeout=timeout_s)
-    return ended(process.returncode, out, err)
+    return ended(process.returncode, out or "", err or "")
 
 
 def ended(code: int, out: str, err: str) -> SimpleNamespace:
@@ -128,7 +129,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 180) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 900) -> None:
     """Until `condition` holds, which it must before `process` ends."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -170,23 +171,30 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def bound_by_permissions() -> None:
-    """For a child process before it starts: permissions hold for it, also where it is root."""
-    libc, drop_from_bounding_set = ctypes.CDLL(None), 24
-    for overrides in (1, 2):  # writing, reading
-        libc.prctl(drop_from_bounding_set, overrides)
-
-
 CODES = {0, 2, 3, 4, 5, 6, 7, 8}
 
 
 def assert_answers(*flags: object) -> tuple[int, str]:
-    """The command, in this process, ends as promised: its exit code, and what it said on stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = commander.main([*map(str, flags)])
-    said = err.getvalue()
-    assert code in CODES, said
-    assert "Traceback" not in said
-    assert said.count("error: ") == (code != 0), said
-    return code, said
+    """The command, in this process, ends as promised: its exit code and stderr."""
+    ended = carried_out(*flags)
+    assert ended.code in CODES, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.count("error: ") == (ended.code != 0), ended.err
+    return ended.code, ended.err
+
+
+def signalled(*flags: object, step: int, signum: int = signal.SIGTERM, times: int = 1) -> SimpleNamespace:
+    """The command, in this process, to which a signal comes at the begin of a training step, counted from 1."""
+    from trainer import Trainer
+
+    whole, begun = Trainer._step, itertools.count(1)
+
+    def signalled_step(self: Trainer, *given: Any) -> None:
+        if next(begun) == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signum)
+        whole(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", signalled_step)
+        return carried_out(*flags)

@@ -8,10 +8,9 @@ import numpy as np
 
 from loaders.base import Data
 from loaders.datasets import kaggle_beats
+from loaders.synthetic import beats as synth
 
 TRAIN, TEST = kaggle_beats.TRAIN, kaggle_beats.TEST
-
-
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -24,6 +23,15 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
+def write_beats(folder: Path, train: int, test: int) -> Path:
+    """Both files with generated beats, which a network can learn."""
+    folder.mkdir(parents=True)
+    for seed, (name, rows) in enumerate(((TRAIN, train), (TEST, test)), 1):
+        beats = synth.beats(rows, seed)
+        np.savetxt(folder / name, np.column_stack([beats["x"], beats["y"]]), fmt="%.4g", delimiter=",")
+    return folder
+
+
 def make_zip(path: Path, members: dict[str, Path | str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -33,8 +41,8 @@ def make_zip(path: Path, members: dict[str, Path | str]) -> Path:
 
 
 def assert_same_data(left: Data, right: Data) -> None:
-    for side in ("train", "val", "test"):
-        a, b = getattr(left, side), getattr(right, side)
+    for split in ("train", "val", "test"):
+        a, b = getattr(left, split), getattr(right, split)
         for field in ("x", "y", "record", "index"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
 

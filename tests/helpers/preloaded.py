@@ -4,21 +4,29 @@
 
 The command is a child of the test like any other, with its own process id, streams, environment and signals. For what
 the server cannot give (another program or system, `preexec_fn`, variables that are read by an import) it is started in
-the ordinary way. A forked command draws as many bootstrap replicates as one that is carried out by the test itself.
+the ordinary way. `limits` are data, so that limited commands are forked too. A forked command draws as many bootstrap
+replicates as one that is carried out by the test itself.
 """
 
+import atexit
 import ctypes
+import gc
 import importlib
 import inspect
 import io
 import json
 import os
+import re
+import resource
 import runpy
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +47,25 @@ EXECUTE = inspect.signature(subprocess.Popen._execute_child)
 
 
 class Preloaded(subprocess.Popen):
-    """A subprocess.Popen that is forked where its command is a script of this program."""
+    """A subprocess.Popen that is forked where its command is a script of this program, unless it is to be `cold`.
+
+    `limits` are those of `restrict`.
+    """
 
     _server: socket.socket | None = None
 
+    def __init__(self, *args: Any, limits: Mapping[str, int] = {}, cold: bool = False, **how: Any) -> None:
+        self._limits, self._cold = dict(limits), cold
+        super().__init__(*args, **how)
+
     def _execute_child(self, *given: Any) -> None:
-        asked = EXECUTE.bind(self, *given).arguments
+        bound = EXECUTE.bind(self, *given)
+        asked = bound.arguments
         env = dict(os.environ if asked["env"] is None else asked["env"])
-        if not self._can_be_forked(asked, env):
-            super()._execute_child(*given)
+        if self._cold or not self._can_be_forked(asked, env):
+            if self._limits:
+                asked["preexec_fn"] = partial(restrict, self._limits)
+            super()._execute_child(*bound.args[1:])
             return
         ends = [asked["p2cread"], asked["c2pwrite"], asked["errwrite"]]
         facts = {
@@ -56,6 +74,7 @@ class Preloaded(subprocess.Popen):
             "cwd": os.fspath(asked["cwd"] or Path.cwd()),
             "session": asked["start_new_session"],
             "replicates": intervals.REPLICATES,
+            "limits": self._limits,
         }
         self.pid = self._fork(json.dumps(facts).encode(), [own if end < 0 else end for own, end in enumerate(ends)])
         self._child_created = True
@@ -95,6 +114,8 @@ def serve() -> None:
     """Fork a process for every request until the test run ends."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child that collected them would copy their memory
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = socket.socket(fileno=os.dup(0))
     while True:
@@ -127,6 +148,37 @@ def _read(requests: socket.socket, size: int) -> bytes:
     return parts
 
 
+class Capabilities(ctypes.Structure):
+    """The head and the two halves of what capget and capset exchange with the kernel."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int), ("sets", ctypes.c_uint32 * 6))
+
+
+def restrict(limits: Mapping[str, int]) -> None:
+    """Limit this process: RLIMIT_FSIZE and others of the kernel in bytes, `memory` in bytes beyond what it has now, and
+    `permissions`, which then hold for it although it is root."""
+    for name, value in limits.items():
+        if name == "permissions":
+            _obey_permissions()
+            continue
+        if name == "memory":
+            status = Path("/proc/self/status").read_text()
+            name, value = "RLIMIT_AS", value + 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])
+        resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def _obey_permissions() -> None:
+    libc, overriding, drop_from_bounding_set = ctypes.CDLL(None), (1, 2), 24  # writing, reading
+    own = Capabilities(version=0x20080522, pid=0)
+    head, sets = ctypes.byref(own), ctypes.byref(own, Capabilities.sets.offset)
+    libc.capget(head, sets)
+    for capability in overriding:
+        libc.prctl(drop_from_bounding_set, capability)
+        for held in (0, 1):  # effective, permitted
+            own.sets[held] &= ~(1 << capability)
+    libc.capset(head, sets)
+
+
 def become(facts: dict[str, Any], ends: list[int]) -> None:
     """Carry out the command as a new process would."""
     if facts["session"]:
@@ -139,12 +191,22 @@ def become(facts: dict[str, Any], ends: list[int]) -> None:
     os.environ.update(facts["env"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tempfile.tempdir, intervals.REPLICATES = None, facts["replicates"]
+    restrict(facts["limits"])
     errors = sys.stdout.errors
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = _text(1, errors)
     sys.stderr = sys.__stderr__ = _text(2, "backslashreplace")
     sys.argv = facts["argv"]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code or 0)  # without the seconds in which the interpreter takes its modules apart
 
 
 def _text(stream: int, errors: str) -> io.TextIOWrapper:

@@ -41,7 +41,7 @@ class StopAfter:
 
 
 def through_a_file(trainer: Trainer, data: Data, folder: RunFolder, **flags: Any) -> Trainer:
-    """A new trainer, as a new process would build it, that goes on from what `trainer` saved."""
+    """A new trainer, as a new process would build it, that continues from what `trainer` saved."""
     checkpoints.save(folder, trainer.state_dict(), is_best=False, epoch_done=False)
     torch.manual_seed(999)
     resumed = build(data, **flags)

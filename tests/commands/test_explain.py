@@ -1,16 +1,16 @@
-"""--explain as its users ask for it: what is written, what is not touched, which rows are chosen, and what is
-refused."""
+"""--explain: the written files, the chosen rows and classes, doubts about maps, and refusals."""
 
 import contextlib
+import html
 import io
 import json
-import resource
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ import args
 import commander as program
 from commands import attribution, explain
 from commands.trained import TrainedRun
-from helpers.commands import assert_error, contents, finish, launch
+from helpers.commands import assert_error, carried_out, contents, finish, launch
 from helpers.pages import Page
 from loaders.base import Data
 from toolbox.errors import UsageError
@@ -37,14 +37,22 @@ METHOD = "integrated-gradients"
 
 
 @pytest.fixture(scope="module")
-def explained(short_run: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def explained(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A copy of the short run, explained."""
     root = tmp_path_factory.mktemp("explained") / "data"
-    shutil.copytree(short_run.root, root, symlinks=True)
-    run = root / "synth" / "runs" / short_run.path.name
+    shutil.copytree(plain_run.parents[2], root, symlinks=True)
+    run = root / "synth" / "runs" / plain_run.name
     before = contents(run)
     result = asked(root, METHOD, "--explain-count", 1, "--resume", "best")
     return SimpleNamespace(root=root, run=run, folder=run / "explain" / METHOD, before=before, result=result)
+
+
+@pytest.fixture
+def copied(explained: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """A copy of it that can be changed."""
+    root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
+    run = root / "synth" / "runs" / explained.run.name
+    return SimpleNamespace(root=root, run=run, explain=run / "explain")
 
 
 def asked(root: Path, method: str, *flags: object) -> dict:
@@ -62,41 +70,28 @@ def told(folder: Path) -> dict:
 def test_the_folder_has_a_picture_a_row_and_nothing_else_of_the_run_is_touched(explained: SimpleNamespace) -> None:
     examples = told(explained.folder)["examples"]
     pictures = {example["picture"] for example in examples}
-    assert {path.name for path in explained.folder.iterdir()} == pictures | {
-        "index.html",
-        "attributions.npz",
-        "explain.json",
-        "doubts.png",
-        MARKER,
-    }
+    others = {"index.html", "attributions.npz", "explain.json", "doubts.png", MARKER}
+    assert {path.name for path in explained.folder.iterdir()} == pictures | others
     after = contents(explained.run)
     assert {name: content for name, content in after.items() if not name.startswith("explain/")} == explained.before
 
 
-class Asked:
-    """As much of what is explained as decides where its pictures lie."""
-
-    def __init__(self, run: Path) -> None:
-        self.run, self.checkpoint, self.flags = RunFolder(run), "best", SimpleNamespace(explain="gradcam")
-
-
 @pytest.mark.parametrize("marked", [True, False], ids=["", "by an earlier version"])
 def test_only_pictures_of_an_earlier_command_are_removed(tmp_path: Path, marked: bool) -> None:
-    folder = explain._folder(Asked(tmp_path), ["row_1.png"])
+    subject: Any = SimpleNamespace(run=RunFolder(tmp_path), checkpoint="best", flags=SimpleNamespace(explain="gradcam"))
+    folder = explain._folder(subject, ["row_1.png"])
     summary = {"notice": NOTICE, "examples": [{"picture": "row_1.png"}]}
     for name, text in {"row_1.png": "", "mine.png": "", "explain.json": json.dumps(summary)}.items():
         (folder / name).write_text(text)
     if not marked:
         (folder / MARKER).unlink()
-    explain._folder(Asked(tmp_path), ["row_2.png"])
+    explain._folder(subject, ["row_2.png"])
     assert {path.name for path in folder.glob("*.png")} == ({"mine.png"} if marked else {"mine.png", "row_1.png"})
-
-
-def test_a_page_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "explain" / "gradcam").mkdir(parents=True)
-    (tmp_path / "explain" / "gradcam" / "index.html").write_text("theirs")
+    (folder / MARKER).unlink(missing_ok=True)
+    (folder / "explain.json").unlink()
+    (folder / "index.html").write_text("theirs")
     with pytest.raises(UsageError, match=r"index.html is there already"):
-        explain._folder(Asked(tmp_path), ["row_1.png"])
+        explain._folder(subject, ["row_1.png"])
 
 
 def test_the_last_line_of_stdout_says_the_page_the_rule_and_the_doubts(explained: SimpleNamespace) -> None:
@@ -144,25 +139,13 @@ def test_rows_are_the_most_and_the_least_certain_of_each_class_right_and_wrong(e
         np.testing.assert_allclose(found[key], value, atol=1e-5)
 
 
-class Text(HTMLParser):
-    """The words of a page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.feed(path.read_text())
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(explained: SimpleNamespace) -> None:
     page = explained.folder / "index.html"
     loaded = Page(page).loaded
     examples = told(explained.folder)["examples"]
     assert len(loaded) == len(examples) + 1
     assert all(source.startswith("data:image/png;base64,") for source in loaded)
-    text = " ".join(Text(page).words)
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page.read_text()))
     assert NOTICE in text
     result = told(explained.folder)
     for words in (result["split"], result["run"], result["method"], *(each["meaning"] for each in result["checks"])):
@@ -170,13 +153,11 @@ def test_the_page_has_everything_in_it_and_says_what_the_pictures_are_worth(expl
     assert "@" not in text.replace("@media", "")
 
 
-def test_the_same_rows_give_the_same_and_of_others_nothing_is_left(explained: SimpleNamespace, tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
-    folder = root / "synth" / "runs" / explained.run.name / "explain" / METHOD
+def test_named_rows_have_the_same_maps_and_pictures_of_others_are_removed(copied: SimpleNamespace) -> None:
+    folder = copied.explain / METHOD
     index = told(folder)["examples"][0]["index"]
     before = np.load(folder / "attributions.npz", allow_pickle=False)
-    asked(root, METHOD, "--records", index)
+    asked(copied.root, METHOD, "--records", index)
     assert [path.name for path in folder.glob("row_*.png")] == [f"row_{index}.png"]
     (example,) = told(folder)["examples"]
     assert example["group"] == "named"
@@ -189,14 +170,8 @@ def subject(explained: SimpleNamespace) -> Callable[..., attribution.Subject]:
     """The run as it is loaded for --explain, with other flags."""
 
     def load(**flags: object) -> attribution.Subject:
-        given = {
-            "root_dir": str(explained.root),
-            "dataset": "synth",
-            "model_name": "cnn1d_3",
-            "explain": "saliency",
-            **flags,
-        }
-        return attribution.load(TrainedRun.open(given))
+        given = {"root_dir": str(explained.root), "dataset": "synth", "model_name": "cnn1d_3", "explain": "saliency"}
+        return attribution.load(TrainedRun.open(given | flags))
 
     return load
 
@@ -208,7 +183,7 @@ def test_the_class_that_is_explained_is_the_one_asked_for(subject: Loader, what:
     assert attribution.attribute(own, rows, np.array([1, 1, 3])).target.tolist() == expected
 
 
-def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) -> None:
+def test_probabilities_are_weighed_as_the_run_weighs_its_decisions(subject: Loader) -> None:
     own, rows, weights = subject(), np.arange(50), np.array([0.1, 3, 1, 1, 1])
     expected = own.probabilities(rows) * weights
     weighted = replace(own, flags=own.flags.replace(decision_weights=",".join(map(str, weights))))
@@ -217,25 +192,20 @@ def test_what_was_said_is_said_as_the_run_weighs_its_decisions(subject: Loader) 
     assert (found.argmax(1) != (expected / weights).argmax(1)).any()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.25, -4.0])
-def test_maps_that_are_the_same_everywhere_are_nothing_marked_and_not_checked(
-    explained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+def test_a_map_that_is_the_same_everywhere_marks_nothing_and_is_not_checked(
+    copied: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = shutil.copytree(explained.root, tmp_path / "data", symlinks=True)
-
     def flat(model: torch.nn.Module, inputs: list[torch.Tensor], target: torch.Tensor, **_: object) -> torch.Tensor:
         """The same everywhere."""
-        return torch.full_like(inputs[0], value)
+        return torch.full_like(inputs[0], -4.0)
 
     monkeypatch.setitem(methods.EXPLAINERS, "saliency", flat)
-    result = asked(root, "saliency", "--explain-count", 1)
+    result = asked(copied.root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
-    assert (only["name"], only["figure"]) == (
-        "Nothing marked",
-        f"{result['doubts']['rows']} of {result['doubts']['rows']} rows",
-    )
-    assert result["doubts"]["rows_with_nothing_marked"] == result["doubts"]["rows"] > 0
-    folder = root / "synth" / "runs" / explained.run.name / "explain" / "saliency"
+    rows = result["doubts"]["rows"]
+    assert (only["name"], only["figure"]) == ("Nothing marked", f"{rows} of {rows} rows")
+    assert result["doubts"]["rows_with_nothing_marked"] == rows > 0
+    folder = copied.explain / "saliency"
     assert not (folder / "doubts.png").exists()
     assert not any(example["marked"] for example in told(folder)["examples"])
     assert "nothing marked" in (folder / "index.html").read_text()
@@ -249,45 +219,37 @@ def test_both_parts_of_guided_gradcam_explain_the_same_class(subject: Loader) ->
     assert torch.equal(one.attribution, other.attribution)
 
 
-def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(
-    explained: SimpleNamespace, tmp_path: Path
-) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
+def test_test_rows_are_explained_once_the_test_was_opened_and_not_before(copied: SimpleNamespace) -> None:
     how = ("--explain-rows", "test", "--explain-count", 1)
-    assert "of 1,280 of test" in asked(root, "gradcam", *how)["rows"]
-    (root / "synth" / "runs" / explained.run.name / "results.json").unlink()
+    assert "of 1,280 of test" in asked(copied.root, "gradcam", *how)["rows"]
+    (copied.run / "results.json").unlink()
     with pytest.raises(UsageError, match=r"needs a tested run.* --explain-rows val"):
-        asked(root, "gradcam", *how)
+        asked(copied.root, "gradcam", *how)
 
 
-@pytest.mark.parametrize(
-    ("flags", "code", "says"),
-    [
-        (("--explain", "integrated-gradient"), 2, ("unknown --explain", "integrated-gradients")),
-        (("--explain", "saliency", "--model-name", "resnet1d_18"), 4, ("no run of resnet1d_18",)),
-        (("--explain", "saliency", "--version", "7"), 4, ("version 7",)),
-        (("--explain", "saliency", "--resume", "55"), 4, ("no checkpoint '55'",)),
-        (("--explain", "saliency", "--explain-class", "W"), 2, ("unknown --explain-class 'W'",)),
-        (("--explain", "saliency", "--explain-rows", "train"), 2, ("unknown --explain-rows 'train'",)),
-        (("--explain", "saliency", "--records", "999999"), 2, ("no row of val has the record or the number 999999",)),
-        (("--explain", "saliency", "--explain-count", "0"), 2, ("--explain-count is 0",)),
-        (("--explain", "saliency", "--seed", "3"), 2, ("--seed is 3, the run was trained with 42",)),
-        (("--explain", "saliency", "--test"), 2, ("exclude each other",)),
-        (("--explain", "saliency", "--override"), 2, ("--override cannot be combined with --explain",)),
-        (("--records", "3"), 2, ("--records goes with --explain",)),
-        (("--explain", "saliency", "--task", "detect", "--model-name", "conv_ae"), 4, ("no run of conv_ae",)),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
-)
-def test_what_cannot_be_asked_is_one_line_and_writes_nothing(
-    explained: SimpleNamespace, capfd: pytest.CaptureFixture, flags: tuple, code: int, says: tuple
+REFUSED = {
+    "--explain integrated-gradient": (2, "unknown --explain", "integrated-gradients"),
+    "--explain saliency --model-name resnet1d_18": (4, "no run of resnet1d_18"),
+    "--explain saliency --version 7": (4, "version 7"),
+    "--explain saliency --resume 55": (4, "no checkpoint '55'"),
+    "--explain saliency --explain-class W": (2, "unknown --explain-class 'W'"),
+    "--explain saliency --explain-rows train": (2, "unknown --explain-rows 'train'"),
+    "--explain saliency --records 999999": (2, "no row of val has the record or the number 999999"),
+    "--explain saliency --explain-count 0": (2, "--explain-count is 0"),
+    "--explain saliency --seed 3": (2, "--seed is 3, the run was trained with 42"),
+    "--explain saliency --test": (2, "exclude each other"),
+    "--explain saliency --override": (2, "--override cannot be combined with --explain"),
+    "--records 3": (2, "--records goes with --explain"),
+    "--explain saliency --task detect --model-name conv_ae": (4, "no run of conv_ae"),
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_a_request_that_cannot_be_carried_out_is_one_line_and_writes_nothing(
+    explained: SimpleNamespace, typed: str
 ) -> None:
-    before = contents(explained.run)
-    rest = ("--dataset", "synth", *(() if "--model-name" in flags else FLAGS[2:]), "--root-dir", str(explained.root))
-    assert program.main([*rest, *flags]) == code
-    ended = SimpleNamespace(code=code, err=capfd.readouterr().err)
-    assert_error(ended, code, *says)
+    before, (code, *says) = contents(explained.run), REFUSED[typed]
+    assert_error(carried_out(*FLAGS, "--root-dir", explained.root, *typed.split()), code, *says)
     assert contents(explained.run) == before
 
 
@@ -301,21 +263,15 @@ def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> No
         asked(tmp_path, "saliency", "--task", "detect", "--model-name", "linear_ae")
 
 
-def test_a_disk_that_is_full_is_one_line_that_says_where(explained: SimpleNamespace, tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(explained.root, root, symlinks=True)
-
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    how = (*FLAGS, "--root-dir", root, "--explain", "gradcam", "--explain-count", 1)
-    assert_error(finish(launch(*how, preexec_fn=full)), 6, "cannot write", "explain/gradcam")
-    left = list((root / "synth" / "runs" / explained.run.name / "explain" / "gradcam").iterdir())
+def test_a_limit_to_file_size_is_one_line_that_says_where(copied: SimpleNamespace) -> None:
+    how = (*FLAGS, "--root-dir", copied.root, "--explain", "gradcam", "--explain-count", 1)
+    assert_error(finish(launch(*how, limits={"RLIMIT_FSIZE": 20_000})), 6, "cannot write", "explain/gradcam")
+    left = list((copied.explain / "gradcam").iterdir())
     assert not [path for path in left if path.suffix == ".tmp" or path.name == "index.html"]
 
 
 @pytest.mark.parametrize("method", ["saliency", "gradcam"])
-def test_without_captum_what_needs_it_says_how_to_have_it(
+def test_without_captum_the_methods_that_need_it_say_how_to_install_it(
     explained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, method: str
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
@@ -340,7 +296,7 @@ def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data
 @pytest.mark.parametrize(
     ("falls", "says"), [(True, "lower in 75% of the 4 rows"), (False, "higher in 25% of the 4 rows")]
 )
-def test_a_curve_says_in_how_many_rows_what_is_marked_does_more_than_chance(falls: bool, says: str) -> None:
+def test_a_curve_says_in_how_many_rows_the_map_does_more_than_chance(falls: bool, says: str) -> None:
     told = attribution._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)
     assert told.figure == "0.38 against 0.50"
     assert says in told.meaning

@@ -1,6 +1,5 @@
-"""Few rows: small batches where nobody typed a size, and a warning where the network only knows its training rows."""
+"""The default batch size of few rows, the doubt about a network that only knows its training rows, and logged rates."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import args
 from commands import build as assembly
 from helpers.commands import carried_out
 from helpers.training import build, fit
+from loaders import base
 from loaders.base import Data
 from studies import cells
 from toolbox.errors import UsageError
@@ -34,14 +34,6 @@ def test_three_hundred_separable_rows_are_learned_in_fifteen_epochs(tmp_path: Pa
     ended = carried_out(*FLAGS, "--data-file", file, "--epochs", 15, "--root-dir", tmp_path)
     assert ended.code == 0, ended.err
     assert ended.result["test"]["accuracy"] > 0.95
-    assert (
-        "--batch-size reduced to 16 from 128: 216 training rows make 14 steps an epoch; type a size to keep it"
-        in ended.err
-    )
-    run = Path(ended.result["run_folder"])
-    assert json.loads((run / "config.json").read_text())["flags"]["batch_size"] == 16
-    again = carried_out(*FLAGS, "--test", "--root-dir", tmp_path)
-    assert again.result == ended.result
     assert "doubts" not in ended.result
 
 
@@ -75,7 +67,16 @@ def test_training_rows_known_by_heart_are_told_from_rows_that_were_learned(
     assert bool(classification.memorised(np.array(train), np.array(val))) == doubted
 
 
-def test_a_typed_batch_size_is_kept_and_many_rows_have_the_usual_one(
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [(1, 8), (60, 8), (79, 8), (145, 16), (270, 16), (290, 32), (577, 64), (1152, 64), (1153, 128), (90_000, 128)],
+)
+def test_the_default_batch_size_is_halved_until_an_epoch_has_ten_steps(rows: int, size: int) -> None:
+    assert base.batch_size(None, rows) == size
+    assert base.batch_size(77, rows) == 77
+
+
+def test_a_reduced_batch_size_is_logged_and_gives_the_weights_of_the_same_size_typed(
     tiny: Data, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -83,14 +84,11 @@ def test_a_typed_batch_size_is_kept_and_many_rows_have_the_usual_one(
         assert not caplog.messages
         assert assembly.batch_size(args.resolve({}), tiny) == 16
         assert len(caplog.messages) == 1
-
-
-def test_the_same_size_typed_or_not_gives_the_same_weights(tiny: Data) -> None:
     one, other = (fit(build(tiny, batch_size=size), 1) for size in (16, None))
     assert all(torch.equal(*both) for both in zip(one.model.parameters(), other.model.parameters(), strict=True))
 
 
-def test_a_study_refuses_a_typed_size_beside_the_default_one_that_it_does_not_tell_from_it() -> None:
+def test_a_study_refuses_a_typed_batch_size_beside_the_default_of_the_same_value() -> None:
     base = {"dataset": "synth"}
     with pytest.raises(UsageError, match="batch-size in both"):
         cells.configurations([base, base | {"batch-size": "128"}])
@@ -100,7 +98,7 @@ def test_a_study_refuses_a_typed_size_beside_the_default_one_that_it_does_not_te
 @pytest.mark.filterwarnings("ignore:Seems like")
 @pytest.mark.parametrize("scheduler", ["OneCycleLR", "StepLR", "CosineAnnealingLR", "ReduceLROnPlateau", "none"])
 @pytest.mark.parametrize("size", [200, 32], ids=["a step an epoch", "five steps an epoch"])
-def test_the_rate_of_an_epochs_line_is_that_of_its_last_step(tiny: Data, scheduler: str, size: int) -> None:
+def test_the_logged_rate_of_an_epoch_is_that_of_its_last_step(tiny: Data, scheduler: str, size: int) -> None:
     trainer = build(tiny, scheduler=scheduler, batch_size=size, step=1, epochs=3, backbone_lr=1e-4)
     used: list[list[float]] = []
     step = trainer.optimizer.step
