@@ -221,15 +221,12 @@ def test_eleven_leads_where_twelve_are_needed_are_a_usage_error(tmp_path: Path) 
     assert as_charts(data, tmp_path, layout="1x1", leads="V1,II").spec.leads == ("II", "V1")
 
 
-@pytest.mark.parametrize(
-    ("unit", "said"),
-    [
-        ("mV", "mV"),
-        ("mV from the median", "mV from the median"),
-        ("", "not known, 1 drawn as 1 mV"),
-        ("uV", "uV, 1 drawn as 1 mV"),
-    ],
-)
+@pytest.mark.parametrize(("unit", "said"), [
+    ("mV", "mV"),
+    ("mV from the median", "mV from the median"),
+    ("", "not known, 1 drawn as 1 mV"),
+    ("uV", "uV, 1 drawn as 1 mV"),
+])  # fmt: skip
 def test_a_unit_that_is_not_mv_is_drawn_as_if_it_were_and_that_is_said(tmp_path: Path, unit: str, said: str) -> None:
     data = make_data()
     assert as_charts(replace(data, spec=replace(data.spec, unit=unit)), tmp_path, **SMALL).spec.unit == said
@@ -326,13 +323,10 @@ def test_stopped_and_resumed_equals_never_stopped(drawn: Data, tmp_path: Path, l
     assert_same(undisturbed, fit(resumed, 3, NEVER))
 
 
-@pytest.mark.parametrize(
-    ("how", "unit"),
-    [
-        ({"crops": "1500"}, "mV from the median of the record"),
-        ({"normalise": "record"}, "interquartile ranges from the median of the record, 1 drawn as 1 mV"),
-    ],
-)
+@pytest.mark.parametrize(("how", "unit"), [
+    ({"crops": "1500"}, "mV from the median of the record"),
+    ({"normalise": "record"}, "interquartile ranges from the median of the record, 1 drawn as 1 mV"),
+])  # fmt: skip
 def test_a_dataset_that_is_asked_for_as_charts_keeps_its_sides(root: Path, how: dict[str, Any], unit: str) -> None:
     drawn = ChartOptions(size=32)
     signals, charts = (get_data("synth_strips", root, view=view, chart=drawn, **how) for view in ("signal", "chart"))
@@ -352,23 +346,20 @@ def typed(*words: str) -> SimpleNamespace:
     return choices.settle(args.resolve(given))
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("--view", "paper"), "unknown --view 'paper'"),
-        (("--chart-size", "100"), "--chart-size goes with --view chart"),
-        (("--chart-layout", "v1", "--dataset", "synth"), "--chart-layout goes with --view chart"),
-        (("--view", "chart", "--chart-size", "31"), "--chart-size is 31, must be from 32 to 4096"),
-        (("--view", "chart", "--chart-layout", "v7"), "--chart-layout 'v7' is none of v1, v2"),
-        (("--view", "chart", "--chart-style", "dots=1"), "--chart-style has no 'dots'"),
-        (("--view", "chart", "--task", "detect"), "--view is only valid with --task classify"),
-        (("--view", "chart", "--explore"), "--explore is only valid with --view signal"),
-        (("--view", "chart", "--predict", "x.hea"), "--predict is only valid with --view signal"),
-        (("--view", "chart", "--resample", "5"), "--resample is only valid with --view signal"),
-        (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
-        (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
-    ],
-)
+@pytest.mark.parametrize(("words", "says"), [
+    (("--view", "paper"), "unknown --view 'paper'"),
+    (("--chart-size", "100"), "--chart-size goes with --view chart"),
+    (("--chart-layout", "v1", "--dataset", "synth"), "--chart-layout goes with --view chart"),
+    (("--view", "chart", "--chart-size", "31"), "--chart-size is 31, must be from 32 to 4096"),
+    (("--view", "chart", "--chart-layout", "v7"), "--chart-layout 'v7' is none of v1, v2"),
+    (("--view", "chart", "--chart-style", "dots=1"), "--chart-style has no 'dots'"),
+    (("--view", "chart", "--task", "detect"), "--view is only valid with --task classify"),
+    (("--view", "chart", "--explore"), "--explore is only valid with --view signal"),
+    (("--view", "chart", "--predict", "x.hea"), "--predict is only valid with --view signal"),
+    (("--view", "chart", "--resample", "5"), "--resample is only valid with --view signal"),
+    (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
+    (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
+])  # fmt: skip
 def test_what_does_not_go_with_charts_is_said_in_one_line(words: tuple[str, ...], says: str) -> None:
     with pytest.raises(UsageError) as caught:
         typed(*words)

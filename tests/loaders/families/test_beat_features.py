@@ -192,16 +192,13 @@ def test_an_interval_over_a_gap_is_not_known_and_takes_nothing_with_it() -> None
     assert np.abs(rr_features(peaks / 250) - rr_features(peaks / 250, over)).max() > 1
 
 
-@pytest.mark.parametrize(
-    ("unknown", "taken"),
-    [
-        ([0, 0, 0], [1, 2, 3]),
-        ([0, 1, 0], [1, 1, 3]),
-        ([1, 1, 0], [3, 3, 3]),
-        ([0, 1, 1], [1, 1, 1]),
-        ([1, 1, 1], [1, 2, 3]),
-    ],
-)
+@pytest.mark.parametrize(("unknown", "taken"), [
+    ([0, 0, 0], [1, 2, 3]),
+    ([0, 1, 0], [1, 1, 3]),
+    ([1, 1, 0], [3, 3, 3]),
+    ([0, 1, 1], [1, 1, 1]),
+    ([1, 1, 1], [1, 2, 3]),
+])  # fmt: skip
 def test_an_unknown_interval_is_as_the_last_known_one(unknown: list[int], taken: list[float]) -> None:
     assert filled_intervals(np.array([1.0, 2.0, 3.0]), np.array(unknown, bool)).tolist() == taken
 

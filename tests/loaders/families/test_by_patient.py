@@ -188,37 +188,31 @@ def test_a_missing_published_record_is_named(split: str) -> None:
     by_patient.check_complete(by_patient.parse("random"), there, MITDB)
 
 
-@pytest.mark.parametrize(
-    ("split", "fold", "says"),
-    [
-        ("patient", None, "unknown --split 'patient'; known are inter-patient"),
-        ("random:3", None, "has no argument"),
-        ("inter-patient", 1, "--fold is 1"),
-        ("kfold-patient", None, "how many folds"),
-        ("kfold-patient:1", None, "how many folds"),
-        ("kfold-patient:x", None, "how many folds"),
-        ("kfold-patient:4", 0, "--fold is 0"),
-        ("kfold-patient:4", 5, "--fold is 5, --split kfold-patient has 4 folds"),
-        ("kfold-patient:11", None, "there are 10 patients"),
-        ("leave-one-record-out", 13, "has 12 folds"),
-        ("leave-one-record-out:nobody", None, "no such record; there are r00"),
-        ("leave-one-record-out:r01", 2, "--fold is 2"),
-    ],
-)
+@pytest.mark.parametrize(("split", "fold", "says"), [
+    ("patient", None, "unknown --split 'patient'; known are inter-patient"),
+    ("random:3", None, "has no argument"),
+    ("inter-patient", 1, "--fold is 1"),
+    ("kfold-patient", None, "how many folds"),
+    ("kfold-patient:1", None, "how many folds"),
+    ("kfold-patient:x", None, "how many folds"),
+    ("kfold-patient:4", 0, "--fold is 0"),
+    ("kfold-patient:4", 5, "--fold is 5, --split kfold-patient has 4 folds"),
+    ("kfold-patient:11", None, "there are 10 patients"),
+    ("leave-one-record-out", 13, "has 12 folds"),
+    ("leave-one-record-out:nobody", None, "no such record; there are r00"),
+    ("leave-one-record-out:r01", 2, "--fold is 2"),
+])  # fmt: skip
 def test_an_impossible_split_is_a_usage_error(split: str, fold: int | None, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         divided(split, *rows(0), fold)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("names", "split", "says"),
-    [
-        (["r00", "r07"], "inter-patient", "one trains"),
-        (["r00", "r02"], "inter-patient", "no beat is in test"),
-        (["r07"], "leave-one-record-out", "no beat is in train"),
-    ],
-)
+@pytest.mark.parametrize(("names", "split", "says"), [
+    (["r00", "r07"], "inter-patient", "one trains"),
+    (["r00", "r02"], "inter-patient", "no beat is in test"),
+    (["r07"], "leave-one-record-out", "no beat is in train"),
+])  # fmt: skip
 def test_a_side_that_would_be_empty_is_a_data_error(names: list[str], split: str, says: str) -> None:
     record = np.repeat(names, 5)
     with pytest.raises(DataError, match=says):

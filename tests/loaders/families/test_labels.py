@@ -1,4 +1,4 @@
-"""Symbols and diagnoses become classes by the published tables or by a user's map; another map is an error of one line."""
+"""Symbols and diagnoses become classes by the published tables or by a user's map; others are errors of one line."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,11 @@ from toolbox.errors import DataError, UsageError
 EVERY = np.array(list(labels.BEATS + "+~|"))
 
 
-@pytest.mark.parametrize(
-    ("name", "classes"),
-    [
-        ("aami", {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
-        ("aami-s", {"N": "NLRB", "S": "AaJSejn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
-        ("symbols", {symbol: symbol for symbol in labels.BEATS}),
-    ],
-)
+@pytest.mark.parametrize(("name", "classes"), [
+    ("aami", {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
+    ("aami-s", {"N": "NLRB", "S": "AaJSejn", "V": "VEr", "F": "F", "Q": "/fQ?"}),
+    ("symbols", {symbol: symbol for symbol in labels.BEATS}),
+])  # fmt: skip
 def test_a_named_map_gives_each_symbol_its_class_and_others_none(name: str, classes: dict[str, str]) -> None:
     own = labels.label_map(name)
     assert tuple(own.classes) == tuple(classes)
@@ -49,14 +46,11 @@ def test_rare_symbols_enter_the_text_of_a_map_only_where_they_occur() -> None:
     assert with_rare.of(np.array(list("NBrV"))).tolist() == [0, 0, 2, 2]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("map.json", json.dumps({"N": "sinus", "V": "ectopic", "A": "ectopic", "/": "paced"})),
-        ("map.csv", "N,sinus\nV,ectopic\nA, ectopic\n\n/,paced\n"),
-        ("MAP.CSV", "\ufeffSymbol,Class\r\nN,sinus\r\nV,ectopic\r\nA,ectopic\r\n/,paced\r\n"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("map.json", json.dumps({"N": "sinus", "V": "ectopic", "A": "ectopic", "/": "paced"})),
+    ("map.csv", "N,sinus\nV,ectopic\nA, ectopic\n\n/,paced\n"),
+    ("MAP.CSV", "\ufeffSymbol,Class\r\nN,sinus\r\nV,ectopic\r\nA,ectopic\r\n/,paced\r\n"),
+])  # fmt: skip
 def test_a_file_names_the_classes_in_its_order(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     own = labels.label_map(str(tmp_path / name))
@@ -74,24 +68,21 @@ def test_another_content_is_another_map(tmp_path: Path) -> None:
     assert len(contents) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("map.csv", "N,a\n+,b\n", r"'\+' is no symbol of a beat.*line 2"),
-        ("map.csv", "N,a\nNV,b\n", "'NV' is no symbol"),
-        ("map.csv", "N,a\nN,b\n", "the symbol N is in the map twice.*line 2"),
-        ("map.csv", "N,a\nV\n", "1 columns, expected symbol and class.*line 2"),
-        ("map.csv", "N,a\nV,\n", "the class of V has 0 letters"),
-        ("map.csv", f"N,a\nV,{'b' * 41}\n", "the class of V has 41 letters"),
-        ("map.csv", "N,a\nV,a\n", "the map has 1 classes"),
-        ("map.csv", "", "the map has 0 classes"),
-        ("map.csv", "N,a\n" * 20_000, "larger than a map"),
-        ("map.json", "{", "the file is no JSON"),
-        ("map.json", "[1]", "no object of symbol and class"),
-        ("map.json", '{"N": 1, "V": 2}', "no object of symbol and class"),
-        ("map.json", '{"N": "a", "N": "b"}', "the symbol N is in the map twice"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("map.csv", "N,a\n+,b\n", r"'\+' is no symbol of a beat.*line 2"),
+    ("map.csv", "N,a\nNV,b\n", "'NV' is no symbol"),
+    ("map.csv", "N,a\nN,b\n", "the symbol N is in the map twice.*line 2"),
+    ("map.csv", "N,a\nV\n", "1 columns, expected symbol and class.*line 2"),
+    ("map.csv", "N,a\nV,\n", "the class of V has 0 letters"),
+    ("map.csv", f"N,a\nV,{'b' * 41}\n", "the class of V has 41 letters"),
+    ("map.csv", "N,a\nV,a\n", "the map has 1 classes"),
+    ("map.csv", "", "the map has 0 classes"),
+    ("map.csv", "N,a\n" * 20_000, "larger than a map"),
+    ("map.json", "{", "the file is no JSON"),
+    ("map.json", "[1]", "no object of symbol and class"),
+    ("map.json", '{"N": 1, "V": 2}', "no object of symbol and class"),
+    ("map.json", '{"N": "a", "N": "b"}', "the symbol N is in the map twice"),
+])  # fmt: skip
 def test_a_file_that_is_no_map_is_a_data_error_in_one_line(tmp_path: Path, name: str, text: str, says: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=says) as caught:
@@ -154,13 +145,10 @@ def test_every_rhythm_has_one_class_in_every_map() -> None:
     assert list(labels.FOUR) == ["AFIB", "GSVT", "SB", "SR"]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("own.csv", "rhythm,class\nSB, slow\nST,fast\nSI,fast\n"),
-        ("own.json", '{"SB": "slow", "ST": "fast", "SI": "fast"}'),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("own.csv", "rhythm,class\nSB, slow\nST,fast\nSI,fast\n"),
+    ("own.json", '{"SB": "slow", "ST": "fast", "SI": "fast"}'),
+])  # fmt: skip
 def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     own = labels.rhythm_map(tmp_path / name)
@@ -168,17 +156,14 @@ def test_a_file_says_its_own_classes_and_other_rhythms_have_none(tmp_path: Path,
     np.testing.assert_array_equal(own.of(np.array(["SA", "SB", "AFIB", "", "ST+SA"])), [1, 0, -1, -1, 1])
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("SB,slow\nXX,fast\n", "'XX' is no rhythm, must be one of SB SR AFIB"),
-        ("SB,slow\nSB,fast\n", "the rhythm SB is in the map twice"),
-        ("SA,slow\nSI,fast\n", "the rhythm SA is in the map twice"),
-        ("SB,slow\n", "the map has 1 classes, expected 2 or more"),
-        ("SB,\nST,fast\n", "the class of SB has 0 letters"),
-        ("SB\nST\n", "1 columns, expected rhythm and class"),
-    ],
-)
+@pytest.mark.parametrize(("text", "what"), [
+    ("SB,slow\nXX,fast\n", "'XX' is no rhythm, must be one of SB SR AFIB"),
+    ("SB,slow\nSB,fast\n", "the rhythm SB is in the map twice"),
+    ("SA,slow\nSI,fast\n", "the rhythm SA is in the map twice"),
+    ("SB,slow\n", "the map has 1 classes, expected 2 or more"),
+    ("SB,\nST,fast\n", "the class of SB has 0 letters"),
+    ("SB\nST\n", "1 columns, expected rhythm and class"),
+])  # fmt: skip
 def test_a_file_that_is_no_rhythm_map_is_named_with_its_line(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "own.csv").write_text(text)
     with pytest.raises(DataError) as caught:

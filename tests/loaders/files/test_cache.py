@@ -56,22 +56,14 @@ def exit_code(process: multiprocessing.Process) -> int | None:
 
 
 def test_the_first_call_builds_and_the_next_maps_what_was_stored(tmp_path: Path) -> None:
-    first, checksum_first = cached(tmp_path / "a", arrays)
-    second, checksum_second = cached(tmp_path / "a", never)
+    first, checksum_first = cached(tmp_path / "deep" / "a", arrays)
+    second, checksum_second = cached(tmp_path / "deep" / "a", never)
     assert_equal(first, arrays())
     assert_equal(second, arrays())
     assert checksum_first == checksum_second
     assert all(isinstance(array, np.memmap) for array in [*first.values(), *second.values()])
-
-
-def test_a_mapped_array_cannot_be_written_to(tmp_path: Path) -> None:
-    stored, _ = cached(tmp_path / "a", arrays)
     with pytest.raises(ValueError, match="read-only"):
-        stored["x"][0, 0] = 1
-
-
-def test_the_folder_holds_nothing_but_the_complete_arrays(tmp_path: Path) -> None:
-    cached(tmp_path / "deep" / "a", arrays)
+        first["x"][0, 0] = 1
     assert os.listdir(tmp_path / "deep") == ["a"]
     assert sorted(os.listdir(tmp_path / "deep" / "a")) == ["meta.json", "record.npy", "x.npy", "y.npy"]
 
@@ -82,16 +74,13 @@ def test_the_checksum_is_of_the_content_and_not_of_its_layout_in_memory() -> Non
     assert checksum(same) == checksum(arrays())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda a: a["x"].__setitem__((0, 0), 1), id="a sample"),
-        pytest.param(lambda a: a["y"].__setitem__(0, 1), id="a label"),
-        pytest.param(lambda a: a["record"].__setitem__(0, "101"), id="a record"),
-        pytest.param(lambda a: a.update(x=a["x"].reshape(4, 3)), id="the shape"),
-        pytest.param(lambda a: a.update(z=a.pop("x")), id="a name"),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    pytest.param(lambda a: a["x"].__setitem__((0, 0), 1), id="a sample"),
+    pytest.param(lambda a: a["y"].__setitem__(0, 1), id="a label"),
+    pytest.param(lambda a: a["record"].__setitem__(0, "101"), id="a record"),
+    pytest.param(lambda a: a.update(x=a["x"].reshape(4, 3)), id="the shape"),
+    pytest.param(lambda a: a.update(z=a.pop("x")), id="a name"),
+])  # fmt: skip
 def test_the_checksum_differs_where_anything_differs(change: object) -> None:
     other = arrays()
     change(other)
@@ -124,60 +113,51 @@ def assert_heals(folder: Path, caplog: pytest.LogCaptureFixture, says: str) -> N
     assert_equal(cached(folder, never)[0], arrays())
 
 
-CONTENTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe", b"[" * 10_000]
+def another_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
 
 
-@pytest.mark.parametrize("content", [None, *CONTENTS], ids=str)
-def test_a_folder_without_meta_json_or_with_a_damaged_one_heals(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
-) -> None:
-    cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "meta.json"
-    path.unlink() if content is None else path.write_bytes(content)
-    assert_heals(tmp_path / "a", caplog, "")
-
-
-@pytest.mark.parametrize("name", ["x.npy", "y.npy", "record.npy"])
-def test_one_changed_bit_is_reported_and_built_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    cached(tmp_path / "a", arrays)
-    spoil(tmp_path / "a" / name)
-    assert_heals(tmp_path / "a", caplog, f"{name} differs from the stored file")
-
-
-def test_labels_that_somebody_replaced_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    np.save(tmp_path / "a" / "y.npy", arrays()["y"][::-1])
-    assert_heals(tmp_path / "a", caplog, "y.npy differs from the stored file")
-
-
-def test_a_checksum_that_was_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "meta.json"
+def other_checksum(folder: Path) -> None:
+    path = folder / "meta.json"
     path.write_text(path.read_text().replace(checksum(arrays()), "0" * 64))
-    assert_heals(tmp_path / "a", caplog, "meta.json was changed")
 
 
-@pytest.mark.parametrize("size", [None, 0, 20, 130], ids=["gone", "empty", "half a header", "half the data"])
-def test_an_array_that_is_not_whole_is_built_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int | None
+CONTENTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe", b"[" * 10_000]
+DIFFERS = "differs from the stored file"
+# What is done to a stored folder, and what is said of it.
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{
+        f"meta.json of {content[:20]}": (
+            lambda folder, content=content: (folder / "meta.json").write_bytes(content),
+            "",
+        )
+        for content in CONTENTS
+    },
+    "no meta.json": (lambda folder: (folder / "meta.json").unlink(), ""),
+    "another checksum": (other_checksum, "meta.json was changed"),
+    "a bit of x": (lambda folder: spoil(folder / "x.npy"), f"x.npy {DIFFERS}"),
+    "a bit of y": (lambda folder: spoil(folder / "y.npy"), f"y.npy {DIFFERS}"),
+    "a bit of record": (lambda folder: spoil(folder / "record.npy"), f"record.npy {DIFFERS}"),
+    "replaced labels": (lambda folder: np.save(folder / "y.npy", arrays()["y"][::-1]), f"y.npy {DIFFERS}"),
+    "a pickle": (lambda folder: np.save(folder / "x.npy", np.array([{}], dtype=object)), f"x.npy {DIFFERS}"),
+    "no x": (lambda folder: (folder / "x.npy").unlink(), "No such file"),
+    "an empty x": (lambda folder: os.truncate(folder / "x.npy", 0), f"x.npy {DIFFERS}"),
+    "half a header": (lambda folder: os.truncate(folder / "x.npy", 20), f"x.npy {DIFFERS}"),
+    "half the data": (lambda folder: os.truncate(folder / "x.npy", 130), f"x.npy {DIFFERS}"),
+    "a file in its place": (another_file, "Not a directory"),
+    "an earlier version, damaged": (lambda folder: spoil(earlier(folder) / "y.npy"), "do not have their checksum"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_reported_and_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
+    spoil_it, says = DAMAGE[damage]
     cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "x.npy"
-    path.unlink() if size is None else os.truncate(path, size)
-    assert_heals(tmp_path / "a", caplog, "No such file" if size is None else "x.npy differs from the stored file")
-
-
-def test_a_pickled_array_is_never_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    np.save(tmp_path / "a" / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert_heals(tmp_path / "a", caplog, "x.npy differs from the stored file")
-
-
-def test_a_file_in_the_place_of_the_folder_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a").write_text("no folder")
-    assert_heals(tmp_path / "a", caplog, "Not a directory")
+    spoil_it(tmp_path / "a")
+    assert_heals(tmp_path / "a", caplog, says)
 
 
 def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(
@@ -217,11 +197,6 @@ def test_a_folder_of_an_earlier_version_is_used_and_guarded_from_then_on(
     assert cached(folder, never)[1] == checksum(arrays())
     spoil(folder / "y.npy")
     assert_heals(folder, caplog, "y.npy differs from the stored file")
-
-
-def test_a_damaged_folder_of_an_earlier_version_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spoil(earlier(tmp_path / "a") / "y.npy")
-    assert_heals(tmp_path / "a", caplog, "do not have their checksum")
 
 
 # Large arrays

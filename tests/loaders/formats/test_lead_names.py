@@ -51,33 +51,27 @@ def test_a_column_of_a_table_is_a_lead_a_figure_or_a_signal_by_its_name() -> Non
         assert lead_names.is_lead(name) == (name in LEADS.split("|")), name
 
 
-@pytest.mark.parametrize(
-    ("names", "wanted", "taken", "place"),
-    [
-        (["ECG", "ECG"], "ECG", (), 0),
-        (["ECG", "ECG"], "ECG", (0,), 1),
-        (["ECG", "ECG"], "second", (), 1),
-        (["ECG"], "second", (), None),
-        (["Lead II", "II"], "II", (), 1),
-        (["second", "V5"], "second", (), 0),
-        (["aVR"], "-aVR", (), None),
-        (["-aVR"], "-aVR", (), 0),
-        (["ECG 1", "ECG 2"], "ecg 2", (), 1),
-    ],
-)
+@pytest.mark.parametrize(("names", "wanted", "taken", "place"), [
+    (["ECG", "ECG"], "ECG", (), 0),
+    (["ECG", "ECG"], "ECG", (0,), 1),
+    (["ECG", "ECG"], "second", (), 1),
+    (["ECG"], "second", (), None),
+    (["Lead II", "II"], "II", (), 1),
+    (["second", "V5"], "second", (), 0),
+    (["aVR"], "-aVR", (), None),
+    (["-aVR"], "-aVR", (), 0),
+    (["ECG 1", "ECG 2"], "ecg 2", (), 1),
+])  # fmt: skip
 def test_the_place_of_a_lead(names: list[str], wanted: str, taken: tuple[int, ...], place: int | None) -> None:
     assert lead_names.place_of(names, wanted, taken) == place
 
 
-@pytest.mark.parametrize(
-    ("channels", "names", "chosen"),
-    [
-        ([["first"], ["ECG"]], ["ECG", "ECG"], [0, 1]),
-        ([["second"], ["first"]], ["ECG", "ECG"], [1, 0]),
-        ([["MLII"]], ["V5", "ECG MLII"], [1]),
-        ([["ECG"], ["first"]], ["ECG", "V5"], None),
-    ],
-)
+@pytest.mark.parametrize(("channels", "names", "chosen"), [
+    ([["first"], ["ECG"]], ["ECG", "ECG"], [0, 1]),
+    ([["second"], ["first"]], ["ECG", "ECG"], [1, 0]),
+    ([["MLII"]], ["V5", "ECG MLII"], [1]),
+    ([["ECG"], ["first"]], ["ECG", "V5"], None),
+])  # fmt: skip
 def test_training_takes_leads_of_one_name_by_their_place(
     channels: list[list[str]], names: list[str], chosen: list[int] | None
 ) -> None:
@@ -87,17 +81,14 @@ def test_training_takes_leads_of_one_name_by_their_place(
 # Units
 
 
-@pytest.mark.parametrize(
-    ("unit", "mv"),
-    [
-        *dict.fromkeys(("mV", "mv", "MV", "millivolt", "milliVolts", "mVolt", " 'mV' "), 1.0).items(),
-        *dict.fromkeys(("uV", "µV", "μV", "microV", "microvolts", "micro volt", "uVolts"), 1e-3).items(),
-        *dict.fromkeys(("V", "volt", "Volts"), 1e3).items(),
-        ("nV", 1e-6),
-        ("200/mV", 1 / 200),
-        ("0.5 / uV", 2e-3),
-    ],
-)
+@pytest.mark.parametrize(("unit", "mv"), [
+    *dict.fromkeys(("mV", "mv", "MV", "millivolt", "milliVolts", "mVolt", " 'mV' "), 1.0).items(),
+    *dict.fromkeys(("uV", "µV", "μV", "microV", "microvolts", "micro volt", "uVolts"), 1e-3).items(),
+    *dict.fromkeys(("V", "volt", "Volts"), 1e3).items(),
+    ("nV", 1e-6),
+    ("200/mV", 1 / 200),
+    ("0.5 / uV", 2e-3),
+])  # fmt: skip
 def test_a_voltage_in_millivolts(unit: str, mv: float) -> None:
     assert lead_names.millivolts(unit) == pytest.approx(mv)
 
@@ -107,20 +98,17 @@ def test_another_unit_is_no_voltage(unit: str) -> None:
     assert lead_names.millivolts(unit) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "unit"),
-    [
-        ("MLII (V)", "MLII", "V"),
-        ("ecg [uV]", "ecg", "uV"),
-        ("ECG_uV", "ECG", "uV"),
-        ("ECG mV", "ECG", "mV"),
-        ("Time [s]", "Time", "s"),
-        ("V", "V", None),
-        ("V1", "V1", None),
-        ("lead V", "lead V", None),
-        ("MLII", "MLII", None),
-        ("[uV]", "", "uV"),
-    ],
-)
+@pytest.mark.parametrize(("text", "name", "unit"), [
+    ("MLII (V)", "MLII", "V"),
+    ("ecg [uV]", "ecg", "uV"),
+    ("ECG_uV", "ECG", "uV"),
+    ("ECG mV", "ECG", "mV"),
+    ("Time [s]", "Time", "s"),
+    ("V", "V", None),
+    ("V1", "V1", None),
+    ("lead V", "lead V", None),
+    ("MLII", "MLII", None),
+    ("[uV]", "", "uV"),
+])  # fmt: skip
 def test_a_unit_in_a_name(text: str, name: str, unit: str | None) -> None:
     assert lead_names.named(text) == (name, unit)

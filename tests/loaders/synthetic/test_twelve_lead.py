@@ -184,21 +184,17 @@ def test_under_another_label_map_the_same_records_test(data: Data, folder: Path,
     assert "130 records of no class of own.csv, or of two in no side" in own.spec.split_rule
 
 
-@pytest.mark.parametrize(
-    ("how", "what"),
-    [
-        ({"leads": "V7"}, "unknown --leads 'V7'; known are I, II, III"),
-        ({"leads": "I,i"}, "names a lead twice"),
-        ({"rate": 5.0}, "--rate is 5, must be 10 to 1000 Hz"),
-        ({"filter": "notch"}, "unknown --filter 'notch'"),
-        ({"filter": "bandpass:1:400"}, "400 Hz is not below half"),
-        ({"normalise": "beat"}, "unknown --normalise 'beat'; known are center, none, record"),
-        ({"label_map": "aami"}, "unknown --label-map 'aami'; known are rhythm4, rhythm11"),
-        ({"data_file": Path("x.csv")}, "synth_rhythms is generated"),
-        ({"split": "random"}, "--split is not for --dataset synth_rhythms"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("how", "what"), [
+    ({"leads": "V7"}, "unknown --leads 'V7'; known are I, II, III"),
+    ({"leads": "I,i"}, "names a lead twice"),
+    ({"rate": 5.0}, "--rate is 5, must be 10 to 1000 Hz"),
+    ({"filter": "notch"}, "unknown --filter 'notch'"),
+    ({"filter": "bandpass:1:400"}, "400 Hz is not below half"),
+    ({"normalise": "beat"}, "unknown --normalise 'beat'; known are center, none, record"),
+    ({"label_map": "aami"}, "unknown --label-map 'aami'; known are rhythm4, rhythm11"),
+    ({"data_file": Path("x.csv")}, "synth_rhythms is generated"),
+    ({"split": "random"}, "--split is not for --dataset synth_rhythms"),
+], ids=str)  # fmt: skip
 def test_what_cannot_be_asked_for_is_said_before_anything_is_made(tmp_path: Path, how: dict, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         get_data("synth_rhythms", tmp_path, **how)
