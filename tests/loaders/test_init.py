@@ -70,6 +70,12 @@ def test_omitted_options_have_the_declared_defaults() -> None:
         assert dataset.without == tuple(set(vars(asked)) - set(dataset.options))
 
 
+def test_options_of_labels_and_splits_alone_are_those_of_sides() -> None:
+    of_sides = {name for dataset in DATASETS.values() for name in dataset.options if dataset.is_of_sides(name)}
+    of_beats, of_strips = "fold label_map rr_features p_waves", "drop_labels rename_labels crops resample"
+    assert of_sides == {*of_beats.split(), *of_strips.split()}
+
+
 def test_an_option_of_another_family_is_refused_and_its_datasets_are_named(tmp_path: Path) -> None:
     for option in ({"drop_labels": "N"}, {"crops": "100"}, {"polarity": "upright"}, {"resample": 5.0}):
         with pytest.raises(UsageError, match="is not for --dataset synth, it goes with cinc2017, synth_strips"):
