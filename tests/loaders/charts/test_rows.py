@@ -16,6 +16,7 @@ from commands import build, choices, predict
 from commands.trained import TrainedRun
 from helpers.charts import RATE_HZ, make_data, make_split, strips
 from helpers.data import make_spec
+from helpers.databases import write_cinc2017
 from helpers.training import NEVER, StopAfter, assert_same, fit
 from loaders import get_data
 from loaders.base import Data, Split
@@ -311,10 +312,8 @@ def test_stopped_and_resumed_equals_never_stopped(drawn: Data, tmp_path: Path) -
 
 
 def test_a_dataset_as_charts_keeps_its_splits(tmp_path: Path) -> None:
-    how, drawn = {"normalise": "record"}, ChartOptions(size=32)
-    signals, charts = (
-        get_data("synth_strips", tmp_path, view=view, chart=drawn, **how) for view in ("signal", "chart")
-    )
+    how = {"data_file": write_cinc2017(tmp_path / "files"), "normalise": "record", "chart": ChartOptions(size=32)}
+    signals, charts = (get_data("cinc2017", tmp_path, view=view, **how) for view in ("signal", "chart"))
     assert charts.spec.unit == "interquartile ranges from the median of the record, 1 drawn as 1 mV"
     assert (charts.spec.image[0], charts.spec.classes) == (32, signals.spec.classes)
     assert charts.spec.split_rule.startswith(signals.spec.split_rule)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from helpers.data import mutated
-from helpers.ecg5000 import SMALL, write
+from helpers.ecg5000 import SMALL, content, table, write
 from helpers.kaggle import assert_same_data, make_zip
 from loaders import DATASETS, get_data
 from loaders.base import Data
@@ -123,14 +123,11 @@ def test_detection_trains_on_one_class_and_tests_on_all_others(both: Path, tmp_p
     assert np.bincount(data.test.y).tolist() == total.tolist()
     np.testing.assert_array_equal(np.sort(rows_of(data)), np.arange(300))
     assert normal in data.spec.split_rule
-
-
-def test_detection_can_keep_to_the_official_files(both: Path, tmp_path: Path) -> None:
-    data = load(tmp_path, both, detect=True, split="official")
-    assert (len(data.train), len(data.val)) == (55, 5)
-    assert set(data.train.y) == set(data.val.y) == {0}
+    data = load(tmp_path, both, detect=True, normal_class=normal, split="official")
+    assert len(data.train) + len(data.val) == SMALL[TRAIN][k]
+    assert set(data.train.y) == set(data.val.y) == {k}
     assert np.bincount(data.test.y).tolist() == SMALL[TEST]
-    assert "40 other rows of theirs left out" in data.spec.split_rule
+    assert f"{100 - SMALL[TRAIN][k]} other rows of theirs left out" in data.spec.split_rule
 
 
 def test_the_train_file_alone_is_divided_with_a_warning_but_not_officially(
@@ -164,59 +161,33 @@ def test_detection_needs_normal_rows_and_others(tmp_path: Path) -> None:
 # Faults
 
 
-def spoil(path: Path, row: int, change: Callable[[str], str]) -> int:
-    """Change a row of a file, counted from 0 after its header; the line that it is on."""
-    lines = path.read_text().splitlines()
-    first = next((i + 1 for i, line in enumerate(lines) if line == "@data"), 0)
-    lines[first + row] = change(lines[first + row])
-    path.write_text("\n".join(lines) + "\n")
-    return first + row + 1
-
-
-def swap(form: str, cell: int, new: str) -> Callable[[str], str]:
-    """A change of a row: another value of sample `cell`, counted from 0, or of the label (-1)."""
-    mark = {".tsv": "\t", ".txt": "   "}.get(form, ",")
-
-    def change(line: str) -> str:
-        if form == ".ts" and cell == -1:
-            return line.rsplit(":", 1)[0] + f":{new}"
-        cells = line.split(mark)
-        where = {".txt": 1, ".tsv": 0}.get(form, -1) if cell == -1 else cell + {".txt": 2, ".tsv": 1}.get(form, 0)
-        cells[where] = new
-        return mark.join(cells)
-
-    return change
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("cell", "new", "what"), [
-    (100, "?", "'?' is not a finite number"),
-    (-1, "6", "label 6 is not one of 1..5 (Normal, R-on-T PVC, PVC, SP, UB)"),
-])  # fmt: skip
-def test_a_wrong_cell_is_named_by_line_and_column_and_can_be_dropped(
-    tmp_path: Path, form: str, cell: int, new: str, what: str
-) -> None:
-    folder, first = write(tmp_path / "a", form, **FEW), form in (".txt", ".tsv")
+@pytest.mark.parametrize("fault", ["sample", "label", "length"])
+def test_a_wrong_cell_is_named_by_line_and_column_and_can_be_dropped(tmp_path: Path, form: str, fault: str) -> None:
+    first, rows, folder = form in (".txt", ".tsv"), table(FEW[TRAIN]), tmp_path / "a"
+    folder.mkdir()
     path = folder / f"{TRAIN}{form}"
-    line = spoil(path, 7, swap(form, cell, new))
+    rows[7, 0 if fault == "label" else 101] = 6 if fault == "label" else np.nan
+    if fault == "length":
+        rows = np.column_stack([table(FEW[TRAIN]), np.zeros(len(rows))])
+    path.write_text(content(rows, form))
+    begin = len(path.read_text().splitlines()) - len(rows)
     error = refused(tmp_path, folder)
-    column = (1 if first else 141) if cell == -1 else cell + 1 + first
-    assert error.what.startswith(what)
-    assert error.where == f"{path}, line {line}, column {column}"
+    if fault == "length":
+        expected = "a label and 140 samples" if first else "140 samples and a label"
+        assert error.what.startswith(f"142 columns, expected {expected}")
+        assert error.where == f"{path}, line {begin + 1}"
+        return
+    said = {
+        "sample": "'nan' is not a finite number",
+        "label": "label 6 is not one of 1..5 (Normal, R-on-T PVC, PVC, SP",
+    }
+    assert error.what.startswith(said[fault])
+    column = (1 if first else 141) if fault == "label" else 101 + first
+    assert error.where == f"{path}, line {begin + 8}, column {column}"
     data = load(tmp_path, folder, bad_rows="drop")
     assert data.train.dropped == 1
     np.testing.assert_array_equal(np.sort(rows_of(data)), np.setdiff1d(np.arange(32), [7]))
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_series_of_another_length_is_named_by_its_line(tmp_path: Path, form: str) -> None:
-    folder, mark = write(tmp_path / "a", form, **FEW), "\t" if form == ".tsv" else ","
-    longer = (lambda line: line + "   0.5") if form == ".txt" else lambda row: row.replace(mark, f"{mark}0.5{mark}", 1)
-    line = spoil(folder / f"{TRAIN}{form}", 3, longer)
-    error = refused(tmp_path, folder)
-    expected = "a label and 140 samples" if form in (".txt", ".tsv") else "140 samples and a label"
-    assert error.what.startswith(f"142 columns, expected {expected}")
-    assert error.where == f"{folder / TRAIN}{form}, line {line}"
 
 
 @pytest.mark.parametrize(("form", "old", "new", "what", "line"), [

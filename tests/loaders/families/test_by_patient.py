@@ -88,6 +88,9 @@ def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_ru
     named = set(rule.split("training side, ")[1].split(" (")[0].split())
     assert set(record[val]) == named
     assert not set(record[train]) & named
+    again = divided(split, record, y, held=0.2, seed=seed)
+    assert again[3] == rule
+    np.testing.assert_array_equal(again[1], val)
 
 
 def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_of_the_test_side() -> None:
@@ -96,13 +99,6 @@ def test_folds_of_the_published_training_side_test_each_row_of_it_once_and_none_
     own = np.flatnonzero(np.isin(record, PAIRED.train))
     assert sorted(np.concatenate([test for *_, test, _ in all_folds]).tolist()) == own.tolist()
     assert all(np.array_equal(np.sort(np.concatenate(sides)), own) for *sides, _ in all_folds)
-
-
-@pytest.mark.parametrize("split", ASKED)
-def test_the_same_seed_divides_alike(split: str) -> None:
-    once, again = (divided(split, *rows(3), seed=5) for _ in range(2))
-    assert once[3] == again[3]
-    assert all(np.array_equal(one, other) for one, other in zip(once[:3], again[:3], strict=True))
 
 
 def test_another_seed_makes_other_folds() -> None:

@@ -8,9 +8,7 @@ import os
 import resource
 import shutil
 import signal
-import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from loaders.files import cache
-from loaders.files.archives import unpacked
 from loaders.files.cache import Arrays, cached, checksum, fingerprint
 from toolbox import files
 from toolbox.errors import DataError, ResourceError
@@ -278,36 +275,6 @@ def test_a_process_that_is_killed_while_it_stores_leaves_nothing_after_the_next_
     assert len(os.listdir(tmp_path)) == 1
     assert_equal(cached(tmp_path / "b", arrays)[0], arrays())
     assert os.listdir(tmp_path) == ["b"]
-
-
-def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scratch, path = tmp_path / "scratch", tmp_path / "some.zip"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.dat", b"1")
-
-    def unpack() -> None:
-        with unpacked(path):
-            time.sleep(600)
-
-    killed(unpack, scratch, "a.dat")
-    assert len(os.listdir(scratch)) == 1
-    cached(tmp_path / "a", arrays)
-    assert os.listdir(scratch) == []
-
-
-def test_what_a_living_process_stores_is_left_alone(tmp_path: Path) -> None:
-    def store() -> Arrays:
-        with files.folder(tmp_path, cache.HIDDEN) as place:
-            (place / "x").touch()
-            cached(tmp_path / "other", arrays)
-            assert (place / "x").exists()
-        return arrays()
-
-    assert_equal(cached(tmp_path / "a", store)[0], arrays())
 
 
 def test_what_an_earlier_version_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

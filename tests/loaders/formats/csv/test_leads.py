@@ -14,7 +14,6 @@ from loaders.formats import recordings
 from loaders.formats.csv import leads
 from loaders.formats.csv import text as csv_text
 from loaders.formats.recording import Recording
-from toolbox.ecg import rpeaks
 from toolbox.errors import DataError
 
 RATE_HZ, SECONDS = 250, 6
@@ -285,20 +284,6 @@ def test_apple_health_names_its_lead_and_dates_their_start(tmp_path: Path) -> No
     assert opened(tmp_path, APPLE + table(UV)).leads == ("Lead I",)
     dated = timed(times(lambda t: str(t)), "datetime,ECG")
     assert opened(tmp_path, dated).start == START
-
-
-def test_beats_are_those_that_were_written(tmp_path: Path) -> None:
-    """What a table is read for, in the worst form of each kind at once."""
-    signal = beats_of(40, every_s=40 / 49)
-    t_s = [comma(f"{k / 250:.3f}") for k in range(len(signal))]
-    header = "sep=;\n;Zeit (s);EKG (µV)"
-    rows = table(
-        range(len(signal)), t_s, [comma(f"{1000 * v:.1f}") for v in signal], header=header, between=";", end="\r\n"
-    )
-    recording = opened(tmp_path, gzip.compress(rows.encode("utf-16")), name="r1.txt.gz")
-    lead = recording.lead()
-    assert len(rpeaks.detect(lead.read, lead.samples, lead.rate_hz)) == 49
-    assert (recording.name, recording.doubts) == ("r1", ())
 
 
 # How times are printed, the rate that they stand for, and the one that a table of 40 s gives.
