@@ -2,6 +2,7 @@
 resume."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,7 +80,15 @@ def test_however_many_threads_read_the_batches_are_the_same(drawn: Data, workers
     np.testing.assert_array_equal(seen(side, order), drawn.train.x[::-1])
 
 
-def test_the_next_batch_is_read_in_another_thread_while_this_one_is_used(
+def until(holds: Callable[[], bool]) -> bool:
+    for _ in range(90_000):
+        if holds():
+            break
+        threading.Event().wait(0.01)
+    return holds()
+
+
+def test_the_next_batch_is_read_in_another_thread_that_ends_with_the_loop(
     drawn: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     side, by = drawn.train.batches(CPU), []
@@ -87,24 +96,13 @@ def test_the_next_batch_is_read_in_another_thread_while_this_one_is_used(
     monkeypatch.setattr(side, "_ink", lambda rows: by.append(threading.current_thread()) or read(rows))
     batches = side.batches(None, 8)
     next(batches)
-    for _ in range(500):
-        if len(by) >= 3:
-            break
-        threading.Event().wait(0.01)
-    assert len(by) >= 3
+    assert until(lambda: len(by) >= 3)
     assert threading.main_thread() not in by
     batches.close()
-
-
-def test_a_loop_that_ends_early_leaves_no_thread(drawn: Data) -> None:
     for inputs, _ in drawn.train.batches(CPU).batches(None, 1):
         assert inputs[0].shape == (1, 3, 160, 45)
         break
-    for _ in range(500):
-        if not [thread for thread in threading.enumerate() if thread.name.startswith("charts")]:
-            break
-        threading.Event().wait(0.01)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("charts")]
+    assert until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("charts")])
 
 
 def test_all_charts_of_a_row_stand_on_its_side(drawn: Data) -> None:

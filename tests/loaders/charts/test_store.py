@@ -35,7 +35,7 @@ def start(work: Callable[[], object]) -> multiprocessing.Process:
 
 
 def exit_code(process: multiprocessing.Process) -> int | None:
-    process.join(60)
+    process.join(900)
     return process.exitcode
 
 
@@ -150,7 +150,7 @@ def test_threads_and_forks_read_the_same(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(900)
         os._exit(1) if failed else None
 
     children = [start(many_threads) for _ in range(2)]

@@ -16,7 +16,6 @@ import pytest
 from openpyxl import Workbook
 from scipy.io import savemat
 
-from helpers.commands import carried_out
 from helpers.databases import RHYTHMS, microvolts, write_chapman, write_csv, write_labels
 from helpers.kaggle import make_zip
 from helpers.servers import Server, whole
@@ -425,7 +424,7 @@ def test_the_real_records_are_read_as_they_are(shared: Callable[[str], Path], tm
         np.testing.assert_allclose(samples, 1000 * record.p_signal.T, atol=1e-6)
 
 
-# From figshare, and the command
+# From figshare
 
 
 def test_missing_files_are_fetched_once_as_the_publisher_has_them(
@@ -447,19 +446,3 @@ def test_missing_files_are_fetched_once_as_the_publisher_has_them(
     assert server.paths == ["/15652862", "/15653771"]
     there = {path.name for path in (tmp_path / "root" / "chapman").iterdir()}
     assert there == {"Diagnostics.xlsx", "ECGDataDenoised.zip", "cache"}
-
-
-def test_a_network_trains_and_tests_end_to_end_and_a_fault_stops_it_with_bad_rows_error(
-    own: Path, tmp_path: Path
-) -> None:
-    write_csv(own / "ECGDataDenoised", SPOILT, changed((8,), 0)(microvolts(SPOILT)))
-    flags = ("--dataset", "chapman", "--data-file", own, "--root-dir", tmp_path / "root")
-    flags += ("--model-name", "cnn1d_3", "--rate", "100")
-    ended = carried_out(*flags, "--epochs", "1", "--no-figures", "--val-fraction", "0.3")
-    assert ended.code == 0, ended.err
-    assert "1 of 21 records fail the checks and are left out: a lead is flat 1" in ended.err
-    assert ended.result["dropped_rows"] == {"train": 1, "test": 1}
-    refused = carried_out(*flags, "--bad-rows", "error", "--download")
-    assert refused.code == 3
-    last = refused.err.splitlines()[-1]
-    assert last.startswith("error: 1 of 21 records fail the checks, the first MUSE_07: a lead is flat: V3")

@@ -1,7 +1,6 @@
 """Records become beats: where each starts and ends, from which lead, with which class, and which records are
 refused."""
 
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,11 @@ from toolbox.errors import DataError
 
 @pytest.fixture(scope="module")
 def records(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records 100, 102, 104 and 114 of the MIT-BIH database."""
+    """Records 100 and 114 of the MIT-BIH database."""
     folder = tmp_path_factory.mktemp("mitdb")
     with zipfile.ZipFile(shared(MITDB_ZIP)) as archive:
         for member in archive.namelist():
-            if Path(member).stem in ("100", "102", "104", "114"):
+            if Path(member).stem in ("100", "114"):
                 (folder / Path(member).name).write_bytes(archive.read(member))
     return folder
 
@@ -55,33 +54,21 @@ def test_real_beats_start_at_their_r_peak_lie_in_0_to_1_and_carry_the_name_of_th
     assert (x.shape[1:], x.dtype, x.min()) == ((187,), np.float32, 0)
     assert (x.max(1) == 1).all()
     names, counts = np.unique(arrays["record"], return_counts=True)
-    assert names.tolist() == ["100", "102", "104", "114"]
-    assert counts.tolist() == [2272, 2186, 2228, 1878]
+    assert names.tolist() == ["100", "114"]
+    assert counts.tolist() == [2272, 1878]
     normal = x[(arrays["record"] == "100") & (arrays["y"] == 0)]
     assert np.mean(normal[:, :80].argmax(1) <= 1) > 0.99  # the next R peak comes later
 
 
-@pytest.mark.parametrize(("name", "lead"), [("100", 0), ("102", 0), ("104", 0), ("114", 1)])
-def test_the_lead_is_mlii_wherever_it_stands_and_else_the_first(
-    records: Path, name: str, lead: int, tmp_path: Path
-) -> None:
-    for ending in (".dat", ".atr"):
-        shutil.copy(records / (name + ending), tmp_path)
-    header = tmp_path / f"{name}.hea"
-    lines = (records / header.name).read_text().splitlines()
-    names = [line.split()[-1] for line in lines[1:3]]
-    assert names.index("MLII") == lead if "MLII" in names else lead == 0
-    lines[1:3] = [f"{line.rsplit(maxsplit=1)[0]} {'MLII' if i == lead else 'V9'}" for i, line in enumerate(lines[1:3])]
-    header.write_text("\n".join(lines) + "\n")
-    np.testing.assert_array_equal(
-        row_forms.kaggle_record_beats(records / header.name)[0], row_forms.kaggle_record_beats(header)[0]
-    )
-
-
-def test_a_record_without_mlii_uses_its_first_lead(tmp_path: Path) -> None:
-    header = write_record(tmp_path / "two", leads={"V5": ecg_like(), "V2": -ecg_like()})
-    alone = write_record(tmp_path / "one", leads={"V5": ecg_like()})
-    np.testing.assert_array_equal(row_forms.kaggle_record_beats(header)[0], row_forms.kaggle_record_beats(alone)[0])
+def test_the_lead_is_mlii_at_any_place_and_else_the_first(tmp_path: Path) -> None:
+    for name, leads, taken in (
+        ("1", {"V5": -ecg_like(), "MLII": ecg_like()}, ecg_like()),
+        ("2", {"V5": ecg_like(), "V2": -ecg_like()}, ecg_like()),
+    ):
+        header = write_record(tmp_path / "two", name, leads=leads)
+        alone = write_record(tmp_path / "one", name, leads={"MLII": taken})
+        one, other = (row_forms.kaggle_record_beats(path)[0] for path in (header, alone))
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_last_beat_and_what_is_no_beat_are_left_out(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def start(work: Callable[[], object]) -> multiprocessing.Process:
 
 
 def exit_code(process: multiprocessing.Process) -> int | None:
-    process.join(60)
+    process.join(900)
     return process.exitcode
 
 

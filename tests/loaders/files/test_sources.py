@@ -164,7 +164,7 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Answer
         def answer(request: BaseHTTPRequestHandler) -> None:
             request.wfile.write(sent)
             request.wfile.flush()
-            done.wait(60)
+            done.wait(900)
 
         return answer
 
@@ -239,7 +239,7 @@ def test_two_downloads_at_once_fetch_the_file_once(server: Server, tmp_path: Pat
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         asked.set()
-        waiting.wait(60)
+        waiting.wait(900)
         whole(CONTENT)(request)
 
     class Watch(logging.Handler):
@@ -254,10 +254,10 @@ def test_two_downloads_at_once_fetch_the_file_once(server: Server, tmp_path: Pat
     sources.log.addHandler(watch)
     sources.log.setLevel(logging.INFO)
     threads[0].start()
-    asked.wait(60)
+    asked.wait(900)
     threads[1].start()
     for thread in threads:
-        thread.join(60)
+        thread.join(900)
     sources.log.removeHandler(watch)
     sources.log.setLevel(level)
     assert paths == [tmp_path / "beats.zip"] * 2
