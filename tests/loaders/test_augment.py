@@ -158,7 +158,7 @@ def test_shape_and_kind_of_numbers_stay_and_the_batch_is_not_changed(name: str, 
 
 @every_rate
 @pytest.mark.parametrize("name", ADDED)
-def test_what_is_added_leaves_the_padding_of_zeros(name: str, rate_hz: float) -> None:
+def test_added_signals_leave_the_padding_of_zeros(name: str, rate_hz: float) -> None:
     x = beats(64)
     x[0, 1, :50] = 0  # zeros inside a beat are samples
     x[1, 0, 60:] = 0  # the second lead is longer
@@ -172,7 +172,7 @@ def test_what_is_added_leaves_the_padding_of_zeros(name: str, rate_hz: float) ->
 
 
 @pytest.mark.parametrize("name", ["shift", "stretch", "cutout", "scale"])
-def test_what_moves_in_is_zero_and_nothing_is_invented(name: str) -> None:
+def test_samples_that_move_in_are_zero_and_no_peak_grows(name: str) -> None:
     x = beats(200)
     out = augmented(f"{name}::1", x)
     longest = {"shift": last_sample(x) + 10, "stretch": (last_sample(x) * 1.1).ceil()}.get(name, last_sample(x))
@@ -318,7 +318,7 @@ def test_mixup_comes_last_and_the_others_in_their_order() -> None:
     torch.testing.assert_close(out, mix.of(scaled))
 
 
-def test_without_mixup_nothing_is_said_of_partners() -> None:
+def test_without_mixup_there_are_no_partners() -> None:
     others = ",".join(name for name in OWN if name != "mixup")
     assert Augment(others, rate_hz=125, seed=1)(beats(), epoch=0, step=0)[1] is None
 
@@ -503,7 +503,7 @@ ON = {"chart": ("charts", "signals"), "signal": ("signals", "charts")}
 
 
 @pytest.mark.parametrize("view", ON)
-def test_what_is_for_other_rows_is_refused_in_a_line_that_names_what_there_is(view: str) -> None:
+def test_an_augmentation_for_other_rows_is_refused_in_a_line_that_names_one_for_these(view: str) -> None:
     own, other = ON[view]
     for name in AUGMENTATIONS:
         given: dict[str, Any] = {"view": view, "augment": name}

@@ -189,7 +189,7 @@ def test_every_record_has_one_prediction_the_mean_probability_of_its_windows() -
         assert said.record.tolist() == [f"r{r}" for r in said.index]
 
 
-def test_what_is_learned_from_crops_holds_for_records_and_is_counted_by_them() -> None:
+def test_training_on_crops_is_measured_by_record() -> None:
     data, watched = make_data(), []
     trainer = build(data, batch_size=20, epochs=8)
     trainer.fit(8, on_epoch=lambda _, row, said: watched.append((row, said)), stop=NEVER)

@@ -220,7 +220,7 @@ def test_eleven_leads_where_twelve_are_needed_are_a_usage_error(tmp_path: Path) 
     ("", "not known, 1 drawn as 1 mV"),
     ("uV", "uV, 1 drawn as 1 mV"),
 ])  # fmt: skip
-def test_a_unit_that_is_not_mv_is_drawn_as_if_it_were_and_that_is_said(tmp_path: Path, unit: str, said: str) -> None:
+def test_a_unit_other_than_mv_is_drawn_as_mv_and_stated(tmp_path: Path, unit: str, said: str) -> None:
     data = make_data()
     assert as_charts(replace(data, spec=replace(data.spec, unit=unit)), tmp_path, **SMALL).spec.unit == said
 

@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_what_is_read_is_what_was_drawn_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+def test_charts_are_read_as_drawn_in_the_requested_order(tmp_path: Path) -> None:
     store = filled(tmp_path)
     assert len(store) == 10
     pen = drawing._pen(HOW)
@@ -54,7 +54,7 @@ def test_what_is_read_is_what_was_drawn_in_the_order_that_is_asked_for(tmp_path:
     assert ink.any((1, 2)).all()
 
 
-def test_what_is_there_is_not_drawn_again_and_what_is_asked_for_later_is_a_part_of_its_own(tmp_path: Path) -> None:
+def test_existing_charts_are_not_drawn_again_and_later_ones_are_a_part_of_their_own(tmp_path: Path) -> None:
     filled(tmp_path)
     before = contents(tmp_path)
     asked = []

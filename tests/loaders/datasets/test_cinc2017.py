@@ -77,7 +77,7 @@ def test_every_sample_and_label_is_that_of_the_files(written: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("newest", [True, False])
-def test_of_two_revisions_of_the_labels_the_third_is_used(own: Path, tmp_path: Path, newest: bool) -> None:
+def test_the_third_revision_of_the_labels_is_used(own: Path, tmp_path: Path, newest: bool) -> None:
     lines = (own / "REFERENCE.csv").read_text().replace("A00001,N", "A00001,O")
     (own / ("REFERENCE-v3.csv" if newest else "REFERENCE-original.csv")).write_text(lines)
     assert labels_of(load(tmp_path, own))["A00001"] == ("O" if newest else "N")

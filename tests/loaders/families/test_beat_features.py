@@ -101,13 +101,13 @@ def test_both_are_those_of_the_slow_reference_and_no_later_beat_is_looked_at(see
     np.testing.assert_array_equal(p_features(cut, usable)[: beat + 1], found[: beat + 1])
 
 
-def test_where_nothing_can_be_compared_nothing_is_said_against_the_beat() -> None:
+def test_a_beat_without_others_to_compare_counts_as_like_them() -> None:
     flat = rows(np.zeros((1, 5000)), RATE_HZ, np.arange(300, 4500, 100))
     assert (p_features(flat, np.ones(len(flat), bool)) == np.float32((ENOUGH, 0))).all()
     assert p_features(flat[:0], np.ones(0, bool)).shape == (0, len(P_FEATURES))
 
 
-def test_of_real_records_fibrillation_has_no_p_waves(shared: Callable[[str], Path], tmp_path: Path) -> None:
+def test_fibrillation_in_real_records_has_no_p_waves(shared: Callable[[str], Path], tmp_path: Path) -> None:
     """Record 203 of DS1 fibrillates throughout, 101 and 115 never; 100 only stands for the test."""
     folder = tmp_path / "records"
     folder.mkdir()

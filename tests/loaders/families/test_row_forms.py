@@ -129,9 +129,7 @@ def test_only_the_topmost_records_are_read_and_there_must_be_some(tmp_path: Path
     assert set(row_forms.kaggle_beats(tmp_path)["record"]) == {"1"}
 
 
-def test_records_that_the_index_names_and_that_are_not_there_are_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_records_of_the_index_that_are_missing_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_record(tmp_path, "201")
     (tmp_path / "RECORDS").write_text("201\n202\n203\n")
     assert set(row_forms.kaggle_beats(tmp_path)["record"]) == {"201"}

@@ -93,7 +93,7 @@ def spoil(path: Path) -> None:
 
 
 def another_process(folder: Path) -> None:
-    """What this process knows about a folder is forgotten."""
+    """Forget all that this process knows about a folder, as a new one would."""
     cache.SOUND.pop(folder, None)
     cache.WATCHED.clear()
 
@@ -208,7 +208,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.int16]:
     return stored["x"]
 
 
-def test_of_a_large_array_a_damaged_record_is_found_when_it_is_read(tmp_path: Path, large: NDArray[np.int16]) -> None:
+def test_a_damaged_record_of_a_large_array_is_found_when_it_is_read(tmp_path: Path, large: NDArray[np.int16]) -> None:
     path = tmp_path / "a" / "x.npy"
     content = bytearray(path.read_bytes())
     content[-2] ^= 1  # of record 14
@@ -277,7 +277,7 @@ def test_a_process_that_is_killed_while_it_stores_leaves_nothing_after_the_next_
     assert os.listdir(tmp_path) == ["b"]
 
 
-def test_what_an_earlier_version_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_an_earlier_version_are_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".beats-1.abcd_123" / "beats-1").mkdir(parents=True)
     (tmp_path / ".mine.abcd_123" / "notes").mkdir(parents=True)
     cached(tmp_path / "a", arrays)
@@ -310,7 +310,9 @@ def test_a_place_that_cannot_be_written_is_a_resource_error_that_names_it(tmp_pa
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_what_may_not_be_written_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_arrays_stay_in_memory_without_permission_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def refused(**_: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -357,7 +359,7 @@ def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
 
 
 @pytest.mark.parametrize("change", ["head", "tail", "path", "times"])
-def test_of_large_files_head_tail_path_inode_and_times_count(
+def test_a_fingerprint_of_a_large_file_is_of_head_tail_path_inode_and_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setattr(cache, "LARGE", 10_000)

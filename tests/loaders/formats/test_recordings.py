@@ -180,7 +180,7 @@ def test_a_folder_of_patients_has_every_recording_below_it(tmp_path: Path) -> No
     assert found == ["p1/r.hea", "p2/night/r.edf", "p2/sleep.REC", "p3/r.csv"]
 
 
-def test_excerpts_that_a_list_does_not_name_are_left_out_which_is_said(
+def test_excerpts_that_a_list_does_not_name_are_left_out_with_a_message(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "x_db").mkdir()

@@ -270,7 +270,7 @@ def test_a_unit_that_the_file_states_is_applied(tmp_path: Path, form: str) -> No
     assert "time" not in recording.leads[0].lower()
 
 
-def test_what_was_understood_is_one_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_one_line_with_the_form_of_the_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "commander")
     opened(tmp_path, comma(table(PRINTED_S, UV, ["x"] * SAMPLES, header="Zeit;EKG [uV];Notiz", between=";")))
     (line,) = caplog.messages
