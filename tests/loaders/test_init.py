@@ -116,9 +116,7 @@ def zipped(path: Path, folder: Path, within: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb"])
-def test_files_are_the_same_data_as_folder_file_and_zip_and_below_the_root(
-    name: str, files: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_files_are_the_same_data_in_every_place(name: str, files: Callable[[str], Path], tmp_path: Path) -> None:
     folder, shelf = files(name), tmp_path / "shelf" / name
     expected = get_data(name, tmp_path / "0", data_file=folder)
     shutil.copytree(folder, tmp_path / "deep" / name / "some" / "where")
@@ -167,9 +165,7 @@ def folds_hold_each_training_row_once(name: str, root: Path, how: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "table"])
-def test_folds_hold_each_training_row_once_and_no_test_row(
-    name: str, files: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_folds_hold_each_training_row_once(name: str, files: Callable[[str], Path], tmp_path: Path) -> None:
     how = {"data_file": files(name)}
     if name == "table":
         how = {"data_file": files(name), "label_column": "label", "record_column": "patient"}
@@ -189,7 +185,7 @@ def assert_one_line(error: Exception, *says: str) -> None:
 
 
 @pytest.mark.parametrize("name", FETCHED)
-def test_without_files_and_network_one_line_says_what_to_place_where(
+def test_without_a_network_one_line_says_what_to_place(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

@@ -29,9 +29,7 @@ def divisions(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 
 @settings(deadline=None, max_examples=100)
 @given(divisions())
-def test_splits_are_disjoint_complete_ascending_in_proportion_and_the_same_for_a_seed(
-    division: tuple[np.ndarray, int, int],
-) -> None:
+def test_splits_are_disjoint_complete_and_in_proportion(division: tuple[np.ndarray, int, int]) -> None:
     labels, second, seed = division
     rest, picked = stratified(labels, second, seed)
     assert len(picked) == second
@@ -131,9 +129,7 @@ def records(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, int]:
 
 @settings(deadline=None, max_examples=40)
 @given(records(), st.booleans())
-def test_folds_are_disjoint_complete_and_keep_records_whole(
-    asked: tuple[np.ndarray, np.ndarray, int, int], whole: bool
-) -> None:
+def test_folds_are_complete_and_keep_records_whole(asked: tuple[np.ndarray, np.ndarray, int, int], whole: bool) -> None:
     record, labels, folds, seed = asked
     held = np.zeros(len(labels), int)
     for number in range(1, folds + 1):

@@ -88,9 +88,7 @@ def until(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def test_the_next_batch_is_read_in_another_thread_that_ends_with_the_loop(
-    drawn: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_reads_the_next_batch_and_ends_with_the_loop(drawn: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     side, by = drawn.train.batches(CPU), []
     read = side._ink
     monkeypatch.setattr(side, "_ink", lambda rows: by.append(threading.current_thread()) or read(rows))

@@ -100,9 +100,7 @@ def test_a_store_that_was_interrupted_is_completed_by_the_next_process(tmp_path:
     assert not (store.folder / "building").exists()
 
 
-def test_a_process_that_draws_and_is_killed_is_a_resource_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_drawing_process_that_is_killed_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "ALONE", 100)
 
     def kills(each: bytes) -> np.ndarray:

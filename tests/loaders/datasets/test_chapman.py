@@ -180,7 +180,7 @@ def test_leads_are_found_by_their_names_and_rounded_to_microvolts(own: Path, tmp
     assert_is_what_was_written(load(tmp_path, own))
 
 
-def test_records_without_a_row_and_rows_without_a_record_are_counted_and_listed(
+def test_records_without_a_row_are_listed_and_the_reverse(
     own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [(name, rhythm, "") for name, rhythm in RHYTHMS.items() if name != SPOILT]
@@ -328,7 +328,7 @@ def test_a_fault_of_the_workbook_is_named_with_its_row(tmp_path: Path, fault: st
         assert caught.value.where.endswith("row 3")
 
 
-def test_without_openpyxl_the_error_names_what_to_install(
+def test_without_openpyxl_an_error_says_what_to_install(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)

@@ -106,7 +106,7 @@ def test_with_the_zip_the_newest_labels_are_fetched_and_its_own_are_used_where_t
     assert newest or "the data is used without REFERENCE-v3.csv: the server is down" in caplog.text
 
 
-def test_labels_of_no_known_revision_are_used_with_a_warning(
+def test_labels_of_another_revision_give_a_warning(
     written: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -159,9 +159,7 @@ def test_labels_are_dropped_and_renamed_before_anything_is_divided(written: Path
     assert data.checksum != load(tmp_path, written).checksum
 
 
-def test_train_has_as_many_crops_of_a_record_as_its_class_asks_for_and_the_other_splits_one_row(
-    written: Path, tmp_path: Path
-) -> None:
+def test_train_has_the_requested_crops_of_a_record_and_other_splits_one_row(written: Path, tmp_path: Path) -> None:
     plain, data = load(tmp_path, written), load(tmp_path, written, crops="1500:A=6,N=2", resample=0)
     _, counts = np.unique(data.train.of, return_counts=True)
     by_record = dict(zip(data.train.of, np.repeat(counts, counts), strict=True))
@@ -173,9 +171,7 @@ def test_train_has_as_many_crops_of_a_record_as_its_class_asks_for_and_the_other
 
 
 @pytest.mark.parametrize("normalise", strips.NORMALISATIONS)
-def test_a_record_is_brought_to_its_unit_by_its_own_median_and_spread(
-    written: Path, tmp_path: Path, normalise: str
-) -> None:
+def test_a_record_is_scaled_by_its_own_median_and_spread(written: Path, tmp_path: Path, normalise: str) -> None:
     data = load(tmp_path, written, normalise=normalise, polarity="recorded", crops="64")
     for name, x in zip(data.val.record, data.val.x[:, 0], strict=True):
         signal = strip(str(name)).astype(np.float64)
@@ -325,7 +321,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(root=root, path=path, **vars(ended))
 
 
-def test_generated_strips_are_laid_out_alike_and_explored_with_the_test_closed(
+def test_generated_strips_are_explored_with_the_test_closed(
     run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolbox.reports.plots.save_png", lambda _, path: path.touch())

@@ -49,9 +49,7 @@ def refused(root: Path, data_file: Path, **how: Any) -> DataError:
 # Forms
 
 
-def test_the_real_train_file_has_the_published_classes_and_the_same_arrays_in_every_form(
-    shared: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_the_real_train_file_has_the_same_arrays_in_every_form(shared: Callable[[str], Path], tmp_path: Path) -> None:
     folder = shared("ecg5000")
     first, *others = (load(tmp_path, folder / f"{TRAIN}.{form}") for form in ("txt", "ts", "arff"))
     for data in others:
@@ -130,9 +128,7 @@ def test_detection_trains_on_one_class_and_tests_on_all_others(both: Path, tmp_p
     assert f"{100 - SMALL[TRAIN][k]} other rows of theirs left out" in data.spec.split_rule
 
 
-def test_the_train_file_alone_is_divided_with_a_warning_but_not_officially(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_train_file_alone_is_divided_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write(tmp_path / "a", **{TRAIN: SMALL[TRAIN]})
     for how in ({}, {"split": "pooled"}, {"detect": True}):
         caplog.clear()

@@ -63,9 +63,7 @@ def test_the_real_records_give_the_counts_of_the_kaggle_files(records_root: Call
     assert set(data.train.record[data.train.y == 4]) >= {"102", "104", "107", "217"}  # the paced ones
 
 
-def test_the_test_rows_of_the_real_records_depend_on_neither_seed_nor_classes(
-    records_root: Callable[..., Data],
-) -> None:
+def test_real_test_rows_depend_on_neither_seed_nor_classes(records_root: Callable[..., Data]) -> None:
     first, other, two = records_root(), records_root(seed=7), records_root(name="ecg_bin")
     np.testing.assert_array_equal(first.test.index, other.test.index)
     assert not np.array_equal(first.val.index, other.val.index)
@@ -75,9 +73,7 @@ def test_the_test_rows_of_the_real_records_depend_on_neither_seed_nor_classes(
         np.testing.assert_array_equal(getattr(two, side).y, getattr(first, side).y > 0)
 
 
-def test_a_folder_with_some_records_is_read_at_its_top_and_its_other_files_do_not_matter(
-    shared: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_folder_with_some_records_may_have_other_files(shared: Callable[[str], Path], tmp_path: Path) -> None:
     folder = tmp_path / "root" / "ecg"
     with zipfile.ZipFile(shared(MITDB_ZIP)) as archive:
         for member in archive.namelist():
@@ -154,9 +150,7 @@ def test_dropped_rows_are_counted_and_named_at_every_start_and_the_others_keep_t
         load(tmp_path, kaggle)
 
 
-def test_rows_of_train_and_validation_that_are_in_test_are_found_by_their_row_there(
-    kaggle: Path, tmp_path: Path
-) -> None:
+def test_rows_of_train_and_validation_that_are_in_test_are_found(kaggle: Path, tmp_path: Path) -> None:
     data = load(tmp_path, kaggle)
     assert data.shared_rows.tolist() == []
     lines = (kaggle / TRAIN).read_text().splitlines()
@@ -193,9 +187,7 @@ def test_the_test_file_is_not_opened_before_its_rows_are_asked_for(kaggle: Path,
     assert caught.value.where == f"{kaggle / TEST}, line 1"
 
 
-def test_a_broken_training_file_is_named_by_line_and_column_and_a_damaged_zip_by_its_path(
-    kaggle: Path, tmp_path: Path
-) -> None:
+def test_a_broken_file_is_named_by_line_and_a_damaged_zip_by_its_path(kaggle: Path, tmp_path: Path) -> None:
     change_row(kaggle / TRAIN, 6, lambda line: line.rsplit(",", 1)[0] + ",7")
     archive = make_zip(tmp_path / "a.zip", {TRAIN: kaggle / TRAIN, TEST: kaggle / TEST})
     for source in (kaggle, archive):
@@ -235,7 +227,7 @@ def test_a_file_without_permission_is_a_resource_error(closed: str) -> None:
         path.chmod(0o700)
 
 
-def test_an_unusable_zip_in_the_folder_does_not_hide_a_usable_one(
+def test_an_unusable_zip_does_not_hide_a_usable_one(
     kaggle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "root" / "ecg"

@@ -53,9 +53,7 @@ def by_map(annotated: dict[str, list[str]], records: str, name: str = "aami") ->
     return {label: sum(symbol in of for symbol in own) for label, of in labels.SYMBOL_MAPS[name].items()}
 
 
-def test_ds1_and_ds2_have_the_published_classes_and_no_beat_is_lost(
-    real: Callable[..., Data], annotated: dict[str, list[str]]
-) -> None:
+def test_ds1_and_ds2_have_all_published_beats(real: Callable[..., Data], annotated: dict[str, list[str]]) -> None:
     data = real()
     assert list(table(data, data.train, data.val).values()) == [45_866, 944, 3_788, 415, 8]
     assert list(table(data, data.test).values()) == [44_259, 1_837, 3_221, 388, 7]
@@ -162,7 +160,7 @@ def test_rare_symbols_have_the_class_of_the_reference_program(tmp_path: Path, ca
     assert "left out" not in caplog.text
 
 
-def test_beats_whose_symbol_is_in_no_class_are_left_out_with_a_message(
+def test_beats_of_no_class_are_left_out_with_a_message(
     small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "map.csv").write_text("N,normal\nV,ventricular\n")
@@ -203,9 +201,7 @@ def test_records_are_found_below_the_root(small: Path, name: str) -> None:
     ({"split": "inter-patient"}, DataError, "needs records that are not here or lack the leads: 101 106"),
     ({"label_map": "nothing.csv"}, DataError, "no such file"),
 ])  # fmt: skip
-def test_an_impossible_option_is_refused_in_one_line(
-    small: Path, options: dict, kind: type[CommanderError], says: str
-) -> None:
+def test_an_impossible_option_is_refused(small: Path, options: dict, kind: type[CommanderError], says: str) -> None:
     with pytest.raises(kind, match=says) as caught:
         load(small, **options)
     assert "\n" not in str(caught.value)

@@ -235,9 +235,7 @@ def test_records_stay_whole_where_they_are_known(tmp_path: Path, seed: int) -> N
 
 
 @pytest.mark.parametrize("record", [None, "patient"])
-def test_a_column_decides_the_split_and_validation_is_drawn_where_it_names_none(
-    tmp_path: Path, record: str | None
-) -> None:
+def test_a_column_decides_the_split_or_validation_is_drawn(tmp_path: Path, record: str | None) -> None:
     columns = {"label": LABEL} | ({"patient": RECORD} if record else {})
     how = {"label_column": "label", "split": "column:fold", "record_column": record}
     path = write(tmp_path / "my.csv", frame(**columns, fold=np.char.capitalize(SPLIT)))
@@ -266,9 +264,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("fault", CELLS)
-def test_a_wrong_cell_is_named_by_line_and_column_and_its_row_can_be_dropped(
-    csv: Path, tmp_path: Path, fault: str
-) -> None:
+def test_a_wrong_cell_is_named_and_its_row_can_be_dropped(csv: Path, tmp_path: Path, fault: str) -> None:
     column, cell, what, place = CELLS[fault]
     changed(8, column, cell)(csv)
     error = refused(csv)
@@ -372,7 +368,7 @@ PATIENTS = np.array([f"p{i % 15:02d}" for i in range(N)])  # 15 of 4 rows, not o
 
 
 @pytest.mark.parametrize("name", ["patient", "Patient ID", "SubjectID", "record_name", "recording", "group"])
-def test_a_column_that_is_called_a_record_keeps_its_rows_together(
+def test_a_column_called_a_record_keeps_rows_together(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -471,9 +467,7 @@ def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
 # Limits
 
 
-def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_unpacks_to_too_much_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loaders.files.archives.SMALL", 2**10)
     np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
     assert "unpack to" in refused(tmp_path / "my.npz").what

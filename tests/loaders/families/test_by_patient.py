@@ -59,9 +59,7 @@ def test_every_protocol_is_tried_here() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(ASKED), st.integers(0, 2**31 - 1), st.integers(1, 4), st.floats(0.02, 0.5))
-def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(
-    split: str, seed: int, fold: int, fraction: float
-) -> None:
+def test_splits_share_persons_only_where_the_rule_says_so(split: str, seed: int, fold: int, fraction: float) -> None:
     record, y = rows(seed % 50)
     asked, _, argument = split.partition(":")
     folds = int(argument) if argument.isdecimal() else fold
@@ -80,9 +78,7 @@ def test_sides_share_no_row_and_no_person_but_where_the_rule_says_so(
 
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(ASKED), st.integers(0, 99))
-def test_validation_is_all_that_the_training_side_has_of_some_records_and_the_rule_names_them(
-    split: str, seed: int
-) -> None:
+def test_validation_has_whole_records_that_the_rule_names(split: str, seed: int) -> None:
     record, y = rows(seed)
     train, val, _, rule = divided(split, record, y, held=0.2, seed=seed)
     named = set(rule.split("training side, ")[1].split(" (")[0].split())

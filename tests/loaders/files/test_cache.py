@@ -148,18 +148,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_folder_is_reported_and_built_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
-) -> None:
+def test_a_damaged_folder_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     spoil_it, says = DAMAGE[damage]
     cached(tmp_path / "a", arrays)
     spoil_it(tmp_path / "a")
     assert_heals(tmp_path / "a", caplog, says)
 
 
-def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_loses_bytes_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_array = files.write_array
     monkeypatch.setattr(files, "write_array", lambda path, array: write_array(path, array[:1]))
     monkeypatch.setattr(
@@ -187,9 +183,7 @@ def earlier(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_an_earlier_version_is_used_and_guarded_from_then_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_of_an_earlier_version_is_used_and_guarded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = earlier(tmp_path / "a")
     assert cached(folder, never)[1] == checksum(arrays())
     spoil(folder / "y.npy")
@@ -233,7 +227,7 @@ def test_a_block_is_compared_once(large: NDArray[np.int16], monkeypatch: pytest.
     assert len(seen) == len(range(0, 15, 2)) - 1
 
 
-def test_the_digests_of_a_large_array_are_guarded_themselves(
+def test_digests_of_a_large_array_are_guarded(
     tmp_path: Path, large: NDArray[np.int16], caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(tmp_path / "a" / "x.digests.npy")
@@ -310,9 +304,7 @@ def test_a_place_that_cannot_be_written_is_a_resource_error_that_names_it(tmp_pa
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_arrays_stay_in_memory_without_permission_to_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_unwritable_arrays_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refused(**_: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -345,9 +337,7 @@ def test_a_fingerprint_of_no_file_is_that_of_earlier_versions() -> None:
     assert fingerprint(recipe="a") == hashlib.sha256(b'[1, [], {"recipe": "a"}]').hexdigest()[:16]
 
 
-def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_with_reliable_times_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_text("1")
     first, read = fingerprint(tmp_path / "a"), files.sha256
     seen = []
@@ -359,7 +349,7 @@ def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
 
 
 @pytest.mark.parametrize("change", ["head", "tail", "path", "times"])
-def test_a_fingerprint_of_a_large_file_is_of_head_tail_path_inode_and_times(
+def test_a_large_file_is_known_by_its_ends_and_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setattr(cache, "LARGE", 10_000)

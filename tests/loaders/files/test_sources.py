@@ -46,7 +46,7 @@ def test_a_download_has_the_right_content_and_leaves_nothing_else(server: Server
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["total known", "total not known"])
-def test_the_progress_bar_works_on_a_terminal(
+def test_a_terminal_has_a_progress_bar(
     server: Server, tmp_path: Path, length: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Terminal(io.StringIO):
@@ -72,9 +72,7 @@ WRONG: dict[str, tuple[dict[str, Any], bytes, str]] = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_download_of_another_content_is_refused_and_an_earlier_file_stays(
-    server: Server, tmp_path: Path, fault: str
-) -> None:
+def test_a_wrong_download_is_refused_and_an_earlier_file_stays(server: Server, tmp_path: Path, fault: str) -> None:
     known, sent, says = WRONG[fault]
     server.answer = whole(sent)
     with refused(DownloadError, tmp_path) as caught:
@@ -114,7 +112,7 @@ def test_a_server_under_load_is_asked_again_with_a_message(
     assert f"the server answers {status}; attempt 2 of {transfers.ATTEMPTS} in 0 s" in caplog.text
 
 
-def test_the_wait_that_a_server_asks_for_is_kept_unless_it_is_an_hour(
+def test_a_requested_wait_is_kept_unless_it_is_an_hour(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -172,9 +170,7 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Answer
     done.set()
 
 
-def test_a_server_that_never_answers_is_given_up(
-    server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer]
-) -> None:
+def test_a_silent_server_is_given_up(server: Server, tmp_path: Path, stalls: Callable[[bytes], Answer]) -> None:
     server.answer = stalls(b"")
     with refused(DownloadError, tmp_path) as caught:
         download(server.remote(), tmp_path)

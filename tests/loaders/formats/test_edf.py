@@ -85,9 +85,7 @@ def test_a_number_of_records_of_minus_1_is_that_of_the_file(tmp_path: Path) -> N
     (lambda path: edit(path, "records", "8"), "states 8 data records, the file has 10 whole ones"),
     (lambda path: edit(path, "records", "12"), "states 12 data records, the file has 10 whole ones"),
 ], ids=["cut off", "not closed", "records missing"])  # fmt: skip
-def test_whole_data_records_are_read_and_the_rest_is_doubted(
-    tmp_path: Path, spoil: Callable[[Path], object], says: str
-) -> None:
+def test_whole_data_records_are_read_with_a_doubt(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
     path = write(tmp_path)
     spoil(path)
     recording = open_edf(path)

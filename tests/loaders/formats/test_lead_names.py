@@ -72,7 +72,7 @@ def test_the_place_of_a_lead(names: list[str], wanted: str, taken: tuple[int, ..
     ([["MLII"]], ["V5", "ECG MLII"], [1]),
     ([["ECG"], ["first"]], ["ECG", "V5"], None),
 ])  # fmt: skip
-def test_training_takes_leads_of_one_name_by_their_place(
+def test_leads_of_one_name_are_taken_by_place(
     channels: list[list[str]], names: list[str], chosen: list[int] | None
 ) -> None:
     assert mitdb.chosen(channels, names) == chosen

@@ -111,7 +111,7 @@ def test_a_gain_of_as_many_digits_as_wfdb_chooses_is_read(tmp_path: Path) -> Non
     (("V5", "MLII"), "mlii", "MLII"),
     (("EEG", "ECG"), None, "ECG"),
 ])  # fmt: skip
-def test_a_lead_is_chosen_by_name_else_the_first_of_the_heart(
+def test_a_lead_is_chosen_by_name_else_the_first_ecg(
     tmp_path: Path, names: tuple[str, str], asked: str, given: str
 ) -> None:
     recording = open_one(write_wfdb(tmp_path, leads=dict(zip(names, LEADS.values(), strict=True))))
@@ -147,7 +147,7 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
     return tmp_path
 
 
-def test_a_folder_tells_what_its_list_names_in_vain_and_which_zips_it_has(
+def test_missing_records_and_skipped_zips_of_a_folder_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a").mkdir()
@@ -180,7 +180,7 @@ def test_a_folder_of_patients_has_every_recording_below_it(tmp_path: Path) -> No
     assert found == ["p1/r.hea", "p2/night/r.edf", "p2/sleep.REC", "p3/r.csv"]
 
 
-def test_excerpts_that_a_list_does_not_name_are_left_out_with_a_message(
+def test_excerpts_that_are_not_listed_are_left_out_with_a_message(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "x_db").mkdir()
@@ -289,7 +289,7 @@ def test_a_table_needs_its_rate_and_a_record_keeps_its_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("timed", [None, 360], ids=lambda rate: f"annotations timed at {rate}")
-def test_a_record_whose_header_states_no_rate_has_the_one_it_is_given(
+def test_a_record_without_a_rate_has_the_given_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: float | None
 ) -> None:
     """wfdb would take 250 Hz, and has no length of it either."""
@@ -314,9 +314,7 @@ def test_a_record_whose_header_states_no_rate_has_the_one_it_is_given(
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1000, "uV"), (0.001, "V"), (200, "200/mV"), (0.001, "volts")])
-def test_numbers_that_cannot_be_mv_are_refused_until_their_unit_is_given(
-    tmp_path: Path, factor: float, unit: str
-) -> None:
+def test_numbers_that_cannot_be_mv_are_refused_without_a_unit(tmp_path: Path, factor: float, unit: str) -> None:
     path = written(tmp_path / "raw.csv", "MLII\n" + "\n".join(f"{factor * value + 7:.9g}" for value in LEADS["II"]))
     with pytest.raises(DataError, match=r"lead MLII of raw spans .* mV in most of its pieces.*Try: --unit") as caught:
         open_one(path, RATE_HZ).lead()
@@ -332,9 +330,7 @@ def test_a_unit_that_is_given_stands_though_it_is_doubted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("write", [write_wfdb, write_edf])
-def test_a_unit_against_that_of_the_file_is_refused_unless_it_is_the_same(
-    tmp_path: Path, write: Callable[..., Path]
-) -> None:
+def test_another_unit_than_that_of_the_file_is_refused(tmp_path: Path, write: Callable[..., Path]) -> None:
     recording = open_one(write(tmp_path))
     own, other = ("mV", "uV") if recording.units[0] == "mV" else ("microvolts", "mV")
     assert recording.lead("II", unit=own).doubts == ()

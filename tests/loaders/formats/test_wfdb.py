@@ -256,9 +256,7 @@ def test_an_annotation_past_the_end_leaves_the_signal_and_is_doubted(tmp_path: P
 
 
 @pytest.mark.parametrize(("fs", "placed"), [(500, [5, 250, 999]), (125, [20, 1000, 3998]), (None, [10, 500, 1999])])
-def test_annotations_are_placed_by_their_own_time_resolution(
-    tmp_path: Path, fs: float | None, placed: list[int]
-) -> None:
+def test_annotations_are_placed_by_their_time_resolution(tmp_path: Path, fs: float | None, placed: list[int]) -> None:
     path = write(tmp_path)
     wfdb.wrann(
         "r1",

@@ -104,17 +104,13 @@ def test_a_beat_outside_of_the_record_leaves_what_reaches_into_it() -> None:
 @pytest.mark.parametrize(
     ("rhythm", "low", "high"), [("SB", 35, 60), ("SR", 60, 100), ("SA", 60, 100), ("ST", 100, 155), ("SVT", 140, 195)]
 )
-def test_the_rate_is_that_of_the_rhythm(
-    made: Arrays, rr_s: list[np.ndarray], rhythm: str, low: float, high: float
-) -> None:
+def test_the_rate_fits_the_rhythm(made: Arrays, rr_s: list[np.ndarray], rhythm: str, low: float, high: float) -> None:
     rates = np.array([60 / rr.mean() for rr, own in zip(rr_s, made["rhythm"], strict=True) if own == rhythm])
     assert len(rates) == synth.COUNTS[rhythm]
     assert ((rates > low) & (rates < high)).all()
 
 
-def test_fibrillation_is_irregular_sinus_arrhythmia_sways_and_the_rest_is_regular(
-    made: Arrays, rr_s: list[np.ndarray]
-) -> None:
+def test_fibrillation_is_irregular_and_sinus_arrhythmia_sways(made: Arrays, rr_s: list[np.ndarray]) -> None:
     spread = np.array([rr.std() / rr.mean() for rr in rr_s])
     by_rhythm = {rhythm: spread[made["rhythm"] == rhythm] for rhythm in synth.COUNTS}
     assert by_rhythm["AFIB"].min() > 0.1

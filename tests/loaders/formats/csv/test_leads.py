@@ -343,7 +343,7 @@ def test_steps_that_may_be_rounded_are_doubted(tmp_path: Path) -> None:
     (timed(T_S[::-1].copy()), RATE_HZ, r"column 'time' runs backwards"),
     (timed(np.where(COUNTS < 800, T_S, T_S + 9e6)), None, r"jumps by 2500 h after 800 rows"),
 ])  # fmt: skip
-def test_a_file_that_contradicts_itself_or_the_command_is_refused(
+def test_a_file_that_contradicts_the_command_is_refused(
     tmp_path: Path, content: str, rate_hz: float | None, says: str
 ) -> None:
     with pytest.raises(DataError, match=says) as caught:
@@ -526,9 +526,7 @@ def test_a_table_that_is_none_is_one_line_of_exit_code_3(tmp_path: Path, fault: 
     assert str(tmp_path) in caught.value.where
 
 
-def test_a_gzip_bomb_and_an_endless_line_are_refused_on_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gzip_bomb_and_an_endless_line_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_text, "SMALL", 2**20)
     monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**20)
     with pytest.raises(DataError, match="the gzip unpacks to over 1,048,576 bytes"):
