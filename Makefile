@@ -3,9 +3,9 @@ PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
 EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
 # The quick test files.
-FAST := loaders/families/test_beats loaders/families/test_diagnoses loaders/families/test_rhythm \
-	loaders/families/test_symbols loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \
-	loaders/formats/test_lead_names loaders/formats/test_units loaders/test_augment loaders/test_base test_args \
+FAST := loaders/families/test_beats loaders/families/test_labels \
+	loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \
+	loaders/formats/test_lead_names loaders/test_augment loaders/test_base test_args \
 	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_bootstrap \
 	toolbox/metrics/test_calibration toolbox/metrics/test_jackknife toolbox/runs/test_checkpoints \
 	toolbox/runs/test_predictions toolbox/tasks/test_classify toolbox/tasks/test_detect \

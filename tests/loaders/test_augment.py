@@ -1,13 +1,16 @@
-"""Every augmentation: the statistics it promises, chance from (seed, epoch, step) alone, and padding that stays
-padding."""
+"""Every augmentation of signals and charts: statistics, chance from (seed, epoch, step) alone, padding, paper."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import ndimage, stats
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers.augmented import Recorder
+import args
+from commands import choices
 from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, names, parse
 from loaders.base import last_sample
 from toolbox.errors import UsageError
@@ -15,13 +18,19 @@ from toolbox.errors import UsageError
 RATES_HZ = (125.0, 360.0)
 ADDED = ("noise", "wander", "hum")
 
-OWN = names("signals")  # those of charts are in test_imaging.py
-every_name = pytest.mark.parametrize("name", OWN)
+OWN, CHARTS = names("signals"), names("charts")
+STILL = [name for name in CHARTS if name != "mixup"]
+EVERY = [(name, False) for name in OWN] + [(name, True) for name in CHARTS]
+every_name = pytest.mark.parametrize(("name", "paper"), EVERY)
 every_rate = pytest.mark.parametrize("rate_hz", RATES_HZ)
 
 
 def augmented(text: str, x: Tensor, *, rate_hz: float = 125.0, seed: int = 1, epoch: int = 0, step: int = 0) -> Tensor:
     return Augment(text, rate_hz=rate_hz, seed=seed)(x, epoch=epoch, step=step)[0]
+
+
+def on_paper(text: str, x: Tensor, *, seed: int = 1, epoch: int = 0, step: int = 0) -> Tensor:
+    return Augment(text, rate_hz=125, seed=seed, charts=True)(x, epoch=epoch, step=step)[0]
 
 
 def mixed(text: str, x: Tensor, **numbers: int) -> Mix:
@@ -48,25 +57,44 @@ def peak_hz(rows: Tensor, rate_hz: float) -> np.ndarray:
     return np.fft.rfftfreq(rows.shape[1], 1 / rate_hz)[spectrum.argmax(1)]
 
 
-@every_rate
-@every_name
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_shape_and_kind_of_numbers_stay_and_the_batch_given_is_not_touched(
-    name: str, rate_hz: float, dtype: torch.dtype
-) -> None:
-    for x in (beats().to(dtype), beats(1, 1, 40).to(dtype), torch.zeros(2, 2, 50, dtype=dtype)):
-        before = x.clone()
-        out = augmented(f"{name}::1", x, rate_hz=rate_hz)
-        assert (out.shape, out.dtype) == (x.shape, x.dtype)
-        assert out.isfinite().all()
-        assert torch.equal(x, before)
-        assert out.data_ptr() != x.data_ptr()
+def charts(rows: int = 8, height: int = 40, width: int = 56) -> Tensor:
+    """Pictures without two pixels alike, between 0.2 and 0.8."""
+    return 0.2 + 0.6 * torch.rand(rows, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def dots(rows: int, places: list[tuple[int, int]], height: int = 81, width: int = 121) -> Tensor:
+    """White paper with black squares of 3 x 3 pixels at `places` (row, column)."""
+    x = torch.ones(rows, 3, height, width)
+    for row, column in places:
+        x[:, :, row - 1 : row + 2, column - 1 : column + 2] = 0
+    return x
+
+
+def middle(x: Tensor) -> np.ndarray:
+    """The centre of mass (B, 2) of what is darker than paper, and than what lies beyond it."""
+    return np.array([ndimage.center_of_mass(np.clip(0.9 - picture[0].numpy(), 0, None)) for picture in x])
+
+
+class Recorder(TorchDispatchMode):
+    """The names of the operations that run while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+# Signals and charts
 
 
 @every_name
-def test_chance_is_a_pure_function_of_seed_epoch_and_step(name: str) -> None:
+def test_chance_is_a_pure_function_of_seed_epoch_and_step(name: str, paper: bool) -> None:
     def draw(**numbers: int) -> Tensor:
-        return augmented(f"{name}::1", beats(), **{"seed": 1, "epoch": 2, "step": 3, **numbers})
+        how, x = (on_paper, charts()) if paper else (augmented, beats())
+        return how(f"{name}::1", x, **{"seed": 1, "epoch": 2, "step": 3, **numbers})
 
     first = draw()
     torch.manual_seed(99)
@@ -79,26 +107,58 @@ def test_chance_is_a_pure_function_of_seed_epoch_and_step(name: str) -> None:
 
 @every_name
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_each_row_is_changed_with_the_probability(name: str, probability: float) -> None:
-    x = beats(3000, 1, 60)
-    strength = {"mixup": 1}.get(name, "")  # of the default's shares many are nearly 0 or 1
-    changed = (augmented(f"{name}:{strength}:{probability}", x) != x).flatten(1).any(1)
+def test_each_row_is_changed_with_the_probability(name: str, paper: bool, probability: float) -> None:
+    rows = 250 if paper else 2000
+    how, x = (on_paper, charts(rows, 24, 24)) if paper else (augmented, beats(rows, 1, 60))
+    # Of the default's shares of mixup many are nearly 0 or 1; small blurs and moves change no pixel.
+    strength = {"mixup": 1, "move": 0.5, "blur": 20}.get(name, "")
+    changed = (how(f"{name}:{strength}:{probability}", x) != x).flatten(1).any(1)
     expected = probability * (20 / 21 if name == "shift" else 1)  # one shift in 21 is by 0 samples
-    assert float(changed.double().mean()) == pytest.approx(
-        expected, abs=4 * np.sqrt(expected * (1 - expected) / 3000) + 0.003
-    )
-    pair = (changed[1:] & changed[:-1]).double().mean()
-    assert float(pair) == pytest.approx(expected**2, abs=0.03)
+    spread = 4 * np.sqrt(expected * (1 - expected) / rows)
+    assert float(changed.double().mean()) == pytest.approx(expected, abs=spread + (0.03 if paper else 0.003))
+    if not paper:
+        pair = (changed[1:] & changed[:-1]).double().mean()
+        assert float(pair) == pytest.approx(expected**2, abs=0.035)
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if name != "mixup"])
-def test_a_strength_of_0_changes_nothing(name: str) -> None:
-    assert torch.equal(augmented(f"{name}:0:1", beats()), beats())
+@every_name
+def test_a_strength_of_0_changes_nothing(name: str, paper: bool) -> None:
+    if name != "mixup":
+        how, x = (on_paper, charts()) if paper else (augmented, beats())
+        torch.testing.assert_close(how(f"{name}:0:1", x), x, atol=1e-5 if paper else 0, rtol=0)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_nothing_is_done_by_row_and_nothing_is_read_back_from_the_device(paper: bool) -> None:
+    def operations(rows: int) -> list[str]:
+        with Recorder() as recorder:
+            on_paper(",".join(CHARTS), charts(rows)) if paper else augmented(",".join(OWN), beats(rows))
+        return recorder.names
+
+    few, many = operations(2), operations(50)
+    assert few == many
+    assert not [name for name in many for word in ("_local_scalar_dense", "nonzero", "equal.default") if word in name]
+
+
+# Signals
+
+
+@every_rate
+@pytest.mark.parametrize("name", OWN)
+def test_shape_and_kind_of_numbers_stay_and_the_batch_is_not_changed(name: str, rate_hz: float) -> None:
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        for x in (beats().to(dtype), beats(1, 1, 40).to(dtype), torch.zeros(2, 2, 50, dtype=dtype)):
+            before = x.clone()
+            out = augmented(f"{name}::1", x, rate_hz=rate_hz)
+            assert (out.shape, out.dtype) == (x.shape, x.dtype)
+            assert out.isfinite().all()
+            assert torch.equal(x, before)
+            assert out.data_ptr() != x.data_ptr()
 
 
 @every_rate
 @pytest.mark.parametrize("name", ADDED)
-def test_what_is_added_leaves_the_padding_of_zeros(name: str, rate_hz: float) -> None:
+def test_added_signals_leave_the_padding_of_zeros(name: str, rate_hz: float) -> None:
     x = beats(64)
     x[0, 1, :50] = 0  # zeros inside a beat are samples
     x[1, 0, 60:] = 0  # the second lead is longer
@@ -112,7 +172,7 @@ def test_what_is_added_leaves_the_padding_of_zeros(name: str, rate_hz: float) ->
 
 
 @pytest.mark.parametrize("name", ["shift", "stretch", "cutout", "scale"])
-def test_what_moves_in_is_zero_and_nothing_is_invented(name: str) -> None:
+def test_samples_that_move_in_are_zero_and_no_peak_grows(name: str) -> None:
     x = beats(200)
     out = augmented(f"{name}::1", x)
     longest = {"shift": last_sample(x) + 10, "stretch": (last_sample(x) * 1.1).ceil()}.get(name, last_sample(x))
@@ -128,9 +188,6 @@ def test_noise_is_white_gaussian_and_of_the_standard_deviation_asked_for() -> No
     assert float(added.mean()) == pytest.approx(0, abs=0.005)
     assert stats.kstest(added.flatten().double() / 0.3, "norm").pvalue > 0.001
     assert float((added[:, 1:] * added[:, :-1]).mean()) == pytest.approx(0, abs=0.003)
-
-
-def test_noise_differs_between_leads() -> None:
     added = augmented("noise:0.3:1", ones(50, leads=2)) - 1
     assert abs(np.corrcoef(added[:, 0].flatten(), added[:, 1].flatten())[0, 1]) < 0.05
 
@@ -145,13 +202,6 @@ def test_a_shift_is_by_whole_samples_all_alike_and_of_every_lead() -> None:
     counts = torch.bincount(offset + 4, minlength=9)
     assert len(counts) == 9
     assert stats.chisquare(counts).pvalue > 0.001
-
-
-def test_a_shift_is_that_of_numpy_with_zeros_moved_in() -> None:
-    x = beats(50, 1)
-    for row, out in zip(x[:, 0].numpy(), augmented("shift:6:1", x)[:, 0].numpy(), strict=True):
-        padded = np.pad(row, 6)
-        assert any(np.array_equal(out, padded[6 - offset : 6 - offset + 187]) for offset in range(-6, 7))
 
 
 def test_a_scale_is_one_lognormal_factor_a_row() -> None:
@@ -268,39 +318,20 @@ def test_mixup_comes_last_and_the_others_in_their_order() -> None:
     torch.testing.assert_close(out, mix.of(scaled))
 
 
-def test_without_mixup_nothing_is_said_of_partners() -> None:
+def test_without_mixup_there_are_no_partners() -> None:
     others = ",".join(name for name in OWN if name != "mixup")
     assert Augment(others, rate_hz=125, seed=1)(beats(), epoch=0, step=0)[1] is None
 
 
-def operations(rows: int) -> list[str]:
-    with Recorder() as recorder:
-        augmented(",".join(OWN), beats(rows))
-    return recorder.names
-
-
-def test_nothing_is_done_by_row_and_nothing_is_read_back_from_the_device() -> None:
-    few, many = operations(2), operations(300)
-    assert few == many
-    assert not [
-        name for name in many if any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default"))
-    ]
-
-
-def test_what_is_left_out_is_the_default_of_the_augmentation() -> None:
+def test_omitted_parts_are_the_defaults_of_the_augmentation() -> None:
     for name, entry in AUGMENTATIONS.items():
         default = (name, entry.strength, entry.probability)
         assert parse(name) == parse(f"{name}:") == parse(f"{name}::") == [default]
         assert parse(f"{name}::0.25") == [(*default[:2], 0.25)]
+        assert entry.allowed[1](entry.strength)
+        assert 0 < entry.probability <= 1
+        assert entry.unit
     assert parse("noise:0.05:0.5,shift:10:1") == [("noise", 0.05, 0.5), ("shift", 10, 1)]
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_the_defaults_are_within_what_is_allowed(name: str) -> None:
-    entry = AUGMENTATIONS[name]
-    assert entry.allowed[1](entry.strength)
-    assert 0 < entry.probability <= 1
-    assert entry.unit
 
 
 @pytest.mark.parametrize(
@@ -325,7 +356,7 @@ def test_the_defaults_are_within_what_is_allowed(name: str) -> None:
         ("noise,shift,noise:0.1", "--augment names noise twice"),
     ],
 )
-def test_what_cannot_be_read_is_a_usage_error_that_says_what_is_allowed(text: str, said: str) -> None:
+def test_an_unreadable_augmentation_is_a_usage_error_that_says_what_is_allowed(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Augment(text, rate_hz=125, seed=1)
 
@@ -339,3 +370,154 @@ def test_the_examples_show_one_beat_under_each_augmentation(rate_hz: float) -> N
         assert row.shape == (187,)
         assert not np.array_equal(row, rows[0]), name
     assert not any(text.startswith("hum") for text in examples(rows, rate_hz=100, seed=4))
+
+
+# Charts
+
+
+@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("shape", [(8, 40, 56), (1, 33, 32)], ids=str)
+def test_a_picture_stays_a_picture_and_the_batch_given_is_not_touched(name: str, shape: tuple[int, ...]) -> None:
+    for x in (charts(*shape), torch.zeros(shape[0], 3, *shape[1:]), torch.ones(shape[0], 3, *shape[1:])):
+        before = x.clone()
+        largest = {"tilt": 45, "blur": 5, "mixup": 1}.get(name, 0.9)
+        for strength in (AUGMENTATIONS[name].strength, largest):
+            out = on_paper(f"{name}:{strength}:1", x)
+            assert (out.shape, out.dtype) == (x.shape, x.dtype)
+            assert 0 <= float(out.min()) <= float(out.max()) <= 1
+        assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", STILL)
+def test_rows_are_changed_each_in_its_own_way(name: str) -> None:
+    strength = {"move": 0.5}.get(name, "")
+    out = on_paper(f"{name}:{strength}:1", charts(1).repeat(6, 1, 1, 1))
+    assert len({tuple(picture.flatten().tolist()) for picture in out}) > 4
+
+
+def test_paper_that_is_moved_is_that_of_numpy_with_its_mean_colour_beyond_the_edge() -> None:
+    x = charts(40, 40, 56)
+    seen = set()
+    for before, after in zip(x.numpy(), on_paper("move:0.1:1", x).numpy(), strict=True):
+        padded = np.tile(before.mean((1, 2), keepdims=True), (1, 48, 64))
+        padded[:, 4:44, 4:60] = before
+        (offset,) = [
+            (down, across)
+            for down in range(-4, 5)
+            for across in range(-4, 5)
+            if np.allclose(after, padded[:, 4 - down : 44 - down, 4 - across : 60 - across], atol=1e-5)
+        ]
+        seen.add(offset)
+    assert len(seen) > 20
+
+
+def test_paper_that_is_tilted_is_turned_about_its_middle_by_one_angle_and_keeps_every_distance() -> None:
+    corner, other = (20, 30), (60, 90)
+    turned = [middle(on_paper("tilt:10:1", dots(200, [place]))) - (40, 60) for place in (corner, other)]
+    for place, found in zip((corner, other), turned, strict=True):
+        np.testing.assert_allclose(np.hypot(*found.T), np.hypot(place[0] - 40, place[1] - 60), atol=0.4)
+    angles = [
+        np.degrees(np.arctan2(*found.T) - np.arctan2(place[0] - 40, place[1] - 60))
+        for place, found in zip((corner, other), turned, strict=True)
+    ]
+    # Time and voltage turn alike, though the paper is wider than high.
+    np.testing.assert_allclose(angles[0], angles[1], atol=0.6)
+    assert np.abs(angles[0]).max() <= 10.5
+    assert np.abs(angles[0]).max() > 8
+    assert abs(np.mean(angles[0])) < 1.5
+
+
+def test_blur_is_scipys_gaussian_of_a_width_up_to_the_one_asked_for() -> None:
+    x = charts(20, 32, 40).double()
+    changed = on_paper("blur:2:1", x)
+    widths = np.linspace(0.05, 2, 80)
+    for before, after in zip(x.numpy(), changed.numpy(), strict=True):
+        errors = [
+            np.abs(ndimage.gaussian_filter(before, (0, sd, sd), mode="nearest", radius=(0, 6, 6)) - after).max()
+            for sd in widths
+        ]
+        assert min(errors) < 0.03
+    blurred = (changed.std((1, 2, 3)) / x.std((1, 2, 3))).numpy()
+    assert blurred.min() < 0.5 < blurred.max()
+
+
+def test_brightness_and_contrast_and_grain_are_as_large_as_they_say() -> None:
+    x = torch.full((2000, 3, 4, 4), 0.5)
+    added = (on_paper("brightness:0.2:1", x) - x)[:, 0, 0, 0]
+    assert float(added.abs().max()) <= 0.2
+    assert float(added.std()) == pytest.approx(0.2 / np.sqrt(3), rel=0.05)
+    assert torch.equal(on_paper("contrast:0.2:1", x), x)
+    x[:, :, 0] = 0.6
+    factor = (on_paper("contrast:0.2:1", x)[:, 0, 0, 0] - 0.525) / 0.075
+    assert float(factor.log().std()) == pytest.approx(0.2, rel=0.1)
+    noise = on_paper("grain:0.03:1", torch.full((50, 3, 32, 32), 0.5)) - 0.5
+    assert float(noise.std()) == pytest.approx(0.03, rel=0.02)
+    assert abs(np.corrcoef(noise[:, 0].flatten(), noise[:, 1].flatten())[0, 1]) < 0.02
+
+
+def test_faded_ink_is_paler_by_one_factor_and_white_stays_white() -> None:
+    x = charts()
+    factor = (1 - on_paper("fade:0.5:1", x)) / (1 - x)
+    torch.testing.assert_close(factor, factor[:, :1, :1, :1].expand_as(factor))
+    assert 0.5 <= float(factor.min()) < float(factor.max()) <= 1
+    assert torch.equal(on_paper("fade:0.5:1", torch.ones(2, 3, 4, 4)), torch.ones(2, 3, 4, 4))
+
+
+def test_old_paper_loses_blue_and_some_green() -> None:
+    left = on_paper("age:0.3:1", charts()) / charts()
+    red, green, blue = left.mean((2, 3)).T
+    assert torch.equal(red, torch.ones_like(red))
+    torch.testing.assert_close(1 - green, 0.35 * (1 - blue))
+    assert float(blue.min()) >= 0.7
+
+
+def test_a_patch_is_one_rectangle_of_the_charts_mean_colour() -> None:
+    x = charts(200, 40, 60)
+    changed = (out := on_paper("patch:0.5:1", x)) != x
+    heights, widths = changed.any(3).sum(2)[:, 0], changed.any(2).sum(2)[:, 0]
+    assert torch.equal(changed[:, 0].sum((1, 2)), heights * widths)
+    assert int(heights.max()) in range(16, 21)
+    assert int(widths.max()) in range(24, 31)
+    for row in changed.flatten(1).any(1).nonzero()[:5, 0]:
+        colours = out[row][:, changed[row, 0]]
+        torch.testing.assert_close(colours, x[row].mean((1, 2))[:, None].expand_as(colours))
+    assert len({int(place) for place in changed[:, 0].flatten(1).int().argmax(1)}) > 100
+
+
+def test_nothing_mirrors_a_chart_or_stretches_time_against_voltage() -> None:
+    x = dots(30, [(20, 30), (20, 90), (60, 30)])  # an L: what is right of it stays right, what is below stays below
+    for name in STILL:
+        for out in on_paper(f"{name}::1", x):
+            labels, count = ndimage.label(out[0].numpy() < 0.6 * float(out[0].median()))
+            places = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, count + 1)))
+            if name == "patch" or count != 3:
+                continue
+            corner, right, below = sorted(places.tolist(), key=lambda at: (at[0] > 40, at[1]))
+            assert np.hypot(right[0] - corner[0], right[1] - corner[1]) == pytest.approx(60, abs=1)
+            assert np.hypot(below[0] - corner[0], below[1] - corner[1]) == pytest.approx(40, abs=1)
+            assert right[1] > corner[1]
+            assert below[0] > corner[0]
+
+
+ON = {"chart": ("charts", "signals"), "signal": ("signals", "charts")}
+
+
+@pytest.mark.parametrize("view", ON)
+def test_an_augmentation_for_other_rows_is_refused_in_a_line_that_names_one_for_these(view: str) -> None:
+    own, other = ON[view]
+    for name in AUGMENTATIONS:
+        given: dict[str, Any] = {"view": view, "augment": name}
+        if own in AUGMENTATIONS[name].rows:
+            assert choices.settle(args.resolve(given)).augment == name
+            assert Augment(name, rate_hz=125, seed=1, charts=view == "chart")
+            continue
+        said = rf"--augment {name} is for {other}, the rows are {own}. Try: for {own}: {names(own)[0]}, "
+        with pytest.raises(UsageError, match=said):
+            choices.settle(args.resolve(given))
+        with pytest.raises(UsageError, match=said):
+            Augment(name, rate_hz=125, seed=1, charts=view == "chart")
+
+
+def test_all_are_listed() -> None:
+    assert choices.names("augmentations") == list(AUGMENTATIONS)
+    assert set(AUGMENTATIONS) == set(names("signals")) | set(names("charts"))

@@ -28,6 +28,11 @@ def test_the_name_depends_on_what_is_trained_not_on_where_or_how_it_is_typed(
     assert len({first, *others}) == 7
 
 
+def test_names_stay_so_that_studies_of_earlier_versions_go_on() -> None:
+    cells_of = ({"dataset": "synth"}, {"dataset": "synth", "lr": "0.005", "model-name": "cnn1d_3"})
+    assert [cells.configuration(cell).name for cell in cells_of] == ["c808b8b5", "882207f8"]
+
+
 def test_a_configuration_without_any_of_the_axes_says_so() -> None:
     assert cells.differing({"epochs": "1"}, ["lr", "normalise"]) == "without lr, normalise"
     assert cells.differing({"epochs": "1"}, []) == "the only one"

@@ -1,5 +1,4 @@
-"""A user's own CSV or NPZ: every way to write the same rows is read, every fault is named, every split keeps its
-word."""
+"""A user's own CSV or NPZ: every way to write the same rows is read, every fault is named, every split is as asked."""
 
 import gzip
 import io
@@ -23,21 +22,22 @@ from loaders.formats.csv.columns import is_header
 from toolbox.errors import CommanderError, DataError, UsageError
 
 SIDES = ("train", "val", "test")
+FIRST = frame(label=LABEL)[["label", *frame()]]
 
 
 @pytest.fixture
 def csv(tmp_path: Path) -> Path:
-    return write(tmp_path / "my.csv", frame(label=NAMES[Y]))
+    return write(tmp_path / "my.csv", frame(label=LABEL))
 
 
 def together(data: Data, what: str) -> np.ndarray:
-    """An array of all sides in the order of the source."""
+    """An array of all splits in the order of the source."""
     order = np.argsort(np.concatenate([getattr(data, side).index for side in SIDES]))
     return np.concatenate([getattr(getattr(data, side), what) for side in SIDES])[order]
 
 
 def assert_whole(data: Data, x: np.ndarray = X, y: np.ndarray = Y) -> None:
-    """Every row is on one side, as it was."""
+    """Every row is in one split, as it was."""
     np.testing.assert_array_equal(together(data, "index"), np.arange(len(x)))
     np.testing.assert_array_equal(together(data, "x"), x.reshape(len(x), -1, x.shape[-1]))
     np.testing.assert_array_equal(together(data, "y"), y)
@@ -55,69 +55,52 @@ def refused(path: Path, kind: type[CommanderError] = DataError, **how: Any) -> C
 
 # Ways to write the same rows
 
+
+def edited(path: Path, edit: Callable[[str], str]) -> None:
+    path.write_text(edit(write(path, frame(label=LABEL)).read_text()))
+
+
+NUMBERED = pd.DataFrame(X)
 FORMS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "header, label last": (lambda path: write(path, frame(label=LABEL)), {}),
     "no header": (lambda path: write(path, frame(label=LABEL), header=False), {}),
-    "header, label first": (
-        lambda path: write(path, frame(label=LABEL)[["label", *frame()]]),
-        {"label_column": "label"},
-    ),
-    "label first by number": (lambda path: write(path, frame(label=LABEL)[["label", *frame()]]), {"label_column": "1"}),
-    "no header, label first": (
-        lambda path: write(path, frame(label=LABEL)[["label", *frame()]], header=False),
-        {"label_column": "1"},
-    ),
-    "pandas' own numbers as names": (lambda path: write(path, pd.DataFrame(X).assign(label=LABEL)), {}),
+    "header, label first": (lambda path: write(path, FIRST), {"label_column": "label"}),
+    "label first by number": (lambda path: write(path, FIRST), {"label_column": "1"}),
+    "pandas' own numbers as names": (lambda path: write(path, NUMBERED.assign(label=LABEL)), {}),
     "numbers as names, label by name": (
-        lambda path: write(path, pd.DataFrame(X).assign(**{"12": LABEL})),
-        {"label_column": "12"},
+        lambda path: write(path, NUMBERED.assign(**{"12": LABEL})), {"label_column": "12"}
     ),
     "quoted text": (lambda path: write(path, frame(label=LABEL), quoting=2), {}),
     "CRLF and BOM": (lambda path: write(path, frame(label=LABEL), lineterminator="\r\n", encoding="utf-8-sig"), {}),
     "BOM, no header, label first": (
-        lambda path: write(path, frame(label=LABEL)[["label", *frame()]], header=False, encoding="utf-8-sig"),
-        {"label_column": "1"},
+        lambda path: write(path, FIRST, header=False, encoding="utf-8-sig"), {"label_column": "1"}
     ),
-    "spaces": (lambda path: path.write_text(write(path, frame(label=LABEL)).read_text().replace(",", " , ")), {}),
-    "blank lines": (
-        lambda path: path.write_text("\n\n" + write(path, frame(label=LABEL)).read_text().replace("\n", "\n\n")),
-        {},
-    ),
+    "spaces": (lambda path: edited(path, lambda text: text.replace(",", " , ")), {}),
+    "blank lines": (lambda path: edited(path, lambda text: "\n\n" + text.replace("\n", "\n\n")), {}),
     "gzip under the plain name": (
-        lambda path: path.write_bytes(gzip.compress(write(path, frame(label=LABEL)).read_bytes())),
-        {},
+        lambda path: path.write_bytes(gzip.compress(write(path, frame(label=LABEL)).read_bytes())), {}
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("bad_rows", ["error", "drop"])
-def test_every_way_to_write_a_csv_gives_the_same_rows(tmp_path: Path, form: str, bad_rows: str) -> None:
+def test_every_way_to_write_a_csv_gives_the_same_rows(tmp_path: Path, form: str) -> None:
     make, how = FORMS[form]
     make(tmp_path / "my.csv")
-    data = load(tmp_path, tmp_path / "my.csv", bad_rows=bad_rows, **how)
-    assert_whole(data)
-    assert data.spec.classes == ("AF", "N", "PVC")
+    for bad_rows in ("error", "drop"):
+        data = load(tmp_path, tmp_path / "my.csv", bad_rows=bad_rows, **how)
+        assert_whole(data)
+        assert data.spec.classes == ("AF", "N", "PVC")
 
 
-def test_a_csv_may_be_named_csv_gz(csv: Path, tmp_path: Path) -> None:
-    (tmp_path / "My.CSV.gz").write_bytes(gzip.compress(csv.read_bytes()))
-    data = load(tmp_path, tmp_path / "My.CSV.gz")
-    assert_whole(data)
-    assert data.checksum == load(tmp_path, csv).checksum
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "y"),
-    [
-        ([10, 9, -1], ("-1", "9", "10"), [2, 1, 0]),
-        (["0.0", "1.000e+00", "2"], ("0", "1", "2"), [0, 1, 2]),
-        (["b", "a", "10"], ("10", "a", "b"), [2, 1, 0]),
-        (["NA", "N", "nan"], ("N", "NA", "nan"), [1, 0, 2]),
-        (["Ä ö", "<b>", "0x1"], ("0x1", "<b>", "Ä ö"), [2, 1, 0]),
-    ],
-)
-def test_classes_are_the_sorted_labels_and_whole_numbers_go_by_value(
+@pytest.mark.parametrize(("labels", "classes", "y"), [
+    ([10, 9, -1], ("-1", "9", "10"), [2, 1, 0]),
+    (["0.0", "1.000e+00", "2"], ("0", "1", "2"), [0, 1, 2]),
+    (["b", "a", "10"], ("10", "a", "b"), [2, 1, 0]),
+    (["NA", "N", "nan"], ("N", "NA", "nan"), [1, 0, 2]),
+    (["Ä ö", "<b>", "0x1"], ("0x1", "<b>", "Ä ö"), [2, 1, 0]),
+])  # fmt: skip
+def test_classes_are_the_sorted_labels_and_whole_numbers_are_sorted_by_value(
     tmp_path: Path, labels: list, classes: tuple[str, ...], y: list[int]
 ) -> None:
     data = load(tmp_path, write(tmp_path / "my.csv", frame(label=np.array(labels, dtype=object)[Y])))
@@ -126,7 +109,7 @@ def test_classes_are_the_sorted_labels_and_whole_numbers_go_by_value(
     assert_whole(data, y=np.array(y)[Y])
 
 
-@pytest.mark.parametrize("samples", [2, 3, 400])
+@pytest.mark.parametrize("samples", [2, 400])
 def test_a_row_has_any_number_of_samples(tmp_path: Path, samples: int) -> None:
     x = np.random.default_rng(1).normal(size=(N, samples)).astype(np.float32)
     data = load(tmp_path, write(tmp_path / "my.csv", pd.DataFrame(x).assign(label=LABEL), header=False))
@@ -134,61 +117,46 @@ def test_a_row_has_any_number_of_samples(tmp_path: Path, samples: int) -> None:
     assert data.spec.samples == samples
 
 
-@pytest.mark.parametrize(
-    ("cells", "asked", "expected"),
-    [
-        (["t0", "t1", "label"], {}, True),
-        (["0.5", "1.5", "N"], {}, False),
-        (["0.5", "abc", "N"], {}, False),
-        (["nan", "nan", "N"], {}, False),
-        (["", "t0", "t1", "label"], {}, True),
-        (["0", "1", "2"], {}, False),
-        ([*map(str, range(8)), "label"], {}, True),
-        ([*map(str, range(1, 10))], {}, True),
-        (["patient", *map(str, range(8)), "label"], {}, True),
-        (["p1", "0.5", "1.5", "N"], {"record": "1"}, False),
-        (["patient", "0.5", "1.5", "N"], {"record": "patient"}, True),
-    ],
-)
+@pytest.mark.parametrize(("cells", "asked", "expected"), [
+    (["t0", "t1", "label"], {}, True),
+    (["0.5", "1.5", "N"], {}, False),
+    (["0.5", "abc", "N"], {}, False),
+    (["nan", "nan", "N"], {}, False),
+    (["", "t0", "t1", "label"], {}, True),
+    (["0", "1", "2"], {}, False),
+    ([*map(str, range(8)), "label"], {}, True),
+    ([*map(str, range(1, 10))], {}, True),
+    (["patient", *map(str, range(8)), "label"], {}, True),
+    (["p1", "0.5", "1.5", "N"], {"record": "1"}, False),
+    (["patient", "0.5", "1.5", "N"], {"record": "patient"}, True),
+])  # fmt: skip
 def test_a_header_is_names_or_numbers_that_count_up(cells: list[str], asked: dict[str, str], expected: bool) -> None:
     assert is_header(cells, asked) is expected
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("channels", [None, 1, 3])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "uint8"])
-def test_an_npz_gives_its_rows(tmp_path: Path, channels: int | None, dtype: str, compressed: bool) -> None:
+@pytest.mark.parametrize(("dtype", "channels", "pack"), [
+    ("float16", None, np.savez), ("float64", 1, np.savez_compressed), ("int16", 3, np.savez), ("uint8", 3, np.savez),
+])  # fmt: skip
+def test_an_npz_gives_its_rows(tmp_path: Path, dtype: str, channels: int | None, pack: Callable[..., None]) -> None:
     x = (np.random.default_rng(1).random((N, channels or 1, T)) * 50).astype(dtype)
-    x = x if channels else x[:, 0]
-    (np.savez_compressed if compressed else np.savez)(tmp_path / "my.npz", x=x, y=LABEL)
+    pack(tmp_path / "my.npz", x=x if channels else x[:, 0], y=LABEL)
     data = load(tmp_path, tmp_path / "my.npz")
     assert_whole(data, x.astype(np.float32))
     assert data.spec.classes == ("AF", "N", "PVC")
     assert data.spec.leads == tuple(f"lead {i + 1}" for i in range(channels or 1))
 
 
-@pytest.mark.parametrize(
-    "y", [Y, Y.astype(np.uint8), Y.astype(float), Y.astype(str), Y.astype("S1")], ids=lambda y: y.dtype.str
-)
-def test_labels_of_an_npz_are_whole_numbers_or_text(tmp_path: Path, y: np.ndarray) -> None:
-    data = load(tmp_path, save(tmp_path / "my.npz", x=X, y=y))
+@pytest.mark.parametrize("dtype", ["i8", "u1", "f8", "U1", "S1"])
+def test_labels_of_an_npz_are_whole_numbers_or_text(tmp_path: Path, dtype: str) -> None:
+    data = load(tmp_path, save(tmp_path / "my.npz", x=X, y=Y.astype(dtype)))
     assert data.spec.classes == ("0", "1", "2")
     assert_whole(data)
 
 
 def test_an_npz_states_its_facts(tmp_path: Path) -> None:
     x = np.stack([X, X + 1], 1)
-    path = save(
-        tmp_path / "my.npz",
-        x=x,
-        y=Y,
-        record=RECORD,
-        rate_hz=250,
-        classes=[*NAMES, "F"],
-        leads=["I", "II"],
-        unit="mV",
-        split=SPLIT,
-    )
+    facts = {"rate_hz": 250, "classes": [*NAMES, "F"], "leads": ["I", "II"], "unit": "mV"}
+    path = save(tmp_path / "my.npz", x=x, y=Y, record=RECORD, split=SPLIT, **facts)
     data = load(tmp_path, path, split="column:split")
     spec = data.spec
     assert (spec.rate_hz, spec.unit, spec.leads, spec.classes) == (250, "mV", ("I", "II"), ("AF", "N", "PVC", "F"))
@@ -206,7 +174,7 @@ def test_arrays_of_other_names_can_be_asked_for(tmp_path: Path) -> None:
     assert set(data.val.record) == {"2", "5", "8", "11", "14"}
 
 
-def test_a_rate_that_nobody_states_is_one_and_said(csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unstated_rate_is_1_with_a_warning(csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert load(tmp_path, csv).spec.rate_hz == 1
     assert "--rate-hz" in caplog.text
     caplog.clear()
@@ -216,19 +184,21 @@ def test_a_rate_that_nobody_states_is_one_and_said(csv: Path, tmp_path: Path, ca
         refused(csv, UsageError, rate_hz=wrong)
 
 
-@pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_without_labels_there_is_one_class(tmp_path: Path, kind: str) -> None:
-    if kind == "csv":
-        data = load(tmp_path, write(tmp_path / "my.csv", frame()), label_column="none")
-    else:
-        data = load(tmp_path, save(tmp_path / "my.npz", x=X))
-        assert_whole(load(tmp_path, save(tmp_path / "y.npz", x=X, y=Y), label_column="none"), y=np.zeros(N))
-    assert data.spec.classes == ("unlabelled",)
-    assert_whole(data, y=np.zeros(N))
-    assert [len(getattr(data, side)) for side in SIDES] == [43, 5, 12]
+def test_without_labels_there_is_one_class(tmp_path: Path) -> None:
+    for path, how in (
+        (write(tmp_path / "my.csv", frame()), {"label_column": "none"}),
+        (save(tmp_path / "my.npz", x=X), {}),
+        (save(tmp_path / "y.npz", x=X, y=Y), {"label_column": "none"}),
+    ):
+        data = load(tmp_path, path, **how)
+        assert data.spec.classes == ("unlabelled",)
+        assert_whole(data, y=np.zeros(N))
+        assert [len(getattr(data, side)) for side in SIDES] == [43, 5, 12]
 
 
-def test_the_second_start_maps_what_was_parsed_for_the_same_question(csv: Path, tmp_path: Path) -> None:
+def test_rows_are_parsed_once_for_the_same_columns(csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "My.CSV.gz").write_bytes(gzip.compress(csv.read_bytes()))
+    assert load(tmp_path / "gz", tmp_path / "My.CSV.gz").checksum == load(tmp_path / "gz", csv).checksum
     cache = tmp_path / "table" / "cache"
     first = load(tmp_path, csv)
     assert load(tmp_path, csv, seed=3, split="stratified", rate_hz=5).checksum == first.checksum
@@ -250,7 +220,7 @@ def test_a_stratified_split_tests_a_fifth_of_each_class_by_seed(csv: Path, tmp_p
     assert "stratified by class, 80/20, seed 42; whose rows they are is not known" in data.spec.split_rule
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_records_stay_whole_where_they_are_known(tmp_path: Path, seed: int) -> None:
     path = write(tmp_path / "my.csv", frame(patient=RECORD, label=LABEL))
     data = load(tmp_path, path, record_column="patient", seed=seed, val_fraction=0.25)
@@ -264,51 +234,37 @@ def test_records_stay_whole_where_they_are_known(tmp_path: Path, seed: int) -> N
     assert_whole(stratified)
 
 
-@pytest.mark.parametrize("record_column", [None, "patient"])
-def test_a_column_decides_the_split(tmp_path: Path, record_column: str | None) -> None:
-    columns = {"label": LABEL, "fold": np.char.capitalize(SPLIT)} | ({"patient": RECORD} if record_column else {})
-    path = write(tmp_path / "my.csv", frame(**columns))
-    data = load(tmp_path, path, label_column="label", split="column:fold", record_column=record_column)
+@pytest.mark.parametrize("record", [None, "patient"])
+def test_a_column_decides_the_split_or_validation_is_drawn(tmp_path: Path, record: str | None) -> None:
+    columns = {"label": LABEL} | ({"patient": RECORD} if record else {})
+    how = {"label_column": "label", "split": "column:fold", "record_column": record}
+    path = write(tmp_path / "my.csv", frame(**columns, fold=np.char.capitalize(SPLIT)))
+    data = load(tmp_path, path, **how)
     for side in SIDES:
         assert set(SPLIT[getattr(data, side).index]) == {side}
     assert_whole(data)
-    assert ("no record stands on two sides" in data.spec.split_rule) == bool(record_column)
-
-
-@pytest.mark.parametrize("record_column", [None, "patient"])
-def test_without_validation_in_the_column_it_is_drawn_from_train(tmp_path: Path, record_column: str | None) -> None:
-    columns = {"label": LABEL, "fold": np.where(SPLIT == "test", "test", "train")}
-    path = write(tmp_path / "my.csv", frame(**columns | ({"patient": RECORD} if record_column else {})))
-    data = load(
-        tmp_path, path, label_column="label", split="column:fold", record_column=record_column, val_fraction=0.2
-    )
+    assert ("no record stands on two sides" in data.spec.split_rule) == bool(record)
+    path = write(tmp_path / "two.csv", frame(**columns, fold=np.where(SPLIT == "test", "test", "train")))
+    data = load(tmp_path, path, val_fraction=0.2, **how)
     assert set(SPLIT[data.test.index]) == {"test"}
-    assert (len(data.train), len(data.val), len(data.test)) == (32, 8, 20)
-    if record_column:
+    assert [len(getattr(data, side)) for side in SIDES] == [32, 8, 20]
+    if record:
         assert not set(data.train.record) & set(data.val.record)
     assert "validation is 0.2 of" in data.spec.split_rule
 
 
 # Faults
 
-
 CELLS = {
     "text": (3, "abc", "'abc' is not a finite number", "line 9, column 4"),
-    "NaN": (3, "nan", "'nan' is not a finite number", "line 9, column 4"),
-    "NA": (3, "NA", "'NA' is not a finite number", "line 9, column 4"),
-    "infinite": (0, "-inf", "'-inf' is not a finite number", "line 9, column 1"),
     "beyond float32": (0, "1e39", "'1e39' is not a finite number", "line 9, column 1"),
-    "empty": (3, "", "the cell is empty", "line 9, column 4"),
     "no label": (12, "", "the label is empty", "line 9, column 13"),
     "one too few": (3, None, "12 columns, expected 12 samples and label", "line 9"),
-    "one too many": (3, "1,2", "14 columns, expected 12 samples and label", "line 9"),
 }
 
 
 @pytest.mark.parametrize("fault", CELLS)
-def test_a_wrong_cell_is_named_by_line_and_column_and_its_row_can_be_dropped(
-    csv: Path, tmp_path: Path, fault: str
-) -> None:
+def test_a_wrong_cell_is_named_and_its_row_can_be_dropped(csv: Path, tmp_path: Path, fault: str) -> None:
     column, cell, what, place = CELLS[fault]
     changed(8, column, cell)(csv)
     error = refused(csv)
@@ -337,26 +293,23 @@ TEXTS = {
     "only a header": ("a,b,label\n", "the file is empty"),
     "one column": ("a\n1\n2\n", "a row has 1 columns, of them 0 samples"),
     "one sample": ("a,label\n1,x\n2,y\n", "a row has 2 columns, of them 1 samples"),
-    "semicolons": ("1;2;3;N\n1;2;3;V\n", "the separator is semicolon, the decimal sign point"),
     "row numbers of pandas": (frame(label=LABEL).to_csv(), "a column has no name in the header"),
-    "row numbers above numbers": (pd.DataFrame(X).assign(label=LABEL).to_csv(), "a column has no name in the header"),
+    "row numbers above numbers": (NUMBERED.assign(label=LABEL).to_csv(), "a column has no name in the header"),
+    "text that nobody named": (frame(t12=RECORD, label=LABEL).to_csv(index=False), "'p00' is not a finite number"),
+    "UTF-16": (frame(label=LABEL).to_csv(index=False).encode("utf-16"), "the text is in UTF-16, not in UTF-8"),
+    "UTF-16, no BOM": (frame(label=LABEL).to_csv(index=False).encode("utf-16-le"), "the text is in UTF-16, not in"),
 }
 
 
 @pytest.mark.parametrize("fault", TEXTS)
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, fault: str) -> None:
     text, what = TEXTS[fault]
-    (tmp_path / "my.csv").write_text(text)
+    (tmp_path / "my.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     error = refused(tmp_path / "my.csv")
     assert error.what.startswith(what)
     assert error.where.startswith(str(tmp_path / "my.csv"))
-
-
-def test_a_column_of_text_that_nobody_named_is_explained(tmp_path: Path) -> None:
-    error = refused(write(tmp_path / "my.csv", frame(t12=RECORD, label=LABEL)))
-    assert error.what.startswith("'p00' is not a finite number")
-    assert error.where.endswith("line 2, column 13")
-    assert "--record-column" in error.hint
+    hints = {"text that nobody named": "--record-column", "UTF-16": "iconv -f UTF-16 -t UTF-8"}
+    assert hints.get(fault, "") in error.hint
 
 
 @pytest.mark.parametrize("samples", ["t{}", "{}", "{}.5 ms", "V5_{}"])
@@ -374,10 +327,7 @@ def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Pa
 # Columns that are no samples
 
 COUNTED = {
-    "from 0": np.arange(N),
-    "from 1": np.arange(1, N + 1),
     "backwards": np.arange(N)[::-1],
-    "as a float": np.arange(N) / 2,
     "a time": np.arange(N) * 0.004,
     "shuffled": np.random.default_rng(2).permutation(N),
     "shuffled times": np.random.default_rng(2).permutation(N) * 0.008,
@@ -389,65 +339,41 @@ COUNTED = {
 
 
 @pytest.mark.parametrize("kind", COUNTED)
-def test_a_column_that_counts_rows_is_refused_without_a_header(tmp_path: Path, kind: str) -> None:
-    rows = pd.DataFrame(X).assign(label=LABEL)
-    rows.insert(0, "counted", COUNTED[kind])
+def test_a_column_that_counts_rows_is_refused(tmp_path: Path, kind: str) -> None:
+    rows = NUMBERED.assign(label=LABEL)
+    rows.insert(5 if kind == "backwards" else 0, "counted", COUNTED[kind])
     error = refused(write(tmp_path / "my.csv", rows, header=False))
-    assert error.what.startswith("column 1 is no sample, it numbers the rows or their records")
-    assert "--record-column 1" in error.hint
+    place = 6 if kind == "backwards" else 1
+    assert error.what.startswith(f"column {place} is no sample, it numbers the rows or their records")
+    assert f"--record-column {place}" in error.hint
     assert "index=False" in error.hint
     path = save(tmp_path / "my.npz", x=np.column_stack([COUNTED[kind], X]), y=LABEL)
     assert refused(path).what.startswith("x[:, 0, 0] is no sample")
-    named = write(
-        tmp_path / "named.csv",
-        frame(label=LABEL).iloc[:, 7:].assign(label=LABEL).assign(t1=COUNTED[kind])[["t1", "t8", "label"]],
-    )
-    assert refused(named).what.startswith("column 1 (t1) is no sample")
-
-
-def test_a_counting_column_is_found_wherever_it_stands(tmp_path: Path) -> None:
-    rows = pd.DataFrame(X).assign(label=LABEL)
-    rows.insert(5, "counted", np.arange(N))
-    assert refused(write(tmp_path / "my.csv", rows, header=False)).what.startswith("column 6 is no sample")
+    named = frame(label=LABEL).assign(t1=COUNTED[kind])[["t1", "t8", "label"]]
+    assert refused(write(tmp_path / "named.csv", named)).what.startswith("column 1 (t1) is no sample")
 
 
 @pytest.mark.parametrize("kind", ["normal", "whole", "coarse", "padded", "heavy"])
-@pytest.mark.parametrize("seed", range(5))
-def test_samples_are_not_taken_for_row_numbers(kind: str, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    x = (
-        random.standard_t(2, size=(int(random.integers(20, 500)), 200))
-        if kind == "heavy"
-        else random.normal(size=(300, 200))
-    )
-    made = {"whole": (x * 50).round(), "coarse": x.round(1), "padded": np.where(x > 0, 0, x)}
-    assert rownumbers.counting_columns(made.get(kind, x).astype(np.float32)) == []
+def test_samples_are_not_taken_for_row_numbers(kind: str) -> None:
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        x = random.normal(size=(300, 200))
+        if kind == "heavy":
+            x = random.standard_t(2, size=(int(random.integers(20, 500)), 200))
+        made = {"whole": (x * 50).round(), "coarse": x.round(1), "padded": np.where(x > 0, 0, x)}
+        assert rownumbers.counting_columns(made.get(kind, x).astype(np.float32)) == []
 
 
 PATIENTS = np.array([f"p{i % 15:02d}" for i in range(N)])  # 15 of 4 rows, not one after the other
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "patient",
-        "Patient ID",
-        "patient_id",
-        "subject",
-        "SubjectID",
-        "record",
-        "record_name",
-        "recording",
-        "group",
-        "id_patient",
-    ],
-)
-def test_a_column_that_is_called_a_record_keeps_its_rows_together(
+@pytest.mark.parametrize("name", ["patient", "Patient ID", "SubjectID", "record_name", "recording", "group"])
+def test_a_column_called_a_record_keeps_rows_together(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     path = write(tmp_path / "my.csv", frame(**{name: PATIENTS, "label": LABEL}))
-    for _ in range(2):  # the second start takes what was parsed, and says it again
+    for _ in range(2):  # the second start takes what was parsed, and logs it again
         caplog.clear()
         data = load(tmp_path, path)
         assert f"column {name} of {path} is the record, by its name" in caplog.text
@@ -469,15 +395,13 @@ def test_an_array_that_is_called_a_record_keeps_its_rows_together(tmp_path: Path
     assert set(load(tmp_path, path, record_column="none").train.record) == {""}
 
 
-@pytest.mark.parametrize("order", [("group", "patient"), ("patient", "group")])
-def test_a_person_goes_before_a_group_and_the_other_column_is_no_sample(tmp_path: Path, order: tuple[str, str]) -> None:
+def test_a_person_goes_before_a_group_and_a_last_group_is_the_label(tmp_path: Path) -> None:
     columns = {"group": np.arange(N) % 2, "patient": PATIENTS}
-    data = load(tmp_path, write(tmp_path / "my.csv", frame(**{name: columns[name] for name in order}, label=LABEL)))
-    np.testing.assert_array_equal(together(data, "record"), PATIENTS)
-    assert_whole(data)
-
-
-def test_a_last_column_called_group_is_the_label_where_no_other_can_be(tmp_path: Path) -> None:
+    for number, names in enumerate((("group", "patient"), ("patient", "group"))):
+        rows = frame(**{name: columns[name] for name in names}, label=LABEL)
+        data = load(tmp_path, write(tmp_path / f"{number}.csv", rows))
+        np.testing.assert_array_equal(together(data, "record"), PATIENTS)
+        assert_whole(data)
     data = load(tmp_path, write(tmp_path / "my.csv", frame(group=LABEL)))
     assert data.spec.classes == ("AF", "N", "PVC")
     assert set(data.train.record) == {""}
@@ -487,11 +411,8 @@ def test_a_last_column_called_group_is_the_label_where_no_other_can_be(tmp_path:
 
 
 def test_a_label_in_the_first_column_is_answered_with_its_flag(tmp_path: Path) -> None:
-    whole = (X * 20).round().astype(int)
-    made = {
-        "whole": pd.DataFrame(whole).assign(label=Y)[["label", *range(T)]],
-        "text": pd.DataFrame(X).assign(label=LABEL)[["label", *range(T)]],
-    }
+    whole = pd.DataFrame((X * 20).round().astype(int)).assign(label=Y)[["label", *range(T)]]
+    made = {"whole": whole, "text": NUMBERED.assign(label=LABEL)[["label", *range(T)]]}
     for name, rows in made.items():
         path = write(tmp_path / f"{name}.csv", rows, header=False)
         error = refused(path)
@@ -499,18 +420,18 @@ def test_a_label_in_the_first_column_is_answered_with_its_flag(tmp_path: Path) -
         assert error.hint.startswith("--label-column 1")
         assert_whole(load(tmp_path, path, label_column="1"), rows[[*range(T)]].to_numpy(np.float32))
     assert "41 different labels" in refused(tmp_path / "whole.csv", label_column="13").what  # as it was asked for
-    few = write(tmp_path / "few.csv", pd.DataFrame(X.round(1)).assign(label=Y)[["label", *range(T)]], header=False)
-    assert "--label-column 1" in refused(few).hint
+    few = pd.DataFrame(X.round(1)).assign(label=Y)[["label", *range(T)]]
+    assert "--label-column 1" in refused(write(tmp_path / "few.csv", few, header=False)).hint
 
 
-@pytest.mark.parametrize(("mark", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "vertical bar"), (" ", "spaces")])
-@pytest.mark.parametrize("decimal", [".", ","])
-@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize(("mark", "name", "decimal", "header"), [
+    (";", "semicolon", ",", True), (";", "semicolon", ".", False), ("\t", "tab", ".", True),
+    ("|", "vertical bar", ",", False), (" ", "spaces", ".", True),
+])  # fmt: skip
 def test_other_separators_are_named_with_the_line_that_makes_a_csv(
     tmp_path: Path, mark: str, name: str, decimal: str, header: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path / "their.csv", frame(label=LABEL), sep=mark, decimal=decimal, header=header)
-    error = refused(path)
+    error = refused(write(tmp_path / "their.csv", frame(label=LABEL), sep=mark, decimal=decimal, header=header))
     assert error.what == f"the separator is {name}, the decimal sign {'comma' if decimal == ',' else 'point'}"
     monkeypatch.chdir(tmp_path)
     eval(error.hint.partition(": ")[2], {"pandas": pd})  # noqa: S307  as the user would type it
@@ -528,16 +449,14 @@ UCR = {
 @pytest.mark.parametrize("form", UCR)
 def test_files_of_the_archive_are_read_as_tables(tmp_path: Path, form: str) -> None:
     mark, colon = {".tsv": "\t", ".txt": "  "}.get(form, ","), ":" if form == ".ts" else ","
-    rows = [mark.join(map(repr, row.tolist())) for row in X]
-    lines = [
-        f"{label}{mark}{row}" if form in (".tsv", ".txt") else f"{row}{colon}{label}"
-        for row, label in zip(rows, Y, strict=True)
-    ]
+    first = form in (".tsv", ".txt")
+    rows = [(mark.join(map(repr, row.tolist())), label) for row, label in zip(X, Y, strict=True)]
+    lines = [f"{label}{mark}{row}" if first else f"{row}{colon}{label}" for row, label in rows]
     path = tmp_path / f"Mine_TRAIN{form}"
     path.write_text(UCR[form] + "\n".join(lines) + "\n")
-    if form in (".tsv", ".txt"):
+    if first:
         assert refused(path).hint.startswith("--label-column 1")
-    assert_whole(load(tmp_path, path, label_column="1" if form in (".tsv", ".txt") else None))
+    assert_whole(load(tmp_path, path, label_column="1" if first else None))
 
 
 def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
@@ -545,40 +464,30 @@ def test_a_series_of_several_leads_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "my.ts").what == "the row has several series, one is allowed"
 
 
-# Ceilings
+# Limits
 
 
-def test_a_gzip_that_unpacks_to_too_much_is_refused_before_it_is_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_unpacks_to_too_much_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loaders.files.archives.SMALL", 2**10)
+    np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
+    assert "unpack to" in refused(tmp_path / "my.npz").what
     monkeypatch.setattr(csv_text, "SMALL", 2**20)
     path = tmp_path / "my.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,3,0\n" * 2**18))
-    error = refused(path)
-    assert error.what.startswith("the gzip unpacks to over 1,048,576 bytes")
+    assert refused(path).what.startswith("the gzip unpacks to over 1,048,576 bytes")
     monkeypatch.setattr(pd, "read_csv", None)
     assert "unpacks" in refused(path, bad_rows="drop").what
 
 
-def test_an_npz_that_unpacks_to_too_much_is_a_fault_of_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("loaders.files.archives.SMALL", 2**10)
-    np.savez_compressed(tmp_path / "my.npz", x=np.zeros((2**10, 2**8), np.float32), y=np.arange(2**10) % 2)
-    assert "unpack to" in refused(tmp_path / "my.npz").what
-
-
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_line_that_no_table_has_is_refused(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_too_long_for_a_table_is_refused(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_text, "LONGEST_LINE", 2**17)
+    path = tmp_path / "my.csv"
     rows = write(tmp_path / "rows.csv", frame(label=LABEL), header=False).read_bytes()
     for content in (b"1," * 2**17, rows + b"1" * 2**18 + b"\n", rows + b"0," * 2**17):
-        (tmp_path / "my.csv").write_bytes(gzip.compress(content) if packed else content)
-        for bad_rows in ("error", "drop"):
-            assert (
-                refused(tmp_path / "my.csv", bad_rows=bad_rows).what
-                == "a line has over 131,072 bytes: no row of a table"
-            )
+        path.write_bytes(gzip.compress(content) if packed else content)
+        for how in ("error", "drop"):
+            assert refused(path, bad_rows=how).what == "a line has over 131,072 bytes: no row of a table"
 
 
 def test_more_columns_than_a_table_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,36 +508,26 @@ LABELS = {
 
 
 @pytest.mark.parametrize("fault", LABELS)
-@pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_labels_that_are_no_classes_are_refused(tmp_path: Path, fault: str, kind: str) -> None:
+def test_labels_that_are_no_classes_are_refused(tmp_path: Path, fault: str) -> None:
     labels, what = LABELS[fault]
-    path = (
-        write(tmp_path / "my.csv", frame(label=labels)) if kind == "csv" else save(tmp_path / "my.npz", x=X, y=labels)
-    )
-    error = refused(path)
-    assert error.what.startswith(what)
-    assert error.where == str(path)
+    for path in (write(tmp_path / "my.csv", frame(label=labels)), save(tmp_path / "my.npz", x=X, y=labels)):
+        error = refused(path)
+        assert error.what.startswith(what)
+        assert error.where == str(path)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"label_column": "diagnosis"},
-        {"label_column": "0"},
-        {"label_column": "15"},
-        {"record_column": "who"},
-        {"split": "column:side"},
-    ],
-)
-@pytest.mark.parametrize("header", [True, False])
-def test_an_unknown_column_is_a_usage_error_that_lists_the_columns(
-    tmp_path: Path, how: dict[str, str], header: bool
-) -> None:
-    error = refused(write(tmp_path / "my.csv", frame(x=RECORD, label=LABEL), header=header), UsageError, **how)
-    assert "no such column" in error.what
-    assert ("t0, t1, t2" in error.what and "label" in error.what) == header
-    assert "1..14" in error.hint
-    assert next(iter(how.values())).removeprefix("column:") in error.what
+@pytest.mark.parametrize(("flag", "name"), [
+    ("label_column", "diagnosis"), ("label_column", "0"), ("label_column", "15"), ("record_column", "who"),
+    ("split", "column:side"),
+])  # fmt: skip
+def test_an_unknown_column_is_a_usage_error_that_lists_the_columns(tmp_path: Path, flag: str, name: str) -> None:
+    for header in (True, False):
+        path = write(tmp_path / "my.csv", frame(x=RECORD, label=LABEL), header=header)
+        error = refused(path, UsageError, **{flag: name})
+        assert "no such column" in error.what
+        assert ("t0, t1, t2" in error.what and "label" in error.what) == header
+        assert "1..14" in error.hint
+        assert name.removeprefix("column:") in error.what
 
 
 def test_a_column_is_asked_for_once_and_has_one_name(tmp_path: Path) -> None:
@@ -638,15 +537,10 @@ def test_a_column_is_asked_for_once_and_has_one_name(tmp_path: Path) -> None:
     assert "2 columns have that name" in refused(path, UsageError, record_column="who").what
 
 
-@pytest.mark.parametrize("split", ["random", "column", "column:", "record:x"])
-def test_an_unknown_split_is_a_usage_error(csv: Path, split: str) -> None:
-    assert (
-        refused(csv, UsageError, split=split).what
-        == f"unknown --split '{split}'; known are stratified, record, column:NAME"
-    )
-
-
-def test_whole_records_need_records(csv: Path, tmp_path: Path) -> None:
+def test_an_unknown_split_and_records_without_a_column_are_refused(csv: Path, tmp_path: Path) -> None:
+    for split in ("random", "column", "column:", "record:x"):
+        said = f"unknown --split '{split}'; known are stratified, record, column:NAME"
+        assert refused(csv, UsageError, split=split).what == said
     assert "--record-column" in refused(csv, UsageError, split="record").hint
     path = write(tmp_path / "few.csv", frame(who=["a"] * 30 + ["b"] * 30, label=LABEL))
     assert "of 1 records aside" in refused(path, record_column="who").what
@@ -661,15 +555,12 @@ SPLIT_COLUMNS = {
 
 
 @pytest.mark.parametrize("fault", SPLIT_COLUMNS)
-@pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_a_split_column_that_cannot_be_kept_is_refused(tmp_path: Path, fault: str, kind: str) -> None:
+def test_an_impossible_split_column_is_refused(tmp_path: Path, fault: str) -> None:
     column, what = SPLIT_COLUMNS[fault]
-    if kind == "csv":
-        path = write(tmp_path / "my.csv", frame(split=column, who=RECORD, label=LABEL))
-        error = refused(path, split="column:split", record_column="who")
-    else:
-        error = refused(save(tmp_path / "my.npz", x=X, y=Y, record=RECORD, split=column), split="column:split")
-    assert error.what.startswith(what)
+    path = write(tmp_path / "my.csv", frame(split=column, record=RECORD, label=LABEL))
+    assert refused(path, split="column:split", record_column="record").what.startswith(what)
+    path = save(tmp_path / "my.npz", x=X, y=Y, record=RECORD, split=column)
+    assert refused(path, split="column:split").what.startswith(what)
 
 
 def with_nan() -> np.ndarray:
@@ -680,7 +571,7 @@ def with_nan() -> np.ndarray:
 
 ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "no x": ({"X": X, "y": Y}, "there is no array x, only X, y"),
-    "a stranger": ({"x": X, "labels": Y}, "unknown arrays: labels"),
+    "another name": ({"x": X, "labels": Y}, "unknown arrays: labels"),
     "objects": ({"x": X, "y": np.array([*LABEL], dtype=object)}, "the array y holds Python objects"),
     "objects as x": ({"x": np.array([[1, 2], [3]], dtype=object), "y": [0, 1]}, "the array x holds Python objects"),
     "other lengths": ({"x": X, "y": Y[1:]}, "x has 60 rows, y has the shape (59,)"),
@@ -713,28 +604,20 @@ def test_a_faulty_array_is_named(tmp_path: Path, fault: str) -> None:
     assert error.where == str(tmp_path / "my.npz")
 
 
-def test_rows_of_an_npz_that_are_not_finite_can_be_dropped(tmp_path: Path) -> None:
+def test_rows_of_an_npz_that_are_not_finite_can_be_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = load(tmp_path, save(tmp_path / "my.npz", x=with_nan(), y=LABEL, record=RECORD), bad_rows="drop")
     np.testing.assert_array_equal(together(data, "index"), np.setdiff1d(np.arange(N), [7]))
     np.testing.assert_array_equal(together(data, "record"), np.delete(RECORD, 7))
     assert data.train.dropped == 1
-
-
-def test_leads_and_samples_the_wrong_way_round_are_asked_about(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    assert "are the axes swapped" not in caplog.text
     load(tmp_path, save(tmp_path / "my.npz", x=X[:, :, None].repeat(2, 2), y=Y))
     assert "are the axes swapped" in caplog.text
 
 
-def test_a_file_that_is_none_of_these_is_refused_and_the_hint_says_what_would_do(csv: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused_with_a_hint(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "my.xlsx").write_text("")
-    for path, what in (
-        (tmp_path / "my.xlsx", "none of"),
-        (tmp_path / "no.csv", "no such file"),
-        (tmp_path, "a folder"),
-    ):
-        error = refused(path)
+    for name, what in (("my.xlsx", "none of"), ("no.csv", "no such file"), ("", "a folder")):
+        error = refused(tmp_path / name)
         assert what in error.what
         assert "my.csv" in error.hint
     with pytest.raises(UsageError) as caught:
@@ -744,16 +627,14 @@ def test_a_file_that_is_none_of_these_is_refused_and_the_hint_says_what_would_do
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, kind: str) -> None:
+def test_any_bytes_are_a_table_or_an_error_of_one_line(tmp_path: Path, kind: str) -> None:
     packed = io.BytesIO()
     np.savez_compressed(packed, x=X, y=LABEL, record=RECORD)
     whole = packed.getvalue() if kind == "npz" else frame(label=LABEL).round(2).to_csv(index=False).encode()
+    content = some.one_of(mutated(whole), some.binary(max_size=200), some.text('01.,-enaif\n"').map(str.encode))
 
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(
-        some.one_of(mutated(whole), some.binary(max_size=200), some.text('01.,-enaif\n"').map(str.encode)),
-        some.booleans(),
-    )
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(content, some.booleans())
     def holds(content: bytes, drop: bool) -> None:
         path = tmp_path / f"my.{kind}"
         path.write_bytes(content)
@@ -762,12 +643,3 @@ def test_whatever_the_bytes_are_it_is_a_table_or_one_line(tmp_path: Path, kind: 
             assert np.isfinite(together(data, "x")).all()
 
     holds()
-
-
-def test_a_table_in_utf_16_is_named_so(tmp_path: Path) -> None:
-    rows = frame(label=LABEL)
-    for encoding in ("utf-16", "utf-16-le"):
-        (tmp_path / "my.csv").write_bytes(rows.to_csv(index=False).encode(encoding))
-        error = refused(tmp_path / "my.csv")
-        assert error.what == "the text is in UTF-16, not in UTF-8"
-        assert "iconv -f UTF-16 -t UTF-8" in error.hint

@@ -124,31 +124,28 @@ def test_a_typical_beat_is_of_beats_that_are_not_early_however_many_are() -> Non
     assert [len(usual_beats(np.arange(n))) for n in (0, 1, 2, 2000, 2001, 100_000)] == [0, 1, 2, 2000, 1001, 2000]
 
 
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
-        ({"window": "0.2,0.2"}, "--window 0.2,0.2, expected"),
-        ({"window": "0.4,-0.4"}, "--window"),
-        ({"window": "0.1,0.8"}, "with the R peak, 0, between"),
-        ({"window": "-0.8,-0.1"}, "--window"),
-        ({"window": "-11,1"}, "at most 10 s away"),
-        ({"window": "-0.4"}, "--window"),
-        ({"window": "a,b"}, "--window"),
-        ({"window": "nan,1"}, "--window"),
-        ({"window": "-0.001,0.001"}, "has 0 samples at 125 Hz"),
-        ({"rate": 0}, "--rate is 0"),
-        ({"rate": -125}, "--rate is -125"),
-        ({"rate": float("nan")}, "--rate is nan"),
-        ({"rate": 1e9}, "--rate is 1e"),
-        ({"filter": "lowpass"}, "unknown --filter 'lowpass'"),
-        ({"filter": "bandpass:40:0.5"}, "the lower one first"),
-        ({"filter": "bandpass:a:b"}, "the lower one first"),
-        ({"filter": "bandpass:1:2:3"}, "the lower one first"),
-        ({"filter": "baseline:3"}, "cannot be read"),
-        ({"filter": "none+baseline"}, "cannot be read"),
-        ({"normalise": "zscore"}, "unknown --normalise"),
-    ],
-)
+@pytest.mark.parametrize(("asked", "says"), [
+    ({"window": "0.2,0.2"}, "--window 0.2,0.2, expected"),
+    ({"window": "0.4,-0.4"}, "--window"),
+    ({"window": "0.1,0.8"}, "with the R peak, 0, between"),
+    ({"window": "-0.8,-0.1"}, "--window"),
+    ({"window": "-11,1"}, "at most 10 s away"),
+    ({"window": "-0.4"}, "--window"),
+    ({"window": "a,b"}, "--window"),
+    ({"window": "nan,1"}, "--window"),
+    ({"window": "-0.001,0.001"}, "has 0 samples at 125 Hz"),
+    ({"rate": 0}, "--rate is 0"),
+    ({"rate": -125}, "--rate is -125"),
+    ({"rate": float("nan")}, "--rate is nan"),
+    ({"rate": 1e9}, "--rate is 1e"),
+    ({"filter": "lowpass"}, "unknown --filter 'lowpass'"),
+    ({"filter": "bandpass:40:0.5"}, "the lower one first"),
+    ({"filter": "bandpass:a:b"}, "the lower one first"),
+    ({"filter": "bandpass:1:2:3"}, "the lower one first"),
+    ({"filter": "baseline:3"}, "cannot be read"),
+    ({"filter": "none+baseline"}, "cannot be read"),
+    ({"normalise": "zscore"}, "unknown --normalise"),
+])  # fmt: skip
 def test_a_choice_that_makes_no_rows_is_a_usage_error_in_one_line(asked: dict, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         Recipe.of(**asked)

@@ -8,9 +8,7 @@ import os
 import resource
 import shutil
 import signal
-import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from loaders.files import cache
-from loaders.files.archives import unpacked
 from loaders.files.cache import Arrays, cached, checksum, fingerprint
 from toolbox import files
 from toolbox.errors import DataError, ResourceError
@@ -51,27 +48,19 @@ def start(work: Callable[[], object]) -> multiprocessing.Process:
 
 
 def exit_code(process: multiprocessing.Process) -> int | None:
-    process.join(60)
+    process.join(900)
     return process.exitcode
 
 
 def test_the_first_call_builds_and_the_next_maps_what_was_stored(tmp_path: Path) -> None:
-    first, checksum_first = cached(tmp_path / "a", arrays)
-    second, checksum_second = cached(tmp_path / "a", never)
+    first, checksum_first = cached(tmp_path / "deep" / "a", arrays)
+    second, checksum_second = cached(tmp_path / "deep" / "a", never)
     assert_equal(first, arrays())
     assert_equal(second, arrays())
     assert checksum_first == checksum_second
     assert all(isinstance(array, np.memmap) for array in [*first.values(), *second.values()])
-
-
-def test_a_mapped_array_cannot_be_written_to(tmp_path: Path) -> None:
-    stored, _ = cached(tmp_path / "a", arrays)
     with pytest.raises(ValueError, match="read-only"):
-        stored["x"][0, 0] = 1
-
-
-def test_the_folder_holds_nothing_but_the_complete_arrays(tmp_path: Path) -> None:
-    cached(tmp_path / "deep" / "a", arrays)
+        first["x"][0, 0] = 1
     assert os.listdir(tmp_path / "deep") == ["a"]
     assert sorted(os.listdir(tmp_path / "deep" / "a")) == ["meta.json", "record.npy", "x.npy", "y.npy"]
 
@@ -82,16 +71,13 @@ def test_the_checksum_is_of_the_content_and_not_of_its_layout_in_memory() -> Non
     assert checksum(same) == checksum(arrays())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda a: a["x"].__setitem__((0, 0), 1), id="a sample"),
-        pytest.param(lambda a: a["y"].__setitem__(0, 1), id="a label"),
-        pytest.param(lambda a: a["record"].__setitem__(0, "101"), id="a record"),
-        pytest.param(lambda a: a.update(x=a["x"].reshape(4, 3)), id="the shape"),
-        pytest.param(lambda a: a.update(z=a.pop("x")), id="a name"),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    pytest.param(lambda a: a["x"].__setitem__((0, 0), 1), id="a sample"),
+    pytest.param(lambda a: a["y"].__setitem__(0, 1), id="a label"),
+    pytest.param(lambda a: a["record"].__setitem__(0, "101"), id="a record"),
+    pytest.param(lambda a: a.update(x=a["x"].reshape(4, 3)), id="the shape"),
+    pytest.param(lambda a: a.update(z=a.pop("x")), id="a name"),
+])  # fmt: skip
 def test_the_checksum_differs_where_anything_differs(change: object) -> None:
     other = arrays()
     change(other)
@@ -107,7 +93,7 @@ def spoil(path: Path) -> None:
 
 
 def another_process(folder: Path) -> None:
-    """What this process knows about a folder is forgotten."""
+    """Forget all that this process knows about a folder, as a new one would."""
     cache.SOUND.pop(folder, None)
     cache.WATCHED.clear()
 
@@ -124,65 +110,52 @@ def assert_heals(folder: Path, caplog: pytest.LogCaptureFixture, says: str) -> N
     assert_equal(cached(folder, never)[0], arrays())
 
 
-CONTENTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe", b"[" * 10_000]
+def another_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
 
 
-@pytest.mark.parametrize("content", [None, *CONTENTS], ids=str)
-def test_a_folder_without_meta_json_or_with_a_damaged_one_heals(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
-) -> None:
-    cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "meta.json"
-    path.unlink() if content is None else path.write_bytes(content)
-    assert_heals(tmp_path / "a", caplog, "")
-
-
-@pytest.mark.parametrize("name", ["x.npy", "y.npy", "record.npy"])
-def test_one_changed_bit_is_reported_and_built_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    cached(tmp_path / "a", arrays)
-    spoil(tmp_path / "a" / name)
-    assert_heals(tmp_path / "a", caplog, f"{name} differs from the stored file")
-
-
-def test_labels_that_somebody_replaced_are_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    np.save(tmp_path / "a" / "y.npy", arrays()["y"][::-1])
-    assert_heals(tmp_path / "a", caplog, "y.npy differs from the stored file")
-
-
-def test_a_checksum_that_was_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "meta.json"
+def other_checksum(folder: Path) -> None:
+    path = folder / "meta.json"
     path.write_text(path.read_text().replace(checksum(arrays()), "0" * 64))
-    assert_heals(tmp_path / "a", caplog, "meta.json was changed")
 
 
-@pytest.mark.parametrize("size", [None, 0, 20, 130], ids=["gone", "empty", "half a header", "half the data"])
-def test_an_array_that_is_not_whole_is_built_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int | None
-) -> None:
+CONTENTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": ["x"]}', b'{"arrays": 5}', b"\xff\xfe", b"[" * 10_000]
+DIFFERS = "differs from the stored file"
+# What is done to a stored folder, and what is said of it.
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{
+        f"meta.json of {content[:20]}": (
+            lambda folder, content=content: (folder / "meta.json").write_bytes(content),
+            "",
+        )
+        for content in CONTENTS
+    },
+    "no meta.json": (lambda folder: (folder / "meta.json").unlink(), ""),
+    "another checksum": (other_checksum, "meta.json was changed"),
+    "a bit of x": (lambda folder: spoil(folder / "x.npy"), f"x.npy {DIFFERS}"),
+    "a bit of y": (lambda folder: spoil(folder / "y.npy"), f"y.npy {DIFFERS}"),
+    "a bit of record": (lambda folder: spoil(folder / "record.npy"), f"record.npy {DIFFERS}"),
+    "replaced labels": (lambda folder: np.save(folder / "y.npy", arrays()["y"][::-1]), f"y.npy {DIFFERS}"),
+    "a pickle": (lambda folder: np.save(folder / "x.npy", np.array([{}], dtype=object)), f"x.npy {DIFFERS}"),
+    "no x": (lambda folder: (folder / "x.npy").unlink(), "No such file"),
+    "an empty x": (lambda folder: os.truncate(folder / "x.npy", 0), f"x.npy {DIFFERS}"),
+    "half a header": (lambda folder: os.truncate(folder / "x.npy", 20), f"x.npy {DIFFERS}"),
+    "half the data": (lambda folder: os.truncate(folder / "x.npy", 130), f"x.npy {DIFFERS}"),
+    "a file in its place": (another_file, "Not a directory"),
+    "an earlier version, damaged": (lambda folder: spoil(earlier(folder) / "y.npy"), "do not have their checksum"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+    spoil_it, says = DAMAGE[damage]
     cached(tmp_path / "a", arrays)
-    path = tmp_path / "a" / "x.npy"
-    path.unlink() if size is None else os.truncate(path, size)
-    assert_heals(tmp_path / "a", caplog, "No such file" if size is None else "x.npy differs from the stored file")
+    spoil_it(tmp_path / "a")
+    assert_heals(tmp_path / "a", caplog, says)
 
 
-def test_a_pickled_array_is_never_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cached(tmp_path / "a", arrays)
-    np.save(tmp_path / "a" / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert_heals(tmp_path / "a", caplog, "x.npy differs from the stored file")
-
-
-def test_a_file_in_the_place_of_the_folder_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a").write_text("no folder")
-    assert_heals(tmp_path / "a", caplog, "Not a directory")
-
-
-def test_a_disk_that_does_not_keep_what_is_written_is_a_data_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_loses_bytes_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_array = files.write_array
     monkeypatch.setattr(files, "write_array", lambda path, array: write_array(path, array[:1]))
     monkeypatch.setattr(
@@ -210,18 +183,11 @@ def earlier(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_an_earlier_version_is_used_and_guarded_from_then_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_of_an_earlier_version_is_used_and_guarded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = earlier(tmp_path / "a")
     assert cached(folder, never)[1] == checksum(arrays())
     spoil(folder / "y.npy")
     assert_heals(folder, caplog, "y.npy differs from the stored file")
-
-
-def test_a_damaged_folder_of_an_earlier_version_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spoil(earlier(tmp_path / "a") / "y.npy")
-    assert_heals(tmp_path / "a", caplog, "do not have their checksum")
 
 
 # Large arrays
@@ -236,7 +202,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.int16]:
     return stored["x"]
 
 
-def test_of_a_large_array_a_damaged_record_is_found_when_it_is_read(tmp_path: Path, large: NDArray[np.int16]) -> None:
+def test_a_damaged_record_of_a_large_array_is_found_when_it_is_read(tmp_path: Path, large: NDArray[np.int16]) -> None:
     path = tmp_path / "a" / "x.npy"
     content = bytearray(path.read_bytes())
     content[-2] ^= 1  # of record 14
@@ -261,7 +227,7 @@ def test_a_block_is_compared_once(large: NDArray[np.int16], monkeypatch: pytest.
     assert len(seen) == len(range(0, 15, 2)) - 1
 
 
-def test_the_digests_of_a_large_array_are_guarded_themselves(
+def test_digests_of_a_large_array_are_guarded(
     tmp_path: Path, large: NDArray[np.int16], caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(tmp_path / "a" / "x.digests.npy")
@@ -305,37 +271,7 @@ def test_a_process_that_is_killed_while_it_stores_leaves_nothing_after_the_next_
     assert os.listdir(tmp_path) == ["b"]
 
 
-def test_so_does_one_that_is_killed_while_an_archive_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scratch, path = tmp_path / "scratch", tmp_path / "some.zip"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.dat", b"1")
-
-    def unpack() -> None:
-        with unpacked(path):
-            time.sleep(600)
-
-    killed(unpack, scratch, "a.dat")
-    assert len(os.listdir(scratch)) == 1
-    cached(tmp_path / "a", arrays)
-    assert os.listdir(scratch) == []
-
-
-def test_what_a_living_process_stores_is_left_alone(tmp_path: Path) -> None:
-    def store() -> Arrays:
-        with files.folder(tmp_path, cache.HIDDEN) as place:
-            (place / "x").touch()
-            cached(tmp_path / "other", arrays)
-            assert (place / "x").exists()
-        return arrays()
-
-    assert_equal(cached(tmp_path / "a", store)[0], arrays())
-
-
-def test_what_an_earlier_version_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_an_earlier_version_are_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".beats-1.abcd_123" / "beats-1").mkdir(parents=True)
     (tmp_path / ".mine.abcd_123" / "notes").mkdir(parents=True)
     cached(tmp_path / "a", arrays)
@@ -368,7 +304,7 @@ def test_a_place_that_cannot_be_written_is_a_resource_error_that_names_it(tmp_pa
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_what_may_not_be_written_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_unwritable_arrays_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refused(**_: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -401,9 +337,7 @@ def test_a_fingerprint_of_no_file_is_that_of_earlier_versions() -> None:
     assert fingerprint(recipe="a") == hashlib.sha256(b'[1, [], {"recipe": "a"}]').hexdigest()[:16]
 
 
-def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_with_reliable_times_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_text("1")
     first, read = fingerprint(tmp_path / "a"), files.sha256
     seen = []
@@ -415,7 +349,7 @@ def test_a_file_is_read_once_in_a_process_where_its_times_tell_of_every_change(
 
 
 @pytest.mark.parametrize("change", ["head", "tail", "path", "times"])
-def test_of_large_files_head_tail_path_inode_and_times_count(
+def test_a_large_file_is_known_by_its_ends_and_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setattr(cache, "LARGE", 10_000)

@@ -80,18 +80,12 @@ def test_a_number_of_records_of_minus_1_is_that_of_the_file(tmp_path: Path) -> N
     assert (recording.shapes[1][1], recording.doubts) == (RECORDS * RATE_HZ, ())
 
 
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:-700]), "states 10 data records, the file has 9 whole ones"),
-        (lambda path: edit(path, "records", "8"), "states 8 data records, the file has 10 whole ones"),
-        (lambda path: edit(path, "records", "12"), "states 12 data records, the file has 10 whole ones"),
-    ],
-    ids=["cut off", "not closed", "records missing"],
-)
-def test_what_is_whole_is_read_and_the_rest_is_doubted(
-    tmp_path: Path, spoil: Callable[[Path], object], says: str
-) -> None:
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda path: path.write_bytes(path.read_bytes()[:-700]), "states 10 data records, the file has 9 whole ones"),
+    (lambda path: edit(path, "records", "8"), "states 8 data records, the file has 10 whole ones"),
+    (lambda path: edit(path, "records", "12"), "states 12 data records, the file has 10 whole ones"),
+], ids=["cut off", "not closed", "records missing"])  # fmt: skip
+def test_whole_data_records_are_read_with_a_doubt(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
     path = write(tmp_path)
     spoil(path)
     recording = open_edf(path)
@@ -105,16 +99,13 @@ FAULTS = {
     "an empty maximum": (("physical maximum", "", 1), "the physical maximum of signal 'II' is '', no number"),
     "an infinite maximum": (("physical maximum", "inf", 1), "the physical maximum of signal 'II' is 'inf', no number"),
     "an empty physical range": (
-        ("physical maximum", "-2", 1),
-        "the physical range of signal 'II' is -2 to -2, which is empty",
+        ("physical maximum", "-2", 1), "the physical range of signal 'II' is -2 to -2, which is empty"
     ),
     "an empty digital range": (
-        ("digital maximum", "-32768", 1),
-        "the digital range of signal 'II' is -32768 to -32768",
+        ("digital maximum", "-32768", 1), "the digital range of signal 'II' is -32768 to -32768"
     ),
     "a digital range of text": (
-        ("digital minimum", "low", 1),
-        "the digital minimum of signal 'II' is 'low', no number",
+        ("digital minimum", "low", 1), "the digital minimum of signal 'II' is 'low', no number"
     ),
     "a duration of 0": (("duration", "0"), "a data record has a duration of '0' s"),
     "a duration of text": (("duration", "one"), "a data record has a duration of 'one' s"),
@@ -123,7 +114,7 @@ FAULTS = {
     "another header": (("bytes", "512"), "its header of 2 signals has 512 bytes, not 768"),
     "records of text": (("records", "many"), "the number of data records is 'many'"),
     "a unit that counts": (("unit", "bits", 1), "lead II is in 'bits', which is no unit of voltage"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)

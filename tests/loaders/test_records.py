@@ -1,5 +1,4 @@
-"""Crops of records of unequal length: what is cut, that chance depends on nothing but its numbers, and that no record
-is lost."""
+"""Rows of records: crops and whole records in batches, from whole numbers, by chance that depends on numbers alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ import torch
 from helpers.charts import LENGTHS, make_store
 from helpers.data import make_spec
 from helpers.training import NEVER, StopAfter, assert_same, build, fit, through_a_file
-from loaders.base import Data, Rows
+from loaders import records
+from loaders.base import Data, Rows, Split
+from loaders.files.cache import cached
 from loaders.records import RecordBatches, RecordRows, RecordStore, windows
 from toolbox.runs.folder import RunFolder
 
@@ -155,19 +156,20 @@ def make_data(*, spread: float = 0.03) -> Data:
     return Data(make_spec(samples=T, classes=("fast", "slow")), train, sides[1], lambda: sides[2], "crops")
 
 
-@pytest.mark.parametrize(
-    "flags", [{}, {"sampler": "equal"}, {"augment": "noise,mixup"}, {"short_run": True, "batch_size": 4}], ids=str
-)
-@pytest.mark.parametrize("looks", [2, 7])
+@pytest.mark.parametrize(("looks", "flags"), [
+    (2, {"sampler": "equal"}), (7, {"augment": "noise,mixup"}), (7, {"short_run": True, "batch_size": 4}),
+    (7, {"val_fraction": 0.0}),
+], ids=str)  # fmt: skip
 def test_stopped_in_an_epoch_and_resumed_equals_never_stopped(
-    tmp_path: Path, flags: dict[str, Any], looks: int
+    tmp_path: Path, looks: int, flags: dict[str, Any]
 ) -> None:
-    flags = {"batch_size": 20, **flags}
-    undisturbed = fit(build(make_data(), **flags), 3)
-    stopped = fit(build(make_data(), **flags), 3, StopAfter(looks))
+    data, flags = make_data(), {"batch_size": 20, **flags}
+    if "val_fraction" in flags:
+        data = replace(data, val=data.val.rows(np.arange(0)))
+    undisturbed = fit(build(data, **flags), 3)
+    stopped = fit(build(data, **flags), 3, StopAfter(looks))
     assert stopped.epoch < 3
-    resumed = fit(through_a_file(stopped, make_data(), RunFolder(tmp_path), **flags), 3)
-    assert_same(undisturbed, resumed)
+    assert_same(undisturbed, fit(through_a_file(stopped, data, RunFolder(tmp_path), **flags), 3))
 
 
 def test_every_record_has_one_prediction_the_mean_probability_of_its_windows() -> None:
@@ -187,18 +189,13 @@ def test_every_record_has_one_prediction_the_mean_probability_of_its_windows() -
         assert said.record.tolist() == [f"r{r}" for r in said.index]
 
 
-def test_what_is_said_of_train_and_watched_on_validation_counts_records() -> None:
-    trainer = build(make_data(), batch_size=20)
-    watched = []
-    trainer.fit(1, on_epoch=lambda _, row, said: watched.append((row, said)), stop=NEVER)
-    ((row, said),) = watched
+def test_training_on_crops_is_measured_by_record() -> None:
+    data, watched = make_data(), []
+    trainer = build(data, batch_size=20, epochs=8)
+    trainer.fit(8, on_epoch=lambda _, row, said: watched.append((row, said)), stop=NEVER)
+    row, said = watched[0]
     assert np.sum(row["train"]["confusion_matrix"]) == 60
     assert np.sum(row["val"]["confusion_matrix"]) == len(said.index) == 12
-
-
-def test_what_is_learned_from_crops_holds_for_records() -> None:
-    data = make_data()
-    trainer = fit(build(data, batch_size=20, epochs=8), 8)
     said = trainer.predict(data.test)
     assert (said.scores.argmax(1) == said.target).mean() > 0.9
 
@@ -219,3 +216,100 @@ def test_the_store_is_one_array_for_every_side_and_no_copy_of_it_is_made_on_the_
     flat = data.train.store.flat
     for side in (data.train, data.val, data.test):
         assert side.batches(CPU).flat.data_ptr() == flat.ctypes.data
+
+
+# Records of one length, as whole numbers
+
+R, C, LONG = 40, 3, 150
+
+
+def whole_samples() -> np.ndarray:
+    return np.random.default_rng(0).integers(-3000, 3000, (R, C, LONG)).astype(np.int16)
+
+
+def whole_store(leads: tuple[int, ...] = (0, 1, 2), samples: np.ndarray | None = None) -> RecordStore:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(-3000, 3000, (R, C, LONG)).astype(np.int16)
+    samples = drawn if samples is None else samples
+    names = np.array([f"r{r}" for r in range(R)])
+    zero, factor = (rng.uniform(0.5, 2, (R, len(leads))).astype(np.float32) for _ in range(2))
+    return RecordStore.of_one_length(samples, names, names, zero, factor, leads)
+
+
+def whole_rows(**how: tuple[int, ...]) -> RecordRows:
+    of = np.random.default_rng(1).permutation(R)
+    return RecordRows(whole_store(**how), of, of % 2)
+
+
+@pytest.mark.parametrize("leads", [(0, 1, 2), (2, 0), (1,)])
+def test_a_batch_is_the_floats_of_its_records_in_the_order_asked_for(leads: tuple[int, ...]) -> None:
+    rows = whole_rows(leads=leads)
+    own = rows.store
+    whole = (whole_samples()[:, leads] - own.zero[:, :, None]) * own.factor[:, :, None]
+    np.testing.assert_array_equal(rows.x, whole[rows.of].astype(np.float32))
+    assert rows.x.dtype == np.float32
+    order = torch.tensor([5, 0, 39, 7, 7])
+    parts = list(rows.batches(CPU).batches(order, 2))
+    x, y = torch.cat([inputs[0] for inputs, _ in parts]), torch.cat([labels for _, labels in parts])
+    np.testing.assert_allclose(x.numpy(), rows.x[order.numpy()], rtol=1e-6)
+    np.testing.assert_array_equal(y.numpy(), rows.y[order.numpy()])
+    assert [len(labels) for _, labels in parts] == [2, 2, 1]
+    assert whole_rows(leads=leads).rows(np.arange(0)).x.shape == (0, len(leads), LONG)
+
+
+def test_without_an_order_rows_come_as_in_the_source_and_a_start_skips_batches() -> None:
+    rows = whole_rows()
+    batches, before = rows.batches(CPU), rows.store.flat.copy()
+    whole = torch.cat([inputs[0] for inputs, _ in batches.batches(None, 16)])
+    np.testing.assert_allclose(whole.numpy(), rows.x, rtol=1e-6)
+    later = torch.cat([inputs[0] for inputs, _ in batches.batches(None, 16, start=1)])
+    torch.testing.assert_close(later, whole[16:], rtol=0, atol=0)
+    np.testing.assert_array_equal(batches.rows.numpy(), np.arange(R))
+    for inputs, _ in batches.batches(None, 8):
+        inputs[0].zero_()
+    np.testing.assert_array_equal(rows.store.flat, before)
+
+
+def test_rows_of_rows_are_rows_and_the_samples_are_held_once() -> None:
+    rows = whole_rows()
+    some = rows.rows(np.array([3, 1]))
+    np.testing.assert_array_equal(some.x, rows.x[[3, 1]])
+    np.testing.assert_array_equal(some.record, rows.record[[3, 1]])
+    np.testing.assert_array_equal(some.index, rows.of[[3, 1]])
+    assert some.batches(CPU).flat.data_ptr() == rows.store.flat.ctypes.data
+
+
+def test_many_rows_are_a_map_of_a_file_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = whole_rows()
+    arrays, _ = cached(tmp_path / "cache" / "made", lambda: {"samples": whole_samples()})
+    mapped = replace(rows, store=whole_store(samples=arrays["samples"]))
+    few = mapped.x
+    monkeypatch.setattr(records, "IN_MEMORY", 1)
+    many = mapped.x
+    assert isinstance(many, np.memmap)
+    assert not isinstance(few, np.memmap)
+    for x in (few, many):
+        np.testing.assert_array_equal(x, rows.x)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["made"]
+
+
+def test_records_of_the_same_samples_are_found() -> None:
+    rows = whole_rows()
+    twin = RecordRows(rows.store, np.array([7, 7]), np.array([1, 1]))
+    np.testing.assert_array_equal(twin.shared(rows.rows(np.flatnonzero(rows.of == 7))), [0, 1])
+    assert len(twin.shared(rows.rows(np.flatnonzero(rows.of != 7)))) == 0
+
+
+def test_a_network_learns_from_whole_numbers_what_it_learns_from_floats() -> None:
+    def data(rows: Rows) -> Data:
+        train, val, test = (rows.rows(side) for side in np.split(np.arange(R), [24, 32]))
+        return Data(make_spec(channels=C, samples=LONG, classes=("a", "b")), train, val, lambda: test, "stack")
+
+    rows = whole_rows()
+    both = data(rows), data(Split(rows.x, rows.y, rows.record, rows.index))
+    whole, floats = (fit(build(each, batch_size=10), 2) for each in both)
+    for key, value in whole.model.state_dict().items():
+        torch.testing.assert_close(value, floats.model.state_dict()[key], rtol=1e-4, atol=1e-5)
+    said, expected = (trainer.predict(trainer.data.test) for trainer in (whole, floats))
+    np.testing.assert_array_equal(said.index, expected.index)
+    np.testing.assert_allclose(said.scores, expected.scores, atol=1e-4)

@@ -15,7 +15,6 @@ from helpers.data import make_spec
 from loaders import get_data
 from loaders.base import Data
 from loaders.synthetic import beats
-from toolbox.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +30,18 @@ def test_the_same_seed_gives_the_same_beats_and_another_seed_others() -> None:
     assert not (first["x"][:, None] == other["x"][None]).all(2).any()
 
 
-def test_there_are_12000_training_and_3000_test_rows_of_187_samples_at_125_hz(data: Data) -> None:
+def test_there_are_12000_training_and_3000_test_rows_in_the_layout_and_imbalance_of_the_real_ones(data: Data) -> None:
     assert (len(data.train) + len(data.val), len(data.test)) == (12_000, 3_000)
+    real = np.array([90_589, 2_779, 7_236, 803, 8_039]) / 109_446
     for split in (data.train, data.val, data.test):
         assert split.x.shape == (len(split), 1, 187)
         assert (split.x.dtype, split.y.dtype) == (np.float32, np.int64)
-    assert (data.spec.channels, data.spec.samples, data.spec.rate_hz) == (1, 187, 125)
-    assert data.spec.importance == make_spec().importance
-
-
-def test_every_row_is_in_0_to_1_and_reaches_both_ends(data: Data) -> None:
-    for split in (data.train, data.val, data.test):
         np.testing.assert_array_equal(split.x.min((1, 2)), 0)
         np.testing.assert_array_equal(split.x.max((1, 2)), 1)
+        np.testing.assert_allclose(np.bincount(split.y, minlength=5) / len(split), real, atol=0.002)
+    assert data.spec.classes == ("N", "S", "V", "F", "Q")
+    assert (data.spec.channels, data.spec.samples, data.spec.rate_hz) == (1, 187, 125)
+    assert data.spec.importance == make_spec().importance
 
 
 def test_rows_are_padded_with_zeros_to_different_lengths(data: Data) -> None:
@@ -52,13 +50,6 @@ def test_rows_are_padded_with_zeros_to_different_lengths(data: Data) -> None:
     assert np.mean(lengths < 187) > 0.9
     assert np.std(lengths) > 10
     assert not any(row[length:].any() for row, length in zip(x, lengths, strict=True))
-
-
-def test_the_five_classes_are_as_imbalanced_as_the_real_ones(data: Data) -> None:
-    real = np.array([90_589, 2_779, 7_236, 803, 8_039]) / 109_446
-    assert data.spec.classes == ("N", "S", "V", "F", "Q")
-    for split in (data.train, data.val, data.test):
-        np.testing.assert_allclose(np.bincount(split.y, minlength=5) / len(split), real, atol=0.002)
 
 
 def test_no_beat_stands_on_two_sides(data: Data) -> None:
@@ -75,34 +66,29 @@ def test_the_seed_draws_the_validation_rows_and_changes_nothing_else(data: Data,
 
 
 def test_a_linear_model_does_not_solve_it(data: Data) -> None:
-    scaler = StandardScaler().fit(data.train.x[:, 0])
-    model = LogisticRegression(max_iter=1000).fit(scaler.transform(data.train.x[:, 0]), data.train.y)
+    few = data.train.rows(np.arange(4000))
+    scaler = StandardScaler().fit(few.x[:, 0])
+    model = LogisticRegression(max_iter=300).fit(scaler.transform(few.x[:, 0]), few.y)
     macro_f1 = f1_score(data.test.y, model.predict(scaler.transform(data.test.x[:, 0])), average="macro")
     assert 0.3 < macro_f1 < 0.75
 
 
-def lines_executed(rows: int) -> int:
-    """How many lines of the project's own code run to generate `rows` beats; what NumPy loops over in C is not seen."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace if "loaders" in frame.f_code.co_filename else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        beats.beats(rows, 1)
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def test_generation_has_no_python_loop_over_rows() -> None:
+    def lines_executed(rows: int) -> int:
+        """The lines of the project's own code that run to generate `rows` beats; NumPy's loops in C are not counted."""
+        count = 0
+
+        def trace(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal count
+            count += event == "line"
+            return trace if "loaders" in frame.f_code.co_filename else None
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            beats.beats(rows, 1)
+        finally:
+            sys.settrace(before)
+        return count
+
     assert lines_executed(200) == lines_executed(1200)
-
-
-def test_a_data_file_makes_no_sense_for_generated_beats(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--data-file"):
-        get_data("synth", tmp_path, data_file=tmp_path / "x.zip")

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders import DATASETS, get_data
+from loaders import get_data
 from loaders.base import Data, Split
 from loaders.families.beat_features import RR_FEATURES as FEATURES
 from loaders.synthetic import patients
-from toolbox.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +26,6 @@ def sides(data: Data) -> tuple[Split, Split, Split]:
     return data.train, data.val, data.test
 
 
-def test_it_has_the_options_of_mitdb_but_for_the_leads() -> None:
-    generated, real = (set(DATASETS[name].options) for name in ("synth_patients", "mitdb"))
-    assert real - generated == {"leads"}
-    assert generated < real
-
-
 def test_there_are_6000_beats_of_24_patients_and_five_classes_on_every_side(data: Data) -> None:
     assert sum(map(len, sides(data))) == 6000
     assert len({*data.train.record, *data.val.record, *data.test.record}) == 24
@@ -43,22 +36,6 @@ def test_there_are_6000_beats_of_24_patients_and_five_classes_on_every_side(data
         assert (split.x.dtype, split.features.dtype, split.position.dtype) == (np.float32, np.float32, np.int64)
     assert (data.spec.unit, data.spec.features) == ("mV", FEATURES)
     assert "the first half of the generated patients trains" in data.spec.split_rule
-
-
-def test_the_beats_are_the_same_at_every_start(data: Data, tmp_path: Path) -> None:
-    other = get_data("synth_patients", tmp_path, rr_features=True)
-    assert other.checksum == data.checksum
-    for one, again in zip(sides(data), sides(other), strict=True):
-        np.testing.assert_array_equal(one.x, again.x)
-
-
-@pytest.mark.parametrize(
-    "options", [{"window": "-0.2,0.4"}, {"rate": 250}, {"filter": "baseline"}, {"normalise": "typical"}]
-)
-def test_each_option_gives_other_rows_and_another_checksum(data: Data, folder: Path, options: dict) -> None:
-    other = get_data("synth_patients", folder, **options)
-    assert other.checksum != data.checksum
-    assert other.test.x.shape != data.test.x.shape or not np.allclose(other.test.x, data.test.x)
 
 
 def test_the_r_peak_of_a_normal_beat_stands_at_sample_50(data: Data) -> None:
@@ -89,19 +66,15 @@ def test_patients_differ_more_than_the_beats_of_one(data: Data) -> None:
     assert means.std(0)[40:60].mean() > within
 
 
-def test_without_being_asked_for_there_are_no_features(folder: Path) -> None:
-    plain = get_data("synth_patients", folder)
-    assert plain.train.features.shape == (len(plain.train), 0)
-    assert plain.spec.features == ()
+def test_every_protocol_and_each_option_of_rows_runs_without_real_data(data: Data, folder: Path) -> None:
+    for split in ("random", "inter-patient-strict", "leave-one-record-out:p03", "kfold-patient:6"):
+        rows = np.concatenate([side.index for side in sides(get_data("synth_patients", folder, split=split))])
+        assert len(set(rows)) == len(rows) == 6000
+    for options in ({"window": "-0.2,0.4"}, {"normalise": "typical"}):
+        other = get_data("synth_patients", folder, **options)
+        assert other.checksum != data.checksum
+        assert other.test.x.shape != data.test.x.shape or not np.allclose(other.test.x, data.test.x)
 
 
-@pytest.mark.parametrize("split", ["random", "inter-patient-strict", "leave-one-record-out:p03", "kfold-patient:6"])
-def test_every_protocol_runs_without_real_data(folder: Path, split: str) -> None:
-    data = get_data("synth_patients", folder, split=split)
-    rows = np.concatenate([side.index for side in sides(data)])
-    assert len(set(rows)) == len(rows) == 6000
-
-
-def test_a_data_file_makes_no_sense(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--data-file"):
-        get_data("synth_patients", folder, data_file=folder / "x.zip")
+def test_the_beats_are_the_same_at_every_start(data: Data, tmp_path: Path) -> None:
+    assert get_data("synth_patients", tmp_path, rr_features=True).checksum == data.checksum

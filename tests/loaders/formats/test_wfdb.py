@@ -1,4 +1,4 @@
-"""Every record that wfdb reads is read with the same samples, in pieces too; what it would misread is refused."""
+"""WFDB: each record that wfdb reads has the same samples, in pieces too; others are refused by name and field."""
 
 import re
 from collections.abc import Callable
@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 import wfdb
 
+from helpers.servers import unprivileged
+from helpers.wfdb_records import ecg_like, spoil, write_record
 from loaders.files.archives import unpacked
 from loaders.formats import wfdb as records
 from loaders.formats import wfdb_header
 from loaders.formats.lead_names import is_arbitrary, millivolts
 from loaders.formats.recording import Recording, leads_of
 from loaders.formats.recordings import find, open_recording
-from toolbox.errors import DataError
+from loaders.formats.wfdb import read_record
+from toolbox.errors import DataError, ResourceError
 
 RATE_HZ, SAMPLES = 250, 1000
 STEPS = np.round(100 * np.sin(np.arange(SAMPLES)[:, None] / (9.0, 30.0))).astype(np.int64)
 NAMES = ["II", "V5"]
-WRITTEN = ("80", "212", "16", "24", "32", "508", "516", "524")  # by wfdb; the others by hand
+WRITTEN = ("80", "212", "16", "24", "32", "508", "516", "524")  # by wfdb
+BY_HAND = ("8", "61", "160", "310", "311")
 
 
 def write(
@@ -74,16 +78,11 @@ def same_as_wfdb(path: Path) -> Recording:
     return recording
 
 
-@pytest.mark.parametrize("form", WRITTEN)
+@pytest.mark.parametrize("form", WRITTEN + BY_HAND)
 def test_a_format_has_the_samples_of_wfdb(tmp_path: Path, form: str) -> None:
-    recording = same_as_wfdb(write(tmp_path, form))
-    np.testing.assert_allclose(recording.read(1, 0, SAMPLES), (STEPS[:, 1] - 3) / 200)
-
-
-@pytest.mark.parametrize("form", ["8", "61", "160", "310", "311"])
-def test_a_format_that_wfdb_does_not_write_has_its_samples_too(tmp_path: Path, form: str) -> None:
-    recording = same_as_wfdb(by_hand(tmp_path, form))
-    np.testing.assert_allclose(recording.read(0, 0, SAMPLES), (STEPS[:, 0] - 3) / 200)
+    recording = same_as_wfdb(write(tmp_path, form) if form in WRITTEN else by_hand(tmp_path, form))
+    k = len(recording.leads) - 1
+    np.testing.assert_allclose(recording.read(k, 0, SAMPLES), (STEPS[:, k] - 3) / 200)
 
 
 def test_the_records_that_wfdb_is_tested_with_have_its_samples(shared: Callable[[str], Path]) -> None:
@@ -169,7 +168,7 @@ def test_segments_that_do_not_fit_are_named(tmp_path: Path, name: str, old: str,
     assert old in header.read_text()
     header.write_text(header.read_text().replace(old, new, 1))
     with pytest.raises(DataError, match=says):
-        open_recording(path)
+        open_recording(path).lead("II")
 
 
 def test_a_segment_with_another_sum_than_it_states_is_refused(tmp_path: Path) -> None:
@@ -257,9 +256,7 @@ def test_an_annotation_past_the_end_leaves_the_signal_and_is_doubted(tmp_path: P
 
 
 @pytest.mark.parametrize(("fs", "placed"), [(500, [5, 250, 999]), (125, [20, 1000, 3998]), (None, [10, 500, 1999])])
-def test_annotations_are_placed_by_their_own_time_resolution(
-    tmp_path: Path, fs: float | None, placed: list[int]
-) -> None:
+def test_annotations_are_placed_by_their_time_resolution(tmp_path: Path, fs: float | None, placed: list[int]) -> None:
     path = write(tmp_path)
     wfdb.wrann(
         "r1",
@@ -270,15 +267,6 @@ def test_annotations_are_placed_by_their_own_time_resolution(
         **({"fs": fs} if fs else {}),
     )
     assert records.marks(path, RATE_HZ, SAMPLES, "qrs")[1].tolist() == placed
-
-
-@pytest.mark.parametrize(("begin", "version"), [(b"MATLAB 5.0 MAT-file", "5"), (b"MATLAB 7.3 MAT-file", "7.3")])
-def test_a_mat_file_of_another_version_is_named(tmp_path: Path, begin: bytes, version: str) -> None:
-    path = write(tmp_path)
-    path.write_text(path.read_text().replace("r1.dat", "r1.mat"))
-    (tmp_path / "r1.mat").write_bytes(begin.ljust(8000))
-    with pytest.raises(DataError, match=f"r1.mat is a MAT file of version {version}; saved as version 4"):
-        open_recording(path)
 
 
 def test_a_compressed_signal_file_is_pointed_at(tmp_path: Path) -> None:
@@ -293,3 +281,133 @@ def test_a_header_of_many_segments_is_no_bomb(tmp_path: Path) -> None:
     path.write_text("m/1 1 250 1000\n" + "x" * wfdb_header.LARGEST)
     with pytest.raises(DataError, match=r"m.hea has more than 1048576 bytes"):
         open_recording(path)
+
+
+# Records that are refused
+
+# What is replaced in the header "202 1 360 1440 / 202.dat 212 200(0)/mV 12 0 34 -17513 0 MLII", and what the error says
+# of it.
+EDITS = {
+    "of another record": ("202 1", "201 1", "that of record '201'"),
+    "of segments": ("202 1", "202/1 1", "segments"),
+    "no number of leads": ("202 1 360 1440", "202", "number of leads is ''"),
+    "a million leads": ("202 1", "202 1000000", "number of leads is '1000000', 1 are described"),
+    "no leads": ("202 1", "202 0", "number of leads is '0'"),
+    "no rate": (" 360 1440", "", "rate is ''"),
+    "a rate of zero": ("360", "0", "rate is '0'"),
+    "a rate of text": ("360", "fast", "rate is 'fast'"),
+    "a huge rate": ("360", "1000000000", "rate is '1000000000'"),
+    "samples of text": ("1440", "many", "number of samples is 'many'"),
+    "too many samples": ("1440", "1441", "room for 1440 samples of each lead, the header says 1441"),
+    "a thousand digits of samples": ("1440", "9" * 10_000, "integer string conversion"),
+    "fewer samples than have the checksum": ("1440", "1400", "does not have the checksum"),
+    "a file above": ("202.dat", "../202.dat", "file of lead 1 is '../202.dat'"),
+    "a file elsewhere": ("202.dat", "elsewhere.dat", "elsewhere.dat is missing or no plain file"),
+    "no file": ("202.dat ", "", "format of lead 1 is '200"),
+    "an unknown format": ("212", "213", "format of lead 1 is '213', not one of 8 16 24"),
+    "a compressed format of what is not compressed": ("212", "516", "202.dat is no FLAC file"),
+    "a million samples a frame": ("212", "212x999999", "rate is '360'"),
+    "a thousand samples a frame": ("212", "212x200", "room for 7 samples"),
+    "no samples a frame": ("212", "212x0", "format of lead 1 is '212x0'"),
+    "a long skew": ("212", "212:999999999", "lead 1 is skewed"),
+    "a far offset": ("212", "212+999999999999999", "no whole sample of each lead"),
+    "a skew that leaves nothing whole": ("212", "212:7", "samples of lead 1 are missing"),
+    "a gain of zero": ("200(0)", "0(0)", "gain of lead 1 is 0 or not stated"),
+    "a gain of text": ("200(0)", "high", "described as .* not as file, format, gain"),
+    "no gain and all after it": (" 200(0)/mV 12 0 0 17916 0 MLII", "", "gain of lead 1 is 0 or not stated"),
+    "a field that is no number": (" 12 0 0", " 12 x 0", "described as .* not as file, format, gain"),
+}
+
+
+def refuse(header: Path, says: str) -> DataError:
+    """Reading the record fails with one line that names it and says so."""
+    with pytest.raises(DataError, match=f"record {header.stem} cannot be read, .*{says}") as caught:
+        read_record(header, "MLII")
+    assert caught.value.where == str(header)
+    assert len(str(caught.value).splitlines()) == 1
+    return caught.value
+
+
+@pytest.mark.parametrize(("old", "new", "says"), EDITS.values(), ids=EDITS)
+def test_a_header_that_does_not_fit_is_refused_by_the_field(tmp_path: Path, old: str, new: str, says: str) -> None:
+    header = write_record(tmp_path, "202")
+    text = header.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new, 1))
+    refuse(header, says)
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"", "header: it is empty"),
+    (b"# only a comment\n\n", "header: it is empty"),
+    (b"\xff\xfe2\x000\x002\x00", "header: it is no text in ASCII or UTF-8"),
+    (bytes(range(32)) * 100, "header: "),
+    (b"1" * 60_000, "header: it is that of record '1"),
+    (b"202 1 360\n" * 110_000, "header: 202.hea has more than 1048576 bytes"),
+    (b"202 1 360 1440 \x1b[31m\n202.dat 212 \x1b[31m\n", "header: lead 1 is described as"),
+], ids=["empty", "comment", "UTF-16", "control characters", "one long word", "too large", "escapes"])  # fmt: skip
+def test_a_file_that_is_no_header_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    header = write_record(tmp_path, "202")
+    header.write_bytes(content)
+    assert "\x1b" not in str(refuse(header, says))
+
+
+def test_comments_may_be_in_any_encoding(tmp_path: Path) -> None:
+    header = write_record(tmp_path)
+    expected = read_record(header, "MLII")[0]
+    header.write_bytes(header.read_bytes() + "# Müller, ♥\n".encode() + b"# M\xfcller\r\n")
+    np.testing.assert_array_equal(read_record(header, "MLII")[0], expected)
+
+
+SPOILT = {
+    "no .dat": r"signal: \S+.dat is missing or no plain file",
+    "an empty .dat": "signal: .* no whole sample of each lead",
+    "half a .dat": "signal: .* has room for",
+    "a .dat one byte short": "signal: .* has room for",
+    "half a .dat and no length in the header": "signal: .* checksum",
+    "a changed byte": "signal: .* checksum",
+    "missing samples": "signal: .* checksum",
+    "a pipe for a .dat": r"signal: \S+.dat is missing or no plain file",
+    "no .atr": r"annotations: \S+.atr is missing or no plain file",
+    "an empty .atr": r"annotations: \S+.atr is cut off",
+    "an .atr without its end": r"annotations: \S+.atr is cut off",
+    "half an annotation": r"annotations: \S+.atr is cut off",
+    "an .atr of something else": "annotations: ",
+    "a huge .atr": "annotations: .* more than 4194304 bytes",
+    "a pipe for an .atr": r"annotations: \S+.atr is missing or no plain file",
+    "annotations past the end": "annotations: they reach from sample .*, the signal has",
+    "annotations before the begin": "annotations: they reach from sample -",
+    "annotations out of order": "annotations: they are not in the order of time",
+}
+
+
+@pytest.mark.parametrize(("what", "says"), SPOILT.items(), ids=SPOILT)
+def test_a_record_that_is_not_whole_is_refused_by_the_part(tmp_path: Path, what: str, says: str) -> None:
+    header = write_record(tmp_path, "202")
+    spoil(header, what)
+    refuse(header, says)
+
+
+def test_missing_samples_are_found_without_a_checksum(tmp_path: Path) -> None:
+    header = write_record(tmp_path)
+    spoil(header, "missing samples")
+    fields = header.read_text().split(" ")
+    header.write_text(" ".join([*fields[:-3], "0", *fields[-2:]]))
+    refuse(header, "signal: samples of lead 1 are missing")
+
+
+def test_leads_of_one_file_that_differ_in_format_are_refused(tmp_path: Path) -> None:
+    header = write_record(tmp_path, leads={"MLII": ecg_like(), "V1": ecg_like()})
+    before, _, after = header.read_text().rpartition(" 212 ")
+    header.write_text(f"{before} 16 {after}")
+    refuse(header, "differ in format")
+
+
+@pytest.mark.parametrize("suffix", [".hea", ".dat", ".atr"])
+def test_a_file_that_may_not_be_read_is_a_resource_error_that_names_it(suffix: str) -> None:
+    with unprivileged() as folder:
+        header = write_record(folder, "202")
+        header.with_suffix(suffix).chmod(0)
+        with pytest.raises(ResourceError, match="no permission to read record 202") as caught:
+            read_record(header, "MLII")
+    assert caught.value.where == str(header.with_suffix(suffix))
