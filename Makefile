@@ -6,8 +6,8 @@ EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain
 FAST := loaders/families/test_beats loaders/families/test_labels \
 	loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \
 	loaders/formats/test_lead_names loaders/test_augment loaders/test_base test_args \
-	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_bootstrap \
-	toolbox/metrics/test_calibration toolbox/metrics/test_jackknife toolbox/runs/test_checkpoints \
+	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_intervals \
+	toolbox/metrics/test_calibration toolbox/runs/test_checkpoints \
 	toolbox/runs/test_predictions toolbox/tasks/test_classify toolbox/tasks/test_detect \
 	toolbox/test_errors toolbox/test_files toolbox/test_outputs toolbox/training/test_losses \
 	toolbox/training/test_optimizers

@@ -67,12 +67,6 @@ def few_replicates() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def all_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The 1,000 replicates that a user's command has."""
-    monkeypatch.setattr(intervals, "REPLICATES", 1000)
-
-
 def common(factory: pytest.TempPathFactory) -> Path:
     """A folder of all processes of the test run."""
     own = factory.getbasetemp()

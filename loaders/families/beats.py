@@ -1,7 +1,7 @@
 """Beats, cut from recordings around their R peaks, become Data: labels by a map, features, splits by patient.
 
     recipe = Recipe.of(window="-0.4,0.8", rate=125, filter="baseline")
-    x = recipe.rows(signal, 360, r_peaks)    # (N, C, 150), each R peak at sample 50
+    x = recipe.normalised(recipe.prepared(signal, 360), recipe.places(r_peaks, 360))    # (N, C, 150)
 
 A `Recipe` states how a row is filtered, resampled, cut and normalised. A `BeatPlan` has all options of `mitdb` or
 `synth_patients`; their arrays are x (N, C, T), symbol (N,), record (N,), position (N,) and features (N, F).
@@ -88,16 +88,16 @@ class Recipe:
     def unit(self) -> str:
         return NORMALISATIONS[self.normalise]
 
-    def rows(self, signal: Signal, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of the signal (C, T) in mV at `rate_hz`, around the `peaks` (N,) in samples of it.
-
-        The signal is filtered at its own rate. A peak is rounded to the nearest sample of a row; the first and last
-        sample of the signal are repeated beyond its ends, so that no beat is lost.
-        """
-        return self.normalised(self.prepared(signal, rate_hz), peaks * (self.rate_hz / rate_hz))
+    def places(self, peaks: NDArray[np.int64], rate_hz: float) -> NDArray[np.floating]:
+        """R peaks (N,) in samples of a signal of `rate_hz` as places in the prepared signal, not rounded."""
+        return peaks * (self.rate_hz / rate_hz)
 
     def normalised(self, signal: Signal, places: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Rows (N, C, samples) of a whole prepared signal (C, T), around R peaks at `places` (N,) in samples of it."""
+        """Rows (N, C, samples) of a whole prepared signal (C, T) in mV, around R peaks at `places` (N,).
+
+        A place is rounded to the nearest sample; the first and last sample of the signal are repeated beyond its ends,
+        so that no beat is lost.
+        """
         known = OF_RECORDS[self.normalise](self, signal, places) if self.normalise in OF_RECORDS else None
         return self.cut(signal, places, known)
 
@@ -202,7 +202,7 @@ class BeatPlan:
         """The arrays of one record: its signal (C, T) in mV, the symbols (M,) and samples (M,) of its annotations."""
         is_beat = np.isin(annotated, list(BEATS))
         annotated, peaks = annotated[is_beat], places[is_beat].astype(np.int64)
-        signal, at = self.recipe.prepared(signal, rate_hz), peaks * (self.recipe.rate_hz / rate_hz)
+        signal, at = self.recipe.prepared(signal, rate_hz), self.recipe.places(peaks, rate_hz)
         p_waves = beat_features.p_wave_rows(signal, self.recipe.rate_hz, at)
         return {
             "x": self.recipe.normalised(signal, at),

@@ -129,7 +129,7 @@ class Window:
         return self.recipe.prepared(signal, rate_hz)
 
     def places(self, peaks: Samples, rate_hz: float) -> NDArray[np.floating]:
-        return peaks * (self.rate_hz / rate_hz)
+        return self.recipe.places(peaks, rate_hz)
 
     def known(self, leads: Sequence[Lead], peaks: Samples) -> Signal | None:
         """The quartiles (3, C, 1) of the leads, from at most a million values of each, or their typical beat (C, T)."""

@@ -49,7 +49,10 @@ def test_the_options_of_a_family_are_flags_of_their_type() -> None:
     for family, options in FAMILIES.items():
         assert {option.name for option in fields(options)} == {*args.FLAGS.names(family=family)}
         for option in fields(options):
-            assert option.default is None or isinstance(option.default, args.FLAGS.by_name[option.name].type | int)
+            flag = args.FLAGS.by_name[option.name]
+            assert option.default is None or isinstance(option.default, flag.type | int)
+            if option.default:
+                assert (f"{option.default:g}" if flag.type is float else str(option.default)) in flag.help, option.name
 
 
 def test_generated_datasets_have_the_options_of_the_database_that_they_imitate() -> None:

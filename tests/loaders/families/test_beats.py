@@ -14,6 +14,11 @@ from toolbox.errors import UsageError
 PEAKS = np.array([100, 400, 688, 1048, 1300])
 
 
+def rows(recipe: Recipe, signal: np.ndarray, rate_hz: float, peaks: np.ndarray) -> np.ndarray:
+    """The rows of a signal (C, T), cut as those of a record."""
+    return recipe.normalised(recipe.prepared(signal, rate_hz), recipe.places(peaks, rate_hz))
+
+
 def ecg(leads: int = 1, rate_hz: float = 360, samples: int = 1440) -> np.ndarray:
     """Narrow peaks at PEAKS, in mV, each lead twice as high as the one before (C, T)."""
     time = np.arange(samples)
@@ -26,7 +31,7 @@ def ecg(leads: int = 1, rate_hz: float = 360, samples: int = 1440) -> np.ndarray
 def test_the_r_peak_stands_at_one_sample_of_every_row(window: str, rate: float) -> None:
     recipe = Recipe.of(window=window, rate=rate)
     start, end = map(float, window.split(","))
-    x = recipe.rows(ecg(), 360, PEAKS)
+    x = rows(recipe, ecg(), 360, PEAKS)
     assert x.shape == (5, 1, round((end - start) * rate))
     assert x.dtype == np.float32
     assert recipe.r_peak == min(round(-start * rate), recipe.samples - 1)
@@ -37,7 +42,7 @@ def test_the_r_peak_stands_at_one_sample_of_every_row(window: str, rate: float) 
 def test_rows_are_slices_of_the_signal_resampled_by_scipy() -> None:
     signal, recipe = ecg(2), Recipe.of()
     whole = resample_poly(signal, 25, 72, axis=1, padtype="median")
-    x = recipe.rows(signal, 360, PEAKS)
+    x = rows(recipe, signal, 360, PEAKS)
     for row, peak in zip(x[1:4], PEAKS[1:4], strict=True):
         start = round(peak * 125 / 360) - 50
         np.testing.assert_allclose(row, whole[:, start : start + 150], rtol=1e-5, atol=1e-6)
@@ -45,14 +50,14 @@ def test_rows_are_slices_of_the_signal_resampled_by_scipy() -> None:
 
 def test_at_the_signals_own_rate_rows_are_the_signal_itself() -> None:
     signal = ecg()
-    x = Recipe.of(rate=360, window="-0.1,0.2").rows(signal, 360, PEAKS)
+    x = rows(Recipe.of(rate=360, window="-0.1,0.2"), signal, 360, PEAKS)
     for row, peak in zip(x[:, 0], PEAKS, strict=True):
         np.testing.assert_allclose(row, signal[0, peak - 36 : peak + 72], atol=1e-6)
 
 
 def test_no_beat_is_lost_at_the_ends_where_the_first_and_last_sample_go_on() -> None:
     signal = np.arange(1.0, 101)[None]
-    x = Recipe.of(rate=100, window="-0.05,0.05").rows(signal, 100, np.array([0, 2, 99]))
+    x = rows(Recipe.of(rate=100, window="-0.05,0.05"), signal, 100, np.array([0, 2, 99]))
     np.testing.assert_allclose(
         x[:, 0], [[1] * 5 + [1, 2, 3, 4, 5], [1] * 3 + [1, 2, 3, 4, 5, 6, 7], [95, 96, 97, 98, 99] + [100] * 5]
     )
@@ -81,16 +86,16 @@ def test_the_band_pass_is_scipys_and_delays_nothing() -> None:
     [step] = filters.parse("bandpass:0.5:40")
     expected = sosfiltfilt(butter(2, (0.5, 40), "bandpass", fs=360, output="sos"), signal, axis=1, padlen=360)
     np.testing.assert_allclose(step(signal, 360), expected)
-    x = Recipe.of(filter="baseline+bandpass:0.5:40").rows(ecg(), 360, PEAKS)
+    x = rows(Recipe.of(filter="baseline+bandpass:0.5:40"), ecg(), 360, PEAKS)
     assert (np.abs(x[:, 0, 40:60].argmax(1) - 10) <= 1).all()
 
 
 def test_filters_run_in_the_order_given() -> None:
     signal = ecg()
     one, two = filters.parse("baseline+bandpass:1:30")
-    expected = Recipe.of(rate=360).rows(two(one(signal, 360), 360), 360, PEAKS)
+    expected = rows(Recipe.of(rate=360), two(one(signal, 360), 360), 360, PEAKS)
     np.testing.assert_array_equal(
-        Recipe.of(rate=360, filter="baseline+bandpass:1:30").rows(signal, 360, PEAKS), expected
+        rows(Recipe.of(rate=360, filter="baseline+bandpass:1:30"), signal, 360, PEAKS), expected
     )
     assert filters.parse("none") == []
 
@@ -98,22 +103,22 @@ def test_filters_run_in_the_order_given() -> None:
 @pytest.mark.parametrize("normalise", NORMALISATIONS)
 def test_normalised_rows_do_not_depend_on_the_leads_gain_and_offset(normalise: str) -> None:
     recipe = Recipe.of(normalise=normalise)
-    x, other = (recipe.rows(signal, 360, PEAKS) for signal in (ecg(), 3 * ecg() - 2))
+    x, other = (rows(recipe, signal, 360, PEAKS) for signal in (ecg(), 3 * ecg() - 2))
     assert np.allclose(x, other, atol=1e-4) == (normalise != "none")
-    assert np.isfinite(recipe.rows(np.full((1, 1440), 1.235), 360, PEAKS)).all()
+    assert np.isfinite(rows(recipe, np.full((1, 1440), 1.235), 360, PEAKS)).all()
 
 
 def test_normalisation_by_record_and_by_beat_is_what_it_says() -> None:
-    beat = Recipe.of(normalise="beat").rows(ecg(2), 360, PEAKS)
+    beat = rows(Recipe.of(normalise="beat"), ecg(2), 360, PEAKS)
     np.testing.assert_allclose(beat.mean(2), 0, atol=1e-5)
     np.testing.assert_allclose(beat.std(2), 1, atol=1e-5)
-    plain, record = (Recipe.of(normalise=how, rate=360).rows(ecg(), 360, PEAKS) for how in ("none", "record"))
+    plain, record = (rows(Recipe.of(normalise=how, rate=360), ecg(), 360, PEAKS) for how in ("none", "record"))
     low, middle, high = np.percentile(ecg(), [25, 50, 75])
     np.testing.assert_allclose(record, (plain - middle) / (high - low), rtol=1e-3, atol=1e-3)
-    window = Recipe.of(normalise="typical", rate=360).rows(ecg(), 360, PEAKS)
+    window = rows(Recipe.of(normalise="typical", rate=360), ecg(), 360, PEAKS)
     middle = np.median(plain[usual_beats(PEAKS)], 0)
     np.testing.assert_allclose(window, (plain - middle) / np.ptp(middle, axis=1), rtol=1e-4, atol=1e-4)
-    flat = Recipe.of(normalise="beat").rows(np.full((1, 1440), 1.235), 360, PEAKS)
+    flat = rows(Recipe.of(normalise="beat"), np.full((1, 1440), 1.235), 360, PEAKS)
     assert not flat.any()
 
 
@@ -154,4 +159,4 @@ def test_a_choice_that_makes_no_rows_is_a_usage_error_in_one_line(asked: dict, s
 
 def test_a_band_above_half_the_recordings_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="200 Hz is not below half the recording's 360 Hz"):
-        Recipe.of(filter="bandpass:0.5:200").rows(ecg(), 360, PEAKS)
+        rows(Recipe.of(filter="bandpass:0.5:200"), ecg(), 360, PEAKS)

@@ -16,7 +16,6 @@ from loaders.synthetic import twelve_lead as synth
 from toolbox.ecg import rpeaks
 from toolbox.errors import UsageError
 
-SIDES = ("train", "val", "test")
 CLASSES = ("AFIB", "GSVT", "SB", "SR")
 
 

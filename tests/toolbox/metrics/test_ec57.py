@@ -28,7 +28,6 @@ PUBLISHED = np.array(
 matrices_of_records = arrays(
     np.int64, st.tuples(st.integers(2, 12), st.just(5), st.just(5)), elements=st.integers(0, 40)
 )
-pooled_shares = ["accuracy", *(f"{of} {part}" for of in ("SVEB", "VEB", *CLASSES) for part in ec57.PARTS)]
 
 
 def rows(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:

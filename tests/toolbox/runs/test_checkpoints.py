@@ -16,8 +16,6 @@ from toolbox.errors import CheckpointError, ResourceError
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RunFolder
 
-CPU = torch.device("cpu")
-
 
 def state(epoch: int = 3, **more: Any) -> dict[str, Any]:
     model = {"w": torch.arange(40.0) + epoch}
