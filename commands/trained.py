@@ -207,4 +207,4 @@ def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
 
 
 def _shown(value: Any) -> str:
-    return "its default" if value is None else str(value)
+    return "none" if value is None else str(value)

@@ -52,6 +52,7 @@ from helpers.kaggle import write_beats
 from loaders import DATASETS, augment
 from toolbox import terminal
 from toolbox.tasks import detect
+from toolbox.training.samplers import SAMPLERS
 
 RUN = "synth_cnn1d_3_1"
 RESUMED = ("--model-name", "cnn1d_3", "--no-figures", "--resume", "latest")
@@ -65,7 +66,19 @@ def test_without_arguments_the_three_lines_that_people_need_are_shown() -> None:
 
 
 def test_lists_are_printed_to_stdout() -> None:
-    assert carried_out("--list", "datasets").out.split() == list(DATASETS)
+    title, *rows = carried_out("--list", "datasets").out.splitlines()
+    assert (title.split()[0], [row.split()[0] for row in rows]) == ("name", [*DATASETS])
+    assert carried_out("--list", "samplers").out.split() == [*SAMPLERS]
+
+
+def test_a_collapsed_network_is_a_warning(root: Path) -> None:
+    flags = (*SHORT, "--root-dir", root, "--epochs", "1", "--lr", "1e-9")
+    assert "the network has collapsed: one class for" in carried_out(*flags).err
+
+
+def test_a_word_without_a_flag_is_named() -> None:
+    ended = carried_out("synth")
+    assert (ended.code, "'synth' follows no flag" in ended.err) == (2, True)
 
 
 DETECT = "--dataset synth --task detect"

@@ -115,7 +115,7 @@ def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array
 
     def statistic(weights: Array) -> dict[str, Array]:
         matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
-        loss = np.array([row_loss @ weight / weight.sum() for weight in weights])
+        loss = ratio(np.array([row_loss @ weight for weight in weights]), weights.sum(1))
         values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
         return {name: values[name] for name in METRICS}
 
