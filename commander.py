@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import args
-import commands  # noqa: F401 (the import adds the flags of datasets)
+import commands
 from toolbox import terminal
 from toolbox.errors import UsageError, program
 from toolbox.terminal import StopRequest
@@ -42,15 +42,8 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     if not (given.get("test") or given.get("explain")):  # these two read config.json first
         given = args.without_unused(given)
     flags = args.resolve(given)
-    if flags.list in ("models", "datasets"):  # tables, without an import of torch
-        import loaders
-        import models
-
-        sys.stdout.write(f"{(models if flags.list == 'models' else loaders).table()}\n")
-    elif flags.list is not None:
-        from commands import choices
-
-        sys.stdout.write("\n".join(choices.names(flags.list)) + "\n")
+    if flags.list is not None:
+        sys.stdout.write(f"{commands.listed(flags.list)}\n")
     elif flags.download or flags.explore or flags.export_charts:
         from commands import data
 
