@@ -5,15 +5,18 @@ The import of this package adds the datasets' own flags to `args.FLAGS`.
 
 import args
 import loaders
-import models
 
 args.add_flags(loaders.own_flags())
 
 
 def listed(what: str) -> str:
     """The text of --list `what`: tables of models and datasets, which need no torch, or names."""
-    if what in ("models", "datasets"):
-        return (models if what == "models" else loaders).table()
+    if what == "datasets":
+        return loaders.table()
+    if what == "models":
+        import models
+
+        return models.table()
     from commands import choices
 
     return "\n".join(choices.names(what))
