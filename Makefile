@@ -11,6 +11,8 @@ FAST := loaders/families/test_beats loaders/families/test_labels \
 	toolbox/runs/test_predictions toolbox/tasks/test_classify toolbox/tasks/test_detect \
 	toolbox/test_errors toolbox/test_files toolbox/test_outputs toolbox/training/test_losses \
 	toolbox/training/test_optimizers
+# Python compiles the modules that it imports; to compile all of them is half of the time.
+INSTALL := .venv/bin/python -m pip install --no-compile
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit
@@ -47,9 +49,9 @@ audit: .venv/ready-dev ## ask a public database for known weaknesses of the inst
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt $(EXTRAS)
-	.venv/bin/python -m pip install $(addprefix -r ,requirements-dev.txt $(EXTRAS))
+	$(INSTALL) $(addprefix -r ,requirements-dev.txt $(EXTRAS))
 	touch $@
