@@ -197,9 +197,9 @@ def test_beats_of_a_recording_read_in_blocks_are_cut_as_those_of_the_whole(
     monkeypatch.setattr(row_forms, "AROUND_S", 20)
     how = row_forms.form_of("mitdb", BeatOptions(**options))
     parts = [x for x, _ in row_forms.rows(how, [lead], peaks)]
-    whole = Recipe.of(**options).rows(lead.read(0, lead.samples)[None], RATE_HZ, peaks)
-    signal = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ)
-    p_waves = beat_features.p_wave_rows(signal, how.rate_hz, how.places(peaks, RATE_HZ))
+    signal, places = how.prepared(lead.read(0, lead.samples)[None], RATE_HZ), how.places(peaks, RATE_HZ)
+    whole = Recipe.of(**options).normalised(signal, places)
+    p_waves = beat_features.p_wave_rows(signal, how.rate_hz, places)
     numbers = beat_features.numbers(beat_features.ALL, peaks / RATE_HZ, p_waves)
     assert np.median(np.abs(row_forms.features(beat_features.ALL, how, [lead], peaks) - numbers), axis=0).max() < 1e-3
     off, most = np.abs(np.concatenate(parts) - whole), np.abs(whole).max()
