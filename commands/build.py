@@ -25,7 +25,7 @@ from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
 from toolbox.runs.exposure import Exposure
-from toolbox.runs.folder import RunFolder
+from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.tasks import Classify, Detect, Task, mode
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
@@ -234,7 +234,7 @@ def dividing(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _warn_of_leak(flags: Flags, data: Data, source: RunFolder) -> None:
     """Warn if the run of the weights split the same data differently, so it may have trained on rows kept here."""
     try:
-        config = source.read_json("config.json")
+        config = source.read_json(CONFIG)
         there, same = dividing(config["flags"]), config["data"]["checksum"] == data.checksum
     except (CheckpointError, LookupError, TypeError):
         return

@@ -23,7 +23,7 @@ from toolbox.flags import Flags, words
 from toolbox.metrics import ec57, intervals
 from toolbox.reports import tables
 from toolbox.reports.tables import shown, signed
-from toolbox.runs.folder import RunFolder
+from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
@@ -61,7 +61,7 @@ def load(run: RunFolder) -> Tested:
     if not (run / METRICS).exists():
         what = f"{run.path.name} has no test of its present weights: {METRICS} is missing"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
-    config, values, path = run.read_json("config.json"), run.read_json(METRICS), run / PREDICTIONS
+    config, values, path = run.read_json(CONFIG), run.read_json(METRICS), run / PREDICTIONS
     if why := schema.misfit({"config": config, "metrics": values}, READ):
         what = f"the run's files are unusable: {why}"
         raise CheckpointError(what, where=str(run.path), hint="--test again")

@@ -26,7 +26,7 @@ from toolbox.outputs import safe_name
 from toolbox.reports import plots, tables
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
-from toolbox.runs.folder import RESULTS, RunFolder
+from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
 from toolbox.training.recorders import LOSSES, Board, StepLosses
@@ -65,7 +65,7 @@ def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, board: Board | 
     """Test the best weights at the end of a training."""
     path = run.checkpoint("best")
     checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-    return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json("config.json")))
+    return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json(CONFIG)))
 
 
 def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str:
@@ -146,7 +146,7 @@ def _report(
     exposure: Exposure | None,
 ) -> dict[str, Any]:
     """Test with files in `folder`; results, and the values fixed on validation, go into the folder `results_at`."""
-    data, task, config = trainer.data, trainer.task, run.read_json("config.json")
+    data, task, config = trainer.data, trainer.task, run.read_json(CONFIG)
     short = "" if not data.whole else "a short run" if config["flags"].get("short_run") else "a short test"
     title = f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
     title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")

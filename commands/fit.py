@@ -17,7 +17,7 @@ from toolbox.flags import Flags
 from toolbox.reports import plots
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import KEPT
-from toolbox.runs.folder import HISTORY, RunFolder
+from toolbox.runs.folder import CONFIG, HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 from toolbox.training import optimizers
@@ -51,7 +51,7 @@ def start(
     if claimed:
         claimed(run)
     with run.locked(), devices.enough_memory(flags.batch_size):
-        run.write_json("config.json", build.describe(flags, typed, trainer) | source)
+        run.write_json(CONFIG, build.describe(flags, typed, trainer) | source)
         build.remember(flags, run, data)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # makes the run resumable
         rows = (len(data.train), len(data.val))
@@ -97,7 +97,7 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
         log.warning("%s after epoch %d", what, trainer.epoch)
     if reinitialise:  # the reinitialised optimizer and its flags are saved together
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)
-    run.write_json("config.json", _config(trained, trainer, differences))
+    run.write_json(CONFIG, _config(trained, trainer, differences))
     run.write_json(HISTORY, trainer.history)  # a kill between a checkpoint and its line here loses the line
     trainer.losses.save(run / LOSSES)
 

@@ -19,12 +19,12 @@ from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
-from toolbox.runs.folder import HISTORY, RunFolder, versions
+from toolbox.runs.folder import CONFIG, HISTORY, RunFolder, versions
 from trainer import Trainer
 
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # The form of a config.json, without its flags: only the parts that are read.
-CONFIG = {
+FORM = {
     "flags": {"optimizer": str, "epochs": schema.Count(1)},
     "given?": [str],
     "data": {
@@ -101,7 +101,7 @@ class TrainedRun:
             }
         except KeyError as error:
             what = f"config.json lacks {error} of the data"
-            raise CheckpointError(what, where=str(self.run / "config.json"), hint=MEND) from error
+            raise CheckpointError(what, where=str(self.run / CONFIG), hint=MEND) from error
         return DataSpec(**values)
 
     def check_unchanged(self) -> None:
@@ -185,8 +185,8 @@ def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[
 
 def read_config(run: RunFolder) -> dict[str, Any]:
     """The run's config.json. Raises CheckpointError for missing parts or unusable flags."""
-    config = run.read_json("config.json")
-    what = schema.misfit(config, CONFIG)
+    config = run.read_json(CONFIG)
+    what = schema.misfit(config, FORM)
     if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
         config["flags"]["confusion_video"] = "gif"
     what = what or "; ".join(args.misfits(config["flags"]))
@@ -196,7 +196,7 @@ def read_config(run: RunFolder) -> dict[str, Any]:
     except UsageError as error:
         what = error.what
     if what:
-        raise CheckpointError(f"config.json: {what}", where=str(run / "config.json"), hint=MEND)
+        raise CheckpointError(f"config.json: {what}", where=str(run / CONFIG), hint=MEND)
     return config
 
 

@@ -157,8 +157,8 @@ def sharing(which: Indices, rows: int) -> str:
 
 DRAWS = 256  # random orders of the patients, to take the best
 LEAST_SHARE = 1e-3  # of the beats, for a class to count
-# The largest multiple of the fraction that may validate; the weight of that size against the share of one class.
-MOST, SIZE_COUNTS = (2.0, 3.0)
+MOST_OF_PART = 2.0  # the largest validation split, as a multiple of the requested fraction
+SIZE_COUNTS = 3.0  # weight of its size against the share of one class
 NEARLY_0 = 1e-3  # so that a share of 0 has a logarithm
 
 
@@ -190,7 +190,7 @@ def part(counts: Indices, fraction: float, seed: int) -> Indices:
     held = counts[drawn].cumsum(1)[:, :-1]  # (D, P - 1, K), of the first 1, 2, ... persons
     share, size = held / total, held.sum(2) / total.sum()
     lacking = ((share == 0) | (share == 1)) @ (counts > 0).sum(0)
-    too_many = (size > MOST * fraction) & (np.arange(len(counts) - 1) > 0)
+    too_many = (size > MOST_OF_PART * fraction) & (np.arange(len(counts) - 1) > 0)
     off = np.abs(np.log((share + NEARLY_0) / fraction)).sum(2) + SIZE_COUNTS * np.abs(np.log(size / fraction))
     draw, last = np.unravel_index(np.lexsort((off.ravel(), lacking.ravel(), too_many.ravel()))[0], off.shape)
     return drawn[draw, : last + 1]

@@ -82,7 +82,7 @@ class Detect:
         self.classes, self.normal = tuple(classes), tuple(classes).index(normal)
         self.row_loss = pick("criterion", losses.RECONSTRUCTION, criterion)
         self.monitor = pick("monitor", {"loss": "loss", LAST: LAST}, monitor)
-        self.threshold, self.baseline = parse(threshold), baseline
+        self.threshold_of, self.baseline = parse(threshold), baseline
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -116,13 +116,13 @@ class Detect:
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
         """The threshold, from the errors of the validation rows, which are normal."""
-        return self.threshold(val.loss)
+        return self.threshold_of(val.loss)
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics at the threshold, of the network and of the baseline; report and figures."""
         data, train, threshold = tested.data, tested.train, tested.fixed["threshold"]
         score = baselines.BASELINES[self.baseline](_flat(train))
-        baseline = (self.baseline, score(_flat(data.test)), self.threshold(score(_flat(data.val)))["threshold"])
+        baseline = (self.baseline, score(_flat(data.test)), self.threshold_of(score(_flat(data.val)))["threshold"])
         facts = {"normal": self.normal, "spec": data.spec, "title": tested.title}
         test, remarks = (tested.folder, tested.predictions), tested.remarks
         values = write(*test, tested.fixed, baseline=baseline, remarks=remarks, **facts)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import checkpoints
-from toolbox.runs.folder import BEST, RunFolder
+from toolbox.runs.folder import BEST, CONFIG, RunFolder
 
 IMAGENET = "imagenet"  # in place of a run: the published weights of a network
 HEAD = "head."
@@ -66,7 +66,7 @@ def _difference(own: Tensor, other: Tensor | None) -> str:
 def _classes(run: Path) -> list[str] | None:
     """The classes of the checkpoint's run; None if unknown."""
     try:
-        return list(RunFolder(run).read_json("config.json")["data"]["classes"])
+        return list(RunFolder(run).read_json(CONFIG)["data"]["classes"])
     except (CheckpointError, LookupError, TypeError):
         return None
 
