@@ -178,7 +178,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def lock(handle: int, work: str) -> bool:
-    """Lock an open folder; true if it had to wait for another process, which does the `work`."""
+    """Lock an open folder; true if it had to wait for another process, which does the `work`.
+
+    The lock is on the folder itself: no lock file stays behind in a user's folder, or keeps it from being removed.
+    """
     with suppress(OSError):  # a file system without locks
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
