@@ -26,7 +26,7 @@ train: .venv/ready ## set up and train; make train ARGS="--model-name cnn1d_3 --
 test: lint types ## set up and run all checks and tests
 	$(PYTEST) --durations=10
 
-test-fast: .venv/ready-dev ## run a minute of the tests, before every commit
+test-fast: .venv/ready-dev ## run the quick tests, before every commit
 	.venv/bin/python -m pytest -n 2 $(FAST:%=tests/%.py)
 
 lint: .venv/ready-dev ## check style and format, change nothing

@@ -170,7 +170,8 @@ def _report(
     values = task.report(tested)
     if not flags.no_figures:
         _draw_losses(run, folder, title)
-    best = trainer.best_epoch or trainer.epoch  # `_test` refuses a run without a best epoch
+    if (best := trainer.best_epoch) is None:
+        raise ValueError("a run without a best epoch is not tested")
     results = {
         "best_epoch": best,
         "split_rule": data.spec.split_rule,

@@ -42,8 +42,7 @@ from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
-# Without --dataset, the run is searched in these datasets.
-# The datasets with runs that can classify recordings, in the order of the search for a run.
+# Without --dataset, the run is searched in these datasets, in this order.
 AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.cut_from_recordings()))
 DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
