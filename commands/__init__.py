@@ -1,11 +1,14 @@
 """The commands of the commander, one file a command. They turn flags into objects.
 
-The import of this package adds the datasets' own flags to `args.FLAGS`.
+The import of this package adds the flags of the datasets to `args.FLAGS`.
 """
 
 import args
 import loaders
+from loaders.declaration import OPTION_FLAGS
 
+for group in OPTION_FLAGS:
+    args.add_flags(group.flags, group.title, before="charts")
 args.add_flags(loaders.own_flags())
 
 

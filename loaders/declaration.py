@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox.flags import Flag
+from toolbox.flags import DATA, Flag, Group, between
 
 if TYPE_CHECKING:
     from loaders.splits import Holdout
@@ -145,6 +145,44 @@ class ChartOptions:
     style: str | None = None
 
 
+# The flags of options that only recordings and strips have.
+# fmt: off
+OPTION_FLAGS = (
+    Group("recordings (mitdb, synth_patients, chapman, synth_rhythms)", (
+        Flag("--leads", DATA, "leads, one channel each, | between alternatives: MLII,V1|V5 (default MLII, of "
+             "twelve-lead records all); with --predict leads of the recording, -NAME for an inverted one",
+             metavar="L,L", family="beats twelve_lead", tags="recording", elsewhere="lead channel channels"),
+        Flag("--window", DATA, "start and end of a beat in s around the R peak (default --window=-0.4,0.8)",
+             metavar="S,S", family="beats"),
+        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500)", type=float,
+             metavar="HZ", check=between(10, 1000), family="beats twelve_lead",
+             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+        Flag("--filter", DATA, "none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +",
+             metavar="F", family="beats twelve_lead"),
+        Flag("--normalise", DATA, "none (default; mV), record (median and IQR of the lead), beat (mean 0, sd 1) or "
+             "typical (minus the record's typical beat); of strips and twelve-lead records none, record or center "
+             "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead"),
+        Flag("--rr-features", DATA, "RR intervals and their ratios as features next to the signal; they look one beat "
+             "ahead", type=bool, family="beats", task="classify"),
+        Flag("--p-waves", DATA, "similarity of the P wave to earlier P waves, as features next to the signal",
+             type=bool, family="beats", task="classify"),
+        Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
+             "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
+             path="file or name", family="beats twelve_lead"),
+    ), rare=True),
+    Group("strips, labelled as a whole (cinc2017, synth_strips)", (
+        Flag("--drop-labels", DATA, "labels of the records to leave out", metavar="L,L", family="strips"),
+        Flag("--rename-labels", DATA, "classes of the labels, several may become one: N:NO,O:NO", metavar="L:NEW,...",
+             family="strips"),
+        Flag("--polarity", DATA, "upright (default; records with downward QRS are inverted), or recorded",
+             metavar="HOW", family="strips"),
+        Flag("--crops", DATA, "samples of a crop, and crops of a record of class C in an epoch (default 3000, one)",
+             metavar="T:C=N,...", family="strips"),
+        Flag("--resample", DATA, "standard deviation of the rate that a training crop is resampled to, 0 for none "
+             "(default 10)", type=float, metavar="HZ", check=between(0, 50), family="strips", view="signal"),
+    ), rare=True),
+)
+# fmt: on
 # The options of each family: a field has the name and, where it is not None, the type of a flag.
 FAMILIES: dict[str, type[Options]] = {
     "rows": Options,

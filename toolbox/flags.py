@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -228,10 +228,10 @@ class Declarations:
     def parser(self) -> "Parser":
         return Parser(self)
 
-    def extended(self, extra: Iterable[Flag], title: str = "datasets and plug-ins") -> "Declarations":
-        """These flags and the `extra` flags of datasets or plug-ins."""
-        added = Group(title, tuple(extra), rare=True)
-        return Declarations(self.program, self.description, self.epilog, (*self.groups, added))
+    def extended(self, added: Group, *, before: str = "") -> "Declarations":
+        """These flags and the group `added`, which stands before the group titled `before`, else at the end."""
+        at = next((place for place, group in enumerate(self.groups) if group.title == before), len(self.groups))
+        return Declarations(self.program, self.description, self.epilog, (*self.groups[:at], added, *self.groups[at:]))
 
     def names(self, tag: str = "", *, family: str = "", **facts: Any) -> tuple[str, ...]:
         """The names of the flags with this tag, dataset family and facts, in order of declaration."""
