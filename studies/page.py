@@ -109,10 +109,10 @@ def write(ledger: Ledger, rows: Sequence[Row], table: Sequence[Row], *, axes: Se
     states = [row["state"] for row in rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     head, *lines = [line[1:] for line in table_lines(table, axes, metric)]
-    pages.save_library(ledger.path)
     pages.save(
         ledger.path / "index.html",
         "study.html",
+        library=ledger.path,
         title=f"study {ledger.path.name}",
         facts=[f"{len(table)} configurations, {len(rows)} runs: {counted}.", *remarks(rows, metric)],
         head=head,

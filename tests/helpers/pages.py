@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,33 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 
 
-def in_browser(page: Path, script: str) -> Any:
-    """What `script`, the body of a function, returns once the page has loaded, in a window of 1400 x 900."""
-    hook = f"<script>document.body.dataset.answer = JSON.stringify((() => {{ {script} }})());</script></body>"
+# Collects the errors of a page from its first line on; runs a script half a second after the page has loaded.
+FAULTS = """<script>
+window.faults = [];
+addEventListener("error", event => faults.push(event.message ?? `cannot load ${event.target.src}`), true);
+addEventListener("unhandledrejection", event => faults.push(`${event.reason}`));
+addEventListener("securitypolicyviolation", event => faults.push(`${event.violatedDirective} ${event.blockedURI}`));
+const report = console.error;
+console.error = (...words) => { faults.push(words.join(" ")); report(...words); };
+</script>"""
+ANSWER = """<script>
+addEventListener("load", () => setTimeout(async () => {
+  const found = await (async () => { SCRIPT })();
+  document.body.dataset.answer = JSON.stringify([faults, found ?? null]);
+}, 500));
+</script></body>"""
+
+
+def in_browser(page: Path, script: str, *, size: str = "1400,900") -> Any:
+    """The value of `script`, the body of an async function, once the page has loaded; the page has no error."""
     hooked = page.with_name("hooked.html")
-    hooked.write_text(page.read_text().replace("</body>", hook))
+    text = page.read_text().replace('<meta charset="utf-8">', f'<meta charset="utf-8">{FAULTS}', 1)
+    hooked.write_text(text.replace("</body>", ANSWER.replace("SCRIPT", script)))
     where = f"--user-data-dir={page.parent / 'browser'}"
-    command = [BROWSER, *FLAGS, "--disable-sync", where, "--window-size=1400,900", "--dump-dom", hooked.as_uri()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    found = re.search('data-answer="([^"]*)"', ended.stdout)
-    assert found, f"{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
-    return json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    command = [BROWSER, *FLAGS, "--disable-sync", where, f"--window-size={size}", "--virtual-time-budget=20000"]
+    ended = subprocess.run([*command, "--dump-dom", hooked.as_uri()], capture_output=True, text=True, timeout=900)
+    answer = re.search('data-answer="([^"]*)"', ended.stdout)
+    assert answer, f"{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
+    faults, found = json.loads(unescape(answer[1]))
+    assert faults == []
+    return found

@@ -233,7 +233,7 @@ def test_the_figure_has_a_panel_for_each_cost_with_the_front_of_validation(tmp_p
     low, high = figure.layout.yaxis.range
     assert -0.1 < low < high < 1.1
     text = page_of(ledger).read_text()
-    assert text.count("Score against cost") == 1
+    assert text.count("<h2>Score against cost</h2>") == 1
     assert "multiply-accumulates of a row" in text
     table = table_of(ledger, "loss")
     for row, loss in zip(table, (3.0, 7.0, 1.0), strict=True):

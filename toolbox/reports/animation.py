@@ -137,7 +137,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
         sliders=[_slider(names, below)],
         updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )
-    pages.save_figure(path, figure, title=title, auto_play=False)
+    pages.save_figure(path, figure, title=title)
 
 
 def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":

@@ -179,7 +179,7 @@ def explore(
     pictures = [(name, text, f"{name}.html") for name, text in PICTURES.items() if name != "augmentations"]
     pictures += [("augmentations", PICTURES["augmentations"], "augmentations.png")] if augmented else []
     page, about = folder / "index.html", _facts(spec, counts.sum(1), x.shape[-1])
-    pages.save(page, "dataset.html", title=spec.name, closed=CLOSED, about=about, pictures=pictures)
+    pages.save(page, "dataset.html", title=spec.name, closed=CLOSED, about=about, pictures=pictures, beside=True)
     return page
 
 

@@ -1,15 +1,17 @@
 """HTML pages from the folder `templates`: `save(path, "recordings.html", title=..., ...)`.
 
 Every value is escaped, for HTML and for control characters (`toolbox.plain.escaped`), unless it is markup. A template
-extends base.html (loads nothing) or figures.html (plotly; its library lies in the page's folder), and fills
-the blocks `style`, `content` and, rarely, `body`. Both know `notice` and `library`, and the filters `plotly` and
-`picture`; parts.html has the macros `table` and `facts`.
+extends base.html and fills its blocks `style`, `content` and, rarely, `body`; tables of the class "sortable" sort. A
+page loads nothing, but for plotly's library if it has figures: one file for all pages of a root, or a part of the page.
+parts.html has the macros `table`, `facts` and `figure`; `picture` makes a PNG a part of the page.
 """
 
+import os
 from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from toolbox import files, plain
 
@@ -19,26 +21,45 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "plotly.min.js"
+INLINE = Path()  # in place of the folder of the library: the page holds it
 
 
-def save(path: Path, template: str, **values: Any) -> None:
-    """Write the page, whole or not at all; iterators among the values are read part by part."""
-    parts = _environment().get_template(template).generate(values)
+def save(path: Path, template: str, *, library: Path | None = None, **values: Any) -> None:
+    """Write the page, whole or not at all; iterators among the values are read part by part.
+
+    A page with figures names the folder `library` of plotly's library, which is written there unless it exists, or
+    INLINE. Raises ResourceError.
+    """
+    parts = _environment().get_template(template).generate(values, library=library and _script(path, library))
     files.write_whole(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
 
 
-def save_figure(path: Path, figure: "Figure", *, title: str, auto_play: bool = True) -> None:
-    """Write one plotly figure as a page, and the library into its folder."""
-    save_library(path.parent)
-    save(path, "figures.html", title=title.partition("\n")[0], figures={"": figure}, auto_play=auto_play)
+def save_figure(path: Path, figure: "Figure", *, title: str, library: Path | None = None) -> None:
+    """Write one plotly figure as a page; the library lies in its folder unless `library` names another one."""
+    values = {"title": title.partition("\n")[0], "figures": {"": figure}}
+    save(path, "figures.html", library=library or path.parent, **values)
 
 
-def save_library(folder: Path) -> None:
-    """Write plotly's library into `folder`, unless it exists; pages there load it."""
-    if not (folder / LIBRARY).exists():
-        from plotly.offline import get_plotlyjs
+def _script(path: Path, folder: Path) -> Any:
+    """The library for the page `path`: a relative URL, or its text."""
+    from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
+    if folder == INLINE:
+        from markupsafe import Markup
+
+        return {"text": Markup(get_plotlyjs())}
+    if not _is_version(folder / LIBRARY, get_plotlyjs_version()):
         files.write_text(folder / LIBRARY, get_plotlyjs())
+    return quote(os.path.relpath(folder / LIBRARY, path.parent).replace(os.sep, "/"))
+
+
+def _is_version(path: Path, version: str) -> bool:
+    """Whether the file is plotly's library of this version, which its first lines state."""
+    try:
+        with path.open("rb") as file:
+            return f"v{version}\n".encode() in file.read(200)
+    except OSError:
+        return False
 
 
 @cache
@@ -54,16 +75,19 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"notice": plain.NOTICE, "library": LIBRARY}
+    environment.globals |= {"notice": plain.NOTICE, "name_of_library": LIBRARY, "library": None, "beside": False}
     environment.filters |= {"plotly": _plotly, "picture": _picture}
     return environment
 
 
-def _plotly(figure: "Figure", auto_play: bool = True) -> Any:
-    """A figure as an HTML element; its page loads the library."""
+def _plotly(figure: "Figure") -> Any:
+    """The JSON of a figure for a script element, without its template: pages draw in their own colours."""
     from markupsafe import Markup
+    from plotly.io import to_json
 
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, auto_play=auto_play))
+    parts = figure.to_plotly_json()
+    parts["layout"].pop("template", None)
+    return Markup(to_json(parts, validate=False).replace("<", "\\u003c"))
 
 
 def _picture(path: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.pages import Page
+from helpers.pages import Page, in_browser, needs_browser
 from toolbox.plain import NOTICE
 from toolbox.reports import pages
 
@@ -19,7 +19,7 @@ def rendered(source: str, **values: object) -> str:
 def test_every_value_is_escaped_and_markup_of_a_macro_is_kept() -> None:
     assert rendered("{{ value }}", value=EVIL) == SEEN
     table = rendered('{% from "parts.html" import table %}{{ table([value], [[value, 1]]) }}', value=EVIL)
-    assert f"<th>{SEEN}</th>" in table
+    assert f'<th scope="col">{SEEN}</th>' in table
     assert f"<td>{SEEN}</td><td>1</td>" in table
 
 
@@ -30,20 +30,59 @@ def test_a_value_that_is_missing_is_an_error() -> None:
         rendered("{{ value }}")
 
 
-def test_a_page_of_a_figure_loads_the_library_beside_it_alone(tmp_path: Path) -> None:
+def test_a_page_of_a_figure_loads_the_library_of_its_folder_or_holds_it(tmp_path: Path) -> None:
     from plotly.graph_objects import Figure
 
-    pages.save_figure(tmp_path / "a.html", Figure(), title=f"{EVIL}")
-    assert Page(tmp_path / "a.html").loaded == ["plotly.min.js"]
-    assert (tmp_path / "plotly.min.js").stat().st_size > 10**6
-    text = (tmp_path / "a.html").read_text()
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    page, alone, library = tmp_path / "runs" / "a" / "a.html", tmp_path / "alone.html", tmp_path / pages.LIBRARY
+    library.write_text("the library of an earlier version")
+    pages.save_figure(page, Figure(), title=EVIL, library=tmp_path)
+    assert Page(page).loaded == ["../../plotly.min.js"]
+    assert library.stat().st_size > 10**6
+    text = page.read_text()
     assert NOTICE in text
     assert "<title>&lt;script&gt;" in text
+    assert len(text) < 10_000
+    pages.save_figure(alone, Figure(), title=EVIL, library=pages.INLINE)
+    assert Page(alone).loaded == []
+    assert alone.stat().st_size > 10**6
 
 
-def test_every_page_but_those_of_figures_forbids_every_request(tmp_path: Path) -> None:
+def test_texts_of_a_figure_cannot_end_its_script(tmp_path: Path) -> None:
+    from plotly.graph_objects import Figure
+
+    pages.save_figure(tmp_path / "a.html", Figure(layout={"title": {"text": "</script><b>"}}), title="a")
+    assert "</script><b>" not in (tmp_path / "a.html").read_text()
+
+
+def test_a_page_without_figures_forbids_every_request(tmp_path: Path) -> None:
     pages.save(tmp_path / "a.html", "base.html", title="a")
     text = (tmp_path / "a.html").read_text()
-    assert "default-src 'none'" in text
+    assert "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\"" in text
     assert text.endswith("</html>\n")
     assert Page(tmp_path / "a.html").loaded == []
+
+
+@needs_browser
+def test_figures_are_drawn_and_tables_sort_in_a_browser(tmp_path: Path) -> None:
+    from plotly.graph_objects import Figure
+
+    source = """{% extends "base.html" %}{% from "parts.html" import figure, table %}
+    {% block content %}{{ figure(drawn, "a line") }}{{ table(["name", "n"], rows, "sortable") }}{% endblock %}"""
+    text = rendered(source, title="a", drawn=Figure().add_scatter(y=[1, 2]), rows=ROWS, library="plotly.min.js")
+    pages.save_figure(tmp_path / "b.html", Figure(), title="b")  # writes the library
+    (tmp_path / "a.html").write_text(text)
+    found = in_browser(tmp_path / "a.html", SORTED)
+    assert found == {"lines": 1, "up": ["b", "c", "a", "d"], "down": ["a", "c", "b", "d"], "sort": "descending"}
+
+
+ROWS = [["a", "1,010"], ["b", "-2.5"], ["c", "9"], ["d", "-"]]
+SORTED = """
+    const names = () => [...document.querySelectorAll("tbody td:first-child")].map(cell => cell.textContent);
+    const button = document.querySelectorAll("th button")[1];
+    const found = {lines: document.querySelectorAll(".js-line").length};
+    button.click();
+    found.up = names();
+    button.click();
+    return {...found, down: names(), sort: button.parentElement.getAttribute("aria-sort")};
+"""

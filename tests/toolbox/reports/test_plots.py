@@ -114,10 +114,6 @@ def test_panels_are_written_as_png_and_as_html_that_reads_without_a_network(tmp_
     text = (tmp_path / "figure.html").read_text()
     assert "a line" in text
     assert text.count(NOTICE) == 1
-    assert b"Plotly" in (tmp_path / "plotly.min.js").read_bytes()
-    (tmp_path / "plotly.min.js").write_text("written before")
-    plots.save_panels([banded()], tmp_path / "figure", columns=1, title="")
-    assert (tmp_path / "plotly.min.js").read_text() == "written before"
 
 
 def test_a_band_is_filled_in_the_colour_of_its_line_between_low_and_high() -> None:
