@@ -43,19 +43,33 @@ console.error = (...words) => { faults.push(words.join(" ")); report(...words); 
 ANSWER = """<script>
 addEventListener("load", () => setTimeout(async () => {
   const found = await (async () => { SCRIPT })();
-  document.body.dataset.answer = JSON.stringify([faults, found ?? null]);
+  const answer = JSON.stringify([faults, found ?? null]);
+  parent === window ? document.body.dataset.answer = answer : parent.postMessage(answer, "*");
 }, 500));
 </script></body>"""
+# A window of chromium is at least 500 pixels wide, a frame is not.
+FRAME = """<body style="margin: 0"><iframe src="hooked.html" style="border: 0; width: {}px; height: 900px"></iframe>
+<script>addEventListener("message", event => document.body.dataset.answer = event.data);</script>"""
 
 
-def in_browser(page: Path, script: str, *, size: str = "1400,900") -> Any:
+def in_browser(page: Path, script: str, *, width: int = 1400) -> Any:
     """The value of `script`, the body of an async function, once the page has loaded; the page has no error."""
-    hooked = page.with_name("hooked.html")
+    opened = hooked = page.with_name("hooked.html")
+    if width < 500:
+        opened = page.with_name("frame.html")
+        opened.write_text(FRAME.format(width))
     text = page.read_text().replace('<meta charset="utf-8">', f'<meta charset="utf-8">{FAULTS}', 1)
     hooked.write_text(text.replace("</body>", ANSWER.replace("SCRIPT", script)))
     where = f"--user-data-dir={page.parent / 'browser'}"
-    command = [BROWSER, *FLAGS, "--disable-sync", where, f"--window-size={size}", "--virtual-time-budget=20000"]
-    ended = subprocess.run([*command, "--dump-dom", hooked.as_uri()], capture_output=True, text=True, timeout=900)
+    command = [
+        BROWSER,
+        *FLAGS,
+        "--disable-sync",
+        where,
+        f"--window-size={max(width, 500)},900",
+        "--virtual-time-budget=20000",
+    ]
+    ended = subprocess.run([*command, "--dump-dom", opened.as_uri()], capture_output=True, text=True, timeout=900)
     answer = re.search('data-answer="([^"]*)"', ended.stdout)
     assert answer, f"{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
     faults, found = json.loads(unescape(answer[1]))

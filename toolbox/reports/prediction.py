@@ -2,12 +2,12 @@
 
 `found` is the summary of a recording (`toolbox.ecg.beat_list.summary`) with its `folder` and, if annotated, its
 `score`; `done` is a list of them. The strip is a page that shows beats on ECG paper, without a network connection: it
-holds the trace as pieces of 16-bit numbers, drawn by a script (templates/strip.html), at a lower rate beyond an hour,
-so that a day takes some 30 MB.
+holds the trace as pieces of packed numbers, drawn by a script (templates/strip.html); beyond an hour at a lower rate
+and in coarser steps, so that a day takes less than 10 MB.
 """
 
 import base64
-import math
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 from itertools import cycle
@@ -34,10 +34,9 @@ TABLE, SCORE = "recording,lead,duration_s,beats,", {"recordings", "detection", "
 OF_PATTERN = ["single", "couplets", "runs", "longest_run_beats", "bigeminy_episodes", "trigeminy_episodes"]
 HEADS = ["class", "burden %", "an hour", "single", "couplets", "runs", "longest", "bigeminy", "trigeminy"]
 LONG_S = 3600
-MOST_HZ, MOST_HZ_LONG = 400, 130
+HZ, HZ_LONG = 400, 96  # of the drawn trace, about
+STEP_MV, STEP_MV_LONG = 0.001, 0.008  # a pixel is 0.025 mV at 10 mm/mV
 PIECE = 2**17  # samples
-STEP_MV = 0.001
-MISSING = -(2**15)
 # Dark enough for letters and distinct with every kind of colour vision: Okabe & Ito's and Tol's, made darker.
 NORMAL = "#44474F"
 COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
@@ -228,15 +227,17 @@ def save_strip(
     classes (M,) of annotated beats, shown below the trace.
     """
     facts, jumps = _facts(summary)
-    most = MOST_HZ_LONG if beats.samples > LONG_S * beats.rate_hz else MOST_HZ
-    every = max(1, math.ceil(beats.rate_hz / most))  # draws one sample of `every`
-    data, pieces = _data(beats, every, reference), _pieces(read, beats.samples, every)
+    hz, step = (HZ_LONG, STEP_MV_LONG) if beats.samples > LONG_S * beats.rate_hz else (HZ, STEP_MV)
+    every = max(1, round(beats.rate_hz / hz))  # draws one sample of `every`
+    if every > 1 or step > STEP_MV:
+        facts.append(("drawn", f"at {number(beats.rate_hz / every)} Hz in steps of {1000 * step:g} µV"))
+    data, pieces = _data(beats, every, reference), _pieces(read, beats.samples, every, step)
     title = f"{beats.record}, lead {beats.lead}"
     pages.save(path, "strip.html", title=title, facts=facts, jumps=jumps, data=data, pieces=pieces)
 
 
-def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
-    """The trace in pieces: 16-bit samples with their scale to mV."""
+def _pieces(read: Reader, samples: int, every: int, step: float) -> Iterator[dict[str, str]]:
+    """The trace in pieces: whole numbers with their scale to mV, in steps of at least `step` mV."""
     around = 4 * every
     for first in range(0, samples, PIECE * every):
         last = min(first + PIECE * every, samples)
@@ -245,7 +246,7 @@ def _pieces(read: Reader, samples: int, every: int) -> Iterator[dict[str, str]]:
         if every > 1:
             signal = _smooth(signal, every)
         keep = slice(first - start, last - start, every)
-        yield _piece(signal[keep], missing[keep])
+        yield _piece(signal[keep], missing[keep], step)
 
 
 def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
@@ -256,11 +257,12 @@ def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
     return oaconvolve(np.pad(signal, 4 * every, mode="edge"), taps, mode="valid")
 
 
-def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_]) -> dict[str, str]:
+def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_], step: float) -> dict[str, str]:
     low, high = float(signal.min()), float(signal.max())
-    zero, step = (low + high) / 2, max(STEP_MV, (high - low) / (2**16 - 4))
-    whole = np.where(missing, MISSING, np.round((signal - zero) / step))
-    return {"step": f"{step:.9g}", "zero": f"{zero:.9g}", "samples": _packed(whole, "<i2")}
+    zero, step = (low + high) / 2, max(step, (high - low) / 2**16)
+    ends = np.flatnonzero(np.diff(missing, prepend=False, append=False)).reshape(-1, 2)
+    whole = np.round((signal - zero) / step)
+    return {"step": f"{step:.9g}", "zero": f"{zero:.9g}", "missing": f"{ends.tolist()}", "samples": _packed(whole)}
 
 
 def _data(beats: Beats, every: int, reference: Reference | None) -> dict[str, Any]:
@@ -285,18 +287,21 @@ def _data(beats: Beats, every: int, reference: Reference | None) -> dict[str, An
         "colours": [next(others) if each else NORMAL for each in marked],
         "marked": marked,
         "gaps": beats.gaps.tolist(),
-        "sample": _packed(beats.sample, "<i4"),
-        "label": _packed(beats.label, "u1"),
-        "scores": _packed(np.round(10_000 * beats.scores), "<u2"),
-        "rr": _packed(beats.rr_s, "<f4"),
-        "refSample": _packed(known, "<i4"),
-        "refLabel": _packed(classes, "u1"),
-        "refOf": _packed(class_of, "<i2"),
+        "sample": _packed(beats.sample),
+        "label": _packed(beats.label),
+        "scores": _packed(np.round(10_000 * beats.scores)),
+        "refSample": _packed(known),
+        "refLabel": _packed(classes),
+        "refOf": _packed(class_of),
     }
 
 
-def _packed(values: NDArray[Any], kind: str) -> str:
-    return base64.b64encode(values.astype(kind).tobytes()).decode()
+def _packed(values: NDArray[Any]) -> str:
+    """Whole numbers as text: differences, 0 -1 1 -2 ... as 0 1 2 3 ..., in four planes of bytes, deflated."""
+    steps = np.diff(values.ravel().astype(np.int64), prepend=0)
+    codes = ((steps << 1) ^ (steps >> 63)).astype("<u4")
+    planes = np.ascontiguousarray(codes.view(np.uint8).reshape(-1, 4).T)
+    return base64.b64encode(zlib.compress(planes.tobytes(), 6)).decode()
 
 
 def _facts(summary: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[str, float]]]:
