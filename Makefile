@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
-EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt
+EXTRAS := requirements-research.txt requirements-vision.txt requirements-explain.txt requirements-docs.txt
 # The quick test files.
 FAST := loaders/families/test_beats loaders/families/test_labels \
 	loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \
@@ -40,8 +40,9 @@ format: .venv/ready-dev ## correct style where that is safe, and format
 types: .venv/ready-dev ## check types
 	.venv/bin/mypy
 
-docs: .venv/ready-dev ## write the generated pages of docs/ from the declarations
+docs: .venv/ready-dev ## write the generated pages of docs/ from the declarations, and all pages as HTML
 	.venv/bin/python docs/generate.py
+	.venv/bin/sphinx-build -q -W -b html docs docs/_build/html
 
 audit: .venv/ready-dev ## ask a public database for known weaknesses of the installed packages
 	.venv/bin/python -m pip install pip-audit
