@@ -78,11 +78,12 @@ def export(given: Mapping[str, Any]) -> None:
 
 
 def opened(folder: Path, given: Mapping[str, Any], *, of_input: Collection[str] = ()) -> tuple[TrainedNetwork, Symbols]:
-    """The network of a folder of --export, and the annotation symbols of its classes.
+    """The network of a folder of --export (or of a file in it), and the annotation symbols of its classes.
 
     Typed flags `of_input` describe the input of the command. Raises CheckpointError for a folder that was edited or
     damaged, UsageError for typed flags that differ from the run's.
     """
+    folder = folder.parent if folder.is_file() else folder
     contract = contracts.read(folder)
     typed = {name: value for name, value in args.without_unused(given).items() if name not in of_input}
     flags, spec = _flags_of(contract, typed, folder), _spec_of(contract)

@@ -58,17 +58,15 @@ class Classifier:
     form: row_forms.RowForm
     symbols: Callable[[], Symbols]
 
-    @torch.inference_mode()
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
-        names = self.network.spec.features
+        names, upright = self.network.spec.features, [np.empty(0, bool)]
         features = torch.from_numpy(row_forms.features(names, self.form, leads, peaks))
-        logits: list[torch.Tensor] = []
-        upright: list[NDArray[np.bool_]] = []
-        for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright):
-            inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if names else [])]
-            logits.append(self.network.outputs(inputs))
-        return self.network.probabilities(logits), np.concatenate([*upright, np.empty(0, bool)])
+        batches = (
+            [torch.from_numpy(x), *([features[first : first + len(x)]] if names else [])]
+            for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright)
+        )
+        return self.network.probabilities(batches), np.concatenate(upright)
 
 
 def _batches(

@@ -2,11 +2,11 @@
 
 trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
 path, state = checkpoints.find(trained.run, trained.which)
-network = trained.network()    # for new rows: probabilities = network.probabilities(network.model(x))
+network = trained.network()    # for new rows: probabilities = network.probabilities([[x]])
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,16 @@ class TrainedNetwork:
     fixed: Mapping[str, Any]
     records: Mapping[str, Collection[str]] | None
 
-    def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Outputs of one batch: rows (B, ...) and, if the network has features, these (B, F)."""
-        return self.model(*(each.to(self.device) for each in inputs))
+    @torch.inference_mode()
+    def probabilities(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
+        """Probabilities (N, K) of batches of rows (B, ...) and, if the network has features, these (B, F).
 
-    def probabilities(self, logits: Sequence[Tensor]) -> NDArray[np.float32]:
-        """Probabilities (N, K) of the logits (B, K) of batches: with decision weights, at the fitted temperature."""
+        With the decision weights, at the fitted temperature.
+        """
         parts = [np.empty((0, len(self.spec.classes)), np.float32)]
-        parts += [decided(each, self.decision).softmax(1).cpu().numpy() for each in logits]
+        for inputs in batches:
+            logits = self.model(*(each.to(self.device) for each in inputs))
+            parts.append(decided(logits, self.decision).softmax(1).cpu().numpy())
         found, temperature = np.concatenate(parts), self.fixed.get("temperature", 1.0)
         return found if temperature == 1 else classification.at_temperature(found, temperature).astype(np.float32)
 

@@ -40,13 +40,14 @@ def as_onnx(model: nn.Module, rows: Rows, name: str) -> bytes:
     import onnx  # noqa: F401 (torch's exporter needs it)
 
     inputs, file = rows(TRACED), io.BytesIO()
+    to: Any = file  # torch's types lack it
     names = INPUTS[: len(inputs)]
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
                 model,
                 tuple(inputs),
-                file,
+                to,
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=list(names),
