@@ -43,7 +43,7 @@ def as_onnx(model: nn.Module, rows: Rows, name: str) -> bytes:
     to: Any = file  # torch's types lack it
     names = INPUTS[: len(inputs)]
     try:
-        with _quiet(), torch.no_grad():
+        with _tracing(), torch.no_grad():
             torch.onnx.export(
                 model,
                 tuple(inputs),
@@ -168,13 +168,18 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch's exporter without its warnings, and without the graph that it prints to stdout where it fails."""
+def _tracing() -> Iterator[None]:
+    """torch's exporter without its warnings, and without the graph that it prints to stdout where it fails.
+
+    The fused attention of evaluation mode has no counterpart in ONNX, so it is off.
+    """
     of_torch: Any = torch._C
-    logs = of_torch._jit_onnx_log
+    logs, fast = of_torch._jit_onnx_log, torch.backends.mha.get_fastpath_enabled()
     of_torch._jit_onnx_log = lambda *_: None
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         of_torch._jit_onnx_log = logs
+        torch.backends.mha.set_fastpath_enabled(fast)
