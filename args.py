@@ -42,6 +42,11 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="infer inference pred"),
         Flag("--explain", COMMAND, "attribution of a trained run's predictions, with checks (--list explainers)",
              metavar="METHOD", choices="explainers", mode=USE),
+        Flag("--export", COMMAND, "folder for other programs from a trained run: its weights as onnx or safetensors, "
+             "input contract, model card", metavar="FORMAT", choices="formats", mode=USE, elsewhere="save-onnx "
+                                                                                                    "to-onnx"),
+        Flag("--cite", COMMAND, "BibTeX of data, network, protocol and program, of a run or of the typed flags",
+             type=bool, mode=USE, elsewhere="citation bibtex"),
         Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",
              metavar="RUN", nargs="+", mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
@@ -68,7 +73,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--dataset", DATA, "dataset (--list datasets) (default ecg, or synth if ecg cannot be downloaded)",
              metavar="NAME", choices="datasets"),
         Flag("--data-file", DATA, "folder, zip or file of the dataset; for ecg also the PhysioNet MIT-BIH zip",
-             metavar="PATH", path="file", family="any", on_resume="free", unused_by="predict",
+             metavar="PATH", path="file", family="any", on_resume="free", unused_by="predict export cite",
              elsewhere="data data-path data-dir dataroot input file csv"),
         Flag("--val-fraction", DATA, "part of the training rows for validation, below 1; with 0 the last epoch counts "
              "as the best", type=float, metavar="F", default=0.1, tags="divides validates",
@@ -94,9 +99,9 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
              elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
         Flag("--bad-rows", DATA, "unusable rows or records: error (default), or drop (default of chapman)",
-             metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="predict"),
+             metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="predict export cite"),
         Flag("--strict-split", DATA, "refuse data in which a test row is also in train or validation (default: count "
-             "such rows)", type=bool, on_resume="free", unused_by="predict"),
+             "such rows)", type=bool, on_resume="free", unused_by="predict export cite"),
         Flag("--num-classes", MODEL, "number of classes to compare with the dataset's", type=int, metavar="K",
              check=COUNT, on_resume="free", elsewhere="classes n-classes nclasses"),
     ), rare=True),
@@ -188,7 +193,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--seed", DATA, "random seed for initial weights, batch order and data split", type=int, metavar="S",
              default=42, check=SEED, tags="batches", elsewhere="random-seed random-state manual-seed rng"),
         Flag("--short-run", MODEL, "a trial of the whole pipeline: 10 batches of an epoch, of validation and of test",
-             type=bool, used_by="export_charts", unused_by="predict explain", tags="batches resets-best-short",
+             type=bool, used_by="export_charts", unused_by="predict explain export cite",
+             tags="batches resets-best-short",
              elsewhere="quick dry-run fast-dev-run debug-run"),
     )),
     Group("detection of anomalies", (
@@ -206,7 +212,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
              metavar="TIME", check=TIME, used_by="predict"),
         Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",
-             type=bool, used_by="predict", tags="output"),
+             type=bool, used_by="predict export cite", tags="output"),
         Flag("--cost", REPORT, "time of the network for one row, and rows per second", type=bool, identifies=False,
              tags="output"),
         Flag("--confusion-video", REPORT, "confusion matrices of all epochs as a gif and a page", metavar="KIND",
@@ -214,14 +220,16 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--no-figures", REPORT, "test without figures; --test draws them later", type=bool, kept=False,
              identifies=False),
     )),
-    Group("options of --predict", (
+    Group("options of --predict and --export", (
+        Flag("--from-export", COMMAND, "folder of --export with the network, in place of a run", metavar="DIR",
+             command="predict", elsewhere="exported model-dir model-file onnx safetensors"),
         Flag("--beats", COMMAND, "where the beats are: detect, or the ending of annotation files, such as atr",
              metavar="HOW", default="detect", command="predict",
              check=Check("detect or the letters of a file's ending", str.isalnum)),
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
              metavar="U", command="predict"),
-        Flag("--out", COMMAND, "output folder (default predict in the run's folder)", metavar="DIR", command="predict",
-             elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
+        Flag("--out", COMMAND, "output folder (default predict, or export/FORMAT, in the run's folder)", metavar="DIR",
+             command="predict export", elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
     ), rare=True),
     Group("options of --explain", (
         Flag("--explain-class", COMMAND, "explained class: predicted, true, or a class by name", metavar="WHAT",
@@ -241,7 +249,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--disable-cuda", MACHINE, "the same as --device cpu", type=bool, tags="batches",
              elsewhere="no-cuda no-gpu cpu"),
         Flag("--workers", MACHINE, "processes that draw charts (0 for one per core), threads that read them", type=int,
-             metavar="N", also=("-j",), default=0, check=between(0, 1024), family="any", unused_by="predict",
+             metavar="N", also=("-j",), default=0, check=between(0, 1024), family="any", unused_by="predict "
+                                                                                                   "export cite",
              elsewhere="num-workers n-workers nworkers n-jobs jobs threads"),
         Flag("--mixed-precision", TRAINING, "training in bfloat16, if the device computes in it", type=bool,
              elsewhere="amp fp16 bf16 half precision"),
@@ -296,7 +305,7 @@ def complaints(typed: Mapping[str, Any]) -> list[str]:
 def _together(typed: Mapping[str, Any]) -> list[str]:
     """Flags of the command that exclude each other."""
     flags = resolve(typed)
-    of_a_run = flags.test or flags.resume or flags.predict or flags.explain
+    of_a_run = flags.test or flags.resume or flags.predict or flags.explain or flags.export or flags.cite
     below = f"must be below --epochs, {flags.epochs}"
     of_another = flags.pretrained not in (None, "imagenet")
     charts = flags.view == "chart" or flags.export_charts or of_a_run  # config.json has the view of an existing run
@@ -307,8 +316,13 @@ def _together(typed: Mapping[str, Any]) -> list[str]:
         (flags.resume and flags.start_epoch and "start_epoch" in typed, _apart("resume", "start_epoch")),
         (flags.disable_cuda and flags.device not in (None, "cpu"), _apart("disable_cuda", "device")),
         (flags.resume and flags.version == "bump", "--version bump makes a new run, --resume takes an existing one"),
-        (flags.override and flags.predict, "--override cannot be combined with --predict"),
-        (flags.override and flags.explain, "--override cannot be combined with --explain"),
+        *(
+            (flags.override and getattr(flags, use.name), f"--override cannot be combined with {use.typed}")
+            for use in FLAGS.commands(typed)
+            if use.mode == USE
+        ),
+        (flags.from_export and flags.version, _apart("from_export", "version")),
+        (flags.from_export and flags.resume, _apart("from_export", "resume")),
         (not of_a_run and flags.version == "latest", "--version latest needs --test or --resume"),
         (flags.val_fold and _typed(flags, "val_fraction"), _apart("val_fold", "val_fraction")),
         *(

@@ -56,6 +56,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         from commands import predict
 
         predict.predict(given)
+    elif flags.export or flags.cite:
+        from commands import export
+
+        (export.export if flags.export else export.cite)(given)
     elif flags.explain:
         from commands import explain
 

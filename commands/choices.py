@@ -16,6 +16,7 @@ from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
 from toolbox.registry import pick
 from toolbox.reports import animation
+from toolbox.runs import exchange
 from toolbox.tasks import LAST, TASKS, detect
 from toolbox.training import baselines, losses, optimizers, samplers, transfer
 
@@ -35,6 +36,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
 SHORT_TABLES: dict[str, Mapping[str, Any]] = {
     "bad rows": BAD_ROWS,
     "balances": samplers.BALANCES,
+    "formats": exchange.FORMATS,
     "films": {"gif": animation.save_confusion_video},
     "parts": transfer.TRAIN,
     "splits": dict.fromkeys(("val", "test")),

@@ -3,13 +3,14 @@
 <folder>/<recording>/    <recording>.pred (WFDB annotations), .csv, .json, .txt, .html
 <folder>/                index.html, summary.csv and, for recordings with annotations, score.json
 
-A `Classifier` has a trained run's network, weights and form of rows, and classifies the beats of any recording.
+The network is a run's, or that of a folder of --export. A `Classifier` has it and the form of its rows, and classifies
+the beats of any recording.
 """
 
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,25 +22,20 @@ import torch
 from numpy.typing import NDArray
 
 import args
-from commands import build, choices
-from commands.trained import TrainedRun
+from commands import build, choices, export
+from commands.trained import TrainedNetwork, TrainedRun
 from loaders.base import DataSpec
 from loaders.families import labels, row_forms
 from loaders.formats import lead_names, recordings, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
-from models import get_model
-from toolbox import devices, files, outputs, schema
+from toolbox import devices, files, outputs
 from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
-from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
+from toolbox.errors import CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
-from toolbox.metrics import classification
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction
-from toolbox.runs import checkpoints
-from toolbox.runs.folder import RunFolder
-from toolbox.tasks import Classify, decided
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is searched in these datasets, in this order.
@@ -48,47 +44,29 @@ DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
 log = logging.getLogger("commander")
 Samples = NDArray[np.int64]
+Symbols = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """The network of a run's `checkpoint` and the form of its rows.
+    """A trained network and the form of its rows: classifies the beats of any recording.
 
-    `records` has the records of training ("train") and validation ("val"), None if config.json lacks them.
+    `symbols` gives the annotation symbols of each class; it may raise the errors of a label map.
     """
 
-    run: RunFolder
-    checkpoint: str
-    epoch: int
-    spec: DataSpec
+    network: TrainedNetwork
     form: row_forms.RowForm
-    model: torch.nn.Module
-    device: torch.device
-    decision: torch.Tensor | None
-    temperature: float
-    label_map: str | None
-    records: dict[str, list[str]] | None
+    symbols: Callable[[], Symbols]
 
-    @torch.inference_mode()
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
-        features = torch.from_numpy(row_forms.features(self.spec.features, self.form, leads, peaks))
-        scores = [np.empty((0, len(self.spec.classes)), np.float32)]
-        upright: list[NDArray[np.bool_]] = []
-        for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright):
-            inputs = [torch.from_numpy(x), *([features[first : first + len(x)]] if self.spec.features else [])]
-            outputs = self.model(*(each.to(self.device) for each in inputs))
-            scores.append(decided(outputs, self.decision).softmax(1).cpu().numpy())
-        probabilities = np.concatenate(scores)
-        if self.temperature != 1:
-            probabilities = classification.at_temperature(probabilities, self.temperature).astype(np.float32)
-        return probabilities, np.concatenate([*upright, np.empty(0, bool)])
-
-    def trained_on(self, record: str) -> str:
-        """Whether the run was trained on a record of this name: a key of `matching.TRAINED_ON`."""
-        if self.records is None:
-            return "unknown"
-        return "yes" if record in self.records["train"] else "epoch" if record in self.records["val"] else "no"
+        names, upright = self.network.spec.features, [np.empty(0, bool)]
+        features = torch.from_numpy(row_forms.features(names, self.form, leads, peaks))
+        batches = (
+            [torch.from_numpy(x), *([features[first : first + len(x)]] if names else [])]
+            for first, x in _batches(row_forms.rows(self.form, leads, peaks), upright)
+        )
+        return self.network.probabilities(batches), np.concatenate(upright)
 
 
 def _batches(
@@ -115,56 +93,29 @@ def load(trained: TrainedRun) -> Classifier:
 
     Raises UsageError for a run of charts or of a detector, or typed flags that differ from the run's, CheckpointError.
     """
-    run, flags, which, spec = trained.run, trained.flags, trained.which, trained.spec
+    flags, spec = trained.flags, trained.spec
     trained.check_unchanged()
+    form = _form(flags, spec, trained.run.path)
+    trained.note_short_run()
+    return Classifier(trained.network(), form, partial(row_forms.symbols_of, spec.name, flags.label_map))
+
+
+def _exported(folder: Path, given: Mapping[str, Any]) -> Classifier:
+    """The classifier of a folder of --export. Raises as `load`."""
+    network, symbols = export.opened(folder, given, of_input=args.FLAGS.names("recording"))
+    return Classifier(network, _form(network.flags, network.spec, folder), lambda: symbols)
+
+
+def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
+    """The form of a run's rows. Raises UsageError for rows that no recording has."""
     if spec.image:
         what = "--predict reads recordings as signals, this run was trained on charts"
-        raise UsageError(what, where=str(run.path), hint="a run that was trained without --view chart")
+        raise UsageError(what, where=str(where), hint="a run that was trained without --view chart")
     form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict needs a classifier, this run was trained with --task detect"
-        raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
-    trained.note_short_run()
-    temperature_file = Classify.fixed_file if which == "best" else f"pred/{which}/{Classify.fixed_file}"
-    if trained.typed.get("calibrate") and not (run / temperature_file).exists():
-        what = "--calibrate needs a fitted temperature, this run has none"
-        raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
-    path, state = checkpoints.find(run, which)
-    device = build.device_of(flags)
-    with devices.enough_memory(PREDICT_ROWS):
-        model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members).to(device).eval()
-    checkpoints.load_weights(model, state["model"], str(path))
-    decision = build.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
-    records = {side: trained.config["data"].get(f"{side}_records") for side in ("train", "val")}
-    return Classifier(
-        run=run,
-        checkpoint=which,
-        epoch=state["epoch"],
-        spec=spec,
-        form=form,
-        model=model,
-        device=device,
-        decision=None if decision is None else decision.to(device),
-        temperature=_temperature(run, temperature_file, which, fitted=flags.calibrate),
-        label_map=flags.label_map,
-        records=None if None in records.values() else records,
-    )
-
-
-def _temperature(run: RunFolder, name: str, which: str, *, fitted: bool) -> float:
-    """The temperature that a test of this checkpoint fitted on validation; 1 without one."""
-    test = f"--test --resume {which} to fit it"
-    if not (run / name).exists():
-        if fitted and which == "best":
-            what = "the temperature is missing, and the run was trained with --calibrate"
-            raise CheckpointError(what, where=str(run / name), hint=test)
-        if fitted:
-            log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
-        return 1.0
-    found = run.read_json(name)
-    if why := schema.misfit(found, {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)}):
-        raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
-    return float(found["temperature"])
+        raise UsageError(what, where=str(where), hint="a run that was trained with --task classify")
+    return form
 
 
 def predict(given: Mapping[str, Any]) -> None:
@@ -172,15 +123,20 @@ def predict(given: Mapping[str, Any]) -> None:
     flags = choices.settle(args.resolve(given))
     lead_names.check_asked(flags.unit)
     paths, failed = _find(flags.predict)
-    trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
-    run, network = trained.run, load(trained)
-    folder = Path(flags.out) if flags.out else run / "predict"
-    log.info("%s, %s checkpoint, of epoch %d", run.path.name, network.checkpoint, network.epoch)
-    with nullcontext() if flags.out else run.locked(), devices.enough_memory(PREDICT_ROWS):
+    run = None
+    if flags.from_export:
+        classifier = _exported(Path(flags.from_export), given)
+    else:
+        trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
+        run, classifier = trained.run, load(trained)
+    network = classifier.network
+    folder = Path(flags.out or network.origin / "predict")
+    log.info("%s, %s checkpoint, of epoch %d", network.run, network.checkpoint, network.epoch)
+    with nullcontext() if flags.out or not run else run.locked(), devices.enough_memory(PREDICT_ROWS):
         index, places = _claims(folder, paths)
-        done = _each(network, paths, places, flags, failed)
+        done = _each(classifier, paths, places, flags, failed)
         index.take()
-        title = f"Beats classified by {run.path.name}, {network.checkpoint} checkpoint"
+        title = f"Beats classified by {network.run}, {network.checkpoint} checkpoint"
         classes, rule = network.spec.classes, network.spec.split_rule
         values = prediction.write(folder, done, failed, classes=classes, title=title, rule=rule)
     sys.stdout.write(f"{prediction.table(done, classes)}\n{json.dumps(files.finite(values))}\n")
@@ -210,34 +166,36 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    network: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
+    classifier: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """Write the files of each usable recording; returns their summaries."""
     done, start_s = [], seconds(getattr(flags, "from"))
     for path, place in zip(paths, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
-            lead, beats, doubts = _classified(network, recording, flags)
+            lead, beats, doubts = _classified(classifier, recording, flags)
             recording = recording.timed_as(lead)
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
-        done.append(_write(network, recording, lead, beats, place, how=flags.beats, doubts=doubts, start_s=start_s))
+        done.append(_write(classifier, recording, lead, beats, place, how=flags.beats, doubts=doubts, start_s=start_s))
     return done
 
 
-def _classified(network: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
+def _classified(classifier: Classifier, recording: Recording, flags: Flags) -> tuple[Lead, Beats, list[str]]:
     """The lead of the beats, the classified beats, and warnings about them."""
-    leads = leads_of(recording, network.spec.leads, flags.leads, unit=flags.unit)
+    spec = classifier.network.spec
+    leads = leads_of(recording, spec.leads, flags.leads, unit=flags.unit)
     lead = leads[0]
-    doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts), *_uncompared(network, recording)]
+    doubts = [*recording.doubts, *(doubt for each in leads for doubt in each.doubts)]
+    doubts += _uncompared(classifier, recording)
     found, where = flags.beats == DETECT, str(recording.path)
     if found:
         peaks = rpeaks.detect(lead.read, lead.samples, lead.rate_hz, where=where)
     else:
         peaks, beyond = _annotated(recording, lead, flags.beats)
         doubts += beyond
-    scores, upright = network.scores(leads, peaks)
+    scores, upright = classifier.scores(leads, peaks)
     if not len(peaks):
         doubts.append(f"no beat was found in lead {lead.name} of {recording.name}")
     elif found and rpeaks.is_noise(lead.read, lead.samples, lead.rate_hz):
@@ -249,7 +207,7 @@ def _classified(network: Classifier, recording: Recording, flags: Flags) -> tupl
         log.warning("%s", doubt)
     label = scores.argmax(1) if len(peaks) else np.empty(0, np.int64)
     timed = (lead.name, lead.rate_hz, lead.samples)
-    beats = Beats(recording.name, *timed, network.spec.classes, peaks, label, scores, lead.gaps, recording.start)
+    beats = Beats(recording.name, *timed, spec.classes, peaks, label, scores, lead.gaps, recording.start)
     return lead, beats, doubts
 
 
@@ -266,7 +224,7 @@ def _annotated(recording: Recording, lead: Lead, ending: str) -> tuple[Samples, 
 
 
 def _write(
-    network: Classifier,
+    classifier: Classifier,
     recording: Recording,
     lead: Lead,
     beats: Beats,
@@ -278,11 +236,12 @@ def _write(
 ) -> dict[str, Any]:
     """Write the files of one recording into its `place`, scored from `start_s` on; returns its summary."""
     place.take()
+    network = classifier.network
     written = {path.suffix: path for path in map(place.folder.joinpath, place.names)}
     found = beat_list.summary(beats) | {
         "folder": place.within,
         "page": written[".html"].name,
-        "run": network.run.path.name,
+        "run": network.run,
         "checkpoint": network.checkpoint,
         "epoch": network.epoch,
         "beats_by": how,
@@ -291,7 +250,7 @@ def _write(
     }
     by = f"classified by {found['run']}, {network.checkpoint} checkpoint, of epoch {network.epoch}"
     remarks, shown = [f"{by}; beats: {how}", *doubts], None
-    if reference := _reference(network, recording):
+    if reference := _reference(classifier, recording):
         at, label, flutter = reference
         start = round(start_s * beats.rate_hz)
         score = matching.score(beats, at, label, given=how != DETECT, flutter=flutter, start=start)
@@ -307,7 +266,7 @@ def _write(
     return found
 
 
-def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
+def _reference(classifier: Classifier, recording: Recording) -> tuple[Samples, Samples | None, Samples] | None:
     """Annotated beats: samples (M,), classes (M,), -1 for an unknown class, and flutter (E, 2); None without beats."""
     if recording.reference is None:
         return None
@@ -316,17 +275,17 @@ def _reference(network: Classifier, recording: Recording) -> tuple[Samples, Samp
     if not is_beat.any():
         return None
     try:
-        label = row_forms.classes_of(network.spec.name, annotated[is_beat], network.spec.classes, network.label_map)
+        label = row_forms.classes_of(classifier.symbols(), annotated[is_beat], classifier.network.spec.classes)
     except CommanderError:
         label = None  # _uncompared gives the reason
     return (at[is_beat].astype(np.int64), label, labels.flutter(annotated, at.astype(np.int64), recording.samples))
 
 
-def _uncompared(network: Classifier, recording: Recording) -> list[str]:
+def _uncompared(classifier: Classifier, recording: Recording) -> list[str]:
     """A warning if the run's classes of a recording's annotations are unknown."""
     try:
         if recording.reference:
-            row_forms.classes_of(network.spec.name, recording.reference[0], network.spec.classes, network.label_map)
+            row_forms.classes_of(classifier.symbols(), recording.reference[0], classifier.network.spec.classes)
     except CommanderError as error:
         return [f"the classes of {recording.name} are not compared with its annotations: {error}"]
     return []

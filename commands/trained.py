@@ -1,26 +1,35 @@
-"""An existing run: folder, configuration, flags, and their differences from the typed flags.
+"""An existing run: folder, configuration, flags, and their differences from the typed flags; and its network.
 
 trained = TrainedRun.open({"dataset": "synth", "test": True, "resume": "best"})
 path, state = checkpoints.find(trained.run, trained.which)
+network = trained.network()    # for new rows: probabilities = network.probabilities([[x]])
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 import args
 from commands import build, choices
 from loaders import base
 from loaders.base import Data, DataSpec
-from toolbox import schema
+from models import get_model
+from toolbox import devices, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
+from toolbox.metrics import classification
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder, versions
-from trainer import Trainer
+from toolbox.tasks import TASKS, decided
+from trainer import PREDICT_ROWS, Trainer
 
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
 # The form of a config.json, without its flags: only the parts that are read.
@@ -42,8 +51,54 @@ FORM = {
     "pretrained?": dict,
     "imported?": dict,
 }
+# What validation fixes, by task.
+FIXED: dict[str, dict[str, Any]] = {
+    "classify": {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)},
+    "detect": {"threshold": schema.Number(), "rule": str},
+}
 MEND = "mend the file, or another --version"
 log = logging.getLogger("commander")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with trained weights, for new rows: of a run's checkpoint, or of a folder of --export.
+
+    `flags` are the run's, `fixed` has the temperature or the threshold that validation fixed, if any; `records` the
+    names of the records of training ("train") and validation ("val"), None if they are not known. `origin` is the
+    folder that it was loaded from.
+    """
+
+    origin: Path
+    run: str
+    checkpoint: str
+    epoch: int
+    spec: DataSpec
+    flags: Flags
+    model: nn.Module
+    device: torch.device
+    decision: Tensor | None
+    fixed: Mapping[str, Any]
+    records: Mapping[str, Collection[str]] | None
+
+    @torch.inference_mode()
+    def probabilities(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
+        """Probabilities (N, K) of batches of rows (B, ...) and, if the network has features, these (B, F).
+
+        With the decision weights, at the fitted temperature.
+        """
+        parts = [np.empty((0, len(self.spec.classes)), np.float32)]
+        for inputs in batches:
+            logits = self.model(*(each.to(self.device) for each in inputs))
+            parts.append(decided(logits, self.decision).softmax(1).cpu().numpy())
+        found, temperature = np.concatenate(parts), self.fixed.get("temperature", 1.0)
+        return found if temperature == 1 else classification.at_temperature(found, temperature).astype(np.float32)
+
+    def trained_on(self, record: str) -> str:
+        """Whether the run was trained on a record of this name: a key of `matching.TRAINED_ON`."""
+        if self.records is None:
+            return "unknown"
+        return "yes" if record in self.records["train"] else "epoch" if record in self.records["val"] else "no"
 
 
 @dataclass(frozen=True)
@@ -106,13 +161,33 @@ class TrainedRun:
 
     def check_unchanged(self) -> None:
         """Raise a UsageError if a typed flag differs from the run's, for commands that cannot change a run."""
-        for name, (before, now) in self.differences.items():
-            if name == "deterministic":  # of the machine, not of the run
-                continue
-            what = f"{args.flag_name(name)} is {_shown(now)}, the run was trained with {_shown(before)}"
-            raise UsageError(what, where=str(self.run.path), hint="leave it out, or another --version")
+        check_same(self.differences, where=self.run.path, other="--version")
         data = self.config["data"]
         build.check_classes(self.flags, data.get("name", ""), data.get("classes", ()))
+
+    def network(self) -> TrainedNetwork:
+        """The network of the checkpoint `which`, on the device of the flags. Raises CheckpointError."""
+        run, flags, spec = self.run, self.flags, self.spec
+        if self.typed.get("calibrate") and not (run / fixed_file(self.which, flags.task)).exists():
+            what = "--calibrate needs a fitted temperature, this run has none"
+            raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
+        path, state = checkpoints.find(run, self.which)
+        model, device = built(flags, spec)
+        checkpoints.load_weights(model, state["model"], str(path))
+        records = {side: self.config["data"].get(f"{side}_records") for side in ("train", "val")}
+        return TrainedNetwork(
+            origin=run.path,
+            run=run.path.name,
+            checkpoint=self.which,
+            epoch=state["epoch"],
+            spec=spec,
+            flags=flags,
+            model=model,
+            device=device,
+            decision=decision_weights(flags, spec, device),
+            fixed=fixed_by_validation(run, self.which, flags),
+            records=None if None in records.values() else records,
+        )
 
     def permit(self, differences: Mapping[str, list[Any]]) -> None:
         """Raise a UsageError for differences without --override, and for other initial weights."""
@@ -175,6 +250,54 @@ class TrainedRun:
         data = data if differences else self.ruled(data)
         reinitialise = reinitialise or overridden or "imported" in self.config
         return flags, self.restored(flags, data, path, state, reinitialise=reinitialise), overridden
+
+
+def check_same(differences: Mapping[str, list[Any]], *, where: Path, other: str) -> None:
+    """Raise a UsageError for a typed flag that differs from the run's; the flag `other` names another run."""
+    for name, (before, now) in differences.items():
+        if name != "deterministic":  # of the machine, not of the run
+            what = f"{args.flag_name(name)} is {_shown(now)}, the run was trained with {_shown(before)}"
+            raise UsageError(what, where=str(where), hint=f"leave it out, or another {other}")
+
+
+def built(flags: Flags, spec: DataSpec) -> tuple[nn.Module, torch.device]:
+    """The network of the flags in evaluation mode, with any weights, and its device."""
+    device = build.device_of(flags)
+    with devices.enough_memory(PREDICT_ROWS):
+        model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
+        return model.to(device).eval(), device
+
+
+def decision_weights(flags: Flags, spec: DataSpec, device: torch.device) -> Tensor | None:
+    """The decision weights (K,) of the flags on the device, None without them."""
+    weights = build.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
+    return None if weights is None else weights.to(device)
+
+
+def fixed_file(which: str, task: str) -> str:
+    """The file of a run with the values that validation fixed for the checkpoint `which`."""
+    name = TASKS[task].fixed_file
+    return name if which == "best" else f"pred/{which}/{name}"
+
+
+def fixed_by_validation(run: RunFolder, which: str, flags: Flags) -> dict[str, Any]:
+    """The temperature or threshold that a test of the checkpoint `which` fixed on validation rows; {} without one.
+
+    Raises CheckpointError if the temperature of a run with --calibrate is missing, or the file is no such file.
+    """
+    name = fixed_file(which, flags.task)
+    test = f"--test --resume {which} to fit it"
+    if not (run / name).exists():
+        if flags.calibrate and which == "best":
+            what = "the temperature is missing, and the run was trained with --calibrate"
+            raise CheckpointError(what, where=str(run / name), hint=test)
+        if flags.calibrate:
+            log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
+        return {}
+    found = run.read_json(name)
+    if why := schema.misfit(found, FIXED[flags.task]):
+        raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
+    return {key: found[key] for key in (*FIXED[flags.task], "validation_rows") if key in found}
 
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:

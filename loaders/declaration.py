@@ -62,12 +62,13 @@ class Files:
 @dataclass(frozen=True)
 class Cohort:
     """The patients of a database: the records of a published split, its description, and the record that identifies
-    the `person` of further records."""
+    the `person` of further records. `cites` as in `Dataset`."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
     words: str
     person: Mapping[str, str] = field(default_factory=dict)
+    cites: tuple[str, ...] = ()
 
 
 def _of_sides(default: Any) -> Any:
@@ -205,7 +206,8 @@ class Dataset:
     `row_form` names the cut around an R peak (`row_forms.FORMS`), `symbol_map` the annotation symbols of the classes
     (`row_forms.SYMBOLS`); recordings can be classified with both only. `cohort` is the published split by patient,
     `scored` are the classes of the publisher's score. `lowest` is the number of the first class in a table with
-    numbers. A dataset that `finds_normal` divides the rows of the normal class itself (`Request.normal_class`).
+    numbers. A dataset that `finds_normal` divides the rows of the normal class itself (`Request.normal_class`). `cites`
+    are its publications: keys of `toolbox/reports/references.bib`, or BibTeX entries.
     """
 
     target: str | Callable[..., Any]
@@ -231,6 +233,7 @@ class Dataset:
     finds_normal: bool = False
     without: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    cites: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """MODULE:CLASS below this package, called with `first`, the DataSpec and `sizes`; `parameters` for five classes."""
+    """MODULE:CLASS below this package, called with `first`, the DataSpec and `sizes`; `parameters` for five classes.
+
+    `cites` are its publications: keys of `toolbox/reports/references.bib`, or BibTeX entries.
+    """
 
     target: str
     about: str
@@ -40,6 +43,7 @@ class Network:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classify"
     view: str = "signal"
+    cites: tuple[str, ...] = ()
 
     @property
     def build(self) -> "Callable[..., nn.Module]":
@@ -56,33 +60,37 @@ class Network:
 
 
 def _recurrent(about: str, parameters: int, **sizes: Any) -> Network:
-    return Network("signals.recurrent:Recurrent", about, parameters, sizes=sizes)
+    cites = ("hochreiter1997",) if sizes["kind"] == "lstm" else ("cho2014",)
+    return Network("signals.recurrent:Recurrent", about, parameters, sizes=sizes, cites=cites)
 
 
-def _vision(name: str, about: str, parameters: int) -> Network:
-    return Network("charts.vision:Vision", about, parameters, first=(name,), view="chart")
+def _vision(name: str, about: str, parameters: int, cited: str) -> Network:
+    cites = (cited, "torchvision2016")
+    return Network("charts.vision:Vision", about, parameters, first=(name,), view="chart", cites=cites)
 
 
-def _detector(target: str, about: str, parameters: int) -> Network:
-    return Network(f"signals.autoencoder:{target}", about, parameters, task="detect")
+def _detector(target: str, about: str, parameters: int, *cites: str) -> Network:
+    return Network(f"signals.autoencoder:{target}", about, parameters, task="detect", cites=cites)
 
 
-RESNET, XRESNET, FORMER = "signals.resnet1d:ResNet1d", "signals.resnet1d:XResNet1d", "signals.ecgformer:ECGFormer"
-INCEPTION = "signals.inception1d:Inception1d"
+_resnet = partial(Network, "signals.resnet1d:ResNet1d", cites=("he2016",))
+_xresnet = partial(Network, "signals.resnet1d:XResNet1d", cites=("he2019", "strodthoff2021"))
+_former = partial(Network, "signals.ecgformer:ECGFormer", cites=("vaswani2017", "dosovitskiy2021"))
+_inception = partial(Network, "signals.inception1d:Inception1d", cites=("fawaz2020",))
 _ONE, _TWO, _NARROW, _WIDE = (1, 1, 1, 1), (2, 2, 2, 2), (32, 32, 32, 32), (32, 64, 128, 254)
 
 # fmt: off
 CLASSIFIERS = {
-    "cnn1d_3": Network("signals.cnn1d:CNN1d", "two convolutions and a linear layer", 4_789),
-    "resnet1d_10": Network(RESNET, "residual network, four groups of one block, width 32", 45_381,
+    "cnn1d_3": Network("signals.cnn1d:CNN1d", "two convolutions and a linear layer", 4_789, cites=("lecun1998",)),
+    "resnet1d_10": _resnet("residual network, four groups of one block, width 32", 45_381,
                            sizes={"blocks": _ONE, "widths": _NARROW}),
-    "resnet1d_18": Network(RESNET, "residual network, four groups of two blocks, width 32", 87_109,
+    "resnet1d_18": _resnet("residual network, four groups of two blocks, width 32", 87_109,
                            sizes={"blocks": _TWO, "widths": _NARROW}),
-    "resnet1d_v2": Network(RESNET, "residual network, two blocks a group, widths 32 to 254", 1_560_059,
+    "resnet1d_v2": _resnet("residual network, two blocks a group, widths 32 to 254", 1_560_059,
                            sizes={"blocks": _TWO, "widths": _WIDE}),
-    "resnet1d_v2_10": Network(RESNET, "residual network, one block a group, widths 32 to 254", 696_991,
+    "resnet1d_v2_10": _resnet("residual network, one block a group, widths 32 to 254", 696_991,
                               sizes={"blocks": _ONE, "widths": _WIDE}),
-    "resnet1d_v2_18": Network(RESNET, "the same as resnet1d_v2", 1_560_059, sizes={"blocks": _TWO, "widths": _WIDE}),
+    "resnet1d_v2_18": _resnet("the same as resnet1d_v2", 1_560_059, sizes={"blocks": _TWO, "widths": _WIDE}),
     "lstm_1": _recurrent("LSTM over samples, padding masked", 41_705, kind="lstm", layers=1),
     "lstm_2": _recurrent("LSTM over samples, two layers", 122_505, kind="lstm", layers=2),
     "lstm_3": _recurrent("LSTM over samples, three layers", 203_305, kind="lstm", layers=3),
@@ -92,36 +100,39 @@ CLASSIFIERS = {
     "lstm_1_flat": _recurrent("LSTM fed one step with all samples", 116_105, kind="lstm", layers=1, flat=True),
     "lstm_2_flat": _recurrent("the same with two layers", 196_905, kind="lstm", layers=2, flat=True),
     "lstm_3_flat": _recurrent("the same with three layers", 277_705, kind="lstm", layers=3, flat=True),
-    "inception1d": Network(INCEPTION, "InceptionTime: convolutions of three lengths in parallel, six modules", 405_381),
-    "inception1d_small": Network(INCEPTION, "InceptionTime, three modules of 8 filters", 5_973,
-                                 sizes={"filters": 8, "depth": 3, "kernels": (19, 9, 5), "bottleneck": 8}),
-    "xresnet1d_10": Network(XRESNET, "residual network with a stem of three convolutions, one block a group", 345_045,
-                            sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
-    "xresnet1d_18": Network(XRESNET, "the same, narrower, with two blocks a group", 202_965,
-                            sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
-    "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677),
-    "ecgformer": Network(FORMER, "transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
+    "inception1d": _inception("InceptionTime: convolutions of three lengths in parallel, six modules", 405_381),
+    "inception1d_small": _inception("InceptionTime, three modules of 8 filters", 5_973,
+                                    sizes={"filters": 8, "depth": 3, "kernels": (19, 9, 5), "bottleneck": 8}),
+    "xresnet1d_10": _xresnet("residual network with a stem of three convolutions, one block a group", 345_045,
+                             sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
+    "xresnet1d_18": _xresnet("the same, narrower, with two blocks a group", 202_965,
+                             sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
+    "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677,
+                             cites=("he2016", "he2016identity")),
+    "ecgformer": _former("transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
                          sizes={"width": 192, "layers": 6, "heads": 8}),
-    "ecgformer_small": Network(FORMER, "transformer, four layers of width 96 (for a GPU)", 475_877,
+    "ecgformer_small": _former("transformer, four layers of width 96 (for a GPU)", 475_877,
                                sizes={"width": 96, "layers": 4, "heads": 6}),
-    "ecgformer_tiny": Network(FORMER, "transformer, three layers of width 48, three samples a token", 90_917,
+    "ecgformer_tiny": _former("transformer, three layers of width 48, three samples a token", 90_917,
                               sizes={"width": 48, "layers": 3, "heads": 4, "patch": 3}),
-    "ecgformer_patch": Network(FORMER, "transformer, four layers of width 96, eleven samples a token", 460_517,
+    "ecgformer_patch": _former("transformer, four layers of width 96, eleven samples a token", 460_517,
                                sizes={"width": 96, "layers": 4, "heads": 6, "patch": 11}),
-    "resnet18": _vision("resnet18", "residual network of 18 layers", 11_179_077),
-    "resnet50": _vision("resnet50", "residual network of 50 layers, with bottlenecks", 23_518_277),
-    "mobilenet_v3_small": _vision("mobilenet_v3_small", "small and fast, for CPUs", 1_522_981),
-    "mobilenet_v3_large": _vision("mobilenet_v3_large", "fast, for CPUs", 4_208_437),
-    "efficientnet_b0": _vision("efficientnet_b0", "scaled convolutions, smallest", 4_013_953),
-    "efficientnet_b3": _vision("efficientnet_b3", "scaled convolutions, larger", 10_703_917),
-    "convnext_tiny": _vision("convnext_tiny", "convolutions arranged as in a transformer", 27_823_973),
-    "convnext_base": _vision("convnext_base", "the same, larger", 87_571_589),
-    "vit_b_16": _vision("vit_b_16", "transformer over squares of 16 x 16 pixels", 85_802_501),
+    "resnet18": _vision("resnet18", "residual network of 18 layers", 11_179_077, "he2016"),
+    "resnet50": _vision("resnet50", "residual network of 50 layers, with bottlenecks", 23_518_277, "he2016"),
+    "mobilenet_v3_small": _vision("mobilenet_v3_small", "small and fast, for CPUs", 1_522_981, "howard2019"),
+    "mobilenet_v3_large": _vision("mobilenet_v3_large", "fast, for CPUs", 4_208_437, "howard2019"),
+    "efficientnet_b0": _vision("efficientnet_b0", "scaled convolutions, smallest", 4_013_953, "tan2019"),
+    "efficientnet_b3": _vision("efficientnet_b3", "scaled convolutions, larger", 10_703_917, "tan2019"),
+    "convnext_tiny": _vision("convnext_tiny", "convolutions arranged as in a transformer", 27_823_973, "liu2022"),
+    "convnext_base": _vision("convnext_base", "the same, larger", 87_571_589, "liu2022"),
+    "vit_b_16": _vision("vit_b_16", "transformer over squares of 16 x 16 pixels", 85_802_501, "dosovitskiy2021"),
 }
 AUTOENCODERS = {
-    "lstm_ae": _detector("LSTMAutoencoder", "LSTM autoencoder, the last of 64 hidden states repeated", 249_473),
-    "conv_ae": _detector("ConvAutoencoder", "denoising convolutional autoencoder, code of 8 values", 62_665),
-    "linear_ae": _detector("LinearAutoencoder", "denoising linear autoencoder, code of 8 values", 3_187),
+    "lstm_ae": _detector("LSTMAutoencoder", "LSTM autoencoder, the last of 64 hidden states "
+                                            "repeated", 249_473, "srivastava2015"),
+    "conv_ae": _detector("ConvAutoencoder", "denoising convolutional autoencoder, code of 8 values", 62_665,
+                         "vincent2010"),
+    "linear_ae": _detector("LinearAutoencoder", "denoising linear autoencoder, code of 8 values", 3_187, "vincent2010"),
 }
 # fmt: on
 MODELS = CLASSIFIERS | AUTOENCODERS

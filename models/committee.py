@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CITES = ("lakshminarayanan2017",)
+
 
 class Committee(nn.Module):
     """Inputs (B, ...) -> logits (B, K): the log of the members' mean probabilities (deep ensembles, arXiv 1612.01474).

@@ -51,7 +51,11 @@ EXCLUSIVE = {
     "--explore --predict 100.hea": ("--predict", "--explore"),
     "--compare one other --explore": ("--explore", "--compare"),
     "--start-epoch 5 --epochs 5": ("--start-epoch is 5", "--epochs, 5"),
-    "--out x": ("--out goes with --predict",),
+    "--out x": ("--out goes with --predict or --export",),
+    "--test --from-export x": ("--from-export goes with --predict",),
+    "--predict r --from-export x --version 2": ("--from-export", "--version"),
+    "--predict r --from-export x --resume best": ("--from-export", "--resume"),
+    "--export onnx --override": ("--override cannot be combined with --export",),
     "--test --beats atr": ("--beats goes with --predict",),
     "--compare one other --records 1": ("--records goes with --explain",),
     "--predict r --beats ../x": ("--beats is ../x",),
@@ -64,7 +68,8 @@ def test_flags_that_exclude_each_other_or_need_another_command_are_one_complaint
     assert all(words in complaint for words in EXCLUSIVE[typed])
 
 
-TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "test": True, "download": True, "explore": True}
+TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "export": "onnx"}
+TYPED |= dict.fromkeys(("test", "download", "explore", "cite"), True)
 
 
 @pytest.mark.parametrize(("one", "other"), [*combinations(COMMANDS, 2)])
@@ -95,11 +100,12 @@ WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_cla
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
 WHICH_RUN = {"version", "resume", "override", "short_run"}
 OF_EXPLAIN = {"explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
-OF_ONE_COMMAND = {"test_on", "beats", "unit", "out"} | OF_EXPLAIN
+OF_ONE_COMMAND = {"test_on", "beats", "unit", "out", "from_export"} | OF_EXPLAIN
 KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK,
 WHAT_IS_JUDGED,
          WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
 EVERY = set().union(*KINDS)
+OF_THE_DATA = {"data_file", "bad_rows", "strict_split", "short_run", "workers"}
 IGNORED = {
     "list": EVERY - KINDS[0],
     "download": EVERY - KINDS[0] - WHICH_ROWS,
@@ -107,8 +113,9 @@ IGNORED = {
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},
     "compare": EVERY - KINDS[0] - {"macro_over"},
     "test": HOW_WEIGHTS_COME_ABOUT,
-    "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"}
-    | {"data_file", "bad_rows", "strict_split", "short_run", "workers"},
+    "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA,
+    "export": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
+    "cite": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
     "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},
 }  # fmt: skip
 
@@ -146,7 +153,7 @@ def test_training_and_resuming_ignore_nothing() -> None:
             assert args.needed(given) == given, name
 
 
-@pytest.mark.parametrize("mode", ["test", "predict", "explain"])
+@pytest.mark.parametrize("mode", ["test", "predict", "explain", "export", "cite"])
 def test_an_existing_run_is_used_where_the_line_of_its_training_asked_for_a_new_one(mode: str) -> None:
     command = {mode: TYPED.get(mode, "x")}
     assert args.needed(command | {"version": "bump"}) == command
@@ -186,6 +193,9 @@ KEPT = [
     "--predict 100.hea --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --leads II --out x",
     "--predict 100.csv --dataset mitdb --model-name cnn1d_3 --rate-hz 250 --unit 200/mV",
     "--compare one other --macro-over N,S --root-dir x --debug",
+    "--predict 100.hea --from-export x --out y --leads II",
+    "--export onnx --dataset mitdb --model-name cnn1d_3 --version 2 --resume best --calibrate --out x",
+    "--cite --dataset mitdb --model-name cnn1d_3 --split random --members 3 --pretrained imagenet",
     "--explain saliency --dataset synth --data-file x --records 1",
     "--test --cost --calibrate --no-figures --macro-over N,S --confusion-video --tensorboard",
     "--download --dataset ecg --model-name cnn1d_3",

@@ -29,7 +29,7 @@ INLINE = [
 COMMANDS = [*SHELL, *(words for _, words in INLINE if re.match(r"python (commander|research)\.py .*--", words))]
 OF_OTHERS = {"--nthreads"}  # flags of other programs
 BANNED = ("begun anew", "is told", "goes on", "those that", "nobody", "somebody", "is no better than who")
-NO_FILES = {"mine.py"}
+NO_FILES = {"mine.py", "model_card.md"}  # of a user, of an export
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 

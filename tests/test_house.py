@@ -38,6 +38,7 @@ LITERALS = {
     "args.py": "the declarations",
     "commands/trained.py": "the form of config.json",
     "commands/evaluate.py": "parts of results.json",
+    "commands/export.py": "parts of contract.json, and facts of the data",
     "loaders/charts/rows.py": "facts of a chart store",
     "loaders/datasets/table": "names of splits, and of the arrays of an NPZ",
     "studies/cells.py": "the values with which no rows validate",

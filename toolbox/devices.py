@@ -95,11 +95,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
+def own_version() -> str:
+    """The version of the program."""
+    project = ROOT / "pyproject.toml"  # next to the scripts; an installed package has metadata instead
+    return (
+        tomllib.loads(project.read_text("utf-8"))["project"]["version"] if project.exists() else version(DISTRIBUTION)
+    )
+
+
 def version_info() -> str:
     """Versions of the program, Python and the libraries, and the commit, one per line."""
-    project = ROOT / "pyproject.toml"  # next to the scripts; an installed package has metadata instead
-    own = tomllib.loads(project.read_text("utf-8"))["project"]["version"] if project.exists() else version(DISTRIBUTION)
-    found = {DISTRIBUTION: own, **versions(), "commit": commit() or "not known, no git repository of the program"}
+    found = {
+        DISTRIBUTION: own_version(),
+        **versions(),
+        "commit": commit() or "not known, no git repository of the program",
+    }
     return "".join(f"{name} {value}\n" for name, value in found.items())
 
 

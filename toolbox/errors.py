@@ -24,6 +24,7 @@ TABLES = ("loaders/__init__.py", "models/__init__.py")  # a user adds names to t
 EXTRAS = {
     **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "research"),
     **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "vision"),
+    **dict.fromkeys(("onnx", "onnxruntime", "safetensors"), "export"),
     "captum": "explain",
 }
 

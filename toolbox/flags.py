@@ -138,7 +138,7 @@ class Flag:
     task: str = ""  # the only task that uses it
     view: str = ""  # the only view that uses it
     mode: str | None = None  # of a command: LOOK, TEST, USE, or "" for neither data nor run
-    command: str = ""  # the only command it goes with
+    command: str = ""  # the only commands it goes with
     used_by: str = ""  # commands that use it, in addition to those of its kind
     unused_by: str = ""  # commands of its kind that do not
     used_with: str = ""  # typed flags of a test or use that depend on it
@@ -250,10 +250,7 @@ class Declarations:
         return vars(self.parser.parse_args(argv))
 
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
-        """The value of every flag: typed, else stored by the run, else the default. Paths become Paths.
-
-        Stored paths are relative to --root-dir, so that both can be moved together.
-        """
+        """Every flag: typed, else stored by the run, else the default. Stored paths are relative to --root-dir."""
         known = self.by_name
         kept = {name: value for name, value in (stored or {}).items() if name in known and known[name].kept}
         values = {**self.defaults, **kept, **typed}
@@ -271,8 +268,11 @@ class Declarations:
     def complaints(self, typed: Mapping[str, Any]) -> list[str]:
         """The fault of each invalid typed value, with flag and range. Touches no disk and no device."""
         wrong = [self.by_name[name].complaint(value) for name, value in typed.items()]
-        lone = [flag for flag in self if flag.command and flag.name in typed and not typed.get(flag.command)]
-        return [text for text in wrong if text] + [f"{flag.typed} goes with {flag_name(flag.command)}" for flag in lone]
+        of = {flag.typed: flag.command.split() for flag in self if flag.command and flag.name in typed}
+        wrong += [
+            f"{one} goes with --{' or --'.join(any_of)}" for one, any_of in of.items() if not typed.keys() & any_of
+        ]
+        return [text for text in wrong if text]
 
     def commands(self, typed: Mapping[str, Any]) -> list[Flag]:
         """The typed commands; none means training a new or resumed run."""

@@ -92,6 +92,11 @@ def parse(split: str | None, fold: int | None = None) -> Protocol:
     return Protocol(name, argument, fold)
 
 
+def cites(split: str | None, cohort: Cohort) -> tuple[str, ...]:
+    """The publications of the protocol of --split: of the cohort's split, if it is a published one or a part of it."""
+    return cohort.cites if SPLITS[parse(split).name].published else ()
+
+
 def divide(
     protocol: Protocol,
     record: NDArray[np.str_],

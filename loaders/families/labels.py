@@ -32,6 +32,8 @@ BEATS = "NLRBAaJSVrFejnE/fQ?"  # the annotations that are a beat; RR intervals a
 # Checksums depend on this order; RARE symbols, which MIT-BIH does not have, enter them only if they occur.
 AAMI = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
 RARE = "Bnr?"
+AAMI_MAPS = ("aami", "aami-s")
+CITES = ("ec57",)  # of the AAMI classes, and of figures by patient
 IMPORTANCE = {"N": 1.0, "S": 2.0, "V": 2.0, "F": 2.0, "Q": 0.5}
 EACH_SYMBOL = {symbol: symbol for symbol in BEATS}
 # By name, the symbols of each class.

@@ -11,7 +11,7 @@ Classes as in ANSI/AAMI EC57.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -203,15 +203,16 @@ def cut_from_recordings() -> list[str]:
     return [name for name, each in DATASETS.items() if each.row_form and each.symbol_map]
 
 
-def classes_of(
-    dataset: str, annotated: Iterable[str], classes: Sequence[str], map_name: str | None
-) -> NDArray[np.int64]:
-    """The number in `classes` (N,) of each annotated symbol (N,) in `dataset`, -1 without a class.
+def symbols_of(dataset: str, map_name: str | None) -> Mapping[str, Sequence[str]]:
+    """The annotation symbols of each class of a run on `dataset`. Raises the errors of `labels.label_map`."""
+    return label_map(map_name).classes if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
 
-    Raises the errors of `labels.label_map`.
-    """
-    own = label_map(map_name).classes if map_name else SYMBOLS[DATASETS[dataset].symbol_map]
-    numbers = {symbol: classes.index(name) for name, members in own.items() if name in classes for symbol in members}
+
+def classes_of(
+    symbols: Mapping[str, Sequence[str]], annotated: Iterable[str], classes: Sequence[str]
+) -> NDArray[np.int64]:
+    """The number in `classes` (N,) of each annotated symbol (N,) by the `symbols` of each class, -1 without a class."""
+    numbers = {each: classes.index(name) for name, members in symbols.items() if name in classes for each in members}
     return np.array([numbers.get(symbol, -1) for symbol in annotated], np.int64)
 
 

@@ -41,6 +41,7 @@ LICENCE = (
     "BSD-3-Clause, of torchvision; learned on ImageNet-1K, whose pictures are for research and teaching without"
     " commerce"
 )
+CITES = ("russakovsky2015",)  # of the published weights
 COUNTERS = "num_batches_tracked"  # missing in older files; nothing here reads it
 MISSING = "operator torchvision::nms does not exist"
 OPERATORS = ("nms", "qnms")
@@ -125,7 +126,9 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         below, right = (squares * self.side - length for squares, length in zip(self.grid, x.shape[2:], strict=True))
         x = self.conv_proj(F.pad(x, (0, right, 0, below), mode="replicate"))  # (B, D, rows, columns)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)  # (B, 1 + squares, D)
+        x = torch.cat(
+            [self.class_token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1
+        )  # (B, 1 + squares, D)
         return self.encoder(x)[:, 0]
 
 

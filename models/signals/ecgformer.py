@@ -70,9 +70,9 @@ class ECGFormer(nn.Module):
             nn.init.trunc_normal_(parameter, std=CODE_SD)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, -x.shape[2] % self.patch)).unfold(2, self.patch, self.patch)  # (B, C, N, patch)
+        x = F.pad(x, (0, -x.shape[2] % self.patch)).unflatten(2, (-1, self.patch))  # (B, C, N, patch)
         x = self.embedding(x.transpose(1, 2).flatten(2))  # (B, N, width)
-        x = torch.cat([self.token.expand(len(x), 1, -1), x], 1)
+        x = torch.cat([self.token.expand_as(x[:, :1]), x], 1)
         for layer in self.layers:
             x = layer(x + self.position)
         return self.head(x.mean(1))

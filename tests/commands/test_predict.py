@@ -20,6 +20,7 @@ import wfdb
 
 import args
 from commands import predict as prediction
+from commands.trained import fixed_by_validation
 from helpers.commands import assert_error, carried_out, contents
 from helpers.data import MITDB_ZIP, ROOT
 from helpers.pages import Page
@@ -31,6 +32,7 @@ from loaders.formats import recordings
 from loaders.formats.recording import leads_of
 from loaders.synthetic import patients
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
+from toolbox.flags import Flags
 from toolbox.metrics import classification
 from toolbox.runs.folder import RunFolder
 
@@ -437,9 +439,13 @@ def test_beats_of_another_time_resolution_are_placed_at_the_rate_of_the_signal(r
 
 def test_symbols_become_classes_as_the_dataset_has_them() -> None:
     annotated = ["N", "L", "A", "V", "/", "!"]
-    assert row_forms.classes_of("ecg", annotated, tuple("NSVFQ"), None).tolist() == [0, 0, 1, 2, 4, -1]
-    assert row_forms.classes_of("ecg_bin", annotated, ("normal", "abnormal"), None).tolist() == [0, 0, 1, 1, 1, -1]
-    assert row_forms.classes_of("mitdb", annotated, ("N", "A"), "symbols").tolist() == [0, -1, 1, -1, -1, -1]
+
+    def classes(dataset: str, names: Sequence[str], label_map: str | None = None) -> list[int]:
+        return row_forms.classes_of(row_forms.symbols_of(dataset, label_map), annotated, names).tolist()
+
+    assert classes("ecg", tuple("NSVFQ")) == [0, 0, 1, 2, 4, -1]
+    assert classes("ecg_bin", ("normal", "abnormal")) == [0, 0, 1, 1, 1, -1]
+    assert classes("mitdb", ("N", "A"), "symbols") == [0, -1, 1, -1, -1, -1]
 
 
 def test_an_inverted_lead_is_noticed_and_can_be_turned(
@@ -551,7 +557,8 @@ def test_a_temperature_that_is_invalid_or_lost_is_named_and_not_taken_for_1(tmp_
     run, path = RunFolder(tmp_path), tmp_path / "temperature.json"
 
     def stored(*, fitted: bool) -> float:
-        return prediction._temperature(run, "temperature.json", "best", fitted=fitted)
+        flags = Flags(task="classify", calibrate=fitted)
+        return fixed_by_validation(run, "best", flags).get("temperature", 1)
 
     assert stored(fitted=False) == 1
     with pytest.raises(CheckpointError, match=r"the temperature is missing.*Try: --test --resume best"):
@@ -591,6 +598,7 @@ MEASURED = """
 import re, sys
 import commander, scipy.signal, scipy.ndimage, wfdb, pandas
 from commands import predict as prediction
+from commands.trained import fixed_by_validation
 for path in sys.argv[1:3]:
     print(commander.main(["--predict", path, *sys.argv[3:]]),
           int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)

@@ -4,7 +4,14 @@ import re
 
 from helpers.data import ROOT
 
-PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("tutorials/*.md")))}
+PAGES = {
+    path: path.read_text()
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").glob("tutorials/*.md")),
+    )
+}
 
 
 README, DOCS = PAGES[ROOT / "README.md"], ROOT / "docs"

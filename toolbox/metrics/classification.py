@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from toolbox.metrics import intervals
 
 Array = NDArray[Any]
+CITES = ("guo2017",)  # of the temperature
 METRICS = (
     *("loss", "accuracy", "balanced_accuracy", "macro_f1"),
     *("macro_auroc", "macro_average_precision", "mean_iou", "frequency_weighted_iou"),

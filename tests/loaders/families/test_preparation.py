@@ -1,0 +1,41 @@
+"""The preparation of rows in words: for every dataset and view, with the values of its options and no others."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from helpers.data import make_spec
+from loaders import DATASETS, options_of
+from loaders.declaration import ChartOptions
+from loaders.families import preparation
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_preparation_of_every_dataset_states_its_options_and_steps(name: str) -> None:
+    options, _ = options_of(name, {})
+    spec = replace(make_spec(samples=150), name=name)
+    found = preparation.of(spec, options)
+    asked = {*found} - {"row", "steps"}
+    assert asked <= DATASETS[name].options.keys()
+    assert not any(DATASETS[name].is_of_sides(option) for option in asked)
+    assert found["steps"]
+    for step in found["steps"]:
+        assert not re.search(r"[{}]|\bNone\b", step)
+    charts = preparation.of(replace(spec, image=(64, 96)), options, ChartOptions(layout="v1"))
+    assert "(3, 64, 96)" in charts["steps"][-1]
+    assert charts["chart"]["layout"] == "v1"
+
+
+def test_the_r_peak_of_a_window_and_the_features_are_stated() -> None:
+    options, _ = options_of("mitdb", {"window": "-0.2,0.4", "rate": 250.0, "filter": "baseline", "normalise": "beat"})
+    spec = replace(make_spec(samples=150), name="mitdb", rate_hz=250, features=("rr_previous",), unit="sd")
+    found = preparation.of(spec, options)
+    words = " ".join(found["steps"])
+    for part in ("baseline", "250 Hz", "150 samples", "sample 50 of the row", "in sd", "rr_previous"):
+        assert part in words
+    assert (found["row"], found["window"]) == ("window", "-0.2,0.4")
+
+
+def test_rows_of_an_unknown_dataset_have_a_preparation_too() -> None:
+    assert preparation.of(make_spec(), None)["row"] == "rows"
