@@ -51,6 +51,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              metavar="RUN", nargs="+", mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
              "augmentations baselines explainers", metavar="WHAT", mode=""),
+        Flag("--check", COMMAND, "check the parts that a file of your own registers, as the tests check the program's",
+             metavar="FILE", mode=LOOK),
         Flag("--download", COMMAND, "fetch, check and parse the dataset", type=bool, mode=LOOK),
         Flag("--explore", COMMAND, "draw the dataset: classes, example and mean rows, augmentations", type=bool,
              mode=LOOK, view="signal"),
@@ -68,6 +70,10 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="ckpt checkpoint checkpoint-path load restore"),
         Flag("--override", COMMAND, "permission for flags that differ from the run's own; the change is recorded",
              type=bool, tags="of-one-run"),
+        Flag("--import", DATA, "file of your own datasets, networks, losses, metrics or augmentations, once for each "
+             "file (default those of the run, for a new run those in ECG_COMMANDER_IMPORT)", metavar="FILE",
+             repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare",
+             elsewhere="plugin plugins module user-dir extension"),
     )),
     Group("data", (
         Flag("--dataset", DATA, "dataset (--list datasets) (default ecg, or synth if ecg cannot be downloaded)",

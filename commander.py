@@ -19,7 +19,12 @@ log = logging.getLogger("commander")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; returns the exit code: 0, or the code of the error's class."""
-    return terminal.guarded(argv, lambda argv, stop: run_command(args.parse(argv), stop), args.SHORT_HELP)
+    return terminal.guarded(argv, _carry_out, args.SHORT_HELP)
+
+
+def _carry_out(argv: Sequence[str], stop: StopRequest) -> None:
+    commands.prepare(argv)  # before the flags are parsed: datasets of --import may have own flags
+    run_command(args.parse(argv), stop)
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
@@ -44,6 +49,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     flags = args.resolve(given)
     if flags.list is not None:
         sys.stdout.write(f"{commands.listed(flags.list)}\n")
+    elif flags.check:
+        from commands import check
+
+        check.check(flags)
     elif flags.download or flags.explore or flags.export_charts:
         from commands import data
 

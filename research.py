@@ -45,6 +45,9 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
         Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
         Flag("--dry-run", COMMAND, "list of the configurations with their parameters; nothing is run", type=bool),
         Flag("--no-test", COMMAND, "runs without their test; the same command without it tests them later", type=bool),
+        Flag("--import", COMMAND, "file of your own datasets, networks, losses, metrics or augmentations, once for "
+             "each file (default those of the study, for a new study those in ECG_COMMANDER_IMPORT)", metavar="FILE",
+             repeated=True),
         Flag("--retry", COMMAND, "another try for runs that failed (default: they keep their error)", type=bool),
     )),
     Group("workers", (
@@ -81,6 +84,7 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
     )),
 ))
 # fmt: on
+ANOTHER = "another --name for a new study"
 ANY_FAILED = CommanderError.code
 log = logging.getLogger("commander")
 
@@ -99,10 +103,38 @@ def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     terminal.log_to(runner.Above())
     if flags.results:
         ledger = Ledger.open(flags.root_dir, flags.results, make=False)
+        use_files(flags, ledger.path, changed=True)
         return show(ledger, flags.best, where=flags.where or (), csv=Path(flags.csv) if flags.csv else None)
+    use_files(flags, flags.root_dir / "research" / study_name(flags))
     typed = {name: getattr(flags, name) for name in FLAGS.names("stage")}
     plan = plans.read(plans.find(flags.grid)).ordered(typed, folds=flags.folds, tested=not flags.no_test)
     return dry_run(plan, flags.root_dir) if flags.dry_run else run(flags, plan, stop)
+
+
+def study_name(flags: Flags) -> str:
+    """The name of the study to carry out."""
+    return flags.name or Path(flags.grid).stem
+
+
+def use_files(flags: Flags, study: Path, *, changed: bool = False) -> None:
+    """Register the typed files of --import, else those of the study, of a new study those of the environment.
+
+    Raises UsageError for files other than those of the study, unless they may have `changed`: a table only needs the
+    names of metrics.
+    """
+    import commands
+    from studies import ledger
+    from toolbox import plugins
+
+    before = ledger.imports(study)
+    if (typed := getattr(flags, "import")) or before is None:
+        commands.use(typed or plugins.from_environment())
+    else:
+        hint = f"the file as it was, or {ANOTHER}"
+        commands.use(plugins.found(before, flags.root_dir, of="the study", hint=hint, changed=changed))
+    if not changed and before is not None and (differ := plugins.difference(before)):
+        what = f"--import is {differ[1]}, the study has {differ[0]}"
+        raise UsageError(what, where=str(study), hint=f"the files of the study, or {ANOTHER}")
 
 
 def understood(argv: Sequence[str]) -> Flags:
@@ -158,8 +190,9 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
     from studies.ledger import Ledger
 
     checked = stages.check(plan)  # before the study's folder is made
-    ledger = Ledger.open(flags.root_dir, flags.name or Path(flags.grid).stem)
+    ledger = Ledger.open(flags.root_dir, study_name(flags))
     with ledger.locked(), worker.logged(ledger.path / "research.log"):
+        ledger.keep_imports()
         log.info("study folder %s", ledger.path)
         with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
             study = stages.Study(plan, checked, ledger, workers, stop, flags.branches or 1, flags.retry, flags.best)

@@ -20,7 +20,7 @@ from loaders.families.rows import normal_class
 from loaders.splits import Fold, sharing
 from models import get_model
 from models.charts import vision
-from toolbox import devices
+from toolbox import devices, plugins
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
@@ -277,7 +277,14 @@ def describe(flags: Flags, given: Mapping[str, Any], trainer: Trainer) -> dict[s
         "commit": devices.commit(),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
+        **imports(flags),
     }
+
+
+def imports(flags: Flags) -> dict[str, Any]:
+    """The files of --import for config.json, {} without any."""
+    stored = plugins.stored(flags.root_dir)
+    return {"imports": stored} if stored else {}
 
 
 def of_rows() -> set[str]:

@@ -1,5 +1,6 @@
 """Looks up the names in flags in flat dicts, and fills in the defaults of the task."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "models": MODELS,
     "optimizers": optimizers.OPTIMIZERS,
     "schedulers": optimizers.SCHEDULERS,
-    "losses": losses.LOSSES,
+    "losses": ChainMap(losses.RECONSTRUCTION, losses.LOSSES),
     "samplers": samplers.SAMPLERS,
-    "metrics": dict.fromkeys((*classification.METRICS, LAST)),
+    "metrics": ChainMap({LAST: None}, classification.METRICS),
     "augmentations": augment.AUGMENTATIONS,
     "baselines": baselines.BASELINES,
     "explainers": methods.EXPLAINERS,
@@ -45,13 +46,18 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 }
 # By flag without its leading dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
-NETWORKS = {task: [name for name, network in MODELS.items() if network.task == task] for task in TASKS}
+LOSSES = {"classify": losses.LOSSES, "detect": losses.RECONSTRUCTION}
 ON_CHARTS = "resnet18"  # the default network for charts
 
 
 def names(what: str) -> list[str]:
     """The names that --list `what` prints."""
     return list(pick("list", TABLES, what))
+
+
+def networks(task: str) -> list[str]:
+    """The networks of a task."""
+    return [name for name, network in MODELS.items() if network.task == task]
 
 
 def look_up(flags: Flags) -> None:
@@ -82,9 +88,10 @@ def settle(flags: Flags) -> Flags:
         _check_without_validation(flags, task)
         defaults["monitor"] = LAST
     flags = flags.replace(task=task, **{name: getattr(flags, name) or value for name, value in defaults.items()})
-    if flags.model_name not in NETWORKS[task]:
-        what = f"{flags.model_name} is not a network for --task {task}; available: {', '.join(NETWORKS[task])}"
+    if flags.model_name not in networks(task):
+        what = f"{flags.model_name} is not a network for --task {task}; available: {', '.join(networks(task))}"
         raise UsageError(what, hint="another --task")
+    pick("criterion", LOSSES[task], flags.criterion)
     if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
         typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
         what = f"{typed} is only valid with networks for charts ({', '.join(VISION)}), not with {flags.model_name}"

@@ -112,7 +112,8 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
     if not differences:
         free = {name: getattr(flags, name) for name in args.FLAGS.names("length")}
         notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in notes]
-        return config | {"flags": config["flags"] | free} | ({"overrides": notes} if notes else {})
+        changed = {"flags": config["flags"] | free} | build.imports(flags)
+        return config | changed | ({"overrides": notes} if notes else {})
     source = {"pretrained": config["pretrained"]} if "pretrained" in config else {}
     note = {"after_epoch": trainer.epoch, "changed": differences}
     return build.describe(flags, trained.typed, trainer) | source | {"overrides": [*notes, note]}

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import args
+import commands
 from commands import build, choices
 from loaders import base
 from loaders.base import Data, DataSpec
 from models import get_model
-from toolbox import devices, schema
+from toolbox import devices, plugins, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
 from toolbox.metrics import classification
@@ -50,12 +52,14 @@ FORM = {
     "overrides?": [{"after_epoch": schema.Count(), "changed": {"*": schema.Pair(schema.ANY)}}],
     "pretrained?": dict,
     "imported?": dict,
+    "imports?": [{"file": str, "sha256": str}],
 }
 # What validation fixes, by task.
 FIXED: dict[str, dict[str, Any]] = {
     "classify": {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)},
     "detect": {"threshold": schema.Number(), "rule": str},
 }
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 MEND = "mend the file, or another --version"
 log = logging.getLogger("commander")
 
@@ -131,14 +135,17 @@ class TrainedRun:
         for invalid flags.
         """
         run = run or _find(choices.settle(args.resolve(args.needed(typed))), among)
-        config = read_config(run)
+        config = read_config(run, typed)
         typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
         own = {name: value for name, value in typed.items() if name not in of_input}
         stored = dict(config["flags"])
         if own.get("optimizer", stored["optimizer"]) != stored["optimizer"]:  # each optimizer has its own default rates
             stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}
         flags = choices.settle(args.resolve(own, stored))
-        return cls(run, config, typed, flags, args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"]))
+        differences = args.FLAGS.changed(build.movable(own, flags.root_dir), config["flags"])
+        if of_files := plugins.difference(config.get("imports", [])):
+            differences["import"] = of_files
+        return cls(run, config, typed, flags, differences)
 
     @property
     def which(self) -> str:
@@ -306,12 +313,18 @@ def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[
     return Exposure.of_run(run) if changed & build.of_rows() else None
 
 
-def read_config(run: RunFolder) -> dict[str, Any]:
-    """The run's config.json. Raises CheckpointError for missing parts or unusable flags."""
+def read_config(run: RunFolder, typed: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """The run's config.json; without a typed --import, the run's own files are imported.
+
+    Raises CheckpointError for missing parts or unusable flags.
+    """
     config = run.read_json(CONFIG)
     what = schema.misfit(config, FORM)
     if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
         config["flags"]["confusion_video"] = "gif"
+    if not what and "import" not in typed:
+        own = commands.of_config(config, run.path.parents[2], changed=bool(typed.get("override")))
+        commands.use(own)
     what = what or "; ".join(args.misfits(config["flags"]))
     try:
         if not what:

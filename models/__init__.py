@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """MODULE:CLASS below this package, called with `first`, the DataSpec and `sizes`; `parameters` for five classes.
+    """MODULE:CLASS below this package, or a class, called with `first`, the DataSpec and `sizes`.
 
-    `cites` are its publications: keys of `toolbox/reports/references.bib`, or BibTeX entries.
+    `parameters` for five classes; `cites` are its publications: keys of `toolbox/reports/references.bib`, or BibTeX
+    entries.
     """
 
-    target: str
+    target: "str | Callable[..., nn.Module]"
     about: str
     parameters: int | None = None
     first: tuple[Any, ...] = ()
@@ -48,6 +49,8 @@ class Network:
     @property
     def build(self) -> "Callable[..., nn.Module]":
         """The function from a DataSpec to the network. Raises UsageError if the target does not exist."""
+        if not isinstance(self.target, str):
+            return partial(self.target, *self.first, **self.sizes) if self.first or self.sizes else self.target
         module, _, name = self.target.partition(":")
         try:
             found = getattr(importlib.import_module(f"models.{module}"), name)

@@ -28,7 +28,6 @@ from toolbox.metrics import cost
 from toolbox.tasks import LAST
 from toolbox.training import transfer
 
-OF_PATHS = {flag.name for flag in args.FLAGS if flag.path in ("file", "run")}
 # A configuration's name is the same with this value and without one: it was the default of the first version.
 NAMELESS = {"batch_size": base.BATCH_SIZE}
 OF_THE_SERIES = {*args.FLAGS.names("validates")}  # set by the study if it has folds
@@ -160,7 +159,8 @@ def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
     for flag in args.FLAGS:
         if flag.is_path(given.get(flag.name)):
             given[flag.name] = os.path.abspath(given[flag.name])  # workers may have another working folder
-    kept = build.kept(flags) | {name: given[name] for name in OF_PATHS if name in given}
+    paths = {flag.name for flag in args.FLAGS if flag.path in ("file", "run")}
+    kept = build.kept(flags) | {name: given[name] for name in paths if name in given}
     usual = {**args.FLAGS.defaults, **(NAMELESS if kept["batch_size"] else {})}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]

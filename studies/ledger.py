@@ -1,6 +1,7 @@
 """The folder of a study, `<root-dir>/research/<name>/`: its configurations, and a record of each run.
 
     grid.json           the configurations by stage
+    imports.json        the files of --import with their digests, if there are any
     runs/CELL_REP.json  one record a run, written before the run starts and when it ends: its folder, its state
     logs/CELL_REP.log   the log of the run
     research.log        the log of the study; index.html and table.csv are made from the runs
@@ -19,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import args
-from toolbox import files, schema
+import commands
+from toolbox import files, plugins, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, held
 
@@ -32,11 +34,11 @@ NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)
 OF_THE_MACHINE = frozenset(args.FLAGS.names(identifies=False))
 # Flags that a resumed run may change without a note in its config.json.
 LENGTH = args.FLAGS.names("length", on_resume="free")
-PATHS = {flag.name for flag in args.FLAGS if flag.path}  # in config.json relative to the root
 FOREIGN = {"overrides": "it was resumed with --override", "imported": "it was imported"}  # by key of config.json
 NO_FIGURES = {"no_figures": True}  # of every run; --test draws them later
 MOST_RUNS = 100_000
 FLAGS = {"*": str}
+IMPORTS, PLANS = "imports.json", "grid.json"
 PLAN = {"reps": schema.Count(), "folds": schema.Count(1), "cells": [{"name": str, "cell": FLAGS}]}
 RECORD = {
     **{"cell": str, "rep": schema.Count(), "stage": str, "state": str, "tested": bool, "flags": FLAGS},
@@ -76,6 +78,24 @@ def stage_of(key: str) -> str:
     """The stage of a record, by its name."""
     stage, dash, _ = key.partition("-")
     return stage if dash else FIRST
+
+
+def imports(study: Path) -> list[dict[str, str]] | None:
+    """The files that the study in this folder imports, with their digests; None for a new study.
+
+    Raises CheckpointError for a damaged list.
+    """
+    path = study / IMPORTS
+    if not path.is_file():
+        return [] if (study / PLANS).is_file() else None
+    try:
+        found = files.read_json(path)
+        if why := schema.misfit(found, [{"file": str, "sha256": str}]):
+            raise ValueError(why)
+    except UNREADABLE as error:
+        what = f"the list of imported files cannot be read: {type(error).__name__}, {error}"
+        raise CheckpointError(what, where=str(path), hint="another --name for a new study") from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -156,15 +176,25 @@ class Ledger:
         plan = {"reps": max(reps, before["reps"]), "space": space or before["space"], "cells": cells}
         plan |= {"folds": folds, "chosen": chosen}
         if plan != before:
-            files.write_json(self.path / "grid.json", {"stages": {**plans, stage: plan}})
+            files.write_json(self.path / PLANS, {"stages": {**plans, stage: plan}})
         return len(cells) - len(before["cells"])
 
+    def keep_imports(self) -> None:
+        """Store the files in use of a new study, before its first plan."""
+        if plugins.IN_USE and imports(self.path) is None:
+            files.write_json(self.path / IMPORTS, plugins.stored(self.root))
+
+    def use_imports(self) -> None:
+        """Register the parts of the files of the study. Raises DataError or UsageError if one is missing or changed."""
+        listed = imports(self.path) or []
+        commands.use(plugins.found(listed, self.root, of="the study", hint="the file as it was, and --retry"))
+
     def _refuse(self, what: str, hint: str) -> None:
-        raise UsageError(what, where=str(self.path / "grid.json"), hint=f"another --name, or {hint}")
+        raise UsageError(what, where=str(self.path / PLANS), hint=f"another --name, or {hint}")
 
     def plans(self) -> dict[str, dict[str, Any]]:
         """The stored configurations, space, repetitions and folds of each stage, in order."""
-        path = self.path / "grid.json"
+        path = self.path / PLANS
         try:
             found = files.read_json(path) if path.is_file() else {"stages": {}}
             return {stage: _plan(plan) for stage, plan in found.get("stages", {FIRST: found}).items()}
@@ -314,7 +344,8 @@ def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set
 
 def _same(name: str, kept: Any, value: Any, roots: set[str]) -> bool:
     """Whether a flag of config.json, with paths relative to the root, equals the given value."""
-    if kept == value or name not in PATHS or not (isinstance(kept, str) and isinstance(value, str)):
+    flag = args.FLAGS.by_name.get(name)  # paths in config.json are relative to the root
+    if kept == value or not (flag and flag.path) or not (isinstance(kept, str) and isinstance(value, str)):
         return kept == value
     if os.path.isabs(value):
         return kept in {os.path.relpath(os.path.realpath(value), os.path.realpath(root)) for root in roots}

@@ -128,6 +128,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
     from studies.cells import Memo
     from toolbox.runs.folder import RunFolder
 
+    ledger.use_imports()
     if driver not in DATA:  # a new driver loads the data again, files may have changed
         DATA.clear()
         DATA[driver] = Memo()

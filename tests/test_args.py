@@ -82,7 +82,7 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
 # The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What
 # follows states it flag by flag, so that a changed declaration cannot change it unseen.
 # Of the machine; and --workers.
-HEEDED_ALWAYS = {"root_dir", "device", "disable_cuda", "deterministic", "verbose", "debug", "version_info"}
+HEEDED_ALWAYS = {"root_dir", "import", "device", "disable_cuda", "deterministic", "verbose", "debug", "version_info"}
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
@@ -108,6 +108,7 @@ EVERY = set().union(*KINDS)
 OF_THE_DATA = {"data_file", "bad_rows", "strict_split", "short_run", "workers"}
 IGNORED = {
     "list": EVERY - KINDS[0],
+    "check": EVERY - KINDS[0] - WHICH_ROWS | {"model_name"},
     "download": EVERY - KINDS[0] - WHICH_ROWS,
     "explore": EVERY - KINDS[0] - WHICH_ROWS,
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},

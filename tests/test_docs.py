@@ -5,15 +5,18 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 import args
-import commands  # noqa: F401  declares the flags of datasets
+import commands
 import research
 from commands.choices import CHOICES
 from helpers.data import ROOT
-from helpers.documents import DOCS, PAGES, README, files_of_the_tree
+from helpers.documents import DOCS, EXAMPLE, PAGES, README, files_of_the_tree, written
 from loaders import DATASETS
 from models import MODELS
 from toolbox import errors
@@ -38,6 +41,15 @@ def test_the_pages_are_written_plainly() -> None:
     assert {path.name: phrases.findall(text) for path, text in PAGES.items() if phrases.search(text)} == {}
 
 
+@pytest.fixture
+def example(tmp_path: Path) -> Iterator[None]:
+    """The parts of the file in docs/plugins.md."""
+    commands.use([written(EXAMPLE, tmp_path)])
+    yield
+    commands.use([])
+
+
+@pytest.mark.usefixtures("example")
 def test_every_command_is_understood() -> None:
     assert len(COMMANDS) > 80
     for command in COMMANDS:

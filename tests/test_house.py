@@ -36,6 +36,8 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
+    "commands/__init__.py": "kinds of parts",
+    "commands/check": "kinds of parts, names of splits",
     "commands/trained.py": "the form of config.json",
     "commands/evaluate.py": "parts of results.json",
     "commands/export.py": "parts of contract.json, and facts of the data",

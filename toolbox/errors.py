@@ -20,6 +20,7 @@ from toolbox.plain import escaped
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
+OWN_FILES: set[str] = set()  # files of --import, wherever they lie
 TABLES = ("loaders/__init__.py", "models/__init__.py")  # a user adds names to these
 EXTRAS = {
     **dict.fromkeys(("dask", "distributed", "cryptography", "yaml", "optuna"), "research"),
@@ -149,6 +150,8 @@ def _place(error: BaseException) -> tuple[str, int] | None:
 
 def is_yours(path: str) -> bool:
     """Whether a source file belongs neither to the program nor to Python or a package."""
+    if path in OWN_FILES:
+        return True
     if path.startswith("<") or path.startswith(_libraries()) or "site-packages" in path or "dist-packages" in path:
         return False
     inside = _relative(path)

@@ -7,20 +7,17 @@ dataset or plug-in declares its own flags in the same way. Imports only the stan
 once; names (models, datasets, ...) are looked up later.
 """
 
-import argparse
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
-from toolbox.errors import UsageError
+from toolbox.parser import Parser
 
 LARGEST = 10**9
 CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
@@ -130,6 +127,7 @@ class Flag:
     also: tuple[str, ...] = ()  # other spellings
     nargs: str | None = None
     const: str | None = None
+    repeated: bool = False  # typed several times, the value is the list
     check: Check | None = None
     choices: str = ""  # the table of allowed names
     elsewhere: str = ""  # its names in other tools, for suggestions only
@@ -225,7 +223,7 @@ class Declarations:
         return {flag.name: False if flag.type is bool else flag.default for flag in self}
 
     @cached_property
-    def parser(self) -> "Parser":
+    def parser(self) -> Parser:
         return Parser(self)
 
     def extended(self, added: Group, *, before: str = "") -> "Declarations":
@@ -317,84 +315,3 @@ def _unusable(value: Any) -> str:
         return "is empty" if not value else "has a NUL in it"
     longest = max(len(os.fsencode(part)) for part in value.split("/"))
     return "has a name of over 255 bytes in it" if longest > 255 else ""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with UsageErrors and two lengths of help."""
-
-    def __init__(self, declared: Declarations) -> None:
-        super().__init__(
-            declared.program,
-            description=declared.description,
-            epilog=declared.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
-            add_help=False,
-        )
-        self.elsewhere: dict[str, list[str]] = {word: [] for flag in declared for word in flag.elsewhere.split()}
-        for group in declared.groups:
-            section = self.add_argument_group(group.title)
-            for flag in group.flags:
-                self._declare(section, flag)
-        self.rare = {group.title for group in declared.groups if group.rare}
-        section = self.add_argument_group("help")
-        section.add_argument("-h", "--help", **_HELP, help="this text")
-        if self.rare:
-            section.add_argument("--help-all", **_HELP, help="this text with all flags")
-
-    def _declare(self, section: Any, flag: Flag) -> None:
-        shown = "" if flag.default is None or flag.type is bool else f" (default {flag.default})"
-        facts: dict[str, Any] = {"help": (flag.help + shown).replace("%", "%%")}
-        if flag.type is bool:
-            facts["action"] = "store_true"
-        else:
-            facts |= {"type": flag.type, "metavar": flag.metavar, "nargs": flag.nargs}
-            facts |= {"const": flag.const} if flag.const is not None else {}
-        spellings = sorted((flag.typed, *flag.also), key=lambda word: word.startswith("--"))  # -j before --workers
-        section.add_argument(*spellings, **facts)
-        for word in flag.elsewhere.split():
-            self.elsewhere[word].append(flag.typed)
-
-    def format_help(self, *, every: bool = True) -> str:
-        """The help, with the rare groups if `every`."""
-        formatter = self._get_formatter()
-        formatter.add_text(self.description)
-        for group in self._action_groups:
-            if every or group.title not in self.rare:
-                formatter.start_section(group.title)
-                formatter.add_arguments(group._group_actions)
-                formatter.end_section()
-        formatter.add_text(self.epilog)
-        return formatter.format_help()
-
-    def error(self, message: str) -> NoReturn:
-        what, _, typed = message.partition("unrecognized arguments: ")
-        if what:
-            flag = message.partition("argument ")[2].partition(":")[0].rpartition("/")[2]
-            hint = f"{flag} VALUE, or {flag}=VALUE where it begins with a dash"
-            raise UsageError(message, hint=hint if "expected one argument" in message else f"{self.prog} --help")
-        raise self.unknown(typed)
-
-    def unknown(self, typed: str) -> UsageError:
-        """The error for an unknown flag; suggests other spellings, names in other tools, longer and similar names."""
-        known = [name for action in self._actions for name in action.option_strings]
-        plain = typed.split()[0].split("=")[0].strip("-").replace("_", "-").lower()
-        spelled = [name for name in known if name.strip("-") == plain]
-        longer = [name for name in known if name.startswith(f"--{plain}")]
-        near = spelled or self.elsewhere.get(plain) or longer
-        if not near and not typed.startswith("-"):
-            return UsageError(f"'{typed}' follows no flag", hint=f"a flag before it, as in --dataset {typed}")
-        near = near or get_close_matches(f"--{plain}", known)
-        return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
-
-
-class _Help(argparse.Action):
-    """Print the help and end; --help leaves the rare groups out."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> NoReturn:
-        parser._print_message(parser.format_help(every=option_string == "--help-all"), sys.stdout)
-        raise SystemExit(0)
-
-
-_HELP: dict[str, Any] = {"action": _Help, "nargs": 0, "dest": "help", "default": argparse.SUPPRESS}

@@ -88,6 +88,7 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams,
     imports.
     """
+    import commands
     from commander import main
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
@@ -103,6 +104,7 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     finally:
         root.handlers = handlers
         root.setLevel(level)
+        commands.use([])  # the parts of --import
         hear_signals()
     return ended(code, out.getvalue(), err.getvalue())
 

@@ -1,6 +1,7 @@
 """The documentation as files."""
 
 import re
+from pathlib import Path
 
 from helpers.data import ROOT
 
@@ -30,3 +31,13 @@ def files_of_the_tree() -> set[str]:
         else:
             files.add("".join([*folders, name]))
     return files
+
+
+EXAMPLE = re.search(r"^```python\n# mine\.py\n(.*?)^```$", PAGES[DOCS / "plugins.md"], re.MULTILINE | re.DOTALL)[1]
+
+
+def written(text: str, folder: Path) -> Path:
+    """The file mine.py of a user, in a folder."""
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path

@@ -5,24 +5,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import args
+from commands.checks import datasets
+from commands.checks.datasets import DATASET, RowSource
 from helpers.data import ROOT
 from helpers.databases import WRITERS
 from helpers.kaggle import NOWHERE, make_zip
-from loaders import DATASETS, VIEWS, get_data, loaded, options_of
+from loaders import DATASETS, VIEWS, get_data, options_of
 from loaders.base import Data
 from loaders.declaration import FAMILIES
 from loaders.families.row_forms import FORMS, SYMBOLS
-from loaders.splits import Fold
 from toolbox.errors import DataError, DownloadError, UsageError
 
 SIDES = ("train", "val", "test")
+GENERATED = [name for name, dataset in DATASETS.items() if dataset.generated]
 FETCHED = [name for name, dataset in DATASETS.items() if dataset.files.remotes]
 
 
@@ -33,14 +35,9 @@ def test_declarations_are_read_without_numpy_and_torch() -> None:
 
 def test_a_declaration_names_callables_and_known_forms() -> None:
     for name, dataset in DATASETS.items():
-        targets = [dataset.target, *filter(None, (dataset.files.finder, dataset.files.diagnose))]
-        assert all(callable(loaded(target)) for target in targets), name
-        assert dataset.phrase, name
-        assert dataset.licence, name
+        assert datasets.declaration(RowSource(name, get_data)) == "", name
         assert dataset.row_form in {"", *FORMS}, name
         assert dataset.symbol_map in {"", *SYMBOLS}, name
-        assert set(dataset.scored) <= set(dataset.classes), name
-        assert len(dataset.importance) in {0, len(dataset.classes)}, name
         assert dataset.generated == (not dataset.files.needs) or name == "table"
     assert [*VIEWS] == ["signal", "chart"]
 
@@ -86,7 +83,7 @@ def test_an_option_of_another_family_is_refused_and_its_datasets_are_named(tmp_p
 
 
 def test_generated_datasets_refuse_a_data_file(tmp_path: Path) -> None:
-    for name in (name for name, dataset in DATASETS.items() if dataset.generated):
+    for name in GENERATED:
         with pytest.raises(UsageError, match=f"--data-file needs a dataset .*{name} is generated"):
             get_data(name, tmp_path, data_file=tmp_path / "x.zip")
 
@@ -151,34 +148,19 @@ def test_files_are_parsed_once(name: str, files: Callable[[str], Path], tmp_path
     assert stored() == before
 
 
-def folds_hold_each_training_row_once(name: str, root: Path, how: dict[str, Any]) -> None:
-    whole, none = get_data(name, root, **how), get_data(name, root, val_fraction=0.0, **how)
-    folds = [get_data(name, root, val_fraction=Fold(number, 2), **how) for number in (1, 2)]
-    training = np.union1d(whole.train.index, whole.val.index)
-    assert sorted(np.concatenate([data.val.index for data in folds])) == training.tolist()
-    for number, data in enumerate(folds, start=1):
-        assert np.union1d(data.train.index, data.val.index).tolist() == training.tolist()
-        assert not set(data.train.index) & set(data.val.index)
-        assert f"validation is fold {number} of 2" in data.spec.split_rule
-        np.testing.assert_array_equal(data.test.index, whole.test.index)
-    assert np.unique(none.train.index).tolist() == training.tolist()
-    assert len(none.val) == 0
-    assert "no row validates" in none.spec.split_rule
-    assert {data.checksum for data in (none, *folds)} == {whole.checksum}
-
-
 @pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "table"])
-def test_folds_hold_each_training_row_once(name: str, files: Callable[[str], Path], tmp_path: Path) -> None:
-    how = {"data_file": files(name)}
-    if name == "table":
-        how = {"data_file": files(name), "label_column": "label", "record_column": "patient"}
-    folds_hold_each_training_row_once(name, tmp_path, how)
+@pytest.mark.parametrize("about", DATASET)
+def test_a_dataset_passes_every_check(name: str, about: str, files: Callable[[str], Path], tmp_path: Path) -> None:
+    """What --check asks of a user's dataset."""
+    how = {"label_column": "label", "record_column": "patient"} if name == "table" else {}
+    load = partial(get_data, name, tmp_path, data_file=files(name), **how)
+    assert DATASET[about](RowSource(name, load)) == ""
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.generated])
-def test_folds_of_generated_rows_hold_each_training_row_once(name: str, root: Path) -> None:
-    folds_hold_each_training_row_once(name, root, {})
+@pytest.mark.parametrize("name", ["synth", *(pytest.param(name, marks=pytest.mark.soak) for name in GENERATED[1:])])
+@pytest.mark.parametrize("about", DATASET)
+def test_a_generated_dataset_passes_every_check(name: str, about: str, root: Path) -> None:
+    assert DATASET[about](RowSource(name, partial(get_data, name, root))) == ""
 
 
 def assert_one_line(error: Exception, *says: str) -> None:

@@ -3,8 +3,7 @@
 Networks for charts get small pictures; their own properties are in charts/test_vision.py.
 """
 
-import functools
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,15 +11,16 @@ import pytest
 import torch
 from torch import nn
 
+from commands.checks import networks
+from commands.checks.networks import NETWORK
 from helpers.commands import carried_out
-from helpers.data import by_kind, make_spec, spec_for
+from helpers.data import by_kind, make_spec
 from loaders.base import last_sample
 from loaders.synthetic import patients
-from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, Network, get_model
+from models import CLASSIFIERS, MODELS, VISION, Network, get_model
 from toolbox.errors import UsageError
 from toolbox.metrics import intervals
 
-SPECS = (make_spec(), make_spec(channels=2), make_spec(samples=250), make_spec(classes=("normal", "abnormal")))
 ON_SIGNALS = [name for name in MODELS if name not in VISION]
 SEQUENTIAL = [name for name in CLASSIFIERS if name.startswith(("lstm", "gru")) and not name.endswith("flat")]
 every_kind = pytest.mark.parametrize("name", by_kind(MODELS))
@@ -28,75 +28,31 @@ every_kind = pytest.mark.parametrize("name", by_kind(MODELS))
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
     """The network with seeded weights, and a batch for it."""
-    if name in VISION:
-        model, x = pictured(name)
-        model.train().zero_grad()
-        return model, x
     torch.manual_seed(0)
     return get_model(name, make_spec()), torch.randn(3, 1, 187)
 
 
-@functools.cache  # of some the weights alone take seconds
-def pictured(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """A network for charts without dropout, and a batch for it."""
-    torch.manual_seed(0)
-    model = get_model(name, spec_for(name))
-    for part in model.modules():
-        if hasattr(part, "p"):
-            part.p = 0.0
-    return model, torch.rand(3, 3, 64, 96)
+def flat(name: str, key: str) -> bool:
+    """A flat row is one step from a state of zeros."""
+    return name.endswith("flat") and "weight_hh" in key
+
+
+@every_kind
+@pytest.mark.parametrize("about", NETWORK)
+def test_a_network_passes_every_check(name: str, about: str) -> None:
+    """What --check asks of a user's network."""
+    check = {"passes a gradient to every parameter": partial(networks.gradients, idle=partial(flat, name))}
+    assert check.get(about, NETWORK[about])(name) == ""
 
 
 @pytest.mark.parametrize("name", by_kind(ON_SIGNALS))
-def test_a_row_of_any_data_gives_a_row_of_finite_outputs(name: str) -> None:
-    for spec in SPECS:
-        x = torch.randn(3, *spec.shape)
-        outputs = get_model(name, spec)(x)
-        assert outputs.shape == (x.shape if name in AUTOENCODERS else (3, len(spec.classes)))
-        assert outputs.isfinite().all()
-
-
-@pytest.mark.parametrize("name", by_kind(ON_SIGNALS))
-def test_rows_of_any_length_are_taken_and_too_short_ones_refused(name: str) -> None:
-    for samples in (2, 32, *range(33, 50 if name in AUTOENCODERS else 34)):
+def test_only_rows_shorter_than_its_kernels_are_refused(name: str) -> None:
+    for samples in networks.LENGTHS:
         if name == "cnn1d_3" and samples < 33:
             with pytest.raises(UsageError, match=f"rows of 33 samples or more, tiny has {samples}"):
                 get_model(name, make_spec(samples=samples))
-            continue
-        outputs = get_model(name, make_spec(samples=samples)).eval()(torch.randn(2, 1, samples))
-        assert outputs.isfinite().all()
-        assert outputs.shape == ((2, 1, samples) if name in AUTOENCODERS else (2, 5))
-
-
-@pytest.mark.parametrize("name", by_kind(CLASSIFIERS))
-def test_a_classifier_gives_logits_and_not_probabilities(name: str) -> None:
-    model, x = build(name)
-    logits = model(100 * x)
-    assert (logits < 0).any()
-    assert not torch.allclose(logits.sum(1), torch.ones(3), atol=0.01)
-    assert not torch.allclose(logits.exp().sum(1), torch.ones(3), atol=0.01)
-
-
-@every_kind
-def test_the_gradient_reaches_every_parameter(name: str) -> None:
-    model, x = build(name)
-    outputs, labels = model(x), torch.tensor([0, 1, 2])
-    loss = outputs.square().mean() if name in AUTOENCODERS else nn.functional.cross_entropy(outputs, labels)
-    loss.backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        # A flat row is one step from a state of zeros, and a norm removes the bias before it.
-        if "weight" in key and not (name.endswith("flat") and "weight_hh" in key):
-            assert parameter.grad.any(), key
-
-
-@every_kind
-def test_the_output_of_a_row_does_not_depend_on_the_batch(name: str) -> None:
-    model, x = build(name)
-    model.eval()
-    torch.testing.assert_close(model(x)[1:2], model(x[1:2]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(model(x.flip(0)), model(x).flip(0), rtol=1e-4, atol=1e-5)
+        else:
+            get_model(name, make_spec(samples=samples))
 
 
 @pytest.mark.parametrize("name", by_kind(SEQUENTIAL))
@@ -130,19 +86,6 @@ def test_a_declaration_of_a_missing_module_or_class_is_named(target: str) -> Non
 
 
 # Features beside the samples
-
-
-@pytest.mark.parametrize("name", by_kind(CLASSIFIERS))
-def test_every_classifier_reads_samples_and_features(name: str) -> None:
-    torch.manual_seed(0)
-    spec = replace(spec_for(name, samples=61), features=("rr_previous_s", "rr_next_s"))
-    model, x, features = get_model(name, spec), torch.randn(4, *spec.shape), torch.rand(4, 2)
-    model(x, features).sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-    model.eval()
-    assert model(x, features).shape == (4, 5)
-    assert not torch.equal(model(x, features), model(x, features + 1))
-    assert not torch.equal(model(x, features), model(x.flip(2), features))
 
 
 def test_a_run_with_rr_features_is_tested_by_patient_and_again_with_the_same_result(tmp_path: Path) -> None:

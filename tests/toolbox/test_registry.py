@@ -56,10 +56,11 @@ def test_list_prints_every_name_of_its_choice() -> None:
 def test_the_task_is_that_of_the_network_and_decides_the_flags_that_were_left_open() -> None:
     for name in choices.MODELS:
         flags = settled(model_name=name, view="chart" if name in choices.VISION else "signal")
-        assert name in choices.NETWORKS[flags.task]
+        assert name in choices.networks(flags.task)
         defaults = choices.task_defaults(flags.task)
         assert {key: getattr(flags, key) for key in defaults} == defaults | {"model_name": name}
-    for task, networks in choices.NETWORKS.items():
+    for task in choices.TASKS:
+        networks = choices.networks(task)
         assert settled(task=task).model_name in networks
         for name in choices.MODELS.keys() - networks:
             with pytest.raises(UsageError, match=f"{name} is not a network for --task {task}"):

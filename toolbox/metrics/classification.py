@@ -13,20 +13,36 @@ Both read confusion matrices (K, K), rows by true class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox.errors import OwnPartError, source
 from toolbox.metrics import intervals
 
 Array = NDArray[Any]
 CITES = ("guo2017",)  # of the temperature
-METRICS = (
-    *("loss", "accuracy", "balanced_accuracy", "macro_f1"),
-    *("macro_auroc", "macro_average_precision", "mean_iou", "frequency_weighted_iou"),
-)
-LOWER_IS_BETTER = {"loss"}
+
+
+class Metric(NamedTuple):
+    """The range of a metric and its better end; `of` is a user's function from labels (N,) and scores (N, K)."""
+
+    bounds: intervals.Bounds = intervals.SHARE
+    lower_is_better: bool = False
+    of: Callable[[Array, Array], float] | None = None
+
+
+METRICS: dict[str, Metric] = {
+    "loss": Metric((0.0, np.inf), lower_is_better=True),
+    "accuracy": Metric(),
+    "balanced_accuracy": Metric(),
+    "macro_f1": Metric(),
+    "macro_auroc": Metric(),
+    "macro_average_precision": Metric(),
+    "mean_iou": Metric(),
+    "frequency_weighted_iou": Metric(),
+}
 BINS = 15  # of probabilities
 CALIBRATION_BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures beyond 0 to 1
 LEAST = float(np.finfo(np.float32).tiny)  # in place of a probability rounded to 0
@@ -98,7 +114,7 @@ def score(target: Array, scores: Array, row_loss: Array) -> dict[str, Any]:
     """Every metric of `target` (N,) and `scores` (N, K), the mean of `row_loss` (N,), and the confusion matrix."""
     matrix = confusion_matrix(target, scores.argmax(1), scores.shape[1])
     ranking = Ranking(target, scores).metrics(np.ones(len(target)))
-    values = {"loss": row_loss.mean(), **from_confusion(matrix), **ranking}
+    values = {"loss": row_loss.mean(), **from_confusion(matrix), **ranking, **_own(target, scores)}
     return {name: float(values[name]) for name in METRICS} | {"confusion_matrix": matrix.tolist()}
 
 
@@ -117,10 +133,33 @@ def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array
     def statistic(weights: Array) -> dict[str, Array]:
         matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
         loss = ratio(np.array([row_loss @ weight for weight in weights]), weights.sum(1))
-        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices)}
+        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices), **own(weights)}
         return {name: values[name] for name in METRICS}
 
+    def own(weights: Array) -> dict[str, Array]:
+        """The user's metrics, of rows that are repeated by their whole weights."""
+        if not any(metric.of for metric in METRICS.values()):
+            return {}
+        drawn = [np.repeat(np.arange(len(target)), weight.astype(int)) for weight in weights]
+        found = [_own(target[rows], scores[rows]) for rows in drawn]
+        return {name: np.array([each[name] for each in found]) for name in found[0]}
+
     return statistic
+
+
+def _own(target: Array, scores: Array) -> dict[str, float]:
+    """The user's metrics; NaN without a row. Raises OwnPartError for a result that is no number."""
+    functions = {name: metric.of for name, metric in METRICS.items() if metric.of}
+    values: dict[str, float] = {}
+    for name, function in functions.items():
+        value = function(target, scores) if len(target) else np.nan
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError) as error:
+            path, line = source(function)
+            what = f"your metric {name} gives a {type(value).__name__}, it must give a number"
+            raise OwnPartError(what, where=f"{path}, line {line}", hint="float(...)") from error
+    return values
 
 
 def f1_intervals(

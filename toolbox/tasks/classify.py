@@ -60,7 +60,8 @@ class Classify:
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights, self.decision = weights, decision
         self.macro_over, self.start_s, self.film = macro_over, start_s, film
-        self.monitor = pick("monitor", {name: name for name in (*classification.METRICS, LAST)}, monitor)
+        pick("monitor", {**classification.METRICS, LAST: None}, monitor)
+        self.monitor = monitor
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -182,7 +183,7 @@ def write(
     predictions.save_csv(folder / "predictions.csv", spec.classes)
     rows = (predictions.target, predictions.scores, predictions.loss)
     values = classification.name_classes(classification.score(*rows), spec.classes)
-    bounds = {"loss": (0.0, np.inf)}
+    bounds = {name: metric.bounds for name, metric in classification.METRICS.items()}
     values |= intervals.of_statistic(classification.of_weights(*rows), predictions.record, bounds=bounds)
     values["f1_intervals"] = _f1_intervals(predictions, list(spec.classes), scored)
     if values["f1_intervals"].get("challenge_f1", ()) is None:

@@ -93,7 +93,8 @@ def means(rows: Tensor, group: np.ndarray) -> Tensor:
 
 def mode(monitor: str) -> Literal["min", "max"]:
     """The better direction of a monitored metric, "min" or "max"."""
-    return "min" if monitor in classification.LOWER_IS_BETTER else "max"
+    metric = classification.METRICS.get(monitor)
+    return "min" if metric and metric.lower_is_better else "max"
 
 
 def is_better(monitor: str, value: float, best: float | None) -> bool:

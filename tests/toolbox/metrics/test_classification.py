@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from commands.checks.training import METRIC
 from toolbox.metrics import classification, intervals
 
 K = 4
@@ -59,6 +60,13 @@ def expected(target: NDArray, scores: NDArray, row_loss: NDArray) -> dict[str, f
             "mean_iou": sk.jaccard_score(target, predicted, average="macro"),
             "frequency_weighted_iou": sk.jaccard_score(target, predicted, average="weighted"),
         }
+
+
+@pytest.mark.parametrize("name", classification.METRICS)
+@pytest.mark.parametrize("about", METRIC)
+def test_a_metric_passes_every_check(name: str, about: str) -> None:
+    """What --check asks of a user's metric."""
+    assert METRIC[about](name) == ""
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 
+from commands.checks.training import OPTIMIZER
 from toolbox.training.optimizers import (
     DEFAULT_LR,
     DEFAULT_WEIGHT_DECAY,
@@ -45,6 +46,13 @@ def through_a_file(*parts: Any) -> list[Any]:
     torch.save([part.state_dict() if hasattr(part, "state_dict") else part for part in parts], buffer)
     buffer.seek(0)
     return torch.load(buffer, weights_only=True)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("about", OPTIMIZER)
+def test_an_optimizer_passes_every_check(name: str, about: str) -> None:
+    """What --check asks of a user's optimizer."""
+    assert OPTIMIZER[about](name) == ""
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

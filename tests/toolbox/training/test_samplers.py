@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands.checks.training import SAMPLER
 from toolbox.errors import UsageError
 from toolbox.training import samplers
 from toolbox.training.samplers import BALANCES, SAMPLERS, class_weights
@@ -20,6 +21,13 @@ def epoch_order(
 ) -> torch.Tensor:
     weights = samplers.row_weights(sampler, labels, IMPORTANCE, records) if sampler else None
     return samplers.epoch_order(weights, len(labels), seed=seed, epoch=epoch)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("about", SAMPLER)
+def test_a_sampler_passes_every_check(name: str, about: str) -> None:
+    """What --check asks of a user's sampler."""
+    assert SAMPLER[about](name) == ""
 
 
 @pytest.mark.parametrize("sampler", [None, *SAMPLERS])
