@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from toolbox.errors import program
-from toolbox.flags import COMMAND, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
+from toolbox.flags import COMMAND, CONFIGURATION, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
 from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
 from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
 
@@ -60,7 +60,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "PDF true to scale)", metavar="DIR", mode=LOOK),
     )),
     Group("run", (
-        Flag("--root-dir", MACHINE, "folder of data and runs", metavar="DIR", default="ecg_data", kept=False,
+        Flag("--root-dir", MACHINE, "folder of data and runs; ECG_COMMANDER_ROOT in the environment names another "
+             "default", metavar="DIR", default="ecg_data", kept=False,
              path="folder", elsewhere="data data-path data-dir dataroot input file csv data-root root "
              "output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
         Flag("--version", COMMAND, "bump, latest or a number (default bump to train, else latest)", metavar="V",
@@ -74,6 +75,12 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "file (default those of the run, for a new run those in ECG_COMMANDER_IMPORT)", metavar="FILE",
              repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare",
              elsewhere="plugin plugins module user-dir extension"),
+        Flag("--config", COMMAND, "file with flags, .yaml or .json, or the config.json of a run; typed flags override "
+             "it", metavar="FILE", tags="of-one-run", elsewhere="cfg conf config-file yaml"),
+        Flag("--save-config", COMMAND, "file for the flags of the new run, for --config", metavar="FILE",
+             check=CONFIGURATION, tags="of-one-run"),
+        Flag("--dry-run", COMMAND, "counts of the data, layers of the network, and the time of an epoch from ten "
+             "steps; no run folder is made", type=bool, tags="of-one-run", elsewhere="summary dryrun"),
     )),
     Group("data", (
         Flag("--dataset", DATA, "dataset (--list datasets) (default ecg, or synth if ecg cannot be downloaded)",
@@ -201,7 +208,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--short-run", MODEL, "a trial of the whole pipeline: 10 batches of an epoch, of validation and of test",
              type=bool, used_by="export_charts", unused_by="predict explain export cite",
              tags="batches resets-best-short",
-             elsewhere="quick dry-run fast-dev-run debug-run"),
+             elsewhere="quick fast-dev-run debug-run"),
     )),
     Group("detection of anomalies", (
         Flag("--normal-class", DATA, "class that is learned; all others are anomalies (default the one called normal)",
@@ -335,6 +342,11 @@ def _together(typed: Mapping[str, Any]) -> list[str]:
             (_typed(flags, name) and not charts, f"{flag_name(name)} goes with --view chart")
             for name in FLAGS.names(view="chart")
         ),
+        *(
+            (asked and bool(of_a_run or FLAGS.commands(typed)), f"{flag_name(name)} goes with a new run alone")
+            for name, asked in (("save_config", flags.save_config), ("dry_run", flags.dry_run))
+        ),
+        (flags.strict_split and flags.dry_run, f"--dry-run {CLOSED}"),
         (flags.strict_split and flags.explore, f"--explore {CLOSED}"),
         (flags.strict_split and flags.export_charts, f"--export-charts {CLOSED}"),
         (of_another and flags.weights_file, "--weights-file and --pretrained of a run exclude each other"),

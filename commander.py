@@ -1,9 +1,11 @@
+# PYTHON_ARGCOMPLETE_OK
 """The main program: one command line trains, tests or uses a network. `python commander.py --help-all` lists all flags.
 
 Heavy imports stand inside the functions that need them, so that --help and errors in flags answer at once.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +21,8 @@ log = logging.getLogger("commander")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; returns the exit code: 0, or the code of the error's class."""
+    if "_ARGCOMPLETE" in os.environ:
+        commands.complete()
     return terminal.guarded(argv, _carry_out, args.SHORT_HELP)
 
 
@@ -57,6 +61,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         from commands import data
 
         data.look(flags)
+    elif flags.dry_run:
+        from commands import data
+
+        data.rehearse(flags)
     elif flags.compare:
         from commands import compare
 

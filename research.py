@@ -42,7 +42,8 @@ FLAGS = Declarations(PROGRAM, DESCRIPTION, EPILOG, (
              "file's)", type=int, metavar="N", check=MANY, tags="stage"),
         Flag("--folds", COMMAND, "folds of the training rows, each once for validation; the test stays closed "
              "(default the file's)", type=int, metavar="K", check=MANY),
-        Flag("--root-dir", COMMAND, "folder of data and runs", metavar="DIR", default="ecg_data", path="folder"),
+        Flag("--root-dir", COMMAND, "folder of data and runs; ECG_COMMANDER_ROOT in the environment names another "
+             "default", metavar="DIR", default="ecg_data", path="folder"),
         Flag("--dry-run", COMMAND, "list of the configurations with their parameters; nothing is run", type=bool),
         Flag("--no-test", COMMAND, "runs without their test; the same command without it tests them later", type=bool),
         Flag("--import", COMMAND, "file of your own datasets, networks, losses, metrics or augmentations, once for "

@@ -5,7 +5,9 @@ the flags are parsed: their datasets may have flags, too. `use` registers the pa
 the tables of names.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import args
 import loaders
 from loaders.declaration import FAMILIES, OPTION_FLAGS, Dataset
 from toolbox import plugins
-from toolbox.errors import UsageError
+from toolbox.errors import CommanderError, UsageError
 from toolbox.flags import DATA, TEST, USE, Flag
+from toolbox.parser import FlagFile
 from toolbox.plugins import Part
 
 for group in OPTION_FLAGS:
@@ -43,16 +46,33 @@ def listed(what: str) -> str:
     return "\n".join(choices.names(what))
 
 
+def complete() -> None:
+    """Answer a shell's request for completions, without torch unless a file of --import needs it."""
+    import models
+
+    with suppress(CommanderError):
+        prepare(os.environ.get("COMP_LINE", "").split()[1:])
+    lists = str(args.FLAGS.by_name["list"].help).partition(": ")[2].split()
+    names: dict[str, Mapping[str, Any]] = {
+        "datasets": loaders.DATASETS,
+        "models": models.MODELS,
+        "views": loaders.VIEWS,
+    }
+    known: dict[str, Iterable[str]] = {flag.name: names[flag.choices] for flag in args.FLAGS if flag.choices in names}
+    args.FLAGS.parser.complete({**known, "list": lists})
+
+
 def prepare(argv: Sequence[str]) -> None:
     """Register the typed files, else those of the run that the command line names, else those of the environment.
 
     Raises UsageError or DataError for a file that is missing, broken, or not that of the run.
     """
     try:
-        known, _ = SHIPPED.parser.parse_known_args([word for word in argv if word not in HELP])
+        typed, own = _scanned([word for word in argv if word not in HELP])
     except UsageError:
         return  # the whole parser reports it
-    typed = vars(known)
+    if own and own.imports and "import" not in typed:
+        typed["import"] = [*map(str, plugins.found(own.imports, own.base, of=own.path.name, hint=CHANGED))]
     paths = [*typed.get("import", ()), *([typed["check"]] if "check" in typed else ())]
     of_runs = any(one.mode in (TEST, USE) for one in SHIPPED.commands(typed)) or "resume" in typed or "test_on" in typed
     if of_runs and not paths:
@@ -60,12 +80,21 @@ def prepare(argv: Sequence[str]) -> None:
     use(paths or plugins.from_environment())
 
 
+def _scanned(argv: Sequence[str]) -> tuple[dict[str, Any], FlagFile | None]:
+    """The typed flags that are the program's own, over those of --config, and its file."""
+    typed = vars(SHIPPED.parser.parse_known_args([*argv])[0])
+    if "config" not in typed:
+        return typed, None
+    own = FlagFile.read(Path(typed["config"]))
+    return {**vars(SHIPPED.parser.parse_known_args(own.words(SHIPPED, unknown=True))[0]), **typed}, own
+
+
 def _of_run(typed: Mapping[str, Any]) -> list[Path]:
     """The files of the run that the flags name; none if it is not found, which the command reports."""
     from toolbox.errors import CheckpointError
     from toolbox.runs.folder import CONFIG, RunFolder
 
-    flags = {**SHIPPED.defaults, **typed}
+    flags = {**SHIPPED.defaults, **typed, "root_dir": SHIPPED.resolve(typed).root_dir}
     model = flags["model_name"] or SHIPPED.by_name["model_name"].by_task.get(flags["task"] or "classify", "")
     for dataset in [flags["dataset"]] if flags["dataset"] else DEFAULT_DATASETS:
         try:

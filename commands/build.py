@@ -20,7 +20,7 @@ from loaders.families.rows import normal_class
 from loaders.splits import Fold, sharing
 from models import get_model
 from models.charts import vision
-from toolbox import devices, plugins
+from toolbox import devices, files, plugins
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
@@ -279,6 +279,29 @@ def describe(flags: Flags, given: Mapping[str, Any], trainer: Trainer) -> dict[s
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
         **imports(flags),
     }
+
+
+def save_config(flags: Flags) -> None:
+    """Write the flags that identify a new run into the file of --save-config; --config with it repeats the run.
+
+    Paths are absolute, and the optimizer's default rates are written out.
+    """
+    path, stored = Path(flags.save_config), kept(flags)
+    found = {name: stored[name] for name in args.FLAGS.names(kept=True, identifies=True)}
+    found = {name: value for name, value in found.items() if value is not None and value is not False}
+    for flag in args.FLAGS:
+        if flag.name in found and (flag.is_path(found[flag.name]) or flag.path == "run"):
+            place = Path(flags.root_dir, found[flag.name]).resolve()
+            found[flag.name] = str(place) if place.exists() else found[flag.name]
+    found |= {"imports": [{"file": str(own.path), "sha256": own.digest} for own in plugins.IN_USE]}
+    found = {name: value for name, value in found.items() if value != []}
+    if path.suffix == ".json":
+        files.write_json(path, found)
+    else:
+        import yaml
+
+        files.write_text(path, yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
+    log.info("configuration %s", path)
 
 
 def imports(flags: Flags) -> dict[str, Any]:

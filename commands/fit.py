@@ -47,6 +47,8 @@ def start(
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)
+    if flags.save_config:
+        build.save_config(flags)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
     if claimed:
         claimed(run)

@@ -26,7 +26,6 @@ the validation rows.
 import re
 import runpy
 import sys
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
@@ -37,13 +36,11 @@ from typing import Any
 from studies import grid as algebra
 from studies.grid import Axis, Cell, Grid, Option, few_enough, fixed, flag_key, parse_range, same
 from studies.ledger import BEST, FIRST, SEARCH, STAGES
+from toolbox import files
 from toolbox.errors import ROOT, ResourceError, UsageError
 
 SHIPPED = ROOT / "grids"
-NULL = ("", "~", "null")
-MOST_BYTES = 2**20
 MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
-MOST_DEPTH, MOST_VALUES = 20, 100_000  # of a file, with expanded aliases
 SHAPE = "base, reps, folds and grid, or stages; in grid a list of zip and cross"
 NAME = re.compile(r"[A-Za-z]\w{0,29}", re.ASCII)
 PRETRAINED = "pretrained"
@@ -142,7 +139,7 @@ def find(grid: str) -> Path:
 def read(path: Path) -> Plan:
     """The plan of a .yaml, .yml or .py file. Raises UsageError for an invalid grid, ResourceError if unreadable."""
     try:
-        return _of_python(path) if path.suffix == ".py" else _of_yaml(_loaded(path))
+        return _of_python(path) if path.suffix == ".py" else _of_yaml(mapping(files.read_yaml(path, SHAPE), "the file"))
     except UsageError as error:
         where = f"{path}, {error.where}" if error.where else str(path)
         raise UsageError(error.what, where=where, hint=error.hint) from error
@@ -181,61 +178,6 @@ def _of_yaml(found: Mapping[str, Any]) -> Plan:
     grid = fixed(base) * (grid if grid.terms else fixed({}))
     reps, folds = (count(name, found.get(name, "1")) for name in ("reps", "folds"))
     return Plan(grid, reps, folds, base, read_stages(stages, reps=reps))
-
-
-def _loaded(path: Path) -> Mapping[str, Any]:
-    """The content of a YAML file. Raises UsageError if its size, depth or aliases exceed the limits of a grid."""
-    import yaml
-
-    class Loader(yaml.BaseLoader):
-        """Reads every scalar as text, a bare null, ~ or nothing as None; refuses a key that occurs twice."""
-
-        def construct_scalar(self, node: Any) -> Any:
-            text = super().construct_scalar(node)
-            return None if node.style is None and text in NULL else text
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
-            if twice := [key for key, count in keys.items() if count > 1]:
-                what = f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}"
-                raise UsageError(what, hint="each once")
-            return super().construct_mapping(node, deep)
-
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        what = f"the file is larger than {MOST_BYTES:,} bytes"
-        raise UsageError(what, hint="a grid of fewer values, or several files")
-    try:
-        loader = Loader(content.decode("utf-8-sig"))
-        node = loader.get_single_node()
-        values, depth = _size(node, {}) if node else (0, 0)
-        if depth > MOST_DEPTH:
-            raise UsageError(f"the file is nested {depth} deep, the limit is {MOST_DEPTH}", hint=SHAPE)
-        if values > MOST_VALUES:
-            what = f"the file has {values:,} values with expanded aliases, the limit is {MOST_VALUES:,}"
-            raise UsageError(what, hint="a grid of fewer values, or several files")
-        found = loader.construct_document(node) if node else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file is not YAML: {error}", hint=SHAPE) from error
-    except RecursionError as error:
-        raise UsageError(f"the file is nested more than {MOST_DEPTH} deep", hint=SHAPE) from error
-    return mapping(found, "the file")
-
-
-def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Number of values and depth below a node; `sizes` has the sizes of earlier nodes, None for enclosing nodes."""
-    if id(node) not in sizes:
-        sizes[id(node)] = None
-        inner = node.value if isinstance(node.value, list) else []
-        parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
-        found = [_size(part, sizes) for part in parts]
-        sizes[id(node)] = (1 + sum(count for count, _ in found), 1 + max((depth for _, depth in found), default=0))
-    size = sizes[id(node)]
-    if size is None:
-        what = f"an alias at line {node.start_mark.line + 1} contains itself"
-        raise UsageError(what, hint="the values instead of the alias")
-    return size
 
 
 def read_grid(found: Any) -> Grid:

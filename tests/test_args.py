@@ -98,7 +98,7 @@ WHICH_ROWS = {
 }  # fmt: skip
 WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
-WHICH_RUN = {"version", "resume", "override", "short_run"}
+WHICH_RUN = {"version", "resume", "override", "short_run", "config", "save_config", "dry_run"}
 OF_EXPLAIN = {"explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
 OF_ONE_COMMAND = {"test_on", "beats", "unit", "out", "from_export"} | OF_EXPLAIN
 KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK,

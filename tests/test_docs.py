@@ -42,8 +42,13 @@ def test_the_pages_are_written_plainly() -> None:
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Iterator[None]:
-    """The parts of the file in docs/plugins.md."""
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The parts of the file in docs/plugins.md, and the configurations of docs/configurations.md in this folder."""
+    text = re.search(r"^```yaml\n(.*?)^```$", PAGES[DOCS / "configurations.md"], re.M | re.S)[1]
+    for name in re.findall(r"--config (\S+)", "\n".join(SHELL)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"flags": {}}' if name.endswith(".json") else text)
+    monkeypatch.chdir(tmp_path)
     commands.use([written(EXAMPLE, tmp_path)])
     yield
     commands.use([])

@@ -21,6 +21,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -28,7 +29,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from toolbox.errors import ResourceError
+from toolbox.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 LONGEST = 200  # bytes of the file's name in its temporary name; a file system allows 255
+YAML_BYTES, YAML_DEPTH, YAML_VALUES = 2**20, 20, 100_000  # of a YAML file, with expanded aliases
+NULL = ("", "~", "null")  # in YAML
 MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
 PREFIX = "ecg_commander_"  # of folders in the system's temporary folder
 LOCK, CONTENT = ".ecg_commander.lock", "content"
@@ -154,6 +157,64 @@ def read_json(path: Path) -> Any:
         if not level:
             return value
     raise UnreadableError(f"is nested more than {MOST_DEPTH} deep")
+
+
+def read_yaml(path: Path, shape: str) -> Any:
+    """The content of a YAML file, every scalar as text; `shape` says in errors what it should be.
+
+    Raises UsageError if its size, depth or aliases exceed the limits of a grid.
+    """
+    import yaml
+
+    class Loader(yaml.BaseLoader):
+        """Reads every scalar as text, a bare null, ~ or nothing as None; refuses a key that occurs twice."""
+
+        def construct_scalar(self, node: Any) -> Any:
+            text = super().construct_scalar(node)
+            return None if node.style is None and text in NULL else text
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+            if twice := [key for key, count in keys.items() if count > 1]:
+                what = f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}"
+                raise UsageError(what, hint="each once")
+            return super().construct_mapping(node, deep)
+
+    with path.open("rb") as file:
+        content = file.read(YAML_BYTES + 1)
+    if len(content) > YAML_BYTES:
+        what = f"the file is larger than {YAML_BYTES:,} bytes"
+        raise UsageError(what, hint="fewer values, or several files")
+    try:
+        loader = Loader(content.decode("utf-8-sig"))
+        node = loader.get_single_node()
+        values, depth = _size(node, {}) if node else (0, 0)
+        if depth > YAML_DEPTH:
+            raise UsageError(f"the file is nested {depth} deep, the limit is {YAML_DEPTH}", hint=shape)
+        if values > YAML_VALUES:
+            what = f"the file has {values:,} values with expanded aliases, the limit is {YAML_VALUES:,}"
+            raise UsageError(what, hint="fewer values, or several files")
+        found = loader.construct_document(node) if node else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file is not YAML: {error}", hint=shape) from error
+    except RecursionError as error:
+        raise UsageError(f"the file is nested more than {YAML_DEPTH} deep", hint=shape) from error
+    return found
+
+
+def _size(node: Any, sizes: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Number of values and depth below a node; `sizes` has the sizes of earlier nodes, None for enclosing nodes."""
+    if id(node) not in sizes:
+        sizes[id(node)] = None
+        inner = node.value if isinstance(node.value, list) else []
+        parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
+        found = [_size(part, sizes) for part in parts]
+        sizes[id(node)] = (1 + sum(count for count, _ in found), 1 + max((depth for _, depth in found), default=0))
+    size = sizes[id(node)]
+    if size is None:
+        what = f"an alias at line {node.start_mark.line + 1} contains itself"
+        raise UsageError(what, hint="the values instead of the alias")
+    return size
 
 
 def _whole(text: str) -> int:

@@ -17,12 +17,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
-from toolbox.parser import Parser
+from toolbox.parser import FILES, NOT_IN_A_FILE, FlagFile, Parser
 
 LARGEST = 10**9
 CLOCK = re.compile(r"(?:\d{1,3}:[0-5]?\d:[0-5]?\d|\d{1,5}:[0-5]?\d|\d{1,7})(?:\.\d{1,6})?", re.ASCII)
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 ROOT = "root_dir"  # stored paths are relative to the folder of this flag
+ROOT_VARIABLE = "ECG_COMMANDER_ROOT"  # of the environment: its default
 OnResume = Literal["free", "override", "never"]
 TAGS = {
     "batches": "decides the batches and the device that computes them",
@@ -105,6 +106,7 @@ def _are_weights(text: str) -> bool:
     return all(0 <= number <= LARGEST for number in numbers) and any(numbers)
 
 
+CONFIGURATION = Check(f"a file that ends in {', '.join(FILES)}", lambda text: text.endswith(FILES))
 TIME = Check("minutes:seconds, hours:minutes:seconds or seconds", lambda text: bool(CLOCK.fullmatch(text)))
 WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0", _are_weights)
 
@@ -244,15 +246,17 @@ class Declarations:
         )
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """The typed values by name. Raises UsageError."""
-        return vars(self.parser.parse_args(argv))
+        """The typed values by name, over those of a file of --config. Raises UsageError."""
+        typed = vars(self.parser.parse_args(argv))
+        path = typed.pop(NOT_IN_A_FILE, None)
+        return FlagFile.read(Path(path)).typed(self, typed) if path is not None else typed
 
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
         """Every flag: typed, else stored by the run, else the default. Stored paths are relative to --root-dir."""
         known = self.by_name
         kept = {name: value for name, value in (stored or {}).items() if name in known and known[name].kept}
         values = {**self.defaults, **kept, **typed}
-        values[ROOT] = Path(values[ROOT])
+        values[ROOT] = Path(values[ROOT] if ROOT in typed else os.environ.get(ROOT_VARIABLE) or values[ROOT])
         for name, flag in known.items():
             if flag.is_path(values[name]):
                 values[name] = Path("" if name in typed else os.path.realpath(values[ROOT]), values[name])

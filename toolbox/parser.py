@@ -1,19 +1,31 @@
 """The argparse parser of declared flags: two lengths of help, and one line for an error, with a suggestion.
 
     Parser(declarations).parse_args(argv)
+    FlagFile.read(path).typed(declarations)        the flags of a file (--config), as if they were typed
 
 Imports only the standard library, so that --help answers at once.
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolbox.errors import UsageError
 
 if TYPE_CHECKING:
     from toolbox.flags import Declarations, Flag
+
+SHAPE = "flags and values, as epochs: 5, or the config.json of a run"
+FILES = (".yaml", ".yml", ".json")
+SWITCH = {"true": True, "false": False, True: True, False: False}
+COMPLETER = "completer"  # attribute of an action, for argcomplete
+NOT_IN_A_FILE = "config"
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +42,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
         )
         self.elsewhere: dict[str, list[str]] = {word: [] for flag in declared for word in flag.elsewhere.split()}
+        self.of_files: set[str] = set()  # the names of flags with a path
         for group in declared.groups:
             section = self.add_argument_group(group.title)
             for flag in group.flags:
@@ -39,6 +52,22 @@ class Parser(argparse.ArgumentParser):
         section.add_argument("-h", "--help", **_HELP, help="this text")
         if self.rare:
             section.add_argument("--help-all", **_HELP, help="this text with all flags")
+
+    def complete(self, names: Mapping[str, Iterable[str]]) -> None:
+        """Answer a shell that asks for completions, and end the process; `names` are known values by flag.
+
+        Does nothing without argcomplete.
+        """
+        try:
+            import argcomplete
+            from argcomplete.completers import FilesCompleter
+        except ImportError:
+            return
+        for action in self._actions:
+            values = [*names.get(action.dest, ())]
+            known = partial(_all, values) if values or action.dest not in self.of_files else FilesCompleter()
+            setattr(action, COMPLETER, known)
+        argcomplete.autocomplete(self, always_complete_options="long")
 
     def _declare(self, section: Any, flag: "Flag") -> None:
         shown = "" if flag.default is None or flag.type is bool else f" (default {flag.default})"
@@ -51,6 +80,7 @@ class Parser(argparse.ArgumentParser):
             facts |= {"action": "append"} if flag.repeated else {}
         spellings = sorted((flag.typed, *flag.also), key=lambda word: word.startswith("--"))  # -j before --workers
         section.add_argument(*spellings, **facts)
+        self.of_files |= {flag.name} if flag.path or flag.metavar in ("FILE", "DIR", "PATH") else set()
         for word in flag.elsewhere.split():
             self.elsewhere[word].append(flag.typed)
 
@@ -87,6 +117,11 @@ class Parser(argparse.ArgumentParser):
         return UsageError(f"unknown flag {typed}", hint=" or ".join(near) or f"{self.prog} --help")
 
 
+def _all(values: list[str], **_: Any) -> list[str]:
+    """The completer of known values."""
+    return values
+
+
 class _Help(argparse.Action):
     """Print the help and end; --help leaves the rare groups out."""
 
@@ -96,3 +131,87 @@ class _Help(argparse.Action):
 
 
 _HELP: dict[str, Any] = {"action": _Help, "nargs": 0, "dest": "help", "default": argparse.SUPPRESS}
+
+
+@dataclass(frozen=True)
+class FlagFile:
+    """The flags in a file: of a person, of --save-config, or the config.json of a run.
+
+    `imports` are the files of --import with their digests, relative to `base`. `defaults` are the flags of a
+    run that were not typed for it.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    imports: list[dict[str, str]]
+    base: Path
+    defaults: frozenset[str] = frozenset()
+    of_a_run: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> "FlagFile":
+        """The content of a .json, .yaml or .yml file. Raises UsageError for another form."""
+        from toolbox import files, schema
+
+        if path.suffix not in FILES:
+            raise UsageError("the configuration has no known ending", where=str(path), hint=", ".join(FILES))
+        try:
+            found = files.read_json(path) if path.suffix == ".json" else files.read_yaml(path, SHAPE)
+        except files.UnreadableError as error:
+            raise UsageError(f"the configuration {error.what}", where=f"{path}{error.place}", hint=SHAPE) from error
+        except OSError as error:
+            raise UsageError(f"the configuration cannot be read: {error.strerror}", where=str(path)) from error
+        except UsageError as error:
+            raise UsageError(error.what, where=str(path), hint=error.hint) from error
+        of_a_run = isinstance(found, dict) and isinstance(found.get("flags"), dict)
+        form = {"imports?": [{"file": str, "sha256": str}], **({"given?": [str]} if of_a_run else {"*": schema.ANY})}
+        if why := schema.misfit(found or {}, form):
+            raise UsageError(f"the configuration is not one: {why}", where=str(path), hint=SHAPE)
+        found = dict(found or {})
+        imports, base = found.pop("imports", []), Path(os.path.realpath(path)).parent
+        if not of_a_run:
+            return cls(path, found, imports, base)
+        flags = {name: value for name, value in found["flags"].items() if value is not False}
+        defaults = frozenset(flags) - {*found.get("given", flags)}
+        return cls(path, flags, imports, base.parents[2], defaults, of_a_run=True)
+
+    def words(self, declared: "Declarations", *, unknown: bool = False) -> list[str]:
+        """The flags as a command line. Raises UsageError for an unknown flag, unless `unknown` ones may pass."""
+        line = []
+        for key, value in self.values.items():
+            flag = declared.by_spelling.get(f"--{str(key).replace('_', '-')}")
+            if flag is None and not (unknown or self.of_a_run):
+                raise declared.parser.unknown(f"--{key}")
+            if flag is not None and value is not None:
+                line += self._words(flag, value)
+        return line
+
+    def _words(self, flag: "Flag", value: Any) -> list[str]:
+        if flag.name == NOT_IN_A_FILE:
+            raise UsageError(f"{flag.typed} cannot stand in a configuration", hint="its flags in this file")
+        several = flag.repeated or flag.nargs == "+"
+        if several and isinstance(value, list):
+            return [f"{flag.typed}={each}" for each in value] if flag.repeated else [flag.typed, *map(str, value)]
+        if flag.type is bool and isinstance(value, str | bool) and value in SWITCH:
+            return [flag.typed] if SWITCH[value] else []
+        if not several and flag.type is not bool and type(value) in (str, int, float):
+            path = self.of_a_run and flag.is_path(value)
+            return [f"{flag.typed}={Path(self.base, str(value)) if path else value}"]
+        allowed = "true or false" if flag.type is bool else "a list" if several else "text or a number"
+        raise UsageError(f"{flag.name} is {str(value)[:40]!r}, must be {allowed}", hint=f"{flag.name}: {allowed}")
+
+    def typed(self, declared: "Declarations", over: Mapping[str, Any]) -> dict[str, Any]:
+        """The flags of the file as if typed, and those of the command line, `over`, over them.
+
+        With another optimizer, a run's rates that were not typed are left out: each optimizer has its own.
+        """
+        try:
+            found = vars(declared.parser.parse_args(self.words(declared)))
+        except UsageError as error:
+            raise UsageError(error.what, where=error.where or str(self.path), hint=error.hint) from error
+        if self.imports and "import" not in over:
+            found["import"] = [str(Path(self.base, entry["file"])) for entry in self.imports]
+        if "optimizer" in over and over["optimizer"] != found.get("optimizer"):
+            for name in self.defaults & {*declared.names("optimizer")}:
+                found.pop(name, None)
+        return {**found, **over}

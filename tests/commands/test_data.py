@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import ssl
@@ -20,7 +21,7 @@ import pytest
 
 from helpers import tables
 from helpers.commands import SHORT, assert_error, carried_out, finish, launch, small_disk, wait_for
-from helpers.data import ROOT
+from helpers.data import ROOT, test_set_is_closed
 from helpers.detection import kaggle as generated
 from helpers.ecg5000 import SMALL
 from helpers.ecg5000 import write as write_ecg5000
@@ -30,6 +31,7 @@ from helpers.servers import PAGE, Answer, cut_off, in_ranges, in_turn, refusal, 
 from helpers.wfdb_records import spoil, write_record
 from loaders import get_data
 from loaders.charts.store import reading
+from models import MODELS
 
 ECG = ("--dataset", "ecg", *SHORT[2:], "--epochs", "1")
 RUN = Path("ecg", "runs", "ecg_cnn1d_3_1")
@@ -507,3 +509,30 @@ def test_a_package_of_charts_that_is_not_installed_is_named_with_how_to_get_it(
     monkeypatch.setitem(sys.modules, "lmdb", None)
     ended = carried_out(*STRIPS, "--root-dir", knowing(tmp_path, strips))
     assert_error(ended, 6, "the package lmdb is not installed", "pip install -r requirements-vision.txt")
+
+
+# --dry-run
+
+
+@pytest.mark.parametrize("flags", [(), ("--short-run", "--batch-size", "16"), ("--task", "detect")], ids=str)
+def test_a_dry_run_describes_data_network_and_time_and_leaves_nothing(closed: Path, flags: tuple[str, ...]) -> None:
+    name = "linear_ae" if "detect" in flags else "cnn1d_3"
+    before = set(closed.rglob("*"))
+    ended = carried_out("--dataset", "synth", "--model-name", name, "--root-dir", closed, "--dry-run", *flags)
+    assert ended.code == 0, ended.err
+    parameters = MODELS[name].parameters
+    assert re.search(rf"^all +{parameters:,} +[\d,]+$", ended.out, re.MULTILINE)
+    rows = re.search(r"^all +([\d,]+) +([\d,]+)$", ended.out, re.MULTILINE)
+    config = get_data("synth", closed, detect="detect" in flags, short_batch=16 if "--short-run" in flags else None)
+    assert [int(count.replace(",", "")) for count in rows.groups()] == [len(config.train), len(config.val)]
+    assert re.search(r"^an epoch: about [\d.e-]+ s \(\d+ steps of \d+ rows", ended.out, re.MULTILINE)
+    assert set(closed.rglob("*")) == before
+    assert test_set_is_closed(closed)
+
+
+def test_a_dry_run_writes_a_configuration_and_refuses_to_open_the_test(closed: Path, tmp_path: Path) -> None:
+    run = ("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", closed, "--dry-run")
+    assert carried_out(*run, "--save-config", tmp_path / "run.json").code == 0
+    assert json.loads((tmp_path / "run.json").read_text())["model_name"] == "cnn1d_3"
+    assert_error(carried_out(*run, "--strict-split"), 2, "--dry-run leaves the test rows closed")
+    assert not (closed / "synth" / "runs").exists()

@@ -27,8 +27,9 @@ from helpers.preloaded import Preloaded
 def offline() -> dict[str, str]:
     """An environment in which no server can be reached, on any machine."""
     nowhere = "http://127.0.0.1:9"
+    own = ("ECG_COMMANDER_ROOT", "ECG_COMMANDER_IMPORT")  # of the person who runs the tests
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in own},
         **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
         "no_proxy": "",
     }

@@ -67,8 +67,8 @@ def test_a_run_has_the_metric_with_its_interval_and_the_digest_of_the_file(train
     assert "import" not in config["flags"]
 
 
-def test_a_run_is_resumed_tested_and_explained_without_naming_its_file(mine: Path) -> None:
-    for flags in (("--resume", "latest", "--epochs", 3), ("--test", "--gain", 2), ("--explain", "saliency")):
+def test_a_run_is_resumed_and_tested_without_naming_its_file(mine: Path) -> None:
+    for flags in (("--resume", "latest", "--epochs", 3), ("--test", "--gain", 2)):
         ended = on(mine, *flags)
         assert ended.code == 0, ended.err
     assert_error(on(mine, "--test", "--gain", 3), 2, "--gain is 3.0, the run has 2.0")

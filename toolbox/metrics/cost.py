@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,51 @@ def count(model: nn.Module, inputs: Sequence[Tensor]) -> int:
         for hook in hooks:
             hook.remove()
     return counter.get_total_flops() // 2 + sum(recurrent)
+
+
+class Layer(NamedTuple):
+    """A part of a network that has no parts: its name, class, output shape for one row, parameters, and work."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def layers(model: nn.Module, inputs: Sequence[Tensor]) -> list[Layer]:
+    """The layers of the network in the order in which the rows `inputs` pass them; of a repeated one the first pass.
+
+    Recurrent layers and attention are one layer each. Work between layers is in none of them.
+    """
+    seen: dict[str, tuple[nn.Module, Any, Any]] = {}
+
+    def after(layer: nn.Module, given: tuple[Any, ...], outputs: Any, *, name: str) -> None:
+        seen.setdefault(name, (layer, given, outputs))
+
+    hooks = [layer.register_forward_hook(partial(after, name=name)) for name, layer in _whole_layers(model)]
+    try:
+        with answering(model), _unfused():
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    for name, (layer, given, outputs) in seen.items():
+        first: Any = outputs[0] if isinstance(outputs, tuple) else outputs
+        shape = tuple(getattr(first, "data", first).shape)
+        own = sum(each.numel() for each in layer.parameters())
+        found.append(Layer(name, type(layer).__name__, shape, own, count(layer, given) if own else 0))
+    return found
+
+
+def _whole_layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The parts without parts, and recurrent layers and attention as they are."""
+    for name, part in model.named_children():
+        if isinstance(part, nn.RNNBase | nn.MultiheadAttention) or not any(True for _ in part.children()):
+            yield f"{prefix}{name}", part
+        else:
+            yield from _whole_layers(part, f"{prefix}{name}.")
 
 
 @contextmanager

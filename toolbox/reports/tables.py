@@ -75,6 +75,16 @@ def of_costs(cost: Mapping[str, Any]) -> list[str]:
     return [*lines, f"cost: a row alone {digits(cost['latency_ms'])} ms {spread}; {batches}; {where}"]
 
 
+def of_layers(layers: Sequence[Any], cost: Mapping[str, Any]) -> list[str]:
+    """A table of `cost.layers`, with what the network has besides them, and the sums."""
+    rows = [[each.name, each.kind, " x ".join(map(str, each.shape)), each.parameters, each.macs] for each in layers]
+    besides = [cost[name] - sum(row[place] for row in rows) for place, name in ((3, "parameters"), (4, "macs"))]
+    rows += [["besides", "", "", *besides]] if any(besides) else []
+    rows.append(["all", "", "", cost["parameters"], cost["macs"]])
+    head = ["layer", "kind", "output of one row", "parameters", "MACs"]
+    return aligned(head, [[*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows])
+
+
 def influences(
     found: Mapping[str, Mapping[str, Any]], head: Sequence[str], figure: Callable[[float], str] = shown
 ) -> list[str]:
