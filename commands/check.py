@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from commands import build, choices
-from commands.checks import training
+from commands.checks import networks, training
 from commands.checks.datasets import DATASET, RowSource
-from commands.checks.networks import NETWORK
 from loaders import get_data
 from toolbox import errors, plain, plugins
 from toolbox.errors import CommanderError, OwnPartError
 from toolbox.flags import Flags
 from toolbox.plugins import Part
 
-CHECKS: dict[str, Mapping[str, Callable[[Any], str]]] = {
-    "dataset": DATASET,
-    "network": NETWORK,
-    "loss": training.LOSS,
-    "metric": training.METRIC,
-    "augmentation": training.AUGMENTATION,
-    "sampler": training.SAMPLER,
-    "optimizer": training.OPTIMIZER,
+Checks = Mapping[str, Callable[[Any], str]]
+CHECKS: dict[str, Callable[[Any], Checks]] = {
+    "dataset": lambda source: DATASET,
+    "network": networks.checks,
+    "loss": training.loss_checks,
+    "metric": lambda name: training.METRIC,
+    "augmentation": lambda name: training.AUGMENTATION,
+    "sampler": lambda name: training.SAMPLER,
+    "optimizer": lambda name: training.OPTIMIZER,
 }
 
 
@@ -63,7 +63,7 @@ def findings(part: Part, flags: Flags) -> Iterator[Finding]:
         subject = RowSource(part.name, partial(loaded, part.name, flags.root_dir, options))
     elif part.kind == "loss":
         subject = part.name, part.facts["task"]
-    for about, function in CHECKS[part.kind].items():
+    for about, function in CHECKS[part.kind](subject).items():
         yield Finding(part, about, fault_of(function, subject))
 
 

