@@ -14,6 +14,7 @@ import args
 import commands
 from toolbox import terminal
 from toolbox.errors import UsageError, program
+from toolbox.flags import Flags
 from toolbox.terminal import StopRequest
 
 log = logging.getLogger("commander")
@@ -32,7 +33,7 @@ def _carry_out(argv: Sequence[str], stop: StopRequest) -> None:
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
-    """Call the command that the flags `given` select."""
+    """Check the flags `given`, and call the command that they select."""
     if given.get("version_info"):
         from toolbox import devices
 
@@ -50,7 +51,11 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         choices.look_up(args.resolve(given))  # an ignored flag with an unknown name is an error too
     if not (given.get("test") or given.get("explain")):  # these two read config.json first
         given = args.without_unused(given)
-    flags = args.resolve(given)
+    _call(args.resolve(given), given, stop)
+
+
+def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
+    """Call the command of the resolved `flags`; commands on a run read its config.json, and get the flags `given`."""
     if flags.list is not None:
         sys.stdout.write(f"{commands.listed(flags.list)}\n")
     elif flags.check:
