@@ -226,7 +226,11 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
         place.take()
         counts: Counter[str] = Counter()
         dropped: list[str] = []
-        files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped))
+        try:
+            files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped))
+        except CommanderError:
+            place.release()
+            raise
     if dropped:
         first = "; ".join(dropped[:NAMED]) + ("; ..." if len(dropped) > NAMED else "")
         log.warning("unusable rows dropped from %s: %d; %s", path, len(dropped), first)

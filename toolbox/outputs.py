@@ -145,6 +145,13 @@ class Claim:
         if not same or listed != self._marker["files"]:
             files.write_json(self.folder / MARKER, {"made_by": MADE_BY, "of": dict(self.of), "files": listed})
 
+    def release(self) -> None:
+        """Remove the folder if it has nothing but its marker, as no result was written."""
+        with suppress(OSError):
+            if os.listdir(self.folder) == [MARKER]:
+                (self.folder / MARKER).unlink()
+                self.folder.rmdir()
+
     @cached_property
     def _paths(self) -> list[Path]:
         return [self.folder / name for name in self.names]

@@ -81,11 +81,11 @@ class RowLayout:
     @cached_property
     def types(self) -> dict[str, Any]:
         """The types of the columns for pandas; in a table with columns of text, NA is text too."""
-        texts = {*self.texts.values(), *self.unread}
+        texts, marks = {*self.texts.values(), *self.unread}, {"sep": self.delimiter, "decimal": self.decimal}
         if not texts:
-            return {"dtype": np.float32}
+            return {"dtype": np.float32, **marks}
         types = {column: str if column in texts else np.float32 for column in range(self.columns)}
-        return {"dtype": types, "keep_default_na": False, "sep": self.delimiter, "decimal": self.decimal}
+        return {"dtype": types, "keep_default_na": False, **marks}
 
 
 def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
