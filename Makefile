@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 ARGS ?= --model-name resnet1d_10 --sampler equal --version bump
-EXTRAS := $(patsubst %,requirements-%.txt,research vision explain export completion docs)
+EXTRAS := $(patsubst %,requirements-%.txt,research vision explain export parquet completion docs)
 # The quick test files.
 FAST := loaders/families/test_beats loaders/families/test_labels \
 	loaders/files/test_archives loaders/files/test_cache loaders/formats/test_edf \

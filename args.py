@@ -37,9 +37,9 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
         Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, and report the rows that it was "
              "trained or validated on", metavar="WHAT"),
-        Flag("--predict", COMMAND, "find and classify the beats of recordings with a trained run: WFDB (.hea), EDF, "
-             "BDF, text tables, folders, or a RECORDS list", metavar="FILE", nargs="+", mode=USE, view="signal",
-             elsewhere="infer inference pred"),
+        Flag("--predict", COMMAND, "classify with a trained run the beats of recordings (WFDB .hea, EDF, BDF, text "
+             "tables, folders, a RECORDS list) or new rows (CSV, TSV, Parquet, NPZ, NPY)", metavar="FILE", nargs="+",
+             mode=USE, view="signal", elsewhere="infer inference pred"),
         Flag("--explain", COMMAND, "attribution of a trained run's predictions, with checks (--list explainers)",
              metavar="METHOD", choices="explainers", mode=USE),
         Flag("--export", COMMAND, "folder for other programs from a trained run: its weights as onnx or safetensors, "
@@ -108,11 +108,14 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
              elsewhere="group groups group-column patient-column subject-column"),
+        Flag("--id-columns", DATA, "names or numbers of a table's columns that are no samples: not read to train, "
+             "copied by --predict", metavar="C,C", family="table", tags="other-file",
+             elsewhere="id id-column index-column"),
         Flag("--rate-hz", DATA, "sampling rate of a table's rows, or of recordings that state none", type=float,
              metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
              elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
         Flag("--bad-rows", DATA, "unusable rows or records: error (default), or drop (default of chapman)",
-             metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="predict export cite"),
+             metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="export cite"),
         Flag("--strict-split", DATA, "refuse data in which a test row is also in train or validation (default: count "
              "such rows)", type=bool, on_resume="free", unused_by="predict export cite"),
         Flag("--num-classes", MODEL, "number of classes to compare with the dataset's", type=int, metavar="K",
@@ -223,7 +226,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--macro-over", REPORT, "classes of macro F1 by patient (default N,S,V,F if the data has them, else all)",
              metavar="C,C,...", used_by="compare"),
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
-             metavar="TIME", check=TIME, used_by="predict"),
+             metavar="TIME", check=TIME, used_by="predict", tags="recording"),
         Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",
              type=bool, used_by="predict export cite", tags="output"),
         Flag("--cost", REPORT, "time of the network for one row, and rows per second", type=bool, identifies=False,
@@ -236,11 +239,13 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     Group("options of --predict and --export", (
         Flag("--from-export", COMMAND, "folder of --export with the network, in place of a run", metavar="DIR",
              command="predict", elsewhere="exported model-dir model-file onnx safetensors"),
+        Flag("--read-as", COMMAND, "rows (of CSV, TSV, Parquet, NPZ, NPY) or recordings (default rows for a run whose "
+             "rows are not cut from recordings)", metavar="WHAT", choices="inputs", command="predict"),
         Flag("--beats", COMMAND, "where the beats are: detect, or the ending of annotation files, such as atr",
-             metavar="HOW", default="detect", command="predict",
+             metavar="HOW", default="detect", command="predict", tags="recording",
              check=Check("detect or the letters of a file's ending", str.isalnum)),
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
-             metavar="U", command="predict"),
+             metavar="U", command="predict", tags="recording"),
         Flag("--out", COMMAND, "output folder (default predict, or export/FORMAT, in the run's folder)", metavar="DIR",
              command="predict export", elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
     ), rare=True),

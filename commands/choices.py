@@ -39,6 +39,7 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
     "balances": samplers.BALANCES,
     "formats": exchange.FORMATS,
     "films": {"gif": animation.save_confusion_video},
+    "inputs": dict.fromkeys(("rows", "recordings")),
     "parts": transfer.TRAIN,
     "splits": dict.fromkeys(("val", "test")),
     "tasks": TASKS,

@@ -22,7 +22,7 @@ import args
 from commands import build, choices
 from commands.trained import TrainedNetwork, TrainedRun, built, check_same, decision_weights
 from loaders import DATASETS
-from loaders.base import DataSpec
+from loaders.base import OF_TABLES, DataSpec
 from loaders.families import by_patient, labels, preparation, row_forms
 from models import MODELS, committee
 from models.charts import vision
@@ -146,6 +146,9 @@ def _spec_of(contract: Mapping[str, Any]) -> DataSpec:
         features=tuple(rows["features"]),
         scored=tuple(output["scored"]),
         image=(image[0], image[1]) if image else None,
+        columns=tuple(rows.get("columns") or ()),
+        label_name=rows.get("label_name") or "",
+        record_name=rows.get("record_name") or "",
     )
 
 
@@ -196,6 +199,7 @@ def _contract(trained: TrainedRun, network: TrainedNetwork, weights: Mapping[str
             "leads": spec.leads,
             "features": spec.features,
             "image": spec.image,
+            **{name: value for name in OF_TABLES if (value := getattr(spec, name))},
             "preparation": preparation.of(spec, build.options_for(spec.name, flags), chart),
         },
         "output": _output(network),

@@ -11,7 +11,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,8 +119,13 @@ def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
 
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict. Raises DataError at the end if some of several recordings are unusable."""
+    from commands import predict_rows
+
     flags = choices.settle(args.resolve(given))
     lead_names.check_asked(flags.unit)
+    if of_rows := predict_rows.opened(given, flags):
+        predict_rows.predict(of_rows, flags)
+        return
     paths, failed = _find(flags.predict)
     run = None
     if flags.from_export:
@@ -132,7 +136,7 @@ def predict(given: Mapping[str, Any]) -> None:
     network = classifier.network
     folder = Path(flags.out or network.origin / "predict")
     log.info("%s, %s checkpoint, of epoch %d", network.run, network.checkpoint, network.epoch)
-    with nullcontext() if flags.out or not run else run.locked(), devices.enough_memory(PREDICT_ROWS):
+    with outputs.locked(folder) if flags.out or not run else run.locked(), devices.enough_memory(PREDICT_ROWS):
         index, places = _claims(folder, paths)
         done = _each(classifier, paths, places, flags, failed)
         index.take()

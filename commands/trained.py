@@ -41,8 +41,9 @@ FORM = {
     "data": {
         "checksum": str,
         "split_rule": str,
-        **dict.fromkeys(("name?", "view?", "unit?", "source?", "licence?"), str),
+        **dict.fromkeys(("name?", "view?", "unit?", "source?", "licence?", "label_name?", "record_name?"), str),
         **{name: [str] for name in ("leads?", "classes?", "features?", "scored?", "train_records?", "val_records?")},
+        "columns?": [str],
         "channels?": schema.Count(1, MOST_CHANNELS),
         "samples?": schema.Count(0, MOST_ROWS),
         "rate_hz?": schema.Number(0),

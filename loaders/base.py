@@ -98,7 +98,8 @@ class DataSpec:
     `view` is the kind of a row ("beat"); `unit` the unit of its samples; `leads` has a name for each channel,
     `importance` a weight for each class, `features` a name for each number that accompanies a row's samples; the
     publisher's score is the mean F1 of the `scored` classes; `image` is the height and width in pixels of rows that are
-    pictures, drawn from `channels` leads of `samples` each.
+    pictures, drawn from `channels` leads of `samples` each. A user's table with a header has the names of its
+    `columns` of samples, and of the columns of label and record.
     """
 
     name: str
@@ -116,6 +117,9 @@ class DataSpec:
     features: tuple[str, ...] = ()
     scored: tuple[str, ...] = ()
     image: tuple[int, int] | None = None
+    columns: tuple[str, ...] = ()
+    label_name: str = ""
+    record_name: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,8 +127,11 @@ class DataSpec:
         return (3, *self.image) if self.image else (self.channels, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for config.json."""
-        return asdict(self)
+        """Plain values, for config.json; names of columns only of a table that has them."""
+        return {name: value for name, value in asdict(self).items() if value or name not in OF_TABLES}
+
+
+OF_TABLES = ("columns", "label_name", "record_name")
 
 
 class Batches(Protocol):

@@ -133,6 +133,7 @@ class TableOptions(SplitOptions):
 
     label_column: str | None = None
     record_column: str | None = None
+    id_columns: str | None = None
     rate_hz: float | None = None
 
 

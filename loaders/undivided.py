@@ -23,7 +23,6 @@ from loaders.records import RecordRows
 from toolbox.errors import DataError
 
 Signals = Split | RecordRows
-UNKNOWN = "as given"  # the unit of a table without a stated unit
 
 
 def load(
@@ -49,7 +48,7 @@ def load(
     if what not in DATASETS and not path.exists():
         hint = f"a file, or one of {', '.join(DATASETS)}"
         raise DataError("there is no dataset and no file of this name", where=what, hint=hint)
-    if path.is_file() and path.name.lower().endswith(tuple(table.READERS)) and what not in DATASETS:
+    if path.is_file() and path.name.lower().endswith(tuple(table.FORMS)) and what not in DATASETS:
         own = dataset == "table"
         names = [name for name in TableOptions.__dataclass_fields__ if own or name in typed]
         asked = TableOptions(**{name: options.get(name) for name in names})
@@ -115,7 +114,7 @@ def check(there: DataSpec, own: DataSpec, where: str) -> None:
         for name, (found, wanted) in facts.items()
         if found != wanted
     ]
-    if there.unit != own.unit and UNKNOWN not in (there.unit, own.unit) and there.name == "table":
+    if there.unit != own.unit and table.NO_UNIT not in (there.unit, own.unit) and there.name == "table":
         wrong.append(f"samples in {there.unit}, the run was trained on {own.unit}")
     if wrong:
         raise DataError(f"the rows have {'; '.join(wrong)}", where=where, hint="rows cut and sampled as in the run")

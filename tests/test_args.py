@@ -58,6 +58,7 @@ EXCLUSIVE = {
     "--export onnx --override": ("--override cannot be combined with --export",),
     "--test --beats atr": ("--beats goes with --predict",),
     "--compare one other --records 1": ("--records goes with --explain",),
+    "--test --read-as rows": ("--read-as goes with --predict",),
     "--predict r --beats ../x": ("--beats is ../x",),
 }
 
@@ -92,7 +93,7 @@ HOW_WEIGHTS_COME_ABOUT = {
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
 WHICH_ROWS = {
     "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
-    "fold", "label_column", "record_column", "rate_hz", "leads", "window", "rate", "filter", "normalise",
+    "fold", "label_column", "record_column", "id_columns", "rate_hz", "leads", "window", "rate", "filter", "normalise",
     "rr_features", "p_waves", "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view",
     "chart_layout", "chart_leads", "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
@@ -100,7 +101,7 @@ WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_cla
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
 WHICH_RUN = {"version", "resume", "override", "short_run", "config", "save_config", "dry_run"}
 OF_EXPLAIN = {"explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
-OF_ONE_COMMAND = {"test_on", "beats", "unit", "out", "from_export"} | OF_EXPLAIN
+OF_ONE_COMMAND = {"test_on", "read_as", "beats", "unit", "out", "from_export"} | OF_EXPLAIN
 KINDS = (HEEDED_ALWAYS | {"workers"}, HOW_WEIGHTS_COME_ABOUT, WRITTEN_BY_A_TEST, WHICH_ROWS, WHICH_NETWORK,
 WHAT_IS_JUDGED,
          WHICH_RUN, OF_ONE_COMMAND)  # fmt: skip
@@ -114,7 +115,7 @@ IGNORED = {
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},
     "compare": EVERY - KINDS[0] - {"macro_over"},
     "test": HOW_WEIGHTS_COME_ABOUT,
-    "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA,
+    "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA - {"bad_rows"},
     "export": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
     "cite": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
     "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},

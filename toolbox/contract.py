@@ -41,6 +41,9 @@ FORM = {
         "leads": [str],
         "features": [str],
         "image?": schema.Pair(schema.Count(1, MOST_CHANNELS)),
+        "columns?": [str],
+        "label_name?": str,
+        "record_name?": str,
         "preparation": dict,
     },
     "output": {

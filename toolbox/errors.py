@@ -27,6 +27,7 @@ EXTRAS = {
     **dict.fromkeys(("torchvision", "lmdb", "openpyxl"), "vision"),
     **dict.fromkeys(("onnx", "onnxruntime", "safetensors"), "export"),
     "captum": "explain",
+    "pyarrow": "parquet",
 }
 
 

@@ -13,7 +13,8 @@ import os
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -144,6 +145,13 @@ class Claim:
         if not same or listed != self._marker["files"]:
             files.write_json(self.folder / MARKER, {"made_by": MADE_BY, "of": dict(self.of), "files": listed})
 
+    def release(self) -> None:
+        """Remove the folder if it has nothing but its marker, as no result was written."""
+        with suppress(OSError):
+            if os.listdir(self.folder) == [MARKER]:
+                (self.folder / MARKER).unlink()
+                self.folder.rmdir()
+
     @cached_property
     def _paths(self) -> list[Path]:
         return [self.folder / name for name in self.names]
@@ -176,6 +184,32 @@ class Claim:
                 unfinished = UNFINISHED.fullmatch(path.name)
                 if unfinished and folder / unfinished[1] in own and time.time() - path.lstat().st_mtime > DAY_S:
                     path.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of results, and make it; another command that writes there waits.
+
+    A new folder without content is removed at the end. A folder that cannot be made or locked is left to `Claim.check`.
+    """
+    new = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    handle = None
+    with suppress(OSError):
+        while handle is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            files.lock(handle, f"writes results into {folder}")
+            if not folder.is_dir() or not os.path.samestat(os.fstat(handle), os.stat(folder)):  # removed in between
+                os.close(handle)
+                handle = None
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+        if handle is not None:
+            os.close(handle)
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:

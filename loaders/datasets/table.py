@@ -1,4 +1,4 @@
-"""Dataset `table`: a user's own rows, from a CSV or NPZ file (--data-file), without code.
+"""Dataset `table`: a user's own rows, from a CSV, Parquet, NPZ or NPY file (--data-file), without code.
 
 A row is N samples of one lead or more. Its label is text or a whole number; rows without labels have one class, for
 detection. Rows are divided by class, by whole records, or by a column of the user.
@@ -6,16 +6,17 @@ detection. Rows are divided by class, by whole records, or by a column of the us
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders import splits
 from loaders.base import Data, DataSpec, Split, describe
-from loaders.datasets import table_npz
+from loaders.datasets import table_npy, table_npz, table_parquet
 from loaders.declaration import Request, TableOptions
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
@@ -111,15 +112,25 @@ def _check_records(record: NDArray[np.str_], side: NDArray[np.int64], where: str
         raise DataError(what, where=where, hint="a split column that keeps records whole, or --record-column none")
 
 
-READERS: dict[str, Callable[..., Arrays]] = {
-    **dict.fromkeys((".csv", ".csv.gz", *filter(None, ucr.FORMS)), columns.read_csv),
-    ".npz": table_npz.read_npz,
+class Form(NamedTuple):
+    """How a file of an ending is read: into arrays, and the names of its columns, if they may have names."""
+
+    read: Callable[..., Arrays]
+    names: Callable[..., columns.Names | None] = lambda *_, **__: None
+
+
+FORMS: dict[str, Form] = {
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv.gz", *filter(None, ucr.FORMS)), Form(columns.read_csv, columns.names_in)),
+    ".npz": Form(table_npz.read_npz),
+    ".npy": Form(table_npy.read_npy),
+    ".parquet": Form(table_parquet.read_parquet, table_parquet.names_in),
 }
 READING = "2"  # raised when the same file is read in another way, so that older caches are not used
 WOULD_DO = (
-    "--data-file my.csv (samples and a label in each row), my.csv.gz, a .ts, .tsv, .txt or .arff of UCR, or my.npz (x"
-    " and y)"
+    "--data-file my.csv (samples and a label in each row), my.csv.gz, my.tsv, a .ts, .txt or .arff of UCR, my.parquet,"
+    " my.npz (x and y), or my.npy (with my_labels.npy)"
 )
+NO_UNIT = "as given"  # the unit of a file without a stated one
 RATE_HZ = 1.0  # of a file without a stated rate: frequencies are then in cycles per sample
 
 
@@ -142,12 +153,15 @@ def load(request: Request) -> Data:
     kind, _, column = (asked.split or "").partition(":")
     name = "column:NAME" if kind == "column" and column else asked.split
     divide = pick("split", SPLITS, name) if name else None
-    arrays, checksum = _parsed(path, request.cache, _columns(asked, request.bad_rows))
+    parts = _columns(asked, request.bad_rows)
+    arrays, checksum = _parsed(path, request.cache, parts)
     warn_of_dropped(arrays, path)
     by_name, rows = _log_record_column(arrays, path), Split.of(arrays)
     divide = divide or SPLITS["record" if "record" in arrays else "stratified"]
     train, val, test, rule = divide(rows, arrays.get("split"), request)
     spec = _spec(arrays, rows, request, rate_hz=asked.rate_hz, rule=rule + by_name)
+    if names := form_of(path).names(path, **_named(parts)):
+        spec = replace(spec, columns=names.samples, label_name=names.label, record_name=names.record)
     return Data(spec, rows.rows(train), rows.rows(val), lambda: rows.rows(test), checksum)
 
 
@@ -160,12 +174,12 @@ def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Se
     path, asked = _path(request), _columns(request.options, request.bad_rows)
     fewer: list[dict[str, str | None]] = [{}, {"split": None}, {"record": None}, {"split": None, "record": None}]
     fewer = [less for less in fewer if not ("record" in less and "record_column" in typed)]
-    arrays, checksum = _first_readable(
+    (arrays, checksum), parts = _first_readable(
         [asked | less for less in fewer],
         lambda columns: _parsed(path, request.cache, columns, classes=spec.classes, lowest=lowest),
     )
     warn_of_dropped(arrays, path)
-    rows, rate_hz = Split.of(arrays), request.options.rate_hz
+    rows, rate_hz = _in_order(Split.of(arrays), path, parts, spec.columns), request.options.rate_hz
     if "rate_hz" not in typed:
         rate_hz = None if "rate_hz" in arrays else spec.rate_hz
     found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_log_record_column(arrays, path))
@@ -176,20 +190,51 @@ def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:
     """The arguments of a reader: the columns of label, record and split, and the treatment of unusable rows."""
     label = None if asked.label_column == NO_LABEL else asked.label_column or ""
     split = (asked.split or "").partition(":")[2] or None
-    return {"label": label, "record": asked.record_column, "split": split, "bad_rows": bad_rows}
+    ids = {"ids": asked.id_columns} if asked.id_columns else {}  # without, an older cache has the same name
+    return {"label": label, "record": asked.record_column, "split": split, "bad_rows": bad_rows, **ids}
+
+
+def _named(asked: dict[str, str | None]) -> dict[str, str | None]:
+    """The arguments of a reader of names."""
+    return {part: name for part, name in asked.items() if part != "bad_rows"}
+
+
+def form_of(path: Path, hint: str = WOULD_DO) -> Form:
+    """The form of a file. Raises DataError for a folder, a missing file and another ending."""
+    with reading(path):
+        if not path.is_file():
+            what = "a folder is no table" if path.is_dir() else "there is no such file"
+            raise DataError(what, where=str(path), hint=hint)
+    form = next((form for ending, form in FORMS.items() if path.name.lower().endswith(ending)), None)
+    if form is None:
+        raise DataError(f"the file is none of {', '.join(FORMS)}", where=str(path), hint=hint)
+    return form
 
 
 def _first_readable(
     ways: Sequence[dict[str, str | None]], read: Callable[[dict[str, str | None]], tuple[Arrays, str]]
-) -> tuple[Arrays, str]:
-    """The result of `read` with the first of the `ways` for which all columns exist, else the first error."""
+) -> tuple[tuple[Arrays, str], dict[str, str | None]]:
+    """The result of `read` with the first of the `ways` for which all columns exist, and that way; else the first
+    error."""
     errors = []
     for way in ways:
         try:
-            return read(way)
+            return read(way), way
         except UsageError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _in_order(rows: Split, path: Path, asked: dict[str, str | None], columns: Sequence[str]) -> Split:
+    """The rows with their samples in the order of the run's `columns`, if both have names."""
+    names = form_of(path).names(path, **_named(asked)) if columns else None
+    if names is None or names.samples == tuple(columns):
+        return rows
+    if sorted(names.samples) != sorted(columns):
+        log.warning("the columns of %s are not called as the run's: they are taken in their order", path)
+        return rows
+    log.info("the columns of %s are in another order than the run's: they are taken by name", path)
+    return replace(rows, x=np.ascontiguousarray(rows.x[:, :, [names.samples.index(name) for name in columns]]))
 
 
 def _log_record_column(arrays: Arrays, path: Path) -> str:
@@ -205,7 +250,7 @@ def _spec(arrays: Arrays, rows: Split, request: Request, *, rate_hz: float | Non
     """The facts that the file states, and plain words for unknown ones."""
     _, channels, samples = rows.x.shape
     leads = arrays["leads"].tolist() if "leads" in arrays else [f"lead {i + 1}" for i in range(channels)]
-    path, unit = _path(request), str(arrays["unit"][0]) if "unit" in arrays else "as given"
+    path, unit = _path(request), str(arrays["unit"][0]) if "unit" in arrays else NO_UNIT
     return describe(
         request, rule, samples=samples, leads=tuple(leads), classes=tuple(arrays["classes"].tolist()),
         rate_hz=_rate(rate_hz, arrays, path), unit=unit, source=path.name,
@@ -231,13 +276,12 @@ def _parsed(
     lowest: int | None = None,
 ) -> tuple[Arrays, str]:
     """The arrays of a file with coded labels, among known `classes` if given, and their checksum; cached."""
-    with reading(path):
-        if not path.is_file():
-            what = "a folder is no table" if path.is_dir() else "there is no such file"
-            raise DataError(what, where=str(path), hint=WOULD_DO)
-    read = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
-    if read is None:
-        raise DataError(f"the file is none of {', '.join(READERS)}", where=str(path), hint=WOULD_DO)
-    key = fingerprint(path, **asked, reading=READING, **({"among": f"{lowest} {classes}"} if classes else {}))
+    read = form_of(path).read
+    key = fingerprint(
+        *(table_npy.files_of(path) if read is table_npy.read_npy else [path]),
+        **asked,
+        reading=READING,
+        **({"among": f"{lowest} {classes}"} if classes else {}),
+    )
     code = coded if classes is None else partial(coded_among, classes=classes, lowest=lowest)
     return cached(cache / f"rows-{key}", lambda: code(read(path, **asked), str(path)))

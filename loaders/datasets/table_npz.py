@@ -4,9 +4,10 @@ Arrays of Python objects are refused: reading them could run code.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -19,27 +20,57 @@ from loaders.formats.csv import columns
 from loaders.formats.csv.columns import FEWEST_SAMPLES, of_records
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError, DownloadError
+from toolbox.flags import words
 
 FACTS = ("rate_hz", "classes", "leads", "unit")
 KNOWN = ("x", "y", "record", "split", *FACTS)
 
 
-def read_npz(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
+def read_npz(
+    path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str, ids: str | None = None
+) -> Arrays:
     """x (N, C, T) float32, and if present, as text label, record and split (N,); rate_hz, unit (1,), classes (K,),
     leads (C,).
 
-    `label`, `record` and `split` name their arrays; a label of None is not read, a label of "" is y. `bad_rows` "drop"
-    leaves out rows of x that are not finite. Raises DataError with the name of the array and its fault.
+    `label`, `record` and `split` name their arrays; a label of None is not read, a label of "" is y; the arrays `ids`
+    are not read. `bad_rows` "drop" leaves out rows of x that are not finite. Raises DataError with the name of the
+    array and its fault.
     """
-    asked = {"label": label, "record": record, "split": split}
+    found = read_arrays(path, {"label": label, "record": record, "split": split}, words(ids) or ())
+    arrays = finite({"x": found.x} | found.texts, bad_rows, path)
+    check_samples(arrays["x"], path)
+    recognised = {"recognised": np.array([found.recognised])} if found.recognised else {}
+    return arrays | found.facts | recognised
+
+
+class NpzArrays(NamedTuple):
+    """The arrays of a file: x (N, C, T); texts (N,) by their part; facts; copied texts (N,) by the name of their array;
+    the name of an array of records that was recognised by its name."""
+
+    x: NDArray[np.float32]
+    texts: Arrays
+    facts: Arrays
+    copied: Arrays
+    recognised: str
+
+
+def read_arrays(
+    path: Path, asked: dict[str, str | None], ids: Sequence[str], *, copies: Callable[[str], bool] | None = None
+) -> NpzArrays:
+    """The arrays of a file. With `copies` the arrays `ids`, and others whose name it accepts, are copied, and a text
+    may be empty."""
     with reading(path), _safe(path), _loaded(path) as file:
-        names, recognised = _names(file.files, asked, path)
-        x = _samples(_array(file, "x", path), path)
-        texts = {part: _texts(_array(file, name, path), name, len(x), path) for part, name in names.items()}
+        if copies is not None:
+            ids = list(dict.fromkeys([*ids, *(name for name in file.files if name not in KNOWN and copies(name))]))
+        names, recognised = _names(file.files, asked, ids, path)
+        x = samples_of(_array(file, "x", path), path)
         facts = {name: _fact(_array(file, name, path), name, x.shape[1], path) for name in FACTS if name in file.files}
-    arrays = _finite({"x": x} | texts, bad_rows, path)
-    _check_samples(arrays["x"], path)
-    return arrays | facts | ({"recognised": np.array([recognised])} if recognised else {})
+
+        def text(name: str) -> NDArray[np.str_]:
+            return texts_of(_array(file, name, path), name, len(x), path, blank=copies is not None)
+
+        others = {name: text(name) for name in ids if copies and name not in names.values()}
+        return NpzArrays(x, {part: text(name) for part, name in names.items()}, facts, others, recognised)
 
 
 @contextmanager
@@ -52,7 +83,7 @@ def _safe(path: Path) -> Iterator[None]:
         raise DataError(error.what, where=error.where, hint="np.savez without compression, for a table") from error
 
 
-def _check_samples(x: NDArray[np.float32], path: Path) -> None:
+def check_samples(x: NDArray[np.float32], path: Path) -> None:
     if counting := columns.counting_columns(x.reshape(len(x), -1)):
         lead, sample = divmod(counting[0], x.shape[2])
         values = x[:, lead, sample]
@@ -68,19 +99,21 @@ def _loaded(path: Path) -> NpzFile:
         raise DataError("the file is no NPZ", where=str(path), hint="np.savez(path, x=..., y=...)") from error
 
 
-def _names(there: list[str], asked: dict[str, str | None], path: Path) -> tuple[dict[str, str], str]:
+def _names(
+    there: list[str], asked: dict[str, str | None], ids: Sequence[str], path: Path
+) -> tuple[dict[str, str], str]:
     """The array of each part, and the name of an array of records that was recognised by its name.
 
     y and record are read by default, split is not; a record of "none" is not read.
     """
     wanted = [name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)]
-    if missing := next((name for name in ("x", *wanted) if name not in there), None):
+    if missing := next((name for name in ("x", *wanted, *ids) if name not in there), None):
         what = f"there is no array {missing}, only {', '.join(there)[:200]}"
         raise DataError(what, where=str(path), hint="np.savez(path, x=..., y=...)")
-    others = [name for name in there if name not in (*KNOWN, *wanted)]
+    others = [name for name in there if name not in (*KNOWN, *wanted, *ids)]
     records = [others[place] for place in of_records(others)]
     if strange := sorted(set(others) - set(records)):
-        known = f"the names {', '.join(KNOWN)}, or --label-column or --record-column with another"
+        known = f"the names {', '.join(KNOWN)}, or --label-column, --record-column or --id-columns with another"
         raise DataError(f"unknown arrays: {', '.join(strange)[:200]}", where=str(path), hint=known)
     if "split" in there and not asked["split"]:
         log.info("the array split of %s is not used without --split column:split", path)
@@ -101,7 +134,7 @@ def _array(file: NpzFile, name: str, path: Path) -> NDArray:
         raise DataError(f"the array {name} {what}", where=str(path), hint=hint) from error
 
 
-def _samples(x: NDArray, path: Path) -> NDArray[np.float32]:
+def samples_of(x: NDArray, path: Path) -> NDArray[np.float32]:
     """(N, C, T) float32; a value beyond its range becomes infinite."""
     if x.dtype.kind not in "fiu":
         what = f"x has the type {x.dtype}, expected real numbers"
@@ -116,13 +149,13 @@ def _samples(x: NDArray, path: Path) -> NDArray[np.float32]:
         return np.ascontiguousarray(x, np.float32)
 
 
-def _texts(values: NDArray, name: str, rows: int, path: Path) -> NDArray[np.str_]:
-    """One text a row, of text or numbers."""
+def texts_of(values: NDArray, name: str, rows: int, path: Path, *, blank: bool = False) -> NDArray[np.str_]:
+    """One text a row, of text or numbers; empty only if `blank`."""
     if values.shape != (rows,):
         what = f"x has {rows} rows, {name} has the shape {values.shape}, expected ({rows},)"
         raise DataError(what, where=str(path), hint=f"one {name} for each row of x")
     texts = _text(values, name, path)
-    if (texts == "").any():
+    if (texts == "").any() and not blank:
         what = f"{name}[{int((texts == '').argmax())}] is empty"
         raise DataError(what, where=str(path), hint=f"one {name} for each row of x")
     return texts
@@ -153,16 +186,40 @@ def _fact(value: NDArray, name: str, leads: int, path: Path) -> NDArray:
     return value.reshape(-1)
 
 
-def _finite(arrays: Arrays, bad_rows: str, path: Path) -> Arrays:
-    """The arrays without rows of x that are not finite. Raises DataError unless `bad_rows` is "drop"."""
-    wrong = ~np.isfinite(arrays["x"]).all((1, 2))
+def finite(arrays: Arrays, bad_rows: str, path: Path, *, names: Sequence[str] = ()) -> Arrays:
+    """The arrays without rows of x (N, C, T) that are not finite. Raises DataError unless `bad_rows` is "drop".
+
+    `names` are those of the samples, for the error; without names it is the place in x.
+    """
+    wrong = np.asarray(~np.isfinite(arrays["x"]).all((1, 2)))
     if not wrong.any():
         return arrays
     if bad_rows != "drop" or wrong.all():
-        row = int(wrong.argmax())
-        lead, sample = np.argwhere(~np.isfinite(arrays["x"][row]))[0]
-        what = f"x[{row}, {lead}, {sample}] is {arrays['x'][row, lead, sample]}; wrong rows: {wrong.sum()}"
-        raise DataError(what, where=str(path), hint="correct the row, or --bad-rows drop")
+        raise _not_finite(arrays["x"], wrong, path, names, first=0)
+    return _without(arrays, wrong, first=0)
+
+
+def finite_part(arrays: Arrays, path: Path, *, drop: bool, first: int, names: Sequence[str] = ()) -> Arrays:
+    """As `finite` for a part of the rows, from row number `first` on; always with index and dropped."""
+    wrong = np.asarray(~np.isfinite(arrays["x"]).all((1, 2)))
+    if wrong.any() and not drop:
+        raise _not_finite(arrays["x"], wrong, path, names, first=first)
+    return _without(arrays, wrong, first=first)
+
+
+def _not_finite(
+    x: NDArray[np.float32], wrong: NDArray[np.bool_], path: Path, names: Sequence[str], *, first: int
+) -> DataError:
+    row = int(wrong.argmax())
+    lead, sample = np.argwhere(~np.isfinite(x[row]))[0]
+    place = f"x[{first + row}, {lead}, {sample}]"
+    place = f"column {names[sample]} of row {first + row}, counted from 0," if names else place
+    what = f"{place} is {x[row, lead, sample]}; wrong rows: {wrong.sum()}"
+    return DataError(what, where=str(path), hint="correct the row, or --bad-rows drop")
+
+
+def _without(arrays: Arrays, wrong: NDArray[np.bool_], *, first: int) -> Arrays:
     index = np.flatnonzero(~wrong)
-    dropped = np.array([f"row {row}: not all of its samples are finite" for row in np.flatnonzero(wrong)])
-    return {name: values[index] for name, values in arrays.items()} | {"index": index, "dropped": dropped}
+    dropped = [f"row {first + row}: not all of its samples are finite" for row in np.flatnonzero(wrong)]
+    kept = {name: values[index] for name, values in arrays.items()}
+    return kept | {"index": first + index, "dropped": np.array(dropped, str)}

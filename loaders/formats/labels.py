@@ -56,6 +56,24 @@ def coded_among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: i
     return arrays | {"classes": np.array([numbers.get(name, name) for name in names])}
 
 
+def named(labels: NDArray[np.str_], classes: Sequence[str], lowest: int | None) -> NDArray[np.str_]:
+    """Labels (N,) as names of classes, where they are names or numbers of classes; other texts as they are."""
+    known = {name: name for name in classes}
+    if lowest is not None and not set(known) & {str(lowest + k) for k in range(len(classes))}:
+        known |= {str(lowest + k): name for k, name in enumerate(classes)}
+    texts, inverse = np.unique(labels, return_inverse=True)
+    return np.array([known.get(text) or known.get(whole(text) or "", text) for text in texts.tolist()], str)[inverse]
+
+
+def whole(text: str) -> str | None:
+    """A whole number without a point or an exponent; None for another text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return str(int(value)) if abs(value) <= LARGEST and value == int(value) else None
+
+
 def _coded(arrays: Arrays, where: str) -> Arrays:
     """The arrays with y and classes in place of the label; stated classes are the names of its numbers."""
     names, y = _sorted(arrays["label"], where)

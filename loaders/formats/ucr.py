@@ -23,6 +23,7 @@ RATE = "--rate-hz HZ"
 SHIPPED = "the file as the archive ships it"
 # In the order of the search; the archive of 2015 has files without a suffix.
 FORMS = (".ts", ".tsv", ".txt", ".arff", "")
+WITH_HEADER = (".ts", ".arff")  # lines that state facts, before the rows
 
 
 def as_csv(file: IO[bytes], where: str, *, suffix: str, name: str = "", samples: int | None = None) -> IO[bytes]:

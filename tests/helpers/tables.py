@@ -41,12 +41,12 @@ def save(path: Path, **arrays: Any) -> Path:
 LABEL = NAMES[Y]
 
 
-def changed(row: int, column: int, cell: str) -> Callable[[Path], None]:
+def changed(row: int, column: int, cell: str, mark: str = ",") -> Callable[[Path], None]:
     """A file with another cell, row and column counted from 0."""
 
     def change(path: Path) -> None:
-        lines = [line.split(",") for line in path.read_text().splitlines()]
+        lines = [line.split(mark) for line in path.read_text().splitlines()]
         lines[row][column : column + 1] = [cell] if cell is not None else []
-        path.write_text("\n".join(map(",".join, lines)) + "\n")
+        path.write_text("\n".join(map(mark.join, lines)) + "\n")
 
     return change

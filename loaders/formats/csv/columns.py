@@ -10,26 +10,27 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loaders.files.archives import reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
-from loaders.formats import ucr
-from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout, first_lines
-from loaders.formats.csv.text import DECIMALS, DELIMITERS, choose, is_number
+from loaders.formats.csv.heads import COUNTING, Head, opened, part_names
+from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout
+from loaders.formats.csv.text import is_number
 from loaders.formats.labels import NO_LABEL, label_is_first
 from toolbox.errors import DataError, UsageError
+from toolbox.flags import words
 from toolbox.registry import pick
 
 FEWEST_SAMPLES = 2
 LISTED = 12  # of the columns, in an error
-FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column"}
-HINT = "numbers in every column but --label-column, --record-column and --split column:NAME"
+FLAGS = {"label": "--label-column", "record": "--record-column", "split": "--split column", "ids": "--id-columns"}
+HINT = "numbers in every column but --label-column, --record-column, --id-columns and --split column:NAME"
 HINT += "; no column of row numbers"
 WITHOUT = "a file without it: pandas writes none with to_csv(path, index=False)"
 
@@ -47,86 +48,117 @@ class Columns(NamedTuple):
         return {*self.texts.values(), *self.unread}
 
 
-def read_csv(path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str) -> Arrays:
+def read_csv(
+    path: Path, *, label: str | None, record: str | None, split: str | None, bad_rows: str, ids: str | None = None
+) -> Arrays:
     """x (N, T) float32, and as text (N,) the columns label, record and split that are not None; see `rows.BAD_ROWS`.
 
     For a record of None, a column with such a name is the record, and `recognised` (1,) is its name; "none" reads no
-    record. Raises UsageError for a missing column, DataError with line and column for a wrong table.
+    record. The columns `ids`, with commas between them, are not read. Raises UsageError for a missing column, DataError
+    with line and column for a wrong table.
     """
-    asked = {part: name for part, name in (("label", label), ("record", record), ("split", split)) if name is not None}
-    where = str(path)
-    with reading(path), open(path, "rb") as raw:
-        suffix = path.suffix.lower()
-        file: IO[bytes] = ucr.as_csv(raw, where, suffix=suffix) if suffix in ucr.FORMS else raw
-        lines = first_lines(file, 2, where)
-        if not lines:
-            raise DataError("the file is empty", where=where, hint="rows of samples and a label")
-        line, cells = lines[0][0], [cell.strip(AROUND_TEXT) for cell in lines[0][1]]
-        header = is_header(cells, asked)
-        _check_separators(lines, path)
-        columns = find_columns(cells, asked, header=header, where=where)
-        layout = _layout(cells, columns, where=f"{path}, line {line}", header=header)
-        if label == "" and len(lines) > header:
-            _check_text_first(lines[-1], columns, where)
-        _log_columns(path, cells, columns, header=header)
-        arrays = pick("bad-rows", BAD_ROWS, bad_rows)(file, layout, where=where, skip=[line] if header else [])
+    asked = part_names(label=label, record=record, split=split)
+    with opened(path, [*asked.values(), *(words(ids) or ())]) as head:
+        columns = find_columns(head.cells, asked, words(ids) or (), header=head.header, where=head.where)
+        check_samples(head.cells, columns, where=head.place, header=head.header)
+        if label == "" and (head.last[0] not in head.skip):
+            _check_text_first(head.last, columns, head.where)
+        log_columns(path, head.cells, columns, header=head.header)
+        read = pick("bad-rows", BAD_ROWS, bad_rows)
+        arrays = read(head.file, layout_of(head, columns), where=head.where, skip=head.skip)
+        arrays |= {"label": with_points(arrays["label"], head.separators[1])} if "label" in arrays else {}
     if label == "" and label_is_first(arrays["x"][:, 0], arrays["label"]):
         number = columns.texts["label"] + 1
         what = f"column 1 has few whole numbers, and column {number}, the default label, has many numbers"
-        raise DataError(what, where=where, hint=f"--label-column 1, or --label-column {number}")
-    places = [column for column in range(len(cells)) if column not in columns.aside]
-    _check_samples(arrays["x"], places, cells if header else [], where)
+        raise DataError(what, where=head.where, hint=f"--label-column 1, or --label-column {number}")
+    places = [column for column in range(len(head.cells)) if column not in columns.aside]
+    check_counting(arrays["x"], places, head.cells if head.header else [], head.where)
     return arrays | ({"recognised": np.array([columns.recognised])} if columns.recognised else {})
 
 
-def _layout(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> RowLayout:
-    """The layout of a row. Raises DataError for too few samples, or a name unlike their names."""
+class Names(NamedTuple):
+    """The names of a table's columns: of its samples, its label and its record, "" without such a column."""
+
+    samples: tuple[str, ...]
+    label: str
+    record: str
+
+    @classmethod
+    def of(cls, cells: Sequence[str], columns: Columns) -> "Names":
+        """The names in a header."""
+        named = {part: cells[column] for part, column in columns.texts.items()}
+        samples = tuple(cell for column, cell in enumerate(cells) if column not in columns.aside)
+        return cls(samples, named.get("label", ""), named.get("record", ""))
+
+
+def names_in(
+    path: Path, *, label: str | None, record: str | None, split: str | None, ids: str | None = None
+) -> Names | None:
+    """The names of the columns that `read_csv` takes; None without a header. Raises the same errors."""
+    asked = part_names(label=label, record=record, split=split)
+    with opened(path, [*asked.values(), *(words(ids) or ())]) as head:
+        if not head.header:
+            return None
+        columns = find_columns(head.cells, asked, words(ids) or (), header=True, where=head.where)
+        return Names.of(head.cells, columns)
+
+
+def layout_of(head: Head, columns: Columns, *, blank: bool = False) -> RowLayout:
+    """The layout of the rows of a table; `blank` texts may be empty."""
+    samples, (delimiter, decimal) = len(head.cells) - len(columns.aside), head.separators
+    layout = RowLayout(samples, texts=columns.texts, unread=columns.unread, hint=HINT, blank=blank)
+    return replace(layout, delimiter=delimiter, decimal=decimal)
+
+
+def with_points(labels: NDArray[np.str_], decimal: str) -> NDArray[np.str_]:
+    """Labels (N,) of which the numbers, as 1,0 in a table with decimal commas, have a point."""
+    if decimal == ".":
+        return labels
+    texts, inverse = np.unique(labels, return_inverse=True)
+    cells = [text.replace(decimal, ".") if is_number(text.replace(decimal, ".")) else text for text in texts.tolist()]
+    return np.array(cells, str)[inverse]
+
+
+def check_samples(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> None:
+    """Raise DataError for too few samples, or a name unlike their names."""
     samples = len(cells) - len(columns.aside)
     if samples < FEWEST_SAMPLES:
         what = f"a row has {len(cells)} columns, {samples} of them with samples, expected {FEWEST_SAMPLES} or more"
         raise DataError(what, where=where, hint="a column for each sample, with commas between the columns")
     if header:
         _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where)
-    return RowLayout(samples, texts=columns.texts, unread=columns.unread, hint=HINT)
 
 
-def _log_columns(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
+def log_columns(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
+    """Log the columns of a table."""
     taken = ", ".join(f"{part} in column {column + 1}" for part, column in columns.texts.items()) or "no label"
     taken += "".join(f", column {column + 1} ({cells[column]}) not read" for column in columns.unread)
     samples = len(cells) - len(columns.aside)
     log.info("reading %s: %s header, %d samples, %s", path, "a" if header else "no", samples, taken)
 
 
-def is_header(cells: Sequence[str], asked: Mapping[str, str]) -> bool:
-    """Whether the first line has names: a requested one, names only, or numbers that count up."""
-    numbers = [cell for cell in cells if is_number(cell)]
-    if any(name in cells for name in asked.values() if name and not is_number(name)):
-        return True
-    if len(numbers) >= COUNTING and any(numbers == [str(i + start) for i in range(len(numbers))] for start in (0, 1)):
-        return all(cells[1:])
-    aside = {int(name) - 1 for name in asked.values() if name.isdecimal()} | {len(cells) - 1}
-    samples = [cell for column, cell in enumerate(cells) if column not in aside and (cell or column)]
-    return bool(samples) and all(cell and not is_number(cell) for cell in samples)
-
-
-def find_columns(cells: Sequence[str], asked: Mapping[str, str], *, header: bool, where: str) -> Columns:
-    """The columns of the requested parts; a label of "" is the last remaining column.
+def find_columns(
+    cells: Sequence[str], asked: Mapping[str, str], ids: Sequence[str] = (), *, header: bool, where: str
+) -> Columns:
+    """The columns of the requested parts; a label of "" is the last remaining column; the columns `ids` are not read.
 
     With a header, a column with such a name is the default record; others with such names are not read.
     """
     explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
-    found = {part: _find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
-    left = [column for column in range(len(cells)) if column not in found.values()]
+    found = {part: find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
+    unread = [find(cells, name, FLAGS["ids"], header=header, where=where) for name in ids]
+    left = [column for column in range(len(cells)) if column not in (*found.values(), *unread)]
     records = [column for column in of_records(cells) if column in left] if header else []
     if asked.get("label") == "":
         found["label"] = _default_label(cells, left, records)
     records = [column for column in records if column != found.get("label")]
     recognised = bool(records) and "record" not in asked
     found |= {"record": records[0]} if recognised else {}
-    if len(set(found.values())) < len(found):
-        what = f"one column cannot be {' and '.join(found)} at once"
+    if len({*found.values(), *unread}) < len(found) + len(unread):
+        what = f"one column cannot be {' and '.join([*found, *(['an id'] if unread else [])])} at once"
         raise UsageError(what, where=where, hint="another column for each")
-    return Columns(found, sorted(set(records) - set(found.values())), cells[records[0]] if recognised else "")
+    unread = sorted({*records, *unread} - set(found.values()))
+    return Columns(found, unread, cells[records[0]] if recognised else "")
 
 
 def _default_label(cells: Sequence[str], left: Sequence[int], records: Sequence[int]) -> int:
@@ -138,7 +170,8 @@ def _default_label(cells: Sequence[str], left: Sequence[int], records: Sequence[
     return left[-1] if left else 0
 
 
-def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: str) -> int:
+def find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: str) -> int:
+    """The column of a name or number, counted from 0. Raises UsageError if there is none, or more than one."""
     if header and cells.count(name) == 1:
         return cells.index(name)
     if header and name in cells:
@@ -152,21 +185,6 @@ def _find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: st
     raise UsageError(what, where=where, hint=f"a name, or a number in 1..{len(cells)}")
 
 
-def _check_separators(lines: Sequence[tuple[int, list[str]]], path: Path) -> None:
-    """Raise DataError for columns that are not separated by commas, with the line of pandas that converts them."""
-    layout = choose([",".join(cells) for _, cells in lines])
-    if layout is None or layout.dialect.delimiter in (",", ""):
-        return
-    dialect = layout.dialect
-    first = [cell.replace(dialect.decimal, ".") for cell in dialect.cells(",".join(lines[0][1]))]
-    header, there = ("", "") if is_header(first, {}) else (", header=None", ", header=False")
-    mark = r"\s+" if dialect.delimiter == " " else dialect.delimiter
-    how = f"sep={mark!r}" + ", decimal=','" * (dialect.decimal == ",") + header
-    hint = f"commas between the columns: pandas.read_csv({path.name!r}, {how}).to_csv('my.csv', index=False{there})"
-    what = f"the separator is {DELIMITERS[dialect.delimiter]}, the decimal sign {DECIMALS[dialect.decimal]}"
-    raise DataError(what, where=f"{path}, line {lines[-1][0]}", hint=hint)
-
-
 def _check_names(there: Sequence[str], where: str) -> None:
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
@@ -175,7 +193,7 @@ def _check_names(there: Sequence[str], where: str) -> None:
     if strange:
         others = ", ".join(there[column] for column in strange)[:100]
         name = shlex.quote(there[strange[0]][:40])
-        hint = f"--label-column {name}, --record-column {name}, or a file without it"
+        hint = f"--label-column {name}, --record-column {name}, --id-columns {name}, or a file without it"
         raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 
 
@@ -191,7 +209,7 @@ def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str)
         raise DataError(what, where=f"{where}, line {number}", hint=hint)
 
 
-def _check_samples(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
+def check_counting(x: NDArray[np.float32], places: Sequence[int], cells: Sequence[str], where: str) -> None:
     """Raise DataError for a column of samples that numbers the rows or their records; `places` are the columns."""
     if counting := counting_columns(x):
         column, values = places[counting[0]], x[:, counting[0]]
@@ -252,7 +270,6 @@ def _all_different(values: NDArray[np.float32]) -> bool:
     return math.lgamma(places - rows + 1) + rows * math.log(places) - math.lgamma(places + 1) > CERTAIN
 
 
-COUNTING = 8  # this many names that count up from 0 or 1 are a header of pandas, and no samples
 ALIKE = 0.9  # if this part of the names differs in numbers only, a column with another name is no sample
 # Words for the record of a row, words for a person first: rows of one person should stay together.
 OF_RECORDS = (

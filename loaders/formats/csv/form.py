@@ -24,6 +24,7 @@ from toolbox.errors import DataError
 
 MOST_COLUMNS, MOST_UNNAMED = 1024, 32
 SIDEWAYS_COLUMNS, SIDEWAYS_RATIO = 64, 4  # of a transposed table: least columns, and least ratio of columns to rows
+ROWS_OR_NAMES = "--read-as rows or --dataset table for rows of beats, or a line of names for leads"
 COMMAS = re.compile(r"-?\d+(?:,-?\d+)+")
 LEAST_RAMP, RAMP, FALLING, JUMP = 20, 0.999, 0.02, 3
 Rows = Sequence[Sequence[str]]
@@ -105,7 +106,7 @@ def understand(text: TableText, path: Path, given_hz: float | None) -> TableForm
         layout, rows = replace(layout, first=layout.first + 1), rows[1:]
     if not header.line and len(layout.numeric) > MOST_UNNAMED:
         what = f"{len(layout.numeric)} columns of numbers without names are no leads"
-        raise DataError(what, where=str(path), hint="--dataset table for rows of beats, or a line of names for leads")
+        raise DataError(what, where=str(path), hint=ROWS_OR_NAMES)
     columns, clock = _columns(header, layout, rows, given_hz)
     for column in columns:
         if column.role == "long":

@@ -1,7 +1,7 @@
 """A CSV of numbers, with samples and a label in each row, read fast by pandas; errors name line and column of a fault.
 
 `BAD_ROWS["error"](file, RowLayout(187, ("N", "S", "V", "F", "Q")), where="train.csv")` gives arrays; `read_file` parses
-a file, loose or in a zip, once and maps it into memory.
+a file, loose or in a zip, once and maps it into memory; `read_parts` reads a file of any size part by part.
 """
 
 import csv
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,9 @@ class RowLayout:
     """The cells of a row: `samples` numbers, and a label or text.
 
     The label, in the last column or the first, is the number of one of the `classes`, from `lowest` on; rows without
-    classes have no label. `texts` has columns of text, counted from 0, by the name of their array; the columns `unread`
-    may have any content. `hint` is for a wrong first row.
+    classes have no label. `texts` has columns of text, counted from 0, by the name of their array; they may be empty if
+    `blank`. The columns `unread` may have any content. `hint` is for a wrong first row; errors also name the columns by
+    their `names`, if given.
     """
 
     samples: int
@@ -46,6 +47,10 @@ class RowLayout:
     texts: Mapping[str, int] = field(default_factory=dict)
     unread: Sequence[int] = ()
     hint: str = PLAIN
+    delimiter: str = ","
+    decimal: str = "."
+    blank: bool = False
+    names: Sequence[str] = ()
 
     @cached_property
     def columns(self) -> int:
@@ -76,11 +81,11 @@ class RowLayout:
     @cached_property
     def types(self) -> dict[str, Any]:
         """The types of the columns for pandas; in a table with columns of text, NA is text too."""
-        texts = {*self.texts.values(), *self.unread}
+        texts, marks = {*self.texts.values(), *self.unread}, {"sep": self.delimiter, "decimal": self.decimal}
         if not texts:
-            return {"dtype": np.float32}
+            return {"dtype": np.float32, **marks}
         types = {column: str if column in texts else np.float32 for column in range(self.columns)}
-        return {"dtype": types, "keep_default_na": False}
+        return {"dtype": types, "keep_default_na": False, **marks}
 
 
 def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
@@ -93,7 +98,7 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
 
     file = _stream(file, where)
     wrong = partial(_first_wrong, file, layout, where, skip)
-    if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where), 1)):
+    if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where, layout.delimiter), 1)):
         raise wrong()  # before pandas makes a column of each cell
     file.seek(0)
     try:
@@ -109,7 +114,7 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
     columns = {name: table.pop(column).fillna("") for name, column in layout.texts.items()}
     texts = {name: column.str.strip(AROUND_TEXT).to_numpy(str) for name, column in columns.items()}
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
-    good = np.isfinite(numbers).all(1) & np.all([text != "" for text in texts.values()], 0)
+    good = np.isfinite(numbers).all(1) & np.all([text != "" for text in texts.values() if not layout.blank], 0)
     y = {}
     if layout.classes:
         good &= np.isin(numbers[:, layout.label], layout.labels)
@@ -129,7 +134,8 @@ def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequ
     try:
         return read_rows(file, layout, where=where, skip=skip)
     except DataError as error:
-        looked_at = [(line, *_complaint(cells, layout)) for line, cells in _rows(_stream(file, where), skip, where)]
+        lines = _rows(_stream(file, where), skip, where, layout.delimiter)
+        looked_at = [(line, *_complaint(cells, layout)) for line, cells in lines]
         index = np.flatnonzero([not what for _, what, _ in looked_at])
         if len(index) == len(looked_at):
             raise
@@ -144,9 +150,44 @@ def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequ
 BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
 
 
-def first_lines(file: IO[bytes], count: int, where: str) -> list[tuple[int, list[str]]]:
-    """Line, counted from 1, and cells of the first `count` lines that are not blank. Raises DataError beyond limits."""
-    return list(islice(_rows(_stream(file, where), (), where), count))
+class Part(NamedTuple):
+    """Some rows of a file: their arrays, with the number of each in the file as `index` (n,), and its faulty rows."""
+
+    arrays: Arrays
+    dropped: list[str]
+    rows: int  # read so far, the faulty ones too
+
+
+def read_parts(
+    file: IO[bytes], layout: RowLayout, *, where: str, rows: int, skip: Sequence[int] = (), drop: bool = False
+) -> Iterator[Part]:
+    """As `read_rows`, at most `rows` rows at a time; with `drop` as `read_good_rows`. No part without rows."""
+    first, lines = 0, _lines(_stream(file, where), skip, layout.delimiter, errors="surrogateescape")
+    while part := list(islice(lines, rows)):
+        index, wrong = np.arange(first, first + len(part)), {}
+        try:
+            arrays = _read_lines(part, layout, where)
+        except DataError:
+            found = [(line, *_complaint(content.split(layout.delimiter), layout)) for line, content in part]
+            wrong = {row: fault for row, fault in enumerate(found) if fault[1]}
+            if not (wrong and drop):
+                line, what, column = next(iter(wrong.values()), (0, "", 0))
+                raise _error(line, what, column, layout=layout, where=where, skip=skip) from None
+            index = np.delete(index, [*wrong])
+            arrays = _read_lines([part[row - first] for row in index], layout, where) if len(index) else {}
+        first += len(part)
+        dropped = [f"{_place(line, column, layout.names)}: {what}" for line, what, column in wrong.values()]
+        yield Part(arrays | {"index": index}, dropped, first)
+
+
+def _read_lines(part: Sequence[tuple[int, str]], layout: RowLayout, where: str) -> Arrays:
+    text = "\n".join(content for _, content in part)
+    return read_rows(io.BytesIO(text.encode(errors="surrogateescape")), layout, where=where)
+
+
+def first_lines(file: IO[bytes], count: int, where: str) -> list[tuple[int, str]]:
+    """Number, counted from 1, and text of the first `count` lines that are not blank. DataError beyond limits."""
+    return list(islice(_lines(_stream(file, where), (), "\t"), count))  # a tab may stand for an empty cell
 
 
 def _stream(file: IO[bytes], where: str) -> IO[bytes]:
@@ -160,35 +201,54 @@ def _stream(file: IO[bytes], where: str) -> IO[bytes]:
     return stream
 
 
-def _rows(file: IO[bytes], skip: Sequence[int], where: str) -> Iterator[tuple[int, list[str]]]:
-    """Line, counted from 1, and cells of each row; blank lines and the lines `skip` are no rows."""
+def _lines(file: IO[bytes], skip: Sequence[int], delimiter: str, errors: str = "replace") -> Iterator[tuple[int, str]]:
+    """Number, counted from 1, and text of each row; blank lines and the lines `skip` are no rows."""
     file.seek(0)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+    text, blank = io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors), BLANK.replace(delimiter, "")
     try:
         for line, content in enumerate(text, 1):
-            if line not in skip and content.strip(BLANK):
-                if (columns := content.count(",") + 1) > MOST_COLUMNS:
-                    what = f"{columns:,} columns, at most {MOST_COLUMNS:,} are read"
-                    raise DataError(what, where=f"{where}, line {line}", hint="a row of samples a line, or an NPZ")
-                yield line, content.strip(BLANK).split(",")
+            if line not in skip and content.strip(blank):
+                yield line, content.strip(blank)
     finally:
         text.detach()  # or the file would be closed with it
+
+
+def _rows(file: IO[bytes], skip: Sequence[int], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Line, counted from 1, and cells of each row."""
+    for line, content in _lines(file, skip, delimiter):
+        yield line, cells_of(content, delimiter, f"{where}, line {line}")
+
+
+def cells_of(line: str, delimiter: str, where: str) -> list[str]:
+    """The cells of a line. Raises DataError for too many."""
+    if (columns := line.count(delimiter) + 1) > MOST_COLUMNS:
+        what = f"{columns:,} columns, at most {MOST_COLUMNS:,} are read"
+        raise DataError(what, where=where, hint="a row of samples a line, or an NPZ")
+    return line.split(delimiter)
 
 
 def _first_wrong(
     file: IO[bytes], layout: RowLayout, where: str, skip: Sequence[int], *, row: int = 0, also: str = ""
 ) -> DataError:
     """The fault of the first wrong row, from row number `row` on."""
-    for line, cells in islice(_rows(file, skip, where), row, None):
+    for line, cells in islice(_rows(file, skip, where, layout.delimiter), row, None):
         what, column = _complaint(cells, layout)
         if what:
-            hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
-            return DataError(what + also, where=f"{where}, {_place(line, column)}", hint=hint)
-    return DataError("the file cannot be read as a table of numbers", where=where, hint="a plain CSV in UTF-8")
+            return _error(line, what + also, column, layout=layout, where=where, skip=skip)
+    return _error(0, "", 0, layout=layout, where=where)
 
 
-def _place(line: int, column: int) -> str:
-    return f"line {line}" + (f", column {column}" if column else "")
+def _error(line: int, what: str, column: int, *, layout: RowLayout, where: str, skip: Sequence[int] = ()) -> DataError:
+    """The error for the fault `what` of a line, or for a file without a fault in any line."""
+    if not what:
+        return DataError("the file cannot be read as a table of numbers", where=where, hint="a plain CSV in UTF-8")
+    hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
+    return DataError(what, where=f"{where}, {_place(line, column, layout.names)}", hint=hint)
+
+
+def _place(line: int, column: int, names: Sequence[str] = ()) -> str:
+    name = f" ({names[column - 1][:40]})" if names and column else ""
+    return f"line {line}" + (f", column {column}{name}" if column else "")
 
 
 def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
@@ -198,7 +258,7 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
         if column in texts:
-            what = _text_fault(cell, texts[column])
+            what = _text_fault(cell, texts[column], layout.blank)
         else:
             what = "" if column in layout.unread else _number_fault(cell, layout, column == layout.label)
         if what:
@@ -206,15 +266,17 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
     return "", 0
 
 
-def _text_fault(cell: str, name: str) -> str:
-    if "\ufffd" in cell:
+def _text_fault(cell: str, name: str, blank: bool) -> str:
+    if any(letter == "\ufffd" or "\udc80" <= letter <= "\udcff" for letter in cell):
         return f"the {name} is not UTF-8"
-    return "" if cell.strip(AROUND_TEXT) else f"the {name} is empty"
+    return "" if blank or cell.strip(AROUND_TEXT) else f"the {name} is empty"
 
 
 def _number_fault(cell: str, layout: RowLayout, is_label: bool) -> str:
+    other = {".": "_", ",": "._"}[layout.decimal]
     try:
-        value = float(cell) if cell.isascii() and "_" not in cell else np.nan  # as the table is read
+        plain = cell.isascii() and not any(mark in cell for mark in other)
+        value = float(cell.replace(layout.decimal, ".")) if plain else np.nan  # as the table is read
     except ValueError:
         value = np.nan
     if not abs(value) <= LARGEST:

@@ -15,10 +15,11 @@ from hypothesis import strategies as some
 
 from helpers.data import mutated
 from helpers.tables import LABEL, NAMES, RECORD, SPLIT, N, T, X, Y, changed, frame, load, save, write
+from loaders import undivided
 from loaders.base import Data
 from loaders.formats.csv import columns as rownumbers
 from loaders.formats.csv import text as csv_text
-from loaders.formats.csv.columns import is_header
+from loaders.formats.csv.heads import is_header
 from toolbox.errors import CommanderError, DataError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -131,7 +132,7 @@ def test_a_row_has_any_number_of_samples(tmp_path: Path, samples: int) -> None:
     (["patient", "0.5", "1.5", "N"], {"record": "patient"}, True),
 ])  # fmt: skip
 def test_a_header_is_names_or_numbers_that_count_up(cells: list[str], asked: dict[str, str], expected: bool) -> None:
-    assert is_header(cells, asked) is expected
+    assert is_header(cells, asked.values()) is expected
 
 
 @pytest.mark.parametrize(("dtype", "channels", "pack"), [
@@ -424,18 +425,95 @@ def test_a_label_in_the_first_column_is_answered_with_its_flag(tmp_path: Path) -
     assert "--label-column 1" in refused(write(tmp_path / "few.csv", few, header=False)).hint
 
 
-@pytest.mark.parametrize(("mark", "name", "decimal", "header"), [
-    (";", "semicolon", ",", True), (";", "semicolon", ".", False), ("\t", "tab", ".", True),
-    ("|", "vertical bar", ",", False), (" ", "spaces", ".", True),
-])  # fmt: skip
-def test_other_separators_are_named_with_the_line_that_makes_a_csv(
-    tmp_path: Path, mark: str, name: str, decimal: str, header: bool, monkeypatch: pytest.MonkeyPatch
+SEPARATED = {
+    "semicolons and decimal commas": {"sep": ";", "decimal": ","},
+    "semicolons and points": {"sep": ";", "header": False},
+    "tabs": {"sep": "\t"},
+    "tabs and decimal commas": {"sep": "\t", "decimal": ",", "header": False},
+    "bars": {"sep": "|", "decimal": ",", "header": False},
+}
+
+
+@pytest.mark.parametrize("name", ["my.csv", "my.tsv", "my.txt"])
+@pytest.mark.parametrize("kind", SEPARATED)
+def test_tables_of_other_separators_and_decimal_signs_have_the_same_rows(tmp_path: Path, kind: str, name: str) -> None:
+    path = write(tmp_path / name, frame(patient=RECORD, label=LABEL), **SEPARATED[kind])
+    record = {} if SEPARATED[kind].get("header", True) else {"record_column": "13"}
+    data = load(tmp_path, path, **record)
+    assert_whole(data)
+    np.testing.assert_array_equal(together(data, "record"), RECORD)
+    changed(8, 3, "abc", SEPARATED[kind]["sep"])(path)
+    line = 9
+    error = refused(path, **record)
+    assert (error.what, error.where) == ("'abc' is not a finite number", f"{path}, line {line}, column 4")
+    dropped = load(tmp_path, path, bad_rows="drop", **record)
+    assert len(together(dropped, "y")) == N - 1
+
+
+def test_labels_that_are_numbers_with_decimal_commas_are_whole_numbers(tmp_path: Path) -> None:
+    data = load(tmp_path, write(tmp_path / "my.csv", frame(label=Y.astype(float)), sep=";", decimal=","))
+    assert data.spec.classes == ("0", "1", "2")
+    assert_whole(data)
+
+
+def test_a_line_that_states_the_separator_is_no_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "my.csv", frame(label=LABEL), sep=";", decimal=",")
+    path.write_text("sep=;\n" + path.read_text())
+    assert_whole(load(tmp_path, path))
+
+
+MIXED = {
+    "thousands": ([f"{1000 * (k + 1):,}.5" for k in range(N)], "numbers may have ',' between thousands"),
+    "a point among decimal commas": ([f"{k},5" for k in range(N - 1)] + ["1.234"], "'1.234' is not a finite number"),
+    "thousands and decimal commas": (["1.234,5"] + [f"{k},5" for k in range(N - 1)], "'1.234,5' is not a finite"),
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_numbers_whose_marks_are_not_certain_are_refused(tmp_path: Path, kind: str) -> None:
+    cells, what = MIXED[kind]
+    rows = pd.DataFrame({"t0": cells, "t1": cells, "label": LABEL})
+    assert what in refused(write(tmp_path / "my.csv", rows, sep=";")).what
+
+
+@pytest.mark.parametrize("name", ["my.csv", "my.txt"])
+def test_columns_between_spaces_with_decimal_commas_are_refused_with_the_line_that_makes_a_csv(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = refused(write(tmp_path / "their.csv", frame(label=LABEL), sep=mark, decimal=decimal, header=header))
-    assert error.what == f"the separator is {name}, the decimal sign {'comma' if decimal == ',' else 'point'}"
+    error = refused(write(tmp_path / name, frame(label=LABEL), sep=" ", decimal=","))
+    assert error.what == "the separator is spaces, the decimal sign comma"
     monkeypatch.chdir(tmp_path)
     eval(error.hint.partition(": ")[2], {"pandas": pd})  # noqa: S307  as the user would type it
     assert_whole(load(tmp_path, tmp_path / "my.csv"))
+
+
+@pytest.mark.parametrize("names", ["the run's", "others"])
+def test_a_run_is_tested_on_columns_in_its_own_order(
+    tmp_path: Path, names: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = load(tmp_path, write(tmp_path / "my.csv", frame(label=LABEL))).spec
+    assert (spec.columns, spec.label_name, spec.record_name) == (tuple(frame()), "label", "")
+    rows = frame(label=LABEL)[[*reversed([*frame()]), "label"]]
+    path = write(
+        tmp_path / "other.csv",
+        rows if names == "the run's" else rows.rename(columns=lambda name: name.replace("t", "s")),
+    )
+    data = undivided.load(str(path), tmp_path, dataset="table", spec=spec, options={"label_column": "label"})
+    np.testing.assert_array_equal(data.test.x[:, 0], X if names == "the run's" else X[:, ::-1])
+    assert ("are not called as the run's" in caplog.text) == (names == "others")
+
+
+def test_ids_are_no_samples(tmp_path: Path) -> None:
+    rows = frame(label=LABEL).assign(id=np.arange(N), site="a")[["id", "site", *frame(), "label"]]
+    path = write(tmp_path / "my.csv", rows)
+    assert "--id-columns" in refused(path).hint
+    assert "--id-columns id" in refused(write(tmp_path / "one.csv", rows.drop(columns="site"))).hint
+    assert_whole(load(tmp_path, path, id_columns="id,site"))
+    assert "no such column" in refused(path, UsageError, id_columns="id,age").what
+    assert "at once" in refused(path, UsageError, id_columns="id,label", label_column="label").what
+    npz = save(tmp_path / "my.npz", x=X, y=LABEL, name=RECORD)
+    assert "unknown arrays: name" in refused(npz).what
+    assert_whole(load(tmp_path, npz, id_columns="name"))
 
 
 UCR = {
