@@ -274,9 +274,13 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="amp fp16 bf16 half precision"),
         Flag("--deterministic", MACHINE, "deterministic kernels only, even if they are slower (CUDA)", type=bool,
              identifies=True, on_resume="override", tags="batches"),
-        Flag("--tensorboard", REPORT, "TensorBoard events in the run folder; with --test the events of the "
-                                      "test", type=bool,
+        Flag("--tensorboard", REPORT, "TensorBoard events of a training (default on); typed with --test, events of the "
+             "test; in a study only if the grid sets it", type=bool, default=True, also=("--no-tensorboard",),
              identifies=False, tags="output", elsewhere="tb tensor-board"),
+        Flag("--log-to", REPORT, "other recorders of a training: mlflow (in mlflow.db of the root), wandb (offline, in "
+             "wandb of the root)", metavar="NAME,NAME", identifies=False, unused_by="test", tags="output",
+             elsewhere="logger loggers mlflow wandb tracker report-to"),
+        Flag("--json", MACHINE, "results as a line of JSON on a terminal too", type=bool, kept=False),
         Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,
              kept=False),
         Flag("--verbose", MACHINE, "more messages", type=bool, kept=False),
@@ -389,7 +393,7 @@ def without_unused(typed: Mapping[str, Any], *, charts: bool = True) -> dict[str
     """As `needed`; logs the ignored flags, and the outputs that the command does not make."""
     if found := unused(typed, charts=charts):
         commands = " ".join(command.typed for command in FLAGS.commands(typed))
-        undone = [flag_name(name) for name in found if name in FLAGS.names("output")]
+        undone = [flag_name(name) for name in found if name in FLAGS.names("output") and typed[name]]
         more = f"; not done by this command: {', '.join(undone)}" if undone else ""
         names = ", ".join("--version bump" if name == "version" else flag_name(name) for name in found)
         log.info("ignored, %s does not depend on it: %s%s", commands, names, more)

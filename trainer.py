@@ -169,8 +169,9 @@ class Trainer:
             part.eval()
         self.meter = self.meter or self._begin_epoch()
         meter, begun_s, read_s = self.meter, time.perf_counter() - self.seconds, time.perf_counter()
-        shown = {"desc": title, "total": len(meter.order), "initial": meter.rows, "unit": "row"}
-        with terminal.bar(**shown, unit_scale=True, leave=False) as bar:
+        shown: dict[str, Any] = {"desc": title, "total": len(meter.order), "initial": meter.rows, "unit": "row"}
+        shown |= {"leave": False, "mininterval": READ_EVERY_S, "miniters": 1}  # the figures wait for the device
+        with terminal.bar(figures=lambda: self._running(meter), **shown) as bar:
             for inputs, y in self.train.batches(meter.order, self.batch_size, start=meter.steps, epoch=self.epoch):
                 if stop.requested is not None:
                     return None
@@ -181,8 +182,6 @@ class Trainer:
                 if now_s - read_s > READ_EVERY_S:
                     read_s = now_s
                     self._check_numbers(meter)
-                    if not bar.disable:
-                        bar.set_postfix(self._running(meter), refresh=False)
         self._check_numbers(meter)
         self.seconds = time.perf_counter() - begun_s
         return meter

@@ -29,6 +29,7 @@ from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.tasks import Classify, Detect, Task, mode
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
+from toolbox.training.recorders import About
 from trainer import Trainer
 
 DATASETS_BY_DEFAULT = ("ecg", "synth")
@@ -308,6 +309,21 @@ def imports(flags: Flags) -> dict[str, Any]:
     """The files of --import for config.json, {} without any."""
     stored = plugins.stored(flags.root_dir)
     return {"imports": stored} if stored else {}
+
+
+def about(flags: Flags, trainer: Trainer, run: RunFolder) -> About:
+    """The run, for its recorders, with the flags that were typed at its start or differ from the default."""
+    given = run.read_json(CONFIG).get("given") or ()
+    identifying = args.FLAGS.names(kept=True, identifies=True)
+    values = movable({name: getattr(flags, name) for name in identifying}, flags.root_dir)
+    usual = args.FLAGS.defaults
+    settings = {
+        name: value
+        for name, value in values.items()
+        if name in given or (usual[name] is not None and value != usual[name])  # None: filled in from other flags
+    }
+    of_epochs = {"epochs": flags.epochs, "epochs_done": trainer.epoch}
+    return About(run.path, flags.root_dir, trainer.task.classes, settings, **of_epochs)
 
 
 def of_rows() -> set[str]:

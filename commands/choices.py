@@ -11,7 +11,7 @@ from loaders.splits import Fold
 from models import MODELS, VISION, check_view, parse_args
 from toolbox.errors import UsageError
 from toolbox.explain import methods
-from toolbox.flags import Flags
+from toolbox.flags import Flags, words
 from toolbox.metrics import classification
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
@@ -19,7 +19,7 @@ from toolbox.registry import pick
 from toolbox.reports import animation
 from toolbox.runs import exchange
 from toolbox.tasks import LAST, TASKS, detect
-from toolbox.training import baselines, losses, optimizers, samplers, transfer
+from toolbox.training import baselines, losses, optimizers, recorders, samplers, transfer
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "datasets": DATASETS,
@@ -82,6 +82,7 @@ def settle(flags: Flags) -> Flags:
         if flag.task not in ("", task) and getattr(flags, flag.name) != args.FLAGS.defaults[flag.name]:
             what = f"{flag.typed} is only valid with --task {flag.task}"
             raise UsageError(what, hint=f"--task {flag.task}, or leave it out")
+    recorders.check(words(flags.log_to) or [])
     if flags.val_fold:
         Fold.parse(flags.val_fold)
     defaults = task_defaults(task) | ({"model_name": ON_CHARTS} if flags.view == "chart" else {})

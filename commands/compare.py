@@ -5,9 +5,7 @@ of a difference is paired: the jackknife leaves each record out of both runs (`t
 known records, every bootstrap replicate draws the same rows for both.
 """
 
-import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox import schema
+from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError
-from toolbox.files import finite
 from toolbox.flags import Flags, words
 from toolbox.metrics import ec57, intervals
 from toolbox.reports import tables
@@ -39,10 +36,10 @@ VALIDATION = re.compile(
 
 
 def compare(flags: Flags) -> None:
-    """Print a table of the runs, and a last line of JSON."""
+    """Print a table of the runs and, except at a terminal without --json, a last line of JSON."""
     runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
     values = measure(runs, macro_over=words(flags.macro_over))
-    sys.stdout.write(f"{summary(values)}\n{json.dumps(finite(values))}\n")
+    terminal.answer(values, always=summary(values), as_json=flags.json)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,7 @@
 """--test: predictions, figures, report and results of a trained run on its test split."""
 
-import json
 import logging
-import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +15,18 @@ from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
 from loaders.families.rows import check_told_apart, normal_class
 from loaders.splits import sharing
-from toolbox import devices, files
+from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.outputs import safe_name
-from toolbox.reports import plots, tables
+from toolbox.reports import ending, plots, tables
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
-from toolbox.training.recorders import LOSSES, Board, StepLosses
+from toolbox.training.recorders import BY_DEFAULT, LOSSES, Recorders, StepLosses
 from trainer import Trainer
 
 NAMES = {"val_rows": "validation", "test_rows": "test"}
@@ -57,28 +54,27 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
             shortened = "short_run" in trained.differences
             flags, trainer, _ = trained.reopened(load, differences, reinitialise=shortened)
             which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
-        with closing(board) if (board := _board(trained, trainer, which)) else nullcontext():
-            _test(flags, trainer, run, which, board=board, exposure=known)
+        with _recorders(trained, trainer, which) as recorders:
+            _test(flags, trainer, run, which, recorders=recorders, exposure=known)
 
 
-def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, board: Board | None) -> dict[str, Any]:
+def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, recorders: Recorders) -> dict[str, Any]:
     """Test the best weights at the end of a training."""
     path = run.checkpoint("best")
     checkpoints.load_weights(trainer.model, checkpoints.load(path)["model"], str(path))
-    return _test(flags, trainer, run, "best", board=board, exposure=exposure(run, run.read_json(CONFIG)))
+    return _test(flags, trainer, run, "best", recorders=recorders, exposure=exposure(run, run.read_json(CONFIG)))
 
 
 def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str:
     return trained.which + "-short" * short + "-override" * bool(differences)
 
 
-def _board(trained: TrainedRun, trainer: Trainer, which: str) -> Board | None:
-    """TensorBoard if --tensorboard is typed and the run's folder is writable; other checkpoints have their own
-    folder."""
-    if not (trained.typed.get("tensorboard") and trained.run.writable):
-        return None
-    folder = trained.run / "tensorboard" / ("" if which == "best" else which)
-    return Board(folder, trainer.task.classes, epochs_done=0)
+def _recorders(trained: TrainedRun, trainer: Trainer, which: str) -> Recorders:
+    """TensorBoard if --tensorboard is typed and the run's folder is writable; other checkpoints than the best have
+    their own folder."""
+    asked = trained.typed.get("tensorboard") and trained.run.writable
+    about = build.about(trained.flags, trainer, trained.run)
+    return Recorders.opened([BY_DEFAULT] if asked else [], about, within="" if which == "best" else which)
 
 
 def _data_to_test_on(trained: TrainedRun) -> Data:
@@ -114,7 +110,7 @@ def _data_to_test_on(trained: TrainedRun) -> Data:
 
 
 def _test(
-    flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, board: Board | None, exposure: Exposure | None
+    flags: Flags, trainer: Trainer, run: RunFolder, which: str, *, recorders: Recorders, exposure: Exposure | None
 ) -> dict[str, Any]:
     """Predict the test split with the loaded weights; write predictions, figures, report and results.
 
@@ -125,12 +121,12 @@ def _test(
     if not history:
         what = "logger.json has no epoch" if trainer.best else "no epoch of this run is complete yet"
         raise CheckpointError(what, where=str(run.path), hint="--resume latest")
-    with nullcontext(run / "pred" / ("" if which == "best" else which)) if run.writable else files.folder() as folder:
-        folder.mkdir(exist_ok=True)
+    within = ("pred",) if which == "best" else ("pred", which)
+    with run.filled(*within) if run.writable else files.folder() as folder:
         if not run.writable:
-            flags, board = flags.replace(no_figures=True), None
+            flags = flags.replace(no_figures=True)
         results_at = (run.path if which == "best" else folder) if run.writable else None
-        return _report(flags, trainer, run, folder, results_at, which, history, board=board, exposure=exposure)
+        return _report(flags, trainer, run, folder, results_at, which, history, recorders=recorders, exposure=exposure)
 
 
 def _report(
@@ -142,7 +138,7 @@ def _report(
     which: str,
     history: list[dict[str, Any]],
     *,
-    board: Board | None,
+    recorders: Recorders,
     exposure: Exposure | None,
 ) -> dict[str, Any]:
     """Test with files in `folder`; results, and the values fixed on validation, go into the folder `results_at`."""
@@ -187,13 +183,20 @@ def _report(
         "test": values,
         **({"epoch": trainer.epoch} if which != "best" else {}),
     }
-    if board:
-        task.show(board, predictions, values, step=best if which == "best" else trainer.epoch)
+    if recorders:
+        task.show(recorders, predictions, values, step=best if which == "best" else trainer.epoch)
     last = history[-1]["epoch"]
     if results_at and (which != "best" or last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
         files.write_json(results_at / RESULTS, results)
-    sys.stdout.write(json.dumps(files.finite({"run_folder": str(run.path), **results})) + "\n")
+    _answer(flags, run, folder, results, title)
     return results
+
+
+def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any], title: str) -> None:
+    """Print the results: a short table and the paths to open at a terminal, else a line of JSON."""
+    paths = ending.to_open(run.path, folder, flags.root_dir) if run.writable else {}
+    text = ending.of_test(results, title=title, to_open=paths)
+    terminal.answer({"run_folder": str(run.path), **results}, at_terminal=text, as_json=flags.json)
 
 
 def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:

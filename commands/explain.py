@@ -3,9 +3,7 @@
 <run>/explain/<method>/    index.html, a PNG a row, attributions.npz, explain.json, doubts.png
 """
 
-import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -17,13 +15,13 @@ import numpy as np
 from commands import attribution
 from commands.attribution import Array, Checked, Seen, Subject
 from commands.trained import TrainedRun
-from toolbox import devices, files, terminal
+from toolbox import devices, files, plain, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
 from toolbox.flags import words
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import explanation, plots
+from toolbox.reports import ending, explanation, plots, tables
 from toolbox.reports.explanation import Example
 from toolbox.terminal import StopRequest
 
@@ -54,7 +52,14 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         seen = attribution.attribute(subject, which, probabilities[which].argmax(1))
         found = attribution.doubt(subject, seen, stop)
         values = _write(subject, seen, found, [group for _, group in chosen], probabilities[which])
-    sys.stdout.write(json.dumps(files.finite(values)) + "\n")
+    terminal.answer(values, at_terminal=_text(values), as_json=flags.json)
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """The facts of an explanation, its checks, and the path of its page, for a terminal."""
+    facts = [f"{name}: {values[name]}" for name in ("run", "method", "rows", "split")]
+    checks = tables.aligned(["check", "figure"], [[of["name"], of["figure"]] for of in values["checks"]])
+    return plain.lines([*facts, "", *checks, "", *ending.paths({"page": Path(values["page"])})])
 
 
 def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:

@@ -6,7 +6,6 @@
 """
 
 import hashlib
-import json
 import logging
 import shlex
 import sys
@@ -27,13 +26,13 @@ from loaders.families import by_patient, labels, preparation, row_forms
 from models import MODELS, committee
 from models.charts import vision
 from toolbox import contract as contracts
-from toolbox import devices, files, schema
+from toolbox import devices, files, plain, schema, terminal
 from toolbox.contract import CARD, CONTRACT
 from toolbox.errors import CheckpointError, UsageError, program
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.outputs import Claim
-from toolbox.reports import citations, model_card
+from toolbox.reports import citations, ending, model_card
 from toolbox.runs import checkpoints, exchange
 from toolbox.runs.folder import RESULTS, versions
 from toolbox.runs.predictions import Predictions
@@ -74,7 +73,8 @@ def export(given: Mapping[str, Any]) -> None:
         contracts.write(folder, contract)  # the last: without it the folder is no export
     log.info("%s, %s checkpoint, of epoch %d, is in %s", run.path.name, network.checkpoint, network.epoch, folder)
     done = {"export": str(folder), **weights, "tested": contract["results"] is not None}
-    sys.stdout.write(json.dumps(done) + "\n")
+    paths = {"export": folder, "card": folder / CARD, "contract": folder / CONTRACT}
+    terminal.answer(done, at_terminal=plain.lines(ending.paths(paths)), as_json=flags.json)
 
 
 def opened(folder: Path, given: Mapping[str, Any], *, of_input: Collection[str] = ()) -> tuple[TrainedNetwork, Symbols]:

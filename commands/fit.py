@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 import args
 from commands import build, choices, evaluate
@@ -13,15 +15,15 @@ from loaders import base
 from loaders.base import Data
 from toolbox import devices
 from toolbox.errors import UsageError
-from toolbox.flags import Flags
-from toolbox.reports import plots
+from toolbox.flags import Flags, words
+from toolbox.reports import images
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import KEPT
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
-from toolbox.training import optimizers
-from toolbox.training.recorders import LOSSES, Board
+from toolbox.training import optimizers, recorders
+from toolbox.training.recorders import LOSSES, Images, Recorders
 from trainer import Trainer
 
 Load = Callable[[Flags], Data]
@@ -42,6 +44,7 @@ def start(
     A study passes its own `load`, a callback `claimed` for the new folder, and `tested` False to leave the test out.
     """
     flags = choices.settle(flags)
+    recorders.check_installed(words(flags.log_to) or [])
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = load(flags)
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
@@ -68,6 +71,7 @@ def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_da
     """Train an existing run to its end as if it had never stopped, and test it; arguments as in `start`."""
     flags, run, differences = trained.flags, trained.run, dict(trained.differences)
     trained.permit(differences)
+    recorders.check_installed(words(flags.log_to) or [])
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
         flags, trainer, reinitialise = trained.reopened(load, differences)
@@ -123,19 +127,18 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
 
 def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *, tested: bool) -> None:
     """Fit, and save after every epoch; then, if `tested`, test the best weights once."""
-    board = _board(flags, trainer, run)
+    with _recorders(flags, trainer, run) as recorders:
 
-    def on_epoch(trainer: Trainer, row: dict[str, Any], predictions: Predictions | None) -> None:
-        if predictions:
-            predictions.save(run / "res" / f"epoch{row['epoch']}.npz")
-        checkpoints.save(run, trainer.state_dict(), is_best=trainer.best_epoch == row["epoch"], epoch_done=True)
-        trainer.losses.save(run / LOSSES)
-        run.log_epoch(trainer.history, flags.epochs)
-        if board:
-            board.epoch(row, trainer.model, predictions, plots.epoch_images(row, trainer.task.classes))
+        def on_epoch(trainer: Trainer, row: dict[str, Any], predictions: Predictions | None) -> None:
+            if predictions:
+                predictions.save(run.part("res") / f"epoch{row['epoch']}.npz")
+            checkpoints.save(run, trainer.state_dict(), is_best=trainer.best_epoch == row["epoch"], epoch_done=True)
+            trainer.losses.save(run / LOSSES)
+            run.log_epoch(trainer.history, flags.epochs)
+            drawn = partial(images.of_epoch, row, trainer.task.classes)
+            recorders.epoch(row, trainer.model, predictions, drawn)
 
-    log.info("run folder %s", run.path)
-    with closing(board) if board else nullcontext():
+        log.info("run folder %s", run.path)
         with stop.deferred():
             trainer.fit(flags.epochs, on_epoch=on_epoch, stop=stop, patience=flags.patience)
             if stop.requested is not None:
@@ -144,18 +147,33 @@ def _train(flags: Flags, trainer: Trainer, run: RunFolder, stop: StopRequest, *,
         stop.check()
         if doubt := evaluate.memorised(trainer.history):
             log.warning("%s", doubt)
+        recorders.images(partial(_rows, trainer, run), trainer.best_epoch or 0)
         if tested:
-            results = evaluate.test_best(flags, trainer, run, board=board)
-            if board:
-                board.hparams(build.kept(flags), results["test"])
+            evaluate.test_best(flags, trainer, run, recorders=recorders)
 
 
-def _board(flags: Flags, trainer: Trainer, run: RunFolder) -> Board | None:
-    """TensorBoard with the network's graph, None without --tensorboard."""
-    if not flags.tensorboard:
-        return None
-    board = Board(run / "tensorboard", trainer.task.classes, epochs_done=trainer.epoch)
-    if not trainer.epoch:
+def _recorders(flags: Flags, trainer: Trainer, run: RunFolder) -> Recorders:
+    """TensorBoard, unless it is turned off, and those of --log-to, with the network's graph."""
+    names = [recorders.BY_DEFAULT] * flags.tensorboard + (words(flags.log_to) or [])
+    made = Recorders.opened(names, build.about(flags, trainer, run))
+    if made and not trainer.epoch:
         inputs, _ = next(trainer.train.batches(None, 1))
-        board.graph(trainer.model, tuple(inputs))
-    return board
+        made.graph(trainer.model, tuple(inputs))
+    return made
+
+
+def _rows(trainer: Trainer, run: RunFolder) -> Images:
+    """A few validation rows as an image, with their true classes and the predictions of the best epoch."""
+    stored = run / "res" / f"epoch{trainer.best_epoch}.npz"
+    if not (len(trainer.data.val) and stored.exists()):
+        return {}
+    predictions = Predictions.load(stored)
+    predictions = predictions.of(images.worth_seeing(predictions))
+    index = trainer.data.val.index
+    order = np.argsort(index, kind="stable")  # the pieces of a row have one index; the first is drawn
+    chosen = trainer.data.val.rows(order[np.searchsorted(index, predictions.index, sorter=order)])
+    batches = chosen.batches(trainer.device)
+    x = np.concatenate([inputs[0].float().cpu().numpy() for inputs, _ in batches.batches(None, len(chosen))])
+    _, first = np.unique(batches.rows.cpu().numpy(), return_index=True)
+    captions, wrong = images.captions(predictions, trainer.task.classes)
+    return {f"{images.GROUP}/validation_rows": images.rows(x[first], captions, wrong)}

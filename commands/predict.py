@@ -7,9 +7,7 @@ The network is a run's, or that of a folder of --export. A `Classifier` has it a
 the beats of any recording.
 """
 
-import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,14 +25,14 @@ from loaders.base import DataSpec
 from loaders.families import labels, row_forms
 from loaders.formats import lead_names, recordings, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
-from toolbox import devices, files, outputs
+from toolbox import devices, files, outputs, plain, terminal
 from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import prediction
+from toolbox.reports import ending, prediction
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is searched in these datasets, in this order.
@@ -143,7 +141,8 @@ def predict(given: Mapping[str, Any]) -> None:
         title = f"Beats classified by {network.run}, {network.checkpoint} checkpoint"
         classes, rule = network.spec.classes, network.spec.split_rule
         values = prediction.write(folder, done, failed, classes=classes, title=title, rule=rule)
-    sys.stdout.write(f"{prediction.table(done, classes)}\n{json.dumps(files.finite(values))}\n")
+    pages = plain.lines(ending.paths({"page": folder / "index.html", "files": folder}))
+    terminal.answer(values, always=prediction.table(done, classes), at_terminal=pages, as_json=flags.json)
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
         raise DataError(what, where=str(folder), hint="mend them and predict only them, the others are done")

@@ -56,7 +56,7 @@ class Bars(ExitStack):
         self.total, self.done, self.before = total, done, done
         self.begun_s = self.logged_s = time.monotonic()
         self.shown_s = 0.0
-        self.bar = self.enter_context(terminal.bar(total=total, initial=done, unit="run", desc="study"))
+        self.bar = self.enter_context(terminal.bar(logged=False, total=total, initial=done, unit="run", desc="study"))
         self.lines: dict[str, Any] = {}
 
     def ended(self, key: str, outcome: Outcome) -> None:
@@ -73,7 +73,7 @@ class Bars(ExitStack):
             return
         self.shown_s, doing = now_s, {name: f"worker {name}: {text}" for name, text in sorted(ask().items())}
         for name in [name for name in doing if name not in self.lines]:
-            line = terminal.bar(position=len(self.lines) + 1, bar_format="{desc}", leave=False)
+            line = terminal.bar(logged=False, position=len(self.lines) + 1, bar_format="{desc}", leave=False)
             self.lines[name] = self.enter_context(line)
         for name, line in self.lines.items():
             line.set_description_str(doing.get(name, f"worker {name}: waits"))

@@ -48,6 +48,7 @@ STOPPED_FOR: set[str] = set()  # drivers that have stopped all their runs
 DATA: dict[str, Any] = {}  # the Memo of the last driver, by driver
 # Hints of a single run that name these flags become RETRY: a study does not take the flags.
 OF_A_RUN = [flag.typed for flag in args.FLAGS if "of-one-run" in flag.tags.split()]
+BY_DEFAULT = {"tensorboard": False}  # of a study's runs, unless the grid has it
 RETRY = "--retry runs it again; another --name starts a new study"
 Place = tuple[int, int]  # epoch and batch
 BEFORE = (-1, -1)  # the first batch
@@ -150,7 +151,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}
-        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, tested=job.tested)
+        fit.start(args.resolve(given, BY_DEFAULT), given, request, load=load, claimed=claimed, tested=job.tested)
 
 
 def _resumable(ledger: Ledger, job: Job) -> Path | None:

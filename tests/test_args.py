@@ -83,12 +83,13 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
 # The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What
 # follows states it flag by flag, so that a changed declaration cannot change it unseen.
 # Of the machine; and --workers.
-HEEDED_ALWAYS = {"root_dir", "import", "device", "disable_cuda", "deterministic", "verbose", "debug", "version_info"}
+HEEDED_ALWAYS = {"root_dir", "import", "device", "disable_cuda", "deterministic", "json", "verbose", "debug"}
+HEEDED_ALWAYS |= {"version_info"}
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
     "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
-    "mixed_precision",
+    "mixed_precision", "log_to",
 }  # fmt: skip
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
 WHICH_ROWS = {
@@ -249,7 +250,9 @@ def test_every_flag_has_help_and_shows_its_default() -> None:
     for action in args.FLAGS.parser._actions:
         assert action.help, action.dest
         default = args.FLAGS.defaults.get(action.dest)
-        if default is not None and default is not False:
+        if default is True:
+            assert "(default on)" in action.help
+        elif default is not None and default is not False:
             assert f"(default {default})" in action.help
     assert "--weight-decay" in args.FLAGS.parser.format_help()
 

@@ -4,7 +4,6 @@ Loops that grow with patience run a few rounds here and in full with `pytest -m 
 """
 
 import fcntl
-import io
 import json
 import os
 import pty
@@ -50,7 +49,6 @@ from helpers.commands import (
 from helpers.data import ROOT, mutated
 from helpers.kaggle import write_beats
 from loaders import DATASETS, augment
-from toolbox import terminal
 from toolbox.tasks import detect
 from toolbox.training.samplers import SAMPLERS
 
@@ -175,30 +173,44 @@ def test_a_full_stdout_is_an_error_and_loses_nothing_of_the_run(copied_run: Path
     assert json.loads((copied_run / "results.json").read_text())["test"]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("setting", "drawn"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)])
-def test_a_bar_is_for_a_terminal_that_can_and_wants(
-    monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], drawn: bool
-) -> None:
-    for name, value in ({"TERM": "xterm"} | setting).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    assert bool(terminal.bar(total=1).disable) != drawn
+def on_terminal(*flags: object, stream: str) -> SimpleNamespace:
+    """The command with one of its streams on a terminal: exit code, and all that the terminal got."""
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+    process = launch(*flags, env={"TERM": "xterm"}, **{stream: writer})
+    os.close(writer)
+    seen = "".join(iter(lambda: read_terminal(reader), "")).replace("\r\n", "\n")
+    _, err = process.communicate()
+    return SimpleNamespace(code=process.returncode, seen=seen, err=err or "")
 
 
 def test_a_training_draws_its_bar_on_a_terminal(root: Path) -> None:
-    reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    process = launch(*SHORT, "--epochs", "1", "--root-dir", root, stderr=writer, env={"TERM": "xterm"})
-    os.close(writer)
-    seen = "".join(iter(lambda: read_terminal(reader), ""))
-    assert process.wait() == 0
-    assert "row/s" in seen
-    assert "\r" in seen.replace("\r\n", "\n")
+    ended = on_terminal(*SHORT, "--epochs", "1", "--root-dir", root, stream="stderr")
+    assert ended.code == 0
+    assert "row/s" in ended.seen
+    assert "\r" in ended.seen
+
+
+def test_a_command_ends_with_a_table_and_the_paths_to_open_on_a_terminal_and_with_json_if_asked(
+    copied_run: Path,
+) -> None:
+    (copied_run / "tensorboard").mkdir()
+    flags = ("--model-name", "cnn1d_3", "--test", "--no-figures", "--root-dir", copied_run.parents[2])
+    results = json.loads((copied_run / "results.json").read_text())
+    for more in ((), ("--json",)):
+        ended = on_terminal(*flags, *more, stream="stdout")
+        assert ended.code == 0, ended.err
+        assert f"split: {results['split_rule']}" in ended.seen
+        row = next(line.split() for line in ended.seen.splitlines() if line.startswith("macro F1"))
+        interval = results["test"]["intervals"]["macro_f1"]
+        figures = [results["val"]["macro_f1"], results["test"]["macro_f1"], *interval]
+        assert [float(cell) for cell in row[2:] if cell != "-"] == pytest.approx(figures, abs=1e-4)
+        assert str(copied_run / "pred" / "report.txt") in ended.seen
+        assert f"tensorboard --logdir {copied_run.parents[2]}" in ended.seen
+        last = ended.seen.strip().splitlines()[-1]
+        assert last.startswith("{") == bool(more)
+        assert not more or json.loads(last) == {"run_folder": str(copied_run), **results}
+        assert "multiply-accumulates" not in ended.err  # report.txt is not in the log
 
 
 def read_terminal(reader: int) -> str:

@@ -113,7 +113,7 @@ WEIGHTS = Check("numbers from 0 to a billion with commas between them, not all 0
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag. `type` bool is a switch; a `default` of None stands for "not given".
+    """One flag. `type` bool is a switch, off, or with a `default` of True on: --no-NAME. None stands for "not given".
 
     `kept` (in config.json), `identifies` (a configuration of a study) and `on_resume` default to those set by the kind.
     """
@@ -222,7 +222,7 @@ class Declarations:
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        return {flag.name: False if flag.type is bool else flag.default for flag in self}
+        return {flag.name: bool(flag.default) if flag.type is bool else flag.default for flag in self}
 
     @cached_property
     def parser(self) -> Parser:
@@ -296,8 +296,8 @@ class Declarations:
         """Whether another typed flag depends on this one."""
         trains = flag.kind is TRAINING and "length" not in flag.tags.split()
         wanting = [*flag.used_with.split(), *(self.names("trains") if trains else ())]
-        of_a_run = command.mode in (TEST, USE)
-        return any(of_a_run and typed.get(name) and command.uses(self.by_name[name]) for name in wanting)
+        asked = [self.by_name[name] for name in wanting if typed.get(name)]
+        return command.mode in (TEST, USE) and any(map(command.uses, asked))
 
     def fits(self, name: str, value: Any) -> bool:
         """Whether a stored value is of the type of its flag."""

@@ -73,13 +73,13 @@ class Parser(argparse.ArgumentParser):
         shown = "" if flag.default is None or flag.type is bool else f" (default {flag.default})"
         facts: dict[str, Any] = {"help": (flag.help + shown).replace("%", "%%")}
         if flag.type is bool:
-            facts["action"] = "store_true"
+            facts["action"] = argparse.BooleanOptionalAction if flag.default else "store_true"
         else:
             facts |= {"type": flag.type, "metavar": flag.metavar, "nargs": flag.nargs}
             facts |= {"const": flag.const} if flag.const is not None else {}
             facts |= {"action": "append"} if flag.repeated else {}
-        spellings = sorted((flag.typed, *flag.also), key=lambda word: word.startswith("--"))  # -j before --workers
-        section.add_argument(*spellings, **facts)
+        spellings = (flag.typed,) if flag.default is True else (flag.typed, *flag.also)  # argparse adds --no-NAME
+        section.add_argument(*sorted(spellings, key=lambda word: word.startswith("--")), **facts)  # -j before --workers
         self.of_files |= {flag.name} if flag.path or flag.metavar in ("FILE", "DIR", "PATH") else set()
         for word in flag.elsewhere.split():
             self.elsewhere[word].append(flag.typed)

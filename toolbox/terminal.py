@@ -1,16 +1,18 @@
-"""Streams, signals and exit codes of every program here.
+"""Streams, progress, signals and exit codes of every program here.
 
-A stream may be closed, a pipe without a reader, a full disk or a terminal. After SIGTERM or Ctrl-C the training loop
-stops after its step; outside of the loop, or the second time, they raise `Interrupted`.
+A stream may be closed, a pipe without a reader, a full disk or a terminal. `answer` prints the results of a command.
+`bar` shows progress: a moving bar on a terminal, else a line in the log every 30 s. After SIGTERM or Ctrl-C the
+training loop stops after its step; outside of the loop, or the second time, they raise `Interrupted`.
 """
 
 import io
+import json
 import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 NOBODY_READS = 141  # 128 + SIGPIPE, as a shell reports it
+LOG_EVERY_S = 30.0  # between two lines of progress in the log
+log = logging.getLogger("commander")
 
 
 def open_closed_streams() -> None:
@@ -60,12 +64,41 @@ def close_stdout(code: int) -> int:
     return code
 
 
-def bar(**options: Any) -> "tqdm":
-    """A progress bar on stderr, if that is a terminal with cursor control."""
-    from tqdm import tqdm
+def is_terminal(stream: Any) -> bool:
+    """Whether a person reads the stream on a terminal."""
+    return bool(stream and not stream.closed and stream.isatty())
+
+
+def answer(values: Any, *, as_json: bool, at_terminal: str = "", always: str = "") -> None:
+    """Print the results of a command on stdout: the text `always`, then another for a person or JSON for a program.
+
+    A terminal gets the text `at_terminal`, and with `as_json` the JSON after it; anything else gets `values` as one
+    line of JSON.
+    """
+    from toolbox import files
+
+    seen = is_terminal(sys.stdout)
+    if text := "".join(f"{text}\n" for text in (always, at_terminal if seen else "") if text):
+        sys.stdout.write(text)
+    if as_json or not seen:
+        sys.stdout.write(json.dumps(files.finite(values)) + "\n")
+
+
+def bar(*, logged: bool = True, figures: Callable[[], Mapping[str, str]] | None = None, **options: Any) -> "tqdm":
+    """A progress bar on stderr, if that is a terminal with cursor control; else a line in the log every 30 s.
+
+    `logged` False leaves these lines out. `figures` gives values to show, and is only called to show them; `options`
+    are those of tqdm.
+    """
+    from toolbox import progress
 
     dull = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
-    return tqdm(disable=True if dull else None, **options)
+    if not dull and is_terminal(sys.stderr):
+        return progress.Bar(figures, **options)
+    if not logged:
+        return progress.Bar(None, disable=True, **options)
+    lines = progress.as_lines(log.info, every_s=LOG_EVERY_S, unit=options.get("unit", "it"))
+    return progress.Bar(figures, **options | lines)
 
 
 class StopRequest:

@@ -45,8 +45,8 @@ def test_the_run_folder_has_every_file_and_stdout_the_results_of_ten_batches(det
     tables = {f"pred/{name}" for name in ("predictions.csv", "predictions.npz", "metrics.json", "report.txt")}
     root = {"config.json", "logger.json", "results.json", "threshold.json", "loss_per_step.npz", "trained_on.npz"}
     root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
-    events = {name for name in made if name.startswith("tensorboard/events")}
-    assert len(events) == 1
+    events = {name for name in made if name.startswith("tensorboard/")}
+    assert len(events) == 4
     assert made - events == figures | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
     assert detector.result == {"run_folder": str(detector.path), **read(detector.path / "results.json")}
     assert read(detector.path / "config.json")["flags"]["task"] == "detect"
@@ -107,15 +107,16 @@ def test_the_report_holds_figures_with_intervals_a_baseline_beside_them_and_ever
 def test_tensorboard_shows_the_errors_of_both_splits_and_the_figures(detector: SimpleNamespace) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(detector.path / "tensorboard"))
-    events.Reload()
-    tags = events.Tags()
-    assert {"loss/train", "loss/val", "lr", *(f"test/{name}" for name in FIGURES)} <= set(tags["scalars"])
-    assert {"confusion_matrix/test", "roc/test"} <= set(tags["images"])
-    assert "pr_curve_test/anomaly" in events.summary_metadata
-    assert {"weights/encoder.0.weight", "gradients/encoder.0.weight"} <= set(tags["histograms"])
+    folders = {name: detector.path / "tensorboard" / name for name in ("", "train", "val", "test")}
+    events = {name: EventAccumulator(str(folder)).Reload() for name, folder in folders.items()}
+    tags = events[""].Tags()
+    assert {name.partition("/")[2] for name in events["test"].Tags()["scalars"]} >= {*FIGURES}
+    assert {f"pictures/{name}" for name in ("confusion_test", "roc_test", "validation_rows")} == set(tags["images"])
+    assert "test_anomaly" in events[""].summary_metadata
+    assert {"weights/encoder.0.weight", "weights_gradients/encoder.0.weight"} <= set(tags["histograms"])
     assert tags["graph"]
-    assert [event.step for event in events.Scalars("loss/val")] == [1, 2]
+    steps = [[event.step for event in events[split].Scalars("metrics/loss")] for split in ("train", "val")]
+    assert steps == [[1, 2], [1, 2]]
 
 
 def test_testing_again_gives_the_same_results_and_another_threshold_is_another_run(

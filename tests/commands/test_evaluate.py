@@ -52,10 +52,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         patch.chdir(folder)
         patch.setitem(args.FLAGS.defaults, "epochs", 2)
         # A second each; other tests look at them.
-        for drawn in ("training.recorders.Board.graph", "tasks.classify.draw"):
+        for drawn in ("training.board.Board.graph", "tasks.classify.draw"):
             patch.setattr(f"toolbox.{drawn}", lambda *_, **__: None)
-        for images in ("epoch_images", "test_images"):
-            patch.setattr(f"toolbox.reports.plots.{images}", lambda *_, **__: {})
+        for drawn in ("of_epoch", "of_test", "rows"):
+            patch.setattr(f"toolbox.reports.images.{drawn}", lambda *_, **__: {})
         ended = {name: typed(line) for name, line in LINES.items()}
     return SimpleNamespace(folder=folder, runs=folder / "ecg_data" / "ecg" / "runs", ended=ended)
 
@@ -87,12 +87,16 @@ def test_a_line_that_tests_gives_the_results_again_and_shows_the_test_on_tensorb
     assert ended.code == 0, ended.err
     assert ended.result == here.ended["ecg_cnn1d_3_2"].result
     assert "ignored" not in ended.err
-    written = (here.runs / "ecg_cnn1d_3_2" / "tensorboard").glob("events.*")
-    events = EventAccumulator(str(max(written, key=lambda path: path.stat().st_mtime_ns)))
-    events.Reload()
-    assert {"test/accuracy", "test/macro_f1", "test/loss", "test/N/recall"} <= set(events.Tags()["scalars"])
-    assert {"confusion_matrix/test", "roc/test"} <= set(events.Tags()["images"])
-    assert {f"pr_curve_test/{name}" for name in "NSVFQ"} <= set(events.summary_metadata)
+    folder = here.runs / "ecg_cnn1d_3_2" / "tensorboard"
+    latest = [
+        max(path.glob("events.*"), key=lambda path: path.stat().st_mtime_ns) for path in (folder, folder / "test")
+    ]
+    whole, test = (EventAccumulator(str(path)).Reload() for path in latest)
+    assert {"metrics/accuracy", "metrics/macro_f1", "metrics/loss", "test/N recall"} <= set(test.Tags()["scalars"])
+    assert {"pictures/confusion_test", "pictures/roc_test"} <= set(whole.Tags()["images"])
+    assert {f"test_{name}" for name in "NSVFQ"} <= set(whole.summary_metadata)
+    both = EventAccumulator(str(folder / "test")).Reload()
+    assert len(both.Scalars("metrics/loss")) == 1  # a repeated test hides the earlier one
 
 
 OTHER_TRAINING = " --lr 0.5 --optimizer sgd --epochs 3 --augment noise --cost"

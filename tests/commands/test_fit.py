@@ -44,7 +44,8 @@ def test_the_run_folder_has_every_file_of_the_design(short_run: SimpleNamespace)
     root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "trained_on.npz"}
     root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
     events = {name for name in made if name.startswith("tensorboard/")}
-    assert len(events) == 1
+    folders = [Path(name).parent.name for name in events]
+    assert sorted(folders) == ["tensorboard", "test", "train", "val"]
     assert made - events == figures | tables | root | {"res/epoch1.npz", "res/epoch2.npz"}
 
 
@@ -80,23 +81,32 @@ def test_history_best_epoch_and_losses_of_steps_agree(short_run: SimpleNamespace
 
 def test_tensorboard_has_scalars_images_weights_and_the_graph(short_run: SimpleNamespace) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    events = EventAccumulator(str(short_run.path / "tensorboard"))
-    events.Reload()
-    tags = events.Tags()
-    assert {f"{name}/{split}" for name in METRICS for split in ("train", "val")} | {"lr"} <= set(tags["scalars"])
-    assert "confusion_matrix/val" in tags["images"]
-    assert {"weights/head.weight", "gradients/head.weight"} <= set(tags["histograms"])
+    folders = {name: short_run.path / "tensorboard" / name for name in ("", "train", "val", "test")}
+    events = {name: EventAccumulator(str(folder)).Reload() for name, folder in folders.items()}
+    tags, named = events[""].Tags(), {f"metrics/{name}" for name in METRICS}
+    # TensorBoard draws equal tags of several folders in one chart.
+    assert all(named <= set(events[split].Tags()["scalars"]) for split in ("train", "val", "test"))
+    assert set(tags["scalars"]) == {"rates/lr", "rates/rows_per_s"}
+    sides = ("confusion_train", "confusion_val", "confusion_test", "roc_test", "validation_rows")
+    assert set(tags["images"]) == {f"pictures/{name}" for name in sides}
+    assert {"weights/head.weight", "weights_gradients/head.weight"} <= set(tags["histograms"])
     assert tags["graph"]
-    assert {"_hparams_/experiment", "_hparams_/session_start_info", "pr_curve_val/N"} <= set(events.summary_metadata)
-    assert [event.step for event in events.Scalars("macro_f1/val")] == [1, 2]
+    known = {"_hparams_/session_start_info", "_hparams_/session_end_info", "val_N", "test_N"}
+    assert known <= set(events[""].summary_metadata)
+    assert [event.step for event in events["val"].Scalars("metrics/macro_f1")] == [1, 2]
+    assert [event.step for event in events["test"].Scalars("metrics/macro_f1")] == [short_run.result["best_epoch"]]
+    content = events[""].summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    typed = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert set(typed) == {"dataset", "model_name", "short_run", "epochs"}
 
 
 def test_the_same_seed_gives_the_same_run_in_another_process_and_with_tensorboard(
     short_run: SimpleNamespace, plain_run: Path
 ) -> None:
     assert_same_run(short_run.path, plain_run)
-    assert not list((plain_run / "tensorboard").iterdir())
+    assert not (plain_run / "tensorboard").exists()
 
 
 def test_without_dataset_and_network_the_run_is_on_synth(root: Path) -> None:
@@ -105,6 +115,7 @@ def test_without_dataset_and_network_the_run_is_on_synth(root: Path) -> None:
     assert "using synth" in ended.err
     assert "physionet" in ended.err
     assert Path(ended.result["run_folder"]).name == RUN
+    assert (root / "synth" / "runs" / RUN / "tensorboard" / "val").is_dir()  # TensorBoard is on by default
     assert not (root / "ecg").exists()
 
 
@@ -340,7 +351,7 @@ def test_a_finished_run_that_is_extended_and_killed_is_finished_no_more(
         with pytest.raises(Killed):
             on(copied_run, "--resume", "latest", "--epochs", "4")
     assert not (copied_run / "results.json").exists()
-    assert not list((copied_run / "pred").iterdir())
+    assert not (copied_run / "pred").exists()
     assert state_for_a_study(copied_run) == STARTED
     kept = contents(copied_run / "before" / "epoch2")
     assert kept == {name: before[name] for name in before if name == "results.json" or name.startswith("pred/")}

@@ -110,7 +110,7 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     return ended(code, out.getvalue(), err.getvalue())
 
 
-SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--no-figures")
+SHORT = ("--dataset", "synth", "--model-name", "cnn1d_3", "--short-run", "--no-tensorboard", "--no-figures")
 
 
 def weights(run: Path, name: str = "checkpoint.pth.tar") -> dict[str, torch.Tensor]:

@@ -22,7 +22,8 @@ CELLS = (
     {**DROPOUT, "criterion": "focal", "epochs": "2"},
     {"model-name": "resnet1d_10", "optimizer": "adamw", "augment": "noise,mixup", "scheduler": "OneCycleLR",
      "epochs": "2"},
-    {**DROPOUT, "optimizer": "adam", "class-balance": "equal", "lr": "0.002", "epochs": "2"},
+    {**DROPOUT, "optimizer": "adam", "class-balance": "equal", "lr": "0.002", "epochs": "2",
+     "tensorboard": "true"},
 )  # fmt: skip
 BAD = {"model-name": "cnn1d_3", "optimizer": "sgd", "lr": "1000000", "epochs": "3"}
 
@@ -74,6 +75,8 @@ def test_branches_are_the_runs_that_they_are_alone(
     assert [outcome["state"] for outcome in outcomes(ledger, *group)] == [DONE] * len(jobs)
     for each in jobs:
         assert_same(*(one.status_of(each).folder for one in (ledger, alone)))
+    events = [(ledger.status_of(each).folder / "tensorboard").exists() for each in jobs]
+    assert events == [False, False, False, True]  # a study writes none unless the grid has it
     assert len(made) == 10 * max(int(each.given["epochs"]) for each in jobs)  # each batch was made once for all
 
 

@@ -89,11 +89,6 @@ def drawn(figure: "Figure") -> "FigureCanvasAgg":
     return canvas
 
 
-def pixels(figure: "Figure") -> NDArray[np.uint8]:
-    """The figure drawn, (H, W, 3)."""
-    return np.asarray(drawn(figure).buffer_rgba())[..., :3]
-
-
 def save_png(figure: "Figure", path: Path) -> None:
     """Write a figure at 150 dots an inch."""
     files.write_whole(path, lambda file: _as_written(figure).savefig(file, format="png", dpi=150))
@@ -309,25 +304,6 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 CURVES = {"roc": roc_panels, "precision_recall": precision_recall_panels}
-
-
-def epoch_images(row: dict[str, Any], classes: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
-    """Confusion matrices of an epoch of a history, train and validation, as images for TensorBoard."""
-    images = {}
-    for split, name in (("train", "train"), ("val", "validation")) if "confusion_matrix" in row["val"] else ():
-        matrix, title = np.array(row[split]["confusion_matrix"]), f"{name}, epoch {row['epoch']}"
-        images[f"confusion_matrix/{split}"] = pixels(confusion_figure(matrix, classes, normalised=True, title=title))
-    return images
-
-
-def test_images(
-    predictions: Predictions, matrix: NDArray[Any], classes: Sequence[str], *, curves: Sequence[str], epoch: int
-) -> dict[str, NDArray[np.uint8]]:
-    """The confusion matrix (K, K) of a test, and the ROC of the classes `curves`, as images for TensorBoard."""
-    title = f"test, epoch {epoch}"
-    confusion = confusion_figure(matrix, classes, normalised=True, title=title)
-    roc = panels_figure(roc_panels(predictions, curves), 1, title, (5.0, 4.0))
-    return {"confusion_matrix/test": pixels(confusion), "roc/test": pixels(roc)}
 
 
 def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:

@@ -4,11 +4,12 @@ lines = aligned(["metric", "test", "95 % interval"], [["accuracy", shown(0.91), 
 """
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolbox import files, plain
+from toolbox import files, plain, terminal
 from toolbox.metrics import ec57, intervals
 
 log = logging.getLogger("commander")
@@ -109,9 +110,12 @@ def text(lines: Sequence[str]) -> str:
 
 
 def save_report(path: Path, text: str) -> None:
-    """Write a report as UTF-8, whole or not at all, and log it. Raises ResourceError."""
+    """Write a report as UTF-8, whole or not at all, and log it. Raises ResourceError.
+
+    At a terminal, where `terminal.answer` prints a short table, only --verbose shows it.
+    """
     files.write_text(path, text)
-    log.info("\n%s", plain.Block(text))
+    log.log(logging.DEBUG if terminal.is_terminal(sys.stdout) else logging.INFO, "\n%s", plain.Block(text))
 
 
 def save_csv(path: Path, columns: Any, float_format: str | None = None) -> None:

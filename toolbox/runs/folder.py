@@ -12,7 +12,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from itertools import chain, count
 from pathlib import Path
@@ -69,8 +69,6 @@ class RunFolder:
                         hint = "--version bump, or --resume latest"
                         raise UsageError(what, where=str(path), hint=hint) from error
                     number += 1
-            for part in PARTS:
-                (path / part).mkdir()
         except OSError as error:
             what = f"cannot make a run folder: {error.strerror}"
             raise ResourceError(what, where=str(runs), hint="another --root-dir") from error
@@ -186,23 +184,42 @@ class RunFolder:
             folder.mkdir(parents=True)
             for path in left:
                 path.rename(folder / path.name)
-            for part in PARTS:
-                (self.path / part).mkdir(exist_ok=True)
         except OSError as error:
             what = f"cannot move the earlier results: {error.strerror}"
             raise ResourceError(what, where=str(folder), hint="check the permissions") from error
         log.info("the results of epoch %d are in %s/%s until the run is tested again", epoch, BEFORE, folder.name)
 
+    def part(self, name: str) -> Path:
+        """The folder `name` in the run's, made if it is missing. Raises ResourceError."""
+        path = self.path / name
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _refused(f"cannot make {name}", error, path, hint="check the folder") from error
+        return path
+
+    @contextmanager
+    def filled(self, *names: str) -> Iterator[Path]:
+        """The folder of these `names`, one in another; removed again if nothing was written into it."""
+        path = self.path
+        for name in names:
+            path = RunFolder(path).part(name)
+        try:
+            yield path
+        finally:
+            with suppress(OSError):  # a folder with files stays
+                for _ in names:
+                    path.rmdir()
+                    path = path.parent
+
     def _make_ready(self) -> None:
-        """Remove the leftovers of a killed process, make missing subfolders, and check that all are writable."""
+        """Remove the leftovers of a killed process, and check that the subfolders are writable."""
         for left_over in self.path.rglob(".*.tmp"):
             left_over.unlink()
         for part in PARTS:
-            path = self.path / part
-            try:
-                path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise _refused(f"cannot make {part}", error, path, hint="check the folder") from error
+            if not os.path.lexists(self.path / part):
+                continue
+            path = self.part(part)
             if path.resolve().parent != self.path.resolve():
                 what = f"{part} is a link out of the run folder"
                 raise UsageError(what, where=str(path), hint="a copy of the folder itself")

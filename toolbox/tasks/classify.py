@@ -13,7 +13,7 @@ from torch import Tensor
 from toolbox import files
 from toolbox.metrics import classification, ec57, intervals
 from toolbox.registry import pick
-from toolbox.reports import animation, plots, tables
+from toolbox.reports import animation, images, plots, tables
 from toolbox.reports.plots import DataFacts
 from toolbox.reports.tables import between, shown
 from toolbox.runs.predictions import Predictions
@@ -148,7 +148,7 @@ class Classify:
             classify_patients.draw(tested.folder, scored, values, protocol=protocol, title=tested.title)
         return {"by_patient": {name: values[name] for name in OF_PATIENTS}}
 
-    def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+    def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars of all classes and of each, the confusion matrix and the curves."""
         figures = classification.floats(values) | {
             f"{name}/{part}": of
@@ -156,8 +156,8 @@ class Classify:
             for part, of in classification.floats(parts).items()
         }
         matrix = np.array(values["confusion_matrix"])
-        images = plots.test_images(predictions, matrix, self.classes, curves=self.classes, epoch=step)
-        board.test(figures, predictions, images, curves=self.classes, step=step)
+        drawn = images.of_test(predictions, matrix, self.classes, curves_of=self.classes, epoch=step)
+        recorders.test(figures, predictions, drawn, curves=self.classes, step=step)
 
 
 def decided(logits: Tensor, weights: Tensor | None) -> Tensor:

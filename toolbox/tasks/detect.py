@@ -21,7 +21,7 @@ from toolbox import files
 from toolbox.errors import UsageError
 from toolbox.metrics import classification, intervals
 from toolbox.registry import pick
-from toolbox.reports import plots, tables
+from toolbox.reports import images, plots, tables
 from toolbox.reports.plots import DataFacts, Panel
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks.task import LAST, Evaluation, means
@@ -133,12 +133,12 @@ class Detect:
             plots.save_panels(panels, tested.folder / "history", columns=2, title=tested.title)
         return values
 
-    def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+    def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars; rows without labels have no curve and no matrix."""
         rows, matrix = ranked(predictions, self.normal, values["threshold"])
         curves: Sequence[str] = () if matrix is None else CLASSES[:1]
-        images = {} if matrix is None else plots.test_images(rows, matrix, CLASSES, curves=curves, epoch=step)
-        board.test(classification.floats(values), rows, images, curves=curves, step=step)
+        drawn = {} if matrix is None else images.of_test(rows, matrix, CLASSES, curves_of=curves, epoch=step)
+        recorders.test(classification.floats(values), rows, drawn, curves=curves, step=step)
 
 
 def _flat(rows: Any) -> np.ndarray:

@@ -75,8 +75,8 @@ class Task(Protocol):
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Write tables, texts and figures; return the test's metrics with their intervals."""
 
-    def show(self, board: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
-        """Put the test's metrics `values` on TensorBoard."""
+    def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+        """Record the test's metrics `values`."""
 
 
 def means(rows: Tensor, group: np.ndarray) -> Tensor:

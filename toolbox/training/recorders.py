@@ -1,15 +1,22 @@
-"""Records of a training: TensorBoard events and the losses of its steps.
+"""Records of a training while it runs: recorders such as TensorBoard, and the losses of its steps.
 
-`Board(folder, classes, epochs_done=0)`, then `epoch` after each epoch and `test` at the end; the caller gives images.
+    with Recorders.opened(["tensorboard", "mlflow"], about) as recorders:
+        recorders.graph(model, example)
+        recorders.epoch(row, model, predictions, draw)    # after each epoch
+        recorders.test(scalars, predictions, images, curves=classes, step=epoch)
+
+A recorder is one file with a subclass of `Recorder`, and a line in `RECORDERS`. The caller's `draw` makes images.
 """
 
-import threading
-import warnings
+import logging
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,50 +24,169 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toolbox import files
+from toolbox.errors import CommanderError, UsageError
 from toolbox.metrics.classification import METRICS
+from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
 
 LOSSES = "loss_per_step.npz"  # in a run folder
 RATES = ("lr", "backbone_lr")  # of the head or the whole network; of the layers before the head
+DETAILED = 5  # times in a training that images, weights and curves are recorded
 Images = Mapping[str, NDArray[np.uint8]]  # tag -> (H, W, 3)
+log = logging.getLogger("commander")
 
 
-class Board:
-    """TensorBoard events of one run; steps are epochs, and a resumed run hides the epochs that it repeats."""
+@dataclass(frozen=True)
+class About:
+    """A run, for its recorders: `settings` are the flags that were typed or differ from the default."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], *, epochs_done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    run: Path
+    root: Path
+    classes: Sequence[str]
+    settings: Mapping[str, Any]
+    epochs: int
+    epochs_done: int
 
-        threading.excepthook = _raised_again
-        self.folder, self.classes = folder, classes
-        self.writer = SummaryWriter(str(folder), purge_step=epochs_done + 1 if epochs_done else None)
+
+class Recorder:
+    """Records one run; steps are epochs, and `within` names a part of the run. Methods that it lacks do nothing."""
+
+    def __init__(self, about: About, within: str = "") -> None:
+        self.about, self.within = about, within
+
+    def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
+        """Values by name, of "train", "val" or "test", or of the training as a whole ("")."""
+
+    def images(self, images: Images, step: int) -> None:
+        """Images by tag."""
 
     def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
-        """Draw the network as it runs on `example`, the inputs of one row."""
-        training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph without gradients
-        try:
-            with self._writing(), warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning):
-                self.writer.add_graph(model.eval(), example)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-            model.train(training)
+        """The network as it runs on `example`, the inputs of one row."""
 
-    def epoch(self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None, images: Images) -> None:
-        """Scalars, weights, gradients of the last batch, `images`, and precision-recall of validation."""
+    def weights(self, model: nn.Module, step: int) -> None:
+        """The distribution of the weights, and of the gradients of the last batch."""
+
+    def curves(self, split: str, predictions: Predictions, classes: Sequence[str], step: int) -> None:
+        """Precision against recall of `classes`, the columns of the scores."""
+
+    def close(self, *, done: bool) -> None:
+        """Write the remainder; `done` if the command came to its end."""
+
+
+class Known(NamedTuple):
+    """A recorder: its class, its package, and the command that installs the package."""
+
+    target: str
+    package: str
+    install: str
+
+
+RECORDERS = {
+    "tensorboard": Known("toolbox.training.board:Board", "tensorboard", "pip install tensorboard"),
+    "mlflow": Known("toolbox.training.mlflow_runs:MlflowRun", "mlflow", "pip install mlflow"),
+    "wandb": Known("toolbox.training.wandb_runs:WandbRun", "wandb", "pip install wandb"),
+}
+BY_DEFAULT = "tensorboard"
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise UsageError for an unknown recorder."""
+    for name in names:
+        pick("log-to", {known: known for known in RECORDERS if known != BY_DEFAULT}, name)
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Raise UsageError for a recorder without its package, before anything is trained."""
+    for name in names:
+        if not _installed(name):
+            what = f"--log-to {name} needs the package {RECORDERS[name].package}, which is not installed"
+            raise UsageError(what, hint=RECORDERS[name].install)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(RECORDERS[name].package) is not None
+    except ValueError:  # a module without a specification
+        return False
+
+
+class Recorders:
+    """All recorders of a run; one that fails is left out from then on, and the training continues."""
+
+    def __init__(self, members: Mapping[str, Recorder], about: About) -> None:
+        self.members, self.about = dict(members), about
+
+    @classmethod
+    def opened(cls, names: Sequence[str], about: About, *, within: str = "") -> "Recorders":
+        """The recorders of these names; `within` is the part of the run that they record, "" for all.
+
+        TensorBoard, the default, may be missing, with a warning.
+        """
+        members: dict[str, Recorder] = {}
+        for name in names:
+            if name == BY_DEFAULT and not _installed(name):
+                what = "no TensorBoard events: tensorboard is not installed; %s, or --no-tensorboard"
+                log.warning(what, RECORDERS[name].install)
+                continue
+            module, _, made = RECORDERS[name].target.partition(":")
+            members[name] = getattr(import_module(module), made)(about, within)
+        return cls(members, about)
+
+    def __bool__(self) -> bool:
+        return bool(self.members)
+
+    def __enter__(self) -> "Recorders":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._each(lambda member: member.close(done=kind is None))
+
+    def _each(self, call: Callable[[Recorder], None]) -> None:
+        for name, member in list(self.members.items()):
+            try:
+                call(member)
+            except CommanderError:  # a full disk, which stops the run's other files too
+                raise
+            except Exception as error:
+                first = (str(error).splitlines() or [""])[0]
+                log.warning("%s records no more of this run, %s: %s", name, type(error).__name__, first)
+                del self.members[name]
+
+    def detailed(self, epoch: int) -> bool:
+        """Whether images, weights and curves are recorded after this epoch: five times a training, and at its end."""
+        return bool(self) and (epoch % -(-self.about.epochs // DETAILED) == 0 or epoch == self.about.epochs)
+
+    def graph(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
+        """Record the network as it runs on `example`, the inputs of one row; random numbers stay as they are."""
+        devices = [tensor.device for tensor in example[:1] if tensor.device.type == "cuda"]
+        with torch.random.fork_rng(devices=devices):
+            self._each(lambda member: member.graph(model, example))
+
+    def images(self, draw: Callable[[], Images], step: int) -> None:
+        """Record the images that `draw` makes; only called if there is a recorder."""
+        try:
+            images = draw() if self else {}
+        except Exception as error:
+            log.warning("no images of epoch %d for the recorders, %s: %s", step, type(error).__name__, error)
+            return
+        self._each(lambda member: member.images(images, step))
+
+    def epoch(
+        self, row: dict[str, Any], model: nn.Module, predictions: Predictions | None, draw: Callable[[], Images]
+    ) -> None:
+        """Record the scalars of an epoch and, after some, the images that `draw` makes, weights, validation curves."""
         step = row["epoch"]
-        scalars = {name: row[name] for name in RATES if name in row} | {"rows_per_s": row["samples_per_s"]}
+        rates = {name: row[name] for name in RATES if name in row} | {"rows_per_s": row["samples_per_s"]}
+        self._each(lambda member: member.scalars("", rates, step))
         for split in ("train", "val"):
-            scalars |= {f"{name}/{split}": row[split][name] for name in METRICS if name in row[split]}
-        with self._writing():
-            for name, parameter in model.named_parameters():
-                self.writer.add_histogram(f"weights/{name}", parameter.detach(), step)
-                if parameter.grad is not None:
-                    self.writer.add_histogram(f"gradients/{name}", parameter.grad, step)
-            self._add(scalars, images, step)
-            if predictions is not None and "confusion_matrix" in row["val"]:
-                self._add_curves("pr_curve_val", predictions, self.classes, step)
-            self.writer.flush()
+            values = {name: row[split][name] for name in METRICS if name in row[split]}
+            self._each(lambda member, split=split, values=values: member.scalars(split, values, step))  # type: ignore[misc]
+        if not self.detailed(step):
+            return
+        self.images(draw, step)
+        self._each(lambda member: member.weights(model, step))
+        if predictions is not None and "confusion_matrix" in row["val"]:
+            self._each(lambda member: member.curves("val", predictions, self.about.classes, step))
 
     def test(
         self,
@@ -71,52 +197,10 @@ class Board:
         curves: Sequence[str],
         step: int,
     ) -> None:
-        """Figures of the test, `images`, and precision-recall of the classes `curves`, the columns of the scores."""
-        with self._writing():
-            self._add({f"test/{name}": value for name, value in scalars.items()}, images, step)
-            self._add_curves("pr_curve_test", predictions, curves, step)
-            self.writer.flush()
-
-    def _add(self, scalars: Mapping[str, float], images: Images, step: int) -> None:
-        for name, value in scalars.items():
-            self.writer.add_scalar(name, value, step)
-        for tag, image in images.items():
-            self.writer.add_image(tag, image, step, dataformats="HWC")
-
-    def _add_curves(self, tag: str, predictions: Predictions, classes: Sequence[str], step: int) -> None:
-        for k, name in enumerate(classes):
-            self.writer.add_pr_curve(f"{tag}/{name}", predictions.target == k, predictions.scores[:, k], step)
-
-    def hparams(self, settings: dict[str, Any], values: dict[str, Any]) -> None:
-        """Add the run's flags and the figures of its test to its event file."""
-        from torch.utils.tensorboard.summary import hparams
-
-        simple = bool | int | float | str
-        plain = {key: value if isinstance(value, simple) else str(value) for key, value in settings.items()}
-        figures = {f"test/{name}": value for name, value in values.items() if isinstance(value, float)}
-        with self._writing():
-            for summary in hparams(plain, figures):
-                self.writer._get_file_writer().add_summary(summary)
-
-    def close(self) -> None:
-        """Write the remaining events."""
-        with self._writing():
-            self.writer.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turn a failed write of the event file into a ResourceError."""
-        try:
-            yield
-        except OSError as error:
-            path = max(self.folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, default=self.folder)
-            raise files.refused(path, error, path) from error
-
-
-def _raised_again(thread: threading.ExceptHookArgs) -> None:
-    """Ignore an OSError of the thread that writes events: the next call of its writer raises the error."""
-    if not issubclass(thread.exc_type, OSError):
-        threading.__excepthook__(thread)
+        """Record the figures of the test, `images`, and the curves of `curves`, the classes of the scores."""
+        self._each(lambda member: member.scalars("test", scalars, step))
+        self._each(lambda member: member.images(images, step))
+        self._each(lambda member: member.curves("test", predictions, curves, step))
 
 
 class StepLosses:

@@ -19,7 +19,8 @@ from loaders.base import Split
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log, opened_in
-from loaders.formats.csv.text import HEAD, encoding_of, unpacked
+from loaders.formats.csv.text import HEAD, LimitedStream, encoding_of, unpacked
+from toolbox import plain, terminal
 from toolbox.errors import DataError
 from toolbox.registry import pick
 
@@ -27,6 +28,7 @@ MOST_COLUMNS = 100_000  # pandas needs a tenth of a millisecond for each
 LARGEST = float(np.finfo(np.float32).max)
 BLANK = " \t\r\n"
 AROUND_TEXT = ' \t\r\n"'  # spaces, and the quotation marks of a spreadsheet
+BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}  # of a progress bar
 PLAIN = "rows of numbers with commas between them, no header"
 
 
@@ -96,15 +98,20 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
     """
     import pandas as pd
 
-    file = _stream(file, where)
-    wrong = partial(_first_wrong, file, layout, where, skip)
-    if any(len(cells) != layout.columns for _, cells in islice(_rows(file, skip, where, layout.delimiter), 1)):
+    stream = _stream(file, where)
+    wrong = partial(_first_wrong, stream, layout, where, skip)
+    if any(len(cells) != layout.columns for _, cells in islice(_rows(stream, skip, where, layout.delimiter), 1)):
         raise wrong()  # before pandas makes a column of each cell
-    file.seek(0)
+    stream.seek(0)
     try:
-        with np.errstate(over="ignore"):  # 1e39 becomes inf, which is refused below
+        # 1e39 becomes inf, which is refused below.
+        with (
+            np.errstate(over="ignore"),
+            terminal.bar(total=stream.raw.size, desc=plain.escaped(Path(where).name), **BYTES) as bar,
+        ):
+            stream.raw.progress = bar.update
             skiprows = [line - 1 for line in skip]
-            table = pd.read_csv(file, header=None, quoting=csv.QUOTE_NONE, skiprows=skiprows, **layout.types)
+            table = pd.read_csv(stream, header=None, quoting=csv.QUOTE_NONE, skiprows=skiprows, **layout.types)
     except pd.errors.EmptyDataError as error:
         raise DataError("the file is empty", where=where, hint=f"rows of {layout.expected}") from error
     except ValueError as error:  # text, ragged rows, bytes that are not UTF-8
@@ -190,7 +197,7 @@ def first_lines(file: IO[bytes], count: int, where: str) -> list[tuple[int, str]
     return list(islice(_lines(_stream(file, where), (), "\t"), count))  # a tab may stand for an empty cell
 
 
-def _stream(file: IO[bytes], where: str) -> IO[bytes]:
+def _stream(file: IO[bytes], where: str) -> "io.BufferedReader[LimitedStream]":
     """The bytes of a table, unpacked. Raises DataError for a text with two bytes or more a character."""
     stream = unpacked(file, where, measured=True)
     encoding = encoding_of(stream.peek(HEAD)[:HEAD])

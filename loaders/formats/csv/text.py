@@ -11,7 +11,7 @@ import gzip
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -71,10 +71,14 @@ def is_number(cell: str) -> bool:
 
 
 class LimitedStream(io.RawIOBase):
-    """A stream without a line above LONGEST_LINE and of at most `most` bytes. Reading more raises DataError."""
+    """A stream without a line above LONGEST_LINE and of at most `most` bytes. Reading more raises DataError.
 
-    def __init__(self, file: IO[bytes] | gzip.GzipFile, where: str, most: float) -> None:
-        self.file, self.where, self.most = file, where, most
+    `size` is the number of its bytes, None if unknown; `progress` gets the number of bytes of each part that is read.
+    """
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, where: str, most: float, size: int | None = None) -> None:
+        self.file, self.where, self.most, self.size = file, where, most, size
+        self.progress: Callable[[int], Any] = lambda count: None
         self.line = self.total = 0
 
     def readable(self) -> bool:
@@ -101,6 +105,7 @@ class LimitedStream(io.RawIOBase):
         if self.total > self.most:
             what = f"the gzip unpacks to over {self.most:,} bytes, more than {MOST_RATIO} times its size"
             raise DataError(what, where=self.where, hint="the unpacked file, if it is a table")
+        self.progress(len(part))
         return len(part)
 
 
@@ -114,11 +119,12 @@ def unpacked(file: IO[bytes], where: str, *, measured: bool = False) -> "io.Buff
     is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     file.seek(0)
     if not is_packed:
-        return io.BufferedReader(LimitedStream(file, where, float("inf")), HEAD)
+        return io.BufferedReader(LimitedStream(file, where, float("inf"), size), HEAD)
     most = max(SMALL, MOST_RATIO * size)
     stream = io.BufferedReader(LimitedStream(gzip.GzipFile(fileobj=file), where, most), HEAD)
     while measured and stream.read(HEAD):
         pass
+    stream.raw.size = stream.raw.total or None
     stream.seek(0)
     return stream
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from toolbox.errors import CheckpointError, DownloadError, UsageError
 from toolbox.reports import plots
 from toolbox.runs.folder import RunFolder
 from toolbox.training import transfer
-from toolbox.training.recorders import Board
+from toolbox.training.recorders import About, Recorders
 
 FOUR = ("SB", "AFIB", "GSVT", "SR")
 # What torchvision's documentation states, with its 1,000 classes, and the inputs of the last layer.
@@ -459,9 +459,9 @@ def test_both_rates_are_logged_and_drawn(tiny: Data, tmp_path: Path, caplog: pyt
 @pytest.mark.parametrize("name", [SMALL, pytest.param("vit_b_16", marks=pytest.mark.soak)])
 def test_its_graph_is_drawn_and_the_network_left_as_it_was(name: str, tmp_path: Path) -> None:
     model, x = small((32, 48), name), torch.rand(1, 3, 32, 48)
-    with closing(Board(tmp_path, ("a", "b"), epochs_done=0)) as board:
+    with Recorders.opened(["tensorboard"], About(tmp_path, tmp_path, ("a", "b"), {}, epochs=1, epochs_done=0)) as board:
         board.graph(model, (x,))
-    assert len(EventAccumulator(str(tmp_path)).Reload().Graph().node) > 100
+    assert len(EventAccumulator(str(tmp_path / "tensorboard")).Reload().Graph().node) > 100
     assert model.training
     assert torch.backends.mha.get_fastpath_enabled()
 

@@ -36,7 +36,7 @@ def test_a_confusion_matrix_has_classes_and_shares_or_counts(normalised: bool) -
     assert texts[:6] == (["80.0%", "20.0%", "0.0%"] + ["0.0%"] * 3 if normalised else ["1,200", "300", "0"] + ["0"] * 3)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CLASSES)
     assert "a title" in [text.get_text() for text in figure.findobj(Text)]
-    image = plots.pixels(figure)
+    image = np.asarray(plots.drawn(figure).buffer_rgba())[..., :3]
     width, height = figure.get_size_inches() * figure.dpi
     assert (image.shape, image.dtype) == ((int(height), int(width), 3), np.uint8)
     assert image.std() > 0
