@@ -186,7 +186,8 @@ def dry_run(plan: "Plan", root: Path) -> int:
 
 
 def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
-    """Carry out the unfinished stages of a plan, and show the table."""
+    """Carry out the unfinished stages of a plan, show the table, and write the page of all runs of the root."""
+    from commands import runs
     from studies import runner, stages, worker
     from studies.ledger import Ledger
 
@@ -198,7 +199,9 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
         with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
             study = stages.Study(plan, checked, ledger, workers, stop, flags.branches or 1, flags.retry, flags.best)
             study.carry_out()
-        return show(ledger, flags.best)
+        ended = show(ledger, flags.best)
+        runs.refresh(flags.root_dir)
+        return ended
 
 
 def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv: Path | None = None) -> int:
