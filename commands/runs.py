@@ -66,9 +66,18 @@ def write(root: Path) -> Path:
     """
     path = root / runs.PAGE
     with _alone(root):
-        rows = [described(row, root) for row in summary.of_root(root, runs.known(path))]
-        runs.save(path, explored(rows, root), library=root)
+        found = [described(row, root) for row in summary.of_root(root, runs.known(path))]
+        runs.save(path, explored(found, root), library=root)
     return path
+
+
+def rows(root: Path) -> list[Row]:
+    """The rows of all runs of a root, of unchanged runs from its page."""
+    try:
+        known = runs.known(root / runs.PAGE)
+    except UsageError:
+        known = {}
+    return [described(row, root) for row in summary.of_root(root, known)]
 
 
 @contextmanager

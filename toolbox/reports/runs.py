@@ -83,8 +83,8 @@ def explorer(
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """The metrics of validation or test that any run has, the usual ones first."""
     there = dict.fromkeys(name for row in rows for side in ("test", "val") for name in row[side])
-    order = {name: place for place, name in enumerate((*FIRST, *METRICS))}
-    return sorted(there, key=lambda name: order.get(name, len(order)))
+    order = [*dict.fromkeys((*FIRST, *METRICS))]
+    return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _usual(rows: Sequence[Row], metrics: Sequence[str]) -> str:
