@@ -105,11 +105,12 @@ def explored(rows: Sequence[Row], root: Path, **more: Any) -> dict[str, Any]:
     """The values of the table of runs: rows, the defaults of the kept flags, and the command line."""
     defaults = {flag.name: args.FLAGS.defaults[flag.name] for flag in args.FLAGS if flag.kept}
     typed = f" --root-dir {shlex.quote(str(root))}" if str(root) != args.FLAGS.defaults["root_dir"] else ""
-    return runs.explorer(rows, defaults=defaults, program=program(), root=typed, **more)
+    return runs.explorer(rows, defaults=defaults, program=program(), at=root, root=typed, **more)
 
 
 def described(row: Row, root: Path) -> Row:
-    """The row with the flags that differ from their defaults, in words too, and the command that repeats the run."""
+    """The row with the flags that differ from their defaults, in words too, and the command that repeats the run,
+    without --root-dir."""
     if "words" in row:  # of an earlier page
         return row
     defaults, stored = args.FLAGS.defaults, row["flags"]
@@ -118,7 +119,6 @@ def described(row: Row, root: Path) -> Row:
     given = {name for name in row["given"] if name in kept} or changed.keys() - FILLED_IN
     shown = [name for name in kept if name in given or name in changed.keys() - FILLED_IN]
     line = [program(), *_line({name: kept[name] for name in kept if name in given}, root)]
-    line += ["--root-dir", shlex.quote(str(root))] if str(root) != defaults["root_dir"] else []
     return row | {
         "flags": changed,
         "words": " ".join(_line({name: kept[name] for name in shown if name not in IN_COLUMNS}, root)),
@@ -129,12 +129,12 @@ def described(row: Row, root: Path) -> Row:
 
 
 def _line(values: Mapping[str, Any], root: Path) -> list[str]:
-    """The flags as words of a command line, with paths from here."""
+    """The flags as words of a command line; config.json has paths from the root."""
     line = []
     for name, value in values.items():
         flag = args.FLAGS.by_name[name]
         if flag.is_path(value):
-            value = os.path.normpath(root / str(value))
+            value = os.path.abspath(root / str(value))
         if flag.type is not bool:
             line += [] if value is None else [flag.typed, shlex.quote(str(value))]
         elif value:

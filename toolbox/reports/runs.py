@@ -25,13 +25,14 @@ from toolbox.runs.summary import Row
 PAGE = "runs.html"
 START, END = '<script type="application/json" id="runs">', "</script>"
 FORM = 1  # of the rows in a page; another number makes the next page read all files again
-CACHED = {"form": int, "rows": [{"path": str, "stamp?": str}]}
+CACHED = {"form": int, "at": str, "rows": [{"path": str, "stamp?": str}]}
 FIRST = ("macro_f1", "auroc")  # the metric of the table, if runs have it
 MOST_RUNS = 10  # that are compared in one figure
 
 
 def known(path: Path) -> dict[str, Row]:
-    """The rows of an earlier page by the paths of their runs, none of a page that is missing or of another version.
+    """The rows of an earlier page by the paths of their runs; none of a page that is missing, of another version, or
+    of another place, since commands name files by their place.
 
     Raises UsageError for a file that is no page of this program, so that it is not overwritten.
     """
@@ -50,7 +51,10 @@ def known(path: Path) -> dict[str, Row]:
         content = files.of_json(rest.partition(END)[0])
     except files.UnreadableError:
         return {}
-    if schema.misfit(content, CACHED) or content["form"] != FORM:
+    if schema.misfit(content, CACHED) or (content["form"], content["at"]) != (
+        FORM,
+        plain.escaped(os.path.realpath(path.parent)),
+    ):
         return {}
     return {row["path"]: row for row in content["rows"] if row.get("stamp")}
 
@@ -60,6 +64,7 @@ def explorer(
     *,
     defaults: Mapping[str, Any],
     program: str,
+    at: Path = Path(),
     root: str = "",
     up: str = "",
     axes: Sequence[str] = (),
@@ -67,12 +72,13 @@ def explorer(
 ) -> dict[str, Any]:
     """The values of explorer.html: rows with `words` and `command`, the defaults of flags, and the command line.
 
-    `root` is --root-dir as it is typed, "" for the default; `up` leads from the page to the folder that the paths of
-    the rows start in; `axes` are flags with a column of their own. `chosen` shows all rows compared, without the table.
+    `at` is the root, `root` the flag for it as it is typed, "" for the default; `up` leads from the page to the folder
+    that the paths of the rows start in; `axes` are flags with a column of their own. `chosen` shows all rows compared,
+    without the table.
     """
     metrics = metrics_of(rows)
     return {
-        "form": FORM,
+        **{"form": FORM, "at": plain.escaped(os.path.realpath(at))},
         **{"program": program, "root": root, "up": up, "axes": list(axes), "chosen": chosen, "most": MOST_RUNS},
         **{"metrics": metrics, "metric": _usual(rows, metrics), "colours": COLOURS},
         "defaults": finite(dict(defaults)),

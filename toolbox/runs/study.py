@@ -21,7 +21,8 @@ FORM = {"state": str, "given": dict, "run?": str, "error?": str}
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study's record of one run: the folder of the run relative to the root, "" before it has one, and its state."""
+    """A study's record of one run: the folder of the run relative to the root, "" before it has one, its state, and
+    when the record was written, in seconds since 1970."""
 
     study: str
     key: str
@@ -29,6 +30,7 @@ class StudyRecord:
     state: str
     error: str
     given: Mapping[str, Any]
+    written: int
 
 
 def records(root: Path) -> list[StudyRecord]:
@@ -36,12 +38,13 @@ def records(root: Path) -> list[StudyRecord]:
     found = []
     for path in sorted(root.glob("research/*/runs/*.json")):
         try:
-            record = files.read_json(path)
-        except files.UnreadableError:
+            record, written = files.read_json(path), int(path.stat().st_mtime)
+        except (files.UnreadableError, OSError):
             continue
         if not schema.misfit(record, FORM):
-            facts = {name: record.get(name) or "" for name in ("run", "error")}
-            found.append(StudyRecord(path.parts[-3], path.stem, state=record["state"], given=record["given"], **facts))
+            facts: dict[str, Any] = {name: record.get(name) or "" for name in ("run", "error")}
+            facts |= {"state": record["state"], "given": record["given"], "written": written}
+            found.append(StudyRecord(path.parts[-3], path.stem, **facts))
     return found
 
 

@@ -117,7 +117,7 @@ def _without_folder(record: StudyRecord) -> Row:
     """The row of a failed run of a study that never had a folder."""
     flags = {name: value for name, value in record.given.items() if isinstance(value, str | int | float)}
     facts = {name: str(flags.get(flag, "")) for name, flag in (("dataset", "dataset"), ("model", "model_name"))}
-    row = _empty("", f"{record.study} {record.key}") | facts
+    row = _empty("", f"{record.study} {record.key}") | facts | {"changed": record.written}
     return row | {"state": FAILED, "study": record.study, "why": record.error, "flags": flags, "given": sorted(flags)}
 
 

@@ -49,7 +49,10 @@ def test_a_thousand_runs_are_filtered_searched_sorted_and_compared(page: Path) -
 USED = """
     const find = id => document.getElementById(id), pause = ms => new Promise(done => setTimeout(done, ms));
     const rows = () => [...find("table").tBodies[0].rows];
-    const settle = async () => { await pause(200); for (let i = 0; i < 20; i++) await pause(5); };
+    const settle = async () => {
+      await pause(150);  // a search waits for the next letter
+      for (let i = 0; i < 500 && find("table").ariaBusy === "true"; i++) await pause(10);
+    };
     const choose = async (name, text) => {
       const label = [...document.querySelectorAll("#tools label")].find(each => each.textContent.startsWith(name));
       const select = label.querySelector("select");
