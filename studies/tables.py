@@ -272,14 +272,14 @@ def _by_rep(group: Sequence[Row], name: str) -> "pd.Series[float]":
     return pd.Series(found, dtype=float)
 
 
-def _spread(values: "pd.Series[float]", name: str, *, within: Sequence[float] = (-np.inf, np.inf)) -> Row:
+def _spread(values: "pd.Series[float]", name: str, *, within: tuple[float, float] = (-np.inf, np.inf)) -> Row:
     """Mean, standard deviation and interval of the mean, cut to the possible values `within`; no interval of few
     values, or of values without spread."""
     from scipy.stats import t
 
     told = len(values) >= FEWEST and values.nunique() > 1
     mean, half = values.mean(), t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.sem() if told else np.nan
-    ends = np.clip([mean - half, mean + half], *within)
+    ends = np.clip([mean - half, mean + half], within[0], within[1])
     spread = {"mean": mean, "sd": values.std(), **dict(zip(("low", "high"), ends, strict=True))}
     return {f"{name}_{part}": _known(value) for part, value in spread.items()}
 

@@ -150,8 +150,8 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}
-        own = {"tested": job.tested, "study": ledger.path.name}
-        fit.start(args.resolve(given), given, request, load=load, claimed=claimed, **own)
+        flags, study = args.resolve(given), ledger.path.name
+        fit.start(flags, given, request, load=load, claimed=claimed, tested=job.tested, study=study)
 
 
 def _resumable(ledger: Ledger, job: Job) -> Path | None:

@@ -191,16 +191,18 @@ def _of_results(results: Mapping[str, Any]) -> Row:
     """The figures of a test, with their intervals; gross figures by patient have a prefix."""
     test = results.get("test") or {}
     by_patient = test.get("by_patient") or {}
-    gross, bounds = by_patient.get("gross"), by_patient.get("intervals")
-    gross, bounds = (gross if isinstance(gross, dict) else {}), (bounds if isinstance(bounds, dict) else {})
-    gross_bounds = bounds.get("gross") if isinstance(bounds.get("gross"), dict) else {}
+    gross, bounds = _dict(by_patient.get("gross")), _dict(_dict(by_patient.get("intervals")).get("gross"))
     figures = _figures(test) | {f"gross {name}": value for name, value in _figures(gross).items() if name in BY_PATIENT}
     intervals = _intervals(test.get("intervals") or {})
-    intervals |= {f"gross {name}": of for name, of in _intervals(gross_bounds).items() if name in BY_PATIENT}
+    intervals |= {f"gross {name}": of for name, of in _intervals(bounds).items() if name in BY_PATIENT}
     row: Row = {"test": figures, "intervals": {name: of for name, of in intervals.items() if name in figures}}
     row |= {"val": _figures(results["val"])} if results.get("val") else {}
     row |= {"best": results["best_epoch"]} if results.get("best_epoch") else {}
     return row | ({"split": results["split_rule"]} if results.get("split_rule") else {})
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _figures(values: Any) -> dict[str, float]:
