@@ -49,6 +49,9 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              type=bool, mode=USE, elsewhere="citation bibtex"),
         Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",
              metavar="RUN", nargs="+", mode=""),
+        Flag("--runs", COMMAND, "page of all runs of --root-dir, runs.html: filters, search, comparison; every "
+                                "run that "
+             "ends writes it again", type=bool, mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
              "augmentations baselines explainers", metavar="WHAT", mode=""),
         Flag("--check", COMMAND, "check the parts that a file of your own registers, as the tests check the program's",

@@ -45,7 +45,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if args.unused(given) and not (given.get("list") or given.get("compare")):
+    if args.unused(given) and not any(given.get(name) for name in args.FLAGS.names(mode="")):
         from commands import choices
 
         choices.look_up(args.resolve(given))  # an ignored flag with an unknown name is an error too
@@ -74,6 +74,10 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
         from commands import compare
 
         compare.compare(flags)
+    elif flags.runs:
+        from commands import runs
+
+        runs.show(flags)
     elif flags.predict:
         from commands import predict
 
@@ -87,19 +91,22 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
 
         explain.explain(given, stop)
     elif flags.test:
-        from commands import evaluate
+        from commands import evaluate, runs
         from commands.trained import TrainedRun
 
         evaluate.evaluate(TrainedRun.open(given))
+        runs.refresh(flags.root_dir)
     elif flags.resume:
-        from commands import fit
+        from commands import fit, runs
         from commands.trained import TrainedRun
 
         fit.resume(TrainedRun.open(given), stop)
+        runs.refresh(flags.root_dir)
     else:
-        from commands import fit
+        from commands import fit, runs
 
         fit.start(flags, given, stop)
+        runs.refresh(flags.root_dir)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,8 @@ def dry_run(plan: "Plan", root: Path) -> int:
 
 
 def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
-    """Carry out the unfinished stages of a plan, and show the table."""
+    """Carry out the unfinished stages of a plan, show the table, and write the page of all runs of the root."""
+    from commands import runs
     from studies import runner, stages, worker
     from studies.ledger import Ledger
 
@@ -198,24 +199,28 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
         with runner.Workers(flags.workers, gpus=flags.gpus, address=flags.engine_address) as workers:
             study = stages.Study(plan, checked, ledger, workers, stop, flags.branches or 1, flags.retry, flags.best)
             study.carry_out()
+        runs.refresh(flags.root_dir)
         return show(ledger, flags.best)
 
 
 def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv: Path | None = None) -> int:
     """Print the table, write its page and CSV into the study's folder; 1 if a run failed or is damaged."""
+    from commands import runs
     from studies import page, tables
     from studies.ledger import DAMAGED, FAILED
 
     rows = tables.where(tables.rows(ledger), where)
     metric = tables.judged_by(ledger, rows, metric)
-    axes, table = tables.axes(rows), tables.cells(rows, metric)
+    axes, table = tables.axes(rows), tables.ranked(tables.cells(rows, metric), metric)
     remarks = plain.lines([*page.remarks(rows, metric), plain.NOTICE])
     sys.stdout.write(f"{page.text(table, axes, metric)}\n{remarks}\n")
     for row in [row for row in rows if row.get("error")]:
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "runs again"
         log.warning("%s: configuration %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
     tables.write_csv(rows, csv or ledger.path / "table.csv")
-    log.info("page %s", page.write(ledger, rows, table, axes=axes, metric=metric))
+    found = page.with_axes(runs.rows(ledger.root), rows, axes, ledger.path.name)
+    explored = runs.explored(found, ledger.root, up="../../", axes=axes)
+    log.info("page %s", page.write(ledger, rows, table, explored=explored, axes=axes, metric=metric))
     return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
 
 

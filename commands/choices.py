@@ -52,7 +52,11 @@ ON_CHARTS = "resnet18"  # the default network for charts
 
 
 def names(what: str) -> list[str]:
-    """The names that --list `what` prints."""
+    """The names that --list `what` prints. Raises UsageError for another word, with the table that is meant."""
+    asked = {what, what.removesuffix("s")}
+    meant = [flag.choices for flag in args.FLAGS if asked & {flag.name, *flag.elsewhere.split()}]
+    if what not in TABLES and (near := [table for table in meant if table in TABLES]):
+        raise UsageError(f"unknown --list '{what}'; known are {', '.join(TABLES)}", hint=f"--list {near[0]}")
     return list(pick("list", TABLES, what))
 
 

@@ -26,6 +26,7 @@ from toolbox.runs.predictions import Predictions
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
+HEAD = ("", "A", "B", "B - A", "95 % interval", "above 0")  # of the table of two runs
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 # The part of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word it. Test rows do not
 # depend on it.
@@ -183,23 +184,32 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
 def summary(values: dict[str, Any]) -> str:
     """The values of `measure` as text: for each run but the first, a table of its figures and the first's."""
     first, *others = values["runs"]
-    over = f"{values['units']:,} {values['of_units']}, the same for both"
-    lines = [f"split: {values['split_rule']}"]
+    text = facts(values)
+    for other, against in zip(others, values["against_the_first"], strict=True):
+        text += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
+        text += tables.aligned(HEAD, lines(first, other, against))
+        known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
+        text += ["", *tables.influences(known, ["most moved by one record", "B - A"], signed)] if known else []
+    return tables.text([*text, "", *legend(values)])
+
+
+def facts(values: Mapping[str, Any]) -> list[str]:
+    """Lines above the tables: split, test rows, intervals, and the rules of the figures."""
+    text = [f"split: {values['split_rule']}"]
     if len({run["validation"] for run in values["runs"]}) > 1:
         rules = [f"in {run['name']}, {run['validation'] or 'as in the split'}" for run in values["runs"]]
-        lines.append(f"validation differs: {'; '.join(rules)}")
-    lines.append(f"test rows: {values['rows']:,}, the same for all")
-    lines += [f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
-    for other, against in zip(others, values["against_the_first"], strict=True):
-        lines += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
-        rows = [
-            [ec57.LABELS.get(name, name), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
-            for name, of in against.items()
-        ]
-        lines += tables.aligned(["", "A", "B", "B - A", "95 % interval", "above 0"], rows)
-        known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
-        lines += ["", *tables.influences(known, ["most moved by one record", "B - A"], signed)] if known else []
-    return tables.text([*lines, "", *_legend(values)])
+        text.append(f"validation differs: {'; '.join(rules)}")
+    over = f"{values['units']:,} {values['of_units']}, the same for both"
+    text.append(f"test rows: {values['rows']:,}, the same for all")
+    return [*text, f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
+
+
+def lines(first: Mapping[str, Any], other: Mapping[str, Any], against: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the table below `HEAD`, one a figure."""
+    return [
+        [ec57.LABELS.get(name, name), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
+        for name, of in against.items()
+    ]
 
 
 def _cells(of: dict[str, Any]) -> list[str]:
@@ -208,15 +218,15 @@ def _cells(of: dict[str, Any]) -> list[str]:
     return [signed(of["difference"]), interval, "-" if of["above_0"] is None else f"{of['above_0']:.1%}"]
 
 
-def _legend(values: dict[str, Any]) -> list[str]:
+def legend(values: Mapping[str, Any]) -> list[str]:
     """The meaning of the columns, and the reason of missing intervals."""
-    lines = []
+    text = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
         needs = f"{intervals.FEW} {values['of_units']} in which the figure is known"
-        lines.append(f"n/a: no interval, which needs {needs}.")
+        text.append(f"n/a: no interval, which needs {needs}.")
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [
-        *lines,
+        *text,
         f"above 0: {what} that B is higher; of FPR the lower is the better.",
         "With so many figures, some differ by chance alone: choose the one that matters before looking.",
     ]

@@ -21,6 +21,7 @@ from toolbox.runs import checkpoints
 from toolbox.runs.exposure import KEPT
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
+from toolbox.runs.study import NOTE
 from toolbox.terminal import StopRequest
 from toolbox.training import optimizers, recorders
 from toolbox.training.recorders import LOSSES, Images, Recorders
@@ -38,10 +39,12 @@ def start(
     load: Load = build.load_data,
     claimed: Callable[[RunFolder], None] | None = None,
     tested: bool = True,
+    study: str = "",
 ) -> None:
     """Train a new run and test it.
 
-    A study passes its own `load`, a callback `claimed` for the new folder, and `tested` False to leave the test out.
+    A study passes its own `load`, a callback `claimed` for the new folder, `tested` False to leave the test out, and
+    its name, which config.json keeps.
     """
     flags = choices.settle(flags)
     recorders.check_installed(words(flags.log_to) or [])
@@ -56,7 +59,7 @@ def start(
     if claimed:
         claimed(run)
     with run.locked(), devices.enough_memory(flags.batch_size):
-        run.write_json(CONFIG, build.describe(flags, typed, trainer) | source)
+        run.write_json(CONFIG, build.describe(flags, typed, trainer) | source | ({NOTE: study} if study else {}))
         build.remember(flags, run, data)
         checkpoints.save(run, trainer.state_dict(), is_best=False, epoch_done=False)  # makes the run resumable
         rows = (len(data.train), len(data.val))

@@ -37,7 +37,7 @@ from studies import grid as algebra
 from studies.grid import Axis, Cell, Grid, Option, few_enough, fixed, flag_key, parse_range, same
 from studies.ledger import BEST, FIRST, SEARCH, STAGES
 from toolbox import files
-from toolbox.errors import ROOT, ResourceError, UsageError
+from toolbox.errors import ROOT, DataError, UsageError
 
 SHIPPED = ROOT / "grids"
 MOST_COUNT = 100_000  # of repetitions, folds, trials and seeds
@@ -137,7 +137,7 @@ def find(grid: str) -> Path:
 
 
 def read(path: Path) -> Plan:
-    """The plan of a .yaml, .yml or .py file. Raises UsageError for an invalid grid, ResourceError if unreadable."""
+    """The plan of a .yaml, .yml or .py file. Raises UsageError for an invalid grid, DataError if unreadable."""
     try:
         return _of_python(path) if path.suffix == ".py" else _of_yaml(mapping(files.read_yaml(path, SHAPE), "the file"))
     except UsageError as error:
@@ -145,7 +145,7 @@ def read(path: Path) -> Plan:
         raise UsageError(error.what, where=where, hint=error.hint) from error
     except OSError as error:
         what = f"the grid cannot be read: {error.strerror}"
-        raise ResourceError(what, where=str(path), hint="another path") from error
+        raise DataError(what, where=str(path), hint="another path") from error
 
 
 def _of_python(path: Path) -> Plan:

@@ -3,8 +3,9 @@
 A row has a `stage`, and is `chosen` if an earlier stage found its configuration best. An unreadable run or record makes
 a row of state "damaged" without figures, and its `error` names the file.
 
-Validation alone decides the best configuration. Intervals are Student's over repetitions, 95 %; differences from the
-best are paired by repetition, which has one seed and one split in every configuration.
+Validation alone decides the best configuration. Intervals are Student's over at least three repetitions, 95 %: of two,
+it would reach 12.7 standard errors to each side. Differences from the best are paired by repetition, which has one seed
+and one split in every configuration.
 """
 
 from collections.abc import Mapping, Sequence  # noqa: I001 (two lines of names of the ledger, not fourteen)
@@ -24,7 +25,8 @@ from toolbox.metrics import classification
 from toolbox.registry import pick
 from toolbox.reports import tables as reports
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
-from toolbox.tasks import LAST, is_better, mode
+from toolbox.runs.summary import best_epoch
+from toolbox.tasks import LAST, mode
 
 Row = dict[str, Any]
 OF_A_RUN = {
@@ -32,7 +34,7 @@ OF_A_RUN = {
     "run", "error"
 }  # fmt: skip
 OF_ANY = OF_A_RUN | {"cell", "stage", "chosen", "folds"}
-LEVEL = 0.95
+LEVEL, FEWEST = 0.95, 3  # of an interval: its confidence, and the repetitions that it needs
 NO_SCORES = pd.Series(dtype=float)
 MEND = "mend the file, or remove the run folder: the same command runs the configuration again"
 
@@ -183,17 +185,6 @@ def monitor(config: Mapping[str, Any]) -> str:
     return str((config.get("flags") or {}).get("monitor") or "macro_f1")
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    """The epoch of the best checkpoint, as the trainer chooses it; None without epochs."""
-    best = None
-    for epoch in history:
-        value = {**epoch["val"], LAST: epoch["epoch"]}.get(metric)
-        value = np.nan if value is None else value
-        if best is None or is_better(metric, value, best[0]):
-            best = (value, epoch)
-    return best and best[1]
-
-
 def where(found: Sequence[Row], rules: Sequence[str]) -> list[Row]:
     """The rows that satisfy every KEY=VALUE. Raises UsageError for an unknown KEY."""
     for rule in rules:
@@ -241,6 +232,7 @@ def cells(found: Sequence[Row], metric: str) -> list[Row]:
     first = {among: best(table, metric, among) for among in dict.fromkeys(map(contest, table))}
     for row in table:
         leader = first[contest(row)]
+        leader = None if leader and all_collapsed(leader) else leader  # it is no configuration to prefer
         row["best"] = row is leader
         compared = leader and not (row["best"] or row["chosen"])  # chosen configurations have other seeds
         others = scores[leader["stage"], leader["cell"]] if leader and compared else NO_SCORES
@@ -261,9 +253,10 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     counts = {"n": states.count(DONE)} | {state: states.count(state) for state in (FAILED, PRUNED, DAMAGED)}
     counts |= {"left": len(group) - sum(counts.values()), "collapsed": len(group) - len(sound)}
     spreads: Row = {}
+    within = (0.0, np.inf if metric in classification.LOWER_IS_BETTER else 1.0)
     for split in ("val", "test"):
-        spreads |= _spread(_by_rep(group, f"{split}/{metric}"), split)
-        spreads |= _spread(_by_rep(sound, f"{split}/{metric}"), f"{split}_sound")
+        spreads |= _spread(_by_rep(group, f"{split}/{metric}"), split, within=within)
+        spreads |= _spread(_by_rep(sound, f"{split}/{metric}"), f"{split}_sound", within=within)
     columns = {name: [row[key] for row in group if row.get(key := _column(name)) is not None] for name in COSTS}
     medians = {name: np.median(values).item() if values else None for name, values in columns.items()}
     return {**axes, **counts, **spreads, **medians, "seconds": _known(_by_rep(group, "seconds").mean())}
@@ -279,12 +272,15 @@ def _by_rep(group: Sequence[Row], name: str) -> "pd.Series[float]":
     return pd.Series(found, dtype=float)
 
 
-def _spread(values: "pd.Series[float]", name: str) -> Row:
-    """Mean, standard deviation and interval of the mean; of one value the mean alone."""
+def _spread(values: "pd.Series[float]", name: str, *, within: tuple[float, float] = (-np.inf, np.inf)) -> Row:
+    """Mean, standard deviation and interval of the mean, cut to the possible values `within`; no interval of few
+    values, or of values without spread."""
     from scipy.stats import t
 
-    mean, half = values.mean(), t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.sem()
-    spread = {"mean": mean, "sd": values.std(), "low": mean - half, "high": mean + half}
+    told = len(values) >= FEWEST and values.nunique() > 1
+    mean, half = values.mean(), t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.sem() if told else np.nan
+    ends = np.clip([mean - half, mean + half], within[0], within[1])
+    spread = {"mean": mean, "sd": values.std(), **dict(zip(("low", "high"), ends, strict=True))}
     return {f"{name}_{part}": _known(value) for part, value in spread.items()}
 
 
@@ -292,15 +288,46 @@ def _known(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
-    """The configuration of a contest with the best mean on validation; None without any.
+def candidates(table: Sequence[Row], among: str = FIRST) -> list[Row]:
+    """The configurations of a contest that can be its best, by their runs.
 
-    Candidates have all their folds, and at least half as many runs as the configuration with the most, so that a single
-    lucky run does not beat a mean of many. `chosen` configurations are not candidates.
+    They have all their folds, and at least half as many runs as the configuration with the most, so that a single
+    lucky run does not beat a mean of many. An earlier stage's `chosen` configurations are none.
     """
     known = [row for row in table if row["val_mean"] is not None and not row["chosen"] and contest(row) == among]
     known = [row for row in known if row["n"] % row["folds"] == 0]
     most = max((row["n"] for row in known), default=0)
-    known = [row for row in known if 2 * row["n"] >= most]
+    return [row for row in known if 2 * row["n"] >= most]
+
+
+def best(table: Sequence[Row], metric: str, among: str = FIRST) -> Row | None:
+    """The candidate of a contest with the best mean on validation; None without any.
+
+    A configuration whose every run has collapsed is the best only if there is no other.
+    """
+    known = candidates(table, among)
+    known = [row for row in known if not all_collapsed(row)] or known
     pick = min if mode(metric) == "min" else max
     return pick(known, key=lambda row: row["val_mean"]) if known else None
+
+
+def all_collapsed(row: Row) -> bool:
+    """Whether every finished run of a configuration has collapsed."""
+    return row["n"] > 0 and row["collapsed"] >= row["n"]
+
+
+def ranked(table: Sequence[Row], metric: str) -> list[Row]:
+    """The configurations with their `rank`, contest by contest, the best on validation first.
+
+    Below the candidates stand configurations whose every run has collapsed, with too few runs, and without any.
+    """
+    contests = list(dict.fromkeys(map(contest, table)))
+    first = {id(row) for among in contests for row in candidates(table, among)}
+    sign = 1 if mode(metric) == "min" else -1
+
+    def place(row: Row) -> tuple[Any, ...]:
+        mean = row["val_mean"]
+        lower = (row["chosen"], mean is None, id(row) not in first, all_collapsed(row))
+        return contests.index(contest(row)), *lower, sign * (mean or 0.0)
+
+    return [row | {"rank": rank} for rank, row in enumerate(sorted(table, key=place), start=1)]

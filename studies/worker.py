@@ -151,7 +151,8 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}
-        fit.start(args.resolve(given, BY_DEFAULT), given, request, load=load, claimed=claimed, tested=job.tested)
+        flags, study = args.resolve(given, BY_DEFAULT), ledger.path.name
+        fit.start(flags, given, request, load=load, claimed=claimed, tested=job.tested, study=study)
 
 
 def _resumable(ledger: Ledger, job: Job) -> Path | None:

@@ -70,7 +70,7 @@ def test_flags_that_exclude_each_other_or_need_another_command_are_one_complaint
 
 
 TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "export": "onnx"}
-TYPED |= dict.fromkeys(("test", "download", "explore", "cite"), True)
+TYPED |= dict.fromkeys(("test", "download", "explore", "cite", "runs"), True)
 
 
 @pytest.mark.parametrize(("one", "other"), [*combinations(COMMANDS, 2)])
@@ -111,6 +111,7 @@ OF_THE_DATA = {"data_file", "bad_rows", "strict_split", "short_run", "workers"}
 IGNORED = {
     "list": EVERY - KINDS[0],
     "check": EVERY - KINDS[0] - WHICH_ROWS | {"model_name"},
+    "runs": EVERY - KINDS[0],
     "download": EVERY - KINDS[0] - WHICH_ROWS,
     "explore": EVERY - KINDS[0] - WHICH_ROWS,
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},

@@ -38,6 +38,7 @@ LITERALS = {
     "args.py": "the declarations",
     "commands/__init__.py": "kinds of parts",
     "commands/check": "kinds of parts, names of splits",
+    "commands/compare.py": "parts of the JSON of a comparison",
     "commands/trained.py": "the form of config.json",
     "commands/evaluate.py": "parts of results.json",
     "commands/export.py": "parts of contract.json, and facts of the data",

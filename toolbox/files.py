@@ -140,12 +140,17 @@ def read_json(path: Path) -> Any:
             size = os.fstat(file.fileno()).st_size
             if size > MOST_BYTES:
                 raise UnreadableError(f"has {size:,} bytes, at most {MOST_BYTES:,} are read")
-            text = file.read().decode("utf-8-sig")
-        value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_real, object_pairs_hook=_once)
+            return of_json(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UnreadableError(f"is not text: {error.reason}", f", byte {error.start}") from error
+
+
+def of_json(text: str) -> Any:
+    """The value of a JSON text. Raises UnreadableError as `read_json`."""
+    try:
+        value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_real, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"is not JSON: {error.msg}", f", line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:

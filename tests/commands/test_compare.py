@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from commands import compare
+from helpers.runs import CLASSES, RULE, rows, with_test
 from loaders import DATASETS
 from loaders.base import Split
 from loaders.datasets import ecg5000, table
@@ -23,29 +24,12 @@ from toolbox.plain import NOTICE
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
 
-CLASSES = ("N", "S", "V", "F", "Q")
-RULE = "whole records: 15 test"
-
-
-def rows(seed: int, *, right: float = 0.7, records: int = 15, per_record: int = 30) -> Predictions:
-    """The same test rows for every seed; the predictions differ. Records are not equally hard."""
-    index = np.arange(records * per_record)
-    record = np.repeat([f"r{i}" for i in range(records)], per_record)
-    target = np.random.default_rng(0).choice(5, size=len(index), p=[0.6, 0.15, 0.15, 0.07, 0.03])
-    rng = np.random.default_rng(seed)
-    share = right * np.repeat(np.linspace(0.6, 1.2, records), per_record)
-    said = np.where(rng.random(len(index)) < share, target, rng.integers(5, size=len(index)))
-    return Predictions(index, record, target, np.eye(5)[said] * 0.9 + 0.02, np.zeros(len(index)))
-
 
 def finished(
     root: Path, name: str, predictions: Predictions, *, classes: tuple[str, ...] = CLASSES, rule: str = RULE
 ) -> RunFolder:
-    run = RunFolder(root / name)
-    (run / "pred").mkdir(parents=True)
+    run = with_test(root / name, predictions, rule=rule)
     run.write_json("config.json", {"data": {"classes": list(classes), "split_rule": rule}})
-    run.write_json("pred/metrics.json", {"split_rule": rule})
-    predictions.save(run / "pred" / "predictions.npz")
     return run
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import research
+from commands import runs
 from studies import cells, page, runner, tables, worker
 from studies.cells import Series
 from studies.ledger import Job, Ledger
@@ -143,8 +144,10 @@ def make(root: Path, scores: dict[str, list[float]] = SCORES, reps: int = 3) -> 
 
 def page_of(ledger: Ledger) -> Path:
     rows = tables.rows(ledger)
-    table = tables.cells(rows, "macro_f1")
-    return page.write(ledger, rows, table, axes=tables.axes(rows), metric="macro_f1")
+    table, axes = tables.ranked(tables.cells(rows, "macro_f1"), "macro_f1"), tables.axes(rows)
+    found = page.with_axes(runs.rows(ledger.root), rows, axes, ledger.path.name)
+    explored = runs.explored(found, ledger.root, up="../../", axes=axes)
+    return page.write(ledger, rows, table, explored=explored, axes=axes, metric="macro_f1")
 
 
 def is_refused(address: str) -> bool:

@@ -14,7 +14,7 @@ from helpers.data import ROOT
 from studies import grid as grid_module
 from studies import plans
 from studies.grid import Grid, Option, Range, fixed, parse_range, varying
-from toolbox.errors import ResourceError, UsageError
+from toolbox.errors import DataError, UsageError
 
 A, B, C, D = (
     Option(key, values) for key, values in (("a", [1, 2]), ("b", ["x", "y", "z"]), ("c", [0.5]), ("d", [True, False]))
@@ -216,7 +216,7 @@ def test_an_alias_may_stand_for_a_few_values_and_a_bare_null_leaves_a_flag_out(t
     text = "base: {drop-labels: \"~\", a: ~, b: null, c: }\ngrid: [{cross: {d: ['null', ~]}}]"
     assert plans.read(written(tmp_path, text)).grid.cells() == [{"drop-labels": "~", "d": "null"}, {"drop-labels": "~"}]
     for name in ("none.yaml", "none.py"):
-        with pytest.raises(ResourceError, match=name):
+        with pytest.raises(DataError, match=name):  # as a missing file of data
             plans.read(tmp_path / name)
 
 

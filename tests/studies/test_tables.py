@@ -3,13 +3,14 @@
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
-from helpers.pages import Page
+from helpers.pages import Page, in_browser, needs_browser
 from helpers.studies import MARKUP, SCORES, make, page_of
-from studies import page, tables
+from studies import figures, page, tables
 from studies.ledger import Ledger
 from toolbox.errors import UsageError
 from toolbox.files import write_json
@@ -25,7 +26,7 @@ def table_of(ledger: Ledger, metric: str = "macro_f1") -> list[tables.Row]:
 
 
 def figure_of(table: list[tables.Row], metric: str = "macro_f1") -> Any:
-    return page.cost_figure(table, {(row["stage"], row["cell"]): row["cell"] for row in table}, metric)
+    return figures.cost_figure(table, {(row["stage"], row["cell"]): f"{row['cell']} of it" for row in table}, metric)
 
 
 def measured(root: Path) -> Ledger:
@@ -74,6 +75,7 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(tmp_path: Pat
     for row, name, values in ((a, "val", SCORES["a"]), (b, "val", SCORES["b"]), (b, "difference", differences)):
         found = tuple(row[f"{name}_{part}"] for part in ("mean", "sd", "low", "high"))
         interval = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+        interval = interval if name == "difference" else np.clip(interval, 0, 1)  # a macro F1 is a share
         assert found == pytest.approx((np.mean(values), np.std(values, ddof=1), *interval))
     assert a["difference_mean"] is None
     assert (c["n"], c["left"], c["val_sd"], c["val_low"]) == (1, 2, None, None)
@@ -176,18 +178,81 @@ def test_every_study_has_its_page_and_its_lines(tmp_path: Path, scores: dict[str
     assert "collapsed" not in " ".join([*lines, *page.remarks(rows, "macro_f1")])
 
 
+DRAWN = """
+    const boxes = [...document.querySelectorAll(".plot")].filter(box => box.offsetParent);
+    for (const box of boxes) window.drawFigure(box);
+    document.querySelector("#table input").click();
+    const drawn = boxes.map(box => box.querySelector(".js-plotly-plot").data.length > 0);
+    const rows = document.querySelectorAll("#table tbody tr").length;
+    return [drawn, document.documentElement.scrollWidth <= innerWidth, rows];
+"""
+
+
+@needs_browser
+def test_every_figure_of_the_page_is_drawn_and_its_runs_are_explored(tmp_path: Path) -> None:
+    assert in_browser(page_of(measured(tmp_path)), DRAWN, size="600,800") == [[True] * 4, True, 7]
+
+
 def test_the_page_needs_no_network_shows_markup_as_text_and_says_how_rows_are_split(tmp_path: Path) -> None:
     ledger = make(tmp_path, {"a": [0.5, 0.4], MARKUP.replace("/", "_"): [0.6]}, reps=2)
     path = page_of(ledger)
     text = path.read_text()
-    assert Page(path).loaded == ["plotly.min.js"]
-    assert (path.parent / "plotly.min.js").is_file()
+    script, *links = Page(path).loaded
+    assert script == "../../plotly.min.js"
+    assert (path.parent / script).is_file()
+    assert links[0] == "../../runs.html"
+    assert all((path.parent / unquote(link)).is_dir() for link in links[1:])  # the folders of the runs
+    assert len(links) == 4
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
-    first, judged = page.remarks(tables.rows(ledger), "macro_f1")
+    first, judged, few = page.remarks(tables.rows(ledger), "macro_f1")
+    assert few.startswith("No interval of fewer than 3 runs")
     assert first == f"split: by {MARKUP}, seed 42; each repetition has its own seed"
-    assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged))
+    assert all(f"<p>{escape(line)}</p>" in text for line in (first, judged, few))
     assert NOTICE in text
+
+
+def test_two_runs_and_runs_without_spread_have_no_interval(tmp_path: Path) -> None:
+    """Of two, Student's interval is as wide as all possible scores; of equal ones it would claim to be certain."""
+    a, b, c = table_of(make(tmp_path, {"a": [0.5, 0.6], "b": [0.5, 0.5, 0.5], "c": [0.2, 0.3, 0.4]}))
+    assert [(row["val_low"], row["test_high"]) for row in (a, b)] == [(None, None)] * 2
+    assert a["val_sd"] > 0
+    assert 0 < c["val_low"] < c["val_mean"] < c["val_high"] <= 1
+
+
+def test_configurations_stand_best_first_and_those_without_enough_or_sound_runs_last(tmp_path: Path) -> None:
+    scores = {"a": [0.5, 0.6, 0.7], "b": [0.9, 0.8, 0.7], "c": [0.99], "d": [], "e": [0.95, 0.95, 0.95]}
+    rows = [
+        row | {"collapsed": "one class"} if row["cell"] == "e" else row for row in tables.rows(make(tmp_path, scores))
+    ]
+    table = tables.ranked(tables.cells(rows, "macro_f1"), "macro_f1")
+    assert [row["cell"] for row in table] == ["b", "a", "e", "c", "d"]
+    assert [row["rank"] for row in table] == [1, 2, 3, 4, 5]
+    assert [row["cell"] for row in table if row["best"]] == ["b"]
+    assert [row["cell"] for row in tables.ranked(tables.cells(rows, "loss"), "loss")][-1] == "d"
+
+
+def test_no_configuration_is_the_best_where_every_run_has_collapsed(tmp_path: Path) -> None:
+    rows = [row | {"collapsed": "one class"} for row in tables.rows(make(tmp_path, {"a": [0.5] * 3, "b": [0.4] * 3}))]
+    table = tables.cells(rows, "macro_f1")
+    assert not any(row["best"] or row["difference_mean"] for row in table)
+    assert page.remarks(rows, "macro_f1")[-1] == "No configuration is the best: every run has collapsed."
+    assert tables.best(table, "macro_f1")["cell"] == "a"  # a later stage still has one to start from
+    (one,) = [line for line in page.remarks(rows[:1], "macro_f1") if "means are" in line]
+    assert one.startswith("1 run has collapsed")
+
+
+def test_the_page_has_a_unit_for_each_column_and_no_column_without_a_value(tmp_path: Path) -> None:
+    for ledger, axes in ((make(tmp_path / "old"), ["layout"]), (measured(tmp_path / "new"), [])):
+        table = tables.ranked(table_of(ledger), "macro_f1")
+        head, lines = page.cells(table, axes, "macro_f1")
+        assert head[: 1 + len(axes)] == ["rank", *axes]
+        assert all(len(line) == len(head) for line in lines)
+        assert all(any(line[i] != "" for line in lines) for i in range(len(head)))
+        assert "without collapsed" not in head
+        assert ("ms a row" in head) == (not axes)
+        for name in ("validation macro_f1", "from the best", "training s"):
+            assert {float(line[head.index(name)] or 0) for line in lines}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -196,11 +261,11 @@ def test_the_front_has_every_point_that_no_other_beats(seed: int) -> None:
     costs, scores = (rng.integers(0, 9, 30).astype(float).tolist() for _ in range(2))
     points = list(zip(costs, scores, strict=True))
     unbeaten = {(c, s) for c, s in points if not any(o <= c and t >= s and (o, t) != (c, s) for o, t in points)}
-    chosen = page.front(costs, scores)
+    chosen = figures.front(costs, scores)
     assert [points[i] for i in chosen] == sorted(unbeaten)
-    assert page.front([-cost for cost in costs], scores, dearer_first=True) == chosen
-    assert page.front(costs, [-score for score in scores], mode="min") == chosen
-    assert page.front([], []) == []
+    assert figures.front([-cost for cost in costs], scores, dearer_first=True) == chosen
+    assert figures.front(costs, [-score for score in scores], mode="min") == chosen
+    assert figures.front([], []) == []
 
 
 def test_costs_are_typed_columns_of_a_run_and_medians_of_a_configuration(tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def test_a_command_on_a_run_takes_its_view_from_the_run(asked: dict[str, object]
         settled(model_name=name)
 
 
+def test_of_many_names_the_nearest_stand_first() -> None:
+    with pytest.raises(UsageError, match=r"known are resnet1d_18, resnet1d_10, .*ecgformer") as caught:
+        pick("model-name", choices.MODELS, "resnet1d_11")
+    assert caught.value.hint.startswith("resnet1d_18 or resnet1d_10")
+
+
+@pytest.mark.parametrize(
+    ("typed", "table"), [("networks", "models"), ("arch", "models"), ("loss", "losses"), ("optim", "optimizers")]
+)
+def test_list_suggests_the_table_for_words_of_other_tools(typed: str, table: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown --list '{typed}'") as caught:
+        choices.names(typed)
+    assert caught.value.hint == f"--list {table}"
+
+
 def test_list_prints_every_name_of_its_choice() -> None:
     (listed,) = (action.help for action in args.FLAGS.parser._actions if action.dest == "list")
     for what, table in choices.TABLES.items():

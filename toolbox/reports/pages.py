@@ -2,7 +2,8 @@
 
 Every value is escaped, for HTML and for control characters (`toolbox.plain.escaped`), unless it is markup. A template
 extends base.html and fills its blocks `style`, `content` and, rarely, `body`; tables of the class "sortable" sort. A
-page loads nothing, but for plotly's library if it has figures: one file for all pages of a root, or a part of the page.
+page loads nothing, but for plotly's library if it has figures: one file for all pages of a root, or a part of the page;
+a page that is `late` loads it with its first figure.
 parts.html has the macros `table`, `facts` and `figure`; `picture` makes a PNG a part of the page.
 """
 
@@ -75,7 +76,8 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"notice": plain.NOTICE, "name_of_library": LIBRARY, "library": None, "beside": False}
+    environment.globals |= {"notice": plain.NOTICE, "name_of_library": LIBRARY}
+    environment.globals |= {"library": None, "beside": False, "late": False}
     environment.filters |= {"plotly": _plotly, "picture": _picture}
     return environment
 

@@ -21,6 +21,7 @@ from typing import Any
 from toolbox import files, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
 from toolbox.metrics.classification import METRICS
+from toolbox.runs import study
 from toolbox.schema import is_finite, is_number
 
 LATEST = "checkpoint.pth.tar"
@@ -76,10 +77,10 @@ class RunFolder:
 
     @classmethod
     def find(cls, root: Path, dataset: str, model: str, version: str) -> "RunFolder":
-        """The folder of an existing run, the highest version for "latest"."""
+        """The folder of an existing run; for "latest" the highest version that no study carried out."""
         taken = versions(root, dataset, model)
         if version == "latest" and taken:
-            version = str(taken[-1])
+            version = str(_latest(root, dataset, model, taken))
         if not version.isdigit() or int(version) not in taken:
             there = f"existing runs: {', '.join(_names(root, dataset)) or 'none'}"
             there = f"existing versions: {', '.join(map(str, taken))}" if taken else there
@@ -253,6 +254,24 @@ def versions(root: Path, dataset: str, model: str) -> list[int]:
 def _names(root: Path, dataset: str) -> list[str]:
     runs = root / dataset / "runs"
     return sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+
+
+def _latest(root: Path, dataset: str, model: str, taken: list[int]) -> int:
+    """The highest version that belongs to no study. Raises CheckpointError if there is none."""
+    kept: dict[str, study.StudyRecord] | None = None  # read for runs of earlier versions alone
+    for number in reversed(taken):
+        name = f"{dataset}/runs/{dataset}_{model}_{number}"
+        try:
+            config = files.read_json(root / name / CONFIG)
+        except files.UnreadableError:
+            return number
+        if kept is None and not study.study_of(config, None):
+            kept = study.by_run(study.records(root))
+        if not study.study_of(config, (kept or {}).get(name)):
+            return number
+    what = f"every run of {model} on {dataset} belongs to a study; versions: {', '.join(map(str, taken))}"
+    hint = f"--version {taken[-1]}, or train a run of its own with --version bump"
+    raise CheckpointError(what, where=str(root / dataset / "runs"), hint=hint)
 
 
 def _acquire(path: Path) -> int:

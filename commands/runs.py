@@ -1,0 +1,229 @@
+"""--runs: every run of a root on one page, runs.html; and the page of several runs compared, for --report RUN RUN.
+
+`refresh(root)` writes the page again at the end of a run or study. Nothing is executed or loaded but JSON files, so it
+needs no torch; rows of runs that have not changed come from the page itself.
+"""
+
+import fcntl
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import args
+from commands import compare
+from toolbox import files, plain
+from toolbox.errors import BusyError, CheckpointError, DataError, UsageError, program
+from toolbox.flags import Flags, words
+from toolbox.metrics import ec57
+from toolbox.reports import pages, runs
+from toolbox.reports.tables import signed
+from toolbox.runs import summary
+from toolbox.runs.folder import RunFolder
+from toolbox.runs.summary import Row
+
+WAIT_S, AGAIN_S = 20.0, 0.05  # for another process that writes the page
+# Flags with a column of their own, and flags without a default that a run fills in.
+IN_COLUMNS = {flag.name for flag in args.FLAGS if flag.choices in ("datasets", "models", "tasks")}
+FILLED_IN = {*args.FLAGS.names("optimizer"), "batch_size", *(flag.name for flag in args.FLAGS if flag.by_task)}
+log = logging.getLogger("commander")
+
+
+def show(flags: Flags) -> None:
+    """Write the page of all runs of --root-dir and print its path. Raises DataError without that folder."""
+    if not flags.root_dir.is_dir():
+        what = "there is no folder of runs"
+        raise DataError(what, where=str(flags.root_dir), hint="--root-dir DIR, or train a run first")
+    sys.stdout.write(f"{plain.escaped(write(flags.root_dir))}\n")
+
+
+def refresh(root: Path) -> None:
+    """Write the page of all runs again; a page that cannot be written is a warning, in a read-only root not even that.
+
+    The run that calls this has ended well, and must not fail for the sake of a page: hence every exception.
+    """
+    try:
+        write(root)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in files.NOT_WRITABLE:
+            log.debug("%s is not written: %s", runs.PAGE, error)
+        else:
+            log.warning("%s was not written, %s: %s", runs.PAGE, type(error).__name__, error)
+
+
+def write(root: Path) -> Path:
+    """Write runs.html of a root; one process at a time, so that no run is missing from the last page.
+
+    Raises BusyError if another process writes it for too long, UsageError if a foreign file is in its place, and
+    ResourceError.
+    """
+    path = root / runs.PAGE
+    with _alone(root):
+        found = [described(row, root) for row in summary.of_root(root, runs.known(path))]
+        runs.save(path, explored(found, root), library=root)
+    return path
+
+
+def rows(root: Path) -> list[Row]:
+    """The rows of all runs of a root, of unchanged runs from its page."""
+    try:
+        known = runs.known(root / runs.PAGE)
+    except UsageError:
+        known = {}
+    return [described(row, root) for row in summary.of_root(root, known)]
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Lock the root against other writers of its page; a file system without locks is taken as it is."""
+    handle, since_s = os.open(root, os.O_RDONLY), time.monotonic()
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() - since_s > WAIT_S:
+                    what = f"another process has been writing {runs.PAGE} for {WAIT_S:.0f} s"
+                    raise BusyError(what, where=str(root), hint="--runs again") from error
+                time.sleep(AGAIN_S)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+def explored(rows: Sequence[Row], root: Path, **more: Any) -> dict[str, Any]:
+    """The values of the table of runs: rows, the defaults of the kept flags, and the command line."""
+    defaults = {flag.name: args.FLAGS.defaults[flag.name] for flag in args.FLAGS if flag.kept}
+    typed = f" --root-dir {shlex.quote(str(root))}" if str(root) != args.FLAGS.defaults["root_dir"] else ""
+    return runs.explorer(rows, defaults=defaults, program=program(), at=root, root=typed, **more)
+
+
+def described(row: Row, root: Path) -> Row:
+    """The row with the flags that differ from their defaults, in words too, and the command that repeats the run,
+    without --root-dir."""
+    if "words" in row:  # of an earlier page
+        return row
+    defaults, stored = args.FLAGS.defaults, row["flags"]
+    kept = {flag.name: stored[flag.name] for flag in args.FLAGS if flag.kept and flag.name in stored}
+    changed = {name: value for name, value in kept.items() if value != defaults[name]}
+    given = {name for name in row["given"] if name in kept} or changed.keys() - FILLED_IN
+    shown = [name for name in kept if name in given or name in changed.keys() - FILLED_IN]
+    line = [program(), *_line({name: kept[name] for name in kept if name in given}, root)]
+    return row | {
+        "flags": changed,
+        "words": " ".join(_line({name: kept[name] for name in shown if name not in IN_COLUMNS}, root)),
+        "command": " ".join(line) if kept else "",
+        "word": shlex.quote(row["name"]),
+        "rule": sha256(compare.test_side(row["split"]).encode()).hexdigest()[:8] if row["split"] else "",
+    }
+
+
+def _line(values: Mapping[str, Any], root: Path) -> list[str]:
+    """The flags as words of a command line; config.json has paths from the root."""
+    line = []
+    for name, value in values.items():
+        flag = args.FLAGS.by_name[name]
+        if flag.is_path(value):
+            value = os.path.abspath(root / str(value))
+        if flag.type is not bool:
+            line += [] if value is None else [flag.typed, shlex.quote(str(value))]
+        elif value:
+            line.append(flag.typed)
+    return line
+
+
+def comparison(flags: Flags) -> None:
+    """Write the page of the runs of --report, each against the first, and print its path.
+
+    Without comparable tests the page has no paired differences and states the reason. Raises CheckpointError for an
+    unknown run, UsageError for fewer than two.
+    """
+    found = [RunFolder.named(name, flags.root_dir) for name in flags.report]
+    if len(found) < 2:
+        raise UsageError("a comparison needs two runs", hint="--report RUN RUN -o page.html")
+    path = Path(flags.out) if flags.out else flags.root_dir / "comparison.html"
+    if path.is_dir():
+        path = path / "comparison.html"
+    rows = [_placed(summary.of_folder(run.path), run.path, path, flags.root_dir) for run in found]
+    names = [row["name"] for row in rows]
+    values, why = _measured(found, flags)
+    runs.save_comparison(
+        path,
+        explored(rows, flags.root_dir, chosen=True),
+        library=_library(path, flags),
+        title=f"{', '.join(names[:-1])} and {names[-1]}",
+        verdicts=[f"{row['name']}: {verdict(row)}" for row in rows],
+        why=why,
+        head=["figure", *compare.HEAD[1:]],
+        facts=compare.facts(values) if values else [],
+        against=_against(values) if values else [],
+        legend=compare.legend(values) if values else [],
+    )
+    sys.stdout.write(f"{plain.escaped(path)}\n")
+
+
+def _placed(row: Row, folder: Path, page: Path, root: Path) -> Row:
+    """A row whose path leads from the folder of the page to the run."""
+    return described(row, root) | {
+        "path": os.path.relpath(folder.resolve(), page.parent.resolve()).replace(os.sep, "/")
+    }
+
+
+def _library(page: Path, flags: Flags) -> Path:
+    """The folder of the library of figures: the root for a page in it, else the page itself, which may be sent on."""
+    inside = page.resolve().is_relative_to(flags.root_dir.resolve())
+    return flags.root_dir if inside and not getattr(flags, "self_contained", False) else pages.INLINE
+
+
+def _measured(found: Sequence[RunFolder], flags: Flags) -> tuple[dict[str, Any], str]:
+    """The paired differences, or the reason why there are none."""
+    try:
+        return compare.measure(found, macro_over=words(flags.macro_over)), ""
+    except (UsageError, CheckpointError) as error:
+        log.warning("no paired differences: %s", error.what)
+        return {}, error.what
+
+
+def verdict(row: Row) -> str:
+    """The headline of a run: the test metric with its interval, validation, epochs and split protocol."""
+    name, parts = runs.headline(row), []
+    if name:
+        ends = row["intervals"].get(name)
+        interval = f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else " (no interval)"
+        parts.append(f"test {name} {row['test'][name]:.4f}{interval}")
+    if (monitor := row["monitor"]) in row["val"]:
+        parts.append(f"validation {monitor} {row['val'][monitor]:.4f} in epoch {row['best']}")
+    parts += [f"{row['state']}{': ' * bool(row['why'])}{row['why']}"] if row["state"] != summary.DONE else []
+    parts += [*row["notes"], f"split: {row['split']}"] if row["split"] else row["notes"]
+    return "; ".join(parts)
+
+
+def _against(values: Mapping[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
+    """For each run but the first: heading, verdict on macro F1, and the table of figures."""
+    first, *others = values["runs"]
+    found = []
+    for other, of in zip(others, values["against_the_first"], strict=True):
+        heading = f"A {first['name']}, B {other['name']}"
+        found.append((heading, _of_macro_f1(of["macro_f1"]), compare.lines(first, other, of)))
+    return found
+
+
+def _of_macro_f1(of: Mapping[str, Any]) -> str:
+    """The verdict on a paired difference: which run is better, or that the test does not tell."""
+    label, ends = ec57.LABELS["macro_f1"], of["interval"]
+    if ends is None:
+        return f"{label}: B - A is {signed(of['difference'])}, without an interval: {of['without_interval']}."
+    interval = f"{signed(of['difference'])} [{signed(ends[0])}, {signed(ends[1])}]"
+    if ends[0] <= 0 <= ends[1]:
+        return f"{label}: B - A is {interval}. The interval holds 0: this test does not tell which run is better."
+    return f"{label}: B - A is {interval}. On these test rows {'B' if ends[0] > 0 else 'A'} is better."

@@ -1,0 +1,131 @@
+"""runs.html in a browser: a thousand runs, filters, search, sort, comparison, and names of any kind as text."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands import runs as commands
+from helpers.pages import in_browser, needs_browser
+from helpers.runs import EVIL, made
+from toolbox.reports import runs
+from toolbox.runs import summary
+
+MANY = 1000
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a thousand runs: a fifth of a study, one damaged, one with evil texts."""
+    root = tmp_path_factory.mktemp("root")
+    for number in range(1, MANY - 1):
+        more = {"config": {"study": "grid"}} if number % 5 == 0 else {}
+        made(root, number, dataset=f"d{number % 4}", score=number / MANY, lr=0.001 * (number % 3 + 1), **more)
+    (made(root, MANY - 1) / "results.json").write_text("{")
+    made(root, MANY, config={"study": EVIL, "data": {"split_rule": EVIL, "classes": [EVIL]}}, augment=EVIL)
+    return commands.write(root)
+
+
+@needs_browser
+def test_a_thousand_runs_are_filtered_searched_sorted_and_compared(page: Path) -> None:
+    found = in_browser(page, USED)
+    assert found["rows"] == MANY
+    assert found["heads"] == ["validation macro_f1", "test macro_f1", "95 % interval"]
+    assert found["dataset"] == 250  # 1 to 998, of which every fourth is of d2
+    assert found["study"] == 199
+    assert found["words"] == 66
+    assert found["above"] == 8  # 991 to 998
+    assert found["up"][:2] == ["0.0010", "0.0020"]
+    assert found["down"][:2] == ["0.9980", "0.9970"]
+    assert found["damaged"] == ["synth_cnn1d_3_999"]
+    assert found["flags"] == ["--dataset", "--lr"]
+    assert found["curves"] == 6
+    assert "d0_cnn1d_3_4" in found["command"]
+    assert "--report" in found["command"]
+    assert found["images"] == 0
+    assert found["wide"] <= 0
+
+
+USED = """
+    const find = id => document.getElementById(id), pause = ms => new Promise(done => setTimeout(done, ms));
+    const rows = () => [...find("table").tBodies[0].rows];
+    const settle = async () => {
+      await pause(150);  // a search waits for the next letter
+      for (let i = 0; i < 500 && find("table").ariaBusy === "true"; i++) await pause(10);
+    };
+    const choose = async (name, text) => {
+      const label = [...document.querySelectorAll("#tools label")].find(each => each.textContent.startsWith(name));
+      const select = label.querySelector("select");
+      select.value = [...select.options].find(option => option.textContent.startsWith(text)).value;
+      select.onchange();
+      await settle();
+    };
+    const search = async text => {
+      find("search").value = text;
+      find("search").oninput();
+      await settle();
+      return rows().length;
+    };
+    await settle();
+    const found = {rows: rows().length, images: document.querySelectorAll("img").length};
+    found.wide = document.documentElement.scrollWidth - innerWidth;
+    const heads = [...find("table").tHead.rows[0].cells].map(cell => cell.textContent);
+    found.heads = heads.slice(4, 7);
+    await choose("dataset", "d2");
+    found.dataset = rows().length;
+    await choose("dataset", "all");
+    await choose("study", "grid");
+    found.study = rows().length;
+    found.words = await search("--lr 0.001");
+    await choose("study", "all");
+    found.above = await search("macro_f1>0.9905 EPOCHS>=2");
+    await search("damaged");
+    found.damaged = rows().map(row => row.cells[1].textContent);
+    await search("");
+    const at = heads.indexOf("test macro_f1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
+    const sort = async () => { find("table").tHead.rows[0].cells[at].firstChild.click(); await settle(); };
+    await sort();
+    found.up = values();
+    for (const place of [3, 4]) rows()[place].querySelector("input").click();
+    await sort();
+    found.down = values();
+    for (let i = 0; i < 100 && !document.querySelector("#curves .js-line"); i++) await pause(50);
+    const texts = [...document.querySelectorAll("#compared th[scope=row]")].map(th => th.textContent);
+    found.flags = texts.filter(text => text.startsWith("--"));
+    found.curves = document.querySelector("#curves .js-plotly-plot").data.length;
+    found.command = find("commands").textContent;
+    return found;
+"""
+
+
+@needs_browser
+def test_a_root_without_runs_has_a_page_and_a_phone_scrolls_only_the_table(tmp_path: Path) -> None:
+    empty = commands.write(tmp_path)
+    assert in_browser(empty, "return document.getElementById('count').textContent") == (
+        "0 of 0 runs: nothing was trained in this folder yet."
+    )
+
+
+def test_texts_of_runs_are_visible_characters_and_no_markup(page: Path) -> None:
+    text = page.read_text()
+    assert "<img" not in text
+    assert "\\u001b" not in text
+    assert "\u202e" not in text
+    assert text.count("</script>") == text.count("<script")
+    row = json.loads(text.partition(runs.START)[2].partition(runs.END)[0])["rows"]
+    (evil,) = [each for each in row if each["name"].endswith(f"_{MANY}")]
+    assert "\\x1b[31m" in evil["study"]
+    assert evil["href"] == evil["path"]
+
+
+def test_the_metric_of_the_table_and_of_a_headline(tmp_path: Path) -> None:
+    made(tmp_path, 1)
+    (row,) = summary.of_root(tmp_path)
+    assert runs.metrics_of([row]) == ["macro_f1", "loss", "accuracy"]
+    assert runs.headline(row) == "macro_f1"
+    detector = row | {"monitor": "loss", "test": {"auroc": 0.9, "f1": 0.5}, "val": {"loss": 1.0}}
+    assert runs.headline(detector) == "auroc"
+    assert runs.headline(row | {"test": {**row["test"], "gross macro_f1": 0.4}}) == "gross macro_f1"
+    assert runs.headline(row | {"test": {}}) == ""
+    assert runs.explorer([detector], defaults={}, program="p")["metric"] == "auroc"
+    assert runs.explorer([], defaults={}, program="p")["metric"] == ""
