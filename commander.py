@@ -35,7 +35,7 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
     terminal.log_to(logging.StreamHandler(), logging.DEBUG if given.get("verbose") else logging.INFO)
     for noisy in ("matplotlib", "PIL", "urllib3", "torch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if args.unused(given) and not (given.get("list") or given.get("compare")):
+    if args.unused(given) and not (given.get("list") or given.get("compare") or given.get("report")):
         from commands import choices
 
         choices.look_up(args.resolve(given))  # an ignored flag with an unknown name is an error too
@@ -52,6 +52,10 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
         from commands import compare
 
         compare.compare(flags)
+    elif flags.report:
+        from commands import report
+
+        report.rebuild(flags)
     elif flags.predict:
         from commands import predict
 

@@ -111,6 +111,30 @@ def size_and_work(model: nn.Module, spec: Inputs) -> dict[str, int]:
     }
 
 
+def layers(model: nn.Module, spec: Inputs) -> list[tuple[str, str, str, int]]:
+    """Name, kind, shape of the output for one row, and parameters of every layer that has no layers in it."""
+    found: dict[str, tuple[str, str, str, int]] = {}
+    leaves = {name: layer for name, layer in model.named_modules() if name and not any(layer.children())}
+
+    def remember(name: str, layer: nn.Module, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        shape = " x ".join(map(str, first.shape[1:])) if isinstance(first, Tensor) else ""
+        own = sum(each.numel() for each in layer.parameters())
+        found.setdefault(name, (name, type(layer).__name__, shape, own))
+
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, output, name=name: remember(name, layer, output))
+        for name, layer in leaves.items()
+    ]
+    try:
+        with answering(model), _unfused():
+            model(*inputs(spec, 1, next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [*found.values()]
+
+
 def file_bytes(model: nn.Module) -> int:
     """The size of torch.save's file of the weights, without writing it."""
     sizes: list[int] = []
