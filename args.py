@@ -52,6 +52,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--runs", COMMAND, "page of all runs of --root-dir, runs.html: filters, search, comparison; every "
                                 "run that "
              "ends writes it again", type=bool, mode=""),
+        Flag("--report", COMMAND, "write report.html, the page of a run, from its folder, without data and weights; of "
+             "several runs a comparison", metavar="RUN", nargs="+", mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
              "augmentations baselines explainers", metavar="WHAT", mode=""),
         Flag("--check", COMMAND, "check the parts that a file of your own registers, as the tests check the program's",
@@ -236,8 +238,10 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              tags="output"),
         Flag("--confusion-video", REPORT, "confusion matrices of all epochs as a gif and a page", metavar="KIND",
              nargs="?", const="gif", choices="films", task="classify", tags="output"),
-        Flag("--no-figures", REPORT, "test without figures; --test draws them later", type=bool, kept=False,
+        Flag("--no-figures", REPORT, "test without figures as PNG; --test draws them later", type=bool, kept=False,
              identifies=False),
+        Flag("--self-contained", REPORT, "report.html with the library of its figures in it (5 MB), not in the root",
+             type=bool, kept=False, identifies=False, used_by="report"),
     )),
     Group("options of --predict and --export", (
         Flag("--from-export", COMMAND, "folder of --export with the network, in place of a run", metavar="DIR",
@@ -249,8 +253,10 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              check=Check("detect or the letters of a file's ending", str.isalnum)),
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
              metavar="U", command="predict", tags="recording"),
-        Flag("--out", COMMAND, "output folder (default predict, or export/FORMAT, in the run's folder)", metavar="DIR",
-             command="predict export", elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
+        Flag("--out", COMMAND, "output folder (default predict, or export/FORMAT, in the run's folder), or the page of "
+             "--report (default report.html in the run's folder)", metavar="PATH", also=("-o",), used_by="report",
+             command="predict export report",
+             elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
     ), rare=True),
     Group("options of --explain", (
         Flag("--explain-class", COMMAND, "explained class: predicted, true, or a class by name", metavar="WHAT",

@@ -78,6 +78,10 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
         from commands import runs
 
         runs.show(flags)
+    elif flags.report:
+        from commands import report
+
+        report.rebuild(flags)
     elif flags.predict:
         from commands import predict
 

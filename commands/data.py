@@ -51,7 +51,7 @@ def explore(data: Data, root: Path, *, seed: int) -> Path:
     augmented = {"original": beats[0], **augment.examples(beats, rate_hz=spec.rate_hz, seed=seed)}
     folder = root / spec.name / "explore"
     return dataset.explore(
-        folder, x=x, y=train.y, index=train.index, y_val=data.val.y, spec=spec, seed=seed, augmented=augmented
+        folder, root, x=x, y=train.y, index=train.index, y_val=data.val.y, spec=spec, seed=seed, augmented=augmented
     )
 
 

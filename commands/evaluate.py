@@ -1,15 +1,17 @@
 """--test: predictions, figures, report and results of a trained run on its test split."""
 
 import logging
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import args
-from commands import build
+from commands import build, report
 from commands.trained import TrainedRun, exposure
 from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
@@ -20,7 +22,8 @@ from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.outputs import safe_name
-from toolbox.reports import ending, plots, tables
+from toolbox.reports import ending, pages, plots, tables
+from toolbox.reports.run.report import PAGE, Facts
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
@@ -161,7 +164,7 @@ def _report(
     doubts = [doubt] if (doubt := memorised(history)) else []
     remarks = _remarks(data, config, overlap, short) + [f"doubt: {doubt}" for doubt in doubts] + tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
-    known = (fixed, val, history, data, train, trainer.predict, trainer.outputs)
+    known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
     tested = Evaluation(folder, predictions, *known, title=title, remarks=remarks, figures=not flags.no_figures)
     values = task.report(tested)
     if not flags.no_figures:
@@ -185,9 +188,8 @@ def _report(
     }
     if recorders:
         task.show(recorders, predictions, values, step=best if which == "best" else trainer.epoch)
-    last = history[-1]["epoch"]
-    if results_at and (which != "best" or last >= flags.epochs or (flags.patience and last - best >= flags.patience)):
-        files.write_json(results_at / RESULTS, results)
+    if results_at:
+        _save(flags, trainer, run, folder, results_at, which, results, epochs=history[-1]["epoch"])
     _answer(flags, run, folder, results, title)
     return results
 
@@ -199,6 +201,63 @@ def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any],
     terminal.answer({"run_folder": str(run.path), **results}, at_terminal=text, as_json=flags.json)
 
 
+def _save(
+    flags: Flags,
+    trainer: Trainer,
+    run: RunFolder,
+    folder: Path,
+    results_at: Path,
+    which: str,
+    results: dict[str, Any],
+    *,
+    epochs: int,
+) -> None:
+    """Write report.json, the page and, last and only for a training that is finished after `epochs`, results.json.
+
+    report.json holds the results of an unfinished training, so that the page can be made again.
+    """
+    since_best = epochs - results["best_epoch"]
+    done = which != "best" or epochs >= flags.epochs or bool(flags.patience and since_best >= flags.patience)
+    plainly = files.finite(results)
+    Facts(
+        tested=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        checkpoint=which.partition("-on-")[0],
+        default_root=str(flags.root_dir) == args.FLAGS.defaults["root_dir"],
+        rows=_rows_of_classes(trainer.data),
+        layers=_layers(trainer),
+        test_on=_moved(flags.test_on, flags.root_dir),
+        results={} if done else {name: value for name, value in plainly.items() if name != "test"},
+    ).save(folder)
+    page, alone = results_at / PAGE, flags.self_contained
+    report.write(run, folder, page, root=flags.root_dir, alone=alone, results=plainly if done else None)
+    if done:
+        files.write_json(results_at / RESULTS, results)
+
+
+def _layers(trainer: Trainer) -> list[tuple[Any, ...]]:
+    """Name, kind, shape of the output of one row, and parameters of each layer."""
+    one = cost.inputs(trainer.data.spec, 1, trainer.device)
+    found = cost.layers(trainer.model, one)
+    return [(each.name, each.kind, " x ".join(map(str, each.shape[1:])), each.parameters) for each in found]
+
+
+def _moved(what: str | None, root: Path) -> str:
+    """The file or dataset of --test-on: a path relative to the root, with ./ before it, or a name."""
+    if not what or not Path(what).exists():
+        return what or ""
+    return os.path.join(os.curdir, os.path.relpath(os.path.realpath(what), os.path.realpath(root)))
+
+
+def _rows_of_classes(data: Data) -> dict[str, list[int]]:
+    """The rows of each class by split; a row that is read in several pieces counts once. No split without labels."""
+    counts = {}
+    for split, rows in {"train": data.train, "validation": data.val, "test": data.test}.items():
+        _, first = np.unique(rows.index, return_index=True)
+        if rows.y.ndim == 1 and len(first):
+            counts[split] = np.bincount(rows.y[first], minlength=len(data.spec.classes)).tolist()
+    return counts
+
+
 def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
     """Draw the loss of every training step, if the run has kept it."""
     try:
@@ -207,7 +266,7 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
         log.warning("no figure of the loss of every step: %s", error)
         return
     if losses and len(losses["loss"]):
-        plots.save_panels(plots.loss_panels(**losses), folder / LOSSES.partition(".")[0], columns=1, title=title)
+        plots.save_panels(plots.loss_panels(**losses), folder / "loss_per_step.png", columns=1, title=title)
 
 
 def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:

@@ -156,16 +156,7 @@ class TrainedRun:
     @property
     def spec(self) -> DataSpec:
         """The facts of the run's training data, from config.json."""
-        stored = self.config["data"]
-        known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
-        try:
-            values: dict[str, Any] = {
-                name: tuple(value) if isinstance(value := stored[name], list) else value for name in known
-            }
-        except KeyError as error:
-            what = f"config.json lacks {error} of the data"
-            raise CheckpointError(what, where=str(self.run / CONFIG), hint=MEND) from error
-        return DataSpec(**values)
+        return spec_of(self.config, str(self.run / CONFIG))
 
     def check_unchanged(self) -> None:
         """Raise a UsageError if a typed flag differs from the run's, for commands that cannot change a run."""
@@ -312,6 +303,19 @@ def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[
     """The training and validation rows of a run, if its test rows may come from another split; else None."""
     changed = set(differences).union(*(note["changed"] for note in config.get("overrides", [])))
     return Exposure.of_run(run) if changed & build.of_rows() else None
+
+
+def spec_of(config: Mapping[str, Any], where: str) -> DataSpec:
+    """The facts of the training data in a config.json at `where`. Raises CheckpointError for a missing part."""
+    stored = config["data"]
+    known = [field.name for field in fields(DataSpec) if field.default is MISSING or field.name in stored]
+    try:
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value := stored[name], list) else value for name in known
+        }
+    except KeyError as error:
+        raise CheckpointError(f"config.json lacks {error} of the data", where=where, hint=MEND) from error
+    return DataSpec(**values)
 
 
 def read_config(run: RunFolder, typed: Mapping[str, Any] = NOTHING) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def spelled(flag: Flag) -> str:
 def used_by(flag: Flag) -> str:
     """The commands that use a flag; those that only look at data are one word, data."""
     if flag.command:
-        return f"`--{flag.command}`"
+        return ", ".join(f"`--{name}`" for name in flag.command.split())
     if flag.mode is not None or flag.name == "test_on":
         return "itself"
     using = ["train"] if flag.kind is not COMMAND else ["resume"] if flag.name != "version" else ["train", "resume"]

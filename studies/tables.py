@@ -21,7 +21,8 @@ from studies.ledger import BEST, DAMAGED, DONE, FAILED, FIRST, NO_PLAN, PRUNED, 
 from studies.ledger import Ledger, Record, key_of, stage_of
 from toolbox import schema
 from toolbox.errors import CheckpointError, UsageError
-from toolbox.metrics import classification
+from toolbox.metrics import classification, intervals
+from toolbox.metrics.classification import METRICS
 from toolbox.registry import pick
 from toolbox.reports import tables as reports
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
@@ -253,7 +254,7 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     counts = {"n": states.count(DONE)} | {state: states.count(state) for state in (FAILED, PRUNED, DAMAGED)}
     counts |= {"left": len(group) - sum(counts.values()), "collapsed": len(group) - len(sound)}
     spreads: Row = {}
-    within = (0.0, np.inf if metric in classification.LOWER_IS_BETTER else 1.0)
+    within = METRICS[metric].bounds if metric in METRICS else intervals.SHARE
     for split in ("val", "test"):
         spreads |= _spread(_by_rep(group, f"{split}/{metric}"), split, within=within)
         spreads |= _spread(_by_rep(sound, f"{split}/{metric}"), f"{split}_sound", within=within)

@@ -51,7 +51,7 @@ EXCLUSIVE = {
     "--explore --predict 100.hea": ("--predict", "--explore"),
     "--compare one other --explore": ("--explore", "--compare"),
     "--start-epoch 5 --epochs 5": ("--start-epoch is 5", "--epochs, 5"),
-    "--out x": ("--out goes with --predict or --export",),
+    "--out x": ("--out goes with --predict or --export or --report",),
     "--test --from-export x": ("--from-export goes with --predict",),
     "--predict r --from-export x --version 2": ("--from-export", "--version"),
     "--predict r --from-export x --resume best": ("--from-export", "--resume"),
@@ -69,7 +69,7 @@ def test_flags_that_exclude_each_other_or_need_another_command_are_one_complaint
     assert all(words in complaint for words in EXCLUSIVE[typed])
 
 
-TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "export": "onnx"}
+TYPED = {"predict": ["100.hea"], "compare": ["one", "other"], "report": ["one"], "export": "onnx"}
 TYPED |= dict.fromkeys(("test", "download", "explore", "cite", "runs"), True)
 
 
@@ -91,7 +91,8 @@ HOW_WEIGHTS_COME_ABOUT = {
     "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
     "mixed_precision", "log_to",
 }  # fmt: skip
-WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures"}
+WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures",
+                     "self_contained"}  # fmt: skip
 WHICH_ROWS = {
     "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
     "fold", "label_column", "record_column", "id_columns", "rate_hz", "leads", "window", "rate", "filter", "normalise",
@@ -116,6 +117,7 @@ IGNORED = {
     "explore": EVERY - KINDS[0] - WHICH_ROWS,
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},
     "compare": EVERY - KINDS[0] - {"macro_over"},
+    "report": EVERY - KINDS[0] - {"self_contained", "out"},
     "test": HOW_WEIGHTS_COME_ABOUT,
     "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA - {"bad_rows"},
     "export": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},

@@ -285,8 +285,7 @@ class Declarations:
 
         The rule: a flag is ignored if the results of the command cannot depend on it. A flag that would change the
         results, or describes the run (its data, network, task, ...), must equal the run's value; with --resume alone,
-        so must every flag that would make another run. So `--test --resume best` works at the end of the command line
-        of the training.
+        so must every flag that would make another run. So `--test --resume best` may end the command of the training.
         """
         flags = [flag for flag in self if flag.name in typed and flag.mode is None]
         pairs = [(command, flag) for command in self.commands(typed) for flag in flags]

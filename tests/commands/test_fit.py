@@ -38,10 +38,10 @@ def read(path: Path) -> Any:
 
 def test_the_run_folder_has_every_file_of_the_design(short_run: SimpleNamespace) -> None:
     made = {str(path.relative_to(short_run.path)) for path in short_run.path.rglob("*") if path.is_file()}
-    figures = {f"pred/{name}.{kind}" for name in CURVES for kind in ("png", "html")}
-    figures |= {"pred/confusion_matrix.png", "pred/confusion_matrix_normalised.png", "pred/plotly.min.js"}
+    figures = {f"pred/{name}.png" for name in (*CURVES, "confusion_matrix", "confusion_matrix_normalised")}
     tables = {f"pred/{name}" for name in ("predictions.csv", "predictions.npz", "metrics.json", "report.txt")}
-    root = {"config.json", "logger.json", "loss_per_step.npz", "results.json", "trained_on.npz"}
+    tables |= {"pred/report.json", "pred/report.npz"}
+    root = {"report.html", "config.json", "logger.json", "loss_per_step.npz", "results.json", "trained_on.npz"}
     root |= {"checkpoint.pth.tar", "model_best.pth.tar"}
     events = {name for name in made if name.startswith("tensorboard/")}
     folders = [Path(name).parent.name for name in events]

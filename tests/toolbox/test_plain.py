@@ -15,7 +15,7 @@ import pytest
 from helpers.commands import carried_out
 from toolbox import plain, terminal
 from toolbox.errors import DataError
-from toolbox.reports import plots
+from toolbox.reports import figures, pages, plots
 from toolbox.reports.plots import Panel
 
 ESC, OSC, BIDI = "\x1b[31mred", "\x1b]0;owned\x07", "abc\u202edcba\u2066"
@@ -76,7 +76,9 @@ def test_classes_leads_and_records_with_control_characters_are_shown_as_text(tmp
 
 def test_figures_and_their_pages_show_names_as_text(tmp_path: Path) -> None:
     panel = Panel(EVIL, EVIL, EVIL, lines=[(EVIL, [0, 1], [0, 1])], ticks=([0, 1], [EVIL, "ü"]))
-    plots.save_panels([panel], tmp_path / "page", columns=1, title=f"{EVIL}\nsecond line")
+    plots.save_panels([panel], tmp_path / "panel.png", columns=1, title=f"{EVIL}\nsecond line")
+    shown = figures.of_panel(panel)
+    pages.save(tmp_path / "page.html", "figures.html", title=EVIL, figures={EVIL: shown.drawn}, library=tmp_path)
     assert not UNSEEN.search(read(tmp_path / "page.html"))
     plots.save_png(plots.confusion_figure(np.eye(2), [EVIL, "b"], normalised=True, title=EVIL), tmp_path / "matrix.png")
 

@@ -23,7 +23,6 @@ FRAMES = 60
 SECONDS = 12  # of the whole GIF, within the bounds of a frame
 FRAME_MS = (100, 600)
 LAST_MS = 3000
-SIDES = {"train": "train", "val": "validation"}
 History = Sequence[Mapping[str, Any]]
 
 
@@ -39,7 +38,7 @@ def matrices(history: History, classes: Sequence[str]) -> dict[str, NDArray[np.f
     A split without any is left out. Raises CheckpointError if both are, or for a matrix of another size.
     """
     sides = {}
-    for split, name in SIDES.items():
+    for split, name in plots.SIDES.items():
         found = [(row.get(split) or {}).get("confusion_matrix") for row in history]
         if any(found):
             sides[name] = np.stack([_matrix(matrix, len(classes)) for matrix in found])
@@ -108,8 +107,11 @@ def save_confusion_video(history: History, classes: Sequence[str], path: Path, *
     files.write_whole(path, lambda file: first.save(file, format="GIF", **gif))
 
 
-def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Write the matrices of `history` as an HTML page with a slider and a play button, which needs no network."""
+def save_confusion_page(history: History, classes: Sequence[str], path: Path, *, title: str, library: Path) -> None:
+    """Write the matrices of `history` as an HTML page with a slider and a play button, which needs no network.
+
+    `library` is the folder of plotly's library.
+    """
     from plotly.graph_objects import Frame
     from plotly.subplots import make_subplots
 
@@ -137,7 +139,7 @@ def save_confusion_page(history: History, classes: Sequence[str], path: Path, *,
         sliders=[_slider(names, below)],
         updatemenus=[_buttons(frame_ms(len(rows))[0] if len(rows) > 1 else FRAME_MS[1], below)],
     )
-    pages.save_figure(path, figure, title=title)
+    pages.save_figure(path, figure, title=title, library=library)
 
 
 def _heatmap(matrix: NDArray[np.float64], classes: Sequence[str]) -> "Heatmap":

@@ -1,11 +1,12 @@
 """Figures of a dataset: rows of each class, examples, mean and spread, a beat under each augmentation, and one page.
 
-`explore(folder, x=..., y=..., ...)` writes classes, examples and mean as PNG and as interactive HTML, and index.html.
+`explore(folder, root, x=..., y=..., ...)` writes each as PNG, and index.html with all of them to zoom and hover.
 It takes training and validation rows only: the test rows stay closed.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from textwrap import fill
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import pages, plots
+from toolbox.reports import figures, pages, plots
 from toolbox.reports.plots import COLOURS, DataFacts, Panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from plotly.graph_objects import Figure as Page
 
 Array = NDArray[Any]
 POINTS = 1000  # of a drawn line, at most
 BLOCK = 4_000_000  # samples in memory at a time
 CELL = (3.0, 2.2)  # inches
-ABREAST = 5  # classes in a row of means
+ABREAST, AUGMENTED = 5, 3  # panels in a row: means of classes, augmentations
+SMALL = 170  # pixels of the axes of a panel on the page
+RATES = "each split by itself: rows (share)"
 CLOSED = "Train and validation rows only; the test rows are not opened."
 SPLITS = {"train": "#444444", "validation": "#AAAAAA"}
 PICTURES = {"classes": "Classes", "examples": "Examples", "mean": "Mean and spread", "augmentations": "Augmentations"}
@@ -54,7 +56,7 @@ def _signal(row: Array, spec: DataFacts, title: str, reach: Array | None = None)
     step = _step(float((high.max(-1) - low.min(-1)).max()))
     panel = _panel(title, f"\nleads {step:g} {spec.unit} apart" if several else "")
     for lead, (name, signal) in enumerate(zip(spec.leads, row, strict=True)):
-        shown, base = thinned(signal), lead * step
+        shown, base = plots.extremes(signal, POINTS), lead * step
         panel.lines.append((name, time_s[shown], signal[shown] - base))
         if reach is not None:
             panel.bands.append((time_s[shown], low[lead, shown] - base, high[lead, shown] - base))
@@ -68,16 +70,6 @@ def _step(span: float) -> float:
     span = span or 1.0
     power = 10.0 ** math.floor(math.log10(span))
     return next(times * power for times in (1, 2, 5, 10) if times * power >= 0.7 * span)
-
-
-def thinned(signal: Array) -> Array:
-    """The indices of about 1,000 samples that draw like `signal` (T,): lowest and highest of each stretch."""
-    if len(signal) <= POINTS:
-        return np.arange(len(signal))
-    width = -(-2 * len(signal) // POINTS)
-    stretches = np.pad(signal, (0, -len(signal) % width), mode="edge").reshape(-1, width)
-    ends = np.stack([stretches.argmin(1), stretches.argmax(1)]) + width * np.arange(len(stretches))
-    return np.unique(np.minimum(ends, len(signal) - 1))
 
 
 def mean_panels(x: Array, y: Array, spec: DataFacts) -> list[Panel]:
@@ -109,17 +101,15 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
     return counts, np.where(there, mean + origin, 0).astype(np.float32), sd.astype(np.float32)
 
 
-def save_augmentations(rows: Mapping[str, Array], path: Path, *, rate_hz: float, unit: str) -> None:
-    """Draw one lead (T,) under each augmentation, by name, with "original" in grey behind it."""
-    columns, grid = min(len(rows), 3), []
-    guide = (np.arange(len(rows["original"])) / rate_hz, rows["original"])
+def augmentation_panels(rows: Mapping[str, Array], *, rate_hz: float, unit: str) -> list[Panel]:
+    """One lead (T,) under each augmentation, by name, with "original" in grey behind it."""
+    grid, guide = [], (np.arange(len(rows["original"])) / rate_hz, rows["original"])
     for name, signal in rows.items():
         panel = _panel(name.replace("_", " "))
         panel.lines = [(name, np.arange(len(signal)) / rate_hz, signal)]
         panel.guide = None if name == "original" else guide
         grid.append(panel)
-    title = "a beat under each augmentation; the original in grey"
-    plots.save_png(plots.panels_figure(_labelled(grid, columns, unit), columns, title, CELL), path)
+    return _labelled(grid, AUGMENTED, unit)
 
 
 def _panel(title: str, second: str = "") -> Panel:
@@ -144,6 +134,7 @@ def _is_own(path: Path) -> bool:
 
 def explore(
     folder: Path,
+    root: Path,
     *,
     x: Array,
     y: Array,
@@ -154,33 +145,55 @@ def explore(
     examples: int = 5,
     augmented: Mapping[str, Array] | None = None,
 ) -> Path:
-    """Write the figures of a dataset into `folder`; return the path of their page.
+    """Write the figures of a dataset into `folder`; return the path of their page, which `root` has the library of.
 
     `x` (N, C, T), `y` (N,) and `index` (N,), the row in the source, are the training rows; `y_val` (M,) are of
-    validation. `seed` draws `examples` rows per class; `augmented` are the rows of `save_augmentations`. Raises
+    validation. `seed` draws `examples` rows per class; `augmented` are the rows of `augmentation_panels`. Raises
     ResourceError.
     """
-    names = [f"{name}{ending}" for name in PICTURES for ending in (".png", ".html")]
+    names = ["index.html", *(f"{name}{ending}" for name in PICTURES for ending in (".png", ".html"))]
     of = {"output": "exploration", "dataset": spec.name}
-    Claim(folder, "", ["index.html", *names], of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
-    title = f"{spec.name}\n{CLOSED}"
-    counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
-    plots.save_png(classes_figure(counts, spec.classes, title), folder / "classes.png")
-    pages.save_figure(folder / "classes.html", classes_page(counts, spec.classes, title), title=title)
-    title = f"{spec.name}, {spec.view}s of train drawn with seed {seed}\n{CLOSED}"
+    Claim(folder, "", names, of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
     cell = (CELL[0], max(CELL[1], 1 + 0.35 * len(spec.leads)))
-    rows = example_panels(x, y, index, spec=spec, seed=seed, examples=examples)
-    plots.save_panels(rows, folder / "examples", columns=examples, title=title, cell=cell)
-    title = f"{spec.name}, {spec.view}s of train: mean, and two standard deviations to either side\n{CLOSED}"
-    columns = min(len(spec.classes), ABREAST)
-    plots.save_panels(mean_panels(x, y, spec), folder / "mean", columns=columns, title=title, cell=cell)
+    counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
+    plots.save_png(classes_figure(counts, spec.classes, f"{spec.name}\n{CLOSED}"), folder / "classes.png")
+    grids = {
+        "examples": (example_panels(x, y, index, spec=spec, seed=seed, examples=examples), examples, cell),
+        "mean": (mean_panels(x, y, spec), min(len(spec.classes), ABREAST), cell),
+    }
     if augmented:
-        save_augmentations(augmented, folder / "augmentations.png", rate_hz=spec.rate_hz, unit=spec.unit)
-    pictures = [(name, text, f"{name}.html") for name, text in PICTURES.items() if name != "augmentations"]
-    pictures += [("augmentations", PICTURES["augmentations"], "augmentations.png")] if augmented else []
+        panels = augmentation_panels(augmented, rate_hz=spec.rate_hz, unit=spec.unit)
+        grids["augmentations"] = (panels, min(len(panels), AUGMENTED), CELL)
+    for name, (panels, columns, of_cell) in grids.items():
+        title = f"{spec.name}: {_of_grid(name, spec, seed)}\n{CLOSED}"
+        plots.save_panels(panels, folder / f"{name}.png", columns=columns, title=title, cell=of_cell)
+    drawn = {"classes": [figures.bars(dict(zip(SPLITS, counts, strict=True)), spec.classes, title=RATES)]}
+    drawn |= {name: [_on_page(panel) for panel in panels] for name, (panels, *_) in grids.items()}
     page, about = folder / "index.html", _facts(spec, counts.sum(1), x.shape[-1])
-    pages.save(page, "dataset.html", title=spec.name, closed=CLOSED, about=about, pictures=pictures, beside=True)
+    sections = [(PICTURES[name], _said(name, spec, seed), f"{name}.png", each) for name, each in drawn.items()]
+    library = pages.shared(page, root)
+    pages.save(page, "dataset.html", library=library, title=spec.name, closed=CLOSED, about=about, sections=sections)
     return page
+
+
+def _on_page(panel: Panel) -> figures.Figure:
+    """A panel without names of axes, which stand in the caption of its group."""
+    return figures.of_panel(replace(panel, x_label="", y_label=""), height=SMALL)
+
+
+def _said(name: str, spec: DataFacts, seed: int) -> str:
+    """The caption of a group of figures."""
+    if name == "classes":
+        return "rows of each class"
+    return f"{_of_grid(name, spec, seed)}; time in s, unit {spec.unit or 'not stated'}"
+
+
+def _of_grid(name: str, spec: DataFacts, seed: int) -> str:
+    return {
+        "examples": f"{spec.view}s of train drawn with seed {seed}",
+        "mean": f"{spec.view}s of train: mean, and two standard deviations to either side",
+        "augmentations": "a beat under each augmentation; the original in grey",
+    }[name]
 
 
 def _facts(spec: DataFacts, rows: Array, samples: int) -> list[tuple[str, str]]:
@@ -223,37 +236,7 @@ def classes_figure(counts: Array, classes: Sequence[str], title: str) -> "Figure
     bars.margins(x=0.25)
     bars.set(xlabel="share of the split's rows (%)", title="each split by itself: rows (share)")
     bars.grid(axis="x", alpha=0.25)
-    bars.legend(loc="lower right")
-    return figure
-
-
-def classes_page(counts: Array, classes: Sequence[str], title: str) -> "Page":
-    """The interactive version of `classes_figure`."""
-    from plotly.subplots import make_subplots
-
-    titles = (f"train and validation together, {counts.sum():,} rows", "each split by itself: rows (share)")
-    specs = [[{"type": "domain"}, {"type": "xy"}]]
-    figure = make_subplots(1, 2, specs=specs, subplot_titles=titles, column_widths=(0.4, 0.6))
-    names = [name.replace("\n", "<br>") for name in _broken(classes)]
-    texts = {"textposition": "inside", "textinfo": "percent", "hoverinfo": "label+value+percent"}
-    colours = list(islice(cycle(COLOURS), len(classes)))
-    pie = {"values": counts.sum(0), "labels": names, "marker_colors": colours, **texts}
-    figure.add_pie(**pie, sort=False, direction="clockwise", row=1, col=1)
-    right = {"row": 1, "col": 2}
-    for rows, (name, colour) in zip(counts, SPLITS.items(), strict=True):
-        bars = {"x": _percent(rows), "y": names, "text": _labels(rows), "name": name, "marker_color": colour}
-        figure.add_bar(**bars, orientation="h", textposition="outside", cliponaxis=False, **right)
-    limits = [0, 1.35 * _percent(counts).max()]
-    figure.update_xaxes(title_text="share of the split's rows (%)", range=limits, **right)
-    figure.update_yaxes(autorange="reversed", **right)
-    figure.update_layout(
-        title=title.replace("\n", "<br>"),
-        title_font_size=14,
-        template="plotly_white",
-        height=320 + 60 * len(classes),
-        margin_t=120,
-        uniformtext={"minsize": 10, "mode": "hide"},
-    )
+    bars.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.0, ncols=2, frameon=False)
     return figure
 
 

@@ -7,9 +7,12 @@ a page that is `late` loads it with its first figure.
 parts.html has the macros `table`, `facts` and `figure`; `picture` makes a PNG a part of the page.
 """
 
+import json
 import os
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,7 +20,9 @@ from urllib.parse import quote
 from toolbox import files, plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from jinja2 import Environment
+    from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,6 +44,16 @@ def save_figure(path: Path, figure: "Figure", *, title: str, library: Path | Non
     """Write one plotly figure as a page; the library lies in its folder unless `library` names another one."""
     values = {"title": title.partition("\n")[0], "figures": {"": figure}}
     save(path, "figures.html", library=library or path.parent, **values)
+
+
+def shared(page: Path, root: Path) -> Path:
+    """The folder of the library for a page: the root of the runs, which all pages below it share; INLINE for a page
+    elsewhere, or where the root cannot be written."""
+    from plotly.offline import get_plotlyjs_version
+
+    below = page.resolve().is_relative_to(root.resolve())
+    there = os.access(root, os.W_OK) or _is_version(root / LIBRARY, get_plotlyjs_version())
+    return root if below and there else INLINE
 
 
 def _script(path: Path, folder: Path) -> Any:
@@ -82,16 +97,30 @@ def _environment() -> "Environment":
     return environment
 
 
-def _plotly(figure: "Figure") -> Any:
+def _plotly(figure: "Figure | Mapping[str, Any]") -> Any:
     """The JSON of a figure for a script element, without its template: pages draw in their own colours."""
     from markupsafe import Markup
-    from plotly.io import to_json
 
-    parts = figure.to_plotly_json()
-    parts["layout"].pop("template", None)
-    return Markup(to_json(parts, validate=False).replace("<", "\\u003c"))
+    if isinstance(figure, Mapping):
+        text = json.dumps(figure, separators=(",", ":"), allow_nan=False)
+    else:
+        from plotly.io import to_json
+
+        parts = figure.to_plotly_json()
+        parts["layout"].pop("template", None)
+        text = to_json(parts, validate=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _picture(path: Path) -> str:
     """A PNG as the URL of an image within the page."""
     return f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}"
+
+
+def png(pixels: "NDArray[np.uint8]") -> str:
+    """A picture (H, W, 3) as the URL of an image within the page, in 32 colours."""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(pixels).quantize(32).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

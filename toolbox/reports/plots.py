@@ -1,9 +1,10 @@
-"""Figures: confusion matrices, and panels of lines as PNG (matplotlib) and as interactive HTML (plotly).
+"""Figures: panels of lines and confusion matrices, as PNG for papers (matplotlib); pages draw the same panels.
 
-save_panels(history_panels(history), folder / "history", columns=3, title="a run")      # history.png, history.html
+save_panels(history_panels(history), folder / "history.png", columns=3, title="a run")
+figures.of_panel(history_panels(history)[0])                                    # for a page, see figures.py
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
@@ -16,25 +17,24 @@ from numpy.typing import NDArray
 from toolbox import files, plain
 from toolbox.metrics import classification
 from toolbox.metrics.classification import METRICS
-from toolbox.reports import pages
+from toolbox.reports.run import meanings
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from plotly.graph_objects import Figure as Page
 
 # Okabe & Ito's palette, distinct with every kind of colour vision; then four of Tol's muted colours.
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
     *("#882255", "#999933", "#332288", "#888888"),
 )
-DOTS = 90  # of a page, an inch
-TITLE_LINE = 19  # dots of a line of a page's title
-WIDE = 1500  # dots; wider pages scroll instead of shrinking to the window
 MOST_POINTS = 1000  # of a line over steps
 LABEL_WIDTH = 16  # letters of a class name before it is broken
+SHORT_NAME = 14  # letters of a line's name that fits in a row of three
+SIDES = {"train": "train", "val": "validation"}
+COUNTED = ("epoch", "step")  # axes of whole numbers
 
 
 class DataFacts(Protocol):
@@ -111,14 +111,10 @@ def _as_written(figure: "Figure") -> "Figure":
 def save_panels(
     panels: Sequence[Panel], path: Path, *, columns: int, title: str, cell: tuple[float, float] | None = None
 ) -> None:
-    """Draw `panels` in a grid, as `path`.png and, to zoom and hover, as `path`.html; both read without a network.
-
-    `cell` is the width and height of a panel in inches.
-    """
-    cell = cell or ((4.2, 3.0) if columns > 1 else (7.0, 6.0))
-    panels, title = [_seen(panel) for panel in panels], plain.block(title)
-    save_png(panels_figure(panels, columns, title, cell), path.with_suffix(".png"))
-    pages.save_figure(path.with_suffix(".html"), panels_page(panels, columns, title, cell), title=title)
+    """Draw `panels` in a grid as the PNG `path`; `cell` is the width and height of a panel in inches."""
+    cell = cell or ((4.2, 3.3) if columns > 1 else (7.0, 6.0))
+    panels = [_seen(panel) for panel in panels]
+    save_png(panels_figure(panels, columns, plain.block(title), cell), path)
 
 
 def _seen(panel: Panel) -> Panel:
@@ -156,70 +152,15 @@ def _draw(panel: Panel, axes: Any) -> None:
     axes.set_title(panel.title, fontsize="medium")
     if not panel.lines:
         axes.set(xticks=[], yticks=[])
-    if panel.x_label in ("epoch", "step"):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    if panel.x_label in COUNTED:
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if panel.ticks:
         axes.set_yticks(*panel.ticks)
     axes.grid(alpha=0.25)
     if panel.lines and panel.legend:
-        axes.legend(fontsize=8)
-
-
-def panels_page(panels: Sequence[Panel], columns: int, title: str, cell: tuple[float, float]) -> "Page":
-    """`panels` in a grid as a plotly figure."""
-    from plotly.subplots import make_subplots
-
-    rows = -(-len(panels) // columns)
-    titles = [_lines(panel.title) for panel in panels]
-    # Pixels between rows: the names of the upper one's axes, the titles of the lower one.
-    named, highest = any(panel.x_label for panel in panels[:-columns]), max(text.count("<br>") + 1 for text in titles)
-    gap = 45 + 20 * named + 15 * highest
-    top = max(90, 20 + TITLE_LINE * (title.count("\n") + 1)) + gap
-    height, width = rows * (DOTS * cell[1] - 60) + (rows - 1) * gap, DOTS * cell[0] * columns
-    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=gap / height)
-    figure.update_annotations(font_size=13)
-    for place, panel in enumerate(panels):
-        row, column = divmod(place, columns)
-        _add(panel, figure, {"row": row + 1, "col": column + 1}, legend=columns == 1 or place == 0)
-    figure.update_layout(
-        title={"text": _lines(title), "font_size": 14, "y": 1, "yanchor": "top", "pad_t": 30},
-        margin_t=top,
-        template="plotly_white",
-        height=top + height + 80,
-        width=width + 160 if width > WIDE else None,
-    )
-    return figure
-
-
-def _lines(text: str) -> str:
-    return text.replace("\n", "<br>")
-
-
-def _add(panel: Panel, figure: "Page", cell: dict[str, int], *, legend: bool) -> None:
-    for (x, low, high), colour in zip(panel.bands, cycle(COLOURS), strict=False):
-        edges = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([low, high[::-1]])}
-        filled = {"fill": "toself", "fillcolor": colour, "opacity": 0.2, "line_width": 0}
-        figure.add_scatter(**edges, **filled, mode="lines", hoverinfo="skip", showlegend=False, **cell)
-    for (name, x, y), colour in zip(panel.lines, cycle(COLOURS), strict=False):
-        figure.add_scatter(
-            x=x,
-            y=y,
-            name=name,
-            mode="lines+markers" if len(x) < 50 else "lines",
-            legendgroup=name,
-            showlegend=panel.legend and legend,
-            line_color=colour,
-            hoverinfo="x+name" if panel.ticks else None,
-            **cell,
-        )
-    if panel.guide:
-        line = {"color": "grey", "dash": "dash", "width": 1}
-        x, y = panel.guide
-        figure.add_scatter(x=x, y=y, mode="lines", showlegend=False, hoverinfo="skip", line=line, **cell)
-    figure.update_xaxes(title_text=panel.x_label, **cell)
-    figure.update_yaxes(title_text=_lines(panel.y_label), **cell)
-    if panel.ticks:
-        figure.update_yaxes(tickvals=panel.ticks[0], ticktext=panel.ticks[1], **cell)
+        short = max(len(name) for name, *_ in panel.lines) <= SHORT_NAME
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 5.0 if panel.x_label else 3.0}
+        axes.legend(**below, ncols=min(len(panel.lines), 3) if short else 1, fontsize=8, frameon=False)
 
 
 def confusion_figure(matrix: NDArray[Any], classes: Sequence[str], *, normalised: bool, title: str) -> "Figure":
@@ -306,21 +247,21 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 CURVES = {"roc": roc_panels, "precision_recall": precision_recall_panels}
 
 
-def history_panels(history: Sequence[dict[str, Any]]) -> list[Panel]:
+def history_panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Every metric of train and validation, and the learning rate, by epoch."""
-    sides = [side for side in ("train", "val") if any(row[side] for row in history)]
+    sides = [side for side in SIDES if any(row[side] for row in history)]
     lines = {
-        name.replace("_", " "): {side: [row[side].get(name) for row in history] for side in sides}
+        meanings.name_of(name): {SIDES[side]: [row[side].get(name) for row in history] for side in sides}
         for name in METRICS
         if any(name in row[side] for side in sides for row in history)
     }
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
     lines["learning rate"] = {name: [row.get(name) for row in history] for name in rates}
-    epochs = [row["epoch"] for row in history]
-    return [
-        Panel(title, "epoch", "", [(name, epochs, np.array(values, dtype=float)) for name, values in each.items()])
-        for title, each in lines.items()
-    ]
+    epochs, panels = [row["epoch"] for row in history], []
+    for title, each in lines.items():
+        of = [(name, epochs, np.array(values, dtype=float)) for name, values in each.items()]
+        panels.append(Panel(title, "epoch", "", of, legend=title != "learning rate" or len(of) > 1))
+    return panels
 
 
 def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Panel]:
@@ -344,5 +285,17 @@ def loss_panels(epoch: NDArray[np.int32], loss: NDArray[np.float32]) -> list[Pan
 
 
 def steps(edges: NDArray[Any], heights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A line through the tops of bins: `edges` (n + 1,), `heights` (n,) -> x and y (2 n,)."""
-    return np.repeat(edges, 2)[1:-1], np.repeat(heights, 2)
+    """The outline of bins, `edges` (n + 1,) and `heights` (n,), as x and y (2 n + 2,); a gap where bins are empty."""
+    x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
+    beside = np.convolve(y > 0, np.ones(3), "same") > 0
+    return x, np.where(beside, y, np.nan)
+
+
+def extremes(signal: NDArray[Any], most: int) -> NDArray[np.int64]:
+    """The indices of about `most` samples that draw like `signal` (T,): lowest and highest of each stretch."""
+    if len(signal) <= most:
+        return np.arange(len(signal))
+    width = -(-2 * len(signal) // most)
+    stretches = np.pad(signal, (0, -len(signal) % width), mode="edge").reshape(-1, width)
+    ends = np.stack([stretches.argmin(1), stretches.argmax(1)]) + width * np.arange(len(stretches))
+    return np.unique(np.minimum(ends, len(signal) - 1))

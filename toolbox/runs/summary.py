@@ -16,7 +16,6 @@ import numpy as np
 
 from toolbox import files, schema
 from toolbox.metrics import classification
-from toolbox.metrics.classification import LOWER_IS_BETTER
 from toolbox.runs import study
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
 from toolbox.runs.study import StudyRecord
@@ -223,7 +222,7 @@ def rounded(value: float) -> float:
 def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
     """The epoch of the best checkpoint, as the trainer chooses it: the first best, the last one without any value."""
     known = [epoch for epoch in history if schema.is_finite((epoch.get("val") or {}).get(metric))]
-    pick = min if metric in LOWER_IS_BETTER else max
+    pick = min if classification.lower_is_better(metric) else max
     return pick(known, key=lambda epoch: epoch["val"][metric]) if known else history[-1] if history else None
 
 

@@ -15,6 +15,7 @@ from toolbox.metrics import classification, ec57, intervals
 from toolbox.registry import pick
 from toolbox.reports import animation, images, plots, tables
 from toolbox.reports.plots import DataFacts
+from toolbox.reports.run import examples
 from toolbox.reports.tables import between, shown
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import classify_patients
@@ -120,6 +121,8 @@ class Classify:
         values = write(folder, predictions, tested.val, spec=spec, title=title, remarks=remarks, scored=scored)
         if why := classification.why(np.array(values["confusion_matrix"])):
             log.warning("the network has collapsed: %s", why)
+        chosen = examples.few(examples.doubtful(predictions), tested.data.test, len(spec.leads))
+        examples.save(folder / examples.FILE, chosen, predictions, tested.data.test)
         if tested.figures:
             draw(folder, predictions, values, tested.history, spec=spec, title=title)
         if intervals.several_rows_a_record(predictions.record):
@@ -128,7 +131,8 @@ class Classify:
             log.warning("--macro-over %s has no effect here: %s", ",".join(self.macro_over), NO_PATIENTS)
         if self.film:
             animation.save_confusion_video(tested.history, spec.classes, folder / "confusion.gif", title=title)
-            animation.save_confusion_page(tested.history, spec.classes, folder / "confusion.html", title=title)
+            page, library = folder / "confusion.html", tested.library
+            animation.save_confusion_page(tested.history, spec.classes, page, title=title, library=library)
         return values
 
     def _by_patient(self, tested: Evaluation) -> dict[str, Any]:
@@ -228,8 +232,8 @@ def draw(
         plots.save_png(figure, folder / f"{name}.png")
     for name, curves in plots.CURVES.items():
         panels = curves(predictions, spec.classes)
-        plots.save_panels(panels, folder / name, columns=1, title=f"test set, {under}")
-    plots.save_panels(plots.history_panels(history), folder / "history", columns=3, title=under)
+        plots.save_panels(panels, folder / f"{name}.png", columns=1, title=f"test set, {under}")
+    plots.save_panels(plots.history_panels(history), folder / "history.png", columns=3, title=under)
 
 
 def summary(

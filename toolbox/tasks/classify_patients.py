@@ -15,18 +15,15 @@ from numpy.typing import NDArray
 from toolbox import files
 from toolbox.metrics import classification, ec57, intervals
 from toolbox.reports import plots, tables
-from toolbox.reports.plots import Panel
+from toolbox.reports.run.panels import listed, record_panels, reliability_panels, temperatures
 from toolbox.reports.tables import aligned, shown, with_interval
 from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
 CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likelihood"}
 GROSS = "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
-Z = 1.959964  # of a 95 % interval
 WIDE = 120
-MOST_RECORDS = 60  # listed and drawn; by_record.csv has all
 CUT = 12  # letters of a class name above a column of numbers
-MARK = 0.3  # half the height of the stroke that marks an estimate
 
 
 def measure(
@@ -43,7 +40,7 @@ def measure(
     target, scores, record = predictions.target, predictions.scores, predictions.record
     values = ec57.measure(target, scores.argmax(1), record, classes=classes, macro_over=macro_over)
     values["calibration"] = {}
-    for name, of in _temperatures(scores, temperature).items():
+    for name, of in temperatures(scores, temperature).items():
         ends, lacking = classification.calibration_intervals(of, target, record)
         figures = classification.calibration(of, target)
         values["calibration"][name] = {"figures": figures, "intervals": ends, "without_interval": lacking}
@@ -109,7 +106,7 @@ def _class_cell(values: Mapping[str, Any], name: str) -> str:
 
 def _record_lines(values: Mapping[str, Any]) -> tuple[list[str], str]:
     """Beats, accuracy, Se and +P of SVEB and VEB of each record, and a remark if records are missing."""
-    table, remark = _listed(values["by_record"])
+    table, remark = listed(values["by_record"])
     figures = ["accuracy", *(f"{task} {part}" for task in values["counts"] for part in ("Se", "+P"))]
     heads = ["record", "beats", *(name[:CUT] for name in values["classes"]), *figures]
     counts = [table[key] for key in ("beats", *(f"{name} beats" for name in values["classes"]))]
@@ -145,86 +142,10 @@ def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, p
     gross = np.array(values["confusion_matrix"])
     figure = plots.confusion_figure(gross, classes, normalised=False, title=f"all records pooled, {under}")
     plots.save_png(figure, folder / "confusion_gross.png")
-    table, remark = _listed(values["by_record"])
-    cell = (5.0, 1.2 + 0.17 * (len(table["record"]) + 1))
+    table, remark = listed(values["by_record"])
+    cell = (5.0, 1.4 + 0.17 * (len(table["record"]) + 1))
     what = f"by record{remark}; a record's interval is of its beats, that of gross of the records\n{under}"
-    plots.save_panels(record_panels(values), folder / "by_record", columns=2, title=what, cell=cell)
-    scores = _temperatures(predictions.scores, values.get("temperature"))
+    plots.save_panels(record_panels(values), folder / "by_record.png", columns=2, title=what, cell=cell)
+    scores = temperatures(predictions.scores, values.get("temperature"))
     curves = reliability_panels({name: (of, predictions.target) for name, of in scores.items()})
-    plots.save_panels(curves, folder / "reliability", columns=2, title=f"test set, {under}", cell=(5.0, 4.0))
-
-
-def record_panels(values: Mapping[str, Any]) -> list[Panel]:
-    """One panel each for Se and +P of SVEB and VEB (else of each class of macro F1): one row per record, gross below.
-
-    A record's interval is Wilson's (1927), as if its beats were independent; the gross interval is over records. A
-    record without true beats of the class has no Se, without predicted ones no +P.
-    """
-    table, _ = _listed(values["by_record"])
-    names = [*table["record"], "gross"]
-    heights = -np.arange(len(names), dtype=float)
-    panels: list[Panel] = []
-    for of in values["counts"] or values["macro_over"]:
-        for part, missing in (("Se", "FN"), ("+P", "FP")):
-            share = np.array(table[f"{of} {part}"], dtype=float)
-            low, high = wilson(share, np.add(table[f"{of} TP"], table[f"{of} {missing}"]))
-            gross = values["gross"][f"{of} {part}"]
-            lowest, highest = values["intervals"]["gross"][f"{of} {part}"] or (np.nan, np.nan)
-            estimates = np.append(share, gross)
-            lines = [
-                ("95 % interval", *_strokes(np.append(low, lowest), np.append(high, highest), heights, heights)),
-                ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
-            ]
-            title, guide = f"{of} {part}, dashed: gross {shown(gross)}", ([gross, gross], [heights[-1], heights[0]])
-            ticks = (heights, names)
-            panels.append(Panel(title, f"{of} {part}", "", lines, guide=guide, ticks=ticks, legend=not panels))
-    return panels
-
-
-def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = classification.BINS) -> list[Panel]:
-    """Reliability and the distribution of the confidence, of (scores (N, K), target (N,)) by name."""
-    edges = np.linspace(0, 1, bins + 1)
-    title = "reliability; calibrated on the dashed line"
-    curve = Panel(title, "confidence", "share that is right", guide=([0, 1], [0, 1]))
-    often = Panel("how often each confidence occurs", "confidence", "share of the rows")
-    for name, (scores, target) in named.items():
-        confidence, right = scores.max(1), scores.argmax(1) == target
-        binned = classification.reliability(confidence, right, bins=bins)
-        there = binned["rows"] > 0
-        label = f"{name} (ECE {classification.calibration_error(confidence, right, bins=bins):.4f})"
-        curve.lines.append((label, binned["probability"][there], binned["share"][there]))
-        often.lines.append((name, *plots.steps(edges, binned["rows"] / len(target))))
-    return [curve, often]
-
-
-def wilson(share: Array, beats: Array) -> tuple[Array, Array]:
-    """Lower and upper end of the 95 % score interval of a share of `beats` beats; NaN for none."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        middle = (share + Z**2 / (2 * beats)) / (1 + Z**2 / beats)
-        half = Z / (1 + Z**2 / beats) * np.sqrt(share * (1 - share) / beats + (Z / (2 * beats)) ** 2)
-    return middle - half, middle + half
-
-
-def _strokes(x: Array, to_x: Array, y: Array, to_y: Array) -> tuple[Array, Array]:
-    """Strokes from (x, y) to (to_x, to_y), (n,) each, as one line with gaps."""
-    gap = np.full(len(x), np.nan)
-    return np.stack([x, to_x, gap], 1).ravel(), np.stack([y, to_y, gap], 1).ravel()
-
-
-def _temperatures(scores: Array, temperature: float | None) -> dict[str, Array]:
-    named = {"as trained": scores}
-    return (
-        named
-        if temperature is None
-        else named | {f"T = {temperature:.3f}": classification.at_temperature(scores, temperature)}
-    )
-
-
-def _listed(table: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], str]:
-    """The least accurate records of the table, and a remark if others are left out."""
-    records = len(table["record"])
-    if records <= MOST_RECORDS:
-        return dict(table), ""
-    chosen = np.sort(np.argsort(table["accuracy"], kind="stable")[:MOST_RECORDS])
-    rows = {name: [column[row] for row in chosen] for name, column in table.items()}
-    return rows, f" (the {MOST_RECORDS} least accurate of {records:,})"
+    plots.save_panels(curves, folder / "reliability.png", columns=2, title=f"test set, {under}", cell=(5.0, 4.3))

@@ -23,6 +23,8 @@ from toolbox.metrics import classification, intervals
 from toolbox.registry import pick
 from toolbox.reports import images, plots, tables
 from toolbox.reports.plots import DataFacts, Panel
+from toolbox.reports.run import examples
+from toolbox.reports.run.panels import CLASSES, both_sides, errors_panel, ranked
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks.task import LAST, Evaluation, means
 from toolbox.training import baselines, losses
@@ -30,9 +32,7 @@ from toolbox.training.losses import Mix
 
 MEASURED = "Normals are kept and anomalies caught at the threshold, which does not depend on any test row."
 UNMEASURED = "Nothing can be measured: no row has a label. A row above the threshold is odd; its label is unknown."
-BINS = 60
 SHOWN = 3  # drawn reconstructions of each kind
-CLASSES = ("anomaly", "normal")  # a row with a label is one of these
 Array = NDArray[Any]
 Errors = NDArray[np.floating]
 THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
@@ -126,12 +126,25 @@ class Detect:
         facts = {"normal": self.normal, "spec": data.spec, "title": tested.title}
         test, remarks = (tested.folder, tested.predictions), tested.remarks
         values = write(*test, tested.fixed, baseline=baseline, remarks=remarks, **facts)
+        errors = tested.predict(train).loss
+        self._keep_rows(tested, errors, threshold)
         if tested.figures:
             x = data.test.x
-            draw(*test, tested.predict(train).loss, threshold, rows=lambda at: (x[at], tested.outputs(x[at])), **facts)
+            draw(*test, errors, threshold, rows=lambda at: (x[at], tested.outputs(x[at])), **facts)
             panels = plots.history_panels(tested.history)
-            plots.save_panels(panels, tested.folder / "history", columns=2, title=tested.title)
+            plots.save_panels(panels, tested.folder / "history.png", columns=2, title=tested.title)
         return values
+
+    def _keep_rows(self, tested: Evaluation, train_errors: Array, threshold: float) -> None:
+        """Keep for the report a few test rows with their reconstructions, and the errors of training rows."""
+        predictions, test = tested.predictions, tested.data.test
+        anomaly = predictions.target != self.normal
+        groups = examples.beyond(predictions.loss, anomaly if both_sides(anomaly) else None, threshold)
+        chosen = examples.few(groups, test, len(tested.data.spec.leads))
+        places = examples.places_in(predictions, test, np.concatenate([*chosen.values()]))
+        outputs = [*tested.outputs(np.stack([test.signal(row) for row in places]))] if len(places) else []
+        path = tested.folder / examples.FILE
+        examples.save(path, chosen, predictions, test, outputs=outputs, train_errors=train_errors)
 
     def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
         """Scalars; rows without labels have no curve and no matrix."""
@@ -143,11 +156,6 @@ class Detect:
 
 def _flat(rows: Any) -> np.ndarray:
     return rows.x.reshape(len(rows), -1)
-
-
-def both_sides(anomaly: Array) -> bool:
-    """Whether `anomaly` (N,) has normal rows and anomalies, as every figure needs."""
-    return bool(0 < anomaly.sum() < len(anomaly))
 
 
 def detection_score(anomaly: Array, errors: Array, threshold: float) -> dict[str, float]:
@@ -275,48 +283,17 @@ def draw(
     kinds = {"normal": ~anomaly, "anomaly": anomaly} if labelled else {"row": np.ones(len(anomaly), bool)}
     of_kinds = {f"test, {kind}": predictions.loss[of] for kind, of in kinds.items()}
     panel = errors_panel({"train": train, **of_kinds}, threshold)
-    plots.save_panels([panel], folder / "errors", columns=1, title=under)
+    plots.save_panels([panel], folder / "errors.png", columns=1, title=under)
     by_error = ranked(predictions, normal, threshold)[0]
     for name, curves in plots.CURVES.items() if labelled else ():
-        plots.save_panels(curves(by_error, CLASSES[:1]), folder / name, columns=1, title=under)
+        plots.save_panels(curves(by_error, CLASSES[:1]), folder / f"{name}.png", columns=1, title=under)
     chosen = {}
     for kind, of in kinds.items():
         order = np.flatnonzero(of)[np.argsort(predictions.loss[of], kind="stable")]
         chosen[f"best {kind}"], chosen[f"worst {kind}"] = order[:SHOWN], order[::-1][:SHOWN]
     which = np.concatenate(list(chosen.values()))
     pairs = reconstruction_panels(chosen, *rows(which), predictions, spec)
-    plots.save_panels(pairs, folder / "reconstructions", columns=SHOWN, title=under)
-
-
-def ranked(predictions: Predictions, normal: int, threshold: float) -> tuple[Predictions, Array | None]:
-    """Rows of two CLASSES, scored by the rank of the error, 0 to 1; and the confusion matrix (2, 2) at the threshold.
-
-    The matrix is None without labels.
-    """
-    from scipy.stats import rankdata
-
-    anomaly, errors = predictions.target != normal, predictions.loss
-    scores = (rankdata(errors) / len(errors))[:, None]
-    rows = Predictions(predictions.index, predictions.record, (~anomaly).astype(int), scores, errors)
-    if not both_sides(anomaly):
-        return rows, None
-    return rows, classification.confusion_matrix(rows.target, (errors <= threshold).astype(int), len(CLASSES))
-
-
-def errors_panel(groups: Mapping[str, Array], threshold: float) -> Panel:
-    """Histograms of each group's errors as shares, and the threshold; the last bin includes larger errors."""
-    everything = np.concatenate(list(groups.values()))
-    top = max(np.percentile(everything, 99), 1.5 * threshold)
-    edges = np.linspace(0, top, BINS + 1)
-    title, x_label = f"reconstruction errors, threshold {threshold:.4g}", "error (the last bin has all beyond)"
-    panel = Panel(title, x_label, "share of the rows")
-    for name, errors in groups.items():
-        if len(errors):
-            share = np.histogram(np.minimum(errors, top), edges)[0] / len(errors)
-            panel.lines.append((f"{name} (n={len(errors):,})", *plots.steps(edges, share)))
-    highest = max((line[2].max() for line in panel.lines), default=1.0)
-    panel.lines.append(("threshold", np.array([threshold, threshold]), np.array([0, highest])))
-    return panel
+    plots.save_panels(pairs, folder / "reconstructions.png", columns=SHOWN, title=under)
 
 
 def reconstruction_panels(

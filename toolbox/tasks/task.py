@@ -22,7 +22,8 @@ class Evaluation:
 
     `data` has spec, val and test; `train` are the training rows, cut to the steps of a short run. `fixed` holds the
     values fixed on validation, `val` its metrics. `predict(rows)` gives Predictions, `outputs(x)` the network's raw
-    outputs for x (B, C, T). Files go into `folder`; `figures` asks for figures.
+    outputs for x (B, C, T). Files go into `folder`, pages load plotly's library from `library`; `figures` asks for
+    PNGs.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Evaluation:
     train: Any
     predict: Callable[[Any], Predictions]
     outputs: Callable[[np.ndarray], np.ndarray]
+    library: Path
     title: str
     remarks: Sequence[str]
     figures: bool
@@ -93,8 +95,7 @@ def means(rows: Tensor, group: np.ndarray) -> Tensor:
 
 def mode(monitor: str) -> Literal["min", "max"]:
     """The better direction of a monitored metric, "min" or "max"."""
-    metric = classification.METRICS.get(monitor)
-    return "min" if metric and metric.lower_is_better else "max"
+    return "min" if classification.lower_is_better(monitor) else "max"
 
 
 def is_better(monitor: str, value: float, best: float | None) -> bool:

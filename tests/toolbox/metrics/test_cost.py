@@ -158,3 +158,14 @@ def test_the_table_of_the_documentation_is_what_every_network_costs() -> None:
         if name in PUBLISHED:
             head = 995 * next(part for part in model.head.modules() if isinstance(part, nn.Linear)).in_features
             assert (counted + head) / 1e9 == pytest.approx(PUBLISHED[name], abs=0.006), name
+
+
+def test_the_layers_have_all_parameters_and_the_shapes_of_one_row() -> None:
+    spec = make_spec()
+    model = get_model("cnn1d_3", spec)
+    layers = cost.layers(model, cost.inputs(spec, 1, torch.device("cpu")))
+    names = [each.name for each in layers]
+    assert names == [name for name, _ in model.named_modules() if name in names]
+    assert sum(each.parameters for each in layers) == sum(each.numel() for each in model.parameters())
+    assert (layers[-1].kind, layers[-1].shape) == ("Linear", (1, len(spec.classes)))
+    assert not any(layer._forward_hooks for layer in model.modules())

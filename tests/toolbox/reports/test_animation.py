@@ -13,7 +13,13 @@ from toolbox.errors import CheckpointError
 from toolbox.reports import animation
 
 LONG = ("Normal sinus rhythm", "Atrial fibrillation with a rapid ventricular response", "Supraventricular tachycardia")
-both = pytest.mark.parametrize("save", [animation.save_confusion_video, animation.save_confusion_page])
+
+
+def save_page(rows: list[dict[str, Any]], classes: Any, path: Path, *, title: str) -> None:
+    animation.save_confusion_page(rows, classes, path, title=title, library=path.parent)
+
+
+both = pytest.mark.parametrize("save", [animation.save_confusion_video, save_page])
 
 
 def matrix(epoch: int, classes: int) -> list[list[int]]:
@@ -102,7 +108,7 @@ def test_a_failure_midway_leaves_the_earlier_file(tmp_path: Path, monkeypatch: p
 
 
 def test_the_page_has_a_step_for_each_epoch_and_reads_without_a_network(tmp_path: Path) -> None:
-    animation.save_confusion_page(history(4), LONG, tmp_path / "run.html", title="a run")
+    animation.save_confusion_page(history(4), LONG, tmp_path / "run.html", title="a run", library=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plotly.min.js", "run.html"]
     assert Page(tmp_path / "run.html").loaded == ["plotly.min.js"]
     text = (tmp_path / "run.html").read_text()

@@ -1,6 +1,5 @@
 """A dataset as pictures: counts, examples and means of its training rows, names as text, and closed test rows."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from loaders.base import Data, DataSpec
 from toolbox.errors import ResourceError, UsageError
 from toolbox.outputs import MARKER
 from toolbox.plain import NOTICE
-from toolbox.reports import dataset, pages, plots
+from toolbox.reports import dataset, pages
 
 PNG = b"\x89PNG"
 PICTURES = ("classes", "examples", "mean")
@@ -22,7 +21,9 @@ PICTURES = ("classes", "examples", "mean")
 def explored(folder: Path, data: Data, **how: object) -> Path:
     train = data.train
     how = {"seed": 42, "examples": 2} | how
-    return dataset.explore(folder, x=train.x, y=train.y, index=train.index, y_val=data.val.y, spec=data.spec, **how)
+    return dataset.explore(
+        folder, folder, x=train.x, y=train.y, index=train.index, y_val=data.val.y, spec=data.spec, **how
+    )
 
 
 def test_a_dataset_becomes_pictures_and_a_page_that_reads_without_a_network(tmp_path: Path, tiny: Data) -> None:
@@ -32,15 +33,12 @@ def test_a_dataset_becomes_pictures_and_a_page_that_reads_without_a_network(tmp_
     beat, closed = tiny.train.x[0, 0], replace(tiny, open_test=open_test)
     page = explored(tmp_path / "a new" / "folder", closed, augmented={"original": beat, "scale": 2 * beat})
     assert page.name == "index.html"
-    files = {path.name for path in page.parent.iterdir()} - {MARKER, "augmentations.png"}
-    drawn = {f"{name}.{kind}" for name in PICTURES for kind in ("png", "html")}
-    assert files == {"index.html", "plotly.min.js", *drawn}
-    for name in (*PICTURES, "augmentations"):
-        assert (page.parent / f"{name}.png").read_bytes()[:4] == PNG
-    for name in PICTURES:
-        assert Page(page.parent / f"{name}.html").loaded == ["plotly.min.js"]
-    assert set(Page(page).loaded) == {"augmentations.png", *drawn}
+    drawn = {f"{name}.png" for name in (*PICTURES, "augmentations")}
+    assert {path.name for path in page.parent.iterdir()} == {"index.html", "plotly.min.js", MARKER, *drawn}
+    assert all((page.parent / name).read_bytes()[:4] == PNG for name in drawn)
+    assert set(Page(page).loaded) == {"plotly.min.js", *drawn}
     text, spec = page.read_text(), tiny.spec
+    assert text.count('<div class="plot"') == 1 + 2 * len(spec.classes) + len(spec.classes) + 2
     assert "features" not in text
     facts = ("150 train, 50 validation", "187 samples at 125 Hz = 1.496 s", f"{dataset.CLOSED} {NOTICE}")
     for fact in (*facts, spec.name, *spec.classes, *spec.leads, spec.unit, spec.split_rule, spec.source):
@@ -51,7 +49,7 @@ def test_twelve_leads_and_a_class_without_a_row_are_drawn(tmp_path: Path) -> Non
     spec, y = make_spec(channels=12, samples=30, classes=("a", "b")), np.zeros(12, int)
     x = np.random.default_rng(0).normal(size=(12, 12, 30)).astype(np.float32)
     how = {"index": np.arange(12), "y_val": np.empty(0, int), "spec": spec, "seed": 1, "examples": 1}
-    page = dataset.explore(tmp_path, x=x, y=y, **how)
+    page = dataset.explore(tmp_path, tmp_path, x=x, y=y, **how)
     assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in PICTURES)
     assert "12 train, 0 validation" in page.read_text()
 
@@ -60,7 +58,7 @@ COUNTS = np.array([[80, 15, 5, 0], [8, 2, 0, 0]])
 NAMES = ("normal", "a class with quite a long name, longer than a line", "c", "none")
 
 
-def test_figure_and_page_of_the_classes_have_the_counts_and_shares_of_train_and_validation() -> None:
+def test_the_figure_of_the_classes_has_the_counts_and_shares_of_train_and_validation() -> None:
     pie, bars = dataset.classes_figure(COUNTS, NAMES, "a title").axes
     counts = ("88 (80.0%)", "17 (15.5%)", "5 (4.5%)", "0 (0.0%)")
     legend = [text.get_text().replace("\n", " ") for text in pie.get_legend().get_texts()]
@@ -68,16 +66,12 @@ def test_figure_and_page_of_the_classes_have_the_counts_and_shares_of_train_and_
     labels = ["80 (80.0%)", "15 (15.0%)", "5 (5.0%)", "0 (0.0%)", "8 (80.0%)", "2 (20.0%)", "0 (0.0%)", "0 (0.0%)"]
     assert [text.get_text() for text in bars.texts] == labels
     np.testing.assert_allclose([bar.get_width() for bar in bars.patches], [80, 15, 5, 0, 80, 20, 0, 0])
-    pie, train, val = dataset.classes_page(COUNTS, NAMES, "a title").data
-    assert list(pie["values"]) == [88, 17, 5, 0]
-    assert (train.name, list(train.x)) == ("train", [80, 15, 5, 0])
-    assert (val.name, list(val.x), list(val.text)) == ("validation", [80, 20, 0, 0], labels[4:])
 
 
 def test_markup_in_the_facts_is_text_and_features_are_named(tmp_path: Path) -> None:
     script = "<script>document.title='ran'</script>"
     spec = replace(make_spec(classes=(script,)), name=script, source=script, leads=(script,))
-    about, how = dataset._facts(spec, np.array([1, 1]), 187), {"title": script, "closed": "", "pictures": ()}
+    about, how = dataset._facts(spec, np.array([1, 1]), 187), {"title": script, "closed": "", "sections": ()}
     pages.save(tmp_path / "index.html", "dataset.html", about=about, **how)
     page = (tmp_path / "index.html").read_text()
     assert "<script>document" not in page
@@ -184,23 +178,10 @@ def test_a_mean_lies_in_the_middle_of_a_band_of_two_deviations_to_either_end(lea
             np.testing.assert_allclose(time_s, np.arange(50) / spec.rate_hz, rtol=1e-6)
 
 
-@pytest.mark.parametrize("samples", [1, 187, 1000, 1001, 9001])
-def test_thinning_keeps_every_peak_and_the_order(samples: int) -> None:
-    signal = np.random.default_rng(0).normal(size=samples)
-    signal[samples // 3], signal[samples // 2] = 50, -50
-    kept = dataset.thinned(signal)
-    assert len(kept) <= dataset.POINTS
-    assert (np.diff(kept) > 0).all()
-    assert 0 <= kept[0] <= kept[-1] < samples
-    assert (signal[kept].max(), signal[kept].min()) == (signal.max(), signal.min())
-
-
-def test_augmentations_are_drawn_over_the_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, drawn = np.sin(np.arange(50) / 5), []
-    figure: Callable = plots.panels_figure
-    monkeypatch.setattr(plots, "panels_figure", lambda grid, *how: drawn.extend(grid) or figure(grid, *how))
+def test_augmentations_are_drawn_over_the_original() -> None:
+    original = np.sin(np.arange(50) / 5)
     augmented = {"original": original, "baseline_wander": original + 0.1, "crop": original[:40]}
-    dataset.save_augmentations(augmented, tmp_path / "augmentations.png", rate_hz=125, unit="mV")
+    drawn = dataset.augmentation_panels(augmented, rate_hz=125, unit="mV")
     assert [panel.title for panel in drawn] == ["original", "baseline wander", "crop"]
     assert drawn[0].guide is None
     for panel, signal in zip(drawn[1:], list(augmented.values())[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Figures: confusion matrices, curves, histories and panels of lines, the same as PNG and as HTML without a network."""
+"""Figures as PNG: confusion matrices, curves, histories and panels of lines."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
-from helpers.pages import Page
 from toolbox.metrics.classification import METRICS
-from toolbox.plain import NOTICE
-from toolbox.reports import plots
+from toolbox.reports import figures, plots
 from toolbox.reports.plots import COLOURS, Panel
+from toolbox.reports.run import meanings
 from toolbox.runs.predictions import Predictions
 
 CLASSES = ("N", "S", "V")
@@ -75,10 +74,10 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
     rows = [{"epoch": epoch, "lr": 0.1, "train": values, "val": values} for epoch in range(1, epochs + 1)]
     rows[0]["val"] = values | {"macro_auroc": None}
     panels = plots.history_panels(rows)
-    assert [panel.title for panel in panels] == [name.replace("_", " ") for name in METRICS] + ["learning rate"]
+    assert [panel.title for panel in panels] == [*map(meanings.name_of, METRICS), "learning rate"]
     for panel in panels[:-1]:
         lengths = [(name, len(x), len(y)) for name, x, y in panel.lines]
-        assert lengths == [("train", epochs, epochs), ("val", epochs, epochs)]
+        assert lengths == [("train", epochs, epochs), ("validation", epochs, epochs)]
     assert np.isnan(panels[METRICS.index("macro_auroc")].lines[1][2][0])
 
 
@@ -105,15 +104,25 @@ def banded() -> Panel:
     return Panel("a panel", "time (s)", "mV", [("a line", x, x)], bands=[(x, x - 1, x + 2)], guide=(x, -x))
 
 
-def test_panels_are_written_as_png_and_as_html_that_reads_without_a_network(tmp_path: Path) -> None:
-    for _ in range(2):
-        plots.save_panels([banded()] * 3, tmp_path / "figure", columns=2, title="a title")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.html", "figure.png", "plotly.min.js"]
+def test_panels_are_written_as_png(tmp_path: Path) -> None:
+    plots.save_panels([banded()] * 3, tmp_path / "figure.png", columns=2, title="a title")
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
     assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
-    assert Page(tmp_path / "figure.html").loaded == ["plotly.min.js"]
-    text = (tmp_path / "figure.html").read_text()
-    assert "a line" in text
-    assert text.count(NOTICE) == 1
+
+
+def test_names_of_lines_stand_below_the_axes_and_epochs_are_whole() -> None:
+    epochs = [1, 2]
+    panel = Panel("loss", "epoch", "", [("train", epochs, [0.5, 0.4]), ("validation", epochs, [0.6, 0.5])])
+    (axes,) = plots.drawn(plots.panels_figure([panel], 1, "", CELL)).figure.axes
+    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    low, high = axes.get_xlim()
+    assert all(tick == int(tick) for tick in axes.get_xticks() if low <= tick <= high)
+
+
+def test_bins_without_rows_are_not_drawn() -> None:
+    x, y = plots.steps(np.arange(7), np.array([0, 0, 3, 1, 0, 0]))
+    assert np.nanmax(y) == 3
+    assert (np.nanmin(x[~np.isnan(y)]), np.nanmax(x[~np.isnan(y)])) == (2, 4)
 
 
 def test_a_band_is_filled_in_the_colour_of_its_line_between_low_and_high() -> None:
@@ -122,13 +131,13 @@ def test_a_band_is_filled_in_the_colour_of_its_line_between_low_and_high() -> No
     (band,) = [artist for artist in axes.collections if isinstance(artist, PolyCollection)]
     edge = band.get_paths()[0].vertices
     assert (edge[:, 1].min(), edge[:, 1].max()) == (-1, 5)
-    filled, line, guide = plots.panels_page([panel], 1, "", CELL).data
-    assert filled.fill == "toself"
-    assert filled.fillcolor == line.line.color == COLOURS[0]
+    filled, line, guide = figures.of_panel(panel).drawn["data"]
+    assert filled["fill"] == "toself"
+    assert filled["fillcolor"] == line["line"]["color"] == COLOURS[0]
     x, low, high = panel.bands[0]
-    np.testing.assert_array_equal(filled.x, np.concatenate([x, x[::-1]]))
-    np.testing.assert_array_equal(filled.y, np.concatenate([low, high[::-1]]))
-    np.testing.assert_array_equal(guide.y, panel.guide[1])
+    assert filled["x"] == [*x, *x[::-1]]
+    assert filled["y"] == [*low, *high[::-1]]
+    assert guide["y"] == panel.guide[1].tolist()
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -136,12 +145,12 @@ def test_named_heights_take_the_place_of_numbers(named: bool) -> None:
     ticks = ([0, -2], ["I", "II"]) if named else None
     panel = Panel("", "", "", [("I", [0, 1], [0, 1]), ("II", [0, 1], [-2, -1])], ticks=ticks, legend=not named)
     (axes,) = plots.panels_figure([panel], 1, "", CELL).axes
-    page = plots.panels_page([panel], 1, "", CELL)
+    page = figures.of_panel(panel).drawn
     assert ([label.get_text() for label in axes.get_yticklabels()] == ["I", "II"]) is named
-    assert (page.layout.yaxis.ticktext == ("I", "II")) is named
+    assert (page["layout"]["yaxis"].get("ticktext") == ["I", "II"]) is named
     assert (axes.get_legend() is None) is named
-    assert [trace.showlegend for trace in page.data] == [not named] * 2
-    assert {trace.hoverinfo for trace in page.data} == ({"x+name"} if named else {None})
+    assert [trace["showlegend"] for trace in page["data"]] == [not named] * 2
+    assert {trace.get("hoverinfo") for trace in page["data"]} == ({"x+name"} if named else {None})
 
 
 def test_a_panel_without_lines_has_a_title_and_no_numbers_and_an_empty_place_has_no_axes() -> None:
@@ -151,26 +160,20 @@ def test_a_panel_without_lines_has_a_title_and_no_numbers_and_an_empty_place_has
     assert len(plots.panels_figure([banded()] * 4, 3, "", CELL).axes) == 4
 
 
-def test_titles_have_room_for_their_lines_and_a_wide_page_scrolls() -> None:
-    def gap(title: str) -> float:
-        page = plots.panels_page([Panel(title, "", "", banded().lines)] * 4, 2, "", CELL)
-        above, below = sorted({page.layout[axis].domain for axis in ("yaxis", "yaxis3")}, reverse=True)
-        return (above[0] - below[1]) * (page.layout.height - page.layout.margin.t - 80)
-
-    assert gap("a\nb\nc") - gap("a") == pytest.approx(30, abs=3)
-    for lines in (1, 3, 12):
-        page = plots.panels_page([banded()], 1, "\n".join(["split"] * lines), CELL)
-        title, above = page.layout.title, 2 * plots.TITLE_LINE  # of the panel's own title
-        assert (title.y, title.yanchor) == (1, "top")
-        assert title.pad.t + lines * plots.TITLE_LINE <= page.layout.margin.t - above
-    narrow, wide = (plots.panels_page([banded()] * 12, columns, "", CELL).layout.width for columns in (3, 12))
-    assert narrow is None
-    assert wide > plots.WIDE
-
-
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
     name = r"$\frac$"
     figure = plots.panels_figure([Panel(name, name, name, [(name, [0, 1], [0, 1])])], 1, name, CELL)
     plots.save_png(figure, tmp_path / "figure.png")
     assert [text.get_text() for text in figure.findobj(Text)].count(name) == 5
     assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
+
+
+@pytest.mark.parametrize("samples", [1, 187, 1000, 1001, 9001])
+def test_thinning_keeps_every_peak_and_the_order(samples: int) -> None:
+    signal = np.random.default_rng(0).normal(size=samples)
+    signal[samples // 3], signal[samples // 2] = 50, -50
+    kept = plots.extremes(signal, 1000)
+    assert len(kept) <= 1000
+    assert (np.diff(kept) > 0).all()
+    assert 0 <= kept[0] <= kept[-1] < samples
+    assert (signal[kept].max(), signal[kept].min()) == (signal.max(), signal.min())

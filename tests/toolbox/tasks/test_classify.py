@@ -138,7 +138,7 @@ def test_a_test_set_of_one_class_has_no_auroc(tmp_path: Path, caplog: pytest.Log
     text = (tmp_path / "report.txt").read_text()
     assert text in caplog.text
     assert re.search("macro_auroc +- +n/a: undefined +-\n", text)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".npz", ".csv", ".json", ".txt", ".png", ".html", ".js"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npz", ".csv", ".json", ".txt", ".png"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,150 @@
+"""--report: the page of a run, made again from the files of its folder, without data; `write` makes it after a test."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import args
+from commands.trained import FORM, MEND, spec_of
+from loaders.families.rows import normal_class
+from toolbox import plain, schema
+from toolbox.errors import CheckpointError, UsageError, program
+from toolbox.flags import Flags, flag_name
+from toolbox.reports import pages
+from toolbox.reports.run import report
+from toolbox.reports.run.report import METRICS, PAGE, Provenance
+from toolbox.runs.folder import CONFIG, RESULTS, RunFolder, versions
+
+VARIABLE = "$ROOT"
+
+
+def rebuild(flags: Flags) -> None:
+    """Write the page of the named run, and of its tests with other checkpoints or data; prints the page's path."""
+    if len(flags.report) > 1:
+        hint = "--compare with these runs"
+        raise UsageError("--report takes one run", where=", ".join(flags.report), hint=hint)
+    (name,) = flags.report
+    run = RunFolder.named(name, flags.root_dir)
+    page = Path(flags.out) if flags.out else run / PAGE
+    if page.is_dir():
+        raise UsageError(f"--out is the folder {page}", hint=f"--out {page / PAGE}, the name of a page")
+    if not page.parent.is_dir():
+        raise UsageError(f"the folder of --out {page} does not exist", where=str(page.parent), hint="make it first")
+    try:
+        write(run, run / "pred", page, root=flags.root_dir, alone=flags.self_contained)
+        for folder in _others(run) if not flags.out else ():
+            write(run, folder, folder / PAGE, root=flags.root_dir, alone=flags.self_contained)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        what = f"the files of the run do not fit together: {type(error).__name__} {error}"
+        raise CheckpointError(what, where=str(run.path), hint="--test again writes them again") from error
+    sys.stdout.write(f"{plain.escaped(page)}\n")
+
+
+def write(
+    run: RunFolder,
+    folder: Path,
+    page: Path,
+    *,
+    root: Path,
+    alone: bool = False,
+    results: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the page of a run and of its test in `folder`; with `alone`, the page holds plotly's library.
+
+    A page outside of the root holds it too. `results` stand in for a results.json that is not written yet. Raises
+    CheckpointError for unusable files of the run, ResourceError.
+    """
+    config = run.read_json(CONFIG)
+    if what := schema.misfit(config, FORM):
+        raise CheckpointError(f"config.json: {what}", where=str(run / CONFIG), hint=MEND)
+    spec = spec_of(config, str(run / CONFIG))
+    material = report.read(run, folder, spec, normal=_normal(config, spec.classes), results=results)
+    library = pages.INLINE if alone else pages.shared(page, root)
+    provenance = Provenance(_commands(run, config, material.facts), _settings(config))
+    return report.save(page, material, provenance=provenance, library=library, folder=folder)
+
+
+def _others(run: RunFolder) -> list[Path]:
+    """The folders of tests with other checkpoints, flags or data."""
+    folders = sorted(path for path in (run / "pred").glob("*") if path.is_dir())
+    return [path for path in folders if (path / METRICS).is_file() and (path / RESULTS).is_file()]
+
+
+def _normal(config: Mapping[str, Any], classes: tuple[str, ...]) -> int | None:
+    """The normal class of a detector."""
+    if config["flags"].get("task") != "detect":
+        return None
+    try:
+        return classes.index(normal_class(classes, config["flags"].get("normal_class")))
+    except UsageError:
+        return None
+
+
+def _commands(run: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Commands to train the run again, to test it again and to make its page, for a shell.
+
+    A run folder names no place, so that a root other than the default is the variable ROOT of the shell.
+    """
+    flags, data = config["flags"], config["data"]
+    root = args.FLAGS.defaults["root_dir"] if facts.get("default_root", True) else VARIABLE
+    where = [] if facts.get("default_root", True) else ["--root-dir", root]
+    stored = flags | {"dataset": data.get("name")}
+    given = {*config.get("given", ()), "dataset", *args.FLAGS.names("network")}
+    typed = [word for flag in args.FLAGS if flag.name in given for word in _typed(flag.name, stored, root)]
+    named = [word for name in ("dataset", *args.FLAGS.names("network")) for word in _typed(name, stored, root)]
+    which = [] if (tested := facts.get("checkpoint", "best").partition("-")[0]) == "best" else ["--resume", tested]
+    on = ["--test-on", _below(root, facts["test_on"])] if facts.get("test_on") else []
+    lines = [] if "imported" in config else [("Train again, as a new version:", [*where, *typed])]
+    lines.append(("Test these weights again:", [*where, *named, *_version(run, config), "--test", *which, *on]))
+    lines.append(("Make this page again, without the data:", [*where, "--report", run.path.name]))
+    note = "" if not where else f" ({VARIABLE} is the folder of data and runs)"
+    return [(what.replace(":", f"{note}:"), f"{program()} {_quoted(words)}") for what, words in lines]
+
+
+def _quoted(words: list[str]) -> str:
+    """Words for a shell, in which the variable ROOT stays one."""
+    return " ".join(
+        f'"{word}"' if word.startswith(VARIABLE) and '"' not in word else shlex.quote(word) for word in words
+    )
+
+
+def _below(root: str, what: str) -> str:
+    """A path relative to the root, which begins with ./, as one of the working folder; a name stays."""
+    if not what.startswith(os.curdir):
+        return what
+    return f"{root}/{os.path.normpath(what)}" if root == VARIABLE else os.path.normpath(f"{root}/{what}")
+
+
+def _version(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
+    """The flag that selects this run among the versions of its network, if it lies among them."""
+    dataset, model = str(config["data"].get("name")), str(config["flags"].get("model_name"))
+    root = next(iter(run.path.resolve().parents[2:]), run.path)
+    names = {f"{dataset}_{model}_{number}": number for number in versions(root, dataset, model)}
+    return ["--version", str(names[run.path.name])] if run.path.name in names else []
+
+
+def _typed(name: str, flags: Mapping[str, Any], root: str) -> list[str]:
+    """A stored flag as on the command line; a path, stored relative to the root, below `root`."""
+    value = flags.get(name)
+    if value is None or value == "":
+        return []
+    if isinstance(value, bool):
+        default = args.FLAGS.defaults[name]
+        return [] if value is default else [flag_name(name) if value else f"--no-{name.replace('_', '-')}"]
+    if args.FLAGS.by_name[name].is_path(value):
+        value = _below(root, f"./{value}")
+    values = value if isinstance(value, list) else [value]
+    return [flag_name(name), *map(str, values)]
+
+
+def _settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Every flag of the run with a value, in the order of the help, and whether it was typed."""
+    stored, given = config["flags"], config.get("given", ())
+    return [
+        (flag.typed, "on" if stored[flag.name] is True else str(stored[flag.name]), "typed" * (flag.name in given))
+        for flag in args.FLAGS
+        if flag.name in stored and stored[flag.name] not in (None, False, "")
+    ]

@@ -1,0 +1,123 @@
+"""What classes and figures mean, in words, for a reader who does not work on ECG every day.
+
+of_classes(("N", "S", "V"))          # name -> meaning, {} where the classes are of no known vocabulary
+FIGURES["macro_f1"]                  # its name and its definition
+"""
+
+from collections.abc import Sequence
+
+AAMI = {
+    "N": "normal beats, and beats conducted with a bundle branch block or as an escape",
+    "S": "supraventricular ectopic beats (SVEB): early beats from above the ventricles",
+    "V": "ventricular ectopic beats (VEB): premature beats from a ventricle, and ventricular escape",
+    "F": "fusion of a ventricular and a normal beat",
+    "Q": "paced, or unclassifiable",
+}
+STRIPS = {
+    "N": "normal sinus rhythm",
+    "A": "atrial fibrillation",
+    "O": "another rhythm",
+    "~": "too noisy to be classified",
+}
+RHYTHMS = {
+    "SB": "sinus bradycardia",
+    "SR": "sinus rhythm, in a map of four groups also sinus irregularity",
+    "AFIB": "atrial fibrillation, in a map of four groups also atrial flutter",
+    "GSVT": "supraventricular tachycardias, of the sinus node, the atria or the AV node",
+    "ST": "sinus tachycardia",
+    "AF": "atrial flutter",
+    "SA": "sinus irregularity",
+    "SVT": "supraventricular tachycardia",
+    "AT": "atrial tachycardia",
+    "AVNRT": "tachycardia re-entering in the AV node",
+    "AVRT": "tachycardia re-entering through an accessory pathway",
+    "SAAWR": "pacemaker wandering from sinus node to atrium",
+}
+BEATS_OF_ONE = {
+    "Normal": "normal beats",
+    "R-on-T PVC": "premature ventricular beats on the T wave before",
+    "PVC": "premature ventricular beats",
+    "SP": "supraventricular premature or ectopic beats",
+    "UB": "unclassified beats",
+}
+SYMBOLS = {
+    "N": "normal beat", "L": "left bundle branch block", "R": "right bundle branch block",
+    "B": "bundle branch block", "A": "atrial premature beat", "a": "aberrated atrial premature beat",
+    "J": "junctional premature beat", "S": "supraventricular premature beat", "V": "premature ventricular beat",
+    "r": "R-on-T premature ventricular beat", "F": "fusion of ventricular and normal beat",
+    "e": "atrial escape beat", "j": "junctional escape beat", "n": "supraventricular escape beat",
+    "E": "ventricular escape beat", "/": "paced beat", "f": "fusion of paced and normal beat",
+    "Q": "unclassifiable beat", "?": "beat not classified in learning",
+}  # fmt: skip
+WORDS = {"normal": "no abnormality is labelled", "abnormal": "any abnormality is labelled"}
+# With the source of each vocabulary; the first one that has all classes counts.
+VOCABULARIES = {
+    "AAMI classes, as in ANSI/AAMI EC57": AAMI,
+    "rhythms of the PhysioNet/CinC Challenge 2017": STRIPS,
+    "rhythms of the Chapman-Shaoxing database": RHYTHMS,
+    "beats of ECG5000, UCR archive": BEATS_OF_ONE,
+    "annotation symbols of PhysioNet": SYMBOLS,
+    "two classes": WORDS,
+}
+ENOUGH = 3  # classes that make a vocabulary certain, or all that it has
+
+FIGURES = {
+    "loss": ("loss", "mean loss of a row, without class weights; lower is better"),
+    "accuracy": ("accuracy", "share of the rows with the right class; a frequent class dominates it"),
+    "balanced_accuracy": ("balanced accuracy", "mean over the classes of the sensitivity; every class counts the same"),
+    "macro_f1": ("macro F1", "mean over the classes of F1; every class counts the same, however rare"),
+    "macro_auroc": (
+        "macro AUROC",
+        "mean over the classes of the area under the ROC curve: the probability that a row of the class gets a higher"
+        " score than a row of another one; 0.5 is chance",
+    ),
+    "macro_average_precision": (
+        "macro average precision",
+        "mean over the classes of the area under the precision-recall curve; chance is the share of the class",
+    ),
+    "mean_iou": ("mean IoU", "mean over the classes of rows in both true and predicted class, over rows in either"),
+    "frequency_weighted_iou": ("frequency-weighted IoU", "the same, weighted by the rows of each class"),
+    "challenge_f1": ("challenge F1", "mean F1 of the classes that the publisher of the data scores"),
+    "auroc": ("AUROC", "probability that an anomaly has a larger error than a normal row; 0.5 is chance"),
+    "average_precision": (
+        "average precision",
+        "area under the precision-recall curve of anomalies; chance is their share",
+    ),
+    "normals_kept": ("normals kept", "share of the normal rows at or below the threshold"),
+    "anomalies_caught": ("anomalies caught", "share of the anomalies above the threshold"),
+    "f1": ("F1 of anomalies", "harmonic mean of the share of anomalies caught and the share of alarms that are true"),
+    "kappa": ("Cohen's kappa", "agreement beyond the agreement by chance; 1 is perfect, 0 is chance"),
+    "jk": ("j-kappa", "half of kappa, and an eighth of Se and +P of SVEB and of VEB (Mar et al., 2011)"),
+    "ece": ("ECE", "expected calibration error: mean distance between confidence and the share that is right"),
+    "brier": ("Brier score", "mean squared distance of the probabilities from the truth, over all classes; 0 to 2"),
+    "nll": ("negative log likelihood", "mean of minus the logarithm of the probability of the true class"),
+}
+PARTS = (
+    ("Se", "sensitivity, recall: share of the rows of a class that are predicted as this class"),
+    ("+P", "positive predictivity, precision: share of the rows predicted as a class that are of this class"),
+    ("F1", "harmonic mean of Se and +P; high only if both are"),
+)
+FALSE_RATE = ("FPR", "false positive rate: share of the rows of other classes that are predicted as this class")
+GROSS = (
+    ("gross", "the beats of all records pooled; a record with many beats weighs more"),
+    ("average", "mean over the records in which the figure is defined; every record weighs the same"),
+)
+INTERVAL = "95 % interval"
+
+
+def of_classes(classes: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The source and the meaning of each class; ("", {}) where they are of no known vocabulary."""
+    for source, words in VOCABULARIES.items():
+        if all(name in words for name in classes) and len(classes) >= min(ENOUGH, len(words)):
+            return source, {name: words[name] for name in classes}
+    return "", {}
+
+
+def name_of(figure: str) -> str:
+    """The name of a figure in words."""
+    return FIGURES.get(figure, (figure.replace("_", " "), ""))[0]
+
+
+def definitions(figures: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and definition of each known figure."""
+    return [FIGURES[figure] for figure in figures if figure in FIGURES]
