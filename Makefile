@@ -9,7 +9,7 @@ FAST := loaders/families/test_beats loaders/families/test_labels \
 	test_habits test_house toolbox/ecg/test_matching toolbox/metrics/test_intervals \
 	toolbox/metrics/test_calibration toolbox/runs/test_checkpoints \
 	toolbox/runs/test_predictions toolbox/tasks/test_classify toolbox/tasks/test_detect \
-	toolbox/test_errors toolbox/test_files toolbox/test_outputs toolbox/training/test_losses \
+	toolbox/test_errors toolbox/test_files toolbox/runs/test_outputs toolbox/training/test_losses \
 	toolbox/training/test_optimizers
 # Python compiles the modules that it imports; to compile all of them is half of the time.
 INSTALL := .venv/bin/python -m pip install --no-compile

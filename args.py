@@ -78,7 +78,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              type=bool, tags="of-one-run"),
         Flag("--import", DATA, "file of your own datasets, networks, losses, metrics or augmentations, once for each "
              "file (default those of the run, for a new run those in ECG_COMMANDER_IMPORT)", metavar="FILE",
-             repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare",
+             repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare runs report",
              elsewhere="plugin plugins module user-dir extension"),
         Flag("--config", COMMAND, "file with flags, .yaml or .json, or the config.json of a run; typed flags override "
              "it", metavar="FILE", tags="of-one-run", elsewhere="cfg conf config-file yaml"),
@@ -107,18 +107,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--fold", DATA, "test fold of a split with folds, from 1 (default 1)", type=int, metavar="N", check=COUNT,
              family="beats", tags="divides"),
     )),
-    Group("tables, and checks of the data", (
-        Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
-             metavar="C", family="table", tags="other-file", elsewhere="label labels label-col target target-column"),
-        Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
-             "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
-             elsewhere="group groups group-column patient-column subject-column"),
-        Flag("--id-columns", DATA, "names or numbers of a table's columns that are no samples: not read to train, "
-             "copied by --predict", metavar="C,C", family="table", tags="other-file",
-             elsewhere="id id-column index-column"),
-        Flag("--rate-hz", DATA, "sampling rate of a table's rows, or of recordings that state none", type=float,
-             metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
-             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+    Group("checks of the data", (
         Flag("--bad-rows", DATA, "unusable rows or records: error (default), or drop (default of chapman)",
              metavar="HOW", choices="bad rows", family="any", on_resume="free", unused_by="export cite"),
         Flag("--strict-split", DATA, "refuse data in which a test row is also in train or validation (default: count "

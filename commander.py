@@ -83,17 +83,17 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
 
         report.rebuild(flags)
     elif flags.predict:
-        from commands import predict
+        from commands.predict import recordings
 
-        predict.predict(given)
+        recordings.predict(given)
     elif flags.export or flags.cite:
         from commands import export
 
         (export.export if flags.export else export.cite)(given)
     elif flags.explain:
-        from commands import explain
+        from commands.explain import rows
 
-        explain.explain(given, stop)
+        rows.explain(given, stop)
     elif flags.test:
         from commands import evaluate, runs
         from commands.trained import TrainedRun

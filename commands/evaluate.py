@@ -21,12 +21,13 @@ from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
-from toolbox.outputs import safe_name
-from toolbox.reports import ending, pages, plots, tables
+from toolbox.reports import pages, plots, tables
+from toolbox.reports.run import ending
 from toolbox.reports.run.report import PAGE, Facts
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
+from toolbox.runs.outputs import safe_name
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
 from toolbox.training.recorders import BY_DEFAULT, LOSSES, Recorders, StepLosses

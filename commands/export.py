@@ -31,10 +31,11 @@ from toolbox.contract import CARD, CONTRACT
 from toolbox.errors import CheckpointError, UsageError, program
 from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
-from toolbox.outputs import Claim
-from toolbox.reports import citations, ending, model_card
+from toolbox.reports import citations, model_card
+from toolbox.reports.run import ending
 from toolbox.runs import checkpoints, exchange
 from toolbox.runs.folder import RESULTS, versions
+from toolbox.runs.outputs import Claim
 from toolbox.runs.predictions import Predictions
 from toolbox.training import transfer
 from trainer import PREDICT_ROWS

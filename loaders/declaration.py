@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox.flags import DATA, Flag, Group, between
+from toolbox.flags import DATA, POSITIVE, Flag, Group, between
 
 if TYPE_CHECKING:
     from loaders.splits import Holdout
@@ -147,9 +147,22 @@ class ChartOptions:
     style: str | None = None
 
 
-# The flags of options that only recordings and strips have.
+# The flags of the options that families have for themselves.
 # fmt: off
 OPTION_FLAGS = (
+    Group("tables of your own", (
+        Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
+             metavar="C", family="table", tags="other-file", elsewhere="label labels label-col target target-column"),
+        Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
+             "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
+             elsewhere="group groups group-column patient-column subject-column"),
+        Flag("--id-columns", DATA, "names or numbers of a table's columns that are no samples: not read to train, "
+             "copied by --predict", metavar="C,C", family="table", tags="other-file",
+             elsewhere="id id-column index-column"),
+        Flag("--rate-hz", DATA, "sampling rate of a table's rows, or of recordings that state none", type=float,
+             metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
+             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+    ), rare=True),
     Group("recordings (mitdb, synth_patients, chapman, synth_rhythms)", (
         Flag("--leads", DATA, "leads, one channel each, | between alternatives: MLII,V1|V5 (default MLII, of "
              "twelve-lead records all); with --predict leads of the recording, -NAME for an inverted one",

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from loaders.base import Data, DataSpec, Rows
 from loaders.charts.rows import SIZE, cut, laid_out, window
 from toolbox import files, terminal
-from toolbox.outputs import Claim, distinct, safe_name
 from toolbox.paper import layouts
 from toolbox.paper.drawing import (
     GRID_MM,
@@ -39,6 +38,7 @@ from toolbox.paper.drawing import (
 )
 from toolbox.paper.layouts import MM_PER_MV, Sheet
 from toolbox.plain import NOTICE
+from toolbox.runs.outputs import Claim, distinct, safe_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

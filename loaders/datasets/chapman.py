@@ -28,7 +28,7 @@ from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log, topmost
 from toolbox import files
 from toolbox.errors import DataError
-from toolbox.outputs import begins, check_head
+from toolbox.runs.outputs import begins, check_head
 
 NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
 HINT = "Diagnostics.xlsx as it is on figshare (collection 4560497)"

@@ -18,9 +18,9 @@ from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv.columns import NUMBERED, find, of_records
 from loaders.formats.labels import NO_LABEL
-from toolbox import outputs
 from toolbox.errors import DataError
 from toolbox.flags import words
+from toolbox.runs import outputs
 
 PART_SAMPLES = 2**22  # of a part at most, if it has more than one batch
 LABEL, INDEX = "label", "index"

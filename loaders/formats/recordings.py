@@ -14,8 +14,8 @@ from loaders.formats.csv.leads import open_table
 from loaders.formats.edf import BDF, EDF, open_edf
 from loaders.formats.recording import Recording
 from loaders.formats.wfdb import header_of, open_wfdb
-from toolbox import outputs
 from toolbox.errors import DataError
+from toolbox.runs import outputs
 
 BEGIN = 4096  # bytes
 ALONE_MAT = "a MATLAB file without its WFDB header (.hea)"

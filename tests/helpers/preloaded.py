@@ -34,8 +34,8 @@ from toolbox.metrics import intervals
 
 ROOT = Path(__file__).parents[2]
 IMPORTED = (
-    "torch._dynamo", "commands.fit", "commands.evaluate", "commands.predict", "commands.explain", "commands.data",
-    "toolbox.reports.plots", "toolbox.tasks.classify", "toolbox.tasks.detect", "loaders.families.rows",
+    "torch._dynamo", "commands.fit", "commands.evaluate", "commands.predict.recordings", "commands.explain.rows",
+    "commands.data", "toolbox.reports.plots", "toolbox.tasks.classify", "toolbox.tasks.detect", "loaders.families.rows",
     "loaders.synthetic.beats", "models.signals.cnn1d", "studies.stages", "studies.runner", "pandas",
 )  # fmt: skip
 READ_BY_IMPORTS = (

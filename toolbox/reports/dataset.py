@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import figures, pages, plots
 from toolbox.reports.plots import COLOURS, DataFacts, Panel
+from toolbox.runs.outputs import Claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

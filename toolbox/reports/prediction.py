@@ -23,10 +23,10 @@ from toolbox.ecg import beat_list, matching
 from toolbox.ecg.beat_list import Beats
 from toolbox.ecg.gaps import Reader, bridged
 from toolbox.metrics import ec57
-from toolbox.outputs import Claim
 from toolbox.plain import NOTICE, escaped
 from toolbox.reports import pages, tables
 from toolbox.reports.tables import aligned, clock, number, shown
+from toolbox.runs.outputs import Claim
 
 LARGEST = 2**26  # bytes of a file of an earlier version
 RULE = "<p>the run's own division: "

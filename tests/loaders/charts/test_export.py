@@ -15,10 +15,10 @@ from loaders.base import Data, Split
 from loaders.charts import export as pdf
 from loaders.charts.export import export
 from toolbox.errors import ResourceError, UsageError
-from toolbox.outputs import MARKER
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
 from toolbox.paper.layouts import TWELVE, Sheet
+from toolbox.runs.outputs import MARKER
 
 MM = 72 / 25.4  # points
 

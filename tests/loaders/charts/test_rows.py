@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import args
-from commands import build, choices, predict
+from commands import build, choices
+from commands.predict import recordings as predict
 from commands.trained import TrainedRun
 from helpers.charts import RATE_HZ, make_data, make_split, strips
 from helpers.data import make_spec

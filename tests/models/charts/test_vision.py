@@ -149,7 +149,7 @@ def test_dropout_hides_features_from_the_head_in_training_alone_and_adds_no_tens
 
 
 def test_without_torchvision_only_a_network_for_charts_fails_and_the_error_says_what_to_install(tmp_path: Path) -> None:
-    modules = "commander, trainer, commands.choices, commands.build, commands.evaluate, commands.predict, commands.data"
+    modules = "commander, trainer, commands.build, commands.evaluate, commands.predict.recordings, commands.data"
     flags = ["--dataset", "synth_rhythms", "--view", "chart", "--short-run", "--chart-size", "64"]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['torchvision'] = None; import {modules}; "
     code += "helped = commander.main(['--help']) or commander.main(['--list', 'models']); "

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import args
-from commands import attribution, build
-from commands.explain import _draw, _examples
+from commands import build
+from commands.explain import attribution
+from commands.explain.rows import _draw, _examples
 from helpers.charts import RATE_HZ, make_data
 from helpers.data import make_spec
 from helpers.explained import Bump, Linear, beats

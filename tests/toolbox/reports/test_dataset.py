@@ -10,9 +10,9 @@ from helpers.data import make_spec
 from helpers.pages import Page
 from loaders.base import Data, DataSpec
 from toolbox.errors import ResourceError, UsageError
-from toolbox.outputs import MARKER
 from toolbox.plain import NOTICE
 from toolbox.reports import dataset, pages
+from toolbox.runs.outputs import MARKER
 
 PNG = b"\x89PNG"
 PICTURES = ("classes", "examples", "mean")

@@ -18,16 +18,17 @@ import torch
 
 import args
 import commander as program
-from commands import attribution, explain
+from commands.explain import attribution
+from commands.explain import rows as explain
 from commands.trained import TrainedRun
 from helpers.commands import assert_error, carried_out, contents, finish, launch
 from helpers.pages import Page
 from loaders.base import Data
 from toolbox.errors import UsageError
 from toolbox.explain import methods
-from toolbox.outputs import MARKER
 from toolbox.plain import NOTICE
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.outputs import MARKER
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 

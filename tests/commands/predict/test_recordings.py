@@ -19,7 +19,7 @@ import pytest
 import wfdb
 
 import args
-from commands import predict as prediction
+from commands.predict import recordings as prediction
 from commands.trained import fixed_by_validation
 from helpers.commands import assert_error, carried_out, contents
 from helpers.data import MITDB_ZIP, ROOT
@@ -597,7 +597,7 @@ def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path, monkeypatc
 MEASURED = """
 import re, sys
 import commander, scipy.signal, scipy.ndimage, wfdb, pandas
-from commands import predict as prediction
+from commands.predict import recordings as prediction
 from commands.trained import fixed_by_validation
 for path in sys.argv[1:3]:
     print(commander.main(["--predict", path, *sys.argv[3:]]),

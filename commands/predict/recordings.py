@@ -25,14 +25,16 @@ from loaders.base import DataSpec
 from loaders.families import labels, row_forms
 from loaders.formats import lead_names, recordings, wfdb
 from loaders.formats.recording import Lead, Recording, leads_of, name_of, turn
-from toolbox import devices, files, outputs, plain, terminal
+from toolbox import devices, files, plain, terminal
 from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError, UsageError
 from toolbox.flags import Flags, seconds
-from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import ending, prediction
+from toolbox.reports import prediction
+from toolbox.reports.run import ending
+from toolbox.runs import outputs
+from toolbox.runs.outputs import Claim
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is searched in these datasets, in this order.
@@ -117,12 +119,12 @@ def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
 
 def predict(given: Mapping[str, Any]) -> None:
     """Carry out --predict. Raises DataError at the end if some of several recordings are unusable."""
-    from commands import predict_rows
+    from commands.predict import rows
 
     flags = choices.settle(args.resolve(given))
     lead_names.check_asked(flags.unit)
-    if of_rows := predict_rows.opened(given, flags):
-        predict_rows.predict(of_rows, flags)
+    if of_rows := rows.opened(given, flags):
+        rows.predict(of_rows, flags)
         return
     paths, failed = _find(flags.predict)
     run = None

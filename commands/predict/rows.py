@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import args
 from commands import build, export
-from commands.predict import AMONG as OF_RECORDINGS
+from commands.predict.recordings import AMONG as OF_RECORDINGS
 from commands.trained import TrainedNetwork, TrainedRun
 from loaders import DATASETS, new_rows
 from loaders.datasets import table
@@ -30,13 +30,14 @@ from loaders.datasets.table_places import Wanted
 from loaders.declaration import Dataset, TableOptions
 from loaders.families import row_forms
 from loaders.files.cache import fingerprint
-from toolbox import devices, files, outputs, terminal
+from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, flag_name
-from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, tables
+from toolbox.runs import outputs
 from toolbox.runs.folder import RunFolder
+from toolbox.runs.outputs import Claim
 from toolbox.tasks import Classify
 from toolbox.training.losses import RECONSTRUCTION
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from commands import attribution
-from commands.attribution import Array, Checked, Seen, Subject
+from commands.explain import attribution
+from commands.explain.attribution import Array, Checked, Seen, Subject
 from commands.trained import TrainedRun
 from toolbox import devices, files, plain, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
 from toolbox.flags import words
-from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import ending, explanation, plots, tables
+from toolbox.reports import explanation, plots, tables
 from toolbox.reports.explanation import Example
+from toolbox.reports.run import ending
+from toolbox.runs.outputs import Claim
 from toolbox.terminal import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolbox.metrics.classification import METRICS
-from toolbox.reports import ending
+from toolbox.reports.run import ending
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from loaders.formats import wfdb
-from toolbox import outputs
 from toolbox.errors import ResourceError, UsageError
-from toolbox.outputs import MARKER, Claim, distinct, placed, safe_name
+from toolbox.runs import outputs
+from toolbox.runs.outputs import MARKER, Claim, distinct, placed, safe_name
 
 OF = {"output": "test", "source": "1"}
 OTHER = {"output": "test", "source": "2"}
