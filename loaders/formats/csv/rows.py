@@ -157,7 +157,7 @@ def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequ
 BAD_ROWS: dict[str, Callable[..., Arrays]] = {"error": read_rows, "drop": read_good_rows}
 
 
-class Part(NamedTuple):
+class RowsPart(NamedTuple):
     """Some rows of a file: their arrays, with the number of each in the file as `index` (n,), and its faulty rows."""
 
     arrays: Arrays
@@ -167,7 +167,7 @@ class Part(NamedTuple):
 
 def read_parts(
     file: IO[bytes], layout: RowLayout, *, where: str, rows: int, skip: Sequence[int] = (), drop: bool = False
-) -> Iterator[Part]:
+) -> Iterator[RowsPart]:
     """As `read_rows`, at most `rows` rows at a time; with `drop` as `read_good_rows`. No part without rows."""
     first, lines = 0, _lines(_stream(file, where), skip, layout.delimiter, errors="surrogateescape")
     while part := list(islice(lines, rows)):
@@ -184,7 +184,7 @@ def read_parts(
             arrays = _read_lines([part[row - first] for row in index], layout, where) if len(index) else {}
         first += len(part)
         dropped = [f"{_place(line, column, layout.names)}: {what}" for line, what, column in wrong.values()]
-        yield Part(arrays | {"index": index}, dropped, first)
+        yield RowsPart(arrays | {"index": index}, dropped, first)
 
 
 def _read_lines(part: Sequence[tuple[int, str]], layout: RowLayout, where: str) -> Arrays:
