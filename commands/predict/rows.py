@@ -6,10 +6,8 @@
 which predicts the rows x (n, C, T) of any file.
 """
 
-import json
 import logging
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +28,12 @@ from loaders.datasets.table_places import Wanted
 from loaders.declaration import Dataset, TableOptions
 from loaders.families import row_forms
 from loaders.files.cache import fingerprint
-from toolbox import devices, files, terminal
+from toolbox import devices, files, plain, terminal
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, flag_name
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, tables
+from toolbox.reports.run import ending
 from toolbox.runs import outputs
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.outputs import Claim
@@ -161,7 +160,8 @@ def predict(model: RowModel, flags: Flags) -> None:
                 log.error("not predicted: %s: %s", path.name, error)
                 failed += 1
     values = {"folder": str(folder), "files": done, "failed": failed, "split_rule": network.spec.split_rule}
-    sys.stdout.write(f"{_table(done)}\n{json.dumps(files.finite(values | {'notice': NOTICE}))}\n")
+    to_open = plain.lines(ending.paths({found["file"]: found["predictions"] for found in done}))
+    terminal.answer(values | {"notice": NOTICE}, always=_table(done), at_terminal=to_open, as_json=flags.json)
     if failed:
         what = f"{failed} of {len(paths)} files could not be predicted; each has a line above"
         raise DataError(what, where=str(folder), hint="mend them and predict only them, the others are done")
@@ -285,4 +285,4 @@ def _table(done: Sequence[Mapping[str, Any]]) -> str:
     decides = next(name for name in ("predicted", "anomaly") if name in done[0])
     head = ["file", "rows", *({"True": "anomalies", "False": "normal"}.get(name, name) for name in done[0][decides])]
     cells = [[of["file"], f"{of['rows']:,}", *(f"{count:,}" for count in of[decides].values())] for of in done]
-    return "\n".join([*tables.aligned(head, cells), NOTICE])
+    return plain.lines([*tables.aligned(head, cells), NOTICE])
