@@ -6,10 +6,8 @@
 which predicts the rows x (n, C, T) of any file.
 """
 
-import json
 import logging
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +28,12 @@ from loaders.datasets.table_places import Wanted
 from loaders.declaration import Dataset, TableOptions
 from loaders.families import row_forms
 from loaders.files.cache import fingerprint
-from toolbox import devices, files, outputs, terminal
+from toolbox import devices, files, outputs, plain, terminal
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, flag_name
 from toolbox.outputs import Claim
 from toolbox.plain import NOTICE
-from toolbox.reports import prediction, tables
+from toolbox.reports import ending, prediction, tables
 from toolbox.runs.folder import RunFolder
 from toolbox.tasks import Classify
 from toolbox.training.losses import RECONSTRUCTION
@@ -160,7 +158,8 @@ def predict(model: RowModel, flags: Flags) -> None:
                 log.error("not predicted: %s: %s", path.name, error)
                 failed += 1
     values = {"folder": str(folder), "files": done, "failed": failed, "split_rule": network.spec.split_rule}
-    sys.stdout.write(f"{_table(done)}\n{json.dumps(files.finite(values | {'notice': NOTICE}))}\n")
+    paths_of = plain.lines(ending.paths({"files": folder}))
+    terminal.answer(values | {"notice": NOTICE}, always=_table(done), at_terminal=paths_of, as_json=flags.json)
     if failed:
         what = f"{failed} of {len(paths)} files could not be predicted; each has a line above"
         raise DataError(what, where=str(folder), hint="mend them and predict only them, the others are done")
