@@ -171,29 +171,32 @@ class FlagFile:
         imports, base = found.pop("imports", []), Path(os.path.realpath(path)).parent
         if not of_a_run:
             return cls(path, found, imports, base)
-        flags = {name: value for name, value in found["flags"].items() if value is not False}
-        defaults = frozenset(flags) - {*found.get("given", flags)}
+        flags, given = found["flags"], found.get("given")
+        defaults = frozenset(flags) - frozenset(flags if given is None else given)
         return cls(path, flags, imports, base.parents[2], defaults, of_a_run=True)
 
     def words(self, declared: "Declarations", *, unknown: bool = False) -> list[str]:
         """The flags as a command line. Raises UsageError for an unknown flag, unless `unknown` ones may pass."""
         line = []
         for key, value in self.values.items():
-            flag = declared.by_spelling.get(f"--{str(key).replace('_', '-')}")
+            spelled = f"--{str(key).replace('_', '-')}"
+            flag = declared.by_spelling.get(spelled)
             if flag is None and not (unknown or self.of_a_run):
                 raise declared.parser.unknown(f"--{key}")
-            if flag is not None and value is not None:
-                line += self._words(flag, value)
+            off = self.of_a_run and value is False and flag is not None and flag.default is not True
+            if flag is not None and value is not None and not off:
+                line += self._words(flag, value, spelled)
         return line
 
-    def _words(self, flag: "Flag", value: Any) -> list[str]:
+    def _words(self, flag: "Flag", value: Any, spelled: str) -> list[str]:
         if flag.name == NOT_IN_A_FILE:
             raise UsageError(f"{flag.typed} cannot stand in a configuration", hint="its flags in this file")
         several = flag.repeated or flag.nargs == "+"
         if several and isinstance(value, list):
             return [f"{flag.typed}={each}" for each in value] if flag.repeated else [flag.typed, *map(str, value)]
         if flag.type is bool and isinstance(value, str | bool) and value in SWITCH:
-            return [flag.typed] if SWITCH[value] else []
+            others = [each for each in (flag.typed, *flag.also) if flag.default is True and each != spelled]
+            return [spelled] if SWITCH[value] else others  # --no-NAME of a switch that is on
         if not several and flag.type is not bool and type(value) in (str, int, float):
             path = self.of_a_run and flag.is_path(value)
             return [f"{flag.typed}={Path(self.base, str(value)) if path else value}"]

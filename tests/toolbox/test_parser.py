@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,15 @@ def test_a_file_counts_as_typed_and_typed_flags_override_it(tmp_path: Path) -> N
     assert parsed(tmp_path / "r.json", text) == found | {"import": ["a.py", "b.py"], "compare": ["x", "y"]}
     assert parsed(tmp_path / "r.json", "{}") == {}
     assert parsed(tmp_path / "r.yaml", "") == {}
+
+
+def test_a_file_turns_off_a_switch_that_is_on_by_default(tmp_path: Path, plain_run: Path, short_run: Any) -> None:
+    for text in ("tensorboard: false", "no-tensorboard: true"):
+        assert parsed(tmp_path / "r.yaml", text) == {"tensorboard": False}
+    for text in ("tensorboard: true", "no_tensorboard: false"):
+        assert parsed(tmp_path / "r.yaml", text) == {"tensorboard": True}
+    for run, on in ((plain_run, False), (short_run.path, True)):
+        assert args.parse(["--config", str(run / "config.json")])["tensorboard"] == on
 
 
 WRONG = {  # the text -> what is told

@@ -3,7 +3,7 @@
     Bar(None, total=100, unit="row")
     Bar(None, total=100, **as_lines(log.info, every_s=30.0, unit="row"))
 
-`toolbox/terminal.py` chooses between the two. A module of its own, as tqdm is only imported where a bar is shown.
+`toolbox.terminal.bar` chooses between the two. A module of its own, as tqdm is only imported where a bar is shown.
 """
 
 from collections.abc import Callable, Mapping

@@ -90,7 +90,7 @@ def bar(*, logged: bool = True, figures: Callable[[], Mapping[str, str]] | None 
     `logged` False leaves these lines out. `figures` gives values to show, and is only called to show them; `options`
     are those of tqdm.
     """
-    from toolbox import progress
+    from toolbox.terminal import progress
 
     dull = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
     if not dull and is_terminal(sys.stderr):
