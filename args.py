@@ -78,7 +78,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              type=bool, tags="of-one-run"),
         Flag("--import", DATA, "file of your own datasets, networks, losses, metrics or augmentations, once for each "
              "file (default those of the run, for a new run those in ECG_COMMANDER_IMPORT)", metavar="FILE",
-             repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare",
+             repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare runs",
              elsewhere="plugin plugins module user-dir extension"),
         Flag("--config", COMMAND, "file with flags, .yaml or .json, or the config.json of a run; typed flags override "
              "it", metavar="FILE", tags="of-one-run", elsewhere="cfg conf config-file yaml"),

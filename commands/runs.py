@@ -137,8 +137,8 @@ def _line(values: Mapping[str, Any], root: Path) -> list[str]:
             value = os.path.abspath(root / str(value))
         if flag.type is not bool:
             line += [] if value is None else [flag.typed, shlex.quote(str(value))]
-        elif value:
-            line.append(flag.typed)
+        elif value is not args.FLAGS.defaults[name]:
+            line.append(flag.typed if value else f"--no-{flag.typed.lstrip('-')}")
     return line
 
 
