@@ -102,8 +102,8 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def explored(rows: Sequence[Row], root: Path, **more: Any) -> dict[str, Any]:
-    """The values of the table of runs: rows, the defaults of the kept flags, and the command line."""
-    defaults = {flag.name: args.FLAGS.defaults[flag.name] for flag in args.FLAGS if flag.kept}
+    """The values of the table of runs: rows, the defaults of flags that make another run, and the command line."""
+    defaults = {flag.name: args.FLAGS.defaults[flag.name] for flag in args.FLAGS if flag.kept and flag.identifies}
     typed = f" --root-dir {shlex.quote(str(root))}" if str(root) != args.FLAGS.defaults["root_dir"] else ""
     return runs.explorer(rows, defaults=defaults, program=program(), at=root, root=typed, **more)
 
@@ -116,8 +116,9 @@ def described(row: Row, root: Path) -> Row:
     defaults, stored = args.FLAGS.defaults, row["flags"]
     kept = {flag.name: stored[flag.name] for flag in args.FLAGS if flag.kept and flag.name in stored}
     changed = {name: value for name, value in kept.items() if value != defaults[name]}
-    given = {name for name in row["given"] if name in kept} or changed.keys() - FILLED_IN
-    shown = [name for name in kept if name in given or name in changed.keys() - FILLED_IN]
+    telling = {name for name in changed if args.FLAGS.by_name[name].identifies} - FILLED_IN
+    given = {name for name in row["given"] if name in kept} or telling
+    shown = [name for name in kept if name in given | telling]
     line = [program(), *_line({name: kept[name] for name in kept if name in given}, root)]
     return row | {
         "flags": changed,
@@ -137,8 +138,8 @@ def _line(values: Mapping[str, Any], root: Path) -> list[str]:
             value = os.path.abspath(root / str(value))
         if flag.type is not bool:
             line += [] if value is None else [flag.typed, shlex.quote(str(value))]
-        elif value:
-            line.append(flag.typed)
+        elif value is not args.FLAGS.defaults[name]:
+            line.append(flag.typed if value else f"--no-{flag.typed.lstrip('-')}")
     return line
 
 

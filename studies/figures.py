@@ -32,6 +32,7 @@ SPLITS = {
     "val": ("validation", {"size": 8, "color": COLOURS[0]}),
 }
 FRONT, FRONT_NAME = "#888888", "Pareto front of validation: no configuration is both cheaper and better"
+WORST_TO_BEST = [[0, "rgb(150,150,150)"], [1, "rgb(213,94,0)"]]  # both are seen on light and dark pages
 LONGEST = 44  # letters of a configuration in a legend; hover shows the rest
 
 
@@ -178,7 +179,7 @@ def parallel_figure(table: Sequence[Row], names: Names, axes: Sequence[str], met
         figure.add_scatter(
             x=list(range(len(lines))),
             y=[places[i] for places, _ in lines.values()],
-            line={"color": sample_colorscale("Viridis", 0.9 * score[0][i])[0], "width": 1.5},
+            line={"color": sample_colorscale(WORST_TO_BEST, score[0][i])[0], "width": 1.5},
             hovertemplate=f"{escape(names[row['stage'], row['cell']])}<br>{scores[i]:.4f}<extra></extra>",
         )
     marks = [(x, y, f"\u2002{text}") for x, (_, ticks) in enumerate(lines.values()) for y, text in ticks.items()]

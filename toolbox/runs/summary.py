@@ -129,7 +129,8 @@ def summary(folder: Path, path: str, record: StudyRecord | None) -> Row:
     row["study"] = study.study_of(config, record)
     if not row["dataset"] and folder.parent.name == "runs":
         row["dataset"] = folder.parent.parent.name
-    best = best_epoch(history, row["monitor"]) or {}
+    # A metric of a user's file is not known here, and neither is its better end.
+    best = (best_epoch(history, row["monitor"]) if row["monitor"] in (*classification.METRICS, "epoch") else None) or {}
     row |= {"epochs": len(history), "best": best.get("epoch"), "val": _figures(best.get("val") or {})}
     times = [epoch["seconds"] for epoch in history if epoch.get("seconds") is not None]
     row |= {"seconds": round(sum(times), 1) if times else None, "curves": curves(history, best.get("epoch"))}

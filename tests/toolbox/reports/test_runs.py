@@ -100,10 +100,11 @@ USED = """
 
 @needs_browser
 def test_a_root_without_runs_has_a_page_and_a_phone_scrolls_only_the_table(tmp_path: Path) -> None:
-    empty = commands.write(tmp_path)
-    assert in_browser(empty, "return document.getElementById('count').textContent") == (
-        "0 of 0 runs: nothing was trained in this folder yet."
-    )
+    told = "return [document.getElementById('count').textContent, document.documentElement.scrollWidth <= 390]"
+    nothing = "0 of 0 runs: nothing was trained in this folder yet."
+    assert in_browser(commands.write(tmp_path), told, width=390) == [nothing, True]
+    made(tmp_path, dataset="a_long_name_of_a_dataset" * 3)
+    assert in_browser(commands.write(tmp_path), told, width=390) == ["1 of 1 runs.", True]
 
 
 def test_texts_of_runs_are_visible_characters_and_no_markup(page: Path) -> None:
