@@ -59,9 +59,9 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
     if flags.list is not None:
         sys.stdout.write(f"{commands.listed(flags.list)}\n")
     elif flags.check:
-        from commands import check
+        from commands.check import file
 
-        check.check(flags)
+        file.check(flags)
     elif flags.download or flags.explore or flags.export_charts:
         from commands import data
 

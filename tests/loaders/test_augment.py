@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import args
 from commands import choices
-from commands.checks import training
+from commands.check import training
 from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, names, parse
 from loaders.base import last_sample
 from toolbox.errors import UsageError

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import args
-from commands.checks import datasets
-from commands.checks.datasets import DATASET, RowSource
+from commands.check import datasets
+from commands.check.datasets import DATASET, RowSource
 from helpers.data import ROOT
 from helpers.databases import WRITERS
 from helpers.kaggle import NOWHERE, make_zip

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from commands.checks import networks
+from commands.check import networks
 from helpers.commands import carried_out
 from helpers.data import by_kind, make_spec
 from loaders.base import last_sample

@@ -21,7 +21,7 @@ LIMITS = (
     "Figures hold for recordings like those of the data below, prepared as below; other devices, leads, rates, filters "
     "or patients need a test of their own.",
 )
-WITHIN = "rows of one patient may stand on both sides of the split, so the figures say little about a new patient"
+WITHIN = "rows of one patient may be in train and test, so the figures say little about a new patient"
 UNTESTED = "**This network has no test**: nothing is known of how good it is. `--test` tests the run, `--export` again."
 LOADS = {
     "onnx": """```python

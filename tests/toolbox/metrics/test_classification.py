@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from commands.checks.training import METRIC
+from commands.check.training import METRIC
 from toolbox.metrics import classification, intervals
 
 K = 4

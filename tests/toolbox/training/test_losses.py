@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from commands.checks.training import loss_checks
+from commands.check.training import loss_checks
 from toolbox.training.losses import LOSSES, RECONSTRUCTION
 
 B, K = 32, 5

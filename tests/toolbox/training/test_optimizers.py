@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 
-from commands.checks.training import OPTIMIZER
+from commands.check.training import OPTIMIZER
 from toolbox.training.optimizers import (
     DEFAULT_LR,
     DEFAULT_WEIGHT_DECAY,

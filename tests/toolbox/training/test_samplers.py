@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands.checks.training import SAMPLER
+from commands.check.training import SAMPLER
 from toolbox.errors import UsageError
 from toolbox.training import samplers
 from toolbox.training.samplers import BALANCES, SAMPLERS, class_weights

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import commands
-from commands.check import CHECKS
+from commands.check.file import CHECKS
 from helpers.commands import assert_error, carried_out
 from helpers.documents import EXAMPLE, written
 from toolbox import plugins
@@ -132,7 +132,8 @@ def in_use() -> Iterator[None]:
 @pytest.mark.parametrize("code", FAULTS, ids=[f"{kind} {number}" for number, (kind, _) in enumerate(FAULTS.values())])
 def test_a_fault_is_found_and_its_place_is_named(code: str, tmp_path: Path) -> None:
     import args
-    from commands import check, choices
+    from commands import choices
+    from commands.check import file as check
 
     path = written(HEAD + code, tmp_path)
     commands.use([path])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from commands import build, choices
-from commands.checks import networks, training
-from commands.checks.datasets import DATASET, RowSource
+from commands.check import networks, training
+from commands.check.datasets import DATASET, RowSource
 from loaders import get_data
 from toolbox import errors, plain, plugins
 from toolbox.errors import CommanderError, OwnPartError
