@@ -205,7 +205,7 @@ def test_a_command_ends_with_a_table_and_the_paths_to_open_on_a_terminal_and_wit
         interval = results["test"]["intervals"]["macro_f1"]
         figures = [results["val"]["macro_f1"], results["test"]["macro_f1"], *interval]
         assert [float(cell) for cell in row[2:] if cell != "-"] == pytest.approx(figures, abs=1e-4)
-        assert str(copied_run / "pred" / "report.txt") in ended.seen
+        assert f"report  {copied_run / 'report.html'}" in ended.seen
         assert f"tensorboard --logdir {copied_run.parents[2]}" in ended.seen
         last = ended.seen.strip().splitlines()[-1]
         assert last.startswith("{") == bool(more)
