@@ -218,7 +218,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     ), rare=True),
     Group("report", (
         Flag("--macro-over", REPORT, "classes of macro F1 by patient (default N,S,V,F if the data has them, else all)",
-             metavar="C,C,...", used_by="compare"),
+             metavar="C,C,...", used_by="compare report"),
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
              metavar="TIME", check=TIME, used_by="predict", tags="recording"),
         Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",
@@ -243,7 +243,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
              metavar="U", command="predict", tags="recording"),
         Flag("--out", COMMAND, "output folder (default predict, or export/FORMAT, in the run's folder), or the page of "
-             "--report (default report.html in the run's folder)", metavar="PATH", also=("-o",), used_by="report",
+             "--report (default report.html in the run's folder; of several runs comparison.html in the root)",
+             metavar="PATH", also=("-o",), used_by="report",
              command="predict export report",
              elsewhere="output output-dir out-dir save-dir save-path log-dir logdir exp-dir"),
     ), rare=True),

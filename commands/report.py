@@ -19,20 +19,24 @@ from toolbox.reports.run.report import METRICS, PAGE, Provenance
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder, versions
 
 VARIABLE = "$ROOT"
+COMPARISON = "comparison.html"  # in the root, of several runs
 
 
 def rebuild(flags: Flags) -> None:
-    """Write the page of the named run, and of its tests with other checkpoints or data; prints the page's path."""
-    if len(flags.report) > 1:
-        hint = "--compare with these runs"
-        raise UsageError("--report takes one run", where=", ".join(flags.report), hint=hint)
-    (name,) = flags.report
+    """Write the page of the named run, and of its tests with other checkpoints or data, or of several runs compared;
+    prints the page's path."""
+    name, *others = flags.report
     run = RunFolder.named(name, flags.root_dir)
-    page = Path(flags.out) if flags.out else run / PAGE
+    page = Path(flags.out) if flags.out else flags.root_dir / COMPARISON if others else run / PAGE
     if page.is_dir():
         raise UsageError(f"--out is the folder {page}", hint=f"--out {page / PAGE}, the name of a page")
     if not page.parent.is_dir():
         raise UsageError(f"the folder of --out {page} does not exist", where=str(page.parent), hint="make it first")
+    if others:
+        from commands import runs
+
+        runs.compare_runs(flags, page)
+        return
     try:
         write(run, run / "pred", page, root=flags.root_dir, alone=flags.self_contained)
         for folder in _others(run) if not flags.out else ():

@@ -143,25 +143,20 @@ def _line(values: Mapping[str, Any], root: Path) -> list[str]:
     return line
 
 
-def comparison(flags: Flags) -> None:
-    """Write the page of the runs of --report, each against the first, and print its path.
+def compare_runs(flags: Flags, path: Path) -> None:
+    """Write the page `path` of the runs of --report, each against the first, and print its path.
 
     Without comparable tests the page has no paired differences and states the reason. Raises CheckpointError for an
-    unknown run, UsageError for fewer than two.
+    unknown run.
     """
     found = [RunFolder.named(name, flags.root_dir) for name in flags.report]
-    if len(found) < 2:
-        raise UsageError("a comparison needs two runs", hint="--report RUN RUN -o page.html")
-    path = Path(flags.out) if flags.out else flags.root_dir / "comparison.html"
-    if path.is_dir():
-        path = path / "comparison.html"
     rows = [_placed(summary.of_folder(run.path), run.path, path, flags.root_dir) for run in found]
     names = [row["name"] for row in rows]
     values, why = _measured(found, flags)
     runs.save_comparison(
         path,
         explored(rows, flags.root_dir, chosen=True),
-        library=_library(path, flags),
+        library=pages.INLINE if flags.self_contained else pages.shared(path, flags.root_dir),
         title=f"{', '.join(names[:-1])} and {names[-1]}",
         verdicts=[f"{row['name']}: {verdict(row)}" for row in rows],
         why=why,
@@ -178,12 +173,6 @@ def _placed(row: Row, folder: Path, page: Path, root: Path) -> Row:
     return described(row, root) | {
         "path": os.path.relpath(folder.resolve(), page.parent.resolve()).replace(os.sep, "/")
     }
-
-
-def _library(page: Path, flags: Flags) -> Path:
-    """The folder of the library of figures: the root for a page in it, else the page itself, which may be sent on."""
-    inside = page.resolve().is_relative_to(flags.root_dir.resolve())
-    return flags.root_dir if inside and not getattr(flags, "self_contained", False) else pages.INLINE
 
 
 def _measured(found: Sequence[RunFolder], flags: Flags) -> tuple[dict[str, Any], str]:

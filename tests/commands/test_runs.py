@@ -20,7 +20,7 @@ from helpers.commands import assert_error, carried_out
 from helpers.data import ROOT
 from helpers.pages import Page, in_browser, needs_browser
 from helpers.runs import EVIL, made, rows, with_test
-from toolbox.errors import BusyError, CheckpointError, UsageError
+from toolbox.errors import BusyError
 from toolbox.reports.runs import END, PAGE, START, known
 from toolbox.runs import summary
 
@@ -148,8 +148,9 @@ def test_two_processes_that_write_at_once_lose_no_run(tmp_path: Path, monkeypatc
 # Comparison
 
 
-def asked(root: Path, *names: object, out: Path | None = None) -> Any:
-    return args.resolve({"root_dir": str(root), "out": str(out) if out else None}).replace(report=[*map(str, names)])
+def compared(root: Path, *names: object, out: Path | None = None) -> SimpleNamespace:
+    """The answer of --report with several runs."""
+    return carried_out("--report", *names, "--root-dir", root, *(("-o", out) if out else ()))
 
 
 @pytest.fixture
@@ -160,11 +161,10 @@ def two(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path, capsys: pytest.CaptureFixture) -> None:
-    names = ["synth_cnn1d_3_1", "synth_cnn1d_3_2"]
-    runs.comparison(asked(two, *names))
-    path = Path(capsys.readouterr().out.strip())
-    assert path == two / "comparison.html"
+def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path) -> None:
+    names, path = ["synth_cnn1d_3_1", "synth_cnn1d_3_2"], two / "comparison.html"
+    ended = compared(two, *names)
+    assert (ended.code, ended.out) == (0, f"{path}\n")
     text = path.read_text()
     assert Page(path).loaded == ["plotly.min.js"]
     folders = [two / "synth" / "runs" / name for name in names]
@@ -174,30 +174,28 @@ def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path, 
     assert low > 0
     assert f"B - A is {of['difference']:+.4f} [{low:+.4f}, {high:+.4f}]. On these test rows B is better." in text
     lines = compare.lines(*values["runs"], values["against_the_first"][0])
-    assert all(f"<td>{escape(cell)}</td>" in text for line in lines for cell in line)
+    assert all(f">{escape(cell)}</" in text for line in lines for cell in line)
     assert "synth_cnn1d_3_1: test macro_f1 0.5000 [0.4000, 0.6000]; validation macro_f1 0.5000 in epoch 2" in text
     assert compare.facts(values)[0] in text
 
 
 def test_runs_that_cannot_be_paired_are_compared_without_differences_and_the_page_states_why(
-    two: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+    two: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     out, other = tmp_path_factory.mktemp("out") / "page.html", made(two, 3, score=None, epochs=1)
-    runs.comparison(asked(two, "synth_cnn1d_3_1", other, out=out))
+    ended = compared(two, "synth_cnn1d_3_1", other, out=out)
+    assert ended.code == 0
+    assert "no paired differences" in ended.err
     assert "has no test of its present weights" in out.read_text()
-    assert "no paired differences" in caplog.text
     assert out.stat().st_size > 10**6  # holds the library: it is sent on alone
-    with pytest.raises(UsageError, match="two runs"):
-        runs.comparison(asked(two, "synth_cnn1d_3_1"))
-    with pytest.raises(CheckpointError, match="unknown run"):
-        runs.comparison(asked(two, "synth_cnn1d_3_1", "synth_cnn1d_3_8"))
+    assert_error(compared(two, "synth_cnn1d_3_1", "synth_cnn1d_3_8"), 4, "unknown run")
 
 
 @needs_browser
 def test_a_comparison_draws_its_curves_and_shows_names_as_text(two: Path) -> None:
     config = two / "synth" / "runs" / "synth_cnn1d_3_2" / "config.json"
     config.write_text(config.read_text().replace('"adamw"', json.dumps(EVIL)))
-    runs.comparison(asked(two, "synth_cnn1d_3_1", "synth_cnn1d_3_2", out=two / "page.html"))
+    assert compared(two, "synth_cnn1d_3_1", "synth_cnn1d_3_2", out=two / "page.html").code == 0
     found = in_browser(two / "page.html", COMPARED)
     assert found["lines"] == 6
     assert found["differ"] == ["--lr", "--optimizer"]
