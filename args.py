@@ -218,7 +218,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     ), rare=True),
     Group("report", (
         Flag("--macro-over", REPORT, "classes of macro F1 by patient (default N,S,V,F if the data has them, else all)",
-             metavar="C,C,...", used_by="compare"),
+             metavar="C,C,...", used_by="compare report"),
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
              metavar="TIME", check=TIME, used_by="predict", tags="recording"),
         Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",

@@ -117,7 +117,7 @@ IGNORED = {
     "explore": EVERY - KINDS[0] - WHICH_ROWS,
     "export_charts": EVERY - KINDS[0] - WHICH_ROWS - {"short_run"} | {"chart_size"},
     "compare": EVERY - KINDS[0] - {"macro_over"},
-    "report": EVERY - KINDS[0] - {"self_contained", "out"},
+    "report": EVERY - KINDS[0] - {"self_contained", "out", "macro_over"},
     "test": HOW_WEIGHTS_COME_ABOUT,
     "predict": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA - {"bad_rows"},
     "export": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
