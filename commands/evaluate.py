@@ -238,7 +238,7 @@ def _save(
 def _layers(trainer: Trainer) -> list[tuple[Any, ...]]:
     """Name, kind, shape of the output of one row, and parameters of each layer."""
     one = cost.inputs(trainer.data.spec, 1, trainer.device)
-    found = cost.layers(trainer.model, one)
+    found = cost.layers(trainer.model, one, work=False)
     return [(each.name, each.kind, " x ".join(map(str, each.shape[1:])), each.parameters) for each in found]
 
 

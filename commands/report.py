@@ -97,12 +97,13 @@ def _commands(run: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any
     where = [] if facts.get("default_root", True) else ["--root-dir", root]
     stored = flags | {"dataset": data.get("name")}
     given = {*config.get("given", ()), "dataset", *args.FLAGS.names("network")}
-    typed = [word for flag in args.FLAGS if flag.name in given for word in _typed(flag.name, stored, root)]
+    own = [word for each in config.get("imports", ()) for word in ("--import", _below(root, f"./{each['file']}"))]
+    typed = own + [word for name in stored if name in given for word in _typed(name, stored, root)]
     named = [word for name in ("dataset", *args.FLAGS.names("network")) for word in _typed(name, stored, root)]
     which = [] if (tested := facts.get("checkpoint", "best").partition("-")[0]) == "best" else ["--resume", tested]
     on = ["--test-on", _below(root, facts["test_on"])] if facts.get("test_on") else []
     lines = [] if "imported" in config else [("Train again, as a new version:", [*where, *typed])]
-    lines.append(("Test these weights again:", [*where, *named, *_version(run, config), "--test", *which, *on]))
+    lines.append(("Test these weights again:", [*where, *own, *named, *_version(run, config), "--test", *which, *on]))
     lines.append(("Make this page again, without the data:", [*where, "--report", run.path.name]))
     note = "" if not where else f" ({VARIABLE} is the folder of data and runs)"
     return [(what.replace(":", f"{note}:"), f"{program()} {_quoted(words)}") for what, words in lines]
@@ -110,9 +111,12 @@ def _commands(run: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any
 
 def _quoted(words: list[str]) -> str:
     """Words for a shell, in which the variable ROOT stays one."""
-    return " ".join(
-        f'"{word}"' if word.startswith(VARIABLE) and '"' not in word else shlex.quote(word) for word in words
-    )
+    return " ".join(map(_quoted_word, words))
+
+
+def _quoted_word(word: str) -> str:
+    rest = word.removeprefix(VARIABLE)
+    return shlex.quote(word) if rest == word else f'"{VARIABLE}"{shlex.quote(rest) if rest else ""}'
 
 
 def _below(root: str, what: str) -> str:
@@ -136,19 +140,18 @@ def _typed(name: str, flags: Mapping[str, Any], root: str) -> list[str]:
     if value is None or value == "":
         return []
     if isinstance(value, bool):
-        default = args.FLAGS.defaults[name]
+        default = args.FLAGS.defaults.get(name, False)  # a flag of a user's own dataset is not known here
         return [] if value is default else [flag_name(name) if value else f"--no-{name.replace('_', '-')}"]
-    if args.FLAGS.by_name[name].is_path(value):
+    if name in args.FLAGS.by_name and args.FLAGS.by_name[name].is_path(value):
         value = _below(root, f"./{value}")
     values = value if isinstance(value, list) else [value]
     return [flag_name(name), *map(str, values)]
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Every flag of the run with a value, in the order of the help, and whether it was typed."""
-    stored, given = config["flags"], config.get("given", ())
+    """Every flag of the run with a value, in the order of config.json, and whether it was typed."""
     return [
-        (flag.typed, "on" if stored[flag.name] is True else str(stored[flag.name]), "typed" * (flag.name in given))
-        for flag in args.FLAGS
-        if flag.name in stored and stored[flag.name] not in (None, False, "")
+        (flag_name(name), "on" if value is True else str(value), "typed" * (name in config.get("given", ())))
+        for name, value in config["flags"].items()
+        if value not in (None, False, "")
     ]

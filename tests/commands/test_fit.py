@@ -354,7 +354,8 @@ def test_a_finished_run_that_is_extended_and_killed_is_finished_no_more(
     assert not (copied_run / "pred").exists()
     assert state_for_a_study(copied_run) == STARTED
     kept = contents(copied_run / "before" / "epoch2")
-    assert kept == {name: before[name] for name in before if name == "results.json" or name.startswith("pred/")}
+    of_test = ("results.json", "report.html", "pred/")
+    assert kept == {name: before[name] for name in before if name.startswith(of_test)}
     compared = carried_out("--compare", copied_run, copied_run)
     assert_error(compared, 4, "no test of its present weights", "--test")
     assert on(copied_run, "--test").code == 0

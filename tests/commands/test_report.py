@@ -146,7 +146,7 @@ def test_in_a_browser_every_figure_draws_tables_sort_and_the_matrix_switches(
     page = tmp_path / "a.html"
     shutil.copy(tested.root / "plotly.min.js", tmp_path)
     page.write_text((tested.runs[kind] / "report.html").read_text().replace("../../../plotly", "plotly"))
-    found = in_browser(page, DRAWN, width=600)
+    found = in_browser(page, DRAWN, width=390)
     assert (found["empty"], found["wide"]) == (0, True)
     assert found["cells"] == sorted(found["cells"])
     assert (found["before"], found["after"]) == ([True, 0], [0, True])

@@ -66,10 +66,11 @@ class Layer(NamedTuple):
     macs: int
 
 
-def layers(model: nn.Module, inputs: Sequence[Tensor]) -> list[Layer]:
+def layers(model: nn.Module, inputs: Sequence[Tensor], *, work: bool = True) -> list[Layer]:
     """The layers of the network in the order in which the rows `inputs` pass them; of a repeated one the first pass.
 
-    Recurrent layers and attention are one layer each. Work between layers is in none of them.
+    Recurrent layers and attention are one layer each. Work between layers is in none of them; without `work` it is not
+    counted, which takes most of the time.
     """
     seen: dict[str, tuple[nn.Module, Any, Any]] = {}
 
@@ -88,7 +89,7 @@ def layers(model: nn.Module, inputs: Sequence[Tensor]) -> list[Layer]:
         first: Any = outputs[0] if isinstance(outputs, tuple) else outputs
         shape = tuple(getattr(first, "data", first).shape)
         own = sum(each.numel() for each in layer.parameters())
-        found.append(Layer(name, type(layer).__name__, shape, own, count(layer, given) if own else 0))
+        found.append(Layer(name, type(layer).__name__, shape, own, count(layer, given) if own and work else 0))
     return found
 
 

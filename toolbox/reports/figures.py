@@ -60,6 +60,7 @@ def of_panel(panel: Panel, *, height: int = HEIGHT, marks: Sequence[tuple[float,
         layout["xaxis"] |= {"tickformat": ",d"} | ({"dtick": 1} if _reach(panel) < 8 else {})
     if panel.ticks:
         layout["yaxis"] |= {"tickvals": _plain(panel.ticks[0]), "ticktext": [_text(name) for name in panel.ticks[1]]}
+        layout["xaxis"]["range"] = _around(panel)
     return Figure(" ".join(panel.title.split()), _label(panel), {"data": data, "layout": layout})
 
 
@@ -138,6 +139,15 @@ def _layout(height: int, *, below: int, x_label: str, y_label: str) -> dict[str,
         "font": {"size": 12},
         "hovermode": "closest",
     }
+
+
+def _around(panel: Panel) -> list[Any]:
+    """The range of x with a margin, so that strokes at its ends are seen; None where nothing is drawn."""
+    x = np.concatenate([np.empty(0), *(np.asarray(x, dtype=float) for _, x, _ in panel.lines)])
+    if np.isnan(x).all():
+        return [None, None]
+    low, high = np.nanmin(x), np.nanmax(x)
+    return _plain([low - 0.03 * (high - low), high + 0.03 * (high - low)])
 
 
 def _reach(panel: Panel) -> float:

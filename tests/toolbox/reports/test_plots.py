@@ -78,7 +78,7 @@ def test_the_history_has_a_panel_for_every_metric_and_the_learning_rate(epochs: 
     for panel in panels[:-1]:
         lengths = [(name, len(x), len(y)) for name, x, y in panel.lines]
         assert lengths == [("train", epochs, epochs), ("validation", epochs, epochs)]
-    assert np.isnan(panels[METRICS.index("macro_auroc")].lines[1][2][0])
+    assert np.isnan(panels[[*METRICS].index("macro_auroc")].lines[1][2][0])
 
 
 def test_few_losses_of_steps_are_drawn_each_and_many_as_means_in_their_range() -> None:

@@ -153,7 +153,9 @@ def save(page: Path, material: Material, *, provenance: Provenance, library: Pat
         data=_data(material),
         records_of=_records(material),
         model=_model(material),
-        layers=[[str(cell) if cell is not None else "" for cell in layer] for layer in facts.get("layers", [])],
+        layers=[
+            [f"{cell:,}" if isinstance(cell, int) else cell for cell in layer] for layer in facts.get("layers", [])
+        ],
         provenance=provenance,
         environment=_environment(material),
         files=_links(page.parent, folder),
