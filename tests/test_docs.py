@@ -4,6 +4,8 @@ import ast
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +176,20 @@ def test_imported_packages_are_required_and_required_ones_are_named_with_their_r
     of_users = [path.name for path in ROOT.glob("requirements*.txt") if "dev" not in path.name]
     always = required("requirements.txt", "requirements-research.txt")
     assert always <= imported - sys.stdlib_module_names - own <= required(*of_users)
+
+
+PAGES_ALONE = ("-D", "extensions=myst_parser", "-D", "suppress_warnings=toc.not_readable")
+
+
+@pytest.mark.parametrize("options", [PAGES_ALONE, pytest.param((), marks=pytest.mark.soak)], ids=["pages", "api"])
+def test_the_documentation_builds_without_a_warning(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """In a copy: Sphinx writes pages of the API next to the others."""
+    pytest.importorskip("sphinx")
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("_build", "api"))
+    for path in (ROOT / name for name in (*PACKAGES, "args.py", "trainer.py")):
+        (tmp_path / path.name).symlink_to(path)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", *options, "docs", "html"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for name in ("index", "tutorials/first-run", "flags", *(() if options else ("api/toolbox/toolbox.metrics",))):
+        assert (tmp_path / "html" / f"{name}.html").is_file()

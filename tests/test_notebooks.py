@@ -1,7 +1,10 @@
 """Notebooks: committed without outputs; run from the first cell to the last without a network; they write nothing."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from helpers.commands import offline
@@ -11,8 +14,45 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
+WITH_COMMANDS = "own_csv"  # trains, by the command line
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in offline().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")  # the kernel is one
+
+
+def executed(name: str, *parameters: str) -> list[list[dict[str, Any]]]:
+    """The outputs of the notebook, carried out once for each line of `parameters`, in one kernel: its imports are
+    paid for once."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    cells, folder = [], ROOT / "notebooks"
+    for line in parameters:
+        notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+        (given,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+        given.source += f"\n{line}"
+        for cell in notebook.cells:
+            cell.id += f"-{len(cells)}"
+        cells += [nbformat.v4.new_code_cell("%reset -f"), *notebook.cells]
+    where = {"metadata": {"path": str(folder)}}
+    client = nbclient.NotebookClient(
+        nbformat.v4.new_notebook(cells=cells), timeout=900, kernel_name="python3", resources=where
+    )
+    done = client.execute().cells
+    size = len(done) // len(parameters)
+    parts = [done[first : first + size] for first in range(0, len(done), size)]
+    return [[output for cell in part for output in cell.get("outputs", [])] for part in parts]
+
+
+def shown(outputs: list[dict[str, Any]], kind: str) -> list[str]:
+    """The outputs of this kind."""
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
+
+
 @every_notebook
-def test_a_notebook_is_committed_without_outputs_and_never_trains(path: Path) -> None:
+def test_a_notebook_is_committed_without_outputs_and_trains_by_commands_alone(path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -20,37 +60,38 @@ def test_a_notebook_is_committed_without_outputs_and_never_trains(path: Path) ->
         if cell.cell_type == "code":
             assert (cell.outputs, cell.execution_count) == ([], None)
             assert not any(word in cell.source for word in ("trainer", ".fit(", "backward", "open_test", "data.test"))
+            assert path.stem == WITH_COMMANDS or "subprocess" not in cell.source
 
 
-@every_notebook
-def test_a_notebook_shows_data_and_the_run_if_there_is_one_and_writes_nothing(
-    path: Path, root: Path, plain_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One kernel executes the cells twice, the second time with an emptied namespace: its imports are paid for once."""
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    for name, value in offline().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    cells, with_run = [], plain_run.parents[2]
-    for data in (root, with_run):
-        notebook = nbformat.read(path, as_version=4)
-        (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-        parameters.source += f"\nroot_dir, examples = {str(data)!r}, 1"
-        for cell in notebook.cells:
-            cell.id += f"-{len(cells)}"
-        cells += [nbformat.v4.new_code_cell("%reset -f"), *notebook.cells]
+def test_a_dataset_is_shown_and_the_run_if_there_is_one_and_nothing_is_written(root: Path, plain_run: Path) -> None:
+    with_run = plain_run.parents[2]
     before = {file: file.stat().st_mtime_ns for file in with_run.rglob("*")}
-    where = {"metadata": {"path": str(path.parent)}}
-    client = nbclient.NotebookClient(
-        nbformat.v4.new_notebook(cells=cells), timeout=900, kernel_name="python3", resources=where
-    )
-    done = client.execute().cells
-    shown, shown_with_run = (
-        [output["data"] for cell in part for output in cell.get("outputs", []) if "data" in output]
-        for part in (done[: len(done) // 2], done[len(done) // 2 :])
-    )
-    assert [sum("image/png" in data for data in each) for each in (shown, shown_with_run)] == [3, 4]
-    assert [sum("image/gif" in data for data in each) for each in (shown, shown_with_run)] == [0, 1]
-    assert "No run of synth" in shown[-1]["text/markdown"]
-    assert "10,800 train and 1,200 validation rows" in shown_with_run[0]["text/markdown"]
+    without, found = executed("explore", *(f"root_dir, examples = {str(data)!r}, 1" for data in (root, with_run)))
+    assert [len(shown(each, "image/png")) for each in (without, found)] == [3, 4]
+    assert [len(shown(each, "image/gif")) for each in (without, found)] == [0, 1]
+    assert "No run of synth" in shown(without, "text/markdown")[-1]
+    assert "10,800 train and 1,200 validation rows" in shown(found, "text/markdown")[0]
     assert {file: file.stat().st_mtime_ns for file in with_run.rglob("*")} == before
+
+
+def test_runs_are_read_and_compared_and_nothing_is_written(root: Path, plain_run: Path) -> None:
+    runs = [shutil.copytree(plain_run, root / f"synth/runs/synth_cnn1d_3_{number}") for number in (1, 2)]
+    before = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
+    (read,) = executed("read_run", f"root_dir = {str(root)!r}")
+    assert any(run.name in shown(read, "text/markdown")[0] for run in runs)
+    assert len(shown(read, "image/png")) == 2
+    with np.load(runs[0] / "pred" / "predictions.npz") as arrays:
+        rows = len(arrays["target"])
+    matrix = next(text for text in shown(read, "text/plain") if text.startswith("predicted"))
+    counts = [[*map(int, line.split()[1:])] for line in matrix.splitlines()[2:]]
+    assert sum(map(sum, counts)) == rows
+    (compared,) = executed("compare_runs", f"root_dir = {str(root)!r}")
+    assert all(run.name in shown(compared, "text/plain")[0] for run in runs)
+    assert "B - A" in shown(compared, "text/markdown")[0]
+    assert {file: file.stat().st_mtime_ns for file in root.rglob("*")} == before
+
+
+def test_a_csv_becomes_a_network_predictions_and_an_exported_model() -> None:
+    pytest.importorskip("onnxruntime")
+    (outputs,) = executed(WITH_COMMANDS, "epochs = 1")
+    assert "the same classes: True" in "".join(output.get("text", "") for output in outputs)
