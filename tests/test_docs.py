@@ -22,6 +22,7 @@ from helpers.documents import DOCS, EXAMPLE, PAGES, README, files_of_the_tree, w
 from loaders import DATASETS
 from models import MODELS
 from toolbox import errors
+from toolbox.reports.run import ending
 
 PACKAGES = ("commands", "loaders", "models", "studies", "toolbox")
 SHELL = [line for text in PAGES.values() for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
@@ -79,7 +80,9 @@ def test_what_the_readme_shows_of_a_run_is_printed(short_run: SimpleNamespace) -
     """Line by line, but for names and numbers: the README shows a longer run."""
     shown = [line for block in re.findall(r"^```text\n(.*?)^```$", README, re.M | re.S)[:2]
              for line in block.splitlines() if line not in ("", "...") and "using synth" not in line]  # fmt: skip
-    printed = {words_of(line) for line in short_run.err.splitlines()}
+    paths = ending.to_open(short_run.path, short_run.path / "pred", short_run.root)
+    at_terminal = ending.of_test(short_run.result, title="synth_cnn1d_3_1, best checkpoint", to_open=paths)
+    printed = {words_of(line) for line in (*short_run.err.splitlines(), *at_terminal.splitlines())}
     assert len(shown) > 20
     for line in shown:
         assert any(words_of(line) == words[: len(words_of(line))] for words in printed), line
