@@ -204,12 +204,17 @@ def run(flags: Flags, plan: "Plan", stop: StopRequest) -> int:
 
 
 def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv: Path | None = None) -> int:
-    """Print the table, write its page and CSV into the study's folder; 1 if a run failed or is damaged."""
+    """Print the table, write its page and CSV into the study's folder; 1 if a run failed or is damaged.
+
+    With conditions `where` the page stays as it is. Raises UsageError if no run meets them.
+    """
     from commands import runs
     from studies import page, tables
     from studies.ledger import DAMAGED, FAILED
 
     rows = tables.where(tables.rows(ledger), where)
+    if where and not rows:
+        raise UsageError(f"no run has {' '.join(where)}", where=ledger.path.name, hint="another --where, or none")
     metric = tables.judged_by(ledger, rows, metric)
     axes, table = tables.axes(rows), tables.ranked(tables.cells(rows, metric), metric)
     remarks = plain.lines([*page.remarks(rows, metric), plain.NOTICE])
@@ -218,10 +223,13 @@ def show(ledger: "Ledger", metric: str | None, *, where: Sequence[str] = (), csv
         kind = row["state"] if row["state"] in (FAILED, DAMAGED) else "runs again"
         log.warning("%s: configuration %s repetition %d: %s", kind, row["cell"], row["rep"], row["error"])
     tables.write_csv(rows, csv or ledger.path / "table.csv")
+    failed = ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
+    if where:
+        return failed
     found = page.with_axes(runs.rows(ledger.root), rows, axes, ledger.path.name)
     explored = runs.explored(found, ledger.root, up="../../", axes=axes)
     log.info("page %s", page.write(ledger, rows, table, explored=explored, axes=axes, metric=metric))
-    return ANY_FAILED if any(row["state"] in (FAILED, DAMAGED) for row in rows) else 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import studies
 from helpers.studies import carried_out, free_port, make
 from studies import runner, tables
 from studies.ledger import DONE, FAILED, Ledger
+from toolbox.errors import UsageError
 
 GRID = "base: {dataset: synth, model-name: cnn1d_3, short-run: true}\ngrid: [{cross: {lr: [0.001, 0.005]}}]"
 RANGES = "base: {dataset: synth}\ngrid: [{cross: {lr: 'loguniform(1e-4, 1e-1)', batch-size: 'randint(32, 64)'}}]"
@@ -108,16 +109,19 @@ def test_a_failed_run_is_a_row_and_runs_again_on_request_alone(
     assert research.main(["--results", "s", "--root-dir", str(root)]) == 1
 
 
-def test_results_are_filtered_and_written_with_types(tmp_path: Path) -> None:
+def test_results_are_filtered_and_written_with_types_and_the_page_keeps_all(tmp_path: Path) -> None:
     ledger, csv = make(tmp_path), tmp_path / "out.csv"
-    flags = ["--where", "layout=b", "rep=1", "--csv", str(csv)]
-    assert research.main(["--results", "x", "--root-dir", str(tmp_path), *flags]) == 0
+    results = ["--results", "x", "--root-dir", str(tmp_path)]
+    assert research.main(results) == 0
+    page = (ledger.path / "index.html").read_text()
+    assert research.main([*results, "--where", "layout=b", "rep=1", "--csv", str(csv)]) == 0
+    assert research.main([*results, "--where", "layout=z"]) == UsageError.code
+    assert (ledger.path / "index.html").read_text() == page
     (values,) = DictReader(csv.read_text().splitlines())
     assert (values["layout"], values["rep"], values["state"], values["parameters"]) == ("b", "1", DONE, "200")
-    results = json.loads((tmp_path / values["run"] / "results.json").read_text())
-    assert float(values["test/macro_f1"]) == results["test"]["macro_f1"]
+    tested = json.loads((tmp_path / values["run"] / "results.json").read_text())["test"]
+    assert float(values["test/macro_f1"]) == tested["macro_f1"]
     assert values["split_rule"].endswith("seed 43")
-    page = (ledger.path / "index.html").read_text()
     for heading in ("Score against cost", "Parallel coordinates", "Learning curves", "Repetitions"):
         assert f"<h2>{heading}</h2>" in page
 

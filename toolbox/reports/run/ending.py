@@ -51,10 +51,9 @@ def _by_patient(values: Mapping[str, Any] | None) -> list[list[str]]:
         return []
     gross, ends, lacking = values["gross"], values["intervals"]["gross"], values["without_interval"]["gross"]
     names = [name for name in ec57.headline(values["macro_over"]) if name in gross]
-    return [
-        [f"{_label(name)}, all records", "-", shown(gross[name]), between(ends.get(name), lacking.get(name, ""))]
-        for name in names
-    ]
+    labels = {name: f"{_label(name)}, all records" for name in names}
+    labels["macro_f1"] = f"macro F1 over {', '.join(values['macro_over'])}, all records"
+    return [[labels[name], "-", shown(gross[name]), between(ends.get(name), lacking.get(name, ""))] for name in names]
 
 
 def _label(name: str) -> str:

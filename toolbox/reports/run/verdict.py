@@ -162,7 +162,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     elif material.test.get("interval_method"):
         facts.append(("intervals", "95 %, over records, as rows of one record resemble each other"))
     moved = material.by_patient.get("influence", {})
-    if of_macro := moved.get("macro_f1"):
+    of_macro = moved.get("macro_f1")
+    if of_macro and shown(of_macro["without"]) != shown(of_macro["value"]):
         what = f"{of_macro['record']}: without it macro F1 is {shown(of_macro['without'])}, not"
         facts.append(("most influential record", f"{what} {shown(of_macro['value'])}"))
     facts.append(("data", f"{material.spec.name}: {material.spec.source or 'source not stated'}"))

@@ -55,7 +55,7 @@ def test_figures_by_patient_are_of_all_records(results: dict[str, Any]) -> None:
     rows = {line.partition(", all records")[0]: line for line in lines if ", all records" in line}
     assert rows["accuracy"].split()[-3:] == ["0.4000", "-", "0.6000"]
     assert rows["Cohen's kappa"].endswith("n/a: too few records")
-    assert "macro F1" in rows
+    assert "macro F1 over A, B" in rows
 
 
 def test_the_page_of_a_run_is_opened_before_its_text(tmp_path: Path) -> None:
