@@ -247,6 +247,10 @@ def test_what_cannot_be_reported_is_one_line(copied_run: Path, tmp_path: Path) -
     missing = tmp_path / "none" / "page.html"
     assert_error(carried_out("--report", copied_run, "-o", missing, "--root-dir", root), 2, "does not exist")
     assert_error(carried_out("--report", copied_run, "-o", tmp_path, "--root-dir", root), 2, "is the folder")
+    (tmp_path / "theirs.html").write_text("theirs")
+    asked = ("--report", copied_run, "-o", tmp_path / "theirs.html", "--root-dir", root)
+    assert_error(carried_out(*asked), 2, "theirs.html exists already and was not written by this program")
+    assert (tmp_path / "theirs.html").read_text() == "theirs"
     results = json.loads((copied_run / "results.json").read_text())
     for broken in ({**results, "test": {**results["test"], "per_class": 3}}, [1]):
         (copied_run / "results.json").write_text(json.dumps(broken))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from toolbox import files, plain
+from toolbox.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,16 @@ def _is_version(path: Path, version: str) -> bool:
             return f"v{version}\n".encode() in file.read(200)
     except OSError:
         return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise UsageError if a file that is no page of this program is at `path`."""
+    if not path.is_file():
+        return
+    with files.regular(path) as file:
+        if plain.NOTICE.encode() not in file.read(files.MOST_BYTES):
+            what = f"{path.name} exists already and was not written by this program"
+            raise UsageError(what, where=str(path), hint="another name, or move that file away")
 
 
 @cache
