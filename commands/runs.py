@@ -155,7 +155,7 @@ def compare_runs(flags: Flags, path: Path) -> None:
     values, why = _measured(found, flags)
     runs.save_comparison(
         path,
-        explored(rows, flags.root_dir, chosen=True),
+        explored(rows, flags.root_dir, chosen=True, paired=bool(values)),
         library=pages.INLINE if flags.self_contained else pages.shared(path, flags.root_dir),
         title=f"{', '.join(names[:-1])} and {names[-1]}",
         verdicts=[f"{row['name']}: {verdict(row)}" for row in rows],

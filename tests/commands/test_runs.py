@@ -177,6 +177,7 @@ def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path) 
     assert all(f">{escape(cell)}</" in text for line in lines for cell in line)
     assert "synth_cnn1d_3_1: test macro_f1 0.5000 [0.4000, 0.6000]; validation macro_f1 0.5000 in epoch 2" in text
     assert compare.facts(values)[0] in text
+    assert '"paired": true' in text  # so no warning that the runs differ
 
 
 def test_runs_that_cannot_be_paired_are_compared_without_differences_and_the_page_states_why(

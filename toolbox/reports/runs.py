@@ -69,17 +69,26 @@ def explorer(
     up: str = "",
     axes: Sequence[str] = (),
     chosen: bool = False,
+    paired: bool = False,
 ) -> dict[str, Any]:
     """The values of explorer.html: rows with `words` and `command`, the defaults of flags, and the command line.
 
     `at` is the root, `root` the flag for it as it is typed, "" for the default; `up` leads from the page to the folder
     that the paths of the rows start in; `axes` are flags with a column of their own. `chosen` shows all rows compared,
-    without the table.
+    without the table; `paired` runs predict the same test rows.
     """
     metrics = metrics_of(rows)
     return {
         **{"form": FORM, "at": plain.escaped(os.path.realpath(at))},
-        **{"program": program, "root": root, "up": up, "axes": list(axes), "chosen": chosen, "most": MOST_RUNS},
+        **{
+            "program": program,
+            "root": root,
+            "up": up,
+            "axes": list(axes),
+            "chosen": chosen,
+            "paired": paired,
+            "most": MOST_RUNS,
+        },
         **{"metrics": metrics, "metric": _usual(rows, metrics), "colours": COLOURS},
         "defaults": finite(dict(defaults)),
         "rows": [_visible(row) | {"path": row["path"], "href": quote(os.fsencode(row["path"]))} for row in rows],
