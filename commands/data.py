@@ -123,12 +123,13 @@ def _times(flags: Flags, trainer: Trainer) -> list[str]:
     if len(val):
         trainer.predict(val)
     validated_s = (time.perf_counter() - begun_s) * len(trainer.data.val) / max(1, len(val))
+    threads = torch.get_num_threads()
     epoch_s, epochs = steps * step_s + validated_s, flags.epochs - flags.start_epoch
     each = f"{steps:,} steps of {trainer.batch_size} rows, {1000 * step_s:.3g} ms each, and validation"
     return [
         f"an epoch: about {epoch_s:.2g} s ({each})",
         f"{epochs} epochs: about {tables.clock(epoch_s * epochs)}",
-        f"on {cost.device_name(trainer.device)}, {torch.get_num_threads()} threads",
+        f"on {cost.device_name(trainer.device)}, {threads} thread{'s' * (threads > 1)}",
     ]
 
 

@@ -163,8 +163,8 @@ def _opened(path: str | Path) -> tuple[OwnFile, bytes]:
     try:
         content = found.read_bytes()
     except OSError as error:
-        what = f"cannot read the file of --import: {error.strerror}"
-        raise DataError(what, where=str(path), hint="--import with the place of the file") from error
+        what = f"cannot read this file of your own parts: {error.strerror}"
+        raise DataError(what, where=str(path), hint="the place of the file") from error
     return OwnFile(found, hashlib.sha256(content).hexdigest()), content
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from operator import methodcaller
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -180,7 +181,7 @@ class Recorders:
         self._each(lambda member: member.scalars("", rates, step))
         for split in ("train", "val"):
             values = {name: row[split][name] for name in METRICS if name in row[split]}
-            self._each(lambda member, split=split, values=values: member.scalars(split, values, step))  # type: ignore[misc]
+            self._each(methodcaller("scalars", split, values, step))
         if not self.detailed(step):
             return
         self.images(draw, step)
