@@ -12,6 +12,7 @@ from typing import Any
 
 import args
 import commands
+from commands import own_parts
 from toolbox import terminal
 from toolbox.errors import UsageError, program
 from toolbox.flags import Flags
@@ -23,12 +24,12 @@ log = logging.getLogger("commander")
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line; returns the exit code: 0, or the code of the error's class."""
     if "_ARGCOMPLETE" in os.environ:
-        commands.complete()
+        own_parts.complete()
     return terminal.guarded(argv, _carry_out, args.SHORT_HELP)
 
 
 def _carry_out(argv: Sequence[str], stop: StopRequest) -> None:
-    commands.prepare(argv)  # before the flags are parsed: datasets of --import may have own flags
+    own_parts.prepare(argv)  # before the flags are parsed: datasets of --import may have own flags
     run_command(args.parse(argv), stop)
 
 

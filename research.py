@@ -123,16 +123,16 @@ def use_files(flags: Flags, study: Path, *, changed: bool = False) -> None:
     Raises UsageError for files other than those of the study, unless they may have `changed`: a table only needs the
     names of metrics.
     """
-    import commands
+    from commands import own_parts
     from studies import ledger
     from toolbox import plugins
 
     before = ledger.imports(study)
     if (typed := getattr(flags, "import")) or before is None:
-        commands.use(typed or plugins.from_environment())
+        own_parts.use(typed or plugins.from_environment())
     else:
         hint = f"the file as it was, or {ANOTHER}"
-        commands.use(plugins.found(before, flags.root_dir, of="the study", hint=hint, changed=changed))
+        own_parts.use(plugins.found(before, flags.root_dir, of="the study", hint=hint, changed=changed))
     if not changed and before is not None and (differ := plugins.difference(before)):
         what = f"--import is {differ[1]}, the study has {differ[0]}"
         raise UsageError(what, where=str(study), hint=f"the files of the study, or {ANOTHER}")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import args
-from loaders import DATASETS, base, get_data, option_names, options_of
+from loaders import BY_DEFAULT, DATASETS, base, get_data, option_names, options_of
 from loaders.augment import Augment
 from loaders.base import Data, DataSpec
 from loaders.declaration import ChartOptions
@@ -32,7 +32,6 @@ from toolbox.training.optimizers import Schedule, Shape
 from toolbox.training.recorders import About
 from trainer import Trainer
 
-DATASETS_BY_DEFAULT = ("ecg", "synth")
 CHECKSUM = "the data's checksum"
 log = logging.getLogger("commander")
 
@@ -100,7 +99,7 @@ def chart_options(flags: Flags) -> ChartOptions:
 def _find_data(flags: Flags) -> Data:
     """The dataset of the flags; without --dataset ecg or, with a warning if ecg cannot be downloaded, synth."""
     options = data_options(flags)
-    first, fallback = DATASETS_BY_DEFAULT
+    first, fallback = BY_DEFAULT
     try:
         return get_data(flags.dataset or first, flags.root_dir, **options)
     except DownloadError as error:

@@ -20,7 +20,7 @@ import torch
 import args
 from commands import build, choices
 from commands.trained import TrainedNetwork, TrainedRun, built, check_same, decision_weights
-from loaders import DATASETS
+from loaders import BY_DEFAULT, DATASETS
 from loaders.base import OF_TABLES, DataSpec
 from loaders.families import by_patient, labels, preparation, row_forms
 from models import MODELS, committee
@@ -298,7 +298,7 @@ def _command(portable: Mapping[str, Any], typed: Collection[str]) -> str:
 def cite(given: Mapping[str, Any]) -> None:
     """Carry out --cite: print BibTeX of data, network, protocol and program, of a run if there is one."""
     flags = choices.settle(args.resolve(given))
-    there = (flags.dataset,) if flags.dataset else build.DATASETS_BY_DEFAULT
+    there = (flags.dataset,) if flags.dataset else BY_DEFAULT
     if flags.version or flags.resume or any(versions(flags.root_dir, name, flags.model_name) for name in there):
         trained = TrainedRun.open(given)
         trained.check_unchanged()
@@ -309,7 +309,7 @@ def cite(given: Mapping[str, Any]) -> None:
 
 def _cited(flags: Flags) -> dict[str, tuple[str, ...]]:
     """The publications of a run's parts, by their titles."""
-    name = flags.dataset or build.DATASETS_BY_DEFAULT[0]
+    name = flags.dataset or BY_DEFAULT[0]
     dataset, network = DATASETS[name], MODELS[flags.model_name]
     protocol: tuple[str, ...] = ()
     if dataset.cohort:

@@ -12,7 +12,7 @@ from commands.trained import FORM, MEND, spec_of
 from loaders.families.rows import normal_class
 from toolbox import plain, schema
 from toolbox.errors import CheckpointError, UsageError, program
-from toolbox.flags import Flags, flag_name
+from toolbox.flags import DATA, Flag, Flags, flag_name
 from toolbox.reports import pages
 from toolbox.reports.run import report
 from toolbox.reports.run.report import METRICS, PAGE, Provenance
@@ -139,15 +139,9 @@ def _version(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
 def _typed(name: str, flags: Mapping[str, Any], root: str) -> list[str]:
     """A stored flag as on the command line; a path, stored relative to the root, below `root`."""
     value = flags.get(name)
-    if value is None or value == "":
-        return []
-    if isinstance(value, bool):
-        default = args.FLAGS.defaults.get(name, False)  # a flag of a user's own dataset is not known here
-        return [] if value is default else [flag_name(name) if value else f"--no-{name.replace('_', '-')}"]
-    if name in args.FLAGS.by_name and args.FLAGS.by_name[name].is_path(value):
-        value = _below(root, f"./{value}")
-    values = value if isinstance(value, list) else [value]
-    return [flag_name(name), *map(str, values)]
+    own = Flag(flag_name(name), DATA, "", type=type(value))  # of a user's own dataset, whose file is not imported
+    flag = args.FLAGS.by_name.get(name, own)
+    return flag.words(_below(root, f"./{value}") if flag.is_path(value) else value)
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

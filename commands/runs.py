@@ -134,13 +134,8 @@ def _line(values: Mapping[str, Any], root: Path) -> list[str]:
     line = []
     for name, value in values.items():
         flag = args.FLAGS.by_name[name]
-        if flag.is_path(value):
-            value = os.path.abspath(root / str(value))
-        if flag.type is not bool:
-            line += [] if value is None else [flag.typed, shlex.quote(str(value))]
-        elif value is not args.FLAGS.defaults[name]:
-            line.append(flag.typed if value else f"--no-{flag.typed.lstrip('-')}")
-    return line
+        line += flag.words(os.path.abspath(root / str(value)) if flag.is_path(value) else value)
+    return [*map(shlex.quote, line)]
 
 
 def compare_runs(flags: Flags, path: Path) -> None:

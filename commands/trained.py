@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import args
-import commands
-from commands import build, choices
-from loaders import base
+from commands import build, choices, own_parts
+from loaders import BY_DEFAULT, base
 from loaders.base import Data, DataSpec
 from models import get_model
 from toolbox import devices, plugins, schema
@@ -126,7 +125,7 @@ class TrainedRun:
         typed: Mapping[str, Any],
         *,
         run: RunFolder | None = None,
-        among: Sequence[str] = build.DATASETS_BY_DEFAULT,
+        among: Sequence[str] = BY_DEFAULT,
         of_input: Collection[str] = (),
     ) -> "TrainedRun":
         """The run in the folder `run`, else the one that the flags name.
@@ -328,8 +327,8 @@ def read_config(run: RunFolder, typed: Mapping[str, Any] = NOTHING) -> dict[str,
     if not what and config["flags"].get("confusion_video") == "mp4":  # earlier versions wrote films
         config["flags"]["confusion_video"] = "gif"
     if not what and "import" not in typed:
-        own = commands.of_config(config, run.path.parents[2], changed=bool(typed.get("override")))
-        commands.use(own)
+        own = own_parts.of_config(config, run.path.parents[2], changed=bool(typed.get("override")))
+        own_parts.use(own)
     what = what or "; ".join(args.misfits(config["flags"]))
     try:
         if not what:
@@ -343,7 +342,7 @@ def read_config(run: RunFolder, typed: Mapping[str, Any] = NOTHING) -> dict[str,
 
 def _find(flags: Flags, among: Sequence[str]) -> RunFolder:
     there = [name for name in among if versions(flags.root_dir, name, flags.model_name)]
-    dataset = flags.dataset or next(iter(there), build.DATASETS_BY_DEFAULT[0])
+    dataset = flags.dataset or next(iter(there), BY_DEFAULT[0])
     return RunFolder.find(flags.root_dir, dataset, flags.model_name, flags.version or "latest")
 
 

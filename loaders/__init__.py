@@ -243,6 +243,7 @@ DATASETS: dict[str, Dataset] = {
         view="row",
     ),
 }
+BY_DEFAULT = ("ecg", "synth")  # without --dataset; the second if the first cannot be downloaded
 NO_CHART = ChartOptions()
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 # The kind of a row by name.

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import args
-import commands
+from commands import own_parts
 from toolbox import files, plugins, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError, program
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, held
@@ -187,7 +187,7 @@ class Ledger:
     def use_imports(self) -> None:
         """Register the parts of the files of the study. Raises DataError or UsageError if one is missing or changed."""
         listed = imports(self.path) or []
-        commands.use(plugins.found(listed, self.root, of="the study", hint="the file as it was, and --retry"))
+        own_parts.use(plugins.found(listed, self.root, of="the study", hint="the file as it was, and --retry"))
 
     def _refuse(self, what: str, hint: str) -> None:
         raise UsageError(what, where=str(self.path / PLANS), hint=f"another --name, or {hint}")

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 import args
-import commands
 import research
+from commands import own_parts
 from commands.choices import CHOICES
 from helpers.data import ROOT
 from helpers.documents import DOCS, EXAMPLE, PAGES, README, files_of_the_tree, written
@@ -52,9 +52,9 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"flags": {}}' if name.endswith(".json") else text)
     monkeypatch.chdir(tmp_path)
-    commands.use([written(EXAMPLE, tmp_path)])
+    own_parts.use([written(EXAMPLE, tmp_path)])
     yield
-    commands.use([])
+    own_parts.use([])
 
 
 @pytest.mark.usefixtures("example")

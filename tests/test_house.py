@@ -36,7 +36,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
-    "commands/__init__.py": "kinds of parts",
+    "commands/own_parts.py": "kinds of parts",
     "commands/check": "kinds of parts, names of splits",
     "commands/compare.py": "parts of the JSON of a comparison",
     "commands/trained.py": "the form of config.json",

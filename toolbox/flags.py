@@ -163,6 +163,14 @@ class Flag:
         """Whether config.json stores a value as a path relative to the root; a name without an ending is no path."""
         return bool(value) and (self.path == "file" or (self.path == "file or name" and bool(Path(value).suffix)))
 
+    def words(self, value: Any) -> list[str]:
+        """A value as words of a command line, none for an unset one and for the default of a switch."""
+        if self.type is bool:
+            on, off = self.typed, f"--no-{self.typed.lstrip('-')}"
+            return [] if value is None or value is bool(self.default) else [on if value else off]
+        values = value if isinstance(value, list) else [value]
+        return [] if value is None or value == "" else [self.typed, *map(str, values)]
+
     def uses(self, other: "Flag") -> bool:
         """Whether the results of this command can depend on another flag."""
         by_kind = self.mode in other.kind.used_by and self.name not in other.unused_by.split()

@@ -5,9 +5,9 @@
     @loss("poly1")
     def poly1(logits, labels): ...
 
-`read` carries out a file and returns its parts; `commands.use` puts them into the tables of names. A file is whole: its
-digest identifies it, and other files of its folder cannot be imported. Outside of `read` a decorator changes nothing,
-so that the file can also be imported as a module.
+`read` carries out a file and returns its parts; `commands.own_parts.use` puts them into the tables of names. A file is
+whole: its digest identifies it, and other files of its folder cannot be imported. Outside of `read` a decorator changes
+nothing, so that the file can also be imported as a module.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class OwnFile:
 
 
 BEING_READ: list[OwnFile] = []
-IN_USE: list[OwnFile] = []  # kept by `commands.use`
+IN_USE: list[OwnFile] = []  # kept by `commands.own_parts.use`
 
 
 def dataset(name: str, phrase: str, **facts: Any) -> Callable[[Target], Target]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import args
 from commands import build, choices, export
 from commands.trained import TrainedNetwork, TrainedRun
+from loaders import BY_DEFAULT
 from loaders.base import DataSpec
 from loaders.families import labels, row_forms
 from loaders.formats import lead_names, recordings, wfdb
@@ -38,7 +39,7 @@ from toolbox.runs.outputs import Claim
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is searched in these datasets, in this order.
-AMONG = dict.fromkeys((*build.DATASETS_BY_DEFAULT, *row_forms.cut_from_recordings()))
+AMONG = dict.fromkeys((*BY_DEFAULT, *row_forms.cut_from_recordings()))
 DETECT = "detect"
 ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
 log = logging.getLogger("commander")

@@ -89,8 +89,8 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     For what a command answers, says and writes. What is about processes takes a real one: signals, limits, streams,
     imports.
     """
-    import commands
     from commander import main
+    from commands import own_parts
 
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
     # So that the command sets up its own, as it does alone.
@@ -105,7 +105,7 @@ def carried_out(*flags: object, env: Mapping[str, str] = MappingProxyType({})) -
     finally:
         root.handlers = handlers
         root.setLevel(level)
-        commands.use([])  # the parts of --import
+        own_parts.use([])  # the parts of --import
         hear_signals()
     return ended(code, out.getvalue(), err.getvalue())
 

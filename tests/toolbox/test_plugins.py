@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import args
-import commands
+from commands import own_parts
 from helpers import studies
 from helpers.commands import assert_error, carried_out
 from helpers.documents import EXAMPLE, written
@@ -127,7 +127,7 @@ def test_a_study_passes_its_files_to_its_runs_and_keeps_them(mine: Path, monkeyp
     job = studies.Job("c", 0, "grid", {"dataset": "waves"})
     (outcome,) = studies.outcomes(ledger, job)
     assert (outcome["state"], "mine.py has changed" in outcome["error"]) == ("failed", True)
-    commands.use([])
+    own_parts.use([])
 
 
 BROKEN = {  # code -> exit code, line, and what is told

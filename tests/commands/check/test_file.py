@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import commands
+from commands import own_parts
 from commands.check.file import CHECKS
 from helpers.commands import assert_error, carried_out
 from helpers.documents import EXAMPLE, written
@@ -125,7 +125,7 @@ FAULTS = {  # a property and its fault, by the code
 @pytest.fixture
 def in_use() -> Iterator[None]:
     yield
-    commands.use([])
+    own_parts.use([])
 
 
 @pytest.mark.usefixtures("in_use")
@@ -136,7 +136,7 @@ def test_a_fault_is_found_and_its_place_is_named(code: str, tmp_path: Path) -> N
     from commands.check import file as check
 
     path = written(HEAD + code, tmp_path)
-    commands.use([path])
+    own_parts.use([path])
     (part,) = plugins.IN_USE[0].parts
     flags = choices.settle(args.resolve({"root_dir": str(tmp_path)}))
     found = {each.about: each for each in check.findings(part, flags)}
@@ -172,4 +172,4 @@ def test_faults_come_first_and_the_exit_code_tells_of_them(tmp_path: Path) -> No
 
 
 def test_every_kind_of_part_has_checks() -> None:
-    assert [*CHECKS] == [*plugins.KINDS] == [*commands.ENTRIES]
+    assert [*CHECKS] == [*plugins.KINDS] == [*own_parts.ENTRIES]
