@@ -10,7 +10,8 @@ new"), which has to give what OLD_TREE alone gives, and must not write any file 
 
 Compared are the exit code, the JSON on stdout, and every file that a command wrote: tensors and numbers of checkpoints,
 arrays of NPZ and NPY, values of JSON, columns of CSV, the bytes of all others. Times, commits, versions and what else
-`IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures.
+`IGNORED` names are not. Pages, texts and sentences are compared with --texts, pictures by their pixels with --pictures;
+--no-additions leaves out the files and parts that only NEW_TREE writes.
 --only takes whole groups (the part before the slash), as later commands of a group need the earlier ones. With --keep
 the folders and `digests.json` of each tree stay in FOLDER, and those of OLD_TREE are taken from there where its commit
 and the table are the same. The exit code is 1 where anything differs.
@@ -136,15 +137,17 @@ def stored(seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 
 def by_flags(path: str, folder: Path) -> str:
-    """A path with a digest of the run's flags in place of its number, which is chance where workers take them in
-    turn."""
+    """A path with a digest of the flags in which the runs of a dataset differ in place of the run's number, which is
+    chance where workers take them in turn."""
     before, runs, rest = path.partition("/runs/")
     config = folder / before / "runs" / rest.split("/")[0] / "config.json"
     if not (runs and config.is_file()):
         return path
     number, _, file = rest.partition("/")
-    flags = json.dumps(json.loads(config.read_text())["flags"], sort_keys=True)
-    return f"{before}/runs/{number.rpartition('_')[0]}_{short(flags.encode())}/{file}"
+    every = [json.loads(each.read_text())["flags"] for each in (folder / before / "runs").glob("*/config.json")]
+    flags = json.loads(config.read_text())["flags"]
+    own = {name: flags[name] for name in sorted(flags) if any(other.get(name) != flags[name] for other in every)}
+    return f"{before}/runs/{number.rpartition('_')[0]}_{short(json.dumps(own).encode())}/{file}"
 
 
 def run(tree: Path, folder: Path, words: str, *, stopped: bool) -> tuple[int, str]:
@@ -238,20 +241,23 @@ def many(work: Callable[[str], dict[str, Digests]], groups: list[str], jobs: int
     return found
 
 
-def differences(old: Digests, new: Digests, prose: tuple[str, ...]) -> list[str]:
-    """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out."""
+def differences(old: Digests, new: Digests, prose: tuple[str, ...], *, additions: bool = True) -> list[str]:
+    """What differs of one command: FILE PART: OLD, NEW. Parts whose names begin with one of `prose` are left out, and
+    without `additions` the files and parts that only the new tree has."""
 
     def compared(part: str) -> bool:
         return not (part.startswith(prose) or {*part.split("/")} & {*IGNORED})
 
     found = []
-    for path in sorted(old.keys() | new.keys()):
+    for path in sorted(old.keys() | new.keys() if additions else old):
         one, other = (
             {part: value for part, value in each.get(path, {}).items() if compared(part)} for each in (old, new)
         )
         if (path in old) != (path in new) and (one or other):
             found.append(f"{path}: {'only in the new tree' if path in new else 'missing in the new tree'}")
-        elif odd := sorted(part for part in one.keys() | other.keys() if one.get(part) != other.get(part)):
+        elif odd := sorted(
+            part for part in (one.keys() | other.keys() if additions else one) if one.get(part) != other.get(part)
+        ):
             more = f" and {len(odd) - 1} more" * (len(odd) > 1)
             found.append(f"{path} {odd[0]}{more}: {one.get(odd[0], 'absent')}, {other.get(odd[0], 'absent')}")
     return found
@@ -266,6 +272,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="groups at a time")
     parser.add_argument("--texts", action="store_true", help="compare pages, texts and sentences, too")
     parser.add_argument("--pictures", action="store_true", help="compare pictures, too")
+    parser.add_argument("--no-additions", action="store_true", help="leave out what only the new tree writes")
     given = parser.parse_args()
     old, new = given.old.resolve(), (given.new or given.old).resolve()
     groups = [
@@ -301,7 +308,7 @@ def main() -> int:
         results[" (old to new)"] = many(going_on, handed, given.jobs, third / "digests.json")
     prose = ("text",) * (not given.texts) + ("picture",) * (not given.pictures)
     told = {
-        f"{name}{how}": differences(kept[name], result[name], prose)
+        f"{name}{how}": differences(kept[name], result[name], prose, additions=not given.no_additions)
         for how, result in results.items()
         for name in result
     }
