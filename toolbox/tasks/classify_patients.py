@@ -137,11 +137,8 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
 
 
 def draw(folder: Path, predictions: Predictions, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
-    """Draw into `folder` the gross confusion matrix, Se and +P by record, and the reliability diagram."""
-    under, classes = f"{title}\n{fill(protocol, 80)}", values["classes"]
-    gross = np.array(values["confusion_matrix"])
-    figure = plots.confusion_figure(gross, classes, normalised=False, title=f"all records pooled, {under}")
-    plots.save_png(figure, folder / "confusion_gross.png")
+    """Draw into `folder` Se and +P by record, and the reliability diagram."""
+    under = f"{title}\n{fill(protocol, 80)}"
     table, remark = listed(values["by_record"])
     cell = (5.0, 1.4 + 0.17 * (len(table["record"]) + 1))
     what = f"by record{remark}; a record's interval is of its beats, that of gross of the records\n{under}"

@@ -120,7 +120,7 @@ def test_every_file_and_picture_has_the_protocol(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(plots, "save_png", lambda figure, path: pictures.update({path.name: figure}))
     classify_patients.write(tmp_path, VALUES, **HOW)
     classify_patients.draw(tmp_path, PREDICTIONS, VALUES, **HOW)
-    assert pictures.keys() == {"confusion_gross.png", "by_record.png", "reliability.png"}
+    assert pictures.keys() == {"by_record.png", "reliability.png"}
     assert all(PROTOCOL in figure.get_suptitle() for figure in pictures.values())
     values = json.loads((tmp_path / "by_patient.json").read_text())
     assert (values["protocol"], values["gross"]["jk"]) == (PROTOCOL, VALUES["gross"]["jk"])
