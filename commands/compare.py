@@ -20,6 +20,7 @@ from toolbox.flags import Flags, words
 from toolbox.metrics import ec57, intervals
 from toolbox.reports import tables
 from toolbox.reports.tables import shown, signed
+from toolbox.runs import outcome
 from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.predictions import Predictions
 
@@ -56,8 +57,8 @@ class Tested:
 
 def load(run: RunFolder) -> Tested:
     """The test of a run's best checkpoint. Raises CheckpointError for a run without a test or without classes."""
-    if not (run / METRICS).exists():
-        what = f"{run.path.name} has no test of its present weights: {METRICS} is missing"
+    if outcome.place(run.path) is None or not (run / METRICS).exists():
+        what = f"{run.path.name} has no test of its present weights"
         raise CheckpointError(what, where=str(run.path), hint="--test --resume best with this run")
     config, values, path = run.read_json(CONFIG), run.read_json(METRICS), run / PREDICTIONS
     if why := schema.misfit({"config": config, "metrics": values}, READ):

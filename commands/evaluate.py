@@ -213,13 +213,11 @@ def _save(
     *,
     epochs: int,
 ) -> None:
-    """Write report.json, the page and, last and only for a training that is finished after `epochs`, results.json.
-
-    report.json holds the results of an unfinished training, so that the page can be made again.
+    """Write report.json, the page and, last, results.json; into pred/ if the training is not finished after `epochs`,
+    as results.json in the run folder marks a finished run.
     """
     since_best = epochs - results["best_epoch"]
     done = which != "best" or epochs >= flags.epochs or bool(flags.patience and since_best >= flags.patience)
-    plainly = files.finite(results)
     Facts(
         tested=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         checkpoint=which.partition("-on-")[0],
@@ -227,12 +225,11 @@ def _save(
         rows=_rows_of_classes(trainer.data),
         layers=_layers(trainer),
         test_on=_moved(flags.test_on, flags.root_dir),
-        results={} if done else {name: value for name, value in plainly.items() if name != "test"},
     ).save(folder)
-    page, alone = results_at / PAGE, flags.self_contained
-    report.write(run, folder, page, root=flags.root_dir, alone=alone, results=plainly if done else None)
-    if done:
-        files.write_json(results_at / RESULTS, results)
+    report.write(
+        run, folder, results_at / PAGE, root=flags.root_dir, alone=flags.self_contained, results=files.finite(results)
+    )
+    files.write_json((results_at if done else folder) / RESULTS, results)
 
 
 def _layers(trainer: Trainer) -> list[tuple[Any, ...]]:

@@ -33,7 +33,7 @@ from toolbox.flags import MACHINE, Flags
 from toolbox.metrics import classification, cost
 from toolbox.reports import citations, model_card
 from toolbox.reports.run import ending
-from toolbox.runs import checkpoints, exchange
+from toolbox.runs import checkpoints, exchange, outcome
 from toolbox.runs.folder import RESULTS, versions
 from toolbox.runs.outputs import Claim
 from toolbox.runs.predictions import Predictions
@@ -264,8 +264,8 @@ def _data(trained: TrainedRun, spec: DataSpec) -> dict[str, Any]:
 
 def _results(trained: TrainedRun, epoch: int) -> dict[str, Any] | None:
     """The results of the test of this checkpoint; None for a checkpoint without a test."""
-    path = trained.run / (RESULTS if trained.which == "best" else f"pred/{trained.which}/{RESULTS}")
-    if not path.exists():
+    path = outcome.place(trained.run.path, trained.which)
+    if path is None:
         log.warning("%s has no test of this checkpoint, which the model card states", trained.run.path.name)
         return None
     found = trained.run.read_json(str(path.relative_to(trained.run.path)))

@@ -15,7 +15,8 @@ from toolbox.errors import CheckpointError, UsageError, program
 from toolbox.flags import DATA, Flag, Flags, flag_name
 from toolbox.reports import pages
 from toolbox.reports.run import report
-from toolbox.reports.run.report import METRICS, PAGE, Provenance
+from toolbox.reports.run.report import PAGE, Provenance
+from toolbox.runs import outcome
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder, versions
 
 VARIABLE = "$ROOT"
@@ -75,8 +76,7 @@ def write(
 
 def _others(run: RunFolder) -> list[Path]:
     """The folders of tests with other checkpoints, flags or data."""
-    folders = sorted(path for path in (run / "pred").glob("*") if path.is_dir())
-    return [path for path in folders if (path / METRICS).is_file() and (path / RESULTS).is_file()]
+    return sorted(path.parent for path in (run / outcome.TEST).glob(f"*/{RESULTS}"))
 
 
 def _normal(config: Mapping[str, Any], classes: tuple[str, ...]) -> int | None:

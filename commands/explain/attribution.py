@@ -26,8 +26,8 @@ from toolbox.explain import checks, methods
 from toolbox.flags import Flags
 from toolbox.registry import pick
 from toolbox.reports.explanation import Doubt
-from toolbox.runs import checkpoints
-from toolbox.runs.folder import RESULTS, RunFolder
+from toolbox.runs import checkpoints, outcome
+from toolbox.runs.folder import RunFolder
 from toolbox.tasks import decided
 from toolbox.terminal import StopRequest
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
@@ -116,7 +116,7 @@ def load(trained: TrainedRun) -> Subject:
     """
     flags, run, which = trained.flags, trained.run, trained.which
     path, state = checkpoints.find(run, which)
-    if flags.explain_rows == "test" and not (run / RESULTS).exists():
+    if flags.explain_rows == "test" and outcome.place(run.path) is None:
         what = "--explain-rows test needs a tested run; this run's test set is still closed"
         raise UsageError(what, where=str(run.path), hint="--explain-rows val, or --test first")
     data = trained.ruled(build.load_data(flags))

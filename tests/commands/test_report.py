@@ -14,6 +14,7 @@ import pytest
 import args
 from helpers.commands import assert_error, carried_out, on
 from helpers.pages import Page, in_browser, needs_browser
+from toolbox.runs import summary
 from toolbox.tasks import TASKS
 
 EVIL = "<script>document.title='ran'</script>\x1b[31m"
@@ -196,9 +197,26 @@ def test_an_unfinished_training_is_named_and_its_page_made_again(copied_run: Pat
     assert on(copied_run, "--test").code == 0
     first = (copied_run / "report.html").read_bytes()
     assert "the training is not finished: 2 of 9 epochs" in first.decode()
-    assert not (copied_run / "results.json").exists()
+    assert not (copied_run / "results.json").exists()  # which marks a finished run
     assert carried_out("--report", copied_run, "--root-dir", copied_run.parents[2]).code == 0
     assert (copied_run / "report.html").read_bytes() == first
+
+
+def test_an_unfinished_training_that_was_tested_is_tested_for_every_reader(copied_run: Path) -> None:
+    root = copied_run.parents[2]
+    config = json.loads((copied_run / "config.json").read_text())
+    config["flags"]["epochs"] = 9
+    (copied_run / "config.json").write_text(json.dumps(config))
+    (copied_run / "results.json").rename(copied_run / "pred" / "results.json")
+    (row,) = summary.of_root(root)
+    assert (row["state"], row["epochs"], row["of"]) == (summary.DONE, 2, 9)
+    assert "the training is not finished: 2 of 9 epochs" in row["notes"]
+    assert carried_out("--report", copied_run, "--root-dir", root).code == 0
+    text = text_of(copied_run / "report.html")
+    assert f"{row['test']['macro_f1']:.4f}" in text
+    assert "This run has no test" not in text
+    exported = on(copied_run, "--dataset", "synth", "--export", "safetensors")
+    assert (exported.code, exported.result["tested"]) == (0, True), exported.err
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "of another test"])
@@ -224,6 +242,7 @@ def test_every_reason_for_doubt_is_named(copied_run: Path) -> None:
     overlap = {"rows": 10, "trained_rows": 5, "validated_rows": 0, "records": 3, "known_records": ["a", "b"]}
     results |= {"shared_rows": 5, "trained_on": overlap, "doubts": ["it memorised"], "covers": {"test_rows": [3, 9]}}
     results["test"]["confusion_matrix"] = [[9, 0, 0, 0, 0]] * 5
+    results["test"]["macro_f1"] = 0.9999
     (copied_run / "results.json").write_text(json.dumps(results))
     config = json.loads((copied_run / "config.json").read_text())
     config["overrides"] = [{"after_epoch": 1, "changed": {"lr": [0.1, 0.2]}}]
@@ -231,6 +250,8 @@ def test_every_reason_for_doubt_is_named(copied_run: Path) -> None:
     assert carried_out("--report", copied_run, "--root-dir", copied_run.parents[2]).code == 0
     text = text_of(copied_run / "report.html").partition("<nav")[0]
     for doubt in (
+        "macro_f1 in results.json is 0.9999, in pred/metrics.json",
+        "macro_f1, 0.9999, is outside of its 95 % interval",
         "5 test rows are also rows of train or validation",
         "2 tested records were trained or validated on",
         "the network has collapsed: one class for 100.0 % of the rows",

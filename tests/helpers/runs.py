@@ -60,5 +60,7 @@ def with_test(folder: Path, predictions: Predictions, *, rule: str = RULE) -> Ru
     run = RunFolder(folder)
     (folder / "pred").mkdir(parents=True)
     run.write_json("pred/metrics.json", {"split_rule": rule})
+    if not (folder / "results.json").exists():
+        run.write_json("results.json", {"test": {}})
     predictions.save(folder / "pred" / "predictions.npz")
     return run

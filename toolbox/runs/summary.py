@@ -16,13 +16,14 @@ import numpy as np
 
 from toolbox import files, schema
 from toolbox.metrics import classification
-from toolbox.runs import study
+from toolbox.runs import outcome, study
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
 from toolbox.runs.study import StudyRecord
 
 Row = dict[str, Any]
 DONE, UNTESTED, UNFINISHED, DAMAGED, FAILED = "tested", "not tested", "unfinished", "damaged", "failed"
 READ = (CONFIG, HISTORY, RESULTS)
+OF_TEST = (outcome.METRICS, outcome.BY_PATIENT)  # in pred/, which results.json must agree with
 REPORT = "report.html"
 NUMBER = schema.Number()
 FORMS: dict[str, Any] = {
@@ -88,7 +89,8 @@ def _row(root: Path, path: str, record: StudyRecord | None, known: Mapping[str, 
 
 def _stamp(folder: Path, record: StudyRecord | None) -> str:
     """A text that changes with the files of a run, and with the state in its study."""
-    parts = [_of_file(folder / name) for name in READ]
+    of_test = [folder / outcome.TEST / name for name in (RESULTS, *OF_TEST)]
+    parts = [_of_file(path) for path in (*(folder / name for name in READ), *of_test)]
     parts.append("report" if (folder / REPORT).is_file() else "")
     return " ".join([*parts, *((record.study, record.state, record.error) if record else ())])
 
@@ -135,7 +137,9 @@ def summary(folder: Path, path: str, record: StudyRecord | None) -> Row:
     times = [epoch["seconds"] for epoch in history if epoch.get("seconds") is not None]
     row |= {"seconds": round(sum(times), 1) if times else None, "curves": curves(history, best.get("epoch"))}
     row |= _of_results(results) if results is not None else {}
-    row["notes"] += _notes(config, best, results or {})
+    row["notes"] += _notes(config, best, results or {}, epochs=len(history))
+    if results is not None and not history and not whys:
+        whys.append(f"{HISTORY} {'has no epoch' if (folder / HISTORY).exists() else 'is missing'}")
     return _clipped(row | _state(row, whys, results is not None, record if row["study"] else None))
 
 
@@ -149,22 +153,24 @@ def _clipped(value: Any) -> Any:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The content of the files that a run has, None for a missing or unusable one, and the faults of the latter."""
-    found: dict[str, Any] = dict.fromkeys(READ)
+    """The content of the files that a run has, None for a missing or unusable one, and what is wrong with them."""
+    paths = {name: folder / name for name in READ} | {name: folder / outcome.TEST / name for name in OF_TEST}
+    paths[RESULTS] = outcome.place(folder) or paths[RESULTS]
+    found: dict[str, Any] = dict.fromkeys(paths)
     whys = []
-    for name in READ:
+    for name, path in paths.items():
         try:
-            content = files.read_json(folder / name) if os.path.lexists(folder / name) else None
+            content = files.read_json(path) if os.path.lexists(path) else None
         except files.UnreadableError as error:
             whys.append(f"{name} {error}")
             continue
-        if content is not None and (why := schema.misfit(content, FORMS[name])):
+        if content is not None and (why := schema.misfit(content, FORMS.get(name, dict))):
             whys.append(f"{name}: {why}")
         else:
             found[name] = content
     if not (folder / CONFIG).is_file():
         whys.append(f"{CONFIG} is missing")
-    return found, whys
+    return found, whys + outcome.contradictions(found[RESULTS] or {}, found)
 
 
 def _changed(folder: Path) -> int:
@@ -240,15 +246,25 @@ def curves(history: Sequence[Mapping[str, Any]], best: int | None) -> dict[str, 
     return found
 
 
-def _notes(config: Mapping[str, Any], best: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+def _notes(config: Mapping[str, Any], best: Mapping[str, Any], results: Mapping[str, Any], *, epochs: int) -> list[str]:
     """Reasons to read the figures of a run with care."""
     notes = ["short run"] if (config.get("flags") or {}).get("short_run") else []
     notes += ["short test"] if results.get("covers") and not notes else []
     notes += ["changed during training"] if config.get("overrides") else []
+    notes += [why] if results and (why := unfinished(config, epochs)) else []
     for side, values in (("validation", results.get("val") or best.get("val")), ("test", results.get("test"))):
         if why := _collapsed((values or {}).get("confusion_matrix")):
             return [*notes, f"collapsed on {side}: {why}"]
-    return notes + [f"doubt: {doubt}" for doubt in results.get("doubts") or []]
+    return notes + [f"doubt: {doubt}" for doubt in (*outcome.outside(results), *(results.get("doubts") or []))]
+
+
+def unfinished(config: Mapping[str, Any], done: int) -> str:
+    """What is missing of a training after `done` epochs that was asked for more and not allowed to stop early."""
+    flags = config.get("flags") or {}
+    asked = flags.get("epochs")
+    if not schema.is_count(asked) or done >= asked or flags.get("patience"):
+        return ""
+    return f"the training is not finished: {done} of {asked} epochs"
 
 
 def _collapsed(matrix: Any) -> str | None:

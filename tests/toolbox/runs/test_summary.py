@@ -53,6 +53,8 @@ SPOILS: dict[str, tuple[str, Callable[[Path], Any]]] = {
         "logger.json: [0].epoch is a text",
         lambda run: (run / "logger.json").write_text('[{"epoch": "1"}]'),
     ),
+    "no logger.json": ("logger.json is missing", lambda run: (run / "logger.json").unlink()),
+    "no epoch": ("logger.json has no epoch", lambda run: (run / "logger.json").write_text("[]")),
     "nested": ("nested more than", lambda run: (run / "logger.json").write_text("[" * 100_000)),
     "digits": ("digits", lambda run: (run / "results.json").write_text(f'{{"best_epoch": {"9" * 5000}}}')),
     "no text": ("is not text", lambda run: (run / "results.json").write_bytes(b"\xff\xfe\x00")),

@@ -8,7 +8,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,12 +22,13 @@ from toolbox.reports import pages, tables
 from toolbox.reports.plots import DataFacts
 from toolbox.reports.run import examples, sections, verdict
 from toolbox.reports.run.verdict import Material
+from toolbox.runs import outcome
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.training.recorders import LOSSES, StepLosses
 
 PAGE, FACTS = "report.html", "report.json"
-METRICS, BY_PATIENT, PREDICTIONS = "metrics.json", "by_patient.json", "predictions.npz"
+PREDICTIONS = "predictions.npz"
 MOST_RECORDS = 60  # named in the data card
 NAMES = {"shared_rows": "rows of two splits", "dropped_rows": "unusable rows left out"}
 log = logging.getLogger("commander")
@@ -38,8 +39,7 @@ class Facts:
     """Facts of a test: its time (UTC), the checkpoint, whether the root is the default, the rows of each class by
     split, the layers. It names no place: `test_on` is a name, or a path relative to the root.
 
-    A layer is name, kind, shape of its output for one row, parameters. `results` stand in for results.json where the
-    training is not finished.
+    A layer is name, kind, shape of its output for one row, parameters.
     """
 
     tested: str
@@ -48,7 +48,6 @@ class Facts:
     rows: Mapping[str, Sequence[int]]
     layers: Sequence[Sequence[Any]]
     test_on: str = ""
-    results: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write report.json into the folder of the test."""
@@ -77,9 +76,10 @@ def read(
     """
     facts = _json(folder / FACTS)
     if results is None:
-        at = run.path if folder == run / "pred" else folder
-        results = _json(at / RESULTS) or facts.get("results", {})
-    test = results.get("test") or _json(folder / METRICS)
+        at = outcome.place(run.path, "best" if folder == run / outcome.TEST else folder.name)
+        results = _json(at) if at else {}
+    test = results.get("test") or {}
+    of_test = {name: _json(folder / name) for name in (outcome.METRICS, outcome.BY_PATIENT)}
     predictions = _predictions(folder / PREDICTIONS)
     shown, errors = examples.load(folder / examples.FILE, predictions) if predictions else ([], None)
     return Material(
@@ -89,13 +89,14 @@ def read(
         history=run.read_history() if (run / HISTORY).exists() else [],
         results={name: value for name, value in results.items() if name != "test"},
         test=test,
-        by_patient=_json(folder / BY_PATIENT) if test.get("by_patient") or not results else {},
+        by_patient=of_test[outcome.BY_PATIENT] if test.get("by_patient") else {},
         facts=facts,
         predictions=predictions,
         losses=_losses(run / LOSSES),
         normal=normal,
         rows=shown,
         train_errors=errors,
+        faults=outcome.contradictions(results, of_test),
     )
 
 

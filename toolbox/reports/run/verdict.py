@@ -17,7 +17,9 @@ from toolbox.reports.plots import DataFacts
 from toolbox.reports.run import meanings
 from toolbox.reports.run.examples import Shown
 from toolbox.reports.tables import between, shown
+from toolbox.runs import outcome
 from toolbox.runs.predictions import Predictions
+from toolbox.runs.summary import unfinished
 
 HEADLINES = ("challenge_f1", "macro_f1", "auroc")
 FEW_RECORDS = 10
@@ -28,7 +30,7 @@ class Material:
     """The files of a run and of one of its tests, read; empty where a file is missing.
 
     `results` is results.json without its `test`, which is `test`; `facts` is report.json, written with the test.
-    `normal` is the normal class of a detector.
+    `normal` is the normal class of a detector; `faults` are figures on which the files of the test disagree.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Material:
     normal: int | None = None
     rows: Sequence[Shown] = ()
     train_errors: NDArray[Any] | None = None
+    faults: Sequence[str] = ()
 
     @property
     def detects(self) -> bool:
@@ -85,7 +88,7 @@ class Verdict:
 
 def of(material: Material) -> Verdict:
     """The verdict on a tested run, or the validation figures of one without a test."""
-    if not material.test or material.predictions is None:
+    if not material.test:
         return _untested(material)
     figures = _headlines(material)
     return Verdict(_sentence(material, figures), figures, _facts(material), _doubts(material))
@@ -139,7 +142,9 @@ def _sentence(material: Material, figures: Sequence[Headline]) -> str:
 
 def tested(material: Material) -> str:
     """The tested rows and their records in words."""
-    rows, of = len(material.predictions.index) if material.predictions else 0, records(material)
+    if material.predictions is None:
+        return "the test rows"
+    rows, of = len(material.predictions.index), records(material)
     words = f"{rows:,} test {material.spec.view}{'s' * (rows != 1)}"
     return words + (f" of {of:,} record{'s' * (of != 1)}" if 0 < of < rows else "")
 
@@ -175,9 +180,8 @@ def _of_training(material: Material) -> list[str]:
     flags, found = material.config.get("flags", {}), []
     if flags.get("short_run"):
         found.append("a short run: ten batches an epoch, and a part of validation and test; a trial, not a result")
-    epochs, done = flags.get("epochs"), material.history[-1]["epoch"] if material.history else 0
-    if epochs and done < epochs and not flags.get("patience"):
-        found.append(f"the training is not finished: {done} of {epochs} epochs")
+    if why := unfinished(material.config, material.history[-1]["epoch"] if material.history else 0):
+        found.append(why)
     doubts = list(material.results.get("doubts", []))
     sides = (
         [material.history[-1][side].get("confusion_matrix") for side in ("train", "val")] if material.history else []
@@ -192,7 +196,9 @@ def _of_training(material: Material) -> list[str]:
 
 def _doubts(material: Material) -> list[str]:
     """Reasons to distrust the figures of the test, the gravest first."""
-    found, results = [], material.results
+    found, results = [*material.faults, *outcome.outside({"test": material.test})], material.results
+    if material.predictions is None:
+        found.append("predictions.npz is missing: without it there are no curves, calibration and rows to look at")
     overlap = results.get("trained_on") or {}
     if shared := results.get("shared_rows"):
         found.append(f"{shared:,} test rows are also rows of train or validation")
