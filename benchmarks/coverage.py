@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
-from toolbox.metrics import ec57, intervals
+from toolbox.metrics import ec57, intervals, meanings
 
 Array = NDArray[np.floating]
 CLASSES = ("N", "S", "V", "F", "Q")
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--studentised", type=int, default=300, help="replicates with a standard error of their own")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    labels = [ec57.LABELS.get(name, name) for name in FIGURES]
+    labels = [meanings.name_of(name) for name in FIGURES]
     taken = []
     for title, population in POPULATIONS.items():
         sys.stdout.write(f"\n| {title} | {' | '.join(labels)} |\n|{' --- |' * (len(labels) + 1)}\n")

@@ -8,6 +8,7 @@ known records, every bootstrap replicate draws the same rows for both.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags, words
-from toolbox.metrics import ec57, intervals
+from toolbox.metrics import ec57, intervals, meanings
 from toolbox.reports import tables
 from toolbox.reports.tables import shown, signed
 from toolbox.runs import outcome
@@ -27,7 +28,6 @@ from toolbox.runs.predictions import Predictions
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
-HEAD = ("", "A", "B", "B - A", "95 % interval", "above 0")  # of the table of two runs
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 # The part of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word it. Test rows do not
 # depend on it.
@@ -39,9 +39,19 @@ VALIDATION = re.compile(
 
 def compare(flags: Flags) -> None:
     """Print a table of the runs and, except at a terminal without --json, a last line of JSON."""
-    runs = [RunFolder.named(name, flags.root_dir) for name in flags.compare]
+    runs = named(flags.compare, flags.root_dir)
     values = measure(runs, macro_over=words(flags.macro_over))
     terminal.answer(values, always=summary(values), as_json=flags.json)
+
+
+def named(names: Sequence[str], root: Path) -> list[RunFolder]:
+    """The runs of these names or folders. Raises UsageError for a run twice, CheckpointError for an unknown one."""
+    runs = [RunFolder.named(name, root) for name in names]
+    places = [run.path.resolve() for run in runs]
+    if twice := next((run for i, run in enumerate(runs) if places[i] in places[:i]), None):
+        what = f"{twice.path.name} is named twice: a run is compared with other runs"
+        raise UsageError(what, where=str(twice.path), hint="each run once")
+    return runs
 
 
 @dataclass(frozen=True)
@@ -184,13 +194,15 @@ def _comparable(runs: Sequence[RunFolder]) -> list[Tested]:
 
 def summary(values: dict[str, Any]) -> str:
     """The values of `measure` as text: for each run but the first, a table of its figures and the first's."""
-    first, *others = values["runs"]
+    (first, *others), over = values["runs"], meanings.part(values["macro_over"], values["classes"])
     text = facts(values)
     for other, against in zip(others, values["against_the_first"], strict=True):
         text += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
-        text += tables.aligned(HEAD, lines(first, other, against))
+        text += tables.aligned(head(values), lines(first, other, against, over=over))
         known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
-        text += ["", *tables.influences(known, ["most moved by one record", "B - A"], signed)] if known else []
+        text += (
+            ["", *tables.influences(known, ["most moved by one record", "B - A"], signed, over=over)] if known else []
+        )
     return tables.text([*text, "", *legend(values)])
 
 
@@ -205,17 +217,30 @@ def facts(values: Mapping[str, Any]) -> list[str]:
     return [*text, f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
 
 
-def lines(first: Mapping[str, Any], other: Mapping[str, Any], against: Mapping[str, Any]) -> list[list[str]]:
-    """The rows of the table below `HEAD`, one a figure."""
+def kind(values: Mapping[str, Any]) -> str:
+    """The word before the name of each figure: gross, where the rows of several records are pooled."""
+    return meanings.GROSS_PREFIX if values["units"] < values["rows"] else ""
+
+
+def head(values: Mapping[str, Any]) -> list[str]:
+    """The heads of a table of two runs."""
+    return [kind(values).strip() or "figure", "A", "B", "B - A", "95 % interval", "above 0"]
+
+
+def lines(
+    first: Mapping[str, Any], other: Mapping[str, Any], against: Mapping[str, Any], *, over: Sequence[str] = ()
+) -> list[list[str]]:
+    """The rows of the table below `head`, one a figure; `over` are the classes of macro F1, if not all."""
     return [
-        [ec57.LABELS.get(name, name), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
+        [meanings.name_of(name, over), shown(first["figures"][name]), shown(other["figures"][name]), *_cells(of)]
         for name, of in against.items()
     ]
 
 
 def _cells(of: dict[str, Any]) -> list[str]:
     """A difference, its interval, and the confidence that it is above 0."""
-    interval = f"n/a: {of['without_interval']}" if of["interval"] is None else " to ".join(map(signed, of["interval"]))
+    missing = of["interval"] is None
+    interval = tables.missing(of["without_interval"]) if missing else " to ".join(map(signed, of["interval"]))
     return [signed(of["difference"]), interval, "-" if of["above_0"] is None else f"{of['above_0']:.1%}"]
 
 
@@ -223,8 +248,7 @@ def legend(values: Mapping[str, Any]) -> list[str]:
     """The meaning of the columns, and the reason of missing intervals."""
     text = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
-        needs = f"{intervals.FEW} {values['of_units']} in which the figure is known"
-        text.append(f"n/a: no interval, which needs {needs}.")
+        text.append(tables.of_missing(values["of_units"]))
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [
         *text,

@@ -21,9 +21,9 @@ from commands import compare
 from toolbox import files, plain
 from toolbox.errors import BusyError, CheckpointError, DataError, UsageError, program
 from toolbox.flags import Flags, words
-from toolbox.metrics import ec57
+from toolbox.metrics import meanings
 from toolbox.reports import pages, runs
-from toolbox.reports.tables import signed
+from toolbox.reports.tables import missing, signed
 from toolbox.runs import summary
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.summary import Row
@@ -125,6 +125,7 @@ def described(row: Row, root: Path) -> Row:
         "words": " ".join(_line({name: kept[name] for name in shown if name not in IN_COLUMNS}, root)),
         "command": " ".join(line) if kept else "",
         "word": shlex.quote(row["name"]),
+        "lacks": {name: missing(why) for name, why in row["lacks"].items()},
         "rule": sha256(compare.test_side(row["split"]).encode()).hexdigest()[:8] if row["split"] else "",
     }
 
@@ -144,7 +145,7 @@ def compare_runs(flags: Flags, path: Path) -> None:
     Without comparable tests the page has no paired differences and states the reason. Raises CheckpointError for an
     unknown run.
     """
-    found = [RunFolder.named(name, flags.root_dir) for name in flags.report]
+    found = compare.named(flags.report, flags.root_dir)
     rows = [_placed(summary.of_folder(run.path), run.path, path, flags.root_dir) for run in found]
     names = [row["name"] for row in rows]
     values, why = _measured(found, flags)
@@ -155,7 +156,7 @@ def compare_runs(flags: Flags, path: Path) -> None:
         title=f"{', '.join(names[:-1])} and {names[-1]}",
         verdicts=[f"{row['name']}: {verdict(row)}" for row in rows],
         why=why,
-        head=["figure", *compare.HEAD[1:]],
+        head=compare.head(values) if values else [],
         facts=compare.facts(values) if values else [],
         against=_against(values) if values else [],
         legend=compare.legend(values) if values else [],
@@ -181,13 +182,13 @@ def _measured(found: Sequence[RunFolder], flags: Flags) -> tuple[dict[str, Any],
 
 def verdict(row: Row) -> str:
     """The headline of a run: the test metric with its interval, validation, epochs and split protocol."""
-    name, parts = runs.headline(row), []
-    if name:
+    name, parts = row["headline"], []
+    if name in row["test"]:
         ends = row["intervals"].get(name)
-        interval = f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else " (no interval)"
-        parts.append(f"test {name} {row['test'][name]:.4f}{interval}")
+        interval = f"[{ends[0]:.4f}, {ends[1]:.4f}]" if ends else f"(interval {row['lacks'].get(name, 'n/a')})"
+        parts.append(f"test {meanings.name_of(name, row['over'])} {row['test'][name]:.4f} {interval}")
     if (monitor := row["monitor"]) in row["val"]:
-        parts.append(f"validation {monitor} {row['val'][monitor]:.4f} in epoch {row['best']}")
+        parts.append(f"validation {meanings.name_of(monitor)} {row['val'][monitor]:.4f} in epoch {row['best']}")
     parts += [f"{row['state']}{': ' * bool(row['why'])}{row['why']}"] if row["state"] != summary.DONE else []
     parts += [*row["notes"], f"split: {row['split']}"] if row["split"] else row["notes"]
     return "; ".join(parts)
@@ -195,20 +196,21 @@ def verdict(row: Row) -> str:
 
 def _against(values: Mapping[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
     """For each run but the first: heading, verdict on macro F1, and the table of figures."""
-    first, *others = values["runs"]
+    (first, *others), over = values["runs"], meanings.part(values["macro_over"], values["classes"])
+    name = meanings.name_of(f"{compare.kind(values)}macro_f1", over)
     found = []
     for other, of in zip(others, values["against_the_first"], strict=True):
         heading = f"A {first['name']}, B {other['name']}"
-        found.append((heading, _of_macro_f1(of["macro_f1"]), compare.lines(first, other, of)))
+        found.append((heading, f"{name}: {_told(of['macro_f1'])}", compare.lines(first, other, of, over=over)))
     return found
 
 
-def _of_macro_f1(of: Mapping[str, Any]) -> str:
-    """The verdict on a paired difference: which run is better, or that the test does not tell."""
-    label, ends = ec57.LABELS["macro_f1"], of["interval"]
+def _told(of: Mapping[str, Any]) -> str:
+    """What a paired difference tells: which run is better, or that the test does not tell."""
+    ends = of["interval"]
     if ends is None:
-        return f"{label}: B - A is {signed(of['difference'])}, without an interval: {of['without_interval']}."
+        return f"B - A is {signed(of['difference'])}, interval {missing(of['without_interval'])}."
     interval = f"{signed(of['difference'])} [{signed(ends[0])}, {signed(ends[1])}]"
     if ends[0] <= 0 <= ends[1]:
-        return f"{label}: B - A is {interval}. The interval holds 0: this test does not tell which run is better."
-    return f"{label}: B - A is {interval}. On these test rows {'B' if ends[0] > 0 else 'A'} is better."
+        return f"B - A is {interval}. The interval holds 0: this test does not tell which run is better."
+    return f"B - A is {interval}. On these test rows {'B' if ends[0] > 0 else 'A'} is better."

@@ -262,7 +262,7 @@ def test_few_records_tell_no_difference_from_chance(tmp_path: Path, records: int
     assert of["difference"] > 0.2
     assert (of["interval"], of["without_interval"], of["above_0"]) == (None, lacks, None)
     text = compare.summary(values)
-    assert accuracy(text)[-4:] == ["n/a:", *lacks.split(), "-"]
+    assert accuracy(text)[-6:] == ["n/a:", "known", "in", *lacks.split(), "-"]
     assert "100.0%" not in text
 
 

@@ -93,7 +93,7 @@ def test_the_verdict_has_headline_interval_protocol_and_the_most_influential_rec
     assert f"{values['gross']['macro_f1']:.4f}" in text
     low, high = values["intervals"]["gross"]["macro_f1"]
     assert f"95 % interval {low:.4f} - {high:.4f}" in text
-    assert f"{moved['record']}: without it macro F1 is {moved['without']:.4f}" in text
+    assert f"{moved['record']}: without it gross macro F1 over N, S, V, F is {moved['without']:.4f}" in text
     assert "of 12 records" in text
     assert values["protocol"] in text
 
@@ -251,7 +251,7 @@ def test_every_reason_for_doubt_is_named(copied_run: Path) -> None:
     text = text_of(copied_run / "report.html").partition("<nav")[0]
     for doubt in (
         "macro_f1 in results.json is 0.9999, in pred/metrics.json",
-        "macro_f1, 0.9999, is outside of its 95 % interval",
+        "macro F1, 0.9999, is outside of its 95 % interval",
         "5 test rows are also rows of train or validation",
         "2 tested records were trained or validated on",
         "the network has collapsed: one class for 100.0 % of the rows",

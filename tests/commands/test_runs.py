@@ -21,6 +21,7 @@ from helpers.data import ROOT
 from helpers.pages import Page, in_browser, needs_browser
 from helpers.runs import EVIL, made, rows, with_test
 from toolbox.errors import BusyError
+from toolbox.metrics import meanings
 from toolbox.reports.runs import END, PAGE, START, known
 from toolbox.runs import summary
 
@@ -173,9 +174,12 @@ def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path) 
     low, high = of["interval"]
     assert low > 0
     assert f"B - A is {of['difference']:+.4f} [{low:+.4f}, {high:+.4f}]. On these test rows B is better." in text
-    lines = compare.lines(*values["runs"], values["against_the_first"][0])
+    over = meanings.part(values["macro_over"], values["classes"])
+    lines = compare.lines(*values["runs"], values["against_the_first"][0], over=over)
+    assert any(line[0] == "macro F1 over N, S, V, F" for line in lines)
+    assert "<p>gross macro F1 over N, S, V, F: B - A is" in text
     assert all(f">{escape(cell)}</" in text for line in lines for cell in line)
-    assert "synth_cnn1d_3_1: test macro_f1 0.5000 [0.4000, 0.6000]; validation macro_f1 0.5000 in epoch 2" in text
+    assert "synth_cnn1d_3_1: test macro F1 0.5000 [0.4000, 0.6000]; validation macro F1 0.5000 in epoch 2" in text
     assert compare.facts(values)[0] in text
     assert '"paired": true' in text  # so no warning that the runs differ
 

@@ -29,7 +29,6 @@ RULE_IN_WORDS = "by ANSI/AAMI EC57: F or Q called V, and Q called S, count neith
 # For each task: true classes that count neither way when predicted as the task's class.
 NEITHER = {"SVEB": ("Q",), "VEB": ("F", "Q")}
 PARTS = ("Se", "+P", "FPR", "F1")
-LABELS = {"kappa": "Cohen's kappa", "jk": "j-kappa", "macro_f1": "macro F1"}
 BOUNDS = {"kappa": (-1.0, 1.0), "jk": (-0.5, 1.0)}  # of figures beyond 0 to 1
 MACRO = ("N", "S", "V", "F")  # Q means unclassifiable, and MIT-BIH has only 15 outside the paced records
 

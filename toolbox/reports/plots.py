@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, plain
-from toolbox.metrics import classification
+from toolbox.metrics import classification, meanings
 from toolbox.metrics.classification import METRICS
-from toolbox.reports.run import meanings
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from toolbox import files, plain, schema
 from toolbox.errors import UsageError
 from toolbox.files import finite
+from toolbox.metrics import meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.reports import pages
 from toolbox.reports.plots import COLOURS
@@ -24,9 +25,8 @@ from toolbox.runs.summary import Row
 
 PAGE = "runs.html"
 START, END = '<script type="application/json" id="runs">', "</script>"
-FORM = 1  # of the rows in a page; another number makes the next page read all files again
+FORM = 2  # of the rows in a page; another number makes the next page read all files again
 CACHED = {"form": int, "at": str, "rows": [{"path": str, "stamp?": str}]}
-FIRST = ("macro_f1", "auroc")  # the metric of the table, if runs have it
 MOST_RUNS = 10  # that are compared in one figure
 
 
@@ -89,7 +89,8 @@ def explorer(
             "paired": paired,
             "most": MOST_RUNS,
         },
-        **{"metrics": metrics, "metric": _usual(rows, metrics), "colours": COLOURS},
+        **{"metrics": metrics, "metric": _usual(rows), "colours": COLOURS},
+        "names": {name: meanings.name_of(name) for name in metrics},
         "defaults": finite(dict(defaults)),
         "rows": [_visible(row) | {"path": row["path"], "href": quote(os.fsencode(row["path"]))} for row in rows],
     }
@@ -98,20 +99,15 @@ def explorer(
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """The metrics of validation or test that any run has, the usual ones first."""
     there = dict.fromkeys(name for row in rows for side in ("test", "val") for name in row[side])
-    order = [*dict.fromkeys((*FIRST, *METRICS))]
+    order = [*dict.fromkeys((*meanings.HEADLINES, *METRICS))]
     return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def _usual(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """The metric that the table shows first: of `FIRST`, then of all, the one that most runs have."""
-    counts = Counter(name for row in rows for name in row["test"] or row["val"])
-    return max(metrics, key=lambda name: (name in FIRST, counts[name], -metrics.index(name)), default="")
-
-
-def headline(row: Row) -> str:
-    """The metric that sums a run up, as in its own report: macro F1 by patient where it is measured."""
-    names = ("gross macro_f1", "challenge_f1", *FIRST, row["monitor"])
-    return next((name for name in names if name in row["test"]), next(iter(row["test"]), ""))
+def _usual(rows: Sequence[Row]) -> str:
+    """The metric that the table shows first: the headline of most tests, without a test of most runs."""
+    tested = [row for row in rows if row["test"]]
+    counts = Counter(row["headline"] for row in tested or rows if row["headline"])
+    return max(counts, key=lambda name: (counts[name], name in meanings.HEADLINES), default="")
 
 
 def _visible(value: Any) -> Any:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from toolbox import files, plain, terminal
-from toolbox.metrics import ec57, intervals
+from toolbox.metrics import intervals, meanings
 
+OF_PATIENTS = ("", "gross", "95 % interval", "average", "95 % interval")
+WHYS = {intervals.UNDEFINED: "not defined", intervals.STILL: "does not vary"}
 log = logging.getLogger("commander")
 
 
@@ -43,7 +45,18 @@ def clock(seconds: float) -> str:
 
 def between(bounds: Sequence[float] | None, lacks: str = "") -> str:
     """An interval, or n/a with the reason."""
-    return (f"n/a: {lacks}" if lacks else "n/a") if bounds is None else " - ".join(map(shown, bounds))
+    return missing(lacks) if bounds is None else " - ".join(map(shown, bounds))
+
+
+def missing(lacks: str) -> str:
+    """n/a in place of an interval, with its reason in words."""
+    few = f"known in {lacks}" if lacks[:1].isdigit() else lacks
+    return f"n/a: {WHYS.get(lacks, few)}" if lacks else "n/a"
+
+
+def of_missing(what: str) -> str:
+    """A line below a table on all that have no interval over `what`, records or rows."""
+    return f"n/a: no interval. One needs {intervals.FEW} {what} in which the figure is known, and that differ in it."
 
 
 def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
@@ -51,15 +64,31 @@ def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
     return [shown(values[name]), between(values["intervals"][name], values["without_interval"].get(name, ""))]
 
 
+def of_patients(values: Mapping[str, Any]) -> list[list[str]]:
+    """The figures by patient over all classes, below `OF_PATIENTS`; kappa and the like have no average."""
+    over = meanings.part(values["macro_over"], values["classes"])
+    rows = []
+    for name in values["gross"]:
+        if name.rpartition(" ")[0] not in values["classes"]:
+            measured = [of for kind in ("gross", "average") if name in (of := _of_kind(values, kind))]
+            cells = [cell for of in measured for cell in with_interval(of, name)]
+            rows.append([meanings.name_of(name, over), *cells, *[""] * (4 - len(cells))])
+    return rows
+
+
+def _of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The gross or the average figures as measured values with their intervals."""
+    return {**values[kind], **{name: values[name][kind] for name in ("intervals", "without_interval")}}
+
+
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     """Lines below a table: the units of its intervals, and reasons for missing ones."""
-    lines = [f"The intervals are over records, not rows: {method}."]
+    lines = [f"The intervals are over records, as rows of one record resemble each other: {method}."]
     if method == intervals.ROW_METHOD:
         drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
     what = "rows" if method == intervals.ROW_METHOD else "records"
-    few = bool({*lacking.values()} - {intervals.UNDEFINED, intervals.STILL})
-    return lines + [f"n/a: no interval, which needs {intervals.FEW} {what}."] * few
+    return lines + [of_missing(what)] * bool(lacking)
 
 
 def of_costs(cost: Mapping[str, Any]) -> list[str]:
@@ -87,14 +116,26 @@ def of_layers(layers: Sequence[Any], cost: Mapping[str, Any]) -> list[str]:
 
 
 def influences(
-    found: Mapping[str, Mapping[str, Any]], head: Sequence[str], figure: Callable[[float], str] = shown
+    found: Mapping[str, Mapping[str, Any]],
+    head: Sequence[str],
+    figure: Callable[[float], str] = shown,
+    *,
+    over: Sequence[str] = (),
 ) -> list[str]:
-    """A table of `intervals.influence`: figure, its value, the record that moves it most, its value without it."""
-    rows = [
-        [ec57.LABELS.get(name, name), figure(of["value"]), of["record"], figure(of["without"])]
-        for name, of in found.items()
-    ]
+    """A table of `moved` below `head`; none without rows."""
+    rows = moved(found, figure, over=over)
     return aligned([*head, "record", "without it"], rows) if rows else []
+
+
+def moved(
+    found: Mapping[str, Mapping[str, Any]], figure: Callable[[float], str] = shown, *, over: Sequence[str] = ()
+) -> list[list[str]]:
+    """Rows of `intervals.influence`: figure, its value, the record that moves it most, its value without it.
+
+    `over` are the classes of macro F1, if not all.
+    """
+    names = {name: meanings.name_of(name, over) for name in found}
+    return [[names[name], figure(of["value"]), of["record"], figure(of["without"])] for name, of in found.items()]
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

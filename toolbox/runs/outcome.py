@@ -1,8 +1,9 @@
 """The results of a test: where they are, and whether they and the other files of the test fit together.
 
     place(run)                   # results.json of a tested run, None of a run without a test: every reader asks here
+    figures(results["test"])     # every figure by name, with its interval or the reason why it has none
     contradictions(results, of)  # sentences on figures that another file of the test has with another value
-    outside(results)             # sentences on estimates that are not in their own interval
+    outside(results["test"])     # sentences on estimates that are not in their own interval
 
 results.json in the run folder marks a finished run. The test of a training that is not finished leaves it in pred/, as
 tests of other checkpoints do in folders of their own.
@@ -10,15 +11,16 @@ tests of other checkpoints do in folders of their own.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolbox import schema
+from toolbox.metrics import meanings
 from toolbox.runs.folder import RESULTS
 
 TEST = "pred"  # the folder of the test of the best checkpoint
 METRICS, BY_PATIENT = "metrics.json", "by_patient.json"
 ROUNDING = 1e-9  # of an estimate at an end of its interval
-OF_BOTH = ("gross", "average")  # figures by patient
+MEASURED = ("intervals", "without_interval")
 
 
 def place(run: Path, which: str = "best") -> Path | None:
@@ -44,35 +46,49 @@ def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], at: str = "
         if isinstance(value, dict) and isinstance(other, dict):
             yield from _differences(value, other, inside)
         elif name in theirs and value != other:
-            yield inside, *(_shown(each) for each in (value, other))
+            yield inside, _shown(value), _shown(other)
 
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if schema.is_number(value) else str(value)[:60]
 
 
-def outside(results: Mapping[str, Any]) -> list[str]:
+class Figure(NamedTuple):
+    """A figure of a test: its value and its interval [low, high], None where there is none, and the reason for that."""
+
+    value: Any
+    ends: Any
+    lacks: str
+
+
+def figures(test: Mapping[str, Any]) -> dict[str, Figure]:
+    """Every figure of a test by name: the challenge's own score first, those by patient last, as "gross macro_f1"."""
+    patients = _dict(test.get("by_patient"))
+    ends, of_class = _dict(test.get("intervals")), _dict(test.get("f1_intervals"))
+    values = {name: value for name, value in test.items() if schema.is_number(value) or name in ends}
+    if "challenge_f1" in values:
+        values, ends = {"challenge_f1": None} | values, {**ends, "challenge_f1": of_class.get("challenge_f1")}
+    found = _figures(values, ends, _dict(test.get("without_interval")))
+    gross = (_dict(patients.get("gross")), *(_dict(_dict(patients.get(name)).get("gross")) for name in MEASURED))
+    return found | {meanings.GROSS_PREFIX + name: of for name, of in _figures(*gross).items()}
+
+
+def _figures(values: Mapping[str, Any], ends: Mapping[str, Any], lacks: Mapping[str, Any]) -> dict[str, Figure]:
+    return {name: Figure(value, ends.get(name), str(lacks.get(name, ""))) for name, value in values.items()}
+
+
+def outside(test: Mapping[str, Any]) -> list[str]:
     """The estimates of a test that are not in their 95 % interval."""
+    per_class, of_class = _dict(test.get("per_class")), _dict(test.get("f1_intervals"))
+    f1 = {f"F1 of {name}": Figure(_dict(of).get("f1"), of_class.get(name), "") for name, of in per_class.items()}
     found = []
-    for name, value, ends in _estimates(_dict(results.get("test"))):
+    for name, (value, ends, _) in (figures(test) | f1).items():
         if not (isinstance(ends, list) and len(ends) == 2 and all(map(schema.is_finite, [value, *ends]))):
             continue
         if not ends[0] - ROUNDING <= value <= ends[1] + ROUNDING:
-            found.append(f"{name}, {value:.4f}, is outside of its 95 % interval, {ends[0]:.4f} - {ends[1]:.4f}")
+            interval = f"{ends[0]:.4f} - {ends[1]:.4f}"
+            found.append(f"{meanings.name_of(name)}, {value:.4f}, is outside of its 95 % interval, {interval}")
     return found
-
-
-def _estimates(test: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Name, value and interval of every figure of a test."""
-    patients = _dict(test.get("by_patient"))
-    ends = _dict(patients.get("intervals"))
-    sides = [("", test, _dict(test.get("intervals")))]
-    sides += [(f"{kind} ", _dict(patients.get(kind)), _dict(ends.get(kind))) for kind in OF_BOTH]
-    for kind, values, intervals in sides:
-        yield from ((kind + name, values.get(name), of) for name, of in intervals.items())
-    per_class = _dict(test.get("per_class"))
-    for name, of in _dict(test.get("f1_intervals")).items():
-        yield f"F1 of {name}", _dict(per_class.get(name)).get("f1"), of
 
 
 def _dict(value: Any) -> Mapping[str, Any]:

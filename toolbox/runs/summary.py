@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from toolbox import files, schema
-from toolbox.metrics import classification
+from toolbox.metrics import classification, meanings
 from toolbox.runs import outcome, study
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
 from toolbox.runs.study import StudyRecord
@@ -34,7 +34,7 @@ FORMS: dict[str, Any] = {
     HISTORY: [{"epoch": schema.Count(1), "seconds?": NUMBER, "train?": dict, "val?": dict}],
     RESULTS: {
         **{"best_epoch?": int, "split_rule?": str, "doubts?": [str], "covers?": dict, "val?": dict},
-        "test?": {"intervals?": dict, "by_patient?": dict},
+        "test?": {"intervals?": dict, "by_patient?": dict, "per_class?": dict},
     },
 }
 BY_PATIENT = ("accuracy", "kappa", "jk", "macro_f1", "SVEB Se", "SVEB +P", "VEB Se", "VEB +P")  # gross figures
@@ -110,7 +110,7 @@ def _empty(path: str, name: str) -> Row:
         **{"state": DAMAGED, "why": "", "notes": [], "changed": 0, "report": False},
         **{"flags": {}, "given": [], "classes": [], "split": "", "checksum": "", "commit": "", "monitor": ""},
         **{"parameters": None, "epochs": 0, "of": None, "best": None, "seconds": None, "curves": {}},
-        **{"val": {}, "test": {}, "intervals": {}},
+        **{"val": {}, "test": {}, "intervals": {}, "lacks": {}, "over": [], "headline": ""},
     }
 
 
@@ -134,6 +134,7 @@ def summary(folder: Path, path: str, record: StudyRecord | None) -> Row:
     # A metric of a user's file is not known here, and neither is its better end.
     best = (best_epoch(history, row["monitor"]) if row["monitor"] in (*classification.METRICS, "epoch") else None) or {}
     row |= {"epochs": len(history), "best": best.get("epoch"), "val": _figures(best.get("val") or {})}
+    row["headline"] = meanings.headline(row["val"])
     times = [epoch["seconds"] for epoch in history if epoch.get("seconds") is not None]
     row |= {"seconds": round(sum(times), 1) if times else None, "curves": curves(history, best.get("epoch"))}
     row |= _of_results(results) if results is not None else {}
@@ -194,31 +195,32 @@ def _of_config(config: Mapping[str, Any], name: str) -> Row:
 
 
 def _of_results(results: Mapping[str, Any]) -> Row:
-    """The figures of a test, with their intervals; gross figures by patient have a prefix."""
+    """The figures of a test, with their intervals or the reasons for none."""
     test = results.get("test") or {}
-    by_patient = test.get("by_patient") or {}
-    gross, bounds = _dict(by_patient.get("gross")), _dict(_dict(by_patient.get("intervals")).get("gross"))
-    figures = _figures(test) | {f"gross {name}": value for name, value in _figures(gross).items() if name in BY_PATIENT}
-    intervals = _intervals(test.get("intervals") or {})
-    intervals |= {f"gross {name}": of for name, of in _intervals(bounds).items() if name in BY_PATIENT}
-    row: Row = {"test": figures, "intervals": {name: of for name, of in intervals.items() if name in figures}}
+    found = outcome.figures(test)
+    row: Row = {"test": _figures({name: of.value for name, of in found.items() if _is_shown(name)})}
+    known = {name: found[name] for name in row["test"]}
+    row["intervals"] = {name: [*map(rounded, of.ends)] for name, of in known.items() if _is_interval(of.ends)}
+    row["lacks"] = {name: of.lacks for name, of in known.items() if of.lacks and name not in row["intervals"]}
+    over = (test.get("by_patient") or {}).get("macro_over")
+    row["over"] = [] if not over or schema.misfit(over, [str]) else [*meanings.part(over, test.get("per_class") or ())]
+    row |= {"headline": meanings.headline(found)} if found else {}
     row |= {"val": _figures(results["val"])} if results.get("val") else {}
     row |= {"best": results["best_epoch"]} if results.get("best_epoch") else {}
     return row | ({"split": results["split_rule"]} if results.get("split_rule") else {})
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _is_shown(name: str) -> bool:
+    return not name.startswith(meanings.GROSS_PREFIX) or name.removeprefix(meanings.GROSS_PREFIX) in BY_PATIENT
+
+
+def _is_interval(ends: Any) -> bool:
+    return isinstance(ends, list) and len(ends) == 2 and all(map(schema.is_finite, ends))
 
 
 def _figures(values: Any) -> dict[str, float]:
     known = [(str(name), rounded(value)) for name, value in values.items() if schema.is_finite(value)]
     return dict(known[:MOST_FIGURES])
-
-
-def _intervals(values: Mapping[str, Any]) -> dict[str, list[float]]:
-    pairs = {name: of for name, of in values.items() if isinstance(of, list) and len(of) == 2}
-    return {str(name): [*map(rounded, of)] for name, of in pairs.items() if all(map(schema.is_finite, of))}
 
 
 def rounded(value: float) -> float:
@@ -251,18 +253,20 @@ def _notes(config: Mapping[str, Any], best: Mapping[str, Any], results: Mapping[
     notes = ["short run"] if (config.get("flags") or {}).get("short_run") else []
     notes += ["short test"] if results.get("covers") and not notes else []
     notes += ["changed during training"] if config.get("overrides") else []
-    notes += [why] if results and (why := unfinished(config, epochs)) else []
+    notes += [left] if results and (left := unfinished(config, epochs)) else []
     for side, values in (("validation", results.get("val") or best.get("val")), ("test", results.get("test"))):
         if why := _collapsed((values or {}).get("confusion_matrix")):
             return [*notes, f"collapsed on {side}: {why}"]
-    return notes + [f"doubt: {doubt}" for doubt in (*outcome.outside(results), *(results.get("doubts") or []))]
+    return notes + [
+        f"doubt: {doubt}" for doubt in (*outcome.outside(results.get("test") or {}), *(results.get("doubts") or []))
+    ]
 
 
 def unfinished(config: Mapping[str, Any], done: int) -> str:
     """What is missing of a training after `done` epochs that was asked for more and not allowed to stop early."""
     flags = config.get("flags") or {}
     asked = flags.get("epochs")
-    if not schema.is_count(asked) or done >= asked or flags.get("patience"):
+    if asked is None or not schema.is_count(asked) or done >= asked or flags.get("patience"):
         return ""
     return f"the training is not finished: {done} of {asked} epochs"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toolbox import files
-from toolbox.metrics import classification, ec57, intervals
+from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.registry import pick
 from toolbox.reports import animation, images, plots, tables
 from toolbox.reports.plots import DataFacts
@@ -28,7 +28,7 @@ OF_PATIENTS = (
     "influence", "calibration", "from_s", "beats_left_out",
 )  # fmt: skip
 NO_PATIENTS = (
-    "figures by patient need a record name in every row, and a record with several rows; macro_f1 is over all classes"
+    "figures by patient need a record name in every row, and a record with several rows; macro F1 is over all classes"
 )
 log = logging.getLogger("commander")
 
@@ -243,7 +243,7 @@ def summary(
     of_f1, lacking = test["f1_intervals"], test["without_interval"]
     found = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
     metrics = [
-        [name, shown(test[name]), between(ends, lacking.get(name, "")), shown(val.get(name))]
+        [meanings.name_of(name), shown(test[name]), between(ends, lacking.get(name, "")), shown(val.get(name))]
         for name, ends in found.items()
     ]
     rows = [

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files
-from toolbox.metrics import classification, ec57, intervals
+from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.reports import plots, tables
 from toolbox.reports.run.panels import listed, record_panels, reliability_panels, temperatures
 from toolbox.reports.tables import aligned, shown, with_interval
 from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
-CALIBRATION = {"ece": "ECE", "brier": "Brier score", "nll": "negative log likelihood"}
-GROSS = "gross: the beats of all records pooled. average: the mean over the records in which the figure is defined."
+CALIBRATION = ("ece", "brier", "nll")
 WIDE = 120
 CUT = 12  # letters of a class name above a column of numbers
 
@@ -63,28 +62,17 @@ def summary(values: Mapping[str, Any], *, protocol: str, title: str) -> str:
         lines.append(f"scored from {tables.clock(values['from_s'])} of each record on: {left_out}")
     by_record, remark = _record_lines(values)
     flat = [of["figures"] | of for of in values["calibration"].values()]
-    rows = [[text, *(cell for of in flat for cell in with_interval(of, name))] for name, text in CALIBRATION.items()]
-    heads = ["calibration", *(head for name in values["calibration"] for head in (name, "95 % interval"))]
-    moved = tables.influences(values["influence"], ["most moved by one record", "gross"])
-    for part in (_overall(values), _class_lines(values), aligned(heads, rows), moved):
-        lines += ["", *part]
-    lines += ["", f"by record{remark}, {protocol}", *by_record, "", GROSS]
-    return tables.text([*lines, *_interval_lines(values)])
-
-
-def _overall(values: Mapping[str, Any]) -> list[str]:
-    """The figures over all classes: gross, and averaged over records."""
-    kinds = [
-        values[kind] | {"intervals": values["intervals"][kind], "without_interval": values["without_interval"][kind]}
-        for kind in ("gross", "average")
-    ]
-    names = [name for name in values["gross"] if name.rpartition(" ")[0] not in values["classes"]]
     rows = [
-        [ec57.LABELS.get(name, name)] + [cell for of in kinds if name in of for cell in with_interval(of, name)]
-        for name in names
+        [meanings.name_of(name), *(cell for of in flat for cell in with_interval(of, name))] for name in CALIBRATION
     ]
-    cells = [row + [""] * (5 - len(row)) for row in rows]  # kappa and the like have no average
-    return aligned(["", "gross", "95 % interval", "average", "95 % interval"], cells)
+    heads = ["calibration", *(head for name in values["calibration"] for head in (name, "95 % interval"))]
+    head = ["most moved by one record", "gross"]
+    moved = tables.influences(values["influence"], head, over=meanings.part(values["macro_over"], values["classes"]))
+    overall = aligned(tables.OF_PATIENTS, tables.of_patients(values))
+    for part in (overall, _class_lines(values), aligned(heads, rows), moved):
+        lines += ["", *part]
+    words = [f"{kind}: {what}." for kind, what in meanings.GROSS]
+    return tables.text([*lines, "", f"by record{remark}, {protocol}", *by_record, "", *words, *_interval_lines(values)])
 
 
 def _class_lines(values: Mapping[str, Any]) -> list[str]:
@@ -123,7 +111,7 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
     lines = [f"The intervals are over the {records} records, not their beats: {values['interval_method']}."]
     simulated = values["simulated_coverage"]
     covered = [
-        f"{ec57.LABELS.get(name, name)} {low:.0f}-{high:.0f}"
+        f"{meanings.name_of(name)} {low:.0f}-{high:.0f}"
         for name, (low, high) in simulated["percent"].items()
         if name in values["gross"]
     ]
@@ -131,8 +119,7 @@ def _interval_lines(values: Mapping[str, Any]) -> list[str]:
         counted = f"Of 100 in simulated tests of {simulated['records']} records they held the truth in"
         lines += fill(f"{counted}: {', '.join(covered)}.", WIDE).split("\n")
     if any(values["without_interval"].values()):
-        needs = f"{intervals.FEW} records with a known figure, and a difference among them"
-        lines.append(f"n/a: no interval; it needs {needs}.")
+        lines.append(tables.of_missing("records"))
     return lines
 
 

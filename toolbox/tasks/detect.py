@@ -19,7 +19,7 @@ from torch import Tensor
 
 from toolbox import files
 from toolbox.errors import UsageError
-from toolbox.metrics import classification, intervals
+from toolbox.metrics import classification, intervals, meanings
 from toolbox.registry import pick
 from toolbox.reports import images, plots, tables
 from toolbox.reports.plots import DataFacts, Panel
@@ -243,7 +243,7 @@ def summary(values: Mapping[str, Any], *, title: str, rules: Sequence[str], norm
         measured = [values, baseline] if baseline else [values]
         head = ["", "test", "95 % interval", *([baseline["name"], "95 % interval"] if baseline else [])]
         rows = [
-            [name, *(cell for of in measured for cell in tables.with_interval(of, name))]
+            [meanings.name_of(name), *(cell for of in measured for cell in tables.with_interval(of, name))]
             for name in values["intervals"]
         ]
         figures = tables.aligned(head, rows)

@@ -9,10 +9,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 from sklearn import metrics as sk
 
+from toolbox.metrics import meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.reports import figures, plots
 from toolbox.reports.plots import COLOURS, Panel
-from toolbox.reports.run import meanings
 from toolbox.runs.predictions import Predictions
 
 CLASSES = ("N", "S", "V")

@@ -30,7 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_thousand_runs_are_filtered_searched_sorted_and_compared(page: Path) -> None:
     found = in_browser(page, USED)
     assert found["rows"] == MANY
-    assert found["heads"] == ["validation macro_f1", "test macro_f1", "95 % interval"]
+    assert found["heads"] == ["validation macro F1", "test macro F1", "95 % interval"]
     assert found["dataset"] == 250  # 1 to 998, of which every fourth is of d2
     assert found["study"] == 199
     assert found["words"] == 66
@@ -82,7 +82,7 @@ USED = """
     await search("damaged");
     found.damaged = rows().map(row => row.cells[1].textContent);
     await search("");
-    const at = heads.indexOf("test macro_f1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
+    const at = heads.indexOf("test macro F1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
     const sort = async () => { find("table").tHead.rows[0].cells[at].firstChild.click(); await settle(); };
     await sort();
     found.up = values();
@@ -123,10 +123,15 @@ def test_the_metric_of_the_table_and_of_a_headline(tmp_path: Path) -> None:
     made(tmp_path, 1)
     (row,) = summary.of_root(tmp_path)
     assert runs.metrics_of([row]) == ["macro_f1", "loss", "accuracy"]
-    assert runs.headline(row) == "macro_f1"
+    assert row["headline"] == "macro_f1"
     detector = row | {"monitor": "loss", "test": {"auroc": 0.9, "f1": 0.5}, "val": {"loss": 1.0}}
-    assert runs.headline(detector) == "auroc"
-    assert runs.headline(row | {"test": {**row["test"], "gross macro_f1": 0.4}}) == "gross macro_f1"
-    assert runs.headline(row | {"test": {}}) == ""
-    assert runs.explorer([detector], defaults={}, program="p")["metric"] == "auroc"
+    detector["headline"] = "auroc"
+    assert runs.explorer([row, detector, detector], defaults={}, program="p")["metric"] == "auroc"
+    patients = made(tmp_path, 2) / "results.json"
+    test = {"macro_f1": 0.5, "by_patient": {"gross": {"macro_f1": 0.4}, "macro_over": ["N", "S"]}}
+    patients.write_text(json.dumps({"test": test | {"per_class": {"N": {}, "S": {}, "Q": {}}}}))
+    (of_patients,) = [row for row in summary.of_root(tmp_path) if row["version"] == "2"]
+    assert (of_patients["headline"], of_patients["over"]) == ("gross macro_f1", ["N", "S"])
+    assert runs.explorer([of_patients], defaults={}, program="p")["metric"] == "gross macro_f1"
+    assert "test gross macro F1 over N, S 0.4000 (interval n/a)" in commands.verdict(of_patients)
     assert runs.explorer([], defaults={}, program="p")["metric"] == ""

@@ -34,16 +34,16 @@ def test_the_results_of_an_unfinished_training_and_of_other_checkpoints_have_pla
 
 
 def test_an_estimate_outside_of_its_interval_is_named() -> None:
-    assert outcome.outside({"test": TEST}) == []
+    assert outcome.outside(TEST) == []
     changed = copy.deepcopy(TEST)
     changed["accuracy"], changed["by_patient"]["gross"]["kappa"], changed["per_class"]["N"]["f1"] = 0.7, 0.31, 0.5
-    assert outcome.outside({"test": changed}) == [
+    assert outcome.outside(changed) == [
         "accuracy, 0.7000, is outside of its 95 % interval, 0.4000 - 0.6000",
-        "gross kappa, 0.3100, is outside of its 95 % interval, 0.1000 - 0.3000",
+        "gross Cohen's kappa, 0.3100, is outside of its 95 % interval, 0.1000 - 0.3000",
         "F1 of N, 0.5000, is outside of its 95 % interval, 0.6000 - 0.8000",
     ]
-    for odd in ({"intervals": 3}, {"intervals": {"a": "b", "c": [1, "2"]}}, {"by_patient": [1]}, [1], None):
-        assert outcome.outside({"test": odd}) == []
+    for odd in ({"intervals": 3}, {"intervals": {"a": "b", "c": [1, "2"]}}, {"by_patient": [1], "per_class": {"N": 3}}):
+        assert outcome.outside(odd) == []
 
 
 def test_a_figure_that_another_file_has_otherwise_is_named_with_both_values() -> None:

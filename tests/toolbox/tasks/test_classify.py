@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from toolbox.errors import UsageError
-from toolbox.metrics import classification, intervals
+from toolbox.metrics import classification, intervals, meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Classify, classify, is_better, mode
@@ -115,10 +115,11 @@ def test_the_summary_has_the_split_rule_and_every_metric_with_its_interval() -> 
     values = measured(drawn())
     text = classify.summary(values, values, title="a run", rules=["split: by patient"], classes=CLASSES)
     assert text.startswith("a run\nsplit: by patient\n")
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    lines = {line.partition("  ")[0]: line.split() for line in text.splitlines() if line}
     for name in METRICS:
         (low, high), figure = values["intervals"][name], f"{values[name]:.4f}"
-        assert lines[name] == [name, figure, f"{low:.4f}", "-", f"{high:.4f}", figure]
+        words = meanings.name_of(name)
+        assert lines[words] == [*words.split(), figure, f"{low:.4f}", "-", f"{high:.4f}", figure]
     for k, name in enumerate(CLASSES):
         figures = [f"{values['per_class'][name][part]:.4f}" for part in ("recall", "precision", "f1")]
         assert lines[name] == [name, *figures, "0.1000", "-", "0.2000", str(sum(values["confusion_matrix"][k]))]
@@ -137,24 +138,27 @@ def test_a_test_set_of_one_class_has_no_auroc(tmp_path: Path, caplog: pytest.Log
     assert written["accuracy"] == values["accuracy"] == (rows.scores.argmax(1) == 0).mean()
     text = (tmp_path / "report.txt").read_text()
     assert text in caplog.text
-    assert re.search("macro_auroc +- +n/a: undefined +-\n", text)
+    assert re.search("macro AUROC +- +n/a: not defined +-\n", text)
     assert {path.suffix for path in tmp_path.iterdir()} == {".npz", ".csv", ".json", ".txt", ".png"}
 
 
 @pytest.mark.parametrize(
     ("records", "says"),
-    [(4, "n/a: no interval, which needs 10 records."), (20, "The intervals are over records, not rows: jackknife t")],
+    [
+        (4, "n/a: no interval. One needs 10 records in which"),
+        (20, "The intervals are over records, as rows of one record resemble each other: jackknife t"),
+    ],
 )
 def test_rows_of_records_have_intervals_over_records_or_none(tmp_path: Path, records: int, says: str) -> None:
     values = classify.write(tmp_path, drawn(records=records), {}, spec=SPEC, title="a run", scored=CLASSES[:2])
     text = (tmp_path / "report.txt").read_text()
     assert says in text
     assert values["interval_method"] == intervals.RECORD_METHOD
-    assert (values["intervals"]["accuracy"] is None) == (records < 10) == ("n/a: 4 records" in text)
+    assert (values["intervals"]["accuracy"] is None) == (records < 10) == ("n/a: known in 4 records" in text)
     assert (values["f1_intervals"]["challenge_f1"] is None) == (records < 10)
 
 
 def test_few_rows_have_no_interval(tmp_path: Path) -> None:
     values = classify.write(tmp_path, drawn(rows=9), {}, spec=SPEC, title="a run")
     assert (values["intervals"]["accuracy"], values["without_interval"]["accuracy"]) == (None, "9 rows")
-    assert "n/a: no interval, which needs 10 rows." in (tmp_path / "report.txt").read_text()
+    assert "n/a: no interval. One needs 10 rows in which" in (tmp_path / "report.txt").read_text()

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 
 from toolbox.errors import UsageError
-from toolbox.metrics import classification, ec57, intervals
+from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.reports import plots
 from toolbox.reports.run import panels
 from toolbox.reports.tables import shown
@@ -64,7 +64,7 @@ def test_the_text_has_every_figure_beside_its_interval_and_a_line_a_record() -> 
     assert f"The intervals are over the 12 records, not their beats: {intervals.RECORD_METHOD}." in text
     for name, of in VALUES["influence"].items():
         figures = [shown(of["value"]), of["record"], shown(of["without"])]
-        of_figure = [line for line in lines if line.startswith(ec57.LABELS.get(name, name))]
+        of_figure = [line for line in lines if line.startswith(meanings.name_of(name))]
         assert any(line.split()[-3:] == figures for line in of_figure)
     assert text.count(PROTOCOL) == 2
 
@@ -77,7 +77,7 @@ def test_four_records_have_a_reason_in_place_of_an_interval(tmp_path: Path) -> N
     classify_patients.write(tmp_path, values, **HOW)
     text = (tmp_path / "by_patient.txt").read_text()
     accuracy = next(line for line in text.splitlines() if line.startswith("accuracy"))
-    assert re.search("0.6000 +n/a: 4 records", accuracy)
+    assert re.search("0.6000 +n/a: known in 4 records", accuracy)
     assert "0.6000 - 0.6000" not in text
     assert "No intervals: an interval over records needs at least 10 records, the test has 4 records." in text
     written = json.loads((tmp_path / "by_patient.json").read_text())

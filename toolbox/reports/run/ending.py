@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from toolbox import plain
-from toolbox.metrics import ec57
+from toolbox.metrics import ec57, meanings
 from toolbox.reports import tables
 from toolbox.reports.tables import between, shown
+from toolbox.runs import outcome
 
 HEAD = ["metric", "validation", "test", "95 % interval"]
 LEFT_OUT = ("mean_iou", "frequency_weighted_iou")  # report.txt has them
-LABELS = {"macro_auroc": "macro AUROC", "auroc": "AUROC"} | ec57.LABELS
 OPENED = ("report.html", "pred/report.txt")  # of a run, the first that is there
 
 
@@ -25,39 +25,31 @@ def of_test(results: Mapping[str, Any], *, title: str, to_open: Mapping[str, str
     lines = [title, f"split: {results['split_rule']}", *(f"doubt: {doubt}" for doubt in results.get("doubts", ()))]
     if results["shared_rows"]:
         lines.append(f"test rows that are also in train or validation: {results['shared_rows']:,}")
-    cells = [*_overall(test, results["val"]), *_by_patient(test.get("by_patient"))]
+    cells = _figures(test, results["val"])
     lines += ["", *tables.aligned(HEAD, cells)] if cells else ["", "the test rows have no labels: no metrics"]
     if method := test.get("interval_method"):
         lines += ["", *tables.of_intervals(method, test["without_interval"])]
     return plain.lines([*lines, plain.NOTICE, "", *paths(to_open)])
 
 
-def _overall(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the metrics that have an interval, and of each class's F1."""
-    lacking, of_f1 = test.get("without_interval", {}), test.get("f1_intervals", {})
-    rows = [
-        [_label(name), shown(val.get(name)), shown(test[name]), between(ends, lacking.get(name, ""))]
-        for name, ends in test.get("intervals", {}).items()
-        if name not in LEFT_OUT
+def _figures(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the metrics that have an interval or a reason for none, of each class's F1, and of those by patient."""
+    classes, of_f1 = [*test.get("per_class", ())], test.get("f1_intervals", {})
+    over = meanings.part(test.get("by_patient", {}).get("macro_over", ()), classes)
+    gross = [f"{meanings.GROSS_PREFIX}{name}" for name in ec57.headline(classes)]
+    measured = {name: of for name, of in outcome.figures(test).items() if of.ends or of.lacks}
+    rows = {
+        name: [meanings.name_of(name, over if name in gross else ()), shown(val.get(name)),
+               shown(of.value), between(*of[1:])]
+        for name, of in measured.items()
+    }  # fmt: skip
+    known = val.get("per_class", {})
+    f1 = [
+        [f"F1 of {name}", shown(known.get(name, {}).get("f1")), shown(of["f1"]), between(of_f1.get(name))]
+        for name, of in test.get("per_class", {}).items()
     ]
-    f1 = {name: of["f1"] for name, of in test.get("per_class", {}).items()}
-    known = {name: of["f1"] for name, of in val.get("per_class", {}).items()}
-    return rows + [[f"F1 of {name}", shown(known.get(name)), shown(f1[name]), between(of_f1.get(name))] for name in f1]
-
-
-def _by_patient(values: Mapping[str, Any] | None) -> list[list[str]]:
-    """Rows of the gross figures by patient, whose intervals are over records."""
-    if not values:
-        return []
-    gross, ends, lacking = values["gross"], values["intervals"]["gross"], values["without_interval"]["gross"]
-    names = [name for name in ec57.headline(values["macro_over"]) if name in gross]
-    labels = {name: f"{_label(name)}, all records" for name in names}
-    labels["macro_f1"] = f"macro F1 over {', '.join(values['macro_over'])}, all records"
-    return [[labels[name], "-", shown(gross[name]), between(ends.get(name), lacking.get(name, ""))] for name in names]
-
-
-def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("_", " "))
+    own = [row for name, row in rows.items() if name not in LEFT_OUT and not name.startswith(meanings.GROSS_PREFIX)]
+    return own + f1 + [rows[name] for name in gross if name in rows]
 
 
 def paths(named: Mapping[str, str | Path]) -> list[str]:

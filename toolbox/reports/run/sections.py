@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.metrics import classification, ec57
+from toolbox.metrics import classification, ec57, meanings
 from toolbox.reports import figures, pages, plots, tables
 from toolbox.reports.figures import Figure
-from toolbox.reports.run import meanings, panels, sheets
+from toolbox.reports.run import panels, sheets
 from toolbox.reports.run.verdict import Material
 from toolbox.reports.tables import between, shown
+from toolbox.runs import outcome
 
 Array = NDArray[Any]
 MOST_CLASSES = 25  # of a matrix that is a table
@@ -34,24 +35,19 @@ log = logging.getLogger("commander")
 def metrics(material: Material) -> dict[str, Any]:
     """Every metric of the test with interval and validation, and what it means."""
     test, val = material.test, material.val
-    ends, lacks = dict(test.get("intervals", {})), test.get("without_interval", {})
-    if "challenge_f1" in test:
-        ends = {"challenge_f1": test.get("f1_intervals", {}).get("challenge_f1"), **ends}
+    of_all = {name: of for name, of in outcome.figures(test).items() if not name.startswith(meanings.GROSS_PREFIX)}
+    of_all = {name: of for name, of in of_all.items() if of.ends or of.lacks}
     baseline = test.get("baseline") or {}
     head = ["metric", "test", meanings.INTERVAL, *(["validation"] if not material.detects else [])]
     head += [f"baseline: {baseline['name'].replace('_', ' ')}", meanings.INTERVAL] if baseline else []
-    rows, of_all = [], ", all classes" if material.by_patient else ""
-    for name, bounds in ends.items():
-        row = [
-            meanings.name_of(name) + of_all * (name == "macro_f1"),
-            shown(test.get(name)),
-            between(bounds, lacks.get(name, "")),
-        ]
+    rows = []
+    for name, of in of_all.items():
+        row: list[Any] = [{"text": meanings.name_of(name), "key": name}, shown(of.value), between(*of[1:])]
         row += [shown(val.get(name))] if not material.detects else []
         row += tables.with_interval(baseline, name) if baseline else []
         rows.append(row)
-    words = meanings.definitions([*ends])
-    method = tables.of_intervals(test["interval_method"], lacks) if "interval_method" in test else []
+    words = meanings.definitions([*of_all])
+    method = tables.of_intervals(test["interval_method"], test["without_interval"]) if "interval_method" in test else []
     return {"head": head, "rows": rows, "definitions": words, "remarks": method}
 
 
@@ -184,7 +180,6 @@ def by_record(material: Material) -> dict[str, Any] | None:
     values = material.by_patient
     if not values:
         return None
-    overall, per_class = _overall(values), _of_classes(values)
     table, names = values["by_record"], values["classes"]
     of_figures = ["accuracy", *(f"{task} {part}" for task in (values["counts"] or names) for part in ("Se", "+P"))]
     order = np.argsort(np.array(table["accuracy"], dtype=float), kind="stable")[:MOST_RECORDS]
@@ -195,38 +190,20 @@ def by_record(material: Material) -> dict[str, Any] | None:
         for i in sorted(order.tolist())
     ]  # fmt: skip
     more = len(table["record"]) - len(rows)
-    moved = [
-        [ec57.LABELS.get(name, name), shown(of["value"]), of["record"], shown(of["without"])]
-        for name, of in values["influence"].items()
-    ]
     return {
-        "overall": overall,
-        "classes": per_class,
+        "head_of_overall": tables.OF_PATIENTS,
+        "overall": tables.of_patients(values),
+        "classes": _of_classes(values),
         "rules": ec57.rules(values),
         "head": heads,
         "rows": rows,
         "remark": f"The {len(rows)} least accurate records; by_record.csv has {more:,} more." if more else "",
-        "moved": moved,
+        "moved": tables.moved(values["influence"], over=meanings.part(values["macro_over"], values["classes"])),
         "figures": [figures.of_panel(panel) for panel in panels.record_panels(values)],
         "from_s": tables.clock(values["from_s"]) if values.get("from_s") else "",
         "left_out": f"{values.get('beats_left_out', 0):,}",
         "definitions": [*meanings.GROSS, *meanings.PARTS, meanings.FALSE_RATE, *meanings.definitions(("kappa", "jk"))],
     }
-
-
-def _overall(values: Mapping[str, Any]) -> list[list[str]]:
-    """The figures over all classes: gross, and averaged over records."""
-    rows = []
-    for name in values["gross"]:
-        if name.rpartition(" ")[0] in values["classes"]:
-            continue
-        row = [ec57.LABELS.get(name, name)]
-        for kind in ("gross", "average"):
-            ends, lacks = values["intervals"][kind], values["without_interval"][kind]
-            known = name in values[kind]
-            row += [shown(values[kind][name]), between(ends[name], lacks.get(name, ""))] if known else ["", ""]
-        rows.append(row)
-    return rows
 
 
 def _of_classes(values: Mapping[str, Any]) -> list[list[str]]:

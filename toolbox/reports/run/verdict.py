@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.metrics import classification, ec57, intervals
+from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.reports.plots import DataFacts
-from toolbox.reports.run import meanings
 from toolbox.reports.run.examples import Shown
 from toolbox.reports.tables import between, shown
 from toolbox.runs import outcome
 from toolbox.runs.predictions import Predictions
 from toolbox.runs.summary import unfinished
 
-HEADLINES = ("challenge_f1", "macro_f1", "auroc")
 FEW_RECORDS = 10
+# Beside the headline.
+OF_DETECTION = ("normals_kept", "anomalies_caught", "average_precision")
+OF_CLASSES = ("macro_f1", "macro_auroc", "balanced_accuracy", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Material:
         best = self.results.get("best_epoch") or (self.history[-1]["epoch"] if self.history else None)
         return next((row["val"] for row in self.history if row["epoch"] == best), {})
 
+    def name_of(self, figure: str) -> str:
+        """The name of a figure of the test, of macro F1 by patient with its classes."""
+        patients = self.by_patient if figure.startswith(meanings.GROSS_PREFIX) else {}
+        return meanings.name_of(figure, meanings.part(patients.get("macro_over", ()), self.spec.classes))
+
     @property
     def split_rule(self) -> str:
         """The split protocol in words."""
@@ -95,7 +101,7 @@ def of(material: Material) -> Verdict:
 
 
 def _untested(material: Material) -> Verdict:
-    name = next((name for name in HEADLINES if name in material.val), "loss")
+    name = meanings.headline(material.val)
     value = shown(material.val.get(name))
     sentence = f"This run has no test. On validation rows, {meanings.name_of(name)} is {value}; choosing the epoch on"
     sentence += " the same rows makes such a figure better than it is."
@@ -104,29 +110,15 @@ def _untested(material: Material) -> Verdict:
 
 def _headlines(material: Material) -> list[Headline]:
     """The headline first; of tests by patient the figures of EC57."""
-    test, gross = material.test, material.by_patient.get("gross")
-    if gross:
-        names = [name for name in ec57.headline(material.by_patient["classes"]) if name in gross]
-        ends, lacks = (material.by_patient[of]["gross"] for of in ("intervals", "without_interval"))
-        tasks = [name for name in names if name.endswith(("Se", "+P"))]
-        chosen = ["macro_f1", *(tasks or ["accuracy", "kappa"])]
-        over = f"macro F1 over {', '.join(material.by_patient['macro_over'])}"
-        return [
-            Headline(over if name == "macro_f1" else ec57.LABELS.get(name, name), shown(gross[name]),
-                     between(ends.get(name), lacks.get(name, "")))
-            for name in chosen
-        ]  # fmt: skip
-    of_detection = ("auroc", "normals_kept", "anomalies_caught", "average_precision")
-    of_classes = ("challenge_f1", "macro_f1", "macro_auroc", "balanced_accuracy", "accuracy")
-    chosen = [name for name in (of_detection if material.detects else of_classes) if name in test]
-    ends = test.get("intervals", {}) | {
-        name: value for name, value in test.get("f1_intervals", {}).items() if name == "challenge_f1"
-    }
-    lacks = test.get("without_interval", {})
-    return [
-        Headline(meanings.name_of(name), shown(test[name]), between(ends.get(name), lacks.get(name, "")))
-        for name in chosen
-    ]
+    found = outcome.figures(material.test)
+    first = meanings.headline(found)
+    if first.startswith(meanings.GROSS_PREFIX):
+        names = [f"{meanings.GROSS_PREFIX}{name}" for name in ec57.headline(material.spec.classes)]
+        beside = [name for name in names if name.endswith(("Se", "+P"))] or [*names[:2]]
+    else:
+        beside = list(OF_DETECTION if material.detects else OF_CLASSES)
+    chosen = [name for name in dict.fromkeys((first, *beside)) if name in found]
+    return [Headline(material.name_of(name), shown(found[name].value), between(*found[name][1:])) for name in chosen]
 
 
 def _sentence(material: Material, figures: Sequence[Headline]) -> str:
@@ -169,8 +161,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     moved = material.by_patient.get("influence", {})
     of_macro = moved.get("macro_f1")
     if of_macro and shown(of_macro["without"]) != shown(of_macro["value"]):
-        what = f"{of_macro['record']}: without it macro F1 is {shown(of_macro['without'])}, not"
-        facts.append(("most influential record", f"{what} {shown(of_macro['value'])}"))
+        name, values = material.name_of("gross macro_f1"), (shown(of_macro[which]) for which in ("without", "value"))
+        facts.append(("most influential record", f"{of_macro['record']}: without it {name} is {', not '.join(values)}"))
     facts.append(("data", f"{material.spec.name}: {material.spec.source or 'source not stated'}"))
     return facts
 
@@ -196,7 +188,7 @@ def _of_training(material: Material) -> list[str]:
 
 def _doubts(material: Material) -> list[str]:
     """Reasons to distrust the figures of the test, the gravest first."""
-    found, results = [*material.faults, *outcome.outside({"test": material.test})], material.results
+    found, results = [*material.faults, *outcome.outside(material.test)], material.results
     if material.predictions is None:
         found.append("predictions.npz is missing: without it there are no curves, calibration and rows to look at")
     overlap = results.get("trained_on") or {}

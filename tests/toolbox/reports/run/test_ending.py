@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from toolbox.metrics import meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.reports.run import ending
 
@@ -23,7 +24,7 @@ def test_the_table_has_a_row_for_each_metric_and_class(results: dict[str, Any], 
     assert lines[:2] == ["a title", f"split: {results['split_rule']}"]
     assert lines[-1] == f"run  {plain_run}"
     shown = [name for name in METRICS if name not in ending.LEFT_OUT]
-    names = [ending.LABELS.get(name, name.replace("_", " ")) for name in shown]
+    names = [*map(meanings.name_of, shown)]
     names += [f"F1 of {name}" for name in results["test"]["per_class"]]
     assert [name for name in names if not any(line.startswith(f"{name}  ") for line in lines)] == []
     assert len(lines) < 30
@@ -39,10 +40,10 @@ def test_doubts_shared_rows_and_rows_without_labels_are_stated(results: dict[str
     assert "the test rows have no labels: no metrics" in bare
 
 
-def test_figures_by_patient_are_of_all_records(results: dict[str, Any]) -> None:
-    gross = {"accuracy": 0.5, "kappa": 0.25, "macro_f1": float("nan")}
+def test_figures_by_patient_are_gross_and_name_the_classes_of_macro_f1(results: dict[str, Any]) -> None:
+    gross = {"accuracy": 0.5, "kappa": 0.25, "macro_f1": float("nan"), "SVEB Se": 0.5}
     of_all = {"accuracy": [0.4, 0.6], "kappa": None, "macro_f1": None}
-    lacks = {"kappa": "too few records"}
+    lacks = {"kappa": "9 records", "macro_f1": "undefined"}
     patients = {
         "gross": gross,
         "macro_over": ["A", "B"],
@@ -52,10 +53,10 @@ def test_figures_by_patient_are_of_all_records(results: dict[str, Any]) -> None:
     changed = copy.deepcopy(results)
     changed["test"]["by_patient"] = patients
     lines = ending.of_test(changed, title="t", to_open={}).splitlines()
-    rows = {line.partition(", all records")[0]: line for line in lines if ", all records" in line}
-    assert rows["accuracy"].split()[-3:] == ["0.4000", "-", "0.6000"]
-    assert rows["Cohen's kappa"].endswith("n/a: too few records")
-    assert "macro F1 over A, B" in rows
+    rows = {line.partition("  ")[0]: line for line in lines if line.startswith("gross ")}
+    assert rows["gross accuracy"].split()[-3:] == ["0.4000", "-", "0.6000"]
+    assert rows["gross Cohen's kappa"].endswith("n/a: known in 9 records")
+    assert rows["gross macro F1 over A, B"].endswith("n/a: not defined")
 
 
 def test_the_page_of_a_run_is_opened_before_its_text(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ import pytest
 
 from loaders import DATASETS
 from loaders.families.labels import RHYTHM_MAPS, SYMBOL_MAPS
-from toolbox.metrics import ec57
+from toolbox.metrics import ec57, meanings
 from toolbox.metrics.classification import METRICS
-from toolbox.reports.run import meanings
 
 DECLARED = {name: dataset.classes for name, dataset in DATASETS.items() if dataset.classes}
 MAPPED = {name: tuple(classes) for name, classes in (SYMBOL_MAPS | RHYTHM_MAPS).items()}
@@ -32,3 +31,11 @@ def test_every_metric_is_defined() -> None:
     assert all(len(words) > 20 for _, words in meanings.definitions([*meanings.FIGURES]))
     assert meanings.name_of("macro_f1") == "macro F1"
     assert meanings.name_of("a_new_metric") == "a new metric"
+    assert meanings.name_of("gross macro_f1", ("N", "S")) == "gross macro F1 over N, S"
+    assert meanings.name_of("my_class F1") == "my_class F1"
+    assert (meanings.part("AB", "BA"), meanings.part("AB", "ABC")) == ((), "AB")
+
+
+def test_the_headline_is_declared_once() -> None:
+    assert [meanings.headline([*meanings.HEADLINES[i:], "other"]) for i in range(5)] == [*meanings.HEADLINES, "other"]
+    assert meanings.headline(()) == ""

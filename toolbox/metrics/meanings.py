@@ -1,10 +1,12 @@
 """What classes and figures mean, in words, for a reader who does not work on ECG every day.
 
 of_classes(("N", "S", "V"))          # name -> meaning, {} where the classes are of no known vocabulary
+name_of("gross macro_f1")            # gross macro F1: its name on every page, in texts and at the end of a command
 FIGURES["macro_f1"]                  # its name and its definition
+headline(test)                       # the figure that sums a test up
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 AAMI = {
     "N": "normal beats, and beats conducted with a bundle branch block or as an escape",
@@ -60,12 +62,15 @@ VOCABULARIES = {
     "two classes": WORDS,
 }
 ENOUGH = 3  # classes that make a vocabulary certain, or all that it has
+GROSS_PREFIX = "gross "  # of the figures by patient among others
+# The figure that sums a test up: the first of these that it has.
+HEADLINES = (f"{GROSS_PREFIX}macro_f1", "challenge_f1", "macro_f1", "auroc")
 
 FIGURES = {
     "loss": ("loss", "mean loss of a row, without class weights; lower is better"),
     "accuracy": ("accuracy", "share of the rows with the right class; a frequent class dominates it"),
     "balanced_accuracy": ("balanced accuracy", "mean over the classes of the sensitivity; every class counts the same"),
-    "macro_f1": ("macro F1", "mean over the classes of F1; every class counts the same, however rare"),
+    "macro_f1": ("macro F1", "mean over all classes of F1; every class counts the same, however rare"),
     "macro_auroc": (
         "macro AUROC",
         "mean over the classes of the area under the ROC curve: the probability that a row of the class gets a higher"
@@ -75,8 +80,12 @@ FIGURES = {
         "macro average precision",
         "mean over the classes of the area under the precision-recall curve; chance is the share of the class",
     ),
-    "mean_iou": ("mean IoU", "mean over the classes of rows in both true and predicted class, over rows in either"),
-    "frequency_weighted_iou": ("frequency-weighted IoU", "the same, weighted by the rows of each class"),
+    "mean_iou": (
+        "mean IoU",
+        "mean over the classes of intersection over union: the rows that are of the class and predicted as it, divided"
+        " by the rows that are either",
+    ),
+    "frequency_weighted_iou": ("frequency-weighted IoU", "mean IoU, in which each class weighs as much as it has rows"),
     "challenge_f1": ("challenge F1", "mean F1 of the classes that the publisher of the data scores"),
     "auroc": ("AUROC", "probability that an anomaly has a larger error than a normal row; 0.5 is chance"),
     "average_precision": (
@@ -99,9 +108,10 @@ PARTS = (
 )
 FALSE_RATE = ("FPR", "false positive rate: share of the rows of other classes that are predicted as this class")
 GROSS = (
-    ("gross", "the beats of all records pooled; a record with many beats weighs more"),
-    ("average", "mean over the records in which the figure is defined; every record weighs the same"),
-)
+    ("gross", "the beats of all records pooled: a record with many beats weighs more"),
+    ("average", "the figure of each record alone, and the mean over the records in which it is defined: every record"
+     " weighs the same"),
+)  # fmt: skip
 INTERVAL = "95 % interval"
 
 
@@ -113,9 +123,23 @@ def of_classes(classes: Sequence[str]) -> tuple[str, dict[str, str]]:
     return "", {}
 
 
-def name_of(figure: str) -> str:
-    """The name of a figure in words."""
-    return FIGURES.get(figure, (figure.replace("_", " "), ""))[0]
+def name_of(figure: str, over: Sequence[str] = ()) -> str:
+    """The name of a figure in words; `over` are the classes of a macro F1 that is not over all of them."""
+    if figure.startswith(GROSS_PREFIX):
+        return GROSS_PREFIX + name_of(figure.removeprefix(GROSS_PREFIX), over)
+    known = figure if " " in figure else figure.replace("_", " ")  # "a_class F1" has the name of a class
+    name = FIGURES.get(figure, (known, ""))[0]
+    return f"{name} over {', '.join(over)}" if over and figure == "macro_f1" else name
+
+
+def part(over: Sequence[str], classes: Collection[str]) -> Sequence[str]:
+    """The classes of a macro F1, empty if they are all `classes`."""
+    return () if {*classes} <= {*over} else over
+
+
+def headline(there: Collection[str]) -> str:
+    """The figure that sums a test up, of those that are there; "" for none."""
+    return next((name for name in HEADLINES if name in there), next(iter(there), ""))
 
 
 def definitions(figures: Sequence[str]) -> list[tuple[str, str]]:
