@@ -77,7 +77,11 @@ def explorer(
     that the paths of the rows start in; `axes` are flags with a column of their own. `chosen` shows all rows compared,
     without the table; `paired` runs predict the same test rows.
     """
-    metrics = metrics_of(rows)
+    metrics, over = (
+        metrics_of(rows),
+        {tuple(row["over"]) for row in rows if f"{meanings.GROSS_PREFIX}macro_f1" in row["test"]},
+    )
+    classes = over.pop() if len(over) == 1 else ()
     return {
         **{"form": FORM, "at": plain.escaped(os.path.realpath(at))},
         **{
@@ -89,8 +93,10 @@ def explorer(
             "paired": paired,
             "most": MOST_RUNS,
         },
-        **{"metrics": metrics, "metric": _usual(rows), "colours": COLOURS},
-        "names": {name: meanings.name_of(name) for name in metrics},
+        **{"metrics": [*map(plain.escaped, metrics)], "metric": plain.escaped(_usual(rows)), "colours": COLOURS},
+        "names": _visible(
+            {name: meanings.name_of(name, classes if name.startswith("gross") else ()) for name in metrics}
+        ),
         "defaults": finite(dict(defaults)),
         "rows": [_visible(row) | {"path": row["path"], "href": quote(os.fsencode(row["path"]))} for row in rows],
     }

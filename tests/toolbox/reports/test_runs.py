@@ -22,6 +22,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         more = {"config": {"study": "grid"}} if number % 5 == 0 else {}
         made(root, number, dataset=f"d{number % 4}", score=number / MANY, lr=0.001 * (number % 3 + 1), **more)
     (made(root, MANY - 1) / "results.json").write_text("{")
+    odd = {"test": {"macro_f1": 0.001, "intervals": {"macro_f1": None}, "without_interval": {"macro_f1": "9 records"}}}
+    odd["test"]["by_patient"] = {"gross": {"macro_f1": 0.6}}
+    (root / "d1" / "runs" / "d1_cnn1d_3_1" / "results.json").write_text(json.dumps(odd))
     made(root, MANY, config={"study": EVIL, "data": {"split_rule": EVIL, "classes": [EVIL]}}, augment=EVIL)
     return commands.write(root)
 
@@ -41,9 +44,20 @@ def test_a_thousand_runs_are_filtered_searched_sorted_and_compared(page: Path) -
     assert found["flags"] == ["--dataset", "--lr"]
     assert found["curves"] == 6
     assert "d0_cnn1d_3_4" in found["command"]
-    assert "--report" in found["command"]
+    assert "--report" not in found["command"]  # runs of two datasets have no paired differences
     assert found["images"] == 0
     assert found["wide"] <= 0
+    assert found["said"] == {
+        "macro F1 > 0.9905": [8, ""],
+        "gross macro F1>0.5": [1, ""],
+        "optimizer=adamw": [1000, ""],
+        "macro_f2>0.5": [0, "No figure or flag is called macro_f2."],
+        "lr>abc": [0, "lr is compared with a number, and abc is none."],
+        "": [1000, ""],
+    }
+    assert found["key"] == "macro_f1"
+    assert found["missing"] == "n/a: known in 9 records"
+    assert found["offered"] == [True, False]
 
 
 USED = """
@@ -82,6 +96,13 @@ USED = """
     await search("damaged");
     found.damaged = rows().map(row => row.cells[1].textContent);
     await search("");
+    found.said = {};
+    const asked = ["macro F1 > 0.9905", "gross macro F1>0.5", "optimizer=adamw", "macro_f2>0.5", "lr>abc", ""];
+    for (const text of asked) found.said[text] = [await search(text), find("complaint").textContent];
+    found.key = find("table").tHead.rows[0].cells[5].title;
+    await search("gross macro F1>0.5");
+    found.missing = rows()[0].cells[6].textContent;
+    await search("");
     const at = heads.indexOf("test macro F1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
     const sort = async () => { find("table").tHead.rows[0].cells[at].firstChild.click(); await settle(); };
     await sort();
@@ -94,6 +115,14 @@ USED = """
     found.flags = texts.filter(text => text.startsWith("--"));
     found.curves = document.querySelector("#curves .js-plotly-plot").data.length;
     found.command = find("commands").textContent;
+    const offered = () => find("commands").textContent.includes("Paired differences");
+    document.querySelector("#picked button").click();
+    await search("d2_cnn1d_3_");
+    for (const place of [0, 1]) rows()[place].querySelector("input").click();
+    found.offered = [offered()];
+    await search("d3_cnn1d_3_3");
+    rows()[0].querySelector("input").click();
+    found.offered.push(offered());
     return found;
 """
 
