@@ -286,7 +286,7 @@ def _remarks(data: Data, config: dict[str, Any], overlap: Overlap | None, short:
         trained = ", trained on ten batches an epoch" if short == "a short run" else ""
         remarks.append(f"{short}: the figures cover {' and '.join(parts)}{trained}")
     if not overlap:
-        remarks.append(f"shared: {sharing(data.shared_rows, len(data.test))}")
+        remarks.append(f"rows of two splits: {sharing(data.shared_rows, len(data.test))}")
         if len(data.shared_rows):
             log.warning(remarks[-1])
     if data.train.dropped or data.test.dropped:

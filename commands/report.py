@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import args
 from commands.trained import FORM, MEND, spec_of
 from loaders.families.rows import normal_class
-from toolbox import plain, schema
+from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError, program
-from toolbox.flags import DATA, Flag, Flags, flag_name
+from toolbox.flags import DATA, Flag, Flags, as_typed, flag_name
 from toolbox.reports import pages
 from toolbox.reports.run import report
 from toolbox.reports.run.report import PAGE, Provenance
@@ -47,7 +46,8 @@ def rebuild(flags: Flags) -> None:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"the files of the run do not fit together: {type(error).__name__} {error}"
         raise CheckpointError(what, where=str(run.path), hint="--test again writes them again") from error
-    sys.stdout.write(f"{plain.escaped(page)}\n")
+    facts = {"run": str(run.path), "tested": outcome.place(run.path) is not None}
+    terminal.page(page, facts, as_json=flags.json)
 
 
 def write(
@@ -147,7 +147,7 @@ def _typed(name: str, flags: Mapping[str, Any], root: str) -> list[str]:
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Every flag of the run with a value, in the order of config.json, and whether it was typed."""
     return [
-        (flag_name(name), "on" if value is True else str(value), "typed" * (name in config.get("given", ())))
+        (flag_name(name), "on" if value is True else as_typed(value), "typed" * (name in config.get("given", ())))
         for name, value in config["flags"].items()
         if value not in (None, False, "")
     ]

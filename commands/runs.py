@@ -8,8 +8,8 @@ import fcntl
 import logging
 import os
 import shlex
-import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -18,7 +18,7 @@ from typing import Any
 
 import args
 from commands import compare
-from toolbox import files, plain
+from toolbox import files, terminal
 from toolbox.errors import BusyError, CheckpointError, DataError, UsageError, program
 from toolbox.flags import Flags, words
 from toolbox.metrics import meanings
@@ -40,7 +40,9 @@ def show(flags: Flags) -> None:
     if not flags.root_dir.is_dir():
         what = "there is no folder of runs"
         raise DataError(what, where=str(flags.root_dir), hint="--root-dir DIR, or train a run first")
-    sys.stdout.write(f"{plain.escaped(write(flags.root_dir))}\n")
+    path = write(flags.root_dir)
+    states = Counter(row["state"] for row in rows(flags.root_dir)) if flags.json else Counter()
+    terminal.page(path, {"runs": states.total(), "states": dict(states)}, as_json=flags.json)
 
 
 def refresh(root: Path) -> None:
@@ -161,7 +163,8 @@ def compare_runs(flags: Flags, path: Path) -> None:
         against=_against(values) if values else [],
         legend=compare.legend(values) if values else [],
     )
-    sys.stdout.write(f"{plain.escaped(path)}\n")
+    facts = {"runs": [str(run.path) for run in found], "paired": bool(values), **({"why": why} if why else {})}
+    terminal.page(path, facts, as_json=flags.json)
 
 
 def _placed(row: Row, folder: Path, page: Path, root: Path) -> Row:

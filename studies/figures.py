@@ -15,6 +15,7 @@ from pandas import DataFrame
 from studies import tables
 from studies.ledger import DONE, Ledger
 from studies.tables import COSTS, Row
+from toolbox.metrics import meanings
 from toolbox.plain import markup as escape
 from toolbox.reports.plots import COLOURS
 from toolbox.reports.tables import digits
@@ -93,7 +94,7 @@ def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
         figure.update_xaxes(title_text=COSTS[name].label, autorange=way, type="log", dtick="D2", **place)
     figure.update_xaxes(exponentformat="SI")
     figure.update_yaxes(range=_limits(table))
-    figure.update_yaxes(title_text=metric, col=1)
+    figure.update_yaxes(title_text=meanings.name_of(metric), col=1)
     figure.update_layout(height=PANEL_HEIGHT * lines + 80, hovermode="closest", margin={"t": 70, "r": 20})
     figure.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"})
     return figure
@@ -173,7 +174,7 @@ def parallel_figure(table: Sequence[Row], names: Names, axes: Sequence[str], met
     lines = {escape(axis): _places([row.get(axis) for row in known]) for axis in axes}
     parameters = [row["parameters"] or 1 for row in known]
     lines["parameters"] = _on_scale([log10(value) for value in parameters], [f"{value:,.0f}" for value in parameters])
-    lines[f"validation {metric}"] = score = _on_scale(scores, [f"{value:.4f}" for value in scores])
+    lines[f"validation {meanings.name_of(metric)}"] = score = _on_scale(scores, [f"{value:.4f}" for value in scores])
     figure = Figure()
     for i, row in reversed([*enumerate(known)]):  # the best is drawn last
         figure.add_scatter(
@@ -267,5 +268,5 @@ def _look(names: Names, metric: str) -> dict[str, Any]:
     """Axes, labels and colours of both figures of scores."""
     order = {"name": [*map(_short, names.values())], "rank": [*map(rank, names.values())]}
     colours = {"color": "name", "category_orders": order, "color_discrete_sequence": COLOURS}
-    labels = {"score": f"validation {metric}", "name": "", "rank": ""}
+    labels = {"score": f"validation {meanings.name_of(metric)}", "name": "", "rank": ""}
     return {"y": "score", "labels": labels, "height": 480, **colours}

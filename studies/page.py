@@ -16,7 +16,7 @@ from studies import figures
 from studies.figures import heads, shown, shown_cost
 from studies.ledger import DAMAGED, DONE, FAILED, FIRST, PRUNED, STAGES, Ledger, key_of
 from studies.tables import FEWEST, Row, split_rules
-from toolbox.metrics import classification
+from toolbox.metrics import classification, meanings
 from toolbox.plain import escaped
 from toolbox.reports import pages
 from toolbox.reports.tables import aligned
@@ -34,7 +34,8 @@ def remarks(found: Sequence[Row], metric: str) -> list[str]:
     """Lines below the table: split rules, metric and intervals, and the number of collapsed runs."""
     folds = any(row["folds"] > 1 for row in found)
     over = "folds, which share training rows and so make them too narrow" if folds else "repetitions"
-    judged = f"Configurations are compared by validation {metric} alone; brackets have 95 % intervals over {over}."
+    judged = f"Configurations are compared by validation {meanings.name_of(metric)} alone"
+    judged += f"; brackets have 95 % intervals over {over}."
     paired = f"Differences are paired by {'fold' if folds else 'repetition'}."
     lines = [*(f"split: {rule}" for rule in split_rules(found)), f"{judged} {paired}"]
     done = Counter((row["stage"], row["cell"]) for row in found if row["state"] == DONE)
@@ -59,7 +60,8 @@ def table_lines(table: Sequence[Row], axes: Sequence[str], metric: str) -> list[
     """The texts of each line, the head first; a star marks the best configuration of a stage."""
     costs = heads(table)
     stage = ["stage"] if any(row["stage"] not in STAGES for row in table) else []
-    head = ["", *stage, "name", *axes, "n", f"val {metric}", f"test {metric}", "from the best", *costs, "s", ""]
+    of_splits = [f"{split} {meanings.name_of(metric)}" for split in ("val", "test")]
+    head = ["", *stage, "name", *axes, "n", *of_splits, "from the best", *costs, "s", ""]
     lines = [head]
     for row in table:
         name = ["*" * row["best"], *(row[key] for key in (*stage, "cell")), *(shown(row.get(axis)) for axis in axes)]
@@ -87,7 +89,7 @@ def cells(table: Sequence[Row], axes: Sequence[str], metric: str) -> tuple[list[
     """Head and rows of the page's table: one unit a column, which its head states; columns without a value left out."""
     costs, staged = heads(table), any(row["stage"] not in STAGES for row in table)
     head = ["rank", "stage", *axes, "runs"]
-    for name in (f"validation {metric}", f"test {metric}"):
+    for name in (f"{split} {meanings.name_of(metric)}" for split in ("validation", "test")):
         head += [name, "95 % interval", "without collapsed"]
     head += ["from the best", "95 % interval", *costs, "training s", "notes", "name"]
     rows = []

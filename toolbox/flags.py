@@ -98,6 +98,11 @@ def words(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",")]
 
 
+def as_typed(value: Any) -> str:
+    """A value as a person types it: 100 for 100.0."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def _are_weights(text: str) -> bool:
     try:
         numbers = [float(weight) for weight in text.split(",")]
@@ -169,7 +174,7 @@ class Flag:
             on, off = self.typed, f"--no-{self.typed.lstrip('-')}"
             return [] if value is None or value is bool(self.default) else [on if value else off]
         values = value if isinstance(value, list) else [value]
-        return [] if value is None or value == "" else [self.typed, *map(str, values)]
+        return [] if value is None or value == "" else [self.typed, *map(as_typed, values)]
 
     def uses(self, other: "Flag") -> bool:
         """Whether the results of this command can depend on another flag."""

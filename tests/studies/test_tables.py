@@ -251,7 +251,7 @@ def test_the_page_has_a_unit_for_each_column_and_no_column_without_a_value(tmp_p
         assert all(any(line[i] != "" for line in lines) for i in range(len(head)))
         assert "without collapsed" not in head
         assert ("ms a row" in head) == (not axes)
-        for name in ("validation macro_f1", "from the best", "training s"):
+        for name in ("validation macro F1", "from the best", "training s"):
             assert {float(line[head.index(name)] or 0) for line in lines}
 
 

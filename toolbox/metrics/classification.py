@@ -212,21 +212,16 @@ def calibration(scores: Array, target: Array, *, bins: int = BINS) -> dict[str, 
 
 
 def calibration_intervals(
-    scores: Array, target: Array, record: Array, *, bins: int = BINS, replicates: int | None = None, seed: int = 0
+    scores: Array, target: Array, record: Array, *, bins: int = BINS
 ) -> tuple[dict[str, list[float] | None], dict[str, str]]:
     """95 % intervals [low, high] of the figures of `calibration`, and the reasons for missing ones; the bins stay.
 
-    Over records if each row of `record` (N,) names one, else over resampled rows. Resampling adds noise to a
-    calibration error, so that replicates of a small one lie above it.
+    By `intervals.of_statistic`, as those of other metrics, so that a log loss has the interval of the loss. Resampling
+    adds noise to a calibration error, so that replicates of a small one lie above it.
     """
-    unit, what = intervals.units(record)
-    rows, added = _sums_of_units(scores, target, unit, bins)
-    if what == "rows":
-        drawn = intervals.draws(len(rows), replicates, seed)
-        return intervals.allowed(intervals.percentiles(lambda each: _figures(each, rows, added), drawn), len(rows))
-    values = {name: float(value[0]) for name, value in _figures(np.ones((1, len(rows))), rows, added).items()}
-    without = _means({name: table.sum(0) - table for name, table in added.items()}, rows.sum() - rows)
-    return intervals.t_intervals(intervals.spreads(values, without), CALIBRATION_BOUNDS)
+    rows, added = _sums_of_units(scores, target, np.arange(len(target)), bins)
+    found = intervals.of_statistic(lambda each: _figures(each, rows, added), record, bounds=CALIBRATION_BOUNDS)
+    return found["intervals"], found["without_interval"]
 
 
 def calibration_error(probability: Array, event: Array, *, bins: int = BINS) -> float:

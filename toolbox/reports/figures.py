@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import plain
-from toolbox.reports.plots import COLOURS, COUNTED, Panel, shares
+from toolbox.reports.plots import COLOURS, COUNTED, Panel, few, shares
 
 Array = NDArray[Any]
 DIGITS = 5
@@ -42,8 +42,12 @@ def of_panel(panel: Panel, *, height: int = HEIGHT, marks: Sequence[tuple[float,
     most = min(POINTS, ALL_POINTS // max(1, len(panel.lines)))
     data = [_band(*band, colour=colour) for band, colour in zip(panel.bands, cycle(COLOURS), strict=False)]
     for (name, x, y), colour in zip(panel.lines, cycle(COLOURS), strict=False):
-        marked = len(x) < MARKED and panel.x_label in (*COUNTED, "confidence")
+        marked = len(x) < MARKED and panel.x_label in COUNTED
         data.append(_line(name, x, y, colour=colour, most=most, marked=marked) | _style(panel))
+    for trace, counts in zip(data[len(panel.bands) :], panel.counts, strict=False):
+        hover = "%{x:.3f}, %{y:.3f}: %{customdata:,} rows<extra>%{fullData.name}</extra>"
+        trace |= {"mode": "lines+markers+text", "text": few(counts), "textposition": "top center"}
+        trace |= {"customdata": counts.tolist(), "hovertemplate": hover}
     for place, text in marks:
         reach = [end(y) for end in (np.nanmin, np.nanmax) for _, _, y in panel.lines if not np.isnan(y).all()]
         dotted = {"color": "grey", "dash": "dot", "width": 1.2}

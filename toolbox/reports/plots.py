@@ -34,6 +34,7 @@ LABEL_WIDTH = 16  # letters of a class name before it is broken
 SHORT_NAME = 14  # letters of a line's name that fits in a row of three
 SIDES = {"train": "train", "val": "validation"}
 COUNTED = ("epoch", "step")  # axes of whole numbers
+FEW = 10  # rows of a point that say little
 
 
 class DataFacts(Protocol):
@@ -66,7 +67,8 @@ class Panel:
     """One plot: `lines` are (name, x, y), `bands` (x, low, high) filled in the colour of the line of the same place.
 
     `guide` is a grey dashed line (x, y) behind; `ticks` are (heights, names) in place of the y axis' numbers, where
-    heights no longer mean values; `legend` names the lines.
+    heights no longer mean values; `legend` names the lines. `counts` has the rows behind each point of each line, which
+    a point of fewer than FEW shows.
     """
 
     title: str
@@ -77,6 +79,12 @@ class Panel:
     guide: tuple[Any, Any] | None = None
     ticks: tuple[Any, Sequence[str]] | None = None
     legend: bool = True
+    counts: list[Any] = field(default_factory=list)
+
+
+def few(counts: Sequence[int]) -> list[str]:
+    """The text at each point of a line: its number of rows, if they are few."""
+    return [f"n={count:,}" if count < FEW else "" for count in counts]
 
 
 def drawn(figure: "Figure") -> "FigureCanvasAgg":
@@ -143,6 +151,10 @@ def _draw(panel: Panel, axes: Any) -> None:
     marker, width = "." if all(len(x) < 3 for _, x, _ in panel.lines) else None, 0.8 if panel.ticks else 1.6
     for (name, x, y), colour in zip(panel.lines, cycle(COLOURS), strict=False):
         axes.plot(x, y, label=name, color=colour, linewidth=width, marker=marker)
+    for (_, x, y), counts, colour in zip(panel.lines, panel.counts, COLOURS, strict=False):
+        axes.plot(x, y, ".", color=colour)
+        for place, height, text in zip(x, y, few(counts), strict=True):
+            axes.annotate(text, (place, height), (0, 4), textcoords="offset points", ha="center", fontsize=7)
     for (x, low, high), colour in zip(panel.bands, cycle(COLOURS), strict=False):
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if panel.guide:

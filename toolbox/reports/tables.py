@@ -83,7 +83,7 @@ def _of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     """Lines below a table: the units of its intervals, and reasons for missing ones."""
-    lines = [f"The intervals are over records, as rows of one record resemble each other: {method}."]
+    lines = [f"The intervals leave out one record at a time, as rows of one record resemble each other ({method})."]
     if method == intervals.ROW_METHOD:
         drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]

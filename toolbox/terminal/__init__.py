@@ -84,6 +84,13 @@ def answer(values: Any, *, as_json: bool, at_terminal: str = "", always: str = "
         sys.stdout.write(json.dumps(files.finite(values)) + "\n")
 
 
+def page(path: Any, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the path of a written page on stdout and, with --json, a line of JSON with it and `facts`."""
+    sys.stdout.write(f"{plain.escaped(path)}\n")
+    if as_json:
+        sys.stdout.write(json.dumps({"page": str(path), **facts}) + "\n")
+
+
 def bar(*, logged: bool = True, figures: Callable[[], Mapping[str, str]] | None = None, **options: Any) -> "tqdm":
     """A progress bar on stderr, if that is a terminal with cursor control; else a line in the log every 30 s.
 

@@ -108,16 +108,28 @@ def test_the_panels_show_only_bins_with_rows_and_name_the_error() -> None:
     assert curve.guide == ([0, 1], [0, 1])
 
 
-def test_a_replicate_is_the_score_of_the_rows_it_drew() -> None:
-    ends, lacking = classification.calibration_intervals(SCORES, TARGET, np.full(4000, ""), replicates=2, seed=4)
+def test_a_replicate_is_the_score_of_the_rows_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "REPLICATES", 2)
+    ends, lacking = classification.calibration_intervals(SCORES, TARGET, np.full(4000, ""))
     assert not lacking
-    (drawn,) = intervals.draws(4000, 2, seed=4)
+    drawn = np.concatenate([*intervals.row_draws(4000)])
     by_hand = [
         classification.calibration(*(of[np.repeat(np.arange(4000), often.astype(int))] for of in (SCORES, TARGET)))
         for often in drawn
     ]
     for name in FIGURES:
         assert ends[name] == pytest.approx(np.percentile([of[name] for of in by_hand], [2.5, 97.5]))
+
+
+@pytest.mark.parametrize("of_record", [1, 100])
+def test_a_log_loss_has_the_interval_of_the_loss(of_record: int) -> None:
+    record = np.array([f"r{i // of_record}" for i in range(4000)])
+    surprise = -np.log(SCORES[np.arange(4000), TARGET])
+    loss = intervals.of_statistic(
+        classification.of_weights(TARGET, SCORES, surprise), record, bounds={"loss": (0.0, np.inf)}
+    )
+    ends, _ = classification.calibration_intervals(SCORES, TARGET, record)
+    assert ends["nll"] == pytest.approx(loss["intervals"]["loss"], rel=1e-9)
 
 
 def test_an_interval_over_records_is_of_the_scores_without_each_record() -> None:

@@ -59,7 +59,7 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
 def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = classification.BINS) -> list[Panel]:
     """Reliability and the distribution of the confidence, of (scores (N, K), target (N,)) by name."""
     edges = np.linspace(0, 1, bins + 1)
-    title = "reliability; calibrated on the dashed line"
+    title = f"reliability; calibrated on the dashed line; n: a point of fewer than {plots.FEW} rows"
     curve = Panel(title, "confidence", "share that is right", guide=([0, 1], [0, 1]))
     often = Panel("how often each confidence occurs", "confidence", "share of the rows")
     for name, (scores, target) in named.items():
@@ -68,6 +68,7 @@ def reliability_panels(named: Mapping[str, tuple[Array, Array]], *, bins: int = 
         there = binned["rows"] > 0
         label = f"{name} (ECE {classification.calibration_error(confidence, right, bins=bins):.4f})"
         curve.lines.append((label, binned["probability"][there], binned["share"][there]))
+        curve.counts.append(binned["rows"][there].astype(int))
         often.lines.append((name, *plots.steps(edges, binned["rows"] / len(target))))
     return [curve, often]
 

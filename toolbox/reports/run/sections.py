@@ -202,7 +202,8 @@ def by_record(material: Material) -> dict[str, Any] | None:
         "figures": [figures.of_panel(panel) for panel in panels.record_panels(values)],
         "from_s": tables.clock(values["from_s"]) if values.get("from_s") else "",
         "left_out": f"{values.get('beats_left_out', 0):,}",
-        "definitions": [*meanings.GROSS, *meanings.PARTS, meanings.FALSE_RATE, *meanings.definitions(("kappa", "jk"))],
+        "kinds": meanings.GROSS,
+        "definitions": [*meanings.PARTS, meanings.FALSE_RATE, *meanings.definitions(("kappa", "jk"))],
     }
 
 

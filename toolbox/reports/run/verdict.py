@@ -152,7 +152,13 @@ def records(material: Material) -> int:
 def _facts(material: Material) -> list[tuple[str, str]]:
     """Split protocol, tested rows, the most influential record, data, training."""
     facts = [("split protocol", material.split_rule)]
-    facts.append(("tested", tested(material) + ("" if records(material) else "; the rows name no records")))
+    facts.append(
+        (
+            "tested",
+            tested(material)
+            + ("" if records(material) else "; no row names its record, so rows of one patient are not known"),
+        )
+    )
     over_rows = material.test.get("interval_method") == intervals.ROW_METHOD
     if over_rows and not material.by_patient:
         facts.append(("intervals", "95 %, over rows; too narrow if several rows are of one patient"))
