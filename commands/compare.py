@@ -214,6 +214,7 @@ def facts(values: Mapping[str, Any]) -> list[str]:
         text.append(f"validation differs: {'; '.join(rules)}")
     over = f"{values['units']:,} {values['of_units']}, the same for both"
     text.append(f"test rows: {values['rows']:,}, the same for all")
+    text += [f"{meanings.GROSS[0][0]}: {meanings.GROSS[0][1]}"] * bool(kind(values))
     return [*text, f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
 
 

@@ -209,7 +209,7 @@ def _against(values: Mapping[str, Any]) -> list[tuple[str, str, list[list[str]]]
 
 
 def _told(of: Mapping[str, Any]) -> str:
-    """What a paired difference tells: which run is better, or that the test does not tell."""
+    """The verdict of a paired difference: which run is better, or that the test does not tell."""
     ends = of["interval"]
     if ends is None:
         return f"B - A is {signed(of['difference'])}, interval {missing(of['without_interval'])}."

@@ -269,6 +269,12 @@ def test_every_flag_and_command_that_a_declaration_names_exists() -> None:
 WARMUP = Flag("--warmup", TRAINING, "epochs of rising learning rate", type=int, metavar="N", default=0, check=COUNT)
 
 
+def test_a_stored_number_becomes_the_word_that_a_person_types() -> None:
+    words = [args.FLAGS.by_name["rate"].words(value) for value in (100.0, 128.5, None)]
+    assert words == [["--rate", "100"], ["--rate", "128.5"], []]
+    assert args.FLAGS.by_name["lr"].words(1e-05) == ["--lr", "1e-05"]
+
+
 def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = cells.configuration({"dataset": "synth"}).name
     monkeypatch.setattr(args, "FLAGS", args.FLAGS)

@@ -356,7 +356,8 @@ def test_a_finished_run_that_is_extended_and_killed_is_finished_no_more(
     kept = contents(copied_run / "before" / "epoch2")
     of_test = ("results.json", "report.html", "pred/")
     assert kept == {name: before[name] for name in before if name.startswith(of_test)}
-    compared = carried_out("--compare", copied_run, copied_run)
+    other = shutil.copytree(copied_run, copied_run.parents[2] / "other")
+    compared = carried_out("--compare", copied_run, other)
     assert_error(compared, 4, "no test of its present weights", "--test")
     assert on(copied_run, "--test").code == 0
     assert not (copied_run / "results.json").exists()  # tested, but not trained to its end

@@ -132,6 +132,7 @@ DRAWN = """
     const before = [shown("true") > 0, shown("count")];
     document.querySelector('input[value="count"]').click();
     return {
+        closed: document.querySelectorAll("details:not([open])").length,
         empty: [...document.querySelectorAll(".plot")].filter(box => !box.querySelector(".main-svg")).length,
         cells, before, after: [shown("true"), shown("count") > 0],
         wide: document.documentElement.scrollWidth <= innerWidth,
@@ -148,7 +149,7 @@ def test_in_a_browser_every_figure_draws_tables_sort_and_the_matrix_switches(
     shutil.copy(tested.root / "plotly.min.js", tmp_path)
     page.write_text((tested.runs[kind] / "report.html").read_text().replace("../../../plotly", "plotly"))
     found = in_browser(page, DRAWN, width=390)
-    assert (found["empty"], found["wide"]) == (0, True)
+    assert (found["empty"], found["wide"], found["closed"]) == (0, True, 0)
     assert found["cells"] == sorted(found["cells"])
     assert (found["before"], found["after"]) == ([True, 0], [0, True])
 
@@ -229,8 +230,9 @@ def test_without_its_rows_a_page_has_everything_else(copied_run: Path, damage: s
     else:
         with np.load(kept) as arrays:
             np.savez(kept, **{**arrays, "index": arrays["index"] + 1})
-    ended = carried_out("--report", copied_run, "--root-dir", copied_run.parents[2])
+    ended = carried_out("--report", copied_run, "--json", "--root-dir", copied_run.parents[2])
     assert ended.code == 0, ended.err
+    assert ended.result == {"page": str(copied_run / "report.html"), "run": str(copied_run), "tested": True}
     assert ("report.npz cannot be read" in ended.err) == (damage != "removed")
     text = text_of(copied_run / "report.html")
     assert "Confusion matrix" in text
@@ -250,7 +252,7 @@ def test_every_reason_for_doubt_is_named(copied_run: Path) -> None:
     assert carried_out("--report", copied_run, "--root-dir", copied_run.parents[2]).code == 0
     text = text_of(copied_run / "report.html").partition("<nav")[0]
     for doubt in (
-        "macro_f1 in results.json is 0.9999, in pred/metrics.json",
+        "macro_f1 in results.json is 0.9999, in metrics.json",
         "macro F1, 0.9999, is outside of its 95 % interval",
         "5 test rows are also rows of train or validation",
         "2 tested records were trained or validated on",

@@ -196,6 +196,24 @@ def test_runs_that_cannot_be_paired_are_compared_without_differences_and_the_pag
     assert_error(compared(two, "synth_cnn1d_3_1", "synth_cnn1d_3_8"), 4, "unknown run")
 
 
+@pytest.mark.parametrize("asked", ["--report", "--compare"])
+def test_a_run_is_not_compared_with_itself(two: Path, asked: str) -> None:
+    by_folder = two / "synth" / "runs" / "synth_cnn1d_3_1"
+    ended = carried_out(asked, "synth_cnn1d_3_1", "synth_cnn1d_3_2", by_folder, "--root-dir", two)
+    assert_error(ended, 2, "synth_cnn1d_3_1 is named twice", "each run once")
+    assert not (two / "comparison.html").exists()
+
+
+def test_pages_answer_programs_too(two: Path) -> None:
+    """The path alone without --json, so that a shell can open it."""
+    ended = carried_out("--runs", "--json", "--root-dir", two)
+    assert ended.out.splitlines()[0] == str(two / PAGE)
+    assert ended.result == {"page": str(two / PAGE), "runs": 2, "states": {"tested": 2}}
+    names = [str(two / "synth" / "runs" / f"synth_cnn1d_3_{number}") for number in (1, 2)]
+    ended = carried_out("--report", *names, "--json", "--root-dir", two)
+    assert ended.result == {"page": str(two / "comparison.html"), "runs": names, "paired": True}
+
+
 @needs_browser
 def test_a_comparison_draws_its_curves_and_shows_names_as_text(two: Path) -> None:
     config = two / "synth" / "runs" / "synth_cnn1d_3_2" / "config.json"

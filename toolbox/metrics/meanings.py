@@ -138,7 +138,7 @@ def part(over: Sequence[str], classes: Collection[str]) -> Sequence[str]:
 
 
 def headline(there: Collection[str]) -> str:
-    """The figure that sums a test up, of those that are there; "" for none."""
+    """The figure of `there` that sums a test up; "" for none."""
     return next((name for name in HEADLINES if name in there), next(iter(there), ""))
 
 

@@ -70,13 +70,13 @@ def of_patients(values: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for name in values["gross"]:
         if name.rpartition(" ")[0] not in values["classes"]:
-            measured = [of for kind in ("gross", "average") if name in (of := _of_kind(values, kind))]
+            measured = [of for kind in ("gross", "average") if name in (of := of_kind(values, kind))]
             cells = [cell for of in measured for cell in with_interval(of, name)]
             rows.append([meanings.name_of(name, over), *cells, *[""] * (4 - len(cells))])
     return rows
 
 
-def _of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The gross or the average figures as measured values with their intervals."""
     return {**values[kind], **{name: values[name][kind] for name in ("intervals", "without_interval")}}
 

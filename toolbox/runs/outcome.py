@@ -10,6 +10,7 @@ tests of other checkpoints do in folders of their own.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +35,11 @@ def contradictions(results: Mapping[str, Any], of_test: Mapping[str, Any]) -> li
     another value."""
     test = _dict(results.get("test"))
     kept = {METRICS: test, BY_PATIENT: _dict(test.get("by_patient"))}
-    found = ((name, next(_differences(values, _dict(of_test.get(name))), None)) for name, values in kept.items())
-    return [f"{what} in {RESULTS} is {mine}, in {TEST}/{name} {theirs}" for name, of in found if of
-            for what, mine, theirs in [of]]  # fmt: skip
+    found = []
+    for name, values in kept.items():
+        for what, mine, theirs in islice(_differences(values, _dict(of_test.get(name))), 1):
+            found.append(f"{what} in {RESULTS} is {mine}, in {name} {theirs}")
+    return found
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, str, str]]:
@@ -53,7 +56,7 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if schema.is_number(value) else str(value)[:60]
 
 
-class Figure(NamedTuple):
+class Measured(NamedTuple):
     """A figure of a test: its value and its interval [low, high], None where there is none, and the reason for that."""
 
     value: Any
@@ -61,8 +64,8 @@ class Figure(NamedTuple):
     lacks: str
 
 
-def figures(test: Mapping[str, Any]) -> dict[str, Figure]:
-    """Every figure of a test by name: the challenge's own score first, those by patient last, as "gross macro_f1"."""
+def figures(test: Mapping[str, Any]) -> dict[str, Measured]:
+    """Every figure of a test by name: the challenge's own score first, figures by patient last, as "gross macro_f1"."""
     patients = _dict(test.get("by_patient"))
     ends, of_class = _dict(test.get("intervals")), _dict(test.get("f1_intervals"))
     values = {name: value for name, value in test.items() if schema.is_number(value) or name in ends}
@@ -73,14 +76,14 @@ def figures(test: Mapping[str, Any]) -> dict[str, Figure]:
     return found | {meanings.GROSS_PREFIX + name: of for name, of in _figures(*gross).items()}
 
 
-def _figures(values: Mapping[str, Any], ends: Mapping[str, Any], lacks: Mapping[str, Any]) -> dict[str, Figure]:
-    return {name: Figure(value, ends.get(name), str(lacks.get(name, ""))) for name, value in values.items()}
+def _figures(values: Mapping[str, Any], ends: Mapping[str, Any], lacks: Mapping[str, Any]) -> dict[str, Measured]:
+    return {name: Measured(value, ends.get(name), str(lacks.get(name, ""))) for name, value in values.items()}
 
 
 def outside(test: Mapping[str, Any]) -> list[str]:
     """The estimates of a test that are not in their 95 % interval."""
     per_class, of_class = _dict(test.get("per_class")), _dict(test.get("f1_intervals"))
-    f1 = {f"F1 of {name}": Figure(_dict(of).get("f1"), of_class.get(name), "") for name, of in per_class.items()}
+    f1 = {f"F1 of {name}": Measured(_dict(of).get("f1"), of_class.get(name), "") for name, of in per_class.items()}
     found = []
     for name, (value, ends, _) in (figures(test) | f1).items():
         if not (isinstance(ends, list) and len(ends) == 2 and all(map(schema.is_finite, [value, *ends]))):

@@ -154,7 +154,7 @@ def _clipped(value: Any) -> Any:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The content of the files that a run has, None for a missing or unusable one, and what is wrong with them."""
+    """The content of the files that a run has, None for a missing or unusable one, and their faults."""
     paths = {name: folder / name for name in READ} | {name: folder / outcome.TEST / name for name in OF_TEST}
     paths[RESULTS] = outcome.place(folder) or paths[RESULTS]
     found: dict[str, Any] = dict.fromkeys(paths)
@@ -263,7 +263,7 @@ def _notes(config: Mapping[str, Any], best: Mapping[str, Any], results: Mapping[
 
 
 def unfinished(config: Mapping[str, Any], done: int) -> str:
-    """What is missing of a training after `done` epochs that was asked for more and not allowed to stop early."""
+    """A sentence on a training that was to have more than the `done` epochs, and may not stop early; else ""."""
     flags = config.get("flags") or {}
     asked = flags.get("epochs")
     if asked is None or not schema.is_count(asked) or done >= asked or flags.get("patience"):

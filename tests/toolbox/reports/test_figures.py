@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from toolbox.reports import figures
-from toolbox.reports.plots import Panel
+from toolbox.reports.plots import Panel, panels_figure
 
 EVIL = "<b>\x1b[31m & a\nnew line"
 
@@ -65,3 +65,12 @@ def test_bars_have_the_counts_and_shares_of_each_split() -> None:
     train, validation = figures.bars(counts, ["a", "b"], title="rows").drawn["data"]
     assert (train["x"], train["text"]) == ([80, 20], ["80 (80.0 %)", "20 (20.0 %)"])
     assert validation["x"] == [0, 0]
+
+
+def test_a_point_of_few_rows_shows_their_number_and_every_point_names_it() -> None:
+    panel = Panel("reliability", "confidence", "share", [("a", [0.1, 0.9], [0.2, 0.8])], counts=[np.array([9, 1000])])
+    (line,) = figures.of_panel(panel).drawn["data"]
+    assert (line["text"], line["customdata"]) == (["n=9", ""], [9, 1000])
+    assert "%{customdata:,} rows" in line["hovertemplate"]
+    drawn = panels_figure([panel], 1, "t", (3, 3))
+    assert "n=9" in [text.get_text() for text in drawn.axes[0].texts]

@@ -54,8 +54,8 @@ def test_a_figure_that_another_file_has_otherwise_is_named_with_both_values() ->
     changed = copy.deepcopy(TEST)
     changed["accuracy"], changed["by_patient"]["gross"]["kappa"] = 0.99, 0.9
     assert outcome.contradictions({"test": changed}, of_test) == [
-        "accuracy in results.json is 0.99, in pred/metrics.json 0.5",
-        "gross kappa in results.json is 0.9, in pred/by_patient.json 0.2",
+        "accuracy in results.json is 0.99, in metrics.json 0.5",
+        "gross kappa in results.json is 0.9, in by_patient.json 0.2",
     ]
 
 
@@ -68,4 +68,4 @@ def test_a_falsified_run_is_damaged_on_the_page_of_all_runs(copied_run: Path, fi
     write_json(copied_run / "results.json", results)
     (row,) = summary.of_root(copied_run.parents[2])
     assert row["state"] == summary.DAMAGED
-    assert f"{figure} in results.json is 0.9999, in pred/metrics.json" in row["why"]
+    assert f"{figure} in results.json is 0.9999, in metrics.json" in row["why"]

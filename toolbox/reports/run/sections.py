@@ -59,6 +59,7 @@ def classes(material: Material) -> dict[str, Any]:
     splits = [split for split in ("train", "validation", "test") if split in rows_of]
     head, per_class = ["class", *(["meaning"] if words else []), *splits], test.get("per_class", {})
     head += ["Se", "+P", "F1", f"{meanings.INTERVAL} of F1"] if per_class else []
+    lacks = material.by_patient.get("without_interval", {}).get("gross", {})
     flagged = test.get("classes", {}) if material.detects else {}
     head += [*(["rows"] if "test" not in splits else []), "above the threshold", "share of them"] if flagged else []
     rows = []
@@ -66,7 +67,7 @@ def classes(material: Material) -> dict[str, Any]:
         row = [name, *([words[name]] if words else []), *(f"{rows_of[split][k]:,}" for split in splits)]
         if per_class:
             row += [shown(per_class[name][part]) for part in ("recall", "precision", "f1")]
-            row.append(between(test["f1_intervals"].get(name), ""))
+            row.append(between(test["f1_intervals"].get(name), lacks.get(f"{name} F1", "")))
         if flagged:
             of = flagged[name]
             row += [f"{of['rows']:,}"] if "test" not in splits else []
@@ -209,13 +210,13 @@ def by_record(material: Material) -> dict[str, Any] | None:
 
 def _of_classes(values: Mapping[str, Any]) -> list[list[str]]:
     """For each class its beats, its records, and its gross figures with their intervals."""
-    rows = []
+    rows, gross = [], tables.of_kind(values, "gross")
     for name in values["classes"]:
         beats = np.array(values["by_record"][f"{name} beats"])
         row = [name, f"{beats.sum():,}", f"{(beats > 0).sum()}"]
         for part in ec57.PARTS:
             figure = f"{name} {part}"
-            row += [shown(values["gross"][figure]), between(values["intervals"]["gross"][figure])]
+            row += tables.with_interval(gross, figure)
         rows.append(row)
     return rows
 
