@@ -76,6 +76,12 @@ def figures(test: Mapping[str, Any]) -> dict[str, Measured]:
     return found | {meanings.GROSS_PREFIX + name: of for name, of in _figures(*gross).items()}
 
 
+def lacking_f1(test: Mapping[str, Any]) -> dict[str, str]:
+    """The reason for the missing interval of the F1 of each class, which only figures by patient state."""
+    gross = {name.removeprefix(meanings.GROSS_PREFIX): of.lacks for name, of in figures(test).items() if of.lacks}
+    return {name.removesuffix(" F1"): why for name, why in gross.items() if name.endswith(" F1")}
+
+
 def _figures(values: Mapping[str, Any], ends: Mapping[str, Any], lacks: Mapping[str, Any]) -> dict[str, Measured]:
     return {name: Measured(value, ends.get(name), str(lacks.get(name, ""))) for name, value in values.items()}
 

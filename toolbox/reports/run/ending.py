@@ -28,7 +28,10 @@ def of_test(results: Mapping[str, Any], *, title: str, to_open: Mapping[str, str
     cells = _figures(test, results["val"])
     lines += ["", *tables.aligned(HEAD, cells)] if cells else ["", "the test rows have no labels: no metrics"]
     if method := test.get("interval_method"):
-        lines += ["", *tables.of_intervals(method, test["without_interval"])]
+        lacking = {name: of.lacks for name, of in outcome.figures(test).items() if of.lacks}
+        lines += ["", *tables.of_intervals(method, lacking)]
+    if test.get("by_patient"):
+        lines.append(f"{meanings.GROSS[0][0]}: {meanings.GROSS[0][1]}.")
     return plain.lines([*lines, plain.NOTICE, "", *paths(to_open)])
 
 
@@ -43,11 +46,12 @@ def _figures(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]
                shown(of.value), between(*of[1:])]
         for name, of in measured.items()
     }  # fmt: skip
-    known = val.get("per_class", {})
+    known, lacking = val.get("per_class", {}), outcome.lacking_f1(test)
     f1 = [
-        [f"F1 of {name}", shown(known.get(name, {}).get("f1")), shown(of["f1"]), between(of_f1.get(name))]
+        [f"F1 of {name}", shown(known.get(name, {}).get("f1")), shown(of["f1"]),
+         between(of_f1.get(name), lacking.get(name, ""))]
         for name, of in test.get("per_class", {}).items()
-    ]
+    ]  # fmt: skip
     own = [row for name, row in rows.items() if name not in LEFT_OUT and not name.startswith(meanings.GROSS_PREFIX)]
     return own + f1 + [rows[name] for name in gross if name in rows]
 

@@ -59,7 +59,7 @@ def classes(material: Material) -> dict[str, Any]:
     splits = [split for split in ("train", "validation", "test") if split in rows_of]
     head, per_class = ["class", *(["meaning"] if words else []), *splits], test.get("per_class", {})
     head += ["Se", "+P", "F1", f"{meanings.INTERVAL} of F1"] if per_class else []
-    lacks = material.by_patient.get("without_interval", {}).get("gross", {})
+    lacks = outcome.lacking_f1(test)
     flagged = test.get("classes", {}) if material.detects else {}
     head += [*(["rows"] if "test" not in splits else []), "above the threshold", "share of them"] if flagged else []
     rows = []
@@ -67,7 +67,7 @@ def classes(material: Material) -> dict[str, Any]:
         row = [name, *([words[name]] if words else []), *(f"{rows_of[split][k]:,}" for split in splits)]
         if per_class:
             row += [shown(per_class[name][part]) for part in ("recall", "precision", "f1")]
-            row.append(between(test["f1_intervals"].get(name), lacks.get(f"{name} F1", "")))
+            row.append(between(test["f1_intervals"].get(name), lacks.get(name, "")))
         if flagged:
             of = flagged[name]
             row += [f"{of['rows']:,}"] if "test" not in splits else []
@@ -204,6 +204,7 @@ def by_record(material: Material) -> dict[str, Any] | None:
         "from_s": tables.clock(values["from_s"]) if values.get("from_s") else "",
         "left_out": f"{values.get('beats_left_out', 0):,}",
         "kinds": meanings.GROSS,
+        "missing": tables.of_missing("records") if any(values["without_interval"].values()) else "",
         "definitions": [*meanings.PARTS, meanings.FALSE_RATE, *meanings.definitions(("kappa", "jk"))],
     }
 
