@@ -173,6 +173,7 @@ def test_invalid_predictions_are_named_where_runs_are_compared(tmp_path: Path, w
     (tmp_path / "pred").mkdir()
     files.write_json(tmp_path / "config.json", {"data": {"classes": ["a", "b"]}})
     files.write_json(tmp_path / "pred" / "metrics.json", {"split_rule": "none"})
+    files.write_json(tmp_path / "results.json", {"test": {}})
     predictions().save(tmp_path / "pred" / "predictions.npz")
     assert compare.load(RunFolder(tmp_path)).predictions.index.tolist() == [0, 1, 2, 3]
     predictions(**arrays).save(tmp_path / "pred" / "predictions.npz")

@@ -59,7 +59,7 @@ def test_a_run_has_the_metric_with_its_interval_and_the_digest_of_the_file(train
     low, high = test["intervals"]["worst_recall"]
     assert 0 <= low < test["worst_recall"] < high <= 1
     assert test["worst_recall"] == pytest.approx(min(row["recall"] for row in test["per_class"].values()))
-    assert "worst_recall" in (trained.path / "pred" / "report.txt").read_text()
+    assert "worst recall" in (trained.path / "pred" / "report.txt").read_text()
     config = json.loads((trained.path / "config.json").read_text())
     digest = plugins.opened(trained.folder / "mine.py").digest
     assert config["imports"] == [{"file": "../mine.py", "sha256": digest}]

@@ -351,7 +351,7 @@ def test_a_run_reports_each_record_once_with_f1_by_class_and_the_score_of_the_ch
     for name, ends in test["f1_intervals"].items():
         low, high = ends or (f1[name], f1[name])  # a class that is never right has no spread
         assert 0 <= low <= (test["challenge_f1"] if name == "challenge_f1" else f1[name]) <= high <= 1
-    assert "challenge_f1" in (run.path / "pred" / "report.txt").read_text()
+    assert "challenge F1" in (run.path / "pred" / "report.txt").read_text()
 
 
 def test_a_run_does_not_go_on_with_another_view(run: SimpleNamespace) -> None:
