@@ -19,7 +19,7 @@ from toolbox.runs import outcome
 Array = NDArray[Any]
 MOST_CLASSES = 25  # of a matrix that is a table
 MOST_RECORDS = 400  # of the table by record; by_record.csv has all
-WIDE = 2000  # units of a sheet that takes more than a third of the page
+WIDE, WIDE_PIXELS = 2000, 380  # units of a sheet, and pixels of a chart, that take more than a third of the page
 CALIBRATION = ("ece", "brier", "nll")
 GROUPS = {
     "worst": "Wrong, with the largest loss: the network was most certain of another class.",
@@ -228,22 +228,21 @@ def rows_to_look_at(material: Material) -> list[dict[str, Any]]:
     for row in material.rows:
         drawn = None if row.signal is None else sheets.on_paper(row.signal, material.spec, output=row.output)
         picture = None if row.picture is None else pages.png(row.picture)
-        groups.setdefault(row.group, []).append(
-            {"title": _title(material, row.place), "paper": drawn, "picture": picture}
-        )
+        wide = drawn.width > WIDE if drawn else row.picture is not None and row.picture.shape[1] > WIDE_PIXELS
+        card = {"title": _title(material, row.place), "paper": drawn, "picture": picture, "wide": wide}
+        groups.setdefault(row.group, []).append(card)
     return [_group(name, cards) for name, cards in groups.items()]
 
 
 def _group(name: str, cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     papers = [card["paper"] for card in cards if card["paper"]]
-    pictured = any(card["picture"] for card in cards)
     remarks = list(dict.fromkeys(text for paper in papers for text in (paper.scale, paper.left_out) if text))
     return {
         "heading": GROUPS.get(name, name),
         "cards": cards,
         "scale": "; ".join(remarks),
         "outputs": any(line.is_output for paper in papers for line in paper.lines),
-        "wide": pictured or any(paper.width > WIDE for paper in papers),
+        "wide": any(card["wide"] for card in cards),
     }
 
 
