@@ -23,9 +23,9 @@ from loaders.augment import Augment
 from loaders.base import Data, Rows
 from toolbox import devices, terminal
 from toolbox.errors import CheckpointError, NumericsError
-from toolbox.runs import checkpoints
+from toolbox.runs import best, checkpoints
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks import LAST, Task, is_better
+from toolbox.tasks import LAST, Task
 from toolbox.training import samplers
 from toolbox.training.optimizers import Schedule
 from toolbox.training.recorders import StepLosses
@@ -131,7 +131,7 @@ class Trainer:
         self.rows = self.batch_size * base.BATCHES if short_run else None
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None  # epoch and value of the monitored metric
+        self.best: best.Best | None = None
         self.losses = StepLosses()
         self.rates: dict[str, float] = {}  # of the last step
         self.seconds = 0.0  # spent on the current epoch
@@ -159,7 +159,7 @@ class Trainer:
 
     def finished(self, epochs: int, patience: int | None) -> bool:
         """Whether a run with this history has nothing left to do."""
-        waited = self.epoch - (self.best_epoch or self.epoch)
+        waited = self.epoch - (self.best["since"] if self.best else self.epoch)
         return self.epoch >= epochs or (patience is not None and waited >= patience)
 
     def train_epoch(self, title: str, stop: Stop) -> Meter | None:
@@ -262,8 +262,7 @@ class Trainer:
         self.epoch += 1
         value = {**val, LAST: self.epoch}[self.task.monitor]
         self.schedule.after_epoch(value)
-        if is_better(self.task.monitor, value, self.best["value"] if self.best else None):
-            self.best = {"epoch": self.epoch, "value": value}
+        self.best = best.after(self.best, self.task.monitor, epoch=self.epoch, value=value, loss=val.get("loss"))
         row = {
             "epoch": self.epoch,
             **self.rates,
@@ -327,8 +326,7 @@ class Trainer:
             raise CheckpointError(f"the checkpoint lacks {', '.join(sorted(lacking))}")
         if why := checkpoints.unfinished(state, self.epoch) or ("" if reinitialise else self._misfit(state)):
             raise CheckpointError(f"the checkpoint does not fit this run: {why}")
-        self.epoch, best, self.history = state["epoch"], state["best"], [*state["history"]]
-        self.best = None if best is None else {"epoch": best["epoch"], "value": float(best["value"])}
+        self.epoch, self.best, self.history = state["epoch"], best.stored(state["best"]), [*state["history"]]
         if OF_STEPS in state:
             self.losses.load_state_dict(state[OF_STEPS])
         if reinitialise:

@@ -24,9 +24,10 @@ from toolbox import devices, files, plugins
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
 from toolbox.metrics import ec57
+from toolbox.runs.best import mode
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, RunFolder
-from toolbox.tasks import Classify, Detect, Task, mode
+from toolbox.tasks import Classify, Detect, Task
 from toolbox.training import optimizers, samplers, transfer
 from toolbox.training.optimizers import Schedule, Shape
 from toolbox.training.recorders import About

@@ -216,8 +216,8 @@ def _save(
     """Write report.json, the page and, last, results.json; into pred/ if the training is not finished after `epochs`,
     as results.json in the run folder marks a finished run.
     """
-    since_best = epochs - results["best_epoch"]
-    done = which != "best" or epochs >= flags.epochs or bool(flags.patience and since_best >= flags.patience)
+    waited = epochs - trainer.best["since"] if trainer.best else 0
+    done = which != "best" or epochs >= flags.epochs or bool(flags.patience and waited >= flags.patience)
     Facts(
         tested=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         checkpoint=which.partition("-on-")[0],

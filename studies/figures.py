@@ -19,7 +19,7 @@ from toolbox.metrics import meanings
 from toolbox.plain import markup as escape
 from toolbox.reports.plots import COLOURS
 from toolbox.reports.tables import digits
-from toolbox.tasks import mode
+from toolbox.runs.best import mode
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

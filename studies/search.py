@@ -20,9 +20,10 @@ from studies import tables, worker
 from studies.cells import Configuration, Series, configuration
 from studies.grid import Range, Space, few_enough
 from studies.ledger import DONE, FAILED, PRUNED, SEARCH, Job, Ledger, key_of
-from toolbox import tasks
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.registry import pick
+from toolbox.runs.best import mode
+from toolbox.tasks import LAST
 
 if TYPE_CHECKING:
     from studies.runner import Bars, Engine, Outcome
@@ -80,7 +81,7 @@ class Search:
     ) -> None:
         flags = configuration(next(space.probes()), runs).settled()
         self.ledger, self.space, self.runs, self.metric, self.seed = ledger, space, runs, flags.monitor, flags.seed
-        if self.metric == tasks.LAST:
+        if self.metric == LAST:
             raise UsageError("--monitor epoch cannot rank trials", hint="a validation metric")
         self.make_sampler = SAMPLERS[sampler]
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -90,7 +91,7 @@ class Search:
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(ledger.path / name), lock_obj=ALONE)),
             study_name=ledger.path.name,
             pruner=PRUNERS[pruner](flags.epochs) if pruner else optuna.pruners.NopPruner(),
-            direction="minimize" if tasks.mode(self.metric) == "min" else "maximize",
+            direction="minimize" if mode(self.metric) == "min" else "maximize",
             load_if_exists=True,
         )
         self.trials = min(trials, self._queue_all()) if sampler == "grid" else trials

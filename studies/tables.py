@@ -26,8 +26,8 @@ from toolbox.metrics.classification import METRICS
 from toolbox.registry import pick
 from toolbox.reports import tables as reports
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
-from toolbox.runs.summary import best_epoch
-from toolbox.tasks import LAST, mode
+from toolbox.runs.best import best_epoch, mode
+from toolbox.tasks import LAST
 
 Row = dict[str, Any]
 OF_A_RUN = {
@@ -62,7 +62,7 @@ COSTS = {
 MATRIX = {"confusion_matrix?": [[schema.Number()]]}
 EPOCH = {"epoch": int, "seconds": schema.Number(), "val": MATRIX, "train?": MATRIX}
 OF_CONFIG = {"parameters?": schema.Number(), "flags?": dict, "data?": {"split_rule?": str}}
-OF_RESULTS = {"test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in COSTS}}
+OF_RESULTS = {"best_epoch?": int, "test?": MATRIX, "cost?": {f"{name}?": schema.Number() for name in COSTS}}
 
 
 def rows(ledger: Ledger) -> list[Row]:
@@ -128,7 +128,7 @@ def _figures(folder: Path, config: Mapping[str, Any], *, done: bool) -> Row:
     if why := schema.misfit(config, OF_CONFIG):
         raise CheckpointError(f"{CONFIG} is damaged, {why}", where=str(folder / CONFIG), hint=MEND)
     history, test = epochs(folder), results.get("test") or {}
-    best = best_epoch(history, monitor(config)) or {}
+    best = best_epoch(history, monitor(config), results.get("best_epoch")) or {}
     row: Row = {"epochs": len(history), "parameters": config.get("parameters")}
     row |= {f"cost/{name}": value for name, value in (results.get("cost") or {}).items()}
     row |= {"best_epoch": best.get("epoch"), "seconds": sum(epoch["seconds"] for epoch in history)}

@@ -24,8 +24,9 @@ from torch.optim import Optimizer
 
 from toolbox import devices, files
 from toolbox.errors import CheckpointError
+from toolbox.runs.best import objection
 from toolbox.runs.folder import BEST, EPOCH, LATEST, MOST_EPOCHS, RunFolder, history_objection
-from toolbox.schema import is_count, is_finite, is_number, kind
+from toolbox.schema import is_count, is_finite, kind
 
 FORMAT = 1
 KEEP_EVERY = 5
@@ -235,7 +236,7 @@ def misfit(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, sch
 
 def unfinished(state: Mapping[str, Any], start: int) -> str:
     """The fault of epoch, best epoch or history in a checkpoint of a run that started at epoch `start`; "" if none."""
-    epoch, best = state["epoch"], state["best"]
+    epoch = state["epoch"]
     if not is_count(epoch, most=MOST_EPOCHS):
         return f"epoch is {epoch!r}, it must be a whole number from 0"
     if why := history_objection(state["history"]):
@@ -245,11 +246,7 @@ def unfinished(state: Mapping[str, Any], start: int) -> str:
     last = state["history"][-1]["epoch"] if state["history"] else start
     if last != epoch:
         return f"history ends with epoch {last}, the checkpoint is of epoch {epoch}"
-    if best is None:
-        return ""
-    if not (isinstance(best, Mapping) and is_count(best.get("epoch"), 1) and is_number(best.get("value"))):
-        return "best is not an epoch with its value"
-    return f"best is epoch {best['epoch']}, the checkpoint is of epoch {epoch}" if best["epoch"] > epoch else ""
+    return objection(state["best"], epoch)
 
 
 def _fault(name: str, tensor: Tensor) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from toolbox import files, schema
 from toolbox.metrics import classification, meanings
 from toolbox.runs import outcome, study
+from toolbox.runs.best import best_epoch
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
 from toolbox.runs.study import StudyRecord
 
@@ -132,7 +133,8 @@ def summary(folder: Path, path: str, record: StudyRecord | None) -> Row:
     if not row["dataset"] and folder.parent.name == "runs":
         row["dataset"] = folder.parent.parent.name
     # A metric of a user's file is not known here, and neither is its better end.
-    best = (best_epoch(history, row["monitor"]) if row["monitor"] in (*classification.METRICS, "epoch") else None) or {}
+    is_known = row["monitor"] in (*classification.METRICS, "epoch")
+    best = (best_epoch(history, row["monitor"], (results or {}).get("best_epoch")) if is_known else None) or {}
     row |= {"epochs": len(history), "best": best.get("epoch"), "val": _figures(best.get("val") or {})}
     row["headline"] = meanings.headline(row["val"])
     times = [epoch["seconds"] for epoch in history if epoch.get("seconds") is not None]
@@ -226,13 +228,6 @@ def _figures(values: Any) -> dict[str, float]:
 def rounded(value: float) -> float:
     """A figure with the digits of a row."""
     return float(f"{value:.{DIGITS}g}")
-
-
-def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    """The epoch of the best checkpoint, as the trainer chooses it: the first best, the last one without any value."""
-    known = [epoch for epoch in history if schema.is_finite((epoch.get("val") or {}).get(metric))]
-    pick = min if classification.lower_is_better(metric) else max
-    return pick(known, key=lambda epoch: epoch["val"][metric]) if known else history[-1] if history else None
 
 
 def curves(history: Sequence[Mapping[str, Any]], best: int | None) -> dict[str, list[float | None]]:

@@ -7,7 +7,7 @@ anomaly. The loop is the same: `rows = task.per_row(model(x), x)`, then `task.lo
 
 from toolbox.tasks.classify import Classify, decided
 from toolbox.tasks.detect import Detect
-from toolbox.tasks.task import LAST, Evaluation, Task, is_better, mode
+from toolbox.tasks.task import LAST, Evaluation, Task
 
 TASKS = {task.name: task for task in (Classify, Detect)}
-__all__ = ["LAST", "TASKS", "Classify", "Detect", "Evaluation", "Task", "decided", "is_better", "mode"]
+__all__ = ["LAST", "TASKS", "Classify", "Detect", "Evaluation", "Task", "decided"]

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toolbox.metrics import classification
 from toolbox.runs.predictions import Predictions
 from toolbox.training.losses import Mix
 
@@ -91,15 +90,3 @@ def means(rows: Tensor, group: np.ndarray) -> Tensor:
     sums = np.add.reduceat(rows.double().cpu().numpy()[order], np.cumsum(counts) - counts)
     means = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
     return torch.from_numpy(means).to(rows)
-
-
-def mode(monitor: str) -> Literal["min", "max"]:
-    """The better direction of a monitored metric, "min" or "max"."""
-    return "min" if classification.lower_is_better(monitor) else "max"
-
-
-def is_better(monitor: str, value: float, best: float | None) -> bool:
-    """Whether a monitored value beats the best so far; any number beats NaN, and NaN only beats None."""
-    if best is None or np.isnan(best):
-        return True
-    return value < best if mode(monitor) == "min" else value > best

@@ -63,6 +63,8 @@ def is_lawful(path: tuple, value: Any) -> bool:
         return value is None
     if path == ("best", "value"):
         return isinstance(value, float | int) and number
+    if path == ("best", "loss"):
+        return number
     if path[-1] == "_last_lr":
         return isinstance(value, list) and value == [1]
     if path == ("scheduler", "best"):

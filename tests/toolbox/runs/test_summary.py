@@ -13,6 +13,7 @@ from toolbox import files
 from toolbox.errors import CheckpointError
 from toolbox.files import write_json
 from toolbox.runs import study, summary
+from toolbox.runs.best import best_epoch
 from toolbox.runs.folder import RunFolder
 
 
@@ -147,7 +148,7 @@ def test_the_files_of_unchanged_runs_are_not_read_again(tmp_path: Path, monkeypa
 
 def test_long_curves_are_thinned_and_keep_the_first_best_and_last_epoch() -> None:
     history = [{"epoch": e, "val": {"loss": abs(e - 777.0), "macro_f1": None}} for e in range(1, 5001)]
-    best = summary.best_epoch(history, "loss")
+    best = best_epoch(history, "loss")
     assert best["epoch"] == 777
     shown = summary.curves(history, 777)
     assert len(shown["epoch"]) <= summary.MOST_POINTS + 2

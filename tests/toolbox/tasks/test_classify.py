@@ -16,7 +16,7 @@ from toolbox.errors import UsageError
 from toolbox.metrics import classification, intervals, meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.runs.predictions import Predictions
-from toolbox.tasks import Classify, classify, is_better, mode
+from toolbox.tasks import Classify, classify
 
 CLASSES = ("N", "S", "V")
 LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
@@ -73,17 +73,6 @@ def test_predictions_hold_probabilities_and_unweighted_losses_and_are_measured()
     assert values["per_class"]["V"]["recall"] == pytest.approx(float(right[LABELS == 2].float().mean()))
     assert {*METRICS, "confusion_matrix", "per_class"} == values.keys()
     assert task.fixed(predictions) == {}
-
-
-@pytest.mark.parametrize(("monitor", "good", "bad"), [("macro_f1", 0.9, 0.1), ("loss", 0.1, 0.9)])
-def test_better_is_a_higher_score_or_a_lower_loss_and_never_nan(monitor: str, good: float, bad: float) -> None:
-    assert is_better(monitor, good, bad)
-    assert not is_better(monitor, bad, good)
-    assert not is_better(monitor, good, good)
-    assert is_better(monitor, bad, None)
-    assert mode(monitor) == ("max" if good > bad else "min")
-    assert not is_better(monitor, float("nan"), 0.5)
-    assert is_better(monitor, 0.5, float("nan"))
 
 
 @pytest.mark.parametrize("choice", [{"criterion": "hinge"}, {"criterion": "mse", "monitor": "f1"}])
