@@ -83,8 +83,6 @@ def _of_csv(path: Path, wanted: Wanted) -> Iterator[NewRows]:
     with heads.opened(path, [name for name in names if name]) as head:
         if not head.header and len(spec.columns) > 1 and {*spec.columns} <= {*head.cells}:  # numbers, in another order
             head = replace(head, header=True, skip=[*head.skip, head.line])
-        if "\ufffd" in "".join(head.cells) and head.header:
-            raise DataError("the header is not UTF-8", where=head.place, hint="the file saved as UTF-8")
         place = placed(head.cells, wanted, path, header=head.header, where=head.place)
         texts = texts_of(place)
         unread = sorted({*range(len(head.cells))} - {*place.samples, *texts.values()})

@@ -125,7 +125,7 @@ FORMS: dict[str, Form] = {
     ".npy": Form(table_npy.read_npy),
     ".parquet": Form(table_parquet.read_parquet, table_parquet.names_in),
 }
-READING = "2"  # raised when the same file is read in another way, so that older caches are not used
+READING = "3"  # raised when the same file is read in another way, so that older caches are not used
 WOULD_DO = (
     "--data-file my.csv (samples and a label in each row), my.csv.gz, my.tsv, a .ts, .txt or .arff of UCR, my.parquet,"
     " my.npz (x and y), or my.npy (with my_labels.npy)"

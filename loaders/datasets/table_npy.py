@@ -20,6 +20,7 @@ from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.formats.csv.columns import find_columns
 from loaders.formats.csv.heads import part_names
+from loaders.formats.csv.rows import CONVERT, foreign_text
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError, UsageError
 from toolbox.flags import words
@@ -97,7 +98,7 @@ def texts_beside(
 
 def _of_table(path: Path, rows: int, asked: dict[str, str | None], ids: str | None) -> tuple[Arrays, str]:
     """Label, record and split of a CSV; its first line is a header if it has a line more than there are rows."""
-    with reading(path), open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+    with reading(path), open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline()
         file.seek(0)
         mark = next((mark for mark in ";\t" if mark in first), ",")
@@ -106,6 +107,9 @@ def _of_table(path: Path, rows: int, asked: dict[str, str | None], ids: str | No
     if len(lines) - header != rows:
         what = f"{path.name} has {len(lines)} lines, there are {rows} rows"
         raise DataError(what, where=str(path), hint="a label for each row, with a header or without")
+    foreign = ((number, why) for number, line in enumerate(lines, 1) if (why := foreign_text("".join(line))))
+    if number_why := next(foreign, None):
+        raise DataError(f"the line {number_why[1]}", where=f"{path}, line {number_why[0]}", hint=CONVERT)
     if wrong := next((number for number, line in enumerate(lines, 1) if len(line) != len(lines[0])), 0):
         what = f"{len(lines[wrong - 1])} columns, expected {len(lines[0])}"
         raise DataError(what, where=f"{path}, line {wrong}", hint="the same columns in each line")

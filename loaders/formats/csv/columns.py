@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from loaders.formats.csv.heads import COUNTING, Head, opened, part_names
-from loaders.formats.csv.rows import AROUND_TEXT, BAD_ROWS, RowLayout
+from loaders.formats.csv.rows import BAD_ROWS, BLANK, RowLayout
 from loaders.formats.csv.text import is_number
 from loaders.formats.labels import NO_LABEL, label_is_first
 from toolbox.errors import DataError, UsageError
@@ -202,7 +202,7 @@ def _check_text_first(line: tuple[int, list[str]], columns: Columns, where: str)
     label = columns.texts["label"]
     if label >= len(cells) or 0 in columns.aside:
         return
-    first, last = cells[0].strip(AROUND_TEXT)[:40], cells[label].strip(AROUND_TEXT)[:40]
+    first, last = cells[0].strip(BLANK)[:40], cells[label].strip(BLANK)[:40]
     if first and not is_number(first) and is_number(last):
         what = f"column 1 has the text '{first}', and the label would be the number {last} in column {label + 1}"
         hint = "--label-column 1, or --record-column 1 if it names the record"

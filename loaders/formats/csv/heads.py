@@ -15,7 +15,7 @@ import numpy as np
 
 from loaders.files.archives import reading
 from loaders.formats import ucr
-from loaders.formats.csv.rows import AROUND_TEXT, cells_of, first_lines
+from loaders.formats.csv.rows import BLANK, CONVERT, cells_of, first_lines, foreign_text
 from loaders.formats.csv.text import DECIMALS, DELIMITERS, Dialect, choose, is_number
 from toolbox.errors import DataError
 
@@ -59,10 +59,22 @@ def opened(path: Path, names: Collection[str] = ()) -> Iterator[Head]:
         rows = [(line, cells_of(content, delimiter, f"{where}, line {line}")) for line, content in lines[len(skip) :]]
         if not rows:
             raise DataError("the file is empty", where=where, hint="rows of samples and a label")
-        line, cells = rows[0][0], [cell.strip(AROUND_TEXT) for cell in rows[0][1]]
+        line, cells = rows[0][0], [cell.strip(BLANK) for cell in rows[0][1]]
         header = is_header([cell.replace(decimal, ".") for cell in cells], names)
+        if header:
+            _check_texts(rows[0][1], f"{where}, line {line}")
         skip += [line] if header else []
         yield Head(file, where, line, cells, rows[min(1, len(rows) - 1)], header, (delimiter, decimal), skip)
+
+
+def _check_texts(cells: Sequence[str], where: str) -> None:
+    """Raise DataError for names that are not UTF-8, or go on in the next line."""
+    for column, cell in enumerate(cells, 1):
+        if why := foreign_text(cell):
+            raise DataError(f"the name of column {column} {why}", where=where, hint=CONVERT)
+        if cell.endswith("\n"):
+            what = f"the name of column {column} has a quotation mark that is not closed in its line"
+            raise DataError(what, where=where, hint="a header in one line")
 
 
 def part_names(*, label: str | None, record: str | None, split: str | None) -> dict[str, str]:

@@ -27,7 +27,8 @@ from toolbox.registry import pick
 MOST_COLUMNS = 100_000  # pandas needs a tenth of a millisecond for each
 LARGEST = float(np.finfo(np.float32).max)
 BLANK = " \t\r\n"
-AROUND_TEXT = ' \t\r\n"'  # spaces, and the quotation marks of a spreadsheet
+NOT_UTF8 = "is not UTF-8"
+CONVERT = "'CSV UTF-8' in a spreadsheet, or iconv -f WINDOWS-1252 -t UTF-8 FILE > my.csv"
 BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}  # of a progress bar
 PLAIN = "rows of numbers with commas between them, no header"
 
@@ -111,17 +112,19 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
         ):
             stream.raw.progress = bar.update
             skiprows = [line - 1 for line in skip]
-            table = pd.read_csv(stream, header=None, quoting=csv.QUOTE_NONE, skiprows=skiprows, **layout.types)
+            table = pd.read_csv(stream, header=None, skipinitialspace=True, skiprows=skiprows, **layout.types)
     except pd.errors.EmptyDataError as error:
         raise DataError("the file is empty", where=where, hint=f"rows of {layout.expected}") from error
     except ValueError as error:  # text, ragged rows, bytes that are not UTF-8
         raise wrong() from error
     if table.shape[1] != layout.columns:
         raise wrong()
+    in_line = [~table[column].str.contains("\n").to_numpy(bool) for column in (*layout.texts.values(), *layout.unread)]
     columns = {name: table.pop(column).fillna("") for name, column in layout.texts.items()}
-    texts = {name: column.str.strip(AROUND_TEXT).to_numpy(str) for name, column in columns.items()}
+    texts = {name: column.str.strip(BLANK).to_numpy(str) for name, column in columns.items()}
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
-    good = np.isfinite(numbers).all(1) & np.all([text != "" for text in texts.values() if not layout.blank], 0)
+    full = [text != "" for text in texts.values() if not layout.blank]
+    good = np.isfinite(numbers).all(1) & np.all([*full, *in_line], 0)
     y = {}
     if layout.classes:
         good &= np.isin(numbers[:, layout.label], layout.labels)
@@ -141,15 +144,15 @@ def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequ
     try:
         return read_rows(file, layout, where=where, skip=skip)
     except DataError as error:
-        lines = _rows(_stream(file, where), skip, where, layout.delimiter)
-        looked_at = [(line, *_complaint(cells, layout)) for line, cells in lines]
+        lines = [*_lines(_stream(file, where), skip, layout.delimiter)]
+        looked_at = [(line, *_complaint(cells_of(text, layout.delimiter, where), layout)) for line, text in lines]
         index = np.flatnonzero([not what for _, what, _ in looked_at])
         if len(index) == len(looked_at):
             raise
         if not len(index):
             raise DataError(f"no row can be kept: {error.what}", where=error.where, hint=error.hint) from error
     wrong = {line: f"{_place(line, column)}: {what}" for line, what, column in looked_at if what}
-    kept = read_rows(file, layout, where=where, skip=[*skip, *wrong])
+    kept = _read_lines([lines[row] for row in index], layout, where)  # an open quotation mark outlasts a skipped line
     return kept | {"index": index, "dropped": np.array([*wrong.values()])}
 
 
@@ -169,13 +172,13 @@ def read_parts(
     file: IO[bytes], layout: RowLayout, *, where: str, rows: int, skip: Sequence[int] = (), drop: bool = False
 ) -> Iterator[RowsPart]:
     """As `read_rows`, at most `rows` rows at a time; with `drop` as `read_good_rows`. No part without rows."""
-    first, lines = 0, _lines(_stream(file, where), skip, layout.delimiter, errors="surrogateescape")
+    first, lines = 0, _lines(_stream(file, where), skip, layout.delimiter)
     while part := list(islice(lines, rows)):
         index, wrong = np.arange(first, first + len(part)), {}
         try:
             arrays = _read_lines(part, layout, where)
         except DataError:
-            found = [(line, *_complaint(content.split(layout.delimiter), layout)) for line, content in part]
+            found = [(line, *_complaint(cells_of(content, layout.delimiter, where), layout)) for line, content in part]
             wrong = {row: fault for row, fault in enumerate(found) if fault[1]}
             if not (wrong and drop):
                 line, what, column = next(iter(wrong.values()), (0, "", 0))
@@ -189,7 +192,10 @@ def read_parts(
 
 def _read_lines(part: Sequence[tuple[int, str]], layout: RowLayout, where: str) -> Arrays:
     text = "\n".join(content for _, content in part)
-    return read_rows(io.BytesIO(text.encode(errors="surrogateescape")), layout, where=where)
+    arrays = read_rows(io.BytesIO(text.encode(errors="surrogateescape")), layout, where=where)
+    if len(arrays["x"]) < len(part):
+        raise DataError("a cell goes on in the next line", where=where)  # the caller names the line
+    return arrays
 
 
 def first_lines(file: IO[bytes], count: int, where: str) -> list[tuple[int, str]]:
@@ -208,10 +214,10 @@ def _stream(file: IO[bytes], where: str) -> "io.BufferedReader[LimitedStream]":
     return stream
 
 
-def _lines(file: IO[bytes], skip: Sequence[int], delimiter: str, errors: str = "replace") -> Iterator[tuple[int, str]]:
+def _lines(file: IO[bytes], skip: Sequence[int], delimiter: str) -> Iterator[tuple[int, str]]:
     """Number, counted from 1, and text of each row; blank lines and the lines `skip` are no rows."""
     file.seek(0)
-    text, blank = io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors), BLANK.replace(delimiter, "")
+    text, blank = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape"), BLANK.replace(delimiter, "")
     try:
         for line, content in enumerate(text, 1):
             if line not in skip and content.strip(blank):
@@ -227,11 +233,34 @@ def _rows(file: IO[bytes], skip: Sequence[int], where: str, delimiter: str) -> I
 
 
 def cells_of(line: str, delimiter: str, where: str) -> list[str]:
-    """The cells of a line. Raises DataError for too many."""
+    """The cells of a line, as CSV quotes them. Raises DataError for too many.
+
+    A cell with a quotation mark that is not closed starts with it and ends with a line end, which no other cell has.
+    """
     if (columns := line.count(delimiter) + 1) > MOST_COLUMNS:
         what = f"{columns:,} columns, at most {MOST_COLUMNS:,} are read"
         raise DataError(what, where=where, hint="a row of samples a line, or an NPZ")
-    return line.split(delimiter)
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        cells, *closed = csv.reader([line + "\n", ""], delimiter=delimiter, skipinitialspace=True)
+    except csv.Error:  # a cell beyond csv's limit
+        return line.split(delimiter)
+    if closed:
+        return cells
+    *whole, rest = cells
+    first, *others = rest.rstrip("\n").split(delimiter)
+    return [*whole, f'"{first}\n', *others]
+
+
+def foreign_text(cell: str) -> str:
+    """The fault of a text that is not UTF-8, with its reading in Windows-1252 if it has one; "" if it is."""
+    if not any("\udc80" <= letter <= "\udcff" for letter in cell):
+        return ""
+    try:
+        return f"{NOT_UTF8}; in Windows-1252 it reads '{cell.encode(errors='surrogateescape').decode('cp1252')[:40]}'"
+    except UnicodeDecodeError:
+        return NOT_UTF8
 
 
 def _first_wrong(
@@ -250,6 +279,7 @@ def _error(line: int, what: str, column: int, *, layout: RowLayout, where: str, 
     if not what:
         return DataError("the file cannot be read as a table of numbers", where=where, hint="a plain CSV in UTF-8")
     hint = layout.hint if line == 1 or line - 1 in skip else "correct the row, or --bad-rows drop"
+    hint = CONVERT if NOT_UTF8 in what else hint
     return DataError(what, where=f"{where}, {_place(line, column, layout.names)}", hint=hint)
 
 
@@ -264,19 +294,21 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
         return f"{len(cells)} columns, expected {layout.expected}", 0
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
-        if column in texts:
-            what = _text_fault(cell, texts[column], layout.blank)
+        if column in texts or column in layout.unread:
+            what = _text_fault(cell, texts.get(column, "cell"), layout.blank or column in layout.unread)
         else:
-            what = "" if column in layout.unread else _number_fault(cell, layout, column == layout.label)
+            what = _number_fault(cell, layout, column == layout.label)
         if what:
             return what, column + 1
     return "", 0
 
 
 def _text_fault(cell: str, name: str, blank: bool) -> str:
-    if any(letter == "\ufffd" or "\udc80" <= letter <= "\udcff" for letter in cell):
-        return f"the {name} is not UTF-8"
-    return "" if blank or cell.strip(AROUND_TEXT) else f"the {name} is empty"
+    if why := foreign_text(cell):
+        return f"the {name} {why}"
+    if cell.endswith("\n"):
+        return f"the {name} has a quotation mark that is not closed in its line"
+    return "" if blank or cell.strip(BLANK) else f"the {name} is empty"
 
 
 def _number_fault(cell: str, layout: RowLayout, is_label: bool) -> str:
@@ -287,6 +319,8 @@ def _number_fault(cell: str, layout: RowLayout, is_label: bool) -> str:
     except ValueError:
         value = np.nan
     if not abs(value) <= LARGEST:
+        if why := foreign_text(cell):
+            return f"the cell {why}"
         what = f"'{cell.strip()[:40]}' is not a finite number" if cell.strip() else "the cell is empty"
         return what + (f", the label is {layout.allowed}" if is_label else "")
     return f"label {value:g} is not {layout.allowed}" if is_label and value not in layout.labels else ""

@@ -72,6 +72,7 @@ FORMS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
         lambda path: write(path, NUMBERED.assign(**{"12": LABEL})), {"label_column": "12"}
     ),
     "quoted text": (lambda path: write(path, frame(label=LABEL), quoting=2), {}),
+    "quoted numbers": (lambda path: write(path, frame(label=LABEL).astype(str), quoting=1), {}),
     "CRLF and BOM": (lambda path: write(path, frame(label=LABEL), lineterminator="\r\n", encoding="utf-8-sig"), {}),
     "BOM, no header, label first": (
         lambda path: write(path, FIRST, header=False, encoding="utf-8-sig"), {"label_column": "1"}
@@ -100,6 +101,7 @@ def test_every_way_to_write_a_csv_gives_the_same_rows(tmp_path: Path, form: str)
     (["b", "a", "10"], ("10", "a", "b"), [2, 1, 0]),
     (["NA", "N", "nan"], ("N", "NA", "nan"), [1, 0, 2]),
     (["Ä ö", "<b>", "0x1"], ("0x1", "<b>", "Ä ö"), [2, 1, 0]),
+    (['a"b', '"', "a, b"], ('"', 'a"b', "a, b"), [1, 0, 2]),
 ])  # fmt: skip
 def test_classes_are_the_sorted_labels_and_whole_numbers_are_sorted_by_value(
     tmp_path: Path, labels: list, classes: tuple[str, ...], y: list[int]
@@ -284,8 +286,41 @@ def test_bytes_that_are_no_text_are_named_by_line_and_column(csv: Path, tmp_path
     lines[5] = lines[5].rpartition(b",")[0] + b",\xff\xfe\n"
     csv.write_bytes(b"".join(lines))
     error = refused(csv)
-    assert (error.what, error.where) == ("the label is not UTF-8", f"{csv}, line 6, column 13")
+    what = "the label is not UTF-8; in Windows-1252 it reads 'ÿþ'"
+    assert (error.what, error.where) == (what, f"{csv}, line 6, column 13")
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in error.hint
     assert len(together(load(tmp_path, csv, bad_rows="drop"), "y")) == N - 1
+
+
+@pytest.mark.parametrize(("name", "label", "what"), [
+    ("Länge", "N", "the name of column 13 is not UTF-8; in Windows-1252 it reads 'Länge'"),
+    ("label", "µV", "the label is not UTF-8; in Windows-1252 it reads 'µV'"),
+])  # fmt: skip
+def test_a_table_in_windows_1252_is_refused_with_its_text_and_the_way_to_convert_it(
+    tmp_path: Path, name: str, label: str, what: str
+) -> None:
+    texts = {name: np.where(np.arange(N) == 7, label, LABEL), **({} if name == "label" else {"label": LABEL})}
+    csv = write(tmp_path / "my.csv", frame(**texts), encoding="cp1252")
+    error = refused(csv, label_column="label", **({} if name == "label" else {"id_columns": "13"}))
+    assert error.what == what
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in error.hint
+
+
+def test_a_quotation_mark_that_stays_open_is_named_by_its_line_or_the_row_dropped(csv: Path, tmp_path: Path) -> None:
+    lines = csv.read_text().splitlines()
+    for open_at in ([5], [5, 9]):  # the second would close the first
+        broken = [*lines]
+        for line in open_at:
+            cells = broken[line].split(",")
+            broken[line] = ",".join([*cells[:-1], f'"{cells[-1]}'])
+        csv.write_text("\n".join(broken) + "\n")
+        error = refused(csv)
+        assert error.what.startswith("the label has a quotation mark that is not closed in its line")
+        assert error.where == f"{csv}, line 6, column 13"
+        kept = np.setdiff1d(np.arange(N), np.array(open_at) - 1)
+        data = load(tmp_path, csv, bad_rows="drop")
+        np.testing.assert_array_equal(together(data, "index"), kept)
+        np.testing.assert_array_equal(together(data, "x")[:, 0], X[kept])
 
 
 TEXTS = {

@@ -79,6 +79,10 @@ FAULTS = {
         lambda folder: TABLE[:-2].to_csv(folder / "labels.csv", index=False), {}, DataError, "has 59 lines, "
                                                                                              "there are 60"
     ),
+    "a CSV in Windows-1252": (
+        lambda folder: (folder / "labels.csv").write_bytes("µV\nN\n".encode("cp1252") * (N // 2)), {}, DataError,
+        "in Windows-1252 it reads 'µV'"
+    ),
     "lines of other lengths": (lambda folder: ragged(folder / "labels.csv"), {}, DataError, "1 columns, expected 2"),
     "an empty label": (
         lambda folder: np.save(folder / "labels.npy", np.where(Y, LABEL, "")), {}, DataError, "[0] is empty"

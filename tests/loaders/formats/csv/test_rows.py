@@ -114,7 +114,6 @@ CELLS = {
     "NA": "'NA' is not a finite number",
     "-Infinity": "'-Infinity' is not a finite number",
     "1e39": "'1e39' is not a finite number",
-    '"0.5"': "'\"0.5\"' is not a finite number",
     '"0.5': "'\"0.5' is not a finite number",
     "1_0": "'1_0' is not a finite number",
     "\u0661": "'\u0661' is not a finite number",
