@@ -276,8 +276,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--tensorboard", REPORT, "TensorBoard events of a training (default on); typed with --test, events of the "
              "test; in a study only if the grid sets it", type=bool, default=True, also=("--no-tensorboard",),
              identifies=False, tags="output", elsewhere="tb tensor-board"),
-        Flag("--log-to", REPORT, "other recorders of a training: mlflow (in mlflow.db of the root), wandb (offline, in "
-             "wandb of the root)", metavar="NAME,NAME", identifies=False, unused_by="test", tags="output",
+        Flag("--log-to", REPORT, "other recorders of a training and its tests: mlflow (in mlflow.db of the root), "
+             "wandb (offline, in wandb of the root)", metavar="NAME,NAME", joined=True, identifies=False, tags="output",
              elsewhere="logger loggers mlflow wandb tracker report-to"),
         Flag("--json", MACHINE, "results as a line of JSON on a terminal too", type=bool, kept=False),
         Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,

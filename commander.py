@@ -16,6 +16,7 @@ from commands import own_parts
 from toolbox import terminal
 from toolbox.errors import UsageError, program
 from toolbox.flags import Flags
+from toolbox.parser import FlagFile
 from toolbox.terminal import StopRequest
 
 log = logging.getLogger("commander")
@@ -30,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carry_out(argv: Sequence[str], stop: StopRequest) -> None:
     own_parts.prepare(argv)  # before the flags are parsed: datasets of --import may have own flags
-    run_command(args.parse(argv), stop)
+    try:
+        run_command(args.parse(argv), stop)
+    except UsageError as error:
+        raise FlagFile.placed(error, argv, args.FLAGS) from error
 
 
 def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:

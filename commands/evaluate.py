@@ -19,7 +19,7 @@ from loaders.families.rows import check_told_apart, normal_class
 from loaders.splits import sharing
 from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, DataError
-from toolbox.flags import MACHINE, Flags
+from toolbox.flags import MACHINE, Flags, words
 from toolbox.metrics import classification, cost
 from toolbox.reports import pages, plots, tables
 from toolbox.reports.run import ending
@@ -74,11 +74,13 @@ def _name(trained: TrainedRun, differences: Collection[str], short: bool) -> str
 
 
 def _recorders(trained: TrainedRun, trainer: Trainer, which: str) -> Recorders:
-    """TensorBoard if --tensorboard is typed and the run's folder is writable; other checkpoints than the best have
-    their own folder."""
-    asked = trained.typed.get("tensorboard") and trained.run.writable
+    """TensorBoard if --tensorboard is typed, and those of --log-to, typed or of the training; none in a run that is
+    read-only. Other checkpoints than the best, and other data, have names of their own."""
+    also = words(trained.flags.log_to) or []
+    names = [BY_DEFAULT] * bool(trained.typed.get("tensorboard")) + also if trained.run.writable else []
     about = build.about(trained.flags, trainer, trained.run)
-    return Recorders.opened([BY_DEFAULT] if asked else [], about, within="" if which == "best" else which)
+    optional = [BY_DEFAULT] if "log_to" in trained.typed else [BY_DEFAULT, *also]
+    return Recorders.opened(names, about, within="" if which == "best" else which, optional=optional)
 
 
 def _data_to_test_on(trained: TrainedRun) -> Data:

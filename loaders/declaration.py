@@ -157,7 +157,7 @@ OPTION_FLAGS = (
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
              elsewhere="group groups group-column patient-column subject-column"),
         Flag("--id-columns", DATA, "names or numbers of a table's columns that are no samples: not read to train, "
-             "copied by --predict", metavar="C,C", family="table", tags="other-file",
+             "copied by --predict", metavar="C,C", joined=True, family="table", tags="other-file",
              elsewhere="id id-column index-column"),
         Flag("--rate-hz", DATA, "sampling rate of a table's rows, or of recordings that state none", type=float,
              metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",

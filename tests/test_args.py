@@ -89,10 +89,10 @@ HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
     "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
-    "mixed_precision", "log_to",
+    "mixed_precision",
 }  # fmt: skip
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures",
-                     "self_contained"}  # fmt: skip
+                     "self_contained", "log_to"}  # fmt: skip
 WHICH_ROWS = {
     "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
     "fold", "label_column", "record_column", "id_columns", "rate_hz", "leads", "window", "rate", "filter", "normalise",

@@ -200,8 +200,12 @@ def read_yaml(path: Path, shape: str) -> Any:
             what = f"the file has {values:,} values with expanded aliases, the limit is {YAML_VALUES:,}"
             raise UsageError(what, hint="fewer values, or several files")
         found = loader.construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        mark, why = error.problem_mark, ": ".join(filter(None, (error.context, error.problem)))
+        place = f", at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UsageError(f"the file is not YAML: {why}{place}", hint=shape) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file is not YAML: {error}", hint=shape) from error
+        raise UsageError(f"the file is not YAML: {error}".replace(' in "<unicode string>"', ""), hint=shape) from error
     except RecursionError as error:
         raise UsageError(f"the file is nested more than {YAML_DEPTH} deep", hint=shape) from error
     return found

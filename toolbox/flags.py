@@ -135,6 +135,7 @@ class Flag:
     nargs: str | None = None
     const: str | None = None
     repeated: bool = False  # typed several times, the value is the list
+    joined: bool = False  # typed several times, the values have commas between them
     check: Check | None = None
     choices: str = ""  # the table of allowed names
     elsewhere: str = ""  # its names in other tools, for suggestions only

@@ -8,8 +8,9 @@ Imports only the standard library, so that --help answers at once.
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -26,6 +27,7 @@ FILES = (".yaml", ".yml", ".json")
 SWITCH = {"true": True, "false": False, True: True, False: False}
 COMPLETER = "completer"  # attribute of an action, for argcomplete
 NOT_IN_A_FILE = "config"
+WORD = re.compile(r"--[a-z][\w-]*")
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         else:
             facts |= {"type": flag.type, "metavar": flag.metavar, "nargs": flag.nargs}
             facts |= {"const": flag.const} if flag.const is not None else {}
-            facts |= {"action": "append"} if flag.repeated else {}
+            facts |= {"action": "append"} if flag.repeated else {"action": _Joined} if flag.joined else {}
         spellings = (flag.typed,) if flag.default is True else (flag.typed, *flag.also)  # argparse adds --no-NAME
         section.add_argument(*sorted(spellings, key=lambda word: word.startswith("--")), **facts)  # -j before --workers
         self.of_files |= {flag.name} if flag.path or flag.metavar in ("FILE", "DIR", "PATH") else set()
@@ -120,6 +122,14 @@ class Parser(argparse.ArgumentParser):
 def _all(values: list[str], **_: Any) -> list[str]:
     """The completer of known values."""
     return values
+
+
+class _Joined(argparse.Action):
+    """A flag that may be typed several times: its values with commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, f"{before},{values}" if before else values)
 
 
 class _Help(argparse.Action):
@@ -175,6 +185,17 @@ class FlagFile:
         defaults = frozenset(flags) - frozenset(flags if given is None else given)
         return cls(path, flags, imports, base.parents[2], defaults, of_a_run=True)
 
+    @classmethod
+    def placed(cls, error: UsageError, argv: Sequence[str], declared: "Declarations") -> UsageError:
+        """The error, with the file of --config as its place if it names a flag of that file."""
+        typed = vars(declared.parser.parse_args(argv))
+        path = typed.get(NOT_IN_A_FILE)
+        if path is None or error.where:
+            return error
+        own = vars(declared.parser.parse_args(cls.read(Path(path)).words(declared))).keys() - typed.keys()
+        named = {flag.name for word in WORD.findall(error.what) if (flag := declared.by_spelling.get(word))}
+        return UsageError(error.what, where=path, hint=error.hint) if own & named else error
+
     def words(self, declared: "Declarations", *, unknown: bool = False) -> list[str]:
         """The flags as a command line. Raises UsageError for an unknown flag, unless `unknown` ones may pass."""
         line = []
@@ -191,13 +212,13 @@ class FlagFile:
     def _words(self, flag: "Flag", value: Any, spelled: str) -> list[str]:
         if flag.name == NOT_IN_A_FILE:
             raise UsageError(f"{flag.typed} cannot stand in a configuration", hint="its flags in this file")
-        several = flag.repeated or flag.nargs == "+"
+        several = flag.repeated or flag.joined or flag.nargs == "+"
         if several and isinstance(value, list):
-            return [f"{flag.typed}={each}" for each in value] if flag.repeated else [flag.typed, *map(str, value)]
+            return [flag.typed, *map(str, value)] if flag.nargs == "+" else [f"{flag.typed}={each}" for each in value]
         if flag.type is bool and isinstance(value, str | bool) and value in SWITCH:
             others = [each for each in (flag.typed, *flag.also) if flag.default is True and each != spelled]
             return [spelled] if SWITCH[value] else others  # --no-NAME of a switch that is on
-        if not several and flag.type is not bool and type(value) in (str, int, float):
+        if (flag.joined or not several) and flag.type is not bool and type(value) in (str, int, float):
             path = self.of_a_run and flag.is_path(value)
             return [f"{flag.typed}={Path(self.base, str(value)) if path else value}"]
         allowed = "true or false" if flag.type is bool else "a list" if several else "text or a number"

@@ -176,7 +176,8 @@ def _each(
 ) -> list[dict[str, Any]]:
     """Write the files of each usable recording; returns their summaries."""
     done, start_s = [], seconds(getattr(flags, "from"))
-    for path, place in zip(paths, places, strict=True):
+    bar = terminal.bar(iterable=paths, desc="recordings", unit="recording", disable=len(paths) == 1, leave=False)
+    for path, place in zip(bar, places, strict=True):
         try:
             recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
             lead, beats, doubts = _classified(classifier, recording, flags)
@@ -268,6 +269,7 @@ def _write(
     prediction.save_strip(written[".html"], beats, lead.read, summary=found, reference=shown)
     files.write_text(written[".txt"], prediction.text(found, remarks))
     files.write_json(written[".json"], found)
+    place.log_name(recording.path)
     log.info("%s: %s beats in lead %s, %s", place.within, f"{found['beats']:,}", lead.name, place.folder)
     return found
 
@@ -307,10 +309,7 @@ def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
         return Claim(folder, name, [stem + ending for ending in ENDINGS], of, partial(_known, summary=f"{stem}.json"))
 
     index = prediction.claim(folder)
-    places = outputs.placed(folder, [outputs.safe_name(name) for name in names], claim, reserved=index.names)
-    for path, name, place in zip(paths, names, places, strict=True):
-        if place.within != name:
-            log.warning("the name %s is taken or no folder name: %s is written as %s", name, path, place.within)
+    places = outputs.placed(folder, names, claim, instead="recording", reserved=index.names)
     outputs.apart([index, *places], [part for path in paths for part in wfdb.files_of(path)])
     for each in (index, *places):
         each.check()

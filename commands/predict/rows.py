@@ -151,7 +151,9 @@ def predict(model: RowModel, flags: Flags) -> None:
     log.info("%s, %s checkpoint, of epoch %d", network.run, network.checkpoint, network.epoch)
     done, failed = [], 0
     with outputs.locked(folder) if flags.out or not run else run.locked(), devices.enough_memory(model.batch):
-        for path, place in zip(paths, _claims(folder, paths), strict=True):
+        places = _claims(folder, paths)
+        bar = terminal.bar(iterable=paths, desc="files", unit="file", disable=len(paths) == 1, leave=False)
+        for path, place in zip(bar, places, strict=True):
             try:
                 done.append(_write(model, path, wanted, place))
             except CommanderError as error:
@@ -197,16 +199,13 @@ def _claims(folder: Path, paths: Sequence[Path]) -> list[Claim]:
         if len(paths) == 1:
             table.form_of(path, new_rows.WOULD_DO)
     sources = [{path.name: fingerprint(path)} if path.is_file() else {path.name: ""} for path in paths]
-    names = [outputs.safe_name(_stem(path), "rows") for path in paths]
+    names = [_stem(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
-        of = {"output": "row predictions", "source": sources[place]}
-        return Claim(folder, name, [f"{names[place]}.csv", f"{names[place]}.json"], of)
+        own, of = outputs.safe_name(names[place], ROWS), {"output": "row predictions", "source": sources[place]}
+        return Claim(folder, name, [f"{own}.csv", f"{own}.json"], of)
 
-    places = outputs.placed(folder, names, claim, reserved=prediction.claim(folder).names)
-    for path, name, place in zip(paths, names, places, strict=True):
-        if place.within != name:
-            log.warning("the name %s is taken: the predictions of %s are written as %s", name, path, place.within)
+    places = outputs.placed(folder, names, claim, instead=ROWS, reserved=prediction.claim(folder).names)
     outputs.apart(places, paths)
     for place in places:
         place.check()
@@ -246,6 +245,7 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
     files.write_json(
         json_path, found | {"split_rule": network.spec.split_rule, "source": place.of["source"], "notice": NOTICE}
     )
+    place.log_name(path)
     log.info("%s: %s rows, %s", place.within, f"{found['rows']:,}", csv_path)
     return found
 

@@ -5,7 +5,6 @@ records and ids are copied; any other column is refused.
 """
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from loaders.base import DataSpec
 from loaders.declaration import TableOptions
 from loaders.files.sources import log
 from loaders.formats import ucr
-from loaders.formats.csv.columns import NUMBERED, find, of_records
+from loaders.formats.csv.columns import NUMBERED, find, ids_hint, of_records
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError
 from toolbox.flags import words
@@ -126,7 +125,8 @@ def _by_name(cells: Sequence[str], wanted: Wanted, copied: list[int], label: int
     if strange := [cells[column] for column in left if column not in copied]:
         what = f"the column {strange[0]} is not one of the run's"
         what += f", nor {_listed(strange[1:])}" if strange[1:] else ""
-        hint = f"--id-columns {shlex.quote(','.join(strange[:LISTED]))} to copy it, or a file without it"
+        them = "them" if strange[1:] else "it"
+        hint = f"{ids_hint(strange)} to copy {them}, or a file without {them}"
         raise DataError(what, where=where, hint=hint)
     return Place(samples, _named(cells, copied, header=True), label, BY_NAME)
 

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from loaders.records import RecordRows, RecordStore
 from toolbox.errors import CheckpointError, DataError
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import RunFolder
+from toolbox.training import recorders
 
 # The lines that people type, on a table in the layout of Kaggle. Epochs that a line does not name are two, not twenty.
 
@@ -155,6 +157,33 @@ def test_classes_of_macro_f1_by_patient_have_no_effect_without_patients(copied_r
     said = on(copied_run, "--test", "--macro-over", "N,V").err
     (line,) = [line for line in said.splitlines() if "--macro-over" in line]
     assert line.startswith("--macro-over N,V has no effect here: figures by patient need a record name in every row")
+
+
+class Kept(recorders.Recorder):
+    """A recorder in place of MLflow: a line for each metric in a file of the root."""
+
+    def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
+        with (self.about.root / "kept.txt").open("a") as file:
+            file.writelines(
+                f"{self.about.run.name}/{self.named(split, name)} {step} {values[name]}\n" for name in values
+            )
+
+
+def test_a_later_test_records_its_metrics_where_its_training_was_recorded(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(recorders.RECORDERS, "mlflow", recorders.Known(f"{__name__}:Kept", "json", ""))
+    kept, config = copied_run.parents[2] / "kept.txt", json.loads((copied_run / "config.json").read_text())
+    assert on(copied_run, "--test").code == 0
+    assert not kept.exists()
+    assert on(copied_run, "--test", "--log-to", "mlflow", "--resume", "latest").code == 0
+    assert f"{copied_run.name}/latest/test/macro_f1 2 " in kept.read_text()
+    kept.unlink()
+    (copied_run / "config.json").write_text(json.dumps(config | {"flags": config["flags"] | {"log_to": "mlflow"}}))
+    assert on(copied_run, "--test").code == 0
+    results = json.loads((copied_run / "results.json").read_text())
+    line = f"{copied_run.name}/test/macro_f1 {results['best_epoch']} {results['test']['macro_f1']}"
+    assert line in kept.read_text().splitlines()
 
 
 def test_a_film_of_the_epochs_is_made_by_a_later_test_and_changes_nothing(copied_run: Path) -> None:

@@ -37,6 +37,24 @@ def test_a_file_counts_as_typed_and_typed_flags_override_it(tmp_path: Path) -> N
     assert parsed(tmp_path / "r.yaml", "") == {}
 
 
+def test_a_list_of_names_is_typed_in_one_word_or_in_several(tmp_path: Path) -> None:
+    for typed in (["--log-to", "mlflow,wandb"], ["--log-to", "mlflow", "--log-to=wandb"]):
+        assert args.parse(typed) == {"log_to": "mlflow,wandb"}
+    assert parsed(tmp_path / "r.yaml", "log-to: [mlflow, wandb]") == {"log_to": "mlflow,wandb"}
+    assert parsed(tmp_path / "r.yaml", "log-to: mlflow,wandb", "--log-to", "wandb") == {"log_to": "wandb"}
+
+
+def test_an_error_in_a_flag_of_a_file_names_the_file_and_one_in_a_typed_flag_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    for text, what in (("epochs: 0", "--epochs is 0"), ("dataset: sinth", "unknown --dataset"), ("a: [1", "not YAML")):
+        path.write_text(text)
+        ended = carried_out("--config", path)
+        assert_error(ended, 2, what, f"({path})")
+        assert "unicode string" not in ended.err
+    path.write_text("dataset: synth")
+    assert str(path) not in carried_out("--config", path, "--epochs", 0).err
+
+
 def test_a_file_turns_off_a_switch_that_is_on_by_default(tmp_path: Path, plain_run: Path, short_run: Any) -> None:
     for text in ("tensorboard: false", "no-tensorboard: true"):
         assert parsed(tmp_path / "r.yaml", text) == {"tensorboard": False}

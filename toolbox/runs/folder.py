@@ -11,8 +11,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from glob import escape
 from itertools import chain, count
 from pathlib import Path
@@ -27,6 +28,7 @@ from toolbox.schema import is_finite, is_number
 LATEST = "checkpoint.pth.tar"
 BEST = "model_best.pth.tar"
 CONFIG = "config.json"
+LISTED = 10  # runs in an error
 HISTORY = "logger.json"
 EPOCH = "checkpoint_epoch{}.pth.tar"
 PARTS = ("res", "pred", "tensorboard")
@@ -82,7 +84,7 @@ class RunFolder:
         if version == "latest" and taken:
             version = str(_latest(root, dataset, model, taken))
         if not version.isdigit() or int(version) not in taken:
-            there = f"existing runs: {', '.join(_names(root, dataset)) or 'none'}"
+            there = nearest(f"{dataset}_{model}_{version}", _names(root, dataset))
             there = f"existing versions: {', '.join(map(str, taken))}" if taken else there
             what = f"no run of {model} on {dataset} with version {version}; {there}"
             hint = "train one with --version bump, or name an existing one"
@@ -100,8 +102,9 @@ class RunFolder:
         there = [] if path.name != name else sorted(root.glob(f"*/runs/{escape(name)}"))
         found = next((folder for folder in (path, *there) if (folder / CONFIG).is_file()), None)
         if found is None:
-            known = ", ".join(sorted(config.parent.name for config in root.glob(f"*/runs/*/{CONFIG}"))) or "none"
-            raise CheckpointError(f"unknown run; existing runs: {known}", where=name, hint="a run's name or folder")
+            known = [config.parent.name for config in root.glob(f"*/runs/*/{CONFIG}")]
+            what = f"unknown run {name}; {nearest(path.name, known)}"
+            raise CheckpointError(what, where=str(root), hint="a run's name or folder")
         return cls(found)
 
     def __truediv__(self, name: str) -> Path:
@@ -243,6 +246,14 @@ def held(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names of runs for the error of an unknown one: all of a few, the nearest of many."""
+    names = sorted(known)
+    if len(names) <= LISTED:
+        return f"existing runs: {', '.join(names) or 'none'}"
+    return f"the nearest of {len(names):,} runs: {', '.join(get_close_matches(name, names, LISTED, cutoff=0))}"
 
 
 def versions(root: Path, dataset: str, model: str) -> list[int]:

@@ -9,13 +9,14 @@ Links are never followed or replaced.
 """
 
 import hashlib
+import logging
 import os
 import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,7 @@ UNFINISHED = re.compile(r"\.(.+)\.\d+\.tmp")  # temporary files of `files.write_
 DAY_S = 24 * 3600
 
 Of = Mapping[str, Any]
+log = logging.getLogger("commander")
 
 
 def safe_name(text: str, instead: str = "recording") -> str:
@@ -86,6 +88,7 @@ class Claim:
     of: Of
     known: Callable[[Path], Of | None] = lambda path: None
     flag: str = "--out"
+    wished: str = ""  # the name of the folder, if it got another
 
     @property
     def folder(self) -> Path:
@@ -144,6 +147,12 @@ class Claim:
             raise self._no_folder(error.strerror or str(error), self.folder) from error
         if not same or listed != self._marker["files"]:
             files.write_json(self.folder / MARKER, {"made_by": MADE_BY, "of": dict(self.of), "files": listed})
+
+    def log_name(self, path: Path) -> None:
+        """Warn of results of `path` in a folder of another name."""
+        if self.wished:
+            why = "the name %s is taken, or a file cannot have it"
+            log.warning(f"%s is written as %s: {why}", path, self.within, self.wished)
 
     def release(self) -> None:
         """Remove the folder if it has nothing but its marker, as no result was written."""
@@ -239,9 +248,9 @@ def marked(folder: Path) -> frozenset[str]:
 
 
 def placed(
-    base: Path, names: Sequence[str], claim: Callable[[int, str], Claim], reserved: Iterable[str] = ()
+    base: Path, wished: Sequence[str], claim: Callable[[int, str], Claim], *, instead: str, reserved: Iterable[str] = ()
 ) -> list[Claim]:
-    """A claim on a folder of `base` for each of `names`, numbered if results of another input have the name.
+    """A claim on a folder of `base` for each of the `wished` names, numbered if another input's results have the name.
 
     `claim(i, folder)` makes the claim of name i. Folders and `reserved` names differ in more than upper and lower case.
     """
@@ -249,13 +258,13 @@ def placed(
     there = {folded(name): name for name in os.listdir(base)} if base.is_dir() else {}
     number: dict[str, int] = {}
     claims = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(safe_name(name, instead) for name in wished):
         own, key = name, folded(name)
         while folded(own) in taken or there.get(folded(own), own) != own or claim(place, own).is_of_another():
             number[key] = number.get(key, 1) + 1
             own = f"{name}_{number[key]}"
         taken.add(folded(own))
-        claims.append(claim(place, own))
+        claims.append(replace(claim(place, own), wished=wished[place] if own != wished[place] else ""))
     return claims
 
 

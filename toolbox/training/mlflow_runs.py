@@ -54,11 +54,11 @@ class MlflowRun(Recorder):
 
     def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self.client.log_metric(self.run, f"{split}/{name}" if split else name, value, step=step)
+            self.client.log_metric(self.run, self.named(split, name), value, step=step)
 
     def images(self, images: Images, step: int) -> None:
         for tag, image in images.items():
-            self.client.log_image(self.run, image, artifact_file=f"{tag}_{step}.png")
+            self.client.log_image(self.run, image, artifact_file=f"{self.named(tag)}_{step}.png")
 
     def close(self, *, done: bool) -> None:
         self.client.set_terminated(self.run, "FINISHED" if done else "KILLED")

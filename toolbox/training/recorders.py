@@ -55,6 +55,10 @@ class Recorder:
     def __init__(self, about: About, within: str = "") -> None:
         self.about, self.within = about, within
 
+    def named(self, *parts: str) -> str:
+        """A name in the part of the run that is recorded, as latest/test/macro_f1."""
+        return "/".join(filter(None, (self.within, *parts)))
+
     def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
         """Values by name, of "train", "val" or "test", or of the training as a whole ("")."""
 
@@ -118,10 +122,12 @@ class Recorders:
         self.members, self.about = dict(members), about
 
     @classmethod
-    def opened(cls, names: Sequence[str], about: About, *, within: str = "") -> "Recorders":
+    def opened(
+        cls, names: Sequence[str], about: About, *, within: str = "", optional: Sequence[str] = (BY_DEFAULT,)
+    ) -> "Recorders":
         """The recorders of these names; `within` is the part of the run that they record, "" for all.
 
-        TensorBoard, the default, may be missing, with a warning.
+        Of the `optional` ones, as TensorBoard, any may be missing or fail, with a warning.
         """
         members: dict[str, Recorder] = {}
         for name in names:
@@ -130,7 +136,13 @@ class Recorders:
                 log.warning(what, RECORDERS[name].install)
                 continue
             module, _, made = RECORDERS[name].target.partition(":")
-            members[name] = getattr(import_module(module), made)(about, within)
+            try:
+                check_installed([name])
+                members[name] = getattr(import_module(module), made)(about, within)
+            except CommanderError as error:
+                if name not in optional:
+                    raise
+                log.warning("not recorded: %s", error.what)
         return cls(members, about)
 
     def __bool__(self) -> bool:

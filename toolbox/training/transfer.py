@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.runs import checkpoints
-from toolbox.runs.folder import BEST, CONFIG, RunFolder
+from toolbox.runs.folder import BEST, CONFIG, RunFolder, nearest
 
 IMAGENET = "imagenet"  # in place of a run: the published weights of a network
 HEAD = "head."
@@ -27,10 +27,10 @@ def find(source: str, root: Path) -> Path:
     there = sorted(root.glob(f"*/runs/{escape(source)}")) if is_name else []
     folder = path if path.is_dir() else next(iter(there), None)
     if folder is None or not (folder / BEST).is_file():
-        known = ", ".join(sorted(found.parent.name for found in root.glob(f"*/runs/*/{BEST}"))) or "none"
-        what = "unknown run or checkpoint" if folder is None else f"the folder has no {BEST}"
-        hint = "--pretrained with a run, folder or file"
-        raise CheckpointError(f"{what}; runs with a best checkpoint: {known}", where=source, hint=hint)
+        known = nearest(path.name, (found.parent.name for found in root.glob(f"*/runs/*/{BEST}")))
+        what = f"unknown run or checkpoint {source}" if folder is None else f"the folder has no {BEST}"
+        where, hint = str(root if folder is None else source), "--pretrained with a run, folder or file"
+        raise CheckpointError(f"{what}; {known}", where=where, hint=hint)
     return folder / BEST
 
 

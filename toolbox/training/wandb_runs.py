@@ -44,14 +44,14 @@ class WandbRun(Recorder):
         self.run.define_metric("*", step_metric=EPOCH)
 
     def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
-        named = {f"{split}/{name}" if split else name: value for name, value in values.items()}
+        named = {self.named(split, name): value for name, value in values.items()}
         self.run.log(named | {EPOCH: step})
 
     def images(self, images: Images, step: int) -> None:
         import wandb
 
         if images:
-            self.run.log({tag: wandb.Image(image) for tag, image in images.items()} | {EPOCH: step})
+            self.run.log({self.named(tag): wandb.Image(image) for tag, image in images.items()} | {EPOCH: step})
 
     def close(self, *, done: bool) -> None:
         self.run.finish(exit_code=0 if done else 1)

@@ -185,15 +185,21 @@ def find(cells: Sequence[str], name: str, flag: str, *, header: bool, where: str
     raise UsageError(what, where=where, hint=f"a name, or a number in 1..{len(cells)}")
 
 
+def ids_hint(names: Sequence[str]) -> str:
+    """The flag that names these columns as no samples."""
+    typed = ",".join(names) if len(names) <= LISTED and "," not in "".join(names) else "NAME_OR_NUMBER,..."
+    return f"--id-columns {shlex.quote(typed)}"
+
+
 def _check_names(there: Sequence[str], where: str) -> None:
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
         raise DataError(what, where=where, hint=WITHOUT)
     strange, sample = _odd(there)
     if strange:
-        others = ", ".join(there[column] for column in strange)[:100]
-        name = shlex.quote(there[strange[0]][:40])
-        hint = f"--label-column {name}, --record-column {name}, --id-columns {name}, or a file without it"
+        names = [there[column] for column in strange]
+        others, name = ", ".join(names)[:100], shlex.quote(names[0][:40])
+        hint = f"--label-column {name}, --record-column {name}, {ids_hint(names)}, or a file without it"
         raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 
 

@@ -68,7 +68,7 @@ def opened(path: Path, names: Collection[str] = ()) -> Iterator[Head]:
 
 
 def _check_texts(cells: Sequence[str], where: str) -> None:
-    """Raise DataError for names that are not UTF-8, or go on in the next line."""
+    """Raise DataError for names that are not UTF-8, or continue in the next line."""
     for column, cell in enumerate(cells, 1):
         if why := foreign_text(cell):
             raise DataError(f"the name of column {column} {why}", where=where, hint=CONVERT)

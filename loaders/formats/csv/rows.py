@@ -194,7 +194,7 @@ def _read_lines(part: Sequence[tuple[int, str]], layout: RowLayout, where: str) 
     text = "\n".join(content for _, content in part)
     arrays = read_rows(io.BytesIO(text.encode(errors="surrogateescape")), layout, where=where)
     if len(arrays["x"]) < len(part):
-        raise DataError("a cell goes on in the next line", where=where)  # the caller names the line
+        raise DataError("a cell continues in the next line", where=where)  # the caller names the line
     return arrays
 
 

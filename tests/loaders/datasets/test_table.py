@@ -360,6 +360,13 @@ def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Pa
     assert_whole(load(tmp_path, path, record_column="13"))
 
 
+def test_the_flag_in_the_hint_names_every_column_that_is_no_sample(tmp_path: Path) -> None:
+    rows = pd.DataFrame({f"t{i}": X[:, i] for i in range(T)}).assign(age=np.arange(N) // 4, weight=7, label=LABEL)
+    path = write(tmp_path / "my.csv", rows)
+    assert "--id-columns age,weight," in refused(path).hint
+    assert_whole(load(tmp_path, path, id_columns="age,weight"))
+
+
 # Columns that are no samples
 
 COUNTED = {

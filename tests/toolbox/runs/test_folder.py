@@ -13,7 +13,8 @@ import pytest
 
 from helpers.data import ROOT
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
-from toolbox.runs.folder import RunFolder, versions
+from toolbox.files import write_json
+from toolbox.runs.folder import RunFolder, nearest, versions
 
 START = "import sys; from pathlib import Path; from toolbox.runs.folder import RunFolder; "
 HOLD = """with RunFolder(Path(sys.argv[1])).locked():
@@ -149,3 +150,14 @@ def test_a_lock_of_another_host_is_not_taken_over(tmp_path: Path) -> None:
     with pytest.raises(BusyError, match="process 1 on another host, another"):
         RunFolder(tmp_path).locked().__enter__()
     assert (tmp_path / "lock").read_text() == text
+
+
+def test_an_unknown_run_is_named_first_and_of_many_runs_the_nearest(tmp_path: Path) -> None:
+    for number in range(1, 31):
+        (tmp_path / "synth" / "runs" / f"synth_cnn1d_3_{number}").mkdir(parents=True)
+        write_json(tmp_path / "synth" / "runs" / f"synth_cnn1d_3_{number}" / "config.json", {})
+    with pytest.raises(CheckpointError) as caught:
+        RunFolder.named("synth_cnn1d_3_31", tmp_path)
+    assert caught.value.what.startswith("unknown run synth_cnn1d_3_31; the nearest of 30 runs: synth_cnn1d_3_")
+    assert caught.value.what.count("synth_cnn1d_3_") == 11
+    assert nearest("a", ["c", "b"]) == "existing runs: b, c"

@@ -186,7 +186,7 @@ def test_places_are_numbered_where_others_have_them(tmp_path: Path) -> None:
     written(tmp_path, of=OTHER)
     (tmp_path / "R2").mkdir()
     names = ["r1", "R1", "r2", "index.html", "r1"]
-    claims = placed(tmp_path, names, lambda _, name: claim(tmp_path, name), ["index.html"])
+    claims = placed(tmp_path, names, lambda _, name: claim(tmp_path, name), instead="x", reserved=["index.html"])
     assert [each.within for each in claims] == ["r1_2", "R1_3", "r2_2", "index.html_2", "r1_4"]
     assert len({outputs.folded(each.within) for each in claims}) == 5
 

@@ -88,6 +88,16 @@ def test_without_its_package_tensorboard_is_a_warning_and_another_recorder_an_er
         check(["mflow"])
 
 
+def test_an_optional_recorder_that_cannot_be_opened_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("toolbox.training.recorders.find_spec", lambda name: None)
+    assert not Recorders.opened(["mlflow"], about(tmp_path), optional=["mlflow"])
+    assert "not recorded: --log-to mlflow needs the package mlflow" in caplog.text
+    with pytest.raises(UsageError):
+        Recorders.opened(["mlflow"], about(tmp_path))
+
+
 class Noisy(torch.nn.Module):
     """A network that draws random numbers, and whose path depends on its input."""
 
