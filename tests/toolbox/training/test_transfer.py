@@ -213,12 +213,7 @@ Source = Callable[[Path, Path], object]
 OTHER, DETECT = ("--model-name", "resnet1d_10"), ("--task", "detect", "--model-name", "conv_ae", "--train", "head")
 REFUSED: dict[str, tuple[Source, tuple[str, ...], int, str]] = {
     "another network": (lambda folder, source: source, OTHER, 4, "none of its weights fits: "),
-    "a missing run": (
-        lambda folder, source: "synth_cnn1d_3_7",
-        (),
-        4,
-        f"unknown run or checkpoint synth_cnn1d_3_7; existing runs: {RUN}",
-    ),
+    "a missing run": (lambda folder, source: "synth_cnn1d_3_7", (), 4, f"synth_cnn1d_3_7; existing runs: {RUN}"),
     "a folder that is no run": (lambda folder, source: folder, (), 4, "the folder has no model_best.pth.tar"),
     "a damaged file": (damaged, (), 4, "damaged"),
     "a file of text": (lambda folder, source: source / "config.json", (), 4, "config.json"),
