@@ -124,12 +124,22 @@ def _check_without_validation(flags: Flags, task: str) -> None:
         raise UsageError(f"{asked[0]} needs validation rows, --val-fraction 0 keeps none", hint=hint)
 
 
+def of_charts(where: str = "") -> UsageError:
+    """The error of --predict with a run on charts."""
+    what = "--predict reads signals: recordings and rows; a network of charts is scored by --test and --test-on"
+    return UsageError(
+        what, where=where, hint="a run that was trained without --view chart, or --export for your own code"
+    )
+
+
 def _check_charts(flags: Flags) -> None:
     charts = flags.view == "chart"
     if flags.chart_layout:
         layouts.parse(flags.chart_layout)
     Style.of(flags.chart_style)
     for name in args.FLAGS.names(view="signal"):
+        if charts and name == "predict" and flags.predict:
+            raise of_charts()
         if charts and getattr(flags, name):
             raise UsageError(f"{args.flag_name(name)} is only valid with --view signal", hint="leave one of them out")
     if flags.resume or any(flag.mode and getattr(flags, flag.name) for flag in args.FLAGS):

@@ -109,8 +109,7 @@ def _exported(folder: Path, given: Mapping[str, Any]) -> Classifier:
 def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
     """The form of a run's rows. Raises UsageError for rows that no recording has."""
     if spec.image:
-        what = "--predict reads recordings as signals, this run was trained on charts"
-        raise UsageError(what, where=str(where), hint="a run that was trained without --view chart")
+        raise choices.of_charts(str(where))
     form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
     if flags.task != "classify":
         what = "--predict needs a classifier, this run was trained with --task detect"

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import args
-from commands import build, export
+from commands import build, choices, export
 from commands.predict.recordings import AMONG as OF_RECORDINGS
 from commands.trained import TrainedNetwork, TrainedRun
 from loaders import DATASETS, new_rows
@@ -126,6 +126,8 @@ def _takes_recordings(dataset: str, flags: Flags) -> bool:
 def _checked(model: RowModel) -> RowModel:
     """The model. Raises UsageError, CheckpointError if it cannot predict rows as typed."""
     network, spec, where = model.network, model.network.spec, str(model.network.origin)
+    if spec.image:
+        raise choices.of_charts(where)
     of_recordings = {*args.FLAGS.names("recording")} - {*args.FLAGS.names("other-file")}
     if odd := [name for name in model.typed if name in of_recordings]:
         what = f"{flag_name(odd[0])} is of recordings, and the files are read as rows"

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -593,6 +594,17 @@ def test_a_signal_leaves_whole_files_alone(run: Path, tmp_path: Path, monkeypatc
 # Length
 
 
+def test_the_documentation_makes_a_recording_that_is_predicted_and_scored(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = re.search(r"^```python\n(.*?)^```$", (ROOT / "docs" / "predict.md").read_text(), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "make.py").write_text(code[1])
+    runpy.run_path("make.py")
+    predict(run, "--predict", "generated.hea", "--out", "out")
+    assert read(tmp_path / "out", "generated").summary["score"]["detection"]["Se"] > 0.98
+
+
 # The highest memory of a process itself after each command: resource.getrusage has that of its parent too.
 MEASURED = """
 import re, sys
@@ -606,7 +618,11 @@ for path in sys.argv[1:3]:
 
 
 def test_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None:
-    """A new process, which has no memory to spare of earlier work."""
+    """A new process, which has no memory to spare of earlier work.
+
+    glibc keeps freed blocks, as many as its threads and the order of their work make it: 18 to 33 MB above the short
+    recording's. With every larger block given back at once it is 16 or 17 MB, in every run.
+    """
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is asked of Linux")
     lengths = {"short": 0.5, "long": 3}  # hours
@@ -614,10 +630,12 @@ def test_memory_does_not_grow_with_the_length(run: Path, tmp_path: Path) -> None
     paths = [write(tmp_path, name, leads={"II": lead}, atr=False) for name, lead in leads.items()]
     how = (*PATIENTS, "--root-dir", run.parents[2], "--out", tmp_path / "out")
     command = [sys.executable, "-c", MEASURED, *paths, *how]
-    ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True)
+    exact = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    words, own = [*map(str, command)], os.environ | exact
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=own)
     (code, low), (again, high) = (line.split() for line in ended.stdout.splitlines() if re.fullmatch(r"\d \d+", line))
     assert (code, again) == ("0", "0"), ended.stderr
-    assert int(high) < int(low) + 30, (low, high)
+    assert int(high) < int(low) + 24, (low, high)  # 18 MB are a lead in float64
 
 
 # Real recordings

@@ -336,7 +336,7 @@ def typed(*words: str) -> SimpleNamespace:
     (("--view", "chart", "--chart-style", "dots=1"), "--chart-style has no 'dots'"),
     (("--view", "chart", "--task", "detect"), "--view is only valid with --task classify"),
     (("--view", "chart", "--explore"), "--explore is only valid with --view signal"),
-    (("--view", "chart", "--predict", "x.hea"), "--predict is only valid with --view signal"),
+    (("--view", "chart", "--predict", "x.hea"), "--predict reads signals: recordings and rows; a network of"),
     (("--view", "chart", "--resample", "5"), "--resample is only valid with --view signal"),
     (("--export-charts", "x", "--explore"), "--explore and --export-charts exclude each other"),
     (("--export-charts", "x", "--strict-split"), "--export-charts leaves the test rows closed"),
@@ -360,5 +360,7 @@ def test_predict_refuses_a_run_of_charts(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     data = {**make_spec().as_dict(), "image": [40, 45], "checksum": "x"}
     run.write_json("config.json", {"flags": build.kept(typed("--view", "chart")), "data": data})
-    with pytest.raises(UsageError, match=r"--predict reads recordings as signals, this run was trained on charts"):
+    with pytest.raises(
+        UsageError, match=r"--predict reads signals: recordings and rows; a network of charts is scored by --test"
+    ):
         predict.load(TrainedRun.open({"root_dir": tmp_path}, run=run))

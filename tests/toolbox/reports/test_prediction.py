@@ -20,6 +20,7 @@ from toolbox.reports import prediction
 FLAGS += ["--disable-component-update"]
 RATE_HZ = 250
 START = datetime(2024, 5, 6, 23, 59, 0)
+SCALE_S = 0.48  # of the page: 48 pixels at 25 mm/s
 
 
 def make_beats(seconds: float = 120, *, record: str = "r1", **how: Any) -> tuple[Beats, np.ndarray]:
@@ -138,7 +139,8 @@ def test_keys_go_from_beat_to_beat_move_and_zoom(found: dict[str, Any]) -> None:
     ectopic = np.flatnonzero(beats.label == 2)
     chosen, at, speed, pages = map(list, zip(*found["keys"], strict=True))
     assert chosen[:3] == [ectopic[0], ectopic[1], ectopic[0]]
-    assert at[3:7] == pytest.approx([beats.samples / RATE_HZ - pages[3], 0, pages[5], 0], abs=1e-9)
+    start = -SCALE_S  # the first sample stands right of the scale in mV
+    assert at[3:7] == pytest.approx([beats.samples / RATE_HZ - pages[3], start, start + pages[5], start], abs=1e-9)
     assert speed[6:] == [25, 50, 12.5]
 
 
