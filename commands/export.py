@@ -288,11 +288,9 @@ def _portable(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def _command(portable: Mapping[str, Any], typed: Collection[str]) -> str:
     """The command line of the training, with the typed flags that are not of the machine."""
-    words = [program()]
-    for name in (each for each in portable if each in typed or args.FLAGS.by_name[each].tags == "network"):
-        flag, value = args.flag_name(name), shlex.quote(str(portable[name]))
-        words.append(flag if portable[name] is True else f"{flag}={value}" if value[0] == "-" else f"{flag} {value}")
-    return " ".join(words)
+    named = [name for name in portable if name in typed or args.FLAGS.by_name[name].tags == "network"]
+    words = [word for name in named for word in args.FLAGS.by_name[name].words(portable[name])]
+    return f"{program()} {shlex.join(words)}"
 
 
 def cite(given: Mapping[str, Any]) -> None:

@@ -132,23 +132,28 @@ def _of_parquet(path: Path, wanted: Wanted) -> Iterator[NewRows]:
 
 
 def _of_npz(path: Path, wanted: Wanted) -> Iterator[NewRows]:
-    asked = {"label": wanted.option("label_column") or "", "record": wanted.option("record_column"), "split": None}
-    asked["label"] = None if asked["label"] == NO_LABEL else asked["label"]
-    ids = [name for name in wanted.ids if "id_columns" in wanted.typed]
+    asked, ids = _asked(wanted), [name for name in wanted.ids if "id_columns" in wanted.typed]
     found = table_npz.read_arrays(path, asked, ids, copies=lambda name: name != asked["label"] and wanted.copies(name))
     x = _with_leads(found.x, found.facts, wanted.spec, path)
-    copied = {found.recognised or asked["record"] or "record": found.texts["record"]} if "record" in found.texts else {}
-    yield _of_arrays(x, copied | found.copied, found.texts.get("label"), found.facts, wanted, path)
+    records = _records(found.texts, found.recognised, asked)
+    yield _of_arrays(x, records | found.copied, found.texts.get("label"), found.facts, wanted, path)
 
 
 def _of_npy(path: Path, wanted: Wanted) -> Iterator[NewRows]:
-    x = table_npy.load_array(path)
-    asked = {"label": wanted.option("label_column") or "", "record": wanted.option("record_column"), "split": None}
-    asked["label"] = None if asked["label"] == NO_LABEL else asked["label"]
-    ids = wanted.option("id_columns")
+    x, asked, ids = table_npy.load_array(path), _asked(wanted), wanted.option("id_columns")
     texts, recognised = table_npy.texts_beside(path, len(x) if x.ndim else 0, asked, ids=ids, blank=True)
-    copied = {recognised or asked["record"] or "record": texts["record"]} if "record" in texts else {}
-    yield _of_arrays(x, copied, texts.get("label"), {}, wanted, path)
+    yield _of_arrays(x, _records(texts, recognised, asked), texts.get("label"), {}, wanted, path)
+
+
+def _asked(wanted: Wanted) -> dict[str, str | None]:
+    """The columns of label, record and split of arrays; the split of new rows is not read."""
+    label = wanted.option("label_column") or ""
+    return {"label": None if label == NO_LABEL else label, "record": wanted.option("record_column"), "split": None}
+
+
+def _records(texts: Arrays, recognised: str, asked: Mapping[str, str | None]) -> Arrays:
+    """The records of arrays, to be copied under their name."""
+    return {recognised or asked["record"] or "record": texts["record"]} if "record" in texts else {}
 
 
 def _of_arrays(

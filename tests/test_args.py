@@ -461,3 +461,11 @@ def test_another_text_than_a_time_is_refused_with_the_allowed_forms(text: str) -
     assert args.complaints({"from": text}) == [
         f"--from is {text}, must be minutes:seconds, hours:minutes:seconds or seconds"
     ]
+
+
+WORDS = {"leads": "-II", "label_column": "a b", "import": ["-a.py", "b.py"], "compare": ["a", "b"], "rate": 100.0}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_value_is_read_back_from_its_words(name: str) -> None:
+    assert args.parse(args.FLAGS.by_name[name].words(WORDS[name])) == {name: WORDS[name]}

@@ -174,8 +174,12 @@ class Flag:
         if self.type is bool:
             on, off = self.typed, f"--no-{self.typed.lstrip('-')}"
             return [] if value is None or value is bool(self.default) else [on if value else off]
-        values = value if isinstance(value, list) else [value]
-        return [] if value is None or value == "" else [self.typed, *map(as_typed, values)]
+        if value is None or value == "":
+            return []
+        values = [*map(as_typed, value if isinstance(value, list) else [value])]
+        if self.repeated or values[0].startswith("-"):
+            return [f"{self.typed}={each}" for each in values]
+        return [self.typed, *values]
 
     def uses(self, other: "Flag") -> bool:
         """Whether the results of this command can depend on another flag."""

@@ -35,9 +35,9 @@ def after(best: Best | None, monitor: str, *, epoch: int, value: float, loss: fl
     """The best epoch after one more. Without a loss, as in older checkpoints, the first of equal epochs stays."""
     if best is None or is_better(monitor, value, best["value"]):
         return {"epoch": epoch, "value": value, "loss": loss, "since": epoch}
-    known = loss is not None and best["loss"] is not None and not np.isnan(loss)
-    lower = known and is_better("loss", loss, best["loss"])
-    return best | {"epoch": epoch, "loss": loss} if value == best["value"] and lower else best
+    if loss is None or best["loss"] is None or np.isnan(loss) or value != best["value"]:
+        return best
+    return best | {"epoch": epoch, "loss": loss} if is_better("loss", loss, best["loss"]) else best
 
 
 def stored(best: Mapping[str, Any] | None) -> Best | None:
@@ -67,8 +67,9 @@ def best_epoch(history: Sequence[Row], monitor: str, known: int | None = None) -
     """The row of the best epoch, the last one if no epoch has a value; `known` is the epoch in results.json."""
     best: Best | None = None
     for row in history:
-        value, loss = ((row.get("val") or {}).get(name) for name in (monitor, "loss"))
-        if is_finite(value):
-            best = after(best, monitor, epoch=row["epoch"], value=value, loss=loss if is_number(loss) else None)
+        values: Mapping[str, Any] = row.get("val") or {}
+        if is_finite(values.get(monitor)):
+            loss = values["loss"] if is_number(values.get("loss")) else None
+            best = after(best, monitor, epoch=row["epoch"], value=values[monitor], loss=loss)
     rows = {row["epoch"]: row for row in history}
     return rows.get(known) or rows.get((best or {}).get("epoch")) or (history[-1] if history else None)
