@@ -361,10 +361,11 @@ def test_a_number_that_is_no_sample_by_its_name_is_not_learned_from(tmp_path: Pa
 
 
 def test_the_flag_in_the_hint_names_every_column_that_is_no_sample(tmp_path: Path) -> None:
-    rows = pd.DataFrame({f"t{i}": X[:, i] for i in range(T)}).assign(age=np.arange(N) // 4, weight=7, label=LABEL)
+    x = np.hstack([X, X])
+    rows = pd.DataFrame(x, columns=[f"t{i}" for i in range(2 * T)]).assign(age=60, weight=7, label=LABEL)
     path = write(tmp_path / "my.csv", rows)
     assert "--id-columns age,weight," in refused(path).hint
-    assert_whole(load(tmp_path, path, id_columns="age,weight"))
+    assert_whole(load(tmp_path, path, id_columns="age,weight"), x)
 
 
 # Columns that are no samples
