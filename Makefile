@@ -13,6 +13,8 @@ FAST := loaders/families/test_beats loaders/families/test_labels \
 	toolbox/training/test_optimizers
 # Python compiles the modules that it imports; to compile all of them is half of the time.
 INSTALL := .venv/bin/python -m pip install --no-compile
+# Every process of the checks would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help train test test-fast lint format types docs audit
