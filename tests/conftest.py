@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 # The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of the tests with two threads, beside another worker
 
 import numpy as np
 import pytest
