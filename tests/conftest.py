@@ -82,6 +82,14 @@ def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "synth" / "cache"
 
 
+@pytest.fixture(scope="session")
+def strips_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated strips in the same way."""
+    root = common(tmp_path_factory) / "strips_cache"
+    get_data("synth_strips", root)
+    return root / "synth_strips" / "cache"
+
+
 @pytest.fixture
 def root(tmp_path: Path, synth_cache: Path) -> Path:
     """An empty --root-dir that already knows the generated dataset."""
