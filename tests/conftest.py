@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 # The work is tiny, and threads that wait for each other on a shared machine cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of the tests with two threads, beside another worker
 
 import numpy as np
 import pytest
@@ -79,6 +80,14 @@ def synth_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = common(tmp_path_factory) / "synth_cache"
     get_data("synth", root).test  # noqa: B018
     return root / "synth" / "cache"
+
+
+@pytest.fixture(scope="session")
+def strips_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated strips in the same way."""
+    root = common(tmp_path_factory) / "strips_cache"
+    get_data("synth_strips", root)
+    return root / "synth_strips" / "cache"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import ast
 import collections
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import args
@@ -30,9 +31,7 @@ FILES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 12, (40, 400), 60
 MAY_BE_SHORTER = {"__init__.py", "__main__.py", "registry.py"}
 FILES = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))]
 SOURCES = {path: path.read_text() for path in FILES}
-TREES = {path: ast.parse(text) for path, text in SOURCES.items()}
-NODES = {path: [*ast.walk(tree)] for path, tree in TREES.items()}
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in TREES}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 # Literals with names of two flags that select no flags: the names are of something else there, or have values.
 LITERALS = {
     "args.py": "the declarations",
@@ -62,15 +61,25 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(SOURCES[path])
+
+
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return [*ast.walk(tree(path))]
+
+
 def nodes(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
     """Every node of a kind in the product, with its place."""
-    for path, found in NODES.items():
-        yield from ((f"{name(path)}:{node.lineno}", node) for node in found if isinstance(node, kind))
+    for path in FILES:
+        yield from ((f"{name(path)}:{node.lineno}", node) for node in nodes_of(path) if isinstance(node, kind))
 
 
 def imports(path: Path) -> Iterator[str]:
     """The dotted name of everything that a file imports, in functions too."""
-    for node in NODES[path]:
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -83,13 +92,13 @@ def layer(path: Path) -> str:
 
 
 def test_the_top_level_holds_the_program_and_its_packages_and_every_module_has_a_docstring() -> None:
-    assert {path.name for path in TREES if path.parent == ROOT} == TOP
-    assert {layer(path) for path in TREES} == {*MAY_IMPORT}
-    assert [name(path) for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert {path.name for path in FILES if path.parent == ROOT} == TOP
+    assert {layer(path) for path in FILES} == {*MAY_IMPORT}
+    assert [name(path) for path in FILES if not ast.get_docstring(tree(path))] == []
 
 
 def test_imports_point_one_way() -> None:
-    for path in TREES:
+    for path in FILES:
         allowed = (layer(path), *MAY_IMPORT[layer(path)])
         own = path.relative_to(ROOT / "toolbox").parts[0] if layer(path) == "toolbox" else ""
         for imported in imports(path):
@@ -103,7 +112,7 @@ def test_imports_point_one_way() -> None:
 
 def test_a_module_with_one_importer_lives_in_its_folder() -> None:
     importers = collections.defaultdict(set)
-    for path in TREES:
+    for path in FILES:
         for imported in imports(path):
             module = imported if imported in MODULES else imported.rpartition(".")[0]
             if module in MODULES and MODULES[module] != path:
@@ -115,7 +124,7 @@ def test_a_module_with_one_importer_lives_in_its_folder() -> None:
 
 
 def test_folders_files_and_functions_can_be_read_and_no_two_classes_have_one_name() -> None:
-    folders = collections.Counter(path.parent for path in TREES if path.name != "__init__.py")
+    folders = collections.Counter(path.parent for path in FILES if path.name != "__init__.py")
     assert {name(folder): count for folder, count in folders.items() if count > FILES_OF_A_FOLDER} == {}
     fewest, most = LINES_OF_A_FILE
     for path, text in SOURCES.items():

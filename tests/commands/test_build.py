@@ -17,7 +17,7 @@ from studies import cells
 from toolbox.errors import UsageError
 from toolbox.metrics import classification
 
-FLAGS = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures")
+FLAGS = ("--dataset", "table", "--model-name", "cnn1d_3", "--no-figures", "--no-tensorboard")
 
 
 def written(path: Path, rows: int, *, separable: bool = True) -> Path:

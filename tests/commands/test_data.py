@@ -373,7 +373,10 @@ def test_a_dataset_is_drawn_and_stdout_is_the_path_of_its_page(root: Path) -> No
         assert words in page.read_text()
 
 
-def test_the_test_file_stays_closed_while_the_rest_is_drawn(root: Path, tmp_path: Path) -> None:
+def test_the_test_file_stays_closed_while_the_rest_is_drawn(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolbox.reports.plots.save_png", lambda _, path: path.touch())
     folder = generated(tmp_path / "kaggle Ä", test=b"0.5,0.5\n")
     flags = ("--data-file", folder, "--root-dir", root)
     ended = carried_out("--explore", *flags, "--task", "detect", "--normal-class", "V")
@@ -407,25 +410,17 @@ def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:
 STRIPS = ("--dataset", "synth_strips", "--view", "chart", "--chart-size", "150", "--chart-layout", "1x5", "--download")
 
 
-@pytest.fixture(scope="module")
-def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated strips, made once."""
-    root = tmp_path_factory.mktemp("strips")
-    get_data("synth_strips", root)
-    return root / "synth_strips" / "cache"
-
-
-def knowing(root: Path, strips: Path) -> Path:
+def knowing(root: Path, strips_cache: Path) -> Path:
     """A --root-dir that knows the strips."""
     (root / "synth_strips").mkdir(parents=True)
-    (root / "synth_strips" / "cache").symlink_to(strips)
+    (root / "synth_strips" / "cache").symlink_to(strips_cache)
     return root
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, strips: Path) -> SimpleNamespace:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, strips_cache: Path) -> SimpleNamespace:
     """Charts that were drawn without a disturbance."""
-    root = knowing(tmp_path_factory.mktemp("undisturbed"), strips)
+    root = knowing(tmp_path_factory.mktemp("undisturbed"), strips_cache)
     ended = carried_out(*STRIPS, "--root-dir", root)
     assert ended.code == 0, ended.err
     return SimpleNamespace(root=root, charts=charts(root))
@@ -446,9 +441,9 @@ def drawing(root: Path) -> bool:
 
 
 def test_a_drawing_that_is_killed_continues_where_it_stopped(
-    tmp_path: Path, strips: Path, undisturbed: SimpleNamespace
+    tmp_path: Path, strips_cache: Path, undisturbed: SimpleNamespace
 ) -> None:
-    root = knowing(tmp_path, strips)
+    root = knowing(tmp_path, strips_cache)
     process = launch(*STRIPS, "--root-dir", root)
     wait_for(lambda: drawing(root), process)
     process.kill()
@@ -460,9 +455,9 @@ def test_a_drawing_that_is_killed_continues_where_it_stopped(
     assert not list(root.rglob("building"))
 
 
-def test_a_full_disk_is_named_and_the_drawn_charts_are_kept(tmp_path: Path, strips: Path) -> None:
+def test_a_full_disk_is_named_and_the_drawn_charts_are_kept(tmp_path: Path, strips_cache: Path) -> None:
     with small_disk(tmp_path / "disk", 2**20) as disk:
-        ended = carried_out(*STRIPS, "--root-dir", knowing(disk / "data", strips))
+        ended = carried_out(*STRIPS, "--root-dir", knowing(disk / "data", strips_cache))
         assert_error(ended, 6, "data.mdb: No space left on device", "bytes written", "free space")
         assert drawing(disk)
         assert not list(disk.rglob("*.tmp"))
@@ -503,10 +498,10 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_package_of_charts_that_is_not_installed_is_named_with_how_to_get_it(
-    tmp_path: Path, strips: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, strips_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    ended = carried_out(*STRIPS, "--root-dir", knowing(tmp_path, strips))
+    ended = carried_out(*STRIPS, "--root-dir", knowing(tmp_path, strips_cache))
     assert_error(ended, 6, "the package lmdb is not installed", "pip install -r requirements-vision.txt")
 
 

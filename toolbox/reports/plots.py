@@ -97,8 +97,11 @@ def drawn(figure: "Figure") -> "FigureCanvasAgg":
 
 
 def save_png(figure: "Figure", path: Path) -> None:
-    """Write a figure at 150 dots an inch."""
-    files.write_whole(path, lambda file: _as_written(figure).savefig(file, format="png", dpi=150))
+    """Write a figure at 150 dots an inch; `savefig` would draw it twice, the first time for its layout."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(150)
+    files.write_whole(path, FigureCanvasAgg(_as_written(figure)).print_png)
 
 
 def _as_written(figure: "Figure") -> "Figure":

@@ -312,9 +312,11 @@ SMALL = ("--dataset", "synth_strips", "--model-name", "resnet1d_grid", "--model-
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def run(tmp_path_factory: pytest.TempPathFactory, strips_cache: Path) -> SimpleNamespace:
     """A run of two epochs trained to its end; its folder is to be left as it is."""
     root = tmp_path_factory.mktemp("strips")
+    (root / "synth_strips").mkdir()
+    (root / "synth_strips" / "cache").symlink_to(strips_cache)
     ended = carried_out(*SMALL, "--epochs", "2", "--no-figures", "--root-dir", root)
     assert ended.code == 0, ended.err
     path = root / "synth_strips" / "runs" / "synth_strips_resnet1d_grid_1"

@@ -517,7 +517,7 @@ def test_a_run_on_charts_from_a_file_of_weights_is_trained_tested_and_tested_aga
     beats = synth.beats(80, seed=3)
     np.savez(tmp_path / "beats.npz", x=beats["x"], y=np.where(beats["y"] > 0, "other", "normal"), rate_hz=125.0)
     data = ("--dataset", "table", "--data-file", tmp_path / "beats.npz", "--root-dir", tmp_path)
-    run = (*data, "--model-name", SMALL, "--no-figures")
+    run = (*data, "--model-name", SMALL, "--no-figures", "--no-tensorboard")
     how = ("--view", "chart", "--chart-size", "64", "--augment", "tilt,age,mixup", "--calibrate")
     more = ("--weights-file", published(tmp_path), "--backbone-lr", "1e-4", "--mixed-precision", "--patience", "5")
     trained = carried_out(*run, *how, *more, "--epochs", "1", "--batch-size", "40")
