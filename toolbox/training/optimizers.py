@@ -1,18 +1,35 @@
 """Optimizers and learning-rate schedules by name. Default rates were measured on beats."""
 
+import inspect
 import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+import torch
+from torch import nn, optim
+from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 
 from toolbox.registry import pick
 
+Kind = TypeVar("Kind", bound=Optimizer)
+GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+
+
+def eager(kind: type[Kind]) -> type[Kind]:
+    """The class `kind` without the guards that keep its methods out of a compiled graph.
+
+    A guard imports torch's compiler at its first call: a second and 75 MB, though no optimizer is compiled here. A
+    network may still use torch.compile.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+SGD, Adam, AdamW = eager(optim.SGD), eager(optim.Adam), eager(optim.AdamW)
 # Fused kernels are the same arithmetic in one pass over the parameters, on CPU and on CUDA.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda parameters, lr, momentum, decay: SGD(
