@@ -19,12 +19,11 @@ import pandas as pd
 from studies.grid import varying
 from studies.ledger import BEST, DAMAGED, DONE, FAILED, FIRST, NO_PLAN, PRUNED, STAGES, WAITING
 from studies.ledger import Ledger, Record, key_of, stage_of
-from toolbox import schema
+from toolbox import files, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import classification, intervals
 from toolbox.metrics.classification import METRICS
 from toolbox.registry import pick
-from toolbox.reports import tables as reports
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.runs.best import best_epoch, mode
 from toolbox.tasks import LAST
@@ -199,7 +198,8 @@ def where(found: Sequence[Row], rules: Sequence[str]) -> list[Row]:
 
 def write_csv(found: Sequence[Row], path: Path) -> None:
     """Write the rows with all their columns."""
-    reports.save_csv(path, pd.DataFrame(found, dtype=object))  # keeps whole numbers in columns with gaps
+    table = pd.DataFrame(found, dtype=object)  # keeps whole numbers in columns with gaps
+    files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def typed(text: str | None) -> Any:

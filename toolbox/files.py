@@ -9,9 +9,11 @@ names the boot of the kernel, because a lock on a network file system does not a
 another boot is removed only after a day without changes.
 """
 
+import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import math
@@ -22,7 +24,7 @@ import stat
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -94,6 +96,18 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all; undecodable bytes of file names as escapes."""
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
+def write_csv(path: Path, columns: Mapping[str, "Iterable[Any] | NDArray[Any]"], form: str = "%r") -> None:
+    """Write columns of one length as CSV, floats in the `form` of printf; None and NaN are empty cells."""
+
+    def cell(value: Any) -> Any:
+        return "" if value is None or value != value else form % value if isinstance(value, float) else value
+
+    values = [map(cell, getattr(column, "tolist", lambda column=column: column)()) for column in columns.values()]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *zip(*values, strict=True)])
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -88,8 +88,6 @@ def save_annotation(beats: Beats, path: Path) -> None:
 
 def save_csv(beats: Beats, path: Path) -> None:
     """Write a line a beat: time_s, sample, RR_s, class, p_<class> of every class."""
-    import pandas as pd
-
     columns = {
         "time_s": np.round(beats.time_s, 4),
         "sample": beats.sample,
@@ -97,8 +95,7 @@ def save_csv(beats: Beats, path: Path) -> None:
         "class": np.array(beats.classes, dtype=object)[beats.label],
     }
     columns |= {f"p_{name}": np.round(beats.scores[:, k].astype(np.float64), 4) for k, name in enumerate(beats.classes)}
-    table = pd.DataFrame(columns)
-    files.write_whole(path, lambda file: table.to_csv(file, index=False, lineterminator="\n"))
+    files.write_csv(path, columns)
 
 
 def summary(beats: Beats) -> dict[str, Any]:

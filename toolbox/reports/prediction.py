@@ -174,7 +174,8 @@ def write(
     parts = [found["score"] | {"recording": found["folder"]} for found in done if "score" in found]
     score = matching.pooled(parts) if parts else None
     table = rows(done, classes)
-    tables.save_csv(folder / "summary.csv", table)
+    columns = {name: [row[name] for row in table] for name in (table[0] if table else ())}
+    files.write_csv(folder / "summary.csv", columns)
     head, cells = _cells(table)
     links = [quote(f"{found['folder']}/{found['page']}") for found in done]
     pages.save(

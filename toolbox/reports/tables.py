@@ -157,11 +157,3 @@ def save_report(path: Path, text: str) -> None:
     """
     files.write_text(path, text)
     log.log(logging.DEBUG if terminal.is_terminal(sys.stdout) else logging.INFO, "\n%s", plain.Block(text))
-
-
-def save_csv(path: Path, columns: Any, float_format: str | None = None) -> None:
-    """Write columns, or rows as mappings, as CSV, whole or not at all. Raises ResourceError."""
-    import pandas as pd
-
-    table = pd.DataFrame(columns).to_csv(index=False, float_format=float_format, lineterminator="\n")
-    files.write_text(path, table)

@@ -69,12 +69,10 @@ class Predictions:
 
         Of many labels `true` has the names with ";" between them, and nothing is predicted without thresholds.
         """
-        import pandas as pd
-
-        table, names = pd.DataFrame({"row": self.index, "record": self.record}), np.array(classes)
+        names, columns = np.array(classes), {"row": self.index, "record": self.record}
         if self.target.ndim == 1:
-            table = table.assign(true=names[self.target], predicted=names[self.scores.argmax(1)])
+            columns |= {"true": names[self.target], "predicted": names[self.scores.argmax(1)]}
         else:
-            table["true"] = [";".join(names[: labels.size][labels == 1]) for labels in self.target]
-        table = table.join(pd.DataFrame(self.scores, columns=[f"p_{name}" for name in classes]))
-        files.write_text(path, table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}f"))
+            columns["true"] = np.array([";".join(names[: labels.size][labels == 1]) for labels in self.target])
+        columns |= {f"p_{name}": scores for name, scores in zip(classes, self.scores.T, strict=True)}
+        files.write_csv(path, columns, f"%.{CSV_DIGITS}f")

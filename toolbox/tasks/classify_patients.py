@@ -49,8 +49,9 @@ def measure(
 def write(folder: Path, values: Mapping[str, Any], *, protocol: str, title: str) -> None:
     """Write by_patient.json, by_patient.txt and by_record.csv into `folder`."""
     files.write_json(folder / "by_patient.json", {"protocol": protocol, **values})
-    columns = {"record": [], "protocol": protocol} | values["by_record"]  # the protocol second
-    tables.save_csv(folder / "by_record.csv", columns, "%.6g")
+    protocols = [protocol] * len(values["by_record"]["record"])
+    columns = {"record": [], "protocol": protocols} | values["by_record"]  # the protocol second
+    files.write_csv(folder / "by_record.csv", columns, "%.6g")
     tables.save_report(folder / "by_patient.txt", summary(values, protocol=protocol, title=title))
 
 

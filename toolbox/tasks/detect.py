@@ -214,7 +214,7 @@ def write(
     anomaly, record = target != normal, predictions.record
     columns = {"row": predictions.index, "record": record, "true": np.array(spec.classes)[target]}
     columns |= {"error": errors, "anomaly": errors > threshold}
-    tables.save_csv(folder / "predictions.csv", columns, "%.6g")
+    files.write_csv(folder / "predictions.csv", columns, "%.6g")
     labelled = both_sides(anomaly)
     values = _measured(anomaly, errors, threshold, record) if labelled else {}
     values |= {"threshold": threshold, "classes": by_class(target, errors, threshold, spec.classes)}
